@@ -1,0 +1,30 @@
+"""mlret: multilingual dense retrieval. Store text in any language, find it from any other."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mlret.encoders.encoder import Encoder, load_encoder
+    from mlret.index.index import Hit, Index
+    from mlret.memory.memory import Memory
+
+__all__ = ["Encoder", "Hit", "Index", "Memory", "__version__", "load_encoder"]
+
+# torch takes a second to import; `mlret --help` must not pay for it.
+_HOMES = {
+    "Encoder": "mlret.encoders.encoder",
+    "load_encoder": "mlret.encoders.encoder",
+    "Hit": "mlret.index.index",
+    "Index": "mlret.index.index",
+    "Memory": "mlret.memory.memory",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'mlret' has no attribute {name!r}")

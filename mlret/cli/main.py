@@ -1,0 +1,50 @@
+"""The `mlret` command: verbs, exit codes, one line an error.
+
+Verb modules import what is heavy (torch, faiss) inside their functions, so that `mlret --help` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from mlret.cli import demo, doctor, index, memory, recipes, search, train
+from mlret.cli import eval as evaluate
+from mlret.errors import MlretError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Multilingual dense retrieval: store text in any language, find it from any other.",
+    epilog="Start with `mlret demo`.",
+)
+app.command("demo")(demo.demo)
+app.add_typer(index.app, name="index", help="Build an index of documents, add to it, look at it.")
+app.command("search")(search.search)
+app.add_typer(memory.app, name="memory", help="Remember texts, and find them from other languages.")
+app.command("train")(train.train)
+app.add_typer(evaluate.app, name="eval", help="Measure an encoder on the field's benchmarks.")
+app.add_typer(recipes.app, name="recipes", help="The recipes that come with mlret: list them, copy one to edit.")
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line; exit codes: 0 ok, 1 failed, 2 bad input, 130 interrupted."""
+    # The libraries underneath draw progress bars of their own, which would interleave with ours.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        app()
+    except MlretError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

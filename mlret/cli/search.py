@@ -1,0 +1,44 @@
+"""`mlret search`: find documents of an index from any language."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def search(
+    path: Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")],
+    query: Annotated[str, typer.Argument(help="What to look for, in any language.")],
+    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 5,
+    language: Annotated[
+        str | None, typer.Option("--language", "-l", help="The language of the query; detected by default.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", "-w", metavar="NAME=VALUE", help="Only such documents, e.g. lang=sw; repeatable."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Encoder: a folder or a hub id. Default: the index's own."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Find the documents of an index that are nearest in meaning to a query."""
+    from mlret.index.filters import parse_conditions
+    from mlret.index.index import Index
+
+    with Index.open(path, model) as index:
+        hits = index.search(query, k, language=language, where=parse_conditions(where or []))
+    if as_json:
+        found = {"query": query, "hits": [dataclasses.asdict(hit) for hit in hits]}
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    from rich.console import Console
+
+    from mlret.cli.tables import hits_table
+
+    Console().print(hits_table(hits, title=query) if hits else "no documents match")

@@ -1,0 +1,179 @@
+"""Hits as a table that reads well in every script.
+
+Terminals disagree about the width of some characters (spacing vowel signs of Indic scripts take one cell or
+none), and reorder right-to-left text across whatever stands beside it. So the text is the last column and
+nothing stands to its right, lines are measured by the wider reading, and each line of right-to-left text is
+enclosed in isolate characters, which take no cell.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
+
+from mlret.data.languages import language_name
+
+if TYPE_CHECKING:
+    from mlret.index.index import Hit
+
+_LEFT, _RIGHT, _POP = "\u2066", "\u2067", "\u2069"  # LRI, RLI, PDI
+_RIGHT_TO_LEFT = frozenset({"R", "AL"})
+_ELLIPSIS = "…"
+_NEVER_FIRST = frozenset("、。,.!?:;)」』】》〉”’…ー～")  # of a line
+# Embeddings, overrides and isolates of the text itself could reach beyond its cell.
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+class ScriptText:
+    """A text for a table's last column: wrapped, cut to a few lines, isolated if it runs right to left.
+
+    Parameters
+    ----------
+    text
+        Any text. Control characters are dropped, so that it cannot steer the terminal.
+    max_lines
+        Lines to show at most; an ellipsis marks what was cut.
+    style
+        A rich style.
+    """
+
+    def __init__(self, text: str, *, max_lines: int = 3, style: str = "") -> None:
+        self.text = printable(text)
+        self.max_lines = max_lines
+        self.style = style
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        width = terminal_width(self.text)
+        return Measurement(min(width, 20), max(width, 1)).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        style = console.get_style(self.style)
+        for line in wrap(self.text, options.max_width, self.max_lines):
+            yield Segment(isolate(line), style)
+            yield Segment.line()
+
+
+def hits_table(hits: Sequence[Hit], *, title: str | None = None, max_lines: int = 3) -> Table:
+    """A table of hits: rank, score, language, text.
+
+    Parameters
+    ----------
+    hits
+        What a search returned.
+    title
+        Stands above the table, as it is (no markup).
+    max_lines
+        Lines of text to show for a hit.
+    """
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=None if title is None else Text(printable(title)),
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+    )
+    table.add_column("#", justify="right", style="dim", no_wrap=True)
+    table.add_column("score", justify="right", style="cyan", no_wrap=True)
+    table.add_column("language", style="green", no_wrap=True)
+    table.add_column("text")
+    for hit in hits:
+        table.add_row(
+            str(hit.rank),
+            f"{hit.score:.3f}",
+            display_language(hit.language),
+            ScriptText(hit.text, max_lines=max_lines),
+        )
+    return table
+
+
+def display_language(code: str | None) -> str:
+    """The language's English name; a dash where the language is unknown."""
+    return "–" if code is None else language_name(code)
+
+
+def printable(text: str) -> str:
+    """The text on one line, without control characters and directional overrides."""
+    kept = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text if c not in _BIDI_CONTROLS)
+    return " ".join("".join(kept).split())
+
+
+def isolate(line: str) -> str:
+    """Enclose a line that holds right-to-left characters in isolates of its own direction."""
+    directions = [unicodedata.bidirectional(character) for character in line]
+    if not _RIGHT_TO_LEFT.intersection(directions):
+        return line
+    first = next(direction for direction in directions if direction in ("L", "R", "AL"))
+    return f"{_RIGHT if first in _RIGHT_TO_LEFT else _LEFT}{line}{_POP}"
+
+
+def terminal_width(text: str) -> int:
+    """The most cells that a terminal may take for a text: a spacing vowel sign counts as one."""
+    return cell_len(text) + sum(
+        unicodedata.category(character) == "Mc" and cell_len(character) == 0 for character in text
+    )
+
+
+def wrap(text: str, width: int, max_lines: int) -> list[str]:
+    """Break a text into lines of at most ``width`` cells, at spaces where there are any.
+
+    A character keeps its combining marks; the last of ``max_lines`` ends in an ellipsis if text was cut.
+    """
+    lines: list[str] = []
+    line = ""
+    for piece in _pieces(text, width):
+        if line and terminal_width((line + piece).rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+            if len(lines) > max_lines:
+                break
+        line += piece if line else piece.lstrip()
+    lines.append(line.rstrip())
+    if len(lines) <= max_lines:
+        return lines
+    clusters = list(_clusters(lines[max_lines - 1]))
+    while clusters and terminal_width("".join(clusters)) + 1 > width:
+        clusters.pop()
+    return [*lines[: max_lines - 1], "".join(clusters).rstrip() + _ELLIPSIS]
+
+
+def _pieces(text: str, width: int) -> Iterable[str]:
+    """What a line may not break: words with their space, single wide characters, parts of long words."""
+    for word in text.split(" "):
+        clusters = list(_clusters(word))
+        if terminal_width(word) <= width and not any(map(_breaks_anywhere, clusters)):
+            yield word + " "
+            continue
+        piece = ""
+        for cluster in clusters:
+            if piece and cluster not in _NEVER_FIRST:
+                yield piece
+                piece = ""
+            piece += cluster
+        yield piece + " "
+
+
+def _breaks_anywhere(cluster: str) -> bool:
+    """Chinese and Japanese break between any two characters; Korean, as wide, has spaces."""
+    return cell_len(cluster) == 2 and not unicodedata.name(cluster[0], "").startswith("HANGUL")
+
+
+def _clusters(text: str) -> Iterable[str]:
+    """Characters with the marks and joined characters that follow them."""
+    cluster = ""
+    for character in text:
+        joined = cluster.endswith("\u200d")
+        if cluster and not joined and not (unicodedata.category(character).startswith("M") or character == "\u200d"):
+            yield cluster
+            cluster = ""
+        cluster += character
+    if cluster:
+        yield cluster

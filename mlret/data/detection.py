@@ -1,0 +1,23 @@
+"""Which language is a text in? Offline, by py3langid's model of 97 languages."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from mlret.data.languages import normalise_language
+
+
+@cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_DIR, MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_DIR / MODEL_FILE, norm_probs=True)
+
+
+def detect_language(text: str, *, confidence: float = 0.5) -> str | None:
+    """The language of a text, or ``None`` where the guess is weaker than ``confidence`` (a probability)."""
+    if not any(character.isalpha() for character in text):
+        return None
+    code, probability = _identifier().classify(text)
+    return normalise_language(code) if probability >= confidence else None

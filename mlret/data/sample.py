@@ -1,0 +1,56 @@
+"""The sample that comes with mlret: little everyday texts in twelve languages, with questions and judgements.
+
+Each topic is the same ordered passage in every language. A question is judged to be answered by its topic's
+passage, in whatever language. Written for mlret; CC0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlret.data.documents import Document, read_documents
+from mlret.data.retrieval import Topic, read_qrels, read_topics
+
+FOLDER = Path(__file__).parent / "sample"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The bundled sample.
+
+    Attributes
+    ----------
+    passages
+        One a topic and language; ``metadata["topic"]`` names the topic.
+    questions
+        Query id -> question, in every language.
+    qrels
+        Query id -> passage id -> 1.
+    """
+
+    passages: list[Document]
+    questions: dict[str, Topic]
+    qrels: dict[str, dict[str, int]]
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages, in the order of the corpus."""
+        return list(dict.fromkeys(passage.language for passage in self.passages if passage.language))
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Every ordered pair of a question language and another passage language."""
+        for question in self.languages:
+            for passage in self.languages:
+                if question != passage:
+                    yield question, passage
+
+
+def load_sample() -> Sample:
+    """Read the bundled sample."""
+    return Sample(
+        passages=list(read_documents(FOLDER / "corpus.jsonl")),
+        questions=read_topics(FOLDER / "topics.tsv"),
+        qrels=read_qrels(FOLDER / "qrels.trec"),
+    )

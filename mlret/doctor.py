@@ -1,0 +1,288 @@
+"""What `mlret doctor` finds out: versions, devices, the bundled encoder, what is missing for which feature.
+
+Nothing here may fail because something is missing or broken: saying so is what it is for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import re
+import sqlite3
+import tomllib
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import mlret
+from mlret.errors import MlretError
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "faiss-cpu",
+    "faiss-gpu",
+    "sentencepiece",
+    "pytrec-eval-terrier",
+)
+
+# What an extra is for, in the user's words.
+FEATURES = {
+    "cpu": "vector search on the CPU: index, search, memory, demo",
+    "gpu": "vector search on an NVIDIA GPU, in place of the extra cpu",
+    "train": "training an encoder, splitting text into sentences",
+    "serve": "the HTTP application and the MCP server",
+    "ray": "encoding and searching on many machines",
+    "colbert": "interchange of checkpoints and indexes with colbert-ai",
+    "integrations": "LangChain, LlamaIndex, Haystack, MTEB",
+    "eval": "scoring runs: recall, MRR, nDCG",
+    "dev": "tests, lint and types of mlret itself",
+}
+
+
+@dataclass(frozen=True)
+class Extra:
+    """One of mlret's extras and what it lacks here; ``missing`` is empty where it is installed."""
+
+    name: str
+    feature: str
+    missing: list[str]
+    install: str
+
+
+@dataclass
+class Findings:
+    """All that `mlret doctor` found.
+
+    Attributes
+    ----------
+    problems
+        What is needed and broken, each with its mend. Empty where the base works.
+    """
+
+    versions: dict[str, str | None] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    torch: dict[str, Any] = field(default_factory=dict)
+    faiss: dict[str, Any] = field(default_factory=dict)
+    sqlite: dict[str, Any] = field(default_factory=dict)
+    encoder: dict[str, Any] = field(default_factory=dict)
+    extras: list[Extra] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the base works."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def examine() -> Findings:
+    """Find out what is installed and what works."""
+    found = Findings()
+    requirements = _requirements(found)
+    found.versions = {"python": platform.python_version(), "mlret": mlret.__version__}
+    found.versions |= {package: _version(package) for package in _PACKAGES}
+    for requirement in requirements.get("", []):
+        if lack := _lack(requirement):
+            found.problems.append(f'{lack}: pip install "{requirement}"')
+    found.extras = [
+        Extra(
+            name,
+            FEATURES.get(name, ""),
+            [lack for requirement in wanted if (lack := _lack(requirement))],
+            f'pip install "mlret[{name}]"',
+        )
+        for name, wanted in requirements.items()
+        if name
+    ]
+    found.machine = _machine()
+    found.torch = _torch(found.problems)
+    found.faiss = _faiss(found.problems)
+    found.sqlite = _sqlite(found.problems)
+    found.encoder = _encoder(found.problems, torch_works=bool(found.torch))
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _requirements(found: Findings) -> dict[str, list[str]]:
+    """Extra -> its requirements on this platform, without markers; those of the base under ``""``."""
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        found.problems.append("packaging is not installed: pip install packaging")
+        return {}
+    declared = _declared()
+    if not declared:
+        found.problems.append("mlret is neither installed nor a whole checkout: pip install mlret")
+    wanted: dict[str, list[str]] = {extra: [] for extra in declared}
+    for extra, lines in declared.items():
+        for line in lines:
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                requirement.marker = None
+                wanted[extra].append(str(requirement))
+    return wanted
+
+
+def _declared() -> dict[str, list[str]]:
+    """The same with markers, from the checkout's pyproject.toml or else from the installed package."""
+    project_file = Path(__file__).parents[1] / "pyproject.toml"
+    if project_file.is_file():
+        project = tomllib.loads(project_file.read_text(encoding="utf-8"))["project"]
+        return {"": project["dependencies"], **project["optional-dependencies"]}
+    try:
+        metadata = distribution("mlret").metadata
+    except PackageNotFoundError:
+        return {}
+    declared: dict[str, list[str]] = {"": []}
+    declared |= {extra: [] for extra in metadata.get_all("Provides-Extra") or []}
+    for line in metadata.get_all("Requires-Dist") or []:
+        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", line)
+        declared.setdefault(extra[1] if extra else "", []).append(line)
+    return declared
+
+
+def _lack(requirement: str) -> str | None:
+    """What is wrong with an installed package, or ``None``."""
+    from packaging.requirements import Requirement
+
+    wanted = Requirement(requirement)
+    installed = _version(wanted.name)
+    if installed is None:
+        return f"{wanted.name} missing"
+    if not wanted.specifier.contains(installed, prereleases=True):
+        return f"{wanted.name} {installed} is not {wanted.specifier}"
+    return None
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "platform": platform.platform(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _import(module: str, packages: tuple[str, ...], problems: list[str]) -> ModuleType | None:
+    """Import a module; one whose package is there but does not import is a problem, a missing one is not."""
+    installed = [package for package in packages if _version(package)]
+    try:
+        if not installed and importlib.util.find_spec(module) is None:
+            return None
+        return importlib.import_module(module)
+    except Exception as error:  # a broken binary package may raise anything
+        mend = f"pip install --force-reinstall {' '.join(installed) or packages[0]}"
+        problems.append(f"{module} does not import ({_first_line(error)}): {mend}")
+        return None
+
+
+def _torch(problems: list[str]) -> dict[str, Any]:
+    # Where torch is not installed, the base requirements have said so.
+    torch: Any = _import("torch", ("torch",), problems)
+    if torch is None:
+        return {}
+    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if _cuda(torch) else []
+    return {
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda,
+        "cuda_devices": cuda,
+        "mps": bool(torch.backends.mps.is_available()),
+    }
+
+
+def _cuda(torch: Any) -> bool:
+    try:
+        return bool(torch.cuda.is_available())
+    except Exception:  # a driver that does not fit the build: then there is no CUDA
+        return False
+
+
+def _faiss(problems: list[str]) -> dict[str, Any]:
+    if _version("faiss-cpu") and _version("faiss-gpu"):
+        problems.append("faiss-cpu and faiss-gpu overwrite each other: pip uninstall both, then install one")
+    faiss: Any = _import("faiss", ("faiss-cpu", "faiss-gpu"), problems)
+    if faiss is None:
+        return {}
+    return {
+        "version": faiss.__version__,
+        "compile_options": faiss.get_compile_options().strip(),
+        "gpus": int(faiss.get_num_gpus()) if hasattr(faiss, "get_num_gpus") else 0,
+        "threads": int(faiss.omp_get_max_threads()),
+    }
+
+
+def _sqlite(problems: list[str]) -> dict[str, Any]:
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute("CREATE VIRTUAL TABLE probe USING fts5(text)")
+        fts5 = True
+    except sqlite3.OperationalError:
+        fts5 = False
+        problems.append("this Python's SQLite has no FTS5: use a Python built with it, e.g. from python.org or uv")
+    finally:
+        connection.close()
+    return {"version": sqlite3.sqlite_version, "fts5": fts5}
+
+
+def _encoder(problems: list[str], *, torch_works: bool) -> dict[str, Any]:
+    """Load the bundled encoder: the one proof that it works, and its fingerprint is that of its weights."""
+    found: dict[str, Any] = {}
+    if not torch_works:
+        return found
+    try:
+        from mlret.encoders.encoder import BUNDLED, load_encoder
+
+        files = [path for path in BUNDLED.rglob("*") if path.is_file()]
+        found["path"] = str(BUNDLED)
+        found["size_mib"] = round(sum(path.stat().st_size for path in files) / 2**20, 1)
+        encoder = load_encoder(device="cpu")
+        found["dims"] = encoder.dims
+        found["fingerprint"] = encoder.fingerprint
+        found["calibration_languages"] = len(encoder.calibration_languages)
+    except MlretError as error:
+        problems.append(str(error))
+    except Exception as error:  # a damaged file may raise anything
+        problems.append(f"the bundled encoder does not load ({_first_line(error)}): reinstall mlret")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,89 @@
+"""Floors: encoders that know nothing of meaning. A score is read against what these reach."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class RandomVectors:
+    """A random unit vector for every text, the same each time: retrieval by chance.
+
+    Parameters
+    ----------
+    dims
+        The length of a vector.
+    seed
+        Another seed gives other vectors.
+    """
+
+    name = "random vectors"
+
+    def __init__(self, dims: int = 64, seed: int = 0) -> None:
+        self.dims = dims
+        self.seed = seed
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        language: str | Sequence[str | None] | None = None,
+        calibrate: bool = True,
+        batch_size: int = 64,
+        show_progress: bool = False,
+    ) -> NDArray[np.float32]:
+        """Encode ``n`` texts: ``(n, dims)`` float32, L2-normalised. The options change nothing."""
+        vectors = np.empty((len(texts), self.dims), dtype=np.float32)
+        for row, text in enumerate(texts):
+            digest = hashlib.blake2b(text.encode(), digest_size=8, salt=self.seed.to_bytes(8, "big")).digest()
+            vectors[row] = np.random.default_rng(int.from_bytes(digest, "big")).standard_normal(self.dims)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+class CharacterNGrams:
+    """Counts of hashed character n-grams (2 to 4, within words, case-folded): what spelling alone finds.
+
+    Names, loan words and related languages in one script share n-grams; other scripts share none.
+
+    Parameters
+    ----------
+    dims
+        How many hash buckets; the vectors are sparse.
+    """
+
+    name = "character n-grams"
+
+    def __init__(self, dims: int = 2**18) -> None:
+        self.dims = dims
+
+    @cached_property
+    def _vectorizer(self) -> Any:
+        from sklearn.feature_extraction.text import HashingVectorizer  # type: ignore[import-untyped]
+
+        return HashingVectorizer(
+            analyzer="char_wb", ngram_range=(2, 4), n_features=self.dims, norm="l2", dtype=np.float32
+        )
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        language: str | Sequence[str | None] | None = None,
+        calibrate: bool = True,
+        batch_size: int = 64,
+        show_progress: bool = False,
+    ) -> Any:
+        """Encode ``n`` texts: ``(n, dims)`` float32 SciPy CSR, L2-normalised. The options change nothing."""
+        if not texts:
+            from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+
+            return csr_matrix((0, self.dims), dtype=np.float32)
+        return self._vectorizer.transform(texts)
+
+
+FLOORS = (RandomVectors, CharacterNGrams)

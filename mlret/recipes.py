@@ -1,0 +1,44 @@
+"""The recipes that come with mlret: where they are, which there are.
+
+In a checkout they are the folders `training/`, `index/` and `eval/` at the top of the repository; in an
+installed wheel they are beside this file, in `recipes/`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlret.errors import InputError
+
+KINDS = ("training", "index", "eval")
+
+
+def recipes_root() -> Path:
+    """The folder that holds the recipe folders."""
+    installed = Path(__file__).parent / "recipes"
+    return installed if installed.is_dir() else Path(__file__).parents[1]
+
+
+def list_recipes(kind: str | None = None) -> dict[str, Path]:
+    """Recipe name -> file, of one kind (``"training"``, ``"index"``, ``"eval"``) or of all."""
+    kinds = KINDS if kind is None else (kind,)
+    return {path.stem: path for k in kinds for path in sorted((recipes_root() / k).glob("*.yaml"))}
+
+
+def find_recipe(name: str, kind: str | None = None) -> Path:
+    """The file of a recipe: a path as given, or the name of one that comes with mlret.
+
+    Raises
+    ------
+    InputError
+        If there is neither; the message names the recipes there are.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; `mlret recipes list` names the recipes that come with mlret")
+        return path
+    known = list_recipes(kind)
+    if name not in known:
+        raise InputError(f"no recipe {name!r}; there are {', '.join(sorted(known)) or 'none'}, or give a .yaml file")
+    return known[name]

@@ -1,0 +1,37 @@
+"""Translation ranking: a text and its translation are pulled together, other translations pushed away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mlret.training.contrast import info_nce
+
+
+class TranslationRankingLoss(nn.Module):
+    """Symmetric InfoNCE over the batch, pairs of the same source text masked.
+
+    sentence-transformers' ranking loss has no such mask: in a batch of many short pairs a source text recurs
+    with several right translations, which would be pushed away.
+    """
+
+    def __init__(self, model: SentenceTransformer, *, temperature: float = 0.05) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
+        """The loss of one batch; ``labels`` is ``(n, 2)`` int64: the group and the source text of each pair."""
+        source, target = (
+            functional.normalize(self.model(features)["sentence_embedding"].float(), dim=-1)
+            for features in sentence_features
+        )
+        document = labels[:, 1]
+        losses = [
+            info_nce(a, b, document, temperature=self.temperature, own_side=False)[0]
+            for a, b in ((source, target), (target, source))
+        ]
+        return {"alignment": (losses[0] + losses[1]) / 2}

@@ -1,0 +1,132 @@
+"""`mlret index`, `search` and `memory`, run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def mlret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process, which has paid for importing torch."""
+    from mlret.cli.main import main
+
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: object, code: int = 0) -> Done:
+        monkeypatch.setattr(sys, "argv", ["mlret", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            done = 0
+        except SystemExit as exit:
+            done = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        captured = capsys.readouterr()
+        assert done == code, captured.err
+        return Done(done, captured.out, captured.err)
+
+    return run
+
+
+def mlret_process(*arguments: object, code: int = 0) -> Done:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "mlret.cli.main", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, encoding="utf-8")
+    assert done.returncode == code, done.stderr
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "a.jsonl").write_text(
+        '{"id": "a", "text": "the cat sat on a mat", "lang": "en", "year": 2024}\n'
+        '{"id": "b", "text": "seven dogs ran home", "lang": "en"}\n'
+        '{"id": "he", "text": "שלום עולם", "lang": "he"}\n',
+        encoding="utf-8",
+    )
+    (folder / "b.tsv").write_text("id\ttext\tlang\nzh\t你好世界\tzh\n", encoding="utf-8")
+    (folder / "bad.jsonl").write_text('{"id": "x", "text": "y"}\n{"id": "x2", "text": "y", "lang": "xx"}\n')
+    return folder
+
+
+def test_index_from_files_to_hits_in_two_processes(files: Path, tmp_path: Path, tiny_encoder_folder: Path) -> None:
+    index = tmp_path / "wiki"
+    model = ("--model", tiny_encoder_folder)
+    built = mlret_process("index", "build", index, files / "a.jsonl", *model, "--json").json
+    assert (built["added"], built["index"]["documents"]) == (3, 3)
+    found = mlret_process("search", index, "the cat sat on a mat", "-k", 2, "--where", "lang=en", "--json").json
+    assert [hit["id"] for hit in found["hits"]] == ["a", "b"]
+    assert found["hits"][0]["score"] == pytest.approx(1.0)
+
+
+def test_index_is_extended_described_and_searched(
+    files: Path, tmp_path: Path, tiny_encoder_folder: Path, mlret: Run
+) -> None:
+    index = tmp_path / "wiki"
+    text = mlret("index", "build", index, files / "a.jsonl", "-m", tiny_encoder_folder).out
+    assert "3 documents stored in" in text and "search it: mlret search" in text
+    added = mlret("index", "add", index, files / "b.tsv", "--json").json
+    assert (added["added"], added["index"]["documents"]) == (1, 4)
+    info = mlret("index", "info", index, "--json").json
+    assert info["languages"] == {"en": 2, "he": 1, "zh": 1}
+    assert info["encoder"] == str(tiny_encoder_folder)
+    assert "English 2" in mlret("index", "info", index).out
+    table = mlret("search", index, "שלום", "--where", "lang=he", "--where", "lang=zh").out
+    assert "Hebrew" in table and "Chinese" in table and "你好世界" in table and "English" not in table
+    found = mlret("search", index, "cat", "--where", "year=2024", "--language", "eng", "--json").json
+    assert [hit["id"] for hit in found["hits"]] == ["a"]
+    assert mlret("search", index, "cat", "--where", "lang=fr").out == "no documents match\n"
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(
+    files: Path, tmp_path: Path, tiny_encoder_folder: Path, mlret: Run
+) -> None:
+    bad = files / "bad.jsonl"
+    done = mlret("index", "build", tmp_path / "i", bad, "--model", tiny_encoder_folder, code=2)
+    assert done.err.splitlines()[-1].startswith(f"error: {bad}:2: unknown language code 'xx'")
+    assert not done.out and not list(tmp_path.iterdir())
+    assert "no such index; make it with `mlret index build" in mlret("search", tmp_path / "i", "cat", code=2).err
+    missing = mlret("index", "build", tmp_path / "i", files / "nothing.tsv", code=2)
+    assert missing.err == f"error: {files / 'nothing.tsv'}: no such file; check the path\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_is_remembered_and_found(tmp_path: Path, tiny_encoder_folder: Path, mlret: Run) -> None:
+    store = tmp_path / "notes"
+    options = ("--store", store, "--scope", "user=u1")
+    assert "no such memory store" in mlret("memory", "search", "cat", *options, code=2).err
+    model = ("--model", tiny_encoder_folder)
+    record = mlret("memory", "add", "the cat sat on a mat", *options, *model, "--json").json
+    assert record["scope"] == {"user": "u1"} and record["created_at"]
+    found = mlret("memory", "search", "cat", *options, "--json").json
+    assert [hit["id"] for hit in found["hits"]] == [record["id"]]
+    assert "the cat sat on a mat" in mlret("memory", "search", "cat", *options).out
+    other = mlret("memory", "search", "cat", "--store", store, "--scope", "user=u2", "--json").json
+    assert other["hits"] == []
+    assert "unknown scope 'who'" in mlret("memory", "search", "cat", "--store", store, "-s", "who=x", code=2).err

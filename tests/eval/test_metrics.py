@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import pytrec_eval
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+
+from mlret.errors import InputError
+from mlret.eval.metrics import bitext_accuracy, evaluate_run, rank_documents
+
+METRICS = ["recall@1", "recall@3", "recall@10", "mrr@1", "mrr@3", "mrr@10", "ndcg@1", "ndcg@3", "ndcg@10"]
+
+
+def reference(judged: dict[str, int], scores: dict[str, float], metric: str) -> float:
+    """The textbook's formulas, ties broken by ascending id."""
+    kind, k = metric.split("@")
+    ranked = [doc for _, doc in sorted((-score, doc) for doc, score in scores.items())][: int(k)]
+    gains = np.maximum([judged.get(doc, 0) for doc in ranked], 0)
+    ideal = np.sort(np.maximum(list(judged.values()), 0))[::-1][: int(k)]
+    if not len(gains) or not ideal.any():
+        return 0.0
+    if kind == "recall":
+        return float((gains > 0).sum() / sum(value > 0 for value in judged.values()))
+    if kind == "mrr":
+        return float(max((gains > 0) / np.arange(1, len(gains) + 1)))
+    return float(
+        (gains / np.log2(np.arange(len(gains)) + 2)).sum() / (ideal / np.log2(np.arange(len(ideal)) + 2)).sum()
+    )
+
+
+documents = st.sampled_from([f"d{i}" for i in range(12)])
+judgements = st.dictionaries(documents, st.integers(0, 3), min_size=1)
+# Few different scores, so that most documents are tied with others.
+scored = st.dictionaries(documents, st.sampled_from([0.1, 0.10000000001, 0.5, 1.0, -2.0]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(judgements, st.none() | scored), min_size=1, max_size=4))
+def test_scores_equal_the_textbook_with_ties_and_missing_queries(queries: list) -> None:
+    qrels = {f"q{i}": judged for i, (judged, _) in enumerate(queries)}
+    run = {f"q{i}": scores for i, (_, scores) in enumerate(queries) if scores is not None}
+    found = evaluate_run(qrels, run, METRICS)
+    for metric in METRICS:
+        expected = {query: reference(judged, run.get(query, {}), metric) for query, judged in qrels.items()}
+        assert {query: scores[metric] for query, scores in found.per_query.items()} == pytest.approx(expected)
+        assert found.mean[metric] == pytest.approx(np.mean(list(expected.values())))
+
+
+def test_scores_equal_pytrec_eval_where_no_scores_are_tied() -> None:
+    random = np.random.default_rng(5)
+    qrels = {f"q{i}": {f"d{j}": int(random.integers(0, 3)) for j in range(30)} for i in range(20)}
+    run = {q: {f"d{j}": float(s) for j, s in enumerate(random.permutation(60))} for q in qrels}
+    theirs = pytrec_eval.RelevanceEvaluator(qrels, {"recall.10", "ndcg_cut.10", "recip_rank"}).evaluate(run)
+    ours = evaluate_run(qrels, run, ["recall@10", "ndcg@10", "mrr@60"]).per_query
+    for query in qrels:
+        assert ours[query]["recall@10"] == theirs[query]["recall_10"]
+        assert ours[query]["ndcg@10"] == theirs[query]["ndcg_cut_10"]
+        assert ours[query]["mrr@60"] == theirs[query]["recip_rank"]
+
+
+def test_ties_go_to_the_smaller_id_where_pytrec_eval_prefers_the_larger() -> None:
+    qrels, run = {"q": {"a": 1}}, {"q": {"a": 0.5, "b": 0.5}}
+    assert pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank"}).evaluate(run)["q"]["recip_rank"] == 0.5
+    assert evaluate_run(qrels, run, ["mrr@10"]).mean["mrr@10"] == 1.0
+
+
+def test_scores_that_differ_below_single_precision_are_no_tie() -> None:
+    run = {"q": {"b": 1.00000000001, "a": 1.0}}
+    assert rank_documents(run["q"]) == ["b", "a"]
+    assert evaluate_run({"q": {"b": 1}}, run, ["mrr@10"]).mean["mrr@10"] == 1.0
+
+
+def test_a_query_missing_from_the_run_counts_zero() -> None:
+    found = evaluate_run({"q1": {"a": 1}, "q2": {"b": 1}}, {"q1": {"a": 1.0}}, ["recall@5"])
+    assert found.mean == {"recall@5": 0.5}
+    assert found.per_query["q2"] == {"recall@5": 0.0}
+
+
+def test_reciprocal_rank_is_zero_beyond_the_cut() -> None:
+    run = {"q": {f"d{i:02}": -float(i) for i in range(20)}}
+    assert evaluate_run({"q": {"d09": 1}}, run, ["mrr@10"]).mean["mrr@10"] == 0.1
+    assert evaluate_run({"q": {"d10": 1}}, run, ["mrr@10"]).mean["mrr@10"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("qrels", "run", "metrics", "message"),
+    [
+        ({"q": {"a": 1}}, {"q": {"a": 1.0}}, ["map"], "unknown metric 'map'"),
+        ({"q": {"a": 1}}, {"q": {"a": 1.0}}, ["recall@0"], "unknown metric"),
+        ({}, {"q": {"a": 1.0}}, ["mrr@10"], "qrels have no query"),
+        ({"q": {"a": 1}}, {"x": {"a": 1.0}}, ["mrr@10"], "share no query"),
+        ({"q": {"a": 1}}, {"q": {"a": math.nan}}, ["mrr@10"], "document 'a'.*not a number"),
+    ],
+)
+def test_bad_input_is_named(qrels: dict, run: dict, metrics: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate_run(qrels, run, metrics)
+
+
+def test_an_empty_run_scores_zero() -> None:
+    assert evaluate_run({"q": {"a": 1}}, {}, ["mrr@10", "ndcg@10"]).mean == {"mrr@10": 0.0, "ndcg@10": 0.0}
+
+
+def test_bitext_accuracy_counts_the_first_of_equal_candidates() -> None:
+    a, b = np.eye(2, dtype=np.float32)
+    queries, candidates = np.stack([a, a, b]), np.stack([a, a, b])
+    assert bitext_accuracy(queries, candidates) == pytest.approx(2 / 3)
+    assert bitext_accuracy(csr_matrix(queries), csr_matrix(candidates)) == pytest.approx(2 / 3)
+
+
+def test_bitext_accuracy_of_equal_candidates_does_not_depend_on_rounding() -> None:
+    vector = np.random.default_rng(0).standard_normal(37).astype(np.float32)
+    same = np.tile(vector / np.linalg.norm(vector), (501, 1))
+    assert bitext_accuracy(same, same) == pytest.approx(1 / 501)
+
+
+def test_bitext_accuracy_refuses_sides_of_different_length() -> None:
+    with pytest.raises(InputError, match="shapes"):
+        bitext_accuracy(np.ones((2, 3), np.float32), np.ones((3, 3), np.float32))

@@ -1,0 +1,20 @@
+"""Where the large test sets are, for the tests that use them where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def shared_data(*parts: str) -> Path:
+    """A path below the shared data folder; the test is skipped where it does not exist.
+
+    The folder is ``$MLRET_SHARED/data``, by default ``../shared/data`` beside the repository.
+    """
+    root = Path(os.environ.get("MLRET_SHARED") or Path(__file__).parents[2] / "shared")
+    path = root.joinpath("data", *parts)
+    if not path.exists():
+        pytest.skip(f"{Path(*parts)} is not at hand; set MLRET_SHARED to the folder that holds data/")
+    return path

@@ -1,0 +1,51 @@
+"""The memory bank against a deque."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlret.training.bank import MemoryBank
+
+
+@given(
+    size=st.integers(1, 7),
+    pushes=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 10)), max_size=12),
+)
+def test_bank_keeps_the_latest_rows_of_each_language(size: int, pushes: list[tuple[int, int]]) -> None:
+    bank = MemoryBank(3, size, 2)
+    expected: list[deque[int]] = [deque(maxlen=size) for _ in range(3)]
+    serial = 0
+    for language, count in pushes:
+        ids = torch.arange(serial, serial + count)
+        serial += count
+        bank.push(language, torch.stack([ids, -ids], dim=1).float(), ids)
+        expected[language].extend(ids.tolist())
+    for language in range(3):
+        vectors, documents = bank.rows(language)
+        assert sorted(documents.tolist()) == sorted(expected[language])
+        assert torch.equal(vectors, torch.stack([documents, -documents], dim=1).float())
+
+
+def test_unfilled_rows_are_not_given_out() -> None:
+    bank = MemoryBank(1, 5, 2)
+    assert len(bank.rows(0)[0]) == 0
+    bank.push(0, torch.ones(2, 2), torch.tensor([7, 8]))
+    assert bank.rows(0)[1].tolist() == [7, 8]
+
+
+def test_rows_survive_the_next_push() -> None:
+    bank = MemoryBank(1, 2, 1)
+    bank.push(0, torch.tensor([[1.0], [2.0]]), torch.tensor([1, 2]))
+    vectors, _ = bank.rows(0)
+    bank.push(0, torch.tensor([[3.0], [4.0]]), torch.tensor([3, 4]))
+    assert vectors.flatten().tolist() == [1.0, 2.0]
+
+
+def test_a_bank_of_size_zero_is_always_empty() -> None:
+    bank = MemoryBank(2, 0, 4)
+    bank.push(1, torch.ones(3, 4), torch.arange(3))
+    assert len(bank.rows(1)[0]) == 0

@@ -1,0 +1,115 @@
+"""A recipe from text to encoder: it trains, resumes, and refuses what it cannot use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from transformers import TrainerCallback
+
+from mlret.encoders.encoder import load_encoder
+from mlret.errors import InputError
+from mlret.training import trainer
+from mlret.training.backbone import as_bag_of_words, build_backbone
+from mlret.training.recipe import Recipe
+from mlret.training.run import train
+from mlret.training.tokenizer import fast_tokenizer
+
+TEXTS = ["sun moon rain", "jua mwezi mvua", "unseen words"]
+
+
+def test_an_untrained_backbone_is_exactly_a_bag_of_words(tmp_path: Path, small_recipe: Recipe) -> None:
+    specials = [(piece, 0.0) for piece in ("<s>", "<pad>", "</s>", "<unk>")]
+    pieces = [*specials, ("▁a", -1.0), ("▁b", -1.0), ("▁", -2.0), ("c", -3.0)]
+    tokenizer = fast_tokenizer([*pieces, ("<mask>", 0.0)], max_length=32)
+    model = build_backbone(small_recipe.backbone, tokenizer, folder=tmp_path, seed=0).eval()
+    with torch.no_grad():
+        model[2].linear.weight.normal_()
+    texts = ["a b c", "a", "b b b b c c"]
+    deep = model.encode(texts)
+    with as_bag_of_words(model):
+        bag = model.encode(texts)
+    np.testing.assert_allclose(deep, bag, atol=1e-5)
+    np.testing.assert_array_equal(model.encode(texts), deep)
+
+
+def test_a_recipe_trains_and_its_encoder_loads_anywhere(world: Path, small_recipe: Recipe, tmp_path: Path) -> None:
+    lines: list[str] = []
+    model = train(small_recipe, world, tmp_path / "run", say=lines.append)
+    encoder = load_encoder(model)
+    vectors = encoder.encode(TEXTS, language=["en", "sw", None])
+    assert vectors.shape == (3, 32)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert encoder.calibration_languages == ["en", "sw"]
+    assert any("dropped 1 that occur in held-out text" in line for line in lines)
+    assert json.loads((tmp_path / "run" / "text.json").read_text())["pairs"] == {"sw": 59}
+
+    plain = SentenceTransformer(str(model), trust_remote_code=True)
+    np.testing.assert_allclose(plain.encode(TEXTS), encoder.encode(TEXTS), atol=1e-5)
+
+    again: list[str] = []
+    train(small_recipe, world, tmp_path / "run", say=again.append)
+    assert sum("done before" in line for line in again) == 3
+    assert load_encoder(model).fingerprint == encoder.fingerprint
+
+
+def test_an_interrupted_run_goes_on_to_the_same_encoder(
+    world: Path, small_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load_encoder(train(small_recipe, world, tmp_path / "whole", say=str))
+
+    class Interrupt(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+            if state.global_step == 4:
+                raise KeyboardInterrupt
+
+    original = trainer._LossState
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "_LossState", lambda loss: _Both(original(loss), Interrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            train(small_recipe, world, tmp_path / "cut", say=str)
+    assert not (tmp_path / "cut" / "model").exists()
+    resumed = load_encoder(train(small_recipe, world, tmp_path / "cut", say=str))
+    np.testing.assert_allclose(resumed.encode(TEXTS), whole.encode(TEXTS), atol=1e-5)
+
+
+class _Both(TrainerCallback):
+    """Two callbacks as one."""
+
+    def __init__(self, first: TrainerCallback, second: TrainerCallback) -> None:
+        self.parts = (first, second)
+
+    def on_step_begin(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        for part in self.parts:
+            part.on_step_begin(*args, **kwargs)
+
+    def on_step_end(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        for part in self.parts:
+            part.on_step_end(*args, **kwargs)
+
+    def on_save(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        for part in self.parts:
+            part.on_save(*args, **kwargs)
+
+
+def test_a_run_of_another_recipe_is_not_overwritten(world: Path, small_recipe: Recipe, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    output.mkdir()
+    (output / "precious").write_text("x")
+    with pytest.raises(InputError, match="not empty and holds no run"):
+        train(small_recipe, world, output, say=str)
+    (output / "recipe.json").write_text("{}")
+    with pytest.raises(InputError, match="a run of another recipe"):
+        train(small_recipe, world, output, say=str)
+
+
+def test_too_little_text_for_the_vocabulary_is_said(world: Path, small_recipe: Recipe, tmp_path: Path) -> None:
+    large = small_recipe.model_copy(
+        update={"tokenizer": small_recipe.tokenizer.model_copy(update={"vocab_size": 5000})}
+    )
+    with pytest.raises(InputError, match=r"too small for 5000 pieces.*lower tokenizer\.vocab_size"):
+        train(large, world, tmp_path / "run", say=str)
