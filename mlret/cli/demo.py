@@ -187,14 +187,17 @@ def _memories(remembered: list[tuple[str, Hit]]) -> Table:
     return table
 
 
-def _next_steps(keep: Path | None, seconds: float) -> str:
+def _next_steps(keep: Path | None, seconds: float) -> Table:
+    folder = keep or Path("demo")
     steps = [
-        f"[bold]Done in {seconds:.1f} s.[/] What to try next:",
-        "  mlret index build my.index my-documents.jsonl     index texts of your own",
-        '  mlret search my.index "a question, in any language"',
-        "  mlret train ccp-mini --data FOLDER                pretrain an encoder on your own text",
-        "  mlret doctor                                      what this machine offers",
+        (f"mlret demo --keep {folder}", "keep the index of this demo"),
+        (f'mlret search {folder / "sample"} "Where did the cat hide?" -w lang=ja', "and ask it questions of your own"),
+        ("mlret index build my.index my-documents.jsonl", "index your own texts"),
+        ("mlret train ccp-mini --data FOLDER", "pretrain on your own text"),
+        ("mlret doctor", "what this machine offers"),
     ]
-    if keep:
-        steps.insert(1, f'  mlret search {keep / "sample"} "Where is the cat?" --where lang=ja')
-    return "\n".join(steps)
+    table = Table.grid(padding=(0, 2))
+    table.title, table.title_justify, table.title_style = f"Done in {seconds:.1f} s. What to try next:", "left", "bold"
+    for command, purpose in steps[1 if keep else 0 :]:
+        table.add_row(f"  {command}", Text(purpose, style="dim"))
+    return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,12 @@ def train(
 
     settings = read_recipe(find_recipe(recipe, "training"))
     console = Console(stderr=True)
-    model = run(settings, data, output or Path("runs") / settings.name, say=lambda line: console.print(line))
+    output = output or Path("runs") / settings.name
+    try:
+        model = run(settings, data, output, say=console.print)
+    except KeyboardInterrupt:
+        again = shlex.join(["mlret", "train", recipe, "--data", str(data), "--output", str(output)])
+        console.print(f"stopped; the last checkpoint is kept. Go on with: {again}", markup=False, soft_wrap=True)
+        raise
     print(f"encoder: {model}")
     print(f"try it:  mlret eval tatoeba --model {model} --data <folder with tatoeba.v1.tsv.gz>")

@@ -125,6 +125,7 @@ class Recipe(_Settings):
     description: str
     seed: int = 42
     min_characters: int = Field(2, ge=1)
+    min_sentences: int = Field(1, ge=1, description="a language with fewer sentences is left out, its words too")
     held_out: list[str] = Field([], description="files whose texts must not be trained on")
     sources: list[Source] = Field(min_length=1)
     tokenizer: TokenizerSettings = TokenizerSettings()

@@ -25,7 +25,7 @@ from mlret.training.backbone import as_bag_of_words, build_backbone, fix_embeddi
 from mlret.training.ccp import ContextPredictionLoss
 from mlret.training.pack import PackedTexts, TextPairs, pack_documents, pack_pairs
 from mlret.training.recipe import CalibrationSettings, ContextStage, Recipe, Stage
-from mlret.training.text import TrainingText, read_training_text
+from mlret.training.text import TrainingText, is_sentence, read_training_text
 from mlret.training.tokenizer import train_tokenizer
 from mlret.training.trainer import train_stage
 
@@ -119,7 +119,7 @@ def monolingual_sentences(text: TrainingText, settings: CalibrationSettings, *, 
         pools.setdefault(document.language, set()).update(document.sentences)
     for pair in text.pairs:
         # Single words lie elsewhere than sentences; the mean is wanted of sentences.
-        if " " in pair.target or len(pair.target) > 12:
+        if is_sentence(pair.target):
             pools.setdefault(pair.language, set()).add(pair.target)
     random = np.random.default_rng(seed)
     drawn = {}
@@ -200,6 +200,7 @@ def _statistics(text: TrainingText) -> dict[str, Any]:
         "pairs": dict(sorted(pairs.items())),
         "removed_held_out": text.removed_held_out,
         "removed_duplicates": text.removed_duplicates,
+        "languages_left_out": text.left_out,
     }
 
 

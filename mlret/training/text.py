@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from mlret.training.recipe import DocumentSource, MultiParallelSource, ParallelS
 
 # Shorter texts ("Yes.", "42") recur everywhere and give nothing away.
 _MIN_HELD_OUT_CHARACTERS = 10
+_LONGEST_WORD = 12
 _SPACES_AND_MARKS = re.compile(r"[\W_]+")
 
 
@@ -47,6 +49,27 @@ class TrainingText:
     pairs: list[TextPair] = field(default_factory=list)
     removed_held_out: int = 0
     removed_duplicates: int = 0
+    left_out: list[str] = field(default_factory=list)
+
+    def keep_languages(self, min_sentences: int) -> None:
+        """Leave out the languages with fewer than ``min_sentences`` sentences; a single word is no sentence."""
+        sentences: Counter[str] = Counter()
+        for document in self.documents:
+            sentences[document.language] += len(document.sentences)
+        for pair in self.pairs:
+            if is_sentence(pair.target):
+                sentences[pair.language] += 1
+                sentences[pair.source_language] += 1
+        languages = {d.language for d in self.documents} | {p.language for p in self.pairs}
+        self.left_out = sorted(language for language in languages if sentences[language] < min_sentences)
+        gone = set(self.left_out)
+        self.documents = [document for document in self.documents if document.language not in gone]
+        self.pairs = [pair for pair in self.pairs if pair.language not in gone]
+
+
+def is_sentence(text: str) -> bool:
+    """Whether a text is more than a word: it has a space, or is long for a script that writes none."""
+    return " " in text or len(text) > _LONGEST_WORD
 
 
 def normalised(text: str) -> str:
@@ -134,6 +157,7 @@ def read_training_text(recipe: Recipe, root: Path) -> TrainingText:
             elif min(len(pair.source), len(pair.target)) >= 1:
                 seen_pairs.add(key)
                 text.pairs.append(pair)
+    text.keep_languages(recipe.min_sentences)
     return text
 
 

@@ -1,0 +1,99 @@
+"""`mlret train` and `mlret recipes` from a shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+MLRET = [sys.executable, "-m", "mlret.cli.main"]
+SENTENCES = [
+    "the sun and the moon",
+    "rain falls on the tree",
+    "a bird eats a seed",
+    "milk and bread",
+    "fire on the road",
+]
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MLRET, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    documents = [
+        {"id": f"{language}{i}", "lang": language, "sents": [f"{s} {i} {language}" for s in SENTENCES]}
+        for language in ("en", "sw")
+        for i in range(40)
+    ]
+    (tmp_path / "mono.jsonl").write_text("".join(json.dumps(d) + "\n" for d in documents), encoding="utf-8")
+    recipe = {
+        "name": "tiny", "description": "d", "sources": [{"kind": "documents", "files": ["mono.jsonl"]}],
+        "tokenizer": {"vocab_size": 40, "sentences": 500, "character_coverage": 1.0},
+        "backbone": {"layers": 1, "hidden": 16, "heads": 1, "feed_forward": 16, "max_length": 16},
+        "stages": [{"name": "ccp", "objective": "ccp", "steps": 5, "batch_size": 8, "bank": 8, "projection": 8,
+                    "max_length": 16, "bfloat16": False}],
+        "calibration": {"sentences": 20, "min_sentences": 10},
+    }  # fmt: skip
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return tmp_path
+
+
+def test_train_writes_an_encoder_that_an_index_can_use(folder: Path) -> None:
+    done = run("train", "tiny.yaml", "--data", ".", "-o", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "encoder: run/model" in done.stdout
+    (folder / "docs.tsv").write_text("id\ttext\tlang\n1\tthe moon\ten\n", encoding="utf-8")
+    built = run("index", "build", "i", "docs.tsv", "--model", "run/model", "--json", cwd=folder)
+    assert built.returncode == 0, built.stderr
+
+
+def test_an_interrupt_says_how_to_go_on(folder: Path) -> None:
+    recipe = yaml.safe_load((folder / "tiny.yaml").read_text())
+    recipe["stages"][0]["steps"] = 100_000
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+    command = [*MLRET, "train", "tiny.yaml", "--data", ".", "-o", "run"]
+    process = subprocess.Popen(
+        command, cwd=folder, stderr=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "300"}
+    )
+    deadline = time.monotonic() + 100
+    while not (folder / "run" / "stages").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Go on with: mlret train tiny.yaml --data . --output run" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "no-such", "--data", "."], "no recipe 'no-such'"),
+        (["train", "no-such.yaml", "--data", "."], "no-such.yaml: no such file"),
+        (["train", "ccp-mini", "--data", "."], "no such file; give the folder that holds it with --data"),
+        (["recipes", "copy", "ccp-mini", "tiny.yaml"], "tiny.yaml exists"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(folder: Path, arguments: list[str], message: str) -> None:
+    failed = run(*arguments, cwd=folder)
+    assert failed.returncode == 2
+    assert message in failed.stderr
+    assert failed.stderr.startswith("error: ")
+    assert failed.stderr.count("\n") == 1
+
+
+def test_recipes_are_listed_and_copied(folder: Path) -> None:
+    listed = run("recipes", "list", "--json", cwd=folder)
+    assert {"ccp-mini", "mlret-mini", "tatoeba"} <= {recipe["name"] for recipe in json.loads(listed.stdout)}
+    assert run("recipes", "copy", "ccp-mini", cwd=folder).returncode == 0
+    assert yaml.safe_load((folder / "ccp-mini.yaml").read_text())["name"] == "ccp-mini"
