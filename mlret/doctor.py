@@ -43,7 +43,6 @@ FEATURES = {
     "ray": "encoding and searching on many machines",
     "colbert": "interchange of checkpoints and indexes with colbert-ai",
     "integrations": "LangChain, LlamaIndex, Haystack, MTEB",
-    "eval": "scoring runs: recall, MRR, nDCG",
     "dev": "tests, lint and types of mlret itself",
 }
 

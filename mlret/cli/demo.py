@@ -158,7 +158,7 @@ def _matrix(sample: Sample, result: SampleResult) -> Table:
         table.add_row(display_language(asked), *cells, *means)
     table.add_section()
     columns = [_shade(result.mean(passage=answered)["recall@1"]) for answered in sample.languages]
-    table.add_row("all others", *columns, *(f"{100 * score:.1f}" for score in result.mean().values()))
+    table.add_row("mean", *columns, *(f"{100 * score:.1f}" for score in result.mean().values()))
     return table
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mlret.data.atomic import write_text_atomically
+from mlret.data.durable import write_text_atomically
 from mlret.data.files import read_lines
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mlret.data.atomic import check_writable, write_text_atomically
+from mlret.data.durable import check_writable, write_text_atomically
 from mlret.errors import InputError
 from mlret.eval.report import TatoebaReport
 from mlret.eval.tatoeba_data import XTREME_36, read_tatoeba

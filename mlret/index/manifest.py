@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mlret.data.durable import write_atomically
 from mlret.errors import InputError
-from mlret.index.durable import write_atomically
 
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"

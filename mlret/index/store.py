@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.documents import Document
+from mlret.data.durable import fsync_folder
 from mlret.errors import InputError, MlretError
-from mlret.index.durable import fsync_folder
 from mlret.index.lock import WriterLock
 from mlret.index.manifest import MANIFEST, Manifest, SegmentInfo, read_manifest, write_manifest
 from mlret.index.records import RECORDS, Records

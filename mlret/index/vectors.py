@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.data.durable import sha256_of, write_atomically
 from mlret.errors import MlretError, require
-from mlret.index.durable import sha256_of, write_atomically
 from mlret.index.manifest import SegmentInfo
 
 VECTORS = "vectors"

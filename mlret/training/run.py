@@ -17,6 +17,7 @@ from sentence_transformers.base.modules import Normalize
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
+from mlret.data.durable import write_text_atomically
 from mlret.encoders.calibration import Calibration
 from mlret.encoders.encoder import Encoder, load_encoder
 from mlret.errors import InputError, MlretError, require
@@ -67,7 +68,7 @@ def train(recipe: Recipe, data: Path, output: Path, *, say: Say) -> Path:
         f"that occur in held-out text and {text.removed_duplicates:,} repeated"
     )
     _claim(output, recipe)
-    (output / "text.json").write_text(json.dumps(_statistics(text), indent=1), encoding="utf-8")
+    write_text_atomically(output / "text.json", json.dumps(_statistics(text), indent=1))
     tokenizer = _tokenizer(recipe, text, output, say)
     model = build_backbone(recipe.backbone, tokenizer, folder=output / "backbone", seed=recipe.seed)
     for position, stage in enumerate(recipe.stages):
@@ -93,7 +94,7 @@ def train(recipe: Recipe, data: Path, output: Path, *, say: Say) -> Path:
             "minutes": round(minutes, 1),
             "calibration": encoder.calibration_languages,
         }
-        _write(folder / _DONE, json.dumps(done, indent=1))
+        write_text_atomically(folder / _DONE, json.dumps(done, indent=1))
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         say(f"stage {stage.name}: done in {minutes:.1f} minutes, encoder in {folder / 'model'}")
     final = output / "model"
@@ -184,7 +185,7 @@ def _claim(output: Path, recipe: Recipe) -> None:
     if output.exists() and any(output.iterdir()):
         raise InputError(f"{output} is not empty and holds no run: name another --output")
     output.mkdir(parents=True, exist_ok=True)
-    _write(mark, wanted)
+    write_text_atomically(mark, wanted)
 
 
 def _statistics(text: TrainingText) -> dict[str, Any]:
@@ -211,9 +212,3 @@ def _save(model: SentenceTransformer, folder: Path) -> None:
     model.save(str(beside), create_model_card=False)
     shutil.rmtree(folder, ignore_errors=True)
     beside.replace(folder)
-
-
-def _write(path: Path, content: str) -> None:
-    beside = path.with_suffix(path.suffix + ".partial")
-    beside.write_text(content, encoding="utf-8")
-    beside.replace(path)

@@ -128,37 +128,44 @@ def read_training_text(recipe: Recipe, root: Path) -> TrainingText:
     """
     held_out = read_held_out(expand(recipe.held_out, root))
     text = TrainingText()
-    seen_documents: set[int] = set()
-    seen_pairs: set[int] = set()
+    seen: set[int] = set()
     for source in recipe.sources:
         if isinstance(source, DocumentSource):
             for path in expand(source.files, root):
                 for document in _read_documents(path):
-                    kept = tuple(s for s in document.sentences if len(s) >= recipe.min_characters)
-                    clean = tuple(s for s in kept if normalised(s) not in held_out)
-                    text.removed_held_out += len(kept) - len(clean)
-                    key = hash((document.language, clean))
-                    if key in seen_documents:
-                        text.removed_duplicates += 1
-                    elif clean:
-                        seen_documents.add(key)
-                        text.documents.append(TrainingDocument(document.language, clean))
+                    _add_document(text, document, held_out, seen, recipe.min_characters)
             continue
-        pairs = (
-            _read_parallel(source, root) if isinstance(source, ParallelSource) else _read_multi_parallel(source, root)
-        )
-        for pair in pairs:
-            if normalised(pair.source) in held_out or normalised(pair.target) in held_out:
-                text.removed_held_out += 1
-                continue
-            key = hash((pair.language, pair.source, pair.target))
-            if key in seen_pairs or pair.source == pair.target:
-                text.removed_duplicates += 1
-            elif min(len(pair.source), len(pair.target)) >= 1:
-                seen_pairs.add(key)
-                text.pairs.append(pair)
+        read = _read_parallel if isinstance(source, ParallelSource) else _read_multi_parallel
+        for pair in read(source, root):  # type: ignore[arg-type]
+            _add_pair(text, pair, held_out, seen)
     text.keep_languages(recipe.min_sentences)
     return text
+
+
+def _add_document(
+    text: TrainingText, document: TrainingDocument, held_out: set[str], seen: set[int], min_characters: int
+) -> None:
+    kept = [sentence for sentence in document.sentences if len(sentence) >= min_characters]
+    clean = tuple(sentence for sentence in kept if normalised(sentence) not in held_out)
+    text.removed_held_out += len(kept) - len(clean)
+    key = hash((document.language, clean))
+    if key in seen:
+        text.removed_duplicates += 1
+    elif clean:
+        seen.add(key)
+        text.documents.append(TrainingDocument(document.language, clean))
+
+
+def _add_pair(text: TrainingText, pair: TextPair, held_out: set[str], seen: set[int]) -> None:
+    if normalised(pair.source) in held_out or normalised(pair.target) in held_out:
+        text.removed_held_out += 1
+        return
+    key = hash((pair.language, pair.source, pair.target))
+    if key in seen or pair.source == pair.target:
+        text.removed_duplicates += 1
+    elif pair.source and pair.target:
+        seen.add(key)
+        text.pairs.append(pair)
 
 
 def _read_documents(path: Path) -> Iterator[TrainingDocument]:

@@ -85,5 +85,5 @@ def test_requirements_out_of_range_and_missing_are_told_apart() -> None:
 
 def test_the_installed_extras_lack_nothing() -> None:
     extras = {extra.name: extra for extra in examine().extras}
-    assert extras["eval"].missing == []
-    assert extras["eval"].install == 'pip install "mlret[eval]"'
+    assert extras["train"].missing == []
+    assert extras["train"].install == 'pip install "mlret[train]"'

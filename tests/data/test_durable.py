@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mlret.data.durable import write_atomically
 from mlret.errors import MlretError
-from mlret.index.durable import write_atomically
 from mlret.index.lock import WriterLock
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from mlret.errors import InputError
 
 
 def fsync_file(path: Path) -> None:
@@ -19,7 +23,7 @@ def fsync_folder(path: Path) -> None:
     _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under another name, force it to the disk, and only then give it its name.
 
     Parameters
@@ -38,6 +42,45 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
     fsync_folder(path.parent)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a UTF-8 text file so that it is either whole or not there.
+
+    Parameters
+    ----------
+    path
+        The file; what stood there is replaced as a whole. Gzipped where the name ends in ``.gz``.
+    text
+        The content.
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist, or may not be written to.
+    """
+    check_writable(path)
+    content = text.encode("utf-8")
+    if path.suffix == ".gz":
+        content = gzip.compress(content, mtime=0)
+    try:
+        write_atomically(path, partial(Path.write_bytes, data=content))
+    except PermissionError as error:
+        raise InputError(f"{path}: may not be written ({error.strerror}); choose another folder") from error
+
+
+def check_writable(path: Path) -> None:
+    """Fail early where a result could not be written at the end of a long run.
+
+    Raises
+    ------
+    InputError
+        If ``path`` is a folder, or the folder it would stand in does not exist.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file in it")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; make it first (mkdir -p)")
 
 
 def sha256_of(path: Path) -> str:
