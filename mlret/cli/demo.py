@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -69,7 +70,9 @@ def demo(
         folder = keep or Path(temporary)
         encoder = load_encoder(model)
         sample = load_sample()
-        console.print(f"[bold]Encoder[/]  {encoder.name}: {encoder.dims} dimensions, fingerprint {encoder.fingerprint}")
+        console.print(
+            f"[bold]Encoder[/]  {escape(encoder.name)}: {encoder.dims} dimensions, fingerprint {encoder.fingerprint}"
+        )
         with Index.create(folder / "sample", encoder) as index:
             index.add(sample.passages)
             size = index.info().bytes

@@ -47,8 +47,10 @@ def add(
 
     whose = parse_scope(scope)
     with Memory.open(store, model) as memory:
-        record = memory.add(text, whose, language=language)
-    typer.echo(json.dumps(dataclasses.asdict(record), ensure_ascii=False, indent=1) if as_json else record.id)
+        id = memory.add(text, whose, language=language)
+        record = memory.get(id)
+    assert record is not None
+    typer.echo(json.dumps(dataclasses.asdict(record), ensure_ascii=False, indent=1) if as_json else id)
 
 
 @app.command()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from mlret.data.documents import read_documents
+from mlret.data.durable import fsync_folder
 from mlret.encoders.encoder import Encoder, load_encoder
-from mlret.errors import InputError
+from mlret.errors import InputError, MlretError
 from mlret.index.index import Index, IndexInfo
 from mlret.index.manifest import MANIFEST
+from mlret.index.store import beside, check_vacant
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,10 @@ def build_index(
 ) -> BuildReport:
     """Build a new index from files.
 
-    Bad input leaves nothing behind. An interrupted build keeps what it stored: go on with
-    :func:`extend_index` and ``skip_existing``.
+    The index is made beside ``path``, as ``.NAME.building``, and takes its name when it is whole, so that
+    nobody opens half of it. Bad input leaves nothing behind. An interrupted build (Ctrl-C) keeps what it stored
+    under its name: go on with :func:`extend_index` and ``skip_existing``. A killed one keeps it under the other
+    name, and the next build says how to go on.
 
     Parameters
     ----------
@@ -54,7 +58,8 @@ def build_index(
     Raises
     ------
     InputError
-        If a file is missing or malformed, an id occurs twice, or something stands at ``path`` already.
+        If a file is missing or malformed, an id occurs twice, or something stands at ``path`` already, or at
+        ``.NAME.building``: another build, running or killed.
     FingerprintError
         If what stands there is an index of another encoder.
     """
@@ -68,16 +73,28 @@ def build_index(
                 f"`mlret index add {path} FILES` (--skip-existing to go on after an interrupt), "
                 "or remove it first"
             )
-    index = Index.create(path, encoder)
-    with index:
-        try:
-            return _fill(index, files, batch_size, False, progress, seal=True)
-        except BaseException as error:
-            # What hours of encoding gave is kept, unless it came from input that turned out to be bad.
-            if isinstance(error, InputError) or not len(index):
-                index.close()
-                shutil.rmtree(path)
-            raise
+    check_vacant(path)
+    building = beside(path, "building")
+    if building.exists():
+        raise InputError(
+            f"{building} is another build of {path}, running or killed: wait for it; or keep what it stored "
+            f"(mv {building} {path}; then mlret index add {path} FILES --skip-existing); or remove it"
+        )
+    index = Index.create(building, encoder)
+    try:
+        report = _fill(index, files, batch_size, False, progress, seal=True)
+    except BaseException as error:
+        # What hours of encoding gave is kept, unless it came from input that turned out to be bad.
+        keep = len(index) > 0 and not isinstance(error, InputError)
+        index.close()
+        if keep:
+            _give_name(building, path)
+        else:
+            shutil.rmtree(building)
+        raise
+    index.close()
+    _give_name(building, path)
+    return replace(report, index=replace(report.index, path=str(path)))
 
 
 def extend_index(
@@ -136,6 +153,14 @@ def _fill(
     if seal:
         index.seal()
     return BuildReport(added, time.perf_counter() - start, index.info())
+
+
+def _give_name(building: Path, path: Path) -> None:
+    try:
+        building.replace(path)
+    except OSError as error:  # something was put there meanwhile
+        raise MlretError(f"{path} cannot be made ({error.strerror}); what was stored is in {building}") from error
+    fsync_folder(path.parent)
 
 
 def _check_files(files: Sequence[str | Path]) -> None:

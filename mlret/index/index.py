@@ -50,7 +50,7 @@ class Index:
         *,
         kind: Literal["index", "memory"] = "index",
     ) -> Index:
-        """Make an empty index, or open the one of the same encoder that stands there.
+        """Make an empty index.
 
         Parameters
         ----------
@@ -64,17 +64,18 @@ class Index:
         Raises
         ------
         InputError
-            If something else stands at ``path``, or the encoder cannot be loaded.
+            If something stands at ``path`` already, or the encoder cannot be loaded.
         FingerprintError
-            If an index of another encoder stands there.
+            If what stands there is an index of another encoder.
         """
         encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
         path = Path(path)
-        if not (path / MANIFEST).exists():
-            manifest = Manifest(
-                kind=kind, encoder=_reference(encoder), fingerprint=encoder.fingerprint, dims=encoder.dims
-            )
-            Store.create(path, manifest)
+        if (path / MANIFEST).exists():
+            _check_fingerprint(path, read_manifest(path), encoder)
+        Store.create(
+            path,
+            Manifest(kind=kind, encoder=_reference(encoder), fingerprint=encoder.fingerprint, dims=encoder.dims),
+        )
         return cls.open(path, encoder, kind=kind)
 
     @classmethod
@@ -242,7 +243,7 @@ class Index:
             elif not skip:
                 where = f"{document.origin}: " if document.origin else ""
                 raise InputError(
-                    f"{where}the id {document.id!r} is in {self.path} already; give the document another id, "
+                    f"{where}the id {document.id!r} is in the index already; give the document another id, "
                     "or skip what is stored (--skip-existing)"
                 )
         return fresh

@@ -34,6 +34,28 @@ _LOCK = "writer.lock"
 SEGMENT_ROWS = 65_536
 
 
+def check_vacant(folder: Path) -> None:
+    """Fail where an index cannot be made because something stands there already.
+
+    Raises
+    ------
+    InputError
+        If ``folder`` exists and is not an empty folder, or is the current one, which no rename can replace.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if (folder / MANIFEST).exists():
+            raise InputError(f"{folder} is an index already: open it (Index.open), choose another path, or remove it")
+        raise InputError(f"{folder} is there already and is no index: choose another path, or remove it first")
+    if folder.exists() and folder.samefile(Path.cwd()):
+        raise InputError(f"{folder} is the current folder: name a new one in it, e.g. {folder / 'NAME'}")
+
+
+def beside(folder: Path, suffix: str) -> Path:
+    """A hidden name next to a folder, on the same disk, to make it under before it gets its own name."""
+    folder = folder.resolve()  # "." and ".." have names too
+    return folder.with_name(f".{folder.name}.{suffix}")
+
+
 class Store:
     """An index folder, open.
 
@@ -81,12 +103,10 @@ class Store:
             If something that is not an empty folder stands there.
         """
         faiss_module()
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            what = "an index already" if (folder / MANIFEST).exists() else "there already and is no index"
-            raise InputError(f"{folder} is {what}: choose another path, or remove it first")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+        check_vacant(folder)
+        temporary = beside(folder, f"{os.getpid()}.new")
         try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
             (temporary / VECTORS).mkdir(parents=True)
             Records.create(temporary / RECORDS)
             write_manifest(temporary, manifest)

@@ -11,8 +11,8 @@ from typing import Any
 from uuid import uuid4
 
 from mlret.data.documents import Document
-from mlret.encoders.encoder import Encoder
-from mlret.errors import InputError
+from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.errors import InputError, MlretError
 from mlret.index.index import Hit, Index
 from mlret.index.manifest import MANIFEST
 
@@ -61,11 +61,17 @@ class Memory:
         FingerprintError
             If the store was made with another encoder.
         """
-        if (Path(path) / MANIFEST).exists():
-            return cls(Index.open(path, encoder, kind="memory"))
-        return cls(Index.create(path, encoder, kind="memory"))
+        manifest = Path(path) / MANIFEST
+        if not manifest.exists():
+            encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
+            try:
+                return cls(Index.create(path, encoder, kind="memory"))
+            except MlretError:
+                if not manifest.exists():  # else another process made it first: open that
+                    raise
+        return cls(Index.open(path, encoder, kind="memory"))
 
-    def add(self, text: str, scope: Mapping[str, str], *, language: str | None = None, **metadata: Any) -> MemoryRecord:
+    def add(self, text: str, scope: Mapping[str, str], *, language: str | None = None, **metadata: Any) -> str:
         """Remember a text; on return it survives a crash.
 
         Parameters
@@ -78,6 +84,11 @@ class Memory:
             The language of the text; detected by default.
         **metadata
             JSON values to keep with it.
+
+        Returns
+        -------
+        str
+            The id of the memory, for :meth:`get`.
 
         Raises
         ------
@@ -93,9 +104,7 @@ class Memory:
         stored = {**_fields(scope), _CREATED_AT: created_at, **metadata}
         document = Document(uuid4().hex, text, language, stored)
         self._index.add([document])
-        record = self.get(document.id)
-        assert record is not None
-        return record
+        return document.id
 
     def search(self, query: str, scope: Mapping[str, str], k: int = 5, *, language: str | None = None) -> list[Hit]:
         """Find the memories of a scope that are nearest in meaning to a query.

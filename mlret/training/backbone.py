@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling
+from sentence_transformers.sentence_transformer.modules import Pooling, WordWeights
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
@@ -21,7 +21,7 @@ from mlret.training.recipe import BackboneSettings
 def build_backbone(
     settings: BackboneSettings, tokenizer: PreTrainedTokenizerFast, *, folder: Path, seed: int
 ) -> SentenceTransformer:
-    """An untrained encoder: XLM-R layers, mean pooling, a linear map.
+    """An untrained encoder: XLM-R layers, a learned weight for each token, their weighted mean, a linear map.
 
     Every layer starts as the identity: the last linear map of each of its two residual branches is zero, and so
     are the position embeddings. The encoder is then a bag of words that training deepens, which is what lets a
@@ -68,7 +68,11 @@ def build_backbone(
     with torch.no_grad():
         dense.linear.weight.copy_(torch.eye(settings.hidden))
     transformer = Transformer(str(folder), max_seq_length=settings.max_length)
-    return fix_embedding_norm(SentenceTransformer(modules=[transformer, Pooling(settings.hidden, "mean"), dense]))
+    # The norm that a layer takes from its tokens' vectors, which told how much each token matters, comes back here.
+    pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    weights = WordWeights(vocab=[piece for piece, _ in pieces], word_weights={})
+    modules = [transformer, weights, Pooling(settings.hidden, "mean"), dense]
+    return fix_embedding_norm(SentenceTransformer(modules=modules))
 
 
 def fix_embedding_norm(model: SentenceTransformer) -> SentenceTransformer:
@@ -93,13 +97,17 @@ def as_bag_of_words(model: SentenceTransformer) -> Iterator[None]:
     faster: a text is then the mean of its tokens' rows in the table of normalised embeddings.
     """
     embeddings = _embeddings(model)
-    dense = model[2]
+    weights: Any = model[1]
+    dense = model[3]
+    padding = embeddings.word_embeddings.padding_idx
+
+    def total(ids: Tensor, table: Tensor) -> Tensor:
+        return functional.embedding_bag(ids, table, mode="sum", padding_idx=padding)
 
     def forward(features: dict[str, Tensor], **_: object) -> dict[str, Tensor]:
+        ids, weight = features["input_ids"], weights.emb_layer.weight
         table = embeddings.LayerNorm(embeddings.word_embeddings.weight)
-        mean = functional.embedding_bag(
-            features["input_ids"], table, mode="mean", padding_idx=embeddings.word_embeddings.padding_idx
-        )
+        mean = total(ids, weight * table) / total(ids, weight).clamp_min(1e-9)
         return dense(features | {"sentence_embedding": mean})  # type: ignore[no-any-return]
 
     model.forward = forward  # type: ignore[method-assign,assignment]

@@ -76,7 +76,7 @@ class StageSettings(_Settings):
     steps: int = Field(ge=1)
     batch_size: int = Field(256, ge=2)
     learning_rate: float = Field(5e-4, gt=0)
-    embedding_learning_rate: float = Field(1e-3, gt=0, description="of the token embeddings")
+    embedding_learning_rate: float = Field(1e-3, gt=0, description="of the tokens' embeddings and weights")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(0.01, ge=0)
     max_length: int = Field(64, ge=8, description="tokens of a text in training")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlret.encoders.encoder import Encoder
-from mlret.errors import InputError
+from mlret.errors import InputError, MlretError
 from mlret.index.build import build_index, extend_index
 from mlret.index.index import Index
 
@@ -63,6 +63,51 @@ def test_build_refuses_an_index_that_exists(tmp_path: Path, tiny_encoder: Encode
         build_index(tmp_path / "i", [file], tiny_encoder)
     with Index.open(tmp_path / "i", tiny_encoder) as index:
         assert len(index) == 3
+
+
+def test_half_an_index_is_never_under_its_name(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    file = write(tmp_path / "a.jsonl", list("abcdef"))
+    seen: list[bool] = []
+    report = build_index(
+        tmp_path / "i",
+        [file],
+        tiny_encoder,
+        batch_size=2,
+        progress=lambda _: seen.append((tmp_path / "i").exists()),
+    )
+    assert seen == [False] * 3
+    assert report.index.path == str(tmp_path / "i")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "i"]
+
+
+def test_two_builds_of_one_path_do_not_touch_each_other(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    file = write(tmp_path / "a.jsonl", list("abcdef"))
+    refusals: list[str] = []
+
+    def build_again(stored: int) -> None:
+        with pytest.raises(InputError) as caught:
+            build_index(tmp_path / "i", [file], tiny_encoder)
+        refusals.append(str(caught.value))
+
+    report = build_index(tmp_path / "i", [file], tiny_encoder, batch_size=3, progress=build_again)
+    assert report.index.documents == 6
+    assert len(refusals) == 2 and all("is another build of" in refusal for refusal in refusals)
+    with Index.open(tmp_path / "i", tiny_encoder) as index:
+        assert len(index) == 6
+
+
+def test_an_index_that_appears_during_a_build_is_left_alone(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    file = write(tmp_path / "a.jsonl", list("abc"))
+
+    def make_another(stored: int) -> None:
+        with Index.create(tmp_path / "i", tiny_encoder) as other:
+            other.add(["seven dogs"])
+
+    with pytest.raises(MlretError, match=r"what was stored is in .*\.i\.building"):
+        build_index(tmp_path / "i", [file], tiny_encoder, progress=make_another)
+    for path, count in ((tmp_path / "i", 1), (tmp_path / ".i.building", 3)):
+        with Index.open(path, tiny_encoder) as index:
+            assert len(index) == count
 
 
 def test_interrupted_build_keeps_what_it_stored(tmp_path: Path, tiny_encoder: Encoder) -> None:

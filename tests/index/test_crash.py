@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 from mlret.encoders.encoder import Encoder
+from mlret.errors import InputError
+from mlret.index.build import build_index, extend_index
 from mlret.index.index import Index
 from mlret.index.manifest import Manifest
 from mlret.index.store import Store
@@ -46,6 +49,15 @@ endless = ({"id": f"n{i}", "text": f"cat {i}"} for i in range(10**9))
 for count in index.add_batches(endless, batch_size=16):
     stored += count
     print(stored, flush=True)
+"""
+
+
+_BUILDER = """
+import sys
+from mlret.encoders.encoder import load_encoder
+from mlret.index.build import build_index
+encoder = load_encoder(sys.argv[3], device="cpu")
+build_index(sys.argv[1], [sys.argv[2]], encoder, batch_size=2, progress=lambda n: print(n, flush=True))
 """
 
 
@@ -104,3 +116,20 @@ def test_index_killed_while_adding_goes_on_where_it_stopped(
         assert sorted(hit.id for hit in index.search("cat", count + 1)) == sorted(f"n{i}" for i in range(count))
         more = [{"id": f"n{i}", "text": f"cat {i}"} for i in range(count + 5)]
         assert index.add(more, skip_existing=True) == 5
+
+
+@pytest.mark.timeout(60)
+def test_killed_build_says_how_to_go_on(tmp_path: Path, tiny_encoder: Encoder, tiny_encoder_folder: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps({"id": f"n{i}", "text": f"cat {i}"}) + "\n" for i in range(600)))
+    folder, building = tmp_path / "i", tmp_path / ".i.building"
+    acknowledged = kill_after(3, _BUILDER, str(folder), str(file), str(tiny_encoder_folder))
+    assert not folder.exists()
+    with pytest.raises(InputError, match=f"mv {building} {folder}; then mlret index add {folder} FILES"):
+        build_index(folder, [file], tiny_encoder)
+    building.rename(folder)
+    with Index.open(folder, tiny_encoder) as index:
+        stored = len(index)
+    assert 6 <= acknowledged <= stored < 600
+    report = extend_index(folder, [file], tiny_encoder, skip_existing=True)
+    assert (report.added, report.index.documents) == (600 - stored, 600)

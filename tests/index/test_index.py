@@ -218,7 +218,12 @@ def test_other_encoder_is_refused_by_name(index: Index, tiny_encoder: Encoder, o
         for name in (tiny_encoder.fingerprint, other_encoder.fingerprint, tiny_encoder.name, "other"):
             assert name in str(caught.value)
         assert caught.value.exit_code == 2
-    with Index.create(index.path, tiny_encoder) as same:
+
+
+def test_create_refuses_an_index_that_exists(index: Index, tiny_encoder: Encoder) -> None:
+    with pytest.raises(InputError, match="is an index already: open it"):
+        Index.create(index.path, tiny_encoder)
+    with Index.open(index.path, tiny_encoder) as same:
         assert len(same) == len(DOCUMENTS)
 
 
@@ -322,7 +327,9 @@ def test_damaged_folder_is_reported(index: Index, tiny_encoder: Encoder) -> None
         Index.open(index.path / "nothing")
 
 
-def test_create_refuses_what_is_no_index(tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_create_refuses_what_is_no_index(
+    tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thing").write_text("x")
@@ -330,6 +337,10 @@ def test_create_refuses_what_is_no_index(tmp_path: Path, tiny_encoder: Encoder) 
         with pytest.raises(InputError, match="there already and is no index"):
             Index.create(tmp_path / name, tiny_encoder)
     (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(InputError, match="is the current folder"):
+        Index.create(".", tiny_encoder)
+    monkeypatch.chdir(tmp_path)
     Index.create(tmp_path / "empty", tiny_encoder).close()
     Index.create(tmp_path / "new" / "deep", tiny_encoder).close()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "file", "folder", "new"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,10 @@ from mlret.memory.memory import Memory, MemoryRecord, parse_scope
 def test_memory_is_found_after_reopening(tmp_path: Path, tiny_encoder: Encoder) -> None:
     before = datetime.now(UTC)
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
-        record = memory.add("the cat sat on a mat", {"user": "u1"}, language="eng", source="chat", turn=3)
+        id = memory.add("the cat sat on a mat", scope={"user": "u1"}, language="eng", source="chat", turn=3)
+        assert isinstance(id, str)
+        record = memory.get(id)
+        assert record is not None and record.id == id
         assert (record.text, record.scope, record.language) == ("the cat sat on a mat", {"user": "u1"}, "en")
         assert record.metadata == {"source": "chat", "turn": 3}
         assert before <= datetime.fromisoformat(record.created_at) <= datetime.now(UTC)
@@ -45,8 +49,8 @@ def test_scope_is_applied_before_ranking(tmp_path: Path, tiny_encoder: Encoder) 
         def found(scope: dict[str, str], k: int = 50) -> set[str]:
             return {hit.id for hit in memory.search("the cat sat on a mat", scope, k)}
 
-        assert found({"user": "u1"}) == {*(r.id for r in mine), special.id}
-        assert found({"user": "u1", "agent": "cook"}, 2) == {special.id}
+        assert found({"user": "u1"}) == {*mine, special}
+        assert found({"user": "u1", "agent": "cook"}, 2) == {special}
         assert found({"tenant": "t"}) >= found({"user": "u1"})
         assert len(found({"user": "u1"}, 2)) == 2
         assert found({"user": "U1"}) == found({"user": "u1 "}) == found({"run": "u1"}) == set()
@@ -68,11 +72,26 @@ def test_metadata_cannot_move_a_memory_to_another_scope(tmp_path: Path, tiny_enc
         for name in ("scope.user", "created_at"):
             with pytest.raises(InputError, match="may not use the name"):
                 memory.add("cat", {"user": "u1"}, **{name: "u2"})
-        record = memory.add("cat", {"user": "u1"}, user="u2")
+        id = memory.add("cat", {"user": "u1"}, user="u2")
+        record = memory.get(id)
+        assert record is not None
         assert memory.search("cat", {"user": "u2"}) == []
-        assert memory.get(record.id) == MemoryRecord(
-            record.id, "cat", {"user": "u1"}, record.created_at, record.language, {"user": "u2"}
-        )
+        assert record == MemoryRecord(id, "cat", {"user": "u1"}, record.created_at, record.language, {"user": "u2"})
+
+
+def test_store_that_another_process_makes_first_is_opened(
+    tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Index.create
+
+    def lose_the_race(path: Path, encoder: Encoder, **options: Any) -> Index:
+        create(path, encoder, **options).close()
+        return create(path, encoder, **options)
+
+    monkeypatch.setattr(Index, "create", lose_the_race)
+    with Memory.open(tmp_path / "m", tiny_encoder) as memory:
+        memory.add("cat", {"user": "u1"})
+        assert len(memory) == 1
 
 
 def test_bad_text_is_refused(tmp_path: Path, tiny_encoder: Encoder) -> None:
