@@ -200,8 +200,9 @@ def _load_folder(path: Path, device: str | None) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
 
     from mlret.encoders.calibration import Calibration
+    from mlret.encoders.token_weights import TokenWeights
 
-    own = {f"{Calibration.__module__}.{Calibration.__qualname__}": Calibration}
+    own = {f"{module.__module__}.{module.__qualname__}": module for module in (Calibration, TokenWeights)}
     try:
         return SentenceTransformer._load_with_module_classes(str(path), own, device=device, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling, WordWeights
+from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
+from mlret.encoders.token_weights import TokenWeights
 from mlret.training.recipe import BackboneSettings
 
 
@@ -69,8 +70,7 @@ def build_backbone(
         dense.linear.weight.copy_(torch.eye(settings.hidden))
     transformer = Transformer(str(folder), max_seq_length=settings.max_length)
     # The norm that a layer takes from its tokens' vectors, which told how much each token matters, comes back here.
-    pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    weights = WordWeights(vocab=[piece for piece, _ in pieces], word_weights={})
+    weights = TokenWeights(len(tokenizer))
     modules = [transformer, weights, Pooling(settings.hidden, "mean"), dense]
     return fix_embedding_norm(SentenceTransformer(modules=modules))
 
@@ -105,7 +105,7 @@ def as_bag_of_words(model: SentenceTransformer) -> Iterator[None]:
         return functional.embedding_bag(ids, table, mode="sum", padding_idx=padding)
 
     def forward(features: dict[str, Tensor], **_: object) -> dict[str, Tensor]:
-        ids, weight = features["input_ids"], weights.emb_layer.weight
+        ids, weight = features["input_ids"], weights.token_weights
         table = embeddings.LayerNorm(embeddings.word_embeddings.weight)
         mean = total(ids, weight * table) / total(ids, weight).clamp_min(1e-9)
         return dense(features | {"sentence_embedding": mean})  # type: ignore[no-any-return]

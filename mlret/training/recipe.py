@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mlret.data.languages import normalise_language
 from mlret.errors import InputError
 
 
@@ -125,13 +126,21 @@ class Recipe(_Settings):
     description: str
     seed: int = 42
     min_characters: int = Field(2, ge=1)
-    min_sentences: int = Field(1, ge=1, description="a language with fewer sentences is left out, its words too")
+    languages: list[str] | None = Field(None, min_length=1, description="train on these alone; by default on all")
     held_out: list[str] = Field([], description="files whose texts must not be trained on")
     sources: list[Source] = Field(min_length=1)
     tokenizer: TokenizerSettings = TokenizerSettings()
     backbone: BackboneSettings = BackboneSettings()
     stages: list[Stage] = Field(min_length=1)
     calibration: CalibrationSettings = CalibrationSettings()
+
+    @field_validator("languages")
+    @classmethod
+    def _languages_are_known(cls, codes: list[str] | None) -> list[str] | None:
+        try:
+            return None if codes is None else [normalise_language(code) for code in codes]
+        except InputError as error:
+            raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _stages_have_text(self) -> Recipe:

@@ -201,7 +201,6 @@ def _statistics(text: TrainingText) -> dict[str, Any]:
         "pairs": dict(sorted(pairs.items())),
         "removed_held_out": text.removed_held_out,
         "removed_duplicates": text.removed_duplicates,
-        "languages_left_out": text.left_out,
     }
 
 

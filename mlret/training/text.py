@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,22 +48,11 @@ class TrainingText:
     pairs: list[TextPair] = field(default_factory=list)
     removed_held_out: int = 0
     removed_duplicates: int = 0
-    left_out: list[str] = field(default_factory=list)
 
-    def keep_languages(self, min_sentences: int) -> None:
-        """Leave out the languages with fewer than ``min_sentences`` sentences; a single word is no sentence."""
-        sentences: Counter[str] = Counter()
-        for document in self.documents:
-            sentences[document.language] += len(document.sentences)
-        for pair in self.pairs:
-            if is_sentence(pair.target):
-                sentences[pair.language] += 1
-                sentences[pair.source_language] += 1
-        languages = {d.language for d in self.documents} | {p.language for p in self.pairs}
-        self.left_out = sorted(language for language in languages if sentences[language] < min_sentences)
-        gone = set(self.left_out)
-        self.documents = [document for document in self.documents if document.language not in gone]
-        self.pairs = [pair for pair in self.pairs if pair.language not in gone]
+    def keep_languages(self, languages: Collection[str]) -> None:
+        """Drop what is in other languages; the other side of a pair, the pivot, may be in any."""
+        self.documents = [document for document in self.documents if document.language in languages]
+        self.pairs = [pair for pair in self.pairs if pair.language in languages]
 
 
 def is_sentence(text: str) -> bool:
@@ -138,7 +126,8 @@ def read_training_text(recipe: Recipe, root: Path) -> TrainingText:
         read = _read_parallel if isinstance(source, ParallelSource) else _read_multi_parallel
         for pair in read(source, root):  # type: ignore[arg-type]
             _add_pair(text, pair, held_out, seen)
-    text.keep_languages(recipe.min_sentences)
+    if recipe.languages is not None:
+        text.keep_languages(set(recipe.languages))
     return text
 
 

@@ -93,7 +93,7 @@ def train_stage(
         max_steps=stage.steps,
         per_device_train_batch_size=stage.batch_size,
         learning_rate=stage.learning_rate,
-        learning_rate_mapping={r"word_embeddings|emb_layer": stage.embedding_learning_rate},
+        learning_rate_mapping={r"word_embeddings|token_weights": stage.embedding_learning_rate},
         weight_decay=stage.weight_decay,
         lr_scheduler_type="linear",
         warmup_steps=int(stage.warmup * stage.steps),

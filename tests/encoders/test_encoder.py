@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 
 from mlret.encoders.calibration import Calibration
 from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.token_weights import TokenWeights
 from mlret.errors import InputError
 
 TEXTS = ["the cat sat on a mat", "seven dogs", "rice and fish in warm rain by night while dogs ran home"]
@@ -132,3 +134,16 @@ def test_calibration_needs_text_to_measure() -> None:
         Calibration.fit({})
     with pytest.raises(InputError, match="'sw' needs at least 2 sentences, got 1"):
         Calibration.fit({"sw": np.ones((1, 4), np.float32)})
+
+
+def test_trained_token_weights_survive_saving(tiny_encoder: Encoder, tmp_path: Path) -> None:
+    transformer, pooling, *rest = tiny_encoder.model.children()
+    weights = TokenWeights(len(tiny_encoder.model.tokenizer))
+    equal = SentenceTransformer(modules=[transformer, weights, pooling, *rest], device="cpu")
+    np.testing.assert_allclose(equal.encode(TEXTS), tiny_encoder.encode(TEXTS), atol=1e-6)
+    with torch.no_grad():
+        weights.token_weights.uniform_(0.5, 3)
+    weighted = equal.encode(TEXTS)
+    assert np.abs(weighted - tiny_encoder.encode(TEXTS)).max() > 1e-3
+    equal.save(str(tmp_path / "weighted"), create_model_card=False)
+    np.testing.assert_allclose(load_encoder(tmp_path / "weighted", device="cpu").encode(TEXTS), weighted, atol=1e-6)

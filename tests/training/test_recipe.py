@@ -26,6 +26,7 @@ def test_an_unknown_recipe_names_those_there_are() -> None:
     ("change", "message"),
     [
         ({"sedd": 1}, "sedd: Extra inputs"),
+        ({"languages": ["sw", "klingonish"]}, "unknown language code 'klingonish'"),
         ({"stages": []}, "stages: List should have at least 1"),
         ({"tokenizer": {"vocab_size": "many"}}, "tokenizer.vocab_size"),
         (

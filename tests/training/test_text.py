@@ -92,3 +92,14 @@ def test_multi_parallel_keeps_the_documents_it_is_told(tmp_path: Path) -> None:
         ("sw", f"line {i}", f"mstari {i}") for i in range(4)
     ]
     assert {p.language for p in pairs} == {"sw", "de"}
+
+
+def test_only_the_languages_of_the_recipe_are_kept(world: Path, small_recipe: Recipe) -> None:
+    english = Recipe.model_validate(small_recipe.model_dump() | {"languages": ["eng"]})
+    text = read_training_text(english, world)
+    assert {document.language for document in text.documents} == {"en"}
+    assert text.pairs == []
+    swahili = Recipe.model_validate(small_recipe.model_dump() | {"languages": ["swh"]})
+    text = read_training_text(swahili, world)
+    assert {document.language for document in text.documents} == {"sw"}
+    assert len(text.pairs) == 59

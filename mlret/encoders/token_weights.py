@@ -1,0 +1,49 @@
+"""How much each token of the vocabulary counts in the mean over a text's tokens: learned, one number a token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from sentence_transformers.base.modules import Module
+from torch import Tensor, nn
+
+
+class TokenWeights(Module):
+    """Weigh token embeddings before mean pooling.
+
+    sentence-transformers' ``WordWeights`` is for weights that are given, such as inverse document frequencies: it
+    does not read back what was trained.
+
+    Parameters
+    ----------
+    vocab_size
+        Tokens in the vocabulary. Every weight starts at 1.
+    """
+
+    config_keys: list[str] = ["vocab_size"]
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.vocab_size = vocab_size
+        self.token_weights = nn.Parameter(torch.ones(vocab_size, 1))
+
+    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Multiply ``features["token_embeddings"]``, ``(n, t, d)``, and leave the sums ``(n,)`` for pooling."""
+        mask: Tensor = features["attention_mask"].unsqueeze(-1)
+        weights = self.token_weights[features["input_ids"]] * mask
+        embeddings = features["token_embeddings"] * weights.to(features["token_embeddings"].dtype)
+        return features | {"token_embeddings": embeddings, "token_weights_sum": weights.sum(dim=(1, 2))}
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the weights (safetensors) and the configuration (JSON) to ``output_path``."""
+        self.save_config(output_path)
+        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> TokenWeights:  # type: ignore[override]
+        """Read what :meth:`save` wrote, from a folder or the hub."""
+        known = {k: kwargs[k] for k in ("token", "cache_folder", "revision", "local_files_only") if k in kwargs}
+        module = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **known))
+        cls.load_torch_weights(model_name_or_path, subfolder=subfolder, model=module, **known)
+        return module
