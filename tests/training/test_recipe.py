@@ -31,7 +31,7 @@ def test_an_unknown_recipe_names_those_there_are() -> None:
         ({"tokenizer": {"vocab_size": "many"}}, "tokenizer.vocab_size"),
         (
             {"sources": [{"kind": "parallel", "files": ["a"], "columns": ["language"]}]},
-            "lack",
+            "needs a source of kind 'documents'",
         ),
     ],
 )
