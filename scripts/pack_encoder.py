@@ -20,8 +20,6 @@ from safetensors.torch import load_file, save_file
 from mlret.encoders.encoder import BUNDLED, load_encoder
 from mlret.errors import MlretError
 
-# Training leftovers that no forward pass reads: the backbone's own pooler.
-_UNUSED = ("pooler.",)
 _LARGEST_BYTES = 25_000_000
 _TEXTS = ["Where is the cat?", "Wo ist die Katze?", "猫はどこですか。", "पेड़ के नीचे", "paka yuko wapi"]
 
@@ -38,9 +36,7 @@ def pack(
     shutil.copytree(run / "model", beside)
     for path in beside.rglob("model.safetensors"):
         halved = {
-            key: tensor.half() if tensor.is_floating_point() else tensor
-            for key, tensor in load_file(path).items()
-            if not key.startswith(_UNUSED)
+            key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in load_file(path).items()
         }
         save_file(halved, path, metadata={"format": "pt"})
     # The processor computes in float32: without this, transformers would keep the halves.
