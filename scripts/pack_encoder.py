@@ -43,6 +43,10 @@ def pack(
     config_file = beside / "config.json"
     config = json.loads(config_file.read_text(encoding="utf-8")) | {"dtype": "float32"}
     config_file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    tokenizer_file = beside / "tokenizer.json"
+    tokenizer = json.loads(tokenizer_file.read_text(encoding="utf-8"))
+    # Written one number a line, as transformers does it, the vocabulary takes more than twice the room.
+    tokenizer_file.write_text(json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
     shutil.copyfile(card, beside / "README.md")
 
     packed = load_encoder(beside, device="cpu")

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Transformer
+from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
@@ -22,7 +22,7 @@ from mlret.training.recipe import BackboneSettings
 def build_backbone(
     settings: BackboneSettings, tokenizer: PreTrainedTokenizerFast, *, folder: Path, seed: int
 ) -> SentenceTransformer:
-    """An untrained encoder: XLM-R layers, a learned weight for each token, their weighted mean, a linear map.
+    """An untrained encoder: XLM-R layers, a learned weight for each token, their weighted mean.
 
     Every layer starts as the identity: the last linear map of each of its two residual branches is zero, and so
     are the position embeddings. The encoder is then a bag of words that training deepens, which is what lets a
@@ -65,14 +65,10 @@ def build_backbone(
         model.embeddings.token_type_embeddings.weight.zero_()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    dense = Dense(settings.hidden, settings.hidden, bias=False, activation_function=nn.Identity())
-    with torch.no_grad():
-        dense.linear.weight.copy_(torch.eye(settings.hidden))
     transformer = Transformer(str(folder), max_seq_length=settings.max_length)
     # The norm that a layer takes from its tokens' vectors, which told how much each token matters, comes back here.
     weights = TokenWeights(len(tokenizer))
-    modules = [transformer, weights, Pooling(settings.hidden, "mean"), dense]
-    return fix_embedding_norm(SentenceTransformer(modules=modules))
+    return fix_embedding_norm(SentenceTransformer(modules=[transformer, weights, Pooling(settings.hidden, "mean")]))
 
 
 def fix_embedding_norm(model: SentenceTransformer) -> SentenceTransformer:
@@ -84,31 +80,49 @@ def fix_embedding_norm(model: SentenceTransformer) -> SentenceTransformer:
     return model
 
 
-def _embeddings(model: SentenceTransformer) -> Any:
+def restore_embedding_length(model: SentenceTransformer) -> None:
+    """Scale every token's embedding back to the length that it started with, in place.
+
+    A layer norm follows, so the encoder stays what it is while its layers are the identity. But the embeddings grow as
+    they are trained, and the longer they are the less an optimizer step turns them: without this, a second stage
+    would hardly move what the first one left.
+    """
+    table = _embeddings(model).word_embeddings.weight.data
+    table -= table.mean(dim=1, keepdim=True)
+    table *= _transformer(model).config.initializer_range / table.std(dim=1, keepdim=True).clamp_min(1e-6)
+
+
+def _transformer(model: SentenceTransformer) -> Any:
     transformer: Any = model[0]
-    return transformer.model.embeddings
+    return transformer.model
+
+
+def _embeddings(model: SentenceTransformer) -> Any:
+    return _transformer(model).embeddings
 
 
 @contextmanager
 def as_bag_of_words(model: SentenceTransformer) -> Iterator[None]:
-    """Leave the Transformer layers out of every forward pass, and normalise the vocabulary instead of the tokens.
+    """Leave the Transformer layers out of every forward pass, and normalise each token of a batch only once.
 
     Exact, dropout apart, while the layers are the identity (see :func:`build_backbone`), and some thirty times
-    faster: a text is then the mean of its tokens' rows in the table of normalised embeddings.
+    faster: a text is then the weighted mean of its tokens' normalised embeddings.
     """
     embeddings = _embeddings(model)
     weights: Any = model[1]
-    dense = model[3]
     padding = embeddings.word_embeddings.padding_idx
 
-    def total(ids: Tensor, table: Tensor) -> Tensor:
-        return functional.embedding_bag(ids, table, mode="sum", padding_idx=padding)
-
     def forward(features: dict[str, Tensor], **_: object) -> dict[str, Tensor]:
-        ids, weight = features["input_ids"], weights.token_weights
-        table = embeddings.LayerNorm(embeddings.word_embeddings.weight)
-        mean = total(ids, weight * table) / total(ids, weight).clamp_min(1e-9)
-        return dense(features | {"sentence_embedding": mean})  # type: ignore[no-any-return]
+        # Normalising the batch's own rows alone spares the rest of the table, which is most of it.
+        used, ids = features["input_ids"].unique(return_inverse=True)
+        rows = embeddings.LayerNorm(functional.embedding(used, embeddings.word_embeddings.weight))
+        weight = functional.embedding(used, weights.token_weights) * (used != padding)[:, None]
+
+        def total(table: Tensor) -> Tensor:
+            return functional.embedding_bag(ids, table, mode="sum")
+
+        mean = total(weight * rows) / total(weight).clamp_min(1e-9)
+        return features | {"sentence_embedding": mean}
 
     model.forward = forward  # type: ignore[method-assign,assignment]
     try:

@@ -22,10 +22,10 @@ from mlret.encoders.calibration import Calibration
 from mlret.encoders.encoder import Encoder, load_encoder
 from mlret.errors import InputError, MlretError, require
 from mlret.training.alignment import TranslationRankingLoss
-from mlret.training.backbone import as_bag_of_words, build_backbone, fix_embedding_norm
+from mlret.training.backbone import as_bag_of_words, build_backbone, fix_embedding_norm, restore_embedding_length
 from mlret.training.ccp import ContextPredictionLoss
 from mlret.training.pack import PackedTexts, TextPairs, pack_documents, pack_pairs
-from mlret.training.recipe import CalibrationSettings, ContextStage, Recipe, Stage
+from mlret.training.recipe import AlignmentStage, CalibrationSettings, ContextStage, Recipe, Stage
 from mlret.training.text import TrainingText, is_sentence, read_training_text
 from mlret.training.tokenizer import train_tokenizer
 from mlret.training.trainer import train_stage
@@ -83,8 +83,14 @@ def train(recipe: Recipe, data: Path, output: Path, *, say: Say) -> Path:
         texts, pairs, loss = _prepare(stage, text, tokenizer, model, seed=recipe.seed + position)
         say(f"stage {stage.name}: {len(pairs):,} pairs in {len(pairs.languages)} groups, {stage.steps:,} steps")
         depth = as_bag_of_words if stage.layers == "none" else nullcontext
+        if stage.layers == "none":
+            restore_embedding_length(model)
+        # How much a token matters is learned from translations: what predicts a sentence's neighbours is its topic.
+        model[1].requires_grad_(isinstance(stage, AlignmentStage))
         with depth(model):
-            train_stage(stage, model, loss, texts, pairs, tokenizer, folder / "checkpoints", recipe.seed + position)
+            history = train_stage(
+                stage, model, loss, texts, pairs, tokenizer, folder / "checkpoints", recipe.seed + position
+            )
             calibration = fit_calibration(model, text, recipe.calibration, seed=recipe.seed)
         encoder = Encoder(SentenceTransformer(modules=[*model.children(), Normalize(), calibration]))
         _save(encoder.model, folder / "model")
@@ -93,6 +99,7 @@ def train(recipe: Recipe, data: Path, output: Path, *, say: Say) -> Path:
             "stage": stage.name,
             "minutes": round(minutes, 1),
             "calibration": encoder.calibration_languages,
+            "history": history,
         }
         write_text_atomically(folder / _DONE, json.dumps(done, indent=1))
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)

@@ -67,7 +67,7 @@ def train_stage(
     tokenizer: PreTrainedTokenizerFast,
     checkpoints: Path,
     seed: int,
-) -> None:
+) -> list[dict[str, float]]:
     """Train ``model`` in place, from the last checkpoint in ``checkpoints`` where there is one.
 
     Parameters
@@ -86,6 +86,11 @@ def train_stage(
         Folder of the trainer's checkpoints and logs.
     seed
         Of batches and dropout.
+
+    Returns
+    -------
+    list of dict
+        What the trainer logged on the way, oldest first: step, loss and its parts, learning rate, gradient norm.
     """
     on_gpu = torch.cuda.is_available()
     arguments = SentenceTransformerTrainingArguments(
@@ -122,3 +127,4 @@ def train_stage(
         loss.load_state_dict(load_file(Path(last) / _LOSS_STATE), strict=False)
     trainer.train(resume_from_checkpoint=last)
     model.eval()
+    return [{key: float(value) for key, value in entry.items()} for entry in trainer.state.log_history]

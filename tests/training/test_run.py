@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from mlret.encoders.encoder import load_encoder
 from mlret.errors import InputError
 from mlret.training import trainer
-from mlret.training.backbone import as_bag_of_words, build_backbone
+from mlret.training.backbone import as_bag_of_words, build_backbone, restore_embedding_length
 from mlret.training.recipe import Recipe
 from mlret.training.run import train
 from mlret.training.tokenizer import fast_tokenizer
@@ -23,20 +23,40 @@ from mlret.training.tokenizer import fast_tokenizer
 TEXTS = ["sun moon rain", "jua mwezi mvua", "unseen words"]
 
 
-def test_an_untrained_backbone_is_exactly_a_bag_of_words(tmp_path: Path, small_recipe: Recipe) -> None:
+def _untrained(folder: Path, recipe: Recipe) -> SentenceTransformer:
     specials = [(piece, 0.0) for piece in ("<s>", "<pad>", "</s>", "<unk>")]
     pieces = [*specials, ("▁a", -1.0), ("▁b", -1.0), ("▁", -2.0), ("c", -3.0)]
     tokenizer = fast_tokenizer([*pieces, ("<mask>", 0.0)], max_length=32)
-    model = build_backbone(small_recipe.backbone, tokenizer, folder=tmp_path, seed=0).eval()
+    model = build_backbone(recipe.backbone, tokenizer, folder=folder, seed=0).eval()
     with torch.no_grad():
         model[1].token_weights.uniform_(0.1, 2)
-        model[3].linear.weight.normal_()
+    return model
+
+
+def test_an_untrained_backbone_is_exactly_a_bag_of_words(tmp_path: Path, small_recipe: Recipe) -> None:
+    model = _untrained(tmp_path, small_recipe)
     texts = ["a b c", "a", "b b b b c c"]
     deep = model.encode(texts)
     with as_bag_of_words(model):
         bag = model.encode(texts)
     np.testing.assert_allclose(deep, bag, atol=1e-5)
     np.testing.assert_array_equal(model.encode(texts), deep)
+
+
+def test_restoring_the_length_of_embeddings_leaves_the_vectors_as_they_are(
+    tmp_path: Path, small_recipe: Recipe
+) -> None:
+    model = _untrained(tmp_path, small_recipe)
+    table = model[0].model.embeddings.word_embeddings.weight
+    with torch.no_grad():
+        table.mul_(torch.linspace(5, 90, len(table))[:, None]).add_(1)
+    texts = ["a b c", "a", "b b b b c c"]
+    before = model.encode(texts, normalize_embeddings=True)
+    restore_embedding_length(model)
+    padding = model[0].model.embeddings.word_embeddings.padding_idx
+    lengths = torch.cat([table[:padding], table[padding + 1 :]]).std(dim=1)
+    torch.testing.assert_close(lengths, torch.full_like(lengths, 0.02))
+    np.testing.assert_allclose(model.encode(texts, normalize_embeddings=True), before, atol=1e-4)
 
 
 def test_a_recipe_trains_and_its_encoder_loads_anywhere(world: Path, small_recipe: Recipe, tmp_path: Path) -> None:
