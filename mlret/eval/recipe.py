@@ -87,7 +87,7 @@ def run_tatoeba(recipe: TatoebaRecipe, *, show_progress: bool = False) -> Tatoeb
     results = [
         evaluate_tatoeba(system, pairs, batch_size=recipe.batch_size, show_progress=show_progress) for system in systems
     ]
-    report = TatoebaReport(str(recipe.data), results)
+    report = TatoebaReport(recipe.data.resolve().name, results)
     if recipe.output is not None:
         write_text_atomically(recipe.output, as_json(report))
     if recipe.markdown is not None:

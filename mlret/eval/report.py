@@ -26,7 +26,7 @@ class TatoebaReport:
     Attributes
     ----------
     data
-        Where the test set was read from.
+        Name of the folder or file that the test set was read from.
     results
         The encoder's result first, then the floors'.
     """

@@ -114,7 +114,7 @@ def as_bag_of_words(model: SentenceTransformer) -> Iterator[None]:
 
     def forward(features: dict[str, Tensor], **_: object) -> dict[str, Tensor]:
         # Normalising the batch's own rows alone spares the rest of the table, which is most of it.
-        used, ids = features["input_ids"].unique(return_inverse=True)
+        used, ids = features["input_ids"].unique(return_inverse=True)  # type: ignore[no-untyped-call]
         rows = embeddings.LayerNorm(functional.embedding(used, embeddings.word_embeddings.weight))
         weight = functional.embedding(used, weights.token_weights) * (used != padding)[:, None]
 
