@@ -1,10 +1,10 @@
-"""Read lines of text files, plain or gzipped, with errors that name the line."""
+"""Find files by pattern; read lines of text files, plain or gzipped, with errors that name the line."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -44,3 +44,20 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise InputError(f"{path}:{number + 1}: damaged gzip file ({error}); fetch it again") from error
     except PermissionError as error:
         raise InputError(f"{path}: may not be read; change its permissions") from error
+
+
+def expand(patterns: Sequence[str], root: Path) -> list[Path]:
+    """The files that paths and globs name, relative to ``root``, sorted.
+
+    Raises
+    ------
+    InputError
+        If a pattern matches nothing.
+    """
+    files: list[Path] = []
+    for pattern in patterns:
+        found = sorted(root.glob(pattern))
+        if not found:
+            raise InputError(f"{root / pattern}: no such file; give the folder that holds it with --data")
+        files += found
+    return files

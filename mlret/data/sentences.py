@@ -1,26 +1,218 @@
-"""Split running text into sentences, by ICU's rules for the language."""
+"""Split running text into sentences: ICU's rules, mended where gold sentences show them to be wrong.
+
+``scripts/bench/sentences.py`` compares this with other splitters; the table is ``eval/results/bench/sentences.md``.
+"""
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from mlret.data.abbreviations import BEFORE_NUMBERS, TITLES, abbreviations
 from mlret.errors import require
+
+LONGEST_SENTENCE = 1000
+"""In characters. What is longer has no marks that end sentences, or is none: a table, a list, minified code."""
+
+_OPENING = "“‘「『《〈【〔（"
+_CLOSING = "\"'”’»›“‘«‹)]}」』》〉】〕）"
+_CJK_STOPS = "。！？．｡"
+_CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_DASHES = "-–—"
+# « Viens ! » dit-elle: French has spaces inside its quotation marks.
+_CLOSED_LATE = re.compile(r"»\s+")
+# 「…。」と言った: what follows the quotation belongs to its sentence.
+_AFTER_JAPANESE_QUOTATION = frozenset("とっなはがをにものやでだ")
+
+# Ends that ICU does not see. Everywhere: an ellipsis, a full stop before a number, and a mark before a dialogue's
+# dash. Armenian: the colon that is typed for its full stop. Ethiopic: two word separators in place of its full stop.
+# Tibetan, Dzongkha: a shad before a space, which is left out after the letter ga. Burmese: ICU cuts Zawgyi text inside
+# the syllable that follows. Bambara, Kurdish, Vietnamese: a full stop before a word in lower case, which in text in
+# these languages starts a sentence more often than it follows an abbreviation.
+_ENDS = r"\.[\"”’»)]*\s+(?=\d)|…[\"”’»)]*\s+|[.!?][\"”’»)]*\s+(?=[-–—]\s)"
+_MORE_ENDS = {
+    "am": r"፡፡[\"”»)]*\s*",
+    "bm": r"\.\s+",
+    "bo": r"[།༎ག]\s+",
+    "dz": r"[།༎ག]\s+",
+    "hy": r":[\"”»)]*\s+",
+    "ku": r"\.\s+",
+    "my": r"။[\"”’)]*\s*",
+    "ti": r"፡፡[\"”»)]*\s*",
+    "vi": r"\.\s+",
+}
+_ENDS_OF = {language: re.compile(f"{_ENDS}|{more}") for language, more in _MORE_ENDS.items()}
+_ENDS_OF_OTHERS = re.compile(_ENDS)
+# Lesser stops that ICU takes for full stops.
+_NO_STOPS = {"hy": ".․", "my": "၊"}
+# J. R. R., U.S.; but a town's end is a sentence's: Washington, D.C.
+_INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
+_NO_INITIALS = frozenset(("D.C", "M.D", "A.I", "º", "ª", "²", "³", "ය", "ව", "જ"))
+# am 3. Oktober: nouns are in upper case, so that is no sign of a new sentence.
+_CAPITAL_NOUNS = frozenset(("de", "lb"))
+
+# Thai has no mark for the end of a sentence, only a space, which also stands between clauses and around numbers and
+# names. As usual (Slayden et al. 2010, "Thai sentence-breaking for large-scale SMT") each space is decided on: here one
+# ends a sentence between Thai letters, after so many characters, and not beside these words.
+_THAI_SPACE = re.compile("(?<=[\u0e01-\u0e5b\"'”’])\\s+(?=[\"'“‘]?[\u0e01-\u0e5b])")
+_SHORTEST_THAI = 30
+_NOT_BEFORE = "ๆ ฯ กับ ของ คือ จาก ซึ่ง ที่ ใน ได้แก่ เช่น เป็น เพื่อ เมื่อ โดย และ ว่า หรือ"
+_NOT_AFTER = "ๆ กว่า กับ ของ คือ คุณ จาก จำนวน ที่ นาง นางสาว นาย ใน ปี ประมาณ ราคา เวลา ได้แก่ เช่น เมื่อ โดย และ ว่า หรือ อายุ"
+_THAI_NOT_BEFORE, _THAI_NOT_AFTER = tuple(_NOT_BEFORE.split()), tuple(_NOT_AFTER.split())
+_THAI_POLITE = ("ครับ", "ค่ะ", "คะ", "จ้ะ", "จ้า")
+
+_CLAUSE = re.compile(r".*(?:[;:,]\s|[；：，、،؛፣፤၊])\s*", re.DOTALL)
+_WORD = re.compile(r".*\s", re.DOTALL)
 
 
 def split_sentences(text: str, language: str) -> list[str]:
     """Split a text into sentences.
+
+    ICU finds the boundaries by Unicode's rules (UAX #29). Those after abbreviations, initials and enumerators and
+    inside quotations are taken back, and those that it does not know are added, each by a rule that gold sentences
+    support. Thai text is cut at spaces into pieces of a sentence's length.
 
     Parameters
     ----------
     text
         Running text; a line break ends a sentence.
     language
-        mlret's language code; ICU falls back to its root rules where it has none of its own.
+        In mlret's form. Where nothing is known of it, Unicode's rules and those for any language apply.
 
     Returns
     -------
     list of str
-        The sentences, stripped; none is empty.
+        The sentences, stripped; none is empty. Put together they are the text without some of its white space. None is
+        longer than :data:`LONGEST_SENTENCE`: what is, is cut at a clause's end, else at a space, else anywhere.
+
+    Raises
+    ------
+    MissingExtraError
+        If ICU's bindings are not installed.
     """
-    breakers = require("icu4py.breakers", extra="train", feature="sentence splitting")
+    breaker = require("icu4py.breakers", extra="train", feature="sentence splitting").SentenceBreaker
     locale = language.replace("-", "_")
-    pieces = (piece for line in text.splitlines() for piece in breakers.SentenceBreaker(line, locale))
-    return [sentence for piece in pieces if (sentence := str(piece).strip())]
+    language = language.partition("-")[0]
+    ends = _ENDS_OF.get(language, _ENDS_OF_OTHERS)
+    sentences: list[str] = []
+    for line in text.splitlines():
+        pieces = (str(piece) for span in _cut_after(ends, line) for piece in breaker(span, locale))
+        for sentence in _mended(pieces, language):
+            for part in _thai(sentence) if language == "th" else (sentence,):
+                sentences += _short_enough(part.strip())
+    return sentences
+
+
+def _cut_after(ends: re.Pattern[str], line: str) -> Iterator[str]:
+    start = 0
+    for match in ends.finditer(line):
+        yield line[start : match.end()]
+        start = match.end()
+    yield line[start:]
+
+
+def _mended(pieces: Iterable[str], language: str) -> list[str]:
+    """Put pieces together that are no sentences; their texts, put together, stay the same."""
+    sentences: list[str] = []
+    left = ""
+    for right in pieces:
+        if opened := _opened_at_end(left):
+            left, right = left[:-opened], left[-opened:] + right
+        elif language == "fr" and (closed := _CLOSED_LATE.match(right)):
+            left, right = left + closed[0], right[closed.end() :]
+        if len(left) > LONGEST_SENTENCE or _ends_sentence(left, right, language):
+            sentences.append(left)
+            left = right
+        else:
+            left += right
+    if sentences and not _has_word(left):
+        sentences[-1] += left
+    else:
+        sentences.append(left)
+    return sentences
+
+
+def _opened_at_end(left: str) -> int:
+    """The number of characters at the end that open what follows: after a full stop, ICU takes 「 for a closing one."""
+    if len(left) > 1 and left[-1] == '"' and left[-2] in _CJK_STOPS:
+        return left.count('"') % 2
+    kept = left.rstrip(_OPENING)
+    if kept == left or not kept or kept[-1] not in f"{_CJK_STOPS}…{_CLOSING}":
+        return 0
+    # In sloppy text “ also closes.
+    return 0 if left[-1] == "“" and kept.count("“") > kept.count("”") else len(left) - len(kept)
+
+
+def _ends_sentence(left: str, right: str, language: str) -> bool:
+    """Whether a sentence ends between two pieces that ICU, or one of our rules, has cut."""
+    stripped = left.rstrip()
+    unquoted = stripped.rstrip(_CLOSING)
+    if not _has_word(unquoted):
+        return False
+    spaced, quoted, mark = len(stripped) < len(left), len(unquoted) < len(stripped), unquoted[-1]
+    start = right.lstrip()[:1]
+    if start and start in _DASHES:
+        start = right.lstrip(f"{_DASHES} ")[:1]
+        if start.islower():
+            return False
+    if mark in _CJK_STOPS:
+        return not (language == "ja" and quoted and not spaced and start in _AFTER_JAPANESE_QUOTATION)
+    if mark in _NO_STOPS.get(language, ""):
+        return False
+    # Georgian's letters count as lower case, and have no upper case in use.
+    if start.islower() and not "ა" <= start <= "ჿ" and (quoted or mark == "…"):
+        return False
+    if not spaced and mark in ".!?" and start.isalpha() and not _CJK.match(start):
+        return False
+    return mark != "." or quoted or not _is_abbreviation(unquoted, start, language)
+
+
+def _has_word(text: str) -> bool:
+    return any(map(str.isalnum, text))
+
+
+def _is_abbreviation(left: str, start: str, language: str) -> bool:
+    """Whether the last word of ``left``, which ends in a full stop, is short for something, given what starts next."""
+    word = left[:-1].rpartition(" ")[2].lstrip("([{“”„\"'‘’«-–—/")
+    if word.isdecimal():
+        enumerator = len(word) < 4 and len(word) + 1 == len(left)
+        ordinal = language in _CAPITAL_NOUNS and len(word) < 3 and start.isalpha()
+        return enumerator or ordinal or start.isdecimal()
+    if "가" <= word <= "힣":  # Korean has words of one syllable
+        return False
+    if start.isdecimal() and (len(word) == 1 or word.casefold() in BEFORE_NUMBERS):
+        return True
+    if word == word.upper() and word not in _NO_INITIALS and _INITIALS.fullmatch(word):
+        return True
+    # isiXhosa: e-St. Martin's.
+    return word.rpartition("-")[2] in TITLES or word.casefold() in abbreviations(language)
+
+
+def _thai(text: str) -> Iterator[str]:
+    start = 0
+    for space in _THAI_SPACE.finditer(text):
+        left = text[start : space.start()]
+        inside = left.endswith(_THAI_NOT_AFTER) or text.startswith(_THAI_NOT_BEFORE, space.end())
+        if left.endswith(_THAI_POLITE) or (len(left) >= _SHORTEST_THAI and not inside):
+            yield text[start : space.end()]
+            start = space.end()
+    yield text[start:]
+
+
+def _short_enough(sentence: str) -> list[str]:
+    """The sentence, or its parts if it is too long; nothing if it is empty."""
+    parts = []
+    start = 0
+    while len(sentence) - start > LONGEST_SENTENCE:
+        middle, end = start + LONGEST_SENTENCE // 2, start + LONGEST_SENTENCE
+        found = _CLAUSE.match(sentence, middle, end) or _WORD.match(sentence, middle, end)
+        if found:
+            end = found.end()
+        # A vowel sign or an accent stays with its letter.
+        while end > middle and unicodedata.category(sentence[end]).startswith("M"):
+            end -= 1
+        parts.append(sentence[start:end])
+        start = end
+    parts.append(sentence[start:])
+    return [stripped for part in parts if (stripped := part.strip())]

@@ -1,0 +1,316 @@
+"""Monolingual documents, sentence by sentence: from JSONL, plain text, Parquet or a Hugging Face dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mlret.data.files import read_lines
+from mlret.data.languages import normalise_language
+from mlret.data.sentences import split_sentences
+from mlret.errors import InputError, require
+
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".txt", ".txt.gz", ".parquet")
+# A text file without blank lines would otherwise be one document, held in memory as a whole.
+_MOST_LINES = 10_000
+_PARQUET_ROWS = 256
+_PARQUET_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class MonolingualDocument:
+    """The ordered sentences of one document.
+
+    Attributes
+    ----------
+    language
+        In mlret's form (:func:`mlret.data.languages.normalise_language`).
+    sentences
+        Stripped; at least one, and none is empty.
+    """
+
+    language: str
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextColumns:
+    """The names of the keys (JSONL) or columns (Parquet, Hugging Face datasets) that are read.
+
+    Attributes
+    ----------
+    text
+        Running text, a string; split into sentences.
+    sentences
+        Sentences, a list of strings; taken before ``text`` where a record has both.
+    language
+        A language code in any spelling.
+    """
+
+    text: str = "text"
+    sentences: str = "sents"
+    language: str = "lang"
+
+
+def read_monolingual(
+    path: Path, *, language: str | None = None, columns: TextColumns = TextColumns()
+) -> Iterator[MonolingualDocument]:
+    """Stream the documents of a file; memory does not grow with the file.
+
+    Parameters
+    ----------
+    path
+        By its suffix: ``.jsonl``, an object a line; ``.txt``, a sentence a line and a blank line between
+        documents, where more than 10,000 lines without a blank one come as several documents; ``.parquet``, a
+        document a row. The first two may be gzipped (``.gz``).
+    language
+        The language where the file names none. What the file says goes before it.
+    columns
+        The names of keys or columns.
+
+    Returns
+    -------
+    iterator of MonolingualDocument
+        In the order of the file. Records without any text are passed over.
+
+    Raises
+    ------
+    InputError
+        At once if the suffix or the language is unknown, or a text file's language is not given; while reading
+        if the file is missing, damaged or without a document, or a record is malformed. The message names file
+        and line (Parquet: file and row, from 1).
+    MissingExtraError
+        If a package for Parquet or for sentence splitting is not installed.
+    """
+    suffixes = path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]
+    kind = "".join(suffixes).lower()
+    if kind not in _SUFFIXES:
+        raise InputError(f"{path}: unknown kind of file; give {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}")
+    given = None if language is None else normalise_language(language)
+    if kind.startswith(".txt"):
+        if given is None:
+            raise InputError(f"{path}: a text file does not say its language; give it, e.g. 'sw'")
+        documents = _read_text(path, given)
+    elif kind == ".parquet":
+        documents = _read_parquet(path, given, columns)
+    else:
+        documents = _read_jsonl(path, given, columns)
+    return _not_empty(documents, f"{path}: empty file; expected at least one document")
+
+
+def read_hub(
+    dataset: str,
+    *,
+    config: str | None,
+    split: str,
+    language: str | None,
+    columns: TextColumns,
+    limit: int | None = None,
+) -> Iterator[MonolingualDocument]:
+    """Stream the documents of a Hugging Face dataset, without downloading it as a whole.
+
+    Parameters
+    ----------
+    dataset
+        The name on the Hub, e.g. ``"wikimedia/wikipedia"``, or a local folder of files that
+        ``datasets.load_dataset`` understands. Code that comes with a dataset is never run.
+    config
+        The configuration, e.g. ``"20231101.sw"``; ``None`` for the default one.
+    split
+        The split, e.g. ``"train"``.
+    language
+        The language where the dataset names none. What the dataset says goes before it.
+    columns
+        The names of the columns.
+    limit
+        The most documents to read; ``None`` for all.
+
+    Returns
+    -------
+    iterator of MonolingualDocument
+        In the order of the dataset. Records without any text are passed over.
+
+    Raises
+    ------
+    InputError
+        At once if the language is unknown, the limit is below 1, there is no such dataset, configuration, split
+        or column, or the Hub cannot be reached; while reading if a record is malformed, the split has no
+        document, or the connection is lost.
+    MissingExtraError
+        If the package ``datasets`` is not installed.
+    """
+    given = None if language is None else normalise_language(language)
+    if limit is not None and limit < 1:
+        raise InputError(f"{dataset}: the limit is {limit}; give 1 or more, or none for all documents")
+    where = dataset if config is None else f"{dataset} ({config})"
+    datasets = require("datasets", extra="train", feature="reading Hugging Face datasets")
+    errors = (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError)
+    try:
+        stream = datasets.load_dataset(dataset, config, split=split, streaming=True)
+    except errors as error:
+        raise _hub_error(where, split, error) from error
+    # Some formats show their columns only in the records.
+    if stream.column_names is not None:
+        stream = stream.select_columns(
+            _wanted_columns(stream.column_names, columns, given, f"{where}: split {split!r}")
+        )
+
+    def read() -> Iterator[MonolingualDocument]:
+        records = iter(stream)
+        number = 0
+        while True:
+            number += 1
+            try:
+                record = next(records)
+            except StopIteration:
+                return
+            except errors as error:
+                raise _hub_error(where, split, error) from error
+            document = _document(record, f"{where}: split {split!r}, row {number}", given, columns)
+            if document is not None:
+                yield document
+
+    return _not_empty(islice(read(), limit), f"{where}: split {split!r} has no document with text; choose another")
+
+
+def _not_empty(documents: Iterator[MonolingualDocument], message: str) -> Iterator[MonolingualDocument]:
+    empty = True
+    for document in documents:
+        empty = False
+        yield document
+    if empty:
+        raise InputError(message)
+
+
+def _read_jsonl(path: Path, language: str | None, columns: TextColumns) -> Iterator[MonolingualDocument]:
+    for number, line in read_lines(path):
+        where = f"{path}:{number}"
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{where}: not JSON ({error.msg}); one object a line") from error
+        except (ValueError, RecursionError) as error:  # a number of 5000 digits, brackets 1000 deep
+            raise InputError(f"{where}: not JSON that can be read ({error}); one object a line") from error
+        if not isinstance(record, dict):
+            raise InputError(f"{where}: a JSON {type(record).__name__}, not an object; write one {{…}} a line")
+        document = _document(record, where, language, columns)
+        if document is not None:
+            yield document
+
+
+def _read_text(path: Path, language: str) -> Iterator[MonolingualDocument]:
+    sentences: list[str] = []
+    last = 0
+    for number, line in read_lines(path):
+        # read_lines passes over blank lines: a gap in the numbers is the end of a document.
+        if sentences and (number > last + 1 or len(sentences) == _MOST_LINES):
+            yield MonolingualDocument(language, tuple(sentences))
+            sentences = []
+        sentences.append(line.strip())
+        last = number
+    if sentences:
+        yield MonolingualDocument(language, tuple(sentences))
+
+
+def _read_parquet(path: Path, language: str | None, columns: TextColumns) -> Iterator[MonolingualDocument]:
+    arrow = require("pyarrow", extra="train", feature="reading Parquet files")
+    parquet = require("pyarrow.parquet", extra="train", feature="reading Parquet files")
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if not path.is_file():
+        raise InputError(f"{path}: is a folder; name a file")
+    try:
+        # Without these two, the whole column of a row group would be read at once.
+        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_PARQUET_BUFFER_BYTES) as file:
+            wanted = _wanted_columns(file.schema_arrow.names, columns, language, f"{path}")
+            number = 0
+            for batch in file.iter_batches(_PARQUET_ROWS, columns=wanted):
+                for record in batch.to_pylist():
+                    number += 1
+                    document = _document(record, f"{path}: row {number}", language, columns)
+                    if document is not None:
+                        yield document
+    except PermissionError as error:
+        raise InputError(f"{path}: may not be read; change its permissions") from error
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: damaged or no Parquet file ({_first_line(error)}); fetch it again") from error
+
+
+def _wanted_columns(names: Collection[str], columns: TextColumns, language: str | None, where: str) -> list[str]:
+    """The columns to read, of those that there are."""
+    if columns.sentences not in names and columns.text not in names:
+        raise InputError(
+            f"{where}: no column {columns.sentences!r} or {columns.text!r}; name the one that holds the text, "
+            f"there are {sorted(names)}"
+        )
+    if columns.language not in names and language is None:
+        raise InputError(
+            f"{where}: no column {columns.language!r}; give the language, or name the column that holds it, "
+            f"there are {sorted(names)}"
+        )
+    # In this order, and each once: two of the three may have the same name.
+    wanted = dict.fromkeys((columns.sentences, columns.text, columns.language))
+    return [name for name in wanted if name in names]
+
+
+def _document(
+    record: Mapping[str, Any], where: str, language: str | None, columns: TextColumns
+) -> MonolingualDocument | None:
+    """The document of a record; ``None`` if it has no text."""
+    sentences, text = record.get(columns.sentences), record.get(columns.text)
+    if columns.sentences not in record and columns.text not in record:
+        raise InputError(
+            f"{where}: a document needs the keys {columns.language!r} and {columns.sentences!r} (or {columns.text!r})"
+        )
+    language = _language(record.get(columns.language), where, language, columns)
+    if sentences is not None:
+        if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
+            raise InputError(
+                f"{where}: {columns.sentences!r} must be a list of strings; give running text as {columns.text!r}"
+            )
+    elif not isinstance(text, str | None):
+        raise InputError(
+            f"{where}: {columns.text!r} is {type(text).__name__}, not a string; "
+            f"give a list of sentences as {columns.sentences!r}"
+        )
+    try:
+        "".join(sentences or [text or ""]).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where}: the text holds half a surrogate pair; drop the document, or mend it") from error
+    if sentences is None:
+        sentences = split_sentences(text or "", language)
+    kept = tuple(stripped for sentence in sentences if (stripped := sentence.strip()))
+    return MonolingualDocument(language, kept) if kept else None
+
+
+def _language(value: object, where: str, given: str | None, columns: TextColumns) -> str:
+    if value is None or value == "":
+        if given is None:
+            raise InputError(
+                f"{where}: a document needs the key {columns.language!r}, or a language for the whole file"
+            )
+        return given
+    if not isinstance(value, str):
+        raise InputError(
+            f"{where}: {columns.language!r} is {type(value).__name__}, not a string; use a code such as 'sw'"
+        )
+    try:
+        return normalise_language(value)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _hub_error(where: str, split: str, error: Exception) -> InputError:
+    if isinstance(error, ConnectionError | TimeoutError):
+        return InputError(f"{where}: the Hugging Face Hub cannot be reached ({_first_line(error)}); check the network")
+    return InputError(
+        f"{where}: split {split!r} cannot be read ({_first_line(error)}); check the name, the configuration, the split"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
