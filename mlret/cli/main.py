@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from mlret.cli import demo, doctor, index, memory, recipes, search, train
+from mlret.cli import calibrate, demo, doctor, index, memory, recipes, search, train
 from mlret.cli import eval as evaluate
 from mlret.errors import MlretError
 
@@ -26,6 +26,7 @@ app.add_typer(index.app, name="index", help="Build an index of documents, add to
 app.command("search")(search.search)
 app.add_typer(memory.app, name="memory", help="Remember texts, and find them from other languages.")
 app.command("train")(train.train)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(evaluate.app, name="eval", help="Measure an encoder on the field's benchmarks.")
 app.add_typer(recipes.app, name="recipes", help="The recipes that come with mlret: list them, copy one to edit.")
 app.command("doctor")(doctor.doctor)

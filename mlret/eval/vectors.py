@@ -67,6 +67,7 @@ class EncodedTexts:
         self._calibration = _last_calibration(encoder)
         self.has_calibration = isinstance(encoder, Encoder) and bool(encoder.calibration_languages)
         if self._calibration is not None and isinstance(encoder, Encoder):
+            self._device = encoder.model.device
             # Encoder.encode would normalise, and the calibration must see the length of the vector.
             self._vectors: Any = encoder.model.encode(
                 list(self._row),
@@ -98,7 +99,7 @@ class EncodedTexts:
 
         rows = torch.from_numpy(self._vectors[[self._row[text] for text in texts]])
         with torch.inference_mode():
-            features = {"sentence_embedding": rows.to(self._calibration.mean.device)}
+            features = {"sentence_embedding": rows.to(self._device)}
             moved = self._calibration(features, language=language)["sentence_embedding"]
         return _normalised(moved.float().cpu().numpy())
 
@@ -110,7 +111,7 @@ def _last_calibration(encoder: TextEncoder) -> Calibration | None:
     from mlret.encoders.calibration import Calibration
 
     last = list(encoder.model.children())[-1]
-    if not isinstance(last, Calibration) or last.mean.shape[1] != encoder.dims:
+    if not isinstance(last, Calibration) or encoder.model.truncate_dim is not None:
         return None
     return last
 
