@@ -105,6 +105,7 @@ def evaluate_tatoeba(
     data: str | Path | Sequence[TatoebaPairs],
     *,
     languages: Sequence[str] | None = None,
+    texts: EncodedTexts | None = None,
     batch_size: int = 256,
     show_progress: bool = False,
 ) -> TatoebaResult:
@@ -118,6 +119,8 @@ def evaluate_tatoeba(
         The folder that holds the test set, or what :func:`read_tatoeba` read.
     languages
         Which languages; all by default. Not used where ``data`` is already read.
+    texts
+        The vectors of all sentences, where they are there already.
     batch_size
         Texts in one forward pass.
     show_progress
@@ -131,7 +134,8 @@ def evaluate_tatoeba(
     pairs = read_tatoeba(data, languages=languages) if isinstance(data, str | Path) else list(data)
     fingerprint = getattr(encoder, "fingerprint", None)
     start = time.perf_counter()
-    texts = EncodedTexts(encoder, _all_texts(pairs), batch_size=batch_size, show_progress=show_progress)
+    if texts is None:
+        texts = EncodedTexts(encoder, _all_texts(pairs), batch_size=batch_size, show_progress=show_progress)
     seconds = time.perf_counter() - start
     return TatoebaResult(
         encoder=encoder.name,

@@ -1,0 +1,99 @@
+"""Tatoeba between two languages other than English, joined on the English that both translate.
+
+Where an English sentence is in the pairs of two languages, its translations translate each other. Few are (XTREME's 36
+languages have 149 pairs of languages with ten or more), so only the queries are those few: the candidates are all
+sentences of the other language, as in the task with English.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from mlret.errors import InputError
+from mlret.eval.tatoeba_data import TatoebaPairs
+from mlret.eval.vectors import EncodedTexts
+
+
+@dataclass(frozen=True)
+class JoinedRow:
+    """Two languages by their labels: ``queries`` of each way, and the mean accuracy of both ways, from 0 to 1."""
+
+    first: str
+    second: str
+    queries: int
+    raw: float
+    calibrated: float | None
+
+
+@dataclass(frozen=True)
+class JoinedResult:
+    """The unweighted mean over pairs of languages."""
+
+    rows: list[JoinedRow]
+
+    @property
+    def raw(self) -> float:
+        """Without calibration, from 0 to 1."""
+        return float(np.mean([row.raw for row in self.rows]))
+
+    @property
+    def calibrated(self) -> float | None:
+        """With calibration, from 0 to 1; ``None`` for an encoder without it."""
+        scores = [row.calibrated for row in self.rows if row.calibrated is not None]
+        return float(np.mean(scores)) if scores else None
+
+    @property
+    def queries(self) -> int:
+        """Queries of all pairs of languages, one way."""
+        return sum(row.queries for row in self.rows)
+
+
+def evaluate_joined(texts: EncodedTexts, pairs: Sequence[TatoebaPairs], *, min_queries: int = 10) -> JoinedResult:
+    """Evaluate between every two languages that share at least ``min_queries`` English sentences.
+
+    Parameters
+    ----------
+    texts
+        The vectors of all sentences of ``pairs``.
+    pairs
+        The test set.
+    min_queries
+        Pairs of languages with fewer queries are left out.
+
+    Raises
+    ------
+    InputError
+        If no two languages share as many.
+    """
+    rows = []
+    for first, second in combinations(pairs, 2):
+        shared = set(first.english) & set(second.english)
+        if len(shared) < min_queries:
+            continue
+        raw = _both_ways(first, second, shared, texts.raw(first.sentences), texts.raw(second.sentences))
+        calibrated = None
+        if texts.has_calibration:
+            sides = (texts.calibrated(side.sentences, side.language) for side in (first, second))
+            calibrated = _both_ways(first, second, shared, *sides)
+        rows.append(JoinedRow(first.label, second.label, len(shared), raw, calibrated))
+    if not rows:
+        raise InputError(f"no two languages share {min_queries} English sentences: lower min_queries")
+    return JoinedResult(rows)
+
+
+def _both_ways(first: TatoebaPairs, second: TatoebaPairs, shared: set[str], a: Any, b: Any) -> float:
+    return (_one_way(first, second, shared, a, b) + _one_way(second, first, shared, b, a)) / 2
+
+
+def _one_way(asked: TatoebaPairs, found: TatoebaPairs, shared: set[str], queries: Any, candidates: Any) -> float:
+    """The share of queries, the first of each English sentence, whose nearest candidate has the same English."""
+    first_of = {english: row for row, english in reversed(list(enumerate(asked.english))) if english in shared}
+    scores = queries[list(first_of.values())] @ candidates.T
+    nearest = np.argmax(scores if isinstance(scores, np.ndarray) else scores.toarray(), axis=1)
+    right = [found.english[row] == english for english, row in zip(first_of, nearest, strict=True)]
+    return float(np.mean(right))
