@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlret.training.contrast import info_nce
+from mlret.training.ranks import gather_rows
 
 
 class TranslationRankingLoss(nn.Module):
     """Symmetric InfoNCE over the batch, pairs of the same source text masked.
 
     sentence-transformers' ranking loss has no such mask: in a batch of many short pairs a source text recurs
-    with several right translations, which would be pushed away.
+    with several right translations, which would be pushed away. Under several processes the batch is that of all.
     """
 
     def __init__(self, model: SentenceTransformer, *, temperature: float = 0.05) -> None:
@@ -26,10 +27,10 @@ class TranslationRankingLoss(nn.Module):
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
         """The loss of one batch; ``labels`` is ``(n, 2)`` int64: the group and the source text of each pair."""
         source, target = (
-            functional.normalize(self.model(features)["sentence_embedding"].float(), dim=-1)
+            functional.normalize(gather_rows(self.model(features)["sentence_embedding"]).float(), dim=-1)
             for features in sentence_features
         )
-        document = labels[:, 1]
+        document = gather_rows(labels[:, 1])
         losses = [
             info_nce(a, b, document, temperature=self.temperature, own_side=False)[0]
             for a, b in ((source, target), (target, source))

@@ -1,26 +1,30 @@
-"""Build the XLM-R-shaped encoder that a recipe trains."""
+"""The encoder that a recipe trains: built anew in XLM-R's shape, or taken from a folder or the hub."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Transformer
+from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
+from mlret.encoders.calibration import Calibration
+from mlret.encoders.encoder import load_encoder
 from mlret.encoders.token_weights import TokenWeights
-from mlret.training.recipe import BackboneSettings
+from mlret.errors import InputError
+from mlret.training.recipe import NewBackbone, PretrainedBackbone
 
 
 def build_backbone(
-    settings: BackboneSettings, tokenizer: PreTrainedTokenizerFast, *, folder: Path, seed: int
+    settings: NewBackbone, tokenizer: PreTrainedTokenizerFast, *, folder: Path, seed: int
 ) -> SentenceTransformer:
     """An untrained encoder: XLM-R layers, a learned weight for each token, their weighted mean.
 
@@ -69,6 +73,47 @@ def build_backbone(
     # The norm that a layer takes from its tokens' vectors, which told how much each token matters, comes back here.
     weights = TokenWeights(len(tokenizer))
     return fix_embedding_norm(SentenceTransformer(modules=[transformer, weights, Pooling(settings.hidden, "mean")]))
+
+
+def load_backbone(settings: PretrainedBackbone) -> SentenceTransformer:
+    """A model that exists: a transformers model with pooling, or an encoder without its last steps.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or it is an encoder and the settings name a pooling.
+    """
+    if (Path(settings.model) / "modules.json").is_file():
+        if settings.pooling is not None:
+            raise InputError(f"{settings.model} is an encoder with a pooling of its own: remove backbone.pooling")
+        model = trainable(load_encoder(settings.model).model)
+        model.max_seq_length = settings.max_length
+        return model
+    try:
+        transformer = Transformer(settings.model, max_seq_length=settings.max_length)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"backbone.model: {settings.model!r} cannot be loaded ({reason}); give a folder with its weights, "
+            "for example --set backbone.model=FOLDER"
+        ) from error
+    dims = transformer.get_embedding_dimension()
+    return SentenceTransformer(modules=[transformer, Pooling(dims, settings.pooling or "cls")])
+
+
+def trainable(model: SentenceTransformer) -> SentenceTransformer:
+    """An encoder without normalisation and calibration, which follow from training, ready to go on.
+
+    Its modules are taken over, not copied.
+    """
+    kept = [module for module in model.children() if not isinstance(module, Normalize | Calibration)]
+    model = SentenceTransformer(modules=kept)
+    return fix_embedding_norm(model) if token_weights(model) is not None else model
+
+
+def token_weights(model: SentenceTransformer) -> TokenWeights | None:
+    """The learned weights of tokens, which encoders of mlret's own kind have."""
+    return next((module for module in model.children() if isinstance(module, TokenWeights)), None)
 
 
 def fix_embedding_norm(model: SentenceTransformer) -> SentenceTransformer:
@@ -124,8 +169,44 @@ def as_bag_of_words(model: SentenceTransformer) -> Iterator[None]:
         mean = total(weight * rows) / total(weight).clamp_min(1e-9)
         return features | {"sentence_embedding": mean}
 
-    model.forward = forward  # type: ignore[method-assign,assignment]
+    with _forward_replaced(model, forward):
+        yield
+
+
+@contextmanager
+def in_mini_batches(model: SentenceTransformer, size: int) -> Iterator[None]:
+    """Encode at most ``size`` texts at once in every forward pass, and keep no activations between.
+
+    The backward pass encodes each part once more. Memory is that of one part, whatever the batch; the gradients are
+    those of the whole batch (GradCache, arXiv 2101.06983), dropout included.
+    """
+    whole = model.forward
+
+    def encode(features: dict[str, Tensor]) -> Tensor:
+        embedding: Tensor = whole(dict(features))["sentence_embedding"]
+        return embedding
+
+    def forward(features: dict[str, Tensor], **_: object) -> dict[str, Tensor]:
+        parts = []
+        for start in range(0, len(features["input_ids"]), size):
+            mask = features["attention_mask"][start : start + size]
+            # A part need not be as wide as the longest text of the whole.
+            width = int(mask.sum(dim=1).max())
+            some = {name: features[name][start : start + size, :width] for name in ("input_ids", "attention_mask")}
+            parts.append(checkpoint(encode, some, use_reentrant=False) if torch.is_grad_enabled() else encode(some))
+        return features | {"sentence_embedding": torch.cat(parts)}
+
+    with _forward_replaced(model, forward):
+        yield
+
+
+@contextmanager
+def _forward_replaced(model: SentenceTransformer, forward: Callable[..., dict[str, Tensor]]) -> Iterator[None]:
+    before = vars(model).get("forward")
+    model.forward = forward  # type: ignore[method-assign]
     try:
         yield
     finally:
         del model.forward
+        if before is not None:
+            model.forward = before  # type: ignore[method-assign]

@@ -3,65 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from mlret.training.pack import PackedTexts, TextPairs
+from mlret.training.pairs import Pairs
 
 _BATCHES_SORTED_TOGETHER = 8
 
 
-class LanguageBatchSampler(Sampler[list[int]]):
-    """Draw ``steps`` batches, each from one group of pairs, the group by its weight.
+class LanguageBatchSampler(Sampler[list[NDArray[np.int64]]]):
+    """Draw ``batches`` batches, each from one group of pairs, the group by its weight.
 
-    Within a group the pairs come in random order, each once a pass; a few batches' worth is sorted by length
-    before it is cut, so that a batch pads little and its negatives are of like length. A group smaller than a
-    batch gives a smaller batch.
+    Within a group the pairs come in random order, each once before any comes again; a few batches' worth is sorted
+    by length before it is cut, so that a batch pads little and its negatives are of like length. Every batch is full;
+    a group smaller than a batch fills it by coming round again. The draw depends on the seed alone, so that skipping
+    the first batches goes on where an interrupted run was.
 
     Parameters
     ----------
-    texts, pairs
+    pairs
         What to draw from.
     batch_size
         Pairs in a batch.
-    steps
-        Batches in all.
+    batches
+        How many.
     seed
         The same seed gives the same batches.
     """
 
-    def __init__(self, texts: PackedTexts, pairs: TextPairs, *, batch_size: int, steps: int, seed: int) -> None:
+    def __init__(self, pairs: Pairs, *, batch_size: int, batches: int, seed: int) -> None:
         self.batch_size = batch_size
-        self._steps = steps
+        self.drop_last = False
+        self._pairs = pairs
+        self._batches = batches
         self._seed = seed
-        self._weights = pairs.weights
-        order = np.argsort(pairs.group, kind="stable")
-        bounds = np.searchsorted(pairs.group[order], np.arange(len(pairs.weights) + 1))
-        self._rows = [order[a:b] for a, b in pairwise(bounds)]
-        lengths = texts.lengths
-        self._length = np.maximum(lengths[pairs.anchor], lengths[pairs.positive])
+        self._lengths = pairs.texts.lengths
 
     def __len__(self) -> int:
-        return self._steps
+        return self._batches
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[NDArray[np.int64]]]:
+        """Batches of keys ``(3,)`` int64: group, and rows of the texts of anchor and positive."""
         random = np.random.default_rng(self._seed)
-        queues: dict[int, list[NDArray[np.int64]]] = {}
-        for group in random.choice(len(self._weights), size=self._steps, p=self._weights):
-            if not queues.get(group):
-                queues[group] = self._one_pass(self._rows[group], random)
-            yield queues[group].pop().tolist()
+        streams = [self._endless(group, random) for group in range(len(self._pairs.weights))]
+        for group in random.choice(len(streams), size=self._batches, p=self._pairs.weights):
+            yield next(streams[group])
 
-    def _one_pass(self, rows: NDArray[np.int64], random: np.random.Generator) -> list[NDArray[np.int64]]:
-        rows = random.permutation(rows)
-        together = self.batch_size * _BATCHES_SORTED_TOGETHER
-        batches = []
-        for start in range(0, len(rows), together):
-            window = rows[start : start + together]
-            window = window[np.argsort(self._length[window], kind="stable")]
-            batches += [window[i : i + self.batch_size] for i in range(0, len(window), self.batch_size)]
-        whole = [batch for batch in batches if len(batch) * 2 >= self.batch_size] or batches
-        return [whole[i] for i in random.permutation(len(whole))]
+    def _endless(self, group: int, random: np.random.Generator) -> Iterator[list[NDArray[np.int64]]]:
+        rows = self._pairs.rows[group]
+        order = np.empty(0, np.int64)
+        while True:
+            while len(order) < self.batch_size:
+                order = np.concatenate([order, random.permutation(rows)])
+            # Never further than this pass goes, or a pair would come again before others came once.
+            together = min(_BATCHES_SORTED_TOGETHER, len(order) // self.batch_size)
+            chosen, order = np.split(order, [together * self.batch_size])
+            pairs = self._pairs.draw(chosen, random)
+            pairs = pairs[np.argsort(self._lengths[pairs].max(axis=1), kind="stable")]
+            keys = np.concatenate([np.full((len(pairs), 1), group), pairs], axis=1)
+            batches = np.split(keys, together)
+            for position in random.permutation(together):
+                yield list(batches[position])

@@ -1,19 +1,20 @@
-"""Training text as arrays: token ids packed end to end, and pairs of rows to compare."""
+"""Training text as token ids, packed end to end, in memory or on disk."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from mlret.training.recipe import AlignmentStage, ContextStage
-from mlret.training.text import TrainingText
+from mlret.data.durable import write_atomically
+from mlret.data.monolingual import MonolingualDocument
+
+_TEXTS_TOGETHER = 8192
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class PackedTexts:
     Attributes
     ----------
     ids
-        ``(total,)`` int32, all texts end to end.
+        ``(total,)`` int32, all texts end to end; may be a memory map.
     offsets
         ``(n + 1,)`` int64: text ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
     """
@@ -42,149 +43,126 @@ class PackedTexts:
     @classmethod
     def of(cls, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, *, max_length: int) -> PackedTexts:
         """Tokenize texts, cut at ``max_length`` tokens with the two special ones counted in."""
-        backend = tokenizer.backend_tokenizer
-        chunks: list[NDArray[np.int32]] = []
-        lengths: list[int] = []
-        for start in range(0, len(texts), 8192):
-            # A token has at least one byte: what lies far behind the cut need not be tokenized.
-            batch = [text[: 16 * max_length] for text in texts[start : start + 8192]]
-            for encoding in backend.encode_batch_fast(batch, add_special_tokens=False):
-                row = np.asarray(encoding.ids[: max_length - 2], dtype=np.int32)
-                chunks.append(row)
-                lengths.append(len(row))
-        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        return cls(np.concatenate(chunks) if chunks else np.empty(0, np.int32), offsets)
+        rows = list(_token_ids(texts, tokenizer, max_length))
+        return cls(np.concatenate(rows) if rows else np.empty(0, np.int32), _offsets(map(len, rows)))
 
 
 @dataclass(frozen=True)
-class TextPairs:
-    """Pairs of rows of a :class:`PackedTexts` that belong together.
+class PackedDocuments:
+    """Token ids of documents' sentences, memory-mapped. Sentences without a token are left out.
 
     Attributes
     ----------
-    anchor, positive
-        ``(n,)`` int64 rows.
-    document
-        ``(n,)`` int64: pairs of one document are not each other's negatives.
-    group
-        ``(n,)`` int64: the batches are drawn from one group at a time.
+    sentences
+        The sentences of all documents, end to end.
+    first
+        ``(documents + 1,)`` int64: document ``d`` is sentences ``first[d]:first[d + 1]``.
+    language
+        ``(documents,)`` int64 rows of ``languages``.
     languages
-        The language of each group.
-    weights
-        How often each group is drawn; sums to 1.
+        The languages, sorted.
     """
 
-    anchor: NDArray[np.int64]
-    positive: NDArray[np.int64]
-    document: NDArray[np.int64]
-    group: NDArray[np.int64]
+    sentences: PackedTexts
+    first: NDArray[np.int64]
+    language: NDArray[np.int64]
     languages: list[str]
-    weights: NDArray[np.float64]
 
-    def __len__(self) -> int:
-        return len(self.anchor)
+    @classmethod
+    def prepare(
+        cls,
+        documents: Iterable[MonolingualDocument],
+        languages: Iterable[str],
+        tokenizer: PreTrainedTokenizerFast,
+        folder: Path,
+        *,
+        max_length: int,
+    ) -> PackedDocuments:
+        """Tokenize documents to files in ``folder``, or take the files that are there.
 
+        Parameters
+        ----------
+        documents
+            Read in a stream, and only where the files are not there.
+        languages
+            The languages that the documents have.
+        tokenizer
+            Its ids are stored.
+        folder
+            Of the files; it must exist.
+        max_length
+            Tokens of a sentence at most, with the two special ones counted in.
+        """
+        codes = sorted(languages)
+        ids, index = folder / "ids.npy", folder / "index.npz"
+        if not index.is_file():
+            row_of = {code: row for row, code in enumerate(codes)}
+            lengths: list[NDArray[np.int32]] = []
+            counts: list[int] = []
+            owners: list[int] = []
 
-def pack_documents(
-    text: TrainingText, tokenizer: PreTrainedTokenizerFast, stage: ContextStage, *, seed: int
-) -> tuple[PackedTexts, TextPairs]:
-    """Centre sentences and their contexts: ``C(s_c) = {s_j : 0 < |j - c| <= w}`` within the document.
+            def stream() -> Iterator[NDArray[np.int32]]:
+                remaining = iter(documents)
+                while some := list(islice(remaining, _TEXTS_TOGETHER)):
+                    texts = [sentence for document in some for sentence in document.sentences]
+                    rows = list(_token_ids(texts, tokenizer, max_length))
+                    lengths.append(np.asarray([len(row) for row in rows if len(row)], dtype=np.int32))
+                    at = 0
+                    for document in some:
+                        own = rows[at : at + len(document.sentences)]
+                        at += len(own)
+                        counts.append(sum(len(row) > 0 for row in own))
+                        owners.append(row_of[document.language])
+                    yield np.concatenate([*rows, np.empty(0, np.int32)])
 
-    Each pass over the text draws one context a centre; there are as many passes as the stage needs.
-    """
-    sentences = [s for document in text.documents for s in document.sentences]
-    texts = PackedTexts.of(sentences, tokenizer, max_length=stage.max_length)
-    lengths = np.asarray([len(document.sentences) for document in text.documents])
-    codes = sorted({document.language for document in text.documents})
-    language_of = {code: row for row, code in enumerate(codes)}
-    first = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    last = first + np.repeat(lengths, lengths) - 1
-    document = np.repeat(np.arange(len(lengths)), lengths)
-    language = np.repeat(np.asarray([language_of[d.language] for d in text.documents]), lengths)
-    centre = np.flatnonzero((last > first) & (texts.lengths > 0))
-    weights = _weights(np.bincount(language[centre], minlength=len(codes)), stage.alpha, np.ones(len(codes)))
-
-    random = np.random.default_rng(seed)
-    passes = max(1, min(8, -(-stage.steps * stage.batch_size // max(1, len(centre)))))
-    anchors, positives = [], []
-    for _ in range(passes):
-        low = np.maximum(first[centre], centre - stage.window)
-        high = np.minimum(last[centre], centre + stage.window)
-        context = random.integers(low, high)  # high is left out: the centre itself takes no place
-        context += context >= centre
-        kept = texts.lengths[context] > 0
-        anchors.append(centre[kept])
-        positives.append(context[kept])
-    anchor, positive = np.concatenate(anchors), np.concatenate(positives)
-    return texts, TextPairs(anchor, positive, document[anchor], language[anchor], codes, weights)
-
-
-def pack_pairs(
-    text: TrainingText, tokenizer: PreTrainedTokenizerFast, stage: AlignmentStage
-) -> tuple[PackedTexts, TextPairs]:
-    """Aligned texts; every different text is stored once, and a pair's document is its source text."""
-    rows: dict[str, int] = {}
-    group_of: dict[tuple[str, str], int] = {}
-    anchor, positive, group = [], [], []
-    for pair in text.pairs:
-        if pair.group in stage.groups:
-            anchor.append(rows.setdefault(pair.source, len(rows)))
-            positive.append(rows.setdefault(pair.target, len(rows)))
-            group.append(group_of.setdefault((pair.group, pair.language), len(group_of)))
-    texts = PackedTexts.of(list(rows), tokenizer, max_length=stage.max_length)
-    lengths = texts.lengths
-    kept = (lengths[anchor] > 0) & (lengths[positive] > 0)
-    arrays = [np.asarray(column, dtype=np.int64)[kept] for column in (anchor, positive, group)]
-    sizes = np.bincount(arrays[2], minlength=len(group_of))
-    share = _weights(sizes, stage.alpha, np.ones(len(group_of)))
-    totals: dict[str, float] = defaultdict(float)
-    for (name, _), row in group_of.items():
-        totals[name] += share[row]
-    scale = np.asarray([stage.groups[name] / totals[name] for name, _ in group_of])
-    weights = share * scale
-    return texts, TextPairs(
-        arrays[0], arrays[1], arrays[0], arrays[2], [code for _, code in group_of], weights / weights.sum()
-    )
+            _write_growing(ids, stream())
+            offsets = _offsets(length for chunk in lengths for length in chunk.tolist())
+            arrays = {"offsets": offsets, "first": _offsets(counts), "language": np.asarray(owners, dtype=np.int64)}
+            # The index says that the packing is whole: it is written last.
+            write_atomically(index, lambda target: _save_arrays(target, arrays))
+        with np.load(index, allow_pickle=False) as stored:
+            return cls(
+                PackedTexts(np.load(ids, mmap_mode="r", allow_pickle=False), stored["offsets"]),
+                stored["first"],
+                stored["language"],
+                codes,
+            )
 
 
-def _weights(sizes: NDArray[np.int64], alpha: float, scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    share = np.asarray(sizes, dtype=np.float64) ** alpha * scale * (sizes > 1)
-    return np.asarray(share / share.sum())
+def _token_ids(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int
+) -> Iterator[NDArray[np.int32]]:
+    backend = tokenizer.backend_tokenizer
+    for start in range(0, len(texts), _TEXTS_TOGETHER):
+        # A token has at least one byte: what lies far behind the cut need not be tokenized.
+        batch = [text[: 16 * max_length] for text in texts[start : start + _TEXTS_TOGETHER]]
+        for encoding in backend.encode_batch_fast(batch, add_special_tokens=False):
+            yield np.asarray(encoding.ids[: max_length - 2], dtype=np.int32)
 
 
-class PairCollator:
-    """Rows of :class:`TextPairs` to padded batches, as sentence-transformers' trainer expects them.
+def _offsets(lengths: Iterable[int]) -> NDArray[np.int64]:
+    sizes = np.fromiter(lengths, dtype=np.int64)
+    offsets = np.zeros(len(sizes) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    return offsets
 
-    The batch holds ``anchor_input_ids`` and ``positive_input_ids`` ``(b, t)`` int64, their attention masks, and
-    ``label`` ``(b, 2)`` int64: the pair's group (its language) and its document.
-    """
 
-    valid_label_columns = ("label",)
+def _save_arrays(path: Path, arrays: dict[str, NDArray[np.int64]]) -> None:
+    with path.open("wb") as handle:
+        np.savez(handle, **arrays)  # type: ignore[arg-type]
 
-    def __init__(self, texts: PackedTexts, pairs: TextPairs, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._texts = texts
-        self._pairs = pairs
-        vocabulary = tokenizer.get_vocab()
-        self._start, self._end, self._pad = (vocabulary[token] for token in ("<s>", "</s>", "<pad>"))
 
-    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        rows = np.asarray([example["row"] for example in examples])
-        batch = self._side("anchor", self._pairs.anchor[rows]) | self._side("positive", self._pairs.positive[rows])
-        batch["label"] = torch.from_numpy(np.stack([self._pairs.group[rows], self._pairs.document[rows]], axis=1))
-        return batch
+def _write_growing(path: Path, chunks: Iterable[NDArray[np.int32]]) -> None:
+    """Write an array to a .npy file whose length is known only at the end, without holding it in memory."""
+    raw = path.with_suffix(".raw")
+    with raw.open("wb") as handle:
+        for chunk in chunks:
+            chunk.tofile(handle)
+    whole = np.memmap(raw, dtype=np.int32, mode="r") if raw.stat().st_size else np.empty(0, np.int32)
 
-    def _side(self, name: str, rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:
-        starts = self._texts.offsets[rows]
-        lengths = self._texts.offsets[rows + 1] - starts
-        columns = np.arange(int(lengths.max()))
-        inside = columns < lengths[:, None]
-        ids = np.full((len(rows), len(columns) + 2), self._pad, dtype=np.int64)
-        ids[:, 0] = self._start
-        ids[:, 1:-1][inside] = self._texts.ids[(starts[:, None] + columns)[inside]]
-        ids[np.arange(len(rows)), lengths + 1] = self._end
-        mask = np.arange(ids.shape[1]) < (lengths + 2)[:, None]
-        return {
-            f"{name}_input_ids": torch.from_numpy(ids),
-            f"{name}_attention_mask": torch.from_numpy(mask.astype(np.int64)),
-        }
+    def save(target: Path) -> None:
+        with target.open("wb") as handle:
+            np.save(handle, whole, allow_pickle=False)
+
+    write_atomically(path, save)
+    raw.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,11 +17,33 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class ColumnNames(_Settings):
+    """What the keys or columns of a document are called."""
+
+    text: str = Field("text", description="running text, split into sentences here")
+    sentences: str = Field("sents", description="a list of sentences; taken where both are there")
+    language: str = "lang"
+
+
 class DocumentSource(_Settings):
-    """Ordered sentences of monolingual documents: JSONL with ``id``, ``lang`` and ``sents`` (or ``text``)."""
+    """Ordered sentences of monolingual documents: files of JSONL, Parquet, or plain text."""
 
     kind: Literal["documents"]
     files: list[str] = Field(min_length=1, description="paths or globs, relative to the data folder")
+    language: str | None = Field(None, description="of documents that do not say theirs; plain text never does")
+    columns: ColumnNames = ColumnNames()
+
+
+class HubSource(_Settings):
+    """Ordered sentences of monolingual documents: a data set of the hub, streamed."""
+
+    kind: Literal["hub"]
+    dataset: str = Field(description="its id, or a folder that datasets.load_dataset understands")
+    config: str | None = None
+    split: str = "train"
+    language: str | None = Field(None, description="of documents that do not say theirs")
+    columns: ColumnNames = ColumnNames()
+    limit: int | None = Field(None, ge=1, description="documents to take")
 
 
 class ParallelSource(_Settings):
@@ -46,7 +69,7 @@ class MultiParallelSource(_Settings):
     group: str = "sentences"
 
 
-Source = Annotated[DocumentSource | ParallelSource | MultiParallelSource, Field(discriminator="kind")]
+Source = Annotated[DocumentSource | HubSource | ParallelSource | MultiParallelSource, Field(discriminator="kind")]
 
 
 class TokenizerSettings(_Settings):
@@ -59,9 +82,10 @@ class TokenizerSettings(_Settings):
     split_digits: bool = True
 
 
-class BackboneSettings(_Settings):
-    """The shape of the XLM-R-style backbone."""
+class NewBackbone(_Settings):
+    """An XLM-R-shaped backbone of our own, untrained; its tokenizer is trained from the recipe's text."""
 
+    kind: Literal["new"] = "new"
     layers: int = Field(6, ge=1)
     hidden: int = Field(256, ge=16)
     heads: int = Field(4, ge=1)
@@ -70,16 +94,36 @@ class BackboneSettings(_Settings):
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
+class PretrainedBackbone(_Settings):
+    """A model that exists, with its tokenizer: a transformers model, or an encoder to go on with."""
+
+    kind: Literal["pretrained"]
+    model: str = Field(description="a folder or a hub id")
+    pooling: Literal["cls", "mean"] | None = Field(None, description="by default cls; an encoder keeps its own")
+    max_length: int = Field(128, ge=8)
+
+
+Backbone = Annotated[NewBackbone | PretrainedBackbone, Field(discriminator="kind")]
+
+
 class StageSettings(_Settings):
     """What every stage of training has."""
 
-    name: str
-    steps: int = Field(ge=1)
-    batch_size: int = Field(256, ge=2)
+    name: str = Field(pattern=r"^[\w.-]+$")
+    steps: int = Field(ge=1, description="optimizer steps")
+    batch_size: int = Field(256, ge=2, description="pairs in a batch, over all processes")
+    gradient_accumulation: int = Field(1, ge=1, description="batches in an optimizer step")
+    mini_batch_size: int | None = Field(
+        None, ge=1, description="texts encoded at once: less memory, a second forward pass, the same gradients"
+    )
     learning_rate: float = Field(5e-4, gt=0)
-    embedding_learning_rate: float = Field(1e-3, gt=0, description="of the tokens' embeddings and weights")
+    embedding_learning_rate: float | None = Field(
+        None, gt=0, description="of the tokens' embeddings and weights; by default learning_rate"
+    )
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(0.01, ge=0)
+    adam_beta2: float = Field(0.999, gt=0, lt=1)
+    adam_epsilon: float = Field(1e-8, gt=0)
     max_length: int = Field(64, ge=8, description="tokens of a text in training")
     alpha: float = Field(0.5, gt=0, le=1, description="languages are drawn in proportion to size ** alpha")
     temperature: float = Field(0.05, gt=0)
@@ -94,10 +138,32 @@ class ContextStage(StageSettings):
 
     objective: Literal["ccp"]
     window: int = Field(2, ge=1, description="radius w: a context sentence is at most w sentences away")
-    bank: int = Field(1024, ge=0, description="vectors in each language's memory bank")
+    own_side_negatives: bool = Field(True, description="a centre's negatives include the other centres")
+    other_side_negatives: bool = Field(True, description="a centre's negatives include the others' contexts")
+    bank: int = Field(1024, ge=0, description="vectors in each memory bank; 0 for none")
+    bank_per_language: bool = Field(True, description="one bank a language; otherwise one for all")
+    bank_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    momentum: float | None = Field(
+        None, gt=0, lt=1, description="the bank and the vectors to pick come from a moving average of the encoder"
+    )
     projection: int = Field(256, ge=8, description="width of the projection head")
-    asymmetric_batch_norm: bool = True
-    batch_norm_warmup: int = Field(100, ge=0, description="steps before the sides' statistics differ")
+    final_batch_norm: bool = Field(False, description="end the head in a batch norm without scale and shift")
+    learn_temperature: bool = False
+    asymmetric_batch_norm: bool = Field(True, description="one side in running statistics, swapped at each step")
+    statistics_per_language: bool = Field(False, description="running statistics of each language")
+    batch_norm_warmup: int = Field(100, ge=0, description="batches before the sides' statistics differ")
+    mlm_weight: float = Field(0.0, ge=0, description="masked language modelling on the centres, beside CCP")
+    monitor_documents: int = Field(
+        128, ge=0, description="documents a language, at most, held out to see what training is worth"
+    )
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> ContextStage:
+        if not (self.bank or self.own_side_negatives or self.other_side_negatives):
+            raise ValueError("no negatives are left: give a bank, own_side_negatives or other_side_negatives")
+        if self.layers == "none" and (self.mlm_weight or self.momentum is not None):
+            raise ValueError("mlm_weight and momentum need the layers: set layers to 'all'")
+        return self
 
 
 class AlignmentStage(StageSettings):
@@ -117,6 +183,8 @@ class CalibrationSettings(_Settings):
     min_sentences: int = Field(50, ge=2, description="a language with fewer is calibrated as unknown")
     shift: bool = True
     scale: bool = False
+    rotate: bool = Field(False, description="rotate each language towards the pivot, found without parallel text")
+    pivot: str = "en"
 
 
 class Recipe(_Settings):
@@ -126,11 +194,14 @@ class Recipe(_Settings):
     description: str
     seed: int = 42
     min_characters: int = Field(2, ge=1)
+    repeated_sentences: Literal["keep", "drop"] = Field(
+        "drop", description="'drop' keeps the first of a sentence's occurrences in documents of its language"
+    )
     languages: list[str] | None = Field(None, min_length=1, description="train on these alone; by default on all")
     held_out: list[str] = Field([], description="files whose texts must not be trained on")
     sources: list[Source] = Field(min_length=1)
-    tokenizer: TokenizerSettings = TokenizerSettings()
-    backbone: BackboneSettings = BackboneSettings()
+    tokenizer: TokenizerSettings | None = Field(None, description="of a new backbone")
+    backbone: Backbone = NewBackbone()
     stages: list[Stage] = Field(min_length=1)
     calibration: CalibrationSettings = CalibrationSettings()
 
@@ -142,24 +213,48 @@ class Recipe(_Settings):
         except InputError as error:
             raise ValueError(str(error)) from error
 
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _a_backbone_is_new_unless_it_says(cls, value: Any) -> Any:
+        return {"kind": "new", **value} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _the_backbone_fits(self) -> Recipe:
+        if isinstance(self.backbone, NewBackbone):
+            return self
+        if self.tokenizer is not None:
+            raise ValueError("a pretrained backbone brings its tokenizer: remove the key 'tokenizer'")
+        for stage in self.stages:
+            if stage.layers == "none":
+                raise ValueError(f"stage {stage.name!r}: only a new backbone trains without layers")
+        return self
+
     @model_validator(mode="after")
     def _stages_have_text(self) -> Recipe:
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"two stages share a name: {names}")
-        groups = {source.group for source in self.sources if not isinstance(source, DocumentSource)}
+        groups = {source.group for source in self.sources if not isinstance(source, DocumentSource | HubSource)}
         for stage in self.stages:
             if isinstance(stage, AlignmentStage) and (missing := set(stage.groups) - groups):
                 raise ValueError(f"stage {stage.name!r} draws from {sorted(missing)}, which no source provides")
             if isinstance(stage, ContextStage) and not any(
-                isinstance(source, DocumentSource) for source in self.sources
+                isinstance(source, DocumentSource | HubSource) for source in self.sources
             ):
-                raise ValueError(f"stage {stage.name!r} needs a source of kind 'documents'")
+                raise ValueError(f"stage {stage.name!r} needs a source of kind 'documents' or 'hub'")
         return self
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a training recipe.
+
+    Parameters
+    ----------
+    path
+        A YAML file.
+    overrides
+        Changes to it, ``"key.key=value"``: the value is YAML, a stage or source goes by its name or its number
+        (``"stages.ccp.steps=100"``, ``"backbone.model=models/xlm-r"``).
 
     Raises
     ------
@@ -176,9 +271,41 @@ def read_recipe(path: Path) -> Recipe:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise InputError(f"{path}{line}: not YAML; {getattr(error, 'problem', error)}") from error
+    for override in overrides:
+        _override(settings, override)
     try:
         return Recipe.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "recipe"
         raise InputError(f"{path}: {key}: {first['msg']}") from error
+
+
+def _override(settings: Any, override: str) -> None:
+    """Change one value of a recipe's nested settings, in place."""
+    path, equals, value = override.partition("=")
+    *parents, last = path.split(".")
+    if not equals or not path:
+        raise InputError(f"{override!r}: expected key=value, for example stages.ccp.steps=100")
+    node = settings
+    for key in parents:
+        if isinstance(node, list):
+            node = _entry(node, key, override)
+        elif isinstance(node, dict):
+            node = node.setdefault(key, {})
+        else:
+            raise InputError(f"{override!r}: {key!r} is inside a value that has no keys")
+    if not isinstance(node, dict):
+        raise InputError(f"{override!r}: {last!r} is no key here")
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"{override!r}: the value is not YAML") from error
+
+
+def _entry(entries: list[Any], key: str, override: str) -> Any:
+    for position, entry in enumerate(entries):
+        if key in (str(position), entry.get("name") if isinstance(entry, dict) else None):
+            return entry
+    names = [entry.get("name") for entry in entries if isinstance(entry, dict) and entry.get("name")]
+    raise InputError(f"{override!r}: no entry {key!r}; there are {names or len(entries)}")

@@ -1,58 +1,95 @@
-"""From the files of a recipe to training text: ordered documents and aligned pairs, held-out text removed."""
+"""From the files of a recipe to training text on disk: documents and aligned pairs, held-out text removed."""
 
 from __future__ import annotations
 
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from mlret.data.files import read_lines
-from mlret.data.languages import normalise_language
-from mlret.data.sentences import split_sentences
+from mlret.data.durable import write_text_atomically
+from mlret.data.files import expand, read_lines
+from mlret.data.monolingual import MonolingualDocument, TextColumns, read_hub, read_monolingual
 from mlret.errors import InputError
-from mlret.training.recipe import DocumentSource, MultiParallelSource, ParallelSource, Recipe
+from mlret.training.parallel import TextPair, read_pairs
+from mlret.training.recipe import DocumentSource, HubSource, MultiParallelSource, ParallelSource, Recipe
+from mlret.training.text_store import DocumentStore, PairStore
 
 # Shorter texts ("Yes.", "42") recur everywhere and give nothing away.
 _MIN_HELD_OUT_CHARACTERS = 10
 _LONGEST_WORD = 12
 _SPACES_AND_MARKS = re.compile(r"[\W_]+")
+_STATISTICS = "statistics.json"
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingDocument:
-    """The ordered sentences of one monolingual document."""
+class TrainingText:
+    """All text of a recipe, on disk.
 
-    language: str
-    sentences: tuple[str, ...]
+    Attributes
+    ----------
+    documents
+        Iterable of :class:`~mlret.data.monolingual.MonolingualDocument`, streamed from disk.
+    statistics
+        What there is by language, and what the filters removed.
+    """
 
+    def __init__(self, folder: Path, statistics: TextStatistics) -> None:
+        self.documents = DocumentStore(folder / "documents.arrow")
+        self._pairs = PairStore(folder / "pairs.arrow")
+        self.statistics = statistics
 
-@dataclass(frozen=True, slots=True)
-class TextPair:
-    """A text and its translation. ``language`` is that of ``target``; the source side is the pivot."""
-
-    group: str
-    source_language: str
-    source: str
-    language: str
-    target: str
+    @cached_property
+    def pairs(self) -> list[TextPair]:
+        """The aligned pairs, in memory."""
+        return list(self._pairs)
 
 
 @dataclass
-class TrainingText:
-    """All text of a recipe, and what the filters removed."""
+class TextStatistics:
+    """What the training text holds: counts by language, and what was dropped.
 
-    documents: list[TrainingDocument] = field(default_factory=list)
-    pairs: list[TextPair] = field(default_factory=list)
+    Attributes
+    ----------
+    documents, sentences, characters, pairs
+        Language -> count. Characters are those of documents.
+    removed_held_out
+        Sentences and pairs that occur in held-out text.
+    removed_documents, removed_sentences, removed_pairs
+        Repeated ones; of pairs, also those whose two sides are equal.
+    """
+
+    documents: Counter[str] = field(default_factory=Counter)
+    sentences: Counter[str] = field(default_factory=Counter)
+    characters: Counter[str] = field(default_factory=Counter)
+    pairs: Counter[str] = field(default_factory=Counter)
     removed_held_out: int = 0
-    removed_duplicates: int = 0
+    removed_documents: int = 0
+    removed_sentences: int = 0
+    removed_pairs: int = 0
 
-    def keep_languages(self, languages: Collection[str]) -> None:
-        """Drop what is in other languages; the other side of a pair, the pivot, may be in any."""
-        self.documents = [document for document in self.documents if document.language in languages]
-        self.pairs = [pair for pair in self.pairs if pair.language in languages]
+    def count_document(self, document: MonolingualDocument) -> None:
+        """Add a document that is kept."""
+        self.documents[document.language] += 1
+        self.sentences[document.language] += len(document.sentences)
+        self.characters[document.language] += sum(map(len, document.sentences))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, languages sorted."""
+        return {
+            key: dict(sorted(value.items())) if isinstance(value, Counter) else value
+            for key, value in vars(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TextStatistics:
+        """What :meth:`to_dict` gave."""
+        typed: dict[str, Any] = {k: Counter(v) if isinstance(v, dict) else v for k, v in values.items()}
+        return cls(**typed)
 
 
 def is_sentence(text: str) -> bool:
@@ -63,23 +100,6 @@ def is_sentence(text: str) -> bool:
 def normalised(text: str) -> str:
     """A text reduced to its case-folded letters and digits, for matching against held-out text."""
     return _SPACES_AND_MARKS.sub("", unicodedata.normalize("NFKC", text).casefold())
-
-
-def expand(patterns: Sequence[str], root: Path) -> list[Path]:
-    """The files that paths and globs name, relative to ``root``, sorted.
-
-    Raises
-    ------
-    InputError
-        If a pattern matches nothing.
-    """
-    files: list[Path] = []
-    for pattern in patterns:
-        found = sorted(root.glob(pattern))
-        if not found:
-            raise InputError(f"{root / pattern}: no such file; give the folder that holds it with --data")
-        files += found
-    return files
 
 
 def read_held_out(files: Iterable[Path]) -> set[str]:
@@ -97,10 +117,11 @@ def read_held_out(files: Iterable[Path]) -> set[str]:
     return texts
 
 
-def read_training_text(recipe: Recipe, root: Path) -> TrainingText:
-    """Read every source of a recipe.
+def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
+    """Read every source of a recipe and keep the text in ``folder``; text that is there already is taken as it is.
 
-    Sentences and pairs that occur in held-out text are dropped, and so are repeated documents and pairs.
+    Sentences and pairs that occur in held-out text are dropped, and so are repeated documents, pairs and, unless the
+    recipe keeps them, repeated sentences. Documents are streamed, from their files to the disk.
 
     Parameters
     ----------
@@ -108,123 +129,134 @@ def read_training_text(recipe: Recipe, root: Path) -> TrainingText:
         The recipe; its file patterns are relative to ``root``.
     root
         The data folder.
+    folder
+        Where the text is kept. It must exist.
 
     Raises
     ------
     InputError
-        If a file is missing, empty or malformed; the message names file and line.
+        If a file is missing, empty or malformed (the message names file and line), or has changed since the text in
+        ``folder`` was read.
     """
-    held_out = read_held_out(expand(recipe.held_out, root))
-    text = TrainingText()
-    seen: set[int] = set()
-    for source in recipe.sources:
-        if isinstance(source, DocumentSource):
-            for path in expand(source.files, root):
-                for document in _read_documents(path):
-                    _add_document(text, document, held_out, seen, recipe.min_characters)
-            continue
-        read = _read_parallel if isinstance(source, ParallelSource) else _read_multi_parallel
-        for pair in read(source, root):  # type: ignore[arg-type]
-            _add_pair(text, pair, held_out, seen)
-    if recipe.languages is not None:
-        text.keep_languages(set(recipe.languages))
-    return text
-
-
-def _add_document(
-    text: TrainingText, document: TrainingDocument, held_out: set[str], seen: set[int], min_characters: int
-) -> None:
-    kept = [sentence for sentence in document.sentences if len(sentence) >= min_characters]
-    clean = tuple(sentence for sentence in kept if normalised(sentence) not in held_out)
-    text.removed_held_out += len(kept) - len(clean)
-    key = hash((document.language, clean))
-    if key in seen:
-        text.removed_duplicates += 1
-    elif clean:
-        seen.add(key)
-        text.documents.append(TrainingDocument(document.language, clean))
-
-
-def _add_pair(text: TrainingText, pair: TextPair, held_out: set[str], seen: set[int]) -> None:
-    if normalised(pair.source) in held_out or normalised(pair.target) in held_out:
-        text.removed_held_out += 1
-        return
-    key = hash((pair.language, pair.source, pair.target))
-    if key in seen or pair.source == pair.target:
-        text.removed_duplicates += 1
-    elif pair.source and pair.target:
-        seen.add(key)
-        text.pairs.append(pair)
-
-
-def _read_documents(path: Path) -> Iterator[TrainingDocument]:
-    number = 0
-    for number, line in read_lines(path):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}:{number}: not JSON ({error.msg}); one object a line") from error
-        if not isinstance(record, dict) or "lang" not in record or not ("sents" in record or "text" in record):
-            raise InputError(f"{path}:{number}: a document needs the keys 'lang' and 'sents' (or 'text')")
-        try:
-            language = normalise_language(record["lang"])
-        except InputError as error:
-            raise InputError(f"{path}:{number}: {error}") from error
-        sentences = record["sents"] if "sents" in record else split_sentences(record["text"], language)
-        yield TrainingDocument(language, tuple(sentence.strip() for sentence in sentences))
-    if number == 0:
-        raise InputError(f"{path}: empty file; expected one JSON document a line")
-
-
-def _read_parallel(source: ParallelSource, root: Path) -> Iterator[TextPair]:
-    missing = {"language", "source", "target"} - set(source.columns)
-    if missing:
-        raise InputError(f"{source.files[0]}: the recipe's columns lack {sorted(missing)}")
-    language_at, source_at, target_at = (source.columns.index(c) for c in ("language", "source", "target"))
-    for path in expand(source.files, root):
-        for number, line in read_lines(path):
-            if source.header and number == 1:
-                continue
-            cells = line.split("\t")
-            if len(cells) != len(source.columns):
-                raise InputError(
-                    f"{path}:{number}: {len(cells)} columns, expected {len(source.columns)} ({source.columns})"
-                )
-            try:
-                language = normalise_language(cells[language_at])
-            except InputError as error:
-                raise InputError(f"{path}:{number}: {error}") from error
-            yield TextPair(
-                source.group,
-                source.source_language,
-                cells[source_at].strip(),
-                language,
-                cells[target_at].strip(),
+    origin = _origin(recipe, root)
+    done = folder / _STATISTICS
+    if done.is_file():
+        before = json.loads(done.read_text(encoding="utf-8"))
+        if before["origin"] != origin:
+            raise InputError(
+                f"{folder}: was read from other files or settings than the recipe has now; "
+                "name another --output, or bring the files back"
             )
+        return TrainingText(folder, TextStatistics.from_dict(before["statistics"]))
+    reader = _Reader(recipe, root)
+    DocumentStore.write(folder / "documents.arrow", reader.documents())
+    PairStore.write(folder / "pairs.arrow", reader.pairs())
+    content = {"origin": origin, "statistics": reader.statistics.to_dict()}
+    write_text_atomically(done, json.dumps(content, indent=1, ensure_ascii=False))
+    return TrainingText(folder, reader.statistics)
 
 
-def _read_multi_parallel(source: MultiParallelSource, root: Path) -> Iterator[TextPair]:
-    """Pairs of every language with the pivot, from the documents that the recipe keeps."""
-    document_of_line = [line for _, line in read_lines(root / source.documents)]
-    order = {document: position for position, document in enumerate(dict.fromkeys(document_of_line))}
-    low, high = (fraction * len(order) for fraction in source.keep)
-    kept = {i for i, document in enumerate(document_of_line) if low <= order[document] < high}
-    for path in expand(source.files, root):
-        rows: dict[str, dict[int, str]] = {}
-        for number, line in read_lines(path):
-            cells = line.split("\t")
-            if number == 1 and cells[0] == "lang":
+def source_files(recipe: Recipe, root: Path) -> list[Path]:
+    """The files that a recipe reads.
+
+    Raises
+    ------
+    InputError
+        If a pattern matches nothing.
+    """
+    patterns = list(recipe.held_out)
+    for source in recipe.sources:
+        patterns += [] if isinstance(source, HubSource) else source.files
+        patterns += [source.documents] if isinstance(source, MultiParallelSource) else []
+    return expand(patterns, root)
+
+
+def _origin(recipe: Recipe, root: Path) -> dict[str, Any]:
+    """What decides the text: the recipe's settings for it, and the files with their sizes and times."""
+    settings = recipe.model_dump(
+        mode="json", include={"sources", "held_out", "languages", "min_characters", "repeated_sentences"}
+    )
+    files = {
+        str(path.relative_to(root)): [path.stat().st_size, path.stat().st_mtime_ns]
+        for path in source_files(recipe, root)
+    }
+    return {"settings": settings, "files": files}
+
+
+class _Reader:
+    """One pass over the sources of a recipe, with the filters' memory of what they have seen."""
+
+    def __init__(self, recipe: Recipe, root: Path) -> None:
+        self._recipe = recipe
+        self._root = root
+        self._held_out = read_held_out(expand(recipe.held_out, root))
+        self._languages = None if recipe.languages is None else set(recipe.languages)
+        # Hashes, not texts: about a hundred bytes for each different one.
+        self._seen: set[int] = set()
+        self.statistics = TextStatistics()
+
+    def documents(self) -> Iterator[MonolingualDocument]:
+        for source in self._recipe.sources:
+            if not isinstance(source, DocumentSource | HubSource):
                 continue
-            if len(cells) != 3 or not cells[1].isdigit():
-                raise InputError(f"{path}:{number}: expected language, line number and text, separated by tabs")
-            rows.setdefault(cells[0], {})[int(cells[1])] = cells[2].strip()
-        if source.pivot not in rows:
-            raise InputError(f"{path}: no lines in the pivot language {source.pivot!r}; it has {sorted(rows)[:5]} …")
-        pivot_language, pivot_rows = normalise_language(source.pivot), rows[source.pivot]
-        for code, lines in rows.items():
-            language = normalise_language(source.aliases.get(code, code))
-            if language == pivot_language:
-                continue
-            for i, target in lines.items():
-                if i in kept and i in pivot_rows and target:
-                    yield TextPair(source.group, pivot_language, pivot_rows[i], language, target)
+            for document in self._read(source):
+                if self._languages is None or document.language in self._languages:
+                    kept = self._filter(document)
+                    if kept is not None:
+                        self.statistics.count_document(kept)
+                        yield kept
+
+    def pairs(self) -> Iterator[TextPair]:
+        for source in self._recipe.sources:
+            if isinstance(source, ParallelSource | MultiParallelSource):
+                for pair in read_pairs(source, self._root):
+                    if (self._languages is None or pair.language in self._languages) and self._keeps(pair):
+                        self.statistics.pairs[pair.language] += 1
+                        yield pair
+
+    def _read(self, source: DocumentSource | HubSource) -> Iterator[MonolingualDocument]:
+        columns = TextColumns(**source.columns.model_dump())
+        if isinstance(source, DocumentSource):
+            for path in expand(source.files, self._root):
+                yield from read_monolingual(path, language=source.language, columns=columns)
+            return
+        local = self._root / source.dataset
+        yield from read_hub(
+            str(local) if local.is_dir() else source.dataset,
+            config=source.config,
+            split=source.split,
+            language=source.language,
+            columns=columns,
+            limit=source.limit,
+        )
+
+    def _filter(self, document: MonolingualDocument) -> MonolingualDocument | None:
+        long = [sentence for sentence in document.sentences if len(sentence) >= self._recipe.min_characters]
+        clean = [sentence for sentence in long if normalised(sentence) not in self._held_out]
+        self.statistics.removed_held_out += len(long) - len(clean)
+        if not clean:
+            return None
+        if self._is_repeated((document.language, *clean)):
+            self.statistics.removed_documents += 1
+            return None
+        if self._recipe.repeated_sentences == "drop":
+            different = [sentence for sentence in clean if not self._is_repeated((document.language, sentence, None))]
+            self.statistics.removed_sentences += len(clean) - len(different)
+            clean = different
+        return MonolingualDocument(document.language, tuple(clean)) if clean else None
+
+    def _keeps(self, pair: TextPair) -> bool:
+        if normalised(pair.source) in self._held_out or normalised(pair.target) in self._held_out:
+            self.statistics.removed_held_out += 1
+            return False
+        if pair.source == pair.target or self._is_repeated((pair.language, pair.source, pair.target)):
+            self.statistics.removed_pairs += 1
+            return False
+        return bool(pair.source and pair.target)
+
+    def _is_repeated(self, content: tuple[str | None, ...]) -> bool:
+        key = hash(content)
+        if key in self._seen:
+            return True
+        self._seen.add(key)
+        return False

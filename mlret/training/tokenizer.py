@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
@@ -41,22 +42,32 @@ def balanced_sentences(text: TrainingText, sentences: int, alpha: float, seed: i
 
     A language with fewer sentences than its share gives all it has, once.
     """
-    of_language: dict[str, list[str]] = defaultdict(list)
-    for document in text.documents:
-        of_language[document.language] += document.sentences
+    others: dict[str, list[str]] = defaultdict(list)
     pivots: dict[str, set[str]] = defaultdict(set)
     for pair in text.pairs:
-        of_language[pair.language].append(pair.target)
+        others[pair.language].append(pair.target)
         pivots[pair.source_language].add(pair.source)
     for language, sources in pivots.items():
-        of_language[language] += sorted(sources)
+        others[language] += sorted(sources)
+    in_documents = text.statistics.sentences
+    sizes = {code: in_documents[code] + len(others[code]) for code in sorted(in_documents.keys() | others.keys())}
     random = np.random.default_rng(seed)
-    shares = {language: len(lines) ** alpha for language, lines in of_language.items()}
+    shares = {language: size**alpha for language, size in sizes.items()}
     total = sum(shares.values())
-    for language in sorted(of_language):
-        lines = of_language[language]
-        wanted = min(len(lines), int(sentences * shares[language] / total) + 1)
-        for row in random.choice(len(lines), wanted, replace=False):
+    chosen: dict[str, NDArray[np.bool_]] = {}
+    for language, size in sizes.items():
+        wanted = min(size, int(sentences * shares[language] / total) + 1)
+        chosen[language] = np.zeros(size, dtype=bool)
+        chosen[language][random.choice(size, wanted, replace=False)] = True
+    # The documents are on disk: the drawn sentences are met on one way through them.
+    at: dict[str, int] = defaultdict(int)
+    for document in text.documents:
+        for sentence in document.sentences:
+            if chosen[document.language][at[document.language]]:
+                yield sentence
+            at[document.language] += 1
+    for language, lines in others.items():
+        for row in np.flatnonzero(chosen[language][in_documents[language] :]):
             yield lines[row]
 
 

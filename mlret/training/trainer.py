@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from sentence_transformers import (
     SentenceTransformer,
@@ -14,61 +15,172 @@ from sentence_transformers import (
     SentenceTransformerTrainingArguments,
 )
 from torch import nn
-from transformers import PreTrainedTokenizerFast, TrainerCallback
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerFast, PrinterCallback, ProgressCallback, TrainerCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
+from mlret.errors import MlretError
 from mlret.training.batches import LanguageBatchSampler
 from mlret.training.ccp import ContextPredictionLoss
-from mlret.training.pack import PackedTexts, PairCollator, TextPairs
+from mlret.training.monitors import ContextMonitor
+from mlret.training.pairs import PairCollator, PairDataset, Pairs
+from mlret.training.progress import Say, TrainingProgress
+from mlret.training.ranks import is_main, ranks
 from mlret.training.recipe import StageSettings
 
 _LOSS_STATE = "loss.safetensors"
 
 
-class _LossState(TrainerCallback):
+class LossState(TrainerCallback):
     """Tell the objective of optimizer steps, and keep its state (head, banks, step count) in checkpoints."""
 
     def __init__(self, loss: nn.Module) -> None:
         self.loss = loss
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """An optimizer step was taken."""
         if isinstance(self.loss, ContextPredictionLoss):
             self.loss.on_optimizer_step()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        own = {k: v.contiguous() for k, v in self.loss.state_dict().items() if not k.startswith("model.")}
-        if own:
+        """A checkpoint was written."""
+        own = {key: value.contiguous() for key, value in self._own().items()}
+        if own and state.is_world_process_zero:
             save_file(own, Path(args.output_dir) / f"checkpoint-{state.global_step}" / _LOSS_STATE)
 
+    def load(self, checkpoint: Path) -> None:
+        """Take up what a checkpoint holds.
 
-def _last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end: the trainer's state comes last."""
-    whole = [path.parent for path in folder.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+        Raises
+        ------
+        MlretError
+            If the checkpoint lacks a part of the objective's state.
+        """
+        own = self._own()
+        if not own:
+            return
+        path = checkpoint / _LOSS_STATE
+        stored = load_file(path) if path.is_file() else {}
+        if missing := sorted(own.keys() - stored.keys()):
+            raise MlretError(f"{path} lacks {missing}: remove {checkpoint} to go on from an earlier checkpoint")
+        self.loss.load_state_dict(stored, strict=False)
+
+    def _own(self) -> dict[str, torch.Tensor]:
+        """All but the encoder, which the trainer keeps; of tensors that are tied, and of those tied to it, one."""
+        state = self.loss.state_dict()
+        kept = {value.data_ptr() for key, value in state.items() if key.startswith("model.")}
+        own = {}
+        for key, value in state.items():
+            if not key.startswith("model.") and (not value.numel() or value.data_ptr() not in kept):
+                kept.add(value.data_ptr())
+                own[key] = value
+        return own
+
+
+class _Pace(TrainerCallback):
+    """Sentences a second, and the share of the time that was spent waiting for the next batch."""
+
+    def __init__(self, sentences_per_step: int) -> None:
+        self._sentences = sentences_per_step
+        self._start = self._step_end = time.perf_counter()
+        self._steps = 0
+        self._waited = 0.0
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.restart()
+
+    def on_save(self, *args: Any, **kwargs: Any) -> None:
+        # Writing a checkpoint is no waiting for data.
+        self._step_end = time.perf_counter()
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        self._waited += time.perf_counter() - self._step_end
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self._steps += 1
+        self._step_end = time.perf_counter()
+
+    def take(self) -> dict[str, float]:
+        """The figures since the last call."""
+        now = time.perf_counter()
+        elapsed, steps, waited = now - self._start, self._steps, self._waited
+        self._start, self._steps, self._waited = now, 0, 0.0
+        return {"sentences_per_second": steps * self._sentences / elapsed, "data_wait": waited / elapsed}
+
+    def restart(self) -> None:
+        """Leave out the time that measuring took."""
+        self._start = self._step_end = time.perf_counter()
 
 
 class _Trainer(SentenceTransformerTrainer):
-    """sentence-transformers' trainer with batches of our own."""
+    """sentence-transformers' trainer with batches, monitors and progress of our own."""
 
-    def __init__(self, batches: LanguageBatchSampler, **options: Any) -> None:
+    def __init__(
+        self,
+        dataset: PairDataset,
+        batches: LanguageBatchSampler,
+        monitor: ContextMonitor | None,
+        pace: _Pace,
+        say: Say,
+        **options: Any,
+    ) -> None:
+        self._pair_dataset = dataset
         self._batches = batches
+        self._monitor = monitor
+        self._pace = pace
+        self._say = say
+        self.warnings: list[str] = []
         super().__init__(**options)
 
-    def get_batch_sampler(self, *args: Any, **kwargs: Any) -> Any:
-        return self._batches
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """No card: the encoder's maker writes it, not one of its stages."""
+
+    def get_train_dataloader(self) -> Any:
+        """Batches of our sampler; over several processes each takes its part of every batch."""
+        self.accelerator.even_batches = False
+        loader = DataLoader(
+            self._pair_dataset,
+            batch_sampler=self._batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return self.accelerator.prepare(loader)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what the monitors see; print what they warn of."""
+        if "loss" in logs and is_main():
+            logs = logs | self._pace.take()
+            if self._monitor is not None:
+                metrics = self._monitor.measure()
+                logs |= {name: round(value, 4) for name, value in metrics.items()}
+                for warning in self._monitor.judge(metrics):
+                    self.warnings.append(f"step {self.state.global_step}: {warning.message}")
+                    self._say(f"warning, {self.warnings[-1]}")
+        super().log(logs, start_time)
+        self._pace.restart()
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end: the trainer's state comes last."""
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2])) if whole else None
 
 
 def train_stage(
     stage: StageSettings,
     model: SentenceTransformer,
     loss: nn.Module,
-    texts: PackedTexts,
-    pairs: TextPairs,
+    pairs: Pairs,
     tokenizer: PreTrainedTokenizerFast,
-    checkpoints: Path,
+    folder: Path,
+    *,
     seed: int,
-) -> list[dict[str, float]]:
-    """Train ``model`` in place, from the last checkpoint in ``checkpoints`` where there is one.
+    monitor: ContextMonitor | None = None,
+    say: Say,
+) -> tuple[list[dict[str, float]], list[str]]:
+    """Train ``model`` in place, from the last checkpoint where there is one.
 
     Parameters
     ----------
@@ -78,28 +190,43 @@ def train_stage(
         The encoder.
     loss
         A sentence-transformers loss over ``model``.
-    texts, pairs
+    pairs
         What the batches are made of.
     tokenizer
         For the ids of the special tokens.
-    checkpoints
-        Folder of the trainer's checkpoints and logs.
+    folder
+        Gets ``checkpoints/`` and, where TensorBoard is installed, its ``logs/``.
     seed
         Of batches and dropout.
+    monitor
+        Measured at every log.
+    say
+        Takes a line of progress.
 
     Returns
     -------
-    list of dict
-        What the trainer logged on the way, oldest first: step, loss and its parts, learning rate, gradient norm.
+    history : list of dict
+        What was logged on the way, oldest first: step, loss and its parts, learning rate, gradient norm, metrics.
+    warnings : list of str
+        What the monitor warned of.
+
+    Raises
+    ------
+    InputError
+        If the batches cannot be shared between the processes.
     """
     on_gpu = torch.cuda.is_available()
+    embeddings = {r"word_embeddings|token_weights": stage.embedding_learning_rate or stage.learning_rate}
     arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(checkpoints),
+        output_dir=str(folder / "checkpoints"),
         max_steps=stage.steps,
-        per_device_train_batch_size=stage.batch_size,
+        per_device_train_batch_size=max(1, stage.batch_size // ranks()),
+        gradient_accumulation_steps=stage.gradient_accumulation,
         learning_rate=stage.learning_rate,
-        learning_rate_mapping={r"word_embeddings|token_weights": stage.embedding_learning_rate},
+        learning_rate_mapping=embeddings if stage.embedding_learning_rate is not None else {},
         weight_decay=stage.weight_decay,
+        adam_beta2=stage.adam_beta2,
+        adam_epsilon=stage.adam_epsilon,
         lr_scheduler_type="linear",
         warmup_steps=int(stage.warmup * stage.steps),
         optim="adamw_torch_fused",
@@ -110,21 +237,52 @@ def train_stage(
         save_steps=max(1, stage.steps // 10),
         save_total_limit=1,
         report_to="none",
-        dataloader_num_workers=0,
+        disable_tqdm=True,
+        dataloader_num_workers=2 if on_gpu else 0,
+        dataloader_pin_memory=on_gpu,
+        accelerator_config={"split_batches": True},
     )
-    state = _LossState(loss)
+    state, pace = LossState(loss), _Pace(2 * stage.batch_size * stage.gradient_accumulation)
+    progress = TrainingProgress(stage.name, say)
+    callbacks: list[TrainerCallback] = [state, pace, progress]
+    writer = _tensorboard_writer(folder / "logs")
+    if writer is not None:
+        callbacks.append(TensorBoardCallback(writer))  # type: ignore[no-untyped-call]
     trainer = _Trainer(
-        LanguageBatchSampler(texts, pairs, batch_size=stage.batch_size, steps=stage.steps, seed=seed),
+        PairDataset(pairs),
+        LanguageBatchSampler(
+            pairs, batch_size=stage.batch_size, batches=stage.steps * stage.gradient_accumulation, seed=seed
+        ),
+        monitor,
+        pace,
+        say,
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_dict({"row": range(len(pairs))}),
         loss=loss,
-        data_collator=PairCollator(texts, pairs, tokenizer),
-        callbacks=[state],
+        data_collator=PairCollator(pairs, tokenizer, max_length=stage.max_length),
+        callbacks=callbacks,
     )
-    last = _last_whole_checkpoint(checkpoints)
-    if last and (Path(last) / _LOSS_STATE).is_file():
-        loss.load_state_dict(load_file(Path(last) / _LOSS_STATE), strict=False)
-    trainer.train(resume_from_checkpoint=last)
+    for unwanted in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(unwanted)
+    last = last_whole_checkpoint(folder / "checkpoints")
+    if last is not None:
+        state.load(last)
+        say(f"stage {stage.name}: going on from {last.name.replace('-', ' ')}")
+    try:
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    finally:
+        progress.close()
+        if writer is not None:
+            writer.close()
     model.eval()
-    return [{key: float(value) for key, value in entry.items()} for entry in trainer.state.log_history]
+    history = [{key: float(value) for key, value in entry.items()} for entry in trainer.state.log_history]
+    return history, trainer.warnings
+
+
+def _tensorboard_writer(folder: Path) -> Any:
+    """A writer of event files, where TensorBoard is installed and this process is the one that writes."""
+    if not is_main() or importlib.util.find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(log_dir=str(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,3 +50,31 @@ def test_a_bank_of_size_zero_is_always_empty() -> None:
     bank = MemoryBank(2, 0, 4)
     bank.push(1, torch.ones(3, 4), torch.arange(3))
     assert len(bank.rows(1)[0]) == 0
+
+
+def test_ages_count_steps_since_each_push() -> None:
+    bank = MemoryBank(2, 4, 2)
+    assert bank.age(0, 9) == 0.0
+    bank.push(0, torch.ones(2, 2), torch.tensor([1, 2]), step=3)
+    bank.push(0, torch.ones(1, 2), torch.tensor([3]), step=7)
+    assert bank.age(0, 9) == pytest.approx((6 + 6 + 2) / 3)
+    assert bank.age(1, 9) == 0.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_vectors_are_stored_in_the_dtype_that_was_asked_for(dtype: torch.dtype) -> None:
+    bank = MemoryBank(1, 4, 8, dtype=dtype)
+    vectors = torch.nn.functional.normalize(torch.randn(3, 8), dim=1)
+    bank.push(0, vectors, torch.arange(3))
+    stored, _ = bank.rows(0)
+    assert stored.dtype == dtype
+    torch.testing.assert_close(stored.float(), vectors, atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("dtype", "gigabytes"), [(torch.float32, 1.37), (torch.float16, 0.69)])
+def test_memory_is_what_the_docstring_says(dtype: torch.dtype, gigabytes: float) -> None:
+    with torch.device("meta"):
+        bank = MemoryBank(108, 4096, 768, dtype=dtype)
+    assert bank.nbytes == 108 * 4096 * (dtype.itemsize * 768 + 16) + 108 * 8
+    assert round(bank.nbytes / 1e9, 2) == gigabytes
+    assert f"{gigabytes:.2f} GB" in (MemoryBank.__doc__ or "")

@@ -68,7 +68,8 @@ def test_a_recipe_trains_and_its_encoder_loads_anywhere(world: Path, small_recip
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert encoder.calibration_languages == ["en", "sw"]
     assert any("dropped 1 that occur in held-out text" in line for line in lines)
-    assert json.loads((tmp_path / "run" / "text.json").read_text())["pairs"] == {"sw": 59}
+    statistics = json.loads((tmp_path / "run" / "text" / "statistics.json").read_text())["statistics"]
+    assert statistics["pairs"] == {"sw": 59}
 
     plain = SentenceTransformer(str(model), trust_remote_code=True)
     np.testing.assert_allclose(plain.encode(TEXTS), encoder.encode(TEXTS), atol=1e-5)
@@ -98,18 +99,21 @@ class _Watched(TrainerCallback):
     def on_save(self, *args, **kwargs):  # type: ignore[no-untyped-def]
         self.own.on_save(*args, **kwargs)
 
+    def load(self, checkpoint: Path) -> None:
+        self.own.load(checkpoint)
+
 
 def test_an_interrupted_run_goes_on_to_the_same_encoder(
     world: Path, small_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched: list[_Watched] = []
-    own, interrupt_at = trainer._LossState, None
+    own, interrupt_at = trainer.LossState, None
 
     def watch(loss: nn.Module) -> _Watched:
         watched.append(_Watched(own(loss), interrupt_at))
         return watched[-1]
 
-    monkeypatch.setattr(trainer, "_LossState", watch)
+    monkeypatch.setattr(trainer, "LossState", watch)
     whole = load_encoder(train(small_recipe, world, tmp_path / "whole", say=str))
     interrupt_at = 4
     with pytest.raises(KeyboardInterrupt):
@@ -119,7 +123,22 @@ def test_an_interrupted_run_goes_on_to_the_same_encoder(
     resumed = load_encoder(train(small_recipe, world, tmp_path / "cut", say=str))
     # The first stage has six steps: four before the interrupt, two after it; the others ran whole.
     assert [callback.steps for callback in watched] == [6, 4, 4, 4, 2, 4, 4]
-    np.testing.assert_allclose(resumed.encode(TEXTS), whole.encode(TEXTS), atol=1e-5)
+    for at_whole, at_resumed in zip(watched[:3], watched[4:], strict=True):
+        expected, state = at_whole.own.loss.state_dict(), at_resumed.own.loss.state_dict()
+        assert all(torch.equal(value, state[key]) for key, value in expected.items())
+    assert resumed.fingerprint == whole.fingerprint  # bit for bit, calibration included
+    for stage in ("words", "deep"):
+        logs = [_history(tmp_path / run / "stages" / stage / "done.json") for run in ("whole", "cut")]
+        assert logs[0] == logs[1]
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    """What a stage logged, but for the clock and the mean loss since the process began."""
+    clock = ("second", "runtime", "data_wait", "train_loss")
+    return [
+        {key: value for key, value in entry.items() if not any(word in key for word in clock)}
+        for entry in json.loads(path.read_text())["history"]
+    ]
 
 
 def test_a_run_of_another_recipe_is_not_overwritten(world: Path, small_recipe: Recipe, tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""Masked language modelling, as a task beside the contrastive one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForMaskedLM
+
+from mlret.errors import InputError
+from mlret.training.ranks import average_gradients
+
+_POSITIONS_AT_ONCE = 2048
+
+
+class MaskedLanguageModel(nn.Module):
+    """Predict masked tokens with an encoder's backbone (BERT, arXiv 1810.04805, section 3.1).
+
+    The head is transformers' own for the backbone's architecture; its output weights are the input embeddings.
+
+    Parameters
+    ----------
+    model
+        The encoder whose first module is a transformers backbone.
+    pretrained
+        Folder or hub id to take the head's weights from; by default they start at random.
+    probability
+        Share of the tokens to predict: of these 80 % are masked, 10 % replaced at random, 10 % left.
+
+    Raises
+    ------
+    InputError
+        If the tokenizer has no mask token, or transformers has no such head for the architecture.
+    """
+
+    def __init__(self, model: SentenceTransformer, *, pretrained: str | None = None, probability: float = 0.15) -> None:
+        super().__init__()
+        tokenizer: Any = model.tokenizer
+        if tokenizer.mask_token_id is None:
+            raise InputError("mlm_weight needs a tokenizer with a mask token: set mlm_weight to 0")
+        transformer: Any = model[0]
+        self._backbone = [transformer.model]  # in a list: it is the encoder's, not this module's
+        self.head = _prediction_head(transformer.model, pretrained)
+        average_gradients(self.head)
+        self.probability = probability
+        self.mask = int(tokenizer.mask_token_id)
+        self.specials = sorted(set(tokenizer.all_special_ids))
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """The mean cross-entropy over the masked positions of ``input_ids`` ``(n, t)``; 0 where there are none."""
+        backbone = self._backbone[0]
+        corrupted, chosen = self.corrupt(features["input_ids"], backbone.config.vocab_size)
+        hidden: Tensor = backbone(input_ids=corrupted, attention_mask=features["attention_mask"]).last_hidden_state[
+            chosen
+        ]
+        wanted = features["input_ids"][chosen]
+        if not len(wanted):
+            return torch.zeros((), device=hidden.device)
+        # The logits of all positions at once would take more memory than everything else together.
+        parts = [
+            checkpoint(self._cross_entropy, rows, ids, use_reentrant=False)
+            for rows, ids in zip(*(torch.split(t, _POSITIONS_AT_ONCE) for t in (hidden, wanted)), strict=True)
+        ]
+        return torch.stack(parts).sum() / len(wanted)
+
+    def _cross_entropy(self, hidden: Tensor, wanted: Tensor) -> Tensor:
+        return functional.cross_entropy(self.head(hidden).float(), wanted, reduction="sum")
+
+    def corrupt(self, ids: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
+        """Corrupted ids, and the boolean mask of the positions to predict; special tokens are left alone."""
+        ordinary = ~torch.isin(ids, torch.tensor(self.specials, device=ids.device))
+        draw = torch.rand(ids.shape, device=ids.device)
+        chosen = ordinary & (draw < self.probability)
+        # One draw serves both choices: below the probability it is uniform again.
+        corrupted = ids.masked_fill(chosen & (draw < 0.8 * self.probability), self.mask)
+        swapped = chosen & (draw >= 0.8 * self.probability) & (draw < 0.9 * self.probability)
+        return torch.where(swapped, torch.randint_like(ids, vocabulary), corrupted), chosen
+
+
+def _prediction_head(backbone: Any, pretrained: str | None) -> nn.Module:
+    """The architecture's own head, tied to the backbone's embeddings."""
+    try:
+        if pretrained is not None:
+            whole = AutoModelForMaskedLM.from_pretrained(pretrained)
+        else:
+            config = type(backbone.config).from_dict({**backbone.config.to_dict(), "num_hidden_layers": 0})
+            whole = AutoModelForMaskedLM.from_config(config)  # type: ignore[no-untyped-call]
+    except (ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"mlm_weight: no masked-language head for this backbone ({reason}); set it to 0") from error
+    head = getattr(whole, "lm_head", None) or getattr(whole, "cls", None)
+    if not isinstance(head, nn.Module):
+        raise InputError(f"mlm_weight: {type(whole).__name__} has no head that can stand alone; set it to 0")
+    output = whole.get_output_embeddings()
+    output.weight = backbone.get_input_embeddings().weight
+    return head

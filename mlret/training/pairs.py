@@ -1,0 +1,231 @@
+"""Pairs of texts that belong together, and how they become batches."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerFast
+
+from mlret.errors import InputError
+from mlret.training.pack import PackedDocuments, PackedTexts
+from mlret.training.recipe import AlignmentStage, ContextStage
+from mlret.training.text import TrainingText
+
+
+class Pairs(Protocol):
+    """Groups of pairs; a batch comes from one group.
+
+    Attributes
+    ----------
+    texts
+        What the pairs are rows of.
+    languages
+        The language of each group.
+    weights
+        ``(groups,)`` float64, how often each group is drawn; sums to 1.
+    rows
+        For each group, ``(n,)`` int64: the pairs, by their anchors' rows or their own numbers.
+    """
+
+    texts: PackedTexts
+    languages: list[str]
+    weights: NDArray[np.float64]
+    rows: list[NDArray[np.int64]]
+
+    def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+        """Some of a group's ``rows`` as pairs ``(n, 2)`` int64: rows of ``texts``, anchor and positive."""
+        ...
+
+    def document(self, anchors: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The document of each anchor: pairs of one document are not each other's negatives."""
+        ...
+
+
+@dataclass(frozen=True)
+class HeldOutPairs:
+    """Pairs of documents that are not trained on, one a document: language -> ``(n, 2)`` rows of the texts."""
+
+    texts: PackedTexts
+    pairs: dict[int, NDArray[np.int64]]
+
+
+class ContextPairs(Pairs):
+    """Centre sentences and their contexts: ``C(s_c) = {s_j : 0 < |j - c| <= w}`` within the document.
+
+    Each visit of a centre draws a context anew.
+
+    Parameters
+    ----------
+    documents
+        The tokenized text.
+    stage
+        Its window, its sampling of languages, and how many documents it holds out.
+    seed
+        Of the choice of held-out documents.
+    """
+
+    # With fewer a language's held-out accuracy says little, and its documents are better trained on.
+    fewest_held_out = 32
+
+    def __init__(self, documents: PackedDocuments, stage: ContextStage, *, seed: int) -> None:
+        self.texts = documents.sentences
+        self.languages = documents.languages
+        self._documents = documents
+        self._window = stage.window
+        counts = np.diff(documents.first)
+        random = np.random.default_rng(seed)
+        held_out: dict[int, NDArray[np.int64]] = {}
+        self.rows = []
+        for language in range(len(self.languages)):
+            usable = np.flatnonzero((documents.language == language) & (counts > 1))
+            # A tenth at most: a language with little text keeps it for training.
+            n = min(stage.monitor_documents, len(usable) // 10)
+            if n >= self.fewest_held_out:
+                usable = random.permutation(usable)
+                held_out[language], usable = np.sort(usable[:n]), np.sort(usable[n:])
+            # One document alone has no negatives.
+            self.rows.append(self._sentences(usable) if len(usable) > 1 else np.empty(0, np.int64))
+        self.weights = sampling_weights([len(rows) for rows in self.rows], stage.alpha)
+        middles = {row: (documents.first[d] + documents.first[d + 1]) // 2 for row, d in held_out.items()}
+        self.held_out = HeldOutPairs(self.texts, {row: self.draw(m, random) for row, m in middles.items()})
+
+    def _sentences(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of all sentences of some documents, in order."""
+        starts = self._documents.first[documents]
+        counts = self._documents.first[documents + 1] - starts
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.asarray(np.repeat(starts, counts) + within, dtype=np.int64)
+
+    def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+        document = self.document(rows)
+        low = np.maximum(self._documents.first[document], rows - self._window)
+        high = np.minimum(self._documents.first[document + 1] - 1, rows + self._window)
+        context = random.integers(low, high)  # high is left out: the centre itself takes no place
+        return np.stack([rows, context + (context >= rows)], axis=1)
+
+    def document(self, anchors: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.asarray(np.searchsorted(self._documents.first, anchors, side="right") - 1, dtype=np.int64)
+
+
+class TranslationPairs(Pairs):
+    """Aligned texts. Every different text is stored once, and a pair's document is its source text."""
+
+    def __init__(self, text: TrainingText, tokenizer: PreTrainedTokenizerFast, stage: AlignmentStage) -> None:
+        rows: dict[str, int] = {}
+        group_of: dict[tuple[str, str], int] = {}
+        anchor, positive, group = [], [], []
+        for pair in text.pairs:
+            if pair.group in stage.groups:
+                anchor.append(rows.setdefault(pair.source, len(rows)))
+                positive.append(rows.setdefault(pair.target, len(rows)))
+                group.append(group_of.setdefault((pair.group, pair.language), len(group_of)))
+        self.texts = PackedTexts.of(list(rows), tokenizer, max_length=stage.max_length)
+        lengths = self.texts.lengths
+        self._pairs = np.stack([np.asarray(anchor), np.asarray(positive)], axis=1)
+        kept = np.flatnonzero((lengths[self._pairs] > 0).all(axis=1))
+        groups = np.asarray(group)[kept]
+        self.rows = [kept[groups == row] for row in range(len(group_of))]
+        self.languages = [code for _, code in group_of]
+        share = sampling_weights([len(rows) for rows in self.rows], stage.alpha)
+        totals: dict[str, float] = defaultdict(float)
+        for (name, _), row in group_of.items():
+            totals[name] += share[row]
+        weights = share * np.asarray([stage.groups[name] / totals[name] for name, _ in group_of])
+        self.weights = weights / weights.sum()
+
+    def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+        return self._pairs[rows]
+
+    def document(self, anchors: NDArray[np.int64]) -> NDArray[np.int64]:
+        return anchors
+
+
+def sampling_weights(sizes: Sequence[int], alpha: float) -> NDArray[np.float64]:
+    """Shares in proportion to size ** alpha; a group of one pair has no negatives and gets none.
+
+    Raises
+    ------
+    InputError
+        If no group has more.
+    """
+    counts = np.asarray(sizes, dtype=np.float64)
+    share = counts**alpha * (counts > 1)
+    if not share.sum():
+        raise InputError("no language has two pairs to tell apart: give more text, documents of several sentences")
+    return np.asarray(share / share.sum())
+
+
+class PairDataset(Dataset[NDArray[np.int64]]):
+    """What the batches are drawn from: a key is the ``(group, anchor, positive)`` that the sampler chose."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        self._size = sum(map(len, pairs.rows))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, key: NDArray[np.int64]) -> NDArray[np.int64]:
+        return key
+
+
+class PairCollator:
+    """Keys of :class:`PairDataset` to padded batches, as sentence-transformers' trainer expects them.
+
+    The batch holds ``anchor_input_ids`` and ``positive_input_ids`` ``(b, t)`` int64, their attention masks, and
+    ``label`` ``(b, 2)`` int64: the pair's group (its language) and its document.
+
+    Parameters
+    ----------
+    pairs
+        What the keys are rows of.
+    tokenizer
+        For the ids of the special tokens.
+    max_length
+        Tokens of a text at most, with the special ones.
+    """
+
+    valid_label_columns = ("label",)
+
+    def __init__(self, pairs: Pairs, tokenizer: PreTrainedTokenizerFast, *, max_length: int) -> None:
+        self._pairs = pairs
+        self._padding = Padding(tokenizer, max_length=max_length)
+
+    def __call__(self, keys: list[NDArray[np.int64]]) -> dict[str, torch.Tensor]:
+        group, anchor, positive = np.stack(keys).T
+        label = np.stack([group, self._pairs.document(anchor)], axis=1)
+        batch = {"label": torch.from_numpy(label)}
+        for side, rows in (("anchor", anchor), ("positive", positive)):
+            for name, tensor in self._padding.features(self._pairs.texts, rows).items():
+                batch[f"{side}_{name}"] = tensor
+        return batch
+
+
+class Padding:
+    """Rows of packed texts to padded token ids, between ``<s>`` and ``</s>`` (or what the tokenizer has)."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, *, max_length: int) -> None:
+        first, last = (tokenizer.cls_token_id, tokenizer.sep_token_id)
+        self._start = tokenizer.bos_token_id if first is None else first
+        self._end = tokenizer.eos_token_id if last is None else last
+        self._pad = tokenizer.pad_token_id
+        self._max_length = max_length
+
+    def features(self, texts: PackedTexts, rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        """``input_ids`` and ``attention_mask`` of rows, both ``(n, t)`` int64, padded to the longest."""
+        starts = texts.offsets[rows]
+        lengths = np.minimum(texts.offsets[rows + 1] - starts, self._max_length - 2)
+        columns = np.arange(int(lengths.max()))
+        inside = columns < lengths[:, None]
+        ids = np.full((len(rows), len(columns) + 2), self._pad, dtype=np.int64)
+        ids[:, 0] = self._start
+        ids[:, 1:-1][inside] = texts.ids[(starts[:, None] + columns)[inside]]
+        ids[np.arange(len(rows)), lengths + 1] = self._end
+        mask = (np.arange(ids.shape[1]) < (lengths + 2)[:, None]).astype(np.int64)
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}

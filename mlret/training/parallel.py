@@ -1,0 +1,88 @@
+"""Read aligned texts: TSV of pairs, and TSV of the same lines in many languages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlret.data.files import expand, read_lines
+from mlret.data.languages import normalise_language
+from mlret.errors import InputError
+from mlret.training.recipe import MultiParallelSource, ParallelSource
+
+
+@dataclass(frozen=True, slots=True)
+class TextPair:
+    """A text and its translation. ``language`` is that of ``target``; the source side is the pivot."""
+
+    group: str
+    source_language: str
+    source: str
+    language: str
+    target: str
+
+
+def read_pairs(source: ParallelSource | MultiParallelSource, root: Path) -> Iterator[TextPair]:
+    """Stream the pairs of a source, whose files are relative to ``root``.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or malformed; the message names file and line.
+    """
+    return _read_parallel(source, root) if isinstance(source, ParallelSource) else _read_multi_parallel(source, root)
+
+
+def _read_parallel(source: ParallelSource, root: Path) -> Iterator[TextPair]:
+    missing = {"language", "source", "target"} - set(source.columns)
+    if missing:
+        raise InputError(f"{source.files[0]}: the recipe's columns lack {sorted(missing)}")
+    language_at, source_at, target_at = (source.columns.index(c) for c in ("language", "source", "target"))
+    for path in expand(source.files, root):
+        for number, line in read_lines(path):
+            if source.header and number == 1:
+                continue
+            cells = line.split("\t")
+            if len(cells) != len(source.columns):
+                raise InputError(
+                    f"{path}:{number}: {len(cells)} columns, expected {len(source.columns)} ({source.columns})"
+                )
+            try:
+                language = normalise_language(cells[language_at])
+            except InputError as error:
+                raise InputError(f"{path}:{number}: {error}") from error
+            yield TextPair(
+                source.group,
+                source.source_language,
+                cells[source_at].strip(),
+                language,
+                cells[target_at].strip(),
+            )
+
+
+def _read_multi_parallel(source: MultiParallelSource, root: Path) -> Iterator[TextPair]:
+    """Pairs of every language with the pivot, from the documents that the recipe keeps."""
+    document_of_line = [line for _, line in read_lines(root / source.documents)]
+    order = {document: position for position, document in enumerate(dict.fromkeys(document_of_line))}
+    low, high = (fraction * len(order) for fraction in source.keep)
+    kept = {i for i, document in enumerate(document_of_line) if low <= order[document] < high}
+    for path in expand(source.files, root):
+        rows: dict[str, dict[int, str]] = {}
+        for number, line in read_lines(path):
+            cells = line.split("\t")
+            if number == 1 and cells[0] == "lang":
+                continue
+            if len(cells) != 3 or not cells[1].isdigit():
+                raise InputError(f"{path}:{number}: expected language, line number and text, separated by tabs")
+            rows.setdefault(cells[0], {})[int(cells[1])] = cells[2].strip()
+        if source.pivot not in rows:
+            raise InputError(f"{path}: no lines in the pivot language {source.pivot!r}; it has {sorted(rows)[:5]} …")
+        pivot_language, pivot_rows = normalise_language(source.pivot), rows[source.pivot]
+        for code, lines in rows.items():
+            language = normalise_language(source.aliases.get(code, code))
+            if language == pivot_language:
+                continue
+            for i, target in lines.items():
+                if i in kept and i in pivot_rows and target:
+                    yield TextPair(source.group, pivot_language, pivot_rows[i], language, target)

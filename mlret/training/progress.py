@@ -1,0 +1,93 @@
+"""Progress of training on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from transformers import TrainerCallback
+
+# What a line of the log shows, and how; the rest is in the run's folder and in TensorBoard.
+_SHOWN = {
+    "loss": ("loss", "{:.3f}"),
+    "pretext_accuracy": ("pretext", "{:.0%}"),
+    "trained_accuracy": ("trained", "{:.0%}"),
+    "held_out_accuracy": ("held-out", "{:.0%}"),
+    "leakage": ("leak", "{:+.2f}"),
+    "mean_cosine": ("cosine", "{:.2f}"),
+    "effective_rank": ("rank", "{:.0f}"),
+    "uniformity": ("uniformity", "{:.2f}"),
+    "bank_age": ("bank age", "{:.0f}"),
+    "languages_seen": ("languages", "{:.0f}"),
+    "sentences_per_second": ("sentences/s", "{:,.0f}"),
+    "data_wait": ("data wait", "{:.0%}"),
+}
+
+Say = Callable[[str], None]
+
+
+class TrainingProgress(TrainerCallback):
+    """A bar that moves with every step (on a terminal), and a line of metrics at every log.
+
+    Parameters
+    ----------
+    label
+        What is trained.
+    say
+        Takes a line.
+    """
+
+    def __init__(self, label: str, say: Say) -> None:
+        self._label = label
+        self._say = say
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Draw the bar."""
+        console = Console(stderr=True)
+        if not state.is_world_process_zero or not console.is_terminal:
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task(self._label, total=state.max_steps, completed=state.global_step)
+        self._progress.start()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move the bar."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """Print the metrics."""
+        if not state.is_world_process_zero or not logs or "loss" not in logs:
+            return
+        shown = [
+            f"{name} {form.format(logs[key])}" for key, (name, form) in _SHOWN.items() if logs.get(key) is not None
+        ]
+        width = len(str(state.max_steps))
+        self._say(f"  step {state.global_step:>{width}}/{state.max_steps}  " + "  ".join(shown))
+
+    def close(self) -> None:
+        """Remove the bar, after an interrupt too."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None

@@ -1,0 +1,106 @@
+"""Masked language modelling beside the contrastive task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModelForMaskedLM
+
+from mlret.errors import InputError
+from mlret.training.ccp import ContextPredictionLoss
+from mlret.training.masking import MaskedLanguageModel
+
+
+@pytest.fixture
+def model(tiny_encoder_folder: Path) -> SentenceTransformer:
+    return SentenceTransformer(str(tiny_encoder_folder), device="cpu").eval()
+
+
+def test_masks_fall_on_ordinary_tokens_in_bert_s_proportions(model: SentenceTransformer) -> None:
+    task = MaskedLanguageModel(model)
+    torch.manual_seed(0)
+    ids = torch.full((500, 60), 40)
+    ids[:, 0], ids[:, -10:], ids[:, -11] = 0, 1, 2
+    corrupted, chosen = task.corrupt(ids, 120)
+    assert not chosen[:, 0].any()
+    assert not chosen[:, -11:].any()
+    share = chosen[:, 1:-11].float().mean()
+    masked = (corrupted == task.mask).sum() / chosen.sum()
+    kept = ((corrupted == ids) & chosen).sum() / chosen.sum()
+    assert float(share) == pytest.approx(0.15, abs=0.01)
+    assert float(masked) == pytest.approx(0.8, abs=0.02)
+    assert float(kept) == pytest.approx(0.1, abs=0.02)
+    assert torch.equal(corrupted[~chosen], ids[~chosen])
+
+
+def test_the_loss_is_transformers_own(model: SentenceTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = MaskedLanguageModel(model)
+    features = dict(model.preprocess(["the cat sat on a mat", "seven dogs ran home to eat rice"]))
+    ids = features["input_ids"]
+    chosen = (ids > 10) & (torch.arange(ids.shape[1]) % 2 == 0)
+    monkeypatch.setattr(task, "corrupt", lambda ids, _: (ids.masked_fill(chosen, task.mask), chosen))
+    whole = AutoModelForMaskedLM.from_config(model[0].model.config).eval()
+    whole.roberta.load_state_dict(model[0].model.state_dict(), strict=False)
+    whole.lm_head.load_state_dict(task.head.state_dict())
+    labels = ids.masked_fill(~chosen, -100)
+    reference = whole(
+        input_ids=ids.masked_fill(chosen, task.mask), attention_mask=features["attention_mask"], labels=labels
+    ).loss
+    loss = task(features)
+    torch.testing.assert_close(loss, reference, atol=1e-5, rtol=1e-5)
+    loss.backward()
+    reference.backward()
+    torch.testing.assert_close(
+        model[0].model.embeddings.word_embeddings.weight.grad,
+        whole.roberta.embeddings.word_embeddings.weight.grad,
+        atol=1e-6,
+        rtol=1e-3,
+    )
+
+
+def test_it_joins_the_contrastive_loss_by_its_weight(model: SentenceTransformer) -> None:
+    values = []
+    for weight in (1.0, 0.25):
+        torch.manual_seed(0)
+        loss = ContextPredictionLoss(
+            model,
+            languages=1,
+            projection=8,
+            masked_language_model=MaskedLanguageModel(model),
+            masked_language_model_weight=weight,
+        )
+        torch.manual_seed(5)
+        features = [dict(model.preprocess(t)) for t in (["the cat sat on a mat", "dogs ran"], ["rice", "fish"])]
+        values.append(loss(features, torch.tensor([[0, 1], [0, 2]])))
+    torch.testing.assert_close(values[0]["mlm"], 4 * values[1]["mlm"])
+    assert values[0]["mlm"] > 0
+    torch.testing.assert_close(values[0]["ccp"], values[1]["ccp"])
+
+
+def test_training_on_it_predicts_the_masked_word(model: SentenceTransformer) -> None:
+    torch.manual_seed(0)
+    task = MaskedLanguageModel(model, probability=0.3)
+    features = dict(model.preprocess(["the cat sat on a mat"] * 16))
+    optimizer = torch.optim.AdamW([*model.parameters(), *task.head.parameters()], lr=3e-3)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = task(features)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert sum(losses[-5:]) / 5 < 0.3 * losses[0]
+
+
+def test_a_tokenizer_without_mask_is_refused(model: SentenceTransformer) -> None:
+    model.tokenizer.mask_token = None
+    with pytest.raises(InputError, match="mask token"):
+        MaskedLanguageModel(model)
+
+
+def test_nothing_to_predict_costs_nothing(model: SentenceTransformer) -> None:
+    task = MaskedLanguageModel(model, probability=0.0)
+    assert float(task(dict(model.preprocess(["the cat"])))) == 0.0
