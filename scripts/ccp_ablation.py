@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.console import Console
+from torch.nn import functional
 
 from mlret.data.sample import load_sample
 from mlret.doctor import examine
@@ -34,7 +36,9 @@ from mlret.index.index import Index
 from mlret.recipes import find_recipe
 from mlret.training.backbone import trainable
 from mlret.training.calibrate import fit_calibration
-from mlret.training.recipe import CalibrationSettings, Recipe, read_recipe
+from mlret.training.pack import PackedDocuments
+from mlret.training.pairs import ContextPairs, Padding
+from mlret.training.recipe import CalibrationSettings, ContextStage, Recipe, read_recipe
 from mlret.training.run import train
 from mlret.training.text import prepare_text
 
@@ -46,6 +50,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no ABN": {"asymmetric_batch_norm": False},
     "w = 1": {"window": 1},
     "w = 5": {"window": 5},
+    "statistics by language": {"statistics_per_language": True, "batch_norm_warmup": 5},
+    "no final batch norm": {"final_batch_norm": False},
 }
 CALIBRATIONS: dict[str, tuple[str, ...]] = {
     "no calibration": (),
@@ -62,6 +68,7 @@ RETRIEVAL = {
     "mrr@10": "demo MRR@10",
 }
 MONITORS = {
+    "context": "held-out context",
     "pretext_accuracy": "pretext accuracy",
     "trained_accuracy": "trained",
     "held_out_accuracy": "held-out",
@@ -122,6 +129,30 @@ def monitors_of(folder: Path) -> dict[str, float]:
     return found
 
 
+@torch.inference_mode()
+def context_accuracy(folder: Path, base: Recipe) -> float:
+    """How often a held-out sentence's neighbour is its nearest among the neighbours of all: mean over languages.
+
+    By cosine of the embeddings as they are kept, each language and side centred; the documents that this run did not
+    train on, and the base's window, whatever the run's own.
+    """
+    model = trainable(load_encoder(folder / "model").model).eval()
+    tokenizer = model.tokenizer
+    languages = json.loads((folder / "text" / "statistics.json").read_text(encoding="utf-8"))["statistics"]["documents"]
+    documents = PackedDocuments.prepare((), languages, tokenizer, folder / "tokens", max_length=128)
+    stage = base.stages[0]
+    assert isinstance(stage, ContextStage)
+    pairs, padding = ContextPairs(documents, stage, seed=base.seed), Padding(tokenizer, max_length=stage.max_length)
+    accuracies = []
+    for rows in pairs.held_out.pairs.values():
+        vectors = [model(padding.features(pairs.texts, rows[:, side]))["sentence_embedding"].float() for side in (0, 1)]
+        a, b = (functional.normalize(v - v.mean(dim=0), dim=1) for v in vectors)
+        scores = a @ b.T
+        right = torch.arange(len(scores))
+        accuracies += [float((scores.argmax(dim=way) == right).float().mean()) for way in (0, 1)]
+    return statistics.mean(accuracies)
+
+
 def calibrated_ways(folder: Path, base: Recipe, data: Path, variant: str) -> Iterator[tuple[str, Encoder]]:
     """The encoder of a run, under one calibration after another."""
     if variant != BASE:
@@ -146,7 +177,7 @@ def calibrated_ways(folder: Path, base: Recipe, data: Path, variant: str) -> Ite
 
 def measure(folder: Path, base: Recipe, data: Path, variant: str, tatoeba: list[TatoebaPairs]) -> Scores:
     """Scores by calibration, and the monitors."""
-    scores: Scores = {"monitors": monitors_of(folder)}
+    scores: Scores = {"monitors": monitors_of(folder) | {"context": context_accuracy(folder, base)}}
     texts: EncodedTexts | None = None
     sample = load_sample()
     for way, encoder in calibrated_ways(folder, base, data, variant):
@@ -179,7 +210,7 @@ def measure_all(base: Recipe, data: Path, runs: Path, seeds: int, console: Conso
             kept = folder / "scores.json"
             if not kept.is_file():
                 console.print(f"measuring {variant}, seed {seed}", highlight=False)
-                found = measure(folder, recipe_of(base, variant, seed), data, variant, tatoeba)
+                found = measure(folder, recipe_of(base, BASE, seed), data, variant, tatoeba)
                 kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
             scores[variant].append(json.loads(kept.read_text(encoding="utf-8")))
     return scores
@@ -242,6 +273,7 @@ def plot(scores: dict[str, list[Scores]], path: Path) -> None:
         ("tatoeba", RETRIEVAL["tatoeba"] + " (%)", 100),
         ("joined", RETRIEVAL["joined"] + " (%)", 100),
         ("mrr@10", RETRIEVAL["mrr@10"] + " (%)", 100),
+        ("context", "held-out context (%)", 100),
         ("leakage", "leakage", 1),
         ("effective_rank", "effective rank", 1),
     ]

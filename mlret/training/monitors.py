@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from torch.nn import functional
@@ -177,8 +179,8 @@ class ContextMonitor:
             "or the encoder learns the documents by heart. Drop repeated sentences, give more text, or train less"
         )
 
-    def _encode(self, rows: object) -> Tensor:
-        features = self._padding.features(self._held_out.texts, rows)  # type: ignore[arg-type]
+    def _encode(self, rows: NDArray[np.int64]) -> Tensor:
+        features = self._padding.features(self._held_out.texts, rows)
         device = next(self._model.parameters()).device
         embedding: Tensor = self._model({name: tensor.to(device) for name, tensor in features.items()})[
             "sentence_embedding"

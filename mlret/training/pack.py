@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from mlret.data.durable import write_atomically
 from mlret.data.monolingual import MonolingualDocument
+from mlret.training.progress import counted
 
 _TEXTS_TOGETHER = 8192
 
@@ -102,7 +103,7 @@ class PackedDocuments:
             owners: list[int] = []
 
             def stream() -> Iterator[NDArray[np.int32]]:
-                remaining = iter(documents)
+                remaining = iter(counted(documents, "tokenizing documents"))
                 while some := list(islice(remaining, _TEXTS_TOGETHER)):
                     texts = [sentence for document in some for sentence in document.sentences]
                     rows = list(_token_ids(texts, tokenizer, max_length))

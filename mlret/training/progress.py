@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    SpinnerColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -34,6 +35,20 @@ _SHOWN = {
 }
 
 Say = Callable[[str], None]
+_Row = TypeVar("_Row")
+
+
+def counted(rows: Iterable[_Row], label: str) -> Iterator[_Row]:
+    """Pass rows on, and on a terminal count them."""
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed:,.0f}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield from progress.track(rows, description=label, total=None)
 
 
 class TrainingProgress(TrainerCallback):

@@ -161,8 +161,8 @@ class ContextStage(StageSettings):
     def _options_fit(self) -> ContextStage:
         if not (self.bank or self.own_side_negatives or self.other_side_negatives):
             raise ValueError("no negatives are left: give a bank, own_side_negatives or other_side_negatives")
-        if self.layers == "none" and (self.mlm_weight or self.momentum is not None):
-            raise ValueError("mlm_weight and momentum need the layers: set layers to 'all'")
+        if self.layers == "none" and self.mlm_weight:
+            raise ValueError("mlm_weight needs the layers: set layers to 'all'")
         return self
 
 

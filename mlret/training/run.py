@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -150,18 +150,27 @@ class _Run:
         started = time.monotonic()
         torch.manual_seed(seed)
         model, say = self.model, self.say
-        pairs, loss, monitor = self._objective(stage, seed)
-        say(
-            f"stage {stage.name}: {sum(map(len, pairs.rows)):,} pairs in {len(pairs.languages)} groups, "
-            f"{stage.steps:,} steps of {stage.batch_size * stage.gradient_accumulation:,}"
-        )
         if stage.layers == "none":
             restore_embedding_length(model)
         if (weights := token_weights(model)) is not None:
             # How much a token matters is learned from translations: what predicts a sentence's neighbours is its topic.
             weights.requires_grad_(isinstance(stage, AlignmentStage))
-        with as_bag_of_words(model) if stage.layers == "none" else nullcontext():
-            with in_mini_batches(model, stage.mini_batch_size) if stage.mini_batch_size else nullcontext():
+        pairs, loss, monitor = self._objective(stage, seed)
+        say(
+            f"stage {stage.name}: {sum(map(len, pairs.rows)):,} pairs in {len(pairs.languages)} groups, "
+            f"{stage.steps:,} steps of {stage.batch_size * stage.gradient_accumulation:,}"
+        )
+        encoders = [model]
+        if isinstance(loss, ContextPredictionLoss) and loss.momentum_model is not None:
+            encoders.append(loss.momentum_model)
+        with ExitStack() as words:
+            if stage.layers == "none":
+                for encoder in encoders:
+                    words.enter_context(as_bag_of_words(encoder))
+            with ExitStack() as parts:
+                if stage.mini_batch_size is not None:
+                    for encoder in encoders:
+                        parts.enter_context(in_mini_batches(encoder, stage.mini_batch_size))
                 history, warnings = train_stage(
                     stage, model, loss, pairs, self.tokenizer, folder, seed=seed, monitor=monitor, say=say
                 )

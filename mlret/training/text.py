@@ -17,6 +17,7 @@ from mlret.data.files import expand, read_lines
 from mlret.data.monolingual import MonolingualDocument, TextColumns, read_hub, read_monolingual
 from mlret.errors import InputError
 from mlret.training.parallel import TextPair, read_pairs
+from mlret.training.progress import counted
 from mlret.training.recipe import DocumentSource, HubSource, MultiParallelSource, ParallelSource, Recipe
 from mlret.training.text_store import DocumentStore, PairStore
 
@@ -149,8 +150,8 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
             )
         return TrainingText(folder, TextStatistics.from_dict(before["statistics"]))
     reader = _Reader(recipe, root)
-    DocumentStore.write(folder / "documents.arrow", reader.documents())
-    PairStore.write(folder / "pairs.arrow", reader.pairs())
+    DocumentStore.write(folder / "documents.arrow", counted(reader.documents(), "reading documents"))
+    PairStore.write(folder / "pairs.arrow", counted(reader.pairs(), "reading pairs"))
     content = {"origin": origin, "statistics": reader.statistics.to_dict()}
     write_text_atomically(done, json.dumps(content, indent=1, ensure_ascii=False))
     return TrainingText(folder, reader.statistics)

@@ -49,7 +49,7 @@ def test_an_unknown_recipe_names_those_there_are() -> None:
         ),
         (
             {"stages": [{"name": "s", "objective": "ccp", "steps": 1, "layers": "none", "mlm_weight": 1}]},
-            "need the layers",
+            "needs the layers",
         ),
         (
             {"sources": [{"kind": "parallel", "files": ["a"], "columns": ["language"]}]},
