@@ -32,6 +32,10 @@ def tatoeba(
         typer.Option("--languages", "-l", help="Only these, e.g. sw,de,cmn; repeat it or separate by commas."),
     ] = None,
     xtreme_only: Annotated[bool, typer.Option("--xtreme-only", help="Only the 36 languages of XTREME.")] = False,
+    joined: Annotated[
+        bool,
+        typer.Option("--joined", help="Also between languages other than English, joined on their English."),
+    ] = False,
     floors: Annotated[bool, typer.Option(help="Also score random vectors and character n-grams.")] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Texts in one forward pass.")] = 256,
     json_: _Json = False,
@@ -49,6 +53,7 @@ def tatoeba(
         data=data,
         model=model,
         languages=codes or ("xtreme-36" if xtreme_only else "all"),
+        joined=joined,
         floors=floors,
         batch_size=batch_size,
         output=output,
@@ -90,7 +95,11 @@ def _run(recipe: TatoebaRecipe, json_: bool) -> None:
 
     console = Console()
     # Piped into a file or a pager, the table need not fit a terminal.
-    Console(width=console.width if console.is_terminal else 120).print(report.table())
+    wide = Console(width=console.width if console.is_terminal else 120)
+    wide.print(report.table())
+    if report.joined:
+        wide.print()
+        wide.print(report.joined_table())
     for path in (recipe.output, recipe.markdown):
         if path is not None:
             print(f"wrote {path}")

@@ -158,13 +158,29 @@ def bitext_accuracy(queries: Any, candidates: Any) -> float:
     """
     if queries.shape != candidates.shape or queries.shape[0] == 0:
         raise InputError(f"sides of shapes {queries.shape} and {candidates.shape}: both must be (n, d) with n > 0")
-    if isinstance(candidates, np.ndarray):
-        # A matrix product may round equal columns differently, so equal candidates are scored once.
-        rows = _first_of_equals(candidates)
-        nearest = rows[np.argmax(queries @ candidates[rows].T, axis=1)]
-    else:
-        nearest = np.argmax((queries @ candidates.T).toarray(), axis=1)
-    return float(np.mean(nearest == np.arange(len(nearest))))
+    return float(np.mean(nearest(queries, candidates) == np.arange(queries.shape[0])))
+
+
+def nearest(queries: Any, candidates: Any) -> NDArray[np.int64]:
+    """The row of the most similar candidate of each query; of candidates with the same score the first.
+
+    Parameters
+    ----------
+    queries
+        ``(m, d)`` float32 unit vectors, a NumPy array or a SciPy sparse matrix.
+    candidates
+        ``(n, d)`` of the same kind, ``n > 0``. Equal vectors score the same to the last bit.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(m,)`` int64.
+    """
+    if not isinstance(candidates, np.ndarray):
+        return np.asarray(np.argmax((queries @ candidates.T).toarray(), axis=1), dtype=np.int64)
+    # A matrix product may round equal columns differently, so equal candidates are scored once.
+    rows = _first_of_equals(candidates)
+    return np.asarray(rows[np.argmax(queries @ candidates[rows].T, axis=1)], dtype=np.int64)
 
 
 def _first_of_equals(vectors: NDArray[np.float32]) -> NDArray[np.int64]:

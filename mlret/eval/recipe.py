@@ -13,6 +13,7 @@ from mlret.data.durable import check_writable, write_text_atomically
 from mlret.errors import InputError
 from mlret.eval.report import TatoebaReport
 from mlret.eval.tatoeba_data import XTREME_36, read_tatoeba
+from mlret.eval.tatoeba_joined import evaluate_joined, join_on_english
 
 
 class TatoebaRecipe(BaseModel):
@@ -26,6 +27,7 @@ class TatoebaRecipe(BaseModel):
     data: Path = Field(description="the test set's folder, relative to --data")
     model: str | None = Field(None, description="a folder or a hub id; the bundled encoder by default")
     languages: Literal["all", "xtreme-36"] | list[str] = "all"
+    joined: bool = Field(False, description="also between languages other than English, joined on their English")
     floors: bool = Field(True, description="score random vectors and character n-grams beside the encoder")
     batch_size: int = Field(256, ge=1)
     output: Path | None = Field(None, description="JSON file to write")
@@ -74,20 +76,25 @@ def run_tatoeba(recipe: TatoebaRecipe, *, show_progress: bool = False) -> Tatoeb
     chosen = {"all": None, "xtreme-36": list(XTREME_36)}
     languages = chosen[recipe.languages] if isinstance(recipe.languages, str) else recipe.languages
     pairs = read_tatoeba(recipe.data, languages=languages)
+    if recipe.joined:
+        join_on_english(pairs)
 
     # What is wrong with the input has been said by now; only then is it worth a second to import torch.
     from mlret.encoders.encoder import load_encoder
     from mlret.eval.floors import FLOORS
-    from mlret.eval.tatoeba import evaluate_tatoeba
-    from mlret.eval.vectors import TextEncoder
+    from mlret.eval.tatoeba import all_texts, evaluate_tatoeba
+    from mlret.eval.vectors import EncodedTexts, TextEncoder
 
     systems: list[TextEncoder] = [load_encoder(recipe.model)]
     if recipe.floors:
         systems += [floor() for floor in FLOORS]
-    results = [
-        evaluate_tatoeba(system, pairs, batch_size=recipe.batch_size, show_progress=show_progress) for system in systems
-    ]
-    report = TatoebaReport(recipe.data.resolve().name, results)
+    results, joined = [], []
+    for system in systems:
+        texts = EncodedTexts(system, all_texts(pairs), batch_size=recipe.batch_size, show_progress=show_progress)
+        results.append(evaluate_tatoeba(system, pairs, texts=texts))
+        if recipe.joined:
+            joined.append(evaluate_joined(texts, pairs))
+    report = TatoebaReport(recipe.data.resolve().name, results, joined)
     if recipe.output is not None:
         write_text_atomically(recipe.output, as_json(report))
     if recipe.markdown is not None:

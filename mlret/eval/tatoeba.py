@@ -6,7 +6,6 @@ sentences of that language's pairs, and every English sentence among the sentenc
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -133,21 +132,20 @@ def evaluate_tatoeba(
     """
     pairs = read_tatoeba(data, languages=languages) if isinstance(data, str | Path) else list(data)
     fingerprint = getattr(encoder, "fingerprint", None)
-    start = time.perf_counter()
     if texts is None:
-        texts = EncodedTexts(encoder, _all_texts(pairs), batch_size=batch_size, show_progress=show_progress)
-    seconds = time.perf_counter() - start
+        texts = EncodedTexts(encoder, all_texts(pairs), batch_size=batch_size, show_progress=show_progress)
     return TatoebaResult(
         encoder=encoder.name,
         fingerprint=fingerprint,
         dims=encoder.dims,
         texts=len(texts),
-        seconds=seconds,
+        seconds=texts.seconds,
         rows=[_row(pair, texts) for pair in pairs],
     )
 
 
-def _all_texts(pairs: Sequence[TatoebaPairs]) -> Iterator[str]:
+def all_texts(pairs: Sequence[TatoebaPairs]) -> Iterator[str]:
+    """Every text of a test set, for :class:`mlret.eval.vectors.EncodedTexts`."""
     for pair in pairs:
         yield from pair.sentences
         yield from pair.english

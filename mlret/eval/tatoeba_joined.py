@@ -8,13 +8,14 @@ sentences of the other language, as in the task with English.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from mlret.errors import InputError
+from mlret.eval.metrics import nearest
 from mlret.eval.tatoeba_data import TatoebaPairs
 from mlret.eval.vectors import EncodedTexts
 
@@ -32,7 +33,7 @@ class JoinedRow:
 
 @dataclass(frozen=True)
 class JoinedResult:
-    """The unweighted mean over pairs of languages."""
+    """What an encoder scores; the averages give every pair of languages the same weight."""
 
     rows: list[JoinedRow]
 
@@ -51,6 +52,39 @@ class JoinedResult:
     def queries(self) -> int:
         """Queries of all pairs of languages, one way."""
         return sum(row.queries for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON. Accuracies are from 0 to 1."""
+        return {
+            "average": {
+                "pairs_of_languages": len(self.rows),
+                "queries": self.queries,
+                "raw": self.raw,
+                "calibrated": self.calibrated,
+            },
+            "rows": [asdict(row) for row in self.rows],
+        }
+
+
+Joined = tuple[TatoebaPairs, TatoebaPairs, set[str]]
+
+
+def join_on_english(pairs: Sequence[TatoebaPairs], *, min_queries: int = 10) -> list[Joined]:
+    """Every two languages that share at least ``min_queries`` English sentences, and these sentences.
+
+    Raises
+    ------
+    InputError
+        If no two languages share as many.
+    """
+    english = {pair.label: set(pair.english) for pair in pairs}
+    joined = [(a, b, english[a.label] & english[b.label]) for a, b in combinations(pairs, 2)]
+    joined = [entry for entry in joined if len(entry[2]) >= min_queries]
+    if not joined:
+        raise InputError(
+            f"no two of the {len(pairs)} languages share {min_queries} English sentences: choose more languages"
+        )
+    return joined
 
 
 def evaluate_joined(texts: EncodedTexts, pairs: Sequence[TatoebaPairs], *, min_queries: int = 10) -> JoinedResult:
@@ -71,18 +105,13 @@ def evaluate_joined(texts: EncodedTexts, pairs: Sequence[TatoebaPairs], *, min_q
         If no two languages share as many.
     """
     rows = []
-    for first, second in combinations(pairs, 2):
-        shared = set(first.english) & set(second.english)
-        if len(shared) < min_queries:
-            continue
+    for first, second, shared in join_on_english(pairs, min_queries=min_queries):
         raw = _both_ways(first, second, shared, texts.raw(first.sentences), texts.raw(second.sentences))
         calibrated = None
         if texts.has_calibration:
             sides = (texts.calibrated(side.sentences, side.language) for side in (first, second))
             calibrated = _both_ways(first, second, shared, *sides)
         rows.append(JoinedRow(first.label, second.label, len(shared), raw, calibrated))
-    if not rows:
-        raise InputError(f"no two languages share {min_queries} English sentences: lower min_queries")
     return JoinedResult(rows)
 
 
@@ -93,7 +122,6 @@ def _both_ways(first: TatoebaPairs, second: TatoebaPairs, shared: set[str], a: A
 def _one_way(asked: TatoebaPairs, found: TatoebaPairs, shared: set[str], queries: Any, candidates: Any) -> float:
     """The share of queries, the first of each English sentence, whose nearest candidate has the same English."""
     first_of = {english: row for row, english in reversed(list(enumerate(asked.english))) if english in shared}
-    scores = queries[list(first_of.values())] @ candidates.T
-    nearest = np.argmax(scores if isinstance(scores, np.ndarray) else scores.toarray(), axis=1)
-    right = [found.english[row] == english for english, row in zip(first_of, nearest, strict=True)]
+    rows = nearest(queries[list(first_of.values())], candidates)
+    right = [found.english[row] == english for english, row in zip(first_of, rows, strict=True)]
     return float(np.mean(right))

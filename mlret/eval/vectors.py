@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,6 +52,13 @@ class EncodedTexts:
         Texts in one forward pass.
     show_progress
         Show a progress bar.
+
+    Attributes
+    ----------
+    has_calibration
+        Whether the encoder has calibration.
+    seconds
+        How long encoding took.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class EncodedTexts:
         self._batch_size = batch_size
         self._calibration = _last_calibration(encoder)
         self.has_calibration = isinstance(encoder, Encoder) and bool(encoder.calibration_languages)
+        start = time.perf_counter()
         if self._calibration is not None and isinstance(encoder, Encoder):
             self._device = encoder.model.device
             # Encoder.encode would normalise, and the calibration must see the length of the vector.
@@ -81,6 +90,7 @@ class EncodedTexts:
             self._vectors = encoder.encode(
                 list(self._row), calibrate=False, batch_size=batch_size, show_progress=show_progress
             )
+        self.seconds = time.perf_counter() - start
 
     def __len__(self) -> int:
         return len(self._row)

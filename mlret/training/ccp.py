@@ -160,7 +160,7 @@ class ContextPredictionLoss(nn.Module):
         self.register_buffer("batches_seen", torch.zeros(languages, dtype=torch.int64))
         self.watched_rows = 0
         self.last_batch: LastBatch | None = None
-        self._accuracies: list[Tensor] = []
+        self._right, self._batches = torch.zeros(()), 0
 
     @property
     def temperature(self) -> Tensor:
@@ -234,7 +234,8 @@ class ContextPredictionLoss(nn.Module):
             )
 
         (forward, accuracy), (backward, reverse_accuracy) = predict(query, key_target), predict(key, query_target)
-        self._accuracies.append((accuracy + reverse_accuracy) / 2)
+        self._right = self._right + (accuracy + reverse_accuracy) / 2
+        self._batches += 1
         # Interleaved, so that a bank smaller than a push keeps rows of both sides.
         self.bank.push(
             self.bank_of(language),
@@ -244,7 +245,7 @@ class ContextPredictionLoss(nn.Module):
         )
         if self.watched_rows:
             m = self.watched_rows
-            centre, context, query, key = (rows.detach()[:m] for rows in (*embeddings, query, key_target))
+            centre, context, query, key = (rows.detach()[:m].float() for rows in (*embeddings, query, key_target))
             self.last_batch = LastBatch(language, centre, context, query, key, document[:m], bank, bank_document)
         parts = {"ccp": (forward + backward) / 2}
         if self.masked_language_model is not None:
@@ -253,10 +254,8 @@ class ContextPredictionLoss(nn.Module):
 
     def take_pretext_accuracy(self) -> float:
         """The mean accuracy of both directions over the batches since the last call; NaN without any."""
-        if not self._accuracies:
-            return math.nan
-        mean = float(torch.stack(self._accuracies).mean())
-        self._accuracies.clear()
+        mean = float(self._right) / self._batches if self._batches else math.nan
+        self._right, self._batches = torch.zeros(()), 0
         return mean
 
     @torch.no_grad()

@@ -102,3 +102,48 @@ def test_a_recipe_with_a_wrong_key_is_an_error(mlret, tmp_path: Path) -> None:  
     code, _, err = mlret("eval", "run", tmp_path / "mine.yaml")
     assert code == 2
     assert "mine.yaml: langs: Extra inputs are not permitted" in err
+
+
+@pytest.fixture(scope="module")
+def two_languages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Swahili and German with eleven English sentences in both and one more in Swahili."""
+    folder = tmp_path_factory.mktemp("two") / "tatoeba"
+    folder.mkdir()
+    rows = [f"swh\t{i}\tsentensi {i}\tsentence {i}\n" for i in range(12)]
+    rows += [f"deu\t{i}\tSatz {i}\tsentence {i}\n" for i in range(11)]
+    (folder / "tatoeba.v1.tsv").write_text("lang\tid\txxx\teng\n" + "".join(rows), encoding="utf-8")
+    return folder
+
+
+def test_joined_adds_pairs_of_languages_and_changes_nothing_else(  # type: ignore[no-untyped-def]
+    mlret, two_languages: Path, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    def outputs(*options: str) -> tuple[dict, str, str]:
+        files = ("--output", tmp_path / "out.json", "--markdown", tmp_path / "out.md")
+        code, shown, err = mlret(
+            "eval", "tatoeba", "--data", two_languages, "--model", tiny_encoder_folder, *files, *options
+        )
+        assert code == 0, err
+        decoded = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+        for result in decoded["results"]:
+            assert result.pop("seconds") > 0
+        return decoded, (tmp_path / "out.md").read_text(encoding="utf-8"), shown
+
+    plain, plain_table, plain_shown = outputs()
+    joined, table, shown = outputs("--joined")
+    assert table.startswith(plain_table) and shown.startswith(plain_shown.split("wrote")[0])
+    assert "| deu-swh | 11 |" in table and "other than English" in shown
+    assert "deu-swh" not in plain_table and "other than English" not in plain_shown
+    found = [result.pop("joined") for result in joined["results"]]
+    assert joined == plain
+    assert [(row["first"], row["second"], row["queries"]) for row in found[0]["rows"]] == [("deu", "swh", 11)]
+    assert found[0]["average"] == {
+        "pairs_of_languages": 1, "queries": 11, "raw": found[0]["rows"][0]["raw"], "calibrated": None,
+    }  # fmt: skip
+    assert f"| {100 * found[2]['average']['raw']:.1f} |" in table
+
+
+def test_joined_without_shared_english_fails_before_an_encoder_is_loaded(mlret, data: Path) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = mlret("eval", "tatoeba", "--data", data, "--model", "nowhere-at-all", "--joined")
+    assert (code, out) == (2, "")
+    assert "no two of the 1 languages share 10 English sentences" in err

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from mlret.errors import InputError
-from mlret.eval.metrics import bitext_accuracy, evaluate_run, rank_documents
+from mlret.eval.metrics import bitext_accuracy, evaluate_run, nearest, rank_documents
 
 METRICS = ["recall@1", "recall@3", "recall@10", "mrr@1", "mrr@3", "mrr@10", "ndcg@1", "ndcg@3", "ndcg@10"]
 
@@ -121,3 +121,11 @@ def test_bitext_accuracy_of_equal_candidates_does_not_depend_on_rounding() -> No
 def test_bitext_accuracy_refuses_sides_of_different_length() -> None:
     with pytest.raises(InputError, match="shapes"):
         bitext_accuracy(np.ones((2, 3), np.float32), np.ones((3, 3), np.float32))
+
+
+def test_nearest_is_the_first_of_equal_candidates_to_the_last_bit() -> None:
+    for seed in range(10):
+        vector = np.random.default_rng(seed).normal(size=256).astype(np.float32)
+        queries, candidates = np.tile(vector, (37, 1)), np.tile(vector, (747, 1))
+        candidates[0] = -vector
+        assert (nearest(queries, candidates) == 1).all()
