@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlret.data.durable import write_text_atomically
+from mlret.data.durable import sha256_of, write_text_atomically
 from mlret.data.files import expand, read_lines
 from mlret.data.monolingual import MonolingualDocument, TextColumns, read_hub, read_monolingual
 from mlret.errors import InputError
@@ -173,14 +173,11 @@ def source_files(recipe: Recipe, root: Path) -> list[Path]:
 
 
 def _origin(recipe: Recipe, root: Path) -> dict[str, Any]:
-    """What decides the text: the recipe's settings for it, and the files with their sizes and times."""
+    """What decides the text: the recipe's settings for it, and the files by their SHA-256 (copying changes times)."""
     settings = recipe.model_dump(
         mode="json", include={"sources", "held_out", "languages", "min_characters", "repeated_sentences"}
     )
-    files = {
-        str(path.relative_to(root)): [path.stat().st_size, path.stat().st_mtime_ns]
-        for path in source_files(recipe, root)
-    }
+    files = {str(path.relative_to(root)): sha256_of(path) for path in source_files(recipe, root)}
     return {"settings": settings, "files": files}
 
 
