@@ -1,21 +1,29 @@
-"""`mlret index`: build an index from files, add to it, describe it."""
+"""`mlret index`: build an index from files, change it, look after it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlret.cli.progress import documents_progress
+from mlret.cli.progress import compaction_progress, documents_progress
 
-app = typer.Typer(help="Build an index from files, add to it, describe it.", no_args_is_help=True)
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mlret.encoders.encoder import Encoder
+    from mlret.index.build import BuildReport
+    from mlret.index.kinds import IndexSettings
+
+app = typer.Typer(help="Build an index from files, change it, look after it.", no_args_is_help=True)
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")]
 Files = Annotated[
-    list[Path],
+    list[str],
     typer.Argument(
         metavar="FILES...",
         help='JSONL ({"id", "text", "lang", …}) or TSV (header: id, text, lang, …); .gz is fine.',
@@ -27,20 +35,67 @@ Model = Annotated[
         "--model", "-m", help="Encoder: a folder or a hub id. Default: the index's own, else the bundled one."
     ),
 ]
+Vectors = Annotated[
+    Path | None,
+    typer.Option("--vectors", help="A .npy with one vector for each document, in the order of the files."),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Documents in one transaction.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        "-w",
+        metavar="FILTER",
+        help="NAME=VALUE, NAME>=VALUE, … or a JSON filter; all must hold; repeatable.",
+    ),
+]
 
 
 @app.command()
 def build(
-    path: IndexPath, files: Files, model: Model = None, batch_size: BatchSize = 256, as_json: Json = False
+    path: IndexPath,
+    files: Files,
+    model: Model = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", "-r", help="An index recipe: a name (`mlret recipes list`) or a .yaml file."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="auto, flat, hnsw, ivf-flat, ivf-sq8, ivf-pq, sq8, fp16 or binary.")
+    ] = None,
+    dims: Annotated[
+        int | None, typer.Option(min=1, help="Keep so many dimensions (for encoders trained with Matryoshka).")
+    ] = None,
+    vectors: Vectors = None,
+    external: Annotated[
+        str | None,
+        typer.Option("--external", metavar="NAME", help="--vectors are of this encoder, which mlret does not run."),
+    ] = None,
+    batch_size: BatchSize = 256,
+    as_json: Json = False,
 ) -> None:
-    """Build a new index from files. Bad input leaves nothing behind."""
+    """Build a new index from files. A build that stopped goes on when the same command is given again."""
     from mlret.index.build import build_index
 
-    with documents_progress("indexing", resume=["mlret", "index", "add", path, *files, "--skip-existing"]) as progress:
-        report = build_index(path, files, model, batch_size=batch_size, progress=progress)
-    _print_report(dataclasses.asdict(report), as_json)
+    settings = _settings(recipe, kind, dims)
+    matrix = _load_vectors(vectors)
+    encoder = _external(external, matrix, model)
+    with (
+        documents_progress("indexing", resume="give the same command again") as progress,
+        compaction_progress() as steps,
+    ):
+        report = build_index(
+            path,
+            files,
+            encoder,
+            settings=settings,
+            vectors=matrix,
+            batch_size=batch_size,
+            progress=progress,
+            compacting=steps,
+        )
+    _print_report(report, as_json)
 
 
 @app.command()
@@ -48,6 +103,7 @@ def add(
     path: IndexPath,
     files: Files,
     model: Model = None,
+    vectors: Vectors = None,
     batch_size: BatchSize = 256,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Pass over documents whose id is stored already.")
@@ -55,11 +111,113 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add the documents of files to an index."""
-    from mlret.index.build import extend_index
+    _extend(path, files, model, vectors, batch_size, "skip" if skip_existing else "error", as_json)
 
-    with documents_progress("adding", resume=["mlret", "index", "add", path, *files, "--skip-existing"]) as progress:
-        report = extend_index(path, files, model, batch_size=batch_size, skip_existing=skip_existing, progress=progress)
-    _print_report(dataclasses.asdict(report), as_json)
+
+@app.command()
+def update(
+    path: IndexPath,
+    files: Files,
+    model: Model = None,
+    vectors: Vectors = None,
+    batch_size: BatchSize = 256,
+    as_json: Json = False,
+) -> None:
+    """Add the documents of files, each in place of the one that has its id, if there is one."""
+    _extend(path, files, model, vectors, batch_size, "replace", as_json)
+
+
+@app.command()
+def delete(
+    path: IndexPath,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[IDS]...", help="The ids of the documents.")] = None,
+    ids_from: Annotated[
+        Path | None,
+        typer.Option("--ids-from", help="A text file with an id on each line.", exists=True, dir_okay=False),
+    ] = None,
+    where: WhereOption = None,
+    ignore_missing: Annotated[
+        bool, typer.Option("--ignore-missing", help="Pass over ids that are not stored.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete documents by id, or all that pass a filter."""
+    from mlret.index.filters import parse_filter
+    from mlret.index.index import Index
+
+    every = [*(ids or []), *(_lines(ids_from) if ids_from else [])]
+    with Index.open(path) as index:
+        deleted = index.delete(every, where=parse_filter(where or []), ignore_missing=ignore_missing)
+        left = len(index)
+    if as_json:
+        _print_json({"deleted": deleted, "documents": left})
+    else:
+        typer.echo(f"{deleted} documents deleted; {path} holds {left}")
+
+
+@app.command()
+def compact(path: IndexPath, as_json: Json = False) -> None:
+    """Merge segments, drop what was deleted from the disk, build the FAISS index that suits the size."""
+    from mlret.index.index import Index
+
+    with Index.open(path) as index:
+        before = index.info()
+        with compaction_progress() as steps:
+            choices = index.compact(steps)
+        after = index.info()
+    if as_json:
+        _print_json({"kinds": [choice._asdict() for choice in choices], "index": dataclasses.asdict(after)})
+        return
+    typer.echo(
+        f"{before.segments} segments became {after.segments}, {before.deleted} deleted rows were dropped, "
+        f"{before.bytes / 1e6:.1f} MB became {after.bytes / 1e6:.1f} MB"
+    )
+    _print_kinds([choice._asdict() for choice in choices])
+
+
+@app.command()
+def verify(
+    path: IndexPath,
+    model: Model = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check every file, record and vector of an index. Exit code 1 if something is wrong and was not mended."""
+    from rich.console import Console
+
+    from mlret.index.verify import verify_index
+
+    console = Console(stderr=True)
+    with console.status("checking") as status:
+        problems = verify_index(path, model, repair=repair, say=lambda line: status.update(f"checking {line}"))
+    if as_json:
+        _print_json({"problems": [dataclasses.asdict(problem) for problem in problems]})
+    for problem in problems if not as_json else []:
+        mend = "mended" if problem.mended else "--repair mends it" if problem.mendable else "restore it from a copy"
+        typer.echo(f"{problem.file}: {problem.what} ({mend})")
+    if not problems and not as_json:
+        typer.echo(f"{path} is whole")
+    if any(not problem.mended for problem in problems):
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    path: IndexPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .jsonl, .jsonl.gz or .parquet file to write.")],
+    vectors: Annotated[bool, typer.Option("--vectors", help="Write the vectors too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the documents to a file that an index can be built from."""
+    from mlret.index.export import export_index
+    from mlret.index.index import Index
+
+    with Index.open(path) as index:
+        count = export_index(index, output, vectors=vectors)
+    if as_json:
+        _print_json({"documents": count, "file": str(output)})
+    else:
+        typer.echo(f"{count} documents written to {output}")
 
 
 @app.command()
@@ -82,6 +240,8 @@ def info(path: IndexPath, as_json: Json = False) -> None:
     table.add_column(overflow="fold")
     languages = found.pop("languages")
     size = found.pop("bytes")
+    found["kinds"] = ", ".join(f"{kind} {count}" for kind, count in found["kinds"].items()) or "none"
+    found["why"] = "; ".join(found["why"])
     for key, value in found.items():
         table.add_row(key, str(value))
     table.add_row("size", f"{size / 1e6:.1f} MB")
@@ -89,18 +249,85 @@ def info(path: IndexPath, as_json: Json = False) -> None:
     Console().print(table)
 
 
-def _print_report(report: dict[str, object], as_json: bool) -> None:
+def _extend(
+    path: Path, files: list[str], model: str | None, vectors: Path | None, batch_size: int, existing: Any, as_json: bool
+) -> None:
+    from mlret.index.build import extend_index
+
+    again = "give the same command again" + (" with --skip-existing" if existing == "error" else "")
+    with documents_progress("adding", resume=again) as progress, compaction_progress() as steps:
+        report = extend_index(
+            path,
+            files,
+            model,
+            vectors=_load_vectors(vectors),
+            batch_size=batch_size,
+            existing=existing,
+            progress=progress,
+            compacting=steps,
+        )
+    _print_report(report, as_json)
+
+
+def _settings(recipe: str | None, kind: str | None, dims: int | None) -> IndexSettings:
+    from mlret.index.kinds import IndexSettings, changed_settings, read_index_recipe
+    from mlret.recipes import find_recipe
+
+    settings = read_index_recipe(find_recipe(recipe, "index")).settings if recipe else IndexSettings()
+    changes = {key: value for key, value in (("kind", kind), ("dims", dims)) if value is not None}
+    return changed_settings(settings, changes)
+
+
+def _load_vectors(path: Path | None) -> NDArray[np.float32] | None:
+    if path is None:
+        return None
+    import numpy as np
+
+    from mlret.errors import InputError
+
+    try:
+        found: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no .npy file of numbers ({error})") from error
+    return found
+
+
+def _external(name: str | None, vectors: NDArray[np.float32] | None, model: str | None) -> Encoder | str | None:
+    if name is None:
+        return model
+    from mlret.encoders.external import ExternalEncoder
+    from mlret.errors import InputError
+
+    if vectors is None or model is not None:
+        raise InputError("--external names the encoder of --vectors: give these, and no --model")
+    return ExternalEncoder(name, vectors.shape[1])
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _print_report(report: BuildReport, as_json: bool) -> None:
     if as_json:
-        _print_json(report)
+        content = dataclasses.asdict(report)
+        content["kinds"] = [choice._asdict() for choice in report.kinds]
+        _print_json(content)
         return
-    index, added, seconds = report["index"], report["added"], report["seconds"]
-    assert isinstance(index, dict) and isinstance(added, int) and isinstance(seconds, float)
-    rate = added / seconds if seconds else 0.0
-    typer.echo(
-        f"{added} documents stored in {seconds:.1f} s ({rate:.0f}/s); {index['path']} holds {index['documents']}"
-    )
-    typer.echo(f'search it: mlret search {index["path"]} "your question"')
+    done, seconds, index = report.documents, report.seconds, report.index
+    stored = done.added + done.replaced
+    parts = [f"{done.added} documents stored"]
+    parts += [f"{done.replaced} replaced"] if done.replaced else []
+    parts += [f"{done.skipped} passed over"] if done.skipped else []
+    rate = f"{stored / seconds:.0f}/s" if seconds else ""
+    typer.echo(f"{', '.join(parts)} in {seconds:.1f} s ({rate}); {index.path} holds {index.documents}")
+    _print_kinds([choice._asdict() for choice in report.kinds])
+    typer.echo(f'search it: mlret search {index.path} "your question"')
 
 
-def _print_json(value: dict[str, object]) -> None:
+def _print_kinds(choices: list[dict[str, Any]]) -> None:
+    for line in dict.fromkeys(f"{choice['kind']}: {choice['why']}" for choice in choices):
+        typer.echo(line)
+
+
+def _print_json(value: dict[str, Any]) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))

@@ -2,54 +2,77 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlret.index.hits import Updated
 
 
 @contextmanager
-def documents_progress(label: str, *, resume: Sequence[object]) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error; yields the function that takes the number of documents so far.
+def documents_progress(label: str, *, resume: str) -> Iterator[Callable[[Updated, float | None], None]]:
+    """Show a bar on standard error; yields the function that takes what each batch did, and which part
+    of the input has been read, where that is known.
 
     Parameters
     ----------
     label
         What is being done.
     resume
-        The command that goes on where an interrupt (Ctrl-C) stopped; printed then.
+        How to go on where an interrupt (Ctrl-C) stopped; printed then.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    stored = 0
+    stored = seen = 0
     progress = Progress(
         SpinnerColumn(),
         TextColumn(label),
         BarColumn(bar_width=30),
-        TextColumn("{task.completed:,.0f} documents"),
+        TextColumn("{task.fields[seen]:,} documents"),
         TextColumn("{task.fields[rate]}", style="cyan"),
         TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     )
     try:
         with progress:
-            task = progress.add_task(label, total=None, rate="")
+            task = progress.add_task(label, total=None, rate="", seen=0)
 
-            def update(so_far: int) -> None:
-                nonlocal stored
-                stored = so_far
+            def update(done: Updated, part: float | None) -> None:
+                nonlocal stored, seen
+                stored += done.added + done.replaced
+                seen += done.added + done.replaced + done.skipped
                 elapsed = progress.tasks[0].elapsed or 0.0
-                rate = f"{so_far / elapsed:,.0f}/s" if elapsed else ""
-                progress.update(task, completed=so_far, rate=rate)
+                rate = f"{seen / elapsed:,.0f}/s" if elapsed else ""
+                total = None if part is None else 1.0
+                progress.update(task, total=total, completed=part or 0.0, seen=seen, rate=rate)
 
             yield update
     except KeyboardInterrupt:
         if stored:
-            command = shlex.join(map(str, resume))
-            console.print(
-                f"stopped; {stored} documents are stored. Go on with: {command}", markup=False, soft_wrap=True
-            )
+            console.print(f"stopped; {stored} documents are stored. To go on, {resume}", markup=False, soft_wrap=True)
         raise
+
+
+@contextmanager
+def compaction_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar on standard error while segments are made; yields the function for :meth:`mlret.Index.compact`."""
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    console = Console(stderr=True)
+    tasks: dict[str, TaskID] = {}
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+
+        def update(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield update

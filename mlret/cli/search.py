@@ -28,11 +28,11 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Find the documents of an index that are nearest in meaning to a query."""
-    from mlret.index.filters import parse_conditions
+    from mlret.index.filters import parse_filter
     from mlret.index.index import Index
 
     with Index.open(path, model) as index:
-        hits = index.search(query, k, language=language, where=parse_conditions(where or []))
+        hits = index.search(query, k, language=language, where=parse_filter(where or []))
     if as_json:
         found = {"query": query, "hits": [dataclasses.asdict(hit) for hit in hits]}
         typer.echo(json.dumps(found, ensure_ascii=False, indent=1))

@@ -1,19 +1,22 @@
-"""Documents: what an index stores. Read them from JSONL or TSV, one at a time."""
+"""Documents: what an index stores."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from mlret.data.files import read_lines
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
 
 _LANGUAGE_KEYS = ("lang", "language")
 _SENTENCE_KEYS = ("sents", "sentences")
+# "_id" as BEIR has it, "docid" as MIRACL.
+_ID_KEYS = ("id", "_id", "docid")
+_TEXT_KEYS = ("text", "contents")
+# What `mlret index export --vectors` writes is the work of an encoder, not a fact about the document.
+_VECTOR = "vector"
 # A filter on these names means the document's own field, so metadata may not shadow them.
 RESERVED_KEYS = frozenset({"id", "text", *_LANGUAGE_KEYS})
 
@@ -82,8 +85,10 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
     Parameters
     ----------
     record
-        Has ``text``, or ``sents``/``sentences`` (a list, joined with a space); ``id`` (a string or an
-        integer); perhaps ``lang``/``language``. A dict under ``metadata`` and all other keys become metadata.
+        Has ``text`` (or ``contents``, as Mr.TyDi calls it), or ``sents``/``sentences`` (a list, joined with a space);
+        ``id``, ``_id`` (BEIR) or ``docid`` (MIRACL), a string or an integer; perhaps ``lang``/``language``. A dict
+        under ``metadata`` and all other keys become metadata, but ``vector``, which is passed over. In records of BEIR
+        and MIRACL the title is the first line of the text, as it is in Mr.TyDi's ``contents``, and metadata too.
     id
         The id to use where ``record`` has none.
     origin
@@ -95,106 +100,39 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
         If a key is missing or a value is of the wrong kind.
     """
     where = f"{origin}: " if origin else ""
-    rest = dict(record)
-    if rest.get("id") is None and id is None:
+    rest = {key: value for key, value in record.items() if key != _VECTOR}
+    names = [(key, rest.pop(key)) for key in _ID_KEYS if rest.get(key) is not None]
+    if not names and id is None:
         raise InputError(f"{where}the key 'id' is missing; a document needs 'id' and 'text'")
-    name = rest.pop("id", None)
-    name = id if name is None else name
+    key, name = names[0] if names else ("id", id)
+    rest |= dict(names[1:])
+    rest = {key: value for key, value in rest.items() if key not in _ID_KEYS or value is not None}
     if isinstance(name, int) and not isinstance(name, bool):
         name = str(name)
-    sentences = [rest.pop(key) for key in _SENTENCE_KEYS if key in rest]
-    if "text" in rest:
-        text = rest.pop("text")
-    elif sentences:
-        if not isinstance(sentences[0], list) or not all(isinstance(s, str) for s in sentences[0]):
-            raise InputError(f"{where}the sentences must be a list of strings")
-        text = " ".join(sentences[0])
-    else:
-        raise InputError(f"{where}the key 'text' is missing; a document needs 'id' and 'text' (or 'sents')")
+    text = _text_of(rest, where)
+    title = rest.get("title")
+    if key != "id" and isinstance(title, str) and title.strip() and isinstance(text, str):
+        text = f"{title.strip()}\n{text}"
     languages = [value for key in _LANGUAGE_KEYS if (value := rest.pop(key, None)) is not None]
     nested = rest.pop("metadata", None) or {}
     if not isinstance(nested, dict):
         raise InputError(f"{where}'metadata' must be an object")
     if twice := nested.keys() & rest.keys():
         raise InputError(f"{where}the key {min(twice)!r} stands both in 'metadata' and beside it; keep one")
-    return Document(name, text, languages[0] if languages else None, {**nested, **rest}, origin)
+    return Document(name, text, languages[0] if languages else None, {**nested, **rest}, origin)  # type: ignore[arg-type]
 
 
-def read_documents(path: str | Path) -> Iterator[Document]:
-    """Stream the documents of a file.
-
-    Parameters
-    ----------
-    path
-        ``.jsonl`` with one object a line (see :func:`document_from_mapping`), or ``.tsv`` whose first line
-        names the columns ``id``, ``text``, perhaps ``lang``; other columns become metadata. Either may be
-        gzipped (``.gz``).
-
-    Yields
-    ------
-    Document
-        In the order of the file.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, empty, damaged or of another kind, or a line is malformed or repeats an id;
-        the message names file and line.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file; check the path")
-    kind = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]).lower().removesuffix(".gz")
-    if path.is_file() and kind not in (".jsonl", ".ndjson", ".tsv"):
-        raise InputError(f"{path}: unknown kind of file; give .jsonl, .jsonl.gz, .tsv or .tsv.gz")
-    line_of: dict[str, int] = {}
-    for number, document in _read_tsv(path) if kind == ".tsv" else _read_jsonl(path):
-        if document.id in line_of:
-            raise InputError(
-                f"{path}:{number}: the id {document.id!r} is already on line {line_of[document.id]}; make ids unique"
-            )
-        line_of[document.id] = number
-        yield document
-    if not line_of:
-        raise InputError(f"{path}: the file is empty; give at least one document")
-
-
-def _read_jsonl(path: Path) -> Iterator[tuple[int, Document]]:
-    for number, line in read_lines(path):
-        origin = f"{path}:{number}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{origin}: not JSON ({error.msg} at column {error.colno}); one object a line") from error
-        except (ValueError, RecursionError) as error:  # a number of 5000 digits, brackets 1000 deep
-            raise InputError(f"{origin}: not JSON that can be read ({error}); one object a line") from error
-        if not isinstance(record, dict):
-            raise InputError(f"{origin}: a JSON {type(record).__name__}, not an object; write one {{…}} a line")
-        yield number, document_from_mapping(record, origin=origin)
-
-
-def _read_tsv(path: Path) -> Iterator[tuple[int, Document]]:
-    columns: list[str] | None = None
-    for number, line in read_lines(path):
-        cells = line.split("\t")
-        if columns is None:
-            columns = [cell.strip() for cell in cells]
-            for column in ("id", "text"):
-                if column not in columns:
-                    raise InputError(
-                        f"{path}:{number}: the column {column!r} is missing; the first line must name the "
-                        "columns, tab-separated: id, text, perhaps lang"
-                    )
-            if len(set(columns)) != len(columns) or "" in columns:
-                raise InputError(f"{path}:{number}: a column name is repeated or empty; name each column once")
-            continue
-        if len(cells) != len(columns):
-            raise InputError(
-                f"{path}:{number}: {len(cells)} columns where the header has {len(columns)}; "
-                "remove tabs and line breaks from the text"
-            )
-        record = {column: cell for column, cell in zip(columns, cells, strict=True) if cell or column in ("id", "text")}
-        yield number, document_from_mapping(record, origin=f"{path}:{number}")
+def _text_of(rest: dict[str, Any], where: str) -> Any:
+    """Take the text out of a record."""
+    sentences = [rest.pop(key) for key in _SENTENCE_KEYS if key in rest]
+    for key in _TEXT_KEYS:
+        if key in rest:
+            return rest.pop(key)
+    if not sentences:
+        raise InputError(f"{where}the key 'text' is missing; a document needs 'id' and 'text' (or 'sents')")
+    if not isinstance(sentences[0], list) or not all(isinstance(s, str) for s in sentences[0]):
+        raise InputError(f"{where}the sentences must be a list of strings")
+    return " ".join(sentences[0])
 
 
 def _check_string(value: object, what: str, mend: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -16,8 +16,15 @@ def open_bytes(path: Path) -> IO[bytes]:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, opener: Callable[[Path], IO[bytes]] = open_bytes) -> Iterator[tuple[int, str]]:
     """Yield ``(line number from 1, line without its end)`` for every line that is not blank.
+
+    Parameters
+    ----------
+    path
+        The file.
+    opener
+        Opens it; what it gives is closed here.
 
     Raises
     ------
@@ -26,7 +33,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     number = 0
     try:
-        with open_bytes(path) as handle:
+        with opener(path) as handle:
             for number, raw in enumerate(handle, start=1):
                 try:
                     line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")

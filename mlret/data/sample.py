@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlret.data.documents import Document, read_documents
+from mlret.data.corpus import read_documents
+from mlret.data.documents import Document
 from mlret.data.retrieval import Topic, read_qrels, read_topics
 
 FOLDER = Path(__file__).parent / "sample"

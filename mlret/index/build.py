@@ -6,167 +6,203 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 
-from mlret.data.documents import read_documents
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.data.corpus import Corpus
 from mlret.data.durable import fsync_folder
 from mlret.encoders.encoder import Encoder, load_encoder
-from mlret.errors import InputError, MlretError
-from mlret.index.index import Index, IndexInfo
-from mlret.index.manifest import MANIFEST
+from mlret.errors import FingerprintError, InputError, MlretError
+from mlret.index.hits import IndexInfo, Updated
+from mlret.index.index import Index
+from mlret.index.intake import Existing
+from mlret.index.kinds import Choice, IndexSettings
+from mlret.index.manifest import MANIFEST, read_manifest
 from mlret.index.store import beside, check_vacant
+
+Progress = Callable[[Updated, float | None], None]
+Compacting = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """How many documents were stored, in how many seconds, and what the index holds now."""
+    """What was stored, in how many seconds, of which kind the segments are and why, and what the index holds now."""
 
-    added: int
+    documents: Updated
     seconds: float
+    kinds: list[Choice]
     index: IndexInfo
 
 
 def build_index(
     path: str | Path,
-    files: Sequence[str | Path],
+    sources: Sequence[str | Path],
     encoder: Encoder | str | Path | None = None,
     *,
+    settings: IndexSettings | None = None,
+    vectors: NDArray[np.float32] | None = None,
     batch_size: int = 256,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
+    compacting: Compacting | None = None,
 ) -> BuildReport:
     """Build a new index from files.
 
     The index is made beside ``path``, as ``.NAME.building``, and takes its name when it is whole, so that
-    nobody opens half of it. Bad input leaves nothing behind. An interrupted build (Ctrl-C) keeps what it stored
-    under its name: go on with :func:`extend_index` and ``skip_existing``. A killed one keeps it under the other
-    name, and the next build says how to go on.
+    nobody opens half of it. A build that was interrupted, killed, or stopped by bad input stays there, and the same
+    call goes on after its last batch: documents that are stored already and have not changed are read, compared and
+    passed over.
 
     Parameters
     ----------
     path
         The folder to make.
-    files
-        JSONL or TSV; see :func:`mlret.data.documents.read_documents`.
+    sources
+        What to read: files, folders of benchmarks, data sets of the hub; see :class:`mlret.data.corpus.Corpus`.
     encoder
         The encoder, its folder or hub id; ``None`` for the bundled one.
+    settings
+        As for :meth:`Index.create`.
+    vectors
+        ``(n, dims)`` float32, one for each document, in their order; by default the texts are encoded.
     batch_size
         Documents in one transaction.
     progress
-        Called after each batch with the number of documents stored so far.
+        Called after each batch with what it did, and which part of the input has been read, where that is known.
+    compacting
+        Called while the segments are merged at the end; see :meth:`Index.compact`.
 
     Raises
     ------
     InputError
-        If a file is missing or malformed, an id occurs twice, or something stands at ``path`` already, or at
-        ``.NAME.building``: another build, running or killed.
+        If a file is missing or malformed, an id occurs twice, something stands at ``path`` already, or a build with
+        other settings was begun there.
     FingerprintError
         If what stands there is an index of another encoder.
+    MlretError
+        If a build that was begun here holds documents that the files do not have.
     """
     path = Path(path)
-    _check_files(files)
+    corpus = Corpus(sources)
     encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
     if (path / MANIFEST).exists():
         with Index.open(path, encoder) as index:
             raise InputError(
                 f"{path} is an index of {len(index)} documents already: add to it with "
-                f"`mlret index add {path} FILES` (--skip-existing to go on after an interrupt), "
-                "or remove it first"
+                f"`mlret index add {path} FILES`, or remove it first"
             )
     check_vacant(path)
     building = beside(path, "building")
-    if building.exists():
-        raise InputError(
-            f"{building} is another build of {path}, running or killed: wait for it; or keep what it stored "
-            f"(mv {building} {path}; then mlret index add {path} FILES --skip-existing); or remove it"
-        )
-    index = Index.create(building, encoder)
-    try:
-        report = _fill(index, files, batch_size, False, progress, seal=True)
-    except BaseException as error:
-        # What hours of encoding gave is kept, unless it came from input that turned out to be bad.
-        keep = len(index) > 0 and not isinstance(error, InputError)
-        index.close()
-        if keep:
-            _give_name(building, path)
-        else:
-            shutil.rmtree(building)
-        raise
-    index.close()
-    _give_name(building, path)
-    return replace(report, index=replace(report.index, path=str(path)))
-
-
-def extend_index(
-    path: str | Path,
-    files: Sequence[str | Path],
-    encoder: Encoder | str | Path | None = None,
-    *,
-    batch_size: int = 256,
-    skip_existing: bool = False,
-    progress: Callable[[int], None] | None = None,
-) -> BuildReport:
-    """Add the documents of files to an index; parameters as for :func:`build_index`.
-
-    Raises
-    ------
-    InputError
-        If a file is missing or malformed, or an id is stored already and ``skip_existing`` is false. The
-        batches before it stay, and the message says how many documents they are.
-    """
-    _check_files(files)
-    stored = 0
-
-    def count(so_far: int) -> None:
-        nonlocal stored
-        stored = so_far
-        if progress is not None:
-            progress(so_far)
-
-    with Index.open(path, encoder) as index:
+    begun = building.exists()
+    with (
+        _resumed(building, encoder, settings) if begun else Index.create(building, encoder, settings=settings) as index
+    ):
         try:
-            return _fill(index, files, batch_size, skip_existing, count, seal=False)
+            existing: Existing = "replace" if begun else "error"
+            report = _fill(index, corpus, vectors, batch_size, existing, progress)
+            _check_complete(report, building)
+            kinds = index.compact_if_due(compacting)
+            index.seal()
+            report = replace(report, kinds=kinds, index=index.info())
         except InputError as error:
-            if not stored:
+            if not len(index):
+                index.close()
+                shutil.rmtree(building)
                 raise
             raise type(error)(
-                f"{error} ({stored} documents before it are stored; mend it and repeat with --skip-existing)"
+                f"{error} ({len(index)} documents before it are stored; mend it and repeat the command to go on)"
             ) from error
-
-
-def _fill(
-    index: Index,
-    files: Sequence[str | Path],
-    batch_size: int,
-    skip_existing: bool,
-    progress: Callable[[int], None] | None,
-    *,
-    seal: bool,
-) -> BuildReport:
-    start = time.perf_counter()
-    added = 0
-    documents = chain.from_iterable(map(read_documents, files))
-    for count in index.add_batches(documents, batch_size=batch_size, skip_existing=skip_existing):
-        added += count
-        if progress is not None:
-            progress(added)
-    if seal:
-        index.seal()
-    return BuildReport(added, time.perf_counter() - start, index.info())
-
-
-def _give_name(building: Path, path: Path) -> None:
+        except BaseException:
+            if not len(index):
+                index.close()
+                shutil.rmtree(building)
+            raise
     try:
         building.replace(path)
     except OSError as error:  # something was put there meanwhile
         raise MlretError(f"{path} cannot be made ({error.strerror}); what was stored is in {building}") from error
     fsync_folder(path.parent)
+    return replace(report, index=replace(report.index, path=str(path)))
 
 
-def _check_files(files: Sequence[str | Path]) -> None:
-    """Say at once, not after an hour, that the last file of many is missing."""
-    if not files:
-        raise InputError("no files to read; name at least one .jsonl or .tsv file")
-    for file in files:
-        if not Path(file).exists():
-            raise InputError(f"{file}: no such file; check the path")
+def _resumed(building: Path, encoder: Encoder, settings: IndexSettings | None) -> Index:
+    """A build that was begun, if it is of the same encoder and settings."""
+    mend = f"name another folder, or remove {building} to begin anew"
+    try:
+        index = Index.open(building, encoder)
+    except FingerprintError as error:
+        raise FingerprintError(f"a build with another encoder was begun here: {mend}") from error
+    if read_manifest(building).settings != (settings or IndexSettings()):
+        index.close()
+        raise InputError(f"a build with other settings was begun here: {mend}")
+    return index
+
+
+def _check_complete(report: BuildReport, building: Path) -> None:
+    """A build that was begun with other files may hold what these do not have."""
+    read = report.documents.added + report.documents.replaced + report.documents.skipped
+    if read != report.index.documents:
+        raise MlretError(
+            f"the files have {read} documents, but the build that was begun here holds {report.index.documents}: an id "
+            f"occurs twice, or documents were taken out since; remove {building} to begin anew"
+        )
+
+
+def extend_index(
+    path: str | Path,
+    sources: Sequence[str | Path],
+    encoder: Encoder | str | Path | None = None,
+    *,
+    vectors: NDArray[np.float32] | None = None,
+    batch_size: int = 256,
+    existing: Existing = "error",
+    progress: Progress | None = None,
+    compacting: Compacting | None = None,
+) -> BuildReport:
+    """Add the documents of files to an index; parameters as for :func:`build_index` and :meth:`Index.add_batches`.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or malformed, or an id is stored already and ``existing`` is ``"error"``. The
+        batches before it stay, and the message says how many documents they are.
+    """
+    corpus = Corpus(sources)
+    stored = Updated()
+
+    def count(done: Updated, part: float | None) -> None:
+        nonlocal stored
+        stored += done
+        if progress is not None:
+            progress(done, part)
+
+    with Index.open(path, encoder) as index:
+        try:
+            report = _fill(index, corpus, vectors, batch_size, existing, count)
+        except InputError as error:
+            if not stored.added + stored.replaced:
+                raise
+            raise type(error)(
+                f"{error} ({stored.added + stored.replaced} documents before it are stored; mend it and repeat with "
+                "--skip-existing)"
+            ) from error
+        kinds = index.compact_if_due(compacting)
+        return replace(report, kinds=kinds, index=index.info())
+
+
+def _fill(
+    index: Index,
+    corpus: Corpus,
+    vectors: NDArray[np.float32] | None,
+    batch_size: int,
+    existing: Existing,
+    progress: Progress | None,
+) -> BuildReport:
+    start = time.perf_counter()
+    total = Updated()
+    for done in index.add_batches(corpus, vectors=vectors, batch_size=batch_size, existing=existing):
+        total += done
+        if progress is not None:
+            progress(done, corpus.read_bytes / corpus.total_bytes if corpus.total_bytes else None)
+    return BuildReport(total, time.perf_counter() - start, [], index.info())

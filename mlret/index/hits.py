@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -10,8 +10,8 @@ from typing import Any
 class Hit:
     """A document that a search found.
 
-    ``rank`` counts from 1; ``score`` is the cosine with the query, rounded to six decimals: higher is better,
-    and equal scores are ordered by id.
+    ``rank`` counts from 1; ``score``: higher is better, and equal scores are ordered by id. In a dense search it is the
+    cosine with the query, rounded to six decimals. ``scores`` says what each channel that found the document gave it.
     """
 
     rank: int
@@ -20,11 +20,16 @@ class Hit:
     text: str
     language: str | None
     metadata: dict[str, Any]
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """What an index holds; ``unsealed`` counts the documents whose vectors are in no segment file yet."""
+    """What an index holds.
+
+    ``kinds`` counts the documents whose vectors are in segments of each kind, ``unsealed`` those that are in no segment
+    yet; ``deleted`` counts rows of segments that the next compaction drops; ``bytes`` is what the folder takes.
+    """
 
     path: str
     documents: int
@@ -33,6 +38,23 @@ class IndexInfo:
     fingerprint: str
     dims: int
     similarity: str
+    lexical: bool
+    kind: str
+    kinds: dict[str, int]
+    why: list[str]
     segments: int
     unsealed: int
+    deleted: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """How many documents were new, how many took the place of one with their id, and how many were there already."""
+
+    added: int = 0
+    replaced: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Updated) -> Updated:
+        return Updated(self.added + other.added, self.replaced + other.replaced, self.skipped + other.skipped)

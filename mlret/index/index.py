@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.detection import detect_language
-from mlret.data.documents import Document, document_from_mapping
+from mlret.data.documents import Document
 from mlret.data.languages import normalise_language
 from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.errors import FingerprintError, InputError, MlretError
-from mlret.index.filters import Where, conditions
-from mlret.index.hits import Hit, IndexInfo
+from mlret.index import compaction
+from mlret.index.filters import Where, read_filter
+from mlret.index.hits import Hit, IndexInfo, Updated
+from mlret.index.intake import Existing, Incoming, Intake, check_vectors, cut
+from mlret.index.kinds import Choice, IndexSettings
 from mlret.index.manifest import MANIFEST, Manifest, read_manifest
+from mlret.index.search import search_views
 from mlret.index.store import Store
-from mlret.index.vectors import search_segments
 
-__all__ = ["Hit", "Index", "IndexInfo"]
+__all__ = ["Hit", "Index", "IndexInfo", "Updated"]
 
 _BUNDLED = "bundled:"
-# The opening tells the language; a whole book would tell it no better.
-_DETECTION_CHARACTERS = 2000
 
 
 class Index:
     """Documents on disk with their vectors, in one folder. Make one with :meth:`create` or :meth:`open`.
 
-    An open index shows what was stored when it was opened, and what it adds itself; :meth:`refresh` takes in
-    what other processes have added since.
+    An open index shows what was stored when it was opened, and what it changes itself; :meth:`refresh` takes in
+    what other processes have changed since. It may be searched from several threads.
     """
 
     def __init__(self, store: Store, encoder: Encoder | None) -> None:
@@ -49,6 +49,7 @@ class Index:
         encoder: Encoder | str | Path | None = None,
         *,
         kind: Literal["index", "memory"] = "index",
+        settings: IndexSettings | None = None,
     ) -> Index:
         """Make an empty index.
 
@@ -60,22 +61,33 @@ class Index:
             The encoder, its folder or hub id; ``None`` for the bundled one.
         kind
             Who looks after the records: an index, or a memory store on top of it.
+        settings
+            Which FAISS index large segments get, how many dimensions are kept, and so on; by default chosen from the
+            number of documents.
 
         Raises
         ------
         InputError
-            If something stands at ``path`` already, or the encoder cannot be loaded.
+            If something stands at ``path`` already, the encoder cannot be loaded, or gives fewer dimensions than the
+            settings ask for.
         FingerprintError
             If what stands there is an index of another encoder.
         """
         encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
+        settings = settings or IndexSettings()
         path = Path(path)
         if (path / MANIFEST).exists():
             _check_fingerprint(path, read_manifest(path), encoder)
-        Store.create(
-            path,
-            Manifest(kind=kind, encoder=_reference(encoder), fingerprint=encoder.fingerprint, dims=encoder.dims),
+        if settings.dims is not None and settings.dims > encoder.dims:
+            raise InputError(f"the settings keep {settings.dims} dimensions, but {encoder.name} gives {encoder.dims}")
+        manifest = Manifest(
+            kind=kind,
+            encoder=_reference(encoder),
+            fingerprint=encoder.fingerprint,
+            dims=settings.dims or encoder.dims,
+            settings=settings,
         )
+        Store.create(path, manifest)
         return cls.open(path, encoder, kind=kind)
 
     @classmethod
@@ -88,7 +100,7 @@ class Index:
     ) -> Index:
         """Open an index.
 
-        Missing or torn vector files are rebuilt from the records, with a warning to the log ``mlret.index``.
+        Missing or torn vector files are made again from the records, with a warning to the log ``mlret.index``.
 
         Parameters
         ----------
@@ -123,23 +135,28 @@ class Index:
     def encoder(self) -> Encoder:
         """The encoder of the index."""
         if self._encoder is None:
-            manifest = self._store.manifest
-            name = None if manifest.encoder.startswith(_BUNDLED) else manifest.encoder
-            encoder = load_encoder(name)
+            manifest = self.store.manifest
+            if manifest.encoder.startswith(EXTERNAL):
+                dims = manifest.settings.dims or manifest.dims
+                encoder: Encoder = ExternalEncoder(manifest.encoder, dims)
+            else:
+                encoder = load_encoder(None if manifest.encoder.startswith(_BUNDLED) else manifest.encoder)
             _check_fingerprint(self.path, manifest, encoder)
             self._encoder = encoder
         return self._encoder
 
     @property
-    def _store(self) -> Store:
+    def store(self) -> Store:
+        """The folder behind the index, for what is built on top of it."""
         if self._open_store is None:
             raise MlretError(f"the index {self.path} is closed; open it again")
         return self._open_store
 
     def add(
         self,
-        documents: Iterable[str | Mapping[str, Any] | Document],
+        documents: Iterable[Incoming],
         *,
+        vectors: NDArray[np.float32] | None = None,
         batch_size: int = 256,
         skip_existing: bool = False,
     ) -> int:
@@ -151,23 +168,44 @@ class Index:
             At the first bad document, or the first whose id is stored already. The batches before it stay,
             and the message says how many documents they are.
         """
-        added = 0
+        existing: Existing = "skip" if skip_existing else "error"
+        return self._store_all(documents, vectors, batch_size, existing).added
+
+    def update(
+        self,
+        documents: Iterable[Incoming],
+        *,
+        vectors: NDArray[np.float32] | None = None,
+        batch_size: int = 256,
+    ) -> Updated:
+        """Store documents, each in place of the one that has its id, if there is one; as :meth:`add` otherwise.
+
+        Where neither text nor language changed, the vector is kept and nothing is encoded.
+        """
+        return self._store_all(documents, vectors, batch_size, "replace")
+
+    def _store_all(
+        self, documents: Iterable[Incoming], vectors: NDArray[np.float32] | None, batch_size: int, existing: Existing
+    ) -> Updated:
+        total = Updated()
         try:
-            for count in self.add_batches(documents, batch_size=batch_size, skip_existing=skip_existing):
-                added += count
+            for done in self.add_batches(documents, vectors=vectors, batch_size=batch_size, existing=existing):
+                total += done
         except InputError as error:
-            if not added:
+            stored = total.added + total.replaced
+            if not stored:
                 raise
-            raise type(error)(f"{error} (the first {added} documents of this call are stored)") from error
-        return added
+            raise type(error)(f"{error} (the first {stored} documents of this call are stored)") from error
+        return total
 
     def add_batches(
         self,
-        documents: Iterable[str | Mapping[str, Any] | Document],
+        documents: Iterable[Incoming],
         *,
+        vectors: NDArray[np.float32] | None = None,
         batch_size: int = 256,
-        skip_existing: bool = False,
-    ) -> Iterator[int]:
+        existing: Existing = "error",
+    ) -> Iterator[Updated]:
         """Store documents batch by batch, each in one transaction.
 
         Parameters
@@ -175,21 +213,24 @@ class Index:
         documents
             Read as they are needed. A string, or a dict without ``id``, is named ``auto-1``, ``auto-2``, ….
             Where the language is not given it is detected.
+        vectors
+            ``(n, dims)`` float32, one for each document, made by the encoder of the index; a memory map is fine. By
+            default the texts are encoded.
         batch_size
             Documents in one transaction.
-        skip_existing
-            Pass over documents whose id is stored already instead of failing: an interrupted call, repeated
-            with this, goes on where it stopped.
+        existing
+            What to do with a document whose id is stored already: fail, pass over it (an interrupted call, repeated
+            with this, goes on where it stopped), or replace what is stored.
 
         Yields
         ------
-        int
-            How many documents were stored, after each batch: from then on they survive a crash.
+        Updated
+            What was done, after each batch: from then on it survives a crash.
 
         Raises
         ------
         InputError
-            At the first bad document, or the first whose id is stored already.
+            At the first bad document or vector, or the first document whose id is stored already.
         MlretError
             If another process keeps writing, or the encoder gives a vector that is not finite.
         """
@@ -197,60 +238,71 @@ class Index:
             raise InputError(f"give a list of documents to add, not one {type(documents).__name__}")
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
-        store = self._store
-        encoder = self.encoder
+        if vectors is not None:
+            vectors = check_vectors(vectors, self.store.manifest.dims)
+        store = self.store
         with store.writing():
-            source = self._read(documents)
-            while batch := list(islice(source, batch_size)):
-                fresh = self._without_stored(batch, skip_existing)
-                if fresh:
-                    fresh = [_with_language(document) for document in fresh]
-                    vectors = encoder.encode(
-                        [document.text for document in fresh],
-                        language=[document.language for document in fresh],
-                    )
-                    finite = np.isfinite(vectors).all(axis=1)
-                    if not finite.all():
-                        bad = fresh[int(np.argmin(finite))]
-                        raise MlretError(
-                            f"{encoder.name} gives document {bad.id!r} a vector that is not finite; check its weights"
-                        )
-                    store.append(fresh, vectors)
-                yield len(fresh)
+            for done in Intake(store, self.encoder, existing).batches(documents, batch_size, vectors):
+                compaction.maintain(store)
+                yield done
 
-    def _read(self, documents: Iterable[str | Mapping[str, Any] | Document]) -> Iterator[Document]:
-        # Rows only grow and an automatic number takes a row, so that a later call starts beyond it.
-        number = self._store.last_row
-        for document in documents:
-            if isinstance(document, Document):
-                yield document
-                continue
-            number += 1
-            if isinstance(document, str):
-                yield Document(f"auto-{number}", document)
-            elif isinstance(document, Mapping):
-                yield document_from_mapping(document, id=f"auto-{number}")
+    def delete(self, ids: Iterable[str] = (), *, where: Where | None = None, ignore_missing: bool = False) -> int:
+        """Drop documents; on return they are found no more, and survive no crash either.
+
+        Parameters
+        ----------
+        ids
+            Which.
+        where
+            Instead of ``ids``, all that match; see :meth:`search_batch`.
+        ignore_missing
+            Pass over ids that are not stored, instead of failing before anything is deleted.
+
+        Returns
+        -------
+        int
+            How many were deleted.
+
+        Raises
+        ------
+        InputError
+            If an id is not stored, or both or neither of ``ids`` and ``where`` are given.
+        """
+        if isinstance(ids, str):
+            raise InputError("delete takes a list of ids; write [id] for one")
+        ids = list(dict.fromkeys(ids))
+        condition = read_filter(where)
+        if bool(ids) == (condition is not None):
+            raise InputError("say what to delete: ids, or a filter, one of the two")
+        store = self.store
+        with store.writing():
+            if condition is not None:
+                rows = store.matching(condition).tolist()
             else:
-                raise InputError(f"a document is a string, a dict or a Document, not {type(document).__name__}")
+                stored = store.records.rows_of(ids)
+                if not ignore_missing and (missing := [id for id in ids if id not in stored]):
+                    raise InputError(
+                        f"{len(missing)} ids are not in {self.path}, the first is {missing[0]!r}; nothing was deleted "
+                        "(--ignore-missing passes over them)"
+                    )
+                rows = sorted(stored.values())
+            if rows:
+                store.remove(rows)
+                compaction.maintain(store)
+        return len(rows)
 
-    def _without_stored(self, batch: Sequence[Document], skip: bool) -> list[Document]:
-        stored = self._store.records.existing([document.id for document in batch])
-        fresh = []
-        for document in batch:
-            if document.id not in stored:
-                stored.add(document.id)
-                fresh.append(document)
-            elif not skip:
-                where = f"{document.origin}: " if document.origin else ""
-                raise InputError(
-                    f"{where}the id {document.id!r} is in the index already; give the document another id, "
-                    "or skip what is stored (--skip-existing)"
-                )
-        return fresh
-
-    def search(self, query: str, k: int = 10, *, language: str | None = None, where: Where | None = None) -> list[Hit]:
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        language: str | None = None,
+        where: Where | None = None,
+        ids: Iterable[str] | None = None,
+        exact: bool = False,
+    ) -> list[Hit]:
         """Find the documents nearest in meaning to a query; see :meth:`search_batch`."""
-        return self.search_batch([query], k, language=language, where=where)[0]
+        return self.search_batch([query], k, language=language, where=where, ids=ids, exact=exact)[0]
 
     def search_batch(
         self,
@@ -259,23 +311,31 @@ class Index:
         *,
         language: str | Sequence[str | None] | None = None,
         where: Where | None = None,
+        ids: Iterable[str] | None = None,
+        exact: bool = False,
     ) -> list[list[Hit]]:
         """Find the documents nearest in meaning to each query.
 
-        The search is exact: what it returns is what comparing with every document would.
+        In a small index, or with ``exact``, what it returns is what comparing with every document would. In a large one
+        (:meth:`info` names the kinds of its segments) some of the best may be missing; the scores are exact all the
+        same, and never fewer hits come back than there are documents to find.
 
         Parameters
         ----------
         queries
             Texts in any language.
         k
-            How many hits to return; fewer only where fewer documents pass ``where``.
+            How many hits to return; fewer only where fewer documents pass the filters.
         language
             The language of all queries, or of each; detected where it is ``None`` and the encoder is
             calibrated by language.
         where
-            Keep only documents that match before ranking: ``{"lang": "sw"}``, ``{"lang": ["sw", "en"]}``, or
-            a metadata value by name.
+            Keep only documents that match before ranking: ``{"lang": "sw"}``, ``{"lang": ["sw", "en"]}``,
+            ``{"year": {"$gte": 2020}}``, ``{"$or": [...]}``; see :func:`mlret.index.filters.read_filter`.
+        ids
+            Keep only these documents before ranking; ids that are not stored are passed over.
+        exact
+            Compare with every document.
 
         Returns
         -------
@@ -285,9 +345,10 @@ class Index:
         Raises
         ------
         InputError
-            If a query is blank, ``k`` is below 1, or a language code is unknown.
+            If a query is blank, ``k`` is below 1, or a language code or a filter cannot be used.
         """
-        return self.search_vectors(self.encode_queries(queries, language=language), k, where=where)
+        vectors = self.encode_queries(queries, language=language)
+        return self.search_vectors(vectors, k, where=where, ids=ids, exact=exact)
 
     def encode_queries(
         self, queries: Sequence[str], *, language: str | Sequence[str | None] | None = None
@@ -325,80 +386,175 @@ class Index:
             codes = [
                 detect_language(query) if code is None else code for query, code in zip(queries, codes, strict=True)
             ]
-        return self.encoder.encode(queries, language=codes)
+        return cut(self.encoder.encode(queries, language=codes), self.store.manifest.dims)
 
     def search_vectors(
-        self, vectors: NDArray[np.float32], k: int = 10, *, where: Where | None = None
+        self,
+        vectors: NDArray[np.float32],
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        ids: Iterable[str] | None = None,
+        exact: bool = False,
     ) -> list[list[Hit]]:
-        """Find the documents nearest to each query vector; exact.
+        """Find the documents nearest to each query vector.
 
         Parameters
         ----------
         vectors
             ``(n, dims)`` float32, as :meth:`encode_queries` gives them.
-        k, where
+        k, where, ids, exact
             As in :meth:`search_batch`.
 
         Raises
         ------
         InputError
-            If the vectors have another length than the index's, or ``k`` is below 1.
+            If the vectors have another length than the index's or are not finite, or ``k`` is below 1.
         """
-        store = self._store
+        store = self.store
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise InputError(f"k is {k!r}; it must be an integer of at least 1")
         if vectors.ndim != 2 or vectors.shape[1] != store.manifest.dims:
             raise InputError(f"query vectors of shape {vectors.shape}; the index takes (n, {store.manifest.dims})")
-        wanted = conditions(where)
-        if not len(vectors) or not len(store):
-            return [[] for _ in vectors]
-        allowed = store.records.matching(wanted, store.last_row) if wanted else None
-        found = search_segments(store.all_segments, vectors, k, allowed)
-        ids = store.records.ids(sorted({int(row) for _, rows in found for row in rows}))
-        best = [
-            sorted(((-float(score), ids[int(row)], int(row)) for score, row in zip(*pair, strict=True)))[:k]
-            for pair in found
-        ]
-        documents = store.records.fetch(sorted({row for hits in best for _, _, row in hits}))
-        return [
-            [_hit(rank, -negative, documents[row]) for rank, (negative, _, row) in enumerate(hits, start=1)]
-            for hits in best
-        ]
+        if not np.isfinite(vectors).all():
+            raise InputError("a query vector has a NaN or an infinity; check the encoder")
+        if not len(vectors):
+            return []
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        # A delete in another thread may take a document away between search and fetch: then search again.
+        while True:
+            changes = store.changes
+            hits = self._search_once(vectors, k, self._allowed(where, ids), exact)
+            if hits is not None:
+                return hits
+            if store.changes == changes:
+                raise MlretError(f"{self.path} has vectors without records: `mlret index verify {self.path}` says more")
+
+    def _allowed(self, where: Where | None, ids: Iterable[str] | None) -> NDArray[np.int64] | None:
+        """The rows that pass the filters, rising; ``None`` for all."""
+        if isinstance(ids, str):
+            raise InputError("ids takes a list; write [id] for one")
+        condition = read_filter(where)
+        allowed = None if condition is None else self.store.matching(condition)
+        if ids is None:
+            return allowed
+        rows = np.array(sorted(self.store.records.rows_of(list(dict.fromkeys(ids))).values()), dtype=np.int64)
+        return rows if allowed is None else np.intersect1d(rows, allowed, assume_unique=True)
+
+    def _search_once(
+        self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None, exact: bool
+    ) -> list[list[Hit]] | None:
+        records = self.store.records
+        refine = self.store.manifest.settings.refine
+        found = search_views(self.store.views(allowed), vectors, k, exact=exact, refine=refine)
+        rows = sorted({int(row) for _, rows in found for row in rows})
+        try:
+            # Of thousands that are tied, the id decides which are fetched.
+            tied = any(len(rows) > k for _, rows in found)
+            documents = {} if tied else records.fetch(rows)
+            ids = records.ids(rows) if tied else {row: document.id for row, document in documents.items()}
+            best = [
+                sorted((-float(score), ids[int(row)], int(row)) for score, row in zip(*pair, strict=True))[:k]
+                for pair in found
+            ]
+            if tied:
+                documents = records.fetch(sorted({row for hits in best for _, _, row in hits}))
+            return [
+                [_hit(rank, -negative, documents[row]) for rank, (negative, _, row) in enumerate(hits, start=1)]
+                for hits in best
+            ]
+        except KeyError:
+            return None
 
     def get(self, id: str) -> Document | None:
         """The document with this id, or ``None``."""
-        return self._store.records.get(id, self._store.last_row)
+        return self.store.records.get(id)
+
+    def documents(self) -> Iterator[Document]:
+        """All documents, in the order in which they were stored; as of the last refresh or change."""
+        for batch in self.store.records.stream():
+            yield from (document for _, document in batch)
+
+    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """The vectors of documents, ``(n, dims)`` float32.
+
+        Raises
+        ------
+        InputError
+            If an id is not stored.
+        """
+        rows = self.store.records.rows_of(ids)
+        if missing := [id for id in ids if id not in rows]:
+            raise InputError(f"{self.path} has no document {missing[0]!r}")
+        found = self.store.records.vectors_of(list(rows.values()))
+        return np.array([found[rows[id]] for id in ids], dtype=np.float32).reshape(-1, self.store.manifest.dims)
 
     def __len__(self) -> int:
-        return len(self._store)
+        return len(self.store)
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and self.get(id) is not None
+        return isinstance(id, str) and bool(self.store.records.rows_of([id]))
 
     def info(self) -> IndexInfo:
         """What the index holds, and with which encoder it was built."""
-        store, manifest = self._store, self._store.manifest
+        store, manifest = self.store, self.store.manifest
+        kinds: dict[str, int] = {}
+        for segment in store.segments:
+            kind = segment.info.accelerator.kind if segment.info and segment.info.accelerator else "flat"
+            kinds[kind] = kinds.get(kind, 0) + len(segment) - store.dead_in(segment)
+        unsealed = store.records.count(manifest.last_sealed_row + 1, store.last_row)
         return IndexInfo(
             path=str(self.path),
             documents=len(store),
-            languages=store.records.count_by_language(store.last_row),
+            languages=store.records.count_by_language(),
             encoder=manifest.encoder,
             fingerprint=manifest.fingerprint,
             dims=manifest.dims,
             similarity=manifest.similarity,
+            lexical=manifest.lexical,
+            kind=manifest.settings.kind,
+            kinds=kinds,
+            why=list(dict.fromkeys(info.accelerator.why for info in manifest.segments if info.accelerator)),
             segments=len(store.segments),
-            unsealed=len(store.tail),
+            unsealed=unsealed,
+            deleted=sum(map(store.dead_in, store.segments)),
             bytes=sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
         )
 
     def refresh(self) -> None:
-        """Take in what other processes have added since the index was opened."""
-        self._store.refresh()
+        """Take in what other processes have changed since the index was opened."""
+        self.store.refresh()
 
     def seal(self) -> None:
         """Write the vectors that are in the database alone to a segment file: the index then opens faster."""
-        with self._store.writing():
-            self._store.seal()
+        with self.store.writing():
+            compaction.seal(self.store)
+
+    def compact(self, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:
+        """Merge the segments, drop what was deleted from disk, and build the FAISS index that suits what is left.
+
+        Parameters
+        ----------
+        progress
+            Called with what is being done, how many vectors of it are done, and of how many.
+
+        Returns
+        -------
+        list of Choice
+            The kind of each segment now, and why.
+
+        Raises
+        ------
+        MlretError
+            If another process keeps writing.
+        """
+        with self.store.writing():
+            return compaction.compact(self.store, progress)
+
+    def compact_if_due(self, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:
+        """:meth:`compact`, if much was added since the last one; nothing otherwise."""
+        with self.store.writing():
+            return compaction.compact(self.store, progress) if compaction.is_due(self.store) else []
 
     def close(self) -> None:
         """Close the index; nothing is lost without it. Closing twice is allowed."""
@@ -429,11 +585,6 @@ def _check_fingerprint(path: Path, manifest: Manifest, encoder: Encoder) -> None
         )
 
 
-def _with_language(document: Document) -> Document:
-    if document.language is not None:
-        return document
-    return replace(document, language=detect_language(document.text[:_DETECTION_CHARACTERS]))
-
-
 def _hit(rank: int, score: float, document: Document) -> Hit:
-    return Hit(rank, document.id, score, document.text, document.language, document.metadata)
+    scores = {"dense": score}
+    return Hit(rank, document.id, score, document.text, document.language, document.metadata, scores)

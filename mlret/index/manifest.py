@@ -2,46 +2,82 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlret.data.durable import write_atomically
-from mlret.errors import InputError
+from mlret.errors import InputError, MlretError
+from mlret.index.kinds import IndexSettings, SegmentKind
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 MANIFEST = "manifest.json"
+VECTORS = "vectors"
 
 
-class SegmentInfo(BaseModel):
-    """A sealed vector file: the vectors of the records ``first_row`` … ``last_row``."""
+class FileInfo(BaseModel):
+    """A sealed file, by its name under the folder of the index, its length and what its bytes hash to."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: str = Field(pattern=r"^vectors/[0-9]+-[0-9]+\.faiss$")
-    first_row: int = Field(ge=1)
-    last_row: int = Field(ge=1)
-    rows: int = Field(ge=1)
+    file: str = Field(pattern=rf"^{VECTORS}/[0-9a-z][0-9a-z.-]*$")
+    bytes: int = Field(ge=1)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class Manifest(BaseModel):
-    """The content of ``manifest.json``."""
+class AcceleratorInfo(FileInfo):
+    """A FAISS index over the vectors of a segment; ``why`` it is of this kind."""
+
+    kind: SegmentKind
+    why: str
+
+
+class SegmentInfo(BaseModel):
+    """The sealed vectors of ``rows`` records out of ``first_row`` … ``last_row``.
+
+    ``vectors`` is a ``(rows, dims)`` float32 ``.npy``, ``numbers`` the ``(rows,)`` int64 row numbers, rising.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[1] = FORMAT_VERSION
+    first_row: int = Field(ge=1)
+    last_row: int = Field(ge=1)
+    rows: int = Field(ge=0)
+    vectors: FileInfo
+    numbers: FileInfo
+    accelerator: AcceleratorInfo | None = None
+
+    @property
+    def files(self) -> list[FileInfo]:
+        """All files of the segment."""
+        return [self.vectors, self.numbers, *([self.accelerator] if self.accelerator else [])]
+
+
+class Manifest(BaseModel):
+    """The content of ``manifest.json``.
+
+    ``generation`` grows with every change of the segments; ``dims`` is what is stored, which Matryoshka truncation
+    makes less than what the encoder gives.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[2] = FORMAT_VERSION
     kind: Literal["index", "memory"] = "index"
     encoder: str
     fingerprint: str
     dims: int = Field(ge=1)
     similarity: Literal["cosine"] = "cosine"
+    settings: IndexSettings = IndexSettings()
+    lexical: bool = False
+    generation: int = Field(0, ge=0)
     segments: tuple[SegmentInfo, ...] = ()
 
     @property
     def last_sealed_row(self) -> int:
-        """The last record whose vector is in a sealed segment; 0 if there is none."""
+        """The last row that a sealed segment covers; 0 if there is none."""
         return self.segments[-1].last_row if self.segments else 0
 
 
@@ -74,10 +110,15 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace the manifest, atomically."""
+    """Replace the manifest, atomically.
+
+    Raises
+    ------
+    MlretError
+        If the disk is full or may not be written to; the manifest that was there stays.
+    """
     content = manifest.model_dump_json(indent=1) + "\n"
-    write_atomically(folder / MANIFEST, lambda path: _write_text(path, content))
-
-
-def _write_text(path: Path, content: str) -> None:
-    path.write_text(content, encoding="utf-8")
+    try:
+        write_atomically(folder / MANIFEST, partial(Path.write_text, data=content, encoding="utf-8"))
+    except OSError as error:
+        raise MlretError(f"{folder / MANIFEST} cannot be written ({error.strerror}); check the disk's space") from error

@@ -4,50 +4,69 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.documents import Document
 from mlret.errors import MlretError
-from mlret.index.filters import Condition, scalar_values
+from mlret.index.conditions import as_sql
+from mlret.index.filters import Condition, fields_of
 
 RECORDS = "records.db"
 
 # AUTOINCREMENT: a row number is never given twice, because sealed segments name records by it.
 # Vectors have a table of their own, so that reading texts and filters does not page through them.
+# SQLite does not check its pages: each record and each vector brings a checksum.
 _SCHEMA = """
 CREATE TABLE records (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
     text TEXT NOT NULL,
     language TEXT,
-    metadata TEXT NOT NULL
+    metadata TEXT NOT NULL,
+    crc INTEGER NOT NULL
 );
 CREATE INDEX records_language ON records (language);
 CREATE TABLE vectors (
-    row INTEGER PRIMARY KEY REFERENCES records (row),
-    vector BLOB NOT NULL
+    row INTEGER PRIMARY KEY,
+    vector BLOB NOT NULL,
+    crc INTEGER NOT NULL
 );
 CREATE TABLE fields (
     key TEXT NOT NULL,
-    value TEXT NOT NULL,
-    row INTEGER NOT NULL REFERENCES records (row),
-    PRIMARY KEY (key, value, row)
+    kind TEXT NOT NULL,
+    value NOT NULL,
+    row INTEGER NOT NULL,
+    PRIMARY KEY (key, kind, value, row)
 ) WITHOUT ROWID;
+-- Rows that are no more, but may be in a sealed segment still.
+CREATE TABLE tombstones (row INTEGER PRIMARY KEY);
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counters VALUES ('documents', 0), ('generation', 0), ('changes', 0);
+-- The manifest without its segments, so that it can be made again.
+CREATE TABLE manifest (content TEXT NOT NULL);
 """
+_BUSY_SECONDS = 30
 _VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
 _DTYPE = np.dtype("<f4")
+_T = TypeVar("_T", str, int)
+_DAMAGED = "restore the folder from a copy"
 
 
 class Records:
     """The table of records, their vectors and their filterable metadata.
 
-    Every read is bounded by a row number, so that a reader keeps the snapshot that it opened: records are
-    only ever appended.
+    Between two calls of :meth:`snapshot` all reads see one state of the database, whatever other processes write;
+    what this object writes itself moves it on. It may be used from several threads.
 
     Parameters
     ----------
@@ -65,131 +84,237 @@ class Records:
     def __init__(self, path: Path, dims: int) -> None:
         self.path = path
         self.dims = dims
+        self.lock = threading.RLock()
         if not path.is_file():
-            raise MlretError(f"{path} is missing; restore the folder from a copy")
+            raise MlretError(f"{path} is missing; {_DAMAGED}")
         with self._reporting():
-            self._connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            self._connection.execute("SELECT row, id, text, language, metadata FROM records LIMIT 1").fetchone()
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                # A deleted record leaves no trace in the file.
+                self._connection.execute("PRAGMA secure_delete = ON")
+                self._connection.execute(
+                    "SELECT row, id, text, language, metadata, crc FROM records LIMIT 1"
+                ).fetchone()
+                self.snapshot()
+            except BaseException:
+                self._connection.close()
+                raise
 
     @staticmethod
-    def create(path: Path) -> None:
-        """Make an empty database."""
+    def create(path: Path, manifest: str) -> None:
+        """Make an empty database, which keeps a copy of the manifest."""
         connection = sqlite3.connect(path)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_SCHEMA)
+            connection.execute("INSERT INTO manifest VALUES (?)", (manifest,))
+            connection.commit()
         finally:
             connection.close()
 
-    def append(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Store documents and their vectors, all or none; on return they survive a power cut.
+    @staticmethod
+    def read_manifest(path: Path) -> str | None:
+        """The copy of the manifest in a database, ``None`` if there is none to be read."""
+        if not path.is_file():
+            return None
+        connection = sqlite3.connect(path)
+        try:
+            found = connection.execute("SELECT content FROM manifest").fetchone()
+        except sqlite3.DatabaseError:
+            return None
+        finally:
+            connection.close()
+        return str(found[0]) if found else None
+
+    def snapshot(self) -> None:
+        """Take in what other processes have committed, and stay there."""
+        with self._reporting():
+            if self._connection.in_transaction:
+                self._connection.execute("COMMIT")
+            self._connection.execute("BEGIN")
+            self._connection.execute("SELECT value FROM counters LIMIT 1").fetchone()  # BEGIN alone takes no snapshot
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written inside is committed, or none of it; on return it survives a power cut."""
+        with self._reporting():
+            self._connection.execute("COMMIT")
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            finally:
+                self.snapshot()
+
+    def append(
+        self, documents: Sequence[Document], vectors: NDArray[np.float32], *, replaced: Sequence[int] = ()
+    ) -> NDArray[np.int64]:
+        """Store documents and their vectors, and drop the rows that they replace; within :meth:`transaction`.
 
         Parameters
         ----------
         documents
-            ``n`` documents whose ids are not stored yet.
+            ``n`` documents whose ids are not stored yet, or only under the rows ``replaced``.
         vectors
             ``(n, dims)`` float32.
+        replaced
+            Rows to remove first.
 
         Returns
         -------
         numpy.ndarray
             ``(n,)`` int64: the row number of each, rising.
         """
-        with self._reporting():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                rows = [self._insert(document, vector) for document, vector in zip(documents, vectors, strict=True)]
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        self.remove(replaced)
+        rows = [self._insert(document, vector) for document, vector in zip(documents, vectors, strict=True)]
+        self._count("documents", len(rows))
+        self._count("changes", 1)
         return np.array(rows, dtype=np.int64)
 
     def _insert(self, document: Document, vector: NDArray[np.float32]) -> int:
         metadata = json.dumps(document.metadata, ensure_ascii=False, allow_nan=False)
+        fields = (document.id, document.text, document.language, metadata)
+        blob = vector.astype(_DTYPE).tobytes()
         cursor = self._connection.execute(
-            "INSERT INTO records (id, text, language, metadata) VALUES (?, ?, ?, ?)",
-            (document.id, document.text, document.language, metadata),
+            "INSERT INTO records (id, text, language, metadata, crc) VALUES (?, ?, ?, ?, ?)", (*fields, _crc(*fields))
         )
         row = cursor.lastrowid
         assert row is not None
-        self._connection.execute("INSERT INTO vectors VALUES (?, ?)", (row, vector.astype(_DTYPE).tobytes()))
+        self._connection.execute("INSERT INTO vectors VALUES (?, ?, ?)", (row, blob, zlib.crc32(blob)))
         self._connection.executemany(
-            "INSERT INTO fields VALUES (?, ?, ?)",
-            [(key, value, row) for key, value in scalar_values(document.metadata)],
+            "INSERT INTO fields VALUES (?, ?, ?, ?)",
+            [(key, value.kind, value.value, row) for key, value in fields_of(document.metadata)],
         )
         return row
 
-    def last_row(self) -> int:
-        """The highest row number; 0 if there is no record."""
-        with self._reporting():
-            return int(self._connection.execute("SELECT coalesce(max(row), 0) FROM records").fetchone()[0])
+    def remove(self, rows: Sequence[int]) -> None:
+        """Drop records that are there; within :meth:`transaction`."""
+        for row, document in self.fetch(rows).items():
+            self._connection.executemany(
+                "DELETE FROM fields WHERE key = ? AND kind = ? AND value = ? AND row = ?",
+                [(key, value.kind, value.value, row) for key, value in fields_of(document.metadata)],
+            )
+        for part in _parts(rows):
+            for table in ("vectors", "records"):
+                self._connection.execute(f"DELETE FROM {table} WHERE row IN ({_marks(part)})", part)
+            self._connection.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", [(row,) for row in part])
+        self._count("documents", -len(rows))
+        self._count("changes", 1)
 
-    def existing(self, ids: Sequence[str]) -> set[str]:
-        """Those of ``ids`` that are stored."""
-        found: set[str] = set()
+    def replace_vectors(self, rows: Sequence[int], vectors: Iterable[NDArray[np.float32]]) -> None:
+        """Give records new vectors; within :meth:`transaction`."""
+        blobs = [vector.astype(_DTYPE).tobytes() for vector in vectors]
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)",
+            [(int(row), blob, zlib.crc32(blob)) for row, blob in zip(rows, blobs, strict=True)],
+        )
+
+    def forget_tombstones(self, ranges: Iterable[tuple[int, int]], generation: int) -> None:
+        """Drop the tombstones of row ranges whose segments hold no such rows any more; commits.
+
+        Who has read a manifest older than ``generation`` must read it again before trusting the tombstones.
+        """
+        with self.transaction():
+            self._connection.executemany("DELETE FROM tombstones WHERE row BETWEEN ? AND ?", list(ranges))
+            self._connection.execute("UPDATE counters SET value = ? WHERE name = 'generation'", (generation,))
+
+    def counter(self, name: str) -> int:
+        """``documents``: how many there are; ``changes``: grows with each; ``generation`` as of the tombstones."""
         with self._reporting():
-            for start in range(0, len(ids), _VARIABLES):
-                part = ids[start : start + _VARIABLES]
-                query = f"SELECT id FROM records WHERE id IN ({_marks(part)})"
-                found.update(row[0] for row in self._connection.execute(query, part))
+            return int(self._connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0])
+
+    def _count(self, name: str, by: int) -> None:
+        self._connection.execute("UPDATE counters SET value = value + ? WHERE name = ?", (by, name))
+
+    def last_row(self) -> int:
+        """The highest row number ever given; 0 if none was."""
+        with self._reporting():
+            found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+        return int(found[0]) if found else 0
+
+    def tombstones(self) -> NDArray[np.int64]:
+        """Rows that are no more, rising."""
+        with self._reporting():
+            rows = self._connection.execute("SELECT row FROM tombstones ORDER BY row")
+            return np.fromiter((row for (row,) in rows), dtype=np.int64)
+
+    def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """The rows of those of ``ids`` that are stored."""
+        found: dict[str, int] = {}
+        with self._reporting():
+            for part in _parts(ids):
+                query = f"SELECT id, row FROM records WHERE id IN ({_marks(part)})"
+                found.update(self._connection.execute(query, part))
         return found
 
-    def get(self, id: str, last_row: int) -> Document | None:
-        """The document of an id, if its row is not beyond ``last_row``."""
-        query = "SELECT id, text, language, metadata FROM records WHERE id = ? AND row <= ?"
-        with self._reporting():
-            found = self._connection.execute(query, (id, last_row)).fetchone()
-        return None if found is None else _document(*found)
+    def get(self, id: str) -> Document | None:
+        """The document of an id."""
+        rows = self.rows_of([id])
+        return self.fetch([rows[id]])[rows[id]] if rows else None
 
     def fetch(self, rows: Sequence[int]) -> dict[int, Document]:
-        """The documents of row numbers."""
+        """The documents of row numbers.
+
+        Raises
+        ------
+        MlretError
+            If a record is damaged.
+        """
         documents: dict[int, Document] = {}
         with self._reporting():
-            for start in range(0, len(rows), _VARIABLES):
-                part = rows[start : start + _VARIABLES]
-                query = f"SELECT row, id, text, language, metadata FROM records WHERE row IN ({_marks(part)})"
-                for row, *fields in self._connection.execute(query, part):
-                    documents[row] = _document(*fields)
+            for part in _parts(rows):
+                query = f"SELECT row, crc, id, text, language, metadata FROM records WHERE row IN ({_marks(part)})"
+                for row, crc, *fields in self._connection.execute(query, part):
+                    documents[row] = self._document(row, crc, *fields)
         return documents
+
+    def stream(self, *, batch_size: int = 1024) -> Iterator[list[tuple[int, Document]]]:
+        """All rows and documents, by row, in batches; damage as in :meth:`fetch`."""
+        last = 0
+        while True:
+            with self._reporting():
+                found = self._connection.execute(
+                    "SELECT row, crc, id, text, language, metadata FROM records WHERE row > ? ORDER BY row LIMIT ?",
+                    (last, batch_size),
+                ).fetchall()
+            if not found:
+                return
+            yield [(row, self._document(row, *rest)) for row, *rest in found]
+            last = found[-1][0]
+
+    def _document(self, row: int, crc: int, id: str, text: str, language: str | None, metadata: str) -> Document:
+        if crc != _crc(id, text, language, metadata):
+            raise MlretError(f"{self.path}: the record in row {row} is damaged; {_DAMAGED}")
+        return Document(id, text, language, json.loads(metadata))
 
     def ids(self, rows: Sequence[int]) -> dict[int, str]:
         """The ids of row numbers."""
         found: dict[int, str] = {}
         with self._reporting():
-            for start in range(0, len(rows), _VARIABLES):
-                part = rows[start : start + _VARIABLES]
+            for part in _parts(rows):
                 query = f"SELECT row, id FROM records WHERE row IN ({_marks(part)})"
                 found.update(self._connection.execute(query, part))
         return found
 
-    def matching(self, conditions: Sequence[Condition], last_row: int) -> NDArray[np.int64]:
-        """The rows, up to ``last_row``, that meet all conditions: ``(m,)`` int64, rising."""
-        clauses, values = ["row <= ?"], [last_row]
-        parameters: list[str | int] = list(values)
-        for condition in conditions:
-            some = [value for value in condition.values if value is not None]
-            if condition.key is None:
-                unknown = " OR language IS NULL" if None in condition.values else ""
-                clauses.append(f"(language IN ({_marks(some)}){unknown})")
-                parameters += some
-            else:
-                clauses.append(f"row IN (SELECT row FROM fields WHERE key = ? AND value IN ({_marks(some)}))")
-                parameters += [condition.key, *some]
-        query = f"SELECT row FROM records WHERE {' AND '.join(clauses)} ORDER BY row"
+    def matching(self, condition: Condition) -> NDArray[np.int64]:
+        """The rows that meet a condition: ``(m,)`` int64, rising."""
+        clause, parameters = as_sql(condition)
         with self._reporting():
-            rows = (row for (row,) in self._connection.execute(query, parameters))
-            return np.fromiter(rows, dtype=np.int64)
+            rows = self._connection.execute(f"SELECT row FROM records WHERE {clause} ORDER BY row", parameters)
+            return np.fromiter((row for (row,) in rows), dtype=np.int64)
 
     def vectors(
         self, first_row: int, last_row: int, *, batch_size: int = 8192
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Stream the vectors of the rows ``first_row`` … ``last_row``.
+        """Stream the vectors of the rows ``first_row`` … ``last_row`` that are there.
 
         Yields
         ------
@@ -199,58 +324,157 @@ class Records:
         Raises
         ------
         MlretError
-            If a vector is missing or has another length.
+            If a vector is missing or damaged.
         """
         query = """
-            SELECT row, vector FROM records LEFT JOIN vectors USING (row)
-            WHERE row BETWEEN ? AND ? ORDER BY row
+            SELECT row, vector, vectors.crc FROM records LEFT JOIN vectors USING (row)
+            WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?
         """
-        with self._reporting():
-            cursor = self._connection.execute(query, (first_row, last_row))
         while True:
             with self._reporting():
-                batch = cursor.fetchmany(batch_size)
+                batch = self._connection.execute(query, (first_row, last_row, batch_size)).fetchall()
             if not batch:
                 return
-            for row, blob in batch:
-                if blob is None or len(blob) != self.dims * _DTYPE.itemsize:
-                    raise MlretError(f"{self.path}: the vector of row {row} is damaged; restore the folder from a copy")
-            matrix = np.frombuffer(b"".join(blob for _, blob in batch), dtype=_DTYPE).reshape(-1, self.dims)
-            yield np.array([row for row, _ in batch], dtype=np.int64), matrix.astype(np.float32, copy=False)
+            for row, blob, crc in batch:
+                if blob is None or len(blob) != self.dims * _DTYPE.itemsize or crc != zlib.crc32(blob):
+                    raise DamagedVectorError(
+                        f"{self.path}: the vector of row {row} is damaged; `mlret index verify --repair` encodes the "
+                        "text anew",
+                        row,
+                    )
+            matrix = np.frombuffer(b"".join(blob for _, blob, _ in batch), dtype=_DTYPE).reshape(-1, self.dims)
+            yield np.array([row for row, *_ in batch], dtype=np.int64), matrix.astype(np.float32, copy=False)
+            first_row = batch[-1][0] + 1
 
-    def count(self, last_row: int) -> int:
-        """How many records there are up to ``last_row``."""
+    def vectors_of(self, rows: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """The vectors of row numbers, each ``(dims,)`` float32; those that are missing or damaged are left out."""
+        found: dict[int, NDArray[np.float32]] = {}
         with self._reporting():
-            query = "SELECT count(*) FROM records WHERE row <= ?"
-            return int(self._connection.execute(query, (last_row,)).fetchone()[0])
+            for part in _parts(rows):
+                query = f"SELECT row, vector, crc FROM vectors WHERE row IN ({_marks(part)})"
+                for row, blob, crc in self._connection.execute(query, part):
+                    if len(blob) == self.dims * _DTYPE.itemsize and crc == zlib.crc32(blob):
+                        found[row] = np.frombuffer(blob, dtype=_DTYPE).astype(np.float32, copy=False)
+        return found
 
-    def count_by_language(self, last_row: int) -> dict[str | None, int]:
+    def count(self, first_row: int, last_row: int) -> int:
+        """How many records there are among the rows ``first_row`` … ``last_row``."""
+        with self._reporting():
+            query = "SELECT count(*) FROM records WHERE row BETWEEN ? AND ?"
+            return int(self._connection.execute(query, (first_row, last_row)).fetchone()[0])
+
+    def count_by_language(self) -> dict[str | None, int]:
         """How many records there are of each language, the most frequent first."""
-        query = """
-            SELECT language, count(*) FROM records WHERE row <= ?
-            GROUP BY language ORDER BY count(*) DESC, language
-        """
+        query = "SELECT language, count(*) FROM records GROUP BY language ORDER BY count(*) DESC, language"
         with self._reporting():
-            return dict(self._connection.execute(query, (last_row,)).fetchall())
+            return dict(self._connection.execute(query).fetchall())
+
+    def damage(self) -> Damage:
+        """Look at every page, record and vector for what is not as it was written."""
+        with self._reporting():
+            try:
+                pages = [str(line) for (line,) in self._connection.execute("PRAGMA integrity_check(20)")]
+            except sqlite3.DatabaseError as error:
+                pages = [str(error)]
+            if pages != ["ok"]:
+                return Damage(pages=pages)
+            found = Damage()
+            query = "SELECT row, records.crc, id, text, language, metadata, vector, vectors.crc FROM records LEFT JOIN "
+            for row, crc, id, text, language, metadata, blob, vector_crc in self._connection.execute(
+                query + "vectors USING (row)"
+            ):
+                if crc != _crc(id, text, language, metadata):
+                    found.records.append((row, id))
+                if blob is None or len(blob) != self.dims * _DTYPE.itemsize or vector_crc != zlib.crc32(blob):
+                    found.vectors.append(row)
+            if not found.records:
+                found.fields = self._fields_differ()
+            count = self._connection.execute("SELECT count(*) FROM records").fetchone()[0]
+            found.counter = count != self.counter("documents")
+        return found
+
+    def _fields_differ(self) -> bool:
+        count = 0
+        there = "SELECT 1 FROM fields WHERE key = ? AND kind = ? AND value = ? AND row = ?"
+        for batch in self.stream():
+            for row, document in batch:
+                for key, value in fields_of(document.metadata):
+                    count += 1
+                    if self._connection.execute(there, (key, value.kind, value.value, row)).fetchone() is None:
+                        return True
+        return bool(self._connection.execute("SELECT count(*) FROM fields").fetchone()[0] != count)
+
+    def rebuild_fields(self) -> None:
+        """Make the filterable metadata and the count of documents again from the records; commits."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM fields")
+            for batch in self.stream():
+                connection.executemany(
+                    "INSERT INTO fields VALUES (?, ?, ?, ?)",
+                    [(k, v.kind, v.value, row) for row, document in batch for k, v in fields_of(document.metadata)],
+                )
+            connection.execute("UPDATE counters SET value = (SELECT count(*) FROM records) WHERE name = 'documents'")
+            self._count("changes", 1)
+
+    def shrink(self) -> None:
+        """Give the space of what was removed back to the disk, and empty the journal as far as readers let it."""
+        with self._reporting():
+            self._connection.execute("COMMIT")
+            try:
+                self._connection.execute("VACUUM")
+                # Readers keep the journal that their snapshots need: do not wait for them.
+                self._connection.execute("PRAGMA busy_timeout = 0")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+                self.snapshot()
 
     def close(self) -> None:
         """Close the database."""
-        self._connection.close()
+        with self.lock:
+            self._connection.close()
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:  # locked, full, unwritable: not the content's fault
-            raise MlretError(f"{self.path}: {error}; check the disk's space and rights, then try again") from error
-        except sqlite3.ProgrammingError:
-            raise
-        except sqlite3.DatabaseError as error:
-            raise MlretError(f"{self.path} is damaged ({error}); restore the folder from a copy") from error
+        with self.lock:
+            try:
+                yield
+            except sqlite3.OperationalError as error:  # locked, full, unwritable: not the content's fault
+                raise MlretError(f"{self.path}: {error}; check the disk's space and rights, then try again") from error
+            except sqlite3.ProgrammingError:
+                raise
+            except sqlite3.DatabaseError as error:
+                raise MlretError(f"{self.path} is damaged ({error}); {_DAMAGED}") from error
 
 
-def _document(id: str, text: str, language: str | None, metadata: str) -> Document:
-    return Document(id, text, language, json.loads(metadata))
+@dataclass
+class Damage:
+    """What :meth:`Records.damage` found: messages of SQLite on pages; rows and ids of records; rows of vectors; whether
+    the filterable metadata, or the count of documents, are not what the records say."""
+
+    pages: list[str] = field(default_factory=list)
+    records: list[tuple[int, str]] = field(default_factory=list)
+    vectors: list[int] = field(default_factory=list)
+    fields: bool = False
+    counter: bool = False
+
+
+class DamagedVectorError(MlretError):
+    """A vector in the database is not what was written; ``row`` is whose."""
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+def _crc(id: str, text: str, language: str | None, metadata: str) -> int:
+    return zlib.crc32("\0".join((id, text, language or "", metadata)).encode("utf-8"))
+
+
+def _parts(values: Sequence[_T]) -> Iterator[list[_T]]:
+    iterator = iter(values)
+    while part := list(islice(iterator, _VARIABLES)):
+        yield part
 
 
 def _marks(values: Sequence[object]) -> str:

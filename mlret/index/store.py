@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +17,19 @@ from numpy.typing import NDArray
 from mlret.data.documents import Document
 from mlret.data.durable import fsync_folder
 from mlret.errors import InputError, MlretError
+from mlret.index.accelerators import faiss_module
+from mlret.index.filters import Condition
 from mlret.index.lock import WriterLock
-from mlret.index.manifest import MANIFEST, Manifest, SegmentInfo, read_manifest, write_manifest
+from mlret.index.manifest import MANIFEST, VECTORS, Manifest, SegmentInfo, read_manifest, write_manifest
 from mlret.index.records import RECORDS, Records
-from mlret.index.vectors import (
-    VECTORS,
-    Segment,
-    TornSegmentError,
-    faiss_module,
-    read_segment,
-    write_segment,
-)
+from mlret.index.sealed import SealedFiles, TornFileError
+from mlret.index.sealing import Sealer
+from mlret.index.search import View
+from mlret.index.segments import Segment, Tail, open_accelerator, open_segment
 
 _log = logging.getLogger("mlret.index")
 _LOCK = "writer.lock"
-# The open tail is read back from the database whenever the index opens: this many rows take a moment only.
-SEGMENT_ROWS = 65_536
+_FILTERS_KEPT = 64
 
 
 def check_vacant(folder: Path) -> None:
@@ -59,12 +57,14 @@ def beside(folder: Path, suffix: str) -> Path:
 class Store:
     """An index folder, open.
 
-    It shows the records that were committed when it opened, or at the last :meth:`refresh`, and its own.
+    It shows the records that were committed when it opened, or at the last :meth:`refresh`, and its own changes.
 
     Parameters
     ----------
     folder
         The folder of the index.
+    thorough
+        Hash every sealed file, also those that have not changed since they were last hashed.
 
     Raises
     ------
@@ -79,16 +79,25 @@ class Store:
     manifest: Manifest
     records: Records
     segments: list[Segment]
-    tail: Segment
     last_row: int
+    changes: int
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, thorough: bool = False) -> None:
         faiss_module()
+        self._thorough = thorough
         self.folder = folder
+        self.files = SealedFiles(folder)
         self.manifest = read_manifest(folder)
         self.records = Records(folder / RECORDS, self.manifest.dims)
+        self.segments, self.last_row = [], 0
+        self._tail: Tail | None = None
+        self._dead = np.empty(0, dtype=np.int64)
+        self.changes = -1
+        self._matching = lru_cache(_FILTERS_KEPT)(self._find_matching)
         try:
             self._load()
+            if any(segment.torn for segment in self.segments):
+                self._mend()
         except BaseException:
             self.records.close()
             raise
@@ -108,7 +117,7 @@ class Store:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             (temporary / VECTORS).mkdir(parents=True)
-            Records.create(temporary / RECORDS)
+            Records.create(temporary / RECORDS, manifest.model_dump_json())
             write_manifest(temporary, manifest)
             temporary.replace(folder)
         except OSError as error:
@@ -118,87 +127,184 @@ class Store:
         fsync_folder(folder.parent)
 
     def __len__(self) -> int:
-        return sum(map(len, self.segments)) + len(self.tail)
+        return self.records.counter("documents")
 
     @property
-    def all_segments(self) -> list[Segment]:
-        """The sealed segments and the tail."""
-        return [*self.segments, self.tail]
+    def tail(self) -> Tail:
+        """The vectors that are in no sealed segment; read from the database when they are first needed."""
+        with self.records.lock:
+            if self._tail is None:
+                tail = Tail(self.manifest.dims)
+                for numbers, vectors in self.records.vectors(self.manifest.last_sealed_row + 1, self.last_row):
+                    tail.add(numbers, vectors)
+                self._tail = tail
+            return self._tail
+
+    def views(self, allowed: NDArray[np.int64] | None = None) -> list[View]:
+        """What can be searched: every segment without what was deleted, and of that only the rows ``allowed``.
+
+        Parameters
+        ----------
+        allowed
+            ``(m,)`` row numbers, rising; ``None`` for all.
+        """
+        with self.records.lock:
+            return [self._view(segment, allowed) for segment in [*self.segments, self.tail.segment()]]
+
+    def _view(self, segment: Segment, allowed: NDArray[np.int64] | None) -> View:
+        if allowed is not None:  # they come from the database, which has no deleted ones
+            return View(segment, segment.positions_of(allowed))
+        dead = segment.positions_of(self._dead)
+        if not len(dead):
+            return View(segment)
+        alive = np.ones(len(segment), dtype=np.bool_)
+        alive[dead] = False
+        return View(segment, np.flatnonzero(alive))
+
+    def dead_in(self, segment: Segment) -> int:
+        """How many of a segment's rows were deleted."""
+        return len(segment.positions_of(self._dead))
+
+    def matching(self, condition: Condition) -> NDArray[np.int64]:
+        """The rows that meet a condition, rising; remembered until something changes."""
+        with self.records.lock:
+            return self._matching(condition)
+
+    def _find_matching(self, condition: Condition) -> NDArray[np.int64]:
+        return self.records.matching(condition)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Be the writer: no other process writes meanwhile, and what others wrote before is seen."""
-        with WriterLock(self.folder / _LOCK):
+        with WriterLock(self.folder / _LOCK), self.records.lock:
             self.refresh()
             yield
 
     def refresh(self) -> None:
-        """Take in the records that other processes have committed since."""
-        last = self.records.last_row()
-        if last > self.last_row:
-            for rows, vectors in self.records.vectors(self.last_row + 1, last):
-                self.last_row = int(rows[-1])
-                self.tail.add(rows, vectors)
+        """Take in what other processes have committed since."""
+        with self.records.lock:
+            self._load()
 
-    def append(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
-        """Commit documents and their ``(n, dims)`` vectors in one transaction; within :meth:`writing`."""
-        rows = self.records.append(documents, vectors)
-        # First: an interrupt between these two may hide rows until the next open, but never double them.
+    def append(self, documents: Sequence[Document], vectors: NDArray[np.float32], replaced: Sequence[int] = ()) -> None:
+        """Commit documents and their ``(n, dims)`` vectors in one transaction, in place of the rows ``replaced``;
+        within :meth:`writing`."""
+        with self.records.transaction():
+            rows = self.records.append(documents, vectors, replaced=replaced)
+        # First: an interrupt between these two may hide rows until the next refresh, but never double them.
         self.last_row = int(rows[-1])
-        self.tail.add(rows, vectors)
-        if len(self.tail) >= SEGMENT_ROWS:
-            self.seal()
+        if self._tail is not None:
+            self._tail.add(rows, vectors)
+        self._changed(replaced)
 
-    def seal(self) -> None:
-        """Write the vectors that are in no sealed segment yet into one; within :meth:`writing`."""
-        self.manifest = read_manifest(self.folder)  # another process may have sealed
-        segment = self._from_records(self.manifest.last_sealed_row + 1, self.last_row)
-        if len(segment):
-            (self.folder / VECTORS).mkdir(exist_ok=True)
-            info = write_segment(self.folder, segment)
-            self.manifest = self.manifest.model_copy(update={"segments": (*self.manifest.segments, info)})
-            write_manifest(self.folder, self.manifest)
+    def remove(self, rows: Sequence[int]) -> None:
+        """Drop records in one transaction; within :meth:`writing`."""
+        with self.records.transaction():
+            self.records.remove(rows)
+        self._changed(rows)
+
+    def _changed(self, removed: Sequence[int]) -> None:
+        self.changes = self.records.counter("changes")
+        self._matching.cache_clear()
+        if len(removed):
+            self._dead = np.union1d(self._dead, np.array(removed, dtype=np.int64))
+
+    def switch(self, segments: Sequence[SegmentInfo]) -> None:
+        """Make these the sealed segments; within :meth:`writing`.
+
+        The manifest first, then the tombstones that it makes superfluous, then the files that nothing names.
+        """
+        kept = {info.vectors for info in self.manifest.segments}
+        generation = self.manifest.generation + 1
+        manifest = self.manifest.model_copy(update={"segments": tuple(segments), "generation": generation})
+        write_manifest(self.folder, manifest)
+        # A row below the last sealed one is in a kept segment or in none.
+        covered = [(info.first_row, info.last_row) for info in segments if info.vectors in kept]
+        self.records.forget_tombstones(_gaps(covered, manifest.last_sealed_row), generation)
+        self.files.remove_all_but([file for info in segments for file in info.files])
         self._load()
+
+    def sealer(self) -> Sealer:
+        """What writes segments into this folder."""
+        return Sealer(self.files, self.records, self.manifest)
 
     def close(self) -> None:
         """Close the database and drop the vectors."""
         self.records.close()
-        self.segments, self.tail = [], Segment.empty(self.manifest.dims)
+        self.segments, self._tail = [], Tail(self.manifest.dims)
 
     def _load(self) -> None:
-        last = self.records.last_row()
-        if last < self.manifest.last_sealed_row:
+        """Show the present state: manifest, then database, so that the latter is never the older of the two."""
+        before = {segment.info: segment for segment in self.segments}
+        while True:
+            manifest = read_manifest(self.folder)
+            self.records.snapshot()
+            if self.records.counter("generation") > manifest.generation:
+                continue  # a compaction ended between the two
+            try:
+                segments = [before.get(info) or self._open_segment(info) for info in manifest.segments]
+            except _OutdatedError:
+                continue
+            break
+        last, changes = self.records.last_row(), self.records.counter("changes")
+        if last < manifest.last_sealed_row:
             raise MlretError(
-                f"{self.records.path} ends at row {last}, but row {self.manifest.last_sealed_row} was "
-                "sealed; restore the folder from a copy"
+                f"{self.records.path} ends at row {last}, but row {manifest.last_sealed_row} was sealed; "
+                "restore the folder from a copy"
             )
-        self.segments = [self._open_segment(info) for info in self.manifest.segments]
-        self.tail = self._from_records(self.manifest.last_sealed_row + 1, last)
-        self.last_row = last
+        if self._tail is not None and manifest.last_sealed_row == self.manifest.last_sealed_row:
+            for numbers, vectors in self.records.vectors(self.last_row + 1, last):
+                self._tail.add(numbers, vectors)
+        else:
+            self._tail = None
+        if changes != self.changes or manifest.generation != self.manifest.generation:
+            self._dead = self.records.tombstones()
+            self._matching.cache_clear()
+        self.manifest, self.segments, self.last_row, self.changes = manifest, segments, last, changes
 
     def _open_segment(self, info: SegmentInfo) -> Segment:
         try:
-            return read_segment(self.folder, info, self.manifest.dims)
-        except TornSegmentError as error:
-            _log.warning("%s; rebuilding it from %s", error, self.records.path)
-        segment = self._from_records(info.first_row, info.last_row)
-        if len(segment) != info.rows:
-            raise MlretError(
-                f"{self.records.path} has {len(segment)} of the {info.rows} vectors of {info.file}; "
-                "restore the folder from a copy"
-            )
-        # A reader whose disk is read-only or whose index is being written searches its copy in memory.
-        with contextlib.suppress(MlretError, OSError), WriterLock(self.folder / _LOCK, timeout=0.5):
-            (self.folder / VECTORS).mkdir(exist_ok=True)
-            written = write_segment(self.folder, segment)
-            if written.sha256 != info.sha256:  # another release of faiss may lay the file out otherwise
-                current = read_manifest(self.folder)
-                segments = tuple(written if old.file == info.file else old for old in current.segments)
-                write_manifest(self.folder, current.model_copy(update={"segments": segments}))
+            segment = open_segment(self.files, info, self.manifest.dims, thorough=self._thorough)
+        except TornFileError as error:
+            self._check_current(info)
+            _log.warning("%s; taking its vectors from %s", error, self.records.path)
+            return self._from_records(info)
+        try:
+            segment.accelerator = open_accelerator(self.files, segment, self.manifest.settings)
+        except TornFileError as error:
+            self._check_current(info)
+            _log.warning("%s; searching without it until `mlret index verify --repair` builds it again", error)
         return segment
 
-    def _from_records(self, first_row: int, last_row: int) -> Segment:
-        segment = Segment.empty(self.manifest.dims)
-        for rows, vectors in self.records.vectors(first_row, last_row):
-            segment.add(rows, vectors)
+    def _check_current(self, info: SegmentInfo) -> None:
+        if info not in read_manifest(self.folder).segments:
+            raise _OutdatedError
+
+    def _from_records(self, info: SegmentInfo) -> Segment:
+        tail = Tail(self.manifest.dims)
+        for numbers, vectors in self.records.vectors(info.first_row, info.last_row):
+            tail.add(numbers, vectors)
+        segment = tail.segment()
+        segment.info = info
+        segment.torn = True
         return segment
+
+    def _mend(self) -> None:
+        """Write segments that were torn anew, unless another process writes or the disk is read-only."""
+        with contextlib.suppress(MlretError, OSError), WriterLock(self.folder / _LOCK, timeout=0.5):
+            sealer = self.sealer()
+            infos = [sealer.rewrite(segment) if segment.torn else segment.info for segment in self.segments]
+            self.switch([info for info in infos if info is not None])
+
+
+class _OutdatedError(MlretError):
+    """A manifest was replaced while it was read."""
+
+
+def _gaps(ranges: Sequence[tuple[int, int]], last: int) -> list[tuple[int, int]]:
+    """What of 1 … ``last`` lies in none of the ranges, which rise."""
+    gaps, start = [], 1
+    for first, end in ranges:
+        if first > start:
+            gaps.append((start, first - 1))
+        start = end + 1
+    return [*gaps, (start, last)] if start <= last else gaps

@@ -79,7 +79,7 @@ def test_index_from_files_to_hits_in_two_processes(files: Path, tmp_path: Path, 
     index = tmp_path / "wiki"
     model = ("--model", tiny_encoder_folder)
     built = mlret_process("index", "build", index, files / "a.jsonl", *model, "--json").json
-    assert (built["added"], built["index"]["documents"]) == (3, 3)
+    assert (built["documents"]["added"], built["index"]["documents"]) == (3, 3)
     found = mlret_process("search", index, "the cat sat on a mat", "-k", 2, "--where", "lang=en", "--json").json
     assert [hit["id"] for hit in found["hits"]] == ["a", "b"]
     assert found["hits"][0]["score"] == pytest.approx(1.0)
@@ -92,7 +92,7 @@ def test_index_is_extended_described_and_searched(
     text = mlret("index", "build", index, files / "a.jsonl", "-m", tiny_encoder_folder).out
     assert "3 documents stored in" in text and "search it: mlret search" in text
     added = mlret("index", "add", index, files / "b.tsv", "--json").json
-    assert (added["added"], added["index"]["documents"]) == (1, 4)
+    assert (added["documents"]["added"], added["index"]["documents"]) == (1, 4)
     info = mlret("index", "info", index, "--json").json
     assert info["languages"] == {"en": 2, "he": 1, "zh": 1}
     assert info["encoder"] == str(tiny_encoder_folder)

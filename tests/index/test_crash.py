@@ -1,55 +1,154 @@
-"""kill -9 while documents are added: what was acknowledged stays, and nothing is there twice."""
+"""kill -9 at any moment: what was acknowledged stays, and nothing is there twice."""
 
 from __future__ import annotations
 
 import json
+import random
 import signal
-import sqlite3
 import subprocess
 import sys
+import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder
+from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError
-from mlret.index.build import build_index, extend_index
+from mlret.index.build import build_index
 from mlret.index.index import Index
-from mlret.index.manifest import Manifest
-from mlret.index.store import Store
+from mlret.index.search import DECIMALS
+from mlret.index.verify import verify_index
 
-# The store without the encoder: it starts quickly, so that it can be killed at many moments.
-_STORE_WRITER = """
-import sys
-from pathlib import Path
+DIMS = 8
+
+
+def vector_of(text: str) -> NDArray[np.float32]:
+    """A vector that its text determines."""
+    vector = np.random.default_rng(zlib.crc32(text.encode())).standard_normal(DIMS).astype(np.float32)
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+
+# Adds, updates, deletes and compacts at random, and says each before it begins and when it is done.
+_WRITER = """
+import json, random, sys
 import numpy as np
-from mlret.data.documents import Document
-from mlret.index import store
-store.SEGMENT_ROWS = 40
-opened = store.Store(Path(sys.argv[1]))
-number = len(opened)
+from mlret.encoders.external import ExternalEncoder
+from mlret.index import compaction
+from mlret.index.index import Index
+from tests.index.test_crash import DIMS, vector_of
+
+compaction.SEGMENT_ROWS = 24
+folder, seed = sys.argv[1], int(sys.argv[2])
+chance = random.Random(seed)
+index = Index.open(folder, ExternalEncoder("test", DIMS))
+state = {document.id: document.text for document in index.documents()}
+number = seed * 1_000_000
+
+
+def say(kind, change):
+    print(json.dumps([kind, change]), flush=True)
+
+
+say("ready", {})
 while True:
-    documents = [Document(f"n{number + i}", f"text {number + i}") for i in range(8)]
-    vectors = np.zeros((8, 16), dtype=np.float32)
-    vectors[np.arange(8), (number + np.arange(8)) % 16] = 1
-    with opened.writing():
-        opened.append(documents, vectors)
-    number += 8
-    print(number, flush=True)
+    act = chance.choices(["add", "update", "delete", "compact"], [4, 3, 3, 1])[0]
+    change = {}
+    if act == "add":
+        for _ in range(chance.randint(1, 12)):
+            number += 1
+            change[f"n{number}"] = f"text {number}"
+    elif act == "update" and state:
+        for id in chance.sample(sorted(state), min(len(state), chance.randint(1, 8))):
+            number += 1
+            change[id] = f"text {number}"
+    elif act == "delete" and state:
+        change = {id: None for id in chance.sample(sorted(state), min(len(state), chance.randint(1, 10)))}
+    say("begin", change)
+    if act == "delete" and change:
+        index.delete(change)
+    elif act == "compact":
+        index.compact()
+    elif change:
+        documents = [{"id": id, "text": text, "lang": "en"} for id, text in change.items()]
+        vectors = np.stack([vector_of(text) for text in change.values()])
+        (index.add if act == "add" else index.update)(documents, vectors=vectors)
+    for id, text in change.items():
+        state.pop(id, None)
+        if text is not None:
+            state[id] = text
+    say("done", change)
 """
 
-_INDEX_WRITER = """
-import sys
-from mlret.encoders.encoder import load_encoder
-from mlret.index.index import Index
-index = Index.open(sys.argv[1], load_encoder(sys.argv[2], device="cpu"))
-stored = 0
-endless = ({"id": f"n{i}", "text": f"cat {i}"} for i in range(10**9))
-for count in index.add_batches(endless, batch_size=16):
-    stored += count
-    print(stored, flush=True)
-"""
+
+def changed(state: dict[str, str], change: dict[str, str | None]) -> dict[str, str]:
+    left = {id: text for id, text in state.items() if id not in change}
+    return left | {id: text for id, text in change.items() if text is not None}
+
+
+def killed_writer(folder: Path, seed: int, seconds: float) -> tuple[list[dict[str, str | None]], dict[str, str | None]]:
+    """Run a writer and kill it: the changes that it acknowledged, and the one that it was in."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(folder), str(seed)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline()) == ["ready", {}]
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    lines = [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+    process.wait()
+    spoken = [json.loads(line) for line in lines]
+    done = [change for kind, change in spoken if kind == "done"]
+    begun = [change for kind, change in spoken if kind == "begin"]
+    return done, begun[-1] if len(begun) > len(done) else {}
+
+
+def check(folder: Path, possible: list[dict[str, str]]) -> dict[str, str]:
+    """The index is whole, in one of the possible states, and searched as brute force would."""
+    with Index.open(folder, ExternalEncoder("test", DIMS)) as index:
+        documents = list(index.documents())
+        state = {document.id: document.text for document in documents}
+        assert len(documents) == len(state) == len(index)
+        assert state in possible
+        if state:
+            ids = sorted(state)
+            matrix = np.stack([vector_of(state[id]) for id in ids]).astype(np.float64)
+            query = vector_of("query")
+            scores = np.round((matrix * query.astype(np.float64)).sum(axis=1), DECIMALS)
+            hits = index.search_vectors(query[None], len(ids) + 5)[0]
+            assert [(hit.score, hit.id) for hit in hits] == sorted(
+                zip(scores, ids, strict=True), key=lambda p: (-p[0], p[1])
+            )
+    assert verify_index(folder) == []
+    return state
+
+
+def kill_rounds(folder: Path, rounds: int) -> None:
+    Index.create(folder, ExternalEncoder("test", DIMS)).close()
+    state: dict[str, str] = {}
+    chance = random.Random(7)
+    acknowledged = 0
+    for seed in range(1, rounds + 1):
+        done, begun = killed_writer(folder, seed, chance.uniform(0, 0.25))
+        for change in done:
+            state = changed(state, change)
+        state = check(folder, [state, changed(state, begun)])
+        acknowledged += len(done)
+    assert acknowledged > rounds  # the kills came while it worked
+
+
+@pytest.mark.timeout(120)
+def test_killed_writer_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    kill_rounds(tmp_path / "i", 12)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_hundred_killed_writers_lose_nothing(tmp_path: Path) -> None:
+    kill_rounds(tmp_path / "i", 200)
 
 
 _BUILDER = """
@@ -57,79 +156,26 @@ import sys
 from mlret.encoders.encoder import load_encoder
 from mlret.index.build import build_index
 encoder = load_encoder(sys.argv[3], device="cpu")
-build_index(sys.argv[1], [sys.argv[2]], encoder, batch_size=2, progress=lambda n: print(n, flush=True))
+build_index(sys.argv[1], [sys.argv[2]], encoder, batch_size=2, progress=lambda done, _: print(done.added, flush=True))
 """
 
 
-def kill_after(lines: int, script: str, *arguments: str) -> int:
-    """Run a writer, kill it after it has acknowledged so many batches; the last number it printed."""
-    process = subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    acknowledged = 0
-    for _ in range(lines):
-        acknowledged = int(process.stdout.readline())
-    process.send_signal(signal.SIGKILL)
-    rest = process.stdout.read().split()
-    process.wait()
-    return int(rest[-1]) if rest else acknowledged
-
-
-def check(folder: Path, acknowledged: int) -> int:
-    store = Store(folder)
-    count = len(store)
-    assert count >= acknowledged
-    rows = np.concatenate([segment.rows for segment in store.all_segments])
-    assert len(set(rows.tolist())) == count
-    documents = store.records.fetch(rows.tolist())
-    assert sorted(documents[row].id for row in rows) == sorted(f"n{i}" for i in range(count))
-    # The vector of a record is its own.
-    for segment in store.all_segments:
-        for row, vector in zip(segment.rows, segment.matrix, strict=True):
-            assert vector[int(documents[int(row)].id[1:]) % 16] == 1
-    store.close()
-    connection = sqlite3.connect(folder / "records.db")
-    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    connection.close()
-    return count
-
-
-def test_killed_writer_loses_nothing_acknowledged(tmp_path: Path) -> None:
-    folder = tmp_path / "i"
-    Store.create(folder, Manifest(encoder="none", fingerprint="0", dims=16))
-    count = 0
-    for lines in (1, 4, 5, 7, 10):  # the fifth batch seals a segment
-        acknowledged = kill_after(lines, _STORE_WRITER, str(folder))
-        assert acknowledged >= count + 8 * lines
-        count = check(folder, acknowledged)
-
-
 @pytest.mark.timeout(60)
-def test_index_killed_while_adding_goes_on_where_it_stopped(
+def test_killed_build_goes_on_where_it_stopped(
     tmp_path: Path, tiny_encoder: Encoder, tiny_encoder_folder: Path
 ) -> None:
-    folder = tmp_path / "i"
-    Index.create(folder, tiny_encoder).close()
-    acknowledged = kill_after(3, _INDEX_WRITER, str(folder), str(tiny_encoder_folder))
-    with Index.open(folder, tiny_encoder) as index:
-        count = len(index)
-        assert count >= acknowledged >= 48 and count % 16 == 0
-        assert sorted(hit.id for hit in index.search("cat", count + 1)) == sorted(f"n{i}" for i in range(count))
-        more = [{"id": f"n{i}", "text": f"cat {i}"} for i in range(count + 5)]
-        assert index.add(more, skip_existing=True) == 5
-
-
-@pytest.mark.timeout(60)
-def test_killed_build_says_how_to_go_on(tmp_path: Path, tiny_encoder: Encoder, tiny_encoder_folder: Path) -> None:
-    file = tmp_path / "a.jsonl"
-    file.write_text("".join(json.dumps({"id": f"n{i}", "text": f"cat {i}"}) + "\n" for i in range(600)))
-    folder, building = tmp_path / "i", tmp_path / ".i.building"
-    acknowledged = kill_after(3, _BUILDER, str(folder), str(file), str(tiny_encoder_folder))
+    file, folder = tmp_path / "a.jsonl", tmp_path / "i"
+    file.write_text("".join(json.dumps({"id": f"n{i}", "text": f"cat {i}", "lang": "en"}) + "\n" for i in range(2000)))
+    arguments = [sys.executable, "-c", _BUILDER, str(folder), str(file), str(tiny_encoder_folder)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(4):
+        process.stdout.readline()
+    process.kill()
+    process.wait()
     assert not folder.exists()
-    with pytest.raises(InputError, match=f"mv {building} {folder}; then mlret index add {folder} FILES"):
-        build_index(folder, [file], tiny_encoder)
-    building.rename(folder)
-    with Index.open(folder, tiny_encoder) as index:
-        stored = len(index)
-    assert 6 <= acknowledged <= stored < 600
-    report = extend_index(folder, [file], tiny_encoder, skip_existing=True)
-    assert (report.added, report.index.documents) == (600 - stored, 600)
+    with pytest.raises(InputError, match="no such index"):
+        Index.open(folder)
+    report = build_index(folder, [file], tiny_encoder)
+    assert report.documents.skipped >= 8 and report.documents.added + report.documents.skipped == 2000
+    assert report.index.documents == 2000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from mlret.data.documents import Document
 from mlret.encoders.encoder import Encoder
 from mlret.errors import FingerprintError, InputError, MissingExtraError, MlretError
+from mlret.index import compaction
 from mlret.index import store as store_module
 from mlret.index.index import Hit, Index
 from mlret.index.lock import WriterLock
@@ -156,9 +158,7 @@ def test_strings_and_dicts_are_named_and_their_language_is_detected(tmp_path: Pa
 
 def test_id_that_exists_is_refused_and_committed_batches_stay(index: Index) -> None:
     stream = [*({"id": f"n{i}", "text": "cat"} for i in range(5)), {"id": "a", "text": "again"}, "more"]
-    with pytest.raises(
-        InputError, match=r"the id 'a' is in .* already; .*the first 4 documents of this call are stored"
-    ):
+    with pytest.raises(InputError, match=r"the id 'a' is in .* already.*the first 4 documents of this call are stored"):
         index.add(stream, batch_size=2)
     assert len(index) == len(DOCUMENTS) + 4
     assert "n3" in index and "n4" not in index
@@ -234,18 +234,19 @@ def test_torn_segment_is_rebuilt_from_the_records(
     index.seal()
     before = index.search("cat", 10)
     index.close()
-    [file] = (index.path / "vectors").iterdir()
+    [file, numbers] = sorted(path for path in (index.path / "vectors").iterdir() if path.suffix == ".npy")
     content = file.read_bytes()
     if damage == "cut":
         file.write_bytes(content[: len(content) // 2])
     else:
         file.unlink()
     if damage == "no folder":
-        file.parent.rmdir()
+        shutil.rmtree(file.parent)
     with caplog.at_level(logging.WARNING), Index.open(index.path, tiny_encoder) as again:
         assert again.search("cat", 10) == before
-    assert file.name in caplog.text and "rebuilding" in caplog.text
-    assert file.read_bytes() == content
+    assert file.name in caplog.text and "taking its vectors from" in caplog.text
+    assert not file.exists() and not numbers.exists()
+    assert content in [path.read_bytes() for path in file.parent.iterdir()]
     caplog.clear()
     with caplog.at_level(logging.WARNING), Index.open(index.path, tiny_encoder):
         assert not caplog.text
@@ -254,7 +255,7 @@ def test_torn_segment_is_rebuilt_from_the_records(
 def test_segments_are_sealed_as_rows_come(
     tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "SEGMENT_ROWS", 10)
+    monkeypatch.setattr(compaction, "SEGMENT_ROWS", 10)
     with Index.create(tmp_path / "i", tiny_encoder) as index:
         index.add((Document(f"n{i}", f"cat {WORDS[i % 20]}") for i in range(27)), batch_size=4)
         assert (index.info().segments, index.info().unsealed) == (2, 3)
@@ -297,7 +298,7 @@ def test_format_of_another_version_is_refused(index: Index) -> None:
     manifest = index.path / "manifest.json"
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**content, "format_version": 99}))
-    with pytest.raises(InputError, match="format version 99, but this mlret reads version 1"):
+    with pytest.raises(InputError, match="format version 99, but this mlret reads version 2"):
         Index.open(index.path)
 
 

@@ -1,0 +1,68 @@
+"""Vectors that were made elsewhere: an index of them, without their encoder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.encoders.encoder import Encoder
+from mlret.errors import InputError
+
+EXTERNAL = "external:"
+
+
+class ExternalEncoder(Encoder):
+    """Stands for an encoder that mlret does not run: documents and queries come with their vectors.
+
+    Parameters
+    ----------
+    name
+        Names the encoder; vectors of two names are never mixed.
+    dims
+        The length of a vector.
+    """
+
+    def __init__(self, name: str, dims: int) -> None:
+        if not name.strip() or dims < 1:
+            raise InputError(f"an external encoder needs a name and a number of dimensions, not {name!r} and {dims}")
+        self.name = EXTERNAL + name.removeprefix(EXTERNAL)
+        self._dims = dims
+
+    @property
+    def dims(self) -> int:
+        """The length of a vector."""
+        return self._dims
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the name: all that is known. 16 hexadecimal digits."""
+        return hashlib.sha256(self.name.encode()).hexdigest()[:16]
+
+    @property
+    def calibration_languages(self) -> list[str]:
+        """None: what comes is taken as it is."""
+        return []
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        language: str | Sequence[str | None] | None = None,
+        calibrate: bool = True,
+        batch_size: int = 64,
+        show_progress: bool = False,
+    ) -> NDArray[np.float32]:
+        """Not possible.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        raise InputError(
+            f"the vectors of this index come from {self.name.removeprefix(EXTERNAL)!r}, which mlret does not run: give "
+            "vectors with the documents (add(documents, vectors=...)) and search with search_vectors"
+        )

@@ -1,0 +1,108 @@
+"""Write the documents of an index to a file that an index can be built from."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mlret.data.documents import Document
+from mlret.data.durable import check_writable, write_atomically
+from mlret.errors import InputError, require
+from mlret.index.index import Index
+
+_KINDS = (".jsonl", ".jsonl.gz", ".parquet")
+_BATCH = 1024
+
+
+def export_index(
+    index: Index, file: str | Path, *, vectors: bool = False, progress: Callable[[int], None] | None = None
+) -> int:
+    """Write every document, in the order in which they were stored.
+
+    Parameters
+    ----------
+    index
+        The index.
+    file
+        ``.jsonl``, ``.jsonl.gz`` or ``.parquet``; written whole or not at all.
+    vectors
+        Write the vectors too, as lists of ``dims`` floats under ``vector``.
+    progress
+        Called with the number of documents written so far.
+
+    Returns
+    -------
+    int
+        How many documents there are.
+
+    Raises
+    ------
+    InputError
+        If the file is of another kind or cannot be written.
+    MissingExtraError
+        If a Parquet file is asked for and pyarrow is not installed.
+    """
+    file = Path(file)
+    kind = "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix
+    if kind not in _KINDS:
+        raise InputError(f"{file}: unknown kind of file; give {', '.join(_KINDS)}")
+    check_writable(file)
+    write = _write_parquet if kind == ".parquet" else _write_jsonl
+    count = 0
+
+    def counted() -> Iterator[list[dict[str, Any]]]:
+        nonlocal count
+        for batch in _batches(index, vectors):
+            yield batch
+            count += len(batch)
+            if progress is not None:
+                progress(count)
+
+    write_atomically(file, lambda path: write(path, counted(), kind))
+    return count
+
+
+def _batches(index: Index, vectors: bool) -> Iterator[list[dict[str, Any]]]:
+    documents = index.documents()
+    while batch := list(islice(documents, _BATCH)):
+        rows = [_as_dict(document) for document in batch]
+        if vectors:
+            for row, vector in zip(rows, index.vectors([document.id for document in batch]), strict=True):
+                row["vector"] = vector.tolist()
+        yield rows
+
+
+def _as_dict(document: Document) -> dict[str, Any]:
+    language = {} if document.language is None else {"lang": document.language}
+    return {"id": document.id, "text": document.text, **language, "metadata": document.metadata}
+
+
+def _write_jsonl(path: Path, batches: Iterator[list[dict[str, Any]]], kind: str) -> None:
+    with gzip.open(path, "wt", encoding="utf-8") if kind.endswith(".gz") else path.open("w", encoding="utf-8") as out:
+        for batch in batches:
+            out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch)
+
+
+def _write_parquet(path: Path, batches: Iterator[list[dict[str, Any]]], kind: str) -> None:
+    pa = require("pyarrow", extra="train", feature="writing Parquet")
+    parquet = require("pyarrow.parquet", extra="train", feature="writing Parquet")
+    # Metadata differs from record to record: as JSON it has one type.
+    schema = pa.schema([("id", pa.string()), ("text", pa.string()), ("lang", pa.string()), ("metadata", pa.string())])
+    writer = None
+    try:
+        for batch in batches:
+            rows = [row | {"metadata": json.dumps(row["metadata"], ensure_ascii=False)} for row in batch]
+            if writer is None:
+                if "vector" in rows[0]:
+                    schema = schema.append(pa.field("vector", pa.list_(pa.float32(), len(rows[0]["vector"]))))
+                writer = parquet.ParquetWriter(path, schema)
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        if writer is None:
+            writer = parquet.ParquetWriter(path, schema)
+    finally:
+        if writer is not None:
+            writer.close()

@@ -1,0 +1,125 @@
+"""Which FAISS index large segments get: the settings, and the choice by size and memory."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mlret.errors import InputError
+
+SegmentKind = Literal["flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq", "sq8", "fp16", "binary"]
+KINDS: tuple[SegmentKind, ...] = get_args(SegmentKind)
+
+# Thresholds from the measured table in index/README.md.
+FLAT_ROWS = 50_000
+# Of the machine's memory that the vectors of a segment may take before they are compressed.
+_COMFORTABLE = 0.5
+
+
+class Choice(NamedTuple):
+    """A kind, and why it suits: one sentence with the numbers that decided."""
+
+    kind: SegmentKind
+    why: str
+
+
+class IndexSettings(BaseModel):
+    """How the segments of an index are searched. Names are FAISS's own where it has one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["auto", SegmentKind] = Field("auto", description="of large segments; auto chooses by size and memory")
+    dims: int | None = Field(None, ge=1, description="dimensions kept of each vector (Matryoshka); all by default")
+    refine: int = Field(4, ge=1, le=100, description="candidates per hit that are scored with their exact vectors")
+    nlist: int | None = Field(None, ge=1, description="cells of an inverted file; by default 4 times the root of n")
+    nprobe: int = Field(32, ge=1, description="cells that a query visits")
+    m: int = Field(32, ge=4, le=128, description="links of a node of HNSW")
+    ef_construction: int = Field(80, ge=8, description="candidates while HNSW is built")
+    ef_search: int = Field(128, ge=8, description="candidates while HNSW is searched")
+    train_size: int = Field(64, ge=32, description="vectors that train each cell: the sample's size over nlist")
+    seed: int = Field(0, ge=0, description="of that sample")
+
+    def cells(self, rows: int) -> int:
+        """``nlist`` for so many rows."""
+        return min(self.nlist or 4 * math.isqrt(rows), max(1, rows // 39))  # FAISS wants 39 vectors to train each
+
+
+class IndexRecipe(BaseModel):
+    """The content of a recipe for `mlret index build`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    description: str = ""
+    settings: IndexSettings = IndexSettings()
+
+
+def choose_kind(rows: int, dims: int, *, memory_bytes: int | None = None) -> Choice:
+    """The kind for a segment of ``rows`` vectors of ``dims`` float32.
+
+    Parameters
+    ----------
+    rows, dims
+        The shape of the segment.
+    memory_bytes
+        The memory of the machine; asked of the system by default.
+    """
+    if rows < FLAT_ROWS:
+        return Choice("flat", f"{rows:,} vectors are fewer than {FLAT_ROWS:,}: comparing with all is exact and quick")
+    memory = memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    size = 4 * rows * dims
+    have = f"{rows:,} vectors of {dims} dimensions ({size / 1e9:.1f} GB) on a machine with {memory / 1e9:.0f} GB"
+    if size < _COMFORTABLE * memory:
+        return Choice("ivf-sq8", f"{have}: an inverted file of int8 codes, a quarter of the vectors' size")
+    return Choice("ivf-pq", f"{have}: too large to keep at hand, so an inverted file of 4-bit product codes")
+
+
+def read_index_recipe(path: Path) -> IndexRecipe:
+    """Read and check an index recipe.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not YAML, or a key is unknown, missing or out of range.
+    """
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}); `mlret recipes list` names the recipes there are"
+        ) from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{line}: not YAML; {getattr(error, 'problem', error)}") from error
+    try:
+        return IndexRecipe.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first(error)}") from error
+
+
+def changed_settings(settings: IndexSettings, changes: dict[str, Any]) -> IndexSettings:
+    """Settings with some values replaced, checked.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
+    """
+    try:
+        return IndexSettings.model_validate(settings.model_dump() | changes)
+    except ValidationError as error:
+        raise InputError(_first(error)) from error
+
+
+def _first(error: ValidationError) -> str:
+    found = error.errors()[0]
+    key = ".".join(str(part) for part in found["loc"]) or "recipe"
+    known = ", ".join(IndexSettings.model_fields)
+    mend = f"the settings are {known}" if found["type"] == "extra_forbidden" else "mend this key"
+    return f"{key}: {found['msg']}; {mend}"

@@ -1,0 +1,207 @@
+"""Search over segments: candidates from each, scored exactly, the best of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.index.accelerators import faiss_module
+from mlret.index.segments import Segment
+
+# A float32 cosine is good for about six decimals: records closer than that are tied.
+DECIMALS = 6
+# FAISS sums in another order than we do; what it ranks just below the cut may belong above it.
+_MARGIN = 1e-5
+_SLACK = 16
+# Where at most this part of a segment may be found, the few are compared one by one, which is exact and faster.
+_FEW = 1 / 8
+_WIDEN = 4
+_MOST_EFFORT = 64.0
+_BLOCK = 16_384  # vectors multiplied at once, so that memory stays bounded
+_RESCORED = 4_096  # vectors scored at once
+
+Found = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class View:
+    """What may be found in a segment: the positions in ``visible``, rising, or all where it is ``None``."""
+
+    segment: Segment
+    visible: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.segment) if self.visible is None else len(self.visible)
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """``(n,)``: whether a position is visible."""
+        mask = np.zeros(len(self.segment), dtype=np.bool_)
+        mask[slice(None) if self.visible is None else self.visible] = True
+        return mask
+
+    @cached_property
+    def bitmap(self) -> NDArray[np.uint8]:
+        """``mask`` as FAISS wants it."""
+        return np.packbits(self.mask, bitorder="little")
+
+
+def search_views(
+    views: Sequence[View], queries: NDArray[np.float32], k: int, *, exact: bool = False, refine: int = 1
+) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """Find, for each query, every row that may be among the ``k`` best.
+
+    Where a segment has no accelerator the search is exact: all rows tied with the ``k``-th are included, so that the
+    caller can break ties by what it knows. An accelerator gives candidates that are then scored exactly; it may miss
+    some, but never returns fewer than there are.
+
+    Parameters
+    ----------
+    views
+        Where to search.
+    queries
+        ``(q, dims)`` float32, of unit length.
+    k
+        At least 1.
+    exact
+        Pass over the accelerators.
+    refine
+        Candidates that an accelerator is asked for, per ``k``.
+
+    Returns
+    -------
+    list of (scores, rows)
+        For each query ``(c,)`` float64 cosines, rounded to ``DECIMALS``, falling, and ``(c,)`` int64 rows;
+        ``c >= k`` unless there are fewer rows.
+    """
+    views = [view for view in views if len(view)]
+    if not views:
+        return [(np.empty(0), np.empty(0, dtype=np.int64)) for _ in queries]
+    parts = []
+    for view in views:
+        accelerated = view.segment.accelerator is not None and not exact and len(view) > _FEW * len(view.segment)
+        find = _accelerated if accelerated else _exactly
+        positions = find(view, queries, min(k * refine if accelerated else k, len(view)))
+        parts.append((view, _score(view.segment, queries, positions), positions))
+    return [_best(parts, query, k) for query in range(len(queries))]
+
+
+def _score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Cosines of ``(q, c)`` positions, -inf where the position is -1.
+
+    One order of summation whatever the batch, so that equal vectors tie.
+    """
+    scores = np.full(positions.shape, -np.inf)
+    step = max(1, _RESCORED // max(1, positions.shape[1]))
+    for start in range(0, len(queries), step):
+        part = positions[start : start + step]
+        vectors = segment.matrix[np.maximum(part, 0)].astype(np.float64)
+        vectors *= queries[start : start + step, None, :]
+        # + 0.0: no negative zero
+        found = np.round(vectors.sum(axis=2), DECIMALS) + 0.0
+        scores[start : start + step] = np.where(part >= 0, found, -np.inf)
+    return scores
+
+
+def _best(
+    parts: Sequence[tuple[View, NDArray[np.float64], NDArray[np.int64]]], query: int, k: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    scores = np.concatenate([scores[query] for _, scores, _ in parts])
+    rows = np.concatenate([view.segment.numbers[positions[query]] for view, _, positions in parts])
+    rows, scores = rows[scores > -np.inf], scores[scores > -np.inf]
+    order = np.argsort(-scores, kind="stable")
+    keep = len(order) if len(order) <= k else int(np.sum(scores >= scores[order[k - 1]]))
+    return scores[order[:keep]], rows[order[:keep]]
+
+
+def _accelerated(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """``(q, c)`` positions by the accelerator: harder where it finds too few, and in the end one by one."""
+    accelerator = view.segment.accelerator
+    assert accelerator is not None
+    bitmap = None if view.visible is None else view.bitmap
+    found = np.full((len(queries), k), -1, dtype=np.int64)
+    pending = np.arange(len(queries))
+    effort = 1.0
+    while len(pending) and effort <= _MOST_EFFORT:
+        _, positions = accelerator.search(queries[pending], k, allowed=bitmap, effort=effort)
+        found[pending, : positions.shape[1]] = positions
+        pending = pending[(found[pending] < 0).any(axis=1)]
+        effort *= _WIDEN
+    if len(pending):
+        found[pending] = _exactly(view, queries[pending], k)[:, :k]
+    return found
+
+
+def _exactly(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """``(q, c)`` positions, among them all that may be tied with the ``k``-th best, -1 padded."""
+    found: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)] * len(queries)
+    pending = np.arange(len(queries))
+    # Of what the segment returns, some cannot be seen.
+    fetch = int((k + _SLACK) * len(view.segment) / len(view)) + 1
+    while len(pending):
+        fetch = min(fetch, len(view.segment))
+        scores, positions = _nearest(view, queries[pending], fetch)
+        seen = positions >= 0 if view.visible is None else view.mask[positions] & (positions >= 0)
+        unfinished = []
+        for place, query in enumerate(pending):
+            mine = scores[place, seen[place]]
+            # What was not returned scores no better than the last that was: is that below the k-th by the margin?
+            whole = len(mine) == len(view) or fetch == len(view.segment)
+            if whole or (len(mine) >= k and scores[place, -1] < mine[k - 1] - _MARGIN):
+                found[query] = positions[place, seen[place]]
+            else:
+                unfinished.append(query)
+        pending = np.array(unfinished, dtype=np.int64)
+        fetch *= _WIDEN
+    width = max(map(len, found))
+    return np.stack([np.pad(positions, (0, width - len(positions)), constant_values=-1) for positions in found])
+
+
+def _nearest(view: View, queries: NDArray[np.float32], fetch: int) -> Found:
+    """The best ``fetch`` positions of a segment, seen or not; or of what is visible, where that is little."""
+    few = _FEW * len(view.segment)
+    if len(view) > few and fetch <= max(few, _BLOCK):
+        return _flat(view.segment.matrix, queries, fetch)
+    best: Found = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    visible = np.arange(len(view.segment)) if view.visible is None else view.visible
+    for start in range(0, len(view), _BLOCK):
+        some = visible[start : start + _BLOCK]
+        scores = np.concatenate([best[0], queries @ view.segment.matrix[some].T], axis=1)
+        positions = np.concatenate([best[1], np.broadcast_to(some, (len(queries), len(some)))], axis=1)
+        best = _top(scores, positions, fetch)
+    return best
+
+
+def _flat(matrix: NDArray[np.float32], queries: NDArray[np.float32], fetch: int) -> Found:
+    """FAISS's exact search, spread over the cores also where the queries are fewer than they."""
+    faiss = faiss_module()
+    threads = min(faiss.omp_get_max_threads(), len(matrix) // _BLOCK)
+    if len(queries) >= threads or threads < 2:
+        scores, positions = faiss.knn(queries, matrix, fetch, metric=faiss.METRIC_INNER_PRODUCT)
+        return scores, positions
+    bounds = np.linspace(0, len(matrix), threads + 1).astype(np.int64)
+    blocks = [(start, matrix[start:stop]) for start, stop in pairwise(bounds)]
+
+    def nearest(block: tuple[int, NDArray[np.float32]]) -> Found:
+        scores, positions = faiss.knn(queries, block[1], fetch, metric=faiss.METRIC_INNER_PRODUCT)
+        return scores, np.where(positions >= 0, positions + block[0], -1)
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(nearest, blocks))
+    scores, positions = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    return _top(scores, positions, fetch)
+
+
+def _top(scores: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
+    """The ``k`` best of each line, falling."""
+    if scores.shape[1] > k:
+        some = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        scores, positions = np.take_along_axis(scores, some, 1), np.take_along_axis(positions, some, 1)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(positions, order, 1)

@@ -1,0 +1,128 @@
+"""Segments: vectors with the row number of each, sealed on disk or growing in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.index.accelerators import Accelerator, read_accelerator
+from mlret.index.kinds import IndexSettings
+from mlret.index.manifest import FileInfo, SegmentInfo
+from mlret.index.sealed import SealedFiles, TornFileError
+
+
+class Segment:
+    """Unit vectors of records, some of which may be no more.
+
+    Parameters
+    ----------
+    numbers
+        ``(n,)`` int64 row numbers, rising.
+    matrix
+        ``(n, dims)`` float32.
+    info
+        What the manifest says of it; ``None`` where it is in no sealed file.
+    """
+
+    def __init__(
+        self, numbers: NDArray[np.int64], matrix: NDArray[np.float32], info: SegmentInfo | None = None
+    ) -> None:
+        self.numbers = numbers
+        self.matrix = matrix
+        self.info = info
+        self.accelerator: Accelerator | None = None
+        self.torn = False  # it was read from the database, because its files are not whole
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def positions_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where those of ``rows`` (rising) that the segment holds are in it, rising."""
+        if not len(self) or not len(rows):
+            return np.empty(0, dtype=np.int64)
+        rows = rows[np.searchsorted(rows, self.numbers[0]) : np.searchsorted(rows, self.numbers[-1], side="right")]
+        positions = np.searchsorted(self.numbers, rows)
+        return np.asarray(positions[self.numbers[positions] == rows], dtype=np.int64)
+
+
+def open_segment(files: SealedFiles, info: SegmentInfo, dims: int, *, thorough: bool = False) -> Segment:
+    """Open a sealed segment, memory-mapped, without its accelerator.
+
+    Raises
+    ------
+    TornFileError
+        If a file is missing, or its bytes, its dimensions or its rows are not what the manifest says.
+    """
+    matrix = _map(files, info.vectors, thorough)
+    numbers = _map(files, info.numbers, thorough)
+    if matrix.shape != (info.rows, dims) or matrix.dtype != np.float32:
+        raise TornFileError(f"{info.vectors.file} holds {matrix.shape} {matrix.dtype}")
+    if numbers.shape != (info.rows,) or numbers.dtype != np.int64:
+        raise TornFileError(f"{info.numbers.file} holds {numbers.shape} {numbers.dtype}")
+    return Segment(numbers, matrix, info)
+
+
+def open_accelerator(files: SealedFiles, segment: Segment, settings: IndexSettings) -> Accelerator | None:
+    """The accelerator of a sealed segment, if it has one.
+
+    Raises
+    ------
+    TornFileError
+        If its file is missing or torn, or this FAISS cannot read it.
+    """
+    info = segment.info.accelerator if segment.info else None
+    if info is None:
+        return None
+    path = files.check(info)
+    try:
+        return read_accelerator(info.kind, path, segment.matrix, settings)
+    except (RuntimeError, AttributeError) as error:
+        raise TornFileError(f"{path} cannot be read by this faiss") from error
+
+
+def _map(files: SealedFiles, info: FileInfo, thorough: bool) -> NDArray[Any]:
+    path: Path = files.check(info, thorough=thorough)
+    try:
+        # As an array proper: what np.memmap adds costs a microsecond at every slice.
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, OSError) as error:
+        raise TornFileError(f"{path} is no array") from error
+
+
+class Tail:
+    """The newest vectors, which are in no sealed file yet; it grows, and what was handed out before stays as it was.
+
+    Parameters
+    ----------
+    dims
+        The length of a vector.
+    """
+
+    def __init__(self, dims: int) -> None:
+        self._numbers = np.empty(256, dtype=np.int64)
+        self._matrix = np.empty((256, dims), dtype=np.float32)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, numbers: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Append ``(n,)`` row numbers, rising and beyond those it has, and ``(n, dims)`` vectors."""
+        size = self._size + len(numbers)
+        if size > len(self._numbers):
+            capacity = max(size, 2 * len(self._numbers))
+            # New memory: a search that has begun goes on in the old.
+            self._numbers = np.concatenate([self._numbers, np.empty(capacity - len(self._numbers), np.int64)])
+            grown = np.empty((capacity, self._matrix.shape[1]), np.float32)
+            grown[: self._size] = self._matrix[: self._size]
+            self._matrix = grown
+        self._numbers[self._size : size] = numbers
+        self._matrix[self._size : size] = vectors
+        self._size = size
+
+    def segment(self) -> Segment:
+        """What it holds now."""
+        return Segment(self._numbers[: self._size], self._matrix[: self._size])
