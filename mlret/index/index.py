@@ -17,6 +17,7 @@ from mlret.encoders.encoder import Encoder, load_encoder
 from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index import compaction
+from mlret.index.exact import Device
 from mlret.index.filters import Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
 from mlret.index.intake import Existing, Incoming, Intake, check_vectors, cut
@@ -97,6 +98,7 @@ class Index:
         encoder: Encoder | str | Path | None = None,
         *,
         kind: Literal["index", "memory"] = "index",
+        device: Device = "auto",
     ) -> Index:
         """Open an index.
 
@@ -111,6 +113,10 @@ class Index:
             first needed.
         kind
             What the folder must be.
+        device
+            Where large segments are searched exactly: ``"cpu"``; ``"cuda"`` (copied there in half precision, by FAISS
+            or by torch); ``"auto"``, a GPU where there is one. The hits are the same. Accelerators of large segments
+            run on the CPU; where a GPU is used, they are passed over.
 
         Raises
         ------
@@ -129,7 +135,7 @@ class Index:
         if encoder is not None:
             encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
             _check_fingerprint(path, manifest, encoder)
-        return cls(Store(path), encoder)
+        return cls(Store(path, device=device), encoder)
 
     @property
     def encoder(self) -> Encoder:

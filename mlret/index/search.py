@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.index.accelerators import faiss_module
+from mlret.index.exact import top
 from mlret.index.segments import Segment
 
 # A float32 cosine is good for about six decimals: records closer than that are tied.
 DECIMALS = 6
-# FAISS sums in another order than we do; what it ranks just below the cut may belong above it.
-_MARGIN = 1e-5
 _SLACK = 16
 # Where at most this part of a segment may be found, the few are compared one by one, which is exact and faster.
 _FEW = 1 / 8
@@ -85,7 +81,7 @@ def search_views(
         return [(np.empty(0), np.empty(0, dtype=np.int64)) for _ in queries]
     parts = []
     for view in views:
-        accelerated = view.segment.accelerator is not None and not exact and len(view) > _FEW * len(view.segment)
+        accelerated = not exact and view.segment.accelerated and len(view) > _FEW * len(view.segment)
         find = _accelerated if accelerated else _exactly
         positions = find(view, queries, min(k * refine if accelerated else k, len(view)))
         parts.append((view, _score(view.segment, queries, positions), positions))
@@ -153,7 +149,7 @@ def _exactly(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int
             mine = scores[place, seen[place]]
             # What was not returned scores no better than the last that was: is that below the k-th by the margin?
             whole = len(mine) == len(view) or fetch == len(view.segment)
-            if whole or (len(mine) >= k and scores[place, -1] < mine[k - 1] - _MARGIN):
+            if whole or (len(mine) >= k and scores[place, -1] < mine[k - 1] - view.segment.exact.margin):
                 found[query] = positions[place, seen[place]]
             else:
                 unfinished.append(query)
@@ -167,41 +163,12 @@ def _nearest(view: View, queries: NDArray[np.float32], fetch: int) -> Found:
     """The best ``fetch`` positions of a segment, seen or not; or of what is visible, where that is little."""
     few = _FEW * len(view.segment)
     if len(view) > few and fetch <= max(few, _BLOCK):
-        return _flat(view.segment.matrix, queries, fetch)
+        return view.segment.exact.search(queries, fetch)
     best: Found = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     visible = np.arange(len(view.segment)) if view.visible is None else view.visible
     for start in range(0, len(view), _BLOCK):
         some = visible[start : start + _BLOCK]
         scores = np.concatenate([best[0], queries @ view.segment.matrix[some].T], axis=1)
         positions = np.concatenate([best[1], np.broadcast_to(some, (len(queries), len(some)))], axis=1)
-        best = _top(scores, positions, fetch)
+        best = top(scores, positions, fetch)
     return best
-
-
-def _flat(matrix: NDArray[np.float32], queries: NDArray[np.float32], fetch: int) -> Found:
-    """FAISS's exact search, spread over the cores also where the queries are fewer than they."""
-    faiss = faiss_module()
-    threads = min(faiss.omp_get_max_threads(), len(matrix) // _BLOCK)
-    if len(queries) >= threads or threads < 2:
-        scores, positions = faiss.knn(queries, matrix, fetch, metric=faiss.METRIC_INNER_PRODUCT)
-        return scores, positions
-    bounds = np.linspace(0, len(matrix), threads + 1).astype(np.int64)
-    blocks = [(start, matrix[start:stop]) for start, stop in pairwise(bounds)]
-
-    def nearest(block: tuple[int, NDArray[np.float32]]) -> Found:
-        scores, positions = faiss.knn(queries, block[1], fetch, metric=faiss.METRIC_INNER_PRODUCT)
-        return scores, np.where(positions >= 0, positions + block[0], -1)
-
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(nearest, blocks))
-    scores, positions = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
-    return _top(scores, positions, fetch)
-
-
-def _top(scores: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
-    """The ``k`` best of each line, falling."""
-    if scores.shape[1] > k:
-        some = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        scores, positions = np.take_along_axis(scores, some, 1), np.take_along_axis(positions, some, 1)
-    order = np.argsort(-scores, axis=1, kind="stable")
-    return np.take_along_axis(scores, order, 1), np.take_along_axis(positions, order, 1)

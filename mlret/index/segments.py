@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.accelerators import Accelerator, read_accelerator
+from mlret.index.exact import CpuExact, ExactSearch
 from mlret.index.kinds import IndexSettings
 from mlret.index.manifest import FileInfo, SegmentInfo
 from mlret.index.sealed import SealedFiles, TornFileError
@@ -34,10 +35,16 @@ class Segment:
         self.matrix = matrix
         self.info = info
         self.accelerator: Accelerator | None = None
+        self.exact: ExactSearch = CpuExact(matrix)
         self.torn = False  # it was read from the database, because its files are not whole
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether candidates come from an accelerator: where a GPU compares with all, that is quicker still."""
+        return self.accelerator is not None and isinstance(self.exact, CpuExact)
 
     def positions_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where those of ``rows`` (rising) that the segment holds are in it, rising."""

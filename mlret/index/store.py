@@ -18,6 +18,7 @@ from mlret.data.documents import Document
 from mlret.data.durable import fsync_folder
 from mlret.errors import InputError, MlretError
 from mlret.index.accelerators import faiss_module
+from mlret.index.exact import Device, exact_search
 from mlret.index.filters import Condition
 from mlret.index.lock import WriterLock
 from mlret.index.manifest import MANIFEST, VECTORS, Manifest, SegmentInfo, read_manifest, write_manifest
@@ -65,6 +66,8 @@ class Store:
         The folder of the index.
     thorough
         Hash every sealed file, also those that have not changed since they were last hashed.
+    device
+        Where sealed segments are searched exactly; see :func:`mlret.index.exact.exact_search`.
 
     Raises
     ------
@@ -82,8 +85,9 @@ class Store:
     last_row: int
     changes: int
 
-    def __init__(self, folder: Path, *, thorough: bool = False) -> None:
+    def __init__(self, folder: Path, *, thorough: bool = False, device: Device = "cpu") -> None:
         faiss_module()
+        self._device = device
         self._thorough = thorough
         self.folder = folder
         self.files = SealedFiles(folder)
@@ -268,6 +272,7 @@ class Store:
             self._check_current(info)
             _log.warning("%s; taking its vectors from %s", error, self.records.path)
             return self._from_records(info)
+        segment.exact = exact_search(segment.matrix, self._device)
         try:
             segment.accelerator = open_accelerator(self.files, segment, self.manifest.settings)
         except TornFileError as error:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mlret.index import search
+from mlret.index import exact, search
 from mlret.index.search import DECIMALS, View, search_views
 from mlret.index.segments import Segment, Tail
 
@@ -81,19 +81,19 @@ def monkeypatch_module() -> pytest.MonkeyPatch:
 def test_few_queries_are_spread_over_cores_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     matrix, queries = random_vectors(rng, 1000), random_vectors(rng, 2)
-    alone = search._flat(matrix, queries, 20)
-    monkeypatch.setattr(search, "_BLOCK", 100)
+    alone = exact.CpuExact(matrix).search(queries, 20)
+    monkeypatch.setattr(exact, "_PER_CORE", 100)
 
     class Cores:
-        METRIC_INNER_PRODUCT = search.faiss_module().METRIC_INNER_PRODUCT
-        knn = staticmethod(search.faiss_module().knn)
+        METRIC_INNER_PRODUCT = exact.faiss_module().METRIC_INNER_PRODUCT
+        knn = staticmethod(exact.faiss_module().knn)
 
         @staticmethod
         def omp_get_max_threads() -> int:
             return 3
 
-    monkeypatch.setattr(search, "faiss_module", lambda: Cores)
-    spread = search._flat(matrix, queries, 20)
+    monkeypatch.setattr(exact, "faiss_module", lambda: Cores)
+    spread = exact.CpuExact(matrix).search(queries, 20)
     assert np.allclose(spread[0], alone[0]) and [set(line) for line in spread[1]] == [set(line) for line in alone[1]]
 
 

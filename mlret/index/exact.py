@@ -1,0 +1,211 @@
+"""Exact search of one matrix: FAISS on the CPU, FAISS or torch on a GPU, with one answer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.errors import InputError, MlretError
+from mlret.index.accelerators import faiss_module
+
+Device = Literal["auto", "cpu", "cuda"]
+Found = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+_PER_CORE = 16_384  # vectors that a core is worth starting for
+_BLOCK = 2**18  # vectors scored at once on a device, so that the scores of a batch fit
+_QUERIES = 1024  # queries scored at once on a device
+# Copied into a GPU's memory when it pays: below that, the CPU answers in a millisecond.
+_ON_DEVICE = 50_000
+_NVIDIA = Path("/dev/nvidiactl")
+
+
+class ExactSearch(ABC):
+    """The best positions of a matrix for each query.
+
+    ``margin`` bounds how far a score may be from the true cosine: what scores lower than another by more than that is
+    lower. Who wants the true order scores again what is within it.
+    """
+
+    margin: float
+
+    @abstractmethod
+    def search(self, queries: NDArray[np.float32], k: int) -> Found:
+        """``(q, k)`` float32 scores, falling, and ``(q, k)`` int64 positions, -1 where there are fewer."""
+
+
+class CpuExact(ExactSearch):
+    """FAISS's exact search, spread over the cores also where the queries are fewer than they.
+
+    Parameters
+    ----------
+    matrix
+        ``(n, dims)`` float32 of unit length; a memory map is searched where it is.
+    """
+
+    margin = 1e-5  # FAISS sums in another order than we do
+
+    def __init__(self, matrix: NDArray[np.float32]) -> None:
+        self._matrix = matrix
+
+    def search(self, queries: NDArray[np.float32], k: int) -> Found:
+        """As :meth:`ExactSearch.search`."""
+        faiss = faiss_module()
+        threads = min(faiss.omp_get_max_threads(), len(self._matrix) // _PER_CORE)
+        if len(queries) >= threads or threads < 2:
+            scores, positions = faiss.knn(queries, self._matrix, k, metric=faiss.METRIC_INNER_PRODUCT)
+            return scores, positions
+        bounds = np.linspace(0, len(self._matrix), threads + 1).astype(np.int64)
+
+        def nearest(bound: tuple[int, int]) -> Found:
+            start, stop = bound
+            scores, positions = faiss.knn(queries, self._matrix[start:stop], k, metric=faiss.METRIC_INNER_PRODUCT)
+            return scores, np.where(positions >= 0, positions + start, -1)
+
+        with ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(nearest, pairwise(bounds.tolist())))
+        scores, positions = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+        return top(scores, positions, k)
+
+
+class TorchExact(ExactSearch):
+    """The matrix in half precision on a device, multiplied block by block.
+
+    Parameters
+    ----------
+    matrix
+        ``(n, dims)`` float32 of unit length; copied to the device block by block.
+    device
+        A device of torch.
+    dtype
+        ``"float16"`` or ``"bfloat16"``: two bytes a value either way; float16 rounds eight times finer.
+
+    Raises
+    ------
+    MlretError
+        If the matrix does not fit into the memory that is free there.
+    """
+
+    def __init__(
+        self, matrix: NDArray[np.float32], device: str = "cuda", dtype: Literal["float16", "bfloat16"] = "float16"
+    ) -> None:
+        import torch
+
+        # Rounding both factors of unit vectors, and the score: three times half a unit in the last place.
+        self.margin = 3 * {"float16": 2.0**-10, "bfloat16": 2.0**-7}[dtype]
+        self._device, self._dtype = torch.device(device), getattr(torch, dtype)
+        needed = 2 * matrix.size
+        if self._device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self._device)
+            if needed + 4 * _BLOCK * _QUERIES > free:
+                raise MlretError(
+                    f"{needed / 1e9:.1f} GB of vectors do not fit into the {free / 1e9:.1f} GB that {device} has free: "
+                    "search on the CPU (device='cpu'), or compact with a smaller kind"
+                )
+        self._matrix = torch.empty(matrix.shape, dtype=self._dtype, device=self._device)
+        for start in range(0, len(matrix), _BLOCK):
+            block = torch.from_numpy(np.array(matrix[start : start + _BLOCK]))
+            self._matrix[start : start + len(block)] = block.to(self._device, self._dtype)
+
+    def search(self, queries: NDArray[np.float32], k: int) -> Found:
+        """As :meth:`ExactSearch.search`."""
+        found = [self._search(queries[start : start + _QUERIES], k) for start in range(0, len(queries), _QUERIES)]
+        scores, positions = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return scores, positions
+
+    def _search(self, queries: NDArray[np.float32], k: int) -> Found:
+        import torch
+
+        with torch.inference_mode():
+            some = torch.from_numpy(np.array(queries)).to(self._device, self._dtype)
+            best = torch.empty((len(queries), 0), device=self._device)
+            where = torch.empty((len(queries), 0), dtype=torch.int64, device=self._device)
+            for start in range(0, len(self._matrix), _BLOCK):
+                block = self._matrix[start : start + _BLOCK]
+                scores, positions = torch.topk((some @ block.T).float(), min(k, len(block)))
+                best, where = torch.cat([best, scores], 1), torch.cat([where, positions + start], 1)
+                best, order = torch.topk(best, min(k, best.shape[1]))
+                where = where.gather(1, order)
+        lacking = ((0, 0), (0, k - best.shape[1]))
+        return (
+            np.pad(best.cpu().numpy(), lacking, constant_values=-np.inf),
+            np.pad(where.cpu().numpy(), lacking, constant_values=-1),
+        )
+
+
+class FaissGpuExact(ExactSearch):
+    """FAISS's exact search on all GPUs that it sees, each with a part of the matrix, in half precision.
+
+    Parameters
+    ----------
+    matrix
+        ``(n, dims)`` float32 of unit length.
+    """
+
+    margin = 3 * 2.0**-10
+
+    def __init__(self, matrix: NDArray[np.float32]) -> None:
+        faiss = faiss_module()
+        options = faiss.GpuMultipleClonerOptions()
+        options.shard, options.useFloat16 = True, True
+        empty = faiss.IndexFlatIP(matrix.shape[1])
+        self._index: Any = faiss.index_cpu_to_all_gpus(empty, co=options)
+        for start in range(0, len(matrix), _BLOCK):
+            self._index.add(np.ascontiguousarray(matrix[start : start + _BLOCK]))
+        self._size = len(matrix)
+
+    def search(self, queries: NDArray[np.float32], k: int) -> Found:
+        """As :meth:`ExactSearch.search`."""
+        scores, positions = self._index.search(queries, min(k, self._size))
+        return scores, positions
+
+
+def exact_search(matrix: NDArray[np.float32], device: Device) -> ExactSearch:
+    """What searches a matrix exactly on a device.
+
+    Parameters
+    ----------
+    matrix
+        ``(n, dims)`` float32 of unit length.
+    device
+        ``"cuda"``: FAISS if it has GPUs, else torch; ``"auto"``: that, where there is a GPU and the matrix is large
+        enough to pay; else the CPU.
+
+    Raises
+    ------
+    InputError
+        If a GPU is asked for by name and there is none.
+    MlretError
+        If the matrix does not fit there.
+    """
+    if device == "cpu" or (device == "auto" and (len(matrix) < _ON_DEVICE or not _NVIDIA.exists())):
+        return CpuExact(matrix)
+    if faiss_has_gpus():
+        return FaissGpuExact(matrix)
+    import torch
+
+    if torch.cuda.is_available():
+        return TorchExact(matrix)
+    if device == "cuda":
+        raise InputError("no GPU is seen, neither by faiss nor by torch: search on the CPU (device='cpu')")
+    return CpuExact(matrix)
+
+
+def faiss_has_gpus() -> bool:
+    """Whether this FAISS was built for GPUs and sees one."""
+    faiss = faiss_module()
+    return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
+
+
+def top(scores: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
+    """The ``k`` best of each line, falling."""
+    if scores.shape[1] > k:
+        some = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        scores, positions = np.take_along_axis(scores, some, 1), np.take_along_axis(positions, some, 1)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(positions, order, 1)
