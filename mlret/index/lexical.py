@@ -325,14 +325,19 @@ class LexicalTable:
 def _tokens(counts: Counter[str]) -> str:
     """What FTS5 stores of a text: each n-gram, and once more for the second and the third time that it occurs."""
     return " ".join(
-        ngram + mark for ngram, count in sorted(counts.items()) for mark in _LEVELS[: min(count, len(_LEVELS))]
+        [*counts]
+        + [
+            ngram + mark
+            for ngram, count in counts.items()
+            if count > 1
+            for mark in _LEVELS[1 : min(count, len(_LEVELS))]
+        ]
     )
 
 
 def _numbers(cursor: sqlite3.Cursor) -> NDArray[np.int64]:
     (joined,) = cursor.fetchone()
-    numbers: NDArray[np.int64] = np.fromstring(joined or "", dtype=np.int64, sep=",")
-    return numbers
+    return np.array(np.fromstring(joined or "", dtype=np.int64, sep=","))
 
 
 def _distinct(found: Iterable[tuple[NDArray[np.int64], int, float]]) -> int:
