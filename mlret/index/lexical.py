@@ -32,7 +32,7 @@ _LEVELS = ("", "²", "³")
 # What one search may read, in postings: about 0.3 microseconds each.
 POSTINGS = 400_000
 # Looking one record up in a posting list costs as much as reading so many postings in a row.
-_SEEK = 20
+_SEEK = 40
 # Lengths are looked up for so many records at first, the best by what they can reach.
 _FIRST_LENGTHS = 1024
 _VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
@@ -226,11 +226,13 @@ class LexicalTable:
                 break
             spent += cost
             weight = math.log1p((records - frequency + 0.5) / (frequency + 0.5))
+            within = allowed
             for level, mark in enumerate(_LEVELS):
-                rows = self._postings(ngram + mark, last_row, allowed, seek=seek)
+                rows = self._postings(ngram + mark, last_row, within, seek=seek)
                 if not len(rows):
                     break
                 found.append((rows, level, weight))
+                within = rows if seek else within
         if not found:
             return np.empty(0), np.empty(0, dtype=np.int64)
         return self._best(*_summed(found), k, length / records)
@@ -292,7 +294,8 @@ class LexicalTable:
         if allowed is None or not len(rows):
             return rows
         places = np.searchsorted(allowed, rows)
-        return rows[allowed[np.minimum(places, len(allowed) - 1)] == rows]
+        inside: NDArray[np.int64] = rows[allowed[np.minimum(places, len(allowed) - 1)] == rows]
+        return inside
 
     def _best(
         self, rows: NDArray[np.int64], weights: NDArray[np.float64], k: int, mean_length: float
@@ -337,7 +340,8 @@ def _tokens(counts: Counter[str]) -> str:
 
 def _numbers(cursor: sqlite3.Cursor) -> NDArray[np.int64]:
     (joined,) = cursor.fetchone()
-    return np.array(np.fromstring(joined or "", dtype=np.int64, sep=","))
+    numbers: NDArray[np.int64] = np.fromstring(joined or "", dtype=np.int64, sep=",")
+    return numbers
 
 
 def _distinct(found: Iterable[tuple[NDArray[np.int64], int, float]]) -> int:
