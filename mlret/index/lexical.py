@@ -14,7 +14,7 @@ import math
 import sqlite3
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,9 @@ B = 0.75
 # positions is then enough. BM25 saturates, and the fourth time hardly counts.
 _LEVELS = ("", "²", "³")
 # What one search may read, in postings: about 0.3 microseconds each.
-POSTINGS = 400_000
-# Looking one record up in a posting list costs as much as reading so many postings in a row.
-_SEEK = 40
+POSTINGS = 200_000
+# Cutting a text into n-grams takes as long as reading so many postings.
+_TEXT_COST = 600
 # Lengths are looked up for so many records at first, the best by what they can reach.
 _FIRST_LENGTHS = 1024
 _VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
@@ -60,10 +60,16 @@ class LexicalTable:
     ----------
     connection
         An open database.
+    texts
+        Gives the texts of rows, by row, without those that are removed. With it a search in few rows of a large index
+        reads the rows instead of the posting lists.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, texts: Callable[[Sequence[int]], Mapping[int, str]] | None = None
+    ) -> None:
         self._connection = connection
+        self._texts = texts
 
     def create(self) -> None:
         """Make the empty tables.
@@ -217,22 +223,24 @@ class LexicalTable:
             allowed = allowed[: np.searchsorted(allowed, last_row, side="right")]
         if not records or not length or (allowed is not None and not len(allowed)):
             return np.empty(0), np.empty(0, dtype=np.int64)
+        ngrams_by_rarity = self._by_rarity(query)
+        weights = {
+            ngram: math.log1p((records - frequency + 0.5) / (frequency + 0.5)) for ngram, frequency in ngrams_by_rarity
+        }
+        postings = sum(frequency for _, frequency in ngrams_by_rarity)
+        if allowed is not None and self._texts is not None and _TEXT_COST * len(allowed) < postings:
+            return _best_texts(self._texts(allowed.tolist()), weights, k, length / records)
         found: list[tuple[NDArray[np.int64], int, float]] = []
         spent = 0
-        for ngram, frequency in self._by_rarity(query):
-            seek = allowed is not None and _SEEK * len(allowed) < frequency
-            cost = _SEEK * len(allowed) if seek and allowed is not None else frequency
-            if spent + cost > POSTINGS and _distinct(found) >= k:
+        for ngram, frequency in ngrams_by_rarity:
+            if spent + frequency > POSTINGS and _distinct(found) >= k:
                 break
-            spent += cost
-            weight = math.log1p((records - frequency + 0.5) / (frequency + 0.5))
-            within = allowed
+            spent += frequency
             for level, mark in enumerate(_LEVELS):
-                rows = self._postings(ngram + mark, last_row, within, seek=seek)
+                rows = self._postings(ngram + mark, last_row, allowed)
                 if not len(rows):
                     break
-                found.append((rows, level, weight))
-                within = rows if seek else within
+                found.append((rows, level, weights[ngram]))
         if not found:
             return np.empty(0), np.empty(0, dtype=np.int64)
         return self._best(*_summed(found), k, length / records)
@@ -274,17 +282,8 @@ class LexicalTable:
             found += self._connection.execute(statement, part)
         return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
-    def _postings(
-        self, token: str, last_row: int | None, allowed: NDArray[np.int64] | None, *, seek: bool
-    ) -> NDArray[np.int64]:
+    def _postings(self, token: str, last_row: int | None, allowed: NDArray[np.int64] | None) -> NDArray[np.int64]:
         match = f'"{token}"'  # a token has no quotation mark in it
-        if seek and allowed is not None:
-            # CROSS JOIN keeps SQLite from reading the list first.
-            query = """
-                SELECT group_concat(lexical.rowid) FROM json_each(?) AS some
-                CROSS JOIN lexical ON lexical.rowid = some.value WHERE lexical MATCH ?
-            """
-            return _numbers(self._connection.execute(query, (json.dumps(allowed.tolist()), match)))
         first, last = 0, np.iinfo(np.int64).max if last_row is None else last_row
         if allowed is not None:
             first, last = int(allowed[0]), min(int(allowed[-1]), int(last))
@@ -362,6 +361,24 @@ def _summed(
     ]
     once, twice, often = at_least
     return rows, np.stack([once - twice, twice - often, often], axis=1)
+
+
+def _best_texts(
+    texts: Mapping[int, str], weights: Mapping[str, float], k: int, mean_length: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The same scores from the texts themselves."""
+    rows = np.array(sorted(texts), dtype=np.int64)
+    sums, lengths = np.zeros((len(rows), len(_LEVELS))), np.zeros(len(rows))
+    for place, row in enumerate(rows.tolist()):
+        counts = Counter(ngrams(texts[row]))
+        lengths[place] = counts.total()
+        for ngram, weight in weights.items():
+            if ngram in counts:
+                sums[place, min(counts[ngram], len(_LEVELS)) - 1] += weight
+    scores = np.einsum("ij,ij->i", sums, _saturated(lengths / mean_length))
+    best = np.lexsort((rows, -scores))[:k]
+    best = best[scores[best] > 0]
+    return scores[best], rows[best]
 
 
 def _saturated(relative_lengths: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -106,7 +106,7 @@ def test_a_lexical_channel_that_found_nothing_changes_nothing(fuse) -> None:
 @pytest.mark.parametrize("fuse", FUSIONS)
 def test_equal_records_are_ordered_by_row(fuse) -> None:
     scores = np.ones((3, 2))
-    fused = z_mean(np.array([3, 7, 9]), scores, np.ones((3, 2), bool))
+    fused = fuse(np.array([3, 7, 9]), scores, np.ones((3, 2), bool))
     assert fused.rows.tolist() == [3, 7, 9]
 
 

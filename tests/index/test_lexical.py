@@ -39,7 +39,9 @@ HOSTILE += [
 
 
 def made(texts: list[str]) -> LexicalTable:
-    table = LexicalTable(sqlite3.connect(":memory:", isolation_level=None))
+    by_row = dict(enumerate(texts, start=1))
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    table = LexicalTable(connection, lambda rows: {row: by_row[row] for row in rows if row in by_row})
     table.create()
     table.add(range(1, len(texts) + 1), texts)
     return table
@@ -181,13 +183,13 @@ def test_a_text_that_looks_like_a_query_is_stored_and_found() -> None:
 
 
 @given(
-    st.lists(WORDS, min_size=1, max_size=12), st.sets(st.integers(1, 14)), st.integers(0, 14), st.sampled_from([0, 40])
+    st.lists(WORDS, min_size=1, max_size=12), st.sets(st.integers(1, 14)), st.integers(0, 14), st.sampled_from([0, 600])
 )
-def test_only_allowed_rows_up_to_the_last_are_seen(words: list[str], some: set[int], last: int, seek: int) -> None:
+def test_only_allowed_rows_up_to_the_last_are_seen(words: list[str], some: set[int], last: int, cost: int) -> None:
     table = made(words)
     allowed = np.array(sorted(some), dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lexical, "_SEEK", seek)
+        patch.setattr(lexical, "_TEXT_COST", cost)
         for query in ("cat dog 東京 the", "cats"):
             every = bm25(dict(enumerate(words, start=1)), query)
             expected = [row for _, row in every if row in some and row <= last]
