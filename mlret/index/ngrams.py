@@ -1,6 +1,7 @@
 """Texts to character n-grams: the words of the lexical channel, whatever the script.
 
-The lengths were measured on text that is free for tuning; ``scripts/bench/lexical.py --quality`` makes the tables.
+The lengths are those that found a passage best by a sentence cut out of it, in fifteen languages of the training text;
+between equals, the longer ones, whose posting lists are shorter.
 """
 
 from __future__ import annotations
