@@ -67,6 +67,10 @@ def build(
     dims: Annotated[
         int | None, typer.Option(min=1, help="Keep so many dimensions (for encoders trained with Matryoshka).")
     ] = None,
+    lexical: Annotated[
+        bool,
+        typer.Option("--lexical", help="Index character n-grams too, for hybrid search (names, numbers, rare words)."),
+    ] = False,
     vectors: Vectors = None,
     external: Annotated[
         str | None,
@@ -78,7 +82,7 @@ def build(
     """Build a new index from files. A build that stopped goes on when the same command is given again."""
     from mlret.index.build import build_index
 
-    settings = _settings(recipe, kind, dims)
+    settings = _settings(recipe, kind, dims, lexical)
     matrix = _load_vectors(vectors)
     encoder = _external(external, matrix, model)
     with (
@@ -269,12 +273,14 @@ def _extend(
     _print_report(report, as_json)
 
 
-def _settings(recipe: str | None, kind: str | None, dims: int | None) -> IndexSettings:
+def _settings(recipe: str | None, kind: str | None, dims: int | None, lexical: bool) -> IndexSettings:
     from mlret.index.kinds import IndexSettings, changed_settings, read_index_recipe
     from mlret.recipes import find_recipe
 
     settings = read_index_recipe(find_recipe(recipe, "index")).settings if recipe else IndexSettings()
-    changes = {key: value for key, value in (("kind", kind), ("dims", dims)) if value is not None}
+    changes = {
+        key: value for key, value in (("kind", kind), ("dims", dims), ("lexical", lexical or None)) if value is not None
+    }
     return changed_settings(settings, changes)
 
 

@@ -19,8 +19,18 @@ def search(
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", "-w", metavar="NAME=VALUE", help="Only such documents, e.g. lang=sw; repeatable."),
+        typer.Option(
+            "--where",
+            "-w",
+            metavar="FILTER",
+            help="Only such documents: lang=sw, year>=2020, or a JSON filter; repeatable.",
+        ),
     ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option("--mode", help="dense, lexical or hybrid. Default: hybrid where the index has a lexical channel."),
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every document.")] = False,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="Encoder: a folder or a hub id. Default: the index's own."),
@@ -30,9 +40,12 @@ def search(
     """Find the documents of an index that are nearest in meaning to a query."""
     from mlret.index.filters import parse_filter
     from mlret.index.index import Index
+    from mlret.index.retrieval import check_mode
 
     with Index.open(path, model) as index:
-        hits = index.search(query, k, language=language, where=parse_filter(where or []))
+        hits = index.search(
+            query, k, language=language, where=parse_filter(where or []), mode=check_mode(mode), exact=exact
+        )
     if as_json:
         found = {"query": query, "hits": [dataclasses.asdict(hit) for hit in hits]}
         typer.echo(json.dumps(found, ensure_ascii=False, indent=1))

@@ -23,7 +23,7 @@ from mlret.index.hits import Hit, IndexInfo, Updated
 from mlret.index.intake import Existing, Incoming, Intake, check_vectors, cut
 from mlret.index.kinds import Choice, IndexSettings
 from mlret.index.manifest import MANIFEST, Manifest, read_manifest
-from mlret.index.search import search_views
+from mlret.index.retrieval import Mode, Query, check_mode, retrieve
 from mlret.index.store import Store
 
 __all__ = ["Hit", "Index", "IndexInfo", "Updated"]
@@ -305,10 +305,11 @@ class Index:
         language: str | None = None,
         where: Where | None = None,
         ids: Iterable[str] | None = None,
+        mode: Mode | None = None,
         exact: bool = False,
     ) -> list[Hit]:
         """Find the documents nearest in meaning to a query; see :meth:`search_batch`."""
-        return self.search_batch([query], k, language=language, where=where, ids=ids, exact=exact)[0]
+        return self.search_batch([query], k, language=language, where=where, ids=ids, mode=mode, exact=exact)[0]
 
     def search_batch(
         self,
@@ -318,6 +319,7 @@ class Index:
         language: str | Sequence[str | None] | None = None,
         where: Where | None = None,
         ids: Iterable[str] | None = None,
+        mode: Mode | None = None,
         exact: bool = False,
     ) -> list[list[Hit]]:
         """Find the documents nearest in meaning to each query.
@@ -340,6 +342,11 @@ class Index:
             ``{"year": {"$gte": 2020}}``, ``{"$or": [...]}``; see :func:`mlret.index.filters.read_filter`.
         ids
             Keep only these documents before ranking; ids that are not stored are passed over.
+        mode
+            ``"dense"``: by meaning, the scores are cosines. ``"lexical"``: by the characters that query and document
+            share (BM25 over character n-grams). ``"hybrid"``: both, the score is the mean of the standard scores over
+            the channels that apply, so that a document in another language or script loses nothing by sharing no
+            word. By default hybrid where the index has a lexical channel, else dense.
         exact
             Compare with every document.
 
@@ -353,8 +360,15 @@ class Index:
         InputError
             If a query is blank, ``k`` is below 1, or a language code or a filter cannot be used.
         """
-        vectors = self.encode_queries(queries, language=language)
-        return self.search_vectors(vectors, k, where=where, ids=ids, exact=exact)
+        mode = check_mode(mode) or ("hybrid" if self.store.manifest.settings.lexical else "dense")
+        _check_k(k)
+        texts, languages = _check_queries(queries, language)
+        if mode != "dense" or self.encoder.calibration_languages:
+            languages = [c or detect_language(text) for text, c in zip(texts, languages, strict=True)]
+        if not texts:
+            return []
+        found = [Query(*one) for one in zip(self._encoded(texts, languages), texts, languages, strict=True)]
+        return retrieve(self.store, found, k, allowed=self._allowed(where, ids), mode=mode, exact=exact)
 
     def encode_queries(
         self, queries: Sequence[str], *, language: str | Sequence[str | None] | None = None
@@ -378,21 +392,13 @@ class Index:
         InputError
             If a query is blank or a language code is unknown.
         """
-        if isinstance(queries, str):
-            raise InputError("search_batch takes a list of queries; use search for one")
-        queries = list(queries)
-        for query in queries:
-            if not isinstance(query, str) or not query.strip():
-                raise InputError(f"the query {query!r} is empty or no string; write a few words")
-        languages = [language] * len(queries) if isinstance(language, str | None) else list(language)
-        if len(languages) != len(queries):
-            raise InputError(f"{len(queries)} queries but {len(languages)} languages: give one language a query")
-        codes = [None if code is None else normalise_language(code) for code in languages]
+        texts, languages = _check_queries(queries, language)
         if self.encoder.calibration_languages:
-            codes = [
-                detect_language(query) if code is None else code for query, code in zip(queries, codes, strict=True)
-            ]
-        return cut(self.encoder.encode(queries, language=codes), self.store.manifest.dims)
+            languages = [code or detect_language(text) for text, code in zip(texts, languages, strict=True)]
+        return self._encoded(texts, languages)
+
+    def _encoded(self, texts: list[str], languages: list[str | None]) -> NDArray[np.float32]:
+        return cut(self.encoder.encode(texts, language=languages), self.store.manifest.dims)
 
     def search_vectors(
         self,
@@ -418,8 +424,7 @@ class Index:
             If the vectors have another length than the index's or are not finite, or ``k`` is below 1.
         """
         store = self.store
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise InputError(f"k is {k!r}; it must be an integer of at least 1")
+        _check_k(k)
         if vectors.ndim != 2 or vectors.shape[1] != store.manifest.dims:
             raise InputError(f"query vectors of shape {vectors.shape}; the index takes (n, {store.manifest.dims})")
         if not np.isfinite(vectors).all():
@@ -427,14 +432,7 @@ class Index:
         if not len(vectors):
             return []
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        # A delete in another thread may take a document away between search and fetch: then search again.
-        while True:
-            changes = store.changes
-            hits = self._search_once(vectors, k, self._allowed(where, ids), exact)
-            if hits is not None:
-                return hits
-            if store.changes == changes:
-                raise MlretError(f"{self.path} has vectors without records: `mlret index verify {self.path}` says more")
+        return retrieve(store, [Query(vector) for vector in vectors], k, allowed=self._allowed(where, ids), exact=exact)
 
     def _allowed(self, where: Where | None, ids: Iterable[str] | None) -> NDArray[np.int64] | None:
         """The rows that pass the filters, rising; ``None`` for all."""
@@ -446,31 +444,6 @@ class Index:
             return allowed
         rows = np.array(sorted(self.store.records.rows_of(list(dict.fromkeys(ids))).values()), dtype=np.int64)
         return rows if allowed is None else np.intersect1d(rows, allowed, assume_unique=True)
-
-    def _search_once(
-        self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None, exact: bool
-    ) -> list[list[Hit]] | None:
-        records = self.store.records
-        refine = self.store.manifest.settings.refine
-        found = search_views(self.store.views(allowed), vectors, k, exact=exact, refine=refine)
-        rows = sorted({int(row) for _, rows in found for row in rows})
-        try:
-            # Of thousands that are tied, the id decides which are fetched.
-            tied = any(len(rows) > k for _, rows in found)
-            documents = {} if tied else records.fetch(rows)
-            ids = records.ids(rows) if tied else {row: document.id for row, document in documents.items()}
-            best = [
-                sorted((-float(score), ids[int(row)], int(row)) for score, row in zip(*pair, strict=True))[:k]
-                for pair in found
-            ]
-            if tied:
-                documents = records.fetch(sorted({row for hits in best for _, _, row in hits}))
-            return [
-                [_hit(rank, -negative, documents[row]) for rank, (negative, _, row) in enumerate(hits, start=1)]
-                for hits in best
-            ]
-        except KeyError:
-            return None
 
     def get(self, id: str) -> Document | None:
         """The document with this id, or ``None``."""
@@ -517,7 +490,7 @@ class Index:
             fingerprint=manifest.fingerprint,
             dims=manifest.dims,
             similarity=manifest.similarity,
-            lexical=manifest.lexical,
+            lexical=manifest.settings.lexical,
             kind=manifest.settings.kind,
             kinds=kinds,
             why=list(dict.fromkeys(info.accelerator.why for info in manifest.segments if info.accelerator)),
@@ -591,6 +564,22 @@ def _check_fingerprint(path: Path, manifest: Manifest, encoder: Encoder) -> None
         )
 
 
-def _hit(rank: int, score: float, document: Document) -> Hit:
-    scores = {"dense": score}
-    return Hit(rank, document.id, score, document.text, document.language, document.metadata, scores)
+def _check_k(k: object) -> None:
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InputError(f"k is {k!r}; it must be an integer of at least 1")
+
+
+def _check_queries(
+    queries: Sequence[str], language: str | Sequence[str | None] | None
+) -> tuple[list[str], list[str | None]]:
+    """Queries and the language of each, ``None`` where it was not given."""
+    if isinstance(queries, str):
+        raise InputError("search_batch takes a list of queries; use search for one")
+    queries = list(queries)
+    for query in queries:
+        if not isinstance(query, str) or not query.strip():
+            raise InputError(f"the query {query!r} is empty or no string; write a few words")
+    languages = [language] * len(queries) if isinstance(language, str | None) else list(language)
+    if len(languages) != len(queries):
+        raise InputError(f"{len(queries)} queries but {len(languages)} languages: give one language a query")
+    return queries, [None if code is None else normalise_language(code) for code in languages]

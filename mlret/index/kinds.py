@@ -35,6 +35,7 @@ class IndexSettings(BaseModel):
 
     kind: Literal["auto", SegmentKind] = Field("auto", description="of large segments; auto chooses by size and memory")
     dims: int | None = Field(None, ge=1, description="dimensions kept of each vector (Matryoshka); all by default")
+    lexical: bool = Field(False, description="a channel of character n-grams beside the vectors, for hybrid search")
     refine: int = Field(4, ge=1, le=100, description="candidates per hit that are scored with their exact vectors")
     nlist: int | None = Field(None, ge=1, description="cells of an inverted file; by default 4 times the root of n")
     nprobe: int = Field(32, ge=1, description="cells that a query visits")

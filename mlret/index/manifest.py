@@ -71,7 +71,6 @@ class Manifest(BaseModel):
     dims: int = Field(ge=1)
     similarity: Literal["cosine"] = "cosine"
     settings: IndexSettings = IndexSettings()
-    lexical: bool = False
     generation: int = Field(0, ge=0)
     segments: tuple[SegmentInfo, ...] = ()
 

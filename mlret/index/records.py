@@ -20,6 +20,7 @@ from mlret.data.documents import Document
 from mlret.errors import MlretError
 from mlret.index.conditions import as_sql
 from mlret.index.filters import Condition, fields_of
+from mlret.index.lexical import LexicalTable
 
 RECORDS = "records.db"
 
@@ -74,6 +75,8 @@ class Records:
         The database; it must exist.
     dims
         The length of a vector.
+    lexical
+        Whether it has a lexical index.
 
     Raises
     ------
@@ -81,7 +84,7 @@ class Records:
         If the file is no SQLite database or is damaged.
     """
 
-    def __init__(self, path: Path, dims: int) -> None:
+    def __init__(self, path: Path, dims: int, *, lexical: bool = False) -> None:
         self.path = path
         self.dims = dims
         self.lock = threading.RLock()
@@ -99,19 +102,28 @@ class Records:
                 self._connection.execute(
                     "SELECT row, id, text, language, metadata, crc FROM records LIMIT 1"
                 ).fetchone()
+                self.lexical = LexicalTable(self._connection, self._texts) if lexical else None
                 self.snapshot()
             except BaseException:
                 self._connection.close()
                 raise
 
     @staticmethod
-    def create(path: Path, manifest: str) -> None:
-        """Make an empty database, which keeps a copy of the manifest."""
+    def create(path: Path, manifest: str, *, lexical: bool = False) -> None:
+        """Make an empty database, which keeps a copy of the manifest, and a lexical index if asked to.
+
+        Raises
+        ------
+        MlretError
+            If this SQLite cannot make a lexical index.
+        """
         connection = sqlite3.connect(path)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_SCHEMA)
             connection.execute("INSERT INTO manifest VALUES (?)", (manifest,))
+            if lexical:
+                LexicalTable(connection).create()
             connection.commit()
         finally:
             connection.close()
@@ -175,6 +187,8 @@ class Records:
         """
         self.remove(replaced)
         rows = [self._insert(document, vector) for document, vector in zip(documents, vectors, strict=True)]
+        if self.lexical is not None:
+            self.lexical.add(rows, [document.text for document in documents])
         self._count("documents", len(rows))
         self._count("changes", 1)
         return np.array(rows, dtype=np.int64)
@@ -197,7 +211,10 @@ class Records:
 
     def remove(self, rows: Sequence[int]) -> None:
         """Drop records that are there; within :meth:`transaction`."""
-        for row, document in self.fetch(rows).items():
+        documents = self.fetch(rows)
+        if self.lexical is not None:
+            self.lexical.remove(list(documents), [document.text for document in documents.values()])
+        for row, document in documents.items():
             self._connection.executemany(
                 "DELETE FROM fields WHERE key = ? AND kind = ? AND value = ? AND row = ?",
                 [(key, value.kind, value.value, row) for key, value in fields_of(document.metadata)],
@@ -295,6 +312,17 @@ class Records:
             raise MlretError(f"{self.path}: the record in row {row} is damaged; {_DAMAGED}")
         return Document(id, text, language, json.loads(metadata))
 
+    def _texts(self, rows: Sequence[int]) -> dict[int, str]:
+        return {row: document.text for row, document in self.fetch(rows).items()}
+
+    def match(
+        self, query: str, k: int, allowed: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The rows whose texts share most with a query; see :meth:`mlret.index.lexical.LexicalTable.search`."""
+        assert self.lexical is not None
+        with self._reporting():
+            return self.lexical.search(query, k, allowed=allowed)
+
     def ids(self, rows: Sequence[int]) -> dict[int, str]:
         """The ids of row numbers."""
         found: dict[int, str] = {}
@@ -391,7 +419,24 @@ class Records:
                 found.fields = self._fields_differ()
             count = self._connection.execute("SELECT count(*) FROM records").fetchone()[0]
             found.counter = count != self.counter("documents")
+        found.lexical = self.lexical is not None and self._lexical_differs(self.lexical, count)
         return found
+
+    def _lexical_differs(self, lexical: LexicalTable, count: int) -> bool:
+        try:
+            with self.transaction():  # FTS5 checks itself by a statement that writes
+                lexical.check()
+                return len(lexical) != count
+        except MlretError:
+            return True
+
+    def rebuild_lexical(self) -> None:
+        """Make the lexical index again from the records; commits."""
+        assert self.lexical is not None
+        with self.transaction():
+            self.lexical.clear()
+            for batch in self.stream():
+                self.lexical.add([row for row, _ in batch], [document.text for _, document in batch])
 
     def _fields_differ(self) -> bool:
         count = 0
@@ -421,6 +466,8 @@ class Records:
         with self._reporting():
             self._connection.execute("COMMIT")
             try:
+                if self.lexical is not None:
+                    self.lexical.purge()
                 self._connection.execute("VACUUM")
                 # Readers keep the journal that their snapshots need: do not wait for them.
                 self._connection.execute("PRAGMA busy_timeout = 0")
@@ -457,6 +504,7 @@ class Damage:
     vectors: list[int] = field(default_factory=list)
     fields: bool = False
     counter: bool = False
+    lexical: bool = False
 
 
 class DamagedVectorError(MlretError):

@@ -84,14 +84,28 @@ def search_views(
         accelerated = not exact and view.segment.accelerated and len(view) > _FEW * len(view.segment)
         find = _accelerated if accelerated else _exactly
         positions = find(view, queries, min(k * refine if accelerated else k, len(view)))
-        parts.append((view, _score(view.segment, queries, positions), positions))
+        parts.append((view, score(view.segment, queries, positions), positions))
     return [_best(parts, query, k) for query in range(len(queries))]
 
 
-def _score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Cosines of ``(q, c)`` positions, -inf where the position is -1.
+def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The cosine of each query with the vectors at some positions of a segment.
 
     One order of summation whatever the batch, so that equal vectors tie.
+
+    Parameters
+    ----------
+    segment
+        The segment.
+    queries
+        ``(q, dims)`` float32.
+    positions
+        ``(q, c)`` int64; -1 for none.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(q, c)`` float64, rounded to ``DECIMALS``; -inf where there is none.
     """
     scores = np.full(positions.shape, -np.inf)
     step = max(1, _RESCORED // max(1, positions.shape[1]))

@@ -92,7 +92,7 @@ class Store:
         self.folder = folder
         self.files = SealedFiles(folder)
         self.manifest = read_manifest(folder)
-        self.records = Records(folder / RECORDS, self.manifest.dims)
+        self.records = Records(folder / RECORDS, self.manifest.dims, lexical=self.manifest.settings.lexical)
         self.segments, self.last_row = [], 0
         self._tail: Tail | None = None
         self._dead = np.empty(0, dtype=np.int64)
@@ -121,7 +121,7 @@ class Store:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             (temporary / VECTORS).mkdir(parents=True)
-            Records.create(temporary / RECORDS, manifest.model_dump_json())
+            Records.create(temporary / RECORDS, manifest.model_dump_json(), lexical=manifest.settings.lexical)
             write_manifest(temporary, manifest)
             temporary.replace(folder)
         except OSError as error:

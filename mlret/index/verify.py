@@ -76,7 +76,7 @@ def verify_index(
             return problems
         manifest = _manifest_again(path, copy)
     say(f"{RECORDS}: every page, record and vector")
-    records = Records(path / RECORDS, manifest.dims)
+    records = Records(path / RECORDS, manifest.dims, lexical=manifest.settings.lexical)
     try:
         damage = records.damage()
         problems += [Problem(RECORDS, line, mendable=False) for line in damage.pages]
@@ -85,6 +85,11 @@ def verify_index(
             if repair:
                 records.rebuild_fields()
             problems.append(Problem(RECORDS, "metadata to filter by is not what the records say", mended=repair))
+        if damage.lexical:
+            if repair and not damage.records:
+                records.rebuild_lexical()
+            what = "the lexical index is not what the records say"
+            problems.append(Problem(RECORDS, what, mended=repair and not damage.records))
     finally:
         records.close()
     if damage.pages:

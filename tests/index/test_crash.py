@@ -20,6 +20,7 @@ from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError
 from mlret.index.build import build_index
 from mlret.index.index import Index
+from mlret.index.kinds import IndexSettings
 from mlret.index.search import DECIMALS
 from mlret.index.verify import verify_index
 
@@ -127,7 +128,7 @@ def check(folder: Path, possible: list[dict[str, str]]) -> dict[str, str]:
 
 
 def kill_rounds(folder: Path, rounds: int) -> None:
-    Index.create(folder, ExternalEncoder("test", DIMS)).close()
+    Index.create(folder, ExternalEncoder("test", DIMS), settings=IndexSettings(lexical=True)).close()
     state: dict[str, str] = {}
     chance = random.Random(7)
     acknowledged = 0

@@ -22,7 +22,7 @@ from mlret.index.verify import verify_index
 from tests.index.test_crash import DIMS, vector_of
 
 TEXTS = {f"doc-{n}": f"text {n}." for n in range(150)}
-SETTINGS = IndexSettings(kind="sq8")
+SETTINGS = IndexSettings(kind="sq8", lexical=True)
 
 
 @pytest.fixture

@@ -1,0 +1,200 @@
+"""From query vectors to hits: dense, lexical, or both fused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.data.documents import Document
+from mlret.errors import InputError, MlretError
+from mlret.index.fusion import align, lexical_applies, z_mean
+from mlret.index.hits import Hit
+from mlret.index.search import score, search_views
+from mlret.index.store import Store
+
+Mode = Literal["dense", "lexical", "hybrid"]
+Rows = NDArray[np.int64]
+
+# Each channel is asked for so many documents, of which the fused ranking is made.
+_DEPTH = 100
+
+
+def check_mode(mode: str | None) -> Mode | None:
+    """A mode by its name.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if mode is not None and mode not in get_args(Mode):
+        raise InputError(f"no mode {mode!r}; there are {', '.join(get_args(Mode))}")
+    return cast("Mode | None", mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query: its text and language where a channel needs them, and its vector, ``(dims,)`` float32."""
+
+    vector: NDArray[np.float32]
+    text: str = ""
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Rows with their scores, best first, and what each channel gave them."""
+
+    scores: Sequence[float]
+    rows: Sequence[int]
+    parts: Sequence[dict[str, float]]
+
+
+def retrieve(
+    store: Store,
+    queries: Sequence[Query],
+    k: int,
+    *,
+    allowed: Rows | None = None,
+    mode: Mode = "dense",
+    exact: bool = False,
+) -> list[list[Hit]]:
+    """The ``k`` best documents for each query.
+
+    Parameters
+    ----------
+    store
+        Where to look.
+    queries
+        What for; texts are needed for the lexical channel.
+    k
+        At least 1.
+    allowed
+        ``(m,)`` row numbers, rising: the only ones to look at.
+    mode
+        The channels. ``hybrid`` asks each for 100 documents or ``k``, and takes the mean of their standard scores over
+        the channels that apply to a document (:func:`mlret.index.fusion.z_mean`).
+    exact
+        Pass over the accelerators.
+
+    Raises
+    ------
+    InputError
+        If the lexical channel is asked for and the index has none.
+    MlretError
+        If vectors and records do not belong together.
+    """
+    if mode != "dense" and store.records.lexical is None:
+        raise InputError(
+            f"{store.folder} has no lexical channel: build it with lexical=True (mlret index build --lexical), or "
+            "search it with mode='dense'"
+        )
+    # A delete in another thread may take a document away between search and fetch: then search again.
+    while True:
+        changes = store.changes
+        if mode == "dense":
+            found = _dense(store, queries, k, allowed, exact)
+        elif mode == "lexical":
+            found = [_lexical(store, query, k, allowed) for query in queries]
+        else:
+            found = _hybrid(store, queries, k, allowed, exact)
+        rows = sorted({row for ranked in found for row in ranked.rows})
+        documents = store.records.fetch(rows)
+        if len(documents) == len(rows):
+            return [_hits(ranked, documents) for ranked in found]
+        if store.changes == changes:
+            raise MlretError(f"{store.folder} has vectors without records: `mlret index verify` says more")
+
+
+def _dense(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Ranked]:
+    found = _nearest(store, queries, k, allowed, exact)
+    # Of thousands that are tied with the k-th, the id decides.
+    tied = sorted({int(row) for scores, rows in found if len(rows) > 1 for row in rows if _repeats(scores)})
+    ids = store.records.ids(tied)
+    ranked = []
+    for scores, rows in found:
+        order = sorted(range(len(rows)), key=lambda place: (-scores[place], ids.get(int(rows[place]), "")))[:k]
+        chosen = [float(scores[place]) for place in order]
+        ranked.append(Ranked(chosen, [int(rows[place]) for place in order], [{"dense": one} for one in chosen]))
+    return ranked
+
+
+def _repeats(scores: NDArray[np.float64]) -> bool:
+    return bool((scores[1:] == scores[:-1]).any())
+
+
+def _nearest(
+    store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool
+) -> list[tuple[NDArray[np.float64], Rows]]:
+    vectors = np.stack([query.vector for query in queries])
+    return search_views(store.views(allowed), vectors, k, exact=exact, refine=store.manifest.settings.refine)
+
+
+def _lexical(store: Store, query: Query, k: int, allowed: Rows | None) -> Ranked:
+    scores, rows = store.records.match(query.text, k, allowed)
+    return Ranked(scores.tolist(), rows.tolist(), [{"lexical": one} for one in scores.tolist()])
+
+
+def _hybrid(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Ranked]:
+    depth = max(_DEPTH, k)
+    nearest = _nearest(store, queries, depth, allowed, exact)
+    return [
+        _fused(store, query, k, (scores[:depth], rows[:depth]), store.records.match(query.text, depth, allowed))
+        for query, (scores, rows) in zip(queries, nearest, strict=True)
+    ]
+
+
+def _fused(
+    store: Store,
+    query: Query,
+    k: int,
+    dense: tuple[NDArray[np.float64], Rows],
+    lexical: tuple[NDArray[np.float64], Rows],
+) -> Ranked:
+    rows, scores = align([dense, lexical])
+    # The dense channel can score anything: what only the lexical one found is no worse for not having been reached.
+    scores[:, 0] = _cosines(store, query.vector, rows)
+    documents = store.records.fetch(rows.tolist())
+    there = np.array([row in documents for row in rows.tolist()], dtype=np.bool_) & ~np.isnan(scores[:, 0])
+    rows, scores = rows[there], scores[there]
+    texts = [documents[row].text for row in rows.tolist()]
+    languages = [documents[row].language for row in rows.tolist()]
+    applies = np.ones(scores.shape, dtype=np.bool_)
+    applies[:, 1] = lexical_applies(query.text, query.language, texts, languages)
+    fused = z_mean(rows, scores, applies)
+    given = dict(zip(rows.tolist(), scores, strict=True))
+    ids = {row: documents[row].id for row in rows.tolist()}
+    order = sorted(range(len(rows)), key=lambda place: (-fused.scores[place], ids[int(fused.rows[place])]))[:k]
+    chosen = [int(fused.rows[place]) for place in order]
+    parts = [
+        {
+            name: float(value)
+            for name, value in zip(("dense", "lexical"), given[row], strict=True)
+            if not np.isnan(value)
+        }
+        for row in chosen
+    ]
+    return Ranked([round(float(fused.scores[place]), 6) for place in order], chosen, parts)
+
+
+def _cosines(store: Store, vector: NDArray[np.float32], rows: Rows) -> NDArray[np.float64]:
+    """The cosine of each row (rising) with a vector; NaN where no segment has it."""
+    found = np.full(len(rows), np.nan)
+    for view in store.views():
+        positions = view.segment.positions_of(rows)
+        if len(positions):
+            places = np.searchsorted(rows, view.segment.numbers[positions])
+            found[places] = score(view.segment, vector[None], positions[None])[0]
+    return found
+
+
+def _hits(ranked: Ranked, documents: dict[int, Document]) -> list[Hit]:
+    found = []
+    for rank, (value, row, parts) in enumerate(zip(ranked.scores, ranked.rows, ranked.parts, strict=True), start=1):
+        document = documents[row]
+        found.append(Hit(rank, document.id, value, document.text, document.language, document.metadata, parts))
+    return found
