@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from mlret.cli import calibrate, demo, doctor, index, memory, recipes, search, train
+from mlret.cli import calibrate, demo, doctor, encode, index, memory, recipes, search, train
 from mlret.cli import eval as evaluate
 from mlret.errors import MlretError
 
@@ -22,9 +22,10 @@ app = typer.Typer(
     epilog="Start with `mlret demo`.",
 )
 app.command("demo")(demo.demo)
-app.add_typer(index.app, name="index", help="Build an index of documents, add to it, look at it.")
+app.add_typer(index.app, name="index", help="Build an index from files, change it, look after it.")
 app.command("search")(search.search)
 app.add_typer(memory.app, name="memory", help="Remember texts, and find them from other languages.")
+app.command("encode")(encode.encode)
 app.command("train")(train.train)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(evaluate.app, name="eval", help="Measure an encoder on the field's benchmarks.")

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,11 @@ from mlret.errors import InputError, MlretError
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from mlret.encoders.calibration import Calibration
+
 BUNDLED = Path(__file__).parent / "bundled" / "mlret-mini"
+INT8 = "-int8"
+Precision = Literal["float32", "bfloat16", "int8"]
 
 
 class Encoder:
@@ -33,11 +37,29 @@ class Encoder:
         A sentence-transformers model, with or without mlret's calibration module.
     name
         What to call it in messages and manifests: a path or a hub id.
+    precision
+        ``"float32"``; ``"bfloat16"``, faster on GPUs and on processors that multiply it in hardware, and next to the
+        same; ``"int8"``, for processors that do not: its vectors differ by up to a hundredth of a cosine, so that the
+        encoder has another fingerprint, and ``model`` is changed in place.
+
+    Raises
+    ------
+    InputError
+        If the precision is unknown, or int8 is asked for where it cannot be had.
     """
 
-    def __init__(self, model: SentenceTransformer, name: str = "") -> None:
+    def __init__(self, model: SentenceTransformer, name: str = "", *, precision: Precision = "float32") -> None:
+        if precision not in get_args(Precision):
+            raise InputError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
+        from mlret.encoders.forward import ForwardPass
+
         self.model = model
         self.name = name or type(model).__name__
+        self._own_fingerprint = self._hashed() + INT8 if precision == "int8" else None
+        suits = ForwardPass.suits(model)
+        if not suits and precision != "float32":
+            raise InputError(f"{self.name} is of a kind that mlret runs in float32 alone; leave the precision out")
+        self._forward_pass = ForwardPass(model, precision) if suits else None
 
     def encode(
         self,
@@ -60,7 +82,8 @@ class Encoder:
         calibrate
             Apply the calibration module, where the encoder has one.
         batch_size
-            Texts in one forward pass. Texts are sorted by length first, so that padding stays small.
+            Texts in one forward pass of a model that mlret leaves to sentence-transformers. For all others batches are
+            filled by tokens, over texts sorted by length; see :class:`mlret.encoders.forward.ForwardPass`.
         show_progress
             Show a progress bar.
 
@@ -81,31 +104,46 @@ class Encoder:
         languages = [language] * len(texts) if isinstance(language, str | None) else list(language)
         if len(languages) != len(texts):
             raise InputError(f"{len(texts)} texts but {len(languages)} languages: give one language a text")
-        if not self._calibrated or not calibrate:
-            return self._forward(texts, None, calibrate, batch_size, show_progress)
-        rows_of: dict[str | None, list[int]] = defaultdict(list)
-        for row, code in enumerate(languages):
-            rows_of[code].append(row)
-        vectors = np.empty((len(texts), self.dims), dtype=np.float32)
-        for code, rows in rows_of.items():
-            vectors[rows] = self._forward([texts[row] for row in rows], code, True, batch_size, show_progress)
-        return vectors
-
-    def _forward(
-        self, texts: list[str], language: str | None, calibrate: bool, batch_size: int, show_progress: bool
-    ) -> NDArray[np.float32]:
         if not texts:
             return np.empty((0, self.dims), dtype=np.float32)
-        options: dict[str, Any] = {"language": language, "calibrate": calibrate} if self._calibrated else {}
+        if self.calibration is not None or not self._calibrated or not calibrate:
+            vectors = self.embed(texts, batch_size=batch_size, show_progress=show_progress)
+            if self.calibration is not None and calibrate:
+                vectors = calibrated(self.calibration, vectors, languages)
+            return normalised(vectors)
+        vectors = np.empty((len(texts), self.dims), dtype=np.float32)
+        for code, rows in _by_language(languages).items():
+            some = [texts[row] for row in rows]
+            vectors[rows] = normalised(self._by_the_library(some, batch_size, show_progress, language=code))
+        return vectors
+
+    def embed(self, texts: Sequence[str], *, batch_size: int = 64, show_progress: bool = False) -> NDArray[np.float32]:
+        """The embeddings of texts before calibration and at the length that the model gives them.
+
+        Parameters as for :meth:`encode`. Returns ``(n, dims)`` float32.
+        """
+        if not len(texts):
+            return np.empty((0, self.dims), dtype=np.float32)
+        options = {"calibrate": False} if self._calibrated else {}
+        if self._forward_pass is not None:
+            return self._forward_pass(texts, show_progress=show_progress, **options)
+        return self._by_the_library(list(texts), batch_size, show_progress, **options)
+
+    def _by_the_library(
+        self, texts: list[str], batch_size: int, show_progress: bool, **options: Any
+    ) -> NDArray[np.float32]:
         vectors = self.model.encode(
-            texts,
-            batch_size=batch_size,
-            show_progress_bar=show_progress,
-            convert_to_numpy=True,
-            normalize_embeddings=True,
-            **options,
+            texts, batch_size=batch_size, show_progress_bar=show_progress, convert_to_numpy=True, **options
         )
         return np.asarray(vectors, dtype=np.float32)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The calibration module, where the model ends with it: then it applies to what :meth:`embed` gives."""
+        from mlret.encoders.calibration import Calibration
+
+        last = list(self.model.children())[-1]
+        return last if isinstance(last, Calibration) and self.model.truncate_dim is None else None
 
     @cached_property
     def _calibrated(self) -> bool:
@@ -134,8 +172,11 @@ class Encoder:
     def fingerprint(self) -> str:
         """A hash of all that decides a vector: weights, tokenizer, modules, calibration, prompts, dims.
 
-        Vectors of two fingerprints must never be compared. 16 hexadecimal digits.
+        Vectors of two fingerprints must never be compared. 16 hexadecimal digits, and ``-int8`` for that precision.
         """
+        return self._own_fingerprint or self._hashed()
+
+    def _hashed(self) -> str:
         digest = hashlib.sha256()
         for key, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{key}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
@@ -154,7 +195,37 @@ class Encoder:
         return f"Encoder({self.name!r}, dims={self.dims}, fingerprint={self.fingerprint!r})"
 
 
-def load_encoder(name: str | Path | None = None, *, device: str | None = None) -> Encoder:
+def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(n, d)`` vectors at unit length; zero stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+
+def calibrated(
+    calibration: Calibration, vectors: NDArray[np.float32], languages: Sequence[str | None]
+) -> NDArray[np.float32]:
+    """What a calibration module makes of ``(n, d)`` embeddings, each of its language."""
+    import torch
+
+    device = next((tensor.device for tensor in calibration.state_dict().values()), torch.device("cpu"))
+    moved = np.empty_like(vectors)
+    with torch.inference_mode():
+        for code, rows in _by_language(languages).items():
+            features = {"sentence_embedding": torch.from_numpy(vectors[rows]).to(device)}
+            moved[rows] = calibration(features, language=code)["sentence_embedding"].float().cpu().numpy()
+    return moved
+
+
+def _by_language(languages: Sequence[str | None]) -> dict[str | None, list[int]]:
+    rows_of: dict[str | None, list[int]] = defaultdict(list)
+    for row, code in enumerate(languages):
+        rows_of[code].append(row)
+    return rows_of
+
+
+def load_encoder(
+    name: str | Path | None = None, *, device: str | None = None, precision: Precision = "float32"
+) -> Encoder:
     """Load an encoder.
 
     Parameters
@@ -163,6 +234,8 @@ def load_encoder(name: str | Path | None = None, *, device: str | None = None) -
         ``None`` for the bundled encoder, a folder, or the id of a model on the hub.
     device
         ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
+    precision
+        As for :class:`Encoder`.
 
     Raises
     ------
@@ -175,16 +248,16 @@ def load_encoder(name: str | Path | None = None, *, device: str | None = None) -
                 f"the bundled encoder is missing from {BUNDLED.parent.name}/{BUNDLED.name}: reinstall mlret, "
                 "or name an encoder of your own with --model"
             )
-        return Encoder(_load_folder(BUNDLED, device), name=f"bundled:{BUNDLED.name}")
+        return Encoder(_load_folder(BUNDLED, device), name=f"bundled:{BUNDLED.name}", precision=precision)
     path = Path(name)
     if path.is_dir():
-        return Encoder(_load_folder(path, device), name=str(name))
+        return Encoder(_load_folder(path, device), name=str(name), precision=precision)
     if path.is_absolute() or len(path.parts) > 2 or str(name).startswith((".", "~")):
         raise InputError(f"no encoder folder at {name}: give a folder that `mlret train` wrote, or a hub id")
     from sentence_transformers import SentenceTransformer
 
     try:
-        return Encoder(SentenceTransformer(str(name), device=device), name=str(name))
+        return Encoder(SentenceTransformer(str(name), device=device), name=str(name), precision=precision)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{name} is neither a folder nor a model on the hub that can be reached ({reason})") from error

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.data.languages import normalise_language
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import INT8, Encoder, load_encoder
 from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index import compaction
@@ -146,7 +146,8 @@ class Index:
                 dims = manifest.settings.dims or manifest.dims
                 encoder: Encoder = ExternalEncoder(manifest.encoder, dims)
             else:
-                encoder = load_encoder(None if manifest.encoder.startswith(_BUNDLED) else manifest.encoder)
+                name = None if manifest.encoder.startswith(_BUNDLED) else manifest.encoder
+                encoder = load_encoder(name, precision="int8" if manifest.fingerprint.endswith(INT8) else "float32")
             _check_fingerprint(self.path, manifest, encoder)
             self._encoder = encoder
         return self._encoder

@@ -36,6 +36,8 @@ _TEXT_COST = 600
 # Lengths are looked up for so many records at first, the best by what they can reach.
 _FIRST_LENGTHS = 1024
 _VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
+# Sums of the same terms in another order differ in their last bits; rounded to so many digits, a tie stays a tie.
+_DIGITS = 9
 
 _SCHEMA = (
     """
@@ -305,12 +307,12 @@ class LexicalTable:
         scores, kept = np.empty(0), np.empty(0, dtype=np.int64)
         start, count = 0, max(_FIRST_LENGTHS, 2 * k)
         while start < len(order):
-            if len(scores) == k and scores[-1] > reach[order[start]]:
+            if len(scores) == k and scores[-1] > round(reach[order[start]], _DIGITS):
                 break
             part = order[start : start + count]
             lengths = self._lengths(rows[part])
             present = lengths >= 0
-            some = np.einsum("ij,ij->i", weights[part], _saturated(lengths / mean_length))
+            some = _scored(weights[part], lengths / mean_length)
             scores, kept = np.r_[scores, some[present]], np.r_[kept, rows[part][present]]
             best = np.lexsort((kept, -scores))[:k]
             scores, kept = scores[best], kept[best]
@@ -375,10 +377,15 @@ def _best_texts(
         for ngram, weight in weights.items():
             if ngram in counts:
                 sums[place, min(counts[ngram], len(_LEVELS)) - 1] += weight
-    scores = np.einsum("ij,ij->i", sums, _saturated(lengths / mean_length))
+    scores = _scored(sums, lengths / mean_length)
     best = np.lexsort((rows, -scores))[:k]
     best = best[scores[best] > 0]
     return scores[best], rows[best]
+
+
+def _scored(weights: NDArray[np.float64], relative_lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    scores: NDArray[np.float64] = np.einsum("ij,ij->i", weights, _saturated(relative_lengths)).round(_DIGITS)
+    return scores
 
 
 def _saturated(relative_lengths: NDArray[np.float64]) -> NDArray[np.float64]:

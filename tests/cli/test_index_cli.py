@@ -130,3 +130,54 @@ def test_memory_is_remembered_and_found(tmp_path: Path, tiny_encoder_folder: Pat
     other = mlret("memory", "search", "cat", "--store", store, "--scope", "user=u2", "--json").json
     assert other["hits"] == []
     assert "unknown scope 'who'" in mlret("memory", "search", "cat", "--store", store, "-s", "who=x", code=2).err
+
+
+def test_an_index_is_changed_looked_after_and_exported(mlret: Run, files: Path, tmp_path: Path) -> None:
+    index = tmp_path / "i"
+    built = mlret("index", "build", index, files / "a.jsonl", files / "b.tsv", "--lexical", "--json").json
+    assert built["documents"] == {"added": 4, "replaced": 0, "skipped": 0} and built["index"]["lexical"]
+    changed = tmp_path / "changed.jsonl"
+    changed.write_text(
+        '{"id": "a", "text": "a dog", "lang": "en", "year": 1999}\n{"id": "n", "text": "new", "lang": "en"}\n'
+    )
+    assert mlret("index", "update", index, changed, "--json").json["documents"] == {
+        "added": 1,
+        "replaced": 1,
+        "skipped": 0,
+    }
+    hits = mlret("search", index, "dog", "--where", "year<2000", "--mode", "lexical", "--json").json["hits"]
+    assert [hit["id"] for hit in hits] == ["a"]
+    assert "1 ids are not in" in mlret("index", "delete", index, "a", "nothing", code=2).err
+    assert mlret("index", "delete", index, "n", "nothing", "--ignore-missing", "--json").json == {
+        "deleted": 1,
+        "documents": 4,
+    }
+    assert mlret("index", "delete", index, "--where", '{"lang": "he"}').out.startswith("1 documents deleted")
+    assert mlret("index", "compact", index, "--json").json["index"]["deleted"] == 0
+    assert mlret("index", "verify", index).out == f"{index} is whole\n"
+    for name in ("out.jsonl.gz", "out.parquet"):
+        assert mlret("index", "export", index, "-o", tmp_path / name, "--vectors", "--json").json["documents"] == 3
+        again = mlret("index", "build", tmp_path / name.replace(".", "-"), tmp_path / name, "--json").json
+        assert again["index"]["documents"] == 3
+    segment = next(path for path in (index / "vectors").iterdir() if path.suffix == ".npy")
+    segment.write_bytes(b"torn")
+    assert "--repair mends it" in mlret("index", "verify", index, code=1).out
+    assert "(mended)" in mlret("index", "verify", index, "--repair").out
+    assert mlret("index", "verify", index, "--json").json == {"problems": []}
+
+
+def test_vectors_are_encoded_to_a_file_and_indexed_from_it(mlret: Run, files: Path, tmp_path: Path) -> None:
+    vectors = tmp_path / "v.npy"
+    encoded = mlret("encode", files / "a.jsonl", "-o", vectors, "--json").json
+    assert encoded["documents"] == 3
+    mlret("index", "build", tmp_path / "i", files / "a.jsonl", "--vectors", vectors, "--dims", 64)
+    mlret("index", "build", tmp_path / "j", files / "a.jsonl", "--dims", 64)
+    found = [mlret("search", tmp_path / name, "dogs", "--json").json["hits"] for name in ("i", "j")]
+    assert [hit["id"] for hit in found[0]] == [hit["id"] for hit in found[1]]
+    assert found[0][0]["score"] == pytest.approx(found[1][0]["score"], abs=1e-5)
+    mlret("index", "build", tmp_path / "k", files / "a.jsonl", "--vectors", vectors, "--external", "theirs")
+    assert "which mlret does not run" in mlret("search", tmp_path / "k", "dogs", code=2).err
+    assert (
+        "--external names the encoder of --vectors"
+        in mlret("index", "build", tmp_path / "l", files / "a.jsonl", "--external", "x", code=2).err
+    )

@@ -69,7 +69,7 @@ def bm25(texts: dict[int, str], query: str) -> list[tuple[float, int]]:
             times = min(count[ngram], 3)
             score += idf * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * count.total() / mean))
         if set(ngrams(query)) & count.keys():
-            found.append((score, row))
+            found.append((round(score, 9), row))  # a set is summed in any order: a tie must stay one
     return sorted(found, key=lambda pair: (-pair[0], pair[1]))
 
 

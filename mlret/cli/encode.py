@@ -1,0 +1,56 @@
+"""`mlret encode`: texts to vectors, in a file."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def encode(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="FILES...", help="What `mlret index build` reads: JSONL, TSV, Parquet, …")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A .npy (ids beside it, in .ids.txt) or a .parquet file to write.")
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Encoder: a folder or a hub id; by default the bundled one.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="float32, bfloat16 (GPUs, processors with AVX512_BF16 or AMX) or int8.")
+    ] = "float32",
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; by default what there is.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Encode the texts of files, for an index of your own or `mlret index build --vectors`."""
+    from mlret.cli.progress import documents_progress
+    from mlret.data.corpus import Corpus
+    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.streams import encode_to_file
+    from mlret.index.hits import Updated
+
+    corpus = Corpus(sources)
+    given: Any = precision
+    encoder = load_encoder(model, device=device, precision=given)
+    start, before = time.perf_counter(), 0
+    with documents_progress("encoding", resume="begin anew: nothing was written") as progress:
+
+        def report(count: int) -> None:
+            nonlocal before
+            part = corpus.read_bytes / corpus.total_bytes if corpus.total_bytes else None
+            progress(Updated(added=count - before), part)
+            before = count
+
+        count = encode_to_file(encoder, corpus, output, progress=report)
+    seconds = time.perf_counter() - start
+    found = {"documents": count, "dims": encoder.dims, "seconds": seconds, "file": str(output)}
+    found |= {"encoder": encoder.name, "fingerprint": encoder.fingerprint}
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+    else:
+        rate = f"{count / seconds:,.0f}/s"
+        typer.echo(f"{count} texts encoded to {encoder.dims} dimensions in {seconds:.1f} s ({rate}): {output}")

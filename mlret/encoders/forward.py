@@ -1,0 +1,225 @@
+"""Many texts through an encoder: tokenised once, sorted by length, batched by tokens, repeats encoded once.
+
+sentence-transformers tokenises and pads batch by batch, so many texts at a time. Here the batch is filled by tokens:
+a batch of short texts is large and one of long texts small, each as large as the caches like, and padding is
+what the rounding of a sorted list leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mlret.errors import InputError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from mlret.encoders.encoder import Precision
+
+# Texts tokenised and sorted together: memory stays bounded, and padding small.
+_WINDOW = 16_384
+# Tokens in a forward pass, padding included. On a CPU the activations should stay in the cache.
+_CPU_TOKENS = 2048
+_GPU_TOKENS = 65_536
+_TINY = 1e-12
+# What the layers that write into the residual stream are called in the models there are.
+_RESIDUAL = ("output.dense", "o_proj", "out_proj", "down_proj", "out_lin", "ffn.lin2", "fc2", ".Wo", ".wo")
+
+
+class ForwardPass:
+    """The forward pass of a sentence-transformers model over texts.
+
+    Parameters
+    ----------
+    model
+        The model; :meth:`suits` says whether it can be used.
+    precision
+        ``"float32"``; ``"bfloat16"``: matrix products in bfloat16 (autocast), which GPUs and processors with
+        AVX512_BF16 or AMX do twice as fast; ``"int8"``: most linear layers in int8, their inputs quantised as they
+        come, the rest in bfloat16 where the processor has it (on a CPU alone). ``model`` is then changed in place.
+
+    Raises
+    ------
+    InputError
+        If int8 is asked for on another device than a CPU.
+    """
+
+    def __init__(self, model: SentenceTransformer, precision: Precision = "float32") -> None:
+        self._model = model
+        self._precision = precision
+        if precision == "int8":
+            quantise(model)
+
+    @staticmethod
+    def suits(model: SentenceTransformer) -> bool:
+        """Whether this gives what ``model.encode`` does: text in, a fast tokenizer, no prompt put before the text."""
+        first = next(iter(model.children()), None)
+        return (
+            type(first).__name__ == "Transformer"
+            and not getattr(first, "do_lower_case", False)
+            and getattr(first, "backend", "torch") == "torch"
+            and bool(getattr(model.tokenizer, "is_fast", False))
+            and not model.prompts.get(model.default_prompt_name or "")
+            and model.truncate_dim is None
+        )
+
+    def __call__(self, texts: Sequence[str], *, show_progress: bool = False, **options: Any) -> NDArray[np.float32]:
+        """The sentence embeddings of texts.
+
+        Parameters
+        ----------
+        texts
+            ``n`` strings.
+        show_progress
+            Show a progress bar.
+        **options
+            For the modules of the model.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n, dims)`` float32.
+        """
+        from tqdm.auto import tqdm
+
+        different = list(dict.fromkeys(texts))
+        with tqdm(total=len(different), desc="encoding", unit="text", disable=not show_progress) as progress:
+            windows = (different[start : start + _WINDOW] for start in range(0, len(different), _WINDOW))
+            vectors = np.concatenate([self._window(window, progress, options) for window in windows])
+        if len(different) == len(texts):
+            return vectors
+        place = {text: row for row, text in enumerate(different)}
+        return vectors[[place[text] for text in texts]]
+
+    def _window(self, texts: Sequence[str], progress: Any, options: dict[str, Any]) -> NDArray[np.float32]:
+        tokens = self._tokens(texts)
+        order = np.argsort([-len(ids) for ids in tokens], kind="stable")
+        vectors: NDArray[np.float32] | None = None
+        model = self._model.eval()
+        with torch.inference_mode(), self._autocast():
+            for rows in _batches([len(tokens[row]) for row in order], self._budget):
+                chosen = order[rows]
+                features = self._padded([tokens[row] for row in chosen])
+                found = self._forward(model, features, options)
+                if vectors is None:
+                    vectors = np.empty((len(texts), found.shape[1]), dtype=np.float32)
+                vectors[chosen] = found
+                progress.update(len(chosen))
+        assert vectors is not None
+        return vectors
+
+    def _forward(
+        self, model: SentenceTransformer, features: dict[str, torch.Tensor], options: dict[str, Any]
+    ) -> NDArray[np.float32]:
+        embeddings = model(features, **options)["sentence_embedding"]
+        return np.asarray(embeddings.float().cpu().numpy())
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        tokenizer = self._model.tokenizer
+        found = tokenizer(
+            list(texts),
+            truncation="longest_first",
+            max_length=self._model.max_seq_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        ids: list[list[int]] = found["input_ids"]
+        return ids
+
+    def _padded(self, tokens: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        width = len(tokens[0])
+        ids = np.full((len(tokens), width), self._model.tokenizer.pad_token_id or 0, dtype=np.int64)
+        mask = np.zeros((len(tokens), width), dtype=np.int64)
+        for row, some in enumerate(tokens):
+            ids[row, : len(some)] = some
+            mask[row, : len(some)] = 1
+        device = self._model.device
+        features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        if device.type == "cuda":  # the copy then runs beside the kernels of the batch before
+            return {key: value.pin_memory().to(device, non_blocking=True) for key, value in features.items()}
+        return {key: value.to(device) for key, value in features.items()}
+
+    @property
+    def _budget(self) -> int:
+        return _CPU_TOKENS if self._model.device.type == "cpu" else _GPU_TOKENS
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        half = self._precision == "bfloat16" or (self._precision == "int8" and has_fast_bfloat16())
+        if not half:
+            return nullcontext()
+        return torch.autocast(self._model.device.type, dtype=torch.bfloat16)
+
+
+class Int8Linear(nn.Module):
+    """A linear layer in int8: a scale for each row of the weights, and for each token of the input as it comes.
+
+    Parameters
+    ----------
+    linear
+        The layer it stands for, ``(out, in)``.
+    """
+
+    weight: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach().float()
+        scale = weight.abs().amax(dim=1).clamp_min(_TINY) / 127
+        self.register_buffer("weight", torch.round(weight / scale[:, None]).to(torch.int8).t().contiguous())
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """``(..., in)`` to ``(..., out)`` float32."""
+        rows = inputs.reshape(-1, inputs.shape[-1]).float()
+        scale = rows.abs().amax(dim=1, keepdim=True).clamp_min(_TINY) / 127
+        product = torch._int_mm(torch.round(rows / scale).to(torch.int8), self.weight)
+        outputs = product * (scale * self.scale)
+        if self.bias is not None:
+            outputs = outputs + self.bias
+        return outputs.reshape(*inputs.shape[:-1], -1)
+
+
+def quantise(model: SentenceTransformer) -> None:
+    """Give the linear layers of a model int8 weights, in place.
+
+    The layers that write into the residual stream keep theirs: their inputs have a few very large values, and rounding
+    to these would lose the rest.
+
+    Raises
+    ------
+    InputError
+        If the model is not on a CPU.
+    """
+    if model.device.type != "cpu":
+        raise InputError(
+            f"int8 runs on a CPU, the model is on {model.device}: load it with device='cpu', or in bfloat16"
+        )
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.Linear) and not any(part in name for part in _RESIDUAL):
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, Int8Linear(module))
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware (AVX512_BF16 or AMX)."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _batches(lengths: Sequence[int], budget: int) -> Iterator[slice]:
+    """Slices of falling lengths whose padded size stays within a budget, or that hold one text."""
+    start = 0
+    while start < len(lengths):
+        count = max(1, budget // max(1, lengths[start]))
+        yield slice(start, start + count)
+        start += count
