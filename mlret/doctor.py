@@ -38,6 +38,7 @@ _PACKAGES = (
 FEATURES = {
     "cpu": "vector search on the CPU: index, search, memory, demo",
     "gpu": "vector search on an NVIDIA GPU, in place of the extra cpu",
+    "data": "documents from Parquet files and from data sets of the hub",
     "train": "training an encoder, splitting text into sentences",
     "serve": "the HTTP application and the MCP server",
     "ray": "encoding and searching on many machines",

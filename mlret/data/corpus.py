@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import datetime
-import gzip
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
-from mlret.data.documents import Document, document_from_mapping
-from mlret.data.files import read_lines
+from mlret.data.documents import SENTENCE_KEYS, TEXT_KEYS, Document, document_from_mapping
+from mlret.data.files import COMPRESSIONS, open_raw, read_lines
 from mlret.data.languages import normalise_language
-from mlret.errors import InputError, require
+from mlret.data.tables import hub_rows, open_hub, parquet_rows
+from mlret.errors import InputError
 
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".tsv", ".tsv.gz", ".parquet")
+_KINDS = (".jsonl", ".ndjson", ".tsv", ".parquet")
 _HUB = re.compile(r"hub:(?P<name>[^:@]+)(:(?P<config>[^:@]+))?(@(?P<split>[^:@]+))?")
+# Where benchmarks keep their passages, as they come or unpacked.
+_LAYOUTS = ("corpus.jsonl", "collection/docs.jsonl", "docs-*.jsonl", "docs.jsonl")
 # What the official archives are called; Mr.TyDi names languages in English, MIRACL by code.
-_ARCHIVE = re.compile(r"(mrtydi-v[\d.]+|miracl-corpus-v[\d.]+)-(?P<language>[a-z]+)")
+_ARCHIVE = re.compile(r"(?:mrtydi-v[\d.]+|miracl-corpus-v[\d.]+)-([a-z]+)")
 _ENGLISH_NAMES = {
     "arabic": "ar",
     "bengali": "bn",
@@ -35,23 +36,40 @@ _ENGLISH_NAMES = {
     "telugu": "te",
     "thai": "th",
 }
-_PARQUET_ROWS = 256
+# How many bytes of a part have been read, and a document; none where a passage is blank.
+_Step = tuple[int, Document | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing to read, -1 ``bytes`` long if unknown; its documents are of ``language`` unless they say theirs."""
+    """One thing to read.
+
+    Attributes
+    ----------
+    name
+        For messages; one thing has one name.
+    bytes
+        How long it is; -1 if that is unknown.
+    read
+        Reads it from its start.
+    language
+        Of the documents that do not say theirs.
+    repeatable
+        Whether it can be read again; a pipe cannot.
+    """
 
     name: str
     bytes: int
-    read: Callable[[], Iterator[tuple[int, Document]]]
+    read: Callable[[], Iterator[_Step]]
     language: str | None = None
+    repeatable: bool = True
 
 
 class Corpus:
     """Documents of several sources, one after another; memory does not grow with them.
 
-    All sources are checked before the first is read.
+    All sources are checked before the first is read: that each exists, is of a kind that is known, and begins with
+    a document (pipes excepted). That no id occurs twice is for the index to see, which looks every id up anyway.
 
     Parameters
     ----------
@@ -59,33 +77,48 @@ class Corpus:
         Each of:
 
         - ``.jsonl`` (an object a line; see :func:`mlret.data.documents.document_from_mapping`), ``.tsv`` (the first
-          line names the columns, ``id`` and ``text`` among them; others become metadata), both perhaps gzipped;
-          ``.parquet`` (columns as the keys of JSONL; ``metadata`` may be JSON text);
+          line names the columns, ``id`` and ``text`` among them; others become metadata), both perhaps compressed
+          (``.gz``, ``.bz2``, ``.xz``); ``.parquet`` (columns as the keys of JSONL; ``metadata`` may be JSON text;
+          what JSON cannot say, such as pictures, is passed over);
         - a folder of BEIR (``corpus.jsonl``), Mr.TyDi (``collection/docs.jsonl.gz``) or MIRACL (``docs-*.jsonl.gz``),
-          whose language is in the folder's name;
+          or a file of it; the language is the one in the name of Mr.TyDi's or MIRACL's folder;
         - ``hub:NAME``, ``hub:NAME:CONFIG``, ``hub:NAME:CONFIG@SPLIT``: a data set of the Hugging Face hub, streamed;
-        - ``-``: JSONL on standard input.
+        - ``-``, or a named pipe: JSONL, uncompressed.
 
     Attributes
     ----------
     total_bytes
         How much there is to read; ``None`` where a source does not say.
     read_bytes
-        How much of it has been read.
+        How much of it has been read, of compressed files in their own bytes.
+    blank
+        How many passages have been passed over because a benchmark left their title and text empty, as BEIR did in
+        FiQA. In documents of one's own that is an error.
 
     Raises
     ------
     InputError
-        If there are no sources, or one is missing or of an unknown kind.
+        If there are no sources, or one is given twice, is missing, of an unknown kind, empty, or bad from its start.
+    MissingExtraError
+        If a package for Parquet or the hub is not installed.
     """
 
     def __init__(self, sources: Sequence[str | Path]) -> None:
         if not sources:
             raise InputError("no files to read; name at least one, e.g. a .jsonl or .tsv file")
         self._parts = [part for source in sources for part in self._parts_of(source)]
+        names: set[str] = set()
+        for part in self._parts:
+            if part.name in names:
+                raise InputError(f"{part.name}: given twice; name each source once")
+            names.add(part.name)
+        for part in self._parts:
+            if part.repeatable and all(document is None for _, document in part.read()):
+                raise _empty(part)
         sizes = [part.bytes for part in self._parts]
         self.total_bytes = sum(sizes) if all(size >= 0 for size in sizes) else None
         self.read_bytes = 0
+        self.blank = 0
 
     def __iter__(self) -> Iterator[Document]:
         """Stream the documents.
@@ -96,23 +129,27 @@ class Corpus:
             If a source is empty, damaged, or a record is malformed; the message names file and line (Parquet and hub:
             row, from 1).
         """
-        done = 0
+        done = self.read_bytes = self.blank = 0
         for part in self._parts:
             found = False
             for position, document in part.read():
+                self.read_bytes = done + position
+                if document is None:
+                    self.blank += 1
+                    continue
                 found = True
                 if document.language is None and part.language is not None:
                     document = replace(document, language=part.language)
-                self.read_bytes = done + position
                 yield document
             if not found:
-                raise InputError(f"{part.name}: the file is empty; give at least one document")
+                raise _empty(part)
             done += max(0, part.bytes)
             self.read_bytes = done
 
     def _parts_of(self, source: str | Path) -> list[Part]:
         if str(source) == "-":
-            return [Part("standard input", -1, partial(_read_jsonl, Path("standard input"), _standard_input))]
+            name = "standard input"
+            return [Part(name, -1, partial(_read_jsonl, Path(name), _standard_input), repeatable=False)]
         if str(source).startswith("hub:"):
             return [_hub_part(str(source))]
         path = Path(source)
@@ -120,6 +157,8 @@ class Corpus:
             raise InputError(f"{path}: no such file; check the path")
         if path.is_dir():
             return [_file_part(file) for file in _corpus_files(path)]
+        if not path.is_file():
+            return [Part(str(path), -1, partial(_read_jsonl, path, open_raw), repeatable=False)]
         return [_file_part(path)]
 
 
@@ -128,11 +167,16 @@ def read_documents(path: str | Path) -> Iterator[Document]:
     return iter(Corpus([path]))
 
 
+def _empty(part: Part) -> InputError:
+    return InputError(f"{part.name}: the file is empty; give at least one document")
+
+
 def _corpus_files(folder: Path) -> list[Path]:
     """The files of a benchmark's corpus in its own layout."""
-    for pattern in ("corpus.jsonl", "corpus.jsonl.gz", "collection/docs.jsonl.gz", "docs-*.jsonl.gz", "docs.jsonl.gz"):
-        if found := sorted(folder.glob(pattern), key=_natural):
-            return found
+    for layout in _LAYOUTS:
+        for pattern in (layout, f"{layout}.gz"):
+            if found := sorted(folder.glob(pattern), key=_natural):
+                return found
     raise InputError(
         f"{folder}: a folder that is no corpus of BEIR (corpus.jsonl), Mr.TyDi (collection/docs.jsonl.gz) or MIRACL "
         "(docs-*.jsonl.gz); name the files in it"
@@ -144,33 +188,37 @@ def _natural(path: Path) -> list[int | str]:
 
 
 def _file_part(path: Path) -> Part:
-    kind = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]).lower()
-    if kind not in _SUFFIXES:
-        raise InputError(f"{path}: unknown kind of file; give {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}")
-    if kind == ".parquet":
-        require("pyarrow", extra="train", feature="reading Parquet")
-        read = partial(_read_parquet, path)
-    elif kind.startswith(".tsv"):
-        read = partial(_read_tsv, path)
-    else:
-        read = partial(_read_jsonl, path)
-    archive = _ARCHIVE.search(str(path.absolute()))
-    language = None
-    if archive is not None:
-        name = archive["language"]
-        language = normalise_language(_ENGLISH_NAMES.get(name, name))
-    return Part(str(path), path.stat().st_size, read, language)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compressed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
+    kind = "".join((suffixes[:-1] if compressed else suffixes)[-1:])
+    if kind not in _KINDS or (compressed and kind == ".parquet"):
+        raise InputError(
+            f"{path}: unknown kind of file; give .jsonl, .ndjson or .tsv, perhaps with {', '.join(COMPRESSIONS)}, "
+            "or .parquet"
+        )
+    readers = {".parquet": _read_parquet, ".tsv": _read_tsv}
+    return Part(str(path), path.stat().st_size, partial(readers.get(kind, _read_jsonl), path), _language_of(path))
+
+
+def _language_of(path: Path) -> str | None:
+    """The language that the folder of a benchmark, the innermost if there are several, has in its name."""
+    for name in reversed(_ARCHIVE.findall(str(path.absolute()))):
+        try:
+            return normalise_language(_ENGLISH_NAMES.get(name, name))
+        except InputError:  # a name of one's own
+            continue
+    return None
 
 
 class _Tracked:
-    """A file that is open, through gzip where its name says so, and how far it has been read in its own bytes."""
+    """A file that is open, and how far it has been read in its own bytes."""
 
     def __init__(self) -> None:
         self._raw: IO[bytes] | None = None
 
     def open(self, path: Path) -> IO[bytes]:
-        self._raw = path.open("rb")
-        return cast(IO[bytes], gzip.GzipFile(fileobj=self._raw)) if path.suffix == ".gz" else self._raw
+        self._raw = open_raw(path)
+        return self._raw
 
     @property
     def position(self) -> int:
@@ -181,7 +229,7 @@ def _standard_input(path: Path) -> IO[bytes]:
     return sys.stdin.buffer
 
 
-def _read_jsonl(path: Path, opener: Callable[[Path], IO[bytes]] | None = None) -> Iterator[tuple[int, Document]]:
+def _read_jsonl(path: Path, opener: Callable[[Path], IO[bytes]] | None = None) -> Iterator[_Step]:
     tracked = _Tracked()
     for number, line in read_lines(path, opener or tracked.open):
         origin = f"{path}:{number}"
@@ -193,10 +241,10 @@ def _read_jsonl(path: Path, opener: Callable[[Path], IO[bytes]] | None = None) -
             raise InputError(f"{origin}: not JSON that can be read ({error}); one object a line") from error
         if not isinstance(record, dict):
             raise InputError(f"{origin}: a JSON {type(record).__name__}, not an object; write one {{…}} a line")
-        yield tracked.position, document_from_mapping(record, origin=origin)
+        yield tracked.position, _document(record, origin)
 
 
-def _read_tsv(path: Path) -> Iterator[tuple[int, Document]]:
+def _read_tsv(path: Path) -> Iterator[_Step]:
     columns: list[str] | None = None
     tracked = _Tracked()
     for number, line in read_lines(path, tracked.open):
@@ -221,51 +269,51 @@ def _read_tsv(path: Path) -> Iterator[tuple[int, Document]]:
         yield tracked.position, document_from_mapping(record, origin=f"{path}:{number}")
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[int, Document]]:
-    parquet = require("pyarrow.parquet", extra="train", feature="reading Parquet")
-    arrow = require("pyarrow", extra="train", feature="reading Parquet")
-    try:
-        with parquet.ParquetFile(path) as file:
-            columns = [name for name in file.schema_arrow.names if name != "vector"]
-            size, rows, number = path.stat().st_size, max(1, file.metadata.num_rows), 0
-            for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=columns):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield size * number // rows, _document(record, f"{path}: row {number}")
-    except (arrow.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: no Parquet file that can be read ({error}); fetch it again") from error
+def _read_parquet(path: Path) -> Iterator[_Step]:
+    for number, (position, record) in enumerate(parquet_rows(path), start=1):
+        yield position, _document_of_row(record, f"{path}: row {number}")
 
 
 def _hub_part(source: str) -> Part:
     found = _HUB.fullmatch(source)
     if found is None:
         raise InputError(f"{source!r} names no data set; write hub:NAME, hub:NAME:CONFIG or hub:NAME:CONFIG@SPLIT")
-    require("datasets", extra="train", feature="reading a data set of the hub")
-    return Part(source, -1, partial(_read_hub, source, found["name"], found["config"], found["split"] or "train"))
+    rows = open_hub(source, found["name"], found["config"], found["split"] or "train")
+
+    def read() -> Iterator[_Step]:
+        for number, record in enumerate(hub_rows(source, rows), start=1):
+            yield 0, _document_of_row(record, f"{source}: row {number}")
+
+    return Part(source, -1, read)
 
 
-def _read_hub(source: str, name: str, config: str | None, split: str) -> Iterator[tuple[int, Document]]:
-    datasets = require("datasets", extra="train", feature="reading a data set of the hub")
-    try:
-        rows = datasets.load_dataset(name, config, split=split, streaming=True)
-    except (OSError, ValueError, ConnectionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{source}: no data set that can be reached ({reason})") from error
-    for number, record in enumerate(rows, start=1):
-        yield 0, _document(record, f"{source}: row {number}")
+def _document(record: Mapping[str, Any], origin: str) -> Document | None:
+    return None if _is_blank(record) else document_from_mapping(record, origin=origin)
 
 
-def _document(record: dict[str, Any], origin: str) -> Document:
-    """A row of a table as a document: empty cells say nothing, times become ISO 8601."""
-    values = {key: _as_json(value) for key, value in record.items() if value is not None}
-    metadata = values.get("metadata")
-    if isinstance(metadata, str):
+def _is_blank(record: Mapping[str, Any]) -> bool:
+    """Whether a record is a benchmark's passage without title and text."""
+    passage = "contents" in record or (record.get("id") is None and ("_id" in record or "docid" in record))
+    texts = [record[key] for key in (*TEXT_KEYS, *SENTENCE_KEYS) if key in record]
+    return passage and bool(texts) and not any(map(_says_something, [*texts, record.get("title")]))
+
+
+def _says_something(value: object) -> bool:
+    return value is not None and (not isinstance(value, str) or bool(value.strip()))
+
+
+def _document_of_row(record: Mapping[str, Any], origin: str) -> Document | None:
+    """The same for the row of a table: empty cells say nothing, metadata may be JSON text."""
+    if _is_blank(record):
+        return None
+    values = {key: value for key, value in record.items() if value is not None}
+    if not values.keys() & {*TEXT_KEYS, *SENTENCE_KEYS}:  # there are such columns, or the table was refused
+        values["text"] = ""
+    if isinstance(metadata := values.get("metadata"), str):
         try:
             values["metadata"] = json.loads(metadata)
         except ValueError as error:
-            raise InputError(f"{origin}: the column 'metadata' is not JSON ({error})") from error
+            raise InputError(
+                f"{origin}: the column 'metadata' is not JSON ({error}); mend it, or give it another name"
+            ) from error
     return document_from_mapping(values, origin=origin)
-
-
-def _as_json(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime.date | datetime.time) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +12,14 @@ from mlret.data.languages import normalise_language
 from mlret.errors import InputError
 
 _LANGUAGE_KEYS = ("lang", "language")
-_SENTENCE_KEYS = ("sents", "sentences")
+SENTENCE_KEYS = ("sents", "sentences")
 # "_id" as BEIR has it, "docid" as MIRACL.
-_ID_KEYS = ("id", "_id", "docid")
-_TEXT_KEYS = ("text", "contents")
+ID_KEYS = ("id", "_id", "docid")
+TEXT_KEYS = ("text", "contents")
 # What `mlret index export --vectors` writes is the work of an encoder, not a fact about the document.
-_VECTOR = "vector"
+VECTOR = "vector"
+# Mr.TyDi's contents: the title, a blank line, the text.
+_TITLE_LINE = re.compile(r"[^\S\n]*(\S[^\n]*)\n[^\S\n]*\n")
 # A filter on these names means the document's own field, so metadata may not shadow them.
 RESERVED_KEYS = frozenset({"id", "text", *_LANGUAGE_KEYS})
 
@@ -88,7 +91,8 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
         Has ``text`` (or ``contents``, as Mr.TyDi calls it), or ``sents``/``sentences`` (a list, joined with a space);
         ``id``, ``_id`` (BEIR) or ``docid`` (MIRACL), a string or an integer; perhaps ``lang``/``language``. A dict
         under ``metadata`` and all other keys become metadata, but ``vector``, which is passed over. In records of BEIR
-        and MIRACL the title is the first line of the text, as it is in Mr.TyDi's ``contents``, and metadata too.
+        and MIRACL the title becomes the first line of the text, as it is in Mr.TyDi's ``contents`` (tokenizers take
+        the line's end for the blank that BEIR's own code puts there); in all three it is metadata too.
     id
         The id to use where ``record`` has none.
     origin
@@ -100,19 +104,22 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
         If a key is missing or a value is of the wrong kind.
     """
     where = f"{origin}: " if origin else ""
-    rest = {key: value for key, value in record.items() if key != _VECTOR}
-    names = [(key, rest.pop(key)) for key in _ID_KEYS if rest.get(key) is not None]
+    rest = {key: value for key, value in record.items() if key != VECTOR}
+    names = [(key, rest.pop(key)) for key in ID_KEYS if rest.get(key) is not None]
     if not names and id is None:
         raise InputError(f"{where}the key 'id' is missing; a document needs 'id' and 'text'")
     key, name = names[0] if names else ("id", id)
     rest |= dict(names[1:])
-    rest = {key: value for key, value in rest.items() if key not in _ID_KEYS or value is not None}
+    rest = {key: value for key, value in rest.items() if key not in ID_KEYS or value is not None}
     if isinstance(name, int) and not isinstance(name, bool):
         name = str(name)
+    contents = "text" not in rest and "contents" in rest
     text = _text_of(rest, where)
     title = rest.get("title")
-    if key != "id" and isinstance(title, str) and title.strip() and isinstance(text, str):
-        text = f"{title.strip()}\n{text}"
+    if key != "id" and isinstance(title, str) and title.strip() and isinstance(text, str | None):
+        text = f"{title.strip()}\n{text or ''}".rstrip()  # some passages of BEIR are a title alone
+    elif contents and title is None and isinstance(text, str) and (found := _TITLE_LINE.match(text)):
+        rest["title"] = found[1].strip()
     languages = [value for key in _LANGUAGE_KEYS if (value := rest.pop(key, None)) is not None]
     nested = rest.pop("metadata", None) or {}
     if not isinstance(nested, dict):
@@ -124,8 +131,8 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
 
 def _text_of(rest: dict[str, Any], where: str) -> Any:
     """Take the text out of a record."""
-    sentences = [rest.pop(key) for key in _SENTENCE_KEYS if key in rest]
-    for key in _TEXT_KEYS:
+    sentences = [rest.pop(key) for key in SENTENCE_KEYS if key in rest]
+    for key in TEXT_KEYS:
         if key in rest:
             return rest.pop(key)
     if not sentences:

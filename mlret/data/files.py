@@ -1,8 +1,10 @@
-"""Find files by pattern; read lines of text files, plain or gzipped, with errors that name the line."""
+"""Find files by pattern; read lines of text files, plain or compressed, with errors that name the line."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,30 +12,46 @@ from typing import IO
 
 from mlret.errors import InputError
 
-
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, through gzip where its name ends in ``.gz``."""
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+# What compresses a file, by the end of its name.
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
 
 
-def read_lines(path: Path, opener: Callable[[Path], IO[bytes]] = open_bytes) -> Iterator[tuple[int, str]]:
+def open_raw(path: Path) -> IO[bytes]:
+    """Open a file for reading its own bytes."""
+    return path.open("rb")
+
+
+def _decompressed(raw: IO[bytes], path: Path) -> IO[bytes]:
+    """What an open file holds, decompressed as its name says."""
+    match COMPRESSIONS.get(path.suffix.lower()):
+        case "gzip":
+            return gzip.open(raw, "rb")  # type: ignore[return-value]
+        case "bzip2":
+            return bz2.open(raw, "rb")
+        case "xz":
+            return lzma.open(raw, "rb")
+        case _:
+            return raw
+
+
+def read_lines(path: Path, opener: Callable[[Path], IO[bytes]] = open_raw) -> Iterator[tuple[int, str]]:
     """Yield ``(line number from 1, line without its end)`` for every line that is not blank.
 
     Parameters
     ----------
     path
-        The file.
+        The file; decompressed where its name ends in ``.gz``, ``.bz2`` or ``.xz``.
     opener
-        Opens it; what it gives is closed here.
+        Opens its own bytes, compressed as they are; what it gives is closed here.
 
     Raises
     ------
     InputError
-        If the file is missing, is not gzip though its name says so, or a line is not UTF-8.
+        If the file is missing, is not compressed as its name says, or a line is not UTF-8.
     """
     number = 0
     try:
-        with opener(path) as handle:
+        with opener(path) as raw_file, _decompressed(raw_file, path) as handle:
             for number, raw in enumerate(handle, start=1):
                 try:
                     line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -47,10 +65,13 @@ def read_lines(path: Path, opener: Callable[[Path], IO[bytes]] = open_bytes) -> 
         raise InputError(f"{path}: no such file") from error
     except IsADirectoryError as error:
         raise InputError(f"{path}: is a folder; name a file") from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}:{number + 1}: damaged gzip file ({error}); fetch it again") from error
     except PermissionError as error:
         raise InputError(f"{path}: may not be read; change its permissions") from error
+    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # not the content: the disk, the network
+            raise InputError(f"{path}:{number + 1}: cannot be read ({error.strerror}); try again") from error
+        kind = COMPRESSIONS.get(path.suffix.lower(), "text")
+        raise InputError(f"{path}:{number + 1}: damaged {kind} file ({error}); fetch it again") from error
 
 
 def expand(patterns: Sequence[str], root: Path) -> list[Path]:
