@@ -26,7 +26,8 @@ Files = Annotated[
     list[str],
     typer.Argument(
         metavar="FILES...",
-        help='JSONL ({"id", "text", "lang", …}) or TSV (header: id, text, lang, …); .gz is fine.',
+        help='JSONL ({"id", "text", "lang", …}), TSV (header: id, text, …), perhaps .gz, .bz2 or .xz; Parquet; '
+        "a folder of BEIR, Mr.TyDi or MIRACL; hub:NAME:CONFIG@SPLIT; - for standard input.",
     ),
 ]
 Model = Annotated[
@@ -76,6 +77,9 @@ def build(
         str | None,
         typer.Option("--external", metavar="NAME", help="--vectors are of this encoder, which mlret does not run."),
     ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="Encode in float32, bfloat16 or int8; see `mlret encode --help`.")
+    ] = "float32",
     batch_size: BatchSize = 256,
     as_json: Json = False,
 ) -> None:
@@ -85,6 +89,7 @@ def build(
     settings = _settings(recipe, kind, dims, lexical)
     matrix = _load_vectors(vectors)
     encoder = _external(external, matrix, model)
+    given: Any = precision
     with (
         documents_progress("indexing", resume="give the same command again") as progress,
         compaction_progress() as steps,
@@ -94,6 +99,7 @@ def build(
             files,
             encoder,
             settings=settings,
+            precision=given,
             vectors=matrix,
             batch_size=batch_size,
             progress=progress,
@@ -324,6 +330,7 @@ def _print_report(report: BuildReport, as_json: bool) -> None:
     parts = [f"{done.added} documents stored"]
     parts += [f"{done.replaced} replaced"] if done.replaced else []
     parts += [f"{done.skipped} passed over"] if done.skipped else []
+    parts += [f"{report.blank} blank passages left out"] if report.blank else []
     rate = f"{stored / seconds:.0f}/s" if seconds else ""
     typer.echo(f"{', '.join(parts)} in {seconds:.1f} s ({rate}); {index.path} holds {index.documents}")
     _print_kinds([choice._asdict() for choice in report.kinds])

@@ -54,7 +54,7 @@ def encode_to_file(
         raise InputError(f"{file}: unknown kind of file; give {' or '.join(_KINDS)}")
     check_writable(file)
     if file.suffix == ".parquet":
-        require("pyarrow", extra="train", feature="writing Parquet")
+        require("pyarrow", extra="data", feature="writing Parquet")
     counted = _Counted(progress)
     batches = counted(_encoded(encoder, documents))
     if file.suffix == ".parquet":

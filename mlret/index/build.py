@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlret.data.corpus import Corpus
 from mlret.data.durable import fsync_folder
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder, Precision, load_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index.hits import IndexInfo, Updated
 from mlret.index.index import Index
@@ -28,9 +28,13 @@ Compacting = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What was stored, in how many seconds, of which kind the segments are and why, and what the index holds now."""
+    """What was stored, in how many seconds, of which kind the segments are and why, and what the index holds now.
+
+    ``blank`` counts the passages of benchmarks that have neither title nor text, and are in no index.
+    """
 
     documents: Updated
+    blank: int
     seconds: float
     kinds: list[Choice]
     index: IndexInfo
@@ -42,6 +46,7 @@ def build_index(
     encoder: Encoder | str | Path | None = None,
     *,
     settings: IndexSettings | None = None,
+    precision: Precision = "float32",
     vectors: NDArray[np.float32] | None = None,
     batch_size: int = 256,
     progress: Progress | None = None,
@@ -64,6 +69,8 @@ def build_index(
         The encoder, its folder or hub id; ``None`` for the bundled one.
     settings
         As for :meth:`Index.create`.
+    precision
+        As for :func:`mlret.load_encoder`, where ``encoder`` names one.
     vectors
         ``(n, dims)`` float32, one for each document, in their order; by default the texts are encoded.
     batch_size
@@ -85,7 +92,7 @@ def build_index(
     """
     path = Path(path)
     corpus = Corpus(sources)
-    encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
+    encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder, precision=precision)
     if (path / MANIFEST).exists():
         with Index.open(path, encoder) as index:
             raise InputError(
@@ -205,4 +212,4 @@ def _fill(
         total += done
         if progress is not None:
             progress(done, corpus.read_bytes / corpus.total_bytes if corpus.total_bytes else None)
-    return BuildReport(total, time.perf_counter() - start, [], index.info())
+    return BuildReport(total, corpus.blank, time.perf_counter() - start, [], index.info())

@@ -88,8 +88,8 @@ def _write_jsonl(path: Path, batches: Iterator[list[dict[str, Any]]], kind: str)
 
 
 def _write_parquet(path: Path, batches: Iterator[list[dict[str, Any]]], kind: str) -> None:
-    pa = require("pyarrow", extra="train", feature="writing Parquet")
-    parquet = require("pyarrow.parquet", extra="train", feature="writing Parquet")
+    pa = require("pyarrow", extra="data", feature="writing Parquet")
+    parquet = require("pyarrow.parquet", extra="data", feature="writing Parquet")
     # Metadata differs from record to record: as JSON it has one type.
     schema = pa.schema([("id", pa.string()), ("text", pa.string()), ("lang", pa.string()), ("metadata", pa.string())])
     writer = None

@@ -16,7 +16,7 @@ SegmentKind = Literal["flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq", "sq8", "f
 KINDS: tuple[SegmentKind, ...] = get_args(SegmentKind)
 
 # Thresholds from the measured table in index/README.md.
-FLAT_ROWS = 50_000
+FLAT_ROWS = 100_000
 # Of the machine's memory that the vectors of a segment may take before they are compressed.
 _COMFORTABLE = 0.5
 
@@ -76,7 +76,7 @@ def choose_kind(rows: int, dims: int, *, memory_bytes: int | None = None) -> Cho
     size = 4 * rows * dims
     have = f"{rows:,} vectors of {dims} dimensions ({size / 1e9:.1f} GB) on a machine with {memory / 1e9:.0f} GB"
     if size < _COMFORTABLE * memory:
-        return Choice("ivf-sq8", f"{have}: an inverted file of int8 codes, a quarter of the vectors' size")
+        return Choice("hnsw", f"{have}: a graph over int8 codes, which compares the fewest for what it finds")
     return Choice("ivf-pq", f"{have}: too large to keep at hand, so an inverted file of 4-bit product codes")
 
 

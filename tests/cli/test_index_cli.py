@@ -169,6 +169,10 @@ def test_an_index_is_changed_looked_after_and_exported(mlret: Run, files: Path, 
 def test_vectors_are_encoded_to_a_file_and_indexed_from_it(mlret: Run, files: Path, tmp_path: Path) -> None:
     vectors = tmp_path / "v.npy"
     encoded = mlret("encode", files / "a.jsonl", "-o", vectors, "--json").json
+    small = mlret("index", "build", tmp_path / "s", files / "a.jsonl", "--precision", "int8", "--json").json
+    assert small["index"]["fingerprint"] == encoded["fingerprint"] + "-int8"
+    assert mlret("search", tmp_path / "s", "dogs", "-k", 1, "--json").json["hits"][0]["score"] > 0.9
+    assert "no precision 'int2'" in mlret("encode", files / "a.jsonl", "-o", vectors, "--precision", "int2", code=2).err
     assert encoded["documents"] == 3
     mlret("index", "build", tmp_path / "i", files / "a.jsonl", "--vectors", vectors, "--dims", 64)
     mlret("index", "build", tmp_path / "j", files / "a.jsonl", "--dims", 64)

@@ -41,6 +41,13 @@ def test_build_reads_all_files_and_seals(tmp_path: Path, tiny_encoder: Encoder) 
     assert seen == [Updated(added=2), Updated(added=2)]
 
 
+def test_blank_passages_of_a_benchmark_are_counted(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"_id": "a", "title": "", "text": "cat"}\n{"_id": "b", "title": "", "text": ""}\n')
+    report = build_index(tmp_path / "i", [corpus], tiny_encoder)
+    assert (report.documents.added, report.blank, report.index.documents) == (1, 1, 1)
+
+
 BAD = {
     "nothing.jsonl": r"nothing\.jsonl: no such file",
     "bad.jsonl": r"bad\.jsonl:2: the key 'text' is missing; .*repeat the command to go on",

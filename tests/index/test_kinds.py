@@ -18,14 +18,14 @@ GIB = 2**30
 def test_choice_goes_from_exact_to_compressed_and_says_why() -> None:
     assert choose_kind(FLAT_ROWS - 1, 384).kind == "flat"
     large = choose_kind(1_000_000, 384, memory_bytes=24 * GIB)
-    assert large.kind == "ivf-sq8" and "1,000,000 vectors of 384 dimensions (1.5 GB)" in large.why
+    assert large.kind == "hnsw" and "1,000,000 vectors of 384 dimensions (1.5 GB)" in large.why
     huge = choose_kind(1_000_000, 384, memory_bytes=2 * GIB)
     assert huge.kind == "ivf-pq" and "on a machine with 2 GB" in huge.why
 
 
 @given(st.integers(1, 10**7), st.integers(1, 10**7), st.integers(8, 1024))
 def test_more_vectors_are_never_compressed_less(few: int, many: int, dims: int) -> None:
-    order = ["flat", "ivf-sq8", "ivf-pq"]
+    order = ["flat", "hnsw", "ivf-pq"]
     kinds = [order.index(choose_kind(rows, dims, memory_bytes=8 * GIB).kind) for rows in sorted((few, many))]
     assert kinds == sorted(kinds)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlret.index import exact, search
+from mlret.index.accelerators import faiss_module
 from mlret.index.search import DECIMALS, View, search_views
 from mlret.index.segments import Segment, Tail
 
@@ -78,23 +79,22 @@ def monkeypatch_module() -> pytest.MonkeyPatch:
     patch.undo()
 
 
-def test_few_queries_are_spread_over_cores_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    matrix, queries = random_vectors(rng, 1000), random_vectors(rng, 2)
-    alone = exact.CpuExact(matrix).search(queries, 20)
-    monkeypatch.setattr(exact, "_PER_CORE", 100)
-
-    class Cores:
-        METRIC_INNER_PRODUCT = exact.faiss_module().METRIC_INNER_PRODUCT
-        knn = staticmethod(exact.faiss_module().knn)
-
-        @staticmethod
-        def omp_get_max_threads() -> int:
-            return 3
-
-    monkeypatch.setattr(exact, "faiss_module", lambda: Cores)
-    spread = exact.CpuExact(matrix).search(queries, 20)
-    assert np.allclose(spread[0], alone[0]) and [set(line) for line in spread[1]] == [set(line) for line in alone[1]]
+@given(st.integers(1, 70), st.integers(1, 80), st.integers(1, 9), st.integers(1, 50), st.integers(0, 1000))
+def test_products_in_blocks_find_what_faiss_finds(rows: int, k: int, queries: int, cells: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    matrix, wanted = random_vectors(rng, rows), random_vectors(rng, queries)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"_CELLS": cells, "_CACHED": 3, "_QUERIES": 5}.items():
+            patch.setattr(exact, name, value)
+        scores, positions = exact.CpuExact(matrix).search(wanted, k)
+    expected, _ = faiss_module().knn(wanted, matrix, k, metric=faiss_module().METRIC_INNER_PRODUCT)
+    assert scores.shape == positions.shape == (queries, k) and scores.dtype == np.float32
+    held = positions >= 0
+    assert (held.sum(axis=1) == min(rows, k)).all()
+    assert np.allclose(scores[held], expected[held], atol=1e-6) and (scores[~held] == -np.inf).all()
+    lines, places = np.nonzero(held)
+    assert np.allclose((wanted[lines] * matrix[positions[held]]).sum(axis=1), scores[lines, places], atol=1e-6)
+    assert all(len(set(line[line >= 0])) == min(rows, k) for line in positions)
 
 
 def test_what_was_handed_out_of_a_tail_stays_as_it_was() -> None:
