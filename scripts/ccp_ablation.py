@@ -1,6 +1,6 @@
 """What each part of contrastive context prediction is worth: train every variant with three seeds, measure, report.
 
-    python scripts/ccp_ablation.py --data ../shared/data [--runs runs/ccp-ablation] [--seeds 3]
+    python scripts/ccp_ablation.py --data DIR [--runs runs/ccp-ablation] [--seeds 3]
         [--output eval/results/ccp-ablation] [--quick]
     python scripts/ccp_ablation.py --report-only [--runs ...] [--seeds 3] [--output ...]
 

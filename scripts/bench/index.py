@@ -5,7 +5,7 @@
 Seeded clustered unit vectors, one short text each. Side by side in one process, turn by turn:
 
 - exact search through `mlret.Index.search_vectors` (hits with ids, texts and metadata) against `IndexFlatIP.search`,
-  for single queries and for batches of 32 and 256;
+  for single queries and for batches of 32, 256 and 1,000;
 - opening the index in a fresh process: seconds, and what memory grows by, before the first query;
 - adding 1,000 records to the full index against adding them to an empty one;
 - a search after 1 % of the records were deleted against the same before.
@@ -40,7 +40,7 @@ from mlret.index.index import Index
 from mlret.index.kinds import IndexSettings
 
 K = 10
-BATCHES = (1, 32, 256)
+BATCHES = (1, 32, 256, 1000)
 # Import first: only what opening itself takes is counted.
 _OPEN = """
 import resource, sys, time

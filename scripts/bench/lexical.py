@@ -1,6 +1,6 @@
 """Measure the lexical channel of the index: time and size by number of records, and what fusion with it is worth.
 
-    python scripts/bench/lexical.py --data ../shared/data [--quick] [--json FILE] [--quality]
+    python scripts/bench/lexical.py --data DIR [--quick] [--json FILE] [--quality]
 
 Speed: the records are runs of neighbouring sentences, about 100 words each, drawn from `mono/` in all its languages.
 Queries are cut from records: three words; a sentence; a whole record. Times are medians on one thread, of the first
@@ -315,7 +315,7 @@ def table_of(title: str, lines: dict[str, dict[str, float]]) -> Table:
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="The folder that holds mono/ and ntrex128/.")] = Path("../shared/data"),
+    data: Annotated[Path, typer.Option(help="The folder that holds mono/ and ntrex128/.")],
     quick: Annotated[bool, typer.Option("--quick", help="Few records and queries.")] = False,
     with_quality: Annotated[bool, typer.Option("--quality", help="Measure quality instead of speed.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,

@@ -1,6 +1,6 @@
 """Compare sentence splitters by language: F1 of the boundaries that they find, and sentences a second.
 
-    python scripts/bench/sentences.py --data ../shared/data [--quick] [--json FILE] [--markdown FILE]
+    python scripts/bench/sentences.py --data DIR [--quick] [--json FILE] [--markdown FILE]
 
 Gold boundaries come from three places:
 
@@ -275,7 +275,7 @@ def markdown_of(rows: list[list[str]], names: list[str], versions: dict[str, str
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="The folder that holds mono/ and ntrex128/.")] = Path("../shared/data"),
+    data: Annotated[Path, typer.Option(help="The folder that holds mono/ and ntrex128/.")],
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the text, one repeat.")] = False,
     development: Annotated[
         bool, typer.Option("--development", help="On the documents that rules are made on.")

@@ -84,7 +84,7 @@ def test_products_in_blocks_find_what_faiss_finds(rows: int, k: int, queries: in
     rng = np.random.default_rng(seed)
     matrix, wanted = random_vectors(rng, rows), random_vectors(rng, queries)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"_CELLS": cells, "_CACHED": 3, "_QUERIES": 5}.items():
+        for name, value in {"_CELLS": cells, "_CACHED": 3, "_MANY": 9}.items():
             patch.setattr(exact, name, value)
         scores, positions = exact.CpuExact(matrix).search(wanted, k)
     expected, _ = faiss_module().knn(wanted, matrix, k, metric=faiss_module().METRIC_INNER_PRODUCT)
