@@ -30,6 +30,7 @@ _PACKAGES = (
     "numpy",
     "faiss-cpu",
     "faiss-gpu",
+    "numba",
     "sentencepiece",
     "pytrec-eval-terrier",
 )

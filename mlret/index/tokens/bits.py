@@ -1,0 +1,81 @@
+"""Codes of a few bits, packed into bytes; queries as integers in the order in which the kernels meet the codes."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bits = Literal[1, 2, 4, 8]
+BITS: tuple[Bits, ...] = get_args(Bits)
+LANES = 32  # query tokens, or centroids, that a kernel compares a token with at once
+
+
+def width(dims: int, bits: Bits) -> int:
+    """Bytes of a packed token."""
+    return dims * bits // 8
+
+
+def centre(bits: Bits) -> float:
+    """The code that stands for zero: half way between the middle two."""
+    return (2**bits - 1) / 2
+
+
+def pack(codes: NDArray[np.uint8], bits: Bits) -> NDArray[np.uint8]:
+    """Pack codes: ``(t, dims)`` to ``(t, width)``.
+
+    A byte holds dimensions that are ``width`` apart, so that one shift and one mask unpack neighbours to neighbours.
+    """
+    parts = np.split(codes, 8 // bits, axis=1)
+    packed = np.zeros_like(parts[0])
+    for place, part in enumerate(parts):
+        packed |= part << np.uint8(place * bits)
+    return packed
+
+
+def unpack(packed: NDArray[np.uint8], bits: Bits) -> NDArray[np.uint8]:
+    """The inverse of :func:`pack`."""
+    mask = np.uint8(2**bits - 1)
+    return np.concatenate([packed >> np.uint8(place * bits) & mask for place in range(8 // bits)], axis=1)
+
+
+class Lanes(NamedTuple):
+    """Vectors as integers, in blocks of ``LANES``: what kernels multiply codes with.
+
+    A vector is ``scales`` times its integers, which lie in -127 … 127. With codes of at most 8 bits and up to 512
+    dimensions, products stay below 2^24, so that int32 and float32 give the same sums in any order.
+
+    Attributes
+    ----------
+    integers
+        ``(blocks, LANES, dims)`` int8; lanes that are not used are zero.
+    scales
+        ``(blocks, LANES)`` float32.
+    shifts
+        ``(blocks, LANES)`` float32: what the codes' offset from zero adds to a product.
+    used
+        How many vectors there are.
+    """
+
+    integers: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    shifts: NDArray[np.float32]
+    used: int
+
+
+def lanes(vectors: NDArray[np.float32], bits: Bits) -> Lanes:
+    """``(n, dims)`` vectors for codes of so many bits."""
+    count, dims = vectors.shape
+    blocks = -(-count // LANES)
+    scales = np.zeros(blocks * LANES, dtype=np.float32)
+    scales[:count] = np.abs(vectors).max(axis=1) / 127
+    integers = np.zeros((blocks * LANES, dims), dtype=np.int8)
+    integers[:count] = np.rint(vectors / np.maximum(scales[:count, None], 1e-30))
+    shifts = centre(bits) * scales * integers.sum(axis=1, dtype=np.int32)
+    return Lanes(
+        integers.reshape(blocks, LANES, dims),
+        scales.reshape(blocks, LANES),
+        shifts.astype(np.float32).reshape(blocks, LANES),
+        count,
+    )

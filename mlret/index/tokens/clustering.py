@@ -1,0 +1,100 @@
+"""Centroids of tokens: k-means by Lloyd's algorithm over integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.index.tokens.bits import LANES, Lanes, centre, lanes
+from mlret.index.tokens.kernels import SPARE_ROWS, nearest
+
+_BLOCK = 2**16  # tokens handled at once
+_NOWHERE = np.float32(1e30)
+
+
+class Centroids:
+    """Centroids, ready to find the nearest of tokens.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, dims)`` float32.
+    """
+
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        self.vectors = vectors
+        self._lanes: Lanes = lanes(vectors, 8)
+        blocks = len(self._lanes.integers)
+        halves = np.full(blocks * LANES, _NOWHERE, dtype=np.float32)
+        halves[: len(vectors)] = (vectors**2).sum(axis=1) / 2
+        self._halves = halves.reshape(blocks, LANES)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def nearest(self, tokens: NDArray[np.float32]) -> NDArray[np.int64]:
+        """``(t,)``: the centroid nearest to each of ``(t, dims)`` tokens, up to the rounding to 8 bits."""
+        found = np.empty(len(tokens), dtype=np.int64)
+        for start in range(0, len(tokens), _BLOCK):
+            codes, scales = _bytes(tokens[start : start + _BLOCK])
+            found[start : start + _BLOCK] = nearest(codes, scales, self._lanes, self._halves)
+        return found
+
+
+def k_means(
+    sample: NDArray[np.float32],
+    count: int,
+    *,
+    rounds: int = 6,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Centroids:
+    """Centroids of a sample (Lloyd 1982), which need not be of unit length.
+
+    Parameters
+    ----------
+    sample
+        ``(t, dims)`` float32, ``t >= count``.
+    count
+        How many centroids.
+    rounds
+        Of assigning and averaging.
+    seed
+        Of the first centroids, which are tokens, and of those that replace centroids of nothing.
+    progress
+        Called with the number of tokens assigned so far, of ``rounds * t``.
+    """
+    rng = np.random.default_rng(seed)
+    centroids = Centroids(sample[rng.choice(len(sample), count, replace=False)])
+    for turn in range(rounds):
+        sums, sizes = np.zeros_like(centroids.vectors), np.zeros(count, dtype=np.int64)
+        for start in range(0, len(sample), _BLOCK):
+            block = sample[start : start + _BLOCK]
+            _add(block, centroids.nearest(block), sums, sizes)
+            if progress is not None:
+                progress(turn * len(sample) + start + len(block))
+        empty = np.flatnonzero(sizes == 0)
+        sums[empty] = sample[rng.choice(len(sample), len(empty), replace=False)]
+        sums /= np.maximum(sizes, 1)[:, None].astype(np.float32)
+        centroids = Centroids(sums)
+    return centroids
+
+
+def _add(
+    tokens: NDArray[np.float32], found: NDArray[np.int64], sums: NDArray[np.float32], sizes: NDArray[np.int64]
+) -> None:
+    order = np.argsort(found, kind="stable")
+    starts = np.flatnonzero(np.diff(found[order], prepend=-1))
+    centroids = found[order][starts]
+    sums[centroids] += np.add.reduceat(tokens[order], starts, axis=0)
+    sizes[centroids] += np.diff(starts, append=len(found))
+
+
+def _bytes(tokens: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """8-bit codes of tokens, and what multiplies them."""
+    scales = np.maximum(np.abs(tokens).max(axis=1) / np.float32(centre(8)), np.float32(1e-30))
+    codes = np.zeros((len(tokens) + SPARE_ROWS, tokens.shape[1]), dtype=np.uint8)
+    codes[: len(tokens)] = np.rint(tokens / scales[:, None] + np.float32(centre(8)))
+    return codes, scales

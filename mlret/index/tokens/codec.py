@@ -1,0 +1,226 @@
+"""Tokens in a few bits a dimension: centred, turned, near a centroid, and the rest rounded.
+
+The residual codes are those of ColBERTv2 (Santhanam et al. 2022, arXiv 2112.01488, section 3.3) with three changes.
+All tokens are centred by one mean: a query's product with it is the same for every document, so that rankings stay, and
+the centroids of encoders whose tokens share a direction are not wasted on it. A random rotation spreads what a few
+dimensions hold over all, and steps are uniform with a length of each token's own (as in RaBitQ, Gao and Long 2024,
+arXiv 2405.12497), so that codes can be multiplied as the integers that they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from mlret.errors import MlretError
+from mlret.index.tokens.bits import BITS, Bits, Lanes, centre, lanes, pack, unpack, width
+from mlret.index.tokens.clustering import Centroids, k_means
+
+# The step that rounds a normal distribution of deviation 1 best, by bits (Max 1960, table II).
+_STEPS = {1: 1.596, 2: 0.996, 4: 0.335}
+_LARGEST_UNIT = 2**16 - 1
+_BLOCK = 2**14
+
+
+@dataclass(frozen=True)
+class TokenCodes:
+    """Coded tokens.
+
+    Attributes
+    ----------
+    codes
+        ``(t, width)`` uint8.
+    units
+        ``(t,)`` uint16.
+    centroids
+        ``(t,)`` uint16 or uint32.
+    """
+
+    codes: NDArray[np.uint8]
+    units: NDArray[np.uint16]
+    centroids: NDArray[np.unsignedinteger[Any]]
+
+
+class TokenCodec:
+    """Codes tokens and decodes them.
+
+    Parameters
+    ----------
+    mean
+        ``(dims,)`` float32.
+    rotation
+        ``(dims, inner)`` float32 with orthonormal rows; ``inner`` is ``dims``, or what fills whole words.
+    centroids
+        ``(k, inner)`` float32, of centred and turned tokens.
+    bits
+        A dimension of the residual.
+    unit
+        The length of a step is so many times a 16-bit number.
+    """
+
+    def __init__(
+        self,
+        mean: NDArray[np.float32],
+        rotation: NDArray[np.float32],
+        centroids: NDArray[np.float32],
+        bits: Bits,
+        unit: float,
+    ) -> None:
+        self.mean = mean
+        self.rotation = rotation
+        self.centroids = Centroids(centroids)
+        self.bits: Bits = bits
+        self.unit = unit
+
+    @property
+    def dims(self) -> int:
+        """Of a token."""
+        return len(self.mean)
+
+    @property
+    def width(self) -> int:
+        """Bytes of a coded residual."""
+        return width(self.rotation.shape[1], self.bits)
+
+    @classmethod
+    def train(
+        cls,
+        sample: NDArray[np.float32],
+        bits: Bits = 4,
+        *,
+        centroids: int,
+        seed: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> TokenCodec:
+        """Fit a codec to a sample.
+
+        Parameters
+        ----------
+        sample
+            ``(t, dims)`` float32 tokens, drawn from all.
+        bits
+            A dimension: 1, 2, 4 or 8.
+        centroids
+            How many; fewer if the sample has fewer tokens.
+        seed
+            Of rotation and centroids.
+        progress
+            As for :func:`mlret.index.tokens.clustering.k_means`.
+        """
+        rng = np.random.default_rng(seed)
+        dims = sample.shape[1]
+        inner = -(-dims * bits // 32) * 32 // bits
+        rotation, _ = np.linalg.qr(rng.standard_normal((inner, inner)))
+        mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+        turned = (sample - mean) @ rotation[:dims].astype(np.float32)
+        found = k_means(turned, min(centroids, len(turned)), seed=seed, progress=progress)
+        codec = cls(mean, rotation[:dims].astype(np.float32), found.vectors, bits, 1.0)
+        some = turned[: 4 * _BLOCK]
+        _, lengths = _rounded(some - found.vectors[found.nearest(some)], bits)
+        # Twice the longest step of the sample: a token beyond that is rounded to what there is.
+        codec.unit = 2 * max(float(lengths.max()), 1e-12) / _LARGEST_UNIT
+        return codec
+
+    def encode(self, tokens: NDArray[np.float32]) -> TokenCodes:
+        """Code ``(t, dims)`` tokens."""
+        count = len(tokens)
+        small = np.uint16 if len(self.centroids) <= 2**16 else np.uint32
+        found = TokenCodes(
+            np.empty((count, self.width), np.uint8), np.empty(count, np.uint16), np.empty(count, dtype=small)
+        )
+        for start in range(0, count, _BLOCK):
+            part = slice(start, min(start + _BLOCK, count))
+            turned = np.asarray((tokens[part] - self.mean) @ self.rotation, dtype=np.float32)
+            near = self.centroids.nearest(turned)
+            codes, lengths = _rounded(turned - self.centroids.vectors[near], self.bits)
+            found.centroids[part] = near
+            found.codes[part] = pack(codes, self.bits)
+            found.units[part] = np.rint(np.minimum(lengths / np.float32(self.unit), _LARGEST_UNIT))
+        return found
+
+    def decode(self, coded: TokenCodes) -> NDArray[np.float32]:
+        """``(t, dims)`` float32: the tokens that the codes stand for."""
+        inner = self.centroids.vectors[coded.centroids] + self.residuals(coded.codes, coded.units)
+        return np.asarray(inner @ self.rotation.T + self.mean, dtype=np.float32)
+
+    def residuals(self, codes: NDArray[np.uint8], units: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """``(t, inner)`` float32: what codes stand for beside the centroid."""
+        found = unpack(codes, self.bits).astype(np.float32) - np.float32(centre(self.bits))
+        found *= (units * np.float32(self.unit))[:, None]
+        return found
+
+    def query(self, tokens: NDArray[np.float32]) -> tuple[Lanes, NDArray[np.float32], float]:
+        """A query as the kernels want it.
+
+        Parameters
+        ----------
+        tokens
+            ``(n, dims)`` float32.
+
+        Returns
+        -------
+        lanes : Lanes
+            The turned tokens as integers.
+        near : numpy.ndarray
+            ``(k, blocks * LANES)`` float32: the product of each centroid with each token.
+        constant : float
+            The product with the mean, which every document's score has to gain.
+        """
+        turned = np.asarray(tokens @ self.rotation, dtype=np.float32)
+        made = lanes(turned, self.bits)
+        padded = np.zeros((made.scales.size, turned.shape[1]), dtype=np.float32)
+        padded[: len(turned)] = turned
+        return made, self.centroids.vectors @ padded.T, float((tokens @ self.mean).sum(dtype=np.float64))
+
+    def save(self, path: Path) -> None:
+        """Write the codec to a safetensors file."""
+        arrays = {"mean": self.mean, "rotation": self.rotation, "centroids": self.centroids.vectors}
+        numbers = {"bits": np.array([self.bits]), "unit": np.array([self.unit], dtype=np.float64)}
+        save_file({name: np.ascontiguousarray(array) for name, array in (arrays | numbers).items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> TokenCodec:
+        """Read a codec from a file.
+
+        Raises
+        ------
+        MlretError
+            If it is not one.
+        """
+        try:
+            found = load_file(path)
+            bits, unit = int(found["bits"][0]), float(found["unit"][0])
+            if bits not in BITS:
+                raise ValueError(f"{bits} bits")
+            return cls(found["mean"], found["rotation"], found["centroids"], bits, unit)
+        except (OSError, KeyError, IndexError, ValueError, SafetensorError) as error:
+            raise MlretError(f"{path} is no codec of tokens ({error})") from error
+
+
+def centroids_for(tokens: int) -> int:
+    """How many centroids so many tokens should have: the power of two below 16 times the root (ColBERT's rule)."""
+    return max(1, int(2 ** math.floor(math.log2(16 * math.sqrt(max(1, tokens))))))
+
+
+def _rounded(residuals: NDArray[np.float32], bits: Bits) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Codes of residuals, ``(t, inner)``, and the length of a step for each."""
+    middle, largest = np.float32(centre(bits)), np.float32(2**bits - 1)
+    if bits == 8:  # fine enough that nothing need be cut off
+        steps = np.abs(residuals).max(axis=1) / middle
+    else:
+        steps = np.float32(_STEPS[bits]) * np.sqrt((residuals**2).mean(axis=1))
+    steps = np.maximum(steps, np.float32(1e-12))
+    codes = np.clip(np.rint(residuals / steps[:, None] + middle), 0, largest)
+    if bits < 8:
+        numbers = codes - middle
+        # The length that fits the codes best, now that they are what they are.
+        steps = np.maximum((numbers * residuals).sum(axis=1) / (numbers**2).sum(axis=1), 0)
+    return codes.astype(np.uint8), np.asarray(steps, dtype=np.float32)

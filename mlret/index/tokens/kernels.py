@@ -1,0 +1,262 @@
+"""Comparing packed tokens with queries and with centroids: by numba where it is installed, else by numpy.
+
+All ways multiply the same integers and so agree but for the rounding of a sum of float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.index.accelerators import faiss_module
+from mlret.index.tokens.bits import LANES, Bits, Lanes, centre, unpack
+
+COMPILED = find_spec("numba") is not None
+# Rows that a kernel may read beyond the last token, because it reads four at a time.
+SPARE_ROWS = 3
+_FEW = 2_000  # tokens that one thread compares sooner than a second one starts
+_TOKENS = 16_384  # unpacked at once without numba
+
+
+@dataclass(frozen=True)
+class PackedTokens:
+    """The tokens of documents, one after another.
+
+    Attributes
+    ----------
+    codes
+        ``(t + SPARE_ROWS, width)`` uint8, C-contiguous.
+    bits
+        Of a code.
+    units, unit
+        ``(t,)`` uint16: a token's residual is ``units * unit`` times its codes, less their centre.
+    centroids
+        ``(t,)`` uint16 or uint32.
+    offsets
+        ``(n + 1,)`` int64: the tokens of document ``d`` are ``offsets[d]`` … ``offsets[d + 1]``.
+    """
+
+    codes: NDArray[np.uint8]
+    bits: Bits
+    units: NDArray[np.uint16]
+    unit: float
+    centroids: NDArray[np.unsignedinteger[Any]]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+def maxsim(
+    tokens: PackedTokens,
+    documents: NDArray[np.int64],
+    query: Lanes,
+    near: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """The MaxSim of documents with a query (Khattab and Zaharia 2020, arXiv 2004.12832, section 3.2).
+
+    Parameters
+    ----------
+    tokens
+        The tokens.
+    documents
+        ``(m,)`` which of their documents.
+    query
+        The ``n`` tokens of the query, for codes of these bits.
+    near
+        ``(centroids, blocks * LANES)`` float32: the product of each centroid with each token of the query.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(m,)`` float32: over the query's tokens the sum of the highest product with a token of the document; a
+        document without tokens gets the least that a cosine can be, -1 a token.
+    """
+    scores = np.zeros(len(documents), dtype=np.float32)
+    for block in range(len(query.integers)):
+        part = _block(query, block)
+        columns = np.ascontiguousarray(near[:, block * LANES : (block + 1) * LANES])
+        if COMPILED:
+            _compiled_maxsim(tokens, documents, part, columns, scores)
+        else:
+            scores += _numpy_maxsim(tokens, documents, part, columns)
+    return scores
+
+
+def nearest(
+    codes: NDArray[np.uint8], scales: NDArray[np.float32], centroids: Lanes, halves: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """The nearest centroid of each token.
+
+    Parameters
+    ----------
+    codes
+        ``(t + SPARE_ROWS, dims)`` uint8 codes of 8 bits.
+    scales
+        ``(t,)`` float32: what multiplies them.
+    centroids
+        The centroids, for codes of 8 bits.
+    halves
+        ``(blocks, LANES)`` float32: half of their squared lengths, and 1e30 where there is none.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(t,)`` int64.
+    """
+    if not COMPILED:
+        return _numpy_nearest(codes[: len(scales)], scales, centroids, halves)
+    from mlret.index.tokens import compiled
+
+    found = np.empty(len(scales), dtype=np.int64)
+    vectors = np.stack([ordered(block, 8) for block in centroids.integers])
+    arguments = (codes.reshape(-1), codes.shape[1], scales, vectors, centroids.scales, centroids.shifts, halves)
+    _divide(len(scales), len(scales), lambda first, last: compiled.nearest(*arguments, first, last, found))
+    return found
+
+
+def most(near: NDArray[np.float32], count: int, probes: int) -> NDArray[np.int64]:
+    """``(count, probes)``: for each of the first ``count`` columns the rows of ``near`` with the highest values."""
+    probes = min(probes, len(near))
+    if not COMPILED:
+        return np.argpartition(-near[:, :count].T, probes - 1, axis=1)[:, :probes].astype(np.int64)
+    from mlret.index.tokens import compiled
+
+    found = np.empty((count, probes), dtype=np.int64)
+    compiled.most(near, count, probes, found)
+    return found
+
+
+def marked(
+    probed: NDArray[np.int64], starts: NDArray[np.int64], documents: NDArray[np.int32], count: int
+) -> NDArray[np.bool_]:
+    """``(count,)``: whether a document is in the list of a centroid.
+
+    Parameters
+    ----------
+    probed
+        The centroids; one may occur more than once.
+    starts, documents
+        Centroid ``c`` has the list ``documents[starts[c] : starts[c + 1]]``.
+    count
+        How many documents there are.
+    """
+    found = np.zeros(count, dtype=np.bool_)
+    if COMPILED:
+        from mlret.index.tokens import compiled
+
+        compiled.mark(probed, starts, documents, found)
+    else:
+        for centroid in np.unique(probed).tolist():
+            found[documents[starts[centroid] : starts[centroid + 1]]] = True
+    return found
+
+
+def ordered(integers: NDArray[np.int8], bits: Bits) -> NDArray[Any]:
+    """The integers of a block of lanes in the order in which the compiled kernels read them; flat."""
+    from mlret.index.tokens import compiled
+
+    per_byte = 8 // bits
+    # A step takes four bytes of a token: in each, `per_byte` dimensions that are a width apart.
+    steps = integers.reshape(LANES, per_byte, -1, 4)
+    if compiled.VNNI:
+        return np.ascontiguousarray(steps.transpose(2, 1, 0, 3)).reshape(-1)
+    return np.ascontiguousarray(steps.transpose(2, 1, 3, 0), dtype=np.float32).reshape(-1)
+
+
+@dataclass(frozen=True)
+class _Block:
+    integers: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    shifts: NDArray[np.float32]
+    count: int
+
+
+def _block(query: Lanes, block: int) -> _Block:
+    count = min(LANES, query.used - block * LANES)
+    return _Block(query.integers[block], query.scales[block], query.shifts[block], count)
+
+
+def _compiled_maxsim(
+    tokens: PackedTokens,
+    documents: NDArray[np.int64],
+    block: _Block,
+    near: NDArray[np.float32],
+    scores: NDArray[np.float32],
+) -> None:
+    from mlret.index.tokens import compiled
+
+    arguments = (
+        tokens.codes.reshape(-1),
+        tokens.codes.shape[1],
+        tokens.bits,
+        tokens.units,
+        tokens.unit,
+        tokens.centroids,
+        tokens.offsets,
+        documents,
+        ordered(block.integers, tokens.bits),
+        block.scales,
+        block.shifts,
+        block.count,
+        near,
+    )
+    work = len(documents) * int(tokens.offsets[-1]) // max(1, len(tokens))
+    _divide(len(documents), work, lambda first, last: compiled.maxsim(*arguments, first, last, scores))
+
+
+def _divide(count: int, work: int, run: Callable[[int, int], None]) -> None:
+    """Run a range in parts, on as many threads as FAISS may use."""
+    threads = max(1, min(faiss_module().omp_get_max_threads(), work // _FEW, count))
+    if threads == 1:
+        run(0, count)
+        return
+    bounds = np.linspace(0, count, threads + 1).astype(int).tolist()
+    for one in [_pool(threads).submit(run, *pair) for pair in pairwise(bounds)]:
+        one.result()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="mlret-tokens")
+
+
+def _numpy_maxsim(
+    tokens: PackedTokens, documents: NDArray[np.int64], block: _Block, near: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    lengths = np.diff(tokens.offsets)[documents]
+    scores = np.full(len(documents), -float(block.count), dtype=np.float32)
+    step = max(1, _TOKENS // max(1, int(lengths.max(initial=1))))
+    integers = block.integers[: block.count].astype(np.float32).T
+    for start in range(0, len(documents), step):
+        some = np.flatnonzero(lengths[start : start + step]) + start
+        if not len(some):
+            continue
+        starts = np.cumsum(lengths[some]) - lengths[some]
+        rows = np.repeat(tokens.offsets[documents[some]] - starts, lengths[some]) + np.arange(lengths[some].sum())
+        products = unpack(tokens.codes[rows], tokens.bits).astype(np.float32) @ integers
+        residual = products * block.scales[: block.count] - block.shifts[: block.count]
+        residual *= (tokens.units[rows] * np.float32(tokens.unit))[:, None]
+        every = near[tokens.centroids[rows], : block.count] + residual
+        scores[some] = np.maximum.reduceat(every, starts, axis=0).sum(axis=1)
+    return scores
+
+
+def _numpy_nearest(
+    codes: NDArray[np.uint8], scales: NDArray[np.float32], centroids: Lanes, halves: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    found = np.empty(len(codes), dtype=np.int64)
+    vectors = centroids.integers.reshape(-1, codes.shape[1]) * centroids.scales.reshape(-1, 1)
+    step = max(1, 2**24 // max(1, len(vectors)))
+    for start in range(0, len(codes), step):
+        some = (codes[start : start + step] - np.float32(centre(8))) * scales[start : start + step, None]
+        found[start : start + step] = np.argmax(some @ vectors.T - halves.reshape(-1), axis=1)
+    return found
