@@ -1,0 +1,235 @@
+"""Multi-vector search over coded tokens: recall against time, beside exact MaxSim over whole tokens.
+
+    python scripts/bench/multivector.py [--documents 50000] [--data DIR] [--bits 4] [--quick]
+        [--json FILE] [--plot FILE]
+
+--data names a folder with `emb.npy` (all tokens, one document after another), `doclens.npy` and `queries.npy`
+(queries x tokens x dims). Without it documents are made: 40 to 80 tokens of 128 dimensions from 3 to 6 of 20,000
+topics, with noise; a query is 32 noisy tokens of one document.
+
+Everything runs in one process: coding the tokens, then for every setting all queries one by one. Exact MaxSim
+multiplies whole float32 tokens by BLAS and takes the maxima document by document; recall and nDCG are measured against
+its ten best.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress, track
+from rich.table import Table
+
+from mlret.doctor import examine
+from mlret.index.accelerators import faiss_module
+from mlret.index.tokens.codec import TokenCodec, centroids_for
+from mlret.index.tokens.kernels import SPARE_ROWS, PackedTokens
+from mlret.index.tokens.search import TokenSearch, lists_of
+
+K = 10
+PROBES = (1, 2, 4, 8, 16, 32, 64, None)
+SAMPLE = 64  # tokens a centroid is trained on
+_BLOCK = 2**18
+_AT_ONCE = 5_000  # documents made at once
+_DISCOUNTS = 1 / np.log2(np.arange(2, K + 2))
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Tokens of documents, one after another, where each begins, and queries."""
+
+    tokens: NDArray[np.floating]
+    offsets: NDArray[np.int64]
+    queries: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One setting; times of single queries in milliseconds."""
+
+    probes: int | None
+    recall: float
+    ndcg: float
+    p50_ms: float
+    p99_ms: float
+    qps_one_thread: float
+
+
+def read(folder: Path) -> Corpus:
+    """A corpus from a folder."""
+    lengths = np.load(folder / "doclens.npy")
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Corpus(np.load(folder / "emb.npy", mmap_mode="r"), offsets, np.load(folder / "queries.npy"))
+
+
+def make(documents: int, queries: int = 200, dims: int = 128) -> Corpus:
+    """A corpus out of nothing, from a seed."""
+    rng = np.random.default_rng(11)
+
+    def noise(count: int) -> NDArray[np.float32]:
+        return unit(rng.standard_normal((count, dims), dtype=np.float32))
+
+    def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+    topics = noise(20_000)
+    weights = 1 / np.sqrt(np.arange(len(topics)) + 200)
+    lengths = rng.integers(40, 81, documents)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    tokens = np.empty((offsets[-1], dims), dtype=np.float16)
+    for first in track(range(0, documents, _AT_ONCE), "making documents", console=Console(stderr=True)):
+        size = min(_AT_ONCE, documents - first)
+        about = rng.choice(len(topics), (size, 6), p=weights / weights.sum())
+        of = np.repeat(np.arange(size), lengths[first : first + size])
+        chosen = topics[about[of, (rng.random(len(of)) * rng.integers(3, 7, size)[of]).astype(int)]]
+        block = unit(chosen + 0.35 * noise(size)[of] + 0.7 * noise(len(of)))
+        tokens[offsets[first] : offsets[first + size]] = block
+    asked = rng.choice(documents, queries, replace=documents < queries)
+    rows = offsets[asked][:, None] + (rng.random((queries, 32)) * lengths[asked][:, None]).astype(int)
+    blurred = tokens[rows] + 0.75 * noise(32 * queries).reshape(queries, 32, dims)
+    return Corpus(tokens, offsets, unit(blurred).astype(np.float32))
+
+
+def exact(corpus: Corpus) -> tuple[list[NDArray[np.int64]], float]:
+    """The best documents of each query by whole tokens, and the median milliseconds of a query."""
+    tokens = np.asarray(corpus.tokens, dtype=np.float32)
+    best, seconds = [], []
+    for query in track(corpus.queries, "exact MaxSim", console=Console(stderr=True)):
+        start = time.perf_counter()
+        scores = np.maximum.reduceat(tokens @ query.T, corpus.offsets[:-1], axis=0).sum(axis=1)
+        best.append(np.argsort(-scores)[:K])
+        seconds.append(time.perf_counter() - start)
+    return best, 1000 * float(np.median(seconds))
+
+
+def build(corpus: Corpus, bits: int) -> tuple[TokenSearch, dict[str, float]]:
+    """Code the tokens; seconds, processor seconds, bytes."""
+    start, cpu = time.perf_counter(), time.process_time()
+    total = len(corpus.tokens)
+    count = centroids_for(total)
+    chosen = np.sort(np.random.default_rng(0).choice(total, min(total, SAMPLE * count), replace=False))
+    sample = np.asarray(corpus.tokens[chosen], dtype=np.float32)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("centroids", total=None)
+        codec = TokenCodec.train(
+            sample,
+            bits,
+            centroids=count,
+            progress=lambda done: progress.update(task, completed=done),  # type: ignore[arg-type]
+        )
+    del sample
+    codes = np.zeros((total + SPARE_ROWS, codec.width), dtype=np.uint8)
+    units, centroids = np.empty(total, np.uint16), np.empty(total, np.uint16 if count <= 2**16 else np.uint32)
+    for first in track(range(0, total, _BLOCK), "coding", console=Console(stderr=True)):
+        coded = codec.encode(corpus.tokens[first : first + _BLOCK])
+        part = slice(first, first + len(coded.units))
+        codes[part], units[part], centroids[part] = coded.codes, coded.units, coded.centroids
+    lists = lists_of(centroids, corpus.offsets, len(codec.centroids))
+    parts = (codes, units, centroids, corpus.offsets, *lists, codec.centroids.vectors)
+    figures = {
+        "build_s": time.perf_counter() - start,
+        "build_cpu_s": time.process_time() - cpu,
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "index_mb": sum(part.nbytes for part in parts) / 1e6,
+        "bytes_per_token": sum(part.nbytes for part in parts) / total,
+    }
+    tokens = PackedTokens(codes, codec.bits, units, codec.unit, centroids, corpus.offsets)
+    return TokenSearch(codec, tokens, lists), figures
+
+
+def measure(
+    search: TokenSearch, queries: NDArray[np.float32], truth: list[NDArray[np.int64]], probes: int | None
+) -> Figure:
+    """All queries one by one on all threads, then on one."""
+
+    def run(some: NDArray[np.float32]) -> tuple[list[NDArray[np.int64]], list[float]]:
+        found, seconds = [], []
+        for query in some:
+            start = time.perf_counter()
+            found.append(search.search(query, K, probes=probes)[1][:K])
+            seconds.append(time.perf_counter() - start)
+        return found, seconds
+
+    run(queries[:3])
+    found, seconds = run(queries)
+    hits = [np.isin(some, best) for some, best in zip(found, truth, strict=True)]
+    faiss = faiss_module()
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    _, alone = run(queries[: max(20, len(queries) // 4)])
+    faiss.omp_set_num_threads(threads)
+    return Figure(
+        probes,
+        float(np.mean([some.sum() / K for some in hits])),
+        float(np.mean([(some * _DISCOUNTS[: len(some)]).sum() / _DISCOUNTS.sum() for some in hits])),
+        1000 * float(np.median(seconds)),
+        1000 * float(np.quantile(seconds, 0.99)),
+        len(alone) / sum(alone),
+    )
+
+
+def main(
+    documents: Annotated[int, typer.Option(min=100)] = 50_000,
+    data: Annotated[Path | None, typer.Option(help="A folder of tokens instead.")] = None,
+    bits: Annotated[int, typer.Option(help="1, 2, 4 or 8 bits a dimension.")] = 4,
+    quick: Annotated[bool, typer.Option("--quick", help="2,000 documents.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+    plot_file: Annotated[Path | None, typer.Option("--plot", help="A PNG of recall against queries a second.")] = None,
+) -> None:
+    """Measure multi-vector search."""
+    corpus = read(data) if data else make(2_000 if quick else documents)
+    search, built = build(corpus, bits)
+    truth, exact_ms = exact(corpus)
+    figures = [measure(search, corpus.queries, truth, probes) for probes in PROBES]
+    count = len(corpus.offsets) - 1
+    table = Table(title=f"{count:,} documents, {len(corpus.tokens):,} tokens, {bits} bits, k = {K}")
+    for column in ("probes", "x exact", "recall@10", "nDCG@10", "p50 ms", "p99 ms", "QPS, one thread"):
+        table.add_column(column, justify="right")
+    table.add_row("whole tokens", "1.0", "1.000", "1.000", f"{exact_ms:.1f}", "", "")
+    for one in figures:
+        cells = [f"{exact_ms / one.p50_ms:.1f}", f"{one.recall:.3f}", f"{one.ndcg:.3f}"]
+        cells += [f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}", f"{one.qps_one_thread:,.0f}"]
+        table.add_row(str(one.probes or "all"), *cells)
+    Console().print(table)
+    print(", ".join(f"{name} {value:,.1f}" for name, value in built.items()))
+    if json_file is not None:
+        found = examine()
+        ratios = {f"speedup_over_exact_probes_{one.probes or 'all'}": exact_ms / one.p50_ms for one in figures}
+        content = {
+            "ratios": ratios,
+            "figures": built | {"exact_ms": exact_ms, "bits": bits, "settings": [asdict(one) for one in figures]},
+            "machine": found.machine,
+            "versions": found.versions,
+        }
+        json_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    if plot_file is not None:
+        draw(figures, f"{count:,} documents, {bits} bits", plot_file)
+
+
+def draw(figures: list[Figure], title: str, file: Path) -> None:
+    """Recall against queries a second."""
+    from matplotlib.figure import Figure as Picture
+
+    picture = Picture(figsize=(7, 4.5), layout="constrained")
+    axes = picture.subplots()
+    axes.plot([1000 / one.p50_ms for one in figures], [one.recall for one in figures], "o-", color="#0072B2")
+    for one in figures:
+        axes.annotate(
+            str(one.probes or "all"), (1000 / one.p50_ms, one.recall), textcoords="offset points", xytext=(4, 6)
+        )
+    axes.set(title=title, xscale="log", xlabel="single queries a second", ylabel="recall@10")
+    axes.grid(color="#dddddd")
+    axes.spines[["top", "right"]].set_visible(False)
+    picture.savefig(file, dpi=130)
+
+
+if __name__ == "__main__":
+    typer.run(main)
