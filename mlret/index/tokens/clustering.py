@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.tokens.bits import LANES, Lanes, centre, lanes
-from mlret.index.tokens.kernels import SPARE_ROWS, nearest
+from mlret.index.tokens.kernels import SPARE_ROWS, nearest, products
 
 _BLOCK = 2**16  # tokens handled at once
 _NOWHERE = np.float32(1e30)
@@ -30,9 +30,14 @@ class Centroids:
         halves = np.full(blocks * LANES, _NOWHERE, dtype=np.float32)
         halves[: len(vectors)] = (vectors**2).sum(axis=1) / 2
         self._halves = halves.reshape(blocks, LANES)
+        self._bytes = _bytes(vectors)
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def products(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``(blocks, k, LANES)`` float32: of each centroid with each of ``(n, dims)`` vectors, both at 8 bits."""
+        return products(*self._bytes, lanes(vectors, 8))
 
     def nearest(self, tokens: NDArray[np.float32]) -> NDArray[np.int64]:
         """``(t,)``: the centroid nearest to each of ``(t, dims)`` tokens, up to the rounding to 8 bits."""

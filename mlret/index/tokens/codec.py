@@ -170,15 +170,13 @@ class TokenCodec:
         lanes : Lanes
             The turned tokens as integers.
         near : numpy.ndarray
-            ``(k, blocks * LANES)`` float32: the product of each centroid with each token.
+            ``(blocks, k, LANES)`` float32: the product of each centroid with each token, both rounded to 8 bits.
         constant : float
             The product with the mean, which every document's score has to gain.
         """
         turned = np.asarray(tokens @ self.rotation, dtype=np.float32)
-        made = lanes(turned, self.bits)
-        padded = np.zeros((made.scales.size, turned.shape[1]), dtype=np.float32)
-        padded[: len(turned)] = turned
-        return made, self.centroids.vectors @ padded.T, float((tokens @ self.mean).sum(dtype=np.float64))
+        constant = float((tokens @ self.mean).sum(dtype=np.float64))
+        return lanes(turned, self.bits), self.centroids.products(turned), constant
 
     def save(self, path: Path) -> None:
         """Write the codec to a safetensors file."""

@@ -155,24 +155,38 @@ def nearest(
             found[start + tile] = block_of[tile, top] * LANES + top
 
 
+@njit(nogil=True, fastmath=True, cache=True)
+def multiply(
+    codes: Any, width: int, units: Any, vectors: Any, scales: Any, shifts: Any, first: int, last: int, found: Any
+) -> None:
+    """``found[token, lane]``: the product of 8-bit tokens ``first`` … ``last`` with one block of lanes."""
+    products = np.empty(4 * LANES, dtype=np.float32)
+    for token in range(first, last, 4):
+        _multiply(codes, token * width, width, 8, vectors, products)
+        for one in range(min(4, last - token)):
+            scale = units[token + one]
+            for lane in range(LANES):
+                found[token + one, lane] = scale * (products[one * LANES + lane] * scales[lane] - shifts[lane])
+
+
 @njit(nogil=True, cache=True)
 def most(near: Any, count: int, probes: int, found: Any) -> None:
     """``found[lane]``: the ``probes`` rows of ``near`` that score a lane highest, for ``count`` lanes."""
-    values = np.empty(probes, dtype=np.float32)
-    for lane in range(count):
-        filled = 0
-        for row in range(len(near)):
+    values = np.full((count, probes), _LEAST)
+    least = np.full(count, _LEAST)
+    for row in range(len(near)):
+        for lane in range(count):
             value = near[row, lane]
-            if filled == probes and value <= values[probes - 1]:
+            if value <= least[lane]:
                 continue
-            place = min(filled, probes - 1)
-            while place > 0 and values[place - 1] < value:
-                values[place] = values[place - 1]
+            place = probes - 1
+            while place > 0 and values[lane, place - 1] < value:
+                values[lane, place] = values[lane, place - 1]
                 found[lane, place] = found[lane, place - 1]
                 place -= 1
-            values[place] = value
+            values[lane, place] = value
             found[lane, place] = row
-            filled = min(filled + 1, probes)
+            least[lane] = values[lane, probes - 1]
 
 
 @njit(nogil=True, cache=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
@@ -72,7 +72,7 @@ def maxsim(
     query
         The ``n`` tokens of the query, for codes of these bits.
     near
-        ``(centroids, blocks * LANES)`` float32: the product of each centroid with each token of the query.
+        ``(blocks, centroids, LANES)`` float32: the product of each centroid with each token of the query.
 
     Returns
     -------
@@ -83,11 +83,10 @@ def maxsim(
     scores = np.zeros(len(documents), dtype=np.float32)
     for block in range(len(query.integers)):
         part = _block(query, block)
-        columns = np.ascontiguousarray(near[:, block * LANES : (block + 1) * LANES])
         if COMPILED:
-            _compiled_maxsim(tokens, documents, part, columns, scores)
+            _compiled_maxsim(tokens, documents, part, near[block], scores)
         else:
-            scores += _numpy_maxsim(tokens, documents, part, columns)
+            scores += _numpy_maxsim(tokens, documents, part, near[block])
     return scores
 
 
@@ -123,15 +122,57 @@ def nearest(
     return found
 
 
-def most(near: NDArray[np.float32], count: int, probes: int) -> NDArray[np.int64]:
-    """``(count, probes)``: for each of the first ``count`` columns the rows of ``near`` with the highest values."""
-    probes = min(probes, len(near))
-    if not COMPILED:
-        return np.argpartition(-near[:, :count].T, probes - 1, axis=1)[:, :probes].astype(np.int64)
+def products(codes: NDArray[np.uint8], scales: NDArray[np.float32], others: Lanes) -> NDArray[np.float32]:
+    """The products of 8-bit tokens with lanes.
+
+    Parameters
+    ----------
+    codes
+        ``(t + SPARE_ROWS, dims)`` uint8 codes of 8 bits.
+    scales
+        ``(t,)`` float32: what multiplies them.
+    others
+        For codes of 8 bits.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(blocks, t, LANES)`` float32.
+    """
+    found = np.empty((len(others.integers), len(scales), LANES), dtype=np.float32)
+    for block, target in enumerate(found):
+        if COMPILED:
+            vectors = ordered(others.integers[block], 8)
+            arguments = codes.reshape(-1), codes.shape[1], scales, vectors, others.scales[block], others.shifts[block]
+            _divide(len(scales), len(scales), partial(_multiply, arguments, target))
+        else:
+            integers = others.integers[block].astype(np.float32).T
+            target[:] = codes[: len(scales)].astype(np.float32) @ integers
+            target *= others.scales[block]
+            target -= others.shifts[block]
+            target *= scales[:, None]
+    return found
+
+
+def _multiply(arguments: tuple[Any, ...], target: NDArray[np.float32], first: int, last: int) -> None:
     from mlret.index.tokens import compiled
 
+    compiled.multiply(*arguments, first, last, target)
+
+
+def most(near: NDArray[np.float32], count: int, probes: int) -> NDArray[np.int64]:
+    """``(count, probes)``: for each of the first ``count`` lanes of ``(blocks, rows, LANES)`` the rows with the highest
+    values."""
+    probes = min(probes, near.shape[1])
     found = np.empty((count, probes), dtype=np.int64)
-    compiled.most(near, count, probes, found)
+    for block, values in enumerate(near):
+        lines = found[block * LANES : (block + 1) * LANES]
+        if COMPILED:
+            from mlret.index.tokens import compiled
+
+            compiled.most(values, len(lines), probes, lines)
+        else:
+            lines[:] = np.argpartition(-values[:, : len(lines)].T, probes - 1, axis=1)[:, :probes]
     return found
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlret.errors import MlretError
 from mlret.index.tokens import kernels
-from mlret.index.tokens.bits import BITS, Bits, centre, lanes, pack, unpack
+from mlret.index.tokens.bits import BITS, LANES, Bits, centre, lanes, pack, unpack
 from mlret.index.tokens.clustering import Centroids, k_means
 from mlret.index.tokens.codec import TokenCodec, TokenCodes, centroids_for
 from mlret.index.tokens.kernels import SPARE_ROWS, PackedTokens
@@ -90,7 +90,7 @@ def test_maxsim_of_codes_is_that_of_what_they_stand_for(
     query = rng.standard_normal((tokens, inner)).astype(np.float32)
     made_lanes = lanes(query, bits)
     whole = (made_lanes.integers * made_lanes.scales[..., None]).reshape(-1, inner)
-    near = vectors @ whole.T
+    near = np.stack([vectors @ block.T for block in whole.reshape(-1, LANES, inner)])
     meant = (unpack(codes[:total], bits) - centre(bits)) * (units * unit_)[:, None]
     expected = brute((vectors[centroids] + meant).astype(np.float32), offsets, whole[:tokens])
     chosen = np.flatnonzero(rng.random(documents) < 0.7)
@@ -105,6 +105,32 @@ def test_maxsim_of_codes_is_that_of_what_they_stand_for(
     for scores in found.values():
         assert scores.dtype == np.float32
         assert np.allclose(scores, expected[chosen], rtol=1e-4, atol=1e-3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows=st.integers(1, 90), lanes_=st.integers(1, 70), probes=st.integers(1, 100), seed=st.integers(0, 99))
+def test_the_rows_with_the_most_are_found(rows: int, lanes_: int, probes: int, seed: int) -> None:
+    near = np.random.default_rng(seed).standard_normal((-(-lanes_ // LANES), rows, LANES), np.float32)
+    flat = near.transpose(1, 0, 2).reshape(rows, -1)[:, :lanes_].T
+    best = np.sort(flat, axis=1)[:, ::-1][:, :probes]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (True, False) if kernels.COMPILED else (False,):
+            patch.setattr(kernels, "COMPILED", name)
+            found = kernels.most(near, lanes_, probes)
+            assert found.shape == best.shape
+            assert np.array_equal(np.sort(np.take_along_axis(flat, found, 1), axis=1)[:, ::-1], best)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_products_with_centroids_are_right_to_two_decimals() -> None:
+    rng = np.random.default_rng(0)
+    centroids, vectors = (
+        unit(rng.standard_normal((50, 64), np.float32)),
+        unit(rng.standard_normal((40, 64), np.float32)),
+    )
+    found = Centroids(centroids).products(vectors)
+    assert found.shape == (2, 50, LANES)
+    assert np.allclose(found.transpose(1, 0, 2).reshape(50, -1)[:, :40], centroids @ vectors.T, atol=0.01)
 
 
 @pytest.mark.usefixtures("compiled")
