@@ -1,7 +1,7 @@
 """Multi-vector search over coded tokens: recall against time, beside exact MaxSim over whole tokens.
 
     python scripts/bench/multivector.py [--documents 50000] [--data DIR] [--bits 4] [--quick]
-        [--json FILE] [--plot FILE]
+        [--peers FOLDER] [--json FILE] [--plot FILE]
 
 --data names a folder with `emb.npy` (all tokens, one document after another), `doclens.npy` and `queries.npy`
 (queries x tokens x dims). Without it documents are made: 40 to 80 tokens of 128 dimensions from 3 to 6 of 20,000
@@ -9,17 +9,19 @@ topics, with noise; a query is 32 noisy tokens of one document.
 
 Everything runs in one process: coding the tokens, then for every setting all queries one by one. Exact MaxSim
 multiplies whole float32 tokens by BLAS and takes the maxima document by document; recall and nDCG are measured against
-its ten best.
+its ten best. With --peers the environments that `peers/make.py` made run on the same vectors afterwards.
 """
 
 from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -53,14 +55,15 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Figure:
-    """One setting; times of single queries in milliseconds."""
+    """One setting; times of single queries in milliseconds, on all threads but for ``qps_one_thread``."""
 
-    probes: int | None
+    setting: str
     recall: float
     ndcg: float
     p50_ms: float
     p99_ms: float
-    qps_one_thread: float
+    qps_one_thread: float | None = None
+    batch_qps: float | None = None
 
 
 def read(folder: Path) -> Corpus:
@@ -160,20 +163,68 @@ def measure(
 
     run(queries[:3])
     found, seconds = run(queries)
-    hits = [np.isin(some, best) for some, best in zip(found, truth, strict=True)]
     faiss = faiss_module()
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     _, alone = run(queries[: max(20, len(queries) // 4)])
     faiss.omp_set_num_threads(threads)
+    setting = "all documents" if probes is None else f"probes {probes}"
+    return figure(setting, found, seconds, truth, qps_one_thread=len(alone) / sum(alone))
+
+
+def figure(
+    setting: str, found: list[Any], seconds: list[float], truth: list[NDArray[np.int64]], **rates: float
+) -> Figure:
+    """Recall, nDCG and times of what was found."""
+    hits = [np.isin(some, best) for some, best in zip(found, truth, strict=True)]
     return Figure(
-        probes,
+        setting,
         float(np.mean([some.sum() / K for some in hits])),
         float(np.mean([(some * _DISCOUNTS[: len(some)]).sum() / _DISCOUNTS.sum() for some in hits])),
         1000 * float(np.median(seconds)),
         1000 * float(np.quantile(seconds, 0.99)),
-        len(alone) / sum(alone),
+        **rates,
     )
+
+
+def run_peers(folder: Path, corpus: Corpus, truth: list[NDArray[np.int64]]) -> dict[str, dict[str, Any]]:
+    """What each environment in a folder gives on the same vectors."""
+    threads = faiss_module().omp_get_max_threads()
+    found = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        data = Path(temporary)
+        np.save(data / "emb.npy", np.asarray(corpus.tokens, dtype=np.float16))
+        np.save(data / "doclens.npy", np.diff(corpus.offsets).astype(np.int32))
+        np.save(data / "queries.npy", corpus.queries)
+        for home in sorted(path for path in folder.iterdir() if (path / "bin" / "python").exists()):
+            script = Path(__file__).parent / "peers" / f"{home.name}.py"
+            output = data / f"{home.name}.json"
+            subprocess.check_call([home / "bin" / "python", script, data, output, str(threads)])
+            peer = json.loads(output.read_text(encoding="utf-8"))
+            peer["settings"] = [
+                figure(
+                    " ".join(f"{name} {value}" for name, value in one["options"].items()) or "defaults",
+                    one["ids"],
+                    one["seconds"],
+                    truth,
+                    batch_qps=one["batch_qps"],
+                )
+                for one in peer["settings"]
+            ]
+            found[peer.pop("library")] = peer
+    return found
+
+
+def speedups(ours: list[Figure], peers: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """For each setting of a peer, its time over ours at the first of our settings that finds no less."""
+    found = {}
+    for library, peer in peers.items():
+        for theirs in peer["settings"]:
+            enough = [one for one in ours if one.recall >= theirs.recall]
+            if enough:
+                fastest = min(enough, key=lambda one: one.p50_ms)
+                found[f"speedup_over_{library}_{theirs.setting}".replace(" ", "_")] = theirs.p50_ms / fastest.p50_ms
+    return found
 
 
 def main(
@@ -181,6 +232,7 @@ def main(
     data: Annotated[Path | None, typer.Option(help="A folder of tokens instead.")] = None,
     bits: Annotated[int, typer.Option(help="1, 2, 4 or 8 bits a dimension.")] = 4,
     quick: Annotated[bool, typer.Option("--quick", help="2,000 documents.")] = False,
+    peers: Annotated[Path | None, typer.Option(help="Where `peers/make.py` made environments.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
     plot_file: Annotated[Path | None, typer.Option("--plot", help="A PNG of recall against queries a second.")] = None,
 ) -> None:
@@ -188,43 +240,51 @@ def main(
     corpus = read(data) if data else make(2_000 if quick else documents)
     search, built = build(corpus, bits)
     truth, exact_ms = exact(corpus)
-    figures = [measure(search, corpus.queries, truth, probes) for probes in PROBES]
-    count = len(corpus.offsets) - 1
-    table = Table(title=f"{count:,} documents, {len(corpus.tokens):,} tokens, {bits} bits, k = {K}")
-    for column in ("probes", "x exact", "recall@10", "nDCG@10", "p50 ms", "p99 ms", "QPS, one thread"):
-        table.add_column(column, justify="right")
-    table.add_row("whole tokens", "1.0", "1.000", "1.000", f"{exact_ms:.1f}", "", "")
-    for one in figures:
-        cells = [f"{exact_ms / one.p50_ms:.1f}", f"{one.recall:.3f}", f"{one.ndcg:.3f}"]
-        cells += [f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}", f"{one.qps_one_thread:,.0f}"]
-        table.add_row(str(one.probes or "all"), *cells)
-    Console().print(table)
-    print(", ".join(f"{name} {value:,.1f}" for name, value in built.items()))
-    if json_file is not None:
-        found = examine()
-        ratios = {f"speedup_over_exact_probes_{one.probes or 'all'}": exact_ms / one.p50_ms for one in figures}
-        content = {
-            "ratios": ratios,
-            "figures": built | {"exact_ms": exact_ms, "bits": bits, "settings": [asdict(one) for one in figures]},
-            "machine": found.machine,
-            "versions": found.versions,
-        }
-        json_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    ours = [measure(search, corpus.queries, truth, probes) for probes in PROBES]
+    found_peers = run_peers(peers, corpus, truth) if peers else {}
+    ratios = {f"speedup_over_exact_{one.setting}".replace(" ", "_"): exact_ms / one.p50_ms for one in ours}
+    ratios |= speedups(ours, found_peers)
+    title = f"{len(corpus.offsets) - 1:,} documents, {len(corpus.tokens):,} tokens, {bits} bits, k = {K}"
+    parts: dict[str, dict[str, Any]] = {"mlret": built | {"exact_ms": exact_ms, "settings": ours}, **found_peers}
+    show(title, parts, ratios)
     if plot_file is not None:
-        draw(figures, f"{count:,} documents, {bits} bits", plot_file)
+        draw({name: part["settings"] for name, part in parts.items()}, title, plot_file)
+    if json_file is not None:
+        machine = examine()
+        figures = {name: part | {"settings": [asdict(one) for one in part["settings"]]} for name, part in parts.items()}
+        content = {"ratios": ratios, "figures": {"corpus": title, **figures}}
+        content |= {"machine": machine.machine, "versions": machine.versions}
+        json_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def draw(figures: list[Figure], title: str, file: Path) -> None:
+def show(title: str, parts: dict[str, dict[str, Any]], ratios: dict[str, float]) -> None:
+    """Print the ratios first, then every setting, then what building took."""
+    for name, ratio in ratios.items():
+        print(f"{name} {ratio:.1f}")
+    table = Table(title=title)
+    for column in ("", "setting", "recall@10", "nDCG@10", "p50 ms", "p99 ms", "QPS, 1 thread", "QPS, batch"):
+        table.add_column(column, justify="left" if column in ("", "setting") else "right")
+    for name, part in parts.items():
+        for one in part["settings"]:
+            rates = ["" if rate is None else f"{rate:,.0f}" for rate in (one.qps_one_thread, one.batch_qps)]
+            times = [f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}"]
+            table.add_row(name, one.setting, f"{one.recall:.3f}", f"{one.ndcg:.3f}", *times, *rates)
+    Console().print(table)
+    for name, part in parts.items():
+        values = [f"{key} {value:,.1f}" for key, value in part.items() if isinstance(value, float)]
+        print(f"{name}: {', '.join(values)}")
+
+
+def draw(lines: dict[str, list[Figure]], title: str, file: Path) -> None:
     """Recall against queries a second."""
     from matplotlib.figure import Figure as Picture
 
     picture = Picture(figsize=(7, 4.5), layout="constrained")
     axes = picture.subplots()
-    axes.plot([1000 / one.p50_ms for one in figures], [one.recall for one in figures], "o-", color="#0072B2")
-    for one in figures:
-        axes.annotate(
-            str(one.probes or "all"), (1000 / one.p50_ms, one.recall), textcoords="offset points", xytext=(4, 6)
-        )
+    for (name, figures), colour in zip(lines.items(), ("#0072B2", "#D55E00", "#009E73"), strict=False):
+        rows = sorted((1000 / one.p50_ms, one.recall) for one in figures)
+        axes.plot(*zip(*rows, strict=True), "o-", color=colour, label=name)
+    axes.legend(frameon=False)
     axes.set(title=title, xscale="log", xlabel="single queries a second", ylabel="recall@10")
     axes.grid(color="#dddddd")
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,29 @@
+"""Make an environment for each peer: python scripts/bench/peers/make.py FOLDER [NAME ...]"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+PEERS = {
+    "fast_plaid": ["torch==2.11.0", "fast-plaid==1.7.0.2110"],
+    "xtr_warp": ["torch==2.11.0", "xtr-warp-rs==2.1.0.2110"],
+}
+
+
+def main() -> None:
+    """Make those that are named, or all."""
+    folder, *names = sys.argv[1:] or [""]
+    if not folder or any(name not in PEERS for name in names):
+        raise SystemExit(f"usage: make.py FOLDER [{' | '.join(PEERS)} ...]")
+    for name in names or PEERS:
+        home = Path(folder) / name
+        print(f"{home}: {' '.join(PEERS[name])}")
+        venv.create(home, with_pip=True)
+        subprocess.check_call([home / "bin" / "python", "-m", "pip", "install", "--quiet", *PEERS[name]])
+
+
+if __name__ == "__main__":
+    main()
