@@ -197,7 +197,7 @@ def run_peers(folder: Path, corpus: Corpus, truth: list[NDArray[np.int64]]) -> d
         np.save(data / "doclens.npy", np.diff(corpus.offsets).astype(np.int32))
         np.save(data / "queries.npy", corpus.queries)
         for home in sorted(path for path in folder.iterdir() if (path / "bin" / "python").exists()):
-            script = Path(__file__).parent / "peers" / f"{home.name}.py"
+            script = Path(__file__).parent / "peers" / f"with_{home.name}.py"
             output = data / f"{home.name}.json"
             subprocess.check_call([home / "bin" / "python", script, data, output, str(threads)])
             peer = json.loads(output.read_text(encoding="utf-8"))
@@ -269,7 +269,7 @@ def show(title: str, parts: dict[str, dict[str, Any]], ratios: dict[str, float])
             rates = ["" if rate is None else f"{rate:,.0f}" for rate in (one.qps_one_thread, one.batch_qps)]
             times = [f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}"]
             table.add_row(name, one.setting, f"{one.recall:.3f}", f"{one.ndcg:.3f}", *times, *rates)
-    Console().print(table)
+    Console(width=118).print(table)
     for name, part in parts.items():
         values = [f"{key} {value:,.1f}" for key, value in part.items() if isinstance(value, float)]
         print(f"{name}: {', '.join(values)}")

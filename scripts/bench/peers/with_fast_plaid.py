@@ -1,4 +1,4 @@
-"""fast-plaid on a CPU: python fast_plaid.py DATA OUTPUT THREADS"""
+"""fast-plaid on a CPU: python with_fast_plaid.py DATA OUTPUT THREADS"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""xtr-warp-rs on a CPU: python xtr_warp.py DATA OUTPUT THREADS"""
+"""xtr-warp-rs on a CPU: python with_xtr_warp.py DATA OUTPUT THREADS"""
 
 from __future__ import annotations
 
