@@ -10,17 +10,31 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mlret.encoders.encoder import Encoder, load_encoder
     from mlret.encoders.external import ExternalEncoder
+    from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
     from mlret.index.index import Hit, Index
     from mlret.index.kinds import IndexSettings
     from mlret.memory.memory import Memory
 
-__all__ = ["Encoder", "ExternalEncoder", "Hit", "Index", "IndexSettings", "Memory", "__version__", "load_encoder"]
+__all__ = [
+    "Encoder",
+    "ExternalEncoder",
+    "Hit",
+    "Index",
+    "IndexSettings",
+    "Memory",
+    "TokenEncoder",
+    "__version__",
+    "load_encoder",
+    "load_token_encoder",
+]
 
 # torch takes a second to import; `mlret --help` must not pay for it.
 _HOMES = {
     "Encoder": "mlret.encoders.encoder",
     "load_encoder": "mlret.encoders.encoder",
     "ExternalEncoder": "mlret.encoders.external",
+    "TokenEncoder": "mlret.encoders.multi_vector",
+    "load_token_encoder": "mlret.encoders.multi_vector",
     "Hit": "mlret.index.index",
     "Index": "mlret.index.index",
     "IndexSettings": "mlret.index.kinds",

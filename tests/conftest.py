@@ -92,3 +92,25 @@ def tiny_encoder(tiny_encoder_folder: Path):  # type: ignore[no-untyped-def]
     from mlret.encoders.encoder import load_encoder
 
     return load_encoder(tiny_encoder_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_token_encoder_folder(tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real encoder with a vector for each token: the tiny one's layers and a projection to 128, untrained."""
+    import torch
+    from sentence_transformers import MultiVectorEncoder
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny-token-encoder") / "model"
+    prompts = {"query": "query: ", "document": "passage: "}
+    model = MultiVectorEncoder(str(tiny_encoder_folder.parent / "backbone"), device="cpu", prompts=prompts)
+    model.save(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_token_encoder(tiny_token_encoder_folder: Path):  # type: ignore[no-untyped-def]
+    """The tiny encoder with a vector for each token, loaded."""
+    from mlret.encoders.multi_vector import load_token_encoder
+
+    return load_token_encoder(tiny_token_encoder_folder, device="cpu")

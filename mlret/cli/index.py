@@ -12,12 +12,12 @@ import typer
 from mlret.cli.progress import compaction_progress, documents_progress
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from mlret.encoders.encoder import Encoder
+    from mlret.encoders.external import ExternalEncoder
     from mlret.index.build import BuildReport
     from mlret.index.kinds import IndexSettings
+    from mlret.index.space import Vectors as VectorsOfDocuments
 
 app = typer.Typer(help="Build an index from files, change it, look after it.", no_args_is_help=True)
 
@@ -38,7 +38,15 @@ Model = Annotated[
 ]
 Vectors = Annotated[
     Path | None,
-    typer.Option("--vectors", help="A .npy with one vector for each document, in the order of the files."),
+    typer.Option(
+        "--vectors",
+        help="A .npy with one vector for each document, in the order of the files; or, with --lengths, the "
+        "vectors of their tokens, one document after another.",
+    ),
+]
+Lengths = Annotated[
+    Path | None,
+    typer.Option("--lengths", help="A .npy of integers: how many tokens of --vectors each document has."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Documents in one transaction.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -63,7 +71,19 @@ def build(
         typer.Option("--recipe", "-r", help="An index recipe: a name (`mlret recipes list`) or a .yaml file."),
     ] = None,
     kind: Annotated[
-        str | None, typer.Option("--kind", help="auto, flat, hnsw, ivf-flat, ivf-sq8, ivf-pq, sq8, fp16 or binary.")
+        str | None,
+        typer.Option(
+            "--kind",
+            help="auto, flat, hnsw, ivf-flat, ivf-sq8, ivf-pq, sq8, fp16 or binary; with a vector for each token auto, "
+            "flat or probe.",
+        ),
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option("--bits", help="With a vector for each token: 1, 2, 4 or 8 bits a dimension; 16 keeps it whole."),
+    ] = None,
+    pooling: Annotated[
+        int | None, typer.Option(min=1, help="With a vector for each token: merge so many tokens into one.")
     ] = None,
     dims: Annotated[
         int | None, typer.Option(min=1, help="Keep so many dimensions (for encoders trained with Matryoshka).")
@@ -73,6 +93,7 @@ def build(
         typer.Option("--lexical", help="Index character n-grams too, for hybrid search (names, numbers, rare words)."),
     ] = False,
     vectors: Vectors = None,
+    lengths: Lengths = None,
     external: Annotated[
         str | None,
         typer.Option("--external", metavar="NAME", help="--vectors are of this encoder, which mlret does not run."),
@@ -86,9 +107,10 @@ def build(
     """Build a new index from files. A build that stopped goes on when the same command is given again."""
     from mlret.index.build import build_index
 
-    settings = _settings(recipe, kind, dims, lexical)
-    matrix = _load_vectors(vectors)
-    encoder = _external(external, matrix, model)
+    changes = {"kind": kind, "dims": dims, "lexical": lexical or None, "bits": bits, "pooling": pooling}
+    settings = _settings(recipe, changes)
+    given_vectors = _load_vectors(vectors, lengths)
+    encoder = _external(external, given_vectors, model)
     given: Any = precision
     with (
         documents_progress("indexing", resume="give the same command again") as progress,
@@ -100,7 +122,7 @@ def build(
             encoder,
             settings=settings,
             precision=given,
-            vectors=matrix,
+            vectors=given_vectors,
             batch_size=batch_size,
             progress=progress,
             compacting=steps,
@@ -114,6 +136,7 @@ def add(
     files: Files,
     model: Model = None,
     vectors: Vectors = None,
+    lengths: Lengths = None,
     batch_size: BatchSize = 256,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Pass over documents whose id is stored already.")
@@ -121,7 +144,8 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add the documents of files to an index."""
-    _extend(path, files, model, vectors, batch_size, "skip" if skip_existing else "error", as_json)
+    existing = "skip" if skip_existing else "error"
+    _extend(path, files, model, _load_vectors(vectors, lengths), batch_size, existing, as_json)
 
 
 @app.command()
@@ -130,11 +154,12 @@ def update(
     files: Files,
     model: Model = None,
     vectors: Vectors = None,
+    lengths: Lengths = None,
     batch_size: BatchSize = 256,
     as_json: Json = False,
 ) -> None:
     """Add the documents of files, each in place of the one that has its id, if there is one."""
-    _extend(path, files, model, vectors, batch_size, "replace", as_json)
+    _extend(path, files, model, _load_vectors(vectors, lengths), batch_size, "replace", as_json)
 
 
 @app.command()
@@ -260,7 +285,13 @@ def info(path: IndexPath, as_json: Json = False) -> None:
 
 
 def _extend(
-    path: Path, files: list[str], model: str | None, vectors: Path | None, batch_size: int, existing: Any, as_json: bool
+    path: Path,
+    files: list[str],
+    model: str | None,
+    vectors: VectorsOfDocuments | None,
+    batch_size: int,
+    existing: Any,
+    as_json: bool,
 ) -> None:
     from mlret.index.build import extend_index
 
@@ -270,7 +301,7 @@ def _extend(
             path,
             files,
             model,
-            vectors=_load_vectors(vectors),
+            vectors=vectors,
             batch_size=batch_size,
             existing=existing,
             progress=progress,
@@ -279,40 +310,57 @@ def _extend(
     _print_report(report, as_json)
 
 
-def _settings(recipe: str | None, kind: str | None, dims: int | None, lexical: bool) -> IndexSettings:
+def _settings(recipe: str | None, changes: dict[str, Any]) -> IndexSettings:
     from mlret.index.kinds import IndexSettings, changed_settings, read_index_recipe
     from mlret.recipes import find_recipe
 
     settings = read_index_recipe(find_recipe(recipe, "index")).settings if recipe else IndexSettings()
-    changes = {
-        key: value for key, value in (("kind", kind), ("dims", dims), ("lexical", lexical or None)) if value is not None
-    }
-    return changed_settings(settings, changes)
+    return changed_settings(settings, {key: value for key, value in changes.items() if value is not None})
 
 
-def _load_vectors(path: Path | None) -> NDArray[np.float32] | None:
+def _load_vectors(path: Path | None, lengths: Path | None) -> VectorsOfDocuments | None:
+    from mlret.errors import InputError
+
     if path is None:
+        if lengths is not None:
+            raise InputError("--lengths divides the tokens of --vectors: give these too")
         return None
+    if lengths is None:
+        return _load_array(path)
+    from mlret.index.tokens.ragged import Ragged, offsets_of
+
+    counts = _load_array(lengths)
+    if counts.ndim != 1 or counts.dtype.kind not in "iu" or (len(counts) and counts.min() < 0):
+        raise InputError(f"{lengths} holds {counts.shape} {counts.dtype}; one number of tokens for each document")
+    return Ragged(_load_array(path), offsets_of(counts))
+
+
+def _load_array(path: Path) -> NDArray[Any]:
     import numpy as np
 
     from mlret.errors import InputError
 
     try:
-        found: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no .npy file of numbers ({error})") from error
     return found
 
 
-def _external(name: str | None, vectors: NDArray[np.float32] | None, model: str | None) -> Encoder | str | None:
+def _external(name: str | None, vectors: VectorsOfDocuments | None, model: str | None) -> ExternalEncoder | str | None:
     if name is None:
         return model
     from mlret.encoders.external import ExternalEncoder
     from mlret.errors import InputError
+    from mlret.index.tokens.ragged import Ragged
 
     if vectors is None or model is not None:
         raise InputError("--external names the encoder of --vectors: give these, and no --model")
-    return ExternalEncoder(name, vectors.shape[1])
+    tokens = isinstance(vectors, Ragged)
+    matrix: Any = vectors.values if isinstance(vectors, Ragged) else vectors
+    if matrix.ndim != 2:
+        raise InputError(f"--vectors holds {matrix.shape}; it must be a matrix with one vector a line")
+    return ExternalEncoder(name, matrix.shape[1], "maxsim" if tokens else "cosine")
 
 
 def _lines(path: Path) -> list[str]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +20,20 @@ from mlret.errors import InputError, MlretError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.model import BaseModel
 
     from mlret.encoders.calibration import Calibration
 
 BUNDLED = Path(__file__).parent / "bundled" / "mlret-mini"
 INT8 = "-int8"
 Precision = Literal["float32", "bfloat16", "int8"]
+Similarity = Literal["cosine", "maxsim"]
+_MULTI_VECTOR = ("MultiVectorEncoder", "ColBERT")  # the second is PyLate's
+_Model = TypeVar("_Model")
 
 
 class Encoder:
-    """Texts of any language to unit vectors.
+    """Texts of any language to unit vectors, one a text.
 
     Parameters
     ----------
@@ -48,9 +52,10 @@ class Encoder:
         If the precision is unknown, or int8 is asked for where it cannot be had.
     """
 
+    similarity: Similarity = "cosine"
+
     def __init__(self, model: SentenceTransformer, name: str = "", *, precision: Precision = "float32") -> None:
-        if precision not in get_args(Precision):
-            raise InputError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
+        check_precision(precision)
         from mlret.encoders.forward import ForwardPass
 
         self.model = model
@@ -117,6 +122,18 @@ class Encoder:
             vectors[rows] = normalised(self._by_the_library(some, batch_size, show_progress, language=code))
         return vectors
 
+    def encode_query(
+        self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None
+    ) -> NDArray[np.float32]:
+        """Encode queries: as :meth:`encode`, which makes no difference between queries and documents."""
+        return self.encode(texts, language=language)
+
+    def encode_document(
+        self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None
+    ) -> NDArray[np.float32]:
+        """Encode documents: as :meth:`encode`."""
+        return self.encode(texts, language=language)
+
     def embed(self, texts: Sequence[str], *, batch_size: int = 64, show_progress: bool = False) -> NDArray[np.float32]:
         """The embeddings of texts before calibration and at the length that the model gives them.
 
@@ -177,22 +194,39 @@ class Encoder:
         return self._own_fingerprint or self._hashed()
 
     def _hashed(self) -> str:
-        digest = hashlib.sha256()
-        for key, tensor in sorted(self.model.state_dict().items()):
-            digest.update(f"{key}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().float().numpy().tobytes())
-        tokenizer = json.loads(self.model.tokenizer.backend_tokenizer.to_str())
-        # These two are left behind by whichever text was encoded last.
-        tokenizer.pop("truncation"), tokenizer.pop("padding")
-        digest.update(json.dumps(tokenizer, sort_keys=True).encode())
-        for module in self.model.children():
-            config: dict[str, Any] = getattr(module, "get_config_dict", dict)()
-            digest.update(json.dumps([type(module).__qualname__, config], sort_keys=True, default=str).encode())
-        digest.update(json.dumps([self.model.prompts, self.model.max_seq_length, self.dims]).encode())
-        return digest.hexdigest()[:16]
+        return fingerprint_of(self.model, self.dims)
 
     def __repr__(self) -> str:
         return f"Encoder({self.name!r}, dims={self.dims}, fingerprint={self.fingerprint!r})"
+
+
+def check_precision(precision: str) -> None:
+    """Fail where there is no such precision.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if precision not in get_args(Precision):
+        raise InputError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
+
+
+def fingerprint_of(model: BaseModel, dims: int) -> str:
+    """16 hexadecimal digits that stand for all that decides a model's vectors of ``dims``."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{key}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().float().numpy().tobytes())
+    tokenizer = json.loads(model.tokenizer.backend_tokenizer.to_str())
+    # These two are left behind by whichever text was encoded last.
+    tokenizer.pop("truncation"), tokenizer.pop("padding")
+    digest.update(json.dumps(tokenizer, sort_keys=True).encode())
+    for module in model.children():
+        config: dict[str, Any] = getattr(module, "get_config_dict", dict)()
+        digest.update(json.dumps([type(module).__qualname__, config], sort_keys=True, default=str).encode())
+    digest.update(json.dumps([model.prompts, model.max_seq_length, dims]).encode())
+    return digest.hexdigest()[:16]
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -250,14 +284,41 @@ def load_encoder(
             )
         return Encoder(_load_folder(BUNDLED, device), name=f"bundled:{BUNDLED.name}", precision=precision)
     path = Path(name)
+    if is_multi_vector(path):
+        raise InputError(f"{name} gives a vector for each token: load it with mlret.load_token_encoder")
     if path.is_dir():
         return Encoder(_load_folder(path, device), name=str(name), precision=precision)
-    if path.is_absolute() or len(path.parts) > 2 or str(name).startswith((".", "~")):
-        raise InputError(f"no encoder folder at {name}: give a folder that `mlret train` wrote, or a hub id")
     from sentence_transformers import SentenceTransformer
 
+    model = from_hub(name, lambda: SentenceTransformer(str(name), device=device))
+    return Encoder(model, name=str(name), precision=precision)
+
+
+def is_multi_vector(path: Path) -> bool:
+    """Whether a folder holds a model with a vector for each token: of sentence-transformers, PyLate or ColBERT."""
     try:
-        return Encoder(SentenceTransformer(str(name), device=device), name=str(name), precision=precision)
+        config = path / "config_sentence_transformers.json"
+        if config.is_file():
+            return json.loads(config.read_text(encoding="utf-8")).get("model_type") in _MULTI_VECTOR
+        architectures = json.loads((path / "config.json").read_text(encoding="utf-8")).get("architectures")
+    except (OSError, ValueError):
+        return False
+    return "HF_ColBERT" in (architectures or [])
+
+
+def from_hub(name: str | Path, load: Callable[[], _Model]) -> _Model:
+    """Load what is no folder here.
+
+    Raises
+    ------
+    InputError
+        If it looks like a folder, or the hub does not have it or cannot be reached.
+    """
+    path = Path(name)
+    if path.is_absolute() or len(path.parts) > 2 or str(name).startswith((".", "~")):
+        raise InputError(f"no encoder folder at {name}: give a folder that `mlret train` wrote, or a hub id")
+    try:
+        return load()
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{name} is neither a folder nor a model on the hub that can be reached ({reason})") from error

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.encoder import Encoder
+from mlret.encoders.encoder import Encoder, Similarity
 from mlret.errors import InputError
 
 EXTERNAL = "external:"
@@ -23,13 +23,16 @@ class ExternalEncoder(Encoder):
         Names the encoder; vectors of two names are never mixed.
     dims
         The length of a vector.
+    similarity
+        ``"cosine"``: one vector a text; ``"maxsim"``: one a token.
     """
 
-    def __init__(self, name: str, dims: int) -> None:
+    def __init__(self, name: str, dims: int, similarity: Similarity = "cosine") -> None:
         if not name.strip() or dims < 1:
             raise InputError(f"an external encoder needs a name and a number of dimensions, not {name!r} and {dims}")
         self.name = EXTERNAL + name.removeprefix(EXTERNAL)
         self._dims = dims
+        self.similarity = similarity
 
     @property
     def dims(self) -> int:

@@ -8,18 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mlret.data.corpus import Corpus
 from mlret.data.durable import fsync_folder
-from mlret.encoders.encoder import Encoder, Precision, load_encoder
+from mlret.encoders.encoder import Encoder, Precision
+from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index.hits import IndexInfo, Updated
 from mlret.index.index import Index
 from mlret.index.intake import Existing
 from mlret.index.kinds import Choice, IndexSettings
 from mlret.index.manifest import MANIFEST, read_manifest
+from mlret.index.space import Vectors
 from mlret.index.store import beside, check_vacant
 
 Progress = Callable[[Updated, float | None], None]
@@ -43,11 +42,11 @@ class BuildReport:
 def build_index(
     path: str | Path,
     sources: Sequence[str | Path],
-    encoder: Encoder | str | Path | None = None,
+    encoder: AnyEncoder | str | Path | None = None,
     *,
     settings: IndexSettings | None = None,
     precision: Precision = "float32",
-    vectors: NDArray[np.float32] | None = None,
+    vectors: Vectors | None = None,
     batch_size: int = 256,
     progress: Progress | None = None,
     compacting: Compacting | None = None,
@@ -72,7 +71,7 @@ def build_index(
     precision
         As for :func:`mlret.load_encoder`, where ``encoder`` names one.
     vectors
-        ``(n, dims)`` float32, one for each document, in their order; by default the texts are encoded.
+        For each document, in their order, as for :meth:`Index.add_batches`; by default the texts are encoded.
     batch_size
         Documents in one transaction.
     progress
@@ -92,7 +91,7 @@ def build_index(
     """
     path = Path(path)
     corpus = Corpus(sources)
-    encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder, precision=precision)
+    encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder, precision=precision)
     if (path / MANIFEST).exists():
         with Index.open(path, encoder) as index:
             raise InputError(
@@ -133,7 +132,7 @@ def build_index(
     return replace(report, index=replace(report.index, path=str(path)))
 
 
-def _resumed(building: Path, encoder: Encoder, settings: IndexSettings | None) -> Index:
+def _resumed(building: Path, encoder: AnyEncoder, settings: IndexSettings | None) -> Index:
     """A build that was begun, if it is of the same encoder and settings."""
     mend = f"name another folder, or remove {building} to begin anew"
     try:
@@ -159,9 +158,9 @@ def _check_complete(report: BuildReport, building: Path) -> None:
 def extend_index(
     path: str | Path,
     sources: Sequence[str | Path],
-    encoder: Encoder | str | Path | None = None,
+    encoder: AnyEncoder | str | Path | None = None,
     *,
-    vectors: NDArray[np.float32] | None = None,
+    vectors: Vectors | None = None,
     batch_size: int = 256,
     existing: Existing = "error",
     progress: Progress | None = None,
@@ -201,7 +200,7 @@ def extend_index(
 def _fill(
     index: Index,
     corpus: Corpus,
-    vectors: NDArray[np.float32] | None,
+    vectors: Vectors | None,
     batch_size: int,
     existing: Existing,
     progress: Progress | None,

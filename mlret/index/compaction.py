@@ -5,43 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from mlret.index.kinds import Choice, choose_kind
-from mlret.index.manifest import SegmentInfo
-from mlret.index.segments import Segment
+from mlret.index.kinds import Choice
+from mlret.index.manifest import AnySegmentInfo
+from mlret.index.segments import Rows
 from mlret.index.store import Store
 
-# The tail is read back from the database when the index is first searched: so many rows take a moment only.
-SEGMENT_ROWS = 16_384
 # So many segments of about one size become one: a row is then copied once per size, not once per segment.
 _MERGED = 8
 # A segment is written anew when this part of it is deleted rows.
 _DEAD = 0.25
-# An index is compacted at the end of a build when this part of it has no accelerator.
-_PLAIN = 0.25
-# Larger segments are not merged, so that building an accelerator takes bounded memory and time.
-MOST_ROWS = 2**20
 
 
-def maintain(store: Store) -> None:
+def maintain(store: Store, *, more: bool = False) -> None:
     """What is due after a write: seal a long tail, merge small segments, drop deleted rows; within ``writing``.
 
     No accelerator is built here unless one is lost to deletes, so that a write takes time in proportion to what it
-    writes, with logarithmically many copies of it.
+    writes, with logarithmically many copies of it. With ``more`` to come the tail may be longer.
     """
-    if len(store.tail) >= SEGMENT_ROWS:
+    if store.tail_size() >= (store.space.bulk_size if more else store.space.segment_size):
         seal(store)
     worn = [segment for segment in store.segments if store.dead_in(segment) > _DEAD * len(segment)]
     if worn:
-        _replace(store, [([segment], segment.accelerator is not None) for segment in worn])
-    while len(run := store.segments[-_MERGED:]) == _MERGED and _alike(run):
+        _replace(store, [([segment], segment.kind != "flat") for segment in worn])
+    while len(run := store.segments[-_MERGED:]) == _MERGED and _alike(store, run):
         _replace(store, [(run, False)])
 
 
-def seal(store: Store) -> None:
+def seal(store: Store, progress: Callable[[str, int, int], None] | None = None) -> None:
     """Write the vectors that are in the database alone to a segment; within ``writing``."""
-    info = store.sealer().from_records(store.manifest.last_sealed_row + 1, store.last_row)
+    sealer = store.sealer()
+    sealer.progress = progress
+    info = sealer.from_records(store.manifest.last_sealed_row + 1, store.last_row)
     if info is not None:
-        store.switch([*store.manifest.segments, info])
+        store.switch([*store.manifest.segments, info], sealer.changes)
 
 
 def compact(store: Store, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:
@@ -60,79 +56,69 @@ def compact(store: Store, progress: Callable[[str, int, int], None] | None = Non
     list of Choice
         The kind of each segment, and why.
     """
-    seal(store)
+    seal(store, progress)
     for group in _groups(store):
         if len(group) > 1 or store.dead_in(group[0]):
             _replace(store, [(group, False)], progress)
     choices = []
     for segment in list(store.segments):
-        assert segment.info is not None
-        choice = choose(store, len(segment))
+        choice = store.space.choose(segment.size)
         choices.append(choice)
-        have = segment.info.accelerator
-        if (have.kind if have and segment.accelerator else "flat") != choice.kind:
-            info = store.sealer().accelerate(segment.info, choice, _counting(progress, choice.kind, len(segment)))
-            store.switch([info if old == segment.info else old for old in store.manifest.segments])
+        if segment.kind != choice.kind or store.space.outdated(segment):
+            sealer = store.sealer()
+            sealer.progress = progress
+            info = sealer.accelerate(segment.info, choice, sealer.counting(f"building {choice.kind}", segment.size))
+            store.switch([info if old == segment.info else old for old in store.manifest.segments], sealer.changes)
+    if changes := store.space.calibrated(store.segments):
+        store.switch(store.manifest.segments, changes)
     store.records.shrink()
     return choices
 
 
 def is_due(store: Store) -> bool:
     """Whether enough vectors are outside any accelerator that building one pays."""
-    plain = sum(len(segment) for segment in store.segments if segment.accelerator is None) + len(store.tail)
-    return choose(store, plain).kind != "flat" and plain > _PLAIN * len(store)
-
-
-def choose(store: Store, rows: int) -> Choice:
-    """The kind of a segment of so many rows."""
-    settings = store.manifest.settings
-    if settings.kind == "auto":
-        return choose_kind(rows, store.manifest.dims)
-    return Choice(settings.kind, "the recipe says so")
+    plain = sum(segment.size for segment in store.segments if segment.kind == "flat") + store.tail_size()
+    return store.space.is_due(plain, sum(segment.size for segment in store.segments) + store.tail_size())
 
 
 def _replace(
     store: Store,
-    groups: list[tuple[list[Segment], bool]],
+    groups: list[tuple[list[Rows], bool]],
     progress: Callable[[str, int, int], None] | None = None,
 ) -> None:
     """Write each group of neighbouring segments as one, with an accelerator where it says so."""
     sealer = store.sealer()
+    sealer.progress = progress
     dead = store.records.tombstones()
-    infos: dict[int, SegmentInfo | None] = {}
+    infos: dict[int, AnySegmentInfo | None] = {}
     for group, accelerated in groups:
         info = sealer.merge(group, dead)
         if info is not None and accelerated:
-            choice = choose(store, info.rows)
-            info = sealer.accelerate(info, choice, _counting(progress, choice.kind, info.rows))
-        assert group[0].info is not None
-        infos[group[0].info.first_row] = info
-        infos |= {segment.info.first_row: None for segment in group[1:] if segment.info}
+            choice = store.space.choose(info.size)
+            info = sealer.accelerate(info, choice, sealer.counting(f"building {choice.kind}", info.size))
+        infos |= {segment.info.first_row: None for segment in group} | {group[0].info.first_row: info}
     found = [infos.get(old.first_row, old) for old in store.manifest.segments]
-    store.switch([info for info in found if info is not None])
+    store.switch([info for info in found if info is not None], sealer.changes)
 
 
-def _alike(segments: list[Segment]) -> bool:
+def _alike(store: Store, segments: list[Rows]) -> bool:
     """Whether segments are of one size class, have no accelerator, and together stay below the bound."""
-    classes = {int(math.log(max(1, len(segment) / SEGMENT_ROWS), _MERGED) + 1e-9) for segment in segments}
-    plain = not any(segment.info and segment.info.accelerator for segment in segments)
-    return len(classes) == 1 and plain and sum(map(len, segments)) <= MOST_ROWS
+    space = store.space
+    classes = {int(math.log(max(1, segment.size / space.segment_size), _MERGED) + 1e-9) for segment in segments}
+    plain = all(segment.kind == "flat" for segment in segments)
+    return len(classes) == 1 and plain and sum(segment.size for segment in segments) <= space.largest_segment
 
 
-def _groups(store: Store) -> list[list[Segment]]:
+def _groups(store: Store) -> list[list[Rows]]:
     """Neighbours that fit into one segment each, in as few groups as a pass from the first on makes."""
-    groups: list[list[Segment]] = []
+    groups: list[list[Rows]] = []
     size = 0
     for segment in store.segments:
-        alive = len(segment) - store.dead_in(segment)
-        if groups and size + alive <= MOST_ROWS:
+        alive = segment.size * (len(segment) - store.dead_in(segment)) // max(1, len(segment))
+        if groups and size + alive <= store.space.largest_segment:
             groups[-1].append(segment)
             size += alive
         else:
             groups.append([segment])
             size = alive
     return groups
-
-
-def _counting(progress: Callable[[str, int, int], None] | None, kind: str, rows: int) -> Callable[[int], None] | None:
-    return None if progress is None else lambda done: progress(f"building {kind}", done, rows)

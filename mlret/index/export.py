@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ def export_index(
     file
         ``.jsonl``, ``.jsonl.gz`` or ``.parquet``; written whole or not at all.
     vectors
-        Write the vectors too, as lists of ``dims`` floats under ``vector``.
+        Write the vectors too, as lists of ``dims`` floats under ``vector``; in a multi-vector index a list of such
+        lists under ``vectors``.
     progress
         Called with the number of documents written so far.
 
@@ -51,7 +53,7 @@ def export_index(
     if kind not in _KINDS:
         raise InputError(f"{file}: unknown kind of file; give {', '.join(_KINDS)}")
     check_writable(file)
-    write = _write_parquet if kind == ".parquet" else _write_jsonl
+    write = partial(_write_parquet, dims=index.store.manifest.dims) if kind == ".parquet" else _write_jsonl
     count = 0
 
     def counted() -> Iterator[list[dict[str, Any]]]:
@@ -72,7 +74,7 @@ def _batches(index: Index, vectors: bool) -> Iterator[list[dict[str, Any]]]:
         rows = [_as_dict(document) for document in batch]
         if vectors:
             for row, vector in zip(rows, index.vectors([document.id for document in batch]), strict=True):
-                row["vector"] = vector.tolist()
+                row["vector" if vector.ndim == 1 else "vectors"] = vector.tolist()
         yield rows
 
 
@@ -87,7 +89,7 @@ def _write_jsonl(path: Path, batches: Iterator[list[dict[str, Any]]], kind: str)
             out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch)
 
 
-def _write_parquet(path: Path, batches: Iterator[list[dict[str, Any]]], kind: str) -> None:
+def _write_parquet(path: Path, batches: Iterator[list[dict[str, Any]]], kind: str, dims: int) -> None:
     pa = require("pyarrow", extra="data", feature="writing Parquet")
     parquet = require("pyarrow.parquet", extra="data", feature="writing Parquet")
     # Metadata differs from record to record: as JSON it has one type.
@@ -97,8 +99,10 @@ def _write_parquet(path: Path, batches: Iterator[list[dict[str, Any]]], kind: st
         for batch in batches:
             rows = [row | {"metadata": json.dumps(row["metadata"], ensure_ascii=False)} for row in batch]
             if writer is None:
-                if "vector" in rows[0]:
-                    schema = schema.append(pa.field("vector", pa.list_(pa.float32(), len(rows[0]["vector"]))))
+                vector = pa.list_(pa.float32(), dims)
+                given = {"vector": vector, "vectors": pa.list_(vector)}
+                for name in given.keys() & rows[0].keys():
+                    schema = schema.append(pa.field(name, given[name]))
                 writer = parquet.ParquetWriter(path, schema)
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
         if writer is None:

@@ -28,7 +28,8 @@ class IndexInfo:
     """What an index holds.
 
     ``kinds`` counts the documents whose vectors are in segments of each kind, ``unsealed`` those that are in no segment
-    yet; ``deleted`` counts rows of segments that the next compaction drops; ``bytes`` is what the folder takes.
+    yet; ``probing`` says how a multi-vector index is searched, and the recall that had; ``deleted`` counts rows of
+    segments that the next compaction drops; ``bytes`` is what the folder takes.
     """
 
     path: str
@@ -42,6 +43,7 @@ class IndexInfo:
     kind: str
     kinds: dict[str, int]
     why: list[str]
+    probing: str
     segments: int
     unsealed: int
     deleted: int

@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.data.languages import normalise_language
-from mlret.encoders.encoder import INT8, Encoder, load_encoder
+from mlret.encoders.encoder import INT8, Encoder
 from mlret.encoders.external import EXTERNAL, ExternalEncoder
+from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index import compaction
 from mlret.index.exact import Device
 from mlret.index.filters import Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
-from mlret.index.intake import Existing, Incoming, Intake, check_vectors, cut
-from mlret.index.kinds import Choice, IndexSettings
+from mlret.index.intake import Existing, Incoming, Intake
+from mlret.index.kinds import Choice, IndexSettings, check_settings
 from mlret.index.manifest import MANIFEST, Manifest, read_manifest
 from mlret.index.retrieval import Mode, Query, check_mode, retrieve
+from mlret.index.space import Vectors
 from mlret.index.store import Store
 
 __all__ = ["Hit", "Index", "IndexInfo", "Updated"]
@@ -38,7 +40,7 @@ class Index:
     what other processes have changed since. It may be searched from several threads.
     """
 
-    def __init__(self, store: Store, encoder: Encoder | None) -> None:
+    def __init__(self, store: Store, encoder: AnyEncoder | None) -> None:
         self._open_store: Store | None = store
         self._encoder = encoder
         self.path = store.folder
@@ -47,7 +49,7 @@ class Index:
     def create(
         cls,
         path: str | Path,
-        encoder: Encoder | str | Path | None = None,
+        encoder: AnyEncoder | str | Path | None = None,
         *,
         kind: Literal["index", "memory"] = "index",
         settings: IndexSettings | None = None,
@@ -59,7 +61,8 @@ class Index:
         path
             The folder; it is made whole or not at all.
         encoder
-            The encoder, its folder or hub id; ``None`` for the bundled one.
+            The encoder, its folder or hub id; ``None`` for the bundled one. One that gives a vector for each token
+            makes a multi-vector index, compared by MaxSim.
         kind
             Who looks after the records: an index, or a memory store on top of it.
         settings
@@ -74,8 +77,9 @@ class Index:
         FingerprintError
             If what stands there is an index of another encoder.
         """
-        encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
+        encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
         settings = settings or IndexSettings()
+        check_settings(settings, encoder.similarity)
         path = Path(path)
         if (path / MANIFEST).exists():
             _check_fingerprint(path, read_manifest(path), encoder)
@@ -86,6 +90,7 @@ class Index:
             encoder=_reference(encoder),
             fingerprint=encoder.fingerprint,
             dims=settings.dims or encoder.dims,
+            similarity=encoder.similarity,
             settings=settings,
         )
         Store.create(path, manifest)
@@ -95,7 +100,7 @@ class Index:
     def open(
         cls,
         path: str | Path,
-        encoder: Encoder | str | Path | None = None,
+        encoder: AnyEncoder | str | Path | None = None,
         *,
         kind: Literal["index", "memory"] = "index",
         device: Device = "auto",
@@ -133,23 +138,15 @@ class Index:
             names = {"index": "an index (`mlret search`)", "memory": "a memory store (`mlret memory`)"}
             raise InputError(f"{path} is {names[manifest.kind]}, not {names[kind]}; name the other folder")
         if encoder is not None:
-            encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
+            encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
             _check_fingerprint(path, manifest, encoder)
         return cls(Store(path, device=device), encoder)
 
     @property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> AnyEncoder:
         """The encoder of the index."""
         if self._encoder is None:
-            manifest = self.store.manifest
-            if manifest.encoder.startswith(EXTERNAL):
-                dims = manifest.settings.dims or manifest.dims
-                encoder: Encoder = ExternalEncoder(manifest.encoder, dims)
-            else:
-                name = None if manifest.encoder.startswith(_BUNDLED) else manifest.encoder
-                encoder = load_encoder(name, precision="int8" if manifest.fingerprint.endswith(INT8) else "float32")
-            _check_fingerprint(self.path, manifest, encoder)
-            self._encoder = encoder
+            self._encoder = encoder_of(self.path, self.store.manifest)
         return self._encoder
 
     @property
@@ -163,7 +160,7 @@ class Index:
         self,
         documents: Iterable[Incoming],
         *,
-        vectors: NDArray[np.float32] | None = None,
+        vectors: Vectors | None = None,
         batch_size: int = 256,
         skip_existing: bool = False,
     ) -> int:
@@ -182,7 +179,7 @@ class Index:
         self,
         documents: Iterable[Incoming],
         *,
-        vectors: NDArray[np.float32] | None = None,
+        vectors: Vectors | None = None,
         batch_size: int = 256,
     ) -> Updated:
         """Store documents, each in place of the one that has its id, if there is one; as :meth:`add` otherwise.
@@ -192,7 +189,7 @@ class Index:
         return self._store_all(documents, vectors, batch_size, "replace")
 
     def _store_all(
-        self, documents: Iterable[Incoming], vectors: NDArray[np.float32] | None, batch_size: int, existing: Existing
+        self, documents: Iterable[Incoming], vectors: Vectors | None, batch_size: int, existing: Existing
     ) -> Updated:
         total = Updated()
         try:
@@ -209,7 +206,7 @@ class Index:
         self,
         documents: Iterable[Incoming],
         *,
-        vectors: NDArray[np.float32] | None = None,
+        vectors: Vectors | None = None,
         batch_size: int = 256,
         existing: Existing = "error",
     ) -> Iterator[Updated]:
@@ -221,8 +218,9 @@ class Index:
             Read as they are needed. A string, or a dict without ``id``, is named ``auto-1``, ``auto-2``, ….
             Where the language is not given it is detected.
         vectors
-            ``(n, dims)`` float32, one for each document, made by the encoder of the index; a memory map is fine. By
-            default the texts are encoded.
+            ``(n, dims)`` float32, one for each document, made by the encoder of the index; in a multi-vector index a
+            list of ``(t, dims)`` arrays or tensors, as ``MultiVectorEncoder.encode_document`` gives it, or a
+            :class:`mlret.index.tokens.ragged.Ragged`. Memory maps are fine. By default the texts are encoded.
         batch_size
             Documents in one transaction.
         existing
@@ -246,12 +244,13 @@ class Index:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
         if vectors is not None:
-            vectors = check_vectors(vectors, self.store.manifest.dims)
+            vectors = self.store.space.check_vectors(vectors)
         store = self.store
         with store.writing():
             for done in Intake(store, self.encoder, existing).batches(documents, batch_size, vectors):
-                compaction.maintain(store)
+                compaction.maintain(store, more=True)
                 yield done
+            compaction.maintain(store)
 
     def delete(self, ids: Iterable[str] = (), *, where: Where | None = None, ignore_missing: bool = False) -> int:
         """Drop documents; on return they are found no more, and survive no crash either.
@@ -371,9 +370,7 @@ class Index:
         found = [Query(*one) for one in zip(self._encoded(texts, languages), texts, languages, strict=True)]
         return retrieve(self.store, found, k, allowed=self._allowed(where, ids), mode=mode, exact=exact)
 
-    def encode_queries(
-        self, queries: Sequence[str], *, language: str | Sequence[str | None] | None = None
-    ) -> NDArray[np.float32]:
+    def encode_queries(self, queries: Sequence[str], *, language: str | Sequence[str | None] | None = None) -> Vectors:
         """The vectors of queries, to search with more than once.
 
         Parameters
@@ -385,8 +382,8 @@ class Index:
 
         Returns
         -------
-        numpy.ndarray
-            ``(n, dims)`` float32, L2-normalised.
+        numpy.ndarray or list of numpy.ndarray
+            ``(n, dims)`` float32, L2-normalised; in a multi-vector index ``n`` times ``(t, dims)``.
 
         Raises
         ------
@@ -398,12 +395,12 @@ class Index:
             languages = [code or detect_language(text) for text, code in zip(texts, languages, strict=True)]
         return self._encoded(texts, languages)
 
-    def _encoded(self, texts: list[str], languages: list[str | None]) -> NDArray[np.float32]:
-        return cut(self.encoder.encode(texts, language=languages), self.store.manifest.dims)
+    def _encoded(self, texts: list[str], languages: list[str | None]) -> Vectors:
+        return self.store.space.queries(self.encoder.encode_query(texts, language=languages))
 
     def search_vectors(
         self,
-        vectors: NDArray[np.float32],
+        vectors: Vectors,
         k: int = 10,
         *,
         where: Where | None = None,
@@ -415,7 +412,7 @@ class Index:
         Parameters
         ----------
         vectors
-            ``(n, dims)`` float32, as :meth:`encode_queries` gives them.
+            As :meth:`encode_queries` gives them.
         k, where, ids, exact
             As in :meth:`search_batch`.
 
@@ -426,13 +423,11 @@ class Index:
         """
         store = self.store
         _check_k(k)
-        if vectors.ndim != 2 or vectors.shape[1] != store.manifest.dims:
-            raise InputError(f"query vectors of shape {vectors.shape}; the index takes (n, {store.manifest.dims})")
-        if not np.isfinite(vectors).all():
+        vectors = store.space.check_queries(vectors)
+        if not all(np.isfinite(vector).all() for vector in vectors):
             raise InputError("a query vector has a NaN or an infinity; check the encoder")
         if not len(vectors):
             return []
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         return retrieve(store, [Query(vector) for vector in vectors], k, allowed=self._allowed(where, ids), exact=exact)
 
     def _allowed(self, where: Where | None, ids: Iterable[str] | None) -> NDArray[np.int64] | None:
@@ -455,8 +450,9 @@ class Index:
         for batch in self.store.records.stream():
             yield from (document for _, document in batch)
 
-    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
-        """The vectors of documents, ``(n, dims)`` float32.
+    def vectors(self, ids: Sequence[str]) -> Vectors:
+        """The vectors of documents, ``(n, dims)`` float32; in a multi-vector index a
+        :class:`mlret.index.tokens.ragged.Ragged`, as far as the codes keep them.
 
         Raises
         ------
@@ -466,8 +462,9 @@ class Index:
         rows = self.store.records.rows_of(ids)
         if missing := [id for id in ids if id not in rows]:
             raise InputError(f"{self.path} has no document {missing[0]!r}")
-        found = self.store.records.vectors_of(list(rows.values()))
-        return np.array([found[rows[id]] for id in ids], dtype=np.float32).reshape(-1, self.store.manifest.dims)
+        found = self.store.vectors_of(list(rows.values()))
+        joined: Vectors = self.store.space.joined([found[rows[id]] for id in ids])
+        return joined
 
     def __len__(self) -> int:
         return len(self.store)
@@ -480,8 +477,7 @@ class Index:
         store, manifest = self.store, self.store.manifest
         kinds: dict[str, int] = {}
         for segment in store.segments:
-            kind = segment.info.accelerator.kind if segment.info and segment.info.accelerator else "flat"
-            kinds[kind] = kinds.get(kind, 0) + len(segment) - store.dead_in(segment)
+            kinds[segment.kind] = kinds.get(segment.kind, 0) + len(segment) - store.dead_in(segment)
         unsealed = store.records.count(manifest.last_sealed_row + 1, store.last_row)
         return IndexInfo(
             path=str(self.path),
@@ -494,7 +490,8 @@ class Index:
             lexical=manifest.settings.lexical,
             kind=manifest.settings.kind,
             kinds=kinds,
-            why=list(dict.fromkeys(info.accelerator.why for info in manifest.segments if info.accelerator)),
+            why=list(dict.fromkeys(info.why for info in manifest.segments if info.why)),
+            probing=manifest.probing.why if manifest.probing else "",
             segments=len(store.segments),
             unsealed=unsealed,
             deleted=sum(map(store.dead_in, store.segments)),
@@ -551,12 +548,32 @@ class Index:
         self.close()
 
 
-def _reference(encoder: Encoder) -> str:
+def encoder_of(path: Path, manifest: Manifest) -> AnyEncoder:
+    """The encoder that a manifest names.
+
+    Raises
+    ------
+    InputError
+        If it cannot be loaded.
+    FingerprintError
+        If it is another now.
+    """
+    if manifest.encoder.startswith(EXTERNAL):
+        dims = manifest.settings.dims or manifest.dims
+        encoder: AnyEncoder = ExternalEncoder(manifest.encoder, dims, manifest.similarity)
+    else:
+        name = None if manifest.encoder.startswith(_BUNDLED) else manifest.encoder
+        encoder = load_any_encoder(name, precision="int8" if manifest.fingerprint.endswith(INT8) else "float32")
+    _check_fingerprint(path, manifest, encoder)
+    return encoder
+
+
+def _reference(encoder: AnyEncoder) -> str:
     """What the manifest calls an encoder: a folder by its full path, so that it is found from anywhere."""
     return str(Path(encoder.name).resolve()) if Path(encoder.name).is_dir() else encoder.name
 
 
-def _check_fingerprint(path: Path, manifest: Manifest, encoder: Encoder) -> None:
+def _check_fingerprint(path: Path, manifest: Manifest, encoder: AnyEncoder) -> None:
     if encoder.fingerprint != manifest.fingerprint:
         raise FingerprintError(
             f"{path} was built with the encoder {manifest.encoder} (fingerprint {manifest.fingerprint}), "

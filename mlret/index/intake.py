@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from mlret.data.detection import detect_language
 from mlret.data.documents import Document, document_from_mapping
-from mlret.encoders.encoder import Encoder
+from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError, MlretError
 from mlret.index.hits import Updated
+from mlret.index.space import Vectors
 from mlret.index.store import Store
 
 Existing = Literal["error", "skip", "replace"]
 Incoming = str | Mapping[str, Any] | Document
+_OfOne = NDArray[np.floating[Any]]  # of one document: one vector, or one for each token
 # The opening tells the language; a whole book would tell it no better.
 _DETECTION_CHARACTERS = 2000
 
@@ -36,15 +38,16 @@ class Intake:
         What to do with a document whose id is stored already.
     """
 
-    def __init__(self, store: Store, encoder: Encoder, existing: Existing) -> None:
+    def __init__(self, store: Store, encoder: AnyEncoder, existing: Existing) -> None:
         self._store = store
         self._encoder = encoder
         self._existing = existing
 
-    def batches(
-        self, documents: Iterable[Incoming], batch_size: int, vectors: NDArray[np.float32] | None
-    ) -> Iterator[Updated]:
-        """Store documents; yields after each batch, which survives a crash from then on."""
+    def batches(self, documents: Iterable[Incoming], batch_size: int, vectors: Vectors | None) -> Iterator[Updated]:
+        """Store documents; yields after each batch, which survives a crash from then on.
+
+        ``vectors``, one for each document, have been checked by the index's space.
+        """
         source = self._read(documents)
         start = 0
         while batch := list(islice(source, batch_size)):
@@ -52,13 +55,13 @@ class Intake:
             if vectors is not None:
                 if start + len(batch) > len(vectors):
                     raise InputError(f"more documents than the {len(vectors)} vectors; give one vector a document")
-                given = dict(zip((document.id for document in batch), vectors[start:], strict=False))
+                given = {document.id: vectors[start + place] for place, document in enumerate(batch)}
             yield self._store_batch(batch, given)
             start += len(batch)
         if vectors is not None and start < len(vectors):
             raise InputError(f"{len(vectors)} vectors but {start} documents; give one vector a document")
 
-    def _store_batch(self, batch: Sequence[Document], given: Mapping[str, NDArray[np.float32]] | None) -> Updated:
+    def _store_batch(self, batch: Sequence[Document], given: Mapping[str, _OfOne] | None) -> Updated:
         rows = self._store.records.rows_of([document.id for document in batch])
         fresh: dict[str, Document] = {}
         for document in batch:
@@ -77,8 +80,8 @@ class Intake:
             if given is None:
                 vectors = self._encoded(documents, {row: stored[row] for row in replaced})
             else:
-                vectors = self._checked(documents, np.stack([given[document.id] for document in documents]))
-            self._store.append(documents, vectors, replaced)
+                vectors = self._checked(documents, [given[document.id] for document in documents])
+            self._store.append(documents, self._store.space.joined(vectors), replaced)
         return Updated(len(fresh) - len(replaced), len(replaced), len(batch) - len(fresh))
 
     def _refuse(self, document: Document) -> None:
@@ -88,36 +91,30 @@ class Intake:
             "another id, skip what is stored (--skip-existing), or replace it (`mlret index update`)"
         )
 
-    def _encoded(self, documents: Sequence[Document], stored: Mapping[int, Document]) -> NDArray[np.float32]:
-        """The vectors of documents; where only metadata changed, the one that is stored."""
+    def _encoded(self, documents: Sequence[Document], stored: Mapping[int, Document]) -> Vectors:
+        """The vectors of documents; where only metadata changed, those that are stored."""
         rows = {(old.id, old.text, old.language): row for row, old in stored.items()}
         same = {d.id: rows[d.id, d.text, d.language] for d in documents if (d.id, d.text, d.language) in rows}
-        known = self._store.records.vectors_of(list(same.values()))
+        known = self._store.vectors_of(list(same.values()))
         unknown = [document for document in documents if same.get(document.id) not in known]
         encoded = dict(zip((document.id for document in unknown), self._encode(unknown), strict=True))
-        return np.stack([encoded[d.id] if d.id in encoded else known[same[d.id]] for d in documents])
+        return [encoded[d.id] if d.id in encoded else known[same[d.id]] for d in documents]
 
-    def _encode(self, documents: Sequence[Document]) -> NDArray[np.float32]:
+    def _encode(self, documents: Sequence[Document]) -> Vectors:
         if not documents:
-            return np.empty((0, self._store.manifest.dims), dtype=np.float32)
+            return []
         texts, languages = [d.text for d in documents], [d.language for d in documents]
-        vectors = cut(self._encoder.encode(texts, language=languages), self._store.manifest.dims)
-        finite = np.isfinite(vectors).all(axis=1)
-        if not finite.all():
-            bad = documents[int(np.argmin(finite))]
+        vectors = self._encoder.encode_document(texts, language=languages)
+        if bad := _not_finite(documents, vectors):
             raise MlretError(
-                f"{self._encoder.name} gives document {bad.id!r} a vector that is not finite; check its weights"
+                f"{self._encoder.name} gives document {bad!r} a vector that is not finite; check its weights"
             )
-        return vectors
+        return self._store.space.prepared(vectors)
 
-    def _checked(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        finite = np.isfinite(vectors).all(axis=1)
-        if not finite.all():
-            bad = documents[int(np.argmin(finite))]
-            raise InputError(
-                f"the vector of document {bad.id!r} has a NaN or an infinity; mend it or drop the document"
-            )
-        return cut(vectors, self._store.manifest.dims)
+    def _checked(self, documents: Sequence[Document], vectors: Vectors) -> Vectors:
+        if bad := _not_finite(documents, vectors):
+            raise InputError(f"the vector of document {bad!r} has a NaN or an infinity; mend it or drop the document")
+        return self._store.space.prepared(vectors)
 
     def _read(self, documents: Iterable[Incoming]) -> Iterator[Document]:
         # Rows only grow and an automatic number takes a row, so that a later call starts beyond it.
@@ -135,35 +132,13 @@ class Intake:
                 raise InputError(f"a document is a string, a dict or a Document, not {type(document).__name__}")
 
 
-def check_vectors(vectors: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
-    """Vectors that came from outside, as float32.
-
-    Raises
-    ------
-    InputError
-        If they are no matrix of at least ``dims`` columns.
-    """
-    vectors = np.asarray(vectors)
-    if vectors.ndim != 2 or vectors.shape[1] < dims or not np.issubdtype(vectors.dtype, np.floating):
-        raise InputError(
-            f"vectors of shape {vectors.shape} and type {vectors.dtype}; the index takes (n, {dims}) floats"
-        )
-    return vectors
-
-
-def cut(vectors: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
-    """The first ``dims`` of each vector (Matryoshka; Kusupati et al. 2022, arXiv 2205.13147), at unit length.
-
-    A zero vector stays zero: its cosine with everything is 0.
-    """
-    part = np.asarray(vectors[:, :dims], dtype=np.float32)
-    lengths = np.linalg.norm(part, axis=1, keepdims=True)
-    # Those that the encoder normalised stay bit for bit as they are.
-    lengths[np.abs(lengths - 1) < 1e-6] = 1
-    return np.asarray(part / np.maximum(lengths, 1e-30), dtype=np.float32)
-
-
 def _with_language(document: Document) -> Document:
     if document.language is not None:
         return document
     return replace(document, language=detect_language(document.text[:_DETECTION_CHARACTERS]))
+
+
+def _not_finite(documents: Sequence[Document], vectors: Vectors) -> str | None:
+    """The id of the first document that has a value that is not finite."""
+    finite = (bool(np.isfinite(one).all()) for one in vectors)
+    return next((document.id for document, good in zip(documents, finite, strict=True) if not good), None)

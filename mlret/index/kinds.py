@@ -14,6 +14,8 @@ from mlret.errors import InputError
 
 SegmentKind = Literal["flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq", "sq8", "fp16", "binary"]
 KINDS: tuple[SegmentKind, ...] = get_args(SegmentKind)
+# The last is for indexes with a vector for each token.
+Kind = Literal[SegmentKind, "probe"]
 
 # Thresholds from the measured table in index/README.md.
 FLAT_ROWS = 100_000
@@ -24,7 +26,7 @@ _COMFORTABLE = 0.5
 class Choice(NamedTuple):
     """A kind, and why it suits: one sentence with the numbers that decided."""
 
-    kind: SegmentKind
+    kind: Kind
     why: str
 
 
@@ -33,7 +35,9 @@ class IndexSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["auto", SegmentKind] = Field("auto", description="of large segments; auto chooses by size and memory")
+    kind: Literal["auto", Kind] = Field(
+        "auto", description="of large segments; auto chooses by size and memory; probe is for multi-vector indexes"
+    )
     dims: int | None = Field(None, ge=1, description="dimensions kept of each vector (Matryoshka); all by default")
     lexical: bool = Field(False, description="a channel of character n-grams beside the vectors, for hybrid search")
     refine: int = Field(4, ge=1, le=100, description="candidates per hit that are scored with their exact vectors")
@@ -44,10 +48,35 @@ class IndexSettings(BaseModel):
     ef_search: int = Field(128, ge=8, description="candidates while HNSW is searched")
     train_size: int = Field(64, ge=32, description="vectors that train each cell: the sample's size over nlist")
     seed: int = Field(0, ge=0, description="of that sample")
+    bits: Literal[1, 2, 4, 8, 16] = Field(4, description="of a dimension of a token; 16 keeps float16 (multi-vector)")
+    pooling: int = Field(1, ge=1, le=16, description="tokens of a document that become one (multi-vector)")
+    probes: int | None = Field(
+        None, ge=1, description="centroids that a token of a query visits; by default what the recall takes"
+    )
+    recall: float = Field(
+        0.97, gt=0, le=1, description="of the ten best documents by codes, what probing must find (multi-vector)"
+    )
 
     def cells(self, rows: int) -> int:
         """``nlist`` for so many rows."""
         return min(self.nlist or 4 * math.isqrt(rows), max(1, rows // 39))  # FAISS wants 39 vectors to train each
+
+
+def check_settings(settings: IndexSettings, similarity: str) -> None:
+    """Fail where settings are of the other sort of index.
+
+    Raises
+    ------
+    InputError
+        If they name a kind that it does not have.
+    """
+    if similarity == "maxsim" and settings.kind not in ("auto", "flat", "probe"):
+        raise InputError(
+            f"kind {settings.kind!r} is for one vector a text; an index with a vector for each token is auto, flat "
+            "(all documents are compared) or probe"
+        )
+    if similarity == "cosine" and settings.kind == "probe":
+        raise InputError("kind 'probe' is for encoders with a vector for each token; this one gives one a text")
 
 
 class IndexRecipe(BaseModel):

@@ -34,10 +34,10 @@ class AcceleratorInfo(FileInfo):
     why: str
 
 
-class SegmentInfo(BaseModel):
+class SealedRows(BaseModel):
     """The sealed vectors of ``rows`` records out of ``first_row`` … ``last_row``.
 
-    ``vectors`` is a ``(rows, dims)`` float32 ``.npy``, ``numbers`` the ``(rows,)`` int64 row numbers, rising.
+    ``numbers`` is the ``(rows,)`` int64 row numbers, rising.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,9 +45,29 @@ class SegmentInfo(BaseModel):
     first_row: int = Field(ge=1)
     last_row: int = Field(ge=1)
     rows: int = Field(ge=0)
-    vectors: FileInfo
     numbers: FileInfo
+
+
+class SegmentInfo(SealedRows):
+    """A segment with one vector a record: ``vectors`` is a ``(rows, dims)`` float32 ``.npy``."""
+
+    vectors: FileInfo
     accelerator: AcceleratorInfo | None = None
+
+    @property
+    def size(self) -> int:
+        """How large it is, in the unit of its space: records."""
+        return self.rows
+
+    @property
+    def main(self) -> FileInfo:
+        """The file that all others can be made from."""
+        return self.vectors
+
+    @property
+    def why(self) -> str:
+        """Why it is of its kind."""
+        return self.accelerator.why if self.accelerator else ""
 
     @property
     def files(self) -> list[FileInfo]:
@@ -55,11 +75,77 @@ class SegmentInfo(BaseModel):
         return [self.vectors, self.numbers, *([self.accelerator] if self.accelerator else [])]
 
 
+class ListsInfo(BaseModel):
+    """For each of the centroids ``first_centroid`` … the records with a token near it; see
+    :class:`mlret.index.tokens.lists.Lists`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    starts: FileInfo
+    documents: FileInfo
+    first_centroid: int = Field(ge=0)
+    generation: str  # of these centroids: see mlret.index.tokens.codec.TokenCodec.generation
+    why: str
+
+
+class TokenSegmentInfo(SealedRows):
+    """A segment with a vector for each token.
+
+    With 16 bits ``codes`` is the ``(tokens, dims)`` float16 themselves; otherwise they are codes, with ``units`` and
+    ``centroids``, as in :class:`mlret.index.tokens.kernels.PackedTokens`. ``offsets`` says whose they are.
+    """
+
+    tokens: int = Field(ge=0)
+    bits: Literal[1, 2, 4, 8, 16]
+    codes: FileInfo
+    offsets: FileInfo
+    units: FileInfo | None = None
+    centroids: FileInfo | None = None
+    lists: ListsInfo | None = None
+
+    @property
+    def size(self) -> int:
+        """How large it is, in the unit of its space: tokens."""
+        return self.tokens
+
+    @property
+    def main(self) -> FileInfo:
+        """The largest file, without which the others are nothing."""
+        return self.codes
+
+    @property
+    def why(self) -> str:
+        """Why it is of its kind."""
+        return self.lists.why if self.lists else ""
+
+    @property
+    def files(self) -> list[FileInfo]:
+        """All files of the segment."""
+        lists = [self.lists.starts, self.lists.documents] if self.lists else []
+        found = [self.codes, self.numbers, self.offsets, self.units, self.centroids, *lists]
+        return [info for info in found if info is not None]
+
+
+AnySegmentInfo = SegmentInfo | TokenSegmentInfo
+
+
+class Probing(BaseModel):
+    """How many centroids a query's token probes, and the recall that this had when it was measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    probes: int | None = Field(ge=1, description="all documents are compared where it is null")
+    recall: float = Field(ge=0, le=1)
+    queries: int = Field(ge=1)
+    why: str
+
+
 class Manifest(BaseModel):
     """The content of ``manifest.json``.
 
     ``generation`` grows with every change of the segments; ``dims`` is what is stored, which Matryoshka truncation
-    makes less than what the encoder gives.
+    makes less than what the encoder gives. ``codec`` codes the tokens of a multi-vector index, ``probing`` is how it is
+    searched.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,10 +155,17 @@ class Manifest(BaseModel):
     encoder: str
     fingerprint: str
     dims: int = Field(ge=1)
-    similarity: Literal["cosine"] = "cosine"
+    similarity: Literal["cosine", "maxsim"] = "cosine"
     settings: IndexSettings = IndexSettings()
     generation: int = Field(0, ge=0)
-    segments: tuple[SegmentInfo, ...] = ()
+    segments: tuple[AnySegmentInfo, ...] = ()
+    codec: FileInfo | None = None
+    probing: Probing | None = None
+
+    @property
+    def files(self) -> list[FileInfo]:
+        """All sealed files."""
+        return [info for segment in self.segments for info in segment.files] + ([self.codec] if self.codec else [])
 
     @property
     def last_sealed_row(self) -> int:

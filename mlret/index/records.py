@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.documents import Document
 from mlret.errors import MlretError
+from mlret.index.blobs import Blobs
 from mlret.index.conditions import as_sql
 from mlret.index.filters import Condition, fields_of
 from mlret.index.lexical import LexicalTable
@@ -53,13 +54,13 @@ CREATE TABLE fields (
 CREATE TABLE tombstones (row INTEGER PRIMARY KEY);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO counters VALUES ('documents', 0), ('generation', 0), ('changes', 0);
--- The manifest without its segments, so that it can be made again.
+-- A copy of the manifest.
 CREATE TABLE manifest (content TEXT NOT NULL);
 """
 _BUSY_SECONDS = 30
 _VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
-_DTYPE = np.dtype("<f4")
 _T = TypeVar("_T", str, int)
+Vectors = Iterable[NDArray[Any]]
 _DAMAGED = "restore the folder from a copy"
 
 
@@ -73,8 +74,8 @@ class Records:
     ----------
     path
         The database; it must exist.
-    dims
-        The length of a vector.
+    blobs
+        How vectors are written.
     lexical
         Whether it has a lexical index.
 
@@ -84,9 +85,9 @@ class Records:
         If the file is no SQLite database or is damaged.
     """
 
-    def __init__(self, path: Path, dims: int, *, lexical: bool = False) -> None:
+    def __init__(self, path: Path, blobs: Blobs, *, lexical: bool = False) -> None:
         self.path = path
-        self.dims = dims
+        self.blobs = blobs
         self.lock = threading.RLock()
         if not path.is_file():
             raise MlretError(f"{path} is missing; {_DAMAGED}")
@@ -167,7 +168,7 @@ class Records:
                 self.snapshot()
 
     def append(
-        self, documents: Sequence[Document], vectors: NDArray[np.float32], *, replaced: Sequence[int] = ()
+        self, documents: Sequence[Document], vectors: Vectors, *, replaced: Sequence[int] = ()
     ) -> NDArray[np.int64]:
         """Store documents and their vectors, and drop the rows that they replace; within :meth:`transaction`.
 
@@ -176,7 +177,7 @@ class Records:
         documents
             ``n`` documents whose ids are not stored yet, or only under the rows ``replaced``.
         vectors
-            ``(n, dims)`` float32.
+            The vectors of each.
         replaced
             Rows to remove first.
 
@@ -193,10 +194,10 @@ class Records:
         self._count("changes", 1)
         return np.array(rows, dtype=np.int64)
 
-    def _insert(self, document: Document, vector: NDArray[np.float32]) -> int:
+    def _insert(self, document: Document, vector: NDArray[np.floating[Any]]) -> int:
         metadata = json.dumps(document.metadata, ensure_ascii=False, allow_nan=False)
         fields = (document.id, document.text, document.language, metadata)
-        blob = vector.astype(_DTYPE).tobytes()
+        blob = self.blobs.write(vector)
         cursor = self._connection.execute(
             "INSERT INTO records (id, text, language, metadata, crc) VALUES (?, ?, ?, ?, ?)", (*fields, _crc(*fields))
         )
@@ -226,22 +227,32 @@ class Records:
         self._count("documents", -len(rows))
         self._count("changes", 1)
 
-    def replace_vectors(self, rows: Sequence[int], vectors: Iterable[NDArray[np.float32]]) -> None:
+    def replace_vectors(self, rows: Sequence[int], vectors: Vectors) -> None:
         """Give records new vectors; within :meth:`transaction`."""
-        blobs = [vector.astype(_DTYPE).tobytes() for vector in vectors]
+        blobs = [self.blobs.write(vector) for vector in vectors]
         self._connection.executemany(
             "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)",
             [(int(row), blob, zlib.crc32(blob)) for row, blob in zip(rows, blobs, strict=True)],
         )
 
-    def forget_tombstones(self, ranges: Iterable[tuple[int, int]], generation: int) -> None:
-        """Drop the tombstones of row ranges whose segments hold no such rows any more; commits.
+    def settle(
+        self,
+        gaps: Iterable[tuple[int, int]],
+        generation: int,
+        manifest: str,
+        *,
+        vectors: Iterable[tuple[int, int]] = (),
+    ) -> None:
+        """Drop what a change of segments has made superfluous: the tombstones of row ranges whose segments hold no such
+        rows any more, and the vectors of ranges that have them in segments alone; keep a copy of the manifest; commit.
 
-        Who has read a manifest older than ``generation`` must read it again before trusting the tombstones.
+        Who has read a manifest older than ``generation`` must read it again before trusting the database.
         """
         with self.transaction():
-            self._connection.executemany("DELETE FROM tombstones WHERE row BETWEEN ? AND ?", list(ranges))
+            self._connection.executemany("DELETE FROM tombstones WHERE row BETWEEN ? AND ?", list(gaps))
+            self._connection.executemany("DELETE FROM vectors WHERE row BETWEEN ? AND ?", list(vectors))
             self._connection.execute("UPDATE counters SET value = ? WHERE name = 'generation'", (generation,))
+            self._connection.execute("UPDATE manifest SET content = ?", (manifest,))
 
     def counter(self, name: str) -> int:
         """``documents``: how many there are; ``changes``: grows with each; ``generation`` as of the tombstones."""
@@ -341,13 +352,13 @@ class Records:
 
     def vectors(
         self, first_row: int, last_row: int, *, batch_size: int = 8192
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    ) -> Iterator[tuple[NDArray[np.int64], Any]]:
         """Stream the vectors of the rows ``first_row`` … ``last_row`` that are there.
 
         Yields
         ------
         (rows, vectors)
-            ``(n,)`` int64, rising, and ``(n, dims)`` float32.
+            ``(n,)`` int64, rising, and what :meth:`mlret.index.blobs.Blobs.read` makes of them.
 
         Raises
         ------
@@ -364,26 +375,32 @@ class Records:
             if not batch:
                 return
             for row, blob, crc in batch:
-                if blob is None or len(blob) != self.dims * _DTYPE.itemsize or crc != zlib.crc32(blob):
+                if blob is None or not self.blobs.fits(blob) or crc != zlib.crc32(blob):
                     raise DamagedVectorError(
                         f"{self.path}: the vector of row {row} is damaged; `mlret index verify --repair` encodes the "
                         "text anew",
                         row,
                     )
-            matrix = np.frombuffer(b"".join(blob for _, blob, _ in batch), dtype=_DTYPE).reshape(-1, self.dims)
-            yield np.array([row for row, *_ in batch], dtype=np.int64), matrix.astype(np.float32, copy=False)
+            found = self.blobs.read([blob for _, blob, _ in batch])
+            yield np.array([row for row, *_ in batch], dtype=np.int64), found
             first_row = batch[-1][0] + 1
 
-    def vectors_of(self, rows: Sequence[int]) -> dict[int, NDArray[np.float32]]:
-        """The vectors of row numbers, each ``(dims,)`` float32; those that are missing or damaged are left out."""
-        found: dict[int, NDArray[np.float32]] = {}
+    def vectors_of(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
+        """The vectors of row numbers; those that are missing or damaged are left out."""
+        found: dict[int, NDArray[Any]] = {}
         with self._reporting():
             for part in _parts(rows):
                 query = f"SELECT row, vector, crc FROM vectors WHERE row IN ({_marks(part)})"
                 for row, blob, crc in self._connection.execute(query, part):
-                    if len(blob) == self.dims * _DTYPE.itemsize and crc == zlib.crc32(blob):
-                        found[row] = np.frombuffer(blob, dtype=_DTYPE).astype(np.float32, copy=False)
+                    if self.blobs.fits(blob) and crc == zlib.crc32(blob):
+                        found[row] = self.blobs.read([blob])[0]
         return found
+
+    def rows(self, first_row: int, last_row: int) -> NDArray[np.int64]:
+        """The rows that are there among ``first_row`` … ``last_row``, rising."""
+        query = "SELECT row FROM records WHERE row BETWEEN ? AND ? ORDER BY row"
+        with self._reporting():
+            return np.fromiter((row for (row,) in self._connection.execute(query, (first_row, last_row))), np.int64)
 
     def count(self, first_row: int, last_row: int) -> int:
         """How many records there are among the rows ``first_row`` … ``last_row``."""
@@ -391,14 +408,27 @@ class Records:
             query = "SELECT count(*) FROM records WHERE row BETWEEN ? AND ?"
             return int(self._connection.execute(query, (first_row, last_row)).fetchone()[0])
 
+    def vector_bytes(self, first_row: int, last_row: int) -> NDArray[np.int64]:
+        """``(n,)``: the bytes of the vectors of each record among the rows ``first_row`` … ``last_row``, by row."""
+        query = """
+            SELECT coalesce(length(vector), 0) FROM records LEFT JOIN vectors USING (row)
+            WHERE row BETWEEN ? AND ? ORDER BY row
+        """
+        with self._reporting():
+            found = self._connection.execute(query, (first_row, last_row))
+            return np.fromiter((size for (size,) in found), dtype=np.int64)
+
     def count_by_language(self) -> dict[str | None, int]:
         """How many records there are of each language, the most frequent first."""
         query = "SELECT language, count(*) FROM records GROUP BY language ORDER BY count(*) DESC, language"
         with self._reporting():
             return dict(self._connection.execute(query).fetchall())
 
-    def damage(self) -> Damage:
-        """Look at every page, record and vector for what is not as it was written."""
+    def damage(self, *, first_vector: int = 1) -> Damage:
+        """Look at every page, record and vector for what is not as it was written.
+
+        Rows before ``first_vector`` need not have a vector.
+        """
         with self._reporting():
             try:
                 pages = [str(line) for (line,) in self._connection.execute("PRAGMA integrity_check(20)")]
@@ -413,7 +443,10 @@ class Records:
             ):
                 if crc != _crc(id, text, language, metadata):
                     found.records.append((row, id))
-                if blob is None or len(blob) != self.dims * _DTYPE.itemsize or vector_crc != zlib.crc32(blob):
+                if blob is None:
+                    if row >= first_vector:
+                        found.vectors.append(row)
+                elif not self.blobs.fits(blob) or vector_crc != zlib.crc32(blob):
                     found.vectors.append(row)
             if not found.records:
                 found.fields = self._fields_differ()

@@ -13,7 +13,6 @@ from mlret.data.documents import Document
 from mlret.errors import InputError, MlretError
 from mlret.index.fusion import align, lexical_applies, z_mean
 from mlret.index.hits import Hit
-from mlret.index.search import score, search_views
 from mlret.index.store import Store
 
 Mode = Literal["dense", "lexical", "hybrid"]
@@ -38,7 +37,8 @@ def check_mode(mode: str | None) -> Mode | None:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query: its text and language where a channel needs them, and its vector, ``(dims,)`` float32."""
+    """A query: its text and language where a channel needs them, and its vector, ``(dims,)`` float32, or those of its
+    tokens, ``(t, dims)``."""
 
     vector: NDArray[np.float32]
     text: str = ""
@@ -130,8 +130,7 @@ def _repeats(scores: NDArray[np.float64]) -> bool:
 def _nearest(
     store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool
 ) -> list[tuple[NDArray[np.float64], Rows]]:
-    vectors = np.stack([query.vector for query in queries])
-    return search_views(store.views(allowed), vectors, k, exact=exact, refine=store.manifest.settings.refine)
+    return store.space.search(store.views(allowed), [query.vector for query in queries], k, exact=exact)
 
 
 def _lexical(store: Store, query: Query, k: int, allowed: Rows | None) -> Ranked:
@@ -157,7 +156,7 @@ def _fused(
 ) -> Ranked:
     rows, scores = align([dense, lexical])
     # The dense channel can score anything: what only the lexical one found is no worse for not having been reached.
-    scores[:, 0] = _cosines(store, query.vector, rows)
+    scores[:, 0] = _similarities(store, query.vector, rows)
     documents = store.records.fetch(rows.tolist())
     there = np.array([row in documents for row in rows.tolist()], dtype=np.bool_) & ~np.isnan(scores[:, 0])
     rows, scores = rows[there], scores[there]
@@ -181,14 +180,14 @@ def _fused(
     return Ranked([round(float(fused.scores[place]), 6) for place in order], chosen, parts)
 
 
-def _cosines(store: Store, vector: NDArray[np.float32], rows: Rows) -> NDArray[np.float64]:
-    """The cosine of each row (rising) with a vector; NaN where no segment has it."""
+def _similarities(store: Store, vector: NDArray[np.float32], rows: Rows) -> NDArray[np.float64]:
+    """The cosine or MaxSim of each row (rising) with a query; NaN where no segment has it."""
     found = np.full(len(rows), np.nan)
     for view in store.views():
         positions = view.segment.positions_of(rows)
         if len(positions):
             places = np.searchsorted(rows, view.segment.numbers[positions])
-            found[places] = score(view.segment, vector[None], positions[None])[0]
+            found[places] = store.space.score(view.segment, vector, positions)
     return found
 
 

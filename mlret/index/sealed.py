@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mlret.data.durable import sha256_of, write_atomically, write_text_atomically
 from mlret.errors import MlretError
@@ -104,3 +108,17 @@ class SealedFiles:
         # Readers of a read-only folder hash every time; of two that write at once, one is forgotten.
         with contextlib.suppress(OSError, MlretError):
             write_text_atomically(self.folder / _CHECKED, json.dumps(self._checked, indent=1))
+
+
+def write_npy(path: Path, dtype: str, shape: tuple[int, ...], blocks: Iterable[NDArray[Any]]) -> None:
+    """Write an array block by block."""
+    with path.open("wb") as handle:
+        np.lib.format.write_array_header_1_0(handle, {"descr": dtype, "fortran_order": False, "shape": shape})
+        for block in blocks:
+            handle.write(np.ascontiguousarray(block, dtype=dtype).data)
+
+
+def save_npy(path: Path, array: NDArray[Any]) -> None:
+    """Write an array; to this very name, to which ``np.save`` would add a suffix."""
+    with path.open("wb") as handle:
+        np.save(handle, array, allow_pickle=False)

@@ -1,16 +1,15 @@
-"""Search over segments: candidates from each, scored exactly, the best of all."""
+"""Search over segments of one vector a record: candidates from each, scored exactly, the best of all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.exact import top
 from mlret.index.segments import Segment
+from mlret.index.space import View
 
 # A float32 cosine is good for about six decimals: records closer than that are tied.
 DECIMALS = 6
@@ -23,29 +22,6 @@ _BLOCK = 16_384  # vectors multiplied at once, so that memory stays bounded
 _RESCORED = 4_096  # vectors scored at once
 
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
-
-
-@dataclass(frozen=True)
-class View:
-    """What may be found in a segment: the positions in ``visible``, rising, or all where it is ``None``."""
-
-    segment: Segment
-    visible: NDArray[np.int64] | None = None
-
-    def __len__(self) -> int:
-        return len(self.segment) if self.visible is None else len(self.visible)
-
-    @cached_property
-    def mask(self) -> NDArray[np.bool_]:
-        """``(n,)``: whether a position is visible."""
-        mask = np.zeros(len(self.segment), dtype=np.bool_)
-        mask[slice(None) if self.visible is None else self.visible] = True
-        return mask
-
-    @cached_property
-    def bitmap(self) -> NDArray[np.uint8]:
-        """``mask`` as FAISS wants it."""
-        return np.packbits(self.mask, bitorder="little")
 
 
 def search_views(
@@ -177,7 +153,8 @@ def _nearest(view: View, queries: NDArray[np.float32], fetch: int) -> Found:
     """The best ``fetch`` positions of a segment, seen or not; or of what is visible, where that is little."""
     few = _FEW * len(view.segment)
     if len(view) > few and fetch <= max(few, _BLOCK):
-        return view.segment.exact.search(queries, fetch)
+        found: Found = view.segment.exact.search(queries, fetch)
+        return found
     best: Found = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     visible = np.arange(len(view.segment)) if view.visible is None else view.visible
     for start in range(0, len(view), _BLOCK):

@@ -11,12 +11,50 @@ from numpy.typing import NDArray
 from mlret.index.accelerators import Accelerator, read_accelerator
 from mlret.index.exact import CpuExact, ExactSearch
 from mlret.index.kinds import IndexSettings
-from mlret.index.manifest import FileInfo, SegmentInfo
+from mlret.index.manifest import AnySegmentInfo, FileInfo, SegmentInfo
 from mlret.index.sealed import SealedFiles, TornFileError
 
 
-class Segment:
-    """Unit vectors of records, some of which may be no more.
+class Rows:
+    """A segment: what some records have, some of which may be no more.
+
+    Parameters
+    ----------
+    numbers
+        ``(n,)`` int64 row numbers, rising.
+    info
+        What the manifest says of it; ``None`` where it is in no sealed file.
+    """
+
+    def __init__(self, numbers: NDArray[np.int64], info: AnySegmentInfo | None) -> None:
+        self.numbers = numbers
+        self.info: Any = info
+        self.torn = False  # it was read from the database, because its files are not whole
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def size(self) -> int:
+        """How large it is, in the unit of its space."""
+        return len(self)
+
+    @property
+    def kind(self) -> str:
+        """What finds candidates in it; ``flat`` where all are compared."""
+        return "flat"
+
+    def positions_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where those of ``rows`` (rising) that the segment holds are in it, rising."""
+        if not len(self) or not len(rows):
+            return np.empty(0, dtype=np.int64)
+        rows = rows[np.searchsorted(rows, self.numbers[0]) : np.searchsorted(rows, self.numbers[-1], side="right")]
+        positions = np.searchsorted(self.numbers, rows)
+        return np.asarray(positions[self.numbers[positions] == rows], dtype=np.int64)
+
+
+class Segment(Rows):
+    """Unit vectors of records.
 
     Parameters
     ----------
@@ -31,28 +69,20 @@ class Segment:
     def __init__(
         self, numbers: NDArray[np.int64], matrix: NDArray[np.float32], info: SegmentInfo | None = None
     ) -> None:
-        self.numbers = numbers
+        super().__init__(numbers, info)
         self.matrix = matrix
-        self.info = info
         self.accelerator: Accelerator | None = None
         self.exact: ExactSearch = CpuExact(matrix)
-        self.torn = False  # it was read from the database, because its files are not whole
 
-    def __len__(self) -> int:
-        return len(self.numbers)
+    @property
+    def kind(self) -> str:
+        """As of any."""
+        return self.info.accelerator.kind if self.accelerator is not None else "flat"
 
     @property
     def accelerated(self) -> bool:
         """Whether candidates come from an accelerator: where a GPU compares with all, that is quicker still."""
         return self.accelerator is not None and isinstance(self.exact, CpuExact)
-
-    def positions_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where those of ``rows`` (rising) that the segment holds are in it, rising."""
-        if not len(self) or not len(rows):
-            return np.empty(0, dtype=np.int64)
-        rows = rows[np.searchsorted(rows, self.numbers[0]) : np.searchsorted(rows, self.numbers[-1], side="right")]
-        positions = np.searchsorted(self.numbers, rows)
-        return np.asarray(positions[self.numbers[positions] == rows], dtype=np.int64)
 
 
 def open_segment(files: SealedFiles, info: SegmentInfo, dims: int, *, thorough: bool = False) -> Segment:
@@ -63,16 +93,14 @@ def open_segment(files: SealedFiles, info: SegmentInfo, dims: int, *, thorough: 
     TornFileError
         If a file is missing, or its bytes, its dimensions or its rows are not what the manifest says.
     """
-    matrix = _map(files, info.vectors, thorough)
-    numbers = _map(files, info.numbers, thorough)
-    if matrix.shape != (info.rows, dims) or matrix.dtype != np.float32:
-        raise TornFileError(f"{info.vectors.file} holds {matrix.shape} {matrix.dtype}")
-    if numbers.shape != (info.rows,) or numbers.dtype != np.int64:
-        raise TornFileError(f"{info.numbers.file} holds {numbers.shape} {numbers.dtype}")
+    matrix = map_array(files, info.vectors, (info.rows, dims), np.float32, thorough=thorough)
+    numbers = map_array(files, info.numbers, (info.rows,), np.int64, thorough=thorough)
     return Segment(numbers, matrix, info)
 
 
-def open_accelerator(files: SealedFiles, segment: Segment, settings: IndexSettings) -> Accelerator | None:
+def open_accelerator(
+    files: SealedFiles, segment: Segment, settings: IndexSettings, *, thorough: bool = False
+) -> Accelerator | None:
     """The accelerator of a sealed segment, if it has one.
 
     Raises
@@ -83,20 +111,33 @@ def open_accelerator(files: SealedFiles, segment: Segment, settings: IndexSettin
     info = segment.info.accelerator if segment.info else None
     if info is None:
         return None
-    path = files.check(info)
+    path = files.check(info, thorough=thorough)
     try:
         return read_accelerator(info.kind, path, segment.matrix, settings)
     except (RuntimeError, AttributeError) as error:
         raise TornFileError(f"{path} cannot be read by this faiss") from error
 
 
-def _map(files: SealedFiles, info: FileInfo, thorough: bool) -> NDArray[Any]:
+def map_array(
+    files: SealedFiles, info: FileInfo, shape: tuple[int | None, ...], *dtypes: Any, thorough: bool = False
+) -> NDArray[Any]:
+    """Map a sealed ``.npy`` of a shape (``None`` for any length) and one of some types.
+
+    Raises
+    ------
+    TornFileError
+        If it is missing, or not that.
+    """
     path: Path = files.check(info, thorough=thorough)
     try:
         # As an array proper: what np.memmap adds costs a microsecond at every slice.
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        found = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, OSError) as error:
         raise TornFileError(f"{path} is no array") from error
+    fits = len(shape) == found.ndim and all(want in (None, have) for want, have in zip(shape, found.shape, strict=True))
+    if not fits or found.dtype not in dtypes:
+        raise TornFileError(f"{info.file} holds {found.shape} {found.dtype}")
+    return found
 
 
 class Tail:
@@ -113,7 +154,9 @@ class Tail:
         self._matrix = np.empty((256, dims), dtype=np.float32)
         self._size = 0
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many vectors."""
         return self._size
 
     def add(self, numbers: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:

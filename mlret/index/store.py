@@ -6,10 +6,11 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +19,16 @@ from mlret.data.documents import Document
 from mlret.data.durable import fsync_folder
 from mlret.errors import InputError, MlretError
 from mlret.index.accelerators import faiss_module
-from mlret.index.exact import Device, exact_search
+from mlret.index.cosine import CosineSpace
+from mlret.index.exact import Device
 from mlret.index.filters import Condition
 from mlret.index.lock import WriterLock
-from mlret.index.manifest import MANIFEST, VECTORS, Manifest, SegmentInfo, read_manifest, write_manifest
-from mlret.index.records import RECORDS, Records
+from mlret.index.manifest import MANIFEST, VECTORS, AnySegmentInfo, Manifest, read_manifest, write_manifest
+from mlret.index.records import RECORDS, DamagedVectorError, Records
 from mlret.index.sealed import SealedFiles, TornFileError
-from mlret.index.sealing import Sealer
-from mlret.index.search import View
-from mlret.index.segments import Segment, Tail, open_accelerator, open_segment
+from mlret.index.segments import Rows
+from mlret.index.space import Growing, Sealer, Space, View
+from mlret.index.tokens.space import MaxSimSpace
 
 _log = logging.getLogger("mlret.index")
 _LOCK = "writer.lock"
@@ -81,20 +83,22 @@ class Store:
 
     manifest: Manifest
     records: Records
-    segments: list[Segment]
+    space: Space
+    segments: list[Any]
     last_row: int
     changes: int
 
     def __init__(self, folder: Path, *, thorough: bool = False, device: Device = "cpu") -> None:
         faiss_module()
-        self._device = device
         self._thorough = thorough
         self.folder = folder
         self.files = SealedFiles(folder)
         self.manifest = read_manifest(folder)
-        self.records = Records(folder / RECORDS, self.manifest.dims, lexical=self.manifest.settings.lexical)
+        self.space = space_of(self.files, self.manifest, device)
+        self.records = Records(folder / RECORDS, self.space.blobs, lexical=self.manifest.settings.lexical)
         self.segments, self.last_row = [], 0
-        self._tail: Tail | None = None
+        self._tail: Growing | None = None
+        self._tail_size: int | None = None
         self._dead = np.empty(0, dtype=np.int64)
         self.changes = -1
         self._matching = lru_cache(_FILTERS_KEPT)(self._find_matching)
@@ -134,11 +138,11 @@ class Store:
         return self.records.counter("documents")
 
     @property
-    def tail(self) -> Tail:
+    def tail(self) -> Growing:
         """The vectors that are in no sealed segment; read from the database when they are first needed."""
         with self.records.lock:
             if self._tail is None:
-                tail = Tail(self.manifest.dims)
+                tail = self.space.tail()
                 for numbers, vectors in self.records.vectors(self.manifest.last_sealed_row + 1, self.last_row):
                     tail.add(numbers, vectors)
                 self._tail = tail
@@ -155,7 +159,7 @@ class Store:
         with self.records.lock:
             return [self._view(segment, allowed) for segment in [*self.segments, self.tail.segment()]]
 
-    def _view(self, segment: Segment, allowed: NDArray[np.int64] | None) -> View:
+    def _view(self, segment: Rows, allowed: NDArray[np.int64] | None) -> View:
         if allowed is not None:  # they come from the database, which has no deleted ones
             return View(segment, segment.positions_of(allowed))
         dead = segment.positions_of(self._dead)
@@ -165,7 +169,7 @@ class Store:
         alive[dead] = False
         return View(segment, np.flatnonzero(alive))
 
-    def dead_in(self, segment: Segment) -> int:
+    def dead_in(self, segment: Rows) -> int:
         """How many of a segment's rows were deleted."""
         return len(segment.positions_of(self._dead))
 
@@ -189,15 +193,44 @@ class Store:
         with self.records.lock:
             self._load()
 
-    def append(self, documents: Sequence[Document], vectors: NDArray[np.float32], replaced: Sequence[int] = ()) -> None:
-        """Commit documents and their ``(n, dims)`` vectors in one transaction, in place of the rows ``replaced``;
-        within :meth:`writing`."""
+    def vectors_of(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
+        """The vectors of row numbers, from the database or from the segments; those that neither has are left out."""
+        found = self.records.vectors_of(rows)
+        if not self.space.keeps_vectors:
+            found |= self.sealed_vectors([row for row in rows if row not in found])
+        return found
+
+    def sealed_vectors(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
+        """The vectors of those of the rows that whole segments have."""
+        found: dict[int, NDArray[Any]] = {}
+        wanted = np.array(sorted(rows), dtype=np.int64)
+        for segment in self.segments:
+            positions = segment.positions_of(wanted)
+            if not segment.torn and len(positions):
+                numbers = segment.numbers[positions].tolist()
+                found |= dict(zip(numbers, self.space.taken_out(segment, positions), strict=True))
+        return found
+
+    def tail_size(self) -> int:
+        """About how large the tail is; it is not read for that."""
+        if self._tail_size is None:
+            self._tail_size = self.space.size_in(self.records, self.manifest.last_sealed_row + 1, self.last_row)
+        return self._tail_size
+
+    def append(self, documents: Sequence[Document], vectors: Any, replaced: Sequence[int] = ()) -> None:
+        """Commit documents and the vectors of each in one transaction, in place of the rows ``replaced``; within
+        :meth:`writing`."""
         with self.records.transaction():
             rows = self.records.append(documents, vectors, replaced=replaced)
         # First: an interrupt between these two may hide rows until the next refresh, but never double them.
         self.last_row = int(rows[-1])
+        if self._tail_size is not None:
+            self._tail_size += self.space.size_of(vectors)
         if self._tail is not None:
-            self._tail.add(rows, vectors)
+            if self._tail.size > self.space.segment_size:
+                self._tail = None  # many are being added: it is read again if anybody searches
+            else:
+                self._tail.add(rows, vectors)
         self._changed(replaced)
 
     def remove(self, rows: Sequence[int]) -> None:
@@ -212,29 +245,38 @@ class Store:
         if len(removed):
             self._dead = np.union1d(self._dead, np.array(removed, dtype=np.int64))
 
-    def switch(self, segments: Sequence[SegmentInfo]) -> None:
-        """Make these the sealed segments; within :meth:`writing`.
+    def switch(self, segments: Sequence[AnySegmentInfo], changes: Mapping[str, Any] | None = None) -> None:
+        """Make these the sealed segments, and change what else of the manifest changes with them; within
+        :meth:`writing`.
 
-        The manifest first, then the tombstones that it makes superfluous, then the files that nothing names.
+        The manifest first, then what it makes superfluous in the database, then the files that nothing names.
         """
-        kept = {info.vectors for info in self.manifest.segments}
+        kept = {info.main for info in self.manifest.segments}
+        torn = {segment.info.main for segment in self.segments if segment.torn}
         generation = self.manifest.generation + 1
-        manifest = self.manifest.model_copy(update={"segments": tuple(segments), "generation": generation})
+        update = {"segments": tuple(segments), "generation": generation, **(changes or {})}
+        manifest = self.manifest.model_copy(update=update)
         write_manifest(self.folder, manifest)
         # A row below the last sealed one is in a kept segment or in none.
-        covered = [(info.first_row, info.last_row) for info in segments if info.vectors in kept]
-        self.records.forget_tombstones(_gaps(covered, manifest.last_sealed_row), generation)
-        self.files.remove_all_but([file for info in segments for file in info.files])
+        covered = [(info.first_row, info.last_row) for info in segments if info.main in kept]
+        whole = [(info.first_row, info.last_row) for info in segments if info.main not in torn]
+        self.records.settle(
+            _gaps(covered, manifest.last_sealed_row),
+            generation,
+            manifest.model_dump_json(),
+            vectors=() if self.space.keeps_vectors else whole,
+        )
+        self.files.remove_all_but(manifest.files)
         self._load()
 
     def sealer(self) -> Sealer:
         """What writes segments into this folder."""
-        return Sealer(self.files, self.records, self.manifest)
+        return self.space.sealer(self.records)
 
     def close(self) -> None:
         """Close the database and drop the vectors."""
         self.records.close()
-        self.segments, self._tail = [], Tail(self.manifest.dims)
+        self.segments, self._tail = [], self.space.tail()
 
     def _load(self) -> None:
         """Show the present state: manifest, then database, so that the latter is never the older of the two."""
@@ -245,6 +287,7 @@ class Store:
             if self.records.counter("generation") > manifest.generation:
                 continue  # a compaction ended between the two
             try:
+                self._load_space(manifest)
                 segments = [before.get(info) or self._open_segment(info) for info in manifest.segments]
             except _OutdatedError:
                 continue
@@ -260,34 +303,51 @@ class Store:
                 self._tail.add(numbers, vectors)
         else:
             self._tail = None
+        if last != self.last_row or manifest.generation != self.manifest.generation:
+            self._tail_size = None
         if changes != self.changes or manifest.generation != self.manifest.generation:
             self._dead = self.records.tombstones()
             self._matching.cache_clear()
         self.manifest, self.segments, self.last_row, self.changes = manifest, segments, last, changes
 
-    def _open_segment(self, info: SegmentInfo) -> Segment:
+    def _load_space(self, manifest: Manifest) -> None:
         try:
-            segment = open_segment(self.files, info, self.manifest.dims, thorough=self._thorough)
+            self.space.load(manifest)
+        except TornFileError as error:
+            if read_manifest(self.folder).codec != manifest.codec:
+                raise _OutdatedError from error
+            _log.warning("%s", error)
+
+    def _open_segment(self, info: AnySegmentInfo) -> Any:
+        try:
+            segment = self.space.open(info, thorough=self._thorough)
         except TornFileError as error:
             self._check_current(info)
             _log.warning("%s; taking its vectors from %s", error, self.records.path)
-            return self._from_records(info)
-        segment.exact = exact_search(segment.matrix, self._device)
+            return self._from_records(info, error)
         try:
-            segment.accelerator = open_accelerator(self.files, segment, self.manifest.settings)
+            self.space.open_accelerator(segment)
         except TornFileError as error:
             self._check_current(info)
             _log.warning("%s; searching without it until `mlret index verify --repair` builds it again", error)
         return segment
 
-    def _check_current(self, info: SegmentInfo) -> None:
+    def _check_current(self, info: AnySegmentInfo) -> None:
         if info not in read_manifest(self.folder).segments:
             raise _OutdatedError
 
-    def _from_records(self, info: SegmentInfo) -> Segment:
-        tail = Tail(self.manifest.dims)
-        for numbers, vectors in self.records.vectors(info.first_row, info.last_row):
-            tail.add(numbers, vectors)
+    def _from_records(self, info: AnySegmentInfo, torn: TornFileError) -> Any:
+        tail = self.space.tail()
+        try:
+            for numbers, vectors in self.records.vectors(info.first_row, info.last_row):
+                tail.add(numbers, vectors)
+        except DamagedVectorError as error:
+            if self.space.keeps_vectors:
+                raise
+            raise MlretError(
+                f"{torn}, and vectors that are sealed are kept nowhere else: `mlret index verify --repair "
+                f"{self.folder}` encodes the {info.rows} texts anew"
+            ) from error
         segment = tail.segment()
         segment.info = info
         segment.torn = True
@@ -298,11 +358,18 @@ class Store:
         with contextlib.suppress(MlretError, OSError), WriterLock(self.folder / _LOCK, timeout=0.5):
             sealer = self.sealer()
             infos = [sealer.rewrite(segment) if segment.torn else segment.info for segment in self.segments]
-            self.switch([info for info in infos if info is not None])
+            self.switch([info for info in infos if info is not None], sealer.changes)
 
 
 class _OutdatedError(MlretError):
     """A manifest was replaced while it was read."""
+
+
+def space_of(files: SealedFiles, manifest: Manifest, device: Device = "cpu") -> Space:
+    """What does with the vectors of an index what its manifest says."""
+    if manifest.similarity == "maxsim":
+        return MaxSimSpace(files, manifest)
+    return CosineSpace(files, manifest, device)
 
 
 def _gaps(ranges: Sequence[tuple[int, int]], last: int) -> list[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder
+from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.errors import InputError
-from mlret.index import compaction
-from mlret.index.index import Index
-from mlret.index.intake import cut
-from mlret.index.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from mlret.index.index import Index, encoder_of
+from mlret.index.manifest import MANIFEST, AnySegmentInfo, Manifest, read_manifest, write_manifest
 from mlret.index.records import RECORDS, Records
 from mlret.index.sealed import SealedFiles, TornFileError
-from mlret.index.segments import Segment, open_accelerator, open_segment
-from mlret.index.store import Store
+from mlret.index.segments import Rows
+from mlret.index.space import Sealer, Space
+from mlret.index.store import Store, space_of
 
 Say = Callable[[str], None]
 _BATCH = 256
@@ -35,7 +35,7 @@ class Problem:
 
 
 def verify_index(
-    path: str | Path, encoder: Encoder | str | Path | None = None, *, repair: bool = False, say: Say | None = None
+    path: str | Path, encoder: AnyEncoder | str | Path | None = None, *, repair: bool = False, say: Say | None = None
 ) -> list[Problem]:
     """Check every file of an index, every record and every vector.
 
@@ -47,7 +47,8 @@ def verify_index(
         Encodes texts anew whose vectors are damaged; by default the one that the manifest names, loaded if needed.
     repair
         Mend what can be: the manifest, vector files and accelerators from the database, damaged vectors from their
-        texts. The records themselves exist once: those that are damaged are named.
+        texts, as well as token files, which the database has no copy of. The records themselves exist once: those that
+        are damaged are named.
     say
         Called with what is being looked at.
 
@@ -76,9 +77,10 @@ def verify_index(
             return problems
         manifest = _manifest_again(path, copy)
     say(f"{RECORDS}: every page, record and vector")
-    records = Records(path / RECORDS, manifest.dims, lexical=manifest.settings.lexical)
+    space = space_of(SealedFiles(path), manifest)
+    records = Records(path / RECORDS, space.blobs, lexical=manifest.settings.lexical)
     try:
-        damage = records.damage()
+        damage = records.damage(first_vector=1 if space.keeps_vectors else manifest.last_sealed_row + 1)
         problems += [Problem(RECORDS, line, mendable=False) for line in damage.pages]
         problems += [Problem(RECORDS, f"the record {id!r} is damaged", mendable=False) for _, id in damage.records]
         if damage.fields or damage.counter:
@@ -100,32 +102,41 @@ def verify_index(
         problems.append(Problem(RECORDS, f"{len(damage.vectors)} vectors are damaged", mended=repair))
         if not repair:
             return problems  # segments are compared with the vectors that are here
-    return problems + list(_segments(path, repair, say))
+    return problems + list(_segments(path, encoder, repair, say))
 
 
-def _segments(path: Path, repair: bool, say: Say) -> Iterator[Problem]:
+def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, say: Say) -> Iterator[Problem]:
     """The problems of the sealed files, each compared with the database."""
-    manifest, files = read_manifest(path), SealedFiles(path)
-    records = Records(path / RECORDS, manifest.dims)
-    torn: set[str] = set()
+    manifest = read_manifest(path)
+    space = space_of(SealedFiles(path), manifest)
+    records = Records(path / RECORDS, space.blobs)
+    torn: set[str] = set()  # the main files of segments that are to be built again
+    lost: list[AnySegmentInfo] = []  # those of which the database has no vectors
     try:
         tombstones = records.tombstones()
+        try:
+            space.load(manifest)
+        except TornFileError as error:
+            assert manifest.codec is not None
+            yield Problem(manifest.codec.file, str(error), mended=repair)
         for info in manifest.segments:
-            say(info.vectors.file)
+            say(info.main.file)
             try:
-                segment = open_segment(files, info, manifest.dims, thorough=True)
-                _compare(records, segment, tombstones)
+                segment = space.open(info, thorough=True)
+                _compare(space, records, segment, tombstones)
             except TornFileError as error:
-                torn.add(info.vectors.file)
-                yield Problem(info.vectors.file, str(error), mended=repair)
+                torn.add(info.main.file)
+                lost += [] if space.keeps_vectors else [info]
+                yield Problem(info.main.file, str(error), mended=repair)
                 continue
             try:
-                if info.accelerator is not None:
-                    files.check(info.accelerator, thorough=True)
-                    open_accelerator(files, segment, manifest.settings)
+                space.open_accelerator(segment, thorough=True)
             except TornFileError as error:
-                torn.add(info.vectors.file)
-                yield Problem(info.accelerator.file if info.accelerator else "", str(error), mended=repair)
+                torn.add(info.main.file)
+                yield Problem(info.main.file, str(error), mended=repair)
+        if repair and lost:
+            say("encoding texts whose vectors are lost")
+            _encode_again(path, manifest, records, encoder, lost)
     finally:
         records.close()
     if torn and repair:
@@ -134,59 +145,62 @@ def _segments(path: Path, repair: bool, say: Say) -> Iterator[Problem]:
             _build_again(index, torn)
 
 
-def _compare(records: Records, segment: Segment, tombstones: NDArray[np.int64]) -> None:
+def _compare(space: Space, records: Records, segment: Rows, tombstones: NDArray[np.int64]) -> None:
     """Fail where a segment does not hold the vectors of the database, and of those that were deleted since."""
     info = segment.info
-    assert info is not None
     alive = np.setdiff1d(segment.numbers, tombstones, assume_unique=True)
-    count = 0
-    for rows, vectors in records.vectors(info.first_row, info.last_row):
-        positions = segment.positions_of(rows)
-        if len(positions) != len(rows) or not np.array_equal(segment.matrix[positions], vectors):
-            raise TornFileError(f"{info.vectors.file} does not hold the vectors of the records")
-        count += len(rows)
-    if count != len(alive):
-        raise TornFileError(f"{info.vectors.file} has {len(alive)} vectors of {count} records")
+    there = records.rows(info.first_row, info.last_row)
+    if not np.array_equal(alive, there):
+        raise TornFileError(f"{info.main.file} has {len(alive)} vectors of {len(there)} records")
+    if space.keeps_vectors:
+        for rows, vectors in records.vectors(info.first_row, info.last_row):
+            if space.differs(segment, segment.positions_of(rows), vectors):
+                raise TornFileError(f"{info.main.file} does not hold the vectors of the records")
+
+
+def _encode_again(
+    path: Path,
+    manifest: Manifest,
+    records: Records,
+    encoder: AnyEncoder | str | Path | None,
+    segments: Sequence[AnySegmentInfo],
+) -> None:
+    """Put the vectors of records back into the database, from their texts."""
+    space = space_of(SealedFiles(path), manifest)
+    if encoder is None:
+        encoder = encoder_of(path, manifest)
+    loaded = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
+    for info in segments:
+        rows = records.rows(info.first_row, info.last_row).tolist()
+        for start in range(0, len(rows), _BATCH):
+            documents = records.fetch(rows[start : start + _BATCH])
+            texts, languages = zip(*((d.text, d.language) for d in documents.values()), strict=True)
+            vectors = space.prepared(loaded.encode_document(list(texts), language=list(languages)))
+            with records.transaction():
+                records.replace_vectors(list(documents), vectors)
 
 
 def _manifest_again(path: Path, copy: str) -> Manifest:
-    """Write the manifest from its copy: without segments, which are sealed again from the records."""
+    """Write the manifest from its copy, which is that of the last change of segments or of the one before."""
     manifest = Manifest.model_validate_json(copy)
-    records = Records(path / RECORDS, manifest.dims)
-    try:
-        generation = records.counter("generation") + 1
-    finally:
-        records.close()
-    manifest = manifest.model_copy(update={"generation": generation, "segments": ()})
     write_manifest(path, manifest)
-    with Index.open(path) as index:
-        index.seal()
-    return read_manifest(path)
+    return manifest
 
 
-def _vectors_again(path: Path, encoder: Encoder | str | Path | None, rows: list[int]) -> None:
+def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: list[int]) -> None:
     """Give records whose vectors are damaged those of their sealed segment, or encode their texts anew."""
     with Index.open(path, encoder) as index:
         store = index.store
         with store.writing():
             for start in range(0, len(rows), _BATCH):
-                found = _sealed_vectors(store, np.array(rows[start : start + _BATCH]))
+                found = store.sealed_vectors(rows[start : start + _BATCH])
                 lost = store.records.fetch([row for row in rows[start : start + _BATCH] if row not in found])
                 if lost:
                     texts, languages = zip(*((d.text, d.language) for d in lost.values()), strict=True)
-                    vectors = index.encoder.encode(list(texts), language=list(languages))
-                    found |= dict(zip(lost, cut(vectors, store.manifest.dims), strict=True))
+                    vectors = index.encoder.encode_document(list(texts), language=list(languages))
+                    found |= dict(zip(lost, store.space.prepared(vectors), strict=True))
                 with store.records.transaction():
                     store.records.replace_vectors(list(found), list(found.values()))
-
-
-def _sealed_vectors(store: Store, rows: NDArray[np.int64]) -> dict[int, NDArray[np.float32]]:
-    found: dict[int, NDArray[np.float32]] = {}
-    for segment in store.segments:
-        if not segment.torn:
-            positions = segment.positions_of(rows)
-            found |= dict(zip(segment.numbers[positions].tolist(), segment.matrix[positions], strict=True))
-    return found
 
 
 def _build_again(index: Index, torn: set[str]) -> None:
@@ -194,13 +208,18 @@ def _build_again(index: Index, torn: set[str]) -> None:
     with store.writing():
         sealer, infos = store.sealer(), []
         for info in store.manifest.segments:
-            fresh = info
-            if info.vectors.file in torn:
-                found = sealer.from_records(info.first_row, info.last_row)
-                if found is None:
-                    continue
-                fresh = found
-                if info.accelerator is not None:
-                    fresh = sealer.accelerate(found, compaction.choose(store, found.rows))
-            infos.append(fresh)
-        store.switch(infos)
+            fresh: AnySegmentInfo | None = info
+            if info.main.file in torn:
+                fresh = _sealed_again(store, sealer, info)
+                if fresh is not None and info.why:
+                    fresh = sealer.accelerate(fresh, store.space.choose(fresh.size))
+            infos += [fresh] if fresh is not None else []
+        store.switch(infos, sealer.changes)
+
+
+def _sealed_again(store: Store, sealer: Sealer, info: AnySegmentInfo) -> AnySegmentInfo | None:
+    """From the database where it has the vectors, else from the segment, of which only the accelerator is torn then."""
+    segment = next(segment for segment in store.segments if segment.info == info)
+    if store.space.keeps_vectors or segment.torn:
+        return sealer.from_records(info.first_row, info.last_row)
+    return sealer.rewrite(segment)

@@ -1,15 +1,16 @@
 """Multi-vector search over coded tokens: recall against time, beside exact MaxSim over whole tokens.
 
     python scripts/bench/multivector.py [--documents 50000] [--data DIR] [--bits 4] [--quick]
-        [--peers FOLDER] [--json FILE] [--plot FILE]
+        [--peers FOLDER | --kept FILE] [--json FILE] [--plot FILE]
 
 --data names a folder with `emb.npy` (all tokens, one document after another), `doclens.npy` and `queries.npy`
 (queries x tokens x dims). Without it documents are made: 40 to 80 tokens of 128 dimensions from 3 to 6 of 20,000
 topics, with noise; a query is 32 noisy tokens of one document.
 
-Everything runs in one process: coding the tokens, then for every setting all queries one by one. Exact MaxSim
-multiplies whole float32 tokens by BLAS and takes the maxima document by document; recall and nDCG are measured against
-its ten best. With --peers the environments that `peers/make.py` made run on the same vectors afterwards.
+Everything runs in one process: building an index on disk, then for every setting all queries one by one, and all in one
+call. "hits" is what a user calls, `Index.search_vectors`, with texts and at the probes that the index chose. Exact
+MaxSim multiplies whole float32 tokens by BLAS and takes the maxima document by document; recall and nDCG are measured
+against its ten best. With --peers the environments that `peers/make.py` made run on the same vectors afterwards.
 """
 
 from __future__ import annotations
@@ -30,16 +31,15 @@ from rich.console import Console
 from rich.progress import Progress, track
 from rich.table import Table
 
+from mlret import ExternalEncoder, Index, IndexSettings
 from mlret.doctor import examine
 from mlret.index.accelerators import faiss_module
-from mlret.index.tokens.codec import TokenCodec, centroids_for
-from mlret.index.tokens.kernels import SPARE_ROWS, PackedTokens
-from mlret.index.tokens.search import TokenSearch, lists_of
+from mlret.index.kinds import changed_settings
+from mlret.index.tokens.ragged import Ragged, offsets_of
+from mlret.index.tokens.space import MaxSimSpace
 
 K = 10
 PROBES = (1, 2, 4, 8, 16, 32, 64, None)
-SAMPLE = 64  # tokens a centroid is trained on
-_BLOCK = 2**18
 _AT_ONCE = 5_000  # documents made at once
 _DISCOUNTS = 1 / np.log2(np.arange(2, K + 2))
 
@@ -69,7 +69,7 @@ class Figure:
 def read(folder: Path) -> Corpus:
     """A corpus from a folder."""
     lengths = np.load(folder / "doclens.npy")
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    offsets = offsets_of(lengths)
     return Corpus(np.load(folder / "emb.npy", mmap_mode="r"), offsets, np.load(folder / "queries.npy"))
 
 
@@ -86,7 +86,7 @@ def make(documents: int, queries: int = 200, dims: int = 128) -> Corpus:
     topics = noise(20_000)
     weights = 1 / np.sqrt(np.arange(len(topics)) + 200)
     lengths = rng.integers(40, 81, documents)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    offsets = offsets_of(lengths)
     tokens = np.empty((offsets[-1], dims), dtype=np.float16)
     for first in track(range(0, documents, _AT_ONCE), "making documents", console=Console(stderr=True)):
         size = min(_AT_ONCE, documents - first)
@@ -113,63 +113,74 @@ def exact(corpus: Corpus) -> tuple[list[NDArray[np.int64]], float]:
     return best, 1000 * float(np.median(seconds))
 
 
-def build(corpus: Corpus, bits: int) -> tuple[TokenSearch, dict[str, float]]:
-    """Code the tokens; seconds, processor seconds, bytes."""
-    start, cpu = time.perf_counter(), time.process_time()
-    total = len(corpus.tokens)
-    count = centroids_for(total)
-    chosen = np.sort(np.random.default_rng(0).choice(total, min(total, SAMPLE * count), replace=False))
-    sample = np.asarray(corpus.tokens[chosen], dtype=np.float32)
+def build(corpus: Corpus, folder: Path, settings: IndexSettings) -> tuple[Index, dict[str, Any]]:
+    """Build an index; seconds, processor seconds, memory, bytes on disk."""
+    start, cpu, before = time.perf_counter(), time.process_time(), _rss()
+    index = Index.create(folder, ExternalEncoder("bench", corpus.tokens.shape[1], "maxsim"), settings=settings)
+    count = len(corpus.offsets) - 1
+    documents = ({"id": f"d{place}", "text": f"document {place}", "lang": "en"} for place in range(count))
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("centroids", total=None)
-        codec = TokenCodec.train(
-            sample,
-            bits,
-            centroids=count,
-            progress=lambda done: progress.update(task, completed=done),  # type: ignore[arg-type]
-        )
-    del sample
-    codes = np.zeros((total + SPARE_ROWS, codec.width), dtype=np.uint8)
-    units, centroids = np.empty(total, np.uint16), np.empty(total, np.uint16 if count <= 2**16 else np.uint32)
-    for first in track(range(0, total, _BLOCK), "coding", console=Console(stderr=True)):
-        coded = codec.encode(corpus.tokens[first : first + _BLOCK])
-        part = slice(first, first + len(coded.units))
-        codes[part], units[part], centroids[part] = coded.codes, coded.units, coded.centroids
-    lists = lists_of(centroids, corpus.offsets, len(codec.centroids))
-    parts = (codes, units, centroids, corpus.offsets, *lists, codec.centroids.vectors)
-    figures = {
-        "build_s": time.perf_counter() - start,
-        "build_cpu_s": time.process_time() - cpu,
-        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "index_mb": sum(part.nbytes for part in parts) / 1e6,
-        "bytes_per_token": sum(part.nbytes for part in parts) / total,
-    }
-    tokens = PackedTokens(codes, codec.bits, units, codec.unit, centroids, corpus.offsets)
-    return TokenSearch(codec, tokens, lists), figures
+        storing = progress.add_task("storing", total=count)
+        for done in index.add_batches(documents, vectors=Ragged(corpus.tokens, corpus.offsets)):
+            progress.advance(storing, done.added)
+        compacting = progress.add_task("compacting")
+        index.compact(lambda what, done, of: progress.update(compacting, description=what, completed=done, total=of))
+    seconds = {"build_s": time.perf_counter() - start, "build_cpu_s": time.process_time() - cpu}
+    info = index.info()
+    memory = {"peak_gib": _rss(), "before_gib": before}
+    return index, seconds | memory | {"index_mb": info.bytes / 1e6, "probing": info.probing}
+
+
+def _rss() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def measure(
-    search: TokenSearch, queries: NDArray[np.float32], truth: list[NDArray[np.int64]], probes: int | None
+    index: Index, queries: list[NDArray[np.float32]], truth: list[NDArray[np.int64]], probes: int | None
 ) -> Figure:
-    """All queries one by one on all threads, then on one."""
+    """All queries one by one on all threads, some on one, and all at once."""
+    space, views = index.store.space, index.store.views()
+    assert isinstance(space, MaxSimSpace)
 
-    def run(some: NDArray[np.float32]) -> tuple[list[NDArray[np.int64]], list[float]]:
-        found, seconds = [], []
-        for query in some:
-            start = time.perf_counter()
-            found.append(search.search(query, K, probes=probes)[1][:K])
-            seconds.append(time.perf_counter() - start)
-        return found, seconds
+    def run(some: list[NDArray[np.float32]]) -> list[NDArray[np.int64]]:
+        found = space.search(views, some, K, exact=probes is None, probes=probes)
+        return [rows[:K] - 1 for _, rows in found]  # documents were stored in their order
 
     run(queries[:3])
-    found, seconds = run(queries)
+    found, seconds = timed(run, queries)
     faiss = faiss_module()
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
-    _, alone = run(queries[: max(20, len(queries) // 4)])
+    _, alone = timed(run, queries[: max(20, len(queries) // 4)])
     faiss.omp_set_num_threads(threads)
+    start = time.perf_counter()
+    run(queries)
+    rates = {"qps_one_thread": len(alone) / sum(alone), "batch_qps": len(queries) / (time.perf_counter() - start)}
     setting = "all documents" if probes is None else f"probes {probes}"
-    return figure(setting, found, seconds, truth, qps_one_thread=len(alone) / sum(alone))
+    return figure(setting, found, seconds, truth, **rates)
+
+
+def measure_hits(index: Index, queries: list[NDArray[np.float32]], truth: list[NDArray[np.int64]]) -> Figure:
+    """The same through the index, as it chose to search, with the texts of the hits."""
+
+    def run(some: list[NDArray[np.float32]]) -> list[NDArray[np.int64]]:
+        return [np.array([int(hit.id[1:]) for hit in hits]) for hits in index.search_vectors(some, K)]
+
+    run(queries[:3])
+    found, seconds = timed(run, queries)
+    start = time.perf_counter()
+    run(queries)
+    return figure("hits", found, seconds, truth, batch_qps=len(queries) / (time.perf_counter() - start))
+
+
+def timed(run: Any, queries: list[NDArray[np.float32]]) -> tuple[list[NDArray[np.int64]], list[float]]:
+    """What is found for each query alone, and the seconds."""
+    found, seconds = [], []
+    for query in queries:
+        start = time.perf_counter()
+        found += run([query])
+        seconds.append(time.perf_counter() - start)
+    return found, seconds
 
 
 def figure(
@@ -215,12 +226,19 @@ def run_peers(folder: Path, corpus: Corpus, truth: list[NDArray[np.int64]]) -> d
     return found
 
 
+def kept_peers(file: Path) -> dict[str, dict[str, Any]]:
+    """The peers' figures of an earlier run, in which they take most of the time."""
+    figures = json.loads(file.read_text(encoding="utf-8"))["figures"]
+    peers = {name: part for name, part in figures.items() if name not in ("corpus", "mlret")}
+    return {name: part | {"settings": [Figure(**one) for one in part["settings"]]} for name, part in peers.items()}
+
+
 def speedups(ours: list[Figure], peers: dict[str, dict[str, Any]]) -> dict[str, float]:
     """For each setting of a peer, its time over ours at the first of our settings that finds no less."""
     found = {}
     for library, peer in peers.items():
         for theirs in peer["settings"]:
-            enough = [one for one in ours if one.recall >= theirs.recall]
+            enough = [one for one in ours if one.recall >= theirs.recall and one.setting != "hits"]
             if enough:
                 fastest = min(enough, key=lambda one: one.p50_ms)
                 found[f"speedup_over_{library}_{theirs.setting}".replace(" ", "_")] = theirs.p50_ms / fastest.p50_ms
@@ -230,18 +248,26 @@ def speedups(ours: list[Figure], peers: dict[str, dict[str, Any]]) -> dict[str, 
 def main(
     documents: Annotated[int, typer.Option(min=100)] = 50_000,
     data: Annotated[Path | None, typer.Option(help="A folder of tokens instead.")] = None,
-    bits: Annotated[int, typer.Option(help="1, 2, 4 or 8 bits a dimension.")] = 4,
-    quick: Annotated[bool, typer.Option("--quick", help="2,000 documents.")] = False,
+    bits: Annotated[int, typer.Option(help="1, 2, 4, 8 or 16 bits a dimension.")] = 4,
+    quick: Annotated[bool, typer.Option("--quick", help="4,000 documents.")] = False,
     peers: Annotated[Path | None, typer.Option(help="Where `peers/make.py` made environments.")] = None,
+    kept: Annotated[
+        Path | None,
+        typer.Option(help="A JSON that --json wrote for the same corpus: take the peers' figures from there."),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
     plot_file: Annotated[Path | None, typer.Option("--plot", help="A PNG of recall against queries a second.")] = None,
 ) -> None:
     """Measure multi-vector search."""
-    corpus = read(data) if data else make(2_000 if quick else documents)
-    search, built = build(corpus, bits)
-    truth, exact_ms = exact(corpus)
-    ours = [measure(search, corpus.queries, truth, probes) for probes in PROBES]
-    found_peers = run_peers(peers, corpus, truth) if peers else {}
+    corpus = read(data) if data else make(4_000 if quick else documents)
+    with tempfile.TemporaryDirectory() as temporary:
+        index, built = build(corpus, Path(temporary) / "index", changed_settings(IndexSettings(), {"bits": bits}))
+        truth, exact_ms = exact(corpus)
+        queries = list(corpus.queries)
+        ours = [measure(index, queries, truth, probes) for probes in PROBES]
+        ours.append(measure_hits(index, queries, truth))
+        index.close()
+    found_peers = kept_peers(kept) if kept else run_peers(peers, corpus, truth) if peers else {}
     ratios = {f"speedup_over_exact_{one.setting}".replace(" ", "_"): exact_ms / one.p50_ms for one in ours}
     ratios |= speedups(ours, found_peers)
     title = f"{len(corpus.offsets) - 1:,} documents, {len(corpus.tokens):,} tokens, {bits} bits, k = {K}"
@@ -272,7 +298,7 @@ def show(title: str, parts: dict[str, dict[str, Any]], ratios: dict[str, float])
     Console(width=118).print(table)
     for name, part in parts.items():
         values = [f"{key} {value:,.1f}" for key, value in part.items() if isinstance(value, float)]
-        print(f"{name}: {', '.join(values)}")
+        print(f"{name}: {', '.join(values)}; {part.get('probing', '')}".rstrip("; "))
 
 
 def draw(lines: dict[str, list[Figure]], title: str, file: Path) -> None:
@@ -282,7 +308,7 @@ def draw(lines: dict[str, list[Figure]], title: str, file: Path) -> None:
     picture = Picture(figsize=(7, 4.5), layout="constrained")
     axes = picture.subplots()
     for (name, figures), colour in zip(lines.items(), ("#0072B2", "#D55E00", "#009E73"), strict=False):
-        rows = sorted((1000 / one.p50_ms, one.recall) for one in figures)
+        rows = sorted((1000 / one.p50_ms, one.recall) for one in figures if one.setting != "hits")
         axes.plot(*zip(*rows, strict=True), "o-", color=colour, label=name)
     axes.legend(frameon=False)
     axes.set(title=title, xscale="log", xlabel="single queries a second", ylabel="recall@10")

@@ -8,44 +8,27 @@ import signal
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from mlret.encoders.encoder import Encoder
-from mlret.encoders.external import ExternalEncoder
+from mlret.encoders.encoder import Encoder, Similarity
 from mlret.errors import InputError
 from mlret.index.build import build_index
 from mlret.index.index import Index
-from mlret.index.kinds import IndexSettings
-from mlret.index.search import DECIMALS
 from mlret.index.verify import verify_index
-
-DIMS = 8
-
-
-def vector_of(text: str) -> NDArray[np.float32]:
-    """A vector that its text determines."""
-    vector = np.random.default_rng(zlib.crc32(text.encode())).standard_normal(DIMS).astype(np.float32)
-    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
-
+from tests.index.made import SIMILARITIES, close, encoder, score_of, settings, vectors_of
 
 # Adds, updates, deletes and compacts at random, and says each before it begins and when it is done.
 _WRITER = """
 import json, random, sys
-import numpy as np
-from mlret.encoders.external import ExternalEncoder
-from mlret.index import compaction
 from mlret.index.index import Index
-from tests.index.test_crash import DIMS, vector_of
+from tests.index.made import encoder, shrink, vectors_of
 
-compaction.SEGMENT_ROWS = 24
-folder, seed = sys.argv[1], int(sys.argv[2])
+shrink()
+folder, seed, similarity = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 chance = random.Random(seed)
-index = Index.open(folder, ExternalEncoder("test", DIMS))
+index = Index.open(folder, encoder(similarity))
 state = {document.id: document.text for document in index.documents()}
 number = seed * 1_000_000
 
@@ -75,7 +58,7 @@ while True:
         index.compact()
     elif change:
         documents = [{"id": id, "text": text, "lang": "en"} for id, text in change.items()]
-        vectors = np.stack([vector_of(text) for text in change.values()])
+        vectors = vectors_of(list(change.values()), similarity)
         (index.add if act == "add" else index.update)(documents, vectors=vectors)
     for id, text in change.items():
         state.pop(id, None)
@@ -90,16 +73,18 @@ def changed(state: dict[str, str], change: dict[str, str | None]) -> dict[str, s
     return left | {id: text for id, text in change.items() if text is not None}
 
 
-def killed_writer(folder: Path, seed: int, seconds: float) -> tuple[list[dict[str, str | None]], dict[str, str | None]]:
-    """Run a writer and kill it: the changes that it acknowledged, and the one that it was in."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _WRITER, str(folder), str(seed)], stdout=subprocess.PIPE, text=True
-    )
+def killed_writer(
+    folder: Path, seed: int, changes: int, seconds: float, similarity: Similarity
+) -> tuple[list[dict[str, str | None]], dict[str, str | None]]:
+    """Run a writer and kill it some time after so many changes: those that it acknowledged, and the one it was in."""
+    arguments = [sys.executable, "-c", _WRITER, str(folder), str(seed), similarity]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert json.loads(process.stdout.readline()) == ["ready", {}]
+    lines = [process.stdout.readline() for _ in range(2 * changes)]
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
-    lines = [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+    lines += [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
     process.wait()
     spoken = [json.loads(line) for line in lines]
     done = [change for kind, change in spoken if kind == "done"]
@@ -107,49 +92,48 @@ def killed_writer(folder: Path, seed: int, seconds: float) -> tuple[list[dict[st
     return done, begun[-1] if len(begun) > len(done) else {}
 
 
-def check(folder: Path, possible: list[dict[str, str]]) -> dict[str, str]:
+def check(folder: Path, possible: list[dict[str, str]], similarity: Similarity) -> dict[str, str]:
     """The index is whole, in one of the possible states, and searched as brute force would."""
-    with Index.open(folder, ExternalEncoder("test", DIMS)) as index:
+    with Index.open(folder, encoder(similarity)) as index:
         documents = list(index.documents())
         state = {document.id: document.text for document in documents}
         assert len(documents) == len(state) == len(index)
         assert state in possible
         if state:
-            ids = sorted(state)
-            matrix = np.stack([vector_of(state[id]) for id in ids]).astype(np.float64)
-            query = vector_of("query")
-            scores = np.round((matrix * query.astype(np.float64)).sum(axis=1), DECIMALS)
-            hits = index.search_vectors(query[None], len(ids) + 5)[0]
-            assert [(hit.score, hit.id) for hit in hits] == sorted(
-                zip(scores, ids, strict=True), key=lambda p: (-p[0], p[1])
-            )
+            hits = index.search_vectors(vectors_of(["query"], similarity), len(state) + 5)[0]
+            assert sorted(hit.id for hit in hits) == sorted(state)
+            assert [(-hit.score, hit.id) for hit in hits] == sorted((-hit.score, hit.id) for hit in hits)
+            for hit in hits:
+                assert hit.score == pytest.approx(score_of(hit.text, "query", similarity), abs=close(similarity))
     assert verify_index(folder) == []
     return state
 
 
-def kill_rounds(folder: Path, rounds: int) -> None:
-    Index.create(folder, ExternalEncoder("test", DIMS), settings=IndexSettings(lexical=True)).close()
+def kill_rounds(folder: Path, rounds: int, similarity: Similarity) -> None:
+    Index.create(folder, encoder(similarity), settings=settings(similarity)).close()
     state: dict[str, str] = {}
     chance = random.Random(7)
     acknowledged = 0
     for seed in range(1, rounds + 1):
-        done, begun = killed_writer(folder, seed, chance.uniform(0, 0.25))
+        done, begun = killed_writer(folder, seed, chance.randint(0, 6), chance.uniform(0, 0.05), similarity)
         for change in done:
             state = changed(state, change)
-        state = check(folder, [state, changed(state, begun)])
+        state = check(folder, [state, changed(state, begun)], similarity)
         acknowledged += len(done)
     assert acknowledged > rounds  # the kills came while it worked
 
 
 @pytest.mark.timeout(120)
-def test_killed_writer_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
-    kill_rounds(tmp_path / "i", 12)
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_killed_writer_loses_nothing_and_doubles_nothing(tmp_path: Path, similarity: Similarity) -> None:
+    kill_rounds(tmp_path / "i", 10, similarity)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_two_hundred_killed_writers_lose_nothing(tmp_path: Path) -> None:
-    kill_rounds(tmp_path / "i", 200)
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_two_hundred_killed_writers_lose_nothing(tmp_path: Path, similarity: Similarity) -> None:
+    kill_rounds(tmp_path / "i", 200, similarity)
 
 
 _BUILDER = """

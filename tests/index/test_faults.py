@@ -9,53 +9,95 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from mlret.encoders.encoder import Similarity
 from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError, MlretError
-from mlret.index import compaction
+from mlret.index.cosine import CosineSpace
 from mlret.index.index import Index
-from mlret.index.kinds import IndexSettings
+from mlret.index.tokens import training
+from mlret.index.tokens.space import MaxSimSpace
 from mlret.index.verify import verify_index
-from tests.index.test_crash import DIMS, vector_of
+from tests.index.made import (
+    DIMS,
+    SIMILARITIES,
+    close,
+    encoder,
+    score_of,
+    settings,
+    shrink,
+    vector_of,
+    vectors_of,
+)
 
 TEXTS = {f"doc-{n}": f"text {n}." for n in range(150)}
-SETTINGS = IndexSettings(kind="sq8", lexical=True)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def make(folder: Path, similarity: Similarity) -> Path:
     """A closed index: a large segment with an accelerator, a small one, an open tail, some deletes."""
-    monkeypatch.setattr(compaction, "SEGMENT_ROWS", 30)
-    with Index.create(tmp_path / "i", ExternalEncoder("test", DIMS), settings=SETTINGS) as index:
+    with Index.create(folder, encoder(similarity), settings=settings(similarity)) as index:
         ids = list(TEXTS)
         store(index, ids[:100])
         index.compact()
         store(index, ids[100:140])
         store(index, [*ids[140:], "gone-1", "gone-2"])
         index.delete(["gone-1", "gone-2"])
-        assert index.info().kinds["sq8"] == 100 and index.info().unsealed > 0
-    return tmp_path / "i"
+        assert index.info().kinds[index.info().kind] == 100 and index.info().unsealed > 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for owner, name in ((CosineSpace, "segment_size"), (MaxSimSpace, "segment_size"), (training, "LEAST")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    for owner in (CosineSpace, MaxSimSpace):
+        monkeypatch.setattr(owner, "bulk_size", owner.bulk_size)
+    shrink()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make(tmp_path / "i", "cosine")
+
+
+@pytest.fixture
+def token_folder(tmp_path: Path) -> Path:
+    return make(tmp_path / "t", "maxsim")
 
 
 def store(index: Index, ids: list[str]) -> None:
     documents = [{"id": id, "text": TEXTS.get(id, id), "lang": "en", "year": len(id)} for id in ids]
-    index.add(documents, vectors=np.stack([vector_of(document["text"]) for document in documents]), batch_size=15)
+    texts = [str(document["text"]) for document in documents]
+    index.add(documents, vectors=vectors_of(texts, index.store.manifest.similarity), batch_size=15)
 
 
 def is_right(folder: Path) -> bool:
     """Whether documents and searches are what they should be; errors pass through."""
     with Index.open(folder) as index:
+        similarity = index.store.manifest.similarity
         if {document.id: document.text for document in index.documents()} != TEXTS:
             return False
         for exact in (True, False):
-            hits = index.search_vectors(vector_of("query")[None], len(TEXTS) + 9, exact=exact)[0]
-            scores = {id: float(vector_of(text) @ vector_of("query")) for id, text in TEXTS.items()}
-            if {hit.id for hit in hits} != set(scores) or any(abs(hit.score - scores[hit.id]) > 1e-5 for hit in hits):
+            hits = index.search_vectors(vectors_of(["query"], similarity), len(TEXTS) + 9, exact=exact)[0]
+            scores = {id: score_of(text, "query", similarity) for id, text in TEXTS.items()}
+            far = max(1e-5, close(similarity))
+            if {hit.id for hit in hits} != set(scores) or any(abs(hit.score - scores[hit.id]) > far for hit in hits):
                 return False
     return True
+
+
+class Replayed(ExternalEncoder):
+    """Gives texts the vectors again that were stored with them."""
+
+    def __init__(self) -> None:
+        super().__init__("test", DIMS, "maxsim")
+
+    def encode_document(self, texts: Any, *, language: Any = None) -> Any:
+        return vectors_of(texts, "maxsim")
 
 
 def files(folder: Path) -> Iterator[Path]:
@@ -63,13 +105,17 @@ def files(folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "missing"])
-def test_damage_to_any_file_is_answered_rightly_or_reported(folder: Path, damage: str) -> None:
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_damage_to_any_file_is_answered_rightly_or_reported(
+    tmp_path: Path, damage: str, similarity: Similarity
+) -> None:
+    folder = make(tmp_path / "i", similarity)
     assert is_right(folder)
     names = [path.relative_to(folder) for path in files(folder)]
     assert len(names) >= 8
     chance = random.Random(3)
     for name in names:
-        for _ in range(12 if damage == "flip" else 1):
+        for _ in range(6 if damage == "flip" else 1):
             copy = folder.with_name("copy")
             shutil.copytree(folder, copy)
             damaged = copy / name
@@ -87,7 +133,7 @@ def test_damage_to_any_file_is_answered_rightly_or_reported(folder: Path, damage
                 assert str(copy) in str(error)
             assert right, name
             if "vectors" in name.parts:  # what can be made again is made again
-                verify_index(copy, repair=True)
+                verify_index(copy, Replayed() if similarity == "maxsim" else None, repair=True)
                 assert verify_index(copy) == [] and is_right(copy)
             shutil.rmtree(copy)
 
@@ -115,11 +161,10 @@ _FULL_DISK = """
 import resource, sys
 import numpy as np
 from mlret.errors import MlretError
-from mlret.index import compaction
 from mlret.index.index import Index
-from tests.index.test_crash import vector_of
+from tests.index.made import shrink, vector_of
 
-compaction.SEGMENT_ROWS = 30
+shrink()
 limit, number = int(sys.argv[2]), 0
 with Index.open(sys.argv[1]) as index:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mlret.data.documents import Document
 from mlret.errors import InputError
+from mlret.index.blobs import OneVector
 from mlret.index.filters import HasLanguage, Some, fields_of, parse_filter, read_filter, stored_value
 from mlret.index.records import Records
 
@@ -164,7 +165,7 @@ def test_database_reads_a_filter_as_python_does(
 ) -> None:
     path = tmp_path_factory.mktemp("f") / "records.db"
     Records.create(path, "{}")
-    records = Records(path, 2)
+    records = Records(path, OneVector(2))
     documents = [Document(f"n{i}", "text", language, metadata) for i, (language, metadata) in enumerate(stored)]
     with records.transaction():
         rows = records.append(documents, np.zeros((len(documents), 2), dtype=np.float32))
@@ -177,7 +178,7 @@ def test_database_reads_a_filter_as_python_does(
 
 def test_thousands_of_values_are_one_filter(tmp_path: Path) -> None:
     Records.create(tmp_path / "r", "{}")
-    records = Records(tmp_path / "r", 1)
+    records = Records(tmp_path / "r", OneVector(1))
     with records.transaction():
         records.append([Document(f"n{i}", "t", None, {"n": i}) for i in range(5000)], np.zeros((5000, 1), np.float32))
     condition = read_filter({"n": list(range(0, 5000, 2))})

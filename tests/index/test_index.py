@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from mlret.data.documents import Document
 from mlret.encoders.encoder import Encoder
 from mlret.errors import FingerprintError, InputError, MissingExtraError, MlretError
-from mlret.index import compaction
 from mlret.index import store as store_module
+from mlret.index.cosine import CosineSpace
 from mlret.index.index import Hit, Index
 from mlret.index.lock import WriterLock
 from tests.conftest import WORDS
@@ -255,7 +255,8 @@ def test_torn_segment_is_rebuilt_from_the_records(
 def test_segments_are_sealed_as_rows_come(
     tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compaction, "SEGMENT_ROWS", 10)
+    monkeypatch.setattr(CosineSpace, "segment_size", 10)
+    monkeypatch.setattr(CosineSpace, "bulk_size", 10)
     with Index.create(tmp_path / "i", tiny_encoder) as index:
         index.add((Document(f"n{i}", f"cat {WORDS[i % 20]}") for i in range(27)), batch_size=4)
         assert (index.info().segments, index.info().unsealed) == (2, 3)

@@ -106,7 +106,7 @@ def test_what_was_handed_out_of_a_tail_stays_as_it_was() -> None:
         tail.add(np.arange(start, start + 100), np.full((100, 2), start, dtype=np.float32))
     assert len(before) == 0 and middle.numbers.tolist() == [1, 2, 3] and (middle.matrix == 1).all()
     whole = tail.segment()
-    assert len(tail) == len(whole) == 2003 and whole.matrix[3, 0] == 4 and (np.diff(whole.numbers) == 1).all()
+    assert tail.size == len(whole) == 2003 and whole.matrix[3, 0] == 4 and (np.diff(whole.numbers) == 1).all()
 
 
 @given(st.sets(st.integers(0, 30)), st.sets(st.integers(-5, 40)))

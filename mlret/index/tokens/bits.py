@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bits = Literal[1, 2, 4, 8]
+WHOLE = 16  # bits of a dimension that is kept as it is, in float16
 BITS: tuple[Bits, ...] = get_args(Bits)
 LANES = 32  # query tokens, or centroids, that a kernel compares a token with at once
 

@@ -9,6 +9,7 @@ arXiv 2405.12497), so that codes can be multiplied as the integers that they are
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from mlret.index.tokens.clustering import Centroids, k_means
 _STEPS = {1: 1.596, 2: 0.996, 4: 0.335}
 _LARGEST_UNIT = 2**16 - 1
 _BLOCK = 2**14
+_TRIED = 2**16  # tokens of a sample that steps and spread are measured on
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,19 @@ class TokenCodes:
     units: NDArray[np.uint16]
     centroids: NDArray[np.unsignedinteger[Any]]
 
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def take(self, rows: NDArray[np.int64]) -> TokenCodes:
+        """Some of them."""
+        return TokenCodes(self.codes[rows], self.units[rows], self.centroids[rows])
+
 
 class TokenCodec:
     """Codes tokens and decodes them.
+
+    Centroids are only ever added: codes stay what they are when a codec grows. Each generation of centroids is a
+    clustering of its own; the last one codes what is new.
 
     Parameters
     ----------
@@ -64,6 +76,10 @@ class TokenCodec:
         A dimension of the residual.
     unit
         The length of a step is so many times a 16-bit number.
+    first
+        The first centroid of the last generation.
+    spread
+        The mean squared length of the residuals of that generation's sample.
     """
 
     def __init__(
@@ -73,12 +89,18 @@ class TokenCodec:
         centroids: NDArray[np.float32],
         bits: Bits,
         unit: float,
+        *,
+        first: int = 0,
+        spread: float = 0.0,
     ) -> None:
         self.mean = mean
         self.rotation = rotation
         self.centroids = Centroids(centroids)
         self.bits: Bits = bits
         self.unit = unit
+        self.first = first
+        self.spread = spread
+        self._latest = Centroids(centroids[first:]) if first else self.centroids
 
     @property
     def dims(self) -> int:
@@ -105,7 +127,7 @@ class TokenCodec:
         Parameters
         ----------
         sample
-            ``(t, dims)`` float32 tokens, drawn from all.
+            ``(t, dims)`` float32 tokens, drawn from all; overwritten.
         bits
             A dimension: 1, 2, 4 or 8.
         centroids
@@ -120,17 +142,49 @@ class TokenCodec:
         inner = -(-dims * bits // 32) * 32 // bits
         rotation, _ = np.linalg.qr(rng.standard_normal((inner, inner)))
         mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-        turned = (sample - mean) @ rotation[:dims].astype(np.float32)
+        turned = _turned(sample, mean, rotation[:dims].astype(np.float32))
         found = k_means(turned, min(centroids, len(turned)), seed=seed, progress=progress)
         codec = cls(mean, rotation[:dims].astype(np.float32), found.vectors, bits, 1.0)
-        some = turned[: 4 * _BLOCK]
-        _, lengths = _rounded(some - found.vectors[found.nearest(some)], bits)
-        # Twice the longest step of the sample: a token beyond that is rounded to what there is.
-        codec.unit = 2 * max(float(lengths.max()), 1e-12) / _LARGEST_UNIT
+        residuals = codec._residuals_of(turned[:_TRIED])
+        # Tokens of another sort may be as far from every centroid as they are long, and longer than the sample's.
+        farthest = 4 * max(float(np.linalg.norm(turned[:_TRIED], axis=1).max()), 1e-6)
+        codec.unit = _longest_step(farthest, inner, bits) / _LARGEST_UNIT
+        codec.spread = _spread(residuals)
         return codec
 
-    def encode(self, tokens: NDArray[np.float32]) -> TokenCodes:
-        """Code ``(t, dims)`` tokens."""
+    def grown(
+        self,
+        sample: NDArray[np.float32],
+        *,
+        centroids: int,
+        seed: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> TokenCodec:
+        """A codec with one more generation of centroids; parameters as for :meth:`train`."""
+        turned = _turned(sample, self.mean, self.rotation)
+        found = k_means(turned, min(centroids, len(turned)), seed=seed, progress=progress)
+        every = np.concatenate([self.centroids.vectors, found.vectors])
+        codec = TokenCodec(self.mean, self.rotation, every, self.bits, self.unit, first=len(self.centroids))
+        codec.spread = _spread(codec._residuals_of(turned[:_TRIED]))
+        return codec
+
+    def residuals(self, tokens: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """``(t, dims)`` float32: what tokens are off their centroids of the last generation."""
+        return np.asarray(self._residuals_of(self._turned(tokens)) @ self.rotation.T, dtype=np.float32)
+
+    def drift(self, tokens: NDArray[np.float32]) -> float:
+        """How much farther tokens are from their centroids than those of the last generation's sample were: 1 for
+        tokens of the same sort, more for others. ``(t, dims)`` float32."""
+        return _spread(self._residuals_of(self._turned(tokens))) / max(self.spread, 1e-12)
+
+    def _turned(self, tokens: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray((tokens - self.mean) @ self.rotation, dtype=np.float32)
+
+    def _residuals_of(self, turned: NDArray[np.float32]) -> NDArray[np.float32]:
+        return turned - self._latest.vectors[self._latest.nearest(turned)]
+
+    def encode(self, tokens: NDArray[np.floating[Any]]) -> TokenCodes:
+        """Code ``(t, dims)`` tokens by the last generation of centroids."""
         count = len(tokens)
         small = np.uint16 if len(self.centroids) <= 2**16 else np.uint32
         found = TokenCodes(
@@ -138,8 +192,8 @@ class TokenCodec:
         )
         for start in range(0, count, _BLOCK):
             part = slice(start, min(start + _BLOCK, count))
-            turned = np.asarray((tokens[part] - self.mean) @ self.rotation, dtype=np.float32)
-            near = self.centroids.nearest(turned)
+            turned = self._turned(tokens[part].astype(np.float32, copy=False))
+            near = self.first + self._latest.nearest(turned)
             codes, lengths = _rounded(turned - self.centroids.vectors[near], self.bits)
             found.centroids[part] = near
             found.codes[part] = pack(codes, self.bits)
@@ -148,10 +202,30 @@ class TokenCodec:
 
     def decode(self, coded: TokenCodes) -> NDArray[np.float32]:
         """``(t, dims)`` float32: the tokens that the codes stand for."""
-        inner = self.centroids.vectors[coded.centroids] + self.residuals(coded.codes, coded.units)
-        return np.asarray(inner @ self.rotation.T + self.mean, dtype=np.float32)
+        return np.asarray(self.inner(coded) @ self.rotation.T + self.mean, dtype=np.float32)
 
-    def residuals(self, codes: NDArray[np.uint8], units: NDArray[np.uint16]) -> NDArray[np.float32]:
+    def inner(self, coded: TokenCodes) -> NDArray[np.float32]:
+        """``(t, inner)`` float32: the tokens that the codes stand for, centred and turned."""
+        return np.asarray(self.centroids.vectors[coded.centroids] + self._residuals(coded.codes, coded.units))
+
+    def latest(self, coded: TokenCodes) -> NDArray[np.int64]:
+        """``(t,)``: the nearest centroid of the last generation, counted from its first."""
+        found = coded.centroids.astype(np.int64) - self.first
+        for start in range(0, len(found), _BLOCK):
+            old = np.flatnonzero(found[start : start + _BLOCK] < 0) + start
+            if len(old):
+                found[old] = self._latest.nearest(self.inner(coded.take(old)))
+        return found
+
+    def latest_of(self, tokens: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+        """:meth:`latest` of ``(t, dims)`` tokens that are not coded."""
+        found = np.empty(len(tokens), dtype=np.int64)
+        for start in range(0, len(tokens), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            found[part] = self._latest.nearest(self._turned(tokens[part].astype(np.float32, copy=False)))
+        return found
+
+    def _residuals(self, codes: NDArray[np.uint8], units: NDArray[np.uint16]) -> NDArray[np.float32]:
         """``(t, inner)`` float32: what codes stand for beside the centroid."""
         found = unpack(codes, self.bits).astype(np.float32) - np.float32(centre(self.bits))
         found *= (units * np.float32(self.unit))[:, None]
@@ -178,10 +252,20 @@ class TokenCodec:
         constant = float((tokens @ self.mean).sum(dtype=np.float64))
         return lanes(turned, self.bits), self.centroids.products(turned), constant
 
+    def generation(self, first: int, count: int) -> str:
+        """16 hexadecimal digits that stand for ``count`` centroids from ``first`` on."""
+        some = np.ascontiguousarray(self.centroids.vectors[first : first + count])
+        return hashlib.blake2b(some.tobytes(), digest_size=8).hexdigest()
+
     def save(self, path: Path) -> None:
         """Write the codec to a safetensors file."""
         arrays = {"mean": self.mean, "rotation": self.rotation, "centroids": self.centroids.vectors}
-        numbers = {"bits": np.array([self.bits]), "unit": np.array([self.unit], dtype=np.float64)}
+        numbers = {
+            "bits": np.array([self.bits]),
+            "first": np.array([self.first]),
+            "unit": np.array([self.unit], dtype=np.float64),
+            "spread": np.array([self.spread], dtype=np.float64),
+        }
         save_file({name: np.ascontiguousarray(array) for name, array in (arrays | numbers).items()}, path)
 
     @classmethod
@@ -195,10 +279,12 @@ class TokenCodec:
         """
         try:
             found = load_file(path)
-            bits, unit = int(found["bits"][0]), float(found["unit"][0])
+            bits, first = int(found["bits"][0]), int(found["first"][0])
             if bits not in BITS:
                 raise ValueError(f"{bits} bits")
-            return cls(found["mean"], found["rotation"], found["centroids"], bits, unit)
+            unit, spread = float(found["unit"][0]), float(found["spread"][0])
+            arrays = found["mean"], found["rotation"], found["centroids"]
+            return cls(*arrays, bits, unit, first=first, spread=spread)
         except (OSError, KeyError, IndexError, ValueError, SafetensorError) as error:
             raise MlretError(f"{path} is no codec of tokens ({error})") from error
 
@@ -206,6 +292,27 @@ class TokenCodec:
 def centroids_for(tokens: int) -> int:
     """How many centroids so many tokens should have: the power of two below 16 times the root (ColBERT's rule)."""
     return max(1, int(2 ** math.floor(math.log2(16 * math.sqrt(max(1, tokens))))))
+
+
+def _turned(
+    sample: NDArray[np.float32], mean: NDArray[np.float32], rotation: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """A sample centred and turned, in its own memory if it fits: it may be half of what there is."""
+    fits = rotation.shape[1] == sample.shape[1]
+    found = sample if fits else np.empty((len(sample), rotation.shape[1]), dtype=np.float32)
+    for start in range(0, len(sample), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        found[part] = (sample[part] - mean) @ rotation
+    return found
+
+
+def _longest_step(length: float, dims: int, bits: Bits) -> float:
+    """The step of a residual of such a length."""
+    return length / centre(8) if bits == 8 else _STEPS[bits] * length / math.sqrt(dims)
+
+
+def _spread(residuals: NDArray[np.float32]) -> float:
+    return float((residuals.astype(np.float64) ** 2).sum(axis=1).mean()) if len(residuals) else 0.0
 
 
 def _rounded(residuals: NDArray[np.float32], bits: Bits) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

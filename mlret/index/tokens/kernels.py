@@ -5,24 +5,20 @@ All ways multiply the same integers and so agree but for the rounding of a sum o
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from importlib.util import find_spec
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.index.accelerators import faiss_module
 from mlret.index.tokens.bits import LANES, Bits, Lanes, centre, unpack
+from mlret.index.tokens.parallel import divide
 
 COMPILED = find_spec("numba") is not None
 # Rows that a kernel may read beyond the last token, because it reads four at a time.
 SPARE_ROWS = 3
-_FEW = 2_000  # tokens that one thread compares sooner than a second one starts
 _TOKENS = 16_384  # unpacked at once without numba
 
 
@@ -118,7 +114,7 @@ def nearest(
     found = np.empty(len(scales), dtype=np.int64)
     vectors = np.stack([ordered(block, 8) for block in centroids.integers])
     arguments = (codes.reshape(-1), codes.shape[1], scales, vectors, centroids.scales, centroids.shifts, halves)
-    _divide(len(scales), len(scales), lambda first, last: compiled.nearest(*arguments, first, last, found))
+    divide(len(scales), len(scales), lambda first, last: compiled.nearest(*arguments, first, last, found))
     return found
 
 
@@ -144,7 +140,7 @@ def products(codes: NDArray[np.uint8], scales: NDArray[np.float32], others: Lane
         if COMPILED:
             vectors = ordered(others.integers[block], 8)
             arguments = codes.reshape(-1), codes.shape[1], scales, vectors, others.scales[block], others.shifts[block]
-            _divide(len(scales), len(scales), partial(_multiply, arguments, target))
+            divide(len(scales), len(scales), partial(_multiply, arguments, target))
         else:
             integers = others.integers[block].astype(np.float32).T
             target[:] = codes[: len(scales)].astype(np.float32) @ integers
@@ -251,23 +247,7 @@ def _compiled_maxsim(
         near,
     )
     work = len(documents) * int(tokens.offsets[-1]) // max(1, len(tokens))
-    _divide(len(documents), work, lambda first, last: compiled.maxsim(*arguments, first, last, scores))
-
-
-def _divide(count: int, work: int, run: Callable[[int, int], None]) -> None:
-    """Run a range in parts, on as many threads as FAISS may use."""
-    threads = max(1, min(faiss_module().omp_get_max_threads(), work // _FEW, count))
-    if threads == 1:
-        run(0, count)
-        return
-    bounds = np.linspace(0, count, threads + 1).astype(int).tolist()
-    for one in [_pool(threads).submit(run, *pair) for pair in pairwise(bounds)]:
-        one.result()
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="mlret-tokens")
+    divide(len(documents), work, lambda first, last: compiled.maxsim(*arguments, first, last, scores))
 
 
 def _numpy_maxsim(

@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlret.errors import MlretError
-from mlret.index.tokens import kernels
+from mlret.index.space import View
+from mlret.index.tokens import kernels, parallel
 from mlret.index.tokens.bits import BITS, LANES, Bits, centre, lanes, pack, unpack
 from mlret.index.tokens.clustering import Centroids, k_means
 from mlret.index.tokens.codec import TokenCodec, TokenCodes, centroids_for
 from mlret.index.tokens.kernels import SPARE_ROWS, PackedTokens
-from mlret.index.tokens.search import DECIMALS, TokenSearch, lists_of
+from mlret.index.tokens.lists import lists_of
+from mlret.index.tokens.search import search_tokens
+from mlret.index.tokens.segments import TokenSegment
+from mlret.index.tokens.stored import DECIMALS, CodedTokens, TokenQuery
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -99,7 +103,7 @@ def test_maxsim_of_codes_is_that_of_what_they_stand_for(
         found = {}
         for name in (True, False) if kernels.COMPILED else (False,):
             patch.setattr(kernels, "COMPILED", name)
-            patch.setattr(kernels, "_FEW", 5)
+            patch.setattr(parallel, "_FEW", 5)
             patch.setattr(kernels, "_TOKENS", 7)
             found[name] = kernels.maxsim(stored, chosen, made_lanes, near)
     for scores in found.values():
@@ -164,14 +168,14 @@ def test_more_bits_stand_for_tokens_more_closely() -> None:
     tokens, _ = made(np.random.default_rng(1), 600)
     errors = {}
     for bits in BITS:
-        codec = TokenCodec.train(tokens, bits, centroids=64)
+        codec = TokenCodec.train(tokens.copy(), bits, centroids=64)
         errors[bits] = float(np.linalg.norm(codec.decode(codec.encode(tokens)) - tokens, axis=1).mean())
     assert errors[1] > errors[2] > errors[4] > errors[8] and errors[8] < 0.005
 
 
 def test_a_codec_is_read_as_it_was_written(tmp_path: Path) -> None:
     tokens, _ = made(np.random.default_rng(1), 100, dims=24)
-    codec = TokenCodec.train(tokens, 2, centroids=16, seed=5)
+    codec = TokenCodec.train(tokens.copy(), 2, centroids=16, seed=5)
     codec.save(tmp_path / "codec")
     again = TokenCodec.load(tmp_path / "codec")
     coded, other = codec.encode(tokens), again.encode(tokens)
@@ -206,12 +210,14 @@ def test_search_returns_as_many_as_there_are_with_exact_scores(
 ) -> None:
     rng = np.random.default_rng(seed)
     tokens, offsets = made(rng, 120)
-    codec = TokenCodec.train(tokens, bits, centroids=32)
+    codec = TokenCodec.train(tokens.copy(), bits, centroids=32)
     stored = packed(codec, tokens, offsets)
-    search = TokenSearch(codec, stored, lists_of(stored.centroids, offsets, len(codec.centroids)))
+    segment = TokenSegment(np.arange(120), CodedTokens(codec, stored))
+    segment.lists = lists_of(stored.centroids.astype(np.int64), offsets, len(codec.centroids))
     visible = None if keep == 1 else np.flatnonzero(rng.random(120) < keep)
     query = unit(rng.standard_normal((rng.integers(1, 40), 32), np.float32) + 0.5)
-    scores, documents = search.search(query, k, probes=probes, visible=visible)
+    view = View(segment, visible)
+    scores, documents = search_tokens([view], TokenQuery.of(query, codec), k, probes=probes)
     there = np.arange(120) if visible is None else visible
     assert len(documents) >= min(k, len(there)) and set(documents.tolist()) <= set(there.tolist())
     decoded = codec.decode(TokenCodes(stored.codes[:-SPARE_ROWS], stored.units, stored.centroids))
@@ -226,13 +232,13 @@ def test_search_returns_as_many_as_there_are_with_exact_scores(
 def test_eight_bits_find_what_whole_tokens_do() -> None:
     rng = np.random.default_rng(4)
     tokens, offsets = made(rng, 2000, dims=64, longest=30)
-    codec = TokenCodec.train(tokens, 8, centroids=centroids_for(len(tokens)))
-    search = TokenSearch(codec, packed(codec, tokens, offsets))
+    codec = TokenCodec.train(tokens.copy(), 8, centroids=centroids_for(len(tokens)))
+    view = View(TokenSegment(np.arange(2000), CodedTokens(codec, packed(codec, tokens, offsets))))
     found = []
     for _ in range(20):
         query = unit(tokens[rng.integers(0, len(tokens), 16)] + 0.2 * rng.standard_normal((16, 64), np.float32))
         best = np.argsort(-brute(tokens, offsets, query))[:10]
-        scores, documents = search.search(query, 10)
+        scores, documents = search_tokens([view], TokenQuery.of(query, codec), 10)
         found.append(len(set(best) & set(documents[:10])) / 10)
         assert scores[0] == pytest.approx(brute(tokens, offsets, query)[documents[0]], abs=0.02)
         assert scores[0] == round(scores[0], DECIMALS)

@@ -1,0 +1,148 @@
+"""Encoders with a vector for each token, compared by MaxSim (late interaction, as in ColBERT)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.encoders.encoder import (
+    Encoder,
+    Precision,
+    Similarity,
+    check_precision,
+    fingerprint_of,
+    from_hub,
+    is_multi_vector,
+    load_encoder,
+)
+from mlret.errors import InputError
+
+if TYPE_CHECKING:
+    from sentence_transformers import MultiVectorEncoder
+
+Tokens = list[NDArray[np.float32]]
+
+
+class TokenEncoder:
+    """Texts of any language to a vector for each token.
+
+    Parameters
+    ----------
+    model
+        A ``MultiVectorEncoder`` of sentence-transformers, which also loads checkpoints of PyLate and of Stanford's
+        ColBERT.
+    name
+        What to call it in messages and manifests: a path or a hub id.
+    """
+
+    similarity: Similarity = "maxsim"
+    calibration_languages: tuple[str, ...] = ()
+
+    def __init__(self, model: MultiVectorEncoder, name: str = "") -> None:
+        self.model = model
+        self.name = name or type(model).__name__
+
+    def encode_query(self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None) -> Tokens:
+        """The tokens of queries, with the markers and the augmentation that the model gives them.
+
+        Parameters
+        ----------
+        texts
+            ``n`` strings.
+        language
+            Passed over: the model treats all alike.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            ``n`` times ``(t, dims)`` float32; L2-normalised, if the model ends with that, as most do.
+
+        Raises
+        ------
+        InputError
+            If a text is not a string.
+        """
+        return self._encode(texts, "query")
+
+    def encode_document(self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None) -> Tokens:
+        """The tokens of documents, without those that the model skips; otherwise as :meth:`encode_query`."""
+        return self._encode(texts, "document")
+
+    def _encode(self, texts: Sequence[str], task: str) -> Tokens:
+        texts = list(texts)
+        for position, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise InputError(f"text {position} is {type(text).__name__}, not a string")
+        if not texts:
+            return []
+        encode = self.model.encode_query if task == "query" else self.model.encode_document
+        found = encode(texts, convert_to_numpy=True, show_progress_bar=False)
+        return [np.asarray(tokens, dtype=np.float32).reshape(-1, self.dims) for tokens in found]
+
+    @cached_property
+    def dims(self) -> int:
+        """The length of a token's vector."""
+        dims = self.model.get_embedding_dimension()
+        if dims is None:
+            raise InputError(f"{self.name} does not say how long its vectors are: give it a projection (Dense)")
+        return dims
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that decides a vector, as of :class:`mlret.encoders.encoder.Encoder`."""
+        return fingerprint_of(self.model, self.dims)
+
+    def __repr__(self) -> str:
+        return f"TokenEncoder({self.name!r}, dims={self.dims}, fingerprint={self.fingerprint!r})"
+
+
+AnyEncoder = Encoder | TokenEncoder
+
+
+def load_token_encoder(name: str | Path, *, device: str | None = None) -> TokenEncoder:
+    """Load an encoder with a vector for each token.
+
+    Parameters
+    ----------
+    name
+        A folder, or the id of a model on the hub: of sentence-transformers, PyLate or Stanford's ColBERT. Of a model
+        without a projection one is made at random, to be trained.
+    device
+        ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
+
+    Raises
+    ------
+    InputError
+        If it cannot be loaded.
+    """
+    from sentence_transformers import MultiVectorEncoder
+
+    if not Path(name).is_dir():
+        model = from_hub(name, lambda: MultiVectorEncoder(str(name), device=device))
+        return TokenEncoder(model, str(name))
+    try:
+        return TokenEncoder(MultiVectorEncoder(str(name), device=device, local_files_only=True), str(name))
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{name} cannot be loaded as a multi-vector encoder: {reason}") from error
+
+
+def load_any_encoder(name: str | Path | None, *, precision: Precision = "float32") -> AnyEncoder:
+    """An encoder of either kind, by what the folder says of itself; from the hub one vector a text.
+
+    Raises
+    ------
+    InputError
+        If it cannot be loaded, or has no such precision.
+    """
+    check_precision(precision)
+    if name is None or not is_multi_vector(Path(name)):
+        return load_encoder(name, precision=precision)
+    if precision != "float32":
+        raise InputError(f"{name} has a vector for each token and runs in float32 alone; leave the precision out")
+    return load_token_encoder(name)

@@ -1,0 +1,44 @@
+"""Inverted lists: for each centroid the documents that have a token near it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Lists(NamedTuple):
+    """For each centroid of a generation, the documents that have a token near it.
+
+    Attributes
+    ----------
+    starts, documents
+        The centroid ``first + c`` has ``documents[starts[c] : starts[c + 1]]``, rising: ``(k + 1,)`` int64 and
+        ``(entries,)`` int32.
+    first
+        The first centroid of the generation.
+    """
+
+    starts: NDArray[np.int64]
+    documents: NDArray[np.int32]
+    first: int = 0
+
+
+def lists_of(centroids: NDArray[np.int64], offsets: NDArray[np.int64], count: int, first: int = 0) -> Lists:
+    """The lists of ``count`` centroids, from the centroid of each token and the tokens of each document.
+
+    Parameters
+    ----------
+    centroids
+        ``(t,)``, counted from ``first``.
+    offsets
+        ``(n + 1,)``: where the tokens of each document begin.
+    count, first
+        The generation.
+    """
+    documents = np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
+    pairs = np.unique(centroids * len(offsets) + documents)
+    sizes = np.bincount(pairs // len(offsets), minlength=count)
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return Lists(starts, (pairs % len(offsets)).astype(np.int32), first)

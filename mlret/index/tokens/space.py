@@ -1,0 +1,191 @@
+"""A vector for each token of a record, compared by MaxSim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.errors import require
+from mlret.index.blobs import ManyVectors
+from mlret.index.kinds import Choice
+from mlret.index.manifest import FileInfo, Manifest, TokenSegmentInfo
+from mlret.index.records import Records
+from mlret.index.sealed import SealedFiles
+from mlret.index.space import Found, Space, Vectors, View
+from mlret.index.tokens.bits import WHOLE
+from mlret.index.tokens.calibration import calibrate
+from mlret.index.tokens.codec import TokenCodec
+from mlret.index.tokens.parallel import each
+from mlret.index.tokens.ragged import Ragged, check_tokens
+from mlret.index.tokens.sealing import TokenSealer
+from mlret.index.tokens.search import search_tokens
+from mlret.index.tokens.segments import TokenSegment, TokenTail, open_lists, open_token_segment
+from mlret.index.tokens.stored import TokenQuery
+
+# Comparing a query with fewer tokens takes a few milliseconds.
+FLAT_TOKENS = 2**18
+# Lists are made at the end of a build when this part of the tokens is in none.
+_PLAIN = 0.25
+_TINY = 1e-30
+
+
+class MaxSimSpace(Space):
+    """The tokens of records. Sizes are numbers of tokens."""
+
+    segment_size = 2**16
+    bulk_size = 2**21
+    largest_segment = 2**25
+    keeps_vectors = False
+
+    def __init__(self, files: SealedFiles, manifest: Manifest) -> None:
+        super().__init__(files, manifest)
+        self.blobs = ManyVectors(manifest.dims)
+        self.codec: TokenCodec | None = None
+        self._codec_file: FileInfo | None = None
+
+    def load(self, manifest: Manifest) -> None:
+        """As of any.
+
+        Raises
+        ------
+        TornFileError
+            If the codec is missing or torn.
+        """
+        super().load(manifest)
+        if manifest.codec is None:
+            self.codec = self._codec_file = None
+        elif manifest.codec != self._codec_file:
+            self.codec = self._codec_file = None
+            self.codec = TokenCodec.load(self.files.check(manifest.codec))
+            self._codec_file = manifest.codec
+
+    def tail(self) -> TokenTail:
+        """As of any."""
+        return TokenTail(self.manifest.dims, None if self.manifest.settings.bits == WHOLE else self.codec)
+
+    def size_of(self, vectors: Ragged) -> int:
+        """As of any."""
+        return len(vectors.values)
+
+    def size_in(self, records: Records, first_row: int, last_row: int) -> int:
+        """As of any."""
+        return int(records.vector_bytes(first_row, last_row).sum()) // (2 * self.manifest.dims)
+
+    def open(self, info: TokenSegmentInfo, *, thorough: bool = False) -> TokenSegment:
+        """As of any."""
+        return open_token_segment(self.files, info, self.manifest.dims, self.codec, thorough=thorough)
+
+    def open_accelerator(self, segment: TokenSegment, *, thorough: bool = False) -> None:
+        """As of any."""
+        if segment.info.lists is not None:
+            segment.lists = open_lists(self.files, segment.info.lists, self.codec, thorough=thorough)
+
+    def sealer(self, records: Records) -> TokenSealer:
+        """As of any."""
+        return TokenSealer(self.files, records, self.manifest, self.codec)
+
+    def choose(self, size: int) -> Choice:
+        """As of any."""
+        settings = self.manifest.settings
+        if settings.kind == "auto":
+            if size < FLAT_TOKENS:
+                return Choice("flat", f"{size:,} tokens are fewer than {FLAT_TOKENS:,}: comparing with all is quick")
+            return Choice("probe", f"{size:,} tokens: lists of the documents near each centroid")
+        return Choice(settings.kind, "the recipe says so")
+
+    def outdated(self, segment: TokenSegment) -> bool:
+        """Whether its lists are of an older generation of centroids."""
+        return segment.lists is not None and self.codec is not None and segment.lists.first != self.codec.first
+
+    def is_due(self, plain: int, size: int) -> bool:
+        """As of any."""
+        return self.choose(plain).kind != "flat" and plain > _PLAIN * size
+
+    def calibrated(self, segments: Sequence[TokenSegment]) -> dict[str, Any]:
+        """How many centroids to probe, by a trial run."""
+        listed = [segment for segment in segments if segment.lists is not None]
+        if not listed:
+            return {"probing": None} if self.manifest.probing else {}
+        return {"probing": calibrate(listed, self.codec, self.manifest.settings)}
+
+    def search(
+        self,
+        views: Sequence[View],
+        queries: Sequence[NDArray[np.float32]],
+        k: int,
+        *,
+        exact: bool,
+        probes: int | None = None,
+    ) -> Found:
+        """As of any; ``probes`` instead of what was calibrated."""
+        if probes is None and self.manifest.probing is not None:
+            probes = self.manifest.probing.probes
+        probes = None if exact else probes
+        return each(lambda query: search_tokens(views, TokenQuery.of(query, self.codec), k, probes=probes), queries)
+
+    def score(
+        self, segment: TokenSegment, query: NDArray[np.float32], positions: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """As of any."""
+        return segment.tokens.score(TokenQuery.of(query, self.codec), positions)
+
+    def check_vectors(self, vectors: Any) -> Ragged:
+        """A list of ``(t, dims)`` arrays or tensors, or a :class:`Ragged`."""
+        return check_tokens(vectors, self.manifest.dims)
+
+    def check_queries(self, vectors: Any) -> list[NDArray[np.float32]]:
+        """As :meth:`check_vectors`."""
+        found = check_tokens(vectors, self.manifest.dims, "the tokens of query")
+        return [np.ascontiguousarray(one, dtype=np.float32) for one in found]
+
+    def prepared(self, vectors: Vectors) -> list[NDArray[np.float32]]:
+        """As of any."""
+        found = self.queries(vectors)
+        if self.manifest.settings.pooling > 1:
+            found = pooled(found, self.manifest.settings.pooling)
+        return found
+
+    def queries(self, vectors: Vectors) -> list[NDArray[np.float32]]:
+        """As of any."""
+        return [_cut(np.asarray(one, dtype=np.float32), self.manifest.dims) for one in vectors]
+
+    def joined(self, vectors: Vectors) -> Ragged:
+        """A :class:`Ragged`."""
+        return Ragged.of(list(vectors), self.manifest.dims)
+
+    def taken_out(self, segment: TokenSegment, positions: NDArray[np.int64]) -> Ragged:
+        """As of any, as far as the codes keep them."""
+        return segment.tokens.matrices(positions)
+
+    def differs(self, segment: TokenSegment, positions: NDArray[np.int64], vectors: Ragged) -> bool:
+        """Whether it has other numbers of tokens."""
+        return not np.array_equal(np.diff(segment.tokens.offsets)[positions], vectors.lengths)
+
+
+def pooled(vectors: Sequence[NDArray[np.float32]], factor: int) -> list[NDArray[np.float32]]:
+    """Merge the tokens of each document until one in ``factor`` is left (Clavié et al. 2024, arXiv 2409.14683), each at
+    the mean length of the document's tokens."""
+    pooling = require("sentence_transformers.multi_vector_encoder.modules", extra="cpu", feature="token pooling")
+    torch = require("torch", extra="cpu", feature="token pooling")
+    merged = pooling.HierarchicalTokenPooling(pool_factor=factor).pool([torch.from_numpy(one) for one in vectors])
+    return [_at_length(after.numpy(), before) for before, after in zip(vectors, merged, strict=True)]
+
+
+def _at_length(tokens: NDArray[np.float32], before: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.full((len(tokens), 1), np.linalg.norm(before, axis=1).mean() if len(before) else 1, dtype=np.float32)
+    return _rescaled(tokens, lengths)
+
+
+def _cut(tokens: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
+    """The first ``dims`` of each token, at the length that it had; whole tokens stay bit for bit as they are."""
+    if tokens.shape[1] == dims:
+        return tokens
+    return _rescaled(tokens[:, :dims], np.linalg.norm(tokens, axis=1, keepdims=True))
+
+
+def _rescaled(tokens: NDArray[np.float32], lengths: NDArray[np.float32]) -> NDArray[np.float32]:
+    have = np.linalg.norm(tokens, axis=1, keepdims=True)
+    return np.asarray(tokens * (lengths / np.maximum(have, _TINY)), dtype=np.float32)
