@@ -211,6 +211,31 @@ def compact(path: IndexPath, as_json: Json = False) -> None:
 
 
 @app.command()
+def tune(
+    path: IndexPath,
+    queries: Annotated[
+        Path | None,
+        typer.Option("--queries", "-q", help="A text file with a query on each line.", exists=True, dir_okay=False),
+    ] = None,
+    recall: Annotated[
+        float | None, typer.Option("--recall", help="Of the ten best documents, the share to be found, e.g. 0.98.")
+    ] = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Choose how hard an index with a vector for each token is searched, by a trial run."""
+    from mlret.index.index import Index
+
+    with Index.open(path, model) as index:
+        why = index.tune(_lines(queries) if queries else (), recall=recall)
+        probing = index.store.manifest.probing
+    if as_json:
+        _print_json(probing.model_dump() if probing else {})
+    else:
+        typer.echo(why)
+
+
+@app.command()
 def verify(
     path: IndexPath,
     model: Model = None,

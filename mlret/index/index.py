@@ -528,6 +528,45 @@ class Index:
         with self.store.writing():
             return compaction.compact(self.store, progress)
 
+    def tune(
+        self,
+        queries: Sequence[str] = (),
+        *,
+        vectors: Vectors | None = None,
+        recall: float | None = None,
+    ) -> str:
+        """Choose how hard a multi-vector index is searched, by a trial run.
+
+        Parameters
+        ----------
+        queries
+            Some as they will be asked; a few dozen do. Made from the index's own tokens by default.
+        vectors
+            Instead of ``queries``, their vectors, as :meth:`encode_queries` gives them.
+        recall
+            Of the ten documents that comparing all gives, the share to be found; by default that of the settings.
+
+        Returns
+        -------
+        str
+            What was chosen, the recall it had, and the milliseconds of a query.
+
+        Raises
+        ------
+        InputError
+            If the index has no lists to probe, or the recall is not in 0 … 1.
+        """
+        if recall is not None and not 0 < recall <= 1:
+            raise InputError(f"a recall of {recall} cannot be had; give one above 0 and up to 1")
+        store = self.store
+        if vectors is None and queries:
+            vectors = self.encode_queries(queries)
+        asked = [] if vectors is None else list(store.space.check_queries(vectors))
+        with store.writing():
+            store.switch(store.manifest.segments, store.space.tuned(store.segments, asked, recall))
+            assert store.manifest.probing is not None
+            return store.manifest.probing.why
+
     def compact_if_due(self, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:
         """:meth:`compact`, if much was added since the last one; nothing otherwise."""
         with self.store.writing():

@@ -137,6 +137,7 @@ class Probing(BaseModel):
     probes: int | None = Field(ge=1, description="all documents are compared where it is null")
     recall: float = Field(ge=0, le=1)
     queries: int = Field(ge=1)
+    asked: bool = Field(False, description="measured on queries that were given, and kept at compaction")
     why: str
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.errors import InputError
 from mlret.index.blobs import Blobs
 from mlret.index.kinds import Choice
 from mlret.index.manifest import AnySegmentInfo, Manifest
@@ -141,6 +142,20 @@ class Space(ABC):
     @abstractmethod
     def calibrated(self, segments: Sequence[Any]) -> dict[str, Any]:
         """What of the manifest changes once segments are as they should be."""
+
+    def tuned(
+        self, segments: Sequence[Any], queries: Sequence[NDArray[np.float32]], recall: float | None
+    ) -> dict[str, Any]:
+        """What of the manifest changes to search these queries at a recall.
+
+        Raises
+        ------
+        InputError
+            If nothing is searched by probing.
+        """
+        raise InputError(
+            "nothing to tune: only an index with a vector for each token is, once it has lists (mlret index compact)"
+        )
 
     @abstractmethod
     def search(self, views: Sequence[View], queries: Sequence[NDArray[np.float32]], k: int, *, exact: bool) -> Found:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.timeout(120)
@@ -185,3 +186,34 @@ def test_vectors_are_encoded_to_a_file_and_indexed_from_it(mlret: Run, files: Pa
         "--external names the encoder of --vectors"
         in mlret("index", "build", tmp_path / "l", files / "a.jsonl", "--external", "x", code=2).err
     )
+
+
+def test_a_vector_for_each_token_goes_through_the_same_verbs(
+    mlret: Run, files: Path, tmp_path: Path, tiny_token_encoder_folder: Path
+) -> None:
+    index = tmp_path / "i"
+    built = mlret(
+        "index", "build", index, files / "a.jsonl", "-m", tiny_token_encoder_folder, "--bits", 8, "--json"
+    ).json
+    assert built["index"]["similarity"] == "maxsim" and built["index"]["documents"] == 3
+    hits = mlret("search", index, "dogs ran", "-k", 2, "--json").json["hits"]
+    assert len(hits) == 2 and hits[0]["score"] >= hits[1]["score"] > 1  # a sum over the query's tokens
+    mlret("index", "add", index, files / "b.tsv")
+    assert {hit["id"] for hit in mlret("search", index, "dogs", "-k", 9, "--json").json["hits"]} == {
+        "a",
+        "b",
+        "he",
+        "zh",
+    }
+    assert "maxsim" in mlret("index", "info", index).out
+    assert "nothing to tune" in mlret("index", "tune", index, code=2).err
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((9, 16)).astype(np.float32))
+    np.save(tmp_path / "l.npy", np.array([4, 2, 3]))
+    given = ["--vectors", tmp_path / "v.npy", "--lengths", tmp_path / "l.npy", "--external", "theirs"]
+    mlret("index", "build", tmp_path / "j", files / "a.jsonl", *given)
+    mlret("index", "export", tmp_path / "j", "-o", tmp_path / "o.jsonl", "--vectors")
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [len(row["vectors"]) for row in rows] == [4, 2, 3]
+    np.save(tmp_path / "l.npy", np.array([4, 2]))
+    assert "do not divide 9 tokens" in mlret("index", "build", tmp_path / "k", files / "a.jsonl", *given, code=2).err
+    assert "give these too" in mlret("index", "build", tmp_path / "k", files / "a.jsonl", *given[2:4], code=2).err

@@ -35,7 +35,11 @@ class Trial:
 
 
 def trials(
-    segments: Sequence[TokenSegment], queries: Sequence[NDArray[np.float32]], codec: TokenCodec | None, recall: float
+    segments: Sequence[TokenSegment],
+    queries: Sequence[NDArray[np.float32]],
+    codec: TokenCodec,
+    recall: float,
+    every: Sequence[int] = PROBES,
 ) -> list[Trial]:
     """Search with ever more probes, until the recall is reached.
 
@@ -49,6 +53,8 @@ def trials(
         Of the segments.
     recall
         What is enough, of the ten documents that comparing all gives.
+    every
+        The numbers of probes, rising.
 
     Returns
     -------
@@ -60,7 +66,7 @@ def trials(
     search_tokens(views, ready[0], _K, probes=1)  # compiles what is not
     exact, seconds = _run(views, ready, None)
     found = [Trial(None, 1.0, seconds)]
-    for probes in PROBES:
+    for probes in every:
         rows, seconds = _run(views, ready, probes)
         hits = sum(len(np.intersect1d(some, best)) for some, best in zip(rows, exact, strict=True))
         found.append(Trial(probes, hits / sum(map(len, exact)), seconds))
@@ -75,34 +81,52 @@ def _run(views: list[View], queries: Sequence[TokenQuery], probes: int | None) -
     return rows, (time.perf_counter() - start) / len(queries)
 
 
-def calibrate(segments: Sequence[TokenSegment], codec: TokenCodec | None, settings: IndexSettings) -> Probing:
-    """The fewest probes that reach the recall of the settings, if they are faster than comparing all.
+def calibrate(
+    segments: Sequence[TokenSegment],
+    codec: TokenCodec,
+    settings: IndexSettings,
+    *,
+    queries: Sequence[NDArray[np.float32]] = (),
+    recall: float | None = None,
+) -> Probing:
+    """The fewest probes that reach a recall, if they are faster than comparing all.
 
+    Parameters
+    ----------
+    segments
+        Those that have lists.
+    codec
+        Of the segments.
+    settings
+        The recall by default, or the probes, which are then measured alone.
+    queries
+        ``(t, dims)`` float32 each; made by default.
+    recall
+        Instead of what the settings say.
+
+    Notes
+    -----
     A trial query is made of tokens of a document, each moved by as much as another token is off its centroid: as far
     from what is stored as tokens of one centroid are from one another. Tokens that are stored themselves would flatter
     probing, for they are in the lists of the centroids that are probed first.
     """
-    assert codec is not None
-    rng = np.random.default_rng(settings.seed)
-    queries = [_query(segments[place % len(segments)], codec, rng) for place in range(_QUERIES)]
-    target = settings.recall if settings.probes is None else 2.0
-    found = trials(segments, queries, codec, target)
-    everything, probed = found[0], found[1:]
-    chosen = next((one for one in probed if one.recall >= target), None)
-    if settings.probes is not None:
-        chosen = min(probed, key=lambda one: abs((one.probes or 0) - settings.probes))  # type: ignore[operator]
-        why = f"the settings say {settings.probes} probes"
-        return Probing(probes=settings.probes, recall=chosen.recall, queries=len(queries), why=_why(why, chosen))
-    if chosen is None or chosen.seconds * _MARGIN > everything.seconds:
-        why = f"comparing all documents takes {1e3 * everything.seconds:.1f} ms and no probing is faster at this recall"
-        return Probing(probes=None, recall=1.0, queries=len(queries), why=why)
-    why = f"{chosen.probes} probes a token"
-    return Probing(probes=chosen.probes, recall=chosen.recall, queries=len(queries), why=_why(why, chosen, everything))
-
-
-def _why(what: str, chosen: Trial, everything: Trial | None = None) -> str:
-    beside = f" (all documents: {1e3 * everything.seconds:.1f} ms)" if everything else ""
-    return f"{what}: recall@10 {chosen.recall:.3f} of all codes in {1e3 * chosen.seconds:.1f} ms{beside}"
+    asked = bool(len(queries))
+    if not asked:
+        rng = np.random.default_rng(settings.seed)
+        queries = [_query(segments[place % len(segments)], codec, rng) for place in range(_QUERIES)]
+    fixed = settings.probes if recall is None else None
+    target = settings.recall if recall is None else recall
+    found = trials(segments, queries, codec, target, PROBES if fixed is None else (fixed,))
+    everything, chosen = found[0], found[-1]
+    enough = fixed is not None or (chosen.recall >= target and chosen.seconds * _MARGIN < everything.seconds)
+    beside = f"recall@10 {chosen.recall:.3f} of all codes in {1e3 * chosen.seconds:.1f} ms, all in"
+    why = f"{chosen.probes} probes a token: {beside} {1e3 * everything.seconds:.1f} ms"
+    if not enough:
+        why = (
+            f"all documents are compared in {1e3 * everything.seconds:.1f} ms: {chosen.probes} probes had {beside} that"
+        )
+        chosen = everything
+    return Probing(probes=chosen.probes, recall=chosen.recall, queries=len(queries), asked=asked, why=why)
 
 
 def _query(segment: TokenSegment, codec: TokenCodec, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import require
 from mlret.index.blobs import ManyVectors
 from mlret.index.kinds import Choice
 from mlret.index.manifest import FileInfo, Manifest, TokenSegmentInfo
@@ -107,9 +106,21 @@ class MaxSimSpace(Space):
     def calibrated(self, segments: Sequence[TokenSegment]) -> dict[str, Any]:
         """How many centroids to probe, by a trial run."""
         listed = [segment for segment in segments if segment.lists is not None]
-        if not listed:
+        if not listed or self.codec is None:
             return {"probing": None} if self.manifest.probing else {}
+        if self.manifest.probing is not None and self.manifest.probing.asked:
+            return {}
         return {"probing": calibrate(listed, self.codec, self.manifest.settings)}
+
+    def tuned(
+        self, segments: Sequence[TokenSegment], queries: Sequence[NDArray[np.float32]], recall: float | None
+    ) -> dict[str, Any]:
+        """As of any."""
+        listed = [segment for segment in segments if segment.lists is not None]
+        if not listed or self.codec is None:
+            return super().tuned(segments, queries, recall)
+        found = calibrate(listed, self.codec, self.manifest.settings, queries=queries, recall=recall)
+        return {"probing": found}
 
     def search(
         self,
@@ -168,9 +179,10 @@ class MaxSimSpace(Space):
 def pooled(vectors: Sequence[NDArray[np.float32]], factor: int) -> list[NDArray[np.float32]]:
     """Merge the tokens of each document until one in ``factor`` is left (Clavié et al. 2024, arXiv 2409.14683), each at
     the mean length of the document's tokens."""
-    pooling = require("sentence_transformers.multi_vector_encoder.modules", extra="cpu", feature="token pooling")
-    torch = require("torch", extra="cpu", feature="token pooling")
-    merged = pooling.HierarchicalTokenPooling(pool_factor=factor).pool([torch.from_numpy(one) for one in vectors])
+    import torch
+    from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
+
+    merged = HierarchicalTokenPooling(pool_factor=factor).pool([torch.from_numpy(one) for one in vectors])
     return [_at_length(after.numpy(), before) for before, after in zip(vectors, merged, strict=True)]
 
 

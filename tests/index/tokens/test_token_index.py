@@ -121,6 +121,27 @@ def test_a_large_index_chooses_how_to_search_and_says_what_it_found(tmp_path: Pa
     assert verify_index(tmp_path / "i") == []
 
 
+def test_probes_are_tuned_on_queries_and_kept(tmp_path: Path) -> None:
+    made = Made()
+    documents = named(made.documents(1500))
+    queries = [made.query(documents[f"d{n}"]) for n in range(0, 1500, 30)]
+    with stored(tmp_path / "i", documents, bits=8) as index:
+        with pytest.raises(InputError, match="nothing to tune"):
+            index.tune(vectors=queries)
+        index.compact()
+        with pytest.raises(InputError, match="a recall of 2 cannot be had"):
+            index.tune(vectors=queries, recall=2)
+        assert index.tune(vectors=queries, recall=1.0) == index.info().probing
+        probing = index.store.manifest.probing
+        assert probing is not None and probing.asked and probing.queries == len(queries)
+        assert probing.recall == 1.0 and recall(index, documents, queries) == recall(
+            index, documents, queries, exact=True
+        )
+        index.delete(["d7"])
+        index.compact()
+        assert index.store.manifest.probing == probing
+
+
 def test_filters_and_ids_are_exact_in_count(tmp_path: Path) -> None:
     made = Made()
     documents = named(made.documents(1500))

@@ -1,0 +1,104 @@
+"""Tokens of real passages and questions, for `multivector.py --data`.
+
+    python scripts/bench/token_corpus.py OUT --text DIR --questions train.topics.tsv.gz [--passages 50000]
+
+Passages are runs of sentences of about 300 characters out of documents in the order of the files, taken evenly from all
+files. The encoder is that of the bundled one's layers, the vectors of its last layer projected to 128 dimensions at
+random and normalised, with ColBERT's 32 query tokens: not trained to find anything, but its tokens lie as those of real
+text in many languages do.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from sentence_transformers import MultiVectorEncoder
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+from mlret.encoders.encoder import BUNDLED
+from mlret.encoders.multi_vector import TokenEncoder
+
+DIMS = 128
+_CHARACTERS = 300
+_AT_ONCE = 2_048
+_SENTENCES = re.compile(r"(?<=[.!?。！？।])\s*")
+
+
+def encoder() -> TokenEncoder:
+    """The bundled encoder's layers with a projection."""
+    torch.manual_seed(0)
+    transformer = Transformer(
+        str(BUNDLED), max_seq_length=128, query_expansion={"strategy": "fixed", "attend": False, "length": 32}
+    )
+    dims = transformer.get_embedding_dimension()
+    projection = Dense(
+        dims, DIMS, bias=False, activation_function=torch.nn.Identity(), module_input_name="token_embeddings"
+    )
+    torch.nn.init.orthogonal_(projection.linear.weight)
+    normalise = Normalize(module_input_name="token_embeddings")
+    model = MultiVectorEncoder(modules=[transformer, projection, MultiVectorMask(), normalise], device="cpu")
+    return TokenEncoder(model)
+
+
+def passages(folder: Path, count: int) -> list[str]:
+    """Passages of all files in turn."""
+    files = sorted(folder.rglob("*.jsonl.gz"))
+    if not files:
+        raise SystemExit(f"no *.jsonl.gz under {folder}")
+    mixed = (text for some in zip_longest(*map(_of_file, files)) for text in some if text)
+    found = list(islice(dict.fromkeys(mixed), count))
+    print(f"{len(found):,} passages of {len(files)} files")
+    return found
+
+
+def _of_file(file: Path) -> Iterator[str]:
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            document = json.loads(line)
+            sentences = document.get("sents") or _SENTENCES.split(document.get("text", ""))
+            held = ""
+            for sentence in sentences:
+                held = f"{held} {sentence}".strip()
+                if len(held) >= _CHARACTERS:
+                    yield held[: 3 * _CHARACTERS]
+                    held = ""
+
+
+def main(
+    out: Path,
+    text: Annotated[Path, typer.Option(help="A folder of JSONL files, gzipped, with `text` or `sents`.")],
+    questions: Annotated[Path, typer.Option(help="A gzipped TSV with a column `question`.")],
+    count: Annotated[int, typer.Option("--passages", min=100)] = 50_000,
+    asked: Annotated[int, typer.Option("--queries", min=10)] = 200,
+) -> None:
+    """Write emb.npy, doclens.npy and queries.npy."""
+    out.mkdir(parents=True, exist_ok=True)
+    model = encoder()
+    with gzip.open(questions, "rt", encoding="utf-8") as lines:
+        every = [row["question"] for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)]
+    chosen = np.random.default_rng(0).choice(len(every), asked, replace=False)
+    queries = model.encode_query([every[place] for place in chosen])
+    np.save(out / "queries.npy", np.stack(queries).astype(np.float32))
+    texts, tokens = passages(text, count), []
+    for start in track(range(0, len(texts), _AT_ONCE), "encoding", console=Console(stderr=True)):
+        tokens += [one.astype(np.float16) for one in model.encode_document(texts[start : start + _AT_ONCE])]
+    np.save(out / "emb.npy", np.concatenate(tokens))
+    np.save(out / "doclens.npy", np.array([len(one) for one in tokens], dtype=np.int32))
+    print(f"{sum(map(len, tokens)):,} tokens")
+
+
+if __name__ == "__main__":
+    typer.run(main)
