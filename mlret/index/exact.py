@@ -212,7 +212,7 @@ def exact_search(matrix: NDArray[np.float32], device: Device) -> ExactSearch:
     MlretError
         If the matrix does not fit there.
     """
-    if device == "cpu" or (device == "auto" and (len(matrix) < _ON_DEVICE or not _NVIDIA.exists())):
+    if device == "cpu" or (device == "auto" and (len(matrix) < _ON_DEVICE or not may_have_gpu())):
         return CpuExact(matrix)
     if faiss_has_gpus():
         return FaissGpuExact(matrix)
@@ -223,6 +223,11 @@ def exact_search(matrix: NDArray[np.float32], device: Device) -> ExactSearch:
     if device == "cuda":
         raise InputError("no GPU is seen, neither by faiss nor by torch: search on the CPU (device='cpu')")
     return CpuExact(matrix)
+
+
+def may_have_gpu() -> bool:
+    """Whether it is worth a second to import torch and look."""
+    return _NVIDIA.exists()
 
 
 def faiss_has_gpus() -> bool:

@@ -120,8 +120,8 @@ class Index:
             What the folder must be.
         device
             Where large segments are searched exactly: ``"cpu"``; ``"cuda"`` (copied there in half precision, by FAISS
-            or by torch); ``"auto"``, a GPU where there is one. The hits are the same. Accelerators of large segments
-            run on the CPU; where a GPU is used, they are passed over.
+            or by torch; tokens as they are coded); ``"auto"``, a GPU where there is one. The hits are the same.
+            Accelerators of large segments run on the CPU; where a GPU is used, they are passed over.
 
         Raises
         ------

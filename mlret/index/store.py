@@ -368,7 +368,7 @@ class _OutdatedError(MlretError):
 def space_of(files: SealedFiles, manifest: Manifest, device: Device = "cpu") -> Space:
     """What does with the vectors of an index what its manifest says."""
     if manifest.similarity == "maxsim":
-        return MaxSimSpace(files, manifest)
+        return MaxSimSpace(files, manifest, device)
     return CosineSpace(files, manifest, device)
 
 

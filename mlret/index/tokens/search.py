@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from mlret.index.tokens.kernels import marked, most
 from mlret.index.tokens.lists import Lists
 from mlret.index.tokens.stored import TokenQuery
 
+# A segment, positions in it, and about how they score.
+Ranked = tuple[Any, NDArray[np.int64], NDArray[np.float32]]
 _SLACK = 16
 # Where at most this part of the documents may be found, all of them are compared.
 _FEW = 1 / 8
@@ -19,7 +22,7 @@ _WIDEN = 4
 
 
 def search_tokens(
-    views: Sequence[View], query: TokenQuery, k: int, *, probes: int | None = None
+    views: Sequence[View], query: TokenQuery, k: int, *, probes: int | None = None, ranked: Sequence[Ranked] = ()
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The records with the highest MaxSim.
 
@@ -34,6 +37,8 @@ def search_tokens(
     probes
         Where a segment has lists, compare only documents with a token near one of so many centroids nearest to a token
         of the query; more where these are fewer than ``k``. ``None`` for all documents.
+    ranked
+        What :func:`compare_on_device` found in other segments.
 
     Returns
     -------
@@ -42,9 +47,8 @@ def search_tokens(
     rows : numpy.ndarray
         ``(c,)`` int64 row numbers; equal scores by rising row.
     """
-    # The integers of the query err by less than what separates so many more.
-    kept = 2 * k + _SLACK
-    found = []
+    kept = _kept(k)
+    found = list(ranked)
     for view in views:
         if not len(view):
             continue
@@ -66,6 +70,17 @@ def search_tokens(
     if len(order) > k:
         order = order[: int(np.sum(best >= best[order[k - 1]]))]
     return best[order], numbers[order]
+
+
+def compare_on_device(view: View, queries: Sequence[NDArray[np.float32]], k: int) -> list[Ranked]:
+    """For each query the best documents of a segment that is on a GPU, all queries in one pass."""
+    found = view.segment.device.best(queries, _kept(k), view.visible)
+    return [(view.segment, positions, scores) for positions, scores in found]
+
+
+def _kept(k: int) -> int:
+    """How many are scored again: a query's integers, or half precision, err by less than what separates so many."""
+    return 2 * k + _SLACK
 
 
 def _top(

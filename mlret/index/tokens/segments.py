@@ -10,6 +10,7 @@ from mlret.index.sealed import SealedFiles, TornFileError
 from mlret.index.segments import Rows, map_array
 from mlret.index.tokens.bits import WHOLE
 from mlret.index.tokens.codec import TokenCodec
+from mlret.index.tokens.device import DeviceTokens
 from mlret.index.tokens.kernels import SPARE_ROWS, PackedTokens
 from mlret.index.tokens.lists import Lists
 from mlret.index.tokens.ragged import Ragged, offsets_of
@@ -33,6 +34,7 @@ class TokenSegment(Rows):
         super().__init__(numbers, info)
         self.tokens = tokens
         self.lists: Lists | None = None
+        self.device: DeviceTokens | None = None
 
     @property
     def size(self) -> int:

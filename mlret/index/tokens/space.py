@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.blobs import ManyVectors
+from mlret.index.exact import Device
 from mlret.index.kinds import Choice
 from mlret.index.manifest import FileInfo, Manifest, TokenSegmentInfo
 from mlret.index.records import Records
@@ -17,10 +18,11 @@ from mlret.index.space import Found, Space, Vectors, View
 from mlret.index.tokens.bits import WHOLE
 from mlret.index.tokens.calibration import calibrate
 from mlret.index.tokens.codec import TokenCodec
+from mlret.index.tokens.device import device_tokens
 from mlret.index.tokens.parallel import each
 from mlret.index.tokens.ragged import Ragged, check_tokens
 from mlret.index.tokens.sealing import TokenSealer
-from mlret.index.tokens.search import search_tokens
+from mlret.index.tokens.search import compare_on_device, search_tokens
 from mlret.index.tokens.segments import TokenSegment, TokenTail, open_lists, open_token_segment
 from mlret.index.tokens.stored import TokenQuery
 
@@ -28,19 +30,29 @@ from mlret.index.tokens.stored import TokenQuery
 FLAT_TOKENS = 2**18
 # Lists are made at the end of a build when this part of the tokens is in none.
 _PLAIN = 0.25
+_ON_DEVICE = 32  # queries that share a pass over the tokens on a GPU
 _TINY = 1e-30
 
 
 class MaxSimSpace(Space):
-    """The tokens of records. Sizes are numbers of tokens."""
+    """The tokens of records. Sizes are numbers of tokens.
+
+    Parameters
+    ----------
+    files, manifest
+        As of any.
+    device
+        Where large segments are compared as a whole: ``"cuda"``; ``"auto"``, a GPU where there is one.
+    """
 
     segment_size = 2**16
-    bulk_size = 2**21
+    bulk_size = 2**22
     largest_segment = 2**25
     keeps_vectors = False
 
-    def __init__(self, files: SealedFiles, manifest: Manifest) -> None:
+    def __init__(self, files: SealedFiles, manifest: Manifest, device: Device = "cpu") -> None:
         super().__init__(files, manifest)
+        self._device: Device = device
         self.blobs = ManyVectors(manifest.dims)
         self.codec: TokenCodec | None = None
         self._codec_file: FileInfo | None = None
@@ -75,7 +87,9 @@ class MaxSimSpace(Space):
 
     def open(self, info: TokenSegmentInfo, *, thorough: bool = False) -> TokenSegment:
         """As of any."""
-        return open_token_segment(self.files, info, self.manifest.dims, self.codec, thorough=thorough)
+        segment = open_token_segment(self.files, info, self.manifest.dims, self.codec, thorough=thorough)
+        segment.device = device_tokens(segment.tokens, self._device)
+        return segment
 
     def open_accelerator(self, segment: TokenSegment, *, thorough: bool = False) -> None:
         """As of any."""
@@ -135,7 +149,19 @@ class MaxSimSpace(Space):
         if probes is None and self.manifest.probing is not None:
             probes = self.manifest.probing.probes
         probes = None if exact else probes
-        return each(lambda query: search_tokens(views, TokenQuery.of(query, self.codec), k, probes=probes), queries)
+        compared = [view for view in views if view.segment.device is not None and len(view)]
+        others = [view for view in views if view.segment.device is None]
+        found: Found = []
+        for start in range(0, len(queries), _ON_DEVICE):
+            some = queries[start : start + _ON_DEVICE]
+            given = [compare_on_device(view, some, k) for view in compared]
+
+            def search(place: int, some: Any = some, given: Any = given) -> Any:
+                ranked = [one[place] for one in given]
+                return search_tokens(others, TokenQuery.of(some[place], self.codec), k, probes=probes, ranked=ranked)
+
+            found += each(search, range(len(some)))
+        return found
 
     def score(
         self, segment: TokenSegment, query: NDArray[np.float32], positions: NDArray[np.int64]
