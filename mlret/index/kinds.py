@@ -53,6 +53,9 @@ class IndexSettings(BaseModel):
     probes: int | None = Field(
         None, ge=1, description="centroids that a token of a query visits; by default what the recall takes"
     )
+    compared: int | None = Field(
+        None, ge=1, description="candidates whose codes are compared, for ten hits; by default what the recall takes"
+    )
     recall: float = Field(
         0.97, gt=0, le=1, description="of the ten best documents by codes, what probing must find (multi-vector)"
     )

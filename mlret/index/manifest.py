@@ -130,11 +130,13 @@ AnySegmentInfo = SegmentInfo | TokenSegmentInfo
 
 
 class Probing(BaseModel):
-    """How many centroids a query's token probes, and the recall that this had when it was measured."""
+    """How hard a multi-vector index is searched (:class:`mlret.index.tokens.search.Effort`), and the recall that this
+    had when it was measured."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     probes: int | None = Field(ge=1, description="all documents are compared where it is null")
+    compared: int | None = Field(None, ge=1, description="all candidates are where it is null")
     recall: float = Field(ge=0, le=1)
     queries: int = Field(ge=1)
     asked: bool = Field(False, description="measured on queries that were given, and kept at compaction")

@@ -1,6 +1,6 @@
 """Multi-vector search over coded tokens: recall against time, beside exact MaxSim over whole tokens.
 
-    python scripts/bench/multivector.py [--documents 50000] [--data DIR] [--bits 4] [--quick]
+    python scripts/bench/multivector.py [--documents 50000] [--data DIR] [--bits 4] [--pooling 1] [--quick]
         [--peers FOLDER | --kept FILE] [--json FILE] [--plot FILE]
 
 --data names a folder with `emb.npy` (all tokens, one document after another), `doclens.npy` and `queries.npy`
@@ -36,10 +36,17 @@ from mlret.doctor import examine
 from mlret.index.accelerators import faiss_module
 from mlret.index.kinds import changed_settings
 from mlret.index.tokens.ragged import Ragged, offsets_of
+from mlret.index.tokens.search import Effort, candidates
 from mlret.index.tokens.space import MaxSimSpace
+from mlret.index.tokens.stored import TokenQuery
 
 K = 10
-PROBES = (1, 2, 4, 8, 16, 32, 64, None)
+EFFORTS = (
+    *(Effort(probes) for probes in (1, 2, 4)),
+    *(Effort(probes, compared) for compared in (256, 1024, 4096) for probes in (16, 64)),
+    None,
+)
+STAGED = (Effort(1), Effort(16, 256), None)
 _AT_ONCE = 5_000  # documents made at once
 _DISCOUNTS = 1 / np.log2(np.arange(2, K + 2))
 
@@ -136,14 +143,14 @@ def _rss() -> float:
 
 
 def measure(
-    index: Index, queries: list[NDArray[np.float32]], truth: list[NDArray[np.int64]], probes: int | None
+    index: Index, queries: list[NDArray[np.float32]], truth: list[NDArray[np.int64]], effort: Effort | None
 ) -> Figure:
     """All queries one by one on all threads, some on one, and all at once."""
     space, views = index.store.space, index.store.views()
     assert isinstance(space, MaxSimSpace)
 
     def run(some: list[NDArray[np.float32]]) -> list[NDArray[np.int64]]:
-        found = space.search(views, some, K, exact=probes is None, probes=probes)
+        found = space.search(views, some, K, exact=effort is None, effort=effort)
         return [rows[:K] - 1 for _, rows in found]  # documents were stored in their order
 
     run(queries[:3])
@@ -156,8 +163,15 @@ def measure(
     start = time.perf_counter()
     run(queries)
     rates = {"qps_one_thread": len(alone) / sum(alone), "batch_qps": len(queries) / (time.perf_counter() - start)}
-    setting = "all documents" if probes is None else f"probes {probes}"
+    setting = named(effort)
     return figure(setting, found, seconds, truth, **rates)
+
+
+def named(effort: Effort | None) -> str:
+    """A setting, as tables show it."""
+    if effort is None:
+        return "all documents"
+    return f"probes {effort.probes}" + (f" best {effort.compared}" if effort.compared else "")
 
 
 def measure_hits(index: Index, queries: list[NDArray[np.float32]], truth: list[NDArray[np.int64]]) -> Figure:
@@ -171,6 +185,44 @@ def measure_hits(index: Index, queries: list[NDArray[np.float32]], truth: list[N
     start = time.perf_counter()
     run(queries)
     return figure("hits", found, seconds, truth, batch_qps=len(queries) / (time.perf_counter() - start))
+
+
+def stages(index: Index, queries: list[NDArray[np.float32]]) -> list[dict[str, Any]]:
+    """Where the median query's milliseconds go, and how many documents it compares; one thread after another."""
+    space, views = index.store.space, [view for view in index.store.views() if len(view)]
+    assert isinstance(space, MaxSimSpace)
+    found = []
+    for effort in STAGED:
+        rows = []
+        for asked in queries:
+            times = [time.perf_counter()]
+            query = TokenQuery.of(asked, space.codec)
+            times.append(time.perf_counter())
+            positions = [candidates(view, query, K, effort) for view in views]
+            times.append(time.perf_counter())
+            scores = [view.segment.tokens.approximate(query, some) for view, some in zip(views, positions, strict=True)]
+            times.append(time.perf_counter())
+            best = [some[np.argsort(-score)[: 2 * K + 16]] for some, score in zip(positions, scores, strict=True)]
+            for view, some in zip(views, best, strict=True):
+                view.segment.tokens.score(query, np.sort(some))
+            times.append(time.perf_counter())
+            rows.append([*np.diff(times) * 1000, sum(map(len, positions))])
+        names = ("query and centroids", "probing", "codes", "scoring again", "documents")
+        medians = np.median(rows, axis=0).tolist()
+        found.append({"setting": named(effort)} | dict(zip(names, medians, strict=True)))
+    return found
+
+
+def reading(index: Index) -> float:
+    """Milliseconds to read the codes once, on one thread: the floor of comparing all."""
+    codes = [view.segment.tokens.packed.codes for view in index.store.views() if hasattr(view.segment.tokens, "packed")]
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for some in codes:
+            np.bitwise_xor.reduce(some.reshape(-1)[: some.size // 8 * 8].view(np.uint64))
+        seconds.append(time.perf_counter() - start)
+    return 1000 * min(seconds)
 
 
 def timed(run: Any, queries: list[NDArray[np.float32]]) -> tuple[list[NDArray[np.int64]], list[float]]:
@@ -249,6 +301,7 @@ def main(
     documents: Annotated[int, typer.Option(min=100)] = 50_000,
     data: Annotated[Path | None, typer.Option(help="A folder of tokens instead.")] = None,
     bits: Annotated[int, typer.Option(help="1, 2, 4, 8 or 16 bits a dimension.")] = 4,
+    pooling: Annotated[int, typer.Option(min=1, help="Merge so many tokens of a document into one.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="4,000 documents.")] = False,
     peers: Annotated[Path | None, typer.Option(help="Where `peers/make.py` made environments.")] = None,
     kept: Annotated[
@@ -261,16 +314,20 @@ def main(
     """Measure multi-vector search."""
     corpus = read(data) if data else make(4_000 if quick else documents)
     with tempfile.TemporaryDirectory() as temporary:
-        index, built = build(corpus, Path(temporary) / "index", changed_settings(IndexSettings(), {"bits": bits}))
+        index, built = build(
+            corpus, Path(temporary) / "index", changed_settings(IndexSettings(), {"bits": bits, "pooling": pooling})
+        )
         truth, exact_ms = exact(corpus)
         queries = list(corpus.queries)
-        ours = [measure(index, queries, truth, probes) for probes in PROBES]
+        ours = [measure(index, queries, truth, effort) for effort in EFFORTS]
         ours.append(measure_hits(index, queries, truth))
+        built |= {"stages_ms": stages(index, queries), "reading_ms": reading(index)}
         index.close()
     found_peers = kept_peers(kept) if kept else run_peers(peers, corpus, truth) if peers else {}
     ratios = {f"speedup_over_exact_{one.setting}".replace(" ", "_"): exact_ms / one.p50_ms for one in ours}
     ratios |= speedups(ours, found_peers)
     title = f"{len(corpus.offsets) - 1:,} documents, {len(corpus.tokens):,} tokens, {bits} bits, k = {K}"
+    title += f", {pooling} tokens merged into one" if pooling > 1 else ""
     parts: dict[str, dict[str, Any]] = {"mlret": built | {"exact_ms": exact_ms, "settings": ours}, **found_peers}
     show(title, parts, ratios)
     if plot_file is not None:
@@ -299,6 +356,11 @@ def show(title: str, parts: dict[str, dict[str, Any]], ratios: dict[str, float])
     for name, part in parts.items():
         values = [f"{key} {value:,.1f}" for key, value in part.items() if isinstance(value, float)]
         print(f"{name}: {', '.join(values)}; {part.get('probing', '')}".rstrip("; "))
+        for stage in part.get("stages_ms", ()):
+            print(
+                "  "
+                + ", ".join(f"{key} {value if key == 'setting' else f'{value:.2f}'}" for key, value in stage.items())
+            )
 
 
 def draw(lines: dict[str, list[Figure]], title: str, file: Path) -> None:

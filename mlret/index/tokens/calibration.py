@@ -1,10 +1,11 @@
-"""How many centroids to probe for a recall, by a trial run over an index's own tokens."""
+"""How hard to search for a recall, by a trial run over an index's own tokens."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,12 @@ from mlret.index.kinds import IndexSettings
 from mlret.index.manifest import Probing
 from mlret.index.space import View
 from mlret.index.tokens.codec import TokenCodec
-from mlret.index.tokens.search import search_tokens
+from mlret.index.tokens.search import Effort, search_tokens
 from mlret.index.tokens.segments import TokenSegment
 from mlret.index.tokens.stored import TokenQuery
 
-PROBES = (1, 2, 4, 8, 16, 32, 64, 128)
+PROBES = (1, 4, 16, 32, 64)
+COMPARED = (256, 1024, 4096, None)
 _K = 10
 _QUERIES = 48
 _TOKENS = 32  # of a query, as in ColBERT
@@ -26,10 +28,10 @@ _MARGIN = 1.1  # comparing all is chosen unless probing is so much faster
 
 @dataclass(frozen=True)
 class Trial:
-    """A number of probes (``None``: all documents are compared), the share of the ten best documents that it found, and
-    seconds a query."""
+    """An effort (``None``: all documents are compared), the share of the ten best documents that it found, and seconds
+    a query."""
 
-    probes: int | None
+    effort: Effort | None
     recall: float
     seconds: float
 
@@ -38,10 +40,9 @@ def trials(
     segments: Sequence[TokenSegment],
     queries: Sequence[NDArray[np.float32]],
     codec: TokenCodec,
-    recall: float,
-    every: Sequence[int] = PROBES,
+    efforts: Sequence[Effort],
 ) -> list[Trial]:
-    """Search with ever more probes, until the recall is reached.
+    """Search with each effort.
 
     Parameters
     ----------
@@ -51,33 +52,31 @@ def trials(
         ``(t, dims)`` float32 each.
     codec
         Of the segments.
-    recall
-        What is enough, of the ten documents that comparing all gives.
-    every
-        The numbers of probes, rising.
+    efforts
+        What to try.
 
     Returns
     -------
     list of Trial
-        The first compares all.
+        The first compares all; recall is measured against what that finds.
     """
     views = [View(segment) for segment in segments]
     ready = [TokenQuery.of(query, codec) for query in queries]
-    search_tokens(views, ready[0], _K, probes=1)  # compiles what is not
+    search_tokens(views, ready[0], _K, effort=Effort(1))  # compiles what is not
     exact, seconds = _run(views, ready, None)
     found = [Trial(None, 1.0, seconds)]
-    for probes in every:
-        rows, seconds = _run(views, ready, probes)
+    for effort in efforts:
+        rows, seconds = _run(views, ready, effort)
         hits = sum(len(np.intersect1d(some, best)) for some, best in zip(rows, exact, strict=True))
-        found.append(Trial(probes, hits / sum(map(len, exact)), seconds))
-        if found[-1].recall >= recall:
-            break
+        found.append(Trial(effort, hits / sum(map(len, exact)), seconds))
     return found
 
 
-def _run(views: list[View], queries: Sequence[TokenQuery], probes: int | None) -> tuple[list[NDArray[np.int64]], float]:
+def _run(
+    views: list[View], queries: Sequence[TokenQuery], effort: Effort | None
+) -> tuple[list[NDArray[np.int64]], float]:
     start = time.perf_counter()
-    rows = [search_tokens(views, query, _K, probes=probes)[1][:_K] for query in queries]
+    rows = [search_tokens(views, query, _K, effort=effort)[1][:_K] for query in queries]
     return rows, (time.perf_counter() - start) / len(queries)
 
 
@@ -89,7 +88,7 @@ def calibrate(
     queries: Sequence[NDArray[np.float32]] = (),
     recall: float | None = None,
 ) -> Probing:
-    """The fewest probes that reach a recall, if they are faster than comparing all.
+    """The fastest effort that reaches a recall, if it is faster than comparing all.
 
     Parameters
     ----------
@@ -98,7 +97,7 @@ def calibrate(
     codec
         Of the segments.
     settings
-        The recall by default, or the probes, which are then measured alone.
+        The recall by default; probes and what is compared, where they are fixed.
     queries
         ``(t, dims)`` float32 each; made by default.
     recall
@@ -114,19 +113,27 @@ def calibrate(
     if not asked:
         rng = np.random.default_rng(settings.seed)
         queries = [_query(segments[place % len(segments)], codec, rng) for place in range(_QUERIES)]
-    fixed = settings.probes if recall is None else None
+    probes = PROBES if settings.probes is None else (settings.probes,)
+    compared = COMPARED if settings.compared is None else (settings.compared,)
+    everything, *tried = trials(segments, queries, codec, [Effort(*one) for one in product(probes, compared)])
     target = settings.recall if recall is None else recall
-    found = trials(segments, queries, codec, target, PROBES if fixed is None else (fixed,))
-    everything, chosen = found[0], found[-1]
-    enough = fixed is not None or (chosen.recall >= target and chosen.seconds * _MARGIN < everything.seconds)
-    beside = f"recall@10 {chosen.recall:.3f} of all codes in {1e3 * chosen.seconds:.1f} ms, all in"
-    why = f"{chosen.probes} probes a token: {beside} {1e3 * everything.seconds:.1f} ms"
-    if not enough:
-        why = (
-            f"all documents are compared in {1e3 * everything.seconds:.1f} ms: {chosen.probes} probes had {beside} that"
-        )
-        chosen = everything
-    return Probing(probes=chosen.probes, recall=chosen.recall, queries=len(queries), asked=asked, why=why)
+    enough = [one for one in tried if one.recall >= target]
+    fixed = settings.probes is not None and settings.compared is not None
+    fastest = min(enough or (tried if fixed else []), key=lambda one: one.seconds, default=everything)
+    all_in = f"all documents in {1e3 * everything.seconds:.1f} ms"
+    if not fixed and fastest.seconds * _MARGIN > everything.seconds:
+        fastest = everything
+    if fastest.effort is None:
+        closest = max(tried, key=lambda one: (one.recall, -one.seconds))
+        why = f"{all_in}; probing finds {closest.recall:.3f} of that in {1e3 * closest.seconds:.1f} ms at best"
+        return Probing(probes=None, recall=1.0, queries=len(queries), asked=asked, why=why)
+    effort = fastest.effort
+    most = "all" if effort.compared is None else f"the best {effort.compared:,}"
+    why = (
+        f"{effort.probes} probes a token, {most} of what they find compared: recall@10 {fastest.recall:.3f} of what "
+        f"comparing all finds, in {1e3 * fastest.seconds:.1f} ms ({all_in})"
+    )
+    return Probing(**effort._asdict(), recall=fastest.recall, queries=len(queries), asked=asked, why=why)
 
 
 def _query(segment: TokenSegment, codec: TokenCodec, rng: np.random.Generator) -> NDArray[np.float32]:

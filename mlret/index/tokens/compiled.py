@@ -190,9 +190,17 @@ def most(near: Any, count: int, probes: int, found: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
-def mark(probed: Any, starts: Any, documents: Any, marked: Any) -> None:
-    """Set ``marked`` for the documents in the lists of the centroids ``probed``."""
-    for place in range(len(probed)):
-        centroid = probed[place]
-        for entry in range(starts[centroid], starts[centroid + 1]):
-            marked[documents[entry]] = True
+def gather(probed: Any, gains: Any, starts: Any, documents: Any, seen: Any, scores: Any) -> None:
+    """Add to ``scores`` of the documents in the lists of the centroids ``probed[lane]``, which fall by ``gains[lane]``,
+    the gain of the first such list of each lane. ``seen`` is -1 for every document, and names its last lane then."""
+    for lane in range(len(probed)):
+        for place in range(probed.shape[1]):
+            centroid, gain = probed[lane, place], gains[lane, place]
+            for entry in range(starts[centroid], starts[centroid + 1]):
+                document = documents[entry]
+                if seen[document] == lane:
+                    continue
+                if seen[document] < 0:
+                    scores[document] = 0.0
+                seen[document] = lane
+                scores[document] += gain

@@ -158,7 +158,7 @@ def _multiply(arguments: tuple[Any, ...], target: NDArray[np.float32], first: in
 
 def most(near: NDArray[np.float32], count: int, probes: int) -> NDArray[np.int64]:
     """``(count, probes)``: for each of the first ``count`` lanes of ``(blocks, rows, LANES)`` the rows with the highest
-    values."""
+    values, falling."""
     probes = min(probes, near.shape[1])
     found = np.empty((count, probes), dtype=np.int64)
     for block, values in enumerate(near):
@@ -168,33 +168,58 @@ def most(near: NDArray[np.float32], count: int, probes: int) -> NDArray[np.int64
 
             compiled.most(values, len(lines), probes, lines)
         else:
-            lines[:] = np.argpartition(-values[:, : len(lines)].T, probes - 1, axis=1)[:, :probes]
+            lines[:] = np.argsort(-values[:, : len(lines)].T, axis=1, kind="stable")[:, :probes]
     return found
 
 
-def marked(
-    probed: NDArray[np.int64], starts: NDArray[np.int64], documents: NDArray[np.int32], count: int
-) -> NDArray[np.bool_]:
-    """``(count,)``: whether a document is in the list of a centroid.
+def gathered(
+    near: NDArray[np.float32],
+    count: int,
+    probes: int,
+    starts: NDArray[np.int64],
+    documents: NDArray[np.int32],
+    size: int,
+) -> NDArray[np.float32]:
+    """What the centroids alone tell of documents, from the lists of those that are nearest to a token of the query.
+
+    A document in none of a token's lists is taken to score what the best centroid that was not probed does (as in WARP,
+    Scheerer et al. 2025, arXiv 2501.17788, section 4.1); that part is the same for all and left out.
 
     Parameters
     ----------
-    probed
-        The centroids; one may occur more than once.
+    near
+        ``(blocks, k, LANES)`` float32: the products of the centroids with the query's tokens.
+    count
+        How many tokens it has.
+    probes
+        Centroids a token, fewer than ``k``.
     starts, documents
         Centroid ``c`` has the list ``documents[starts[c] : starts[c + 1]]``.
-    count
+    size
         How many documents there are.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(size,)`` float32; -inf for documents in no list.
     """
-    found = np.zeros(count, dtype=np.bool_)
+    probed = most(near, count, probes + 1)
+    lanes = np.arange(count)
+    values = near[(lanes // LANES)[:, None], probed, (lanes % LANES)[:, None]]
+    probed, gains = probed[:, :probes], values[:, :probes] - values[:, probes:]
+    scores = np.full(size, -np.inf, dtype=np.float32)
     if COMPILED:
         from mlret.index.tokens import compiled
 
-        compiled.mark(probed, starts, documents, found)
-    else:
-        for centroid in np.unique(probed).tolist():
-            found[documents[starts[centroid] : starts[centroid + 1]]] = True
-    return found
+        compiled.gather(probed, gains, starts, documents, np.full(size, -1, dtype=np.int32), scores)
+        return scores
+    for some, gain in zip(probed.tolist(), gains, strict=True):
+        best = np.full(size, -np.inf, dtype=np.float32)
+        for centroid, one in zip(reversed(some), gain[::-1], strict=True):
+            best[documents[starts[centroid] : starts[centroid + 1]]] = one
+        hit = best > -np.inf
+        scores[hit] = np.maximum(scores[hit], 0) + best[hit]
+    return scores
 
 
 def ordered(integers: NDArray[np.int8], bits: Bits) -> NDArray[Any]:

@@ -121,8 +121,8 @@ class TokenSealer(Sealer):
         if not (plan.due or must):
             if drift > DRIFT:
                 _log.warning(
-                    "new tokens are %.1f times as far from their centroids as those that were trained on: "
-                    "`mlret index compact` adds centroids",
+                    "new tokens are %.1f times as far from their centroids as those that were trained on; "
+                    "`mlret index compact` adds centroids where many are",
                     math.sqrt(drift),
                 )
             return

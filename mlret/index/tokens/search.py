@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.space import View
-from mlret.index.tokens.kernels import marked, most
+from mlret.index.tokens.kernels import gathered
 from mlret.index.tokens.lists import Lists
 from mlret.index.tokens.stored import TokenQuery
+
+
+class Effort(NamedTuple):
+    """How hard to look.
+
+    Documents with a token near one of the ``probes`` centroids nearest to a token of the query are candidates. Of these
+    the ``compared`` that the centroids alone rank highest are compared, or all where it is ``None``; so many for up to
+    ten hits, in proportion for more. Where there are fewer than ``k`` candidates, more centroids are probed.
+    """
+
+    probes: int
+    compared: int | None = None
+
 
 # A segment, positions in it, and about how they score.
 Ranked = tuple[Any, NDArray[np.int64], NDArray[np.float32]]
@@ -19,10 +32,16 @@ _SLACK = 16
 # Where at most this part of the documents may be found, all of them are compared.
 _FEW = 1 / 8
 _WIDEN = 4
+_TEN = 10
 
 
 def search_tokens(
-    views: Sequence[View], query: TokenQuery, k: int, *, probes: int | None = None, ranked: Sequence[Ranked] = ()
+    views: Sequence[View],
+    query: TokenQuery,
+    k: int,
+    *,
+    effort: Effort | None = None,
+    ranked: Sequence[Ranked] = (),
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The records with the highest MaxSim.
 
@@ -34,9 +53,8 @@ def search_tokens(
         The query.
     k
         How many; fewer come back only if fewer are visible.
-    probes
-        Where a segment has lists, compare only documents with a token near one of so many centroids nearest to a token
-        of the query; more where these are fewer than ``k``. ``None`` for all documents.
+    effort
+        Which documents of a segment that has lists are compared; ``None`` for all.
     ranked
         What :func:`compare_on_device` found in other segments.
 
@@ -52,7 +70,7 @@ def search_tokens(
     for view in views:
         if not len(view):
             continue
-        positions = _candidates(view, query, k, probes)
+        positions = candidates(view, query, k, effort)
         scores = view.segment.tokens.approximate(query, positions)
         if len(scores) > kept:
             positions, scores = _top(scores, positions, kept)
@@ -95,18 +113,24 @@ def _nth(scores: NDArray[np.float32], n: int) -> float:
     return float(-np.partition(-scores, min(n, len(scores)) - 1)[min(n, len(scores)) - 1])
 
 
-def _candidates(view: View, query: TokenQuery, k: int, probes: int | None) -> NDArray[np.int64]:
+def candidates(view: View, query: TokenQuery, k: int, effort: Effort | None) -> NDArray[np.int64]:
+    """Positions in a segment that are to be compared, rising; parameters as for :func:`search_tokens`."""
     total = len(view.segment)
     everything = np.arange(total) if view.visible is None else view.visible
     lists: Lists | None = view.segment.lists
-    if lists is None or probes is None or len(everything) <= max(k, _FEW * total):
+    if lists is None or effort is None or len(everything) <= max(k, _FEW * total):
         return everything
-    centroids = len(lists.starts) - 1
+    centroids, probes = len(lists.starts) - 1, effort.probes
     near = query.near[:, lists.first : lists.first + centroids]
     while probes < centroids:
-        found = marked(most(near, len(query.tokens), probes).reshape(-1), lists.starts, lists.documents, total)
-        candidates = np.flatnonzero(found) if view.visible is None else view.visible[found[view.visible]]
-        if len(candidates) >= k:
-            return candidates
+        scores = gathered(near, len(query.tokens), probes, lists.starts, lists.documents, total)
+        positions = np.flatnonzero(scores > -np.inf)
+        if view.visible is not None:
+            positions = positions[view.mask[positions]]
+        if len(positions) >= k:
+            kept = len(positions) if effort.compared is None else max(effort.compared * -(-k // _TEN), _kept(k))
+            if len(positions) <= kept:
+                return positions
+            return np.sort(positions[np.argpartition(-scores[positions], kept - 1)[:kept]])
         probes *= _WIDEN
     return everything

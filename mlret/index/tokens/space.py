@@ -22,7 +22,7 @@ from mlret.index.tokens.device import device_tokens
 from mlret.index.tokens.parallel import each
 from mlret.index.tokens.ragged import Ragged, check_tokens
 from mlret.index.tokens.sealing import TokenSealer
-from mlret.index.tokens.search import compare_on_device, search_tokens
+from mlret.index.tokens.search import Effort, compare_on_device, search_tokens
 from mlret.index.tokens.segments import TokenSegment, TokenTail, open_lists, open_token_segment
 from mlret.index.tokens.stored import TokenQuery
 
@@ -143,12 +143,13 @@ class MaxSimSpace(Space):
         k: int,
         *,
         exact: bool,
-        probes: int | None = None,
+        effort: Effort | None = None,
     ) -> Found:
-        """As of any; ``probes`` instead of what was calibrated."""
-        if probes is None and self.manifest.probing is not None:
-            probes = self.manifest.probing.probes
-        probes = None if exact else probes
+        """As of any; ``effort`` instead of what was calibrated."""
+        probing = self.manifest.probing
+        if effort is None and probing is not None and probing.probes is not None:
+            effort = Effort(probing.probes, probing.compared)
+        effort = None if exact else effort
         compared = [view for view in views if view.segment.device is not None and len(view)]
         others = [view for view in views if view.segment.device is None]
         found: Found = []
@@ -158,7 +159,7 @@ class MaxSimSpace(Space):
 
             def search(place: int, some: Any = some, given: Any = given) -> Any:
                 ranked = [one[place] for one in given]
-                return search_tokens(others, TokenQuery.of(some[place], self.codec), k, probes=probes, ranked=ranked)
+                return search_tokens(others, TokenQuery.of(some[place], self.codec), k, effort=effort, ranked=ranked)
 
             found += each(search, range(len(some)))
         return found

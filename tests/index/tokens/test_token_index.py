@@ -133,13 +133,20 @@ def test_probes_are_tuned_on_queries_and_kept(tmp_path: Path) -> None:
             index.tune(vectors=queries, recall=2)
         assert index.tune(vectors=queries, recall=1.0) == index.info().probing
         probing = index.store.manifest.probing
-        assert probing is not None and probing.asked and probing.queries == len(queries)
-        assert probing.recall == 1.0 and recall(index, documents, queries) == recall(
-            index, documents, queries, exact=True
-        )
+        assert probing is not None and probing.asked and probing.queries == len(queries) and probing.recall == 1.0
+        assert recall(index, documents, queries) == recall(index, documents, queries, exact=True)
         index.delete(["d7"])
         index.compact()
         assert index.store.manifest.probing == probing
+
+
+def test_fixed_settings_are_measured_and_kept(tmp_path: Path) -> None:
+    documents = named(Made().documents(1500))
+    with stored(tmp_path / "i", documents, probes=3, compared=40) as index:
+        index.compact()
+        probing = index.store.manifest.probing
+        assert probing is not None and (probing.probes, probing.compared) == (3, 40) and 0 < probing.recall <= 1
+        assert "3 probes a token, the best 40" in index.info().probing
 
 
 def test_filters_and_ids_are_exact_in_count(tmp_path: Path) -> None:

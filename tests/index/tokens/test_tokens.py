@@ -19,7 +19,7 @@ from mlret.index.tokens.clustering import Centroids, k_means
 from mlret.index.tokens.codec import TokenCodec, TokenCodes, centroids_for
 from mlret.index.tokens.kernels import SPARE_ROWS, PackedTokens
 from mlret.index.tokens.lists import lists_of
-from mlret.index.tokens.search import search_tokens
+from mlret.index.tokens.search import Effort, search_tokens
 from mlret.index.tokens.segments import TokenSegment
 from mlret.index.tokens.stored import DECIMALS, CodedTokens, TokenQuery
 
@@ -202,11 +202,11 @@ def test_centring_leaves_every_ranking_as_it_is() -> None:
     bits=st.sampled_from(BITS),
     k=st.integers(1, 60),
     keep=st.floats(0, 1),
-    probes=st.sampled_from([None, 1, 4, 1000]),
+    effort=st.sampled_from([None, Effort(1), Effort(4), Effort(1000), Effort(1, 5), Effort(4, 30)]),
     seed=st.integers(0, 99),
 )
 def test_search_returns_as_many_as_there_are_with_exact_scores(
-    bits: Bits, k: int, keep: float, probes: int | None, seed: int
+    bits: Bits, k: int, keep: float, effort: Effort | None, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     tokens, offsets = made(rng, 120)
@@ -217,16 +217,40 @@ def test_search_returns_as_many_as_there_are_with_exact_scores(
     visible = None if keep == 1 else np.flatnonzero(rng.random(120) < keep)
     query = unit(rng.standard_normal((rng.integers(1, 40), 32), np.float32) + 0.5)
     view = View(segment, visible)
-    scores, documents = search_tokens([view], TokenQuery.of(query, codec), k, probes=probes)
+    scores, documents = search_tokens([view], TokenQuery.of(query, codec), k, effort=effort)
     there = np.arange(120) if visible is None else visible
     assert len(documents) >= min(k, len(there)) and set(documents.tolist()) <= set(there.tolist())
     decoded = codec.decode(TokenCodes(stored.codes[:-SPARE_ROWS], stored.units, stored.centroids))
     expected = brute(decoded, offsets, query)
     assert np.allclose(scores, expected[documents], atol=2e-4)
     assert (np.diff(scores) <= 0).all()
-    if probes is None:
+    if effort is None:
         best = np.sort(expected[there])[::-1][:k]
         assert np.allclose(scores[:k], best, atol=0.02)
+
+
+@settings(max_examples=20, deadline=None)
+@given(tokens=st.integers(1, 40), probes=st.integers(1, 20), seed=st.integers(0, 99))
+def test_centroids_alone_score_documents_as_their_best_lists_say(tokens: int, probes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    near = rng.standard_normal((-(-tokens // LANES), 30, LANES), np.float32)
+    offsets = np.concatenate([[0], np.cumsum(rng.integers(0, 6, 50))])
+    lists = lists_of(rng.integers(0, 30, offsets[-1]), offsets, 30)
+    by_token = near.transpose(0, 2, 1).reshape(-1, 30)[:tokens]
+    expected = np.full(50, -np.inf)
+    for values in by_token:
+        order = np.argsort(-values)
+        best = np.full(50, -np.inf)
+        for centroid in order[:probes]:
+            there = lists.documents[lists.starts[centroid] : lists.starts[centroid + 1]]
+            best[there] = np.maximum(best[there], values[centroid] - values[order[probes]])
+        hit = best > -np.inf
+        expected[hit] = np.maximum(expected[hit], 0) + best[hit]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (True, False) if kernels.COMPILED else (False,):
+            patch.setattr(kernels, "COMPILED", name)
+            found = kernels.gathered(near, tokens, probes, lists.starts, lists.documents, 50)
+            assert np.allclose(found, expected, atol=1e-4)
 
 
 def test_eight_bits_find_what_whole_tokens_do() -> None:
