@@ -19,7 +19,6 @@ from mlret.index.tokens.bits import WHOLE
 from mlret.index.tokens.calibration import calibrate
 from mlret.index.tokens.codec import TokenCodec
 from mlret.index.tokens.device import device_tokens
-from mlret.index.tokens.parallel import each
 from mlret.index.tokens.ragged import Ragged, check_tokens
 from mlret.index.tokens.sealing import TokenSealer
 from mlret.index.tokens.search import Effort, compare_on_device, search_tokens
@@ -156,12 +155,9 @@ class MaxSimSpace(Space):
         for start in range(0, len(queries), _ON_DEVICE):
             some = queries[start : start + _ON_DEVICE]
             given = [compare_on_device(view, some, k) for view in compared]
-
-            def search(place: int, some: Any = some, given: Any = given) -> Any:
-                ranked = [one[place] for one in given]
-                return search_tokens(others, TokenQuery.of(some[place], self.codec), k, effort=effort, ranked=ranked)
-
-            found += each(search, range(len(some)))
+            for place, tokens in enumerate(some):
+                query, ranked = TokenQuery.of(tokens, self.codec), [one[place] for one in given]
+                found.append(search_tokens(others, query, k, effort=effort, ranked=ranked))
         return found
 
     def score(

@@ -70,8 +70,10 @@ def create(folder: Path, documents: list[torch.Tensor]) -> None:
 def opened(folder: Path) -> Search:
     """Open it."""
     from colbert.infra import ColBERTConfig
+    from colbert.modeling.colbert import ColBERT
     from colbert.search.index_storage import IndexScorer
 
+    ColBERT.try_load_torch_extensions(False)
     scorer = IndexScorer(str(folder), use_gpu=False)
 
     def run(queries: torch.Tensor, options: dict[str, Any]) -> list[list[int]]:
