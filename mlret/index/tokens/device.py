@@ -93,8 +93,8 @@ class DeviceTokens:
         if codec is not None:
             self._centroids = torch.from_numpy(codec.centroids.vectors).to(self._device)
         chunks = list(_chunks(stored, self._filled))
-        size = sum(one.nbytes for chunk in chunks for one in chunk.tensors)
-        self.resident = not cuda or size < _PART * torch.cuda.mem_get_info(self._device)[0]
+        self.nbytes = sum(one.nbytes for chunk in chunks for one in chunk.tensors)
+        self.resident = not cuda or self.nbytes < _PART * torch.cuda.mem_get_info(self._device)[0]
         self._chunks = [chunk.to(self._device) if self.resident else chunk.pinned() for chunk in chunks]
 
     def best(
