@@ -105,9 +105,10 @@ def calibrate(
 
     Notes
     -----
-    A trial query is made of tokens of a document, each moved by as much as another token is off its centroid: as far
-    from what is stored as tokens of one centroid are from one another. Tokens that are stored themselves would flatter
-    probing, for they are in the lists of the centroids that are probed first.
+    A trial query is made of tokens of two documents, each moved by as much as another token is off its centroid: as far
+    from what is stored as tokens of one centroid are from one another. Tokens of one document, or such as are stored,
+    would flatter probing: on real text and questions it found 0.88 of what comparing all did where these said 0.98, and
+    two documents 0.95.
     """
     asked = bool(len(queries))
     if not asked:
@@ -138,7 +139,7 @@ def calibrate(
 
 def _query(segment: TokenSegment, codec: TokenCodec, rng: np.random.Generator) -> NDArray[np.float32]:
     filled = np.flatnonzero(np.diff(segment.tokens.offsets))
-    tokens = segment.tokens.matrices(rng.choice(filled, 1)).values
+    tokens = segment.tokens.matrices(rng.choice(filled, min(2, len(filled)), replace=False)).values
     tokens = tokens[rng.choice(len(tokens), min(_TOKENS, len(tokens)), replace=False)]
     others = segment.tokens.matrices(np.sort(rng.choice(filled, min(8, len(filled)), replace=False))).values
     moved = tokens + codec.residuals(others)[rng.integers(0, len(others), len(tokens))]

@@ -171,7 +171,7 @@ def test_ten_rounds_of_churn_lose_no_recall(tmp_path: Path) -> None:
     made = Made()
     documents = named(made.documents(2000))
     chance = np.random.default_rng(5)
-    with stored(tmp_path / "i", documents, bits=4, recall=0.99) as index:
+    with stored(tmp_path / "i", documents, bits=8, probes=32, compared=400) as index:
         index.compact()
         number = 2000
         for _ in range(10):
@@ -189,7 +189,7 @@ def test_ten_rounds_of_churn_lose_no_recall(tmp_path: Path) -> None:
         queries = [made.query(documents[id]) for id in chance.choice(sorted(documents), 150)]
         after = recall(index, documents, queries)
         assert index.info().deleted == 0
-    with stored(tmp_path / "fresh", documents, bits=4, recall=0.99) as index:
+    with stored(tmp_path / "fresh", documents, bits=8, probes=32, compared=400) as index:
         index.compact()
         assert after >= recall(index, documents, queries) - 0.005
 
