@@ -130,10 +130,6 @@ class CosineSpace(Space):
         """As of any."""
         return segment.matrix[positions]
 
-    def differs(self, segment: Segment, positions: NDArray[np.int64], vectors: NDArray[np.float32]) -> bool:
-        """As of any."""
-        return not np.array_equal(segment.matrix[positions], vectors)
-
 
 def cut(vectors: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
     """The first ``dims`` of each vector (Matryoshka; Kusupati et al. 2022, arXiv 2205.13147), at unit length.

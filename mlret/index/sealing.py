@@ -28,10 +28,6 @@ class CosineSealer(Sealer):
         count = self.records.count(first_row, last_row)
         return self._write(first_row, last_row, count, self.records.vectors(first_row, last_row))
 
-    def rewrite(self, segment: Segment) -> SegmentInfo | None:
-        """As of any."""
-        return self.merge([segment], np.empty(0, dtype=np.int64))
-
     def merge(self, segments: Sequence[Segment], dead: NDArray[np.int64]) -> SegmentInfo | None:
         """As of any."""
         alive = rows_alive(segments, dead)

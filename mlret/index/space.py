@@ -196,10 +196,6 @@ class Space(ABC):
     def taken_out(self, segment: Any, positions: NDArray[np.int64]) -> Vectors:
         """The vectors at some positions of a segment."""
 
-    @abstractmethod
-    def differs(self, segment: Any, positions: NDArray[np.int64], vectors: Any) -> bool:
-        """Whether a segment has other vectors than these."""
-
 
 class Sealer(ABC):
     """Writes segments; nothing counts until the manifest lists it.
@@ -230,9 +226,9 @@ class Sealer(ABC):
     def from_records(self, first_row: int, last_row: int) -> AnySegmentInfo | None:
         """Seal what the database has of a range of rows; ``None`` if it has nothing."""
 
-    @abstractmethod
     def rewrite(self, segment: Any) -> AnySegmentInfo | None:
         """Seal a segment again, without its accelerator."""
+        return self.merge([segment], np.empty(0, dtype=np.int64))
 
     @abstractmethod
     def merge(self, segments: Sequence[Any], dead: NDArray[np.int64]) -> AnySegmentInfo | None:
@@ -247,12 +243,11 @@ class Sealer(ABC):
         return f"{first_row:012d}-{last_row:012d}.{self.manifest.generation + 1}"
 
 
-def rows_alive(segments: Sequence[Rows], dead: NDArray[np.int64] | None = None) -> list[NDArray[np.bool_]]:
+def rows_alive(segments: Sequence[Rows], dead: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
     """For each segment ``(n,)``: which of its rows are not among ``dead`` (rising)."""
     found = []
     for segment in segments:
         alive = np.ones(len(segment), dtype=np.bool_)
-        if dead is not None:
-            alive[segment.positions_of(dead)] = False
+        alive[segment.positions_of(dead)] = False
         found.append(alive)
     return found

@@ -74,7 +74,7 @@ def check_tokens(given: Any, dims: int, what: str = "the tokens of document") ->
     Raises
     ------
     InputError
-        If one of them is no matrix of ``dims`` columns, has no row, or a value that is not finite.
+        If one of them is no matrix of ``dims`` floats a row, or the offsets do not divide the tokens.
     """
     matrices: Iterable[Any] = given
     if isinstance(given, Ragged):
@@ -95,15 +95,3 @@ def check_tokens(given: Any, dims: int, what: str = "the tokens of document") ->
             raise InputError(f"{what} {place} have shape {one.shape} and type {one.dtype}; they must be (t, {dims})")
         found.append(one)
     return Ragged.of(found, dims)
-
-
-def first_bad(tokens: Ragged) -> tuple[int, str] | None:
-    """The first document with no token, or with one that is not finite, and what is wrong."""
-    empty = tokens.lengths == 0
-    if empty.any():
-        return int(np.argmax(empty)), "has no token"
-    finite = np.isfinite(tokens.values).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        return int(np.searchsorted(tokens.offsets, row, side="right")) - 1, "has a NaN or an infinity"
-    return None

@@ -63,10 +63,6 @@ class TokenSealer(Sealer):
             self._train(total + self._sealed(), lambda: (batch.tokens for batch in batches()), total)
         return self._write(first_row, last_row, sizes, batches())
 
-    def rewrite(self, segment: TokenSegment) -> TokenSegmentInfo | None:
-        """As of any."""
-        return self.merge([segment], np.empty(0, dtype=np.int64))
-
     def merge(self, segments: Sequence[TokenSegment], dead: NDArray[np.int64]) -> TokenSegmentInfo | None:
         """As of any; codes are copied as they are."""
         alive = rows_alive(segments, dead)

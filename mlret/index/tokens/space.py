@@ -194,10 +194,6 @@ class MaxSimSpace(Space):
         """As of any, as far as the codes keep them."""
         return segment.tokens.matrices(positions)
 
-    def differs(self, segment: TokenSegment, positions: NDArray[np.int64], vectors: Ragged) -> bool:
-        """Whether it has other numbers of tokens."""
-        return not np.array_equal(np.diff(segment.tokens.offsets)[positions], vectors.lengths)
-
 
 def pooled(vectors: Sequence[NDArray[np.float32]], factor: int) -> list[NDArray[np.float32]]:
     """Merge the tokens of each document until one in ``factor`` is left (Clavié et al. 2024, arXiv 2409.14683), each at
