@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,train,dev
+EXTRAS := cpu,train,eval,dev
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help

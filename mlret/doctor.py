@@ -45,7 +45,7 @@ FEATURES = {
     "ray": "encoding and searching on many machines",
     "colbert": "interchange of checkpoints and indexes with colbert-ai",
     "integrations": "LangChain, LlamaIndex, Haystack, MTEB",
-    "plot": "pictures of results",
+    "eval": "pictures of results, benchmarks by name, XOR-Retrieve, mteb",
     "dev": "tests, lint and types of mlret itself",
 }
 

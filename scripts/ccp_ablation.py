@@ -34,11 +34,11 @@ from mlret.doctor import examine
 from mlret.encoders.calibration import Calibration
 from mlret.encoders.encoder import Encoder, load_encoder
 from mlret.errors import InputError, MlretError
+from mlret.eval.benchmarks.tatoeba import all_texts, evaluate_tatoeba
+from mlret.eval.benchmarks.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
+from mlret.eval.benchmarks.tatoeba_joined import evaluate_joined
 from mlret.eval.sample import evaluate_sample
-from mlret.eval.tatoeba import all_texts, evaluate_tatoeba
-from mlret.eval.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
-from mlret.eval.tatoeba_joined import evaluate_joined
-from mlret.eval.vectors import EncodedTexts
+from mlret.eval.scorers import EncodedTexts
 from mlret.index.index import Index
 from mlret.recipes import find_recipe
 from mlret.training.backbone import trainable
@@ -225,7 +225,7 @@ def measure(folder: Path, base: Recipe, data: Path, variant: str, tatoeba: list[
     for way, encoder in calibrated_ways(folder, base, data, variant):
         if texts is None:
             texts = EncodedTexts(encoder, all_texts(tatoeba))
-        average = evaluate_tatoeba(encoder, tatoeba, texts=texts).averages["xtreme_36"]
+        average = evaluate_tatoeba(texts, tatoeba).averages["xtreme_36"]
         joined = evaluate_joined(texts, tatoeba)
         raw = way == "no calibration"
         with (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -114,3 +115,17 @@ def tiny_token_encoder(tiny_token_encoder_folder: Path):  # type: ignore[no-unty
     from mlret.encoders.multi_vector import load_token_encoder
 
     return load_token_encoder(tiny_token_encoder_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def calibrated_encoder(tiny_encoder_folder: Path):  # type: ignore[no-untyped-def]
+    """The tiny encoder with a calibration of English and Swahili, but not of German."""
+    from mlret.encoders.calibration import Calibration
+    from mlret.encoders.encoder import load_encoder
+
+    encoder = load_encoder(tiny_encoder_folder, device="cpu")
+    random = np.random.default_rng(3)
+    clouds = {code: random.normal(random.normal(size=32), 0.2, (40, 32)).astype(np.float32) for code in ("en", "sw")}
+    encoder.model.append(Calibration.fit(clouds))
+    encoder.__dict__.pop("_calibrated", None)
+    return encoder

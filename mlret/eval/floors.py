@@ -63,7 +63,7 @@ class CharacterNGrams:
 
     @cached_property
     def _vectorizer(self) -> Any:
-        from sklearn.feature_extraction.text import HashingVectorizer  # type: ignore[import-untyped]
+        from sklearn.feature_extraction.text import HashingVectorizer
 
         return HashingVectorizer(
             analyzer="char_wb", ngram_range=(2, 4), n_features=self.dims, norm="l2", dtype=np.float32
@@ -80,7 +80,7 @@ class CharacterNGrams:
     ) -> Any:
         """Encode ``n`` texts: ``(n, dims)`` float32 SciPy CSR, L2-normalised. The options change nothing."""
         if not texts:
-            from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+            from scipy.sparse import csr_matrix
 
             return csr_matrix((0, self.dims), dtype=np.float32)
         return self._vectorizer.transform(texts)

@@ -11,15 +11,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mlret.errors import InputError
 
-_METRIC = re.compile(r"(recall|mrr|ndcg)@([1-9]\d*)")
-_TREC_NAMES = {"recall": "recall", "ndcg": "ndcg_cut"}
+_METRIC = re.compile(r"(recall|mrr|ndcg|map)@([1-9]\d*)|map")
+_TREC_NAMES = {"recall": "recall", "ndcg": "ndcg_cut", "map": "map_cut"}
+_WHOLE = 10**9  # a cut that no ranking reaches
 
 DEFAULT_METRICS = ("recall@1", "recall@5", "recall@100", "mrr@10", "ndcg@10")
 
@@ -62,8 +59,9 @@ def evaluate_run(
     run
         Query id -> document id -> score, higher is better.
     metrics
-        ``"recall@k"``, ``"mrr@k"`` (reciprocal rank of the first relevant document, 0 beyond rank k) and
-        ``"ndcg@k"`` (gain: the relevance; discount: log2(rank + 1)).
+        ``"recall@k"``, ``"mrr@k"`` (reciprocal rank of the first relevant document, 0 beyond rank k),
+        ``"ndcg@k"`` (gain: the relevance; discount: log2(rank + 1)), ``"map"`` and ``"map@k"`` (average precision;
+        its divisor is the number of relevant documents, also where it is above k).
 
     Returns
     -------
@@ -98,8 +96,8 @@ def evaluate_run(
 def _parse(name: str) -> tuple[str, int]:
     match = _METRIC.fullmatch(name.lower())
     if match is None:
-        raise InputError(f"unknown metric {name!r}: use recall@k, mrr@k or ndcg@k, e.g. 'mrr@10'")
-    return match[1], int(match[2])
+        raise InputError(f"unknown metric {name!r}: use recall@k, mrr@k, ndcg@k, map@k or map, e.g. 'mrr@10'")
+    return (match[1], int(match[2])) if match[1] else ("map", _WHOLE)
 
 
 def _as_ranks(query: str, scores: Mapping[str, float], depth: int) -> dict[str, float]:
@@ -118,7 +116,9 @@ def _trec_eval(
 ) -> dict[str, dict[str, float]]:
     import pytrec_eval
 
-    measures = {f"{_TREC_NAMES[kind]}.{k}" for kind, k in cuts.values() if kind in _TREC_NAMES}
+    measures = {f"{_TREC_NAMES[kind]}.{k}" for kind, k in cuts.values() if kind in _TREC_NAMES and k < _WHOLE}
+    if ("map", _WHOLE) in cuts.values():
+        measures.add("map")
     if any(kind == "mrr" for kind, _ in cuts.values()):
         measures.add("recip_rank")
     if not measures or not ranked:
@@ -132,59 +132,4 @@ def _read_out(found: Mapping[str, float], kind: str, k: int) -> float:
     if kind == "mrr":
         reciprocal = found.get("recip_rank", 0.0)
         return reciprocal if reciprocal >= 1 / k else 0.0
-    return found.get(f"{_TREC_NAMES[kind]}_{k}", 0.0)
-
-
-def bitext_accuracy(queries: Any, candidates: Any) -> float:
-    """The share of queries whose most similar candidate is their own translation.
-
-    Row ``i`` of one side translates row ``i`` of the other. Of candidates with the same score the first
-    counts; candidates with equal vectors score the same to the last bit.
-
-    Parameters
-    ----------
-    queries, candidates
-        ``(n, d)`` float32 unit vectors: both NumPy arrays, or both SciPy sparse matrices.
-
-    Returns
-    -------
-    float
-        From 0 to 1.
-
-    Raises
-    ------
-    InputError
-        If there are no rows, or the sides differ in shape.
-    """
-    if queries.shape != candidates.shape or queries.shape[0] == 0:
-        raise InputError(f"sides of shapes {queries.shape} and {candidates.shape}: both must be (n, d) with n > 0")
-    return float(np.mean(nearest(queries, candidates) == np.arange(queries.shape[0])))
-
-
-def nearest(queries: Any, candidates: Any) -> NDArray[np.int64]:
-    """The row of the most similar candidate of each query; of candidates with the same score the first.
-
-    Parameters
-    ----------
-    queries
-        ``(m, d)`` float32 unit vectors, a NumPy array or a SciPy sparse matrix.
-    candidates
-        ``(n, d)`` of the same kind, ``n > 0``. Equal vectors score the same to the last bit.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(m,)`` int64.
-    """
-    if not isinstance(candidates, np.ndarray):
-        return np.asarray(np.argmax((queries @ candidates.T).toarray(), axis=1), dtype=np.int64)
-    # A matrix product may round equal columns differently, so equal candidates are scored once.
-    rows = _first_of_equals(candidates)
-    return np.asarray(rows[np.argmax(queries @ candidates[rows].T, axis=1)], dtype=np.int64)
-
-
-def _first_of_equals(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-    first: dict[bytes, int] = {}
-    for row, vector in enumerate(vectors):
-        first.setdefault(vector.tobytes(), row)
-    return np.fromiter(first.values(), dtype=np.int64)
+    return found.get("map" if k == _WHOLE else f"{_TREC_NAMES[kind]}_{k}", 0.0)

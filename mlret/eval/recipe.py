@@ -1,40 +1,133 @@
-"""Evaluation recipes: YAML in, a report out. A wrong key is an error that names it."""
+"""Evaluation recipes: what to evaluate, on which benchmark, and what it gave when the recipe was written."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from mlret.data.durable import check_writable, write_text_atomically
 from mlret.errors import InputError
-from mlret.eval.report import TatoebaReport
-from mlret.eval.tatoeba_data import XTREME_36, read_tatoeba
-from mlret.eval.tatoeba_joined import evaluate_joined, join_on_english
 
 
-class TatoebaRecipe(BaseModel):
-    """What `mlret eval tatoeba` does."""
+class Expected(BaseModel):
+    """A figure, and how far a reproduction may be from it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = "tatoeba"
+    metric: str = Field(description="as the report names it, e.g. mrr@100")
+    value: float = Field(description="from 0 to 1")
+    tolerance: float = Field(0.005, ge=0)
+    group: str = Field("average", description="a language, or average")
+    system: str | None = Field(None, description="by default the first: the model without calibration")
+
+
+class _Recipe(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = ""
     description: str = ""
-    benchmark: Literal["tatoeba"]
-    data: Path = Field(description="the test set's folder, relative to --data")
-    model: str | None = Field(None, description="a folder or a hub id; the bundled encoder by default")
-    languages: Literal["all", "xtreme-36"] | list[str] = "all"
+    data: Path = Field(description="the benchmark's folder or file, relative to --data")
+    models: list[str | None] = Field([], description="folders or hub ids; null, or none named, is the bundled encoder")
+    languages: list[str] | None = Field(None, description="only these; all by default")
+    floors: bool = Field(True, description="score what knows nothing of meaning beside the encoders")
+    batch_size: int = Field(256, ge=1, description="texts in one forward pass")
+    expected: list[Expected] = Field([], description="what `mlret eval reproduce` holds the figures against")
+
+
+class _WithRuns(_Recipe):
+    runs: list[Path] = Field([], description="saved runs: TREC files, or folders with one for each language")
+    index: Path | None = Field(None, description="folder to keep the indexes in")
+    index_recipes: list[str] = Field([], description="kinds of index to compare with comparing every document")
+
+
+class TatoebaRecipe(_Recipe):
+    """`mlret eval tatoeba`."""
+
+    benchmark: Literal["tatoeba"] = "tatoeba"
+    xtreme_only: bool = Field(False, description="only the 36 languages of XTREME")
+    matchings: list[Literal["cosine", "csls", "margin"]] = Field(["cosine", "csls"], description="cosine always")
     joined: bool = Field(False, description="also between languages other than English, joined on their English")
-    floors: bool = Field(True, description="score random vectors and character n-grams beside the encoder")
-    batch_size: int = Field(256, ge=1)
-    output: Path | None = Field(None, description="JSON file to write")
-    markdown: Path | None = Field(None, description="Markdown file to write")
 
 
-def read_recipe(path: Path) -> TatoebaRecipe:
+class MrTydiRecipe(_WithRuns):
+    """`mlret eval mrtydi`."""
+
+    benchmark: Literal["mrtydi"] = "mrtydi"
+    split: Literal["train", "dev", "test"] = "test"
+
+
+class MiraclRecipe(_WithRuns):
+    """`mlret eval miracl`."""
+
+    benchmark: Literal["miracl"] = "miracl"
+    split: Literal["train", "dev"] = "dev"
+
+
+class MmarcoRecipe(_WithRuns):
+    """`mlret eval mmarco`."""
+
+    benchmark: Literal["mmarco"] = "mmarco"
+
+
+class BeirRecipe(_WithRuns):
+    """`mlret eval beir`."""
+
+    benchmark: Literal["beir"] = "beir"
+    datasets: list[str] | None = Field(None, description="which; all that are in the folder by default")
+    language: str | None = Field(None, description="of all texts")
+    split: str = "test"
+
+
+class XorRetrieveRecipe(_Recipe):
+    """`mlret eval xor-retrieve`."""
+
+    benchmark: Literal["xor-retrieve"] = "xor-retrieve"
+    split: Literal["train", "dev", "test"] = "dev"
+    passages: Path | None = Field(None, description="psgs_w100.tsv; by default the one in data")
+    predictions: list[Path] = Field([], description="saved predictions, as the official script takes them")
+    index: Path | None = Field(None, description="folder to keep the index in")
+
+
+class XquadRRecipe(_Recipe):
+    """`mlret eval xquad-r`."""
+
+    benchmark: Literal["xquad-r"] = "xquad-r"
+    unit: Literal["sentence", "sentence+context"] = Field("sentence+context", description="what a candidate is")
+
+
+class BitextRecipe(_Recipe):
+    """`mlret eval bitext`."""
+
+    benchmark: Literal["bitext"] = "bitext"
+    lines: tuple[int, int] | None = Field(None, description="first and last line, from 1; all by default")
+
+
+class AlignmentRecipe(_Recipe):
+    """`mlret eval alignment`."""
+
+    benchmark: Literal["alignment"] = "alignment"
+    lines: tuple[int, int] | None = Field(None, description="first and last line, from 1; all by default")
+    pivot: str = Field("en", description="the language that all others are aligned with")
+
+
+Recipe = Annotated[
+    TatoebaRecipe
+    | MrTydiRecipe
+    | MiraclRecipe
+    | MmarcoRecipe
+    | BeirRecipe
+    | XorRetrieveRecipe
+    | XquadRRecipe
+    | BitextRecipe
+    | AlignmentRecipe,
+    Field(discriminator="benchmark"),
+]
+_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
+
+
+def read_recipe(path: Path) -> Recipe:
     """Read and check an evaluation recipe.
 
     Raises
@@ -52,56 +145,57 @@ def read_recipe(path: Path) -> TatoebaRecipe:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise InputError(f"{path}{line}: not YAML; {getattr(error, 'problem', error)}") from error
-    try:
-        return TatoebaRecipe.model_validate(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "recipe"
-        known = ", ".join(TatoebaRecipe.model_fields)
-        mend = f"the keys are {known}" if first["type"] == "extra_forbidden" else "mend this key"
-        raise InputError(f"{path}: {key}: {first['msg']}; {mend}") from error
+    return make_recipe(settings, origin=str(path))
 
 
-def run_tatoeba(recipe: TatoebaRecipe, *, show_progress: bool = False) -> TatoebaReport:
-    """Evaluate by a recipe, whose paths are taken as they stand, and write the files that it names.
+def make_recipe(settings: Any, *, origin: str = "") -> Recipe:
+    """A recipe of plain settings, checked.
 
     Raises
     ------
     InputError
-        If the test set, the encoder or a language is not there, or a result could not be written.
+        If a key is unknown, missing or out of range; ``origin`` stands before the message.
     """
-    for target in (recipe.output, recipe.markdown):
-        if target is not None:
-            check_writable(target)
-    chosen = {"all": None, "xtreme-36": list(XTREME_36)}
-    languages = chosen[recipe.languages] if isinstance(recipe.languages, str) else recipe.languages
-    pairs = read_tatoeba(recipe.data, languages=languages)
-    if recipe.joined:
-        join_on_english(pairs)
-
-    # What is wrong with the input has been said by now; only then is it worth a second to import torch.
-    from mlret.encoders.encoder import load_encoder
-    from mlret.eval.floors import FLOORS
-    from mlret.eval.tatoeba import all_texts, evaluate_tatoeba
-    from mlret.eval.vectors import EncodedTexts, TextEncoder
-
-    systems: list[TextEncoder] = [load_encoder(recipe.model)]
-    if recipe.floors:
-        systems += [floor() for floor in FLOORS]
-    results, joined = [], []
-    for system in systems:
-        texts = EncodedTexts(system, all_texts(pairs), batch_size=recipe.batch_size, show_progress=show_progress)
-        results.append(evaluate_tatoeba(system, pairs, texts=texts))
-        if recipe.joined:
-            joined.append(evaluate_joined(texts, pairs))
-    report = TatoebaReport(recipe.data.resolve().name, results, joined)
-    if recipe.output is not None:
-        write_text_atomically(recipe.output, as_json(report))
-    if recipe.markdown is not None:
-        write_text_atomically(recipe.markdown, report.markdown())
-    return report
+    try:
+        return _ADAPTER.validate_python(settings)
+    except ValidationError as error:
+        raise InputError(f"{origin}: {_first(error, settings)}" if origin else _first(error, settings)) from error
 
 
-def as_json(report: TatoebaReport) -> str:
-    """The report as indented JSON, with a line end."""
-    return json.dumps(report.to_dict(), ensure_ascii=False, indent=1) + "\n"
+def under(recipe: Recipe, folder: Path) -> Recipe:
+    """The same, its data in a folder; ``ir_datasets`` stays what it is."""
+    if str(recipe.data) == "ir_datasets":
+        return recipe
+    return recipe.model_copy(update={"data": folder / recipe.data})
+
+
+def _first(error: ValidationError, settings: Any) -> str:
+    first = error.errors()[0]
+    # Of a union the first part of the place is the benchmark's name.
+    places = [str(part) for part in first["loc"]]
+    if isinstance(settings, dict) and places and places[0] == settings.get("benchmark"):
+        places = places[1:]
+    key = ".".join(places) or "recipe"
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        benchmarks = ", ".join(sorted(BENCHMARKS))
+        return f"benchmark: {'none named' if first['type'].endswith('found') else 'unknown'}; there are {benchmarks}"
+    if first["type"] == "extra_forbidden" and isinstance(settings, dict):
+        known = ", ".join(BENCHMARKS[settings["benchmark"]].model_fields)
+        return f"{key}: {first['msg']}; the keys are {known}"
+    return f"{key}: {first['msg']}; mend this key"
+
+
+BENCHMARKS: dict[str, type[_Recipe]] = {
+    recipe.model_fields["benchmark"].default: recipe
+    for recipe in (
+        TatoebaRecipe,
+        MrTydiRecipe,
+        MiraclRecipe,
+        MmarcoRecipe,
+        BeirRecipe,
+        XorRetrieveRecipe,
+        XquadRRecipe,
+        BitextRecipe,
+        AlignmentRecipe,
+    )
+}

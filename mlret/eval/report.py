@@ -1,199 +1,206 @@
-"""What `mlret eval tatoeba` shows: the encoder and the floors side by side, averages first."""
+"""What an evaluation found, and the files that it leaves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import gzip
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import mlret
-from mlret.eval.tatoeba import Accuracy, TatoebaAverage, TatoebaResult, TatoebaRow
-from mlret.eval.tatoeba_joined import JoinedResult, JoinedRow
+from mlret.data.durable import write_atomically, write_text_atomically
+from mlret.data.files import read_lines
+from mlret.data.retrieval import write_run
+from mlret.errors import InputError
+from mlret.eval.bm25 import DESCRIPTION, NAME
+from mlret.eval.table import ResultTable
 
-if TYPE_CHECKING:
-    from rich.table import Table
+_PACKAGES = ("torch", "transformers", "sentence-transformers", "numpy", "pytrec-eval-terrier", "bm25s")
+REPORT, TABLE, SCORES, RUNS = "report.json", "report.md", "scores.tsv.gz", "runs"
+_COLUMNS = ("system", "group", "metric", "query", "score")
 
-_PACKAGES = ("torch", "transformers", "sentence-transformers", "numpy")
-_EN_XX, _XX_EN = "en→xx", "xx→en"
-
-_Scored = TatoebaRow | TatoebaAverage
-_JoinedScored = JoinedRow | JoinedResult
+# System -> group (mostly a language) -> metric -> value.
+Figures = dict[str, dict[str, dict[str, float]]]
+# System -> group -> metric -> query -> score.
+QueryScores = dict[str, dict[str, dict[str, dict[str, float]]]]
+Run = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class TatoebaReport:
-    """The results of an encoder and of the floors, over the same languages.
+class Picture:
+    """A plot: the name of its file without the suffix, and what draws it."""
+
+    name: str
+    draw: Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The results of one benchmark.
 
     Attributes
     ----------
+    benchmark
+        Its name on the command line.
     data
-        Name of the folder or file that the test set was read from.
-    results
-        The encoder's result first, then the floors'.
-    joined
-        The same systems between languages other than English; empty where that was not asked for.
+        The name of the folder that it was read from.
+    protocol
+        What was done, in a sentence or two, and where it is defined.
+    figures
+        System -> group -> metric -> value. The first system is the one that was asked about; the group ``"average"``
+        is the benchmark's own mean.
+    tables
+        For people.
+    systems
+        Facts of each system: fingerprint, dimensions, seconds of encoding.
+    notes
+        What a reader must know of the data: queries without judgements, documents that are missing.
+    query_scores, runs
+        What :meth:`write` leaves for :func:`mlret.eval.compare.compare_results` and for trec_eval.
+    pictures
+        Plots.
+    details
+        What is in no figure, for JSON.
     """
 
+    benchmark: str
     data: str
-    results: list[TatoebaResult]
-    joined: list[JoinedResult] = field(default_factory=list)
+    protocol: str
+    figures: Figures
+    tables: list[ResultTable]
+    systems: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    query_scores: QueryScores = field(default_factory=dict)
+    runs: dict[str, dict[str, Run]] = field(default_factory=dict)
+    pictures: list[Picture] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON. Accuracies are from 0 to 1."""
-        results = [result.to_dict() for result in self.results]
-        for entry, joined in zip(results, self.joined, strict=False):
-            entry["joined"] = joined.to_dict()
+        """For JSON. Scores are from 0 to 1."""
         return {
-            "benchmark": "tatoeba",
-            "metric": "accuracy of the nearest neighbour by cosine, from 0 to 1",
+            "benchmark": self.benchmark,
+            "protocol": self.protocol,
             "data": self.data,
             "versions": _versions(),
-            "results": results,
+            "systems": self.systems,
+            "notes": self.notes,
+            "figures": self.figures,
+            **self.details,
         }
 
-    def table(self) -> Table:
-        """A table for the terminal, in per cent; 80 columns are enough for it."""
-        table = _table(self._title(), _CAPTION, self._headings(), self._numeric())
-        groups = self._groups()
-        for group in groups:
-            for cells in group:
-                table.add_row(*cells, style="bold" if group is groups[0] else None)
-            table.add_section()
-        return table
-
-    def joined_table(self) -> Table:
-        """The averages between languages other than English, for the terminal, in per cent."""
-        headings = self._joined_headings()
-        table = _table(_JOINED_TITLE, _JOINED_CAPTION, headings, [False, *[True] * (len(headings) - 1)])
-        table.add_row(*self._joined_average(), style="bold")
-        return table
+    def json(self) -> str:
+        """The same, indented, with a line end."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
 
     def markdown(self) -> str:
-        """All of it as Markdown, with a row for each pair of languages where these were asked for."""
-        scored = [cells for group in self._groups() for cells in group]
-        text = _markdown(self._title(), _CAPTION, self._headings(), self._numeric(), scored)
-        if not self.joined:
-            return text
-        headings = self._joined_headings()
-        rows = [self._joined_average()]
-        for own, *floors in zip(*(result.rows for result in self.joined), strict=True):
-            rows.append([f"{own.first}-{own.second}", f"{own.queries:,}", *self._joined_scores(own, floors)])
-        numeric = [False, *[True] * (len(headings) - 1)]
-        return f"{text}\n{_markdown(_JOINED_TITLE, _JOINED_CAPTION, headings, numeric, rows)}"
+        """All tables, and the notes."""
+        notes = "".join(f"- {note}\n" for note in self.notes)
+        return "\n".join([*(table.markdown() for table in self.tables), *([notes] if notes else [])])
 
-    def _joined_headings(self) -> list[str]:
-        modes = [name for name, _ in self._modes()]
-        return ["languages", "queries", *modes, *(result.encoder for result in self.results[1:])]
+    def figure(self, metric: str, *, system: str | None = None, group: str = "average") -> float:
+        """One figure; of the first system by default.
 
-    def _joined_average(self) -> list[str]:
-        own = self.joined[0]
-        name = f"all {len(own.rows):,} pairs"
-        return [name, f"{own.queries:,}", *self._joined_scores(own, self.joined[1:])]
+        Raises
+        ------
+        InputError
+            If there is none such; the message names what there is.
+        """
+        name = next(iter(self.figures)) if system is None else system
+        found: Any = self.figures
+        for key, what in ((name, "system"), (group, "group"), (metric, "metric")):
+            if key not in found:
+                raise InputError(f"{self.benchmark} has no {what} {key!r}; there are {', '.join(found)}")
+            found = found[key]
+        return float(found)
 
-    def _joined_scores(self, own: _JoinedScored, floors: Sequence[_JoinedScored]) -> Iterator[str]:
-        yield _percent(own.raw)
-        if own.calibrated is not None:
-            yield _percent(own.calibrated)
-        yield from (_percent(floor.raw) for floor in floors)
+    def write(self, folder: Path, *, pictures: bool = True) -> list[Path]:
+        """Write the results into a folder, which is made if need be.
 
-    def _title(self) -> str:
-        first = self.results[0]
-        mark = f", fingerprint {first.fingerprint}" if first.fingerprint else ""
-        return f"Tatoeba: accuracy of {first.encoder} ({first.dims} dimensions{mark}), in per cent"
+        ``report.json``; ``report.md``; for each table a ``.csv`` and a ``.tex``; ``scores.tsv.gz``, a score for every
+        query; ``runs/``, a TREC run for each system and group, where the benchmark ranks documents; the pictures.
 
-    def _headings(self) -> list[str]:
-        headings = ["language", "code", "pairs"]
-        for name, _ in self._modes():
-            headings += [f"{name} {direction}" for direction in (_XX_EN, _EN_XX, "mean")]
-        return headings + [f"{result.encoder} mean" for result in self.results[1:]]
+        Returns
+        -------
+        list of Path
+            What was written.
 
-    def _numeric(self) -> list[bool]:
-        return [False, False] + [True] * (len(self._headings()) - 2)
-
-    def _modes(self) -> list[tuple[str, Callable[[_Scored], Accuracy | None]]]:
-        modes: list[tuple[str, Callable[[_Scored], Accuracy | None]]] = [("raw", lambda scored: scored.raw)]
-        if self.results[0].rows[0].calibrated is not None:
-            modes.append(("calibrated", lambda scored: scored.calibrated))
-        return modes
-
-    def _groups(self) -> list[list[list[str]]]:
-        averages = [
-            [average.name, "", "", *self._scores(average, [r.averages[key] for r in self.results[1:]])]
-            for key, average in self.results[0].averages.items()
-        ]
-        languages = [
-            [row.name, row.label, f"{row.n:,}", *self._scores(row, [r.rows[i] for r in self.results[1:]])]
-            for i, row in enumerate(self.results[0].rows)
-        ]
-        return [averages, languages]
-
-    def _scores(self, own: _Scored, floors: list[Any]) -> Iterator[str]:
-        for _, of in self._modes():
-            accuracy = of(own)
-            if accuracy is not None:
-                yield from (_percent(value) for value in (accuracy.xx_en, accuracy.en_xx, accuracy.mean))
-        for floor in floors:
-            yield _percent(floor.raw.mean)
+        Raises
+        ------
+        InputError
+            If a file cannot be written.
+        MissingExtraError
+            If there are pictures to draw and matplotlib is not installed.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        written = [folder / REPORT, folder / TABLE]
+        write_text_atomically(folder / REPORT, self.json())
+        write_text_atomically(folder / TABLE, self.markdown())
+        for number, table in enumerate(self.tables, start=1):
+            stem = "table" if len(self.tables) == 1 else f"table-{number}"
+            for suffix, text in ((".csv", table.csv()), (".tex", table.latex())):
+                write_text_atomically(folder / f"{stem}{suffix}", text)
+                written.append(folder / f"{stem}{suffix}")
+        if self.query_scores:
+            write_query_scores(folder / SCORES, self.query_scores)
+            written.append(folder / SCORES)
+        for system, groups in self.runs.items():
+            for group, run in groups.items():
+                path = folder / RUNS / _file_name(system) / f"{_file_name(group)}.trec.gz"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_run(path, run, tag=_file_name(system))
+                written.append(path)
+        for picture in self.pictures if pictures else ():
+            path = folder / f"{picture.name}.png"
+            write_atomically(path, picture.draw)
+            written.append(path)
+        return written
 
 
-_CAPTION = (
-    "Nearest neighbour by cosine among the sentences of the same pair of languages. "
-    f"{_XX_EN}: the query is in the language, the candidates are English; {_EN_XX}: the other way; "
-    "mean: of both. Averages give every language the same weight."
-)
+def write_query_scores(path: Path, scores: QueryScores) -> None:
+    """Write a score for every query: a gzipped TSV with the columns system, group, metric, query, score."""
+
+    def write(target: Path) -> None:
+        with target.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as handle:
+            handle.write(("\t".join(_COLUMNS) + "\n").encode())
+            for system, groups in scores.items():
+                for group, metrics in groups.items():
+                    for metric, values in metrics.items():
+                        head = f"{system}\t{group}\t{metric}\t"
+                        lines = "".join(f"{head}{query}\t{score:.9g}\n" for query, score in values.items())
+                        handle.write(lines.encode())
+
+    write_atomically(path, write)
 
 
-_JOINED_TITLE = "Between languages other than English: accuracy in per cent, mean of both directions"
-_JOINED_CAPTION = (
-    "Sentences of two languages that translate the same English look for each other by cosine among all sentences of "
-    "the other language; queries: of one direction. Pairs of languages with fewer than ten are left out; each has the "
-    "same weight."
-)
+def read_query_scores(path: Path) -> QueryScores:
+    """Read what :func:`write_query_scores` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged.
+    """
+    scores: QueryScores = {}
+    lines = read_lines(path)
+    number, header = next(lines, (1, ""))
+    if tuple(header.split("\t")) != _COLUMNS:
+        raise InputError(f"{path}:{number}: the header is not {'<TAB>'.join(_COLUMNS)}; run the evaluation again")
+    for number, line in lines:
+        cells = line.split("\t")
+        try:
+            system, group, metric, query, score = cells
+            scores.setdefault(system, {}).setdefault(group, {}).setdefault(metric, {})[query] = float(score)
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: not {'<TAB>'.join(_COLUMNS)}; run the evaluation again") from error
+    return scores
 
 
-def _table(title: str, caption: str, headings: Sequence[str], numeric: Sequence[bool]) -> Table:
-    """A table without rows, for the terminal."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        title=Text(title),  # as it is: a folder's name may look like markup
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=0,
-    )
-    for column, (heading, is_number) in enumerate(zip(headings, numeric, strict=True)):
-        stacked = heading.replace(" ", "\n").replace("calibrated", "calib.")
-        # Only the name gives way where the terminal is narrow.
-        table.add_column(
-            stacked,
-            justify="right" if is_number else "left",
-            vertical="bottom",
-            no_wrap=column > 0,
-            min_width=None if column == 0 else max(len(word) for word in stacked.split()),
-        )
-    return table
-
-
-def _markdown(
-    title: str, caption: str, headings: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]]
-) -> str:
-    rule = ["---:" if is_number else "---" for is_number in numeric]
-    lines = [_line(cells) for cells in (headings, rule, *rows)]
-    return f"{title}\n\n" + "\n".join(lines) + f"\n\n{caption}\n"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _file_name(name: str) -> str:
+    """A name that is safe as a file's and holds no blanks, as a run's tag may not."""
+    return "".join(c if c.isalnum() or c in "-._" else "-" for c in name).strip("-.") or "system"
 
 
 def _versions() -> dict[str, str]:
@@ -204,3 +211,13 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def with_floors(caption: str, systems: Iterable[str]) -> str:
+    """A caption that also says what BM25 did, where it is among the systems: it depends on the analyzer."""
+    return f"{caption} {DESCRIPTION}" if any(NAME in system for system in systems) else caption
+
+
+def mean_over_groups(groups: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> dict[str, float]:
+    """The unweighted mean of each metric over groups."""
+    return {metric: sum(scores[metric] for scores in groups.values()) / len(groups) for metric in metrics}

@@ -1,21 +1,145 @@
-"""mlret's index behind mteb's retrieval tasks: an ``IndexEncoderSearchProtocol``."""
+"""mlret in mteb: encoders for all its tasks, encoders of both kinds with the index for retrieval, the index alone.
+
+``mteb.evaluate(MtebEncoder(), tasks)`` and ``mteb.evaluate(MtebRetriever("my-colbert"), tasks)`` are all it takes.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.data.detection import detect_language
+from mlret.data.documents import Document
+from mlret.data.languages import normalise_language
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.external import ExternalEncoder
+from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.errors import InputError
 from mlret.index.index import Index
 from mlret.index.kinds import IndexSettings
 
 _NO_LANGUAGE = "zxx"  # ISO 639-3: no linguistic content; ids are stored in place of texts
+
+
+class MtebEncoder:
+    """An encoder with one vector a text, as mteb's ``EncoderProtocol``: for every kind of task.
+
+    Calibration, where the encoder has it, is told the language of the task's subset, or detects it where a subset has
+    several.
+
+    Parameters
+    ----------
+    encoder
+        The encoder, its folder or hub id; the bundled one by default.
+
+    Raises
+    ------
+    InputError
+        If it has a vector for each token; :class:`MtebRetriever` is for these.
+    """
+
+    def __init__(self, encoder: AnyEncoder | str | Path | None = None, revision: str | None = None) -> None:
+        loaded = _loaded(encoder)
+        if isinstance(loaded, TokenEncoder):
+            raise InputError(f"{loaded.name} has a vector for each token: give it to MtebRetriever")
+        self._encoder: Encoder = loaded
+        self.mteb_model_meta = _model_meta(loaded, revision)
+
+    def encode(
+        self, inputs: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, prompt_type: Any = None, **kwargs: Any
+    ) -> NDArray[np.float32]:
+        """``(n, dims)`` float32, L2-normalised, for the texts of a ``DataLoader`` of mteb."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        languages = _languages(self._encoder, texts, _language(task_metadata, hf_subset))
+        return self._encoder.encode(texts, language=languages, batch_size=kwargs.get("batch_size", 64))
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """The cosines of every two: ``(n, m)`` tensor."""
+        import torch
+
+        return torch.from_numpy(_array(embeddings1) @ _array(embeddings2).T)
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """The cosines row by row: ``(n,)`` tensor."""
+        import torch
+
+        return torch.from_numpy((_array(embeddings1) * _array(embeddings2)).sum(axis=-1))
+
+
+class MtebRetriever:
+    """An encoder of either kind with mlret's index, as mteb's ``SearchProtocol``: for retrieval and reranking.
+
+    Parameters
+    ----------
+    encoder
+        The encoder, its folder or hub id; the bundled one by default.
+    settings
+        Of the index.
+    exact
+        Compare with every document; without it, as the index is searched in use.
+    """
+
+    def __init__(
+        self,
+        encoder: AnyEncoder | str | Path | None = None,
+        *,
+        settings: IndexSettings | None = None,
+        exact: bool = True,
+        revision: str | None = None,
+    ) -> None:
+        self._encoder = _loaded(encoder)
+        self._settings = settings
+        self._exact = exact
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._index: Index | None = None
+        self.mteb_model_meta = _model_meta(self._encoder, revision)
+
+    def index(self, corpus: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, **kwargs: Any) -> None:
+        """Index a corpus of mteb: a data set with ``id``, ``text`` and perhaps ``title``."""
+        self.clear()
+        self._temporary = tempfile.TemporaryDirectory(prefix="mlret-mteb-")
+        self._index = Index.create(Path(self._temporary.name) / "index", self._encoder, settings=self._settings)
+        language = _language(task_metadata, hf_subset)
+        self._index.add(_documents(corpus, language))
+        self._index.compact_if_due()
+
+    def search(
+        self,
+        queries: Any,
+        *,
+        task_metadata: Any,
+        hf_split: str,
+        hf_subset: str,
+        top_k: int,
+        top_ranked: Mapping[str, Sequence[str]] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, dict[str, float]]:
+        """Query id -> document id -> score, for a data set with ``id`` and ``text``."""
+        if self._index is None:
+            raise InputError("nothing was indexed: call index first")
+        language = _language(task_metadata, hf_subset)
+        names, texts = list(queries["id"]), list(queries["text"])
+        if top_ranked is None:
+            found = self._index.search_batch(texts, top_k, language=language, exact=self._exact)
+        else:
+            found = [
+                self._index.search(text, top_k, language=language, ids=top_ranked.get(name, ()), exact=True)
+                for name, text in zip(names, texts, strict=True)
+            ]
+        return {name: {hit.id: hit.score for hit in hits} for name, hits in zip(names, found, strict=True)}
+
+    def clear(self) -> None:
+        """Drop the index."""
+        if self._index is not None:
+            self._index.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+        self._index = self._temporary = None
 
 
 class MtebIndex:
@@ -133,6 +257,45 @@ class MtebIndex:
         dims = vectors[0].shape[1] if tokens else vectors.shape[1]
         encoder = ExternalEncoder("mteb", dims, "maxsim" if tokens else "cosine")
         return Index.create(folder, encoder, settings=self._settings)
+
+
+def _loaded(encoder: AnyEncoder | str | Path | None) -> AnyEncoder:
+    return encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
+
+
+def _model_meta(encoder: AnyEncoder, revision: str | None) -> Any:
+    """mteb's card of the model; results are filed under its name and revision, by default the fingerprint."""
+    from mteb.models.model_meta import ModelMeta, ScoringFunction
+
+    organisation, _, name = encoder.name.replace(":", "/").rstrip("/").rpartition("/")
+    score = ScoringFunction.COSINE if encoder.similarity == "cosine" else ScoringFunction.MAX_SIM
+    facts = {
+        "name": f"{organisation.rpartition('/')[2] or 'local'}/{name}",
+        "revision": revision or encoder.fingerprint,
+        "embed_dim": encoder.dims,
+        "similarity_fn_name": score,
+    }
+    return ModelMeta.create_empty(overwrites=facts)
+
+
+def _language(task_metadata: Any, hf_subset: str) -> str | None:
+    """The language of a subset, as mlret writes it; ``None`` where there are several, as in bitext."""
+    codes = task_metadata.hf_subsets_to_langscripts.get(hf_subset, task_metadata.languages)
+    found = {normalise_language(code.split("-")[0]) for code in codes}
+    return found.pop() if len(found) == 1 else None
+
+
+def _languages(encoder: Encoder, texts: Sequence[str], language: str | None) -> list[str | None]:
+    if language is not None or not encoder.calibration_languages:
+        return [language] * len(texts)
+    return [detect_language(text) for text in texts]
+
+
+def _documents(corpus: Any, language: str | None) -> Iterator[Document]:
+    for row in corpus:
+        text = "\n".join(part for part in (row.get("title"), row["text"]) if part and part.strip())
+        if text:
+            yield Document(row["id"], text, language)
 
 
 def _vectors(embeddings: Any) -> Any:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.eval.made import make_beir, make_miracl, make_mmarco, make_mrtydi
+
 SWAHILI = [("paka amelala", "the cat sat"), ("mbwa saba", "seven dogs"), ("wali na samaki", "rice and fish")]
 
 
@@ -36,9 +38,8 @@ def mlret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]): 
 
 
 def test_tatoeba_prints_json_alone_and_writes_files(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
-    output, markdown = tmp_path / "result.json", tmp_path / "result.md"
-    files = ("--output", output, "--markdown", markdown)
-    options = ("--data", data, "--model", tiny_encoder_folder, "--json", *files)
+    output = tmp_path / "out"
+    options = ("--data", data, "--model", tiny_encoder_folder, "--json", "--output", output)
     done = subprocess.run(
         [sys.executable, "-m", "mlret.cli.main", "eval", "tatoeba", *map(str, options)],
         capture_output=True,
@@ -48,22 +49,27 @@ def test_tatoeba_prints_json_alone_and_writes_files(data: Path, tiny_encoder_fol
     )
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
-    assert printed == json.loads(output.read_text(encoding="utf-8"))
-    own, chance, spelling = printed["results"]
+    assert printed == json.loads((output / "report.json").read_text(encoding="utf-8"))
+    own, chance, spelling, words = printed["results"]
     assert own["encoder"] == str(tiny_encoder_folder)
     assert own["texts"] == 6
     assert own["rows"][0]["label"] == "swh"
     assert own["rows"][0]["n"] == 3
-    assert own["averages"]["all"]["raw"] == own["rows"][0]["raw"]
-    assert (chance["encoder"], spelling["encoder"]) == ("random vectors", "character n-grams")
-    assert markdown.read_text(encoding="utf-8").count("\n| ") == 4
+    assert own["averages"]["all"]["scores"] == own["rows"][0]["scores"]
+    assert set(own["rows"][0]["scores"]["raw"]) == {"cosine", "csls"}
+    names = [chance["encoder"], spelling["encoder"], words["encoder"]]
+    assert names == ["random vectors", "character n-grams", "BM25"]
+    assert (output / "report.md").read_text(encoding="utf-8").count("\n| ") == 4
+    written = {path.name for path in output.iterdir()}
+    assert written == {"report.json", "report.md", "table.csv", "table.tex", "scores.tsv.gz", "tatoeba.png"}
+    assert (output / "tatoeba.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_recipe_is_run_and_options_go_before_it(  # type: ignore[no-untyped-def]
     mlret, data: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("benchmark: tatoeba\ndata: tatoeba\nfloors: false\nmodel: nowhere\n", encoding="utf-8")
+    recipe.write_text("benchmark: tatoeba\ndata: tatoeba\nfloors: false\nmodels: [nowhere]\n", encoding="utf-8")
     code, out, err = mlret("eval", "run", recipe, "--data", data.parent, "--model", tiny_encoder_folder)
     assert code == 0, err
     assert "Swahili" in out
@@ -78,7 +84,7 @@ def test_a_recipe_is_run_and_options_go_before_it(  # type: ignore[no-untyped-de
         (("--languages", "sw,fr"), "has no language 'fr'; choose from swh"),
         (("--xtreme-only",), "has no language 'afr'"),
         (("--xtreme-only", "--languages", "sw"), "exclude each other"),
-        (("--output", "nowhere/result.json"), "nowhere does not exist"),
+        (("--output", "nowhere/result"), "nowhere does not exist"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(mlret, data: Path, arguments: tuple[str, ...], message: str) -> None:  # type: ignore[no-untyped-def]
@@ -119,31 +125,136 @@ def test_joined_adds_pairs_of_languages_and_changes_nothing_else(  # type: ignor
     mlret, two_languages: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     def outputs(*options: str) -> tuple[dict, str, str]:
-        files = ("--output", tmp_path / "out.json", "--markdown", tmp_path / "out.md")
         code, shown, err = mlret(
-            "eval", "tatoeba", "--data", two_languages, "--model", tiny_encoder_folder, *files, *options
+            "eval", "tatoeba", "--data", two_languages, "--model", tiny_encoder_folder, "-o", tmp_path / "out", *options
         )
         assert code == 0, err
-        decoded = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+        decoded = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
         for result in decoded["results"]:
-            assert result.pop("seconds") > 0
-        return decoded, (tmp_path / "out.md").read_text(encoding="utf-8"), shown
+            result.pop("seconds")
+        return decoded, (tmp_path / "out" / "report.md").read_text(encoding="utf-8"), shown
 
-    plain, plain_table, plain_shown = outputs()
+    plain, plain_table, plain_shown = outputs("--no-plots")
     joined, table, shown = outputs("--joined")
-    assert table.startswith(plain_table) and shown.startswith(plain_shown.split("wrote")[0])
+    assert table.startswith(plain_table)
     assert "| deu-swh | 11 |" in table and "other than English" in shown
     assert "deu-swh" not in plain_table and "other than English" not in plain_shown
     found = [result.pop("joined") for result in joined["results"]]
-    assert joined == plain
+    assert joined["results"] == plain["results"]
     assert [(row["first"], row["second"], row["queries"]) for row in found[0]["rows"]] == [("deu", "swh", 11)]
     assert found[0]["average"] == {
         "pairs_of_languages": 1, "queries": 11, "raw": found[0]["rows"][0]["raw"], "calibrated": None,
     }  # fmt: skip
     assert f"| {100 * found[2]['average']['raw']:.1f} |" in table
+    assert (tmp_path / "out" / "tatoeba-joined.png").is_file()
 
 
 def test_joined_without_shared_english_fails_before_an_encoder_is_loaded(mlret, data: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, err = mlret("eval", "tatoeba", "--data", data, "--model", "nowhere-at-all", "--joined")
     assert (code, out) == (2, "")
     assert "no two of the 1 languages share 10 English sentences" in err
+
+
+def test_every_benchmark_says_what_it_needs_and_does(mlret) -> None:  # type: ignore[no-untyped-def]
+    from mlret.eval.recipe import BENCHMARKS
+
+    code, out, _ = mlret("eval", "--help")
+    assert code == 0
+    for name in (*BENCHMARKS, "run", "compare", "reproduce"):
+        assert f" {name} " in out
+        code, shown, _ = mlret("eval", name, "--help")
+        assert code == 0 and "--json" in shown
+
+
+@pytest.mark.parametrize("benchmark", ["mrtydi", "miracl", "mmarco", "beir"])
+def test_retrieval_writes_runs_that_score_the_same_again(  # type: ignore[no-untyped-def]
+    mlret, benchmark: str, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    makers = {"mrtydi": make_mrtydi, "miracl": make_miracl, "mmarco": make_mmarco, "beir": make_beir}
+    root = makers[benchmark](tmp_path / "set")
+    code, out, err = mlret("eval", benchmark, "--data", root, "-m", tiny_encoder_folder, "-o", tmp_path / "first")
+    assert code == 0, err
+    first = json.loads((tmp_path / "first" / "report.json").read_text(encoding="utf-8"))
+    name = str(tiny_encoder_folder)
+    assert list(first["figures"]) == [name, "BM25", "random"]
+    assert ("not the official corpora" in out) == (benchmark != "beir")
+    assert "published" not in out
+    (runs,) = [path for path in (tmp_path / "first" / "runs").iterdir() if path.name not in ("BM25", "random")]
+    code, out, err = mlret("eval", benchmark, "--data", root, "--run", runs, "-o", tmp_path / "again", "--no-plots")
+    assert code == 0, err
+    again = json.loads((tmp_path / "again" / "report.json").read_text(encoding="utf-8"))
+    assert list(again["figures"].values()) == [first["figures"][name]]
+    # Without a corpus the official one is taken on trust, and figures in print stand beside.
+    assert ("published" in out) == (benchmark != "beir")
+    code, out, err = mlret("eval", "compare", tmp_path / "first", tmp_path / "again", "--system-a", "BM25", "--json")
+    assert code == 0, err
+    (group,) = json.loads(out)["groups"]
+    assert group["queries"] == 6 and 0 < group["adjusted"] <= 1
+
+
+def test_compare_takes_runs_with_judgements(mlret, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    from mlret.data.retrieval import write_run
+
+    qrels = {f"q{n}": {"a": 1} for n in range(12)}
+    (tmp_path / "qrels").write_text("".join(f"{q} 0 a 1\n" for q in qrels), encoding="utf-8")
+    write_run(tmp_path / "a.trec", {q: {"b": 2.0, "a": 1.0} for q in qrels})
+    write_run(tmp_path / "b.trec", {q: {"a": 2.0, "b": 1.0} for q in qrels})
+    arguments = ("eval", "compare", tmp_path / "a.trec", tmp_path / "b.trec", "--qrels", tmp_path / "qrels")
+    code, out, err = mlret(*arguments, "--metric", "mrr@10")
+    assert code == 0, err
+    assert "50.0" in out and "+50.0" in out and "12/0" in out and "*" in out
+    code, _, err = mlret(*arguments, "--metric", "best@10")
+    assert (code, "unknown metric" in err) == (2, True)
+    code, _, err = mlret(*arguments[:-2])
+    assert (code == 2 and "runs with --qrels" in err) or "the header is not" in err
+
+
+def test_a_lines_option_that_is_none_is_an_error(mlret, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = mlret("eval", "bitext", "--data", tmp_path, "--lines", "ten")
+    assert code == 2 and "--lines 'ten': give a first and a last line" in err
+
+
+def test_reproduce_holds_figures_against_those_expected(  # type: ignore[no-untyped-def]
+    mlret, data: Path, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    def recipe(name: str, value: float, folder: str = "tatoeba") -> Path:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(
+            f"name: {name}\ndescription: Made here.\nbenchmark: tatoeba\ndata: {folder}\n"
+            f"models: [{tiny_encoder_folder}]\nexpected:\n  - {{metric: mean, value: {value}, tolerance: 0.001}}\n"
+            "  - {metric: mean, system: random vectors, value: 0.5, tolerance: 0.5, group: swh}\n",
+            encoding="utf-8",
+        )
+        return path
+
+    code, out, _ = mlret("eval", "tatoeba", "--data", data, "-m", tiny_encoder_folder, "--json")
+    mean = json.loads(out)["figures"][str(tiny_encoder_folder)]["average"]["mean"]
+    results = tmp_path / "results"
+    results.mkdir()
+    options = ("--data", data.parent, "--output", results)
+    code, out, err = mlret("eval", "reproduce", recipe("good", mean), *options)
+    assert code == 0, err
+    assert "holds" in out and "DIFFERS" not in out
+    readme = (results / "README.md").read_text(encoding="utf-8")
+    assert (
+        "[good](good/report.md)" in readme and "`mlret eval run good --data DIR`" in readme and "Made here." in readme
+    )
+    assert (results / "good" / "report.md").is_file()
+
+    # One that differs and one whose data is not there fail, and the table keeps the first.
+    code, out, err = mlret(
+        "eval", "reproduce", recipe("wrong", mean + 0.4), recipe("gone", 0.5, "gone"), *options, "--json"
+    )
+    assert code == 1, err
+    checks = json.loads(out)
+    assert [(check["recipe"], check["holds"]) for check in checks] == [
+        ("wrong", False), ("wrong", True), ("gone", False), ("gone", False),
+    ]  # fmt: skip
+    assert "no such folder" in checks[2]["why"]
+    readme = (results / "README.md").read_text(encoding="utf-8")
+    assert "[good]" in readme and "**differs**" in readme and "[gone]" not in readme
+
+    plain = tmp_path / "plain.yaml"
+    plain.write_text("benchmark: tatoeba\ndata: x\n", encoding="utf-8")
+    code, _, err = mlret("eval", "reproduce", plain, *options)
+    assert code == 2 and "no key `expected`" in err

@@ -1,4 +1,4 @@
-"""A small bitext in both layouts, and a calibrated encoder."""
+"""A small bitext in both layouts."""
 
 from __future__ import annotations
 
@@ -45,17 +45,3 @@ def laser_folder(bitext: Bitext, tmp_path_factory: pytest.TempPathFactory) -> Pa
         for side, texts in zip((label, "eng"), zip(*pairs, strict=True), strict=True):
             (folder / f"tatoeba.{label}-eng.{side}").write_text("".join(f"{t}\n" for t in texts), encoding="utf-8")
     return folder
-
-
-@pytest.fixture(scope="session")
-def calibrated_encoder(tiny_encoder_folder: Path):  # type: ignore[no-untyped-def]
-    """The tiny encoder with a calibration of English and Swahili, but not of German."""
-    from mlret.encoders.calibration import Calibration
-    from mlret.encoders.encoder import load_encoder
-
-    encoder = load_encoder(tiny_encoder_folder, device="cpu")
-    random = np.random.default_rng(3)
-    clouds = {code: random.normal(random.normal(size=32), 0.2, (40, 32)).astype(np.float32) for code in ("en", "sw")}
-    encoder.model.append(Calibration.fit(clouds))
-    encoder.__dict__.pop("_calibrated", None)
-    return encoder

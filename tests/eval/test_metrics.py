@@ -7,17 +7,29 @@ import pytest
 import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import csr_matrix
 
 from mlret.errors import InputError
-from mlret.eval.metrics import bitext_accuracy, evaluate_run, nearest, rank_documents
+from mlret.eval.benchmarks.xquad_r import average_precision, ranks_in
+from mlret.eval.metrics import evaluate_run, rank_documents
 
-METRICS = ["recall@1", "recall@3", "recall@10", "mrr@1", "mrr@3", "mrr@10", "ndcg@1", "ndcg@3", "ndcg@10"]
+METRICS = [
+    "map",
+    "map@3",
+    "recall@1",
+    "recall@3",
+    "recall@10",
+    "mrr@1",
+    "mrr@3",
+    "mrr@10",
+    "ndcg@1",
+    "ndcg@3",
+    "ndcg@10",
+]
 
 
 def reference(judged: dict[str, int], scores: dict[str, float], metric: str) -> float:
     """The textbook's formulas, ties broken by ascending id."""
-    kind, k = metric.split("@")
+    kind, k = metric.split("@") if "@" in metric else (metric, "1000")
     ranked = [doc for _, doc in sorted((-score, doc) for doc, score in scores.items())][: int(k)]
     gains = np.maximum([judged.get(doc, 0) for doc in ranked], 0)
     ideal = np.sort(np.maximum(list(judged.values()), 0))[::-1][: int(k)]
@@ -25,6 +37,9 @@ def reference(judged: dict[str, int], scores: dict[str, float], metric: str) -> 
         return 0.0
     if kind == "recall":
         return float((gains > 0).sum() / sum(value > 0 for value in judged.values()))
+    if kind == "map":
+        precisions = np.cumsum(gains > 0) / np.arange(1, len(gains) + 1)
+        return float(precisions[gains > 0].sum() / sum(value > 0 for value in judged.values()))
     if kind == "mrr":
         return float(max((gains > 0) / np.arange(1, len(gains) + 1)))
     return float(
@@ -89,7 +104,7 @@ def test_reciprocal_rank_is_zero_beyond_the_cut() -> None:
 @pytest.mark.parametrize(
     ("qrels", "run", "metrics", "message"),
     [
-        ({"q": {"a": 1}}, {"q": {"a": 1.0}}, ["map"], "unknown metric 'map'"),
+        ({"q": {"a": 1}}, {"q": {"a": 1.0}}, ["mrr"], "unknown metric 'mrr'"),
         ({"q": {"a": 1}}, {"q": {"a": 1.0}}, ["recall@0"], "unknown metric"),
         ({}, {"q": {"a": 1.0}}, ["mrr@10"], "qrels have no query"),
         ({"q": {"a": 1}}, {"x": {"a": 1.0}}, ["mrr@10"], "share no query"),
@@ -105,27 +120,37 @@ def test_an_empty_run_scores_zero() -> None:
     assert evaluate_run({"q": {"a": 1}}, {}, ["mrr@10", "ndcg@10"]).mean == {"mrr@10": 0.0, "ndcg@10": 0.0}
 
 
-def test_bitext_accuracy_counts_the_first_of_equal_candidates() -> None:
-    a, b = np.eye(2, dtype=np.float32)
-    queries, candidates = np.stack([a, a, b]), np.stack([a, a, b])
-    assert bitext_accuracy(queries, candidates) == pytest.approx(2 / 3)
-    assert bitext_accuracy(csr_matrix(queries), csr_matrix(candidates)) == pytest.approx(2 / 3)
+def test_a_thousand_random_runs_with_ties_score_as_pytrec_eval_does() -> None:
+    """Ids are whole numbers in falling order of preference, so that trec_eval breaks ties the way mlret does."""
+    random = np.random.default_rng(11)
+    names = [f"{9999 - number:04}" for number in range(25)]
+    theirs_of = {name: f"{number:04}" for number, name in zip(range(25), sorted(names, reverse=True), strict=True)}
+    measures = {"map", "map_cut.5", "recall.5", "recall.10", "ndcg_cut.5", "ndcg_cut.10", "recip_rank"}
+    ours_of = {"map": "map", "map@5": "map_cut_5", "recall@5": "recall_5", "recall@10": "recall_10"}
+    ours_of |= {"ndcg@5": "ndcg_cut_5", "ndcg@10": "ndcg_cut_10", "mrr@25": "recip_rank"}
+    ties = 0
+    for _ in range(1000):
+        judged = {name: int(random.integers(0, 3)) for name in random.choice(names, 8, replace=False)}
+        scores = {str(name): float(random.integers(0, 6)) for name in random.choice(names, 15, replace=False)}
+        ties += len(set(scores.values())) < len(scores)
+        mirrored = {theirs_of[name]: score for name, score in scores.items()}
+        truth = {theirs_of[name]: grade for name, grade in judged.items()}
+        theirs = pytrec_eval.RelevanceEvaluator({"q": truth}, measures).evaluate({"q": mirrored})["q"]
+        ours = evaluate_run({"q": judged}, {"q": scores}, list(ours_of)).per_query["q"]
+        assert ours == pytest.approx({name: theirs[their] for name, their in ours_of.items()}), (judged, scores)
+    assert ties > 900
 
 
-def test_bitext_accuracy_of_equal_candidates_does_not_depend_on_rounding() -> None:
-    vector = np.random.default_rng(0).standard_normal(37).astype(np.float32)
-    same = np.tile(vector / np.linalg.norm(vector), (501, 1))
-    assert bitext_accuracy(same, same) == pytest.approx(1 / 501)
-
-
-def test_bitext_accuracy_refuses_sides_of_different_length() -> None:
-    with pytest.raises(InputError, match="shapes"):
-        bitext_accuracy(np.ones((2, 3), np.float32), np.ones((3, 3), np.float32))
-
-
-def test_nearest_is_the_first_of_equal_candidates_to_the_last_bit() -> None:
-    for seed in range(10):
-        vector = np.random.default_rng(seed).normal(size=256).astype(np.float32)
-        queries, candidates = np.tile(vector, (37, 1)), np.tile(vector, (747, 1))
-        candidates[0] = -vector
-        assert (nearest(queries, candidates) == 1).all()
+def test_average_precision_of_ranks_equals_pytrec_eval_with_ties() -> None:
+    random = np.random.default_rng(3)
+    scores = random.integers(0, 8, (50, 40)).astype(np.float32)
+    relevant = np.stack([random.choice(40, 6, replace=False) for _ in range(50)])
+    order = random.permutation(40)
+    ranks = np.stack([ranks_in(scores, relevant[:, place], order) for place in range(6)], axis=1)
+    names = [f"{number:03}" for number in order]  # of equal scores the smaller id first
+    qrels = {str(row): {names[column]: 1 for column in relevant[row]} for row in range(50)}
+    run = {str(row): {names[column]: float(scores[row, column]) for column in range(40)} for row in range(50)}
+    found = evaluate_run(qrels, run, ["map", "map@20"])
+    per_query = list(found.per_query.values())
+    assert average_precision(ranks).tolist() == pytest.approx([one["map"] for one in per_query])
+    assert average_precision(ranks, 20).tolist() == pytest.approx([one["map@20"] for one in per_query])

@@ -1,31 +1,41 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from mlret.errors import InputError
-from mlret.eval.recipe import TatoebaRecipe, read_recipe, run_tatoeba
+from mlret.eval.recipe import BENCHMARKS, TatoebaRecipe, make_recipe, read_recipe, under
+from mlret.recipes import list_recipes
 
 
-def test_the_recipe_that_comes_with_mlret_is_valid_and_has_every_default() -> None:
-    recipe = read_recipe(Path(__file__).parents[2] / "eval" / "tatoeba.yaml")
-    assert recipe == TatoebaRecipe(benchmark="tatoeba", data=Path("tatoeba"), description=recipe.description)
+@pytest.mark.parametrize("path", list(list_recipes("eval").values()), ids=lambda path: path.stem)
+def test_the_recipes_that_come_with_mlret_are_valid_and_describe_themselves(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.name == path.stem
+    assert recipe.description
+    assert not recipe.data.is_absolute()
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_needs_no_more_than_its_data(name: str) -> None:
+    recipe = make_recipe({"benchmark": name, "data": "x"})
+    assert (recipe.benchmark, recipe.data, recipe.models) == (name, Path("x"), [])
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (
-            "benchmark: tatoeba\ndata: x\nmodle: y\n",
-            "modle: Extra inputs are not permitted; the keys are name",
-        ),
+        ("benchmark: tatoeba\ndata: x\nmodle: y\n", "modle: Extra inputs are not permitted; the keys are name"),
         ("benchmark: tatoeba\n", "data: Field required"),
-        ("benchmark: mteb\ndata: x\n", "benchmark: Input should be 'tatoeba'"),
+        ("benchmark: mteb\ndata: x\n", "benchmark: unknown; there are alignment, beir"),
+        ("data: x\n", "benchmark: none named; there are alignment"),
         ("benchmark: tatoeba\ndata: x\nbatch_size: 0\n", "batch_size: Input should be greater"),
         ("benchmark: tatoeba\ndata: x\nfloors: perhaps\n", "floors: "),
         ("benchmark: tatoeba\ndata: x\nlanguages: sw\n", "languages"),
+        ("benchmark: mrtydi\ndata: x\nsplit: best\n", "split: Input should be 'train', 'dev' or 'test'"),
+        ("benchmark: mrtydi\ndata: x\nexpected: [{metric: mrr@100}]\n", "expected.0.value: Field required"),
+        ("benchmark: bitext\ndata: x\nlines: [1]\n", "lines.1: Field required"),
         ("benchmark: tatoeba\ndata: [x\n", r"recipe.yaml:\d: not YAML"),
         ("- a\n", "recipe: Input should be"),
         ("", "recipe: Input should be"),
@@ -48,27 +58,6 @@ def test_a_missing_recipe_and_one_that_is_not_utf8_are_errors(tmp_path: Path) ->
         read_recipe(tmp_path / "recipe.yaml")
 
 
-def test_a_run_writes_the_files_that_the_recipe_names(
-    tmp_path: Path, table_folder: Path, tiny_encoder_folder: Path
-) -> None:
-    output, markdown = tmp_path / "result.json", tmp_path / "result.md"
-    report = run_tatoeba(
-        TatoebaRecipe(
-            benchmark="tatoeba",
-            data=table_folder,
-            model=str(tiny_encoder_folder),
-            languages=["sw"],
-            output=output,
-            markdown=markdown,
-        )
-    )
-    assert json.loads(output.read_text(encoding="utf-8")) == report.to_dict()
-    assert markdown.read_text(encoding="utf-8") == report.markdown()
-    assert [result.encoder for result in report.results[1:]] == ["random vectors", "character n-grams"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["result.json", "result.md"]
-
-
-def test_a_result_that_could_not_be_written_is_said_before_the_run(tmp_path: Path) -> None:
-    recipe = TatoebaRecipe(benchmark="tatoeba", data=tmp_path, output=tmp_path / "nowhere" / "result.json")
-    with pytest.raises(InputError, match=r"nowhere does not exist; make it first"):
-        run_tatoeba(recipe)
+def test_data_is_looked_for_in_the_folder_unless_it_is_fetched_by_name() -> None:
+    assert under(TatoebaRecipe(data=Path("t")), Path("d")).data == Path("d/t")
+    assert under(make_recipe({"benchmark": "miracl", "data": "ir_datasets"}), Path("d")).data == Path("ir_datasets")

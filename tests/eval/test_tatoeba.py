@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from mlret.encoders.encoder import Encoder
+from mlret.eval.benchmarks.tatoeba import TatoebaResult, TatoebaRow, evaluate_tatoeba
+from mlret.eval.benchmarks.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
+from mlret.eval.benchmarks.tatoeba_report import tatoeba_report
 from mlret.eval.floors import FLOORS, CharacterNGrams, RandomVectors
-from mlret.eval.report import TatoebaReport
-from mlret.eval.tatoeba import TatoebaResult, TatoebaRow, evaluate_tatoeba
-from mlret.eval.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
 from tests.shared import shared_data
 
 
@@ -56,8 +56,10 @@ def test_an_encoder_without_calibration_gets_raw_scores_only(tiny_encoder: Encod
     result = evaluate_tatoeba(tiny_encoder, table_folder)
     assert all(row.calibrated is None for row in result.rows)
     assert result.averages["all"].calibrated is None
-    assert result.to_dict()["rows"][0]["calibrated"] is None
-    assert "calib" not in TatoebaReport("data", [result]).markdown()
+    assert list(result.to_dict()["rows"][0]["scores"]) == ["raw"]
+    assert "calib" not in tatoeba_report("data", [result]).tables[0].title + str(
+        tatoeba_report("data", [result]).tables[0].headings
+    )
 
 
 def test_averages_give_every_language_the_same_weight(tiny_encoder: Encoder, table_folder: Path) -> None:
@@ -80,19 +82,23 @@ def test_the_average_over_36_is_given_only_for_all_36() -> None:
 
 def test_report_shows_averages_first_and_the_floors_beside(calibrated_encoder: Encoder, table_folder: Path) -> None:
     results = [evaluate_tatoeba(system, table_folder) for system in (calibrated_encoder, *(f() for f in FLOORS))]
-    report = TatoebaReport(str(table_folder), results)
+    report = tatoeba_report(str(table_folder), results)
     lines = [line for line in report.markdown().splitlines() if line.startswith("|")]
     assert lines[0].count("|") == 1 + 3 + 6 + 2
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["all 2", "German", "Swahili"]
     assert f"{100 * results[2].rows[1].raw.mean:.1f} |" in lines[4]
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(report.table())
+    console.print(report.tables[0].terminal())
     shown = console.export_text()
     assert shown.index("all 2") < shown.index("German") < shown.index("Swahili")
     assert "vectors" in shown and "n-grams" in shown and "…" not in shown
     decoded = json.loads(json.dumps(report.to_dict()))
     assert [entry["encoder"] for entry in decoded["results"]] == [result.encoder for result in results]
-    assert set(decoded["results"][0]["rows"][0]) == set(TatoebaRow.__dataclass_fields__)
+    assert set(decoded["results"][0]["rows"][0]) == set(TatoebaRow.__dataclass_fields__) - {"hits"}
+    calibrated = f"{calibrated_encoder.name}, calibrated"
+    assert report.figure("mean") == report.figure("mean", group="all") == results[0].averages["all"].raw.mean
+    assert report.figure("xx_en", system=calibrated, group="swh") == results[0].rows[1].calibrated.xx_en
+    assert report.query_scores[calibrated]["swh"]["accuracy"].keys() >= {"xx-en:1", "en-xx:12"}
 
 
 def test_floors_on_the_real_test_set() -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from mlret.errors import InputError
-from mlret.eval.metrics import nearest
-from mlret.eval.tatoeba_data import TatoebaPairs
-from mlret.eval.vectors import EncodedTexts
+from mlret.eval.benchmarks.tatoeba_data import TatoebaPairs
+from mlret.eval.matching import best_candidates
+from mlret.eval.scorers import BitextScorer, Mode, Side
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,13 @@ def join_on_english(pairs: Sequence[TatoebaPairs], *, min_queries: int = 10) -> 
     return joined
 
 
-def evaluate_joined(texts: EncodedTexts, pairs: Sequence[TatoebaPairs], *, min_queries: int = 10) -> JoinedResult:
+def evaluate_joined(scorer: BitextScorer, pairs: Sequence[TatoebaPairs], *, min_queries: int = 10) -> JoinedResult:
     """Evaluate between every two languages that share at least ``min_queries`` English sentences.
 
     Parameters
     ----------
-    texts
-        The vectors of all sentences of ``pairs``.
+    scorer
+        Has encoded all sentences of ``pairs``.
     pairs
         The test set.
     min_queries
@@ -106,22 +106,19 @@ def evaluate_joined(texts: EncodedTexts, pairs: Sequence[TatoebaPairs], *, min_q
     """
     rows = []
     for first, second, shared in join_on_english(pairs, min_queries=min_queries):
-        raw = _both_ways(first, second, shared, texts.raw(first.sentences), texts.raw(second.sentences))
-        calibrated = None
-        if texts.has_calibration:
-            sides = (texts.calibrated(side.sentences, side.language) for side in (first, second))
-            calibrated = _both_ways(first, second, shared, *sides)
-        rows.append(JoinedRow(first.label, second.label, len(shared), raw, calibrated))
+        accuracies = {mode: _both_ways(first, second, shared, scorer, mode) for mode in scorer.modes}
+        rows.append(JoinedRow(first.label, second.label, len(shared), accuracies["raw"], accuracies.get("calibrated")))
     return JoinedResult(rows)
 
 
-def _both_ways(first: TatoebaPairs, second: TatoebaPairs, shared: set[str], a: Any, b: Any) -> float:
-    return (_one_way(first, second, shared, a, b) + _one_way(second, first, shared, b, a)) / 2
+def _both_ways(first: TatoebaPairs, second: TatoebaPairs, shared: set[str], scorer: BitextScorer, mode: Mode) -> float:
+    return (_one_way(first, second, shared, scorer, mode) + _one_way(second, first, shared, scorer, mode)) / 2
 
 
-def _one_way(asked: TatoebaPairs, found: TatoebaPairs, shared: set[str], queries: Any, candidates: Any) -> float:
+def _one_way(asked: TatoebaPairs, found: TatoebaPairs, shared: set[str], scorer: BitextScorer, mode: Mode) -> float:
     """The share of queries, the first of each English sentence, whose nearest candidate has the same English."""
     first_of = {english: row for row, english in reversed(list(enumerate(asked.english))) if english in shared}
-    rows = nearest(queries[list(first_of.values())], candidates)
-    right = [found.english[row] == english for english, row in zip(first_of, rows, strict=True)]
+    queries = Side([asked.sentences[row] for row in first_of.values()], asked.language)
+    best = best_candidates(scorer.similarities(mode, queries, Side(found.sentences, found.language)))
+    right = [found.english[row] == english for english, row in zip(first_of, best, strict=True)]
     return float(np.mean(right))

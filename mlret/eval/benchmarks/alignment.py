@@ -1,0 +1,193 @@
+"""How well an encoder's layers align languages: MEXA (Kargaran et al., arXiv 2410.05873), and a map to look at.
+
+For each layer a sentence is the mean of its tokens' states, weighted by their positions. A pair of translations counts
+where each is strictly nearer to the other than to any other sentence of that side. The pivot is English, as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.multi_vector import AnyEncoder
+from mlret.errors import InputError
+from mlret.eval import plots
+from mlret.eval.benchmarks.parallel import ParallelTexts
+from mlret.eval.matching import Scores
+from mlret.eval.report import Figures, Picture, Report, mean_over_groups, with_floors
+from mlret.eval.retrieval import AVERAGE
+from mlret.eval.scorers import BitextScorer, EncodedTexts, Side
+from mlret.eval.table import ResultTable, percent
+
+PROTOCOL = (
+    "MEXA (Kargaran et al., arXiv 2410.05873): the share of sentences that are strictly nearest to their English "
+    "translation, and it to them, among all sentences; layers: position-weighted mean of the token states, pooled over "
+    "the layers by mean and by maximum; vectors: the same on what the encoder gives in the end."
+)
+_ON_MAP = 60  # sentences a language
+
+
+def mexa(similarity: Scores) -> float:
+    """The share of rows whose own column is strictly their best, and they strictly that column's.
+
+    Parameters
+    ----------
+    similarity
+        ``(n, n)`` cosines of translations by their place.
+    """
+    own = similarity.diagonal()
+    others = similarity.copy()
+    np.fill_diagonal(others, -np.inf)
+    return float(np.mean((own > others.max(axis=1)) & (own > others.max(axis=0))))
+
+
+def layer_vectors(encoder: AnyEncoder, texts: Sequence[str], *, batch_size: int = 32) -> NDArray[np.float32]:
+    """The position-weighted means of the token states of every layer: ``(layers + 1, n, d)`` float32, unit length.
+
+    The first layer is the embeddings. Position ``i`` of a text, from 1, weighs ``i`` (MEXA, section 3).
+
+    Raises
+    ------
+    InputError
+        If the encoder does not begin with a Transformer that gives its states.
+    """
+    import torch
+
+    first = next(iter(encoder.model.children()))
+    network: Any = getattr(first, "auto_model", None) or getattr(first, "model", None)
+    if network is None:
+        raise InputError(f"{encoder.name}: begins with {type(first).__name__}, not with a Transformer that has layers")
+    limit = min(encoder.model.max_seq_length or 512, 512)
+    device = next(network.parameters()).device
+    parts: list[NDArray[np.float32]] = []
+    with torch.inference_mode():
+        for start in range(0, len(texts), batch_size):
+            inputs = encoder.model.tokenizer(
+                list(texts[start : start + batch_size]),
+                padding=True,
+                truncation=True,
+                max_length=limit,
+                return_tensors="pt",
+            ).to(device)
+            states = torch.stack(network(**inputs, output_hidden_states=True).hidden_states).float()
+            mask = inputs["attention_mask"].float()
+            weights = mask.cumsum(dim=1) * mask
+            means = (states * weights[..., None]).sum(dim=2) / weights.sum(dim=1)[:, None]
+            parts.append(torch.nn.functional.normalize(means, dim=-1).cpu().numpy())
+    return np.concatenate(parts, axis=1)
+
+
+def evaluate_alignment(
+    encoder: AnyEncoder, scorers: Sequence[BitextScorer], parallel: ParallelTexts, *, data: str, pivot: str = "en"
+) -> Report:
+    """Measure the alignment of every language with the pivot.
+
+    Parameters
+    ----------
+    encoder
+        Whose layers to look at.
+    scorers
+        Have encoded all texts: of the encoder, then of the floors.
+    parallel
+        The sentences; the paper takes 100.
+    data
+        The name of the folder or file that they were read from.
+    pivot
+        A language of them.
+
+    Raises
+    ------
+    InputError
+        If the pivot is not among the languages.
+    """
+    labels = [label for label, code in parallel.languages.items() if code == pivot]
+    if not labels:
+        raise InputError(f"{data}: has no {pivot!r} to align with; there are {', '.join(parallel.texts)}")
+    centre = labels[0]
+    others = [label for label in parallel.texts if label != centre]
+    by_layer = _by_layer(encoder, parallel, centre, others)
+    own = f"{encoder.name}, layers"
+    figures: Figures = {own: {label: _pooled(scores) for label, scores in by_layer.items()}}
+    for scorer in scorers:
+        for mode in scorer.modes:
+            name = f"{scorer.name}, {'vectors' if scorer is scorers[0] else 'floor'}"
+            system = name if mode == "raw" else f"{name}, {mode}"
+            pairs = {label: _sides(parallel, label, centre) for label in others}
+            figures[system] = {
+                label: {"mexa": mexa(scorer.similarities(mode, *sides))} for label, sides in pairs.items()
+            }
+    for groups in figures.values():
+        groups[AVERAGE] = mean_over_groups(groups, list(next(iter(groups.values()))))
+    pictures = [Picture("layers", partial(_draw_layers, encoder.name, by_layer))]
+    if isinstance(scorers[0], EncodedTexts) and isinstance(encoder, Encoder):
+        pictures.append(Picture("map", partial(_draw_map, encoder.name, scorers[0], parallel)))
+    return Report(
+        benchmark="alignment",
+        data=data,
+        protocol=PROTOCOL,
+        figures=figures,
+        tables=[_table(figures, own, parallel)],
+        systems={encoder.name: {"fingerprint": encoder.fingerprint, "dims": encoder.dims}},
+        pictures=pictures,
+        details={"layers": by_layer},
+    )
+
+
+def _by_layer(
+    encoder: AnyEncoder, parallel: ParallelTexts, centre: str, others: Sequence[str]
+) -> dict[str, list[float]]:
+    english = layer_vectors(encoder, parallel.texts[centre])
+    scores = {}
+    for label in others:
+        vectors = layer_vectors(encoder, parallel.texts[label])
+        scores[label] = [mexa(own @ pivot.T) for own, pivot in zip(vectors, english, strict=True)]
+    return scores
+
+
+def _pooled(scores: Sequence[float]) -> dict[str, float]:
+    return {"mexa": float(np.mean(scores)), "mexa max": float(np.max(scores))}
+
+
+def _sides(parallel: ParallelTexts, label: str, centre: str) -> tuple[Side, Side]:
+    own, pivot = (Side(parallel.texts[one], parallel.languages[one]) for one in (label, centre))
+    return own, pivot
+
+
+def _table(figures: Figures, own: str, parallel: ParallelTexts) -> ResultTable:
+    columns = [(system, metric) for system, groups in figures.items() for metric in groups[AVERAGE]]
+    headings = [f"{system} (max)" if metric.endswith("max") else system for system, metric in columns]
+
+    def cells(group: str) -> list[str]:
+        return [percent(figures[system][group][metric]) for system, metric in columns]
+
+    rows = [[label, *cells(label)] for label in figures[own] if label != AVERAGE]
+    title = f"Alignment with English: MEXA on {len(parallel):,} sentences, in per cent"
+    return ResultTable(
+        title, ["language", *headings], [[["mean", *cells(AVERAGE)]], rows], with_floors(PROTOCOL, figures), strong=True
+    )
+
+
+def _draw_layers(name: str, by_layer: dict[str, list[float]], path: Any) -> None:
+    count = len(next(iter(by_layer.values())))
+    mean = [float(np.mean([scores[layer] for scores in by_layer.values()])) for layer in range(count)]
+    plots.lines(
+        f"MEXA by layer: {name}", list(range(count)), {"mean": mean, **by_layer}, path, x_label="layer (0: embeddings)"
+    )
+
+
+def _draw_map(name: str, encoded: EncodedTexts, parallel: ParallelTexts, path: Any) -> None:
+    labels = list(parallel.texts)
+    some = {label: parallel.texts[label][:_ON_MAP] for label in labels}
+    panels = {"before calibration": np.concatenate([encoded.raw(some[label]) for label in labels])}
+    if "calibrated" in encoded.modes:
+        moved = [encoded.calibrated(some[label], parallel.languages[label]) for label in labels]
+        panels["after calibration"] = np.concatenate(moved)
+    languages = [label for label in labels for _ in some[label]]
+    plots.embedding_map(
+        f"The same {len(some[labels[0]])} sentences in {len(labels)} languages: {name}", panels, languages, path
+    )

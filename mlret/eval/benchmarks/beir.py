@@ -1,0 +1,129 @@
+"""BEIR (Thakur et al., arXiv 2104.08663): data sets in its layout, in any language.
+
+nDCG@10 and Recall@100. As in BEIR's own code, a document with the id of the query is left out of that query's ranking
+(in ArguAna and Quora queries are documents).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlret.data.files import read_lines
+from mlret.data.retrieval import Topic
+from mlret.errors import InputError
+from mlret.eval.collection import IR_DATASETS, Collection, Qrels, corpus_reader, first_present, from_ir_datasets
+from mlret.eval.retrieval import Protocol
+
+PROTOCOL = Protocol(
+    benchmark="beir",
+    title="BEIR",
+    description=(
+        "BEIR (Thakur et al., arXiv 2104.08663): documents with the id of the query are left out of its ranking; the "
+        "average gives every data set the same weight."
+    ),
+    metrics=("ndcg@10", "recall@100"),
+    depth=100,
+    sizes={},
+)
+
+
+def read_beir(
+    data: str | Path,
+    *,
+    datasets: Sequence[str] | None = None,
+    language: str | None = None,
+    split: str = "test",
+    with_corpus: bool = True,
+) -> list[Collection]:
+    """Read data sets.
+
+    Parameters
+    ----------
+    data
+        The folder of a data set (``corpus.jsonl``, ``queries.jsonl``, ``qrels/test.tsv``), or one that holds several.
+        Or ``"ir_datasets"``.
+    datasets
+        Which; all that are there by default.
+    language
+        Of all texts; not known by default.
+    split
+        The name of the file in ``qrels/``.
+    with_corpus
+        As for :func:`mlret.eval.benchmarks.mrtydi.read_mrtydi`.
+
+    Raises
+    ------
+    InputError
+        If something is missing or malformed.
+    """
+    if str(data) == IR_DATASETS:
+        if not datasets:
+            raise InputError("name the data sets to fetch, e.g. --datasets scifact,nfcorpus")
+        fetched = [from_ir_datasets(f"beir/{name}/{split}", name, language) for name in datasets]
+        return [Collection(**{**vars(one), "drop_identical": True}) for one in fetched]
+    root = Path(data)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; give a data set of BEIR, or the folder that holds several")
+    single = _is_dataset(root)
+    folders = [root] if single else sorted(path for path in root.iterdir() if path.is_dir() and _is_dataset(path))
+    if datasets is not None and not single:
+        there = {folder.name: folder for folder in folders}
+        for name in datasets:
+            if name not in there:
+                raise InputError(f"{root}: has no data set {name!r}; there are {', '.join(there) or 'none'}")
+        folders = [there[name] for name in datasets]
+    if not folders:
+        raise InputError(f"{root}: is no data set of BEIR and holds none; expected queries.jsonl and qrels/{split}.tsv")
+    return [_read(folder, language, split, with_corpus) for folder in folders]
+
+
+def _is_dataset(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("queries.jsonl", "queries.jsonl.gz"))
+
+
+def _read(folder: Path, language: str | None, split: str, with_corpus: bool) -> Collection:
+    queries = first_present([folder / "queries.jsonl"], "queries")
+    qrels = _read_qrels(first_present([folder / "qrels" / f"{split}.tsv"], f"{folder.name}: judgements"))
+    # The file holds the queries of all splits; those of the others are not judged here, which is no news.
+    topics = {name: topic for name, topic in _read_queries(queries, language).items() if name in qrels}
+    documents = corpus_reader([folder], language) if with_corpus else None
+    return Collection(folder.name, language, topics, qrels, documents, drop_identical=True)
+
+
+def _read_queries(path: Path, language: str | None) -> dict[str, Topic]:
+    topics: dict[str, Topic] = {}
+    for number, line in read_lines(path):
+        try:
+            record = json.loads(line)
+            name, text = str(record["_id"]), str(record["text"]).strip()
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f'{path}:{number}: not {{"_id": …, "text": …}} ({error}); mend the line') from error
+        if name in topics:
+            raise InputError(f"{path}:{number}: the query {name!r} occurs twice; drop one of them")
+        if not text:
+            raise InputError(f"{path}:{number}: the text of query {name!r} is empty; fill it in or drop the line")
+        topics[name] = Topic(name, text, language)
+    if not topics:
+        raise InputError(f"{path}: has no queries")
+    return topics
+
+
+def _read_qrels(path: Path) -> Qrels:
+    qrels: Qrels = {}
+    for number, line in read_lines(path):
+        cells = line.split("\t")
+        if number == 1 and cells[0].strip() in ("query-id", "query_id"):
+            continue
+        try:
+            query, document, grade = (cell.strip() for cell in cells)
+            relevance = int(grade)
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: not query-id<TAB>corpus-id<TAB>score; mend the line") from error
+        if document in qrels.setdefault(query, {}):
+            raise InputError(f"{path}:{number}: document {document!r} is judged twice for {query!r}; drop one of them")
+        qrels[query][document] = relevance
+    if not qrels:
+        raise InputError(f"{path}: has no judgements")
+    return qrels

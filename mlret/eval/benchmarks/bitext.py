@@ -1,0 +1,123 @@
+"""Bitext retrieval between every two languages of parallel sentences: accuracy and xSIM.
+
+xSIM is LASER's error rate of matching by ratio margin (Heffernan et al., arXiv 2205.12654, section 4.1); see
+:func:`mlret.eval.matching.xsim_misses`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from mlret.eval import plots
+from mlret.eval.benchmarks.parallel import ParallelTexts
+from mlret.eval.matching import csls, hits_of_aligned, ratio_margin, xsim_misses
+from mlret.eval.report import Figures, Picture, QueryScores, Report, mean_over_groups, with_floors
+from mlret.eval.retrieval import AVERAGE
+from mlret.eval.scorers import BitextScorer, Mode, Side
+from mlret.eval.table import ResultTable, percent
+
+METRICS = ("accuracy", "csls accuracy", "margin accuracy", "xsim")
+PROTOCOL = (
+    "Every sentence looks for its translation among all sentences of the other language. accuracy: the nearest by "
+    "cosine; CSLS: corrected for dense regions over 10 neighbours; margin: by ratio margin over 4; xSIM: the error "
+    "rate of LASER's xsim (ratio margin among the 4 nearest), lower is better. Averages give every ordered pair of "
+    "languages the same weight."
+)
+
+
+def evaluate_bitext(
+    scorers: Sequence[BitextScorer], parallel: ParallelTexts, *, data: str, show_progress: bool = False
+) -> Report:
+    """Evaluate systems between every two languages, both ways.
+
+    Parameters
+    ----------
+    scorers
+        Have encoded all texts; the first is the one that is asked about.
+    parallel
+        The sentences.
+    data
+        The name of the folder or file that they were read from.
+    show_progress
+        Show a progress bar.
+    """
+    from tqdm import tqdm
+
+    figures: Figures = {}
+    query_scores: QueryScores = {}
+    ways = list(permutations(parallel.texts, 2))
+    for scorer in scorers:
+        for mode in scorer.modes:
+            system = scorer.name if mode == "raw" else f"{scorer.name}, {mode}"
+            figures[system], query_scores[system] = {}, {}
+            for first, second in tqdm(ways, desc=system, disable=not show_progress):
+                scores = _scores(scorer, mode, parallel, first, second)
+                group = f"{first}-{second}"
+                figures[system][group] = {metric: float(np.mean(values)) for metric, values in scores.items()}
+                query_scores[system][group] = {
+                    metric: {str(number): float(value) for number, value in enumerate(values, start=1)}
+                    for metric, values in scores.items()
+                }
+            figures[system][AVERAGE] = mean_over_groups(figures[system], METRICS)
+    shown = list(figures)[: len(scorers[0].modes)]
+    return Report(
+        benchmark="bitext",
+        data=data,
+        protocol=PROTOCOL,
+        figures=figures,
+        tables=[_systems_table(figures, parallel), _languages_table(figures[shown[-1]], shown[-1], parallel)],
+        systems={
+            scorer.name: {"fingerprint": scorer.fingerprint, "dims": scorer.dims, "seconds": scorer.seconds}
+            for scorer in scorers
+        },
+        query_scores=query_scores,
+        pictures=[Picture("bitext", partial(_heat_map, shown[-1], figures[shown[-1]], list(parallel.texts)))],
+    )
+
+
+def _scores(scorer: BitextScorer, mode: Mode, parallel: ParallelTexts, first: str, second: str) -> dict[str, Any]:
+    sides = (Side(parallel.texts[label], parallel.languages[label]) for label in (first, second))
+    similarity = scorer.similarities(mode, *sides)
+    return {
+        "accuracy": hits_of_aligned(similarity),
+        "csls accuracy": hits_of_aligned(csls(similarity)),
+        "margin accuracy": hits_of_aligned(ratio_margin(similarity)),
+        "xsim": xsim_misses(similarity),
+    }
+
+
+def _systems_table(figures: Figures, parallel: ParallelTexts) -> ResultTable:
+    rows = [[name, *(percent(groups[AVERAGE][metric]) for metric in METRICS)] for name, groups in figures.items()]
+    title = f"Bitext retrieval: {len(parallel):,} sentences in {len(parallel.texts)} languages, in per cent"
+    return ResultTable(title, ["system", "accuracy", "CSLS", "margin", "xSIM"], [rows], with_floors(PROTOCOL, figures))
+
+
+def _languages_table(groups: dict[str, dict[str, float]], system: str, parallel: ParallelTexts) -> ResultTable:
+    labels = list(parallel.texts)
+    rows = []
+    for label in labels:
+        asked = [groups[f"{label}-{other}"] for other in labels if other != label]
+        found = [groups[f"{other}-{label}"] for other in labels if other != label]
+        means = [
+            float(np.mean([scores["accuracy"] for scores in asked])),
+            float(np.mean([scores["accuracy"] for scores in found])),
+            float(np.mean([scores["xsim"] for scores in [*asked, *found]])),
+        ]
+        rows.append([label, *map(percent, means)])
+    return ResultTable(
+        f"{system}: each language against all others, in per cent",
+        ["language", "as query", "as candidate", "xSIM"],
+        [rows],
+    )
+
+
+def _heat_map(system: str, groups: dict[str, dict[str, float]], labels: Sequence[str], path: Any) -> None:
+    values = [[groups[f"{a}-{b}"]["accuracy"] if a != b else None for b in labels] for a in labels]
+    plots.heat_map(
+        f"Bitext accuracy\n{system}", labels, labels, values, path, row_label="query", column_label="candidates"
+    )

@@ -1,0 +1,209 @@
+"""Tatoeba bitext retrieval: does a sentence find its translation among all the sentences of the other side?
+
+For each language, both ways: every sentence looks for its nearest neighbour among the English sentences of that
+language's pairs, and every English sentence among the sentences of the language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.eval.benchmarks.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
+from mlret.eval.matching import Matching, hits_of_aligned, matched
+from mlret.eval.scorers import BitextScorer, EncodedTexts, Mode, Side, TextEncoder
+
+# What is scored: without or with calibration, and by which matching.
+Way = tuple[Mode, Matching]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy from 0 to 1: ``xx_en`` has the query in the language, ``en_xx`` in English."""
+
+    xx_en: float
+    en_xx: float
+
+    @property
+    def mean(self) -> float:
+        """The mean of both directions."""
+        return (self.xx_en + self.en_xx) / 2
+
+    def to_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return {"xx_en": self.xx_en, "en_xx": self.en_xx, "mean": self.mean}
+
+
+class _Scored:
+    """What rows and averages share: accuracies by the way of scoring."""
+
+    scores: dict[Way, Accuracy]
+
+    @property
+    def raw(self) -> Accuracy:
+        """By cosine, without calibration."""
+        return self.scores["raw", "cosine"]
+
+    @property
+    def calibrated(self) -> Accuracy | None:
+        """By cosine, with calibration; ``None`` for an encoder without it."""
+        return self.scores.get(("calibrated", "cosine"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; ``scores`` maps mode, then matching, to accuracies."""
+        scores: dict[str, dict[str, dict[str, float]]] = {}
+        for (mode, matching), accuracy in self.scores.items():
+            scores.setdefault(mode, {})[matching] = accuracy.to_dict()
+        plain = {key: value for key, value in vars(self).items() if key not in ("scores", "hits")}
+        return {**plain, "scores": scores}
+
+
+@dataclass(frozen=True)
+class TatoebaRow(_Scored):
+    """One language: the test set's ``label``, the same in mlret's form, its name, its number of pairs.
+
+    ``hits`` has for each way ``(2, n)`` booleans: which queries found their translation, xx→en and en→xx.
+    """
+
+    label: str
+    language: str
+    name: str
+    n: int
+    scores: dict[Way, Accuracy]
+    hits: dict[Way, NDArray[np.bool_]] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class TatoebaAverage(_Scored):
+    """The unweighted mean over languages."""
+
+    name: str
+    languages: int
+    scores: dict[Way, Accuracy]
+
+
+@dataclass(frozen=True)
+class TatoebaResult:
+    """What a system scores on Tatoeba.
+
+    Attributes
+    ----------
+    encoder
+        The system's name; ``fingerprint`` and ``dims`` are ``None`` for what is no encoder.
+    texts
+        How many different texts were encoded, in ``seconds``.
+    rows
+        One a language, sorted by label.
+    """
+
+    encoder: str
+    fingerprint: str | None
+    dims: int | None
+    texts: int
+    seconds: float
+    rows: list[TatoebaRow]
+
+    @property
+    def averages(self) -> dict[str, TatoebaAverage]:
+        """``"xtreme_36"``, unless one of the 36 languages is missing, and ``"all"`` that were evaluated."""
+        averages = {}
+        xtreme = [row for row in self.rows if row.label in XTREME_36]
+        # A mean over some of the 36 would pass for the published figure.
+        if len(xtreme) == len(XTREME_36):
+            averages["xtreme_36"] = _average("XTREME's 36", xtreme)
+        averages["all"] = _average(f"all {len(self.rows)}", self.rows)
+        return averages
+
+    @property
+    def ways(self) -> list[Way]:
+        """The ways of scoring that were evaluated."""
+        return list(self.rows[0].scores)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON. Accuracies are from 0 to 1."""
+        return {
+            **{key: value for key, value in vars(self).items() if key != "rows"},
+            "averages": {key: average.to_dict() for key, average in self.averages.items()},
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
+
+def evaluate_tatoeba(
+    system: TextEncoder | BitextScorer,
+    data: str | Path | Sequence[TatoebaPairs],
+    *,
+    languages: Sequence[str] | None = None,
+    matchings: Sequence[Matching] = ("cosine",),
+    batch_size: int = 256,
+    show_progress: bool = False,
+) -> TatoebaResult:
+    """Evaluate a system on the Tatoeba test set.
+
+    Parameters
+    ----------
+    system
+        An encoder, or a scorer that has encoded the test set already. One with calibration is scored twice: raw and
+        calibrated.
+    data
+        The folder that holds the test set, or what :func:`read_tatoeba` read.
+    languages
+        Which languages; all by default. Not used where ``data`` is already read.
+    matchings
+        How the best candidate is chosen: ``"cosine"``, as in XTREME; ``"csls"``, ``"margin"``, which correct for
+        candidates that are near to everything.
+    batch_size
+        Texts in one forward pass.
+    show_progress
+        Show a progress bar.
+
+    Raises
+    ------
+    InputError
+        If the test set is missing or malformed, or lacks one of the languages.
+    """
+    pairs = read_tatoeba(data, languages=languages) if isinstance(data, str | Path) else list(data)
+    if hasattr(system, "similarities"):
+        scorer = cast(BitextScorer, system)
+    else:
+        scorer = EncodedTexts(system, all_texts(pairs), batch_size=batch_size, show_progress=show_progress)
+    rows = [_row(pair, scorer, matchings) for pair in pairs]
+    return TatoebaResult(scorer.name, scorer.fingerprint, scorer.dims, len(scorer), scorer.seconds, rows)
+
+
+def all_texts(pairs: Sequence[TatoebaPairs]) -> Iterator[str]:
+    """Every text of a test set, to encode."""
+    for pair in pairs:
+        yield from pair.sentences
+        yield from pair.english
+
+
+def _row(pair: TatoebaPairs, scorer: BitextScorer, matchings: Sequence[Matching]) -> TatoebaRow:
+    own, english = Side(pair.sentences, pair.language), Side(pair.english, "en")
+    hits: dict[Way, NDArray[np.bool_]] = {}
+    for mode in scorer.modes:
+        forward = scorer.similarities(mode, own, english)
+        # Cosines are the same both ways, BM25 and MaxSim are not.
+        backward = None if isinstance(scorer, EncodedTexts) else scorer.similarities(mode, english, own)
+        for matching in matchings:
+            there = matched(forward, matching)
+            back = there.T if backward is None else matched(backward, matching)
+            hits[mode, matching] = np.stack([hits_of_aligned(there), hits_of_aligned(back)])
+    scores = {way: Accuracy(*map(float, both.mean(axis=1))) for way, both in hits.items()}
+    return TatoebaRow(pair.label, pair.language, pair.name, len(pair), scores, hits)
+
+
+def _average(name: str, rows: Sequence[TatoebaRow]) -> TatoebaAverage:
+    scores = {way: _mean([row.scores[way] for row in rows]) for way in rows[0].scores}
+    return TatoebaAverage(name, len(rows), scores)
+
+
+def _mean(accuracies: Sequence[Accuracy]) -> Accuracy:
+    return Accuracy(
+        xx_en=sum(accuracy.xx_en for accuracy in accuracies) / len(accuracies),
+        en_xx=sum(accuracy.en_xx for accuracy in accuracies) / len(accuracies),
+    )

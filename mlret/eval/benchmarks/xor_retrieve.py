@@ -1,0 +1,278 @@
+"""XOR-Retrieve (Asai et al., arXiv 2010.11856): English passages for questions in seven languages.
+
+R@2kt and R@5kt: does an answer stand in the first 2,000 (5,000) tokens of what was retrieved? The quirk of the official
+script is kept, for its numbers are the ones in print: passages are tokenised (nltk's ``word_tokenize``) and joined with
+blanks, answers are not, so that an answer such as ``don't`` can never be found (the tokens say ``do n't``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from mlret.data.documents import Document
+from mlret.data.files import read_lines
+from mlret.data.retrieval import Topic
+from mlret.errors import InputError, MissingExtraError, require
+from mlret.eval import plots
+from mlret.eval.collection import Collection, find_present
+from mlret.eval.metrics import rank_documents
+from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups
+from mlret.eval.retrieval import AVERAGE, Protocol, metric_table
+from mlret.eval.systems import RetrievalSystem
+
+LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
+BUDGETS = {"r@2kt": 2000, "r@5kt": 5000}
+# Passages of 100 words: 5,000 tokens are about fifty; twice that is enough.
+DEPTH = 100
+_NOT_SPANS = ("yes", "no")
+
+PROTOCOL = Protocol(
+    benchmark="xor-retrieve",
+    title="XOR-Retrieve",
+    description=(
+        "XOR-Retrieve (Asai et al., arXiv 2010.11856): the share of questions with an answer, as it is written, in the "
+        "first 2,000 or 5,000 nltk tokens of the passages; questions answered by yes or no alone are left out; the "
+        "average gives every language the same weight."
+    ),
+    metrics=tuple(BUDGETS),
+    depth=DEPTH,
+    sizes={},
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question and its answers, yes and no left out."""
+
+    id: str
+    text: str
+    language: str
+    answers: tuple[str, ...]
+
+
+def read_questions(path: Path, languages: Sequence[str] | None = None) -> list[Question]:
+    """Read ``xor_dev_retrieve_eng_span_v1_1.jsonl`` and the like; questions answered by yes or no alone are left out.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty or malformed, or a language has no question.
+    """
+    questions: list[Question] = []
+    seen: dict[str, int] = {}
+    for number, line in read_lines(path):
+        try:
+            record = json.loads(line)
+            name, text, language = str(record["id"]), record["question"], record["lang"]
+            answers = tuple(answer for answer in record["answers"] if answer not in _NOT_SPANS)
+            if not (isinstance(text, str) and isinstance(language, str) and all(isinstance(a, str) for a in answers)):
+                raise TypeError("question, lang and answers must be strings")
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}:{number}: not {{id, question, lang, answers}} ({error}); mend the line"
+            ) from error
+        if name in seen:
+            raise InputError(f"{path}:{number}: question {name!r} is on line {seen[name]} too; drop one of them")
+        seen[name] = number
+        if answers and (languages is None or language in languages):
+            questions.append(Question(name, text, language, answers))
+    for language in languages or ():
+        if not any(question.language == language for question in questions):
+            raise InputError(f"{path}: has no questions in {language!r}; there are {', '.join(LANGUAGES)}")
+    if not questions:
+        raise InputError(f"{path}: has no questions with answers other than yes and no")
+    return questions
+
+
+def questions_file(data: Path, split: str) -> Path:
+    """The file of a split in the folder of the official files.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+    names = (f"xor_{split}_retrieve_eng_span_v1_1.jsonl", f"xor_{split}_retrieve_eng_span.jsonl")
+    if (found := find_present([data / name for name in names])) is None:
+        raise InputError(f"{data / names[0]}: not there; fetch the questions of XOR-Retrieve into {data}")
+    return found
+
+
+def passages(path: Path) -> Callable[[], Iterator[Document]]:
+    """A reader of DPR's passages: ``id<TAB>text<TAB>title``, with a header; the title becomes the first line.
+
+    Raises
+    ------
+    InputError
+        If the file has another header.
+    """
+    number, header = next(read_lines(path), (1, ""))
+    if header.split("\t") != ["id", "text", "title"]:
+        raise InputError(f"{path}:{number}: the header is not id<TAB>text<TAB>title; give DPR's psgs_w100.tsv")
+
+    def read() -> Iterator[Document]:
+        for number, line in read_lines(path):
+            if number == 1:
+                continue
+            cells = line.split("\t")
+            if len(cells) != 3:
+                raise InputError(f"{path}:{number}: {len(cells)} columns, not 3; write id<TAB>text<TAB>title")
+            name, text, title = cells
+            if text.startswith('"') and text.endswith('"'):  # DPR's file is quoted as CSV is
+                text = text[1:-1].replace('""', '"')
+            if text.strip():
+                yield Document(name, f"{title}\n{text}", "en", {"passage": text}, origin=f"{path}:{number}")
+
+    return read
+
+
+def read_predictions(path: Path) -> dict[str, list[str]]:
+    """Read the official predictions: a JSON list of ``{"id", "lang", "ctxs": [text, …]}``, best passage first.
+
+    Raises
+    ------
+    InputError
+        If it is missing or malformed.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        found = {str(entry["id"]): list(entry["ctxs"]) for entry in entries}
+        if not all(isinstance(text, str) for texts in found.values() for text in texts):
+            raise TypeError("ctxs must be texts")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; give a file of predictions") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a list of {{id, lang, ctxs}} ({error}); write it as the official script wants"
+        ) from error
+    return found
+
+
+def word_tokenizer() -> Callable[[str], list[str]]:
+    """nltk's ``word_tokenize``, as the official script calls it.
+
+    Raises
+    ------
+    MissingExtraError
+        If nltk or its model of English sentences (punkt_tab) is not there.
+    """
+    nltk = require("nltk", extra="eval", feature="XOR-Retrieve's tokenisation")
+    try:
+        nltk.word_tokenize("A sentence.")
+    except LookupError as error:
+        raise MissingExtraError(
+            "XOR-Retrieve's tokenisation needs nltk's sentence model: python -m nltk.downloader punkt_tab"
+        ) from error
+    tokenize: Callable[[str], list[str]] = nltk.word_tokenize
+    return tokenize
+
+
+def answer_found(
+    texts: Iterable[str], answers: Sequence[str], budgets: Sequence[int], tokenize: Callable[[str], list[str]]
+) -> list[bool]:
+    """For each budget of tokens, whether an answer stands in the texts, joined and cut there."""
+    tokens: list[str] = []
+    most = max(budgets)
+    for text in texts:
+        tokens += tokenize(text)
+        if len(tokens) >= most:
+            break
+    return [any(answer in joined for answer in answers) for joined in (" ".join(tokens[:budget]) for budget in budgets)]
+
+
+def evaluate_xor_retrieve(
+    questions: Sequence[Question],
+    systems: Sequence[RetrievalSystem],
+    predictions: Mapping[str, Mapping[str, Sequence[str]]],
+    documents: Callable[[], Iterator[Document]] | None,
+    *,
+    data: str,
+) -> Report:
+    """Evaluate systems and saved predictions.
+
+    Parameters
+    ----------
+    questions
+        As :func:`read_questions` gives them.
+    systems
+        What ranks ``documents``.
+    predictions
+        Name -> question id -> texts, best first. A question without any counts as not answered; the official script
+        passes it over.
+    documents
+        As :func:`passages` gives them; ``None`` where only predictions are scored.
+    data
+        The name of the folder.
+    """
+    tokenize = word_tokenizer()
+    collections = _collections(questions, documents)
+    runs: dict[str, dict[str, Run]] = {}
+    texts: dict[str, Mapping[str, Sequence[str]]] = {}
+    for system in systems:
+        runs[system.name] = {one.group: system.retrieve(one, DEPTH) for one in collections}
+        assert documents is not None
+        texts[system.name] = _texts(runs[system.name].values(), documents)
+    texts |= predictions
+    figures: Figures = {}
+    query_scores: QueryScores = {}
+    for name, retrieved in texts.items():
+        figures[name], query_scores[name] = {}, {}
+        for one in collections:
+            scores: dict[str, dict[str, float]] = {metric: {} for metric in BUDGETS}
+            for question in questions:
+                if question.language == one.group:
+                    hits = answer_found(
+                        retrieved.get(question.id, ()), question.answers, list(BUDGETS.values()), tokenize
+                    )
+                    for metric, hit in zip(BUDGETS, hits, strict=True):
+                        scores[metric][question.id] = float(hit)
+            query_scores[name][one.group] = scores
+            figures[name][one.group] = {m: sum(found.values()) / len(found) for m, found in scores.items()}
+        figures[name][AVERAGE] = mean_over_groups(figures[name], list(BUDGETS))
+    averages = {name: groups[AVERAGE]["r@2kt"] for name, groups in figures.items()}
+    return Report(
+        benchmark="xor-retrieve",
+        data=data,
+        protocol=PROTOCOL.description,
+        figures=figures,
+        tables=[metric_table(PROTOCOL, metric, figures, comparable=False) for metric in BUDGETS],
+        systems={system.name: system.facts() for system in systems},
+        notes=_notes(questions, predictions),
+        query_scores=query_scores,
+        runs=runs,
+        pictures=[Picture("xor-retrieve", partial(plots.baselines, "XOR-Retrieve: R@2kt", averages, {}))],
+        details={"questions": {one.group: len(one.topics) for one in collections}},
+    )
+
+
+def _collections(questions: Sequence[Question], documents: Callable[[], Iterator[Document]] | None) -> list[Collection]:
+    groups: dict[str, dict[str, Topic]] = {}
+    for question in questions:
+        groups.setdefault(question.language, {})[question.id] = Topic(question.id, question.text, question.language)
+    # Every question is judged: by its answers, not by documents.
+    return [
+        Collection(language, language, topics, {name: {} for name in topics}, documents)
+        for language, topics in sorted(groups.items())
+    ]
+
+
+def _texts(runs: Iterable[Run], documents: Callable[[], Iterator[Document]]) -> dict[str, list[str]]:
+    """The passages of each question, best first, without their titles: as DPR's output has them."""
+    ranked = {query: rank_documents(scores) for run in runs for query, scores in run.items()}
+    wanted = {name for names in ranked.values() for name in names}
+    text_of = {one.id: one.metadata["passage"] for one in documents() if one.id in wanted}
+    return {query: [text_of[name] for name in names] for query, names in ranked.items()}
+
+
+def _notes(questions: Sequence[Question], predictions: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
+    notes = []
+    for name, found in predictions.items():
+        if missing := [question.id for question in questions if question.id not in found]:
+            notes.append(
+                f"{name}: no prediction for {len(missing)} questions, e.g. {missing[0]!r}; they count as missed"
+            )
+    return notes

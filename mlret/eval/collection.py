@@ -1,0 +1,213 @@
+"""A test collection: documents, topics and relevance judgements that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mlret.data.corpus import Corpus
+from mlret.data.documents import Document, document_from_mapping
+from mlret.data.files import read_lines
+from mlret.data.retrieval import Topic
+from mlret.errors import InputError, require
+
+Qrels = dict[str, dict[str, int]]
+# In place of a folder: fetch by name, which takes a network once.
+IR_DATASETS = "ir_datasets"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """One language (or one set) of a benchmark.
+
+    Attributes
+    ----------
+    group
+        What tables call it, e.g. ``"sw"``.
+    language
+        Of topics and documents that do not say theirs; ``None`` where it is not known.
+    topics
+        The queries.
+    qrels
+        Query id -> document id -> relevance.
+    documents
+        Streams the documents from their start, as often as it is called; ``None`` where only saved runs are scored.
+    drop_identical
+        Leave a document out of the ranking of the query that has its id. BEIR's code does so; MIRACL's does not, and
+        scores come out lower if one does.
+    notes
+        What was found on reading that a reader of the results must know.
+    size
+        How many documents there are; ``None`` before :func:`checked` has counted them.
+    """
+
+    group: str
+    language: str | None
+    topics: dict[str, Topic]
+    qrels: Qrels
+    documents: Callable[[], Iterator[Document]] | None
+    drop_identical: bool = False
+    notes: tuple[str, ...] = ()
+    size: int | None = None
+
+    @property
+    def queries(self) -> list[Topic]:
+        """The topics that are judged, each with its language."""
+        judged = (topic for topic in self.topics.values() if topic.id in self.qrels)
+        return [replace(topic, language=topic.language or self.language) for topic in judged]
+
+
+def checked(collection: Collection) -> Collection:
+    """Read a collection once and say what does not fit together, as :attr:`Collection.notes`.
+
+    Returns
+    -------
+    Collection
+        The same, its judgements reduced to its topics.
+
+    Raises
+    ------
+    InputError
+        If no topic is judged, a document's id occurs twice, or none of the judged documents is there.
+    """
+    group, topics, qrels = collection.group, collection.topics, collection.qrels
+    kept = {query: judged for query, judged in qrels.items() if query in topics}
+    if not kept:
+        raise InputError(
+            f"{group}: no topic is judged (topics: {next(iter(topics), 'none')!r}, qrels: "
+            f"{next(iter(qrels), 'none')!r}); give topics and qrels of the same split"
+        )
+    notes = list(collection.notes)
+    if missing := [query for query in topics if query not in kept]:
+        notes.append(f"{group}: {_count(missing, 'topic')} without judgements left out, e.g. {missing[0]!r}")
+    if stray := [query for query in qrels if query not in topics]:
+        notes.append(
+            f"{group}: judgements of {_count(stray, 'query', 'queries')} without a topic left out, e.g. {stray[0]!r}"
+        )
+    size = None
+    if collection.documents is not None:
+        relevant = {document for judged in kept.values() for document, grade in judged.items() if grade > 0}
+        ids = _ids(collection.documents(), group)
+        size, absent = len(ids), relevant - ids
+        if absent == relevant and relevant:
+            raise InputError(
+                f"{group}: none of the {len(relevant)} relevant documents is in the corpus, e.g. {min(absent)!r}; "
+                "give the corpus that these judgements were made on"
+            )
+        if absent:
+            notes.append(
+                f"{group}: {_count(absent, 'relevant document')} not in the corpus, e.g. {min(absent)!r}; they count "
+                "as not retrieved"
+            )
+    return replace(collection, qrels=kept, notes=tuple(notes), size=size)
+
+
+def corpus_reader(sources: Sequence[str | Path], language: str | None) -> Callable[[], Iterator[Document]]:
+    """A reader of files and folders (see :class:`mlret.data.corpus.Corpus`), documents taking this language."""
+
+    def read() -> Iterator[Document]:
+        return with_language(Corpus(sources), language)
+
+    return read
+
+
+def with_language(documents: Iterable[Document], language: str | None) -> Iterator[Document]:
+    """The documents, those without a language in this one."""
+    for document in documents:
+        yield document if document.language or language is None else replace(document, language=language)
+
+
+def read_collection_tsv(path: Path, language: str | None) -> Callable[[], Iterator[Document]]:
+    """A reader of MS MARCO's collections: ``pid<TAB>text``, no header."""
+
+    def read() -> Iterator[Document]:
+        for number, line in read_lines(path):
+            name, tab, text = line.partition("\t")
+            if not tab or not name:
+                raise InputError(f"{path}:{number}: not pid<TAB>text; mend the line")
+            if text.strip():  # some translations came out blank
+                yield Document(name, text, language, origin=f"{path}:{number}")
+
+    first = next(iter(read()), None)
+    if first is None:
+        raise InputError(f"{path}: the file is empty; give at least one document")
+    return read
+
+
+def from_ir_datasets(name: str, group: str, language: str | None) -> Collection:
+    """A collection of the catalogue of ir_datasets, which downloads it, checks its checksums and keeps it.
+
+    Parameters
+    ----------
+    name
+        As in its catalogue, e.g. ``"mr-tydi/sw/test"``.
+    group, language
+        As of :class:`Collection`.
+
+    Raises
+    ------
+    InputError
+        If there is no such name, or it cannot be fetched.
+    MissingExtraError
+        If ir_datasets is not installed.
+    """
+    ir_datasets = require("ir_datasets", extra="eval", feature="fetching benchmarks by name")
+    try:
+        dataset = ir_datasets.load(name)
+        topics = {
+            query.query_id: Topic(query.query_id, query.text.strip(), language) for query in dataset.queries_iter()
+        }
+        qrels: Qrels = {}
+        for judgement in dataset.qrels_iter():
+            qrels.setdefault(judgement.query_id, {})[judgement.doc_id] = int(judgement.relevance)
+    except KeyError as error:
+        raise InputError(f"ir_datasets has no {name!r}; give a folder with --data instead") from error
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{name} cannot be fetched ({str(error).splitlines()[0]}); check the network, or give a folder with --data"
+        ) from error
+
+    def read() -> Iterator[Document]:
+        for found in dataset.docs_iter():
+            record = {"docid": found.doc_id, "title": getattr(found, "title", None), "text": found.text}
+            if (record["title"] or found.text).strip():
+                yield document_from_mapping(record | ({"lang": language} if language else {}))
+
+    return Collection(group, language, topics, qrels, read)
+
+
+def find_present(candidates: Iterable[Path]) -> Path | None:
+    """The first of these files that exists, as it is or with ``.gz``."""
+    for path in candidates:
+        for found in (path, path.with_name(f"{path.name}.gz")):
+            if found.is_file():
+                return found
+    return None
+
+
+def first_present(candidates: Sequence[Path], what: str) -> Path:
+    """The same, or an error that says what was expected.
+
+    Raises
+    ------
+    InputError
+        If none does; the message names the first.
+    """
+    if (found := find_present(candidates)) is None:
+        raise InputError(f"{what} not found: expected {candidates[0]} (or .gz); fetch it, or check --data")
+    return found
+
+
+def _ids(documents: Iterable[Document], group: str) -> set[str]:
+    ids: set[str] = set()
+    for document in documents:
+        if document.id in ids:
+            where = f"{document.origin}: " if document.origin else f"{group}: "
+            raise InputError(f"{where}the document id {document.id!r} occurs twice in the corpus; drop one of them")
+        ids.add(document.id)
+    return ids
+
+
+def _count(things: Sequence[object] | set[str], one: str, many: str | None = None) -> str:
+    return f"{len(things):,} {one if len(things) == 1 else many or one + 's'}"

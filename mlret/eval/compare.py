@@ -1,0 +1,125 @@
+"""Compare two results of one benchmark, query by query."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mlret.data.retrieval import read_qrels, read_run
+from mlret.errors import InputError
+from mlret.eval.metrics import evaluate_run
+from mlret.eval.report import SCORES, read_query_scores
+from mlret.eval.significance import Comparison, compare_groups
+from mlret.eval.table import ResultTable, percent
+
+_LEVEL = 0.05
+# Group -> query -> score.
+Scores = dict[str, dict[str, float]]
+
+
+def compare_results(
+    first: Path,
+    second: Path,
+    *,
+    metric: str | None = None,
+    systems: tuple[str | None, str | None] = (None, None),
+    qrels: Path | None = None,
+    resamples: int = 9_999,
+    seed: int = 0,
+) -> tuple[str, list[Comparison]]:
+    """Compare two folders that `mlret eval … --output` wrote, or two TREC runs.
+
+    Parameters
+    ----------
+    first, second
+        Folders (or their ``scores.tsv.gz``); runs, where ``qrels`` is given. The same folder twice compares two of its
+        systems.
+    metric
+        Which; by default the first of the results, of runs ``"ndcg@10"``.
+    systems
+        Which of each folder; by default the first.
+    qrels
+        Judgements, for runs.
+    resamples, seed
+        As for :func:`mlret.eval.significance.compare_groups`.
+
+    Returns
+    -------
+    (metric, comparisons)
+        One for each group.
+
+    Raises
+    ------
+    InputError
+        If something is not there, or the two do not have the same queries.
+    """
+    if qrels is not None:
+        metric = metric or "ndcg@10"
+        judged = read_qrels(qrels)
+        scores = [
+            {"all": {q: s[metric] for q, s in evaluate_run(judged, read_run(path), [metric]).per_query.items()}}
+            for path in (first, second)
+        ]
+        return metric, compare_groups(*scores, resamples=resamples, seed=seed)
+    found = [_read(path) for path in (first, second)]
+    chosen = [_system(results, name, path) for results, name, path in zip(found, systems, (first, second), strict=True)]
+    if metric is None:
+        metric = next(iter(next(iter(chosen[0].values()))))
+    sides = [_metric(groups, metric, path) for groups, path in zip(chosen, (first, second), strict=True)]
+    return metric, compare_groups(*sides, resamples=resamples, seed=seed)
+
+
+def comparison_table(metric: str, comparisons: list[Comparison], names: tuple[str, str]) -> ResultTable:
+    """The comparison for people; differences that hold at 5 % after Holm's correction are marked."""
+    rows = [
+        [
+            one.group,
+            f"{one.queries:,}",
+            percent(one.first),
+            percent(one.second),
+            f"{100 * one.difference:+.1f}",
+            f"{100 * one.low:+.1f} … {100 * one.high:+.1f}",
+            f"{one.wins:,}/{one.losses:,}",
+            f"{one.p:.4f}",
+            f"{one.adjusted:.4f}{' *' if one.adjusted < _LEVEL else ''}",
+        ]
+        for one in comparisons
+    ]
+    return ResultTable(
+        f"{metric}: {names[0]} (A) against {names[1]} (B), in per cent",
+        ["group", "queries", "A", "B", "B-A", "95 % interval", "won/lost", "p", "p Holm"],
+        [rows],
+        "Paired over queries. Interval: bootstrap; p: two-sided randomisation test; p Holm: corrected for the number "
+        "of groups, * where it is below 0.05.",
+    )
+
+
+def as_dict(metric: str, comparisons: list[Comparison]) -> dict[str, Any]:
+    """For JSON."""
+    return {
+        "metric": metric,
+        "groups": [{**asdict(one), "difference": one.difference} for one in comparisons],
+    }
+
+
+def _read(path: Path) -> dict[str, dict[str, Scores]]:
+    file = path / SCORES if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{file}: not there; give what `mlret eval … --output FOLDER` wrote, or runs with --qrels")
+    return read_query_scores(file)
+
+
+def _system(results: dict[str, dict[str, Scores]], name: str | None, path: Path) -> dict[str, Scores]:
+    name = name or next(iter(results))
+    if name not in results:
+        raise InputError(f"{path}: has no system {name!r}; there are {', '.join(results)}")
+    return results[name]
+
+
+def _metric(groups: dict[str, Scores], metric: str, path: Path) -> Scores:
+    scores = {group: metrics[metric] for group, metrics in groups.items() if metric in metrics}
+    if not scores:
+        there = ", ".join(dict.fromkeys(name for metrics in groups.values() for name in metrics))
+        raise InputError(f"{path}: has no metric {metric!r}; there are {there}")
+    return scores

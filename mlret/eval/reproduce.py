@@ -1,0 +1,186 @@
+"""Reproductions: run the recipes, hold the figures against those expected, write the table of results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mlret.data.durable import write_text_atomically
+from mlret.errors import InputError
+from mlret.eval.recipe import Expected, Recipe, read_recipe, under
+from mlret.eval.report import REPORT, Report
+from mlret.eval.run import check_output, run_recipe
+from mlret.eval.table import ResultTable
+from mlret.recipes import find_recipe, list_recipes
+
+README = "README.md"
+CHECK = "check.json"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A figure, as it was expected and as it came out.
+
+    ``system`` and ``group`` say of what; ``measured`` is ``None`` where the recipe could not be run, for ``why``.
+    """
+
+    recipe: str
+    benchmark: str
+    description: str
+    system: str
+    group: str
+    metric: str
+    expected: float
+    tolerance: float
+    measured: float | None
+    why: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the figure came out as expected."""
+        return self.measured is not None and abs(self.measured - self.expected) <= self.tolerance
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "holds": self.holds}
+
+
+def reproduce_all(
+    names: Sequence[str] | None, data: Path, output: Path, *, pictures: bool = True, show_progress: bool = False
+) -> list[Check]:
+    """Run recipes, write each one's results into a folder of its name, and ``README.md`` over all of them.
+
+    A recipe whose data is not there does not stop the others.
+
+    Parameters
+    ----------
+    names
+        Recipes or YAML files; by default all that come with mlret and say what is expected.
+    data
+        The folder that their data is in.
+    output
+        Where the results go. The table also has what stands there from earlier runs.
+    pictures
+        Whether to draw them.
+    show_progress
+        Show progress bars.
+
+    Raises
+    ------
+    InputError
+        If a recipe is not there or malformed, or says nothing of what is expected.
+    """
+    if names is None:
+        recipes = {path.stem: read_recipe(path) for path in list_recipes("eval").values()}
+        recipes = {name: recipe for name, recipe in recipes.items() if recipe.expected}
+    else:
+        paths = [find_recipe(name, "eval") for name in names]
+        recipes = {path.stem: read_recipe(path) for path in paths}
+    for name, recipe in recipes.items():
+        if not recipe.expected:
+            raise InputError(
+                f"{name}: the recipe has no key `expected`, so there is nothing to hold its figures against"
+            )
+    for name in recipes:
+        check_output(output / name, pictures=pictures)
+    checks: list[Check] = []
+    for name, recipe in recipes.items():
+        checks += _one(name, recipe, data, output / name, pictures=pictures, show_progress=show_progress)
+    write_text_atomically(output / README, readme(_all_checks(output)))
+    return checks
+
+
+def checks_table(checks: Sequence[Check]) -> ResultTable:
+    """The checks for people, shares in per cent."""
+    rows = [
+        [
+            one.recipe,
+            one.system,
+            one.group,
+            one.metric,
+            f"{100 * one.expected:.1f} ± {100 * one.tolerance:.1f}",
+            "–" if one.measured is None else f"{100 * one.measured:.2f}",
+            one.why or ("holds" if one.holds else "DIFFERS"),
+        ]
+        for one in checks
+    ]
+    return ResultTable(
+        "Reproductions, in per cent",
+        ["recipe", "system", "group", "metric", "expected", "measured", ""],
+        [rows],
+        text_columns=4,
+    )
+
+
+def readme(checks: Sequence[Check]) -> str:
+    """The page over all results: one row a figure, with the command that makes it again."""
+    lines = [
+        "# Results",
+        "",
+        "What the recipes in `eval/` gave, with the encoder that comes with mlret where nothing else is said. This",
+        "page is written by `mlret eval reproduce --data DIR`; each row is made again by its command, and holds if the",
+        "figure comes within the tolerance. The folders have the tables (also as LaTeX and CSV), the figures as JSON,",
+        "and pictures. Speed is in [`bench/`](bench/README.md), the ablation of contrastive context prediction in",
+        "[`ccp-ablation/`](ccp-ablation/README.md).",
+        "",
+        "| result | command | system | group | metric | expected | measured | |",
+        "| --- | --- | --- | --- | --- | ---: | ---: | --- |",
+    ]
+    for one in checks:
+        measured = "–" if one.measured is None else f"{100 * one.measured:.2f}"
+        cells = [
+            f"[{one.recipe}]({one.recipe}/report.md)",
+            f"`mlret eval run {one.recipe} --data DIR`",
+            one.system,
+            one.group,
+            one.metric,
+            f"{100 * one.expected:.1f} ± {100 * one.tolerance:.1f}",
+            measured,
+            one.why or ("holds" if one.holds else "**differs**"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "What each is:", ""]
+    described = {one.recipe: one.description for one in checks}
+    lines += [f"- **{name}**: {description}" for name, description in described.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _one(name: str, recipe: Recipe, data: Path, folder: Path, *, pictures: bool, show_progress: bool) -> list[Check]:
+    try:
+        report = run_recipe(under(recipe, data), show_progress=show_progress)
+    except InputError as error:
+        return [_check(name, recipe, wanted, None, str(error)) for wanted in recipe.expected]
+    report.write(folder, pictures=pictures)
+    checks = [_check(name, recipe, wanted, report) for wanted in recipe.expected]
+    text = json.dumps([asdict(one) for one in checks], ensure_ascii=False, indent=1)
+    write_text_atomically(folder / CHECK, f"{text}\n")
+    return checks
+
+
+def _check(name: str, recipe: Recipe, wanted: Expected, report: Report | None, why: str = "") -> Check:
+    measured = report.figure(wanted.metric, system=wanted.system, group=wanted.group) if report else None
+    system = wanted.system or (next(iter(report.figures)) if report else "the model")
+    return Check(
+        name,
+        recipe.benchmark,
+        recipe.description,
+        system,
+        wanted.group,
+        wanted.metric,
+        wanted.value,
+        wanted.tolerance,
+        measured,
+        why,
+    )
+
+
+def _all_checks(output: Path) -> list[Check]:
+    """What stands in the folders of results, in the order of their names."""
+    found: list[Check] = []
+    for path in sorted(output.glob(f"*/{CHECK}")):
+        if (path.parent / REPORT).is_file():
+            found += [Check(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    return found

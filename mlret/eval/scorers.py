@@ -1,0 +1,243 @@
+"""What compares the sentences of a bitext: encoders of both kinds and the floors, each text encoded once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.encoders.encoder import Encoder, calibrated, normalised
+from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, Tokens
+from mlret.eval.bm25 import NAME, Bm25
+from mlret.eval.floors import FLOORS
+from mlret.eval.matching import Scores, similarities
+
+Mode = Literal["raw", "calibrated"]
+
+
+class Side(NamedTuple):
+    """Sentences, and the language of all or of each, as mlret writes it."""
+
+    texts: Sequence[str]
+    language: str | Sequence[str]
+
+    @property
+    def languages(self) -> list[str]:
+        """Of each sentence."""
+        return [self.language] * len(self.texts) if isinstance(self.language, str) else list(self.language)
+
+
+class BitextScorer(Protocol):
+    """What an evaluation on bitext asks of a system.
+
+    Attributes
+    ----------
+    name
+        What tables call it.
+    fingerprint, dims
+        Of the encoder; ``None`` for what is none.
+    modes
+        ``("raw",)``, and ``"calibrated"`` where the encoder has calibration.
+    seconds
+        How long encoding took.
+    """
+
+    name: str
+    fingerprint: str | None
+    dims: int | None
+    modes: Sequence[Mode]
+    seconds: float
+
+    def __len__(self) -> int:
+        """How many different texts were encoded."""
+
+    def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
+        """``(m, n)`` float32: higher is more similar."""
+
+
+class TextEncoder(Protocol):
+    """What an evaluation needs of an encoder; :class:`mlret.Encoder` and the floors have it."""
+
+    name: str
+
+    @property
+    def dims(self) -> int:
+        """The length of a vector."""
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        language: str | Sequence[str | None] | None = None,
+        calibrate: bool = True,
+        batch_size: int = 64,
+        show_progress: bool = False,
+    ) -> Any:
+        """Encode ``n`` texts: ``(n, dims)`` float32 unit vectors, dense or SciPy sparse."""
+
+
+class EncodedTexts:
+    """Texts and their vectors.
+
+    Calibration is an affine map of the vector before it, so the texts go through the network once however
+    many languages they are calibrated for.
+
+    Parameters
+    ----------
+    encoder
+        The encoder.
+    texts
+        The texts; repeated ones are encoded once.
+    batch_size
+        Texts in one forward pass.
+    show_progress
+        Show a progress bar.
+
+    The attributes are those of :class:`BitextScorer`.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        texts: Iterable[str],
+        *,
+        batch_size: int = 256,
+        show_progress: bool = False,
+    ) -> None:
+        self.name = encoder.name
+        self.dims: int | None = encoder.dims
+        self.fingerprint: str | None = getattr(encoder, "fingerprint", None)
+        self._encoder = encoder
+        self._row = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        self._batch_size = batch_size
+        self._calibration = encoder.calibration if isinstance(encoder, Encoder) else None
+        has_calibration = isinstance(encoder, Encoder) and bool(encoder.calibration_languages)
+        self.modes: Sequence[Mode] = ("raw", "calibrated") if has_calibration else ("raw",)
+        start = time.perf_counter()
+        if self._calibration is not None and isinstance(encoder, Encoder):
+            # Encoder.encode would normalise, and the calibration must see the length of the vector.
+            self._vectors: Any = encoder.embed(list(self._row), batch_size=batch_size, show_progress=show_progress)
+        else:
+            self._vectors = encoder.encode(
+                list(self._row), calibrate=False, batch_size=batch_size, show_progress=show_progress
+            )
+        self.seconds = time.perf_counter() - start
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
+        """The cosines: ``(m, n)`` float32."""
+        if mode == "raw":
+            return similarities(self.raw(queries.texts), self.raw(candidates.texts))
+        return similarities(*(self.calibrated(side.texts, side.languages) for side in (queries, candidates)))
+
+    def raw(self, texts: Sequence[str]) -> Any:
+        """The vectors of ``n`` of the texts without calibration: ``(n, d)`` float32, L2-normalised."""
+        vectors = self._vectors[[self._row[text] for text in texts]]
+        return vectors if self._calibration is None else normalised(vectors)
+
+    def calibrated(self, texts: Sequence[str], language: str | Sequence[str]) -> NDArray[np.float32]:
+        """The vectors of ``n`` of the texts calibrated for their language: ``(n, d)`` float32, L2-normalised."""
+        if self._calibration is None:
+            vectors = self._encoder.encode(texts, language=language, calibrate=True, batch_size=self._batch_size)
+            return np.asarray(vectors, dtype=np.float32)
+        rows = self._vectors[[self._row[text] for text in texts]]
+        return normalised(calibrated(self._calibration, rows, Side(texts, language).languages))
+
+
+class EncodedTokens:
+    """Texts and a vector for each of their tokens, compared by MaxSim; each text is encoded as query and as document.
+
+    The attributes are those of :class:`BitextScorer`.
+
+    Parameters
+    ----------
+    encoder
+        The encoder.
+    texts
+        The texts; repeated ones are encoded once.
+    """
+
+    modes: Sequence[Mode] = ("raw",)
+
+    def __init__(self, encoder: TokenEncoder, texts: Iterable[str]) -> None:
+        self.name = encoder.name
+        self.dims: int | None = encoder.dims
+        self.fingerprint: str | None = encoder.fingerprint
+        different = list(dict.fromkeys(texts))
+        start = time.perf_counter()
+        self._as_query = dict(zip(different, encoder.encode_query(different), strict=True))
+        self._as_document = dict(zip(different, encoder.encode_document(different), strict=True))
+        self.seconds = time.perf_counter() - start
+
+    def __len__(self) -> int:
+        return len(self._as_query)
+
+    def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
+        """MaxSim: ``(m, n)`` float32."""
+        asked = [self._as_query[text] for text in queries.texts]
+        return maxsim_matrix(asked, [self._as_document[text] for text in candidates.texts])
+
+
+def maxsim_matrix(queries: Tokens, documents: Tokens) -> Scores:
+    """MaxSim between ``m`` queries and ``n`` documents, by definition: ``(m, n)`` float32.
+
+    A document without tokens scores 0.
+    """
+    held = [row for row, tokens in enumerate(documents) if len(tokens)]
+    scores = np.zeros((len(queries), len(documents)), dtype=np.float32)
+    if not held:
+        return scores
+    tokens = np.concatenate([documents[row] for row in held])
+    starts = np.cumsum([0, *(len(documents[row]) for row in held[:-1])])
+    for row, query in enumerate(queries):
+        scores[row, held] = np.maximum.reduceat(query @ tokens.T, starts, axis=1).sum(axis=0)
+    return scores
+
+
+class Bm25Scorer:
+    """BM25 between the two sides of a bitext; the attributes are those of :class:`BitextScorer`."""
+
+    name = NAME
+    fingerprint: str | None = None
+    dims: int | None = None
+    modes: Sequence[Mode] = ("raw",)
+    seconds = 0.0
+
+    def __init__(self) -> None:
+        # A pool of candidates is mostly asked from one language after another.
+        self._last: tuple[Sequence[str], Bm25] | None = None
+
+    def __len__(self) -> int:
+        return 0
+
+    def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
+        """BM25 of each query over the candidates: ``(m, n)`` float32."""
+        if self._last is None or self._last[0] is not candidates.texts:
+            self._last = candidates.texts, Bm25(candidates.texts, candidates.languages)
+        return np.asarray(self._last[1].scores(queries.texts, queries.languages).toarray(), dtype=np.float32)
+
+
+def bitext_scorers(
+    encoders: Sequence[AnyEncoder],
+    texts: Sequence[str],
+    *,
+    floors: bool,
+    batch_size: int = 256,
+    show_progress: bool = False,
+) -> list[BitextScorer]:
+    """Encode texts with every encoder, and with the floors where they are asked for: encoders first."""
+    scorers: list[BitextScorer] = []
+    for encoder in encoders:
+        if isinstance(encoder, TokenEncoder):
+            scorers.append(EncodedTokens(encoder, texts))
+        else:
+            scorers.append(EncodedTexts(encoder, texts, batch_size=batch_size, show_progress=show_progress))
+    if floors:
+        scorers += [EncodedTexts(floor(), texts) for floor in FLOORS]
+        scorers.append(Bm25Scorer())
+    return scorers

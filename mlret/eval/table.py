@@ -1,0 +1,136 @@
+"""Tables of results: for the terminal, Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_LATEX = {
+    "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "→": r"$\rightarrow$", "–": "--", "×": r"$\times$",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """Cells and how to set them.
+
+    Attributes
+    ----------
+    title, caption
+        Above and below; plain text.
+    headings
+        Of the columns.
+    sections
+        Groups of rows, a rule between them; a row has a cell for each heading.
+    text_columns
+        How many columns at the left hold text; the others hold numbers and stand to the right.
+    strong
+        Whether the first section is set in bold on a terminal.
+    """
+
+    title: str
+    headings: Sequence[str]
+    sections: Sequence[Sequence[Sequence[str]]]
+    caption: str = ""
+    text_columns: int = 1
+    strong: bool = False
+    breaks: dict[str, str] = field(default_factory=dict)
+    """Shorter words for the headings of a terminal."""
+
+    @property
+    def rows(self) -> list[Sequence[str]]:
+        """The rows of all sections."""
+        return [row for section in self.sections for row in section]
+
+    @property
+    def width(self) -> int:
+        """Cells that the table takes at least, its headings stacked."""
+        longest = [max((len(row[column]) for row in self.rows), default=0) for column in range(len(self.headings))]
+        words = [max((len(word) for word in heading.split()), default=0) for heading in self.headings]
+        # The first column gives way, but not below a word of its own.
+        return min(longest[0], 24) + sum(max(pair) + 2 for pair in zip(longest[1:], words[1:], strict=True))
+
+    def terminal(self) -> Table:
+        """For the terminal, as a rich table; headings are stacked, and only the first column gives way."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(
+            title=Text(self.title),  # as it is: a folder's name may look like markup
+            caption=Text(self.caption) if self.caption else None,
+            title_justify="left",
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            padding=0,
+        )
+        for column, heading in enumerate(self.headings):
+            stacked = heading.replace(" ", "\n")
+            for long, short in self.breaks.items():
+                stacked = stacked.replace(long, short)
+            table.add_column(
+                stacked,
+                justify="left" if column < self.text_columns else "right",
+                vertical="bottom",
+                no_wrap=column > 0,
+                min_width=None if column == 0 else max((len(word) for word in stacked.split()), default=1),
+            )
+        for number, section in enumerate(self.sections):
+            for row in section:
+                table.add_row(*map(Text, row), style="bold" if self.strong and number == 0 else None)
+            table.add_section()
+        return table
+
+    def transposed(self) -> ResultTable:
+        """Columns as rows: for terminals too narrow for many languages side by side."""
+        names = [" ".join(filter(None, row[: self.text_columns])) for row in self.rows]
+        columns = list(zip(*self.rows, strict=True))[self.text_columns :]
+        rows = [[heading, *cells] for heading, cells in zip(self.headings[self.text_columns :], columns, strict=True)]
+        return ResultTable(self.title, ["", *names], [rows], self.caption, breaks=self.breaks)
+
+    def markdown(self) -> str:
+        """A table of GitHub's Markdown, with title and caption as paragraphs."""
+        rule = ["---" if column < self.text_columns else "---:" for column in range(len(self.headings))]
+        cells = [[cell.replace("|", r"\|") for cell in row] for row in (self.headings, rule, *self.rows)]
+        lines = "\n".join(f"| {' | '.join(row)} |" for row in cells)
+        return f"{self.title}\n\n{lines}\n" + (f"\n{self.caption}\n" if self.caption else "")
+
+    def latex(self) -> str:
+        """A ``table`` of LaTeX with the rules of the package booktabs."""
+        columns = "l" * self.text_columns + "r" * (len(self.headings) - self.text_columns)
+        lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        lines.append(_latex_row(self.headings))
+        for section in self.sections:
+            lines += [r"\midrule", *map(_latex_row, section)]
+        caption = _latex(f"{self.title}. {self.caption}" if self.caption else self.title)
+        lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}"]
+        return "\n".join(lines) + "\n"
+
+    def csv(self) -> str:
+        """Headings and rows, comma-separated, quoted where need be."""
+        target = io.StringIO()
+        writer = csv.writer(target, lineterminator="\n")
+        writer.writerow(self.headings)
+        writer.writerows(self.rows)
+        return target.getvalue()
+
+
+def percent(value: float | None) -> str:
+    """A share from 0 to 1 in per cent, to one decimal; a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(_latex, cells)) + r" \\"
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
