@@ -134,10 +134,15 @@ def alignment(
 def xquad_r(
     data: Annotated[Path, typer.Option("--data", help="Folder with xquad-r/de.json …, or the same as tables.")],
     models: _Models = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option("--run", "-r", help="A TREC run with queries de:ID. Alone, no encoder is loaded. Repeat it."),
+    ] = None,
     languages: _Languages = None,
     unit: Annotated[str, typer.Option(help="What a candidate is: sentence+context, as in LAReQA, or sentence.")] = (
         "sentence+context"
     ),
+    run_depth: Annotated[int, typer.Option(min=0, help="Write runs of so many candidates a question.")] = 0,
     floors: _Floors = True,
     batch_size: _Batch = 256,
     json_: _Json = False,
@@ -146,7 +151,8 @@ def xquad_r(
 ) -> None:
     """Find answers in eleven languages in one pool (LAReQA): mean average precision and language bias."""
     settings = {"benchmark": "xquad-r", "data": data, "models": models, "languages": languages, "unit": unit}
-    _evaluate({**settings, "floors": floors, "batch_size": batch_size}, output, plots=plots, as_json=json_)
+    options = {"runs": runs, "run_depth": run_depth, "floors": floors, "batch_size": batch_size}
+    _evaluate({**settings, **options}, output, plots=plots, as_json=json_)
 
 
 @app.command(rich_help_panel=_RETRIEVAL)
@@ -361,14 +367,16 @@ def _show(recipe: Recipe, output: Path | None, *, plots: bool, as_json: bool) ->
 
 def _print_tables(tables: list[ResultTable]) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     console = Console()
     # Piped into a file or a pager, a table need not fit a terminal.
     wide = Console(width=console.width if console.is_terminal else 160)
-    for number, table in enumerate(tables):
-        if number:
-            wide.print()
+    for table in tables:
         wide.print((table.transposed() if table.width > wide.width else table).terminal())
+        wide.print()
+    for caption in dict.fromkeys(table.caption for table in tables if table.caption):
+        wide.print(Text(caption, style="dim"))
 
 
 def _codes(values: list[str] | None) -> list[str] | None:

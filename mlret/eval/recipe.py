@@ -95,6 +95,8 @@ class XquadRRecipe(_Recipe):
 
     benchmark: Literal["xquad-r"] = "xquad-r"
     unit: Literal["sentence", "sentence+context"] = Field("sentence+context", description="what a candidate is")
+    runs: list[Path] = Field([], description="saved runs: TREC files, queries de:ID, documents as sentences are named")
+    run_depth: int = Field(0, ge=0, description="candidates of each query to keep as runs; none by default")
 
 
 class BitextRecipe(_Recipe):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +21,9 @@ from mlret.eval.table import ResultTable
 
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "numpy", "pytrec-eval-terrier", "bm25s")
 REPORT, TABLE, SCORES, RUNS = "report.json", "report.md", "scores.tsv.gz", "runs"
+# Objects and lists of an indented JSON text that hold no others. A string in one, too, may hold brackets, but then the
+# object stays as it is.
+_LEAF = re.compile(r"[{\[]\n[^{}\[\]]*\n\s*[}\]]")
 _COLUMNS = ("system", "group", "metric", "query", "score")
 
 # System -> group (mostly a language) -> metric -> value.
@@ -92,8 +96,9 @@ class Report:
         }
 
     def json(self) -> str:
-        """The same, indented, with a line end."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
+        """The same, indented, what holds no other object on one line, with a line end."""
+        text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
+        return _LEAF.sub(lambda leaf: re.sub(r"\n *", " ", leaf[0]), text) + "\n"
 
     def markdown(self) -> str:
         """All tables, and the notes."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from mlret.data.retrieval import read_run
 from mlret.errors import InputError, require
 from mlret.eval.recipe import (
     AlignmentRecipe,
@@ -145,9 +146,15 @@ def _xquad_r(recipe: XquadRRecipe, encoders: Sequence[AnyEncoder], show_progress
 
     from mlret.eval.benchmarks.xquad_r import evaluate_xquad_r, texts_of
 
-    questions = [text for asked in found.questions.values() for text in asked.values()]
-    scorers = _scorers(recipe, encoders, [*questions, *texts_of(found, recipe.unit)[0]], show_progress)
-    return evaluate_xquad_r(scorers, found, name=recipe.data.name, unit=recipe.unit)
+    runs = {path.name.split(".")[0]: read_run(path) for path in recipe.runs}
+    scorers = []
+    if not runs or recipe.models or encoders:
+        questions = [text for asked in found.questions.values() for text in asked.values()]
+        scorers = _scorers(recipe, encoders, [*questions, *texts_of(found, recipe.unit)[0]], show_progress)
+    _check_names([*(scorer.name for scorer in scorers), *runs])
+    return evaluate_xquad_r(
+        scorers, found, name=recipe.data.name, unit=recipe.unit, runs=runs, run_depth=recipe.run_depth
+    )
 
 
 def _bitext(recipe: BitextRecipe, encoders: Sequence[AnyEncoder], show_progress: bool) -> Report:

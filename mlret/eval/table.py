@@ -58,16 +58,14 @@ class ResultTable:
         return min(longest[0], 24) + sum(max(pair) + 2 for pair in zip(longest[1:], words[1:], strict=True))
 
     def terminal(self) -> Table:
-        """For the terminal, as a rich table; headings are stacked, and only the first column gives way."""
+        """For the terminal, as a rich table without its caption; headings are stacked, the first column gives way."""
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
         table = Table(
             title=Text(self.title),  # as it is: a folder's name may look like markup
-            caption=Text(self.caption) if self.caption else None,
             title_justify="left",
-            caption_justify="left",
             box=box.SIMPLE_HEAD,
             show_edge=False,
             padding=0,

@@ -50,15 +50,12 @@ def test_tatoeba_prints_json_alone_and_writes_files(data: Path, tiny_encoder_fol
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert printed == json.loads((output / "report.json").read_text(encoding="utf-8"))
-    own, chance, spelling, words = printed["results"]
-    assert own["encoder"] == str(tiny_encoder_folder)
-    assert own["texts"] == 6
-    assert own["rows"][0]["label"] == "swh"
-    assert own["rows"][0]["n"] == 3
-    assert own["averages"]["all"]["scores"] == own["rows"][0]["scores"]
-    assert set(own["rows"][0]["scores"]["raw"]) == {"cosine", "csls"}
-    names = [chance["encoder"], spelling["encoder"], words["encoder"]]
-    assert names == ["random vectors", "character n-grams", "BM25"]
+    name = str(tiny_encoder_folder)
+    assert list(printed["figures"]) == [name, "random vectors", "character n-grams", "BM25"]
+    own = printed["figures"][name]
+    assert own["average"] == own["all"] == own["swh"]
+    assert set(own["swh"]) == {"xx_en", "en_xx", "mean", "csls xx_en", "csls en_xx", "csls mean"}
+    assert printed["systems"][name]["texts"] == 6
     assert (output / "report.md").read_text(encoding="utf-8").count("\n| ") == 4
     written = {path.name for path in output.iterdir()}
     assert written == {"report.json", "report.md", "table.csv", "table.tex", "scores.tsv.gz", "tatoeba.png"}
@@ -130,8 +127,8 @@ def test_joined_adds_pairs_of_languages_and_changes_nothing_else(  # type: ignor
         )
         assert code == 0, err
         decoded = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
-        for result in decoded["results"]:
-            result.pop("seconds")
+        for facts in decoded["systems"].values():
+            facts.pop("seconds")
         return decoded, (tmp_path / "out" / "report.md").read_text(encoding="utf-8"), shown
 
     plain, plain_table, plain_shown = outputs("--no-plots")
@@ -139,8 +136,10 @@ def test_joined_adds_pairs_of_languages_and_changes_nothing_else(  # type: ignor
     assert table.startswith(plain_table)
     assert "| deu-swh | 11 |" in table and "other than English" in shown
     assert "deu-swh" not in plain_table and "other than English" not in plain_shown
-    found = [result.pop("joined") for result in joined["results"]]
-    assert joined["results"] == plain["results"]
+    found = list(joined.pop("joined").values())
+    for groups in joined["figures"].values():
+        assert groups.pop("joined")
+    assert joined == plain
     assert [(row["first"], row["second"], row["queries"]) for row in found[0]["rows"]] == [("deu", "swh", 11)]
     assert found[0]["average"] == {
         "pairs_of_languages": 1, "queries": 11, "raw": found[0]["rows"][0]["raw"], "calibrated": None,

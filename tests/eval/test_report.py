@@ -47,6 +47,9 @@ def test_everything_is_written_and_reads_back(tmp_path: Path) -> None:
     decoded = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert decoded["figures"] == made.figures
     assert decoded["versions"]["mlret"]
+    assert '{ "mrr@10": 0.5 }' in made.json()
+    odd = report(notes=["two  blanks [and\\n] brackets", "{"])
+    assert json.loads(odd.json())["notes"] == odd.notes
     found = read_query_scores(tmp_path / "out" / "scores.tsv.gz")
     assert found["my model"]["sw"]["mrr@10"] == pytest.approx({"q1": 1.0, "q2": 1 / 3})
     assert read_run(tmp_path / "out" / "runs" / "my-model" / "sw.trec.gz") == made.runs["my model"]["sw"]

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from mlret.encoders.encoder import Encoder
-from mlret.eval.benchmarks.tatoeba import TatoebaResult, TatoebaRow, evaluate_tatoeba
+from mlret.eval.benchmarks.tatoeba import TatoebaResult, evaluate_tatoeba
 from mlret.eval.benchmarks.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
 from mlret.eval.benchmarks.tatoeba_report import tatoeba_report
 from mlret.eval.floors import FLOORS, CharacterNGrams, RandomVectors
@@ -56,7 +56,7 @@ def test_an_encoder_without_calibration_gets_raw_scores_only(tiny_encoder: Encod
     result = evaluate_tatoeba(tiny_encoder, table_folder)
     assert all(row.calibrated is None for row in result.rows)
     assert result.averages["all"].calibrated is None
-    assert list(result.to_dict()["rows"][0]["scores"]) == ["raw"]
+    assert list(result.rows[0].scores) == [("raw", "cosine")]
     assert "calib" not in tatoeba_report("data", [result]).tables[0].title + str(
         tatoeba_report("data", [result]).tables[0].headings
     )
@@ -92,9 +92,9 @@ def test_report_shows_averages_first_and_the_floors_beside(calibrated_encoder: E
     shown = console.export_text()
     assert shown.index("all 2") < shown.index("German") < shown.index("Swahili")
     assert "vectors" in shown and "n-grams" in shown and "…" not in shown
-    decoded = json.loads(json.dumps(report.to_dict()))
-    assert [entry["encoder"] for entry in decoded["results"]] == [result.encoder for result in results]
-    assert set(decoded["results"][0]["rows"][0]) == set(TatoebaRow.__dataclass_fields__) - {"hits"}
+    decoded = json.loads(report.json())
+    assert decoded == json.loads(json.dumps(report.to_dict()))
+    assert list(decoded["systems"]) == [result.encoder for result in results]
     calibrated = f"{calibrated_encoder.name}, calibrated"
     assert report.figure("mean") == report.figure("mean", group="all") == results[0].averages["all"].raw.mean
     assert report.figure("xx_en", system=calibrated, group="swh") == results[0].rows[1].calibrated.xx_en

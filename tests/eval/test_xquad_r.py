@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlret.data.retrieval import write_run
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
 from mlret.eval.benchmarks.xquad_r import evaluate_xquad_r, texts_of
 from mlret.eval.benchmarks.xquad_r_data import CANDIDATES, QUESTIONS, XquadR, read_xquad_r
 from mlret.eval.metrics import evaluate_run
 from mlret.eval.report import Report
+from mlret.eval.run import evaluate
 from mlret.eval.scorers import bitext_scorers
 from tests.eval.made import make_xquad_r
 from tests.shared import shared_data
@@ -140,3 +142,21 @@ def test_a_folder_without_the_benchmark_is_an_error(tmp_path: Path) -> None:
         read_xquad_r(tmp_path)
     with pytest.raises(InputError, match=r"de.json: No such file"):
         read_xquad_r(tmp_path, languages=["de"])
+
+
+def test_saved_runs_score_as_the_pool_does(data: XquadR, tiny_encoder: Encoder, tmp_path: Path) -> None:
+    root = make_xquad_r(tmp_path / "set")
+    report = evaluate("xquad-r", root, models=[tiny_encoder], unit="sentence", run_depth=99)
+    (run,) = [report.runs[name] for name in report.runs if name == tiny_encoder.name]
+    whole = {query: scores for part in run.values() for query, scores in part.items()}
+    write_run(tmp_path / "mine.trec", whole)
+    again = evaluate("xquad-r", root, runs=[tmp_path / "mine.trec"], unit="sentence")
+    assert list(again.figures) == ["mine"] and not again.pictures
+    for language in data.languages:
+        expected = report.figures[tiny_encoder.name][language]
+        assert again.figures["mine"][language] == pytest.approx(expected, abs=0.05)
+        for metric in ("map", "map@20", "map other languages", "recall@1 own language"):
+            assert again.figures["mine"][language][metric] == pytest.approx(expected[metric])
+    write_run(tmp_path / "part.trec", run["de"])
+    with pytest.raises(InputError, match=r"part: has no query of en; queries are called en:ID"):
+        evaluate("xquad-r", root, runs=[tmp_path / "part.trec"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,14 +53,6 @@ class _Scored:
     def calibrated(self) -> Accuracy | None:
         """By cosine, with calibration; ``None`` for an encoder without it."""
         return self.scores.get(("calibrated", "cosine"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON; ``scores`` maps mode, then matching, to accuracies."""
-        scores: dict[str, dict[str, dict[str, float]]] = {}
-        for (mode, matching), accuracy in self.scores.items():
-            scores.setdefault(mode, {})[matching] = accuracy.to_dict()
-        plain = {key: value for key, value in vars(self).items() if key not in ("scores", "hits")}
-        return {**plain, "scores": scores}
 
 
 @dataclass(frozen=True)
@@ -123,14 +115,6 @@ class TatoebaResult:
     def ways(self) -> list[Way]:
         """The ways of scoring that were evaluated."""
         return list(self.rows[0].scores)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON. Accuracies are from 0 to 1."""
-        return {
-            **{key: value for key, value in vars(self).items() if key != "rows"},
-            "averages": {key: average.to_dict() for key, average in self.averages.items()},
-            "rows": [row.to_dict() for row in self.rows],
-        }
 
 
 def evaluate_tatoeba(

@@ -41,9 +41,6 @@ def tatoeba_report(data: str, results: Sequence[TatoebaResult], joined: Sequence
     joined
         The same systems between languages other than English; empty where that was not asked for.
     """
-    details: list[dict[str, Any]] = [result.to_dict() for result in results]
-    for entry, between in zip(details, joined, strict=False):
-        entry["joined"] = between.to_dict()
     tables = [_table(results)]
     pictures = [Picture("tatoeba", partial(plots.ranked_bars, *_bars(results)))]
     if joined:
@@ -66,7 +63,7 @@ def tatoeba_report(data: str, results: Sequence[TatoebaResult], joined: Sequence
         },
         query_scores=_query_scores(results),
         pictures=pictures,
-        details={"results": details},
+        details={"joined": {r.encoder: b.to_dict() for r, b in zip(results, joined, strict=True)}} if joined else {},
     )
 
 

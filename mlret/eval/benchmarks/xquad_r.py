@@ -6,7 +6,7 @@ the question's own language, right or wrong, pays for it: mean average precision
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -14,17 +14,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.errors import InputError
 from mlret.eval import plots
 from mlret.eval.benchmarks.xquad_r_data import XquadR
 from mlret.eval.matching import Scores
-from mlret.eval.report import Figures, Picture, QueryScores, Report, mean_over_groups
+from mlret.eval.metrics import evaluate_run, rank_documents
+from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups
 from mlret.eval.retrieval import AVERAGE, Protocol, metric_table
-from mlret.eval.scorers import BitextScorer, Mode, Side
+from mlret.eval.scorers import BitextScorer, Side
 from mlret.eval.table import ResultTable, percent
 
 Unit = Literal["sentence", "sentence+context"]
 
 METRICS = ("map", "map@20", "map other languages", "recall@1 own language", "same language in top 10")
+_TOP = 10
 # Ranks that the histogram tells apart: the first, 2 to 3, …
 _BUCKETS = (1, 3, 10, 30, 100, 300, 1000)
 PROTOCOL = Protocol(
@@ -76,7 +79,15 @@ def texts_of(data: XquadR, unit: Unit) -> tuple[list[str], list[str]]:
     return texts, languages
 
 
-def evaluate_xquad_r(scorers: Sequence[BitextScorer], data: XquadR, *, name: str, unit: Unit) -> Report:
+def evaluate_xquad_r(
+    scorers: Sequence[BitextScorer],
+    data: XquadR,
+    *,
+    name: str,
+    unit: Unit,
+    runs: Mapping[str, Run] | None = None,
+    run_depth: int = 0,
+) -> Report:
     """Evaluate systems.
 
     Parameters
@@ -89,54 +100,144 @@ def evaluate_xquad_r(scorers: Sequence[BitextScorer], data: XquadR, *, name: str
         Of the folder that it was read from.
     unit
         What a candidate is.
+    runs
+        Saved runs by their names; a query is called ``de:ID``, a document as its sentence. What a run does not have is
+        not retrieved.
+    run_depth
+        How many candidates of each query to keep as runs of the report.
+
+    Raises
+    ------
+    InputError
+        If a run has no query of a language.
     """
-    pool = Side(*texts_of(data, unit))
+    pool = Pool(data, unit)
     figures: Figures = {}
     query_scores: QueryScores = {}
     ranks: dict[str, dict[str, PoolRanks]] = {}
+    kept: dict[str, dict[str, Run]] = {}
+
+    def add(system: str, language: str, scores: dict[str, NDArray[np.float64]]) -> None:
+        groups = figures.setdefault(system, {})
+        groups[language] = {metric: float(values.mean()) for metric, values in scores.items()}
+        query_scores.setdefault(system, {})[language] = {
+            metric: dict(zip(data.questions[language], map(float, values), strict=True))
+            for metric, values in scores.items()
+        }
+
     for scorer in scorers:
         for mode in scorer.modes:
             system = scorer.name if mode == "raw" else f"{scorer.name}, {mode}"
-            ranks[system] = {language: _ranks(scorer, mode, data, language, pool) for language in data.languages}
-            figures[system], query_scores[system] = {}, {}
-            for language, found in ranks[system].items():
-                scores = _scores(found, data.languages.index(language))
-                figures[system][language] = {metric: float(values.mean()) for metric, values in scores.items()}
-                query_scores[system][language] = {
-                    metric: dict(zip(data.questions[language], map(float, values), strict=True))
-                    for metric, values in scores.items()
-                }
-            figures[system][AVERAGE] = mean_over_groups(figures[system], METRICS)
-    best = list(figures)[len(scorers[0].modes) - 1]
+            for language in data.languages:
+                questions = Side(list(data.questions[language].values()), language)
+                scores = scorer.similarities(mode, questions, pool.side)
+                found = pool.ranks(scores, language)
+                ranks.setdefault(system, {})[language] = found
+                add(system, language, _scores(found, data.languages.index(language)))
+                if run_depth:
+                    kept.setdefault(system, {})[language] = pool.run(scores, language, run_depth)
+    for system, run in (runs or {}).items():
+        for language in data.languages:
+            add(system, language, _scores_of_run(system, run, data, language))
+    for groups in figures.values():
+        groups[AVERAGE] = mean_over_groups(groups, METRICS)
     comparable = data.is_official and unit == "sentence+context"
     notes = []
     if not comparable:
         notes.append("figures in print are for sentences in their context, in all eleven languages; they are left out")
+    tables = [metric_table(PROTOCOL, metric, figures, comparable=comparable and metric == "map") for metric in METRICS]
+    pictures = []
+    if scorers:
+        best = list(figures)[len(scorers[0].modes) - 1]
+        tables.append(_histogram_table(best, ranks[best], data))
+        pictures = [
+            Picture("xquad-r-languages", partial(_draw_heat_map, best, ranks[best], data)),
+            Picture("xquad-r-ranks", partial(_draw_histogram, best, ranks[best], data)),
+        ]
     return Report(
         benchmark="xquad-r",
         data=name,
         protocol=f"{PROTOCOL.description} A candidate is the {unit}.",
         figures=figures,
-        tables=[
-            metric_table(PROTOCOL, "map", figures, comparable=comparable),
-            *(metric_table(PROTOCOL, metric, figures, comparable=False) for metric in METRICS[1:]),
-            _histogram_table(best, ranks[best], data),
-        ],
+        tables=tables,
         systems={
             scorer.name: {"fingerprint": scorer.fingerprint, "dims": scorer.dims, "seconds": scorer.seconds}
             for scorer in scorers
         },
         notes=notes,
         query_scores=query_scores,
-        pictures=[
-            Picture("xquad-r-languages", partial(_draw_heat_map, best, ranks[best], data)),
-            Picture("xquad-r-ranks", partial(_draw_histogram, best, ranks[best], data)),
-        ],
+        runs=kept,
+        pictures=pictures,
         details={
             "candidates": {language: len(found) for language, found in data.candidates.items()},
             "histogram": {system: _histogram(found, data) for system, found in ranks.items()},
         },
     )
+
+
+class Pool:
+    """The sentences of all languages, to be ranked together.
+
+    Parameters
+    ----------
+    data
+        The benchmark.
+    unit
+        What a candidate is.
+
+    Attributes
+    ----------
+    side
+        The texts and the language of each.
+    names
+        The ids in the same order.
+    """
+
+    def __init__(self, data: XquadR, unit: Unit) -> None:
+        self._data = data
+        self.side = Side(*texts_of(data, unit))
+        self.names = [one.id for candidates in data.candidates.values() for one in candidates]
+        self._languages = np.array(self.side.languages)
+        # Of candidates with the same score the smaller id comes first.
+        self._order = np.argsort(np.argsort(np.array(self.names)))
+        column = {name: place for place, name in enumerate(self.names)}
+        self._answers = {
+            code: {question: column[name] for question, name in answers.items()}
+            for code, answers in data.answers.items()
+        }
+
+    def ranks(self, scores: Scores, language: str) -> PoolRanks:
+        """Where the answers stand, for ``(questions, n)`` scores of the questions of a language."""
+        questions = self._data.questions[language]
+        gold = {code: np.array([of[question] for question in questions]) for code, of in self._answers.items()}
+        ranks = np.stack([ranks_in(scores, columns, self._order) for columns in gold.values()], axis=1)
+        elsewhere = self._languages != language
+        place = np.cumsum(elsewhere) - 1
+        others = scores[:, elsewhere]
+        without_own = [
+            ranks_in(others, place[columns], self._order[elsewhere])
+            for code, columns in gold.items()
+            if code != language
+        ]
+        within = []
+        for code, columns in gold.items():
+            own = np.flatnonzero(self._languages == code)
+            within.append(ranks_in(scores[:, own], columns - own[0], self._order[own]))
+        best = np.argpartition(-scores, min(_TOP, scores.shape[1]) - 1, axis=1)[:, :_TOP]
+        return PoolRanks(
+            ranks,
+            np.stack(without_own, axis=1) if without_own else np.ones((len(ranks), 0), dtype=np.int64),
+            np.stack(within, axis=1),
+            (self._languages[best] == language).mean(axis=1),
+        )
+
+    def run(self, scores: Scores, language: str, depth: int) -> dict[str, dict[str, float]]:
+        """The ``depth`` best candidates of each question: ``de:ID`` -> sentence's id -> score."""
+        run = {}
+        for question, row in zip(self._data.questions[language], scores, strict=True):
+            best = np.lexsort((self._order, -row))[:depth]
+            run[f"{language}:{question}"] = {self.names[place]: float(row[place]) for place in best}
+        return run
 
 
 def ranks_in(scores: Scores, columns: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -174,36 +275,6 @@ def average_precision(ranks: NDArray[np.int64], depth: int | None = None) -> NDA
     return np.asarray(precisions.mean(axis=1), dtype=np.float64)
 
 
-def _ranks(scorer: BitextScorer, mode: Mode, data: XquadR, language: str, pool: Side) -> PoolRanks:
-    questions = Side(list(data.questions[language].values()), language)
-    scores = scorer.similarities(mode, questions, pool)
-    names = [one.id for candidates in data.candidates.values() for one in candidates]
-    column = {name: place for place, name in enumerate(names)}
-    order = np.argsort(np.argsort(np.array(names)))
-    of_language = np.array(pool.languages)
-    gold = {
-        code: np.array([column[data.answers[code][question]] for question in data.questions[language]])
-        for code in data.languages
-    }
-    ranks = np.stack([ranks_in(scores, columns, order) for columns in gold.values()], axis=1)
-    others = np.flatnonzero(of_language != language)
-    place = np.cumsum(of_language != language) - 1
-    elsewhere = [
-        ranks_in(scores[:, others], place[columns], order[others]) for code, columns in gold.items() if code != language
-    ]
-    within = []
-    for code, columns in gold.items():
-        own = np.flatnonzero(of_language == code)
-        within.append(ranks_in(scores[:, own], columns - own[0], order[own]))
-    best = np.argpartition(-scores, min(10, scores.shape[1]) - 1, axis=1)[:, :10]
-    return PoolRanks(
-        ranks,
-        np.stack(elsewhere, axis=1) if elsewhere else np.ones((len(ranks), 0), dtype=np.int64),
-        np.stack(within, axis=1),
-        (of_language[best] == language).mean(axis=1),
-    )
-
-
 def _scores(found: PoolRanks, own: int) -> dict[str, NDArray[np.float64]]:
     return {
         "map": average_precision(found.ranks),
@@ -213,6 +284,38 @@ def _scores(found: PoolRanks, own: int) -> dict[str, NDArray[np.float64]]:
         else np.zeros(len(found.ranks)),
         "recall@1 own language": (found.within[:, own] == 1).astype(np.float64),
         "same language in top 10": found.own_share,
+    }
+
+
+def _scores_of_run(system: str, run: Run, data: XquadR, language: str) -> dict[str, NDArray[np.float64]]:
+    """The same for what a saved run has, by pytrec_eval."""
+    of_language = {one.id: code for code, candidates in data.candidates.items() for one in candidates}
+    asked = {question: run.get(f"{language}:{question}", {}) for question in data.questions[language]}
+    if not any(asked.values()):
+        raise InputError(f"{system}: has no query of {language}; queries are called {language}:ID, as in topics.tsv")
+    qrels = {question: {answers[question]: 1 for answers in data.answers.values()} for question in asked}
+
+    def part(documents: Mapping[str, Any], own: bool) -> dict[str, Any]:
+        return {name: value for name, value in documents.items() if (of_language.get(name) == language) == own}
+
+    def score(metric: str, own: bool | None = None) -> NDArray[np.float64]:
+        found = asked if own is None else {question: part(documents, own) for question, documents in asked.items()}
+        judged = qrels if own is None else {question: part(grades, own) for question, grades in qrels.items()}
+        if not any(judged.values()):
+            return np.zeros(len(asked))
+        per_query = evaluate_run(judged, found, [metric]).per_query
+        return np.array([per_query[question][metric] for question in asked])
+
+    shares = []
+    for documents in asked.values():
+        best = rank_documents(documents)[:_TOP]
+        shares.append(sum(of_language.get(name) == language for name in best) / max(1, len(best)))
+    return {
+        "map": score("map"),
+        "map@20": score("map@20"),
+        "map other languages": score("map", own=False),
+        "recall@1 own language": score("recall@1", own=True),
+        "same language in top 10": np.array(shares),
     }
 
 
