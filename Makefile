@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,train,eval,dev
+EXTRAS := cpu,train,trim,eval,dev
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help

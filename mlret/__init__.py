@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlret.index.index import Hit, Index
     from mlret.index.kinds import IndexSettings
     from mlret.memory.memory import Memory
+    from mlret.vocabulary.trim import trim_vocabulary
 
 __all__ = [
     "Encoder",
@@ -26,6 +27,7 @@ __all__ = [
     "__version__",
     "load_encoder",
     "load_token_encoder",
+    "trim_vocabulary",
 ]
 
 # torch takes a second to import; `mlret --help` must not pay for it.
@@ -39,6 +41,7 @@ _HOMES = {
     "Index": "mlret.index.index",
     "IndexSettings": "mlret.index.kinds",
     "Memory": "mlret.memory.memory",
+    "trim_vocabulary": "mlret.vocabulary.trim",
 }
 
 

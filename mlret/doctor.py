@@ -41,6 +41,7 @@ FEATURES = {
     "gpu": "vector search on an NVIDIA GPU, in place of the extra cpu",
     "data": "documents from Parquet files and from data sets of the hub",
     "train": "training an encoder, splitting text into sentences",
+    "trim": "SentencePiece models of slow tokenizers, pictures of a trimming",
     "serve": "the HTTP application and the MCP server",
     "ray": "encoding and searching on many machines",
     "colbert": "interchange of checkpoints and indexes with colbert-ai",

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import json
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from mlret.data.durable import fsync_file, fsync_folder
+from mlret.cli.common import check_new_folder, text_files
+from mlret.data.durable import write_folder_atomically
 from mlret.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,7 +92,7 @@ def calibrate(
     if model == "bundled":
         model = None
     _check_output(output, model)
-    files = _files(text)
+    files = text_files(text, option="--text")
 
     from mlret.data.languages import normalise_language
     from mlret.data.monolingual import read_monolingual
@@ -165,37 +163,14 @@ def _check_output(output: Path, model: str | None) -> None:
     """Refuse a folder that could not be written at the end, or that holds something."""
     if model is not None and Path(model).is_dir() and output.resolve() == Path(model).resolve():
         raise InputError(f"{output} is the encoder to be calibrated: name another --output")
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output} is a file: name another --output")
-    if output.is_dir() and any(output.iterdir()):
-        raise InputError(f"{output} is not empty: name another --output, or remove it")
-    above = next(parent for parent in output.absolute().parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"{output} may not be written ({above}): name another --output")
-
-
-def _files(patterns: Sequence[str]) -> list[Path]:
-    """The files that the patterns match, each once."""
-    files: dict[Path, None] = {}
-    for pattern in patterns:
-        # A file whose name holds brackets is no pattern; a pattern may be absolute, which Path.glob does not take.
-        found = [pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True)  # noqa: PTH207
-        if not found:
-            raise InputError(f"{pattern}: no such file; check --text")
-        files.update(dict.fromkeys(Path(name) for name in sorted(found)))
-    if folder := next((file for file in files if file.is_dir()), None):
-        raise InputError(f"{folder}: is a folder; name its files, e.g. --text '{folder}/*.jsonl.gz'")
-    return list(files)
+    check_new_folder(output)
 
 
 def _save(model: SentenceTransformer, folder: Path, steps: Sequence[str]) -> None:
-    """Write a model beside its place, force it to the disk and move it there, so that it is whole or absent."""
-    folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     # The card says where the weights come from and under which licence; its figures are of other vectors.
     has_card = model._model_card_text is not None
-    try:
+
+    def write(beside: Path) -> None:
         model.save(str(beside), create_model_card=has_card)
         if has_card:
             with (beside / "README.md").open("a", encoding="utf-8") as card:
@@ -203,13 +178,8 @@ def _save(model: SentenceTransformer, folder: Path, steps: Sequence[str]) -> Non
                     f"\n\n---\n\nCalibrated with `mlret calibrate` ({', '.join(steps)}): the vectors differ from "
                     "those of the encoder that the text above describes.\n"
                 )
-        for path in beside.rglob("*"):
-            fsync_folder(path) if path.is_dir() else fsync_file(path)
-        fsync_folder(beside)
-        beside.replace(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    fsync_folder(folder.parent)
+
+    write_folder_atomically(folder, write)
 
 
 def _row(language: LanguageCalibration) -> dict[str, Any]:

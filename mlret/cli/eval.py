@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlret.cli.common import language_codes, print_tables
 from mlret.errors import InputError
 
 if TYPE_CHECKING:
     from mlret.eval.recipe import Recipe
-    from mlret.eval.table import ResultTable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -239,7 +239,7 @@ def beir(
     plots: _Plots = True,
 ) -> None:
     """Data sets in BEIR's layout: nDCG@10 and Recall@100."""
-    settings = {"benchmark": "beir", "data": data, "models": models, "runs": runs, "datasets": _codes(datasets)}
+    settings = {"benchmark": "beir", "data": data, "models": models, "runs": runs, "datasets": language_codes(datasets)}
     options: dict[str, Any] = {"language": language, "split": split, "floors": floors}
     options |= {"index": index, "index_recipes": index_recipes}
     _evaluate({**settings, **options}, output, plots=plots, as_json=json_)
@@ -313,7 +313,7 @@ def compare(
         print(json.dumps(as_dict(name, found), ensure_ascii=False, indent=1))
         return
     labels = (system_a or _label(first), system_b or _label(second))
-    _print_tables([comparison_table(name, found, labels)])
+    print_tables([comparison_table(name, found, labels)])
 
 
 @app.command(rich_help_panel=_RESULTS)
@@ -335,7 +335,7 @@ def reproduce(
     if json_:
         print(json.dumps([check.to_dict() for check in checks], ensure_ascii=False, indent=1))
     else:
-        _print_tables([checks_table(checks)])
+        print_tables([checks_table(checks)])
         print(f"wrote {output / 'README.md'}")
     if not all(check.holds for check in checks):
         raise typer.Exit(1)
@@ -344,7 +344,7 @@ def reproduce(
 def _evaluate(settings: dict[str, Any], output: Path | None, *, plots: bool, as_json: bool) -> None:
     from mlret.eval.recipe import make_recipe
 
-    given = {**settings, "languages": _codes(settings.get("languages"))}
+    given = {**settings, "languages": language_codes(settings.get("languages"))}
     _show(make_recipe({k: v for k, v in given.items() if v is not None}), output, plots=plots, as_json=as_json)
 
 
@@ -358,30 +358,11 @@ def _show(recipe: Recipe, output: Path | None, *, plots: bool, as_json: bool) ->
     if as_json:
         print(report.json(), end="")
         return
-    _print_tables(report.tables)
+    print_tables(report.tables)
     for note in report.notes:
         print(f"note: {note}")
     if output is not None:
         print(f"wrote {len(written)} files into {output}")
-
-
-def _print_tables(tables: list[ResultTable]) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
-    # Piped into a file or a pager, a table need not fit a terminal.
-    wide = Console(width=console.width if console.is_terminal else 160)
-    for table in tables:
-        wide.print((table.transposed() if table.width > wide.width else table).terminal())
-        wide.print()
-    for caption in dict.fromkeys(table.caption for table in tables if table.caption):
-        wide.print(Text(caption, style="dim"))
-
-
-def _codes(values: list[str] | None) -> list[str] | None:
-    codes = [code.strip() for value in values or [] for code in value.split(",") if code.strip()]
-    return codes or None
 
 
 def _span(lines: str | None) -> tuple[int, int] | None:

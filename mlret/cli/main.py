@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from mlret.cli import calibrate, demo, doctor, encode, index, memory, recipes, search, train
+from mlret.cli import calibrate, demo, doctor, encode, index, memory, recipes, search, train, trim
 from mlret.cli import eval as evaluate
 from mlret.errors import MlretError
 
@@ -27,6 +27,7 @@ app.command("search")(search.search)
 app.add_typer(memory.app, name="memory", help="Remember texts, and find them from other languages.")
 app.command("encode")(encode.encode)
 app.command("train")(train.train)
+app.command("trim")(trim.trim)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(evaluate.app, name="eval", help="Measure an encoder on the field's benchmarks.")
 app.add_typer(recipes.app, name="recipes", help="The recipes that come with mlret: list them, copy one to edit.")

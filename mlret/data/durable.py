@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -67,6 +68,31 @@ def write_text_atomically(path: Path, text: str) -> None:
         write_atomically(path, partial(Path.write_bytes, data=content))
     except PermissionError as error:
         raise InputError(f"{path}: may not be written ({error.strerror}); choose another folder") from error
+
+
+def write_folder_atomically(folder: Path, write: Callable[[Path], object]) -> None:
+    """Write a folder beside its place, force it to the disk and move it there, so that it is whole or absent.
+
+    Parameters
+    ----------
+    folder
+        New, or empty; the folders above it are made.
+    write
+        Fills the folder that it is given: a new, empty one.
+    """
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    beside.mkdir()
+    try:
+        write(beside)
+        for path in beside.rglob("*"):
+            fsync_folder(path) if path.is_dir() else fsync_file(path)
+        fsync_folder(beside)
+        beside.replace(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    fsync_folder(folder.parent)
 
 
 def check_writable(path: Path) -> None:

@@ -6,6 +6,8 @@ import unicodedata
 from collections import Counter
 from functools import lru_cache
 
+from langcodes import Language
+
 # A script that makes up less of a text than this is a guest in it: the Latin name in an Arabic sentence. The rarest of
 # the three scripts of Japanese is often rarer, but then the text has the other two.
 MAIN_SHARE = 0.15
@@ -21,6 +23,29 @@ _ALIASES = {
 }
 # Letters that belong to no one script, or whose name only says what they are used for.
 _NONE = {"CARON", "COMBINING", "MASU", "MODIFIER", "MUSICAL", "VARIATION", "VEDIC", "VERTICAL", "ZNAMENNY"}
+# ISO 15924's codes whose English names say it in other words than the names of the characters. Korean is written
+# without Chinese characters, but for the rare one.
+_BY_CODE = {
+    "Beng": {"BENGALI"},
+    "Cans": {"CANADIAN"},
+    "Hanb": {"HAN", "BOPOMOFO"},
+    "Hans": {"HAN"},
+    "Hant": {"HAN"},
+    "Hmng": {"PAHAWH"},
+    "Jpan": {"HAN", "HIRAGANA", "KATAKANA"},
+    "Kali": {"KAYAH"},
+    "Kore": {"HANGUL"},
+    "Lana": {"TAI THAM"},
+    "Lisu": {"LISU"},
+    "Mand": {"MANDAIC"},
+    "Mtei": {"MEETEI"},
+    "Nkoo": {"NKO"},
+    "Olck": {"OL"},
+    "Orya": {"ORIYA"},
+    "Plrd": {"MIAO"},
+    "Sylo": {"SYLOTI"},
+    "Talu": {"NEW TAI"},
+}
 
 
 @lru_cache(maxsize=1 << 16)
@@ -71,6 +96,25 @@ def scripts_of(text: str) -> frozenset[str]:
             counts[script] += count
     least = MAIN_SHARE * counts.total()
     return frozenset(script for script, count in counts.items() if count >= least)
+
+
+def scripts_of_language(language: str) -> frozenset[str]:
+    """The scripts that a language is usually written in, or the one that its tag names.
+
+    Parameters
+    ----------
+    language
+        BCP 47, e.g. ``"sw"``, ``"zh-Hant"``, ``"ja"``.
+
+    Returns
+    -------
+    frozenset of str
+        Names as :func:`script_of` gives them; empty where CLDR does not know.
+    """
+    code = Language.get(language).maximize().script
+    if code is None:
+        return frozenset()
+    return frozenset(_BY_CODE.get(code) or {Language.make(script=code).script_name("en").upper()})
 
 
 def share_script(one: frozenset[str], other: frozenset[str]) -> bool:

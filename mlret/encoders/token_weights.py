@@ -35,6 +35,12 @@ class TokenWeights(Module):
         embeddings = features["token_embeddings"] * weights.to(features["token_embeddings"].dtype)
         return features | {"token_embeddings": embeddings, "token_weights_sum": weights.sum(dim=(1, 2))}
 
+    def cut_vocabulary(self, kept: Tensor) -> None:
+        """Leave the weights of the kept tokens: ``(n,)`` int64, the old id of each new one."""
+        weights = self.token_weights.data[kept.to(self.token_weights.device)]
+        self.token_weights = nn.Parameter(weights, requires_grad=self.token_weights.requires_grad)
+        self.vocab_size = len(kept)
+
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
         """Write the weights (safetensors) and the configuration (JSON) to ``output_path``."""
         self.save_config(output_path)

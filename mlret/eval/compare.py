@@ -11,7 +11,7 @@ from mlret.errors import InputError
 from mlret.eval.metrics import evaluate_run
 from mlret.eval.report import SCORES, read_query_scores
 from mlret.eval.significance import Comparison, compare_groups
-from mlret.eval.table import ResultTable, percent
+from mlret.reporting.table import ResultTable, percent
 
 _LEVEL = 0.05
 # Group -> query -> score.

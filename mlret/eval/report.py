@@ -17,7 +17,7 @@ from mlret.data.files import read_lines
 from mlret.data.retrieval import write_run
 from mlret.errors import InputError
 from mlret.eval.bm25 import DESCRIPTION, NAME
-from mlret.eval.table import ResultTable
+from mlret.reporting.table import ResultTable
 
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "numpy", "pytrec-eval-terrier", "bm25s")
 REPORT, TABLE, SCORES, RUNS = "report.json", "report.md", "scores.tsv.gz", "runs"

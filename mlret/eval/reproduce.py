@@ -13,8 +13,8 @@ from mlret.errors import InputError
 from mlret.eval.recipe import Expected, Recipe, read_recipe, under
 from mlret.eval.report import REPORT, Report
 from mlret.eval.run import check_output, run_recipe
-from mlret.eval.table import ResultTable
 from mlret.recipes import find_recipe, list_recipes
+from mlret.reporting.table import ResultTable
 
 README = "README.md"
 CHECK = "check.json"

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mlret.eval import plots
 from mlret.eval.collection import Collection, checked
 from mlret.eval.metrics import evaluate_run
 from mlret.eval.published import published
 from mlret.eval.report import Figures, Picture, QueryScores, Report, mean_over_groups, with_floors
 from mlret.eval.report import Run as RunLike
 from mlret.eval.systems import RetrievalSystem
-from mlret.eval.table import ResultTable, percent
+from mlret.reporting import plots
+from mlret.reporting.table import ResultTable, percent
 
 AVERAGE = "average"
 # Printed averages of languages printed to three digits may be off by rounding, not by more.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import unicodedata
 from collections import defaultdict
 
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlret.data.languages import normalise_language
 from mlret.data.sample import load_sample
-from mlret.data.scripts import script_of, scripts_of, share_script
+from mlret.data.scripts import script_of, scripts_of, scripts_of_language, share_script
+from tests.shared import shared_data
 
 ONE_SCRIPT = {
     "ar": {"ARABIC"},
@@ -82,3 +85,34 @@ def test_sharing_is_symmetric_and_a_text_shares_with_itself(one: str, other: str
     a, b = scripts_of(one), scripts_of(other)
     assert share_script(a, b) == share_script(b, a)
     assert share_script(a, a)
+
+
+@pytest.mark.parametrize(
+    ("language", "scripts"),
+    [
+        ("sw", {"LATIN"}), ("bn", {"BENGALI"}), ("or", {"ORIYA"}), ("zh", {"HAN"}), ("zh-Hant", {"HAN"}),
+        ("ja", {"HAN", "HIRAGANA", "KATAKANA"}), ("ko", {"HANGUL"}), ("sr", {"CYRILLIC"}), ("sr-Latn", {"LATIN"}),
+        ("mni", {"BENGALI"}), ("nqo", {"NKO"}), ("iu", {"CANADIAN"}), ("sat", {"OL"}), ("am", {"ETHIOPIC"}),
+    ],
+)  # fmt: skip
+def test_the_scripts_of_a_language(language: str, scripts: set[str]) -> None:
+    assert scripts_of_language(language) == scripts
+
+
+def test_texts_are_in_the_scripts_of_their_language() -> None:
+    texts: dict[str, list[str]] = {}
+    with gzip.open(shared_data("ntrex128", "ntrex128.long.tsv.gz"), "rt", encoding="utf-8") as lines:
+        for line in lines:
+            code, _, text = line.rstrip("\n").split("\t")
+            if code in ("lang", "spa-ref2"):
+                continue
+            texts.setdefault(code, []).append(text)
+    assert len(texts) > 120
+    others = {
+        code
+        for code, some in texts.items()
+        if not scripts_of(" ".join(some[:200])) <= scripts_of_language(normalise_language(code))
+    }
+    # CLDR has Senegal's Latin for Hassaniya and Tifinagh for Tachelhit; these texts are Arabic. The Chinese one has
+    # many Latin names.
+    assert others == {"mey", "shi", "zho-TW"}

@@ -10,13 +10,13 @@ import pytest
 
 from mlret.data.retrieval import read_run
 from mlret.errors import InputError
-from mlret.eval import plots
 from mlret.eval.benchmarks.mrtydi import PROTOCOL
 from mlret.eval.compare import compare_results
 from mlret.eval.published import published
 from mlret.eval.report import Picture, Report, read_query_scores
 from mlret.eval.retrieval import metric_table
-from mlret.eval.table import ResultTable
+from mlret.reporting import plots
+from mlret.reporting.table import ResultTable
 
 
 def report(**changes: object) -> Report:

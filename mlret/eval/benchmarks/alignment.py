@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
-from mlret.eval import plots
 from mlret.eval.benchmarks.parallel import ParallelTexts
 from mlret.eval.matching import Scores
 from mlret.eval.report import Figures, Picture, Report, mean_over_groups, with_floors
 from mlret.eval.retrieval import AVERAGE
 from mlret.eval.scorers import BitextScorer, EncodedTexts, Side
-from mlret.eval.table import ResultTable, percent
+from mlret.reporting import plots
+from mlret.reporting.table import ResultTable, percent
 
 PROTOCOL = (
     "MEXA (Kargaran et al., arXiv 2410.05873): the share of sentences that are strictly nearest to their English "

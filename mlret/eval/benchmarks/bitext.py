@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from mlret.eval import plots
 from mlret.eval.benchmarks.parallel import ParallelTexts
 from mlret.eval.matching import csls, hits_of_aligned, ratio_margin, xsim_misses
 from mlret.eval.report import Figures, Picture, QueryScores, Report, mean_over_groups, with_floors
 from mlret.eval.retrieval import AVERAGE
 from mlret.eval.scorers import BitextScorer, Mode, Side
-from mlret.eval.table import ResultTable, percent
+from mlret.reporting import plots
+from mlret.reporting.table import ResultTable, percent
 
 METRICS = ("accuracy", "csls accuracy", "margin accuracy", "xsim")
 PROTOCOL = (

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from mlret.eval import plots
 from mlret.eval.benchmarks.tatoeba import Accuracy, TatoebaAverage, TatoebaResult, TatoebaRow, Way
 from mlret.eval.benchmarks.tatoeba_joined import JoinedResult, JoinedRow
 from mlret.eval.report import Figures, Picture, QueryScores, Report, with_floors
-from mlret.eval.table import ResultTable, percent
+from mlret.reporting import plots
+from mlret.reporting.table import ResultTable, percent
 
 _EN_XX, _XX_EN = "en→xx", "xx→en"
 _MATCHING_NAMES = {"cosine": "", "csls": "CSLS", "margin": "margin"}

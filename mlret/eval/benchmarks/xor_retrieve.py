@@ -17,12 +17,12 @@ from mlret.data.documents import Document
 from mlret.data.files import read_lines
 from mlret.data.retrieval import Topic
 from mlret.errors import InputError, MissingExtraError, require
-from mlret.eval import plots
 from mlret.eval.collection import Collection, find_present
 from mlret.eval.metrics import rank_documents
 from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups
 from mlret.eval.retrieval import AVERAGE, Protocol, metric_table
 from mlret.eval.systems import RetrievalSystem
+from mlret.reporting import plots
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 BUDGETS = {"r@2kt": 2000, "r@5kt": 5000}

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
-from mlret.eval import plots
 from mlret.eval.benchmarks.xquad_r_data import XquadR
 from mlret.eval.matching import Scores
 from mlret.eval.metrics import evaluate_run, rank_documents
 from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups
 from mlret.eval.retrieval import AVERAGE, Protocol, metric_table
 from mlret.eval.scorers import BitextScorer, Side
-from mlret.eval.table import ResultTable, percent
+from mlret.reporting import plots
+from mlret.reporting.table import ResultTable, percent
 
 Unit = Literal["sentence", "sentence+context"]
 

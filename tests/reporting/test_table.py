@@ -5,7 +5,7 @@ import io
 
 from rich.console import Console
 
-from mlret.eval.table import ResultTable, percent
+from mlret.reporting.table import ResultTable, percent
 
 TABLE = ResultTable(
     "Title_of 100 % [red]",

@@ -5,6 +5,7 @@ Colours are of Okabe and Ito's palette, which the colour-blind can tell apart; w
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,8 +142,9 @@ def lines(
     *,
     x_label: str,
     y_label: str = "per cent",
+    log_x: bool = False,
 ) -> None:
-    """Curves of scores from 0 to 1 over a common axis; the first is the one that matters."""
+    """Curves of scores from 0 to 1 over a common axis, perhaps a logarithmic one; the first is the one that matters."""
     figure = _figure_module().Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for number, (name, values) in enumerate(curves.items()):
@@ -152,11 +154,35 @@ def lines(
         axes.plot(x, shares, style, color=_COLOURS[number % len(_COLOURS)], label=name, linewidth=width)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    axes.set_xticks(x)
+    if log_x:
+        axes.set_xscale("log")
+    else:
+        axes.set_xticks(x)
     axes.set_title(title, loc="left", fontsize=11)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right", frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
+
+
+def paired_bars(title: str, before: Mapping[str, float], after: Mapping[str, float], path: Path) -> None:
+    """Two bars a name, before and after, in the unit of the values; of more than sixty the bars carry no names."""
+    names = list(before)
+    figure = _figure_module().Figure(figsize=(max(6.0, min(16.0, 0.3 * len(names) + 2)), 4.2), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(names))
+    axes.bar(places - 0.2, [before[name] for name in names], 0.4, color=_GREY, label="before")
+    axes.bar(places + 0.2, [after[name] for name in names], 0.4, color=_COLOURS[0], label="after")
+    few = len(names) <= _MAX_BARS
+    axes.set_xticks(places if few else [], names if few else [], rotation=90 if len(names) > 12 else 0)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def available() -> bool:
+    """Whether pictures can be drawn here."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def trade_offs(title: str, points: Sequence[Mapping[str, Any]], score: str, path: Path) -> None:

@@ -1,0 +1,72 @@
+"""What several verbs do alike: find files, read lists of languages, print tables."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlret.errors import InputError
+
+if TYPE_CHECKING:
+    from mlret.reporting.table import ResultTable
+
+
+def text_files(patterns: Sequence[str], *, option: str) -> list[Path]:
+    """The files that paths and patterns match, each once.
+
+    Raises
+    ------
+    InputError
+        If a pattern matches nothing, or a folder; ``option`` is where it came from.
+    """
+    files: dict[Path, None] = {}
+    for pattern in patterns:
+        # A file whose name holds brackets is no pattern; a pattern may be absolute, which Path.glob does not take.
+        found = [pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True)  # noqa: PTH207
+        if not found:
+            raise InputError(f"{pattern}: no such file; check {option}")
+        files.update(dict.fromkeys(Path(name) for name in sorted(found)))
+    if folder := next((file for file in files if file.is_dir()), None):
+        raise InputError(f"{folder}: is a folder; name its files, e.g. {option} '{folder}/*.jsonl.gz'")
+    return list(files)
+
+
+def check_new_folder(folder: Path) -> None:
+    """Fail early where a folder could not be written at the end of a long run, or holds something.
+
+    Raises
+    ------
+    InputError
+        If it is a file, is not empty, or may not be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: name another --output")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty: name another --output, or remove it")
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"{folder} may not be written ({above}): name another --output")
+
+
+def language_codes(values: list[str] | None) -> list[str] | None:
+    """Codes given several to an option, one an option, or both; ``None`` where there are none."""
+    codes = [code.strip() for value in values or [] for code in value.split(",") if code.strip()]
+    return codes or None
+
+
+def print_tables(tables: Sequence[ResultTable]) -> None:
+    """Print tables of results, one below the other, and under them their captions, each once."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    # Piped into a file or a pager, a table need not fit a terminal.
+    wide = Console(width=console.width if console.is_terminal else 160)
+    for table in tables:
+        wide.print((table.transposed() if table.width > wide.width else table).terminal())
+        wide.print()
+    for caption in dict.fromkeys(table.caption for table in tables if table.caption):
+        wide.print(Text(caption, style="dim"))

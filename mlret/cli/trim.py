@@ -1,0 +1,274 @@
+"""`mlret trim`: cut a model's vocabulary to some languages."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlret.cli.common import check_new_folder, language_codes, print_tables, text_files
+from mlret.errors import InputError
+
+if TYPE_CHECKING:
+    from mlret.reporting.table import ResultTable
+    from mlret.vocabulary.report import TrimReport
+    from mlret.vocabulary.trim import Curve
+
+# Languages that a terminal shows beside the lowest of all.
+_SHOWN = 5
+
+
+def trim(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id, or 'bundled'.")],
+    languages: Annotated[
+        list[str] | None,
+        typer.Option("--lang", "-l", metavar="CODE", help="A language to keep; repeatable, or with commas."),
+    ] = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--corpus",
+            "-c",
+            metavar="FILE_OR_GLOB",
+            help="Text to count tokens on: .jsonl, .txt (a sentence a line), both perhaps .gz, or .parquet; a pattern "
+            "in quotes; repeatable. Without it, all that the languages' scripts can write is kept.",
+        ),
+    ] = None,
+    text_language: Annotated[
+        str | None,
+        typer.Option("--text-lang", help="The language of text that does not say its own; by default the one --lang."),
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Tokens to keep in all.")] = None,
+    min_count: Annotated[
+        int | None, typer.Option("--min-count", min=1, help="Instead: keep tokens that come so often.")
+    ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(help="Instead: the fewest tokens that hold this share of every language's text; .999 by default."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORD", help="A word whose pieces stay in any case; @FILE: a word a line; repeatable."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The new model's folder; new, or empty.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write no model: show what each size would cover; -o FILE.png draws it.")
+    ] = False,
+    head: Annotated[
+        bool,
+        typer.Option("--head", help="Trim only the output head, of a drafter for speculative decoding; needs --size."),
+    ] = False,
+    evaluate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--eval", metavar="BENCHMARK=DATA", help="Measure before and after on the languages kept, e.g. tatoeba=DIR."
+        ),
+    ] = None,
+    memory: Annotated[
+        bool,
+        typer.Option(help="Load both models once more, each in a process of its own, to see what memory it takes."),
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Make a multilingual model small: keep the tokens that some languages need.
+
+    Two thirds of a multilingual encoder is its table of tokens, most of them
+    of languages that you do not serve. mlret counts tokens on your text,
+    keeps those that come most, balanced over the languages, and cuts the
+    tokenizer, the embeddings, the output head and every id in the
+    configuration. Kept in any case: special tokens, bytes, the single
+    characters of the languages' scripts, and the words that you name.
+
+    Texts whose tokens are all kept get the same vectors as before, bit for
+    bit; mlret computes them twice and compares. All others are cut into
+    smaller pieces: the report says how often, by language, on text held out.
+    The result is a model of its own: build indexes anew with it.
+
+    Takes encoders with one vector a text or one a token, masked,
+    sequence-to-sequence and causal language models; before fine-tuning or
+    after it; Unigram, BPE and WordPiece tokenizers.
+
+    Examples:
+
+        mlret trim my-encoder --lang sw,en --corpus 'text/*.jsonl.gz' --dry-run
+
+        mlret trim my-encoder --lang sw,en --corpus 'text/*.jsonl.gz' --size 60000 -o small
+
+        mlret trim drafter --head --size 32000 --corpus generated.txt -o fast-drafter
+    """
+    codes = language_codes(languages)
+    if head:
+        _trim_head(model, size, corpus, output)
+        return
+    if dry_run:
+        if not corpus:
+            raise InputError("--dry-run shows coverage of text: give --corpus")
+        if output is not None and output.suffix != ".png":
+            raise InputError(f"{output}: with --dry-run, -o names a picture, e.g. curve.png")
+    elif output is None:
+        raise InputError("no --output: name the new model's folder, or look first with --dry-run")
+    else:
+        if Path(model).is_dir() and output.resolve() == Path(model).resolve():
+            raise InputError(f"{output} is the model to be trimmed: name another --output")
+        check_new_folder(output)
+    benchmarks = [_benchmark(text) for text in evaluate or []]
+    files = text_files(corpus, option="--corpus") if corpus else None
+    default = text_language or (codes[0] if codes and len(codes) == 1 else None)
+    choice: dict[str, Any] = {
+        "languages": codes,
+        "corpus": None if files is None else _read(files, default),
+        "size": size,
+        "min_count": min_count,
+        "coverage": coverage,
+        "keep": [word for text in keep or [] for word in _words(text)],
+        "show_progress": sys.stderr.isatty(),
+    }
+    if dry_run:
+        _preview(model, choice, output, as_json=as_json)
+        return
+    assert output is not None
+    from mlret.vocabulary.footprint import resident_bytes
+    from mlret.vocabulary.saving import save_trimmed
+    from mlret.vocabulary.trim import trim_vocabulary
+
+    # First, so that data that cannot be read is known before the work.
+    scores = [_averages(name, data, None if model == "bundled" else model, codes) for name, data in benchmarks]
+    trimmed, report = trim_vocabulary(model, **choice)
+
+    def measure(folder: Path) -> None:
+        if memory:
+            report.before = dataclasses.replace(report.before, resident_bytes=resident_bytes(model))
+            report.after = dataclasses.replace(report.after, resident_bytes=resident_bytes(folder))
+        for (name, data), old in zip(benchmarks, scores, strict=True):
+            new = _averages(name, data, str(folder), codes)
+            report.retrieval += [
+                {"benchmark": name, "metric": metric, "before": old[metric], "after": new[metric]} for metric in old
+            ]
+
+    save_trimmed(trimmed, report, output, measure=measure)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict() | {"output": str(output)}, ensure_ascii=False, indent=1))
+        return
+    print_tables(report.tables())
+    typer.echo(_last_words(report, output))
+
+
+def _last_words(report: TrimReport, output: Path) -> str:
+    fingerprint = report.after.fingerprint
+    also = f"; fingerprint {fingerprint}, build indexes anew with it" if fingerprint else ""
+    return f"model: {output} (report in {output / 'trim'}{also})"
+
+
+def _read(files: list[Path], language: str | None) -> Iterator[tuple[str, str]]:
+    from mlret.data.monolingual import read_monolingual
+
+    for file in files:
+        for document in read_monolingual(file, language=language):
+            for sentence in document.sentences:
+                yield document.language, sentence
+
+
+def _words(text: str) -> list[str]:
+    from mlret.data.files import read_lines
+
+    return [line.strip() for _, line in read_lines(Path(text[1:]))] if text.startswith("@") else [text]
+
+
+def _benchmark(text: str) -> tuple[str, Path]:
+    name, equals, data = text.partition("=")
+    if not (name and equals and data):
+        raise InputError(f"--eval {text!r}: give BENCHMARK=DATA, e.g. tatoeba=DIR")
+    from mlret.eval.recipe import BENCHMARKS
+
+    if name not in BENCHMARKS:
+        raise InputError(f"--eval {text!r}: no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+    return name, Path(data)
+
+
+def _averages(benchmark: str, data: Path, model: str | None, languages: list[str] | None) -> dict[str, float]:
+    """Metric -> average over the languages that are kept; Tatoeba pairs each with English."""
+    from mlret.eval import evaluate
+
+    some = [code for code in languages or [] if benchmark != "tatoeba" or code != "en"]
+    report = evaluate(
+        benchmark, data, models=[model], floors=False, languages=some or None, show_progress=sys.stderr.isatty()
+    )
+    return next(iter(report.figures.values()))["average"]
+
+
+def _preview(model: str, choice: dict[str, Any], picture: Path | None, *, as_json: bool) -> None:
+    from mlret.reporting import plots
+    from mlret.vocabulary.trim import preview
+
+    curve = preview(model, **choice)
+    if picture is not None:
+        by_language = {code: row.tolist() for code, row in zip(curve.languages, curve.coverage, strict=True)}
+        plots.lines(
+            "Share of tokens that are kept",
+            curve.sizes,
+            by_language,
+            picture,
+            x_label="tokens in the vocabulary",
+            log_x=True,
+        )
+    if as_json:
+        found = dataclasses.asdict(curve) | {"coverage": curve.coverage.tolist()}
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    print_tables([_curve_table(curve)])
+    typer.echo(f"your choice comes to {curve.selected:,} of {curve.tokens:,} tokens")
+
+
+def _curve_table(curve: Curve) -> ResultTable:
+    from mlret.data.languages import language_name
+    from mlret.reporting.table import ResultTable
+
+    hardest = curve.coverage.sum(axis=1).argsort()[:_SHOWN]
+    rows = [
+        [
+            f"{size:,}",
+            f"{100 * column.mean():.2f}",
+            f"{100 * column.min():.2f}",
+            *(f"{100 * column[place]:.2f}" for place in hardest),
+        ]
+        for size, column in zip(curve.sizes, curve.coverage.T, strict=True)
+    ]
+    names = [language_name(curve.languages[place]) for place in hardest]
+    return ResultTable(
+        "Share of tokens kept, in per cent",
+        ["tokens", "mean", "lowest", *names],
+        [rows],
+        f"The first row is what is always kept, the last all that come in the text. {curve.tokens:,} tokens today.",
+    )
+
+
+def _trim_head(model: str, size: int | None, corpus: list[str] | None, output: Path | None) -> None:
+    if size is None or not corpus or output is None:
+        raise InputError("--head needs --size, --corpus (best what the target model wrote) and --output")
+    check_new_folder(output)
+    files = text_files(corpus, option="--corpus")
+    import transformers
+
+    from mlret.data.durable import write_folder_atomically
+    from mlret.data.files import read_lines
+    from mlret.encoders.encoder import from_hub
+    from mlret.vocabulary.drafter import save_drafter, trim_head
+
+    def load() -> tuple[Any, Any]:
+        return (
+            transformers.AutoModelForCausalLM.from_pretrained(model),
+            transformers.AutoTokenizer.from_pretrained(model),
+        )
+
+    drafter, tokenizer = load() if Path(model).is_dir() else from_hub(model, load)
+    texts = (line for file in files for _, line in read_lines(file))
+    trim_head(drafter, size=size, corpus=texts, tokenizer=tokenizer, show_progress=sys.stderr.isatty())
+    write_folder_atomically(output, lambda folder: save_drafter(drafter, tokenizer, folder))
+    typer.echo(f"drafter: {output}; load it with mlret.vocabulary.load_drafter, pass it as assistant_model")

@@ -1,0 +1,182 @@
+"""Choose the tokens to keep: by number, by count or by coverage, balanced over languages.
+
+Vocabulary trimming after Ushio, Zhou and Camacho-Collados (2023, arXiv:2305.15020), for any set of languages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.data.scripts import script_of, scripts_of, scripts_of_language
+from mlret.errors import InputError
+from mlret.vocabulary.counting import TokenCounts
+from mlret.vocabulary.surgery import Ids, TokenizerState
+
+Floats = NDArray[np.float64]
+# Rounds in which the weights of languages are moved; later rounds move them less.
+_ROUNDS = 40
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The tokens that are kept.
+
+    Attributes
+    ----------
+    kept
+        ``(n,)`` ids, ascending.
+    always
+        How many of them are kept whatever the counts: specials, single characters, byte pieces, the user's words.
+    """
+
+    kept: Ids
+    always: int
+
+
+class Chooser:
+    """Which tokens of a tokenizer to keep.
+
+    Parameters
+    ----------
+    state
+        The tokenizer.
+    languages
+        The single characters of their scripts, and of those that the text is in, are always kept, and so are digits,
+        punctuation and symbols.
+    counts
+        What :func:`mlret.vocabulary.counting.count_tokens` found; ``None`` where there is no text.
+    always
+        Ids of further tokens to keep, e.g. of the user's words.
+    """
+
+    def __init__(
+        self,
+        state: TokenizerState,
+        languages: Sequence[str],
+        counts: TokenCounts | None = None,
+        always: Iterable[int] = (),
+    ) -> None:
+        self._state = state
+        self._counts = counts
+        self._scripts: frozenset[str] = frozenset().union(*(scripts_of_language(code) for code in languages))
+        if counts is not None:
+            # The text may be in another script than the language is usually written in.
+            self._scripts |= frozenset().union(*(scripts_of(" ".join(some)) for some in counts.first.values()))
+        surfaces = [state.surface(token) if token is not None else "" for token in state.tokens]
+        self._in_script = np.array([self._writes(surface) for surface in surfaces])
+        single = {position for position, surface in enumerate(surfaces) if len(surface) == 1}
+        self.always = state.closed({position for position in single if self._in_script[position]} | set(always))
+
+    def _writes(self, surface: str) -> bool:
+        """Whether the languages could write this."""
+        return bool(surface) and all(
+            (script := script_of(letter)) is None or script in self._scripts for letter in surface
+        )
+
+    @property
+    def candidates(self) -> int:
+        """How many tokens could be kept for a reason: counted, of the scripts, always, or needed by one of these."""
+        return len(self._state.closed(self.always | set(map(int, self._order()))))
+
+    def _order(self, weights: Floats | None = None) -> Ids:
+        """Tokens to keep first: by their share of each language's tokens, averaged; then the scripts' others, by id."""
+        if self._counts is None:
+            return np.flatnonzero(self._in_script)
+        shares = self._counts.shares
+        score = shares.mean(axis=0) if weights is None else weights @ shares
+        ranked = np.argsort(-score, kind="stable")
+        counted = ranked[score[ranked] > 0]
+        rest = np.flatnonzero(self._in_script & (score == 0))
+        return np.concatenate([counted, rest])
+
+    def by_scripts(self) -> Choice:
+        """Every token that the languages' scripts could write."""
+        return self._closed(np.flatnonzero(self._in_script))
+
+    def by_size(self, size: int) -> Choice:
+        """The ``size`` tokens that come most, every language weighing the same.
+
+        Where fewer come in the text, the scripts' other tokens fill up; where these are too few, fewer are kept. A
+        token whose parts have no room is passed over.
+
+        Raises
+        ------
+        InputError
+            If what is always kept is more.
+        """
+        if size < len(self.always):
+            raise InputError(
+                f"a size of {size:,} is less than the {len(self.always):,} tokens that are always kept (specials, "
+                "bytes, single characters of the languages' scripts, your words): ask for more, or for fewer languages"
+            )
+        kept = set(self.always)
+        for position in map(int, self._order()):
+            if len(kept) == size:
+                break
+            if position not in kept:
+                needed = {position, *self._state.needs(position)} - kept
+                if len(kept) + len(needed) <= size:
+                    kept |= needed
+        return self._chosen(kept)
+
+    def by_count(self, least: int) -> Choice:
+        """All tokens that come ``least`` times or more in the whole text."""
+        counts = self._needed_counts()
+        return self._closed(np.flatnonzero(counts.counts.sum(axis=0) >= least))
+
+    def by_coverage(self, coverage: float) -> Choice:
+        """A set as small as can be found that holds the share ``coverage`` of every language's tokens.
+
+        Tokens are ranked by their share of each language, weighted by language, and the shortest prefix is taken that
+        is enough for all. A language that has more than enough loses weight, and again: this is the ascent of the
+        dual of the covering problem, whose integer optimum is smaller by no more than about a token a language.
+        """
+        counts = self._needed_counts()
+        always = np.fromiter(self.always, np.int64)
+        base = counts.coverage(always)
+        # Sums of shares miss 1 by rounding.
+        enough = coverage - 1e-12
+        if (base >= enough).all():
+            return self._closed(always)
+        weights = np.full(len(counts.languages), 1 / len(counts.languages))
+        best: Ids | None = None
+        for step in range(_ROUNDS):
+            order = self._order(weights)
+            order = order[~np.isin(order, always)]
+            covered = base[:, None] + np.cumsum(counts.shares[:, order], axis=1)
+            length = int(np.where(base >= enough, 0, (covered >= enough).argmax(axis=1) + 1).max())
+            if best is None or length < len(best):
+                best = order[:length]
+            surplus = (covered[:, length - 1] - coverage) / max(1 - coverage, 1e-9)
+            weights = weights * np.exp(-surplus / (1 + step / 4))
+            weights /= weights.sum()
+        assert best is not None
+        return self._closed(self._pruned(best, counts, coverage, base))
+
+    def _pruned(self, chosen: Ids, counts: TokenCounts, coverage: float, base: Floats) -> Ids:
+        """Without the tokens that turn out not to be needed, the rarest first."""
+        shares = counts.shares[:, chosen]
+        spare = base + shares.sum(axis=1) - coverage + 1e-12
+        stay = np.ones(len(chosen), dtype=bool)
+        for place in np.argsort(shares.max(axis=0), kind="stable"):
+            if (shares[:, place] <= spare).all():
+                spare -= shares[:, place]
+                stay[place] = False
+            elif shares[:, place].max() > spare.max():
+                break
+        return chosen[stay]
+
+    def _needed_counts(self) -> TokenCounts:
+        if self._counts is None:
+            raise InputError("min_count and coverage need text to count on: give corpus=, or size= alone")
+        return self._counts
+
+    def _closed(self, chosen: Ids) -> Choice:
+        return self._chosen(self._state.closed(self.always | set(map(int, chosen))))
+
+    def _chosen(self, kept: set[int]) -> Choice:
+        return Choice(np.sort(np.fromiter(kept, np.int64)), len(self.always))

@@ -1,0 +1,293 @@
+"""Count tokens by language on streamed text."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from tqdm import tqdm
+
+from mlret.data.detection import detect_language
+from mlret.data.languages import normalise_language
+from mlret.errors import InputError
+from mlret.vocabulary.surgery import components
+
+Corpus = Mapping[str, Iterable[str]] | Iterable[tuple[str, str]] | Iterable[str]
+# One different text in so many is not counted but held out, to measure on; of a language no more than so many.
+_HELD_OUT_SHARE = 20
+_MOST_HELD_OUT = 500
+# Of a language too small for that, its first texts are measured on, though they were counted.
+_EXAMPLES = 50
+_BATCH_TEXTS = 2_000
+_BATCH_CHARACTERS = 1_000_000
+# Different words that wait to be cut, of a language, and that are cut at once.
+_MOST_WORDS = 200_000
+_BATCH_WORDS = 20_000
+# Normalisers that change no word by the words beside it.
+_WORD_NORMALIZERS = (
+    "NFC",
+    "NFD",
+    "NFKC",
+    "NFKD",
+    "Lowercase",
+    "StripAccents",
+    "BertNormalizer",
+    "Precompiled",
+    "Strip",
+)
+
+
+@dataclass
+class TokenCounts:
+    """How often each token comes in text of each language.
+
+    Attributes
+    ----------
+    languages
+        In mlret's form, in the order in which they were asked for, or else met.
+    counts
+        ``(languages, tokens)`` int64, without the tokens that every text gets.
+    texts
+        Texts counted, by language.
+    held_out
+        Texts not counted, by language, to measure on.
+    first
+        The first texts counted, by language.
+    passed_over
+        Texts in other languages than asked for, or, where none was told, than could be detected.
+    """
+
+    languages: list[str]
+    counts: NDArray[np.int64]
+    texts: dict[str, int] = field(default_factory=dict)
+    held_out: dict[str, list[str]] = field(default_factory=dict)
+    first: dict[str, list[str]] = field(default_factory=dict)
+    passed_over: int = 0
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """``(languages, tokens)``: of a language's tokens, how many are this one; each row sums to 1."""
+        shares: NDArray[np.float64] = self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
+        return shares
+
+    def coverage(self, kept: NDArray[np.int64]) -> NDArray[np.float64]:
+        """``(languages,)``: the share of each language's tokens that are kept."""
+        return np.asarray(self.shares[:, kept].sum(axis=1))
+
+    def examples(self, language: str) -> tuple[list[str], bool]:
+        """Texts to measure on, and whether they are held out."""
+        held_out = self.held_out.get(language, [])
+        return (held_out, True) if held_out else (self.first[language], False)
+
+
+def count_tokens(
+    tokenizer: Tokenizer,
+    corpus: Corpus,
+    languages: Sequence[str] | None = None,
+    *,
+    size: int | None = None,
+    show_progress: bool = False,
+) -> TokenCounts:
+    """Count the tokens of a corpus, by language.
+
+    One text in twenty, by a hash of the text, is held out and not counted: up to 500 a language.
+
+    Parameters
+    ----------
+    tokenizer
+        Of the ``tokenizers`` library; truncation and padding are off while it counts.
+    corpus
+        Language -> texts; or pairs of language and text; or texts, all of the one language asked for, or, where
+        several are, each of that which is detected. Read once, in bounded memory.
+    languages
+        Those to count; all that the corpus has, if left out.
+    size
+        Ids that tokens may have; as many as the tokenizer has, if left out.
+    show_progress
+        Show a progress bar.
+
+    Raises
+    ------
+    InputError
+        If a text is none, its language is unknown, or the corpus has nothing in a language asked for.
+    """
+    wanted = None if languages is None else [normalise_language(code) for code in languages]
+    size = size or _ids_of(tokenizer)
+    rows = {code: Histogram(tokenizer, size) for code in wanted or []}
+    found = TokenCounts([], np.empty((0, size), np.int64))
+    with unbounded(tokenizer), tqdm(desc="counting", unit=" texts", disable=not show_progress) as bar:
+        for batch in _batches(_texts(corpus, wanted)):
+            bar.update(len(batch))
+            by_language: dict[str, list[str]] = {}
+            for language, text in batch:
+                if language is None or (wanted is not None and language not in rows):
+                    found.passed_over += 1
+                elif not _hold_out(found, language, text):
+                    by_language.setdefault(language, []).append(text)
+            for language, texts in by_language.items():
+                if language not in rows:
+                    rows[language] = Histogram(tokenizer, size)
+                rows[language].add(texts)
+                found.texts[language] = found.texts.get(language, 0) + len(texts)
+                first = found.first.setdefault(language, [])
+                first += texts[: _EXAMPLES - len(first)]
+        counts = {code: row.counts() for code, row in rows.items()}
+    if missing := [code for code, row in counts.items() if not row.any()]:
+        raise InputError(
+            f"the corpus has no text in {', '.join(missing)}: add some, or leave the language out"
+            + (f" ({found.passed_over:,} texts were of no language asked for)" if found.passed_over else "")
+        )
+    if not rows:
+        raise InputError("the corpus is empty: give texts to count tokens on")
+    found.languages = list(counts)
+    found.counts = np.stack(list(counts.values()))
+    return found
+
+
+class Histogram:
+    """How often each token comes in texts, without those that every text gets.
+
+    Where the tokenizer splits at white space before all else, as those of XLM-R and BERT do, each different word is
+    cut once: text repeats itself, and cutting is what counting costs.
+
+    Parameters
+    ----------
+    tokenizer
+        As it stands: switch truncation and padding off.
+    size
+        Ids that tokens may have.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, size: int) -> None:
+        self._tokenizer = tokenizer
+        self._counts = np.zeros(size, np.int64)
+        self._words: Counter[str] | None = Counter() if splits_at_white_space(tokenizer) else None
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Count the tokens of some texts."""
+        if self._words is None:
+            self._cut(texts, None)
+            return
+        self._words.update(chain.from_iterable(map(str.split, texts)))
+        if len(self._words) > _MOST_WORDS:
+            self._cut_words()
+
+    def counts(self) -> NDArray[np.int64]:
+        """``(size,)``: what was counted so far."""
+        self._cut_words()
+        return self._counts
+
+    def _cut_words(self) -> None:
+        if self._words:
+            words, times = list(self._words), np.fromiter(self._words.values(), np.int64)
+            for start in range(0, len(words), _BATCH_WORDS):
+                self._cut(words[start : start + _BATCH_WORDS], times[start : start + _BATCH_WORDS])
+            self._words.clear()
+
+    def _cut(self, texts: Sequence[str], times: NDArray[np.int64] | None) -> None:
+        found = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        ids = np.fromiter(chain.from_iterable(found), np.int64)
+        if times is None:
+            self._counts += np.bincount(ids, minlength=len(self._counts))
+        else:
+            np.add.at(self._counts, ids, np.repeat(times, [len(some) for some in found]))
+
+
+def splits_at_white_space(tokenizer: Tokenizer) -> bool:
+    """Whether words are cut one by one, so that a text's tokens are those of its words (parted by ``str.split``)."""
+    state = json.loads(tokenizer.to_str())
+    first = next(iter(components(state.get("pre_tokenizer"))), {"type": None})
+    normalizers = components(state.get("normalizer"))
+    return (
+        first["type"] in ("WhitespaceSplit", "Whitespace", "BertPreTokenizer")
+        and all(_within_words(normalizer) for normalizer in normalizers)
+        # An added token may hold a blank, and be found across words.
+        and not any(added["content"].split() != [added["content"]] for added in state["added_tokens"])
+    )
+
+
+def _within_words(normalizer: dict[str, Any]) -> bool:
+    if normalizer["type"] == "Replace":
+        pattern = normalizer["pattern"].get("Regex") or normalizer["pattern"].get("String") or ""
+        return pattern.startswith((" ", "\\s")) and normalizer["content"] == " "
+    return normalizer["type"] in _WORD_NORMALIZERS
+
+
+def _texts(corpus: Corpus, wanted: list[str] | None) -> Iterator[tuple[str | None, str]]:
+    """Every text with its language in mlret's form; ``None`` where it was to be detected and was not."""
+    entries: Iterable[object]
+    if isinstance(corpus, str):
+        raise InputError("the corpus is one string: give a list of texts, or {language: texts}")
+    if isinstance(corpus, Mapping):
+        entries = ((language, text) for language, texts in corpus.items() for text in texts)
+    else:
+        entries = corpus
+    for position, entry in enumerate(entries):
+        match entry:
+            case str():
+                if wanted is None:
+                    raise InputError("the corpus does not say which languages its texts are in: give languages=")
+                yield (wanted[0] if len(wanted) == 1 else detect_language(entry)), entry
+            case (str() as language, str() as text):
+                yield normalise_language(language), text
+            case _:
+                raise InputError(f"text {position} of the corpus is neither a string nor (language, string): {entry!r}")
+
+
+def _batches(texts: Iterable[tuple[str | None, str]]) -> Iterator[list[tuple[str | None, str]]]:
+    batch: list[tuple[str | None, str]] = []
+    characters = 0
+    for language, text in texts:
+        batch.append((language, text))
+        characters += len(text)
+        if len(batch) == _BATCH_TEXTS or characters > _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _hold_out(found: TokenCounts, language: str, text: str) -> bool:
+    """Whether a text is held out; by its content, so that no copy of it is counted either."""
+    try:
+        content = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"a text in {language} is no Unicode text ({error.reason}): {text[:40]!r}") from error
+    digest = hashlib.blake2b(content, digest_size=8).digest()
+    if int.from_bytes(digest) % _HELD_OUT_SHARE or not text.strip():
+        return False
+    held_out = found.held_out.setdefault(language, [])
+    if text in held_out:
+        return True
+    if len(held_out) < _MOST_HELD_OUT:
+        held_out.append(text)
+        return True
+    return False
+
+
+def _ids_of(tokenizer: Tokenizer) -> int:
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+
+@contextlib.contextmanager
+def unbounded(tokenizer: Tokenizer) -> Iterator[Tokenizer]:
+    """Neither truncation nor padding inside; afterwards what was there before."""
+    truncation, padding = tokenizer.truncation, tokenizer.padding
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    try:
+        yield tokenizer
+    finally:
+        if truncation is not None:
+            tokenizer.enable_truncation(**truncation)
+        if padding is not None:
+            tokenizer.enable_padding(**padding)

@@ -1,0 +1,181 @@
+"""Trim only the output head of a drafter, for speculative decoding.
+
+VocabTrim (2025, arXiv:2506.22694): a small model that drafts tokens for a large one spends much of its time on an
+output head as wide as the large model's vocabulary. The head keeps the rows of the tokens that come most; an id map
+leads from its rows to the vocabulary that both share. What the large model accepts is what it would have said itself,
+so its output stays as it is; only fewer drafts may be accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from logging import ERROR
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from mlret.errors import InputError
+from mlret.vocabulary.counting import Histogram, unbounded
+from mlret.vocabulary.weights import special_ids, vocabulary_rows
+
+HEAD = "draft_head.safetensors"
+_BATCH = 1_000
+
+
+class DraftHead(nn.Module):
+    """An output head over some tokens, whose logits stand at those tokens' places in the whole vocabulary.
+
+    Parameters
+    ----------
+    weight
+        ``(n, d)``: the rows of the kept tokens.
+    bias
+        ``(n,)`` or ``None``.
+    target_ids
+        ``(n,)`` int64: the id, in the vocabulary of drafter and target, of each row.
+    rows
+        Ids in that vocabulary. Of those left out the logits are minus infinity.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, target_ids: Tensor, rows: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+        self.target_ids: Tensor
+        self.register_buffer("target_ids", target_ids, persistent=False)
+        self.rows = rows
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """``(…, d)`` hidden states to ``(…, rows)`` logits."""
+        some = nn.functional.linear(hidden, self.weight, self.bias)
+        logits = some.new_full((*some.shape[:-1], self.rows), float("-inf"))
+        return logits.index_copy(-1, self.target_ids, some)
+
+
+def trim_head(
+    model: PreTrainedModel,
+    *,
+    size: int,
+    corpus: Iterable[str],
+    tokenizer: PreTrainedTokenizerBase,
+    show_progress: bool = False,
+) -> PreTrainedModel:
+    """Give a causal language model an output head of the ``size`` tokens that come most; in place.
+
+    Parameters
+    ----------
+    model
+        The drafter. Its input embeddings stay whole.
+    size
+        Rows of the head.
+    corpus
+        Best what the target model generates on prompts of the kind to come; then what the drafter does; then raw text
+        (section 4 of the paper).
+    tokenizer
+        That of drafter and target.
+    show_progress
+        Show a progress bar.
+
+    Returns
+    -------
+    PreTrainedModel
+        The same, with a :class:`DraftHead`: pass it as ``assistant_model`` to ``generate``.
+
+    Raises
+    ------
+    InputError
+        If the model has no output head of its vocabulary, is quantised, or ``size`` leaves no room for the special
+        tokens.
+    """
+    rows = vocabulary_rows(model)
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if not isinstance(head, nn.Linear) or head.out_features != rows:
+        raise InputError(f"{type(model).__name__} has no output head over its vocabulary: give a causal language model")
+    always = sorted({*tokenizer.all_special_ids, *special_ids(model)} & set(range(rows)))
+    if not len(always) <= size <= rows:
+        raise InputError(f"a head of {size:,} tokens: give from {len(always):,} (the special ones) to {rows:,}")
+    with unbounded(tokenizer.backend_tokenizer) as backend, tqdm(desc="counting", disable=not show_progress) as bar:
+        texts, histogram = iter(corpus), Histogram(backend, rows)
+        while batch := list(islice(texts, _BATCH)):
+            histogram.add(batch)
+            bar.update(len(batch))
+        counts = histogram.counts()
+    if not counts.any():
+        raise InputError("the corpus is empty: give texts to count tokens on")
+    ranked = np.argsort(-counts, kind="stable")
+    chosen = np.concatenate([always, ranked[~np.isin(ranked, always)]])[:size].astype(np.int64)
+    ids = torch.from_numpy(np.sort(chosen)).to(head.weight.device)
+    bias = None if head.bias is None else head.bias.data[ids]
+    _set_head(model, DraftHead(head.weight.data[ids], bias, ids, rows))
+    return model
+
+
+def save_drafter(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Write a drafter that :func:`load_drafter` reads: the model, and its head with the id map beside it.
+
+    ``draft_head.safetensors`` holds ``weight``, ``(n, d)``, perhaps ``bias``, and ``target_ids``, ``(n,)`` int64. The
+    whole head is not written: transformers alone would load the folder with a random one, unless it is tied.
+    """
+    head = _draft_head(model)
+    folder = Path(folder)
+    prefix = next(name for name, module in model.named_modules() if module is head) + "."
+    body = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(prefix)}
+    model.save_pretrained(folder, state_dict=body)
+    tokenizer.save_pretrained(folder)
+    tensors = {"weight": head.weight.data, "target_ids": head.target_ids}
+    if head.bias is not None:
+        tensors["bias"] = head.bias.data
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / HEAD)
+
+
+def load_drafter(folder: str | Path, **options: Any) -> PreTrainedModel:
+    """Load what :func:`save_drafter` wrote.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    **options
+        For ``AutoModelForCausalLM.from_pretrained``.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no trimmed head.
+    """
+    folder = Path(folder)
+    if not (folder / HEAD).is_file():
+        raise InputError(f"{folder} has no {HEAD}: it is no drafter that `mlret trim --head` wrote")
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(ERROR)  # it would say that the head is missing, which is read below
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, **options)
+    finally:
+        logging.set_verbosity(verbosity)
+    tensors = {name: tensor.to(model.device) for name, tensor in load_file(folder / HEAD).items()}
+    bias = tensors["bias"].to(model.dtype) if "bias" in tensors else None
+    head = DraftHead(tensors["weight"].to(model.dtype), bias, tensors["target_ids"], vocabulary_rows(model))
+    _set_head(model, head)
+    return model
+
+
+def _set_head(model: PreTrainedModel, head: DraftHead) -> None:
+    old = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    name = next(name for name, module in model.named_modules() if module is old)
+    model.set_submodule(name, head)
+
+
+def _draft_head(model: PreTrainedModel) -> DraftHead:
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if not isinstance(head, DraftHead):
+        raise InputError(f"the head of {type(model).__name__} is not trimmed: call trim_head first")
+    return head

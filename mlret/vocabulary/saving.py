@@ -1,0 +1,57 @@
+"""Write a trimmed model: its folder, the SentencePiece model beside its tokenizer, the report, the card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlret.data.durable import write_folder_atomically
+from mlret.vocabulary.report import TrimReport
+from mlret.vocabulary.sentencepiece_model import cut_sentencepiece
+from mlret.vocabulary.subject import open_subject
+
+REPORT_FOLDER = "trim"
+
+
+def save_trimmed(
+    model: Any,
+    report: TrimReport,
+    folder: str | Path,
+    *,
+    measure: Callable[[Path], None] | None = None,
+) -> None:
+    """Write what :func:`mlret.vocabulary.trim_vocabulary` gave; the folder is whole or absent.
+
+    The model and its tokenizer as their own libraries read them; the ``.model`` of slow tokenizers, where the original
+    had one, cut to the same pieces; ``trim/`` with the report; a paragraph in the model card.
+
+    Parameters
+    ----------
+    model, report
+        The trimmed model and its report.
+    folder
+        New, or empty.
+    measure
+        Is given the folder before the report is written, to put further figures into it.
+
+    Raises
+    ------
+    InputError
+        If the original's ``.model`` cannot be read.
+    """
+    subject, _ = open_subject(model, report.tokenizer)
+    kept = subject.backend.get_vocab(with_added_tokens=True)
+    pieces = {path.name: cut_sentencepiece(path.read_bytes(), kept, str(path)) for path in report.sentencepiece}
+
+    def write(beside: Path) -> None:
+        subject.save(beside)
+        for name, content in pieces.items():
+            (beside / name).write_bytes(content)
+        if measure is not None:
+            measure(beside)
+        report.write(beside / REPORT_FOLDER)
+        with (beside / "README.md").open("a", encoding="utf-8") as card:
+            card.write(("\n\n" if card.tell() else f"# {Path(folder).name}\n\n") + report.card())
+
+    write_folder_atomically(Path(folder), write)

@@ -1,0 +1,403 @@
+"""What can be trimmed: models of transformers, and encoders of sentence-transformers with one vector or many a text."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.util import is_sentence_transformer_model
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mlret.encoders.encoder import Encoder, from_hub, is_multi_vector
+from mlret.encoders.multi_vector import TokenEncoder, load_any_encoder
+from mlret.encoders.token_weights import TokenWeights
+from mlret.errors import InputError, MlretError
+from mlret.vocabulary.weights import (
+    cut_weights,
+    positions_start_at_padding,
+    shared_tables,
+    special_ids,
+    vocabulary_rows,
+)
+
+Rows = NDArray[np.float32]
+# Of a text that is only run to compare.
+_MOST_TOKENS = 512
+
+
+class Subject(ABC):
+    """A model with its tokenizer, seen as what trimming changes.
+
+    Attributes
+    ----------
+    name
+        What to call it.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def backend(self) -> Tokenizer:
+        """The tokenizer of the ``tokenizers`` library."""
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> PreTrainedTokenizerBase | Tokenizer:
+        """The tokenizer as the model's user holds it."""
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """All parameters are in here."""
+
+    @property
+    @abstractmethod
+    def result(self) -> Any:
+        """The model in the form in which it was given."""
+
+    def sentencepiece(self) -> list[Path]:
+        """The SentencePiece models beside the tokenizer, which slow tokenizers read."""
+        folder = Path(self.name)
+        beside = sorted(folder.glob("*.model")) if folder.is_dir() else []
+        own = getattr(self.tokenizer, "vocab_file", None)
+        if not beside and isinstance(own, str) and own.endswith(".model") and Path(own).is_file():
+            return [Path(own)]
+        return beside
+
+    @abstractmethod
+    def needed(self) -> set[int]:
+        """Ids that the model itself speaks of: of its configuration, prompts and skip-lists."""
+
+    @abstractmethod
+    def copied(self) -> Subject:
+        """A copy to cut, so that the caller's model stays as it is. Tables that are cut anyway are not copied."""
+
+    @abstractmethod
+    def cut(self, kept: Tensor, backend: Tokenizer) -> None:
+        """Leave the tokens ``kept``, ``(n,)`` int64, in place; ``backend`` is the tokenizer that goes with them."""
+
+    @abstractmethod
+    def vectors(self, texts: Sequence[str]) -> list[Rows]:
+        """What the model computes for each text: ``(vectors, dims)`` float32."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the model and its tokenizer into a folder."""
+
+
+class ModelSubject(Subject):
+    """A model of transformers: an encoder, a masked, sequence-to-sequence or causal language model, a classifier."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> None:
+        self.model = model
+        self._tokenizer = tokenizer
+        self.name = name or model.name_or_path or type(model).__name__
+        _backend_of(tokenizer, self.name)
+        vocabulary_rows(model)
+
+    @property
+    def backend(self) -> Tokenizer:
+        """The tokenizer of the ``tokenizers`` library."""
+        return _backend_of(self._tokenizer, self.name)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of transformers."""
+        return self._tokenizer
+
+    @property
+    def network(self) -> nn.Module:
+        """The model."""
+        return self.model
+
+    @property
+    def result(self) -> PreTrainedModel:
+        """The model."""
+        return self.model
+
+    def needed(self) -> set[int]:
+        """Ids of the configuration, and those below the padding token where positions are counted from it."""
+        return _model_ids(self.model)
+
+    def copied(self) -> ModelSubject:
+        """A copy; the tables of the vocabulary are shared until they are cut."""
+        return ModelSubject(_copied(self.model, shared_tables(self.model)), self._tokenizer, self.name)
+
+    def cut(self, kept: Tensor, backend: Tokenizer) -> None:
+        """Cut weights, configuration and tokenizer."""
+        cut_weights(self.model, kept)
+        self._tokenizer = retokenized(self._tokenizer, backend)
+
+    @torch.inference_mode()
+    def vectors(self, texts: Sequence[str]) -> list[Rows]:
+        """The last hidden states, of the decoder below those of the encoder where there are both."""
+        training = self.model.training
+        self.model.train(False)
+        positions = getattr(self.model.config, "max_position_embeddings", None) or _MOST_TOKENS
+        if positions_start_at_padding(self.model):
+            positions -= self.model.config.pad_token_id + 1
+        limit = min(self._tokenizer.model_max_length, positions, _MOST_TOKENS)
+        states = []
+        for text in texts:
+            inputs = self._tokenizer(text, return_tensors="pt", truncation=True, max_length=limit)
+            inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items() if name != "token_type_ids"}
+            if self.model.config.is_encoder_decoder:
+                inputs["decoder_input_ids"] = inputs["input_ids"]
+            # Without the output head, which costs more than all layers together.
+            found = self.model.base_model(**inputs, output_hidden_states=True)
+            parts = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
+            last = [layers[-1][0] for part in parts if (layers := getattr(found, part, None))]
+            states.append(torch.cat(last).float().cpu().numpy())
+        self.model.train(training)
+        return states
+
+    def save(self, folder: Path) -> None:
+        """Write what ``from_pretrained`` reads."""
+        self.model.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
+
+
+class EncoderSubject(Subject):
+    """A ``SentenceTransformer`` or ``MultiVectorEncoder`` whose first module is a transformer or static embeddings."""
+
+    def __init__(self, model: SentenceTransformer | MultiVectorEncoder, name: str = "", *, wrap: type | None = None):
+        self.model = model
+        self.name = name or type(model).__name__
+        self._wrap = wrap
+        first = self._first
+        if not isinstance(first, Transformer | StaticEmbedding):
+            raise InputError(
+                f"{self.name} begins with {type(first).__name__}; mlret trims encoders that begin with Transformer or "
+                "StaticEmbedding"
+            )
+        _backend_of(first.tokenizer, self.name)
+        if isinstance(first, Transformer):
+            vocabulary_rows(first.model)
+
+    @property
+    def _first(self) -> Any:
+        return self.model[0]
+
+    @property
+    def backend(self) -> Tokenizer:
+        """The tokenizer of the ``tokenizers`` library."""
+        return _backend_of(self._first.tokenizer, self.name)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | Tokenizer:
+        """The first module's tokenizer."""
+        tokenizer: PreTrainedTokenizerBase | Tokenizer = self._first.tokenizer
+        return tokenizer
+
+    @property
+    def network(self) -> nn.Module:
+        """The encoder, all its modules."""
+        return self.model
+
+    @property
+    def result(self) -> Any:
+        """The encoder, as mlret's where it was mlret's."""
+        return self.model if self._wrap is None else self._wrap(self.model, self.name)
+
+    def needed(self) -> set[int]:
+        """Ids of the configuration, of the prompts and markers, and of words that are skipped."""
+        found = _model_ids(self._first.model) if isinstance(self._first, Transformer) else set()
+        for prompt in self.model.prompts.values():
+            # Alone, and as the text's first word follows it.
+            for text in (prompt, f"{prompt}."):
+                found |= set(self.backend.encode(text, add_special_tokens=False).ids)
+        for module in self.model.children():
+            if isinstance(module, MultiVectorMask):
+                ids = (self.backend.token_to_id(word) for word in module.skiplist_words)
+                found |= {position for position in ids if position is not None} | set(module.keep_only_token_ids or [])
+        return found
+
+    def copied(self) -> EncoderSubject:
+        """A copy; the tables of the vocabulary are shared until they are cut."""
+        if isinstance(self._first, Transformer):
+            shared = shared_tables(self._first.model)
+        else:
+            shared = [self._first.embedding.weight]
+        return EncoderSubject(_copied(self.model, shared), self.name, wrap=self._wrap)
+
+    def cut(self, kept: Tensor, backend: Tokenizer) -> None:
+        """Cut the first module, and every module behind it that counts or weighs tokens by id."""
+        first = self._first
+        if isinstance(first, Transformer):
+            cut_weights(first.model, kept)
+            tokenizer = retokenized(first.tokenizer, backend)
+            if isinstance(first.processor, PreTrainedTokenizerBase):
+                first.processor = tokenizer
+            else:
+                first.processor.tokenizer = tokenizer
+        else:
+            weights = first.embedding.weight
+            first.embedding = nn.EmbeddingBag.from_pretrained(
+                weights.data[kept.to(weights.device)], freeze=not weights.requires_grad, mode=first.embedding.mode
+            )
+            first.num_embeddings = len(kept)
+            first.tokenizer = backend
+        new_id = {int(old): new for new, old in enumerate(kept)}
+        for module in self.model.children():
+            if isinstance(module, TokenWeights):
+                module.cut_vocabulary(kept)
+            if isinstance(module, MultiVectorMask):
+                module.resolve_with_tokenizer(self.model.tokenizer)
+                if module.keep_only_token_ids:
+                    module.keep_only_token_ids = [new_id[old] for old in module.keep_only_token_ids]
+
+    def vectors(self, texts: Sequence[str]) -> list[Rows]:
+        """The embeddings of each text as a document."""
+        encode = self.model.encode_document if isinstance(self.model, MultiVectorEncoder) else self.model.encode
+        found = encode(list(texts), batch_size=16, convert_to_numpy=True, show_progress_bar=False)
+        return [np.atleast_2d(np.asarray(vectors, dtype=np.float32)) for vectors in found]
+
+    def save(self, folder: Path) -> None:
+        """Write a folder of sentence-transformers."""
+        self.model.save(str(folder), create_model_card=self.model._model_card_text is not None)
+
+
+def open_subject(model: Any, tokenizer: PreTrainedTokenizerBase | None = None) -> tuple[Subject, bool]:
+    """Open what is to be trimmed.
+
+    Parameters
+    ----------
+    model
+        A folder, a hub id, an :class:`~mlret.Encoder` or :class:`~mlret.TokenEncoder`, a ``SentenceTransformer``, a
+        ``MultiVectorEncoder``, or a model of transformers.
+    tokenizer
+        Of a model of transformers that is given as an object; left out, it is looked up where the model came from.
+
+    Returns
+    -------
+    Subject, bool
+        And whether it was loaded here, so that nobody else holds it.
+
+    Raises
+    ------
+    InputError
+        If it is none of these, cannot be loaded, has no fast tokenizer, or is quantised.
+    """
+    if isinstance(model, str | Path):
+        return _loaded(str(model)), True
+    if isinstance(model, Encoder | TokenEncoder):
+        return EncoderSubject(model.model, model.name, wrap=type(model)), False
+    if isinstance(model, SentenceTransformer | MultiVectorEncoder):
+        return EncoderSubject(model), False
+    if isinstance(model, PreTrainedModel):
+        if tokenizer is None:
+            try:
+                tokenizer = transformers.AutoTokenizer.from_pretrained(model.name_or_path)
+            except (OSError, ValueError) as error:
+                raise InputError(
+                    f"no tokenizer is found where the model came from ({model.name_or_path!r}): give tokenizer="
+                ) from error
+        return ModelSubject(model, tokenizer), False
+    raise InputError(
+        f"{type(model).__name__} is no model that mlret trims: give a folder, a hub id, an encoder of mlret or of "
+        "sentence-transformers, or a model of transformers"
+    )
+
+
+def _loaded(name: str) -> Subject:
+    path = Path(name)
+    if name == "bundled":
+        return _encoder_subject(None)
+    if path.is_dir():
+        if (path / "modules.json").is_file() or is_multi_vector(path):
+            return _encoder_subject(name)
+        if not (path / "config.json").is_file():
+            raise InputError(f"{name} is no model: neither modules.json nor config.json is there")
+        return _load_model(name)
+    return from_hub(name, lambda: _encoder_subject(name) if is_sentence_transformer_model(name) else _load_model(name))
+
+
+def _encoder_subject(name: str | None) -> EncoderSubject:
+    encoder = load_any_encoder(name)
+    return EncoderSubject(encoder.model, encoder.name)
+
+
+def _load_model(name: str) -> ModelSubject:
+    try:
+        config = transformers.AutoConfig.from_pretrained(name)
+        # The class that the checkpoint names has all its heads; AutoModel would drop them.
+        kind = getattr(transformers, (config.architectures or [""])[0], transformers.AutoModel)
+        model = kind.from_pretrained(name)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    except (ValueError, KeyError, ImportError) as error:
+        raise InputError(f"{name} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+    return ModelSubject(model, tokenizer, name)
+
+
+def _backend_of(tokenizer: Any, name: str) -> Tokenizer:
+    if isinstance(tokenizer, Tokenizer):
+        return tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        raise InputError(f"{name} has no fast tokenizer (tokenizer.json); mlret trims these alone")
+    return backend
+
+
+def _model_ids(model: PreTrainedModel) -> set[int]:
+    found = special_ids(model)
+    padding = getattr(model.config, "pad_token_id", None)
+    if padding is not None and positions_start_at_padding(model):
+        # Where the padding token kept its row but not its id, every position would move.
+        found |= set(range(padding))
+    return found
+
+
+def _copied(model: Any, shared: Sequence[Tensor]) -> Any:
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
+
+
+def retokenized(tokenizer: PreTrainedTokenizerBase, backend: Tokenizer) -> PreTrainedTokenizerBase:
+    """A tokenizer of transformers like another, with a vocabulary cut.
+
+    It is written, its ``tokenizer.json`` is exchanged and it is read again, for its class may have made more of the
+    vocabulary than the ``tokenizers`` library knows: ids of language codes, templates.
+
+    Raises
+    ------
+    MlretError
+        If its class makes other ids of it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        backend.save(str(Path(folder) / "tokenizer.json"))
+        ids = backend.get_vocab(with_added_tokens=True)
+        for path in Path(folder).iterdir():
+            if path.name == "tokenizer_config.json":
+                _renumber_added(path, ids)
+            elif path.name not in ("tokenizer.json", "special_tokens_map.json", "chat_template.jinja"):
+                path.unlink()
+        again: PreTrainedTokenizerBase = type(tokenizer).from_pretrained(folder)
+    again.name_or_path = tokenizer.name_or_path
+    if again.get_vocab() != ids:
+        raise MlretError(
+            f"{type(tokenizer).__name__} gives the trimmed vocabulary other ids than its tokenizer.json does"
+        )
+    return again
+
+
+def _renumber_added(path: Path, ids: dict[str, int]) -> None:
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if added := config.get("added_tokens_decoder"):
+        config["added_tokens_decoder"] = {str(ids[token["content"]]): token for token in added.values()}
+        path.write_text(json.dumps(config, ensure_ascii=False, indent=2), encoding="utf-8")

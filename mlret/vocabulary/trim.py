@@ -1,0 +1,254 @@
+"""Trim the vocabulary of a multilingual model to some languages.
+
+Ushio, Zhou and Camacho-Collados, "An Efficient Multilingual Language Model Compression through Vocabulary Trimming"
+(2023, arXiv:2305.15020): before fine-tuning, which it makes cheaper, or after it, which needs no further training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+
+from mlret.data.languages import normalise_language
+from mlret.encoders.encoder import fingerprint_of
+from mlret.errors import InputError, MlretError
+from mlret.vocabulary.choice import Choice, Chooser
+from mlret.vocabulary.counting import Corpus, TokenCounts, count_tokens
+from mlret.vocabulary.proof import Examples
+from mlret.vocabulary.report import Size, TrimReport
+from mlret.vocabulary.subject import Subject, open_subject
+from mlret.vocabulary.surgery import TokenizerState
+
+# Where nothing else is asked for: the share of every language's tokens that are kept.
+DEFAULT_COVERAGE = 0.999
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What each size of the vocabulary would cover.
+
+    Attributes
+    ----------
+    sizes
+        Tokens, ascending: from what is always kept to all that come in the text.
+    coverage
+        ``(languages, sizes)``: the share of a language's tokens, counted on the text, from 0 to 1.
+    languages
+        In mlret's form.
+    always_kept
+        Tokens kept whatever the counts.
+    tokens
+        In the tokenizer today.
+    selected
+        The size that the selection asked for comes to.
+    """
+
+    sizes: list[int]
+    coverage: NDArray[np.float64]
+    languages: list[str]
+    always_kept: int
+    tokens: int
+    selected: int
+
+
+def trim_vocabulary(
+    model: Any,
+    *,
+    languages: Sequence[str] | None = None,
+    corpus: Corpus | None = None,
+    size: int | None = None,
+    min_count: int | None = None,
+    coverage: float | None = None,
+    keep: Sequence[str] = (),
+    tokenizer: Any = None,
+    show_progress: bool = False,
+) -> tuple[Any, TrimReport]:
+    """Trim the vocabulary of a model.
+
+    Parameters
+    ----------
+    model
+        A folder, a hub id, an encoder of mlret, a ``SentenceTransformer``, a ``MultiVectorEncoder``, or a model of
+        transformers: encoder, masked, sequence-to-sequence or causal. An object is left as it is.
+    languages
+        Those to keep; all that the corpus has, if left out. The single characters of their scripts stay in any case.
+    corpus
+        Text to count tokens on: language -> texts; pairs of language and text; or texts, whose language is detected
+        where several are asked for. Read once. One text in twenty is held out for the report. Without a corpus all
+        tokens that the languages' scripts can write are kept, or the first ``size`` of them.
+    size
+        Tokens to keep in all. Parts that a token needs (the merges that lead to it, its single characters) count.
+    min_count
+        Instead: keep tokens that come so often.
+    coverage
+        Instead: keep as few tokens as hold this share (from 0 to 1) of every language's tokens. The default: .999.
+    keep
+        Words whose pieces are kept whatever the counts.
+    tokenizer
+        Of a model of transformers, where it is not found where the model came from.
+    show_progress
+        Show a progress bar.
+
+    Returns
+    -------
+    model, TrimReport
+        The model in the form in which it was given, a path as what it holds; of a model of transformers the tokenizer
+        is ``report.tokenizer``.
+
+    Raises
+    ------
+    InputError
+        If the model cannot be trimmed, a language is unknown or has no text, or the selection cannot be met.
+    MlretError
+        If a float32 model computes anything else for covered texts than before. This is a defect of mlret's.
+    """
+    selection = _selection(corpus, size, min_count, coverage)
+    subject, ours = open_subject(model, tokenizer)
+    state, counts, chooser = _counted(subject, languages, corpus, keep, show_progress)
+    choice = _choose(chooser, selection)
+    if not ours:
+        subject = subject.copied()
+    examples = Examples(subject, state, _texts(counts), choice.kept)
+    before, sentencepiece = _size(subject), subject.sentencepiece()
+    subject.cut(torch.from_numpy(choice.kept), state.cut(choice.kept))
+    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in subject.network.parameters()}
+    report = TrimReport(
+        model=subject.name,
+        languages=counts.languages if counts else [normalise_language(code) for code in languages or []],
+        selection=selection,
+        before=before,
+        after=_size(subject),
+        always_kept=choice.always,
+        figures=examples.figures(subject, counts),
+        compared=len(examples.covered),
+        largest_difference=examples.largest_difference(subject),
+        dtype=" and ".join(sorted(dtypes)),
+        passed_over=counts.passed_over if counts else 0,
+        old_ids=choice.kept,
+        tokenizer=subject.tokenizer,
+        sentencepiece=sentencepiece,
+    )
+    if report.largest_difference and dtypes == {"float32"}:
+        raise MlretError(
+            f"{subject.name} computes other vectors for covered texts than before (by {report.largest_difference:.1e}):"
+            " something in it depends on the vocabulary in a way that mlret does not know; nothing was written"
+        )
+    return subject.result, report
+
+
+def preview(
+    model: Any,
+    *,
+    languages: Sequence[str] | None = None,
+    corpus: Corpus,
+    size: int | None = None,
+    min_count: int | None = None,
+    coverage: float | None = None,
+    keep: Sequence[str] = (),
+    tokenizer: Any = None,
+    points: int = 12,
+    show_progress: bool = False,
+) -> Curve:
+    """What each size of the vocabulary would cover; nothing is trimmed.
+
+    Parameters as for :func:`trim_vocabulary`; ``points`` sizes are tried.
+    """
+    selection = _selection(corpus, size, min_count, coverage)
+    subject, _ = open_subject(model, tokenizer)
+    state, counts, chooser = _counted(subject, languages, corpus, keep, show_progress)
+    assert counts is not None
+    sizes = np.unique(np.geomspace(len(chooser.always), chooser.candidates, points).astype(int))
+    kept = [chooser.by_size(int(some)).kept for some in sizes]
+    return Curve(
+        sizes=[len(ids) for ids in kept],
+        coverage=np.stack([counts.coverage(ids) for ids in kept], axis=1),
+        languages=counts.languages,
+        always_kept=len(chooser.always),
+        tokens=len(state.ids),
+        selected=len(_choose(chooser, selection).kept),
+    )
+
+
+def _selection(
+    corpus: Corpus | None, size: int | None, min_count: int | None, coverage: float | None
+) -> dict[str, float | bool]:
+    given = {"size": size, "min_count": min_count, "coverage": coverage}
+    asked = {name: value for name, value in given.items() if value is not None}
+    if len(asked) > 1:
+        raise InputError(f"{' and '.join(asked)} are given: choose one")
+    if coverage is not None and not 0 < coverage <= 1:
+        raise InputError(f"coverage {coverage} is no share: give a number above 0, up to 1, such as 0.999")
+    for name in ("size", "min_count"):
+        if name in asked and asked[name] < 1:
+            raise InputError(f"{name} {asked[name]} is not positive")
+    if corpus is None and (min_count is not None or coverage is not None):
+        raise InputError(f"{next(iter(asked))} needs text to count on: give a corpus")
+    if asked:
+        return dict(asked)
+    return {"scripts": True} if corpus is None else {"coverage": DEFAULT_COVERAGE}
+
+
+def _counted(
+    subject: Subject, languages: Sequence[str] | None, corpus: Corpus | None, keep: Sequence[str], show_progress: bool
+) -> tuple[TokenizerState, TokenCounts | None, Chooser]:
+    if corpus is None and not languages:
+        raise InputError("neither languages nor a corpus are given: there is nothing to trim to")
+    state = TokenizerState(subject.backend)
+    always = subject.needed() | _pieces(subject, state, keep)
+    counts = None
+    if corpus is not None:
+        counts = count_tokens(subject.backend, corpus, languages, size=len(state.tokens), show_progress=show_progress)
+    codes = counts.languages if counts else [normalise_language(code) for code in languages or []]
+    return state, counts, Chooser(state, codes, counts, always)
+
+
+def _pieces(subject: Subject, state: TokenizerState, words: Sequence[str]) -> set[int]:
+    """The ids of words as tokens, at the start of a text and within it."""
+    found: set[int] = set()
+    for word in words:
+        if not word.strip():
+            raise InputError(f"the word to keep {word!r} is empty")
+        ids = {state.ids[word]} if word in state.ids else set()
+        for text in (word, f" {word}"):
+            ids |= set(subject.backend.encode(text, add_special_tokens=False).ids)
+        found |= ids
+    return found
+
+
+def _choose(chooser: Chooser, selection: dict[str, float | bool]) -> Choice:
+    ((kind, value),) = selection.items()
+    match kind:
+        case "size":
+            return chooser.by_size(int(value))
+        case "min_count":
+            return chooser.by_count(int(value))
+        case "coverage":
+            return chooser.by_coverage(float(value))
+        case _:
+            return chooser.by_scripts()
+
+
+def _texts(counts: TokenCounts | None) -> dict[str, list[str]]:
+    return {} if counts is None else {language: counts.examples(language)[0] for language in counts.languages}
+
+
+def _size(subject: Subject) -> Size:
+    parameters = list(subject.network.parameters())
+    encoder = subject.network
+    fingerprint = None
+    if isinstance(encoder, SentenceTransformer | MultiVectorEncoder) and hasattr(
+        encoder.tokenizer, "backend_tokenizer"
+    ):
+        fingerprint = fingerprint_of(encoder, encoder.get_embedding_dimension() or 0)
+    return Size(
+        tokens=subject.backend.get_vocab_size(with_added_tokens=True),
+        parameters=sum(tensor.numel() for tensor in parameters),
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in parameters),
+        fingerprint=fingerprint,
+    )

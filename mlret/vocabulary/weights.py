@@ -1,0 +1,214 @@
+"""Cut a model's weights: the rows of the kept tokens, wherever the vocabulary is a dimension, and all ids it knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from mlret.errors import InputError
+
+_ID_KEY = re.compile(r"(^|_)token_(id|ids|index)$|^(begin_)?suppress_tokens$|^bad_words_ids$")
+_SIZE_KEYS = ("vocab_size", "decoder_vocab_size", "encoder_vocab_size")
+
+
+def vocabulary_rows(model: PreTrainedModel) -> int:
+    """How many rows the input embeddings have; a model may have more than its tokenizer has tokens.
+
+    Raises
+    ------
+    InputError
+        If the model has no plain table of input embeddings, or its weights are quantised.
+    """
+    if getattr(model, "is_quantized", False) or getattr(model, "quantization_method", None) is not None:
+        raise InputError(
+            "the model's weights are quantised (8 bits or fewer): load it in float32, float16 or bfloat16, trim it, "
+            "and quantise what comes of it"
+        )
+    try:
+        embeddings = model.get_input_embeddings()
+    except NotImplementedError:
+        embeddings = None
+    if not isinstance(embeddings, nn.Embedding):
+        raise InputError(
+            f"{type(model).__name__} looks tokens up in {type(embeddings).__name__}, not in a table of embeddings: "
+            "its vocabulary cannot be trimmed"
+        )
+    if not embeddings.weight.is_floating_point():
+        raise InputError(f"the model's embeddings are {embeddings.weight.dtype}: load it in float32 and trim that")
+    return embeddings.num_embeddings
+
+
+def special_ids(model: PreTrainedModel) -> set[int]:
+    """All token ids that the configuration and the generation configuration speak of."""
+    found: set[int] = set()
+    for config in _configs(model):
+        for key, value in _own(config).items():
+            if _ID_KEY.search(key):
+                found |= set(_integers(value))
+            elif key == "forced_decoder_ids" and value:
+                found |= {token for _, token in value}
+    return {token for token in found if token >= 0}
+
+
+def positions_start_at_padding(model: PreTrainedModel) -> bool:
+    """Whether positions are counted from the padding token's id, as RoBERTa and its kin do."""
+    embeddings = model.get_input_embeddings()
+    return any(
+        name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
+        for name, module in model.named_modules()
+        if module is not embeddings
+    )
+
+
+def shared_tables(model: PreTrainedModel) -> list[Tensor]:
+    """The tensors that :func:`cut_weights` puts others in the place of: a copy of the model need not copy these."""
+    return [parameter for module in _tables(model) for parameter in module.parameters(recurse=False)]
+
+
+def cut_weights(model: PreTrainedModel, kept: Tensor) -> None:
+    """Leave a model the rows of the kept tokens; in place.
+
+    Input embeddings, tied and untied output heads, the heads' biases, ``final_logits_bias``, and every id in the
+    configuration and generation configuration.
+
+    Parameters
+    ----------
+    model
+        Any model of transformers with a table of input embeddings.
+    kept
+        ``(n,)`` int64, ascending: the old id of each new one.
+
+    Raises
+    ------
+    InputError
+        If a weight is left that has the old vocabulary as a dimension, and that mlret does not know.
+    """
+    rows = vocabulary_rows(model)
+    tables = _tables(model)
+    _refuse_unknown(model, tables, rows)
+    new_id = {int(old): new for new, old in enumerate(kept)}
+    done: dict[int, nn.Parameter] = {}
+    for module in tables:
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if len(parameter) == rows:
+                # Tied weights stay one tensor.
+                if id(parameter) not in done:
+                    done[id(parameter)] = nn.Parameter(
+                        parameter.data[kept.to(parameter.device)], requires_grad=parameter.requires_grad
+                    )
+                setattr(module, name, done[id(parameter)])
+        if isinstance(module, nn.Embedding):
+            module.num_embeddings = len(kept)
+            if module.padding_idx is not None:
+                module.padding_idx = new_id.get(module.padding_idx)
+        if isinstance(module, nn.Linear):
+            module.out_features = len(kept)
+    for module in model.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            if _is_logit_buffer(name, buffer, rows):
+                setattr(module, name, buffer[..., kept.to(buffer.device)])
+        own = vars(module)
+        if isinstance(padding := own.get("padding_idx"), int) and not isinstance(module, nn.Embedding):
+            own["padding_idx"] = new_id.get(padding, padding)
+        if own.get("vocab_size") == rows:
+            own["vocab_size"] = len(kept)
+    for config in _configs(model):
+        _renumber(config, new_id, rows)
+
+
+def _tables(model: PreTrainedModel) -> list[nn.Module]:
+    """Modules whose first dimension is the vocabulary: embeddings, heads, what is tied to them, and heads' biases."""
+    rows = vocabulary_rows(model)
+    found: list[nn.Module] = []
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            for name in ("get_input_embeddings", "get_output_embeddings"):
+                try:
+                    module = getattr(part, name)()
+                except (NotImplementedError, AttributeError):
+                    continue
+                if isinstance(module, nn.Embedding | nn.Linear) and len(module.weight) == rows:
+                    found.append(module)
+    weights = {id(module.weight) for module in found}
+    parents = {id(module) for module in found}
+    for module in model.modules():
+        tied = id(getattr(module, "weight", None)) in weights
+        # BERT and XLM-R keep the bias of the head one level above it.
+        holds_head = any(id(child) in parents and isinstance(child, nn.Linear) for child in module.children())
+        bias = module._parameters.get("bias")
+        if tied or (holds_head and bias is not None and bias.shape == (rows,)):
+            found.append(module)
+    return list({id(module): module for module in found}.values())
+
+
+def _refuse_unknown(model: PreTrainedModel, tables: list[nn.Module], rows: int) -> None:
+    known = {id(parameter) for module in tables for parameter in module.parameters(recurse=False)}
+    # A small vocabulary may be as large as a layer by chance.
+    others = {
+        value
+        for config in _configs(model)
+        for key, value in _own(config).items()
+        if isinstance(value, int) and key not in _SIZE_KEYS
+    }
+    if rows in others:
+        return
+    for name, parameter in model.named_parameters():
+        if rows in parameter.shape and id(parameter) not in known:
+            raise InputError(
+                f"{name} of {type(model).__name__} has the vocabulary as a dimension {tuple(parameter.shape)}, and "
+                "mlret does not know what for: this model cannot be trimmed safely"
+            )
+
+
+def _is_logit_buffer(name: str, buffer: Tensor, rows: int) -> bool:
+    return name == "final_logits_bias" and buffer.shape[-1:] == torch.Size([rows])
+
+
+def _configs(model: PreTrainedModel) -> Iterator[Any]:
+    """The model's configuration, those inside it, and the generation configuration; each once."""
+    waiting: list[Any] = [model.config, getattr(model, "generation_config", None)]
+    waiting += [part.config for part in model.modules() if isinstance(part, PreTrainedModel)]
+    seen: set[int] = set()
+    while waiting:
+        config = waiting.pop(0)
+        if config is None or id(config) in seen:
+            continue
+        seen.add(id(config))
+        yield config
+        waiting += [value for value in _own(config).values() if isinstance(value, PreTrainedConfig)]
+
+
+def _own(config: Any) -> dict[str, Any]:
+    return dict(vars(config))
+
+
+def _integers(value: Any) -> Iterator[int]:
+    """The integers in a value that is one, or a list of them, or a list of lists."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        yield value
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _integers(inner)
+
+
+def _renumber(config: Any, new_id: Mapping[int, int], rows: int) -> None:
+    for key, value in _own(config).items():
+        if _ID_KEY.search(key):
+            setattr(config, key, _renumbered(value, new_id))
+        elif key == "forced_decoder_ids" and value:
+            setattr(config, key, [[place, new_id[token]] for place, token in value])
+        elif key in _SIZE_KEYS and value == rows:
+            setattr(config, key, len(new_id))
+
+
+def _renumbered(value: Any, new_id: Mapping[int, int]) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return new_id.get(value, value)
+    if isinstance(value, list | tuple):
+        return type(value)(_renumbered(inner, new_id) for inner in value)
+    return value

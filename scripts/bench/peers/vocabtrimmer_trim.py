@@ -1,0 +1,44 @@
+"""Trim a model with vocabtrimmer 0.0.2, beside transformers below 5. Arguments: model, corpus, output, size, result."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import vocabtrimmer
+
+model, corpus, output, size = sys.argv[1:5]
+
+
+def peak() -> int:
+    """The most memory that this process has had, in bytes; getrusage would give the parent's."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+
+
+before = peak()
+start = time.perf_counter()
+trimmer = vocabtrimmer.VocabTrimmer(model)
+loaded = time.perf_counter()
+trimmer.trim_vocab(
+    language="en",
+    path_to_save=output,
+    dataset=corpus,
+    dataset_column="text",
+    dataset_split="train",
+    target_vocab_size=int(size),
+    min_frequency=1,
+    cache_file_vocab=str(Path(output) / "cache" / "vocab.json"),
+    cache_file_frequency=str(Path(output) / "cache" / "frequency.json"),
+)
+end = time.perf_counter()
+found = {
+    "seconds": end - start,
+    "load_seconds": loaded - start,
+    "extra_bytes": peak() - before,
+    "parameters": sum(tensor.numel() for tensor in trimmer.model.parameters()),
+    "tokens": len(trimmer.tokenizer.get_vocab()),
+}
+Path(sys.argv[5]).write_text(json.dumps(found))

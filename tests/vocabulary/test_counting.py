@@ -1,0 +1,97 @@
+"""Counting tokens by language."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mlret.errors import InputError
+from mlret.vocabulary.counting import Histogram, count_tokens, splits_at_white_space
+from tests.vocabulary import made
+
+
+def test_counts_and_held_out_texts_make_up_the_corpus() -> None:
+    tokenizer = made.tokenizer_of("unigram")
+    corpus = {code: [f"{text} {i}" for i in range(20) for text in made.corpus()[code]] for code in ("sw", "ja")}
+    found = count_tokens(tokenizer, corpus)
+    assert found.languages == ["sw", "ja"]
+    for row, code in enumerate(found.languages):
+        held_out = set(found.held_out[code])
+        assert 0 < len(held_out) < len(corpus[code]) / 8
+        counted = [text for text in corpus[code] if text not in held_out]
+        assert found.texts[code] == len(counted)
+        expected = np.zeros(tokenizer.get_vocab_size(), np.int64)
+        for text in counted:
+            np.add.at(expected, tokenizer.encode(text, add_special_tokens=False).ids, 1)
+        assert np.array_equal(found.counts[row], expected)
+        assert found.examples(code) == (found.held_out[code], True)
+    assert found.shares.sum(axis=1) == pytest.approx([1, 1])
+
+
+def test_pairs_mappings_and_plain_texts_count_alike() -> None:
+    tokenizer = made.tokenizer_of("byte-bpe")
+    some = made.corpus()["sw"]
+    expected = count_tokens(tokenizer, {"swh": some}).counts
+    assert np.array_equal(count_tokens(tokenizer, (("sw", text) for text in some)).counts, expected)
+    assert np.array_equal(count_tokens(tokenizer, some, ["sw"]).counts, expected)
+
+
+def test_the_language_of_plain_texts_is_detected_where_there_are_several() -> None:
+    tokenizer = made.tokenizer_of("unigram")
+    texts = [*made.corpus()["sw"], *made.corpus()["ru"], *made.corpus()["ja"]]
+    found = count_tokens(tokenizer, texts, ["ru", "ja"])
+    assert found.languages == ["ru", "ja"]
+    assert sum(found.texts.values()) + sum(map(len, found.held_out.values())) >= 50
+    assert found.passed_over >= 20
+
+
+@pytest.mark.parametrize("kind", ["bpe-suffix", "wordpiece", *made.REAL, "unigram", "byte-bpe"])
+def test_words_counted_once_each_are_the_texts_counted_whole(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = made.tokenizer_of(kind)
+    # The others join words to the blanks before them.
+    assert splits_at_white_space(tokenizer) == (kind not in ("unigram", "byte-bpe"))
+    monkeypatch.setattr("mlret.vocabulary.counting._MOST_WORDS", 50)
+    monkeypatch.setattr("mlret.vocabulary.counting._BATCH_WORDS", 7)
+    texts = [*made.texts(), "  two  blanks\tand\na line\u3000 ", "´ ̈a ﷺ İ ½\u00a0x", ""]
+    histogram = Histogram(tokenizer, tokenizer.get_vocab_size())
+    for start in range(0, len(texts), 20):
+        histogram.add(texts[start : start + 20])
+    expected = np.zeros(tokenizer.get_vocab_size(), np.int64)
+    for text in texts:
+        np.add.at(expected, tokenizer.encode(text, add_special_tokens=False).ids, 1)
+    assert np.array_equal(histogram.counts(), expected)
+
+
+def test_a_token_across_words_forbids_counting_words() -> None:
+    tokenizer = made.tokenizer_of("wordpiece")
+    tokenizer.add_tokens(["New York"])
+    assert not splits_at_white_space(tokenizer)
+    assert count_tokens(tokenizer, {"en": ["in New York"]}).counts[0, tokenizer.token_to_id("New York")] == 1
+
+
+def test_truncation_and_padding_do_not_count_and_come_back() -> None:
+    tokenizer = made.tokenizer_of("unigram")
+    plain = count_tokens(tokenizer, {"sw": made.corpus()["sw"]}).counts
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=9)
+    assert np.array_equal(count_tokens(tokenizer, {"sw": made.corpus()["sw"]}).counts, plain)
+    assert tokenizer.truncation["max_length"] == 4
+    assert tokenizer.padding["length"] == 9
+
+
+@pytest.mark.parametrize(
+    ("corpus", "languages", "message"),
+    [
+        ({"sw": ["a"]}, ["sw", "en"], r"no text in en"),
+        ({"sw": [1]}, None, r"text 0 of the corpus is neither"),
+        ({"xx-nowhere": ["a"]}, None, r"unknown language code"),
+        ("a text", ["sw"], r"is one string"),
+        (["a text"], None, r"give languages="),
+        ({}, None, r"corpus is empty"),
+        ({"sw": ["a \ud800 b"]}, None, r"no Unicode text"),
+        ({"de": ["wort"]}, ["sw"], r"no text in sw.*1 texts were of no language asked for"),
+    ],
+)
+def test_bad_corpora_are_refused(corpus: object, languages: list[str] | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        count_tokens(made.tokenizer_of("unigram"), corpus, languages)  # type: ignore[arg-type]
