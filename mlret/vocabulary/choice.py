@@ -82,12 +82,11 @@ class Chooser:
         """How many tokens could be kept for a reason: counted, of the scripts, always, or needed by one of these."""
         return len(self._state.closed(self.always | set(map(int, self._order()))))
 
-    def _order(self, weights: Floats | None = None) -> Ids:
+    def _order(self) -> Ids:
         """Tokens to keep first: by their share of each language's tokens, averaged; then the scripts' others, by id."""
         if self._counts is None:
             return np.flatnonzero(self._in_script)
-        shares = self._counts.shares
-        score = shares.mean(axis=0) if weights is None else weights @ shares
+        score = self._counts.shares.mean(axis=0)
         ranked = np.argsort(-score, kind="stable")
         counted = ranked[score[ranked] > 0]
         rest = np.flatnonzero(self._in_script & (score == 0))
@@ -142,12 +141,13 @@ class Chooser:
         enough = coverage - 1e-12
         if (base >= enough).all():
             return self._closed(always)
-        weights = np.full(len(counts.languages), 1 / len(counts.languages))
+        seen = np.setdiff1d(np.flatnonzero(counts.counts.any(axis=0)), always)
+        shares = counts.shares[:, seen]
+        weights = np.full(len(shares), 1 / len(shares))
         best: Ids | None = None
         for step in range(_ROUNDS):
-            order = self._order(weights)
-            order = order[~np.isin(order, always)]
-            covered = base[:, None] + np.cumsum(counts.shares[:, order], axis=1)
+            order = np.argsort(-(weights @ shares), kind="stable")
+            covered = base[:, None] + np.cumsum(shares[:, order], axis=1)
             length = int(np.where(base >= enough, 0, (covered >= enough).argmax(axis=1) + 1).max())
             if best is None or length < len(best):
                 best = order[:length]
@@ -155,20 +155,8 @@ class Chooser:
             weights = weights * np.exp(-surplus / (1 + step / 4))
             weights /= weights.sum()
         assert best is not None
-        return self._closed(self._pruned(best, counts, coverage, base))
-
-    def _pruned(self, chosen: Ids, counts: TokenCounts, coverage: float, base: Floats) -> Ids:
-        """Without the tokens that turn out not to be needed, the rarest first."""
-        shares = counts.shares[:, chosen]
-        spare = base + shares.sum(axis=1) - coverage + 1e-12
-        stay = np.ones(len(chosen), dtype=bool)
-        for place in np.argsort(shares.max(axis=0), kind="stable"):
-            if (shares[:, place] <= spare).all():
-                spare -= shares[:, place]
-                stay[place] = False
-            elif shares[:, place].max() > spare.max():
-                break
-        return chosen[stay]
+        spare = base + shares[:, best].sum(axis=1) - enough
+        return self._closed(seen[best[~_superfluous(shares[:, best], spare)]])
 
     def _needed_counts(self) -> TokenCounts:
         if self._counts is None:
@@ -180,3 +168,23 @@ class Chooser:
 
     def _chosen(self, kept: set[int]) -> Choice:
         return Choice(np.sort(np.fromiter(kept, np.int64)), len(self.always))
+
+
+def _superfluous(shares: Floats, spare: Floats) -> NDArray[np.bool_]:
+    """Which tokens are not needed, the rarest first.
+
+    Parameters
+    ----------
+    shares
+        ``(languages, tokens)``: a token's share of each language.
+    spare
+        ``(languages,)``: what the tokens hold together beyond what is asked for.
+    """
+    found = np.zeros(shares.shape[1], dtype=bool)
+    for place in np.argsort(shares.max(axis=0), kind="stable"):
+        if (shares[:, place] <= spare).all():
+            spare = spare - shares[:, place]
+            found[place] = True
+        elif shares[:, place].max() > spare.max():
+            break
+    return found

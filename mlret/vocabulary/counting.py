@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -122,7 +123,8 @@ def count_tokens(
     """
     wanted = None if languages is None else [normalise_language(code) for code in languages]
     size = size or _ids_of(tokenizer)
-    rows = {code: Histogram(tokenizer, size) for code in wanted or []}
+    histogram = partial(Histogram, tokenizer, size, by_words=splits_at_white_space(tokenizer))
+    rows = {code: histogram() for code in wanted or []}
     found = TokenCounts([], np.empty((0, size), np.int64))
     with unbounded(tokenizer), tqdm(desc="counting", unit=" texts", disable=not show_progress) as bar:
         for batch in _batches(_texts(corpus, wanted)):
@@ -135,7 +137,7 @@ def count_tokens(
                     by_language.setdefault(language, []).append(text)
             for language, texts in by_language.items():
                 if language not in rows:
-                    rows[language] = Histogram(tokenizer, size)
+                    rows[language] = histogram()
                 rows[language].add(texts)
                 found.texts[language] = found.texts.get(language, 0) + len(texts)
                 first = found.first.setdefault(language, [])
@@ -165,12 +167,14 @@ class Histogram:
         As it stands: switch truncation and padding off.
     size
         Ids that tokens may have.
+    by_words
+        Whether it does: :func:`splits_at_white_space`.
     """
 
-    def __init__(self, tokenizer: Tokenizer, size: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, size: int, *, by_words: bool) -> None:
         self._tokenizer = tokenizer
         self._counts = np.zeros(size, np.int64)
-        self._words: Counter[str] | None = Counter() if splits_at_white_space(tokenizer) else None
+        self._words: Counter[str] | None = Counter() if by_words else None
 
     def add(self, texts: Sequence[str]) -> None:
         """Count the tokens of some texts."""

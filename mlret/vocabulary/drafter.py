@@ -24,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from mlret.errors import InputError
-from mlret.vocabulary.counting import Histogram, unbounded
+from mlret.vocabulary.counting import Histogram, splits_at_white_space, unbounded
 from mlret.vocabulary.weights import special_ids, vocabulary_rows
 
 HEAD = "draft_head.safetensors"
@@ -104,7 +104,7 @@ def trim_head(
     if not len(always) <= size <= rows:
         raise InputError(f"a head of {size:,} tokens: give from {len(always):,} (the special ones) to {rows:,}")
     with unbounded(tokenizer.backend_tokenizer) as backend, tqdm(desc="counting", disable=not show_progress) as bar:
-        texts, histogram = iter(corpus), Histogram(backend, rows)
+        texts, histogram = iter(corpus), Histogram(backend, rows, by_words=splits_at_white_space(backend))
         while batch := list(islice(texts, _BATCH)):
             histogram.add(batch)
             bar.update(len(batch))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ def trim_vocabulary(
     subject.cut(torch.from_numpy(choice.kept), state.cut(choice.kept))
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in subject.network.parameters()}
     report = TrimReport(
-        model=subject.name,
+        model=Path(subject.name).name if Path(subject.name).is_dir() else subject.name,
         languages=counts.languages if counts else [normalise_language(code) for code in languages or []],
         selection=selection,
         before=before,

@@ -49,11 +49,12 @@ def test_the_language_of_plain_texts_is_detected_where_there_are_several() -> No
 def test_words_counted_once_each_are_the_texts_counted_whole(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = made.tokenizer_of(kind)
     # The others join words to the blanks before them.
-    assert splits_at_white_space(tokenizer) == (kind not in ("unigram", "byte-bpe"))
+    by_words = splits_at_white_space(tokenizer)
+    assert by_words == (kind not in ("unigram", "byte-bpe"))
     monkeypatch.setattr("mlret.vocabulary.counting._MOST_WORDS", 50)
     monkeypatch.setattr("mlret.vocabulary.counting._BATCH_WORDS", 7)
     texts = [*made.texts(), "  two  blanks\tand\na line\u3000 ", "´ ̈a ﷺ İ ½\u00a0x", ""]
-    histogram = Histogram(tokenizer, tokenizer.get_vocab_size())
+    histogram = Histogram(tokenizer, tokenizer.get_vocab_size(), by_words=by_words)
     for start in range(0, len(texts), 20):
         histogram.add(texts[start : start + 20])
     expected = np.zeros(tokenizer.get_vocab_size(), np.int64)
