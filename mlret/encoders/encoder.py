@@ -82,8 +82,8 @@ class Encoder:
         texts
             ``n`` strings.
         language
-            The language of all texts, or of each. Calibration needs it; a text of language ``None`` is
-            calibrated by the mean over all languages.
+            The language of all texts, or of each. Calibration and language adapters need it; a text of language
+            ``None`` is calibrated by the mean over all languages, and goes through the adapter of the one detected.
         calibrate
             Apply the calibration module, where the encoder has one.
         batch_size
@@ -106,11 +106,10 @@ class Encoder:
         for position, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InputError(f"text {position} is {type(text).__name__}, not a string")
-        languages = [language] * len(texts) if isinstance(language, str | None) else list(language)
-        if len(languages) != len(texts):
-            raise InputError(f"{len(texts)} texts but {len(languages)} languages: give one language a text")
+        languages = languages_of(texts, language)
         if not texts:
             return np.empty((0, self.dims), dtype=np.float32)
+        texts = tagged(self.model, texts, languages)
         if self.calibration is not None or not self._calibrated or not calibrate:
             vectors = self.embed(texts, batch_size=batch_size, show_progress=show_progress)
             if self.calibration is not None and calibrate:
@@ -250,6 +249,39 @@ def calibrated(
     return moved
 
 
+def tagged(model: BaseModel, texts: list[str], languages: Sequence[str | None]) -> list[str]:
+    """The texts as they are, or, of an encoder with language adapters, texts that know their language."""
+    from mlret.encoders.adapters import TaggedText, routes_texts
+
+    if not routes_texts(model):
+        return texts
+    return [TaggedText(text, language) for text, language in zip(texts, languages, strict=True)]
+
+
+def languages_of(texts: Sequence[str], language: str | Sequence[str | None] | None) -> list[str | None]:
+    """The language of each text.
+
+    Raises
+    ------
+    InputError
+        If there are more or fewer languages than texts.
+    """
+    languages = [language] * len(texts) if isinstance(language, str | None) else list(language)
+    if len(languages) != len(texts):
+        raise InputError(f"{len(texts)} texts but {len(languages)} languages: give one language a text")
+    return languages
+
+
+def own_modules() -> dict[str, type[Any]]:
+    """mlret's modules, by the names that ``modules.json`` has for them: of code outside libraries these alone run."""
+    from mlret.encoders.adapters import LanguageTransformer
+    from mlret.encoders.calibration import Calibration
+    from mlret.encoders.token_weights import TokenWeights
+
+    modules = (Calibration, LanguageTransformer, TokenWeights)
+    return {f"{module.__module__}.{module.__qualname__}": module for module in modules}
+
+
 def _by_language(languages: Sequence[str | None]) -> dict[str | None, list[int]]:
     rows_of: dict[str | None, list[int]] = defaultdict(list)
     for row, code in enumerate(languages):
@@ -290,7 +322,10 @@ def load_encoder(
         return Encoder(_load_folder(path, device), name=str(name), precision=precision)
     from sentence_transformers import SentenceTransformer
 
+    from mlret.encoders.adapters import route_if_modular
+
     model = from_hub(name, lambda: SentenceTransformer(str(name), device=device))
+    route_if_modular(model)
     return Encoder(model, name=str(name), precision=precision)
 
 
@@ -325,7 +360,7 @@ def from_hub(name: str | Path, load: Callable[[], _Model]) -> _Model:
 
 
 def _load_folder(path: Path, device: str | None) -> SentenceTransformer:
-    """Load a local folder; of code outside sentence-transformers, only mlret's own module may run."""
+    """Load a local folder; of code outside sentence-transformers, only mlret's own modules may run."""
     modules = path / "modules.json"
     if not modules.is_file():
         raise InputError(f"{path} is no encoder: modules.json is missing; give a sentence-transformers folder")
@@ -333,12 +368,14 @@ def _load_folder(path: Path, device: str | None) -> SentenceTransformer:
         raise InputError(f"{path} has no weights (*.safetensors): train the encoder, or copy the whole folder")
     from sentence_transformers import SentenceTransformer
 
-    from mlret.encoders.calibration import Calibration
-    from mlret.encoders.token_weights import TokenWeights
+    from mlret.encoders.adapters import route_if_modular
 
-    own = {f"{module.__module__}.{module.__qualname__}": module for module in (Calibration, TokenWeights)}
     try:
-        return SentenceTransformer._load_with_module_classes(str(path), own, device=device, local_files_only=True)
+        model = SentenceTransformer._load_with_module_classes(
+            str(path), own_modules(), device=device, local_files_only=True
+        )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{path} cannot be loaded as an encoder: {reason}") from error
+    route_if_modular(model)
+    return model

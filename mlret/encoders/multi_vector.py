@@ -18,7 +18,10 @@ from mlret.encoders.encoder import (
     fingerprint_of,
     from_hub,
     is_multi_vector,
+    languages_of,
     load_encoder,
+    own_modules,
+    tagged,
 )
 from mlret.errors import InputError
 
@@ -55,7 +58,8 @@ class TokenEncoder:
         texts
             ``n`` strings.
         language
-            Passed over: the model treats all alike.
+            The language of all texts, or of each, for a model with language adapters; by default it is detected.
+            Other models treat all alike.
 
         Returns
         -------
@@ -65,19 +69,20 @@ class TokenEncoder:
         Raises
         ------
         InputError
-            If a text is not a string.
+            If a text is not a string, or ``language`` has another length than ``texts``.
         """
-        return self._encode(texts, "query")
+        return self._encode(texts, "query", language)
 
     def encode_document(self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None) -> Tokens:
         """The tokens of documents, without those that the model skips; otherwise as :meth:`encode_query`."""
-        return self._encode(texts, "document")
+        return self._encode(texts, "document", language)
 
-    def _encode(self, texts: Sequence[str], task: str) -> Tokens:
+    def _encode(self, texts: Sequence[str], task: str, language: str | Sequence[str | None] | None) -> Tokens:
         texts = list(texts)
         for position, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InputError(f"text {position} is {type(text).__name__}, not a string")
+        texts = tagged(self.model, texts, languages_of(texts, language))
         if not texts:
             return []
         encode = self.model.encode_query if task == "query" else self.model.encode_document
@@ -122,11 +127,17 @@ def load_token_encoder(name: str | Path, *, device: str | None = None) -> TokenE
     """
     from sentence_transformers import MultiVectorEncoder
 
-    if not Path(name).is_dir():
-        model = from_hub(name, lambda: MultiVectorEncoder(str(name), device=device))
-        return TokenEncoder(model, str(name))
+    from mlret.encoders.adapters import route_if_modular
+
     try:
-        return TokenEncoder(MultiVectorEncoder(str(name), device=device, local_files_only=True), str(name))
+        if Path(name).is_dir():
+            model = MultiVectorEncoder._load_with_module_classes(
+                str(name), own_modules(), device=device, local_files_only=True
+            )
+        else:
+            model = from_hub(name, lambda: MultiVectorEncoder(str(name), device=device))
+        route_if_modular(model)
+        return TokenEncoder(model, str(name))
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{name} cannot be loaded as a multi-vector encoder: {reason}") from error
