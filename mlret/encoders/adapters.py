@@ -21,6 +21,7 @@ from transformers.models.xmod.modeling_xmod import XmodAdapter
 
 from mlret.data.detection import detect_language
 from mlret.data.languages import language_name, normalise_language
+from mlret.encoders.query_augmentation import DynamicQueryTransformer
 from mlret.errors import InputError
 
 # The adapter of all languages that have none of their own (BCP 47: undetermined).
@@ -46,7 +47,7 @@ class TaggedText(str):
         return tagged
 
 
-class LanguageTransformer(Transformer):
+class LanguageTransformer(DynamicQueryTransformer):
     """A transformer with an adapter for each language: each text of a batch goes through its own.
 
     Parameters
@@ -58,7 +59,7 @@ class LanguageTransformer(Transformer):
     default_language
         Whose adapter serves a text of a language that has neither; ``None`` for an error.
     **options
-        Of sentence-transformers' ``Transformer``.
+        Of :class:`mlret.encoders.query_augmentation.DynamicQueryTransformer`.
 
     Raises
     ------
@@ -66,7 +67,7 @@ class LanguageTransformer(Transformer):
         If the model has no adapters, or a neighbour or the default has none.
     """
 
-    config_keys: list[str] = [*Transformer.config_keys, "neighbours", "default_language"]
+    config_keys: list[str] = [*DynamicQueryTransformer.config_keys, "neighbours", "default_language"]
     forward_kwargs: set[str] = {"language"}
 
     def __init__(
@@ -188,7 +189,7 @@ class LanguageTransformer(Transformer):
 def route_if_modular(model: BaseModel) -> None:
     """Have an encoder whose backbone has adapters (X-MOD) send each text through that of its language; in place."""
     first: Any = next(iter(model.children()), None)
-    if type(first) is Transformer and isinstance(first.model, XmodModel):
+    if type(first) in (Transformer, DynamicQueryTransformer) and isinstance(first.model, XmodModel):
         LanguageTransformer.adopt(first)
 
 
@@ -359,4 +360,4 @@ def _code(language: str) -> str:
 
 def _known_options(options: dict[str, Any]) -> dict[str, Any]:
     """What a module's configuration holds that its class takes."""
-    return {key: options[key] for key in options if key in Transformer.config_keys}
+    return {key: options[key] for key in options if key in DynamicQueryTransformer.config_keys}

@@ -276,9 +276,10 @@ def own_modules() -> dict[str, type[Any]]:
     """mlret's modules, by the names that ``modules.json`` has for them: of code outside libraries these alone run."""
     from mlret.encoders.adapters import LanguageTransformer
     from mlret.encoders.calibration import Calibration
+    from mlret.encoders.query_augmentation import DynamicQueryTransformer
     from mlret.encoders.token_weights import TokenWeights
 
-    modules = (Calibration, LanguageTransformer, TokenWeights)
+    modules = (Calibration, DynamicQueryTransformer, LanguageTransformer, TokenWeights)
     return {f"{module.__module__}.{module.__qualname__}": module for module in modules}
 
 
