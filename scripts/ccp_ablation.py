@@ -45,8 +45,9 @@ from mlret.training.backbone import trainable
 from mlret.training.calibrate import fit_calibration
 from mlret.training.pack import PackedDocuments
 from mlret.training.pairs import ContextPairs, Padding
-from mlret.training.recipe import CalibrationSettings, ContextStage, Recipe, read_recipe
+from mlret.training.recipe import CalibrationSettings, Recipe, read_recipe
 from mlret.training.run import train
+from mlret.training.stages import ContextStage
 from mlret.training.text import prepare_text
 
 BASE = "full"
@@ -178,7 +179,7 @@ def context_accuracy(folder: Path, base: Recipe) -> float:
     By cosine of the embeddings as they are kept, each language and side centred; the documents that this run did not
     train on, and the base's window, whatever the run's own.
     """
-    model = trainable(load_encoder(folder / "model").model).eval()
+    model = trainable(load_encoder(folder / "model").model)[0].eval()
     tokenizer = model.tokenizer
     languages = json.loads((folder / "text" / "statistics.json").read_text(encoding="utf-8"))["statistics"]["documents"]
     documents = PackedDocuments.prepare((), languages, tokenizer, folder / "tokens", max_length=128)
@@ -204,7 +205,7 @@ def calibrated_ways(folder: Path, base: Recipe, data: Path, variant: str) -> Ite
         model = load_encoder(folder / "model").model
         text = prepare_text(base, data, folder / "text")
         settings = CalibrationSettings(sentences=2000, shift=True, scale=True, rotate=True)
-        calibration = fit_calibration(trainable(load_encoder(folder / "model").model), text, settings, seed=0)
+        calibration = fit_calibration(trainable(load_encoder(folder / "model").model)[0], text, settings, seed=0)
         assert calibration is not None
         model[-1] = calibration
         encoder, ways = Encoder(model, name=str(folder)), list(CALIBRATIONS)

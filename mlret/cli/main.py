@@ -26,7 +26,11 @@ app.add_typer(index.app, name="index", help="Build an index from files, change i
 app.command("search")(search.search)
 app.add_typer(memory.app, name="memory", help="Remember texts, and find them from other languages.")
 app.command("encode")(encode.encode)
-app.command("train")(train.train)
+app.add_typer(
+    train.app,
+    name="train",
+    help="Train an encoder: `mlret train NAME` by a recipe, `mlret train adapter` one more language.",
+)
 app.command("trim")(trim.trim)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(evaluate.app, name="eval", help="Measure an encoder on the field's benchmarks.")

@@ -1,18 +1,32 @@
-"""`mlret train`: train an encoder from raw text."""
+"""`mlret train`: train an encoder by a recipe, or teach it one more language."""
 
 from __future__ import annotations
 
 import shlex
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from mlret.recipes import find_recipe
 
 
+class _RecipeUnlessAVerb(TyperGroup):
+    """``mlret train NAME`` trains the recipe NAME, unless NAME is a verb."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands:
+            args = ["recipe", *args]
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(cls=_RecipeUnlessAVerb, no_args_is_help=True)
+
+
+@app.command("recipe")
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe that `mlret recipes list` names, or a YAML file.")],
     data: Annotated[Path, typer.Option("--data", help="The folder that the recipe's file patterns start from.")],
@@ -24,7 +38,7 @@ def train(
         typer.Option("--set", help="Change a value of the recipe: key.key=value, e.g. stages.ccp.steps=100."),
     ] = None,
 ) -> None:
-    """Train an encoder from raw text by a recipe.
+    """Train an encoder by a recipe.
 
     The run's folder keeps the tokenizer, a checkpoint of the stage under way and the encoder after each stage;
     OUTPUT/model is the result, a sentence-transformers folder. Stopped at any point, the same command goes on.
@@ -46,3 +60,65 @@ def train(
         raise
     print(f"encoder: {model}")
     print(f"try it:  mlret eval tatoeba --model {model} --data <folder with tatoeba.v1.tsv.gz>")
+
+
+@app.command("adapter")
+def adapter(
+    language: Annotated[str, typer.Option("--language", "-l", help="The language to add.")],
+    text: Annotated[
+        list[str],
+        typer.Option(
+            "--text",
+            help="Running text in it: .jsonl, .txt (a sentence a line), both perhaps .gz, or .parquet; a pattern in "
+            "quotes is expanded here. Repeatable.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The run's folder; OUTPUT/model is the result.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="An encoder with language adapters: a folder or hub id.")],
+    start: Annotated[
+        str | None, typer.Option("--start", help="Copy the adapter of this language; by default start at random.")
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option("--head", help="Take the prediction head of this masked language model, and leave it as it is."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 2000,
+    batch_size: Annotated[int, typer.Option(min=2, help="Passages in a batch.")] = 64,
+    max_length: Annotated[int, typer.Option(min=8, help="Tokens of a passage.")] = 128,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Its highest value.")] = 1e-4,
+    held_out: Annotated[
+        list[str] | None, typer.Option("--held-out", help="Files whose sentences are not trained on. Repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the adapter and the batches.")] = 42,
+) -> None:
+    """Teach an encoder one more language from its running text alone.
+
+    A fresh adapter in every layer learns to predict masked words; all other weights stay as they are, bit for bit, and
+    so do the vectors of every other language. Stopped at any point, the same command goes on.
+
+        mlret train adapter -l rw --text 'kinyarwanda/*.jsonl.gz' -m my-colbert-xm --start sw -o with-rw
+    """
+    from mlret.cli.common import text_files
+    from mlret.training.adapter import train_adapter
+
+    console = Console(stderr=True)
+    try:
+        trained = train_adapter(
+            model,
+            language,
+            text_files(text, option="--text"),
+            output,
+            start=start,
+            head=head,
+            steps=steps,
+            batch_size=batch_size,
+            max_length=max_length,
+            learning_rate=learning_rate,
+            held_out=text_files(held_out, option="--held-out") if held_out else [],
+            seed=seed,
+            say=partial(console.print, markup=False, highlight=False, soft_wrap=True),
+        )
+    except KeyboardInterrupt:
+        console.print("stopped; the last checkpoint is kept. Go on with the same command", markup=False)
+        raise
+    print(f"encoder: {trained}")

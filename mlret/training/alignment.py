@@ -1,4 +1,4 @@
-"""Translation ranking: a text and its translation are pulled together, other translations pushed away."""
+"""Translation ranking: a text and its translation, or two words of a meaning, are pulled together."""
 
 from __future__ import annotations
 
@@ -17,12 +17,23 @@ class TranslationRankingLoss(nn.Module):
 
     sentence-transformers' ranking loss has no such mask: in a batch of many short pairs a source text recurs
     with several right translations, which would be pushed away. Under several processes the batch is that of all.
+
+    Parameters
+    ----------
+    model
+        The encoder.
+    temperature
+        Cosines are divided by it.
+    own_side
+        Whether the other sources are negatives, too: with words of one meaning as pairs this is the NT-Xent of
+        BabelBERT (arXiv 2208.01018).
     """
 
-    def __init__(self, model: SentenceTransformer, *, temperature: float = 0.05) -> None:
+    def __init__(self, model: SentenceTransformer, *, temperature: float = 0.05, own_side: bool = False) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
+        self.own_side = own_side
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
         """The loss of one batch; ``labels`` is ``(n, 2)`` int64: the group and the source text of each pair."""
@@ -32,7 +43,7 @@ class TranslationRankingLoss(nn.Module):
         )
         document = gather_rows(labels[:, 1])
         losses = [
-            info_nce(a, b, document, temperature=self.temperature, own_side=False)[0]
+            info_nce(a, b, document, temperature=self.temperature, own_side=self.own_side)[0]
             for a, b in ((source, target), (target, source))
         ]
         return {"alignment": (losses[0] + losses[1]) / 2}

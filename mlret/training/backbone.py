@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
+from mlret.encoders.adapters import route_if_modular, with_adapters
 from mlret.encoders.calibration import Calibration
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.encoder import is_multi_vector, load_encoder
+from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.multi_vector import load_token_encoder
 from mlret.encoders.token_weights import TokenWeights
 from mlret.errors import InputError
-from mlret.training.recipe import NewBackbone, PretrainedBackbone
+from mlret.training.recipe import MultiVectorSettings, NewBackbone, PretrainedBackbone
+
+AnyModel = SentenceTransformer | MultiVectorEncoder
 
 
 def build_backbone(
@@ -75,22 +81,44 @@ def build_backbone(
     return fix_embedding_norm(SentenceTransformer(modules=[transformer, weights, Pooling(settings.hidden, "mean")]))
 
 
-def load_backbone(settings: PretrainedBackbone) -> SentenceTransformer:
-    """A model that exists: a transformers model with pooling, or an encoder without its last steps.
+def load_backbone(settings: PretrainedBackbone, multi_vector: MultiVectorSettings | None = None) -> AnyModel:
+    """A model that exists: a transformers model with pooling, or an encoder of either kind.
+
+    Parameters
+    ----------
+    settings
+        Which model, and whether it gets language adapters.
+    multi_vector
+        Give each token a vector.
 
     Raises
     ------
     InputError
-        If there is no such model, or it is an encoder and the settings name a pooling.
+        If there is no such model, it is an encoder and the settings name a pooling, or it has adapters or a vector for
+        each token already and the settings ask for them.
     """
-    if (Path(settings.model) / "modules.json").is_file():
+    model = _loaded(settings)
+    if settings.adapters is not None:
+        with_adapters(model, **settings.adapters.model_dump())
+    if multi_vector is None:
+        return model
+    if not isinstance(model, SentenceTransformer):
+        raise InputError(f"{settings.model} has a vector for each token already: remove the key 'multi_vector'")
+    return multi_vector_encoder(model, **multi_vector.model_dump())
+
+
+def _loaded(settings: PretrainedBackbone) -> AnyModel:
+    source = settings.source
+    if is_multi_vector(Path(source)):
+        return load_token_encoder(source).model
+    if (Path(source) / "modules.json").is_file():
         if settings.pooling is not None:
             raise InputError(f"{settings.model} is an encoder with a pooling of its own: remove backbone.pooling")
-        model = trainable(load_encoder(settings.model).model)
+        model = load_encoder(source).model
         model.max_seq_length = settings.max_length
         return model
     try:
-        transformer = Transformer(settings.model, max_seq_length=settings.max_length)
+        transformer = Transformer(source, max_seq_length=settings.max_length)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
@@ -98,20 +126,32 @@ def load_backbone(settings: PretrainedBackbone) -> SentenceTransformer:
             "for example --set backbone.model=FOLDER"
         ) from error
     dims = transformer.get_embedding_dimension()
-    return SentenceTransformer(modules=[transformer, Pooling(dims, settings.pooling or "cls")])
+    model = SentenceTransformer(modules=[transformer, Pooling(dims, settings.pooling or "cls")])
+    route_if_modular(model)
+    return model
 
 
-def trainable(model: SentenceTransformer) -> SentenceTransformer:
-    """An encoder without normalisation and calibration, which follow from training, ready to go on.
+def trainable(model: AnyModel) -> tuple[AnyModel, list[nn.Module]]:
+    """An encoder ready to go on: without normalisation and calibration, which follow from training; and these.
 
-    Its modules are taken over, not copied.
+    Of an encoder with a vector for each token nothing is taken away. Modules are taken over, not copied.
     """
+    if isinstance(model, MultiVectorEncoder):
+        return model, []
     kept = [module for module in model.children() if not isinstance(module, Normalize | Calibration)]
-    model = SentenceTransformer(modules=kept)
-    return fix_embedding_norm(model) if token_weights(model) is not None else model
+    body = assembled(kept, model)
+    if token_weights(body) is not None:
+        fix_embedding_norm(body)
+    return body, [module for module in model.children() if module not in kept]
 
 
-def token_weights(model: SentenceTransformer) -> TokenWeights | None:
+def assembled(modules: Iterable[nn.Module], model: SentenceTransformer) -> SentenceTransformer:
+    """An encoder of some modules with the prompts of another."""
+    prompts: Any = model.prompts
+    return SentenceTransformer(modules=[*modules], prompts=prompts, default_prompt_name=model.default_prompt_name)
+
+
+def token_weights(model: BaseModel) -> TokenWeights | None:
     """The learned weights of tokens, which encoders of mlret's own kind have."""
     return next((module for module in model.children() if isinstance(module, TokenWeights)), None)
 
@@ -125,7 +165,7 @@ def fix_embedding_norm(model: SentenceTransformer) -> SentenceTransformer:
     return model
 
 
-def restore_embedding_length(model: SentenceTransformer) -> None:
+def restore_embedding_length(model: BaseModel) -> None:
     """Scale every token's embedding back to the length that it started with, in place.
 
     A layer norm follows, so the encoder stays what it is while its layers are the identity. But the embeddings grow as
@@ -137,17 +177,17 @@ def restore_embedding_length(model: SentenceTransformer) -> None:
     table *= _transformer(model).config.initializer_range / table.std(dim=1, keepdim=True).clamp_min(1e-6)
 
 
-def _transformer(model: SentenceTransformer) -> Any:
+def _transformer(model: BaseModel) -> Any:
     transformer: Any = model[0]
     return transformer.model
 
 
-def _embeddings(model: SentenceTransformer) -> Any:
+def _embeddings(model: BaseModel) -> Any:
     return _transformer(model).embeddings
 
 
 @contextmanager
-def as_bag_of_words(model: SentenceTransformer) -> Iterator[None]:
+def as_bag_of_words(model: BaseModel) -> Iterator[None]:
     """Leave the Transformer layers out of every forward pass, and normalise each token of a batch only once.
 
     Exact, dropout apart, while the layers are the identity (see :func:`build_backbone`), and some thirty times
@@ -174,7 +214,7 @@ def as_bag_of_words(model: SentenceTransformer) -> Iterator[None]:
 
 
 @contextmanager
-def in_mini_batches(model: SentenceTransformer, size: int) -> Iterator[None]:
+def in_mini_batches(model: BaseModel, size: int) -> Iterator[None]:
     """Encode at most ``size`` texts at once in every forward pass, and keep no activations between.
 
     The backward pass encodes each part once more. Memory is that of one part, whatever the batch; the gradients are
@@ -182,26 +222,43 @@ def in_mini_batches(model: SentenceTransformer, size: int) -> Iterator[None]:
     """
     whole = model.forward
 
-    def encode(features: dict[str, Tensor]) -> Tensor:
-        embedding: Tensor = whole(dict(features))["sentence_embedding"]
-        return embedding
+    def forward(features: dict[str, Any], **options: Any) -> dict[str, Any]:
+        rows, width = features["input_ids"].shape
 
-    def forward(features: dict[str, Tensor], **_: object) -> dict[str, Tensor]:
+        def encode(some: dict[str, Any]) -> tuple[Tensor, ...]:
+            found = whole(dict(some), **options)
+            if "sentence_embedding" in found:
+                return (found["sentence_embedding"],)
+            missing = (0, width - found["token_embeddings"].shape[1])
+            tokens = functional.pad(found["token_embeddings"], (0, 0, *missing))
+            return tokens, functional.pad(found["attention_mask"], missing)
+
         parts = []
-        for start in range(0, len(features["input_ids"]), size):
-            mask = features["attention_mask"][start : start + size]
+        for start in range(0, rows, size):
+            some = {
+                key: value[start : start + size] if _has_rows(value, rows) else value for key, value in features.items()
+            }
             # A part need not be as wide as the longest text of the whole.
-            width = int(mask.sum(dim=1).max())
-            some = {name: features[name][start : start + size, :width] for name in ("input_ids", "attention_mask")}
+            used = some["attention_mask"].bool() | some.get("query_expansion_positions", some["attention_mask"]).bool()
+            longest = int(used.any(dim=0).nonzero().max()) + 1
+            for key, value in some.items():
+                if _has_rows(value, len(used)) and value.shape[1:] == (width,):
+                    some[key] = value[:, :longest]
             parts.append(checkpoint(encode, some, use_reentrant=False) if torch.is_grad_enabled() else encode(some))
-        return features | {"sentence_embedding": torch.cat(parts)}
+        columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+        names = ("sentence_embedding",) if len(columns) == 1 else ("token_embeddings", "attention_mask")
+        return features | dict(zip(names, columns, strict=True))
 
     with _forward_replaced(model, forward):
         yield
 
 
+def _has_rows(value: object, rows: int) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 0 and len(value) == rows
+
+
 @contextmanager
-def _forward_replaced(model: SentenceTransformer, forward: Callable[..., dict[str, Tensor]]) -> Iterator[None]:
+def _forward_replaced(model: BaseModel, forward: Callable[..., dict[str, Any]]) -> Iterator[None]:
     before = vars(model).get("forward")
     model.forward = forward  # type: ignore[method-assign]
     try:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from mlret.training.pairs import Pairs
+from mlret.training.pairs import Batchable
 
 _BATCHES_SORTED_TOGETHER = 8
 
@@ -33,19 +33,18 @@ class LanguageBatchSampler(Sampler[list[NDArray[np.int64]]]):
         The same seed gives the same batches.
     """
 
-    def __init__(self, pairs: Pairs, *, batch_size: int, batches: int, seed: int) -> None:
+    def __init__(self, pairs: Batchable, *, batch_size: int, batches: int, seed: int) -> None:
         self.batch_size = batch_size
         self.drop_last = False
         self._pairs = pairs
         self._batches = batches
         self._seed = seed
-        self._lengths = pairs.texts.lengths
 
     def __len__(self) -> int:
         return self._batches
 
     def __iter__(self) -> Iterator[list[NDArray[np.int64]]]:
-        """Batches of keys ``(3,)`` int64: group, and rows of the texts of anchor and positive."""
+        """Batches of keys ``(1 + k,)`` int64: the group, and what ``draw`` made of the thing."""
         random = np.random.default_rng(self._seed)
         streams = [self._endless(group, random) for group in range(len(self._pairs.weights))]
         for group in random.choice(len(streams), size=self._batches, p=self._pairs.weights):
@@ -61,7 +60,7 @@ class LanguageBatchSampler(Sampler[list[NDArray[np.int64]]]):
             together = min(_BATCHES_SORTED_TOGETHER, len(order) // self.batch_size)
             chosen, order = np.split(order, [together * self.batch_size])
             pairs = self._pairs.draw(chosen, random)
-            pairs = pairs[np.argsort(self._lengths[pairs].max(axis=1), kind="stable")]
+            pairs = pairs[np.argsort(self._pairs.lengths(pairs), kind="stable")]
             keys = np.concatenate([np.full((len(pairs), 1), group), pairs], axis=1)
             batches = np.split(keys, together)
             for position in random.permutation(together):

@@ -1,11 +1,12 @@
-"""Masked language modelling, as a task beside the contrastive one."""
+"""Masked language modelling, alone or beside a contrastive objective."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -28,6 +29,8 @@ class MaskedLanguageModel(nn.Module):
         The encoder whose first module is a transformers backbone.
     pretrained
         Folder or hub id to take the head's weights from; by default they start at random.
+    frozen
+        Leave the head as it is.
     probability
         Share of the tokens to predict: of these 80 % are masked, 10 % replaced at random, 10 % left.
 
@@ -37,14 +40,20 @@ class MaskedLanguageModel(nn.Module):
         If the tokenizer has no mask token, or transformers has no such head for the architecture.
     """
 
-    def __init__(self, model: SentenceTransformer, *, pretrained: str | None = None, probability: float = 0.15) -> None:
+    def __init__(
+        self, model: BaseModel, *, pretrained: str | None = None, frozen: bool = False, probability: float = 0.15
+    ) -> None:
         super().__init__()
         tokenizer: Any = model.tokenizer
         if tokenizer.mask_token_id is None:
-            raise InputError("mlm_weight needs a tokenizer with a mask token: set mlm_weight to 0")
+            raise InputError("masked language modelling needs a tokenizer with a mask token: leave it out")
         transformer: Any = model[0]
         self._backbone = [transformer.model]  # in a list: it is the encoder's, not this module's
         self.head = _prediction_head(transformer.model, pretrained)
+        if frozen:
+            tied = transformer.model.get_input_embeddings().weight
+            for parameter in self.head.parameters():
+                parameter.requires_grad_(parameter is tied and tied.requires_grad)
         average_gradients(self.head)
         self.probability = probability
         self.mask = int(tokenizer.mask_token_id)
@@ -54,9 +63,8 @@ class MaskedLanguageModel(nn.Module):
         """The mean cross-entropy over the masked positions of ``input_ids`` ``(n, t)``; 0 where there are none."""
         backbone = self._backbone[0]
         corrupted, chosen = self.corrupt(features["input_ids"], backbone.config.vocab_size)
-        hidden: Tensor = backbone(input_ids=corrupted, attention_mask=features["attention_mask"]).last_hidden_state[
-            chosen
-        ]
+        others = {name: features[name] for name in ("attention_mask", "lang_ids") if name in features}
+        hidden: Tensor = backbone(input_ids=corrupted, **others).last_hidden_state[chosen]
         wanted = features["input_ids"][chosen]
         if not len(wanted):
             return torch.zeros((), device=hidden.device)
@@ -81,6 +89,28 @@ class MaskedLanguageModel(nn.Module):
         return torch.where(swapped, torch.randint_like(ids, vocabulary), corrupted), chosen
 
 
+class MaskedObjective(nn.Module):
+    """Masked language modelling as a stage of its own.
+
+    Parameters
+    ----------
+    model
+        The encoder; its backbone learns, or what of it is not frozen.
+    language_model
+        The task on that backbone.
+    """
+
+    def __init__(self, model: BaseModel, language_model: MaskedLanguageModel) -> None:
+        super().__init__()
+        self.model = model
+        self.language_model = language_model
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
+        """The loss of a batch of one column."""
+        (features,) = sentence_features
+        return {"mlm": self.language_model(features)}
+
+
 def _prediction_head(backbone: Any, pretrained: str | None) -> nn.Module:
     """The architecture's own head, tied to the backbone's embeddings."""
     try:
@@ -91,10 +121,14 @@ def _prediction_head(backbone: Any, pretrained: str | None) -> nn.Module:
             whole = AutoModelForMaskedLM.from_config(config)  # type: ignore[no-untyped-call]
     except (ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"mlm_weight: no masked-language head for this backbone ({reason}); set it to 0") from error
+        raise InputError(
+            f"no masked-language head for this backbone ({reason}): leave masked language modelling out"
+        ) from error
     head = getattr(whole, "lm_head", None) or getattr(whole, "cls", None)
     if not isinstance(head, nn.Module):
-        raise InputError(f"mlm_weight: {type(whole).__name__} has no head that can stand alone; set it to 0")
+        raise InputError(
+            f"{type(whole).__name__} has no head that can stand alone: leave masked language modelling out"
+        )
     output = whole.get_output_embeddings()
     output.weight = backbone.get_input_embeddings().weight
     return head

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -15,37 +16,61 @@ from transformers import PreTrainedTokenizerFast
 
 from mlret.errors import InputError
 from mlret.training.pack import PackedDocuments, PackedTexts
-from mlret.training.recipe import AlignmentStage, ContextStage
+from mlret.training.stages import AlignmentStage, ContextStage, TranslationDistillationStage
 from mlret.training.text import TrainingText
 
 
-class Pairs(Protocol):
-    """Groups of pairs; a batch comes from one group.
+class Batchable(Protocol):
+    """Groups of things to draw; a batch comes from one group.
 
     Attributes
     ----------
-    texts
-        What the pairs are rows of.
     languages
         The language of each group.
     weights
         ``(groups,)`` float64, how often each group is drawn; sums to 1.
     rows
-        For each group, ``(n,)`` int64: the pairs, by their anchors' rows or their own numbers.
+        For each group, ``(n,)`` int64: its things, by their numbers.
     """
 
-    texts: PackedTexts
     languages: list[str]
     weights: NDArray[np.float64]
     rows: list[NDArray[np.int64]]
 
     def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-        """Some of a group's ``rows`` as pairs ``(n, 2)`` int64: rows of ``texts``, anchor and positive."""
+        """Some of a group's ``rows`` as keys ``(n, k)`` int64, of which a collator makes a batch."""
         ...
+
+    def lengths(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """``(n,)`` int64: how long the texts of each key are; a batch is of like length."""
+        ...
+
+
+class Pairs(Batchable, Protocol):
+    """Pairs of texts, or texts alone; keys ``(n, 2)`` or ``(n, 1)`` are rows of ``texts``, the anchor first.
+
+    Attributes
+    ----------
+    texts
+        What the keys are rows of.
+    """
+
+    texts: PackedTexts
+
+    def lengths(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.asarray(self._token_counts[keys].max(axis=1))
+
+    @cached_property
+    def _token_counts(self) -> NDArray[np.int64]:
+        return self.texts.lengths
 
     def document(self, anchors: NDArray[np.int64]) -> NDArray[np.int64]:
         """The document of each anchor: pairs of one document are not each other's negatives."""
         ...
+
+    def spoken(self, group: int, rows: NDArray[np.int64]) -> list[str]:
+        """The language of each of some texts, drawn for a group."""
+        return [self.languages[group]] * len(rows)
 
 
 @dataclass(frozen=True)
@@ -115,36 +140,54 @@ class ContextPairs(Pairs):
 
 
 class TranslationPairs(Pairs):
-    """Aligned texts. Every different text is stored once, and a pair's document is its source text."""
+    """Aligned texts. Every different text is stored once, and a pair's document is its source text.
 
-    def __init__(self, text: TrainingText, tokenizer: PreTrainedTokenizerFast, stage: AlignmentStage) -> None:
+    Attributes
+    ----------
+    strings
+        What ``texts`` holds the ids of.
+    """
+
+    def __init__(
+        self,
+        text: TrainingText,
+        tokenizer: PreTrainedTokenizerFast,
+        stage: AlignmentStage | TranslationDistillationStage,
+    ) -> None:
         rows: dict[str, int] = {}
+        self._spoken: dict[int, str] = {}
         group_of: dict[tuple[str, str], int] = {}
         anchor, positive, group = [], [], []
         for pair in text.pairs:
             if pair.group in stage.groups:
                 anchor.append(rows.setdefault(pair.source, len(rows)))
                 positive.append(rows.setdefault(pair.target, len(rows)))
+                self._spoken.setdefault(anchor[-1], pair.source_language)
+                self._spoken.setdefault(positive[-1], pair.language)
                 group.append(group_of.setdefault((pair.group, pair.language), len(group_of)))
-        self.texts = PackedTexts.of(list(rows), tokenizer, max_length=stage.max_length)
+        self.strings = list(rows)
+        self.texts = PackedTexts.of(self.strings, tokenizer, max_length=stage.max_length)
         lengths = self.texts.lengths
         self._pairs = np.stack([np.asarray(anchor), np.asarray(positive)], axis=1)
         kept = np.flatnonzero((lengths[self._pairs] > 0).all(axis=1))
         groups = np.asarray(group)[kept]
         self.rows = [kept[groups == row] for row in range(len(group_of))]
         self.languages = [code for _, code in group_of]
-        share = sampling_weights([len(rows) for rows in self.rows], stage.alpha)
-        totals: dict[str, float] = defaultdict(float)
-        for (name, _), row in group_of.items():
-            totals[name] += share[row]
-        weights = share * np.asarray([stage.groups[name] / totals[name] for name, _ in group_of])
-        self.weights = weights / weights.sum()
+        self.weights = group_weights(self.rows, [name for name, _ in group_of], stage.groups, stage.alpha)
+
+    @property
+    def anchors(self) -> NDArray[np.int64]:
+        """``(n,)`` int64 rows of the texts that are a source, ascending."""
+        return np.unique(self._pairs[:, 0])
 
     def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
         return self._pairs[rows]
 
     def document(self, anchors: NDArray[np.int64]) -> NDArray[np.int64]:
         return anchors
+
+    def spoken(self, group: int, rows: NDArray[np.int64]) -> list[str]:
+        return [self._spoken[row] for row in map(int, rows)]
 
 
 def sampling_weights(sizes: Sequence[int], alpha: float) -> NDArray[np.float64]:
@@ -162,10 +205,46 @@ def sampling_weights(sizes: Sequence[int], alpha: float) -> NDArray[np.float64]:
     return np.asarray(share / share.sum())
 
 
+def group_weights(
+    rows: Sequence[NDArray[np.int64]], names: Sequence[str], wanted: Mapping[str, float] | None, alpha: float
+) -> NDArray[np.float64]:
+    """How often each group is drawn: in proportion to size ** ``alpha`` among the groups of one name.
+
+    Parameters
+    ----------
+    rows
+        Of each group.
+    names
+        Of each group; several may share one.
+    wanted
+        Name -> how often its groups are drawn together; ``None`` leaves that to the sizes.
+    alpha
+        The exponent.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(groups,)`` float64 that sums to 1.
+
+    Raises
+    ------
+    InputError
+        If no group has two rows.
+    """
+    share = sampling_weights([len(some) for some in rows], alpha)
+    if wanted is None:
+        return share
+    totals: dict[str, float] = defaultdict(float)
+    for name, part in zip(names, share, strict=True):
+        totals[name] += part
+    weights = share * np.asarray([wanted[name] / totals[name] if totals[name] else 0 for name in names])
+    return np.asarray(weights / weights.sum())
+
+
 class PairDataset(Dataset[NDArray[np.int64]]):
     """What the batches are drawn from: a key is the ``(group, anchor, positive)`` that the sampler chose."""
 
-    def __init__(self, pairs: Pairs) -> None:
+    def __init__(self, pairs: Batchable) -> None:
         self._size = sum(map(len, pairs.rows))
 
     def __len__(self) -> int:
@@ -176,7 +255,7 @@ class PairDataset(Dataset[NDArray[np.int64]]):
 
 
 class PairCollator:
-    """Keys of :class:`PairDataset` to padded batches, as sentence-transformers' trainer expects them.
+    """Keys of :class:`PairDataset` to padded batches of one side or two, for sentence-transformers' trainer.
 
     The batch holds ``anchor_input_ids`` and ``positive_input_ids`` ``(b, t)`` int64, their attention masks, and
     ``label`` ``(b, 2)`` int64: the pair's group (its language) and its document.
@@ -189,21 +268,41 @@ class PairCollator:
         For the ids of the special tokens.
     max_length
         Tokens of a text at most, with the special ones.
+    targets
+        What the labels are instead: anchors ``(b,)`` -> ``(b, d)`` float32.
+    adapter_of
+        Of an encoder with language adapters: language -> the number of its adapter, which comes as ``lang_ids``.
     """
 
     valid_label_columns = ("label",)
 
-    def __init__(self, pairs: Pairs, tokenizer: PreTrainedTokenizerFast, *, max_length: int) -> None:
+    def __init__(
+        self,
+        pairs: Pairs,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        max_length: int,
+        targets: Callable[[NDArray[np.int64]], NDArray[np.float32]] | None = None,
+        adapter_of: Callable[[str], int] | None = None,
+    ) -> None:
         self._pairs = pairs
         self._padding = Padding(tokenizer, max_length=max_length)
+        self._targets = targets
+        self._adapter_of = adapter_of
 
     def __call__(self, keys: list[NDArray[np.int64]]) -> dict[str, torch.Tensor]:
-        group, anchor, positive = np.stack(keys).T
-        label = np.stack([group, self._pairs.document(anchor)], axis=1)
+        group, *sides = np.stack(keys).T
+        if self._targets is None:
+            label = np.stack([group, self._pairs.document(sides[0])], axis=1)
+        else:
+            label = self._targets(sides[0])
         batch = {"label": torch.from_numpy(label)}
-        for side, rows in (("anchor", anchor), ("positive", positive)):
+        for side, rows in zip(("anchor", "positive"), sides, strict=False):
             for name, tensor in self._padding.features(self._pairs.texts, rows).items():
                 batch[f"{side}_{name}"] = tensor
+            if self._adapter_of is not None:
+                numbers = [self._adapter_of(code) for code in self._pairs.spoken(int(group[0]), rows)]
+                batch[f"{side}_lang_ids"] = torch.tensor(numbers)
         return batch
 
 

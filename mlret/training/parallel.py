@@ -9,18 +9,22 @@ from pathlib import Path
 from mlret.data.files import expand, read_lines
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
-from mlret.training.recipe import MultiParallelSource, ParallelSource
+from mlret.training.sources import MultiParallelSource, ParallelSource
 
 
 @dataclass(frozen=True, slots=True)
 class TextPair:
-    """A text and its translation. ``language`` is that of ``target``; the source side is the pivot."""
+    """A text and its translation. ``language`` is that of ``target``; the source side is the pivot.
+
+    ``concept`` tells the meanings of an ambiguous source apart; by default it is the source.
+    """
 
     group: str
     source_language: str
     source: str
     language: str
     target: str
+    concept: str
 
 
 def read_pairs(source: ParallelSource | MultiParallelSource, root: Path) -> Iterator[TextPair]:
@@ -39,6 +43,7 @@ def _read_parallel(source: ParallelSource, root: Path) -> Iterator[TextPair]:
     if missing:
         raise InputError(f"{source.files[0]}: the recipe's columns lack {sorted(missing)}")
     language_at, source_at, target_at = (source.columns.index(c) for c in ("language", "source", "target"))
+    concept_at = source.columns.index("concept") if "concept" in source.columns else None
     for path in expand(source.files, root):
         for number, line in read_lines(path):
             if source.header and number == 1:
@@ -52,13 +57,9 @@ def _read_parallel(source: ParallelSource, root: Path) -> Iterator[TextPair]:
                 language = normalise_language(cells[language_at])
             except InputError as error:
                 raise InputError(f"{path}:{number}: {error}") from error
-            yield TextPair(
-                source.group,
-                source.source_language,
-                cells[source_at].strip(),
-                language,
-                cells[target_at].strip(),
-            )
+            text, target = cells[source_at].strip(), cells[target_at].strip()
+            concept = text if concept_at is None else cells[concept_at].strip()
+            yield TextPair(source.group, source.source_language, text, language, target, concept)
 
 
 def _read_multi_parallel(source: MultiParallelSource, root: Path) -> Iterator[TextPair]:
@@ -85,4 +86,4 @@ def _read_multi_parallel(source: MultiParallelSource, root: Path) -> Iterator[Te
                 continue
             for i, target in lines.items():
                 if i in kept and i in pivot_rows and target:
-                    yield TextPair(source.group, pivot_language, pivot_rows[i], language, target)
+                    yield TextPair(source.group, pivot_language, pivot_rows[i], language, target, pivot_rows[i])

@@ -3,76 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mlret.data.languages import normalise_language
+from mlret.encoders.encoder import BUNDLED
 from mlret.errors import InputError
+from mlret.training.sources import (
+    DocumentSource,
+    HubSource,
+    MultiParallelSource,
+    ParallelSource,
+    ExampleSource,
+    Settings,
+    Source,
+)
+from mlret.training.stages import (
+    AlignmentStage,
+    ContextStage,
+    LexicalStage,
+    MaskedStage,
+    RankingStage,
+    Stage,
+    TranslationDistillationStage,
+)
+
+# Stages that draw from groups of parallel sources.
+_Paired = AlignmentStage | LexicalStage | TranslationDistillationStage
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ColumnNames(_Settings):
-    """What the keys or columns of a document are called."""
-
-    text: str = Field("text", description="running text, split into sentences here")
-    sentences: str = Field("sents", description="a list of sentences; taken where both are there")
-    language: str = "lang"
-
-
-class DocumentSource(_Settings):
-    """Ordered sentences of monolingual documents: files of JSONL, Parquet, or plain text."""
-
-    kind: Literal["documents"]
-    files: list[str] = Field(min_length=1, description="paths or globs, relative to the data folder")
-    language: str | None = Field(None, description="of documents that do not say theirs; plain text never does")
-    columns: ColumnNames = ColumnNames()
-
-
-class HubSource(_Settings):
-    """Ordered sentences of monolingual documents: a data set of the hub, streamed."""
-
-    kind: Literal["hub"]
-    dataset: str = Field(description="its id, or a folder that datasets.load_dataset understands")
-    config: str | None = None
-    split: str = "train"
-    language: str | None = Field(None, description="of documents that do not say theirs")
-    columns: ColumnNames = ColumnNames()
-    limit: int | None = Field(None, ge=1, description="documents to take")
-
-
-class ParallelSource(_Settings):
-    """Aligned texts, one pair a line: a TSV whose columns are named here."""
-
-    kind: Literal["parallel"]
-    files: list[str] = Field(min_length=1)
-    columns: list[str] = Field(description="names of the TSV columns; needs language, source, target")
-    header: bool = False
-    source_language: str = "en"
-    group: str = "sentences"
-
-
-class MultiParallelSource(_Settings):
-    """The same lines in many languages: a TSV of language, line number, text."""
-
-    kind: Literal["multi-parallel"]
-    files: list[str] = Field(min_length=1)
-    documents: str = Field(description="file with the document id of each line")
-    keep: tuple[float, float] = Field(description="which documents, as fractions of their number in file order")
-    pivot: str = Field(description="the file's own code of the side that every language is paired with")
-    aliases: dict[str, str] = Field({}, description="the file's own codes that are no language codes")
-    group: str = "sentences"
-
-
-Source = Annotated[DocumentSource | HubSource | ParallelSource | MultiParallelSource, Field(discriminator="kind")]
-
-
-class TokenizerSettings(_Settings):
+class TokenizerSettings(Settings):
     """A SentencePiece Unigram vocabulary, trained on text balanced over languages."""
 
     vocab_size: int = Field(30_000, ge=16)
@@ -82,7 +46,7 @@ class TokenizerSettings(_Settings):
     split_digits: bool = True
 
 
-class NewBackbone(_Settings):
+class NewBackbone(Settings):
     """An XLM-R-shaped backbone of our own, untrained; its tokenizer is trained from the recipe's text."""
 
     kind: Literal["new"] = "new"
@@ -94,89 +58,46 @@ class NewBackbone(_Settings):
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
-class PretrainedBackbone(_Settings):
+class AdapterSettings(Settings):
+    """A language adapter in every layer of an encoder that has none (bottlenecks, as in X-MOD)."""
+
+    languages: list[str] = Field(min_length=1, description="those that get an adapter of their own")
+    reduction: int = Field(2, ge=1, description="hidden size / inner width of an adapter")
+    neighbours: dict[str, str] = Field({}, description="language -> another, whose adapter serves it")
+    default_language: str = Field("und", description="whose adapter serves all others; 'und' is one of their own")
+
+
+class PretrainedBackbone(Settings):
     """A model that exists, with its tokenizer: a transformers model, or an encoder to go on with."""
 
     kind: Literal["pretrained"]
-    model: str = Field(description="a folder or a hub id")
+    model: str = Field(description="a folder or a hub id, or 'bundled'")
     pooling: Literal["cls", "mean"] | None = Field(None, description="by default cls; an encoder keeps its own")
     max_length: int = Field(128, ge=8)
+    adapters: AdapterSettings | None = Field(None, description="make it modular: an adapter for each language")
+
+    @property
+    def source(self) -> str:
+        """The folder or hub id."""
+        return str(BUNDLED) if self.model == "bundled" else self.model
 
 
 Backbone = Annotated[NewBackbone | PretrainedBackbone, Field(discriminator="kind")]
 
 
-class StageSettings(_Settings):
-    """What every stage of training has."""
+class MultiVectorSettings(Settings):
+    """A vector for each token (ColBERT): see :func:`mlret.encoders.late_interaction.multi_vector_encoder`."""
 
-    name: str = Field(pattern=r"^[\w.-]+$")
-    steps: int = Field(ge=1, description="optimizer steps")
-    batch_size: int = Field(256, ge=2, description="pairs in a batch, over all processes")
-    gradient_accumulation: int = Field(1, ge=1, description="batches in an optimizer step")
-    mini_batch_size: int | None = Field(
-        None, ge=1, description="texts encoded at once: less memory, a second forward pass, the same gradients"
-    )
-    learning_rate: float = Field(5e-4, gt=0)
-    embedding_learning_rate: float | None = Field(
-        None, gt=0, description="of the tokens' embeddings and weights; by default learning_rate"
-    )
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
-    weight_decay: float = Field(0.01, ge=0)
-    adam_beta2: float = Field(0.999, gt=0, lt=1)
-    adam_epsilon: float = Field(1e-8, gt=0)
-    max_length: int = Field(64, ge=8, description="tokens of a text in training")
-    alpha: float = Field(0.5, gt=0, le=1, description="languages are drawn in proportion to size ** alpha")
-    temperature: float = Field(0.05, gt=0)
-    layers: Literal["all", "none"] = Field(
-        "all", description="'none' trains the encoder as a bag of words, before its layers join"
-    )
-    bfloat16: bool = True
+    dims: int = Field(128, ge=1, description="length of a token's vector")
+    query_marker: str | None = None
+    document_marker: str | None = None
+    query_length: int | str | None = Field("dynamic 32", description="fill queries with masks up to it; null: do not")
+    attend: bool = Field(False, description="whether the query's tokens attend to the masks")
+    document_length: int | None = Field(None, ge=8)
+    punctuation: Literal["all", "ascii", "none"] = Field("all", description="documents' tokens that get no vector")
 
 
-class ContextStage(StageSettings):
-    """Contrastive context prediction."""
-
-    objective: Literal["ccp"]
-    window: int = Field(2, ge=1, description="radius w: a context sentence is at most w sentences away")
-    own_side_negatives: bool = Field(True, description="a centre's negatives include the other centres")
-    other_side_negatives: bool = Field(True, description="a centre's negatives include the others' contexts")
-    bank: int = Field(1024, ge=0, description="vectors in each memory bank; 0 for none")
-    bank_per_language: bool = Field(True, description="one bank a language; otherwise one for all")
-    bank_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    momentum: float | None = Field(
-        None, gt=0, lt=1, description="the bank and the vectors to pick come from a moving average of the encoder"
-    )
-    projection: int = Field(256, ge=8, description="width of the projection head")
-    final_batch_norm: bool = Field(False, description="end the head in a batch norm without scale and shift")
-    learn_temperature: bool = False
-    asymmetric_batch_norm: bool = Field(True, description="one side in running statistics, swapped at each step")
-    statistics_per_language: bool = Field(False, description="running statistics of each language")
-    batch_norm_warmup: int = Field(100, ge=0, description="batches before the sides' statistics differ")
-    mlm_weight: float = Field(0.0, ge=0, description="masked language modelling on the centres, beside CCP")
-    monitor_documents: int = Field(
-        128, ge=0, description="documents a language, at most, held out to see what training is worth"
-    )
-
-    @model_validator(mode="after")
-    def _options_fit(self) -> ContextStage:
-        if not (self.bank or self.own_side_negatives or self.other_side_negatives):
-            raise ValueError("no negatives are left: give a bank, own_side_negatives or other_side_negatives")
-        if self.layers == "none" and self.mlm_weight:
-            raise ValueError("mlm_weight needs the layers: set layers to 'all'")
-        return self
-
-
-class AlignmentStage(StageSettings):
-    """Translation ranking on parallel text."""
-
-    objective: Literal["alignment"]
-    groups: dict[str, float] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
-
-
-Stage = Annotated[ContextStage | AlignmentStage, Field(discriminator="objective")]
-
-
-class CalibrationSettings(_Settings):
+class CalibrationSettings(Settings):
     """Per-language statistics, from monolingual text."""
 
     sentences: int = Field(2000, ge=2, description="sentences a language, at most")
@@ -187,7 +108,7 @@ class CalibrationSettings(_Settings):
     pivot: str = "en"
 
 
-class Recipe(_Settings):
+class Recipe(Settings):
     """How to train an encoder from text."""
 
     name: str
@@ -202,8 +123,29 @@ class Recipe(_Settings):
     sources: list[Source] = Field(min_length=1)
     tokenizer: TokenizerSettings | None = Field(None, description="of a new backbone")
     backbone: Backbone = NewBackbone()
+    multi_vector: MultiVectorSettings | None = Field(None, description="give each token a vector")
     stages: list[Stage] = Field(min_length=1)
     calibration: CalibrationSettings = CalibrationSettings()
+
+    @cached_property
+    def instructions(self) -> dict[str, tuple[str, str]]:
+        """Task -> what stands before its queries and before its documents."""
+        sources = [source for source in self.sources if isinstance(source, ExampleSource)]
+        return {source.task: (source.query_instruction, source.document_instruction) for source in sources}
+
+    @property
+    def pretrained_language_model(self) -> str | None:
+        """Where the head of a masked language model may come from."""
+        return self.backbone.source if isinstance(self.backbone, PretrainedBackbone) else None
+
+    @model_validator(mode="after")
+    def _tasks_have_one_instruction(self) -> Recipe:
+        for source in self.sources:
+            if isinstance(source, ExampleSource):
+                own = (source.query_instruction, source.document_instruction)
+                if own != self.instructions[source.task]:
+                    raise ValueError(f"two sources of the task {source.task!r} have other instructions: name two tasks")
+        return self
 
     @field_validator("languages")
     @classmethod
@@ -221,6 +163,8 @@ class Recipe(_Settings):
     @model_validator(mode="after")
     def _the_backbone_fits(self) -> Recipe:
         if isinstance(self.backbone, NewBackbone):
+            if self.multi_vector is not None:
+                raise ValueError("multi_vector needs a pretrained backbone: train the backbone by a recipe of its own")
             return self
         if self.tokenizer is not None:
             raise ValueError("a pretrained backbone brings its tokenizer: remove the key 'tokenizer'")
@@ -234,11 +178,13 @@ class Recipe(_Settings):
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"two stages share a name: {names}")
-        groups = {source.group for source in self.sources if not isinstance(source, DocumentSource | HubSource)}
+        groups = {s.group for s in self.sources if isinstance(s, ParallelSource | MultiParallelSource)}
         for stage in self.stages:
-            if isinstance(stage, AlignmentStage) and (missing := set(stage.groups) - groups):
+            if isinstance(stage, RankingStage) and not any(isinstance(s, ExampleSource) for s in self.sources):
+                raise ValueError(f"stage {stage.name!r} needs a source of kind 'ranking'")
+            if isinstance(stage, _Paired) and (missing := set(stage.groups) - groups):
                 raise ValueError(f"stage {stage.name!r} draws from {sorted(missing)}, which no source provides")
-            if isinstance(stage, ContextStage) and not any(
+            if isinstance(stage, ContextStage | MaskedStage) and not any(
                 isinstance(source, DocumentSource | HubSource) for source in self.sources
             ):
                 raise ValueError(f"stage {stage.name!r} needs a source of kind 'documents' or 'hub'")

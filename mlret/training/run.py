@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.modules import Normalize
-from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from mlret.data.durable import write_text_atomically
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.multi_vector import load_any_encoder
 from mlret.errors import InputError, MlretError, require
-from mlret.training.alignment import TranslationRankingLoss
 from mlret.training.backbone import (
+    AnyModel,
     as_bag_of_words,
+    assembled,
     build_backbone,
     in_mini_batches,
     load_backbone,
@@ -31,13 +34,12 @@ from mlret.training.backbone import (
 )
 from mlret.training.calibrate import fit_calibration
 from mlret.training.ccp import ContextPredictionLoss
-from mlret.training.masking import MaskedLanguageModel
-from mlret.training.monitors import ContextMonitor
-from mlret.training.pack import PackedDocuments
-from mlret.training.pairs import ContextPairs, Padding, Pairs, TranslationPairs
+from mlret.training.examples import remember_instructions
+from mlret.training.objective import Objective, ObjectiveBuilder
 from mlret.training.progress import Say
 from mlret.training.ranks import is_main, main_first, ranks, wait_for_all
-from mlret.training.recipe import AlignmentStage, ContextStage, PretrainedBackbone, Recipe, Stage, TokenizerSettings
+from mlret.training.recipe import PretrainedBackbone, Recipe, TokenizerSettings
+from mlret.training.stages import AlignmentStage, MaskedStage, RankingStage, Stage
 from mlret.training.text import TextStatistics, prepare_text, source_files
 from mlret.training.tokenizer import train_tokenizer
 from mlret.training.trainer import train_stage
@@ -104,14 +106,16 @@ class _Run:
             if is_main():
                 for line in _describe(self.text.statistics):
                     say(line)
-            self.model, self.tokenizer = self._encoder()
+            model, tokenizer = self._encoder()
+        self.model, self.tail = trainable(model)
+        self.objectives = ObjectiveBuilder(recipe, self.text, tokenizer, output)
 
     def train(self) -> Path:
         for position, stage in enumerate(self.recipe.stages):
             folder = self.output / "stages" / stage.name
             if (folder / _DONE).is_file():
                 self.say(f"stage {stage.name}: done before")
-                self.model = trainable(load_encoder(folder / "model").model)
+                self.model, self.tail = trainable(load_any_encoder(folder / "model").model)
             else:
                 self._train_stage(stage, folder, seed=self.recipe.seed + position)
         final = self.output / "model"
@@ -120,11 +124,11 @@ class _Run:
         wait_for_all()
         return final
 
-    def _encoder(self) -> tuple[SentenceTransformer, PreTrainedTokenizerFast]:
+    def _encoder(self) -> tuple[AnyModel, PreTrainedTokenizerFast]:
         recipe = self.recipe
         if isinstance(recipe.backbone, PretrainedBackbone):
             torch.manual_seed(recipe.seed)
-            model = load_backbone(recipe.backbone)
+            model = load_backbone(recipe.backbone, recipe.multi_vector)
             if not isinstance(model.tokenizer, PreTrainedTokenizerFast):
                 raise InputError(f"backbone.model: {recipe.backbone.model} has no fast tokenizer (tokenizer.json)")
             return model, model.tokenizer
@@ -150,30 +154,27 @@ class _Run:
         started = time.monotonic()
         torch.manual_seed(seed)
         model, say = self.model, self.say
-        if stage.layers == "none":
-            restore_embedding_length(model)
-        if (weights := token_weights(model)) is not None:
-            # How much a token matters is learned from translations: what predicts a sentence's neighbours is its topic.
-            weights.requires_grad_(isinstance(stage, AlignmentStage))
-        pairs, loss, monitor = self._objective(stage, seed)
-        say(
-            f"stage {stage.name}: {sum(map(len, pairs.rows)):,} pairs in {len(pairs.languages)} groups, "
-            f"{stage.steps:,} steps of {stage.batch_size * stage.gradient_accumulation:,}"
-        )
-        encoders = [model]
-        if isinstance(loss, ContextPredictionLoss) and loss.momentum_model is not None:
-            encoders.append(loss.momentum_model)
-        with ExitStack() as words:
+        with ExitStack() as for_this_stage:
+            for_this_stage.enter_context(_frozen_parts_restored(model))
+            if stage.layers == "none":
+                restore_embedding_length(model)
+            if (weights := token_weights(model)) is not None:
+                # How much a token matters is learned from translations: what predicts a sentence's neighbours is its
+                # topic.
+                weights.requires_grad_(isinstance(stage, AlignmentStage))
+            objective = self.objectives(stage, model)
+            say(_outline(stage, objective))
+            encoders = [model]
+            if isinstance(objective.loss, ContextPredictionLoss) and objective.loss.momentum_model is not None:
+                encoders.append(objective.loss.momentum_model)
             if stage.layers == "none":
                 for encoder in encoders:
-                    words.enter_context(as_bag_of_words(encoder))
+                    for_this_stage.enter_context(as_bag_of_words(encoder))
             with ExitStack() as parts:
                 if stage.mini_batch_size is not None:
                     for encoder in encoders:
                         parts.enter_context(in_mini_batches(encoder, stage.mini_batch_size))
-                history, warnings = train_stage(
-                    stage, model, loss, pairs, self.tokenizer, folder, seed=seed, monitor=monitor, say=say
-                )
+                history, warnings = train_stage(stage, model, objective, folder, seed=seed, say=say)
             if is_main():
                 self._finish(stage, folder, started, history, warnings)
         wait_for_all()
@@ -181,16 +182,21 @@ class _Run:
     def _finish(
         self, stage: Stage, folder: Path, started: float, history: list[dict[str, float]], warnings: list[str]
     ) -> None:
-        calibration = fit_calibration(self.model, self.text, self.recipe.calibration, seed=self.recipe.seed)
-        steps = [] if calibration is None else [calibration]
-        encoder = Encoder(SentenceTransformer(modules=[*self.model.children(), Normalize(), *steps]))
-        _save(encoder.model, folder / "model")
+        model = self.model
+        if isinstance(stage, RankingStage):
+            remember_instructions(model, self.recipe.instructions)
+        if isinstance(model, SentenceTransformer):
+            if not (isinstance(stage, MaskedStage) and stage.adapter):  # an adapter leaves the others where they were
+                calibration = fit_calibration(model, self.text, self.recipe.calibration, seed=self.recipe.seed)
+                self.tail = [Normalize(), *([] if calibration is None else [calibration])]
+            model = assembled([*model.children(), *self.tail], model)
+        _save(model, folder / "model")
         minutes = (time.monotonic() - started) / 60
         done = {
             "stage": stage.name,
             "minutes": round(minutes, 1),
             "processes": ranks(),
-            "calibration": encoder.calibration_languages,
+            "calibration": [] if isinstance(model, MultiVectorEncoder) else Encoder(model).calibration_languages,
             "warnings": warnings,
             "history": history,
         }
@@ -198,55 +204,23 @@ class _Run:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         self.say(f"stage {stage.name}: done in {minutes:.1f} minutes, encoder in {folder / 'model'}")
 
-    def _objective(self, stage: Stage, seed: int) -> tuple[Pairs, nn.Module, ContextMonitor | None]:
-        if isinstance(stage, AlignmentStage):
-            loss = TranslationRankingLoss(self.model, temperature=stage.temperature)
-            return TranslationPairs(self.text, self.tokenizer, stage), loss, None
-        folder = self.output / "tokens"
-        with main_first():
-            folder.mkdir(exist_ok=True)
-            documents = PackedDocuments.prepare(
-                self.text.documents,
-                self.text.statistics.documents,
-                self.tokenizer,
-                folder,
-                max_length=self.recipe.backbone.max_length,
-            )
-        pairs = ContextPairs(documents, stage, seed=self.recipe.seed)
-        loss_ = self._context_loss(stage, len(pairs.languages))
-        monitor = ContextMonitor(
-            loss_,
-            self.model,
-            pairs.held_out,
-            Padding(self.tokenizer, max_length=stage.max_length),
-            warmup=max(stage.batch_norm_warmup, int(stage.warmup * stage.steps)),
-        )
-        return pairs, loss_, monitor
 
-    def _context_loss(self, stage: ContextStage, languages: int) -> ContextPredictionLoss:
-        backbone = self.recipe.backbone
-        pretrained = backbone.model if isinstance(backbone, PretrainedBackbone) else None
-        return ContextPredictionLoss(
-            self.model,
-            languages=languages,
-            bank=stage.bank,
-            bank_per_language=stage.bank_per_language,
-            bank_dtype=getattr(torch, stage.bank_dtype),
-            own_side_negatives=stage.own_side_negatives,
-            other_side_negatives=stage.other_side_negatives,
-            projection=stage.projection,
-            final_batch_norm=stage.final_batch_norm,
-            temperature=stage.temperature,
-            learn_temperature=stage.learn_temperature,
-            asymmetric_batch_norm=stage.asymmetric_batch_norm,
-            statistics_per_language=stage.statistics_per_language,
-            batch_norm_warmup=stage.batch_norm_warmup,
-            momentum=stage.momentum,
-            masked_language_model=(
-                MaskedLanguageModel(self.model, pretrained=pretrained) if stage.mlm_weight else None
-            ),
-            masked_language_model_weight=stage.mlm_weight,
-        )
+@contextmanager
+def _frozen_parts_restored(model: BaseModel) -> Iterator[None]:
+    """What a stage freezes is frozen in that stage alone."""
+    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    yield
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(before.get(name, True))
+
+
+def _outline(stage: Stage, objective: Objective) -> str:
+    examples = objective.examples
+    groups = sum(1 for rows in examples.rows if len(rows))
+    return (
+        f"stage {stage.name}: {sum(map(len, examples.rows)):,} {objective.unit} in {groups} groups, "
+        f"{stage.steps:,} steps of {stage.batch_size * stage.gradient_accumulation:,}"
+    )
 
 
 def _claim(output: Path, recipe: Recipe) -> None:
@@ -265,9 +239,11 @@ def _claim(output: Path, recipe: Recipe) -> None:
 
 def _describe(statistics: TextStatistics) -> list[str]:
     """A table of the text by language, and what the filters dropped."""
-    columns = {name: getattr(statistics, name) for name in ("documents", "sentences", "characters", "pairs")}
+    columns = {
+        name: getattr(statistics, name) for name in ("documents", "sentences", "characters", "pairs", "examples")
+    }
     codes = sorted(
-        statistics.documents.keys() | statistics.pairs.keys(),
+        columns["documents"].keys() | columns["pairs"].keys() | columns["examples"].keys(),
         key=lambda code: [-column[code] for column in columns.values()],
     )
     rows = [(code, [column[code] for column in columns.values()]) for code in codes]
@@ -282,7 +258,7 @@ def _describe(statistics: TextStatistics) -> list[str]:
     return lines
 
 
-def _save(model: SentenceTransformer, folder: Path) -> None:
+def _save(model: BaseModel, folder: Path) -> None:
     """Write a model beside its place and move it there, so that a folder is whole or absent."""
     beside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)

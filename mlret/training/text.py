@@ -9,17 +9,21 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mlret.data.durable import sha256_of, write_text_atomically
 from mlret.data.files import expand, read_lines
+from mlret.data.languages import normalise_language
 from mlret.data.monolingual import MonolingualDocument, TextColumns, read_hub, read_monolingual
+from mlret.data.ranking import read_ranking
 from mlret.errors import InputError
 from mlret.training.parallel import TextPair, read_pairs
 from mlret.training.progress import counted
-from mlret.training.recipe import DocumentSource, HubSource, MultiParallelSource, ParallelSource, Recipe
-from mlret.training.text_store import DocumentStore, PairStore
+from mlret.training.recipe import Recipe
+from mlret.training.sources import DocumentSource, HubSource, MultiParallelSource, ParallelSource, ExampleSource
+from mlret.training.text_store import DocumentStore, ExampleStore, PairStore, TaskExample
 
 # Shorter texts ("Yes.", "42") recur everywhere and give nothing away.
 _MIN_HELD_OUT_CHARACTERS = 10
@@ -35,12 +39,15 @@ class TrainingText:
     ----------
     documents
         Iterable of :class:`~mlret.data.monolingual.MonolingualDocument`, streamed from disk.
+    examples
+        Sequence of :class:`~mlret.training.text_store.TaskExample`, read from disk as they are asked for.
     statistics
         What there is by language, and what the filters removed.
     """
 
     def __init__(self, folder: Path, statistics: TextStatistics) -> None:
         self.documents = DocumentStore(folder / "documents.arrow")
+        self.examples = ExampleStore(folder / "examples.arrow")
         self._pairs = PairStore(folder / "pairs.arrow")
         self.statistics = statistics
 
@@ -56,10 +63,10 @@ class TextStatistics:
 
     Attributes
     ----------
-    documents, sentences, characters, pairs
-        Language -> count. Characters are those of documents.
+    documents, sentences, characters, pairs, examples
+        Language -> count. Characters are those of documents, examples those of retrieval, by the query's language.
     removed_held_out
-        Sentences and pairs that occur in held-out text.
+        Sentences, pairs and examples that occur in held-out text.
     removed_documents, removed_sentences, removed_pairs
         Repeated ones; of pairs, also those whose two sides are equal.
     """
@@ -68,6 +75,7 @@ class TextStatistics:
     sentences: Counter[str] = field(default_factory=Counter)
     characters: Counter[str] = field(default_factory=Counter)
     pairs: Counter[str] = field(default_factory=Counter)
+    examples: Counter[str] = field(default_factory=Counter)
     removed_held_out: int = 0
     removed_documents: int = 0
     removed_sentences: int = 0
@@ -152,6 +160,7 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
     reader = _Reader(recipe, root)
     DocumentStore.write(folder / "documents.arrow", counted(reader.documents(), "reading documents"))
     PairStore.write(folder / "pairs.arrow", counted(reader.pairs(), "reading pairs"))
+    ExampleStore.write(folder / "examples.arrow", counted(reader.examples(), "reading examples"))
     content = {"origin": origin, "statistics": reader.statistics.to_dict()}
     write_text_atomically(done, json.dumps(content, indent=1, ensure_ascii=False))
     return TrainingText(folder, reader.statistics)
@@ -211,6 +220,33 @@ class _Reader:
                     if (self._languages is None or pair.language in self._languages) and self._keeps(pair):
                         self.statistics.pairs[pair.language] += 1
                         yield pair
+
+    def examples(self) -> Iterator[TaskExample]:
+        for source in self._recipe.sources:
+            if isinstance(source, ExampleSource):
+                yield from islice(filter(self._keeps_example, self._read_examples(source)), source.limit)
+
+    def _read_examples(self, source: ExampleSource) -> Iterator[TaskExample]:
+        wanted = self._languages if source.languages is None else set(map(normalise_language, source.languages))
+        for path in expand(source.files, self._root):
+            for example in read_ranking(path, format=source.format, language=source.language):
+                if wanted is None or example.language in wanted:
+                    yield TaskExample(
+                        source.task,
+                        example.language,
+                        example.query,
+                        list(example.positives),
+                        list(example.negatives),
+                        list(example.languages),
+                        list(example.scores or ()),
+                    )
+
+    def _keeps_example(self, example: TaskExample) -> bool:
+        if any(normalised(text) in self._held_out for text in (example.query, *example.positives)):
+            self.statistics.removed_held_out += 1
+            return False
+        self.statistics.examples[example.language or "und"] += 1
+        return True
 
     def _read(self, source: DocumentSource | HubSource) -> Iterator[MonolingualDocument]:
         columns = TextColumns(**source.columns.model_dump())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -65,6 +65,57 @@ class DocumentStore(_Rows):
     def __iter__(self) -> Iterator[MonolingualDocument]:
         for languages, sentences in self._batches():
             yield from map(MonolingualDocument, languages, map(tuple, sentences))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskExample:
+    """A query of a task, with passages.
+
+    Attributes
+    ----------
+    task
+        Batches are of one task.
+    language
+        Of the query; ``None`` where it is not known.
+    query
+        The query's text.
+    positives
+        Passages that answer it, one or more.
+    negatives
+        Passages that do not.
+    languages
+        Of the positives and then of the negatives.
+    scores
+        A teacher's, in the same order; empty without a teacher.
+    """
+
+    task: str
+    language: str | None
+    query: str
+    positives: list[str]
+    negatives: list[str]
+    languages: list[str | None]
+    scores: list[float]
+
+
+class ExampleStore(_Rows):
+    """Examples of retrieval on disk, in the order they were written, each at hand by its row."""
+
+    @staticmethod
+    def write(path: Path, examples: Iterable[TaskExample]) -> None:
+        """Write examples as they come; the file appears when it is whole."""
+        arrow = require("pyarrow", extra="train", feature="training")
+        texts = arrow.list_(arrow.string())
+        kinds = [arrow.string(), arrow.string(), arrow.string(), texts, texts, texts, arrow.list_(arrow.float64())]
+        _write(path, arrow.schema(list(zip(TaskExample.__slots__, kinds, strict=True))), map(astuple, examples))
+
+    def __iter__(self) -> Iterator[TaskExample]:
+        for columns in self._batches():
+            yield from map(TaskExample, *columns)
+
+    def __getitem__(self, row: int) -> TaskExample:
+        batch, place = divmod(row, _ROWS_TOGETHER)
+        return TaskExample(*(column[place].as_py() for column in self._reader.get_batch(batch).columns))
 
 
 class PairStore(_Rows):

@@ -10,24 +10,29 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import (
-    SentenceTransformer,
+    MultiVectorEncoder,
+    MultiVectorEncoderTrainer,
+    MultiVectorEncoderTrainingArguments,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
+from sentence_transformers.base.model import BaseModel
+from sentence_transformers.base.trainer import BaseTrainer
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import PreTrainedTokenizerFast, PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
-from mlret.errors import MlretError
+from mlret.errors import MlretError, require
 from mlret.training.batches import LanguageBatchSampler
 from mlret.training.ccp import ContextPredictionLoss
 from mlret.training.monitors import ContextMonitor
-from mlret.training.pairs import PairCollator, PairDataset, Pairs
+from mlret.training.objective import Objective
+from mlret.training.pairs import PairDataset
 from mlret.training.progress import Say, TrainingProgress
 from mlret.training.ranks import is_main, ranks
-from mlret.training.recipe import StageSettings
+from mlret.training.stages import StageSettings
 
 _LOSS_STATE = "loss.safetensors"
 
@@ -78,6 +83,13 @@ class LossState(TrainerCallback):
         return own
 
 
+class _Averaged(TrainerCallback):
+    """Leave the averaged weights in the model at the end of training without a schedule."""
+
+    def on_train_end(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
+        optimizer.eval()
+
+
 class _Pace(TrainerCallback):
     """Sentences a second, and the share of the time that was spent waiting for the next batch."""
 
@@ -113,7 +125,7 @@ class _Pace(TrainerCallback):
         self._start = self._step_end = time.perf_counter()
 
 
-class _Trainer(SentenceTransformerTrainer):
+class _Ours(BaseTrainer):
     """sentence-transformers' trainer with batches, monitors and progress of our own."""
 
     def __init__(
@@ -162,6 +174,14 @@ class _Trainer(SentenceTransformerTrainer):
         self._pace.restart()
 
 
+class _Trainer(_Ours, SentenceTransformerTrainer):
+    """Of encoders with one vector a text."""
+
+
+class _TokenTrainer(_Ours, MultiVectorEncoderTrainer):
+    """Of encoders with a vector for each token."""
+
+
 def last_whole_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end: the trainer's state comes last."""
     whole = [path.parent for path in folder.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
@@ -170,14 +190,11 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
 
 def train_stage(
     stage: StageSettings,
-    model: SentenceTransformer,
-    loss: nn.Module,
-    pairs: Pairs,
-    tokenizer: PreTrainedTokenizerFast,
+    model: BaseModel,
+    objective: Objective,
     folder: Path,
     *,
     seed: int,
-    monitor: ContextMonitor | None = None,
     say: Say,
 ) -> tuple[list[dict[str, float]], list[str]]:
     """Train ``model`` in place, from the last checkpoint where there is one.
@@ -188,18 +205,12 @@ def train_stage(
         Steps, batch size, learning rate.
     model
         The encoder.
-    loss
-        A sentence-transformers loss over ``model``.
-    pairs
-        What the batches are made of.
-    tokenizer
-        For the ids of the special tokens.
+    objective
+        What to train on and by.
     folder
         Gets ``checkpoints/`` and, where TensorBoard is installed, its ``logs/``.
     seed
         Of batches and dropout.
-    monitor
-        Measured at every log.
     say
         Takes a line of progress.
 
@@ -216,8 +227,12 @@ def train_stage(
         If the batches cannot be shared between the processes.
     """
     on_gpu = torch.cuda.is_available()
+    tokens = isinstance(model, MultiVectorEncoder)
+    schedule_free = stage.optimizer == "schedule-free"
+    if schedule_free:
+        require("schedulefree", extra="train", feature="schedule-free AdamW")
     embeddings = {r"word_embeddings|token_weights": stage.embedding_learning_rate or stage.learning_rate}
-    arguments = SentenceTransformerTrainingArguments(
+    arguments = (MultiVectorEncoderTrainingArguments if tokens else SentenceTransformerTrainingArguments)(
         output_dir=str(folder / "checkpoints"),
         max_steps=stage.steps,
         per_device_train_batch_size=max(1, stage.batch_size // ranks()),
@@ -227,9 +242,10 @@ def train_stage(
         weight_decay=stage.weight_decay,
         adam_beta2=stage.adam_beta2,
         adam_epsilon=stage.adam_epsilon,
-        lr_scheduler_type="linear",
+        # The optimizer that needs no schedule warms up by itself.
+        lr_scheduler_type="constant" if schedule_free else "linear",
         warmup_steps=int(stage.warmup * stage.steps),
-        optim="adamw_torch_fused",
+        optim="schedule_free_adamw" if schedule_free else "adamw_torch_fused",
         bf16=stage.bfloat16,
         use_cpu=not on_gpu,
         seed=seed,
@@ -242,24 +258,25 @@ def train_stage(
         dataloader_pin_memory=on_gpu,
         accelerator_config={"split_batches": True},
     )
+    loss, examples = objective.loss, objective.examples
     state, pace = LossState(loss), _Pace(2 * stage.batch_size * stage.gradient_accumulation)
     progress = TrainingProgress(stage.name, say)
-    callbacks: list[TrainerCallback] = [state, pace, progress]
+    callbacks: list[TrainerCallback] = [state, pace, progress, *([_Averaged()] if schedule_free else [])]
     writer = _tensorboard_writer(folder / "logs")
     if writer is not None:
         callbacks.append(TensorBoardCallback(writer))  # type: ignore[no-untyped-call]
-    trainer = _Trainer(
-        PairDataset(pairs),
+    trainer = (_TokenTrainer if tokens else _Trainer)(
+        PairDataset(examples),
         LanguageBatchSampler(
-            pairs, batch_size=stage.batch_size, batches=stage.steps * stage.gradient_accumulation, seed=seed
+            examples, batch_size=stage.batch_size, batches=stage.steps * stage.gradient_accumulation, seed=seed
         ),
-        monitor,
+        objective.monitor,
         pace,
         say,
         model=model,
         args=arguments,
         loss=loss,
-        data_collator=PairCollator(pairs, tokenizer, max_length=stage.max_length),
+        data_collator=objective.collator,
         callbacks=callbacks,
     )
     for unwanted in (PrinterCallback, ProgressCallback):

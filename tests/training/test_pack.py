@@ -14,7 +14,8 @@ from mlret.errors import InputError
 from mlret.training.batches import LanguageBatchSampler
 from mlret.training.pack import PackedDocuments, PackedTexts
 from mlret.training.pairs import ContextPairs, PairCollator, TranslationPairs, sampling_weights
-from mlret.training.recipe import AlignmentStage, ContextStage, Recipe, TokenizerSettings
+from mlret.training.recipe import Recipe, TokenizerSettings
+from mlret.training.stages import AlignmentStage, ContextStage
 from mlret.training.text import TrainingText, prepare_text
 from mlret.training.tokenizer import train_tokenizer
 

@@ -1,0 +1,217 @@
+"""Examples of retrieval as batches: a query, a passage that answers it, passages that do not."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import MultiVectorEncoder
+from sentence_transformers.base.data_collator import BaseDataCollator
+from sentence_transformers.base.model import BaseModel
+from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
+
+from mlret.encoders.adapters import TaggedText
+from mlret.errors import InputError
+from mlret.training.pairs import Batchable, group_weights
+from mlret.training.ranking import PASSAGE, POSITIVES
+from mlret.training.stages import RankingStage
+from mlret.training.text_store import ExampleStore, TaskExample
+
+# Positives of a query that are kept from being its negatives; the rest of a longer list may be.
+_KNOWN_POSITIVES = 8
+
+
+class RankingExamples(Batchable):
+    """Examples grouped by task and language; every visit of a query draws its passages anew.
+
+    Parameters
+    ----------
+    store
+        The examples on disk.
+    stage
+        How many negatives it wants, whether a teacher's scores, and how often it draws each task.
+
+    Raises
+    ------
+    InputError
+        If a task that the stage draws has no examples, or no example has what the stage needs.
+    """
+
+    def __init__(self, store: ExampleStore, stage: RankingStage) -> None:
+        self._store = store
+        self._stage = stage
+        found: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self.dropped = 0
+        self._lengths = np.zeros(len(store), dtype=np.int64)
+        for row, example in enumerate(store):
+            if stage.is_taught and len(example.scores) < stage.negatives + 1:
+                self.dropped += 1
+                continue
+            self._lengths[row] = len(example.query) + len(example.positives[0])
+            found[example.task, example.language or ""].append(row)
+        if not found:
+            needs = f" with {stage.negatives + 1} scored passages or more" if stage.is_taught else ""
+            raise InputError(f"stage {stage.name!r}: the sources hold no ranking examples{needs}")
+        tasks = sorted({task for task, _ in found})
+        if stage.tasks is not None and (missing := stage.tasks.keys() - set(tasks)):
+            raise InputError(f"stage {stage.name!r}: no examples of {sorted(missing)}; there are tasks {tasks}")
+        groups = sorted(key for key in found if stage.tasks is None or key[0] in stage.tasks)
+        self.rows = [np.asarray(found[key], dtype=np.int64) for key in groups]
+        self.languages = [language for _, language in groups]
+        self.tasks = [task for task, _ in groups]
+        self.weights = group_weights(self.rows, self.tasks, stage.tasks, stage.alpha)
+
+    def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+        """Some of a group's examples as keys ``(n, 2)`` int64: the example, and a seed for the choice of passages."""
+        return np.stack([rows, random.integers(np.iinfo(np.int64).max, size=len(rows))], axis=1)
+
+    def lengths(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """``(n,)`` int64: about how long, in characters, a query and its passage are together."""
+        return self._lengths[keys[:, 0]]
+
+    def __getitem__(self, row: int) -> TaskExample:
+        return self._store[row]
+
+    def passages(self, group: int, row: int, seed: int) -> tuple[list[TaggedText], list[float]]:
+        """A positive and the stage's number of negatives, drawn by the seed, with the teacher's scores if there are.
+
+        An example with too few negatives borrows positives of other queries of its group.
+
+        Raises
+        ------
+        InputError
+            If there are not enough to borrow.
+        """
+        example, wanted = self[row], self._stage.negatives
+        every = _passages(example)
+        random = np.random.default_rng(seed)
+        positive = int(random.integers(len(example.positives)))
+        if self._stage.is_taught:
+            # Every other scored passage may be compared with the chosen one.
+            others = [place for place in range(len(every)) if place != positive]
+            chosen = [positive, *random.permutation(others)[:wanted]]
+            return [every[place] for place in chosen], [example.scores[place] for place in chosen]
+        negatives = every[len(example.positives) :]
+        found = [negatives[place] for place in random.permutation(len(negatives))[:wanted]]
+        if len(found) < wanted:
+            found += self._borrowed(group, {*every}, wanted - len(found), random)
+        if len(found) < wanted:
+            raise InputError(
+                f"the query {example.query[:60]!r} has {len(negatives)} negatives, and the others of its task too few "
+                f"to borrow from: lower negatives from {wanted}, or mine some (`mlret mine`)"
+            )
+        return [every[positive], *found], []
+
+    def _borrowed(
+        self, group: int, known: set[TaggedText], count: int, random: np.random.Generator
+    ) -> list[TaggedText]:
+        found: list[TaggedText] = []
+        rows = self.rows[group]
+        # A few more than are needed, for some may be known; the whole group where it is small.
+        for other in random.choice(rows, min(len(rows), 8 * count + 8), replace=False):
+            candidate = _passages(self[int(other)])[0]
+            if len(found) < count and candidate not in known:
+                known.add(candidate)
+                found.append(candidate)
+        return found
+
+
+class RankingCollator:
+    """Keys of :class:`RankingExamples` to a batch of columns, as sentence-transformers' trainer expects them.
+
+    The columns are ``query``, ``document_1`` (the positive), ``document_2`` … The query's and the document's prompts of
+    the model (the markers of a multi-vector encoder) come first, then the task's instructions.
+
+    Parameters
+    ----------
+    examples
+        What the keys are rows of.
+    model
+        Its tokenizer, prompts and adapters are used.
+    instructions
+        Task -> (of its queries, of its documents).
+    query_length, max_length
+        Tokens at most, of a query and of a document.
+    """
+
+    valid_label_columns = ("label",)
+
+    def __init__(
+        self,
+        examples: RankingExamples,
+        model: BaseModel,
+        *,
+        instructions: Mapping[str, tuple[str, str]],
+        query_length: int,
+        max_length: int,
+    ) -> None:
+        self._examples = examples
+        self._columns: Any = _collator(model, query_length, max_length)
+        self._prompts = {task: _prompts(model, pair) for task, pair in instructions.items()}
+
+    def __call__(self, keys: list[NDArray[np.int64]]) -> dict[str, Any]:
+        drawn = [self._examples.passages(int(group), int(row), int(seed)) for group, row, seed in keys]
+        examples = [self._examples[int(row)] for _, row, _ in keys]
+        rows: list[dict[str, Any]] = []
+        for example, (passages, scores) in zip(examples, drawn, strict=True):
+            row: dict[str, Any] = {"query": TaggedText(example.query, example.language)}
+            row |= {f"document_{place}": passage for place, passage in enumerate(passages, start=1)}
+            rows.append(row | ({"label": scores} if scores else {}))
+        query, document = self._prompts[examples[0].task]
+        self._columns.prompts = {name: query if name == "query" else document for name in rows[0]}
+        batch: dict[str, Any] = self._columns(rows)
+        for place in range(len(drawn[0][0])):
+            numbers = [_number(passages[place]) for passages, _ in drawn]
+            batch[f"document_{place + 1}_{PASSAGE}"] = torch.tensor(numbers)
+        known = torch.full((len(examples), _KNOWN_POSITIVES), -1, dtype=torch.int64)
+        for line, example in enumerate(examples):
+            some = [_number(passage) for passage in example.positives[:_KNOWN_POSITIVES]]
+            known[line, : len(some)] = torch.tensor(some)
+        batch[f"query_{POSITIVES}"] = known
+        return batch
+
+
+def _collator(model: BaseModel, query_length: int, max_length: int) -> BaseDataCollator:
+    # A multi-vector encoder fills its queries up to a length of its own.
+    lengths = {"document": max_length}
+    if not isinstance(model, MultiVectorEncoder):
+        lengths["query"] = query_length
+    return MultiVectorEncoderDataCollator(preprocess_fn=model.preprocess, max_length=lengths)
+
+
+def _prompts(model: BaseModel, instructions: tuple[str, str]) -> tuple[str | None, str | None]:
+    """What stands before a task's queries and documents: the model's own prompts, then the instructions."""
+    query, document = (
+        # A model that has been trained on the task keeps them already.
+        (model.prompts.get(side) or "").removesuffix(some) + some or None
+        for side, some in zip(("query", "document"), instructions, strict=True)
+    )
+    return query, document
+
+
+def remember_instructions(model: BaseModel, instructions: Mapping[str, tuple[str, str]]) -> None:
+    """Have a trained model keep its tasks' instructions as prompts, in place.
+
+    Of one task they become the prompts of queries and documents; of several, ``TASK-query`` and ``TASK-document``,
+    which ``encode(prompt_name=…)`` takes.
+    """
+    found: dict[str, str | None] = {}
+    for task, pair in instructions.items():
+        before = "" if len(instructions) == 1 else f"{task}-"
+        query, document = _prompts(model, pair)
+        found |= {f"{before}query": query or "", f"{before}document": document or ""}
+    model.prompts |= found
+
+
+def _passages(example: TaskExample) -> list[TaggedText]:
+    return [TaggedText(*pair) for pair in zip(example.positives + example.negatives, example.languages, strict=True)]
+
+
+def _number(text: str) -> int:
+    """The same 63 bits for a text on every process."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1

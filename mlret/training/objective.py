@@ -1,0 +1,215 @@
+"""What a stage trains on and by: its batches and its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.model import BaseModel
+from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+
+from mlret.encoders.adapters import LanguageTransformer, adapter_parameters, add_language, freeze_for_transfer
+from mlret.errors import InputError
+from mlret.training.alignment import TranslationRankingLoss
+from mlret.training.ccp import ContextPredictionLoss
+from mlret.training.examples import RankingCollator, RankingExamples
+from mlret.training.masking import MaskedLanguageModel, MaskedObjective
+from mlret.training.monitors import ContextMonitor
+from mlret.training.pack import PackedDocuments
+from mlret.training.pairs import Batchable, ContextPairs, Padding, PairCollator, Pairs, TranslationPairs
+from mlret.training.passages import Passages
+from mlret.training.ranking import RankingLoss
+from mlret.training.ranks import average_gradients, main_first
+from mlret.training.recipe import Recipe
+from mlret.training.stages import (
+    ContextStage,
+    LexicalStage,
+    MaskedStage,
+    RankingStage,
+    Stage,
+    StageSettings,
+    TranslationDistillationStage,
+)
+from mlret.training.teaching import TeacherVectors
+from mlret.training.text import TrainingText
+from mlret.training.words import ConceptPairs
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a stage trains on and by.
+
+    Attributes
+    ----------
+    examples
+        What batches are drawn from.
+    collator
+        Keys of the examples to a batch.
+    loss
+        A sentence-transformers loss over the encoder.
+    monitor
+        Measured at every log.
+    unit
+        What one example is called.
+    """
+
+    examples: Batchable
+    collator: Callable[[list[Any]], dict[str, Any]]
+    loss: nn.Module
+    monitor: ContextMonitor | None = None
+    unit: str = "pairs"
+
+
+class ObjectiveBuilder:
+    """Builds the objectives of a run's stages.
+
+    Parameters
+    ----------
+    recipe
+        The run's recipe.
+    text
+        Its text.
+    tokenizer
+        The encoder's.
+    output
+        The run's folder; ``tokens/`` and ``teacher/`` in it keep what is computed once.
+    """
+
+    def __init__(self, recipe: Recipe, text: TrainingText, tokenizer: PreTrainedTokenizerFast, output: Path) -> None:
+        self.recipe, self.text, self.tokenizer, self.output = recipe, text, tokenizer, output
+
+    def __call__(self, stage: Stage, model: BaseModel) -> Objective:
+        """The objective of a stage, for a model that is changed in place where the stage freezes or adds something.
+
+        Raises
+        ------
+        InputError
+            If the model is of a kind that the stage cannot train, or the recipe's text is too little for it.
+        """
+        if stage.freeze == "transfer":
+            freeze_for_transfer(model)
+        if isinstance(stage, RankingStage):
+            return self._ranking(stage, model)
+        if isinstance(stage, MaskedStage):
+            return self._masked(stage, model)
+        if not isinstance(model, SentenceTransformer):
+            raise InputError(
+                f"stage {stage.name!r}: {stage.objective} trains encoders with one vector a text; give a multi-vector "
+                "encoder stages of objective 'ranking' or 'mlm'"
+            )
+        if isinstance(stage, ContextStage):
+            return self._context(stage, model)
+        if isinstance(stage, LexicalStage):
+            words = ConceptPairs(self.text, self.tokenizer, stage)
+            loss = TranslationRankingLoss(model, temperature=stage.temperature, own_side=True)
+            return Objective(words, self._collator(words, stage, model), loss, unit="words")
+        pairs = TranslationPairs(self.text, self.tokenizer, stage)
+        if isinstance(stage, TranslationDistillationStage):
+            return self._taught(stage, model, pairs)
+        loss = TranslationRankingLoss(model, temperature=stage.temperature)
+        return Objective(pairs, self._collator(pairs, stage, model), loss)
+
+    def _collator(self, pairs: Pairs, stage: StageSettings, model: BaseModel, **options: Any) -> PairCollator:
+        first = model[0]
+        adapter_of = first.adapter_of if isinstance(first, LanguageTransformer) else None
+        return PairCollator(pairs, self.tokenizer, max_length=stage.max_length, adapter_of=adapter_of, **options)
+
+    def _ranking(self, stage: RankingStage, model: BaseModel) -> Objective:
+        examples = RankingExamples(self.text.examples, stage)
+        collator = RankingCollator(
+            examples,
+            model,
+            instructions=self.recipe.instructions,
+            query_length=stage.query_length,
+            max_length=stage.max_length,
+        )
+        loss = RankingLoss(model, stage.losses, temperature=stage.temperature, normalise=stage.normalise_scores)
+        return Objective(examples, collator, loss, unit="queries")
+
+    def _taught(
+        self, stage: TranslationDistillationStage, model: SentenceTransformer, pairs: TranslationPairs
+    ) -> Objective:
+        folder = self.output / "teacher"
+        with main_first():
+            folder.mkdir(exist_ok=True)
+            vectors = TeacherVectors(pairs, stage.teacher, folder)
+        width = None if vectors.dims == model.get_embedding_dimension() else vectors.dims
+        loss = EmbedDistillLoss(model, distance_metric=stage.distance, projection_dim=width)
+        if loss.projection is not None:
+            average_gradients(loss.projection)
+        return Objective(pairs, self._collator(pairs, stage, model, targets=vectors), loss)
+
+    def _masked(self, stage: MaskedStage, model: BaseModel) -> Objective:
+        if stage.adapter is not None:
+            self._open_adapter(stage, model)
+        passages = Passages(self._documents(), stage, language=stage.adapter)
+        language_model = MaskedLanguageModel(
+            model,
+            pretrained=stage.head or self.recipe.pretrained_language_model,
+            frozen=stage.adapter is not None and stage.head is not None,
+            probability=stage.probability,
+        )
+        loss = MaskedObjective(model, language_model)
+        return Objective(passages, self._collator(passages, stage, model), loss, unit="passages")
+
+    def _open_adapter(self, stage: MaskedStage, model: BaseModel) -> None:
+        """Give the language an adapter where it has none, and let nothing else learn."""
+        assert stage.adapter is not None
+        first: Any = model[0]
+        if not isinstance(first, LanguageTransformer) or stage.adapter not in first.languages:
+            add_language(model, stage.adapter, start=stage.start, seed=self.recipe.seed)
+        model.requires_grad_(False)
+        for parameter in adapter_parameters(model, stage.adapter).values():
+            parameter.requires_grad_(True)
+
+    def _documents(self) -> PackedDocuments:
+        folder = self.output / "tokens"
+        with main_first():
+            folder.mkdir(exist_ok=True)
+            return PackedDocuments.prepare(
+                self.text.documents,
+                self.text.statistics.documents,
+                self.tokenizer,
+                folder,
+                max_length=self.recipe.backbone.max_length,
+            )
+
+    def _context(self, stage: ContextStage, model: SentenceTransformer) -> Objective:
+        pairs = ContextPairs(self._documents(), stage, seed=self.recipe.seed)
+        loss = ContextPredictionLoss(
+            model,
+            languages=len(pairs.languages),
+            bank=stage.bank,
+            bank_per_language=stage.bank_per_language,
+            bank_dtype=getattr(torch, stage.bank_dtype),
+            own_side_negatives=stage.own_side_negatives,
+            other_side_negatives=stage.other_side_negatives,
+            projection=stage.projection,
+            final_batch_norm=stage.final_batch_norm,
+            temperature=stage.temperature,
+            learn_temperature=stage.learn_temperature,
+            asymmetric_batch_norm=stage.asymmetric_batch_norm,
+            statistics_per_language=stage.statistics_per_language,
+            batch_norm_warmup=stage.batch_norm_warmup,
+            momentum=stage.momentum,
+            masked_language_model=(
+                MaskedLanguageModel(model, pretrained=self.recipe.pretrained_language_model)
+                if stage.mlm_weight
+                else None
+            ),
+            masked_language_model_weight=stage.mlm_weight,
+        )
+        monitor = ContextMonitor(
+            loss,
+            model,
+            pairs.held_out,
+            Padding(self.tokenizer, max_length=stage.max_length),
+            warmup=max(stage.batch_norm_warmup, int(stage.warmup * stage.steps)),
+        )
+        return Objective(pairs, self._collator(pairs, stage, model), loss, monitor)

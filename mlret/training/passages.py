@@ -1,0 +1,52 @@
+"""Running text as passages of many sentences, to learn masked tokens from."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.errors import InputError
+from mlret.training.pack import PackedDocuments, PackedTexts
+from mlret.training.pairs import Pairs, sampling_weights
+from mlret.training.stages import MaskedStage
+
+
+class Passages(Pairs):
+    """Documents cut into passages of the stage's longest input; keys ``(n, 1)`` are rows of ``texts``.
+
+    Parameters
+    ----------
+    documents
+        The tokenized text.
+    stage
+        How long passages are, and how often each language is drawn.
+    language
+        Draw from this one alone, by default from all.
+
+    Raises
+    ------
+    InputError
+        If there is no text of that language.
+    """
+
+    def __init__(self, documents: PackedDocuments, stage: MaskedStage, *, language: str | None = None) -> None:
+        if language is not None and language not in documents.languages:
+            raise InputError(f"stage {stage.name!r}: the sources hold no documents in {language!r}")
+        room = stage.max_length - 2
+        ends = documents.sentences.offsets[documents.first]
+        counts = -(-np.diff(ends) // room)
+        owner = np.repeat(np.arange(len(counts)), counts)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        starts = ends[owner] + within * room
+        self.texts = PackedTexts(documents.sentences.ids, np.append(starts, ends[-1]))
+        self.languages = documents.languages if language is None else [language]
+        spoken = documents.language[owner]
+        self.rows = [np.flatnonzero(spoken == documents.languages.index(code)) for code in self.languages]
+        self.weights = sampling_weights([len(rows) for rows in self.rows], stage.alpha)
+        self._owner = owner
+
+    def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+        return rows[:, None]
+
+    def document(self, anchors: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._owner[anchors]

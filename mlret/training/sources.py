@@ -1,0 +1,86 @@
+"""Where a recipe's text comes from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Keys that are known, and that nothing changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ColumnNames(Settings):
+    """What the keys or columns of a document are called."""
+
+    text: str = Field("text", description="running text, split into sentences here")
+    sentences: str = Field("sents", description="a list of sentences; taken where both are there")
+    language: str = "lang"
+
+
+class DocumentSource(Settings):
+    """Ordered sentences of monolingual documents: files of JSONL, Parquet, or plain text."""
+
+    kind: Literal["documents"]
+    files: list[str] = Field(min_length=1, description="paths or globs, relative to the data folder")
+    language: str | None = Field(None, description="of documents that do not say theirs; plain text never does")
+    columns: ColumnNames = ColumnNames()
+
+
+class HubSource(Settings):
+    """Ordered sentences of monolingual documents: a data set of the hub, streamed."""
+
+    kind: Literal["hub"]
+    dataset: str = Field(description="its id, or a folder that datasets.load_dataset understands")
+    config: str | None = None
+    split: str = "train"
+    language: str | None = Field(None, description="of documents that do not say theirs")
+    columns: ColumnNames = ColumnNames()
+    limit: int | None = Field(None, ge=1, description="documents to take")
+
+
+class ParallelSource(Settings):
+    """Aligned texts, one pair a line: a TSV whose columns are named here."""
+
+    kind: Literal["parallel"]
+    files: list[str] = Field(min_length=1)
+    columns: list[str] = Field(
+        description="names of the TSV columns: language, source, target; concept where a word has several"
+    )
+    header: bool = False
+    source_language: str = "en"
+    group: str = "sentences"
+
+
+class MultiParallelSource(Settings):
+    """The same lines in many languages: a TSV of language, line number, text."""
+
+    kind: Literal["multi-parallel"]
+    files: list[str] = Field(min_length=1)
+    documents: str = Field(description="file with the document id of each line")
+    keep: tuple[float, float] = Field(description="which documents, as fractions of their number in file order")
+    pivot: str = Field(description="the file's own code of the side that every language is paired with")
+    aliases: dict[str, str] = Field({}, description="the file's own codes that are no language codes")
+    group: str = "sentences"
+
+
+class ExampleSource(Settings):
+    """Queries with passages that answer them: whatever :func:`mlret.data.ranking.read_ranking` reads."""
+
+    kind: Literal["ranking"]
+    files: list[str] = Field(min_length=1, description="paths or globs of files or folders")
+    format: str = Field("auto", description="what the files hold; recognised by default")
+    languages: list[str] | None = Field(None, min_length=1, description="take queries of these alone")
+    language: str | None = Field(None, description="of queries that do not say theirs")
+    task: str = Field("ranking", description="batches are of one task; an example's own counts first")
+    query_instruction: str = Field("", description="stands before every query of the task")
+    document_instruction: str = Field("", description="stands before every passage of the task")
+    limit: int | None = Field(None, ge=1, description="queries to take")
+
+
+Source = Annotated[
+    DocumentSource | HubSource | ParallelSource | MultiParallelSource | ExampleSource, Field(discriminator="kind")
+]

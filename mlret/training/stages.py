@@ -1,0 +1,147 @@
+"""The stages of a recipe: what each objective can be told."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mlret.training.sources import Settings
+
+
+class StageSettings(Settings):
+    """What every stage of training has."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    steps: int = Field(ge=1, description="optimizer steps")
+    batch_size: int = Field(256, ge=2, description="pairs in a batch, over all processes")
+    gradient_accumulation: int = Field(1, ge=1, description="batches in an optimizer step")
+    mini_batch_size: int | None = Field(
+        None, ge=1, description="texts encoded at once: less memory, a second forward pass, the same gradients"
+    )
+    learning_rate: float = Field(5e-4, gt=0)
+    embedding_learning_rate: float | None = Field(
+        None, gt=0, description="of the tokens' embeddings and weights; by default learning_rate"
+    )
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
+    weight_decay: float = Field(0.01, ge=0)
+    adam_beta2: float = Field(0.999, gt=0, lt=1)
+    adam_epsilon: float = Field(1e-8, gt=0)
+    max_length: int = Field(64, ge=8, description="tokens of a text in training")
+    alpha: float = Field(0.5, gt=0, le=1, description="languages are drawn in proportion to size ** alpha")
+    temperature: float = Field(0.05, gt=0)
+    layers: Literal["all", "none"] = Field(
+        "all", description="'none' trains the encoder as a bag of words, before its layers join"
+    )
+    bfloat16: bool = True
+    optimizer: Literal["adamw", "schedule-free"] = Field(
+        "adamw", description="'schedule-free': AdamW by averaging, constant after the warm-up (extra: train)"
+    )
+    freeze: Literal["none", "transfer"] = Field(
+        "none", description="'transfer': embeddings and language adapters stay, one language trains all else"
+    )
+
+
+class ContextStage(StageSettings):
+    """Contrastive context prediction."""
+
+    objective: Literal["ccp"]
+    window: int = Field(2, ge=1, description="radius w: a context sentence is at most w sentences away")
+    own_side_negatives: bool = Field(True, description="a centre's negatives include the other centres")
+    other_side_negatives: bool = Field(True, description="a centre's negatives include the others' contexts")
+    bank: int = Field(1024, ge=0, description="vectors in each memory bank; 0 for none")
+    bank_per_language: bool = Field(True, description="one bank a language; otherwise one for all")
+    bank_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    momentum: float | None = Field(
+        None, gt=0, lt=1, description="the bank and the vectors to pick come from a moving average of the encoder"
+    )
+    projection: int = Field(256, ge=8, description="width of the projection head")
+    final_batch_norm: bool = Field(False, description="end the head in a batch norm without scale and shift")
+    learn_temperature: bool = False
+    asymmetric_batch_norm: bool = Field(True, description="one side in running statistics, swapped at each step")
+    statistics_per_language: bool = Field(False, description="running statistics of each language")
+    batch_norm_warmup: int = Field(100, ge=0, description="batches before the sides' statistics differ")
+    mlm_weight: float = Field(0.0, ge=0, description="masked language modelling on the centres, beside CCP")
+    monitor_documents: int = Field(
+        128, ge=0, description="documents a language, at most, held out to see what training is worth"
+    )
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> ContextStage:
+        if not (self.bank or self.own_side_negatives or self.other_side_negatives):
+            raise ValueError("no negatives are left: give a bank, own_side_negatives or other_side_negatives")
+        if self.layers == "none" and self.mlm_weight:
+            raise ValueError("mlm_weight needs the layers: set layers to 'all'")
+        return self
+
+
+class AlignmentStage(StageSettings):
+    """Translation ranking on parallel text."""
+
+    objective: Literal["alignment"]
+    groups: dict[str, float] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
+
+
+RankingTerm = Literal["pairwise", "in_batch", "kl", "margin_mse", "rank_aware"]
+# Those that learn from a teacher's scores.
+DISTILLED: frozenset[RankingTerm] = frozenset({"kl", "margin_mse", "rank_aware"})
+
+
+class RankingStage(StageSettings):
+    """Rank the passages that answer a query first: contrast, distillation, or both."""
+
+    objective: Literal["ranking"]
+    losses: dict[RankingTerm, Annotated[float, Field(gt=0)]] = Field(
+        {"in_batch": 1.0}, min_length=1, description="terms of the loss and their weights"
+    )
+    negatives: int = Field(1, ge=0, description="documents of a query beside its positive")
+    normalise_scores: bool = Field(True, description="'kl': scores of both sides from 0 to 1, query by query")
+    tasks: dict[str, float] | None = Field(
+        None, description="how often each task of the sources is drawn; by default in proportion to size ** alpha"
+    )
+    query_length: int = Field(32, ge=8, description="tokens of a query in training, at most; max_length of a document")
+
+    @model_validator(mode="after")
+    def _terms_have_documents(self) -> RankingStage:
+        alone = sorted(set(self.losses) - {"in_batch"})
+        if alone and not self.negatives:
+            raise ValueError(f"{alone} compare a query's own documents: set negatives to 1 or more")
+        return self
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether it learns from a teacher's scores."""
+        return bool(DISTILLED & self.losses.keys())
+
+
+class TranslationDistillationStage(StageSettings):
+    """A text and its translation get the vector that a teacher gives the text."""
+
+    objective: Literal["translation-distillation"]
+    teacher: str = Field(description="an encoder of the source language: 'bundled', a folder or a hub id")
+    distance: Literal["cosine", "mse"] = "cosine"
+    groups: dict[str, float] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
+
+
+class LexicalStage(StageSettings):
+    """Words of one meaning are pulled together, in any two languages."""
+
+    objective: Literal["lexical"]
+    temperature: float = Field(0.07, gt=0)
+    groups: dict[str, float] = Field({"words": 1.0}, description="how often each group of sources is drawn")
+
+
+class MaskedStage(StageSettings):
+    """Masked language modelling; of an encoder with language adapters, one of them alone."""
+
+    objective: Literal["mlm"]
+    adapter: str | None = Field(None, description="the language whose adapter learns, everything else frozen")
+    start: str | None = Field(None, description="the language whose adapter a new one is copied from; else random")
+    head: str | None = Field(None, description="a model whose prediction head is taken and kept; else a new one learns")
+    probability: float = Field(0.15, gt=0, lt=1, description="share of the tokens to predict")
+
+
+Stage = Annotated[
+    ContextStage | AlignmentStage | RankingStage | TranslationDistillationStage | LexicalStage | MaskedStage,
+    Field(discriminator="objective"),
+]
