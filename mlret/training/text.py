@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mlret.data.durable import sha256_of, write_text_atomically
-from mlret.data.files import expand, read_lines
+from mlret.data.files import expand
+from mlret.data.held_out import normalised, read_held_out
 from mlret.data.monolingual import MonolingualDocument, TextColumns, read_hub, read_monolingual
 from mlret.errors import InputError
 from mlret.training.parallel import TextPair, read_pairs
@@ -21,10 +20,7 @@ from mlret.training.progress import counted
 from mlret.training.recipe import DocumentSource, HubSource, MultiParallelSource, ParallelSource, Recipe
 from mlret.training.text_store import DocumentStore, PairStore
 
-# Shorter texts ("Yes.", "42") recur everywhere and give nothing away.
-_MIN_HELD_OUT_CHARACTERS = 10
 _LONGEST_WORD = 12
-_SPACES_AND_MARKS = re.compile(r"[\W_]+")
 _STATISTICS = "statistics.json"
 
 
@@ -96,26 +92,6 @@ class TextStatistics:
 def is_sentence(text: str) -> bool:
     """Whether a text is more than a word: it has a space, or is long for a script that writes none."""
     return " " in text or len(text) > _LONGEST_WORD
-
-
-def normalised(text: str) -> str:
-    """A text reduced to its case-folded letters and digits, for matching against held-out text."""
-    return _SPACES_AND_MARKS.sub("", unicodedata.normalize("NFKC", text).casefold())
-
-
-def read_held_out(files: Iterable[Path]) -> set[str]:
-    """Every text of evaluation files (TSV fields, JSON strings and lists of strings), normalised."""
-    texts: set[str] = set()
-    for path in files:
-        for _, line in read_lines(path):
-            if line.lstrip().startswith("{"):
-                values = json.loads(line).values()
-                fields = [v for v in values if isinstance(v, str)]
-                fields += [s for v in values if isinstance(v, list) for s in v if isinstance(s, str)]
-            else:
-                fields = line.split("\t")
-            texts.update(key for key in map(normalised, fields) if len(key) >= _MIN_HELD_OUT_CHARACTERS)
-    return texts
 
 
 def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
