@@ -11,31 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from mlret.data.archives import language_of_path
 from mlret.data.documents import SENTENCE_KEYS, TEXT_KEYS, Document, document_from_mapping
-from mlret.data.files import COMPRESSIONS, open_raw, read_lines
-from mlret.data.languages import normalise_language
+from mlret.data.files import COMPRESSIONS, TrackedFile, open_raw, read_lines
+from mlret.data.json_text import decode_json
 from mlret.data.tables import hub_rows, open_hub, parquet_rows
 from mlret.errors import InputError
 
 _KINDS = (".jsonl", ".ndjson", ".tsv", ".parquet")
-_HUB = re.compile(r"hub:(?P<name>[^:@]+)(:(?P<config>[^:@]+))?(@(?P<split>[^:@]+))?")
 # Where benchmarks keep their passages, as they come or unpacked.
 _LAYOUTS = ("corpus.jsonl", "collection/docs.jsonl", "docs-*.jsonl", "docs.jsonl")
-# What the official archives are called; Mr.TyDi names languages in English, MIRACL by code.
-_ARCHIVE = re.compile(r"(?:mrtydi-v[\d.]+|miracl-corpus-v[\d.]+)-([a-z]+)")
-_ENGLISH_NAMES = {
-    "arabic": "ar",
-    "bengali": "bn",
-    "english": "en",
-    "finnish": "fi",
-    "indonesian": "id",
-    "japanese": "ja",
-    "korean": "ko",
-    "russian": "ru",
-    "swahili": "sw",
-    "telugu": "te",
-    "thai": "th",
-}
 # How many bytes of a part have been read, and a document; none where a passage is blank.
 _Step = tuple[int, Document | None]
 
@@ -167,6 +152,26 @@ def read_documents(path: str | Path) -> Iterator[Document]:
     return iter(Corpus([path]))
 
 
+def read_collection_tsv(path: Path, language: str | None = None) -> Iterator[Document]:
+    """Stream a collection of MS MARCO: ``pid<TAB>text``, no header. Blank passages, as some translations are, are
+    passed over.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or empty, or a line is of another form.
+    """
+    number = 0
+    for number, line in read_lines(path):
+        name, tab, text = line.partition("\t")
+        if not tab or not name:
+            raise InputError(f"{path}:{number}: not pid<TAB>text; mend the line")
+        if text.strip():
+            yield Document(name, text, language, origin=f"{path}:{number}")
+    if not number:
+        raise InputError(f"{path}: the file is empty; give at least one document")
+
+
 def _empty(part: Part) -> InputError:
     return InputError(f"{part.name}: the file is empty; give at least one document")
 
@@ -197,32 +202,7 @@ def _file_part(path: Path) -> Part:
             "or .parquet"
         )
     readers = {".parquet": _read_parquet, ".tsv": _read_tsv}
-    return Part(str(path), path.stat().st_size, partial(readers.get(kind, _read_jsonl), path), _language_of(path))
-
-
-def _language_of(path: Path) -> str | None:
-    """The language that the folder of a benchmark, the innermost if there are several, has in its name."""
-    for name in reversed(_ARCHIVE.findall(str(path.absolute()))):
-        try:
-            return normalise_language(_ENGLISH_NAMES.get(name, name))
-        except InputError:  # a name of one's own
-            continue
-    return None
-
-
-class _Tracked:
-    """A file that is open, and how far it has been read in its own bytes."""
-
-    def __init__(self) -> None:
-        self._raw: IO[bytes] | None = None
-
-    def open(self, path: Path) -> IO[bytes]:
-        self._raw = open_raw(path)
-        return self._raw
-
-    @property
-    def position(self) -> int:
-        return self._raw.tell() if self._raw is not None and not self._raw.closed else 0
+    return Part(str(path), path.stat().st_size, partial(readers.get(kind, _read_jsonl), path), language_of_path(path))
 
 
 def _standard_input(path: Path) -> IO[bytes]:
@@ -230,15 +210,10 @@ def _standard_input(path: Path) -> IO[bytes]:
 
 
 def _read_jsonl(path: Path, opener: Callable[[Path], IO[bytes]] | None = None) -> Iterator[_Step]:
-    tracked = _Tracked()
+    tracked = TrackedFile()
     for number, line in read_lines(path, opener or tracked.open):
         origin = f"{path}:{number}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{origin}: not JSON ({error.msg} at column {error.colno}); one object a line") from error
-        except (ValueError, RecursionError) as error:  # a number of 5000 digits, brackets 1000 deep
-            raise InputError(f"{origin}: not JSON that can be read ({error}); one object a line") from error
+        record = decode_json(line, origin)
         if not isinstance(record, dict):
             raise InputError(f"{origin}: a JSON {type(record).__name__}, not an object; write one {{…}} a line")
         yield tracked.position, _document(record, origin)
@@ -246,7 +221,7 @@ def _read_jsonl(path: Path, opener: Callable[[Path], IO[bytes]] | None = None) -
 
 def _read_tsv(path: Path) -> Iterator[_Step]:
     columns: list[str] | None = None
-    tracked = _Tracked()
+    tracked = TrackedFile()
     for number, line in read_lines(path, tracked.open):
         cells = line.split("\t")
         if columns is None:
@@ -275,10 +250,7 @@ def _read_parquet(path: Path) -> Iterator[_Step]:
 
 
 def _hub_part(source: str) -> Part:
-    found = _HUB.fullmatch(source)
-    if found is None:
-        raise InputError(f"{source!r} names no data set; write hub:NAME, hub:NAME:CONFIG or hub:NAME:CONFIG@SPLIT")
-    rows = open_hub(source, found["name"], found["config"], found["split"] or "train")
+    rows = open_hub(source)
 
     def read() -> Iterator[_Step]:
         for number, record in enumerate(hub_rows(source, rows), start=1):

@@ -117,7 +117,7 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
     text = _text_of(rest, where)
     title = rest.get("title")
     if key != "id" and isinstance(title, str) and title.strip() and isinstance(text, str | None):
-        text = f"{title.strip()}\n{text or ''}".rstrip()  # some passages of BEIR are a title alone
+        text = titled(title, text or "")
     elif contents and title is None and isinstance(text, str) and (found := _TITLE_LINE.match(text)):
         rest["title"] = found[1].strip()
     languages = [value for key in _LANGUAGE_KEYS if (value := rest.pop(key, None)) is not None]
@@ -127,6 +127,11 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
     if twice := nested.keys() & rest.keys():
         raise InputError(f"{where}the key {min(twice)!r} stands both in 'metadata' and beside it; keep one")
     return Document(name, text, languages[0] if languages else None, {**nested, **rest}, origin)  # type: ignore[arg-type]
+
+
+def titled(title: str, text: str) -> str:
+    """The text of a passage with its title, if it has one, as the first line."""
+    return f"{title.strip()}\n{text}".rstrip() if title.strip() else text  # some passages of BEIR are a title alone
 
 
 def _text_of(rest: dict[str, Any], where: str) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import lzma
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -34,6 +36,23 @@ def _decompressed(raw: IO[bytes], path: Path) -> IO[bytes]:
             return raw
 
 
+class TrackedFile:
+    """Opens a file, and says how far it has been read in its own bytes."""
+
+    def __init__(self) -> None:
+        self._raw: IO[bytes] | None = None
+
+    def open(self, path: Path) -> IO[bytes]:
+        """Open a file, as :func:`open_raw`."""
+        self._raw = open_raw(path)
+        return self._raw
+
+    @property
+    def position(self) -> int:
+        """Bytes read, of a compressed file those of the compressed one; 0 when it is closed."""
+        return self._raw.tell() if self._raw is not None and not self._raw.closed else 0
+
+
 def read_lines(path: Path, opener: Callable[[Path], IO[bytes]] = open_raw) -> Iterator[tuple[int, str]]:
     """Yield ``(line number from 1, line without its end)`` for every line that is not blank.
 
@@ -50,17 +69,47 @@ def read_lines(path: Path, opener: Callable[[Path], IO[bytes]] = open_raw) -> It
         If the file is missing, is not compressed as its name says, or a line is not UTF-8.
     """
     number = 0
+    with _named_errors(path, lambda: f":{number + 1}"), opener(path) as raw_file, _decompressed(raw_file, path) as file:
+        for number, raw in enumerate(file, start=1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{path}:{number}: not UTF-8 at byte {error.start}; convert the file, e.g. with iconv"
+                ) from error
+            if line.strip():
+                yield number, line
+
+
+def read_blocks(path: Path, opener: Callable[[Path], IO[bytes]] = open_raw, *, size: int = 1 << 20) -> Iterator[str]:
+    """Yield a text file piece by piece, for formats that are not lines; errors as of :func:`read_lines`.
+
+    Parameters
+    ----------
+    path, opener
+        As for :func:`read_lines`.
+    size
+        Bytes of a piece, decompressed.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    with _named_errors(path), opener(path) as raw_file, _decompressed(raw_file, path) as file:
+        while True:
+            raw = file.read(size)
+            try:
+                text = decoder.decode(raw, final=not raw)
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path}: not UTF-8; convert the file, e.g. with iconv") from error
+            if text:
+                yield text
+            if not raw:
+                return
+
+
+@contextmanager
+def _named_errors(path: Path, place: Callable[[], str] = str) -> Iterator[None]:
+    """Say which file could not be read, at which place, and why."""
     try:
-        with opener(path) as raw_file, _decompressed(raw_file, path) as handle:
-            for number, raw in enumerate(handle, start=1):
-                try:
-                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    raise InputError(
-                        f"{path}:{number}: not UTF-8 at byte {error.start}; convert the file, e.g. with iconv"
-                    ) from error
-                if line.strip():
-                    yield number, line
+        yield
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except IsADirectoryError as error:
@@ -69,9 +118,9 @@ def read_lines(path: Path, opener: Callable[[Path], IO[bytes]] = open_raw) -> It
         raise InputError(f"{path}: may not be read; change its permissions") from error
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # not the content: the disk, the network
-            raise InputError(f"{path}:{number + 1}: cannot be read ({error.strerror}); try again") from error
+            raise InputError(f"{path}{place()}: cannot be read ({error.strerror}); try again") from error
         kind = COMPRESSIONS.get(path.suffix.lower(), "text")
-        raise InputError(f"{path}:{number + 1}: damaged {kind} file ({error}); fetch it again") from error
+        raise InputError(f"{path}{place()}: damaged {kind} file ({error}); fetch it again") from error
 
 
 def expand(patterns: Sequence[str], root: Path) -> list[Path]:

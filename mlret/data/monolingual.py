@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlret.data.files import read_lines
+from mlret.data.json_text import decode_json
 from mlret.data.languages import normalise_language
 from mlret.data.sentences import split_sentences
 from mlret.errors import InputError, require
@@ -189,12 +189,7 @@ def _not_empty(documents: Iterator[MonolingualDocument], message: str) -> Iterat
 def _read_jsonl(path: Path, language: str | None, columns: TextColumns) -> Iterator[MonolingualDocument]:
     for number, line in read_lines(path):
         where = f"{path}:{number}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{where}: not JSON ({error.msg}); one object a line") from error
-        except (ValueError, RecursionError) as error:  # a number of 5000 digits, brackets 1000 deep
-            raise InputError(f"{where}: not JSON that can be read ({error}); one object a line") from error
+        record = decode_json(line, where)
         if not isinstance(record, dict):
             raise InputError(f"{where}: a JSON {type(record).__name__}, not an object; write one {{…}} a line")
         document = _document(record, where, language, columns)

@@ -5,6 +5,7 @@ Every reader takes plain or gzipped UTF-8 and names file, line and mend when a l
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -43,11 +44,7 @@ class Topic:
 
 
 def read_topics(path: str | Path) -> dict[str, Topic]:
-    """Read queries from a TSV file.
-
-    Without a header a line is ``qid<TAB>text``. With one, whose first column is ``qid`` (or ``query_id``), a
-    column ``text``, ``query`` or ``question`` holds the text and a column ``lang``, if there is one, the
-    language; other columns are passed over.
+    """Read queries; see :func:`stream_topics`.
 
     Returns
     -------
@@ -57,13 +54,32 @@ def read_topics(path: str | Path) -> dict[str, Topic]:
     Raises
     ------
     InputError
-        If the file is missing, empty or not UTF-8, or a line has the wrong columns, an empty text, an id that
-        came before or an unknown language.
+        As of :func:`stream_topics`, and if an id came before.
     """
-    path = Path(path)
     topics: dict[str, Topic] = {}
     first_lines: dict[str, int] = {}
+    for number, topic in stream_topics(path):
+        _check_new(topic.id, first_lines, number, f"{path}:{number}", f"query {topic.id!r}")
+        topics[topic.id] = topic
+    return topics
+
+
+def stream_topics(path: str | Path) -> Iterator[tuple[int, Topic]]:
+    """Read queries one by one, with the number of their line.
+
+    A TSV file without a header has lines of ``qid<TAB>text``. With one, whose first column is ``qid`` (or
+    ``query_id``), a column ``text``, ``query`` or ``question`` holds the text and a column ``lang``, if there is one,
+    the language; other columns are passed over.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty or not UTF-8, or a line has the wrong columns, an empty text or an unknown
+        language.
+    """
+    path = Path(path)
     columns = ["qid", "text"]
+    text_at, language_at, found = 1, None, False
     for position, (number, line) in enumerate(read_lines(path)):
         where = f"{path}:{number}"
         fields = line.split("\t")
@@ -72,19 +88,16 @@ def read_topics(path: str | Path) -> dict[str, Topic]:
             text_at = _column(columns, _TEXT_COLUMNS, where)
             language_at = next((columns.index(name) for name in _LANGUAGE_COLUMNS if name in columns), None)
             continue
-        if position == 0:
-            text_at, language_at = 1, None
         if len(fields) != len(columns):
             raise InputError(f"{where}: {_count(fields)}, not {len(columns)}; write {'<TAB>'.join(columns)}")
         key, text = fields[0].strip(), fields[text_at].strip()
         if not key or not text:
             raise InputError(f"{where}: the {'text' if key else 'id'} is empty; fill it in or drop the line")
-        _check_new(key, first_lines, number, where, f"query {key!r}")
         language = fields[language_at].strip() if language_at is not None else ""
-        topics[key] = Topic(key, text, _language(language, where) if language else None)
-    if not topics:
+        found = True
+        yield number, Topic(key, text, _language(language, where) if language else None)
+    if not found:
         raise InputError(f"{path}: has no queries; write one a line: qid<TAB>text")
-    return topics
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
@@ -113,6 +126,52 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
             raise InputError(f"{where}: relevance {relevance!r} is not a whole number; write 0, 1, ...") from error
     if not qrels:
         raise InputError(f"{path}: has no judgements; write one a line: qid 0 docid relevance")
+    return qrels
+
+
+def read_beir_topics(path: Path, language: str | None = None) -> dict[str, Topic]:
+    """Read queries in BEIR's form: ``{"_id": …, "text": …}`` a line, all in one language.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or empty, a line is of another form, or an id came before.
+    """
+    topics: dict[str, Topic] = {}
+    for number, line in read_lines(path):
+        try:
+            record = json.loads(line)
+            name, text = str(record["_id"]), str(record["text"]).strip()
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f'{path}:{number}: not {{"_id": …, "text": …}} ({error}); mend the line') from error
+        if name in topics:
+            raise InputError(f"{path}:{number}: the query {name!r} occurs twice; drop one of them")
+        if not text:
+            raise InputError(f"{path}:{number}: the text of query {name!r} is empty; fill it in or drop the line")
+        topics[name] = Topic(name, text, language)
+    if not topics:
+        raise InputError(f"{path}: has no queries")
+    return topics
+
+
+def read_beir_qrels(path: Path) -> dict[str, dict[str, int]]:
+    """Read judgements in BEIR's form: ``query-id<TAB>corpus-id<TAB>score`` under a header; otherwise as
+    :func:`read_qrels`."""
+    qrels: dict[str, dict[str, int]] = {}
+    for number, line in read_lines(path):
+        cells = line.split("\t")
+        if number == 1 and cells[0].strip() in ("query-id", "query_id"):
+            continue
+        try:
+            query, document, grade = (cell.strip() for cell in cells)
+            relevance = int(grade)
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: not query-id<TAB>corpus-id<TAB>score; mend the line") from error
+        if document in qrels.setdefault(query, {}):
+            raise InputError(f"{path}:{number}: document {document!r} is judged twice for {query!r}; drop one of them")
+        qrels[query][document] = relevance
+    if not qrels:
+        raise InputError(f"{path}: has no judgements")
     return qrels
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,26 @@ from mlret.data.documents import ID_KEYS, SENTENCE_KEYS, TEXT_KEYS, VECTOR
 from mlret.errors import InputError, require
 
 _EXTRA = "data"
+_HUB = re.compile(r"hub:(?P<name>[^:@]+)(:(?P<config>[^:@]+))?(@(?P<split>[^:@]+))?")
 _PARQUET_ROWS = 256
 _PARQUET_BUFFER_BYTES = 1 << 20
 
 
-def parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+# One of each must be among the columns of a table of documents.
+DOCUMENT_COLUMNS = (ID_KEYS, (*TEXT_KEYS, *SENTENCE_KEYS))
+
+
+def parquet_rows(
+    path: Path, needed: Sequence[Sequence[str]] = DOCUMENT_COLUMNS
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Stream the rows of a Parquet file, batch by batch.
 
     Parameters
     ----------
     path
         The file. Its columns of strings, numbers, booleans, times, and lists and structs of them are read.
+    needed
+        Names, of each of which a column must have one.
 
     Yields
     ------
@@ -32,7 +42,7 @@ def parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises
     ------
     InputError
-        If the file is damaged or has no columns for ids or texts.
+        If the file is damaged or lacks a column that is needed.
     MissingExtraError
         If pyarrow is not installed.
     """
@@ -44,7 +54,7 @@ def parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             size, rows, number = path.stat().st_size, file.metadata.num_rows, 0
             if rows == 0:
                 return
-            columns = _columns(file.schema_arrow, str(path))
+            columns = _columns(file.schema_arrow, str(path), needed)
             for batch in file.iter_batches(_PARQUET_ROWS, columns=columns):
                 for record in batch.to_pylist():
                     number += 1
@@ -55,19 +65,16 @@ def parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputError(f"{path}: no Parquet file that can be read ({_first_line(error)}); fetch it again") from error
 
 
-def open_hub(source: str, name: str, config: str | None, split: str) -> Any:
+def open_hub(source: str, needed: Sequence[Sequence[str]] = DOCUMENT_COLUMNS) -> Any:
     """Open a data set of the Hugging Face hub for streaming.
 
     Parameters
     ----------
     source
-        What the user wrote, for messages.
-    name
-        Its id, or a local folder that ``datasets.load_dataset`` understands. Code that comes with it is never run.
-    config
-        The configuration; ``None`` for the default one.
-    split
-        The split.
+        ``hub:NAME``, ``hub:NAME:CONFIG`` or ``hub:NAME:CONFIG@SPLIT``. The name is an id, or a local folder that
+        ``datasets.load_dataset`` understands; code that comes with it is never run. The split is ``train`` by default.
+    needed
+        As for :func:`parquet_rows`.
 
     Returns
     -------
@@ -77,18 +84,21 @@ def open_hub(source: str, name: str, config: str | None, split: str) -> Any:
     Raises
     ------
     InputError
-        If there is no such data set, configuration or split, it has no columns for ids or texts, or the hub cannot be
-        reached.
+        If ``source`` is of another form, there is no such data set, configuration or split, it lacks a column that is
+        needed, or the hub cannot be reached.
     MissingExtraError
         If the package datasets is not installed.
     """
+    found = _HUB.fullmatch(source)
+    if found is None:
+        raise InputError(f"{source!r} names no data set; write hub:NAME, hub:NAME:CONFIG or hub:NAME:CONFIG@SPLIT")
     datasets = require("datasets", extra=_EXTRA, feature="reading a data set of the hub")
     try:
-        rows = datasets.load_dataset(name, config, split=split, streaming=True)
+        rows = datasets.load_dataset(found["name"], found["config"], split=found["split"] or "train", streaming=True)
     except _hub_errors() as error:
         raise _unreachable(source, error) from error
     # Some formats show their columns only in the rows.
-    return rows if rows.features is None else rows.select_columns(_columns(rows.features.arrow_schema, source))
+    return rows if rows.features is None else rows.select_columns(_columns(rows.features.arrow_schema, source, needed))
 
 
 def hub_rows(source: str, rows: Any) -> Iterator[dict[str, Any]]:
@@ -118,10 +128,10 @@ def _unreachable(source: str, error: Exception) -> InputError:
     )
 
 
-def _columns(schema: Any, where: str) -> list[str]:
+def _columns(schema: Any, where: str, needed: Sequence[Sequence[str]]) -> list[str]:
     """The columns to read, of an Arrow schema."""
     columns = [field.name for field in schema if field.name != VECTOR and _fits_json(field.type, times=True)]
-    for keys in (ID_KEYS, (*TEXT_KEYS, *SENTENCE_KEYS)):
+    for keys in needed:
         if not any(key in columns for key in keys):
             raise InputError(
                 f"{where}: no column {' or '.join(map(repr, keys))}; rename the one that is meant, "

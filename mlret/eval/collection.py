@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlret.data.corpus import Corpus
+from mlret.data.corpus import Corpus, read_collection_tsv
 from mlret.data.documents import Document, document_from_mapping
-from mlret.data.files import read_lines
 from mlret.data.retrieval import Topic
 from mlret.errors import InputError, require
 
@@ -118,21 +117,11 @@ def with_language(documents: Iterable[Document], language: str | None) -> Iterat
         yield document if document.language or language is None else replace(document, language=language)
 
 
-def read_collection_tsv(path: Path, language: str | None) -> Callable[[], Iterator[Document]]:
-    """A reader of MS MARCO's collections: ``pid<TAB>text``, no header."""
-
-    def read() -> Iterator[Document]:
-        for number, line in read_lines(path):
-            name, tab, text = line.partition("\t")
-            if not tab or not name:
-                raise InputError(f"{path}:{number}: not pid<TAB>text; mend the line")
-            if text.strip():  # some translations came out blank
-                yield Document(name, text, language, origin=f"{path}:{number}")
-
-    first = next(iter(read()), None)
-    if first is None:
-        raise InputError(f"{path}: the file is empty; give at least one document")
-    return read
+def collection_tsv_reader(path: Path, language: str | None) -> Callable[[], Iterator[Document]]:
+    """A reader of a collection of MS MARCO (:func:`mlret.data.corpus.read_collection_tsv`), whose first line is looked
+    at now."""
+    next(read_collection_tsv(path, language), None)
+    return lambda: read_collection_tsv(path, language)
 
 
 def from_ir_datasets(name: str, group: str, language: str | None) -> Collection:

@@ -15,10 +15,10 @@ from mlret.encoders.encoder import BUNDLED
 from mlret.errors import InputError
 from mlret.training.sources import (
     DocumentSource,
+    ExampleSource,
     HubSource,
     MultiParallelSource,
     ParallelSource,
-    ExampleSource,
     Settings,
     Source,
 )

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mlret.data.ranking import Format
+
 
 class Settings(BaseModel):
     """Keys that are known, and that nothing changes."""
@@ -68,17 +70,24 @@ class MultiParallelSource(Settings):
 
 
 class ExampleSource(Settings):
-    """Queries with passages that answer them: whatever :func:`mlret.data.ranking.read_ranking` reads."""
+    """Queries with passages that answer them, in any form that :func:`mlret.data.ranking.read_ranking` knows."""
 
     kind: Literal["ranking"]
-    files: list[str] = Field(min_length=1, description="paths or globs of files or folders")
-    format: str = Field("auto", description="what the files hold; recognised by default")
-    languages: list[str] | None = Field(None, min_length=1, description="take queries of these alone")
-    language: str | None = Field(None, description="of queries that do not say theirs")
-    task: str = Field("ranking", description="batches are of one task; an example's own counts first")
+    files: list[str] = Field(min_length=1, description="paths or globs of files or folders, or hub:NAME")
+    format: Literal["auto", Format] = Field("auto", description="by default recognised from the content")
+    task: str = Field("ranking", description="batches are of one task")
     query_instruction: str = Field("", description="stands before every query of the task")
     document_instruction: str = Field("", description="stands before every passage of the task")
-    limit: int | None = Field(None, ge=1, description="queries to take")
+    language: str | None = Field(None, description="of queries and passages that do not say theirs")
+    languages: list[str] | None = Field(None, min_length=1, description="take queries of these alone")
+    collection: str | None = Field(None, description="where passages that are named by ids are found")
+    queries: str | None = Field(None, description="where queries that are named by ids are found")
+    qrels: str | None = None
+    run: str | None = Field(None, description="a TREC run whose unjudged documents become negatives")
+    split: str = Field("train", description="which files of a folder")
+    max_negatives: int | None = Field(None, ge=0, description="of an example, the first so many")
+    article_negatives: int = Field(0, ge=0, description="SQuAD: other paragraphs of the article as negatives")
+    limit: int | None = Field(None, ge=1, description="examples to take")
 
 
 Source = Annotated[

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mlret.data.durable import sha256_of, write_text_atomically
-from mlret.data.files import expand, read_lines
-from mlret.data.languages import normalise_language
+from mlret.data.files import expand
+from mlret.data.held_out import normalised, read_held_out
 from mlret.data.monolingual import MonolingualDocument, TextColumns, read_hub, read_monolingual
-from mlret.data.ranking import read_ranking
+from mlret.data.ranking import RankingReader, read_ranking
 from mlret.errors import InputError
 from mlret.training.parallel import TextPair, read_pairs
 from mlret.training.progress import counted
 from mlret.training.recipe import Recipe
-from mlret.training.sources import DocumentSource, HubSource, MultiParallelSource, ParallelSource, ExampleSource
+from mlret.training.sources import DocumentSource, ExampleSource, HubSource, MultiParallelSource, ParallelSource
 from mlret.training.text_store import DocumentStore, ExampleStore, PairStore, TaskExample
 
-# Shorter texts ("Yes.", "42") recur everywhere and give nothing away.
-_MIN_HELD_OUT_CHARACTERS = 10
 _LONGEST_WORD = 12
-_SPACES_AND_MARKS = re.compile(r"[\W_]+")
 _STATISTICS = "statistics.json"
 
 
@@ -106,26 +100,6 @@ def is_sentence(text: str) -> bool:
     return " " in text or len(text) > _LONGEST_WORD
 
 
-def normalised(text: str) -> str:
-    """A text reduced to its case-folded letters and digits, for matching against held-out text."""
-    return _SPACES_AND_MARKS.sub("", unicodedata.normalize("NFKC", text).casefold())
-
-
-def read_held_out(files: Iterable[Path]) -> set[str]:
-    """Every text of evaluation files (TSV fields, JSON strings and lists of strings), normalised."""
-    texts: set[str] = set()
-    for path in files:
-        for _, line in read_lines(path):
-            if line.lstrip().startswith("{"):
-                values = json.loads(line).values()
-                fields = [v for v in values if isinstance(v, str)]
-                fields += [s for v in values if isinstance(v, list) for s in v if isinstance(s, str)]
-            else:
-                fields = line.split("\t")
-            texts.update(key for key in map(normalised, fields) if len(key) >= _MIN_HELD_OUT_CHARACTERS)
-    return texts
-
-
 def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
     """Read every source of a recipe and keep the text in ``folder``; text that is there already is taken as it is.
 
@@ -160,7 +134,7 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
     reader = _Reader(recipe, root)
     DocumentStore.write(folder / "documents.arrow", counted(reader.documents(), "reading documents"))
     PairStore.write(folder / "pairs.arrow", counted(reader.pairs(), "reading pairs"))
-    ExampleStore.write(folder / "examples.arrow", counted(reader.examples(), "reading examples"))
+    ExampleStore.write(folder / "examples.arrow", counted(reader.examples(folder / "texts"), "reading examples"))
     content = {"origin": origin, "statistics": reader.statistics.to_dict()}
     write_text_atomically(done, json.dumps(content, indent=1, ensure_ascii=False))
     return TrainingText(folder, reader.statistics)
@@ -174,11 +148,32 @@ def source_files(recipe: Recipe, root: Path) -> list[Path]:
     InputError
         If a pattern matches nothing.
     """
-    patterns = list(recipe.held_out)
+    files = expand(recipe.held_out, root)
     for source in recipe.sources:
-        patterns += [] if isinstance(source, HubSource) else source.files
-        patterns += [source.documents] if isinstance(source, MultiParallelSource) else []
-    return expand(patterns, root)
+        if isinstance(source, ExampleSource):
+            paths = [path for path in source_paths(source, root) if isinstance(path, Path)]
+            named = (source.collection, source.queries, source.qrels, source.run)
+            paths += expand([name for name in named if name is not None], root)
+            for path in paths:
+                files += sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        elif not isinstance(source, HubSource):
+            files += expand(source.files, root)
+            files += expand([source.documents], root) if isinstance(source, MultiParallelSource) else []
+    return files
+
+
+def source_paths(source: ExampleSource, root: Path) -> list[Path | str]:
+    """The files and folders of examples, and the data sets of the hub.
+
+    Raises
+    ------
+    InputError
+        If a pattern matches nothing.
+    """
+    found: list[Path | str] = []
+    for name in source.files:
+        found += [name] if name.startswith("hub:") else expand([name], root)
+    return found
 
 
 def _origin(recipe: Recipe, root: Path) -> dict[str, Any]:
@@ -221,16 +216,12 @@ class _Reader:
                         self.statistics.pairs[pair.language] += 1
                         yield pair
 
-    def examples(self) -> Iterator[TaskExample]:
+    def examples(self, cache: Path) -> Iterator[TaskExample]:
         for source in self._recipe.sources:
             if isinstance(source, ExampleSource):
-                yield from islice(filter(self._keeps_example, self._read_examples(source)), source.limit)
-
-    def _read_examples(self, source: ExampleSource) -> Iterator[TaskExample]:
-        wanted = self._languages if source.languages is None else set(map(normalise_language, source.languages))
-        for path in expand(source.files, self._root):
-            for example in read_ranking(path, format=source.format, language=source.language):
-                if wanted is None or example.language in wanted:
+                reader = self._open(source, cache)
+                for example in reader:
+                    self.statistics.examples[example.language or "und"] += 1
                     yield TaskExample(
                         source.task,
                         example.language,
@@ -240,13 +231,30 @@ class _Reader:
                         list(example.languages),
                         list(example.scores or ()),
                     )
+                self.statistics.removed_held_out += sum(
+                    count for reason, count in reader.passed_over.items() if "held-out" in reason
+                )
 
-    def _keeps_example(self, example: TaskExample) -> bool:
-        if any(normalised(text) in self._held_out for text in (example.query, *example.positives)):
-            self.statistics.removed_held_out += 1
-            return False
-        self.statistics.examples[example.language or "und"] += 1
-        return True
+    def _open(self, source: ExampleSource, cache: Path) -> RankingReader:
+        def path(name: str | None) -> Path | None:
+            return None if name is None else self._root / name
+
+        return read_ranking(
+            source_paths(source, self._root),
+            source.format,
+            language=source.language,
+            languages=source.languages or self._recipe.languages,
+            collection=path(source.collection),
+            queries=path(source.queries),
+            qrels=path(source.qrels),
+            run=path(source.run),
+            split=source.split,
+            max_negatives=source.max_negatives,
+            article_negatives=source.article_negatives,
+            held_out=expand(self._recipe.held_out, self._root),
+            limit=source.limit,
+            cache=cache,
+        )
 
     def _read(self, source: DocumentSource | HubSource) -> Iterator[MonolingualDocument]:
         columns = TextColumns(**source.columns.model_dump())

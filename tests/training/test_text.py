@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlret.data.held_out import normalised
 from mlret.data.monolingual import MonolingualDocument
 from mlret.errors import InputError
 from mlret.training.recipe import Recipe
-from mlret.training.text import normalised, prepare_text
+from mlret.training.text import prepare_text
 from mlret.training.text_store import DocumentStore
 
 

@@ -6,14 +6,12 @@ nDCG@10 and Recall@100. As in BEIR's own code, a document with the id of the que
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlret.data.files import read_lines
-from mlret.data.retrieval import Topic
+from mlret.data.retrieval import read_beir_qrels, read_beir_topics
 from mlret.errors import InputError
-from mlret.eval.collection import IR_DATASETS, Collection, Qrels, corpus_reader, first_present, from_ir_datasets
+from mlret.eval.collection import IR_DATASETS, Collection, corpus_reader, first_present, from_ir_datasets
 from mlret.eval.retrieval import Protocol
 
 PROTOCOL = Protocol(
@@ -85,45 +83,8 @@ def _is_dataset(folder: Path) -> bool:
 
 def _read(folder: Path, language: str | None, split: str, with_corpus: bool) -> Collection:
     queries = first_present([folder / "queries.jsonl"], "queries")
-    qrels = _read_qrels(first_present([folder / "qrels" / f"{split}.tsv"], f"{folder.name}: judgements"))
+    qrels = read_beir_qrels(first_present([folder / "qrels" / f"{split}.tsv"], f"{folder.name}: judgements"))
     # The file holds the queries of all splits; those of the others are not judged here, which is no news.
-    topics = {name: topic for name, topic in _read_queries(queries, language).items() if name in qrels}
+    topics = {name: topic for name, topic in read_beir_topics(queries, language).items() if name in qrels}
     documents = corpus_reader([folder], language) if with_corpus else None
     return Collection(folder.name, language, topics, qrels, documents, drop_identical=True)
-
-
-def _read_queries(path: Path, language: str | None) -> dict[str, Topic]:
-    topics: dict[str, Topic] = {}
-    for number, line in read_lines(path):
-        try:
-            record = json.loads(line)
-            name, text = str(record["_id"]), str(record["text"]).strip()
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f'{path}:{number}: not {{"_id": …, "text": …}} ({error}); mend the line') from error
-        if name in topics:
-            raise InputError(f"{path}:{number}: the query {name!r} occurs twice; drop one of them")
-        if not text:
-            raise InputError(f"{path}:{number}: the text of query {name!r} is empty; fill it in or drop the line")
-        topics[name] = Topic(name, text, language)
-    if not topics:
-        raise InputError(f"{path}: has no queries")
-    return topics
-
-
-def _read_qrels(path: Path) -> Qrels:
-    qrels: Qrels = {}
-    for number, line in read_lines(path):
-        cells = line.split("\t")
-        if number == 1 and cells[0].strip() in ("query-id", "query_id"):
-            continue
-        try:
-            query, document, grade = (cell.strip() for cell in cells)
-            relevance = int(grade)
-        except ValueError as error:
-            raise InputError(f"{path}:{number}: not query-id<TAB>corpus-id<TAB>score; mend the line") from error
-        if document in qrels.setdefault(query, {}):
-            raise InputError(f"{path}:{number}: document {document!r} is judged twice for {query!r}; drop one of them")
-        qrels[query][document] = relevance
-    if not qrels:
-        raise InputError(f"{path}: has no judgements")
-    return qrels

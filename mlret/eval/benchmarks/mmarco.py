@@ -13,10 +13,10 @@ from mlret.errors import InputError
 from mlret.eval.collection import (
     IR_DATASETS,
     Collection,
+    collection_tsv_reader,
     find_present,
     first_present,
     from_ir_datasets,
-    read_collection_tsv,
 )
 from mlret.eval.retrieval import Protocol
 
@@ -83,7 +83,7 @@ def read_mmarco(
             code,
             read_topics(first_present(_queries(root, code), f"{code}: queries")),
             qrels,
-            read_collection_tsv(first_present(_collection(root, code), f"{code}: collection"), code)
+            collection_tsv_reader(first_present(_collection(root, code), f"{code}: collection"), code)
             if with_corpus
             else None,
         )

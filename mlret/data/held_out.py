@@ -1,0 +1,68 @@
+"""Text that is kept for evaluation, so that training can leave it out."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mlret.data.files import COMPRESSIONS, read_blocks, read_lines
+from mlret.errors import InputError
+
+# Shorter texts ("Yes.", "42") recur everywhere and give nothing away.
+_MIN_CHARACTERS = 10
+_SPACES_AND_MARKS = re.compile(r"[\W_]+")
+
+
+def normalised(text: str) -> str:
+    """A text reduced to its case-folded letters and digits, for matching against held-out text."""
+    return _SPACES_AND_MARKS.sub("", unicodedata.normalize("NFKC", text).casefold())
+
+
+def read_held_out(files: Iterable[Path]) -> set[str]:
+    """Every text of evaluation files, normalised, of those with at least ten letters and digits.
+
+    Of TSV the fields, of JSON lines and of ``.json`` files (SQuAD's form) every string, however deep.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, or JSON is malformed.
+    """
+    texts: set[str] = set()
+    for path in files:
+        for text in _texts(path):
+            key = normalised(text)
+            if len(key) >= _MIN_CHARACTERS:
+                texts.add(key)
+    return texts
+
+
+def _texts(path: Path) -> Iterator[str]:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if ".json" in suffixes[-1:] or (suffixes[-1:] and suffixes[-1] in COMPRESSIONS and ".json" in suffixes[-2:]):
+        try:
+            yield from _strings(json.loads("".join(read_blocks(path))))
+            return
+        except json.JSONDecodeError as error:
+            if "Extra data" not in error.msg:  # a .json file of JSON lines
+                raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}); mend the file") from error
+    for number, line in read_lines(path):
+        if not line.lstrip().startswith("{"):
+            yield from line.split("\t")
+            continue
+        try:
+            yield from _strings(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}:{number}: not JSON ({error.msg}); one object a line") from error
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)

@@ -1,0 +1,165 @@
+"""JSON in text files: one value a line, or one array that may be larger than memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from json import JSONDecodeError
+from pathlib import Path
+from typing import IO, Any
+
+from mlret.data.files import open_raw, read_blocks
+from mlret.errors import InputError
+
+# More than any record of a training file; without a limit, one missing quote would read on to the file's end.
+_LARGEST_VALUE = 1 << 28
+# A literal that a block cut in two (-Infinity, \uXXXX) makes an error at most so far from the block's end.
+_LONGEST_CUT = 12
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def decode_json(text: str, origin: str) -> Any:
+    """The value that a line holds.
+
+    Parameters
+    ----------
+    text
+        JSON.
+    origin
+        ``file:line``, for messages.
+
+    Raises
+    ------
+    InputError
+        If it is not JSON, or not JSON that Python reads.
+    """
+    try:
+        return json.loads(text)
+    except JSONDecodeError as error:
+        raise InputError(f"{origin}: not JSON ({error.msg} at column {error.colno}); one object a line") from error
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits, brackets 1000 deep
+        raise InputError(f"{origin}: not JSON that can be read ({error}); one object a line") from error
+
+
+def stream_array(
+    path: Path,
+    key: str | None = None,
+    *,
+    opener: Callable[[Path], IO[bytes]] = open_raw,
+    block_bytes: int = 1 << 20,
+) -> Iterator[tuple[int, Any]]:
+    """Yield ``(line number from 1, value)`` for each element of a JSON array, one in memory at a time.
+
+    Parameters
+    ----------
+    path
+        The file, perhaps compressed.
+    key
+        The array is the value of this key of an object, which is the whole file; by default it is the whole file.
+    opener
+        As for :func:`mlret.data.files.read_lines`.
+    block_bytes
+        How much is read at once.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, is of another form, or an element is not JSON; the message names the line.
+    """
+    text = _Cursor(path, read_blocks(path, opener, size=block_bytes))
+    if key is not None:
+        text.expect("{", f"an object with the key {key!r}")
+        while True:
+            name = text.value()
+            text.expect(":", "a colon")
+            if name == key:
+                break
+            text.value()
+            if text.next_of(",}", "a comma or }") == "}":
+                raise InputError(f"{path}: has no key {key!r}; give a file of the form {{{key!r}: [...]}}")
+    text.expect("[", "an array [...]")
+    if text.peek() == "]":
+        return
+    while True:
+        text.peek()
+        line = text.line
+        yield line, text.value()
+        if text.next_of(",]", "a comma or ]") == "]":
+            return
+
+
+class _Cursor:
+    """A place in a text of which only the part behind it is in memory."""
+
+    def __init__(self, path: Path, blocks: Iterator[str]) -> None:
+        self._path = path
+        self._blocks = blocks
+        self._text = ""
+        self._at = 0
+        self._ended = False
+        self._decode = json.JSONDecoder().raw_decode
+        self.line = 1
+
+    def peek(self) -> str:
+        """The next character that is no space; empty at the end."""
+        while True:
+            found = _SPACE.match(self._text, self._at)
+            assert found is not None
+            self._move(found.end())
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more(1):
+                return ""
+
+    def next_of(self, characters: str, what: str) -> str:
+        """The same, which must be one of these, and step over it."""
+        found = self.peek()
+        if not found or found not in characters:
+            shown = repr(found) if found else "the end of the file"
+            raise InputError(f"{self._path}:{self.line}: {shown} where {what} should be; mend the file")
+        self._move(self._at + 1)
+        return found
+
+    def expect(self, character: str, what: str) -> None:
+        """Step over a character that must be there."""
+        self.next_of(character, what)
+
+    def value(self) -> Any:
+        """Read a value, as much text as it takes."""
+        self.peek()
+        wanted = 1 << 16
+        while True:
+            try:
+                found, end = self._decode(self._text, self._at)
+                # A number may go on in the next block.
+                if end < len(self._text) or not self._more(1):
+                    self._move(end)
+                    return found
+            except JSONDecodeError as error:
+                cut = error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - _LONGEST_CUT
+                if not cut or len(self._text) - self._at > _LARGEST_VALUE or not self._more(wanted):
+                    line = self.line + self._text.count("\n", self._at, error.pos)
+                    raise InputError(f"{self._path}:{line}: not JSON ({error.msg}); mend the file") from error
+                wanted *= 2
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{self._path}:{self.line}: not JSON that can be read ({error})") from error
+
+    def _move(self, to: int) -> None:
+        self.line += self._text.count("\n", self._at, to)
+        self._at = to
+
+    def _more(self, characters: int) -> bool:
+        """Read on by so many characters at least, if there are any; whether there were."""
+        if self._ended:
+            return False
+        blocks, length = [self._text[self._at :]], 0
+        while length < characters:
+            block = next(self._blocks, "")
+            if not block:
+                self._ended = True
+                break
+            blocks.append(block)
+            length += len(block)
+        self._text, self._at = "".join(blocks), 0
+        return length > 0

@@ -1,0 +1,47 @@
+"""Training examples from queries, judgements and a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlret.data.files import read_lines
+from mlret.data.ranking.example import Passage
+from mlret.data.ranking.records import IdentifiedExample
+from mlret.data.retrieval import read_beir_qrels, read_qrels, read_run
+
+
+def stream_judged(qrels_path: Path, run_path: Path | None) -> Iterator[IdentifiedExample | str]:
+    """An example for each judged query, in the order of the judgements.
+
+    Positives are the documents judged above 0, the highest grades first. Negatives are those judged 0, and then the
+    documents of the run that are not judged positive, the best first.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, empty or malformed.
+    """
+    qrels = _read_qrels(qrels_path)
+    run = {} if run_path is None else read_run(run_path)
+    for query, grades in qrels.items():
+        positives = sorted((name for name, grade in grades.items() if grade > 0), key=lambda name: -grades[name])
+        if not positives:
+            yield "query without a document judged relevant"
+            continue
+        scores = run.get(query, {})
+        ranked = sorted(scores, key=lambda name: (-scores[name], name))
+        negatives = dict.fromkeys(name for name, grade in grades.items() if grade <= 0)
+        negatives.update(dict.fromkeys(name for name in ranked if grades.get(name, 0) <= 0))
+        yield IdentifiedExample(
+            query,
+            tuple(Passage("", name) for name in positives),
+            tuple(Passage("", name) for name in negatives),
+            f"{qrels_path}: query {query!r}",
+        )
+
+
+def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    first = next((line for _, line in read_lines(path)), "")
+    beir = first.split("\t")[0].strip() in ("query-id", "query_id")
+    return read_beir_qrels(path) if beir else read_qrels(path)
