@@ -321,6 +321,21 @@ def freeze_for_transfer(model: BaseModel) -> None:
             layer.output.adapter_layer_norm.requires_grad_(False)
 
 
+def freeze_shared(model: BaseModel, but: Sequence[str] | None = None) -> None:
+    """Freeze all but the adapters of some languages, by default of all: then nothing else can change.
+
+    Raises
+    ------
+    InputError
+        If the encoder has no adapters, or a language has none.
+    """
+    learning = list(_routed(model).languages) if but is None else but
+    model.requires_grad_(False)
+    for language in learning:
+        for parameter in adapter_parameters(model, language).values():
+            parameter.requires_grad_(True)
+
+
 def adapter_parameters(model: BaseModel, language: str) -> dict[str, nn.Parameter]:
     """The parameters of one language's adapters, by their names in the encoder.
 

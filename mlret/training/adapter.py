@@ -80,7 +80,7 @@ def train_adapter(
         languages=[code],
         held_out=[_from_root(path) for path in held_out],
         sources=[DocumentSource(kind="documents", files=[_from_root(path) for path in text], language=code)],
-        backbone=PretrainedBackbone(kind="pretrained", model=model, pooling=None, max_length=max_length),
+        backbone=PretrainedBackbone(kind="pretrained", model=model),
         stages=[
             MaskedStage(
                 name="mlm",

@@ -27,6 +27,8 @@ from mlret.errors import InputError
 from mlret.training.recipe import MultiVectorSettings, NewBackbone, PretrainedBackbone
 
 AnyModel = SentenceTransformer | MultiVectorEncoder
+# Tokens of a text, of a transformers model that is made an encoder.
+_MAX_LENGTH = 128
 
 
 def build_backbone(
@@ -115,10 +117,11 @@ def _loaded(settings: PretrainedBackbone) -> AnyModel:
         if settings.pooling is not None:
             raise InputError(f"{settings.model} is an encoder with a pooling of its own: remove backbone.pooling")
         model = load_encoder(source).model
-        model.max_seq_length = settings.max_length
+        if settings.max_length is not None:
+            model.max_seq_length = settings.max_length
         return model
     try:
-        transformer = Transformer(source, max_seq_length=settings.max_length)
+        transformer = Transformer(source, max_seq_length=settings.max_length or _MAX_LENGTH)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForMaskedLM
+from transformers.utils import logging
 
 from mlret.errors import InputError
 from mlret.training.ranks import average_gradients
@@ -111,11 +113,25 @@ class MaskedObjective(nn.Module):
         return {"mlm": self.language_model(features)}
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's report of missing weights: an encoder has no head, and one at random is what is wanted."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(40)  # errors alone
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def _prediction_head(backbone: Any, pretrained: str | None) -> nn.Module:
     """The architecture's own head, tied to the backbone's embeddings."""
     try:
         if pretrained is not None:
-            whole = AutoModelForMaskedLM.from_pretrained(pretrained)
+            with _quiet():
+                whole = AutoModelForMaskedLM.from_pretrained(pretrained, dtype=backbone.dtype)
+            # The encoder may have got tokens of its own, such as markers.
+            whole.resize_token_embeddings(backbone.get_input_embeddings().num_embeddings, mean_resizing=False)
         else:
             config = type(backbone.config).from_dict({**backbone.config.to_dict(), "num_hidden_layers": 0})
             whole = AutoModelForMaskedLM.from_config(config)  # type: ignore[no-untyped-call]

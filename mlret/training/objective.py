@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from mlret.encoders.adapters import LanguageTransformer, adapter_parameters, add_language, freeze_for_transfer
+from mlret.encoders.adapters import LanguageTransformer, add_language, freeze_for_transfer, freeze_shared
 from mlret.errors import InputError
 from mlret.training.alignment import TranslationRankingLoss
 from mlret.training.ccp import ContextPredictionLoss
@@ -94,6 +94,8 @@ class ObjectiveBuilder:
         """
         if stage.freeze == "transfer":
             freeze_for_transfer(model)
+        elif stage.freeze == "shared":
+            freeze_shared(model)
         if isinstance(stage, RankingStage):
             return self._ranking(stage, model)
         if isinstance(stage, MaskedStage):
@@ -146,9 +148,15 @@ class ObjectiveBuilder:
         return Objective(pairs, self._collator(pairs, stage, model, targets=vectors), loss)
 
     def _masked(self, stage: MaskedStage, model: BaseModel) -> Objective:
+        documents = self._documents(model)
+        languages = None
         if stage.adapter is not None:
+            languages = [stage.adapter]
             self._open_adapter(stage, model)
-        passages = Passages(self._documents(), stage, language=stage.adapter)
+        elif stage.freeze == "shared" and isinstance(first := model[0], LanguageTransformer):
+            # The text of a language without an adapter would teach another's.
+            languages = [code for code in documents.languages if code in first.languages]
+        passages = Passages(documents, stage, languages=languages)
         language_model = MaskedLanguageModel(
             model,
             pretrained=stage.head or self.recipe.pretrained_language_model,
@@ -164,11 +172,9 @@ class ObjectiveBuilder:
         first: Any = model[0]
         if not isinstance(first, LanguageTransformer) or stage.adapter not in first.languages:
             add_language(model, stage.adapter, start=stage.start, seed=self.recipe.seed)
-        model.requires_grad_(False)
-        for parameter in adapter_parameters(model, stage.adapter).values():
-            parameter.requires_grad_(True)
+        freeze_shared(model, but=[stage.adapter])
 
-    def _documents(self) -> PackedDocuments:
+    def _documents(self, model: BaseModel) -> PackedDocuments:
         folder = self.output / "tokens"
         with main_first():
             folder.mkdir(exist_ok=True)
@@ -177,11 +183,11 @@ class ObjectiveBuilder:
                 self.text.statistics.documents,
                 self.tokenizer,
                 folder,
-                max_length=self.recipe.backbone.max_length,
+                max_length=model.max_seq_length or self.tokenizer.model_max_length,
             )
 
     def _context(self, stage: ContextStage, model: SentenceTransformer) -> Objective:
-        pairs = ContextPairs(self._documents(), stage, seed=self.recipe.seed)
+        pairs = ContextPairs(self._documents(model), stage, seed=self.recipe.seed)
         loss = ContextPredictionLoss(
             model,
             languages=len(pairs.languages),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,18 +22,21 @@ class Passages(Pairs):
         The tokenized text.
     stage
         How long passages are, and how often each language is drawn.
-    language
-        Draw from this one alone, by default from all.
+    languages
+        Draw from these alone, by default from all.
 
     Raises
     ------
     InputError
-        If there is no text of that language.
+        If there is no text in one of these.
     """
 
-    def __init__(self, documents: PackedDocuments, stage: MaskedStage, *, language: str | None = None) -> None:
-        if language is not None and language not in documents.languages:
-            raise InputError(f"stage {stage.name!r}: the sources hold no documents in {language!r}")
+    def __init__(
+        self, documents: PackedDocuments, stage: MaskedStage, *, languages: Sequence[str] | None = None
+    ) -> None:
+        self.languages = documents.languages if languages is None else [*languages]
+        if missing := set(self.languages) - set(documents.languages):
+            raise InputError(f"stage {stage.name!r}: the sources hold no documents in {', '.join(sorted(missing))}")
         room = stage.max_length - 2
         ends = documents.sentences.offsets[documents.first]
         counts = -(-np.diff(ends) // room)
@@ -39,7 +44,6 @@ class Passages(Pairs):
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         starts = ends[owner] + within * room
         self.texts = PackedTexts(documents.sentences.ids, np.append(starts, ends[-1]))
-        self.languages = documents.languages if language is None else [language]
         spoken = documents.language[owner]
         self.rows = [np.flatnonzero(spoken == documents.languages.index(code)) for code in self.languages]
         self.weights = sampling_weights([len(rows) for rows in self.rows], stage.alpha)

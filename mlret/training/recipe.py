@@ -73,7 +73,7 @@ class PretrainedBackbone(Settings):
     kind: Literal["pretrained"]
     model: str = Field(description="a folder or a hub id, or 'bundled'")
     pooling: Literal["cls", "mean"] | None = Field(None, description="by default cls; an encoder keeps its own")
-    max_length: int = Field(128, ge=8)
+    max_length: int | None = Field(None, ge=8, description="tokens; an encoder keeps its own, others have 128")
     adapters: AdapterSettings | None = Field(None, description="make it modular: an adapter for each language")
 
     @property

@@ -37,8 +37,10 @@ class StageSettings(Settings):
     optimizer: Literal["adamw", "schedule-free"] = Field(
         "adamw", description="'schedule-free': AdamW by averaging, constant after the warm-up (extra: train)"
     )
-    freeze: Literal["none", "transfer"] = Field(
-        "none", description="'transfer': embeddings and language adapters stay, one language trains all else"
+    freeze: Literal["none", "transfer", "shared"] = Field(
+        "none",
+        description="'transfer': embeddings and language adapters stay, one language trains all else; 'shared': all "
+        "but the adapters stays",
     )
 
 

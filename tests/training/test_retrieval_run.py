@@ -1,0 +1,284 @@
+"""Recipes that fine-tune an encoder: every objective, both kinds of encoder, adapters, resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import MultiVectorEncoder
+from torch import Tensor
+
+from mlret.encoders.adapters import LanguageTransformer
+from mlret.encoders.encoder import load_encoder
+from mlret.encoders.multi_vector import load_any_encoder
+from mlret.errors import InputError
+from mlret.training import trainer
+from mlret.training.adapter import train_adapter
+from mlret.training.recipe import Recipe
+from mlret.training.run import train
+from tests.training.conftest import ENGLISH, OTHER
+
+SHAPE = {"steps": 4, "batch_size": 8, "max_length": 24, "bfloat16": False}
+KINDS = pytest.mark.parametrize("kind", ["dense", "tokens"])
+
+
+@pytest.fixture
+def data(world: Path) -> Path:
+    """The small world, with questions: each English word asks for a text that holds it."""
+    random = np.random.default_rng(0)
+    with (world / "questions.jsonl").open("w", encoding="utf-8") as file:
+        for number in range(40):
+            words = random.permutation(len(ENGLISH))[:6]
+            passages = [" ".join(ENGLISH[i] for i in words[start : start + 3]) for start in (0, 3)]
+            record = {
+                "query": f"where is {ENGLISH[words[0]]}",
+                "positive": passages[0],
+                "negatives": [passages[1], f"no {ENGLISH[words[5]]}"],
+                "scores": [9.0 + number, 3.0, 1.0],
+                "lang": "en",
+            }
+            file.write(json.dumps(record) + "\n")
+    (world / "words.tsv").write_text(
+        "".join(f"sw\tc{i}\t{a}\t{b}\n" for i, (a, b) in enumerate(zip(ENGLISH, OTHER, strict=True))), encoding="utf-8"
+    )
+    return world
+
+
+def recipe(backbone: Path, kind: str, *stages: dict[str, Any], **more: Any) -> Recipe:
+    settings: dict[str, Any] = {
+        "name": "small",
+        "description": "for tests",
+        "sources": [
+            {"kind": "ranking", "files": ["questions.jsonl"], "query_instruction": "find: "},
+            {"kind": "documents", "files": ["mono.jsonl"]},
+            {"kind": "parallel", "files": ["pairs.tsv"], "columns": ["language", "source", "target"]},
+            {"kind": "parallel", "group": "words", "files": ["words.tsv"],
+             "columns": ["language", "concept", "source", "target"]},
+        ],
+        "backbone": {"kind": "pretrained", "model": str(backbone), "max_length": 32},
+        "calibration": {"sentences": 40, "min_sentences": 10},
+        "stages": [{"name": f"stage-{place}", **SHAPE, **stage} for place, stage in enumerate(stages)],
+    }  # fmt: skip
+    if kind == "tokens":
+        settings["multi_vector"] = {"dims": 16, "query_length": "dynamic 8"}
+    return Recipe.model_validate(settings | more)
+
+
+def modular(backbone: Path, kind: str, *stages: dict[str, Any], languages: tuple[str, ...] = ("en", "fr")) -> Recipe:
+    made = recipe(backbone, kind, *stages)
+    adapters = {"languages": list(languages), "default_language": "en"}
+    settings = made.model_dump() | {"backbone": made.backbone.model_dump() | {"adapters": adapters}}
+    return Recipe.model_validate(settings)
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in load_any_encoder(folder).model.state_dict().items()}
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"losses": {"in_batch": 1.0, "pairwise": 1.0}, "negatives": 2},
+        {"losses": {"kl": 1.0}, "negatives": 2, "optimizer": "schedule-free", "mini_batch_size": 3},
+        {"losses": {"margin_mse": 1.0, "rank_aware": 0.5}, "negatives": 1},
+    ],
+    ids=["contrast", "distillation", "margins-and-ranks"],
+)
+def test_a_ranking_stage_trains_either_kind(
+    kind: str, stage: dict[str, Any], data: Path, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    made = recipe(tiny_encoder_folder, kind, {"objective": "ranking", **stage})
+    folder = train(made, data, tmp_path / "run", say=lines.append)
+    encoder = load_any_encoder(folder)
+    assert isinstance(encoder.model, MultiVectorEncoder) == (kind == "tokens")
+    assert any("40 queries in 1 groups" in line for line in lines)
+    history = json.loads((tmp_path / "run" / "stages" / "stage-0" / "done.json").read_text())["history"]
+    assert {*stage["losses"]} <= {*history[0]} and all(
+        np.isfinite(entry["loss"]) for entry in history if "loss" in entry
+    )
+    # The instruction goes with the encoder, behind the marker of the kind that has one.
+    assert encoder.model.prompts["query"].endswith("find: ")
+    before = load_encoder(tiny_encoder_folder).model.state_dict()
+    after = encoder.model.state_dict()
+    name = "0.model.encoder.layer.0.attention.self.query.weight"
+    assert not torch.equal(before[name], after[name])
+
+
+@KINDS
+def test_what_ranks_well_is_learned(kind: str, data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
+    stage = {"objective": "ranking", "negatives": 1, "steps": 60, "batch_size": 16, "learning_rate": 3e-3,
+             "temperature": 0.05 if kind == "dense" else 0.3}  # fmt: skip
+    train(recipe(tiny_encoder_folder, kind, stage), data, tmp_path / "run", say=str)
+    history = json.loads((tmp_path / "run" / "stages" / "stage-0" / "done.json").read_text())["history"]
+    losses = [entry["in_batch"] for entry in history if "in_batch" in entry]
+    assert np.mean(losses[-2:]) < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"objective": "lexical", "groups": {"words": 1.0}},
+        {"objective": "translation-distillation", "teacher": "bundled"},
+        {"objective": "mlm"},
+    ],
+    ids=lambda stage: stage["objective"],
+)
+def test_the_other_objectives_train(
+    stage: dict[str, Any], data: Path, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    made = recipe(tiny_encoder_folder, "dense", stage)
+    train(made, data, tmp_path / "run", say=str)
+    history = json.loads((tmp_path / "run" / "stages" / "stage-0" / "done.json").read_text())["history"]
+    assert history[0]["loss"] > 0
+    assert load_encoder(tmp_path / "run" / "model").calibration_languages == ["en", "sw"]
+    tokens = recipe(tiny_encoder_folder, "tokens", stage)
+    if stage["objective"] == "mlm":
+        assert isinstance(load_any_encoder(train(tokens, data, tmp_path / "tokens", say=str)).model, MultiVectorEncoder)
+    else:
+        with pytest.raises(InputError, match=r"trains encoders with one vector a text"):
+            train(tokens, data, tmp_path / "tokens", say=str)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "schedule-free"])
+def test_an_interrupted_ranking_goes_on_to_the_same_encoder(
+    optimizer: str, data: Path, tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = {"objective": "ranking", "negatives": 1, "steps": 6, "optimizer": optimizer, "temperature": 1.0}
+    made = recipe(tiny_encoder_folder, "tokens", stage)
+    whole = train(made, data, tmp_path / "whole", say=str)
+    own = trainer.TrainingProgress
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "TrainingProgress", _progress_that_stops(own, 3))
+        with pytest.raises(KeyboardInterrupt):
+            train(made, data, tmp_path / "cut", say=str)
+    cut = train(made, data, tmp_path / "cut", say=str)
+    one, other = weights(whole), weights(cut)
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def _progress_that_stops(own: type[Any], at: int) -> type[Any]:
+    class Stopping(own):  # type: ignore[misc,valid-type]
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == at:
+                raise KeyboardInterrupt
+
+    return Stopping
+
+
+@KINDS
+def test_transfer_leaves_embeddings_and_adapters_bit_for_bit(
+    kind: str, data: Path, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    made = modular(
+        tiny_encoder_folder,
+        kind,
+        {"objective": "mlm", "freeze": "shared", "learning_rate": 1e-2},
+        {"objective": "ranking", "freeze": "transfer", "learning_rate": 1e-2},
+        languages=("en", "sw"),
+    )
+    folder = train(made, data, tmp_path / "run", say=str)
+    first, last = weights(tmp_path / "run" / "stages" / "stage-0" / "model"), weights(folder)
+    untrained = load_encoder(tiny_encoder_folder).model.state_dict()
+    shared = "0.model.encoder.layer.0.attention.self.query.weight"
+    assert torch.equal(untrained[shared], first[shared]) and not torch.equal(first[shared], last[shared])
+    kept = [name for name in first if ".adapter_modules." in name or ".embeddings." in name]
+    assert len(kept) > 8 and all(torch.equal(first[name], last[name]) for name in kept)
+    # Each language's adapter has learned from its own text.
+    added = {name: value for name, value in first.items() if ".adapter_modules." in name and "dense2.weight" in name}
+    assert {name.split(".adapter_modules.")[1].split(".")[0] for name, value in added.items() if value.any()} == {
+        "en",
+        "sw",
+    }
+
+
+@KINDS
+@pytest.mark.parametrize("start", [None, "en"])
+def test_a_language_is_added_and_no_other_changes_by_a_bit(
+    kind: str, start: str | None, data: Path, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    base = train(
+        modular(tiny_encoder_folder, kind, {"objective": "mlm", "freeze": "shared", "learning_rate": 1e-2},
+                {"objective": "ranking", "freeze": "transfer"}, languages=("en",)),
+        data, tmp_path / "base", say=str,
+    )  # fmt: skip
+    texts = ["jua mwezi mvua", "the sun", "mti jani"]
+
+    def encoded(folder: Path, language: str) -> list[Any]:
+        encoder = load_any_encoder(folder)
+        return list(encoder.encode_document(texts, language=language))
+
+    with pytest.warns(UserWarning, match=r"no adapter for Swahili \(sw\): it goes through that of en"):
+        before = encoded(base, "sw")
+    added = train_adapter(
+        str(base), "sw", [data / "mono.jsonl"], tmp_path / "added", start=start, steps=8, batch_size=8, max_length=16,
+        learning_rate=1e-2, bfloat16=False, say=str,
+    )  # fmt: skip
+    old, new = weights(base), weights(added)
+    assert all(torch.equal(value, new[name]) for name, value in old.items())
+    assert new.keys() - old.keys() and all(".adapter_modules.sw." in name for name in new.keys() - old.keys())
+    for language in ("en", "de"):
+        assert all(map(np.array_equal, encoded(base, language), encoded(added, language)))
+    assert not all(map(np.array_equal, before, encoded(added, "sw")))
+    assert "sw" in load_any_encoder(added).model[0].languages
+
+
+def test_an_added_language_learns_its_words(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
+    base = train(modular(tiny_encoder_folder, "dense", {"objective": "ranking"}), data, tmp_path / "base", say=str)
+    train_adapter(
+        str(base), "sw", [data / "mono.jsonl"], tmp_path / "added", steps=150, batch_size=16, max_length=16,
+        learning_rate=1e-2, bfloat16=False, say=str,
+    )  # fmt: skip
+    history = json.loads((tmp_path / "added" / "stages" / "mlm" / "done.json").read_text())["history"]
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_bad_stages_are_refused_before_training(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
+    def refused(message: str, *stages: dict[str, Any], kind: str = "dense", **more: Any) -> None:
+        with pytest.raises((InputError, ValueError), match=message):
+            train(recipe(tiny_encoder_folder, kind, *stages, **more), data, tmp_path / message[:8], say=str)
+
+    refused(r"set negatives to 1 or more", {"objective": "ranking", "losses": {"kl": 1.0}, "negatives": 0})
+    refused(r"no ranking examples with 6 scored", {"objective": "ranking", "losses": {"kl": 1.0}, "negatives": 5})
+    refused(r"no examples of \['chat'\]", {"objective": "ranking", "tasks": {"chat": 1.0}})
+    refused(r"has no language adapters", {"objective": "ranking", "freeze": "transfer"})
+    with pytest.raises(InputError, match=r"the sources hold no documents in fi"):
+        train(
+            modular(tiny_encoder_folder, "dense", {"objective": "mlm", "adapter": "fi"}), data, tmp_path / "fi", say=str
+        )
+    only_text = [{"kind": "documents", "files": ["mono.jsonl"]}]
+    refused(r"needs a source of kind 'ranking'", {"objective": "ranking"}, sources=only_text)
+    two = [{"kind": "ranking", "files": ["questions.jsonl"], "query_instruction": text} for text in ("ask: ", "find: ")]
+    refused(r"have other instructions: name two tasks", {"objective": "ranking"}, sources=two)
+
+
+def test_tasks_are_batched_apart_and_keep_their_instructions(
+    data: Path, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    sources = [
+        {"kind": "ranking", "files": ["questions.jsonl"], "task": task, "query_instruction": f"{task}: "}
+        for task in ("qa", "chat")
+    ]
+    made = recipe(
+        tiny_encoder_folder, "dense", {"objective": "ranking", "tasks": {"qa": 3, "chat": 1}}, sources=sources
+    )
+    lines: list[str] = []
+    model = load_encoder(train(made, data, tmp_path / "run", say=lines.append)).model
+    assert any("80 queries in 2 groups" in line for line in lines)
+    assert {"qa-query": "qa: ", "chat-query": "chat: "}.items() <= model.prompts.items()
+
+
+def test_a_checkpoint_with_adapters_of_its_own_trains(data: Path, tmp_path: Path) -> None:
+    from tests.encoders.test_adapters import folder_of
+
+    made = recipe(
+        folder_of(tmp_path), "tokens", {"objective": "ranking", "freeze": "transfer", "losses": {"pairwise": 1.0}}
+    )
+    model = load_any_encoder(train(made, data, tmp_path / "run", say=str)).model
+    assert isinstance(model[0], LanguageTransformer) and list(model[0].languages) == ["en", "sw", "ru", "zh"]
