@@ -73,8 +73,10 @@ class Comparison:
     library_difference: float | None = None
 
 
-def compare(peer: Format, python: str, folder: Path, backbones: tuple[str, ...] = BACKBONES) -> Iterator[Comparison]:
-    """Compare with one peer, that a Python has; the checkpoints are made in a folder."""
+def compare(
+    peer: Format, python: str, folder: Path, backbones: tuple[str, ...] = BACKBONES, *, library: bool = False
+) -> Iterator[Comparison]:
+    """Compare with one peer, that a Python has, and with sentence-transformers alone; checkpoints go to a folder."""
     queries, documents = texts()
     made: list[dict[str, Any]] = []
     scored: list[dict[str, str]] = []
@@ -107,14 +109,14 @@ def compare(peer: Format, python: str, folder: Path, backbones: tuple[str, ...] 
     for (name, direction, attend), encoder in ours.items():
         path = folder / f"{name}-{direction}-{attend}"
         theirs = np.load(f"{path}.npy")
-        library = None
-        if direction == "read":
+        apart = None
+        if direction == "read" and library:
             alone = MultiVectorEncoder(str(path), device="cpu")
             if name == "x-mod":
                 alone[0].model.set_default_language(LANGUAGE)
-            library = _apart(scores(TokenEncoder(alone), queries, documents), theirs)
+            apart = _apart(scores(TokenEncoder(alone), queries, documents), theirs)
         found = _apart(scores(encoder, queries, documents), theirs)
-        yield Comparison(peer, direction, name, attend, found, float(theirs.min()), float(theirs.max()), library)
+        yield Comparison(peer, direction, name, attend, found, float(theirs.min()), float(theirs.max()), apart)
 
 
 def _apart(one: NDArray[Any], other: NDArray[Any]) -> float:
@@ -218,7 +220,7 @@ def main(
             continue
         versions[peer] = _versions(python)
         with tempfile.TemporaryDirectory() as folder:
-            for one in compare(peer, python, Path(folder)):
+            for one in compare(peer, python, Path(folder), library=True):
                 found.append(one)
                 masks = "masks attended" if one.attend else "masks not attended"
                 alone = (

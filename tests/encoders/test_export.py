@@ -22,7 +22,6 @@ from mlret.encoders.export import export_encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
 from mlret.errors import InputError
 from tests.encoders.test_late_interaction import plain
-from tests.vocabulary import made
 
 TEXTS = ["The cat (black) sat: «on» the mat.", "Поезд — к морю?", "你好。世界!", "samaki wawili na ndizi " * 9]
 
