@@ -9,7 +9,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mlret.encoders.encoder import Encoder, load_encoder
+    from mlret.encoders.export import export_encoder
     from mlret.encoders.external import ExternalEncoder
+    from mlret.encoders.late_interaction import multi_vector_encoder
     from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
     from mlret.index.index import Hit, Index
     from mlret.index.kinds import IndexSettings
@@ -25,8 +27,10 @@ __all__ = [
     "Memory",
     "TokenEncoder",
     "__version__",
+    "export_encoder",
     "load_encoder",
     "load_token_encoder",
+    "multi_vector_encoder",
     "trim_vocabulary",
 ]
 
@@ -34,7 +38,9 @@ __all__ = [
 _HOMES = {
     "Encoder": "mlret.encoders.encoder",
     "load_encoder": "mlret.encoders.encoder",
+    "export_encoder": "mlret.encoders.export",
     "ExternalEncoder": "mlret.encoders.external",
+    "multi_vector_encoder": "mlret.encoders.late_interaction",
     "TokenEncoder": "mlret.encoders.multi_vector",
     "load_token_encoder": "mlret.encoders.multi_vector",
     "Hit": "mlret.index.index",

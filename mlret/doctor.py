@@ -44,7 +44,7 @@ FEATURES = {
     "trim": "SentencePiece models of slow tokenizers, pictures of a trimming",
     "serve": "the HTTP application and the MCP server",
     "ray": "encoding and searching on many machines",
-    "colbert": "interchange of checkpoints and indexes with colbert-ai",
+    "colbert": "colbert-ai itself, to compare with; its checkpoints and indexes are read and written without",
     "integrations": "LangChain, LlamaIndex, Haystack, MTEB",
     "eval": "pictures of results, benchmarks by name, XOR-Retrieve, mteb",
     "dev": "tests, lint and types of mlret itself",

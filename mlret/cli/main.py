@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from mlret.cli import calibrate, demo, doctor, encode, index, memory, recipes, search, train, trim
+from mlret.cli import calibrate, demo, doctor, encode, export, index, memory, recipes, search, train, trim
 from mlret.cli import eval as evaluate
 from mlret.errors import MlretError
 
@@ -33,6 +33,7 @@ app.add_typer(
 )
 app.command("trim")(trim.trim)
 app.command("calibrate")(calibrate.calibrate)
+app.command("export")(export.export)
 app.add_typer(evaluate.app, name="eval", help="Measure an encoder on the field's benchmarks.")
 app.add_typer(recipes.app, name="recipes", help="The recipes that come with mlret: list them, copy one to edit.")
 app.command("doctor")(doctor.doctor)

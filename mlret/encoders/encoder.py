@@ -335,7 +335,9 @@ def is_multi_vector(path: Path) -> bool:
     try:
         config = path / "config_sentence_transformers.json"
         if config.is_file():
-            return json.loads(config.read_text(encoding="utf-8")).get("model_type") in _MULTI_VECTOR
+            settings = json.loads(config.read_text(encoding="utf-8"))
+            # PyLate says of itself what it is from its later versions on.
+            return settings.get("model_type") in _MULTI_VECTOR or "query_prefix" in settings
         architectures = json.loads((path / "config.json").read_text(encoding="utf-8")).get("architectures")
     except (OSError, ValueError):
         return False

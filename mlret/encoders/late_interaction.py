@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import string
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,6 +14,7 @@ from sentence_transformers.multi_vector_encoder.modules import HierarchicalToken
 from torch import nn
 
 from mlret.encoders.adapters import route_if_modular
+from mlret.encoders.colbert_checkpoint import colbert_skiplist
 from mlret.encoders.encoder import Encoder, from_hub, load_encoder
 from mlret.encoders.markers import add_markers, choose_markers, prompt_of
 from mlret.encoders.punctuation import punctuation_pieces
@@ -184,13 +184,3 @@ def _skipped(tokenizer: Any, punctuation: Punctuation) -> list[str]:
             return colbert_skiplist(tokenizer)
         case _:
             return []
-
-
-def colbert_skiplist(tokenizer: Any) -> list[str]:
-    """The pieces that colbert-ai 0.2.22 skips: the first that each of ASCII's punctuation marks is cut into.
-
-    That may be the bare mark of a word's start (XLM-R's ``▁``), and the unknown token where the vocabulary lacks one.
-    """
-    first = (tokenizer.encode(symbol, add_special_tokens=False)[0] for symbol in string.punctuation)
-    pieces: list[str] = tokenizer.convert_ids_to_tokens(list(dict.fromkeys(first)))
-    return pieces

@@ -115,8 +115,9 @@ def load_token_encoder(name: str | Path, *, device: str | None = None) -> TokenE
     Parameters
     ----------
     name
-        A folder, or the id of a model on the hub: of sentence-transformers, PyLate or Stanford's ColBERT. Of a model
-        without a projection one is made at random, to be trained.
+        A folder, or the id of a model on the hub: of sentence-transformers, or of PyLate, Stanford's ColBERT or
+        XM-retrievers, with the scores that it has there. Of a model without a projection one is made at random, to be
+        trained; :func:`mlret.encoders.late_interaction.multi_vector_encoder` makes more of it.
     device
         ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
 
@@ -128,6 +129,7 @@ def load_token_encoder(name: str | Path, *, device: str | None = None) -> TokenE
     from sentence_transformers import MultiVectorEncoder
 
     from mlret.encoders.adapters import route_if_modular
+    from mlret.encoders.colbert_checkpoint import mend_checkpoint
 
     try:
         if Path(name).is_dir():
@@ -136,6 +138,7 @@ def load_token_encoder(name: str | Path, *, device: str | None = None) -> TokenE
             )
         else:
             model = from_hub(name, lambda: MultiVectorEncoder(str(name), device=device))
+        mend_checkpoint(model, name)
         route_if_modular(model)
         return TokenEncoder(model, str(name))
     except (OSError, ValueError, KeyError) as error:
