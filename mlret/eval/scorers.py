@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.encoders.adapters import routes_texts
 from mlret.encoders.encoder import Encoder, calibrated, normalised
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, Tokens
 from mlret.eval.bm25 import NAME, Bm25
@@ -199,6 +200,46 @@ def maxsim_matrix(queries: Tokens, documents: Tokens) -> Scores:
     return scores
 
 
+class RoutedTexts:
+    """Texts of an encoder with language adapters, each encoded through the adapter of its side's language.
+
+    The attributes are those of :class:`BitextScorer`; nothing is calibrated; texts are encoded when asked for.
+
+    Parameters
+    ----------
+    encoder
+        The encoder, of either kind.
+    """
+
+    modes: Sequence[Mode] = ("raw",)
+
+    def __init__(self, encoder: AnyEncoder) -> None:
+        self.name = encoder.name
+        self.dims: int | None = encoder.dims
+        self.fingerprint: str | None = encoder.fingerprint
+        self.seconds = 0.0
+        self._encoder = encoder
+        self._texts = 0
+        # A pool of candidates is mostly asked from one language after another.
+        self._last: tuple[Sequence[str], Any] | None = None
+
+    def __len__(self) -> int:
+        return self._texts
+
+    def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
+        """Cosines or MaxSim: ``(m, n)`` float32."""
+        start = time.perf_counter()
+        if self._last is None or self._last[0] is not candidates.texts:
+            found = self._encoder.encode_document(candidates.texts, language=candidates.languages)
+            self._last = candidates.texts, found
+            self._texts += len(candidates.texts)
+        asked = self._encoder.encode_query(queries.texts, language=queries.languages)
+        self._texts += len(queries.texts)
+        self.seconds += time.perf_counter() - start
+        compare: Any = maxsim_matrix if isinstance(self._encoder, TokenEncoder) else similarities
+        return np.asarray(compare(asked, self._last[1]), dtype=np.float32)
+
+
 class Bm25Scorer:
     """BM25 between the two sides of a bitext; the attributes are those of :class:`BitextScorer`."""
 
@@ -233,7 +274,9 @@ def bitext_scorers(
     """Encode texts with every encoder, and with the floors where they are asked for: encoders first."""
     scorers: list[BitextScorer] = []
     for encoder in encoders:
-        if isinstance(encoder, TokenEncoder):
+        if routes_texts(encoder.model):
+            scorers.append(RoutedTexts(encoder))
+        elif isinstance(encoder, TokenEncoder):
             scorers.append(EncodedTokens(encoder, texts))
         else:
             scorers.append(EncodedTexts(encoder, texts, batch_size=batch_size, show_progress=show_progress))

@@ -83,7 +83,9 @@ def build_backbone(
     return fix_embedding_norm(SentenceTransformer(modules=[transformer, weights, Pooling(settings.hidden, "mean")]))
 
 
-def load_backbone(settings: PretrainedBackbone, multi_vector: MultiVectorSettings | None = None) -> AnyModel:
+def load_backbone(
+    settings: PretrainedBackbone, multi_vector: MultiVectorSettings | None = None, *, seed: int = 0
+) -> AnyModel:
     """A model that exists: a transformers model with pooling, or an encoder of either kind.
 
     Parameters
@@ -92,6 +94,8 @@ def load_backbone(settings: PretrainedBackbone, multi_vector: MultiVectorSetting
         Which model, and whether it gets language adapters.
     multi_vector
         Give each token a vector.
+    seed
+        Of the projection to these vectors.
 
     Raises
     ------
@@ -106,7 +110,7 @@ def load_backbone(settings: PretrainedBackbone, multi_vector: MultiVectorSetting
         return model
     if not isinstance(model, SentenceTransformer):
         raise InputError(f"{settings.model} has a vector for each token already: remove the key 'multi_vector'")
-    return multi_vector_encoder(model, **multi_vector.model_dump())
+    return multi_vector_encoder(model, **multi_vector.model_dump(), seed=seed)
 
 
 def _loaded(settings: PretrainedBackbone) -> AnyModel:

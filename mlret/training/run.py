@@ -128,7 +128,7 @@ class _Run:
         recipe = self.recipe
         if isinstance(recipe.backbone, PretrainedBackbone):
             torch.manual_seed(recipe.seed)
-            model = load_backbone(recipe.backbone, recipe.multi_vector)
+            model = load_backbone(recipe.backbone, recipe.multi_vector, seed=recipe.seed)
             if not isinstance(model.tokenizer, PreTrainedTokenizerFast):
                 raise InputError(f"backbone.model: {recipe.backbone.model} has no fast tokenizer (tokenizer.json)")
             return model, model.tokenizer

@@ -1,0 +1,272 @@
+"""What late interaction and language adapters are worth at the size of the bundled encoder: train, measure, report.
+
+    python scripts/late_interaction.py --data DIR [--runs runs/late-interaction] [--seeds 3]
+        [--output eval/results/late-interaction] [--left-out ru] [--quick]
+
+All systems start from the bundled encoder and are fine-tuned on English questions and passages alone (TyDi GoldP's
+train split), by the recipes `retrieval-mini`, `colbert-mini` and `colbert-mini-modular`:
+
+- *single vector*, *multi-vector*: all weights learn;
+- *frozen embeddings*: multi-vector; embeddings stay, as they must for adapters;
+- *adapters*: the same with an adapter for each language, learned before by masked language modelling, of all
+  languages but one; texts of the language left out go through the English adapter;
+- *adapters, one added*: the same model after the language that was left out got an adapter of its own, from its
+  running text alone (`mlret train adapter`).
+
+They are measured in all languages on TyDi GoldP's development split (a question against all passages of its language)
+and on XQuAD-R (every sentence of eleven languages in one pool). What is trained or measured is kept in --runs and
+done once; a run that was interrupted goes on. `findings.md` in --output is written by hand and goes into the README as
+it is. --quick takes few steps and questions, to see that everything works; give it --runs and --output of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from mlret.data.corpus import read_documents
+from mlret.data.durable import write_text_atomically
+from mlret.data.retrieval import read_qrels, read_topics
+from mlret.doctor import examine
+from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
+from mlret.eval.benchmarks.xquad_r import evaluate_xquad_r, texts_of
+from mlret.eval.benchmarks.xquad_r_data import read_xquad_r
+from mlret.eval.metrics import evaluate_run
+from mlret.eval.scorers import BitextScorer, Side, bitext_scorers
+from mlret.recipes import find_recipe
+from mlret.reporting.plots import ranked_bars
+from mlret.training.adapter import train_adapter
+from mlret.training.recipe import Recipe, read_recipe
+from mlret.training.run import train
+
+UNTRAINED = "bundled encoder"
+SINGLE, MULTI, FROZEN, ADAPTERS, ADDED = (
+    "single vector", "multi-vector", "frozen embeddings", "adapters", "adapters, one added"
+)  # fmt: skip
+MEASURES = {"tydi": "TyDi GoldP, MRR@10", "xquad": "XQuAD-R, mAP", "xquad-other": "XQuAD-R, mAP other languages"}
+# Measure -> language -> score.
+Scores = dict[str, dict[str, float]]
+
+console = Console(stderr=True)
+say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="The folder with tydiqa_goldp, xquad_r, mono and tatoeba.")],
+    runs: Annotated[Path, typer.Option(help="Where what is trained and measured is kept.")] = Path(
+        "runs/late-interaction"
+    ),
+    output: Annotated[Path, typer.Option(help="Gets README.md, scores.json and pictures.")] = Path(
+        "eval/results/late-interaction"
+    ),
+    seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
+    left_out: Annotated[str, typer.Option(help="The language that gets its adapter last.")] = "ru",
+    questions: Annotated[int, typer.Option(min=1, help="Of a language, at most, evenly taken.")] = 100,
+    quick: Annotated[bool, typer.Option(help="Few steps, few questions.")] = False,
+) -> None:
+    """Train, measure, report."""
+    warnings.filterwarnings("ignore", message="no adapter for")
+    study = Study(data, runs, left_out, 10 if quick else questions, quick)
+    scores: dict[str, list[Scores]] = defaultdict(list)
+    scores[UNTRAINED].append(study.measured(None, runs / "bundled"))
+    for seed in range(seeds):
+        for system, folder in study.trained(seed):
+            scores[system].append(study.measured(folder / "model", folder))
+    output.mkdir(parents=True, exist_ok=True)
+    report(dict(scores), output, left_out, questions)
+    say(f"wrote {output / 'README.md'}")
+
+
+class Study:
+    """Trains and measures, each thing once."""
+
+    def __init__(self, data: Path, runs: Path, left_out: str, questions: int, quick: bool) -> None:
+        self.data, self.runs, self.left_out, self.questions, self.quick = data, runs, left_out, questions, quick
+        runs.mkdir(parents=True, exist_ok=True)
+
+    def trained(self, seed: int) -> list[tuple[str, Path]]:
+        """Every system of a seed, and its run."""
+        at = self.runs / f"seed-{seed}"
+        found = [
+            (SINGLE, self._run("retrieval-mini", at / "single", seed)),
+            (MULTI, self._run("colbert-mini", at / "multi", seed)),
+        ]
+        english: dict[str, Any] = {"languages": ["en"], "default_language": "en"}
+        stage = read_recipe(find_recipe("colbert-mini-modular", "training")).stages[-1].model_dump()
+        frozen = {"backbone": {"kind": "pretrained", "model": "bundled", "adapters": english}, "stages": [stage]}
+        found.append((FROZEN, self._run("colbert-mini", at / "frozen", seed, **frozen)))
+        adapters = {
+            "backbone": {"kind": "pretrained", "model": str(self._adapters().absolute())},
+            "stages": [stage],
+        }
+        found.append((ADAPTERS, self._run("colbert-mini", at / "adapters", seed, **adapters)))
+        text = sorted((self.data / "mono").glob("*/*.jsonl.gz"))
+        held_out = [self.data / name for name in read_recipe(find_recipe("colbert-mini", "training")).held_out]
+        say(f"{ADDED}, seed {seed}: an adapter for {self.left_out}")
+        train_adapter(
+            str((at / "adapters" / "model").absolute()),
+            self.left_out,
+            text,
+            at / "added",
+            held_out=held_out,
+            steps=5 if self.quick else 300,
+            batch_size=32,
+            max_length=64,
+            learning_rate=1e-3,
+            start="en",
+            seed=seed,
+            say=say,
+        )
+        found.append((ADDED, at / "added"))
+        return found
+
+    def _adapters(self) -> Path:
+        """The bundled encoder with adapters for all languages but one: the first stage of the modular recipe."""
+        recipe = read_recipe(find_recipe("colbert-mini-modular", "training"))
+        settings = recipe.model_dump()
+        languages = [code for code in settings["languages"] if code != self.left_out]
+        settings["languages"] = settings["backbone"]["adapters"]["languages"] = languages
+        settings["stages"] = settings["stages"][:1]
+        settings["sources"] = [source for source in settings["sources"] if source["kind"] == "documents"]
+        settings["multi_vector"] = None
+        return self._train(settings, self.runs / "languages") / "model"
+
+    def _run(self, name: str, folder: Path, seed: int, **changes: Any) -> Path:
+        settings = read_recipe(find_recipe(name, "training")).model_dump() | changes | {"seed": seed}
+        return self._train(settings, folder)
+
+    def _train(self, settings: dict[str, Any], folder: Path) -> Path:
+        if self.quick:
+            for stage in settings["stages"]:
+                stage["steps"] = 5
+        if not (folder / "model" / "modules.json").is_file():
+            say(f"training {folder}")
+            train(Recipe.model_validate(settings), self.data, folder, say=say)
+        return folder
+
+    def measured(self, model: Path | None, folder: Path) -> Scores:
+        """The scores of a model, from its run's folder if they are there."""
+        path = folder / f"scores-{self.questions}.json"
+        if not path.is_file():
+            say(f"measuring {folder}")
+            encoder = load_any_encoder(model)
+            scores = {"tydi": self._tydi(encoder), **self._xquad(encoder)}
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text_atomically(path, json.dumps(scores, indent=1))
+        found: Scores = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def _tydi(self, encoder: AnyEncoder) -> dict[str, float]:
+        at = self.data / "tydiqa_goldp"
+        topics, qrels = read_topics(at / "dev.topics.tsv.gz"), read_qrels(at / "dev.qrels.trec.gz")
+        passages: dict[str, dict[str, str]] = defaultdict(dict)
+        for document in read_documents(at / "dev.corpus.jsonl.gz"):
+            passages[str(document.language)][document.id] = document.text
+        asked: dict[str, dict[str, str]] = defaultdict(dict)
+        for topic in topics.values():
+            asked[str(topic.language)][topic.id] = topic.text
+        figures = {}
+        for language, every in sorted(asked.items()):
+            some = {id: every[id] for id in list(every)[:: -(-len(every) // self.questions)]}
+            pool = passages[language]
+            scorer = _scorer(encoder, [*some.values(), *pool.values()])
+            queries, candidates = Side([*some.values()], language), Side([*pool.values()], language)
+            matrix = scorer.similarities(scorer.modes[-1], queries, candidates)
+            run = {id: dict(zip(pool, map(float, row), strict=True)) for id, row in zip(some, matrix, strict=True)}
+            wanted = {id: qrels[id] for id in some}
+            figures[language] = evaluate_run(wanted, run, ["mrr@10"]).mean["mrr@10"]
+        return figures
+
+    def _xquad(self, encoder: AnyEncoder) -> Scores:
+        data = read_xquad_r(self.data / "xquad_r")
+        step = -(-max(map(len, data.questions.values())) // self.questions)
+        data = replace(
+            data,
+            questions={code: dict(list(asked.items())[::step]) for code, asked in data.questions.items()},
+            answers={code: dict(list(answers.items())[::step]) for code, answers in data.answers.items()},
+        )
+        asked = [text for questions in data.questions.values() for text in questions.values()]
+        scorer = _scorer(encoder, asked + texts_of(data, "sentence")[0])
+        figures = evaluate_xquad_r([scorer], data, name="xquad_r", unit="sentence").figures
+        groups: Mapping[str, Mapping[str, float]] = list(figures.values())[-1]  # calibrated, where it can be
+        names = {"xquad": "map", "xquad-other": "map other languages"}
+        return {
+            key: {language: groups[language][metric] for language in data.languages} for key, metric in names.items()
+        }
+
+
+def _scorer(encoder: AnyEncoder, texts: Sequence[str]) -> BitextScorer:
+    return bitext_scorers([encoder], texts, floors=False)[0]
+
+
+def report(scores: dict[str, list[Scores]], output: Path, left_out: str, questions: int) -> None:
+    """Write the README, the figures and the pictures."""
+    lines = ["# Late interaction and language adapters at the size of the bundled encoder", ""]
+    findings = output / "findings.md"
+    if findings.is_file():
+        lines += [findings.read_text(encoding="utf-8").strip(), ""]
+    lines += [
+        "All systems start from the bundled encoder (two layers, 256 dimensions) and learn from TyDi GoldP's 3,694 "
+        "English training questions alone. Mean ± standard deviation over seeds, in per cent; "
+        f"{questions} questions a language at most. `{left_out}` is the language that has no adapter of its own but in "
+        "the last row. TyDi GoldP: a question against all passages of its language. XQuAD-R: the sentences of all "
+        "eleven languages in one pool; *other languages* leaves out those in the question's own.",
+        "",
+    ]
+    for measure, title in MEASURES.items():
+        languages = list(next(iter(scores.values()))[0][measure])
+        lines += [
+            f"## {title}",
+            "",
+            f"| | all | without en | {' | '.join(languages)} |",
+            "|---" * (len(languages) + 3) + "|",
+        ]
+        for system, seeds in scores.items():
+            cells = [
+                _cell([statistics.fmean(seed[measure].values()) for seed in seeds]),
+                _cell([statistics.fmean(v for code, v in seed[measure].items() if code != "en") for seed in seeds]),
+                *(_cell([seed[measure][language] for seed in seeds]) for language in languages),
+            ]
+            lines.append(f"| {system} | {' | '.join(cells)} |")
+        lines.append("")
+        pictured = {
+            system: {language: float(np.mean([seed[measure][language] for seed in seeds])) for language in languages}
+            for system, seeds in scores.items()
+        }
+        ranked_bars(title, pictured, output / f"{measure}.png")
+        lines += [f"![{title}: bars are the {next(iter(scores))}, marks the others.]({measure}.png)", ""]
+    lines += [
+        "## Remake it",
+        "",
+        "```bash",
+        f"python scripts/late_interaction.py --data DIR --seeds {len(scores[SINGLE])} --left-out {left_out} "
+        f"--questions {questions}",
+        "```",
+        "",
+        "`DIR` holds `tydiqa_goldp`, `xquad_r`, `mono` and `tatoeba` (held out). The scores of every seed and language "
+        "are in `scores.json`.",
+    ]
+    write_text_atomically(output / "README.md", "\n".join(lines) + "\n")
+    found = examine()
+    content = {"scores": scores, "machine": found.machine, "versions": found.versions}
+    write_text_atomically(output / "scores.json", json.dumps(content, indent=1) + "\n")
+
+
+def _cell(values: list[float]) -> str:
+    mean = f"{100 * statistics.fmean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {100 * statistics.stdev(values):.1f}"
+
+
+if __name__ == "__main__":
+    typer.run(main)
