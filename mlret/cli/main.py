@@ -10,7 +10,21 @@ import sys
 
 import typer
 
-from mlret.cli import calibrate, demo, doctor, encode, index, memory, recipes, search, train, trim
+from mlret.cli import (
+    average,
+    calibrate,
+    demo,
+    doctor,
+    encode,
+    index,
+    memory,
+    mine,
+    recipes,
+    score,
+    search,
+    train,
+    trim,
+)
 from mlret.cli import eval as evaluate
 from mlret.errors import MlretError
 
@@ -27,6 +41,9 @@ app.command("search")(search.search)
 app.add_typer(memory.app, name="memory", help="Remember texts, and find them from other languages.")
 app.command("encode")(encode.encode)
 app.command("train")(train.train)
+app.command("mine")(mine.mine)
+app.command("score")(score.score)
+app.command("average")(average.average)
 app.command("trim")(trim.trim)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(evaluate.app, name="eval", help="Measure an encoder on the field's benchmarks.")
