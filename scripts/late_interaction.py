@@ -73,26 +73,32 @@ def main(
     seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
     left_out: Annotated[str, typer.Option(help="The language that gets its adapter last.")] = "ru",
     questions: Annotated[int, typer.Option(min=1, help="Of a language, at most, evenly taken.")] = 100,
+    passages: Annotated[
+        int | None, typer.Option(min=1, help="Beside those that answer, of a language, evenly taken; by default all.")
+    ] = None,
     quick: Annotated[bool, typer.Option(help="Few steps, few questions.")] = False,
 ) -> None:
     """Train, measure, report."""
     warnings.filterwarnings("ignore", message="no adapter for")
-    study = Study(data, runs, left_out, 10 if quick else questions, quick)
+    study = Study(data, runs, left_out, 10 if quick else questions, 20 if quick else passages, quick)
     scores: dict[str, list[Scores]] = defaultdict(list)
     scores[UNTRAINED].append(study.measured(None, runs / "bundled"))
     for seed in range(seeds):
         for system, folder in study.trained(seed):
             scores[system].append(study.measured(folder / "model", folder))
     output.mkdir(parents=True, exist_ok=True)
-    report(dict(scores), output, left_out, questions)
+    report(dict(scores), output, left_out, questions, passages)
     say(f"wrote {output / 'README.md'}")
 
 
 class Study:
     """Trains and measures, each thing once."""
 
-    def __init__(self, data: Path, runs: Path, left_out: str, questions: int, quick: bool) -> None:
-        self.data, self.runs, self.left_out, self.questions, self.quick = data, runs, left_out, questions, quick
+    def __init__(
+        self, data: Path, runs: Path, left_out: str, questions: int, passages: int | None, quick: bool
+    ) -> None:
+        self.data, self.runs, self.left_out, self.quick = data, runs, left_out, quick
+        self.questions, self.passages = questions, passages
         runs.mkdir(parents=True, exist_ok=True)
 
     def trained(self, seed: int) -> list[tuple[str, Path]]:
@@ -157,7 +163,7 @@ class Study:
 
     def measured(self, model: Path | None, folder: Path) -> Scores:
         """The scores of a model, from its run's folder if they are there."""
-        path = folder / f"scores-{self.questions}.json"
+        path = folder / f"scores-{self.questions}-{self.passages or 'all'}.json"
         if not path.is_file():
             say(f"measuring {folder}")
             encoder = load_any_encoder(model)
@@ -179,7 +185,9 @@ class Study:
         figures = {}
         for language, every in sorted(asked.items()):
             some = {id: every[id] for id in list(every)[:: -(-len(every) // self.questions)]}
-            pool = passages[language]
+            answers = {passage for id in some for passage in qrels[id]}
+            others = self._evenly([id for id in passages[language] if id not in answers])
+            pool = {id: passages[language][id] for id in sorted(answers) + others}
             scorer = _scorer(encoder, [*some.values(), *pool.values()])
             queries, candidates = Side([*some.values()], language), Side([*pool.values()], language)
             matrix = scorer.similarities(scorer.modes[-1], queries, candidates)
@@ -187,6 +195,9 @@ class Study:
             wanted = {id: qrels[id] for id in some}
             figures[language] = evaluate_run(wanted, run, ["mrr@10"]).mean["mrr@10"]
         return figures
+
+    def _evenly(self, some: list[Any]) -> list[Any]:
+        return some if self.passages is None else some[:: max(1, len(some) // self.passages)][: self.passages]
 
     def _xquad(self, encoder: AnyEncoder) -> Scores:
         data = read_xquad_r(self.data / "xquad_r")
@@ -196,6 +207,12 @@ class Study:
             questions={code: dict(list(asked.items())[::step]) for code, asked in data.questions.items()},
             answers={code: dict(list(answers.items())[::step]) for code, answers in data.answers.items()},
         )
+        answers = {id for given in data.answers.values() for id in given.values()}
+        pools = {}
+        for code, candidates in data.candidates.items():
+            others = {one.id for one in self._evenly([one for one in candidates if one.id not in answers])}
+            pools[code] = [one for one in candidates if one.id in answers or one.id in others]
+        data = replace(data, candidates=pools)
         asked = [text for questions in data.questions.values() for text in questions.values()]
         scorer = _scorer(encoder, asked + texts_of(data, "sentence")[0])
         figures = evaluate_xquad_r([scorer], data, name="xquad_r", unit="sentence").figures
@@ -210,16 +227,17 @@ def _scorer(encoder: AnyEncoder, texts: Sequence[str]) -> BitextScorer:
     return bitext_scorers([encoder], texts, floors=False)[0]
 
 
-def report(scores: dict[str, list[Scores]], output: Path, left_out: str, questions: int) -> None:
+def report(scores: dict[str, list[Scores]], output: Path, left_out: str, questions: int, passages: int | None) -> None:
     """Write the README, the figures and the pictures."""
     lines = ["# Late interaction and language adapters at the size of the bundled encoder", ""]
     findings = output / "findings.md"
     if findings.is_file():
         lines += [findings.read_text(encoding="utf-8").strip(), ""]
+    beside = "" if passages is None else f", and beside the passages that answer {passages} others a language"
     lines += [
         "All systems start from the bundled encoder (two layers, 256 dimensions) and learn from TyDi GoldP's 3,694 "
         "English training questions alone. Mean ± standard deviation over seeds, in per cent; "
-        f"{questions} questions a language at most. `{left_out}` is the language that has no adapter of its own but in "
+        f"{questions} questions a language at most{beside}. `{left_out}` is the language that has no adapter of its own but in "
         "the last row. TyDi GoldP: a question against all passages of its language. XQuAD-R: the sentences of all "
         "eleven languages in one pool; *other languages* leaves out those in the question's own.",
         "",
@@ -251,7 +269,7 @@ def report(scores: dict[str, list[Scores]], output: Path, left_out: str, questio
         "",
         "```bash",
         f"python scripts/late_interaction.py --data DIR --seeds {len(scores[SINGLE])} --left-out {left_out} "
-        f"--questions {questions}",
+        f"--questions {questions}" + ("" if passages is None else f" --passages {passages}"),
         "```",
         "",
         "`DIR` holds `tydiqa_goldp`, `xquad_r`, `mono` and `tatoeba` (held out). The scores of every seed and language "

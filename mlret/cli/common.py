@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlret.data.durable import check_writable
 from mlret.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +50,19 @@ def check_new_folder(folder: Path) -> None:
     above = next(parent for parent in folder.absolute().parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         raise InputError(f"{folder} may not be written ({above}): name another --output")
+
+
+def check_new_file(path: Path) -> None:
+    """Fail early where a file could not be written at the end of a long run, or is there already.
+
+    Raises
+    ------
+    InputError
+        If it exists, or the folder that it would stand in does not.
+    """
+    check_writable(path)
+    if path.exists():
+        raise InputError(f"{path}: exists already; name another --output, or remove it")
 
 
 def language_codes(values: list[str] | None) -> list[str] | None:

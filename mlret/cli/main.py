@@ -10,7 +10,22 @@ import sys
 
 import typer
 
-from mlret.cli import calibrate, demo, doctor, encode, export, index, memory, recipes, search, train, trim
+from mlret.cli import (
+    average,
+    calibrate,
+    demo,
+    doctor,
+    encode,
+    export,
+    index,
+    memory,
+    mine,
+    recipes,
+    score,
+    search,
+    train,
+    trim,
+)
 from mlret.cli import eval as evaluate
 from mlret.errors import MlretError
 
@@ -31,6 +46,9 @@ app.add_typer(
     name="train",
     help="Train an encoder: `mlret train NAME` by a recipe, `mlret train adapter` one more language.",
 )
+app.command("mine")(mine.mine)
+app.command("score")(score.score)
+app.command("average")(average.average)
 app.command("trim")(trim.trim)
 app.command("calibrate")(calibrate.calibrate)
 app.command("export")(export.export)

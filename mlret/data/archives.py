@@ -18,9 +18,9 @@ _ENGLISH_NAMES = {
 }  # fmt: skip
 _FOLDER = re.compile(r"(?:mrtydi|miracl|miracl-corpus)-v[\d.]+-([a-z]+)")
 _MLQA = re.compile(r"context-([a-z]{2})-question-([a-z]{2})\b")
-_FILE = re.compile(
-    r"(?:(?P<mmarco>[a-z]+)_(?:collection|queries)\b|xquad[.-](?P<xquad>[a-z]{2})\b|tydiqa[\w.-]*?[.-](?P<tydi>[a-z]+)\b)"
-)
+_MMARCO = re.compile(r"([a-z]+)_(?:collection|queries)\b")
+_XQUAD = re.compile(r"xquad[.-]([a-z]{2})\b")
+_TYDI = "tydiqa"
 
 
 def language_of_path(path: Path) -> str | None:
@@ -32,9 +32,12 @@ def language_of_path(path: Path) -> str | None:
 def language_of_file(path: Path) -> str | None:
     """The same, or the language in the file names of mMARCO (``german_collection.tsv``), XQuAD (``xquad.el.json``) and
     TyDi GoldP (``tydiqa-goldp-dev-swahili.json``)."""
-    return _first([name for found in _FILE.finditer(path.name) for name in found.groups() if name]) or language_of_path(
-        path
-    )
+    # The names of these archives alone: "my_collection.tsv" is not in Burmese, nor "dev" the language of that code.
+    names = [name for name in _MMARCO.findall(path.name) if name in _ENGLISH_NAMES]
+    if path.name.startswith(_TYDI):
+        codes = {*_ENGLISH_NAMES, *_ENGLISH_NAMES.values()}
+        names += [part for part in re.split(r"[._-]", path.name) if part in codes]
+    return _first([*names, *_XQUAD.findall(path.name)]) or language_of_path(path)
 
 
 def languages_of_mlqa(path: Path) -> tuple[str, str] | None:

@@ -16,6 +16,7 @@ from mlret.errors import InputError
 _LARGEST_VALUE = 1 << 28
 # A literal that a block cut in two (-Infinity, \uXXXX) makes an error at most so far from the block's end.
 _LONGEST_CUT = 12
+_NUMBER_CUT = 2
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -132,8 +133,8 @@ class _Cursor:
         while True:
             try:
                 found, end = self._decode(self._text, self._at)
-                # A number may go on in the next block.
-                if end < len(self._text) or not self._more(1):
+                # A number may go on in the next block: 1|5, 1|.5, 1e|5, 1e+|5.
+                if end + _NUMBER_CUT < len(self._text) or not self._more(1):
                     self._move(end)
                     return found
             except JSONDecodeError as error:
@@ -150,7 +151,7 @@ class _Cursor:
         self._at = to
 
     def _more(self, characters: int) -> bool:
-        """Read on by so many characters at least, if there are any; whether there were."""
+        """Read on by so many characters at least, if there are any; whether there were. If not, places stay valid."""
         if self._ended:
             return False
         blocks, length = [self._text[self._at :]], 0
@@ -161,5 +162,6 @@ class _Cursor:
                 break
             blocks.append(block)
             length += len(block)
-        self._text, self._at = "".join(blocks), 0
+        if length:
+            self._text, self._at = "".join(blocks), 0
         return length > 0

@@ -36,6 +36,14 @@ def test_whatever_is_read_at_once_the_elements_are_json_s(
         assert [value for _, value in stream_array(path, block_bytes=block)] == elements
 
 
+@pytest.mark.parametrize("number", ["0.0", "15", "-1.5e+300", "1E-7", "[1e5]", "-0"])
+def test_numbers_may_be_cut_anywhere(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "numbers.json"
+    path.write_text(f"[{number},{number}]", encoding="utf-8")
+    for block in range(1, 12):
+        assert [value for _, value in stream_array(path, block_bytes=block)] == [json.loads(number)] * 2
+
+
 def test_lines_are_those_on_which_elements_begin(tmp_path: Path) -> None:
     path = tmp_path / "array.json.gz"
     path.write_bytes(gzip.compress(b'[\n  {"a": 1},\n\n  {"a":\n 2}, 3\n]\n'))

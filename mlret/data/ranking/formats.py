@@ -100,7 +100,7 @@ FORMS: tuple[Form, ...] = (
         "id-lists",
         "ids with a teacher's scores, as in ColBERT",
         "[1, [7, 12.5], [8, 3.25]]",
-        lambda value: isinstance(value, list) and bool(value) and not (isinstance(value[0], str) and len(value) == 1),
+        lambda value: isinstance(value, list) and len(value) > 1,
         identify=lambda value, where, _: records.read_id_list(value, where),
     ),
 )

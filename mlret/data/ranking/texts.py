@@ -47,7 +47,9 @@ class TextStore:
 
     def __init__(self, path: Path) -> None:
         # Read only, so that several threads may share it.
-        self._connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        self._connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
 
     @staticmethod
     def write(path: Path, texts: Iterable[IdentifiedText], what: str) -> None:

@@ -397,6 +397,16 @@ def test_several_sources_a_limit_and_languages(tmp_path: Path) -> None:
     assert [found.query for found in read_ranking([one, two], language="en", languages=["en"])] == ["b 0", "b 1"]
 
 
+def test_a_data_set_of_the_hub_is_streamed(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    write(tmp_path / "set" / "train.jsonl", lines({"anchor": QUERY, "positive": YES, "negative": NO}))
+    reader = read_ranking(f"hub:{tmp_path / 'set'}")
+    assert list(reader) == list(reader) == [ONE]
+    assert reader.total_bytes is None
+    with pytest.raises(InputError, match="names no data set"):
+        read_ranking("hub:")
+
+
 def test_a_kept_cache_is_used_until_the_collection_changes(tmp_path: Path) -> None:
     path = write(marco(tmp_path / "data") / "x.tsv", "1\t7\t8\n")
     said: list[str] = []

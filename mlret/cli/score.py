@@ -1,0 +1,128 @@
+"""`mlret score`: a teacher's scores for training data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlret.cli import training_data as data
+from mlret.cli.common import check_new_file
+
+if TYPE_CHECKING:
+    from mlret.reporting.table import ResultTable
+    from mlret.training.teachers import ScoringReport
+
+
+def score(
+    sources: data.Sources,
+    output: data.OutputOption,
+    teacher: Annotated[
+        str,
+        typer.Option(
+            "--teacher", "-t", help="A folder, a hub id, or 'bundled': a cross-encoder, or an encoder of either kind."
+        ),
+    ],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            help="encoder, multi-vector or cross-encoder; by default what the folder says, and encoder from the hub.",
+        ),
+    ] = "auto",
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin",
+            help="Drop negatives that score above the lowest positive less this: they are likely answers. 3 is usual "
+            "with a cross-encoder.",
+        ),
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; by default what there is.")] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Examples at a time; also the pairs in a cross-encoder's forward pass.")
+    ] = 32,
+    format: data.FormatOption = "auto",
+    language: data.LanguageOption = None,
+    languages: data.LanguagesOption = None,
+    collection: data.CollectionOption = None,
+    queries: data.QueriesOption = None,
+    qrels: data.QrelsOption = None,
+    run: data.RunOption = None,
+    split: data.SplitOption = "train",
+    held_out: data.HeldOutOption = None,
+    limit: data.LimitOption = None,
+    cache: data.CacheOption = None,
+    as_json: data.JsonOption = False,
+) -> None:
+    """Add a teacher's scores to training data, for distillation.
+
+    Every positive and negative of every query gets a score: the logit of a
+    cross-encoder, which reads query and passage together; the cosine of an
+    encoder; or MaxSim of one with a vector for each token. Scores that DATA
+    has are replaced.
+
+    The output is training data again. Stopped at any point, the same command
+    goes on. The table says how often the teacher agrees that the positives
+    are better than all negatives: where it seldom does, the negatives are
+    answers, or the teacher does not speak the language.
+
+    Examples:
+
+        mlret score mined.jsonl -o scored.jsonl.gz --teacher my-reranker --margin 3
+
+        mlret score mined.jsonl -o scored.jsonl --teacher my-colbert
+    """
+    from mlret.training.teachers import load_teacher, score_to_file
+
+    reading: dict[str, Any] = {
+        "format": format,
+        "language": language,
+        "languages": languages,
+        "collection": collection,
+        "queries": queries,
+        "qrels": qrels,
+        "run": run,
+        "split": split,
+        "held_out": held_out,
+        "limit": limit,
+    }
+    check_new_file(output)
+    reader = data.open_data(sources, cache=cache, **reading)
+    given: Any = kind
+    loaded = load_teacher(None if teacher == "bundled" else teacher, given, device=device, batch_size=batch_size)
+    with data.examples_progress("scoring", reader, resume="give the same command again") as progress:
+        report = score_to_file(
+            reader,
+            loaded,
+            output,
+            margin=margin,
+            batch_size=batch_size,
+            data=data.identity(reader, **reading),
+            progress=progress,
+        )
+    if as_json:
+        found = dataclasses.asdict(report) | {"output": str(output), "passed_over": dict(reader.passed_over)}
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    from mlret.cli.common import print_tables
+
+    print_tables([_table(report)])
+    if left_out := data.passed_over(reader):
+        typer.echo(f"left out on reading: {left_out}")
+    typer.echo(f"training data: {output}")
+
+
+def _table(report: ScoringReport) -> ResultTable:
+    from mlret.reporting.table import ResultTable
+
+    agreement = f"{100 * report.agreed / report.compared:.1f} %" if report.compared else "–"
+    rows = [
+        ["queries", f"{report.queries:,}"],
+        ["passages", f"{report.passages:,}"],
+        ["likely false negatives dropped (margin)", f"{report.dropped:,}"],
+        ["queries whose positives score above all negatives", agreement],
+    ]
+    return ResultTable(f"Scores of {report.teacher}", ["", "number"], [rows], f"Scores: {report.kind}.")

@@ -1,0 +1,504 @@
+"""Hard negatives: passages that an index ranks high for a query and that do not answer it.
+
+What an index ranks highest may well be an answer that nobody has marked. So passages that are too near to the positive
+are left out, by a margin below its score (NV-Retriever, arXiv 2407.15831, section 3; sentence-transformers'
+``mine_hard_negatives`` has the same rules), and the first ranks can be passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from mlret.data.documents import Document
+from mlret.data.held_out import normalised
+from mlret.data.ranking import RankingExample
+from mlret.encoders.multi_vector import AnyEncoder
+from mlret.errors import InputError
+from mlret.index.hits import Hit
+from mlret.index.index import Index
+from mlret.index.kinds import IndexSettings
+from mlret.index.retrieval import Mode, check_mode
+from mlret.training.resumable import Figures, Progress, Worked, work_through
+from mlret.training.teachers import similarity
+
+Sampling = Literal["top", "random"]
+PassageLanguage = Literal["any", "same", "other"]
+_PASSAGE_ID = "passage_id"
+
+
+@dataclass(frozen=True, slots=True)
+class MiningSettings:
+    """Which hits become negatives.
+
+    Parameters
+    ----------
+    negatives
+        So many for each query, at most.
+    skip
+        The first so many hits that are no positives are passed over.
+    depth
+        Ranks that are looked at, those passed over included.
+    sampling
+        ``"top"``, the best of what is left; ``"random"``, by ``seed`` and the query, in the order of their ranks.
+    relative_margin
+        A negative's score must lie below the positive's by this part of it at least; .05 is the 95 % of NV-Retriever.
+        Of several positives the lowest counts. ``None``: no such rule. Lexical scores are compared with no positive.
+    absolute_margin
+        The same as a difference of scores.
+    max_score, min_score
+        Bounds of a negative's score.
+    mode
+        How the index is searched: ``"dense"``, ``"lexical"`` or ``"hybrid"``. In a hybrid search the margins and bounds
+        are of the dense scores.
+    language
+        ``"any"``; ``"same"``: passages in the language of the query alone; ``"other"``: in other languages alone.
+    where
+        A filter of passages, as for :meth:`mlret.Index.search_batch`.
+    keep
+        Keep the negatives that an example has, and add to them; otherwise they are replaced. Scores of a teacher that
+        the example had are dropped, unless nothing was added.
+    with_scores
+        Give the examples the index's own scores, as those of a teacher.
+    seed
+        Of random sampling.
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range, a name is unknown, or two settings exclude each other.
+    """
+
+    negatives: int = 8
+    skip: int = 0
+    depth: int = 100
+    sampling: Sampling = "top"
+    relative_margin: float | None = 0.05
+    absolute_margin: float | None = None
+    max_score: float | None = None
+    min_score: float | None = None
+    mode: Mode = "dense"
+    language: PassageLanguage = "any"
+    where: dict[str, Any] | None = None
+    keep: bool = False
+    with_scores: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_mode(self.mode)
+        if self.negatives < 1:
+            raise InputError(f"negatives is {self.negatives}; ask for at least 1")
+        if self.skip < 0 or self.depth < self.skip + 1:
+            raise InputError(f"depth {self.depth} leaves nothing after skip {self.skip}; give a larger depth")
+        for name, known in (("sampling", Sampling), ("language", PassageLanguage)):
+            if getattr(self, name) not in get_args(known):
+                raise InputError(f"no {name} {getattr(self, name)!r}; there are {', '.join(get_args(known))}")
+        if self.mode == "lexical" and (self.absolute_margin is not None or self.with_scores):
+            raise InputError(
+                "a lexical search gives positives no score to compare with: leave out the absolute margin and the "
+                "scores, or search dense or hybrid"
+            )
+        if self.keep and self.with_scores:
+            raise InputError("the negatives that are kept have no score of the index; leave out keep or with_scores")
+
+
+class Mined(NamedTuple):
+    """An example with its negatives, and how it came to them.
+
+    Attributes
+    ----------
+    example
+        As it is to be trained on.
+    positives, passed
+        Of the hits: positives and repetitions of them or of the query; those of the first ranks that were passed over.
+    near, outside
+        Left out by the margins, and by the bounds.
+    mined
+        Negatives that were found.
+    positive_score, negative_score
+        The lowest of the positives, and the highest of the negatives that were taken; NaN where there is none.
+    """
+
+    example: RankingExample
+    positives: int = 0
+    passed: int = 0
+    near: int = 0
+    outside: int = 0
+    mined: int = 0
+    positive_score: float = np.nan
+    negative_score: float = np.nan
+
+
+def mine_negatives(
+    examples: Iterable[RankingExample],
+    source: Index | AnyEncoder,
+    settings: MiningSettings = MiningSettings(),
+    *,
+    batch_size: int = 128,
+) -> Iterator[Mined]:
+    """Give examples hard negatives.
+
+    Positives of the example are never its negatives, nor are passages of the same letters and digits, nor the query.
+
+    Parameters
+    ----------
+    examples
+        What to look for. With an encoder they are read twice, so give a list or a
+        :class:`mlret.data.ranking.RankingReader`, no iterator.
+    source
+        Where to look: an index of either kind; or an encoder, which makes a temporary index of all passages of the
+        examples.
+    settings
+        Which hits become negatives.
+    batch_size
+        Queries searched at once.
+
+    Yields
+    ------
+    Mined
+        For each example, in their order.
+
+    Raises
+    ------
+    InputError
+        If the index has no lexical channel and the mode needs one, or a query has no language and the settings ask for
+        passages in its language, or in others.
+    """
+    if not isinstance(source, Index):
+        with tempfile.TemporaryDirectory(prefix="mlret-") as folder:
+            path = Path(folder) / "index"
+            with index_passages(path, examples, source, lexical=settings.mode != "dense") as index:
+                yield from mine_negatives(examples, index, settings, batch_size=batch_size)
+        return
+    rows = iter(examples)
+    while batch := list(islice(rows, batch_size)):
+        yield from _mine(batch, source, settings)
+
+
+def mine_to_file(
+    examples: Iterable[RankingExample],
+    index: Index,
+    output: Path,
+    settings: MiningSettings = MiningSettings(),
+    *,
+    batch_size: int = 128,
+    data: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> MiningReport:
+    """The same into a file, going on where a call that was stopped got to; see
+    :func:`mlret.training.resumable.work_through`.
+
+    Parameters
+    ----------
+    examples, index, settings, batch_size
+        As for :func:`mine_negatives`.
+    output
+        A new file, ``.jsonl`` or ``.jsonl.gz``, that :func:`mlret.data.ranking.read_ranking` reads.
+    data
+        What the examples were read from: a call is gone on with only where it is the same.
+    progress
+        Called after each batch with how many examples are done.
+
+    Raises
+    ------
+    InputError
+        As of :func:`mine_negatives`, and if the file exists or was begun with other settings.
+    """
+
+    def work(batch: Sequence[RankingExample]) -> list[Worked]:
+        return [Worked(one.example, _figures(one)) for one in _mine(batch, index, settings)]
+
+    origin = {"mining": asdict(settings), "encoder": index.store.manifest.fingerprint, "data": list(data)}
+    report = MiningReport(asked=settings.negatives)
+    for figures in work_through(examples, work, output, settings=origin, batch_size=batch_size, progress=progress):
+        report.count(figures)
+    return report
+
+
+def index_passages(
+    path: Path,
+    examples: Iterable[RankingExample],
+    encoder: AnyEncoder,
+    *,
+    lexical: bool = False,
+    progress: Progress | None = None,
+) -> Index:
+    """Make an index of all passages of some examples, or go on with one that was begun; each passage once a language.
+
+    Parameters
+    ----------
+    path
+        The folder of the index.
+    examples
+        Whose passages.
+    encoder
+        Encodes them.
+    lexical
+        Index character n-grams, too.
+    progress
+        Called with how many passages have been looked at.
+
+    Raises
+    ------
+    InputError
+        As of :meth:`mlret.Index.create` and :meth:`mlret.Index.open`.
+    """
+    index = (
+        Index.open(path, encoder)
+        if path.exists()
+        else Index.create(path, encoder, settings=IndexSettings(lexical=lexical))
+    )
+    count = 0
+    for done in index.add_batches(_passages(examples), existing="skip"):
+        count += done.added + done.skipped
+        if progress is not None:
+            progress(count)
+    index.compact_if_due()
+    return index
+
+
+def _passages(examples: Iterable[RankingExample]) -> Iterator[Document]:
+    for example in examples:
+        ids = example.passage_ids or (None,) * len(example.passages)
+        for text, name, language in zip(example.passages, ids, example.languages, strict=True):
+            key = hashlib.sha256(f"{language}\0{_key(text)}".encode()).hexdigest()[:32]
+            yield Document(key, text, language, {} if name is None else {_PASSAGE_ID: name})
+
+
+def _mine(batch: Sequence[RankingExample], index: Index, settings: MiningSettings) -> list[Mined]:
+    compares = settings.mode != "lexical" and (
+        settings.relative_margin is not None or settings.absolute_margin is not None or settings.with_scores
+    )
+    vectors = (
+        index.encode_queries([one.query for one in batch], language=[one.language for one in batch])
+        if compares or settings.mode == "dense"
+        else None
+    )
+    found = _search(batch, vectors, index, settings)
+    scores = _positive_scores(batch, vectors, found, index) if compares else [None] * len(batch)
+    return [_chosen(*one, settings) for one in zip(batch, found, scores, strict=True)]
+
+
+def _search(batch: Sequence[RankingExample], vectors: Any, index: Index, settings: MiningSettings) -> list[list[Hit]]:
+    """The hits of each query, by the filter that its language gives."""
+    places: dict[str | None, list[int]] = defaultdict(list)
+    for place, example in enumerate(batch):
+        if settings.language != "any" and example.language is None:
+            origin = f"{example.origin}: " if example.origin else ""
+            raise InputError(
+                f"{origin}the language of the query {example.query[:60]!r} is not known; give it (--language), or take "
+                "passages in any language"
+            )
+        places[example.language if settings.language != "any" else None].append(place)
+    found: list[list[Hit]] = [[] for _ in batch]
+    for code, some in places.items():
+        filters = [] if settings.where is None else [settings.where]
+        if settings.language != "any":
+            filters.append({"lang": code if settings.language == "same" else {"$ne": code}})
+        # Positives and what repeats them take ranks of their own.
+        k = settings.depth + max(len(batch[place].positives) for place in some)
+        where = {"$and": filters} if filters else None
+        if settings.mode == "dense":
+            hits = index.search_vectors([vectors[place] for place in some], k, where=where)
+        else:
+            hits = index.search_batch(
+                [batch[place].query for place in some],
+                k,
+                language=[batch[place].language for place in some],
+                where=where,
+                mode=settings.mode,
+            )
+        for place, one in zip(some, hits, strict=True):
+            found[place] = one
+    return found
+
+
+def _positive_scores(
+    batch: Sequence[RankingExample], vectors: Any, found: Sequence[Sequence[Hit]], index: Index
+) -> list[list[float] | None]:
+    """The score of each positive with its query: that of its hit, or else computed."""
+    scores: list[list[float | None]] = []
+    missing: dict[tuple[str, str | None], None] = {}
+    for example, hits in zip(batch, found, strict=True):
+        known = {_key(hit.text): hit.scores["dense"] for hit in reversed(hits) if "dense" in hit.scores}
+        mine = [known.get(_key(text)) for text in example.positives]
+        scores.append(mine)
+        for text, language, score in zip(example.positives, example.languages, mine, strict=False):
+            if score is None:
+                missing[text, language] = None
+    encoded: dict[tuple[str, str | None], Any] = {}
+    if missing:
+        texts, languages = zip(*missing, strict=True)
+        given = index.encoder.encode_document(list(texts), language=list(languages))
+        encoded = dict(zip(missing, index.store.space.prepared(given), strict=True))
+    return [
+        [
+            similarity(vector, encoded[key]) if score is None else score
+            for score, key in zip(mine, zip(example.positives, example.languages, strict=False), strict=True)
+        ]
+        for example, vector, mine in zip(batch, vectors, scores, strict=True)
+    ]
+
+
+def _chosen(
+    example: RankingExample, hits: Sequence[Hit], positive_scores: list[float] | None, settings: MiningSettings
+) -> Mined:
+    """Negatives from the hits of a query."""
+    answers = {_key(text) for text in (example.query, *example.positives)}
+    seen = {_key(text) for text in example.negatives} if settings.keep else set()
+    lowest = min(positive_scores) if positive_scores else np.nan
+    ceiling = _ceiling(lowest, settings)
+    positives = near = outside = 0
+    ranked: list[Hit] = []
+    for hit in hits:
+        key = _key(hit.text)
+        if key in answers:
+            positives += 1
+        elif key not in seen:
+            seen.add(key)
+            ranked.append(hit)
+    ranked = ranked[: settings.depth]
+    candidates = []
+    for hit in ranked[settings.skip :]:
+        score = hit.scores.get("dense", hit.score)
+        if score > ceiling:
+            near += 1
+        elif (settings.max_score is not None and score > settings.max_score) or (
+            settings.min_score is not None and score < settings.min_score
+        ):
+            outside += 1
+        else:
+            candidates.append(hit)
+    if settings.sampling == "random" and len(candidates) > settings.negatives:
+        drawn = random.Random(f"{settings.seed}\0{example.query}").sample(range(len(candidates)), settings.negatives)
+        candidates = [candidates[place] for place in sorted(drawn)]
+    candidates = candidates[: settings.negatives]
+    return Mined(
+        _with_negatives(example, candidates, positive_scores, settings),
+        positives=positives,
+        passed=min(settings.skip, len(ranked)),
+        near=near,
+        outside=outside,
+        mined=len(candidates),
+        positive_score=lowest,
+        negative_score=max((hit.scores.get("dense", hit.score) for hit in candidates), default=np.nan),
+    )
+
+
+def _ceiling(positive: float, settings: MiningSettings) -> float:
+    """The score that a negative may have at most."""
+    if settings.mode == "lexical":
+        return np.inf
+    limits = [np.inf]
+    if settings.relative_margin is not None:
+        limits.append(positive - settings.relative_margin * abs(positive))
+    if settings.absolute_margin is not None:
+        limits.append(positive - settings.absolute_margin)
+    return min(limits)
+
+
+def _with_negatives(
+    example: RankingExample, hits: Sequence[Hit], positive_scores: list[float] | None, settings: MiningSettings
+) -> RankingExample:
+    """The example with hits as its negatives, or as further ones."""
+    if settings.keep and not hits:
+        return example
+    base = example if settings.keep else example.with_passages(range(len(example.positives)))
+    ids = base.passage_ids or (None,) * len(base.passages)
+    languages = (*base.languages, *(hit.language for hit in hits))
+    scores = None
+    if settings.with_scores and positive_scores is not None:
+        scores = (*positive_scores, *(hit.scores["dense"] for hit in hits))
+    return replace(
+        base,
+        negatives=(*base.negatives, *(hit.text for hit in hits)),
+        scores=scores,
+        passage_ids=(*ids, *(str(hit.metadata.get(_PASSAGE_ID, hit.id)) for hit in hits)),
+        passage_languages=languages if any(code != base.language for code in languages) else None,
+    )
+
+
+def _key(text: str) -> str:
+    """What two passages that are the same have in common; of mere punctuation, all of it."""
+    return normalised(text) or text
+
+
+def _figures(mined: Mined) -> Figures:
+    names = ("positives", "passed", "near", "outside", "mined", "positive_score", "negative_score")
+    values = {name: getattr(mined, name) for name in names}
+    return {name: value for name, value in values.items() if not np.isnan(value)}
+
+
+@dataclass
+class MiningReport:
+    """What a call of :func:`mine_to_file` found, over all queries.
+
+    Attributes
+    ----------
+    asked
+        Negatives that each query was to get.
+    queries
+        How many there were.
+    negatives
+        Number of negatives -> how many queries got so many.
+    positives, passed, near, outside
+        As of :class:`Mined`.
+    positive_score, negative_score
+        Sums of those that there are, and how many they are.
+    """
+
+    asked: int
+    queries: int = 0
+    negatives: dict[int, int] = field(default_factory=dict)
+    positives: int = 0
+    passed: int = 0
+    near: int = 0
+    outside: int = 0
+    positive_score: tuple[float, int] = (0.0, 0)
+    negative_score: tuple[float, int] = (0.0, 0)
+
+    def count(self, figures: Figures) -> None:
+        """Add a query."""
+        self.queries += 1
+        mined = int(figures["mined"])
+        self.negatives[mined] = self.negatives.get(mined, 0) + 1
+        for name in ("positives", "passed", "near", "outside"):
+            setattr(self, name, getattr(self, name) + int(figures[name]))
+        for name in ("positive_score", "negative_score"):
+            if name in figures:
+                total, number = getattr(self, name)
+                setattr(self, name, (total + figures[name], number + 1))
+
+    @property
+    def mined(self) -> int:
+        """Negatives in all."""
+        return sum(number * queries for number, queries in self.negatives.items())
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "queries": self.queries,
+            "negatives": self.mined,
+            "negatives_per_query": self.mined / self.queries,
+            "queries_with_all": self.negatives.get(self.asked, 0),
+            "queries_with_none": self.negatives.get(0, 0),
+            "dropped_positives": self.positives,
+            "dropped_first_ranks": self.passed,
+            "dropped_near_positive": self.near,
+            "dropped_out_of_bounds": self.outside,
+            "mean_positive_score": _mean(self.positive_score),
+            "mean_best_negative_score": _mean(self.negative_score),
+        }
+
+
+def _mean(summed: tuple[float, int]) -> float | None:
+    return summed[0] / summed[1] if summed[1] else None
