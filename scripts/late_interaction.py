@@ -237,8 +237,8 @@ def report(scores: dict[str, list[Scores]], output: Path, left_out: str, questio
     lines += [
         "All systems start from the bundled encoder (two layers, 256 dimensions) and learn from TyDi GoldP's 3,694 "
         "English training questions alone. Mean ± standard deviation over seeds, in per cent; "
-        f"{questions} questions a language at most{beside}. `{left_out}` is the language that has no adapter of its own but in "
-        "the last row. TyDi GoldP: a question against all passages of its language. XQuAD-R: the sentences of all "
+        f"{questions} questions a language at most{beside}. `{left_out}` is the language that has no adapter of its own "
+        "but in the last row. TyDi GoldP: a question against all passages of its language. XQuAD-R: the sentences of all "
         "eleven languages in one pool; *other languages* leaves out those in the question's own.",
         "",
     ]
