@@ -252,7 +252,8 @@ def _curve_table(curve: Curve) -> ResultTable:
         "Share of tokens kept, in per cent",
         ["tokens", "mean", "lowest", *names],
         [rows],
-        f"The first row is what is always kept, the last all that come in the text. {curve.tokens:,} tokens today.",
+        "The first row is what is always kept, the last all that come in the text or that its scripts can write. "
+        f"{curve.tokens:,} tokens today.",
     )
 
 

@@ -37,7 +37,7 @@ class Curve:
     Attributes
     ----------
     sizes
-        Tokens, ascending: from what is always kept to all that come in the text.
+        Tokens, ascending: from what is always kept to all that come in the text or that its scripts can write.
     coverage
         ``(languages, sizes)``: the share of a language's tokens, counted on the text, from 0 to 1.
     languages
