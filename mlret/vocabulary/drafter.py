@@ -137,10 +137,11 @@ def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     def load() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         try:
             refuse_quantised(transformers.AutoConfig.from_pretrained(name))
-            model, told = transformers.AutoModelForCausalLM.from_pretrained(name, output_loading_info=True)
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(name, output_loading_info=True)
             tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         except (ValueError, KeyError, ImportError) as error:
             raise InputError(f"{name} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+        model, told = loaded
         if missing := sorted(told["missing_keys"]):
             raise InputError(f"{name} is no causal language model: it has no {missing[0]}")
         return model, tokenizer
