@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,13 +47,14 @@ def trim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
-def test_a_command_line_from_one_folder_to_another(tiny_encoder_folder: Path, text: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(400)  # two more processes load torch, to be weighed
+def test_a_command_line_from_one_folder_to_another(
+    trim: Trim, tiny_encoder_folder: Path, text: Path, tmp_path: Path
+) -> None:
     small = tmp_path / "small"
-    command = [sys.executable, "-m", "mlret", "trim", tiny_encoder_folder, "-l", "sw,en", "-c", text, "-o", small]
-    done = subprocess.run([*map(str, command), "--size", "40"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "memory of a process" in done.stdout
-    assert "Swahili (sw)" in done.stdout
+    out, _ = trim(tiny_encoder_folder, "-l", "sw,en", "-c", text, "--size", "40", "-o", small)
+    assert "memory of a process" in out
+    assert "Swahili (sw)" in out
     found = json.loads((small / "trim" / "trim.json").read_text())
     assert found["after"]["tokens"] == 40
     assert 0 < found["after"]["resident_bytes"] < found["before"]["resident_bytes"] * 1.5
