@@ -105,7 +105,13 @@ def trim(
     """
     codes = language_codes(languages)
     if head:
-        _trim_head(model, size, corpus, output)
+        others = {
+            "--lang": codes, "--min-count": min_count, "--coverage": coverage, "--keep": keep, "--dry-run": dry_run,
+            "--eval": evaluate,
+        }  # fmt: skip
+        if idle := [name for name, value in others.items() if value]:
+            raise InputError(f"--head takes --size, --corpus and --output, and has no use for {', '.join(idle)}")
+        _trim_head(model, size, corpus, text_language, output)
         return
     if dry_run:
         if not corpus:
@@ -136,8 +142,9 @@ def trim(
     assert output is not None
     from mlret.vocabulary.footprint import resident_bytes
     from mlret.vocabulary.saving import save_trimmed
-    from mlret.vocabulary.trim import trim_vocabulary
+    from mlret.vocabulary.trim import check_selection, trim_vocabulary
 
+    check_selection(corpus, size, min_count, coverage)
     # First, so that data that cannot be read is known before the work.
     scores = [_averages(name, data, None if model == "bundled" else model, codes) for name, data in benchmarks]
     trimmed, report = trim_vocabulary(model, **choice)
@@ -245,30 +252,24 @@ def _curve_table(curve: Curve) -> ResultTable:
         "Share of tokens kept, in per cent",
         ["tokens", "mean", "lowest", *names],
         [rows],
-        f"The first row is what is always kept, the last all that come in the text. {curve.tokens:,} tokens today.",
+        "The first row is what is always kept, the last all that come in the text or that its scripts can write. "
+        f"{curve.tokens:,} tokens today.",
     )
 
 
-def _trim_head(model: str, size: int | None, corpus: list[str] | None, output: Path | None) -> None:
+def _trim_head(
+    model: str, size: int | None, corpus: list[str] | None, text_language: str | None, output: Path | None
+) -> None:
     if size is None or not corpus or output is None:
         raise InputError("--head needs --size, --corpus (best what the target model wrote) and --output")
     check_new_folder(output)
     files = text_files(corpus, option="--corpus")
-    import transformers
-
     from mlret.data.durable import write_folder_atomically
-    from mlret.data.files import read_lines
-    from mlret.encoders.encoder import from_hub
-    from mlret.vocabulary.drafter import save_drafter, trim_head
+    from mlret.vocabulary.drafter import open_drafter, save_drafter, trim_head
 
-    def load() -> tuple[Any, Any]:
-        return (
-            transformers.AutoModelForCausalLM.from_pretrained(model),
-            transformers.AutoTokenizer.from_pretrained(model),
-        )
-
-    drafter, tokenizer = load() if Path(model).is_dir() else from_hub(model, load)
-    texts = (line for file in files for _, line in read_lines(file))
+    drafter, tokenizer = open_drafter(model)
+    # Drafts end lines, too. The vocabulary is one for all languages: which one a file is in is not asked.
+    texts = (f"{line}\n" for _, line in _read(files, text_language or "en"))
     trim_head(drafter, size=size, corpus=texts, tokenizer=tokenizer, show_progress=sys.stderr.isatty())
     write_folder_atomically(output, lambda folder: save_drafter(drafter, tokenizer, folder))
     typer.echo(f"drafter: {output}; load it with mlret.vocabulary.load_drafter, pass it as assistant_model")

@@ -126,6 +126,15 @@ def count_tokens(
     histogram = partial(Histogram, tokenizer, size, by_words=splits_at_white_space(tokenizer))
     rows = {code: histogram() for code in wanted or []}
     found = TokenCounts([], np.empty((0, size), np.int64))
+
+    def count(language: str, texts: list[str]) -> None:
+        if language not in rows:
+            rows[language] = histogram()
+        rows[language].add(texts)
+        found.texts[language] = found.texts.get(language, 0) + len(texts)
+        first = found.first.setdefault(language, [])
+        first += texts[: _EXAMPLES - len(first)]
+
     with unbounded(tokenizer), tqdm(desc="counting", unit=" texts", disable=not show_progress) as bar:
         for batch in _batches(_texts(corpus, wanted)):
             bar.update(len(batch))
@@ -133,15 +142,13 @@ def count_tokens(
             for language, text in batch:
                 if language is None or (wanted is not None and language not in rows):
                     found.passed_over += 1
-                elif not _hold_out(found, language, text):
+                elif text.strip() and not _hold_out(found, language, text):
                     by_language.setdefault(language, []).append(text)
             for language, texts in by_language.items():
-                if language not in rows:
-                    rows[language] = histogram()
-                rows[language].add(texts)
-                found.texts[language] = found.texts.get(language, 0) + len(texts)
-                first = found.first.setdefault(language, [])
-                first += texts[: _EXAMPLES - len(first)]
+                count(language, texts)
+        # Of a handful of texts all may have been held out.
+        for language in [code for code in found.held_out if code not in rows or not rows[code].counts().any()]:
+            count(language, found.held_out.pop(language))
         counts = {code: row.counts() for code, row in rows.items()}
     if missing := [code for code, row in counts.items() if not row.any()]:
         raise InputError(
@@ -267,7 +274,7 @@ def _hold_out(found: TokenCounts, language: str, text: str) -> bool:
     except UnicodeEncodeError as error:
         raise InputError(f"a text in {language} is no Unicode text ({error.reason}): {text[:40]!r}") from error
     digest = hashlib.blake2b(content, digest_size=8).digest()
-    if int.from_bytes(digest) % _HELD_OUT_SHARE or not text.strip():
+    if int.from_bytes(digest) % _HELD_OUT_SHARE:
         return False
     held_out = found.held_out.setdefault(language, [])
     if text in held_out:
@@ -291,6 +298,9 @@ def unbounded(tokenizer: Tokenizer) -> Iterator[Tokenizer]:
     try:
         yield tokenizer
     finally:
+        # What is run inside may have switched them on.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         if truncation is not None:
             tokenizer.enable_truncation(**truncation)
         if padding is not None:

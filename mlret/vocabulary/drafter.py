@@ -23,9 +23,10 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from mlret.encoders.encoder import from_hub
 from mlret.errors import InputError
 from mlret.vocabulary.counting import Histogram, splits_at_white_space, unbounded
-from mlret.vocabulary.weights import special_ids, vocabulary_rows
+from mlret.vocabulary.weights import refuse_quantised, special_ids, vocabulary_rows
 
 HEAD = "draft_head.safetensors"
 _BATCH = 1_000
@@ -117,6 +118,35 @@ def trim_head(
     bias = None if head.bias is None else head.bias.data[ids]
     _set_head(model, DraftHead(head.weight.data[ids], bias, ids, rows))
     return model
+
+
+def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal language model, and its tokenizer, to trim the head of.
+
+    Parameters
+    ----------
+    name
+        A folder or a hub id.
+
+    Raises
+    ------
+    InputError
+        If it cannot be loaded as such, or is quantised.
+    """
+
+    def load() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        try:
+            refuse_quantised(transformers.AutoConfig.from_pretrained(name))
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(name, output_loading_info=True)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+        except (ValueError, KeyError, ImportError) as error:
+            raise InputError(f"{name} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+        model, told = loaded
+        if missing := sorted(told["missing_keys"]):
+            raise InputError(f"{name} is no causal language model: it has no {missing[0]}")
+        return model, tokenizer
+
+    return load() if Path(name).is_dir() else from_hub(name, load)
 
 
 def save_drafter(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:

@@ -75,7 +75,12 @@ class Examples:
         self._new_id[kept] = np.arange(len(kept))
         self._before = {language: encoded(subject.backend, some) for language, some in texts.items()}
         self.covered = self._covered(subject.backend)
-        self._vectors = subject.vectors(self.covered)
+        self._vectors = self._computed(subject)
+
+    def _computed(self, subject: Subject) -> list[Rows]:
+        # Models cut what is too long for them: their tokenizer must not be written with that switched on.
+        with unbounded(subject.backend):
+            return subject.vectors(self.covered)
 
     def _covered(self, tokenizer: Tokenizer) -> list[str]:
         """Texts all of whose tokens are kept, languages in turn: of a longer text the words for which that is so."""
@@ -128,7 +133,7 @@ class Examples:
         """The largest difference of a number in the vectors of covered texts; ``None`` where no text is covered."""
         if not self.covered:
             return None
-        after: list[Rows] = subject.vectors(self.covered)
+        after = self._computed(subject)
         if any(one.shape != other.shape for one, other in zip(self._vectors, after, strict=True)):
             return float("inf")
         return max(float(np.abs(one - other).max(initial=0.0)) for one, other in zip(self._vectors, after, strict=True))

@@ -211,5 +211,5 @@ def _ratio(name: str) -> Any:
 
 
 def _fine(share: float) -> str:
-    """In per cent; of a small share or a small rest more digits."""
+    """In per cent, with a digit more than elsewhere: what matters lies near none and near all."""
     return f"{100 * share:.2f}"

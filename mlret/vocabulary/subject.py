@@ -30,6 +30,7 @@ from mlret.errors import InputError, MlretError
 from mlret.vocabulary.weights import (
     cut_weights,
     positions_start_at_padding,
+    refuse_quantised,
     shared_tables,
     special_ids,
     vocabulary_rows,
@@ -89,8 +90,11 @@ class Subject(ABC):
         """A copy to cut, so that the caller's model stays as it is. Tables that are cut anyway are not copied."""
 
     @abstractmethod
-    def cut(self, kept: Tensor, backend: Tokenizer) -> None:
-        """Leave the tokens ``kept``, ``(n,)`` int64, in place; ``backend`` is the tokenizer that goes with them."""
+    def cut(self, kept: Tensor, backend: Tokenizer, *, sole: bool) -> None:
+        """Leave the tokens ``kept``, ``(n,)`` int64, in place; ``backend`` is the tokenizer that goes with them.
+
+        ``sole``: nobody else holds the model.
+        """
 
     @abstractmethod
     def vectors(self, texts: Sequence[str]) -> list[Rows]:
@@ -108,8 +112,7 @@ class ModelSubject(Subject):
         self.model = model
         self._tokenizer = tokenizer
         self.name = name or model.name_or_path or type(model).__name__
-        _backend_of(tokenizer, self.name)
-        vocabulary_rows(model)
+        _check_fit(self.backend, vocabulary_rows(model), self.name)
 
     @property
     def backend(self) -> Tokenizer:
@@ -139,9 +142,9 @@ class ModelSubject(Subject):
         """A copy; the tables of the vocabulary are shared until they are cut."""
         return ModelSubject(_copied(self.model, shared_tables(self.model)), self._tokenizer, self.name)
 
-    def cut(self, kept: Tensor, backend: Tokenizer) -> None:
+    def cut(self, kept: Tensor, backend: Tokenizer, *, sole: bool) -> None:
         """Cut weights, configuration and tokenizer."""
-        cut_weights(self.model, kept)
+        cut_weights(self.model, kept, sole=sole)
         self._tokenizer = retokenized(self._tokenizer, backend)
 
     @torch.inference_mode()
@@ -152,13 +155,17 @@ class ModelSubject(Subject):
         positions = getattr(self.model.config, "max_position_embeddings", None) or _MOST_TOKENS
         if positions_start_at_padding(self.model):
             positions -= self.model.config.pad_token_id + 1
-        limit = min(self._tokenizer.model_max_length, positions, _MOST_TOKENS)
+        # XLNet says -1 for no limit.
+        limit = min(self._tokenizer.model_max_length, positions if positions > 0 else _MOST_TOKENS, _MOST_TOKENS)
         states = []
         for text in texts:
             inputs = self._tokenizer(text, return_tensors="pt", truncation=True, max_length=limit)
             inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items() if name != "token_type_ids"}
             if self.model.config.is_encoder_decoder:
                 inputs["decoder_input_ids"] = inputs["input_ids"]
+            if self.model.config.model_type == "xmod":
+                # Any adapter will do, and the model may have none by default.
+                inputs["lang_ids"] = torch.zeros(1, dtype=torch.long, device=self.model.device)
             # Without the output head, which costs more than all layers together.
             found = self.model.base_model(**inputs, output_hidden_states=True)
             parts = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
@@ -186,9 +193,8 @@ class EncoderSubject(Subject):
                 f"{self.name} begins with {type(first).__name__}; mlret trims encoders that begin with Transformer or "
                 "StaticEmbedding"
             )
-        _backend_of(first.tokenizer, self.name)
-        if isinstance(first, Transformer):
-            vocabulary_rows(first.model)
+        rows = vocabulary_rows(first.model) if isinstance(first, Transformer) else first.embedding.num_embeddings
+        _check_fit(self.backend, rows, self.name)
 
     @property
     def _first(self) -> Any:
@@ -236,11 +242,11 @@ class EncoderSubject(Subject):
             shared = [self._first.embedding.weight]
         return EncoderSubject(_copied(self.model, shared), self.name, wrap=self._wrap)
 
-    def cut(self, kept: Tensor, backend: Tokenizer) -> None:
+    def cut(self, kept: Tensor, backend: Tokenizer, *, sole: bool) -> None:
         """Cut the first module, and every module behind it that counts or weighs tokens by id."""
         first = self._first
         if isinstance(first, Transformer):
-            cut_weights(first.model, kept)
+            cut_weights(first.model, kept, sole=sole)
             tokenizer = retokenized(first.tokenizer, backend)
             if isinstance(first.processor, PreTrainedTokenizerBase):
                 first.processor = tokenizer
@@ -336,6 +342,7 @@ def _encoder_subject(name: str | None) -> EncoderSubject:
 def _load_model(name: str) -> ModelSubject:
     try:
         config = transformers.AutoConfig.from_pretrained(name)
+        refuse_quantised(config)
         # The class that the checkpoint names has all its heads; AutoModel would drop them.
         kind = getattr(transformers, (config.architectures or [""])[0], transformers.AutoModel)
         model = kind.from_pretrained(name)
@@ -352,6 +359,15 @@ def _backend_of(tokenizer: Any, name: str) -> Tokenizer:
     if not isinstance(backend, Tokenizer):
         raise InputError(f"{name} has no fast tokenizer (tokenizer.json); mlret trims these alone")
     return backend
+
+
+def _check_fit(tokenizer: Tokenizer, rows: int, name: str) -> None:
+    highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    if highest >= rows:
+        raise InputError(
+            f"the tokenizer of {name} has ids up to {highest:,}, its table of embeddings {rows:,} rows: give the "
+            "tokenizer that belongs to it, or resize the table"
+        )
 
 
 def _model_ids(model: PreTrainedModel) -> set[int]:

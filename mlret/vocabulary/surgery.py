@@ -48,9 +48,14 @@ class TokenizerState:
     @cached_property
     def tokens(self) -> list[str | None]:
         """Token by id; ``None`` where an id has none."""
-        named = dict(self._named())
-        found: list[str | None] = [None] * (max(named, default=-1) + 1)
-        for position, token in named.items():
+        named = self._named()
+        found: list[str | None] = [None] * (max((position for position, _ in named), default=-1) + 1)
+        for position, token in named:
+            if found[position] not in (None, token):
+                raise InputError(
+                    f"the tokenizer gives {found[position]!r} and {token!r} the same id, {position:,}: give one of "
+                    "them another before trimming"
+                )
             found[position] = token
         return found
 
@@ -180,9 +185,7 @@ class TokenizerState:
         """
         new_id = {int(old): new for new, old in enumerate(kept)}
         state = {**self.state, "model": self._cut_model(new_id)}
-        state["added_tokens"] = [
-            {**added, "id": new_id[added["id"]]} for added in self.state["added_tokens"] if added["id"] in new_id
-        ]
+        state["added_tokens"] = [{**added, "id": new_id[added["id"]]} for added in self.state["added_tokens"]]
         state["post_processor"] = _renumbered(self.state.get("post_processor"), new_id)
         if self.state.get("padding"):
             padding = self.state["padding"]
@@ -204,6 +207,13 @@ class TokenizerState:
                 model["unk_id"] = new_id[model["unk_id"]]
             return model
         model["vocab"] = {token: new_id[old] for token, old in self.model["vocab"].items() if old in new_id}
+        # The library numbers added tokens from the size of the model's vocabulary on. Where that had gaps, they may
+        # stand before tokens of it: as entries of their own they keep their place.
+        added = {entry["content"]: new_id[entry["id"]] for entry in self.state["added_tokens"]}
+        if min((new for token, new in added.items() if token not in model["vocab"]), default=len(new_id)) < len(
+            model["vocab"]
+        ):
+            model["vocab"] |= added
         if self.kind == "BPE":
             model["merges"] = [list(pair) for pair in self._merges.among(set(model["vocab"]))]
         return model

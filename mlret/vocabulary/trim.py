@@ -37,7 +37,7 @@ class Curve:
     Attributes
     ----------
     sizes
-        Tokens, ascending: from what is always kept to all that come in the text.
+        Tokens, ascending: from what is always kept to all that come in the text or that its scripts can write.
     coverage
         ``(languages, sizes)``: the share of a language's tokens, counted on the text, from 0 to 1.
     languages
@@ -109,7 +109,7 @@ def trim_vocabulary(
     MlretError
         If a float32 model computes anything else for covered texts than before. This is a defect of mlret's.
     """
-    selection = _selection(corpus, size, min_count, coverage)
+    selection = check_selection(corpus, size, min_count, coverage)
     subject, ours = open_subject(model, tokenizer)
     state, counts, chooser = _counted(subject, languages, corpus, keep, show_progress)
     choice = _choose(chooser, selection)
@@ -117,7 +117,7 @@ def trim_vocabulary(
         subject = subject.copied()
     examples = Examples(subject, state, _texts(counts), choice.kept)
     before, sentencepiece = _size(subject), subject.sentencepiece()
-    subject.cut(torch.from_numpy(choice.kept), state.cut(choice.kept))
+    subject.cut(torch.from_numpy(choice.kept), state.cut(choice.kept), sole=ours)
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in subject.network.parameters()}
     report = TrimReport(
         model=Path(subject.name).name if Path(subject.name).is_dir() else subject.name,
@@ -160,7 +160,7 @@ def preview(
 
     Parameters as for :func:`trim_vocabulary`; ``points`` sizes are tried.
     """
-    selection = _selection(corpus, size, min_count, coverage)
+    selection = check_selection(corpus, size, min_count, coverage)
     subject, _ = open_subject(model, tokenizer)
     state, counts, chooser = _counted(subject, languages, corpus, keep, show_progress)
     assert counts is not None
@@ -176,9 +176,16 @@ def preview(
     )
 
 
-def _selection(
-    corpus: Corpus | None, size: int | None, min_count: int | None, coverage: float | None
+def check_selection(
+    corpus: Corpus | Sequence[str] | None, size: int | None, min_count: int | None, coverage: float | None
 ) -> dict[str, float | bool]:
+    """The one way of choosing that is asked for, or the default.
+
+    Raises
+    ------
+    InputError
+        If several are, one has an impossible value, or it needs text and there is none.
+    """
     given = {"size": size, "min_count": min_count, "coverage": coverage}
     asked = {name: value for name, value in given.items() if value is not None}
     if len(asked) > 1:
@@ -211,6 +218,8 @@ def _counted(
 
 def _pieces(subject: Subject, state: TokenizerState, words: Sequence[str]) -> set[int]:
     """The ids of words as tokens, at the start of a text and within it."""
+    if isinstance(words, str):
+        raise InputError(f"keep is one string: give a list of words, such as [{words!r}]")
     found: set[int] = set()
     for word in words:
         if not word.strip():

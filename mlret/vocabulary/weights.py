@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,9 +11,20 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from mlret.errors import InputError
+from mlret.vocabulary.paging import rows_of
 
-_ID_KEY = re.compile(r"(^|_)token_(id|ids|index)$|^(begin_)?suppress_tokens$|^bad_words_ids$")
+_ID_KEY = re.compile(r"(^|_)token_(id|ids|index)$|^(begin_)?suppress_tokens$|^(bad|force)_words_ids$")
+_QUANTISED = (
+    "the model's weights are quantised (8 bits or fewer): load it in float32, float16 or bfloat16, trim it, and "
+    "quantise what comes of it"
+)
 _SIZE_KEYS = ("vocab_size", "decoder_vocab_size", "encoder_vocab_size")
+
+
+def refuse_quantised(config: PreTrainedConfig) -> None:
+    """Raise :class:`InputError` if a configuration says that the weights are quantised, before they are loaded."""
+    if getattr(config, "quantization_config", None) is not None:
+        raise InputError(_QUANTISED)
 
 
 def vocabulary_rows(model: PreTrainedModel) -> int:
@@ -25,10 +36,8 @@ def vocabulary_rows(model: PreTrainedModel) -> int:
         If the model has no plain table of input embeddings, or its weights are quantised.
     """
     if getattr(model, "is_quantized", False) or getattr(model, "quantization_method", None) is not None:
-        raise InputError(
-            "the model's weights are quantised (8 bits or fewer): load it in float32, float16 or bfloat16, trim it, "
-            "and quantise what comes of it"
-        )
+        raise InputError(_QUANTISED)
+    refuse_quantised(model.config)
     try:
         embeddings = model.get_input_embeddings()
     except NotImplementedError:
@@ -46,22 +55,22 @@ def vocabulary_rows(model: PreTrainedModel) -> int:
 def special_ids(model: PreTrainedModel) -> set[int]:
     """All token ids that the configuration and the generation configuration speak of."""
     found: set[int] = set()
+
+    def note(token: int) -> int:
+        found.add(token)
+        return token
+
     for config in _configs(model):
         for key, value in _own(config).items():
-            if _ID_KEY.search(key):
-                found |= set(_integers(value))
-            elif key == "forced_decoder_ids" and value:
-                found |= {token for _, token in value}
+            _moved(key, value, note)
     return {token for token in found if token >= 0}
 
 
 def positions_start_at_padding(model: PreTrainedModel) -> bool:
-    """Whether positions are counted from the padding token's id, as RoBERTa and its kin do."""
-    embeddings = model.get_input_embeddings()
+    """Whether positions are counted from the padding token's id, as RoBERTa, M2M-100 and their kin do."""
     return any(
-        name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
+        "position" in name.rpartition(".")[-1] and getattr(module, "padding_idx", None) is not None
         for name, module in model.named_modules()
-        if module is not embeddings
     )
 
 
@@ -70,7 +79,7 @@ def shared_tables(model: PreTrainedModel) -> list[Tensor]:
     return [parameter for module in _tables(model) for parameter in module.parameters(recurse=False)]
 
 
-def cut_weights(model: PreTrainedModel, kept: Tensor) -> None:
+def cut_weights(model: PreTrainedModel, kept: Tensor, *, sole: bool = False) -> None:
     """Leave a model the rows of the kept tokens; in place.
 
     Input embeddings, tied and untied output heads, the heads' biases, ``final_logits_bias``, and every id in the
@@ -82,11 +91,14 @@ def cut_weights(model: PreTrainedModel, kept: Tensor) -> None:
         Any model of transformers with a table of input embeddings.
     kept
         ``(n,)`` int64, ascending: the old id of each new one.
+    sole
+        Nobody else holds the model's tables: while they are read, what was read leaves memory.
 
     Raises
     ------
     InputError
-        If a weight is left that has the old vocabulary as a dimension, and that mlret does not know.
+        If a weight is left that has the old vocabulary as a dimension, or another vocabulary, and that mlret does not
+        know.
     """
     rows = vocabulary_rows(model)
     tables = _tables(model)
@@ -99,7 +111,7 @@ def cut_weights(model: PreTrainedModel, kept: Tensor) -> None:
                 # Tied weights stay one tensor.
                 if id(parameter) not in done:
                     done[id(parameter)] = nn.Parameter(
-                        parameter.data[kept.to(parameter.device)], requires_grad=parameter.requires_grad
+                        rows_of(parameter.data, kept, sole=sole), requires_grad=parameter.requires_grad
                     )
                 setattr(module, name, done[id(parameter)])
         if isinstance(module, nn.Embedding):
@@ -118,13 +130,29 @@ def cut_weights(model: PreTrainedModel, kept: Tensor) -> None:
         if own.get("vocab_size") == rows:
             own["vocab_size"] = len(kept)
     for config in _configs(model):
-        _renumber(config, new_id, rows)
+        for key, value in _own(config).items():
+            if key in _SIZE_KEYS and value == rows:
+                setattr(config, key, len(kept))
+            elif (moved := _moved(key, value, lambda token: new_id.get(token, token))) != value:
+                setattr(config, key, moved)
 
 
 def _tables(model: PreTrainedModel) -> list[nn.Module]:
     """Modules whose first dimension is the vocabulary: embeddings, heads, what is tied to them, and heads' biases."""
     rows = vocabulary_rows(model)
-    found: list[nn.Module] = []
+    found: list[nn.Module] = [module for module in _vocabulary_modules(model) if len(module.weight) == rows]
+    weights = {id(module.weight) for module in found}
+    for module in model.modules():
+        tied = id(getattr(module, "weight", None)) in weights
+        # BERT and XLM-R keep the bias of the head one level above it, DeBERTa beside no weight at all.
+        bias = None if "weight" in module._parameters else module._parameters.get("bias")
+        if tied or (bias is not None and bias.shape == (rows,)):
+            found.append(module)
+    return list({id(module): module for module in found}.values())
+
+
+def _vocabulary_modules(model: PreTrainedModel) -> Iterator[nn.Embedding | nn.Linear]:
+    """The input embeddings and output heads that the model and the models inside it name."""
     for part in model.modules():
         if isinstance(part, PreTrainedModel):
             for name in ("get_input_embeddings", "get_output_embeddings"):
@@ -132,21 +160,21 @@ def _tables(model: PreTrainedModel) -> list[nn.Module]:
                     module = getattr(part, name)()
                 except (NotImplementedError, AttributeError):
                     continue
-                if isinstance(module, nn.Embedding | nn.Linear) and len(module.weight) == rows:
-                    found.append(module)
-    weights = {id(module.weight) for module in found}
-    parents = {id(module) for module in found}
-    for module in model.modules():
-        tied = id(getattr(module, "weight", None)) in weights
-        # BERT and XLM-R keep the bias of the head one level above it.
-        holds_head = any(id(child) in parents and isinstance(child, nn.Linear) for child in module.children())
-        bias = module._parameters.get("bias")
-        if tied or (holds_head and bias is not None and bias.shape == (rows,)):
-            found.append(module)
-    return list({id(module): module for module in found}.values())
+                if isinstance(module, nn.Embedding | nn.Linear):
+                    yield module
 
 
 def _refuse_unknown(model: PreTrainedModel, tables: list[nn.Module], rows: int) -> None:
+    for module in _vocabulary_modules(model):
+        # DeBERTa names the square layer below its head.
+        if len(module.weight) not in (rows, module.weight.shape[1]):
+            raise InputError(
+                f"{type(model).__name__} has two vocabularies, of {rows:,} and {len(module.weight):,} rows: mlret "
+                "trims models whose input and output share one"
+            )
+    for config in _configs(model):
+        if getattr(config, "vocab_size_per_layer_input", None):
+            raise InputError(f"{type(model).__name__} has a table of tokens in every layer: mlret does not trim these")
     known = {id(parameter) for module in tables for parameter in module.parameters(recurse=False)}
     # A small vocabulary may be as large as a layer by chance.
     others = {
@@ -187,28 +215,20 @@ def _own(config: Any) -> dict[str, Any]:
     return dict(vars(config))
 
 
-def _integers(value: Any) -> Iterator[int]:
-    """The integers in a value that is one, or a list of them, or a list of lists."""
+def _moved(key: str, value: Any, move: Callable[[int], int]) -> Any:
+    """A configuration's value with every token id in it moved; one that holds none as it is."""
+    if key == "forced_decoder_ids" and value:
+        return [[place, move(token)] for place, token in value]
+    if key == "sequence_bias" and value:
+        if isinstance(value, dict):
+            return {tuple(map(move, ids)): bias for ids, bias in value.items()}
+        return [[list(map(move, ids)), bias] for ids, bias in value]
+    return _each_moved(value, move) if _ID_KEY.search(key) else value
+
+
+def _each_moved(value: Any, move: Callable[[int], int]) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
-        yield value
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _integers(inner)
-
-
-def _renumber(config: Any, new_id: Mapping[int, int], rows: int) -> None:
-    for key, value in _own(config).items():
-        if _ID_KEY.search(key):
-            setattr(config, key, _renumbered(value, new_id))
-        elif key == "forced_decoder_ids" and value:
-            setattr(config, key, [[place, new_id[token]] for place, token in value])
-        elif key in _SIZE_KEYS and value == rows:
-            setattr(config, key, len(new_id))
-
-
-def _renumbered(value: Any, new_id: Mapping[int, int]) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return new_id.get(value, value)
+        return move(value)
     if isinstance(value, list | tuple):
-        return type(value)(_renumbered(inner, new_id) for inner in value)
+        return type(value)(_each_moved(inner, move) for inner in value)
     return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,13 +47,14 @@ def trim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
-def test_a_command_line_from_one_folder_to_another(tiny_encoder_folder: Path, text: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(400)  # two more processes load torch, to be weighed
+def test_a_command_line_from_one_folder_to_another(
+    trim: Trim, tiny_encoder_folder: Path, text: Path, tmp_path: Path
+) -> None:
     small = tmp_path / "small"
-    command = [sys.executable, "-m", "mlret", "trim", tiny_encoder_folder, "-l", "sw,en", "-c", text, "-o", small]
-    done = subprocess.run([*map(str, command), "--size", "40"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "memory of a process" in done.stdout
-    assert "Swahili (sw)" in done.stdout
+    out, _ = trim(tiny_encoder_folder, "-l", "sw,en", "-c", text, "--size", "40", "-o", small)
+    assert "memory of a process" in out
+    assert "Swahili (sw)" in out
     found = json.loads((small / "trim" / "trim.json").read_text())
     assert found["after"]["tokens"] == 40
     assert 0 < found["after"]["resident_bytes"] < found["before"]["resident_bytes"] * 1.5
@@ -119,6 +119,31 @@ def test_a_drafter(trim: Trim, tmp_path: Path) -> None:
     assert len(load_drafter(tmp_path / "fast").lm_head.weight) == 500
 
 
+def test_a_drafter_counts_the_sentences_of_json_and_the_ends_of_lines(trim: Trim, text: Path, tmp_path: Path) -> None:
+    tokenizer = made.fast("byte-bpe")
+    made.model("llama untied", len(tokenizer)).save_pretrained(tmp_path / "drafter")
+    tokenizer.save_pretrained(tmp_path / "drafter")
+    trim(tmp_path / "drafter", "--head", "--size", "300", "-c", text, "-o", tmp_path / "fast")
+    from mlret.vocabulary import load_drafter
+
+    kept = tokenizer.convert_ids_to_tokens(load_drafter(tmp_path / "fast").lm_head.target_ids.tolist())
+    assert "Ċ" in kept
+    assert "{" not in kept
+
+
+def test_a_quantised_model_is_refused_before_it_is_loaded(trim: Trim, text: Path, tmp_path: Path) -> None:
+    tokenizer = made.fast("byte-bpe")
+    folder = tmp_path / "eight"
+    made.model("llama untied", len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    for options in (["-l", "en"], ["--head"]):
+        _, err = trim(folder, *options, "--size", "300", "-c", text, "-o", tmp_path / "new", code=2)
+        assert "quantised (8 bits or fewer): load it in float32" in err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -135,6 +160,11 @@ def test_a_drafter(trim: Trim, tmp_path: Path) -> None:
         (["-l", "sw", "--dry-run"], "give --corpus"),
         (["-l", "sw", "-c", "{text}", "--dry-run", "-o", "x.jpg"], "names a picture"),
         (["--head", "-o", "{new}"], "--head needs --size, --corpus"),
+        (
+            ["--head", "--keep", "a", "--dry-run", "-o", "{new}"],
+            "--head takes --size, --corpus and --output, and has no",
+        ),
+        (["--head", "--size", "9", "-c", "{text}", "-o", "{new}"], "no causal language model"),
     ],
 )
 def test_bad_input_leaves_nothing(

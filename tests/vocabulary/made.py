@@ -126,6 +126,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "distilbert masked": (
         "DistilBertForMaskedLM", "DistilBertConfig", {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 48, **_IDS},
     ),
+    "deberta": ("DebertaV2ForMaskedLM", "DebertaV2Config", {**_SMALL, "max_position_embeddings": 66, "legacy": False}),
     "electra": ("ElectraForMaskedLM", "ElectraConfig", {**_SMALL, "embedding_size": 24}),
     "modernbert": (
         "ModernBertForMaskedLM", "ModernBertConfig", {**_SMALL, "cls_token_id": 0, "sep_token_id": 2},

@@ -28,6 +28,18 @@ def test_counts_and_held_out_texts_make_up_the_corpus() -> None:
     assert found.shares.sum(axis=1) == pytest.approx([1, 1])
 
 
+def test_a_handful_of_texts_is_counted_though_all_would_be_held_out() -> None:
+    tokenizer = made.tokenizer_of("unigram")
+    many = [f"habari {number}" for number in range(60)]
+    some = count_tokens(tokenizer, {"sw": many}).held_out["sw"]
+    assert some
+    for languages in (None, ["sw"]):
+        found = count_tokens(tokenizer, {"sw": some}, languages)
+        assert found.texts == {"sw": len(some)}
+        assert found.counts.sum() == sum(len(tokenizer.encode(text, add_special_tokens=False)) for text in some)
+        assert found.examples("sw") == (some, False)
+
+
 def test_pairs_mappings_and_plain_texts_count_alike() -> None:
     tokenizer = made.tokenizer_of("byte-bpe")
     some = made.corpus()["sw"]
@@ -89,6 +101,7 @@ def test_truncation_and_padding_do_not_count_and_come_back() -> None:
         ("a text", ["sw"], r"is one string"),
         (["a text"], None, r"give languages="),
         ({}, None, r"corpus is empty"),
+        (["  ", "\n"], ["sw"], r"no text in sw"),
         ({"sw": ["a \ud800 b"]}, None, r"no Unicode text"),
         ({"de": ["wort"]}, ["sw"], r"no text in sw.*1 texts were of no language asked for"),
     ],

@@ -103,6 +103,37 @@ def test_padding_and_nested_post_processors_follow() -> None:
     assert cut.encode("the").tokens == tokenizer.encode("the").tokens
 
 
+def with_a_gap(kind: str, first: int, width: int) -> Tokenizer:
+    """A tokenizer without tokens from one id on, and with two tokens added after that."""
+    state = json.loads(made.trained(kind))
+    vocab = state["model"]["vocab"]
+    state["model"]["vocab"] = {token: old + width * (old >= first) for token, old in vocab.items()}
+    tokenizer = Tokenizer.from_str(json.dumps(state))
+    tokenizer.add_tokens(["New York", "[Q]"])
+    return tokenizer
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "byte-bpe"])
+def test_added_tokens_before_tokens_of_the_model_keep_their_place(kind: str) -> None:
+    tokenizer = with_a_gap(kind, 2900, 150)
+    assert tokenizer.token_to_id("[Q]") == 3001
+    state = TokenizerState(tokenizer)
+    assert len(state.tokens) == 3150
+    last = len(state.tokens) - 1
+    kept = np.array(sorted(state.closed(ids_for(tokenizer, "in New York [Q] the") | {last, 2950})))
+    cut = state.cut(kept)
+    assert 2950 not in kept
+    assert kept[cut.encode("in New York [Q] the").ids].tolist() == tokenizer.encode("in New York [Q] the").ids
+    assert cut.id_to_token(len(kept) - 1) == state.tokens[last]
+    again = TokenizerState(Tokenizer.from_str(cut.to_str()))
+    assert again.cut(np.arange(len(kept))).get_vocab() == cut.get_vocab()
+
+
+def test_two_tokens_of_one_id_are_refused() -> None:
+    with pytest.raises(InputError, match=r"'New York' the same id, 3,000: give one of them another"):
+        _ = TokenizerState(with_a_gap("wordpiece", 1000, 50)).tokens
+
+
 def test_merges_that_lead_to_a_kept_token_stay() -> None:
     vocab = {token: place for place, token in enumerate(["<unk>", "a", "b", "c", "ab", "abc", "bc"])}
     model = models.BPE(vocab=vocab, merges=[("a", "b"), ("ab", "c"), ("b", "c")], unk_token="<unk>")

@@ -14,8 +14,10 @@ from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
+from tokenizers import Tokenizer
 
 import mlret
+from mlret.encoders.adapters import add_language, with_adapters
 from mlret.encoders.calibration import calibrate_model
 from mlret.encoders.token_weights import TokenWeights
 from mlret.errors import FingerprintError, InputError, MlretError
@@ -66,6 +68,14 @@ def test_a_model_of_transformers(name: str) -> None:
     assert all(row.coverage > 0.8 and row.unknown_after == row.unknown_before == 0 for row in report.figures)
 
 
+def test_adapters_that_no_language_has_by_default() -> None:
+    tokenizer = made.fast("unigram")
+    model = made.model("x-mod", len(tokenizer))
+    model.config.default_language = None
+    _, report = trim(model, tokenizer=tokenizer)
+    assert report.largest_difference == 0
+
+
 @pytest.mark.parametrize("kind", made.KINDS)
 def test_every_kind_of_tokenizer(kind: str) -> None:
     tokenizer = made.fast(kind)
@@ -96,6 +106,29 @@ def test_an_encoder_keeps_its_modules_and_gets_another_fingerprint(
     index.close()
     with pytest.raises(FingerprintError):
         mlret.Index.open(tmp_path / "i", encoder=loaded).search("cat")
+
+
+def test_language_adapters_stay_and_route(tmp_path: Path) -> None:
+    folder = tmp_path / "xlmr"
+    tokenizer = made.fast("unigram")
+    made.model("xlm-r masked", len(tokenizer)).roberta.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    model = SentenceTransformer(modules=[Transformer(str(folder)), Pooling(32, "mean")], device="cpu")
+    with_adapters(model, ["sw", "en"], neighbours={"de": "en"})
+    for name, parameter in model.named_parameters():
+        if ".adapter_modules." in name:
+            torch.nn.init.normal_(parameter, 0, 0.3)
+    ours = mlret.Encoder(model, "mine")
+    small, report = trim(ours, keep=["habari dunia"])
+    assert report.largest_difference == 0
+    save_trimmed(small, report, tmp_path / "small")
+    loaded = mlret.load_encoder(tmp_path / "small")
+    vectors = [loaded.encode(["habari dunia"], language=code) for code in ("sw", "en", "de")]
+    for code, vector in zip(("sw", "en", "de"), vectors, strict=True):
+        assert np.array_equal(vector, ours.encode(["habari dunia"], language=code))
+    assert not np.allclose(vectors[0], vectors[1])
+    assert np.array_equal(vectors[1], vectors[2])
+    add_language(loaded.model, "ru")
 
 
 def test_trimming_again_and_by_folder(encoder: SentenceTransformer, tmp_path: Path) -> None:
@@ -184,22 +217,36 @@ def test_language_codes_and_sentinels_move(kind: str) -> None:
         assert "en_XX" in cut.convert_ids_to_tokens(cut("the")["input_ids"])
 
 
-def test_positions_counted_from_the_padding_token_stay() -> None:
+def test_neither_tokenizer_is_left_with_truncation(tmp_path: Path) -> None:
+    # Both models cut long texts when they are compared; what is saved, and what was given, must not.
+    tokenizer = made.fast("unigram")
+    small, report = trim(made.model("bert", len(tokenizer)), tokenizer=tokenizer)
+    save_trimmed(small, report, tmp_path / "small")
+    saved = Tokenizer.from_file(str(tmp_path / "small" / "tokenizer.json"))
+    for backend in (saved, tokenizer.backend_tokenizer):
+        assert backend.truncation is None
+        assert backend.padding is None
+
+
+@pytest.mark.parametrize("name", ["xlm-r masked", "m2m"])
+def test_positions_counted_from_the_padding_token_stay(name: str) -> None:
     # RoBERTa counts positions from the padding token's id: were it to move, every text would lie elsewhere.
     tokenizer = made.fast("bpe")
-    model = made.model("xlm-r masked", len(tokenizer))
-    model.config.pad_token_id = model.roberta.embeddings.padding_idx = 9
-    model.roberta.embeddings.position_embeddings.padding_idx = 9
+    model = made.model(name, len(tokenizer))
+    model.config.pad_token_id = 9
+    for part in model.modules():
+        if getattr(part, "padding_idx", None) is not None:
+            part.padding_idx = 9
     small, report = trim(model, tokenizer=tokenizer)
     assert small.config.pad_token_id == 9
     assert report.old_ids[:10].tolist() == list(range(10))
 
 
 def test_a_defect_does_not_go_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut_wrongly(model: Any, kept: torch.Tensor) -> None:
+    def cut_wrongly(model: Any, kept: torch.Tensor, **options: Any) -> None:
         from mlret.vocabulary import weights
 
-        weights.cut_weights(model, kept)
+        weights.cut_weights(model, kept, **options)
         model.get_input_embeddings().weight.data[6:] = model.get_input_embeddings().weight.data[5]
 
     monkeypatch.setattr("mlret.vocabulary.subject.cut_weights", cut_wrongly)
@@ -254,6 +301,7 @@ def test_the_preview_rises_to_everything() -> None:
         ({"corpus": None, "coverage": None}, r"neither languages nor a corpus"),
         ({"languages": ["sw", "klingonish"]}, r"unknown language code 'klingonish'"),
         ({"keep": [""]}, r"word to keep '' is empty"),
+        ({"keep": "habari"}, r"keep is one string: give a list"),
     ],
 )
 def test_bad_choices_are_refused(options: dict[str, Any], message: str) -> None:
@@ -272,5 +320,7 @@ def test_what_cannot_be_trimmed_is_refused(tmp_path: Path) -> None:
     ]:
         with pytest.raises(InputError, match=message):
             trim(model)
+    with pytest.raises(InputError, match=r"ids up to 2,999, its table of embeddings 400 rows"):
+        trim(made.model("bert", 400), tokenizer=made.fast("unigram"))
     with pytest.raises(InputError, match=r"has no fast tokenizer \(tokenizer.json\)"):
         trim(made.model("bert", 400), tokenizer=transformers.ByT5Tokenizer())

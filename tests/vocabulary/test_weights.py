@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import nn
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
@@ -56,7 +57,8 @@ def test_a_cut_model_is_saved_loaded_and_cut_again(name: str, tmp_path: Path) ->
         assert torch.equal(one, other)
     assert vocabulary_rows(again) == again.get_input_embeddings().num_embeddings == len(KEPT)
     old_head, head = model.get_output_embeddings(), again.get_output_embeddings()
-    if head is not None:
+    # What DeBERTa names its head is the layer below it.
+    if head is not None and len(old_head.weight) == ROWS:
         assert head.out_features == len(head.weight) == len(KEPT)
         tied = old_head.weight is model.get_input_embeddings().weight
         assert (head.weight is again.get_input_embeddings().weight) == tied
@@ -73,7 +75,8 @@ def test_every_id_in_the_configurations_moves() -> None:
     model.generation_config.suppress_tokens = [8, 11]
     model.generation_config.forced_decoder_ids = [[1, 17]]
     model.generation_config.pad_token_id = None
-    assert special_ids(model) >= {0, 1, 2, 8, 11, 14, 17, 200}
+    model.generation_config.sequence_bias = [[[20, 23], -1.5]]
+    assert special_ids(model) >= {0, 1, 2, 8, 11, 14, 17, 20, 23, 200}
     kept = torch.tensor(sorted(special_ids(model) | {3, 4, 150}))
     new = {int(old): place for place, old in enumerate(kept)}
     cut_weights(model, kept)
@@ -83,6 +86,7 @@ def test_every_id_in_the_configurations_moves() -> None:
     assert model.generation_config.suppress_tokens == [new[8], new[11]]
     assert model.generation_config.forced_decoder_ids == [[1, new[17]]]
     assert model.generation_config.pad_token_id is None
+    assert model.generation_config.sequence_bias == [[[new[20], new[23]], -1.5]]
     assert model.final_logits_bias.shape == (1, len(kept))
 
 
@@ -132,11 +136,31 @@ def test_a_weight_that_nobody_knows_is_refused() -> None:
     assert vocabulary_rows(model) == ROWS
 
 
+def test_two_vocabularies_are_refused() -> None:
+    options = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    encoder = transformers.BertConfig(vocab_size=ROWS, **options)
+    decoder = transformers.BertConfig(vocab_size=300, is_decoder=True, add_cross_attention=True, **options)
+    config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
+    with pytest.raises(InputError, match=r"two vocabularies, of 211 and 300 rows"):
+        cut_weights(transformers.EncoderDecoderModel(config), KEPT)
+
+
+def test_a_table_of_tokens_in_every_layer_is_refused() -> None:
+    model = made.model("gemma", ROWS)
+    model.config.vocab_size_per_layer_input = 200
+    with pytest.raises(InputError, match=r"Gemma3ForCausalLM has a table of tokens in every layer"):
+        cut_weights(model, KEPT)
+
+
 def test_quantised_models_are_refused() -> None:
     model = made.model("bert", ROWS)
     model.is_quantized = True
     with pytest.raises(InputError, match=r"quantised \(8 bits or fewer\): load it in float32"):
         cut_weights(model, KEPT)
+    said = made.model("bert", ROWS)
+    said.config.quantization_config = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    with pytest.raises(InputError, match=r"quantised \(8 bits or fewer\)"):
+        cut_weights(said, KEPT)
     whole = made.model("bert", ROWS)
     table = whole.get_input_embeddings()
     table.weight = nn.Parameter(torch.zeros(ROWS, 32, dtype=torch.int8), requires_grad=False)
