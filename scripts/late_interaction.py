@@ -126,11 +126,12 @@ class Study:
             text,
             at / "added",
             held_out=held_out,
-            steps=5 if self.quick else 300,
+            steps=5 if self.quick else 600,
             batch_size=32,
             max_length=64,
-            learning_rate=1e-3,
+            learning_rate=3e-3,
             start="en",
+            head=str((self.runs / "languages" / "stages" / "adapters" / "language-model").absolute()),
             seed=seed,
             say=say,
         )
@@ -237,9 +238,9 @@ def report(scores: dict[str, list[Scores]], output: Path, left_out: str, questio
     lines += [
         "All systems start from the bundled encoder (two layers, 256 dimensions) and learn from TyDi GoldP's 3,694 "
         "English training questions alone. Mean ± standard deviation over seeds, in per cent; "
-        f"{questions} questions a language at most{beside}. `{left_out}` is the language that has no adapter of its own "
-        "but in the last row. TyDi GoldP: a question against all passages of its language. XQuAD-R: the sentences of all "
-        "eleven languages in one pool; *other languages* leaves out those in the question's own.",
+        f"{questions} questions a language at most{beside}. `{left_out}` is the language that has no adapter "
+        "but in the last row. TyDi GoldP: a question against all passages of its language. XQuAD-R: the sentences of "
+        "all eleven languages in one pool; *other languages* leaves out those in the question's own.",
         "",
     ]
     for measure, title in MEASURES.items():

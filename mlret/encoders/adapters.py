@@ -1,7 +1,7 @@
 """Language adapters: a bottleneck for each language in every layer, and batches whose texts go each through its own.
 
 The architecture is X-MOD's (Pfeiffer et al. 2022, "Lifting the Curse of Multilinguality by Pre-training Modular
-Transformers"), as in ColBERT-XM (arXiv 2402.15059, section 2). transformers has the backbone; here a text finds its
+Transformers"), as in ColBERT-XM (arXiv 2402.15059). transformers has the backbone; here a text finds its
 adapter by its language, given or detected.
 """
 
@@ -87,6 +87,8 @@ class LanguageTransformer(DynamicQueryTransformer):
         self.neighbours = {_code(one): _code(other) for one, other in neighbours.items()}
         self.default_language = None if default_language is None else _code(default_language)
         self._announced: set[str | None] = set()
+        for adapter in _adapters(self.model):
+            adapter.register_forward_hook(_in_dtype_of_input)
         targets = [*self.neighbours.values(), *([] if self.default_language is None else [self.default_language])]
         for code in targets:
             if code not in self.languages:
@@ -303,6 +305,7 @@ def add_language(model: BaseModel, language: str, *, start: str | None = None, s
                 noise = torch.randn(dense.weight.shape, generator=generator) * backbone.config.initializer_range
                 dense.weight.data.copy_(noise)
                 nn.init.zeros_(dense.bias)
+        adapter.register_forward_hook(_in_dtype_of_input)
         modules[code] = adapter
     backbone.config.languages = [*keys, code]
     routed.neighbours.pop(code, None)
@@ -311,7 +314,7 @@ def add_language(model: BaseModel, language: str, *, start: str | None = None, s
 def freeze_for_transfer(model: BaseModel) -> None:
     """Freeze embeddings and adapters: one language trains the shared weights, all others profit.
 
-    ColBERT-XM (arXiv 2402.15059, section 2.2).
+    ColBERT-XM (arXiv 2402.15059).
     """
     backbone: Any = _routed(model).model
     for part in (backbone.embeddings, *_adapters(backbone)):
@@ -362,6 +365,11 @@ def _routed(model: BaseModel) -> LanguageTransformer:
 def _adapters(backbone: Any) -> Iterator[XmodAdapter]:
     for layer in backbone.encoder.layer:
         yield from layer.output.adapter_modules.values()
+
+
+def _in_dtype_of_input(adapter: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    # Under autocast the adapter gives halves, and X-MOD's layer writes them between what the layer norm gave in floats.
+    return output.to(inputs[0].dtype)
 
 
 def _language_of(text: Any, language: str | None) -> str | None:

@@ -124,14 +124,25 @@ class Encoder:
     def encode_query(
         self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None
     ) -> NDArray[np.float32]:
-        """Encode queries: as :meth:`encode`, which makes no difference between queries and documents."""
-        return self.encode(texts, language=language)
+        """Encode queries: as :meth:`encode`, behind the model's prompt for queries (``"query: "``), if it has one."""
+        return self._behind_prompt(("query",), texts, language)
 
     def encode_document(
         self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None
     ) -> NDArray[np.float32]:
-        """Encode documents: as :meth:`encode`."""
-        return self.encode(texts, language=language)
+        """Encode documents: as :meth:`encode`, behind the model's prompt for documents, if it has one."""
+        return self._behind_prompt(("document", "passage", "corpus"), texts, language)
+
+    def _behind_prompt(
+        self, names: Sequence[str], texts: Sequence[str], language: str | Sequence[str | None] | None
+    ) -> NDArray[np.float32]:
+        prompt = next((found for name in names if (found := self.model.prompts.get(name))), "")
+        if not prompt:
+            return self.encode(texts, language=language)
+        if not all(getattr(module, "include_prompt", True) for module in self.model.children()):
+            # The mean leaves the prompt's tokens out: the library knows which they are.
+            return normalised(self._by_the_library(list(texts), 64, False, prompt=prompt))
+        return self.encode([prompt + text if isinstance(text, str) else text for text in texts], language=language)
 
     def embed(self, texts: Sequence[str], *, batch_size: int = 64, show_progress: bool = False) -> NDArray[np.float32]:
         """The embeddings of texts before calibration and at the length that the model gives them.

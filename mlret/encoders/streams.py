@@ -86,7 +86,7 @@ def _encoded(encoder: Encoder, documents: Iterable[Document]) -> Batches:
     detects = bool(encoder.calibration_languages)
     while batch := list(islice(source, _BATCH)):
         languages = [d.language or (detect_language(d.text) if detects else None) for d in batch]
-        yield batch, encoder.encode([document.text for document in batch], language=languages)
+        yield batch, encoder.encode_document([document.text for document in batch], language=languages)
 
 
 def _write_npy(path: Path, batches: Batches, dims: int, ids: list[str]) -> None:

@@ -33,9 +33,9 @@ def train_adapter(
 ) -> Path:
     """Add a language to an encoder with language adapters, by masked language modelling on its text.
 
-    Pfeiffer and others 2022 (arXiv 2205.06266), section 3, as ColBERT-XM uses it (arXiv 2402.15059, section 2.4): a
-    fresh adapter in every layer learns, all other weights stay bit for bit, so that every other language keeps its
-    vectors. A language that has an adapter already is trained further.
+    Pfeiffer and others 2022 (arXiv 2205.06266), as ColBERT-XM uses it (arXiv 2402.15059): a fresh adapter in every
+    layer learns, all other weights stay bit for bit, so that every other language keeps its vectors. A language
+    that has an adapter already is trained further.
 
     Parameters
     ----------

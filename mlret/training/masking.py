@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,6 +52,7 @@ class MaskedLanguageModel(nn.Module):
             raise InputError("masked language modelling needs a tokenizer with a mask token: leave it out")
         transformer: Any = model[0]
         self._backbone = [transformer.model]  # in a list: it is the encoder's, not this module's
+        self._tokenizer = tokenizer
         self.head = _prediction_head(transformer.model, pretrained)
         if frozen:
             tied = transformer.model.get_input_embeddings().weight
@@ -79,6 +81,19 @@ class MaskedLanguageModel(nn.Module):
 
     def _cross_entropy(self, hidden: Tensor, wanted: Tensor) -> Tensor:
         return functional.cross_entropy(self.head(hidden).float(), wanted, reduction="sum")
+
+    def save(self, folder: Path) -> None:
+        """Write backbone, head and tokenizer as a masked language model of transformers.
+
+        Of a modular encoder this is what a language that comes later learns with: the adapters there are and the new
+        one then speak to the same head.
+        """
+        backbone = self._backbone[0]
+        whole: Any = AutoModelForMaskedLM.from_config(backbone.config)  # type: ignore[no-untyped-call]
+        setattr(whole, whole.base_model_prefix, backbone)
+        setattr(whole, "lm_head" if hasattr(whole, "lm_head") else "cls", self.head)
+        whole.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
 
     def corrupt(self, ids: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
         """Corrupted ids, and the boolean mask of the positions to predict; special tokens are left alone."""

@@ -141,7 +141,7 @@ def _others(every: Tensor, passages: Tensor, answers: Tensor) -> Tensor:
 def pairwise(own: Tensor) -> Tensor:
     """Cross-entropy of picking the first of a query's own documents: ``(b, n)`` logits to a scalar.
 
-    ``L_pair`` of ColBERT-XM (arXiv 2402.15059, section 2.2).
+    ``L_pair`` of ColBERT-XM (arXiv 2402.15059).
     """
     return functional.cross_entropy(own, torch.zeros(len(own), dtype=torch.int64, device=own.device))
 

@@ -35,6 +35,7 @@ from mlret.training.backbone import (
 from mlret.training.calibrate import fit_calibration
 from mlret.training.ccp import ContextPredictionLoss
 from mlret.training.examples import remember_instructions
+from mlret.training.masking import MaskedObjective
 from mlret.training.objective import Objective, ObjectiveBuilder
 from mlret.training.progress import Say
 from mlret.training.ranks import is_main, main_first, ranks, wait_for_all
@@ -176,11 +177,17 @@ class _Run:
                         parts.enter_context(in_mini_batches(encoder, stage.mini_batch_size))
                 history, warnings = train_stage(stage, model, objective, folder, seed=seed, say=say)
             if is_main():
-                self._finish(stage, folder, started, history, warnings)
+                self._finish(stage, objective, folder, started, history, warnings)
         wait_for_all()
 
     def _finish(
-        self, stage: Stage, folder: Path, started: float, history: list[dict[str, float]], warnings: list[str]
+        self,
+        stage: Stage,
+        objective: Objective,
+        folder: Path,
+        started: float,
+        history: list[dict[str, float]],
+        warnings: list[str],
     ) -> None:
         model = self.model
         if isinstance(stage, RankingStage):
@@ -190,6 +197,8 @@ class _Run:
                 calibration = fit_calibration(model, self.text, self.recipe.calibration, seed=self.recipe.seed)
                 self.tail = [Normalize(), *([] if calibration is None else [calibration])]
             model = assembled([*model.children(), *self.tail], model)
+        if isinstance(objective.loss, MaskedObjective):
+            objective.loss.language_model.save(folder / "language-model")
         _save(model, folder / "model")
         minutes = (time.monotonic() - started) / 60
         done = {

@@ -232,3 +232,13 @@ def test_a_trimmed_vocabulary_leaves_the_adapters(tmp_path: Path) -> None:
         assert np.array_equal(
             small.encode(["Samaki"], language=language), encoder.encode(["Samaki"], language=language)
         )
+
+
+def test_half_precision_runs_through_adapters(tmp_path: Path) -> None:
+    encoder = mlret.Encoder(modular(tmp_path))
+    add_language(encoder.model, "rw")
+    texts, languages = zip(*TEXTS, strict=True)
+    whole = encoder.encode(texts, language=languages)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = encoder.encode(texts, language=languages)
+    assert np.allclose(half, whole, atol=0.1)

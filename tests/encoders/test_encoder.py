@@ -147,3 +147,17 @@ def test_trained_token_weights_survive_saving(tiny_encoder: Encoder, tmp_path: P
     assert np.abs(weighted - tiny_encoder.encode(TEXTS)).max() > 1e-3
     equal.save(str(tmp_path / "weighted"), create_model_card=False)
     np.testing.assert_allclose(load_encoder(tmp_path / "weighted", device="cpu").encode(TEXTS), weighted, atol=1e-6)
+
+
+def test_queries_and_documents_stand_behind_the_prompts_of_the_model(tiny_encoder_folder: Path) -> None:
+    encoder = load_encoder(tiny_encoder_folder, device="cpu")
+    plain = encoder.encode_query(["the cat"])
+    encoder.model.prompts = {"query": "seven ", "passage": "rice "}
+    for encode, theirs in (
+        (encoder.encode_query, encoder.model.encode_query),
+        (encoder.encode_document, encoder.model.encode_document),
+    ):
+        np.testing.assert_allclose(encode(["the cat", "a mat"]), theirs(["the cat", "a mat"]), atol=1e-5)
+        assert not np.allclose(encode(["the cat"]), plain, atol=1e-3)
+    encoder.model[1].include_prompt = False
+    np.testing.assert_allclose(encoder.encode_query(["the cat"]), encoder.model.encode_query(["the cat"]), atol=1e-5)

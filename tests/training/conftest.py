@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from mlret.training.recipe import Recipe
 
+SHAPE = {"steps": 4, "batch_size": 8, "max_length": 24, "bfloat16": False}
 # "en" and "sw" stand for two languages whose words translate one to one.
 ENGLISH = [
     "sun",
@@ -102,3 +105,46 @@ def small_recipe() -> Recipe:
             "calibration": {"sentences": 40, "min_sentences": 10},
         }
     )  # fmt: skip
+
+
+@pytest.fixture
+def data(world: Path) -> Path:
+    """The small world, with questions: each English word asks for a text that holds it."""
+    random = np.random.default_rng(0)
+    with (world / "questions.jsonl").open("w", encoding="utf-8") as file:
+        for number in range(40):
+            words = random.permutation(len(ENGLISH))[:6]
+            passages = [" ".join(ENGLISH[i] for i in words[start : start + 3]) for start in (0, 3)]
+            record = {
+                "query": f"where is {ENGLISH[words[0]]}",
+                "positive": passages[0],
+                "negatives": [passages[1], f"no {ENGLISH[words[5]]}"],
+                "scores": [9.0 + number, 3.0, 1.0],
+                "lang": "en",
+            }
+            file.write(json.dumps(record) + "\n")
+    (world / "words.tsv").write_text(
+        "".join(f"sw\tc{i}\t{a}\t{b}\n" for i, (a, b) in enumerate(zip(ENGLISH, OTHER, strict=True))), encoding="utf-8"
+    )
+    return world
+
+
+def retrieval_recipe(backbone: Path, kind: str, *stages: dict[str, Any], **more: Any) -> Recipe:
+    """Stages of a few steps on ``data``, for an encoder with one vector a text or a token (``"tokens"``)."""
+    settings: dict[str, Any] = {
+        "name": "small",
+        "description": "for tests",
+        "sources": [
+            {"kind": "ranking", "files": ["questions.jsonl"], "query_instruction": "find: "},
+            {"kind": "documents", "files": ["mono.jsonl"]},
+            {"kind": "parallel", "files": ["pairs.tsv"], "columns": ["language", "source", "target"]},
+            {"kind": "parallel", "group": "words", "files": ["words.tsv"],
+             "columns": ["language", "concept", "source", "target"]},
+        ],
+        "backbone": {"kind": "pretrained", "model": str(backbone), "max_length": 32},
+        "calibration": {"sentences": 40, "min_sentences": 10},
+        "stages": [{"name": f"stage-{place}", **SHAPE, **stage} for place, stage in enumerate(stages)],
+    }  # fmt: skip
+    if kind == "tokens":
+        settings["multi_vector"] = {"dims": 16, "query_length": "dynamic 8"}
+    return Recipe.model_validate(settings | more)

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
 from mlret.training.recipe import Recipe
 from mlret.training.run import train
+from tests.training.conftest import retrieval_recipe
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def trained_by_two(recipe: Recipe, data: Path, folder: Path) -> None:
+    """Train into ``folder`` / "two" under torchrun."""
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")), encoding="utf-8")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(_free_port()),
+        "-m", "mlret", "train", str(path), "--data", str(data), "--output", str(folder / "two"),
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert finished.stderr.count("text: reading") == 1  # one process speaks
+
+
+def assert_same(folder: Path, stage: str, *names: str) -> None:
+    """The runs "one" and "two" left the same weights."""
+    for name in names:
+        one, two = (load_file(folder / run / "stages" / stage / "model" / name) for run in ("one", "two"))
+        for key, value in one.items():
+            torch.testing.assert_close(two[key], value, atol=1e-5, rtol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
 
 
 def test_two_processes_train_the_encoder_that_one_trains(world: Path, small_recipe: Recipe, tmp_path: Path) -> None:
@@ -30,22 +56,25 @@ def test_two_processes_train_the_encoder_that_one_trains(world: Path, small_reci
     settings["stages"][1] |= {"mlm_weight": 0.0, "mini_batch_size": 4}
     recipe = Recipe.model_validate(settings)
     alone = train(recipe, world, tmp_path / "one", say=str)
-
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")), encoding="utf-8")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(_free_port()),
-        "-m", "mlret", "train", str(path), "--data", str(world), "--output", str(tmp_path / "two"),
-    ]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert finished.returncode == 0, finished.stderr[-3000:]
-    assert finished.stderr.count("text: reading") == 1  # one process speaks
-
+    trained_by_two(recipe, world, tmp_path)
     for stage in ("words", "deep", "align"):
-        for name in ("model.safetensors", "1_TokenWeights/model.safetensors", "4_Calibration/calibration.safetensors"):
-            paths = [tmp_path / run / "stages" / stage / "model" / name for run in ("one", "two")]
-            one, two = (load_file(path) for path in paths)
-            for key, value in one.items():
-                torch.testing.assert_close(two[key], value, atol=1e-5, rtol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
+        files = ("model.safetensors", "1_TokenWeights/model.safetensors", "4_Calibration/calibration.safetensors")
+        assert_same(tmp_path, stage, *files)
     assert (alone / "modules.json").is_file()
+
+
+@pytest.mark.parametrize("kind", ["dense", "tokens"])
+def test_two_processes_rank_as_one_does(kind: str, data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
+    stage = {
+        "objective": "ranking", "losses": {"in_batch": 1.0, "kl": 1.0}, "negatives": 1, "temperature": 1.0, "steps": 3,
+        "adam_epsilon": 1e-2, "learning_rate": 1e-2,
+    }  # fmt: skip
+    # Two processes drop other units than one does.
+    still = shutil.copytree(tiny_encoder_folder, tmp_path / "still")
+    config = json.loads((still / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (still / "config.json").write_text(json.dumps(config))
+    made = retrieval_recipe(still, kind, stage)
+    train(made, data, tmp_path / "one", say=str)
+    trained_by_two(made, data, tmp_path)
+    assert_same(tmp_path, "stage-0", "model.safetensors", *(["1_Dense/model.safetensors"] if kind == "tokens" else []))

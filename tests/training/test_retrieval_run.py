@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -16,60 +17,18 @@ from mlret.encoders.adapters import LanguageTransformer
 from mlret.encoders.encoder import load_encoder
 from mlret.encoders.multi_vector import load_any_encoder
 from mlret.errors import InputError
+from mlret.recipes import find_recipe
 from mlret.training import trainer
 from mlret.training.adapter import train_adapter
-from mlret.training.recipe import Recipe
+from mlret.training.recipe import Recipe, read_recipe
 from mlret.training.run import train
-from tests.training.conftest import ENGLISH, OTHER
+from tests.training.conftest import ENGLISH, OTHER, retrieval_recipe
 
-SHAPE = {"steps": 4, "batch_size": 8, "max_length": 24, "bfloat16": False}
 KINDS = pytest.mark.parametrize("kind", ["dense", "tokens"])
 
 
-@pytest.fixture
-def data(world: Path) -> Path:
-    """The small world, with questions: each English word asks for a text that holds it."""
-    random = np.random.default_rng(0)
-    with (world / "questions.jsonl").open("w", encoding="utf-8") as file:
-        for number in range(40):
-            words = random.permutation(len(ENGLISH))[:6]
-            passages = [" ".join(ENGLISH[i] for i in words[start : start + 3]) for start in (0, 3)]
-            record = {
-                "query": f"where is {ENGLISH[words[0]]}",
-                "positive": passages[0],
-                "negatives": [passages[1], f"no {ENGLISH[words[5]]}"],
-                "scores": [9.0 + number, 3.0, 1.0],
-                "lang": "en",
-            }
-            file.write(json.dumps(record) + "\n")
-    (world / "words.tsv").write_text(
-        "".join(f"sw\tc{i}\t{a}\t{b}\n" for i, (a, b) in enumerate(zip(ENGLISH, OTHER, strict=True))), encoding="utf-8"
-    )
-    return world
-
-
-def recipe(backbone: Path, kind: str, *stages: dict[str, Any], **more: Any) -> Recipe:
-    settings: dict[str, Any] = {
-        "name": "small",
-        "description": "for tests",
-        "sources": [
-            {"kind": "ranking", "files": ["questions.jsonl"], "query_instruction": "find: "},
-            {"kind": "documents", "files": ["mono.jsonl"]},
-            {"kind": "parallel", "files": ["pairs.tsv"], "columns": ["language", "source", "target"]},
-            {"kind": "parallel", "group": "words", "files": ["words.tsv"],
-             "columns": ["language", "concept", "source", "target"]},
-        ],
-        "backbone": {"kind": "pretrained", "model": str(backbone), "max_length": 32},
-        "calibration": {"sentences": 40, "min_sentences": 10},
-        "stages": [{"name": f"stage-{place}", **SHAPE, **stage} for place, stage in enumerate(stages)],
-    }  # fmt: skip
-    if kind == "tokens":
-        settings["multi_vector"] = {"dims": 16, "query_length": "dynamic 8"}
-    return Recipe.model_validate(settings | more)
-
-
 def modular(backbone: Path, kind: str, *stages: dict[str, Any], languages: tuple[str, ...] = ("en", "fr")) -> Recipe:
-    made = recipe(backbone, kind, *stages)
+    made = retrieval_recipe(backbone, kind, *stages)
     adapters = {"languages": list(languages), "default_language": "en"}
     settings = made.model_dump() | {"backbone": made.backbone.model_dump() | {"adapters": adapters}}
     return Recipe.model_validate(settings)
@@ -93,7 +52,7 @@ def test_a_ranking_stage_trains_either_kind(
     kind: str, stage: dict[str, Any], data: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    made = recipe(tiny_encoder_folder, kind, {"objective": "ranking", **stage})
+    made = retrieval_recipe(tiny_encoder_folder, kind, {"objective": "ranking", **stage})
     folder = train(made, data, tmp_path / "run", say=lines.append)
     encoder = load_any_encoder(folder)
     assert isinstance(encoder.model, MultiVectorEncoder) == (kind == "tokens")
@@ -114,7 +73,7 @@ def test_a_ranking_stage_trains_either_kind(
 def test_what_ranks_well_is_learned(kind: str, data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     stage = {"objective": "ranking", "negatives": 1, "steps": 60, "batch_size": 16, "learning_rate": 3e-3,
              "temperature": 0.05 if kind == "dense" else 0.3}  # fmt: skip
-    train(recipe(tiny_encoder_folder, kind, stage), data, tmp_path / "run", say=str)
+    train(retrieval_recipe(tiny_encoder_folder, kind, stage), data, tmp_path / "run", say=str)
     history = json.loads((tmp_path / "run" / "stages" / "stage-0" / "done.json").read_text())["history"]
     losses = [entry["in_batch"] for entry in history if "in_batch" in entry]
     assert np.mean(losses[-2:]) < 0.7 * losses[0]
@@ -132,12 +91,12 @@ def test_what_ranks_well_is_learned(kind: str, data: Path, tiny_encoder_folder: 
 def test_the_other_objectives_train(
     stage: dict[str, Any], data: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
-    made = recipe(tiny_encoder_folder, "dense", stage)
+    made = retrieval_recipe(tiny_encoder_folder, "dense", stage)
     train(made, data, tmp_path / "run", say=str)
     history = json.loads((tmp_path / "run" / "stages" / "stage-0" / "done.json").read_text())["history"]
     assert history[0]["loss"] > 0
     assert load_encoder(tmp_path / "run" / "model").calibration_languages == ["en", "sw"]
-    tokens = recipe(tiny_encoder_folder, "tokens", stage)
+    tokens = retrieval_recipe(tiny_encoder_folder, "tokens", stage)
     if stage["objective"] == "mlm":
         assert isinstance(load_any_encoder(train(tokens, data, tmp_path / "tokens", say=str)).model, MultiVectorEncoder)
     else:
@@ -150,7 +109,7 @@ def test_an_interrupted_ranking_goes_on_to_the_same_encoder(
     optimizer: str, data: Path, tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = {"objective": "ranking", "negatives": 1, "steps": 6, "optimizer": optimizer, "temperature": 1.0}
-    made = recipe(tiny_encoder_folder, "tokens", stage)
+    made = retrieval_recipe(tiny_encoder_folder, "tokens", stage)
     whole = train(made, data, tmp_path / "whole", say=str)
     own = trainer.TrainingProgress
     with monkeypatch.context() as patched:
@@ -242,7 +201,7 @@ def test_an_added_language_learns_its_words(data: Path, tiny_encoder_folder: Pat
 def test_bad_stages_are_refused_before_training(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     def refused(message: str, *stages: dict[str, Any], kind: str = "dense", **more: Any) -> None:
         with pytest.raises((InputError, ValueError), match=message):
-            train(recipe(tiny_encoder_folder, kind, *stages, **more), data, tmp_path / message[:8], say=str)
+            train(retrieval_recipe(tiny_encoder_folder, kind, *stages, **more), data, tmp_path / message[:8], say=str)
 
     refused(r"set negatives to 1 or more", {"objective": "ranking", "losses": {"kl": 1.0}, "negatives": 0})
     refused(r"no ranking examples with 6 scored", {"objective": "ranking", "losses": {"kl": 1.0}, "negatives": 5})
@@ -265,7 +224,7 @@ def test_tasks_are_batched_apart_and_keep_their_instructions(
         {"kind": "ranking", "files": ["questions.jsonl"], "task": task, "query_instruction": f"{task}: "}
         for task in ("qa", "chat")
     ]
-    made = recipe(
+    made = retrieval_recipe(
         tiny_encoder_folder, "dense", {"objective": "ranking", "tasks": {"qa": 3, "chat": 1}}, sources=sources
     )
     lines: list[str] = []
@@ -277,8 +236,58 @@ def test_tasks_are_batched_apart_and_keep_their_instructions(
 def test_a_checkpoint_with_adapters_of_its_own_trains(data: Path, tmp_path: Path) -> None:
     from tests.encoders.test_adapters import folder_of
 
-    made = recipe(
+    made = retrieval_recipe(
         folder_of(tmp_path), "tokens", {"objective": "ranking", "freeze": "transfer", "losses": {"pairwise": 1.0}}
     )
     model = load_any_encoder(train(made, data, tmp_path / "run", say=str)).model
     assert isinstance(model[0], LanguageTransformer) and list(model[0].languages) == ["en", "sw", "ru", "zh"]
+
+
+def _msmarco(folder: Path) -> None:
+    """A collection, its queries, and hard negatives by ids; lists with a teacher's scores beside it."""
+    (folder / "msmarco").mkdir()
+    (folder / "triplets").mkdir()
+    passages = "".join(f"{i}\tthe {word} and the {ENGLISH[i - 1]}\n" for i, word in enumerate(ENGLISH))
+    queries = "".join(f"{i}\twhere is the {word}\n" for i, word in enumerate(ENGLISH))
+    for name in ("msmarco", "triplets"):
+        (folder / name / "collection.tsv").write_text(passages, encoding="utf-8")
+        (folder / name / ("queries.train.tsv" if name == "msmarco" else "queries.tsv")).write_text(queries)
+    count = range(len(ENGLISH))
+    with gzip.open(folder / "msmarco" / "msmarco-hard-negatives.jsonl.gz", "wt") as file:
+        for i in count:
+            others = [(i + 3) % len(ENGLISH), (i + 5) % len(ENGLISH)]
+            file.write(json.dumps({"qid": i, "pos": [i], "neg": {"bm25": others, "dense": others[:1]}}) + "\n")
+    lists = [[i, *([(i + j) % len(ENGLISH), 9.0 - j] for j in range(8))] for i in count]
+    (folder / "triplets" / "triplets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lists))
+    (folder / "lexicons").mkdir()
+    with gzip.open(folder / "lexicons" / "omw_wikt.en-xx.tsv.gz", "wt") as file:
+        file.write("lang\tsynset\ten\txx\n")
+        file.writelines(f"sw\t{i}-n\t{a}\t{b}\n" for i, (a, b) in enumerate(zip(ENGLISH, OTHER, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [("colbert-xm-base", "ranking"), ("jacolbert-v2.5", "distillation"), ("babelbert-xlmr", "lexical")],
+)
+def test_the_published_recipes_run_on_a_small_backbone(
+    name: str, stage: str, tiny_encoder_folder: Path, tiny_token_encoder_folder: Path, tmp_path: Path
+) -> None:
+    from tests.encoders.test_adapters import folder_of
+
+    _msmarco(tmp_path)
+    backbone = {
+        "colbert-xm-base": folder_of(tmp_path),
+        "jacolbert-v2.5": tiny_token_encoder_folder,
+        "babelbert-xlmr": tiny_encoder_folder.parent / "backbone",
+    }[name]
+    lengths = {"colbert-xm-base": ["multi_vector.query_length=16", "multi_vector.document_length=32"]}.get(name, [])
+    small = [f"stages.{stage}.{change}" for change in ("steps=3", "batch_size=4", "max_length=16", "bfloat16=false")]
+    if name == "jacolbert-v2.5":
+        small += [f"stages.{stage}.negatives=7"]
+    changes = [f"backbone.model={backbone}", *lengths, *small]
+    made = read_recipe(find_recipe(name, "training"), changes)
+    folder = train(made, tmp_path, tmp_path / "run", say=str)
+    encoder = load_any_encoder(folder)
+    assert len(encoder.encode_query(["where is the sun"])) == 1
+    history = json.loads((tmp_path / "run" / "stages" / stage / "done.json").read_text())["history"]
+    assert set(made.stages[0].losses) <= history[0].keys() if stage != "lexical" else history[0]["loss"] > 0
