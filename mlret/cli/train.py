@@ -75,6 +75,14 @@ def adapter(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The run's folder; OUTPUT/model is the result.")],
     model: Annotated[str, typer.Option("--model", "-m", help="An encoder with language adapters: a folder or hub id.")],
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            help="The encoder that MODEL was fine-tuned from: the adapter learns on its shared weights, as in "
+            "ColBERT-XM, and is then put into MODEL. By default it learns on MODEL's own.",
+        ),
+    ] = None,
     start: Annotated[
         str | None, typer.Option("--start", help="Copy the adapter of this language; by default start at random.")
     ] = None,
@@ -108,6 +116,7 @@ def adapter(
             language,
             text_files(text, option="--text"),
             output,
+            base=base,
             start=start,
             head=head,
             steps=steps,

@@ -311,6 +311,28 @@ def add_language(model: BaseModel, language: str, *, start: str | None = None, s
     routed.neighbours.pop(code, None)
 
 
+def copy_adapter(source: BaseModel, target: BaseModel, language: str) -> None:
+    """Give an encoder the adapter that another has for a language, in place; the target's other weights stay.
+
+    Raises
+    ------
+    InputError
+        If one has no adapters, the source none for the language, or theirs are of other shapes.
+    """
+    given = adapter_parameters(source, language)
+    if _code(language) not in _routed(target).languages:
+        add_language(target, language)
+    taken = adapter_parameters(target, language)
+    shapes = [[tuple(value.shape) for value in some.values()] for some in (given, taken)]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"the adapters for {language!r} have other shapes in the two encoders: {shapes[0]}, {shapes[1]}"
+        )
+    with torch.no_grad():
+        for one, other in zip(taken.values(), given.values(), strict=True):
+            one.copy_(other)
+
+
 def freeze_for_transfer(model: BaseModel) -> None:
     """Freeze embeddings and adapters: one language trains the shared weights, all others profit.
 

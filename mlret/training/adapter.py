@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlret.data.languages import normalise_language
+from mlret.encoders.adapters import copy_adapter
+from mlret.encoders.multi_vector import load_any_encoder
 from mlret.training.progress import Say
 from mlret.training.recipe import PretrainedBackbone, Recipe
-from mlret.training.run import train
+from mlret.training.run import save_whole, train
 from mlret.training.sources import DocumentSource
 from mlret.training.stages import MaskedStage
 
@@ -20,6 +22,7 @@ def train_adapter(
     text: Sequence[Path],
     output: Path,
     *,
+    base: str | None = None,
     start: str | None = None,
     head: str | None = None,
     steps: int = 2000,
@@ -48,6 +51,9 @@ def train_adapter(
         Files of running text: JSONL, Parquet, or plain text. Documents that name another language are left out.
     output
         The run's folder. An interrupted run goes on from its last checkpoint.
+    base
+        The encoder that ``model`` was fine-tuned from: the adapter learns on its shared weights, which know masked
+        words, and is then put into ``model``, as in ColBERT-XM. By default it learns on the model's own.
     start
         The language whose adapter the new one is copied from; by default it starts at random.
     head
@@ -80,7 +86,7 @@ def train_adapter(
         languages=[code],
         held_out=[_from_root(path) for path in held_out],
         sources=[DocumentSource(kind="documents", files=[_from_root(path) for path in text], language=code)],
-        backbone=PretrainedBackbone(kind="pretrained", model=model),
+        backbone=PretrainedBackbone(kind="pretrained", model=base or model),
         stages=[
             MaskedStage(
                 name="mlm",
@@ -96,7 +102,13 @@ def train_adapter(
             )
         ],
     )
-    return train(recipe, Path("/"), output, say=say)
+    if base is None:
+        return train(recipe, Path("/"), output, say=say)
+    trained = load_any_encoder(train(recipe, Path("/"), output / "base", say=say))
+    encoder = load_any_encoder(model)
+    copy_adapter(trained.model, encoder.model, code)
+    save_whole(encoder.model, output / "model")
+    return output / "model"
 
 
 def _from_root(path: Path) -> str:

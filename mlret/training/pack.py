@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from mlret.data.durable import write_atomically
 from mlret.data.monolingual import MonolingualDocument
+from mlret.encoders.tokenizing import unbounded
 from mlret.training.progress import counted
 
 _TEXTS_TOGETHER = 8192
@@ -133,11 +134,12 @@ class PackedDocuments:
 def _token_ids(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int
 ) -> Iterator[NDArray[np.int32]]:
-    backend = tokenizer.backend_tokenizer
     for start in range(0, len(texts), _TEXTS_TOGETHER):
         # A token has at least one byte: what lies far behind the cut need not be tokenized.
         batch = [text[: 16 * max_length] for text in texts[start : start + _TEXTS_TOGETHER]]
-        for encoding in backend.encode_batch_fast(batch, add_special_tokens=False):
+        with unbounded(tokenizer.backend_tokenizer) as backend:
+            encodings = backend.encode_batch_fast(batch, add_special_tokens=False)
+        for encoding in encodings:
             yield np.asarray(encoding.ids[: max_length - 2], dtype=np.int32)
 
 

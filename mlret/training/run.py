@@ -199,7 +199,7 @@ class _Run:
             model = assembled([*model.children(), *self.tail], model)
         if isinstance(objective.loss, MaskedObjective):
             objective.loss.language_model.save(folder / "language-model")
-        _save(model, folder / "model")
+        save_whole(model, folder / "model")
         minutes = (time.monotonic() - started) / 60
         done = {
             "stage": stage.name,
@@ -267,8 +267,8 @@ def _describe(statistics: TextStatistics) -> list[str]:
     return lines
 
 
-def _save(model: BaseModel, folder: Path) -> None:
-    """Write a model beside its place and move it there, so that a folder is whole or absent."""
+def save_whole(model: BaseModel, folder: Path) -> None:
+    """Write an encoder beside its place and move it there, so that a folder is whole or absent."""
     beside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)
     model.save(str(beside), create_model_card=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections import Counter
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from mlret.data.detection import detect_language
 from mlret.data.languages import normalise_language
+from mlret.encoders.tokenizing import unbounded
 from mlret.errors import InputError
 from mlret.vocabulary.surgery import components
 
@@ -287,21 +287,3 @@ def _hold_out(found: TokenCounts, language: str, text: str) -> bool:
 
 def _ids_of(tokenizer: Tokenizer) -> int:
     return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-
-
-@contextlib.contextmanager
-def unbounded(tokenizer: Tokenizer) -> Iterator[Tokenizer]:
-    """Neither truncation nor padding inside; afterwards what was there before."""
-    truncation, padding = tokenizer.truncation, tokenizer.padding
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    try:
-        yield tokenizer
-    finally:
-        # What is run inside may have switched them on.
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        if truncation is not None:
-            tokenizer.enable_truncation(**truncation)
-        if padding is not None:
-            tokenizer.enable_padding(**padding)

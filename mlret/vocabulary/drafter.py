@@ -24,8 +24,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from mlret.encoders.encoder import from_hub
+from mlret.encoders.tokenizing import unbounded
 from mlret.errors import InputError
-from mlret.vocabulary.counting import Histogram, splits_at_white_space, unbounded
+from mlret.vocabulary.counting import Histogram, splits_at_white_space
 from mlret.vocabulary.weights import refuse_quantised, special_ids, vocabulary_rows
 
 HEAD = "draft_head.safetensors"

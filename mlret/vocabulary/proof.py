@@ -9,7 +9,8 @@ from itertools import chain, zip_longest
 import numpy as np
 from tokenizers import Tokenizer
 
-from mlret.vocabulary.counting import TokenCounts, unbounded
+from mlret.encoders.tokenizing import unbounded
+from mlret.vocabulary.counting import TokenCounts
 from mlret.vocabulary.subject import Rows, Subject
 from mlret.vocabulary.surgery import Ids, TokenizerState
 

@@ -158,3 +158,11 @@ def test_texts_are_cut_at_the_maximum_length(documents: PackedDocuments, tokeniz
 def test_the_tokenizer_ignores_case_width_and_spacing(tokenizer: PreTrainedTokenizerFast) -> None:
     assert tokenizer("Sun  MOON")["input_ids"] == tokenizer("ｓｕｎ moon ")["input_ids"]
     assert tokenizer.tokenize("sun moon") == ["▁sun", "▁moon"]
+
+
+def test_padding_that_was_left_on_in_the_tokenizer_is_not_packed(tokenizer: PreTrainedTokenizerFast) -> None:
+    alone = PackedTexts.of(["sun", "sun moon rain"], tokenizer, max_length=32)
+    tokenizer(["sun", "sun moon rain"], padding="max_length", truncation=True, max_length=8)
+    packed = PackedTexts.of(["sun", "sun moon rain"], tokenizer, max_length=32)
+    np.testing.assert_array_equal(packed.ids, alone.ids)
+    np.testing.assert_array_equal(packed.offsets, alone.offsets)

@@ -1,7 +1,7 @@
 """What late interaction and language adapters are worth at the size of the bundled encoder: train, measure, report.
 
-    python scripts/late_interaction.py --data DIR [--runs runs/late-interaction] [--seeds 3]
-        [--output eval/results/late-interaction] [--left-out ru] [--quick]
+    python scripts/zero_shot_transfer.py --data DIR [--runs runs/zero-shot-transfer] [--seeds 3]
+        [--output eval/results/zero-shot-transfer] [--left-out ru] [--quick]
 
 All systems start from the bundled encoder and are fine-tuned on English questions and passages alone (TyDi GoldP's
 train split), by the recipes `retrieval-mini`, `colbert-mini` and `colbert-mini-modular`:
@@ -11,7 +11,7 @@ train split), by the recipes `retrieval-mini`, `colbert-mini` and `colbert-mini-
 - *adapters*: the same with an adapter for each language, learned before by masked language modelling, of all
   languages but one; texts of the language left out go through the English adapter;
 - *adapters, one added*: the same model after the language that was left out got an adapter of its own, from its
-  running text alone (`mlret train adapter`).
+  running text alone, as the others did (`mlret train adapter --base`).
 
 They are measured in all languages on TyDi GoldP's development split (a question against all passages of its language)
 and on XQuAD-R (every sentence of eleven languages in one pool). What is trained or measured is kept in --runs and
@@ -65,10 +65,10 @@ say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
 def main(
     data: Annotated[Path, typer.Option(help="The folder with tydiqa_goldp, xquad_r, mono and tatoeba.")],
     runs: Annotated[Path, typer.Option(help="Where what is trained and measured is kept.")] = Path(
-        "runs/late-interaction"
+        "runs/zero-shot-transfer"
     ),
     output: Annotated[Path, typer.Option(help="Gets README.md, scores.json and pictures.")] = Path(
-        "eval/results/late-interaction"
+        "eval/results/zero-shot-transfer"
     ),
     seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
     left_out: Annotated[str, typer.Option(help="The language that gets its adapter last.")] = "ru",
@@ -129,7 +129,8 @@ class Study:
             steps=5 if self.quick else 600,
             batch_size=32,
             max_length=64,
-            learning_rate=3e-3,
+            learning_rate=2e-3,
+            base=str((self.runs / "languages" / "model").absolute()),
             start="en",
             head=str((self.runs / "languages" / "stages" / "adapters" / "language-model").absolute()),
             seed=seed,
@@ -269,7 +270,7 @@ def report(scores: dict[str, list[Scores]], output: Path, left_out: str, questio
         "## Remake it",
         "",
         "```bash",
-        f"python scripts/late_interaction.py --data DIR --seeds {len(scores[SINGLE])} --left-out {left_out} "
+        f"python scripts/zero_shot_transfer.py --data DIR --seeds {len(scores[SINGLE])} --left-out {left_out} "
         f"--questions {questions}" + ("" if passages is None else f" --passages {passages}"),
         "```",
         "",
