@@ -12,6 +12,7 @@ import pytest
 import torch
 from sentence_transformers import MultiVectorEncoder
 from torch import Tensor
+from transformers import AutoModelForMaskedLM
 
 from mlret.encoders.adapters import LanguageTransformer
 from mlret.encoders.encoder import load_encoder
@@ -291,3 +292,27 @@ def test_the_published_recipes_run_on_a_small_backbone(
     assert len(encoder.encode_query(["where is the sun"])) == 1
     history = json.loads((tmp_path / "run" / "stages" / stage / "done.json").read_text())["history"]
     assert set(made.stages[0].losses) <= history[0].keys() if stage != "lexical" else history[0]["loss"] > 0
+
+
+def test_an_adapter_learned_before_fine_tuning_is_put_in_after_it(
+    data: Path, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    stage = {"objective": "mlm", "freeze": "shared", "learning_rate": 1e-2}
+    base = train(modular(tiny_encoder_folder, "dense", stage, languages=("en",)), data, tmp_path / "base", say=str)
+    language_model = tmp_path / "base" / "stages" / "stage-0" / "language-model"
+    tuned = train(
+        retrieval_recipe(base, "tokens", {"objective": "ranking", "freeze": "transfer", "learning_rate": 1e-2}),
+        data,
+        tmp_path / "tuned",
+        say=str,
+    )
+    head = AutoModelForMaskedLM.from_pretrained(language_model)
+    assert head.roberta.config.languages == ["en"]
+    added = train_adapter(
+        str(tuned), "sw", [data / "mono.jsonl"], tmp_path / "added", base=str(base), head=str(language_model), steps=4,
+        batch_size=8, max_length=16, learning_rate=1e-2, bfloat16=False, say=str,
+    )  # fmt: skip
+    learned, old, new = weights(tmp_path / "added" / "base" / "model"), weights(tuned), weights(added)
+    assert all(torch.equal(value, new[name]) for name, value in old.items())
+    fresh = new.keys() - old.keys()
+    assert fresh and all(".adapter_modules.sw." in name and torch.equal(new[name], learned[name]) for name in fresh)
