@@ -1,4 +1,4 @@
-"""What a text states that a vector hardly shows: its numbers, dates, negations and names.
+"""What a text states that a vector hardly shows: its numbers, dates and negations, and its wording.
 
 Two texts may be near in meaning and differ in just these. :mod:`mlret.memory.guards` compares them.
 """
@@ -27,6 +27,7 @@ _NUMBER = regex.compile(
     r"(?:\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)(?:[.,\u066b]\d+)?|\d+(?:[.,'’\u066b\u066c]\d+)*)"
 )
 _GROUPED = regex.compile(r"\d{1,3}(?:([,.'’\u066c ])\d{2,3})*?(?:[,.'’\u066c ]\d{3})")
+_WORD = regex.compile(r"\w+")
 # Months that are also other words count beside a day or a year alone; so does a month of three letters.
 _VAGUE_MONTHS = frozenset({"march", "mars", "may", "august", "maj", "mai"})
 _SHORTEST_MONTH = 4
@@ -50,8 +51,8 @@ class Facts:
         By number, from 1 and from 0; ``None`` where the language has no list.
     negations
         How often something is negated; ``None`` where the language has no list.
-    names
-        Words with a capital inside a sentence, case-folded.
+    wording
+        All words in their order, case-folded, without punctuation.
     """
 
     language: str | None
@@ -60,7 +61,7 @@ class Facts:
     months: Counter[int] | None
     weekdays: Counter[int] | None
     negations: int | None
-    names: frozenset[str]
+    wording: str
 
 
 def facts_of(text: str, language: str | None = None) -> Facts:
@@ -71,7 +72,7 @@ def facts_of(text: str, language: str | None = None) -> Facts:
     text
         Any text.
     language
-        Its language, in any spelling; without it numbers in digits and names alone are read.
+        Its language, in any spelling; without it numbers in digits and the wording alone are read.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def facts_of(text: str, language: str | None = None) -> Facts:
             weekdays = Counter(names_of[1][1][match[0]] for match in names_of[1][0].finditer(folded))
         if (negation := negation_pattern(code)) is not None:
             negations = sum(1 for _ in negation.finditer(folded))
-    return Facts(code, numbers, words, months, weekdays, negations, _names(plain))
+    return Facts(code, numbers, words, months, weekdays, negations, " ".join(_WORD.findall(folded)))
 
 
 def _plain(text: str) -> str:
@@ -142,17 +143,6 @@ def _found_months(text: str, months: tuple[regex.Pattern[str], dict[str, int]]) 
                 continue
         found.append(values[name])
     return found
-
-
-def _names(text: str) -> frozenset[str]:
-    """Words with a capital that do not begin a sentence or a quotation."""
-    found = set()
-    for match in regex.finditer(r"[^\W\d_][\w'’]*", text):
-        word = match[0]
-        before = text[: match.start()].rstrip(" \u00a0")
-        if word[0].isupper() and before and (before[-1].isalnum() or before[-1] in ",-–/&'’"):
-            found.add(word.casefold())
-    return frozenset(found)
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mlret.memory.facts import Facts, facts_of
 
-GUARDS = ("numbers", "number words", "months", "weekdays", "negation", "names")
+GUARDS = ("numbers", "number words", "months", "weekdays", "negation", "wording")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ def conflicts(first: Facts, second: Facts) -> list[Conflict]:
     - **months, weekdays**: the same within a language; between languages they conflict if both texts name some, and
       others.
     - **negation**: as many within a language; between languages, in both texts or in neither.
-    - **names**: the same within a language that is written with capitals. Between languages names are not compared.
+    - **wording**: within a language all words must be the same, but for capitals and punctuation: no encoder tells
+      *my door is red* from *my door is blue* and also knows a paraphrase. Names are compared by this alone.
 
     What a language has no list for is not compared; :func:`unchecked` says what that was. The order of the two texts
     does not matter.
@@ -48,25 +49,15 @@ def conflicts(first: Facts, second: Facts) -> list[Conflict]:
         What :func:`~mlret.memory.facts.facts_of` read in each text.
     """
     same = first.language is not None and first.language == second.language
-    pairs = [
-        ("numbers", _numbers(first, second, same)),
-        ("number words", _words(first, second, same)),
-        ("months", not same and _named(first.months, second.months, same)),
-        ("weekdays", _named(first.weekdays, second.weekdays, same)),
-        ("negation", _negation(first, second, same)),
-        ("names", same and first.names != second.names),
-    ]
-    shown = {
-        "numbers": [_list(_digits(one)) for one in (first, second)],
-        "months": [_list(one.months) for one in (first, second)],
-        "number words": [_list(one.words) for one in (first, second)],
-        "weekdays": [_list(one.weekdays) for one in (first, second)],
-        "negation": [str(one.negations) for one in (first, second)],
-        "names": [
-            ", ".join(sorted(one - other)) for one, other in ((first.names, second.names), (second.names, first.names))
-        ],
+    blocked = {
+        "numbers": _numbers(first, second, same),
+        "number words": _words(first, second, same),
+        "months": not same and _named(first.months, second.months, same),
+        "weekdays": _named(first.weekdays, second.weekdays, same),
+        "negation": _negation(first, second, same),
+        "wording": same and first.wording != second.wording,
     }
-    return [Conflict(guard, *shown[guard]) for guard, blocked in pairs if blocked]
+    return [Conflict(guard, *_shown(guard, first, second)) for guard, against in blocked.items() if against]
 
 
 def unchecked(first: Facts, second: Facts) -> list[str]:
@@ -76,7 +67,7 @@ def unchecked(first: Facts, second: Facts) -> list[str]:
         "months": first.months is None or second.months is None,
         "weekdays": first.weekdays is None or second.weekdays is None,
         "negation": first.negations is None or second.negations is None,
-        "names": first.language is None or first.language != second.language,
+        "wording": first.language is None or first.language != second.language,
     }
     return [guard for guard, absent in missing.items() if absent]
 
@@ -125,5 +116,25 @@ def _negation(first: Facts, second: Facts, same: bool) -> bool:
     return one != other if same else bool(one) != bool(other)
 
 
+def _shown(guard: str, first: Facts, second: Facts) -> list[str]:
+    """What each text states, for people."""
+    if guard == "wording":
+        return _different(first.wording.split(), second.wording.split())
+    if guard == "negation":
+        return [str(first.negations), str(second.negations)]
+    if guard == "numbers":
+        return [_list(_digits(first)), _list(_digits(second))]
+    field = guard.replace("number ", "")
+    return [_list(getattr(first, field)), _list(getattr(second, field))]
+
+
 def _list(found: Counter[str] | Counter[int] | None) -> str:
     return ", ".join(str(value) for value in sorted((found or Counter()).elements(), key=str))
+
+
+def _different(first: list[str], second: list[str]) -> list[str]:
+    """The words that each has beyond the other; all, where only their order differs."""
+    one, other = Counter(first), Counter(second)
+    if one == other:
+        return [" ".join(first), " ".join(second)]
+    return [" ".join((one - other).elements()), " ".join((other - one).elements())]
