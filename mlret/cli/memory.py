@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated
@@ -47,10 +46,8 @@ def add(
 
     whose = parse_scope(scope)
     with Memory.open(store, model) as memory:
-        id = memory.add(text, whose, language=language)
-        record = memory.get(id)
-    assert record is not None
-    typer.echo(json.dumps(dataclasses.asdict(record), ensure_ascii=False, indent=1) if as_json else id)
+        added = memory.add(text, whose, language=language)
+    typer.echo(json.dumps(added.as_json(), ensure_ascii=False, indent=1) if as_json else added.id)
 
 
 @app.command()
@@ -73,8 +70,7 @@ def search(
     with Memory.open(store, model) as memory:
         hits = memory.search(query, whose, k, language=language)
     if as_json:
-        found = {"query": query, "scope": whose, "hits": [dataclasses.asdict(hit) for hit in hits]}
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        typer.echo(json.dumps({"query": query} | hits.as_json(), ensure_ascii=False, indent=1))
         return
     from rich.console import Console
 

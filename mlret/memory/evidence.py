@@ -1,0 +1,107 @@
+"""What the channels say of the versions that a query might mean, fused into one score each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.data.scripts import scripts_of, share_script
+from mlret.index.fusion import align, z_mean
+from mlret.index.retrieval import Mode
+from mlret.memory.columns import Columns, Mask, Positions
+from mlret.memory.nearest import nearest, similarities
+from mlret.memory.store import MemoryStore
+
+# Each channel is asked for so many versions, of which the ranking is made.
+DEPTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked: text, language if known, and vector, ``(dims,)`` or ``(t, dims)`` float32."""
+
+    text: str
+    language: str | None
+    vector: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Versions that a query might mean.
+
+    Attributes
+    ----------
+    positions
+        ``(n,)`` int64, rising.
+    scores
+        ``(n,)`` float64: the mean of the standard scores of the channels that apply.
+    dense, lexical
+        ``(n,)`` float64: what each channel says; NaN where it says nothing.
+    """
+
+    positions: Positions
+    scores: NDArray[np.float64]
+    dense: NDArray[np.float64]
+    lexical: NDArray[np.float64]
+
+
+def candidates(store: MemoryStore, query: Query, visible: Mask, k: int, mode: Mode) -> Candidates:
+    """The best versions of each channel, fused as in :func:`mlret.index.fusion.z_mean`.
+
+    A version in another language or script than the query's is scored by its meaning alone, on the same scale: it
+    could share no word.
+
+    Parameters
+    ----------
+    store, query
+        Where, and what for.
+    visible
+        ``(n,)``: which positions may be found.
+    k
+        At least so many of each channel; :data:`DEPTH` by default.
+    mode
+        ``dense``, ``lexical`` or ``hybrid``; with the first the score is the cosine, with the second BM25's.
+    """
+    columns = store.columns
+    depth = max(DEPTH, k)
+    nothing = np.empty(0), np.empty(0, dtype=np.int64)
+    by_meaning = by_words = nothing
+    if mode != "lexical":
+        assert query.vector is not None
+        by_meaning = _cut(nearest(store.store, columns, query.vector, visible, depth), depth)
+    if mode != "dense":
+        by_words = _cut(columns.postings.search(query.text, depth, visible, columns.length), depth)
+    positions, scores = align([by_meaning, by_words])
+    if mode != "hybrid":
+        found = scores[:, 0 if mode == "dense" else 1]
+        return Candidates(positions, found, scores[:, 0], scores[:, 1])
+    assert query.vector is not None
+    unknown = np.isnan(scores[:, 0])
+    # The dense channel can score anything: what only the other found is no worse for not having been reached.
+    scores[unknown, 0] = similarities(store.store, columns, query.vector, positions[unknown])
+    applies = np.ones(scores.shape, dtype=np.bool_)
+    applies[:, 1] = lexical_applies(columns, query, positions)
+    fused = z_mean(positions, scores, applies)
+    total = np.empty(len(positions))
+    total[np.searchsorted(positions, fused.rows)] = fused.scores
+    return Candidates(positions, np.round(total, 6), scores[:, 0], scores[:, 1])
+
+
+def lexical_applies(columns: Columns, query: Query, positions: Positions) -> Mask:
+    """As :func:`mlret.index.fusion.lexical_applies`, of versions: in the query's language and script."""
+    scripts = scripts_of(query.text)
+    wanted = None if query.language is None else query.language.partition("-")[0]
+    languages = np.array(
+        [wanted is None or one is None or one.partition("-")[0] == wanted for one in columns.languages.values],
+        dtype=np.bool_,
+    )
+    shared = np.array([share_script(scripts, one) for one in columns.scripts.values], dtype=np.bool_)
+    found: Mask = languages[columns.language[positions]] & shared[columns.script[positions]]
+    return found
+
+
+def _cut(found: tuple[NDArray[np.float64], Positions], depth: int) -> tuple[NDArray[np.float64], Positions]:
+    """The first ``depth``: of those that tie, the ones that were stored first."""
+    return found[0][:depth], found[1][:depth]
