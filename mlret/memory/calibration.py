@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.languages import normalise_language
-from mlret.data.sample import load_parallel_sentences
+from mlret.data.sample import load_parallel_sentences, load_sample
 from mlret.errors import InputError
 from mlret.memory.duplicates import CANDIDATES, NEIGHBOURS, DuplicateThresholds
 from mlret.memory.facts import Facts, facts_of
@@ -33,6 +33,7 @@ PRECISION = 0.95
 """Of the duplicates between languages, by default."""
 _RELATED_PRECISION = 0.5  # a link costs little
 _MEMORIES = 20
+_ANSWERS_KEPT = 0.95  # of the answers that were right
 _LEAST = 30  # verdicts that a precision is read from
 _Vectors = NDArray[np.float32]
 
@@ -78,9 +79,10 @@ def calibrate(
     """
     if not 0 < precision <= 1:
         raise InputError(f"the precision is {precision}; give a part of one, such as 0.95")
+    questions: list[tuple[str, str, str]] = []
     if texts is None:
         sample = load_parallel_sentences()
-        texts, groups = sample.texts, sample.topics
+        texts, groups, questions = sample.texts, sample.topics, _questions()
     count = len(next(iter(texts.values()), ()))
     if len(texts) < 2 or count <= 2 * NEIGHBOURS or any(len(some) != count for some in texts.values()):
         raise InputError(
@@ -94,17 +96,24 @@ def calibrate(
     encoded = encoder.encode(every, language=[code for code in codes for _ in range(count)])
     vectors = encoded.reshape(len(codes), count, -1)
     facts = [[facts_of(text, code) for text in some] for code, some in zip(codes, texts.values(), strict=True)]
-    group = np.unique(np.array(groups if groups is not None else np.arange(count)), return_inverse=True)[1]
+    names, group = np.unique(np.array(groups if groups is not None else np.arange(count)), return_inverse=True)
     memories = list(_memories(len(codes), count, np.random.default_rng(seed)))
     densities = _densities(vectors, memories)
     judged = _join([_judge_all(vectors, facts, group, densities, *memory) for memory in memories])
     duplicate, hits = _threshold(judged.margins, judged.same, precision)
     related, _ = _threshold(judged.best, judged.near, _RELATED_PRECISION)
+    if questions:
+        asked = np.array([codes.index(language) for _, language, _ in questions])
+        about = np.searchsorted(names, [topic for *_, topic in questions])
+        queries = encoder.encode([text for text, *_ in questions], language=[code for _, code, _ in questions])
+    else:
+        asked, about, queries = np.repeat(np.arange(len(codes)), count), np.tile(group, len(codes)), encoded
     usual = dict(zip(codes, densities.round(6).tolist(), strict=True))
     return DuplicateThresholds(
         fingerprint=encoder.fingerprint,
         duplicate=duplicate,
         related=min(related, duplicate),
+        answer=_answer(queries, densities[asked], about, vectors, group, np.random.default_rng(seed)),
         densities={"": round(float(densities.mean()), 6), **usual},
         precision=precision,
         recall=round(hits / int(judged.stored.sum()), 4),
@@ -182,6 +191,38 @@ def _judge_all(
             )
         )
     return _join(parts)
+
+
+def _answer(
+    queries: _Vectors,
+    usual: NDArray[np.float64],
+    about: NDArray[np.int64],
+    vectors: _Vectors,
+    groups: NDArray[np.int64],
+    random: np.random.Generator,
+) -> float:
+    """The confidence that most searches have whose best record is of the group asked for; -1 where none finds it."""
+    found = []
+    for _ in range(_MEMORIES):
+        kept = random.permutation(groups.max() + 1)[: max(2, (groups.max() + 1) // 2)]
+        rows = np.flatnonzero(np.isin(groups, kept))
+        cosines = queries @ vectors[random.integers(len(vectors), size=len(rows)), rows].T
+        best = np.argsort(-cosines, axis=1, kind="stable")[:, : NEIGHBOURS + 1]
+        right = groups[rows[best[:, 0]]] == about
+        nearest = np.take_along_axis(cosines, best, axis=1)
+        found.append((nearest[:, 0] - np.maximum(nearest[:, 1:].mean(axis=1), usual))[right])
+    confidences = np.concatenate(found)
+    return round(float(np.quantile(confidences, 1 - _ANSWERS_KEPT)), 6) if len(confidences) else -1.0
+
+
+def _questions() -> list[tuple[str, str, str]]:
+    """The questions of the sample: text, language, topic."""
+    sample = load_sample()
+    topics = {passage.id: passage.metadata["topic"] for passage in sample.passages}
+    return [
+        (question.text, str(question.language), topics[next(iter(sample.qrels[id]))])
+        for id, question in sample.questions.items()
+    ]
 
 
 def _threshold(margins: NDArray[np.float64], right: NDArray[np.bool_], precision: float) -> tuple[float, int]:

@@ -31,7 +31,9 @@ Kind = Literal["duplicate", "related", "new"]
 
 @dataclass(frozen=True, slots=True)
 class DuplicateThresholds:
-    """What separates duplicates from others, for one encoder; :func:`mlret.memory.calibration.calibrate` finds it.
+    """What separates duplicates, related texts and answers from others, for one encoder.
+
+    :func:`mlret.memory.calibration.calibrate` finds it.
 
     Attributes
     ----------
@@ -40,6 +42,9 @@ class DuplicateThresholds:
     duplicate, related
         The least margins. ``duplicate`` may be infinite: then no margin reached the precision that was asked for, and
         only the same text in the same language is a duplicate.
+    answer
+        The least :func:`~mlret.memory.ranking.confidence` of a search that found something: of those that found the
+        right thing in the sample, 19 in 20 have it.
     densities
         Language -> the usual density around its texts; ``""`` for a language that is not there.
     precision, recall
@@ -51,6 +56,7 @@ class DuplicateThresholds:
     fingerprint: str
     duplicate: float
     related: float
+    answer: float
     densities: dict[str, float]
     precision: float
     recall: float
@@ -76,7 +82,7 @@ class DuplicateThresholds:
         """
         try:
             found = cls(**{**values, "duplicate": math.inf if values["duplicate"] is None else values["duplicate"]})
-            numbers = [found.duplicate, found.related, found.densities[""], found.precision, found.recall]
+            numbers = [found.duplicate, found.related, found.answer, found.densities[""], found.precision, found.recall]
             if not all(isinstance(number, int | float) for number in [*numbers, *found.densities.values()]):
                 raise TypeError("a threshold or density is no number")
         except (KeyError, TypeError, AttributeError) as error:

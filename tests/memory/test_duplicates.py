@@ -25,7 +25,7 @@ from mlret.memory.duplicates import (
     text_key,
 )
 
-THRESHOLDS = DuplicateThresholds("f", 0.2, 0.1, {"": 0.3, "en": 0.35}, 0.95, 0.5, 100)
+THRESHOLDS = DuplicateThresholds("f", 0.2, 0.1, 0.05, {"": 0.3, "en": 0.35}, 0.95, 0.5, 100)
 FAR = [0.2] * NEIGHBOURS
 
 
@@ -69,7 +69,7 @@ def test_within_a_language_another_wording_is_never_a_duplicate() -> None:
 
 
 def test_the_same_text_is_a_duplicate_whatever_the_encoder() -> None:
-    nothing = DuplicateThresholds("f", math.inf, math.inf, {"": 0.3}, 0.95, 0.0, 100)
+    nothing = DuplicateThresholds("f", math.inf, math.inf, 0.0, {"": 0.3}, 0.95, 0.0, 100)
     assert (
         verdict(
             "Ｈａｂａｒｉ  ya\nasubuhi", "Habari ya asubuhi", 1.0, language="sw", other="sw", thresholds=nothing
@@ -137,7 +137,7 @@ def test_a_text_key_is_its_own_key(text: str) -> None:
 
 
 def test_thresholds_survive_json_and_damage_is_told() -> None:
-    for thresholds in (THRESHOLDS, DuplicateThresholds("f", math.inf, 0.1, {"": 0.3}, 0.99, 0.0, 9)):
+    for thresholds in (THRESHOLDS, DuplicateThresholds("f", math.inf, 0.1, -1.0, {"": 0.3}, 0.99, 0.0, 9)):
         assert DuplicateThresholds.from_dict(json.loads(json.dumps(thresholds.to_dict()))) == thresholds
     for damage in ({}, {**THRESHOLDS.to_dict(), "more": 1}, {**THRESHOLDS.to_dict(), "densities": {"en": 0.3}}):
         with pytest.raises(InputError, match="mlret memory calibrate"):
@@ -161,6 +161,7 @@ def test_the_thresholds_in_the_wheel_are_those_of_the_bundled_encoder(
     assert shipped is not None, "run scripts/bundled_thresholds.py"
     assert shipped.duplicate == pytest.approx(calibrated.duplicate, abs=0.01), "run scripts/bundled_thresholds.py"
     assert shipped.related == pytest.approx(calibrated.related, abs=0.01)
+    assert shipped.answer == pytest.approx(calibrated.answer, abs=0.01)
     assert shipped.densities == pytest.approx(calibrated.densities, abs=0.01)
 
 
