@@ -29,7 +29,7 @@ _NUMBER = regex.compile(
 _GROUPED = regex.compile(r"\d{1,3}(?:([,.'’\u066c ])\d{2,3})*?(?:[,.'’\u066c ]\d{3})")
 _WORD = regex.compile(r"\w+")
 # Months that are also other words count beside a day or a year alone; so does a month of three letters.
-_VAGUE_MONTHS = frozenset({"march", "mars", "may", "august", "maj", "mai"})
+VAGUE_MONTHS = frozenset({"march", "mars", "may", "august", "maj", "mai"})
 _SHORTEST_MONTH = 4
 _BESIDE = 8  # characters between a month and its day or year: `12 de mayo`
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my"})
@@ -87,10 +87,10 @@ def facts_of(text: str, language: str | None = None) -> Facts:
     negations = None
     if code is not None:
         lower = " ".join(folded.replace("-", " ").split())
-        if (spelled := _number_words(code)) is not None:
+        if (spelled := number_words(code)) is not None:
             pattern, values = spelled
             words = Counter(str(values[match[0]]) for match in pattern.finditer(lower))
-        if (names_of := _calendar(code)) is not None:
+        if (names_of := calendar_names(code)) is not None:
             months = Counter(_found_months(folded, names_of[0]))
             weekdays = Counter(names_of[1][1][match[0]] for match in names_of[1][0].finditer(folded))
         if (negation := negation_pattern(code)) is not None:
@@ -137,7 +137,7 @@ def _found_months(text: str, months: tuple[regex.Pattern[str], dict[str, int]]) 
     found = []
     for match in pattern.finditer(text):
         name = match[0]
-        if name in _VAGUE_MONTHS or (len(name) < _SHORTEST_MONTH and name.isascii()):
+        if name in VAGUE_MONTHS or (len(name) < _SHORTEST_MONTH and name.isascii()):
             around = text[max(0, match.start() - _BESIDE) : match.start()] + text[match.end() : match.end() + _BESIDE]
             if not any(character.isdigit() for character in around):
                 continue
@@ -154,16 +154,17 @@ def _spelled() -> dict[str, dict[str, int]]:
 
 
 @lru_cache(maxsize=128)
-def _number_words(language: str) -> tuple[regex.Pattern[str], dict[str, int]] | None:
+def number_words(language: str) -> tuple[regex.Pattern[str], dict[str, int]] | None:
+    """What matches the numbers from 1 to 99 in words, in case-folded text, and their values; ``None`` without any."""
     values = _spelled().get(language)
     return None if values is None else (_any_of(values), values)
 
 
 @lru_cache(maxsize=128)
-def _calendar(
+def calendar_names(
     language: str,
 ) -> tuple[tuple[regex.Pattern[str], dict[str, int]], tuple[regex.Pattern[str], dict[str, int]]] | None:
-    """The names of months and weekdays, as dateparser has them from CLDR."""
+    """The names of months, from 1, and of weekdays, from 0, as dateparser has them from CLDR; ``None`` without any."""
     from dateparser.languages.loader import default_loader
 
     try:
