@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret.errors import InputError
@@ -89,6 +89,7 @@ def test_yesterday_depends_on_the_zone_of_who_asks() -> None:
         time_windows("yesterday", "en", datetime(2026, 5, 20))
 
 
+@settings(deadline=None)
 @given(st.datetimes(datetime(1950, 1, 1), datetime(2150, 1, 1)), st.integers(1, 400))
 def test_relative_days_agree_with_the_calendar(now: datetime, count: int) -> None:
     (window,) = time_windows(f"what was {count} days ago?", "en", now.replace(tzinfo=UTC))
@@ -96,6 +97,7 @@ def test_relative_days_agree_with_the_calendar(now: datetime, count: int) -> Non
     assert days([window]) == [(day, day + timedelta(days=1))]
 
 
+@settings(deadline=None)  # the first text of a language compiles its patterns
 @given(st.text(max_size=60), st.sampled_from(LANGUAGES))
 def test_any_text_can_be_asked(text: str, language: str) -> None:
     windows = time_windows(text, language, NOW)

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret.data.sample import load_parallel_sentences
@@ -97,6 +97,7 @@ def test_of_several_candidates_the_best_that_may_be_merged_is_taken() -> None:
 COSINES = st.floats(-1, 1, width=16)
 
 
+@settings(deadline=None)  # the first text of a language compiles its patterns
 @given(
     st.lists(st.tuples(COSINES, st.lists(COSINES, max_size=NEIGHBOURS)), min_size=1, max_size=CANDIDATES),
     st.lists(COSINES, max_size=8),
