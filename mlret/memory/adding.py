@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
-from mlret.memory.columns import ACTIVE, Mask
+from mlret.memory.columns import ACTIVE, Positions
 from mlret.memory.duplicates import (
     CANDIDATES,
     NEIGHBOURS,
@@ -77,10 +77,10 @@ class Adder:
         self._check(items)
         columns = self._store.columns
         same = columns.exactly(self._scope)
-        same &= (columns.state[: len(columns)] == ACTIVE) & columns.current[: len(columns)]
+        same = same[(columns.state[same] == ACTIVE) & columns.current[same]]
         steps: list[Step] = []
         results: list[tuple[str, Verdict]] = []
-        again = [self._said(item, same) if self._dedupe else None for item in items]
+        again = [self._said(item) if self._dedupe else None for item in items]
         fresh = [item for item, known in zip(items, again, strict=True) if known is None]
         drafts = iter(drafts_of(self._store, fresh, self._scope, self._places(fresh)))
         for item, known in zip(items, again, strict=True):
@@ -122,15 +122,20 @@ class Adder:
             found.append((1, place))
         return found
 
-    def _said(self, item: Item, same: Mask) -> str | None:
+    def _said(self, item: Item) -> str | None:
         """The record that says this very text, in this language, at this level."""
         columns = self._store.columns
         scope = columns.scopes.known(place_of(self._scope))
         for position in columns.hashes.get((-1 if scope is None else scope, hash_of(item.text)), ()):
-            if same[position] and self._alike(position, item):
+            if self._is_there(position) and self._alike(position, item):
                 id: str = columns.ids.values[columns.record[position]]
                 return id
         return None
+
+    def _is_there(self, position: int) -> bool:
+        columns = self._store.columns
+        there = columns.alive[position] and columns.current[position]
+        return bool(there and columns.state[position] == ACTIVE)
 
     def _said_before(self, item: Item) -> str | None:
         """The same, in this batch."""
@@ -174,13 +179,13 @@ class Adder:
         self._drafts.append(draft)
         return [Step(item.id, draft, None, changes)]
 
-    def _judge(self, draft: Draft, same: Mask) -> Verdict:
+    def _judge(self, draft: Draft, same: Positions) -> Verdict:
         thresholds = self._thresholds
         if not self._dedupe or thresholds is None:
             return _NEW
         columns = self._store.columns
-        same = same & (columns.kind == KINDS.index(draft.content.kind))
-        same &= columns.level == LEVELS.index(draft.content.level)
+        alike = columns.kind[same] == KINDS.index(draft.content.kind)
+        same = same[alike & (columns.level[same] == LEVELS.index(draft.content.level))]
         near = self._near(draft.vector, draft, same)
         candidates = []
         for cosine, where in zip(near.cosines[:CANDIDATES].tolist(), near.where, strict=False):
@@ -194,7 +199,7 @@ class Adder:
             return Verdict("new", None, "no record is near enough")
         return judge(draft.text, draft.language, candidates, near.cosines, thresholds)
 
-    def _near(self, vector: NDArray[np.float32], draft: Draft, same: Mask) -> _Near:
+    def _near(self, vector: NDArray[np.float32], draft: Draft, same: Positions) -> _Near:
         count = CANDIDATES + NEIGHBOURS
         scores, positions = nearest(self._store.store, self._store.columns, vector, same, count)
         cosines, where = scores.tolist(), positions.tolist()

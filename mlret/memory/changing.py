@@ -57,7 +57,7 @@ def link(store: MemoryStore, id: str, type: str, target: str, scope: Scope, *, o
     store.position(target, scope)
     if id == target:
         raise InputError(f"the record {id!r} cannot be linked to itself")
-    there = (id, type, target) in store.links_at(id)
+    there = (id, type, target) in store.columns.links.get(id, ())
     if there == on:
         raise InputError(f"{id!r} {'has' if there else 'has no'} link {type!r} to {target!r}{' already' * there}")
     return Done((id,), store.commit("link", [Step(id, changes=[SetLink(type, target, on)])]))
@@ -149,7 +149,7 @@ def undo(store: MemoryStore, operation: int, scope: Scope) -> Done:
             raise InputError(f"operation {operation} erased records: that cannot be undone")
         if entry.record in store.columns.standing:
             store.position(entry.record, scope)
-            links |= set(store.links_at(entry.record))
+            links |= store.columns.links.get(entry.record, set())
     state = _Checked(store, links)
     for entry in reversed(entries):
         changes = inverse(entry)
@@ -219,7 +219,8 @@ def descendants(store: MemoryStore, ids: Iterable[str], *, merged: bool = False)
                 into.setdefault(there.merged_into, []).append(record)
     while pending:
         id = pending.pop()
-        derived = [record for record, type, target in store.links_at(id) if type == DERIVED_FROM and target == id]
+        links = sorted(store.columns.links.get(id, ()))
+        derived = [record for record, type, target in links if type == DERIVED_FROM and target == id]
         for one in [*derived, *into.get(id, ())]:
             if one not in found:
                 found[one] = None

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.records import Records
-from mlret.memory.journal import Entry, NewVersion, SetEnd, SetField
+from mlret.memory.journal import Entry, NewVersion, SetEnd, SetField, SetLink
 from mlret.memory.lexical import Postings
 from mlret.memory.records import KINDS, LEVELS
-from mlret.memory.scope import Place, Scope, holds, place_of
+from mlret.memory.scope import SCOPE_NAMES, Place, Scope, place_of
 from mlret.memory.times import FOREVER
 
 Positions = NDArray[np.int64]
@@ -25,11 +25,12 @@ Mask = NDArray[np.bool_]
 ACTIVE, ARCHIVED, DELETED, MERGED = range(4)
 STATES = {"active": ACTIVE, "archived": ARCHIVED, "deleted": DELETED, "merged": MERGED}
 _T = TypeVar("_T")
-_NONE = -(2**62)  # no time
+UNTIMED = -(2**62)  # of a version without an event time
 _TYPES: dict[str, Any] = {
     "row": np.int64,
     "record": np.int32,
     "scope": np.int32,
+    **dict.fromkeys(SCOPE_NAMES, np.int32),
     "session": np.int32,
     "seq": np.int64,
     "kind": np.int8,
@@ -70,6 +71,25 @@ class Names(Generic[_T]):
         return self._numbers.get(value)
 
 
+class Growing:
+    """Positions, rising, that more are appended to."""
+
+    def __init__(self, positions: Positions | None = None) -> None:
+        self._array = np.empty(4, dtype=np.int64) if positions is None else positions
+        self._size = 0 if positions is None else len(positions)
+
+    def append(self, position: int) -> None:
+        """Add one."""
+        if self._size == len(self._array):
+            self._array = np.resize(self._array, 2 * self._size)
+        self._array[self._size] = position
+        self._size += 1
+
+    def all(self) -> Positions:
+        """What is in it; what was handed out before stays as it was."""
+        return self._array[: self._size]
+
+
 @dataclass
 class Standing:
     """A record as search knows it: the position of its current version and what it counts."""
@@ -95,6 +115,9 @@ class Columns:
         self._size = 0
         self._arrays = {name: np.empty(1024, dtype=kind) for name, kind in _TYPES.items()}
         self.scopes: Names[Place] = Names()
+        self.values: Names[str] = Names()  # of the names of scopes
+        self._named: dict[tuple[str, str], Growing] = {}
+        self._exact: dict[int, Growing] = {}
         self.ids: Names[str] = Names()
         self.sessions: Names[tuple[int, str | None]] = Names()
         self.languages: Names[str | None] = Names()
@@ -106,7 +129,9 @@ class Columns:
         self.wholes: dict[int, int] = {}  # position of the whole, by the row of a part
         self.parts: dict[int, tuple[int, ...]] = {}  # rows of the parts, by position
         self.hashes: dict[tuple[int, bytes], list[int]] = {}
+        self.links: dict[str, set[tuple[str, str, str]]] = {}  # both ways, by each end: (from, type, to)
         self._next: dict[int, int] = {}
+        self._at: dict[tuple[int, int], list[int]] = {}  # positions, by session and place
         self._grams: list[bytes] = []
         self._postings: Postings | None = None
         self._load(records)
@@ -131,21 +156,44 @@ class Columns:
         """Where the versions of rows are: rising where the rows are."""
         return np.searchsorted(self.row, rows).astype(np.int64)
 
-    def in_scope(self, scope: Scope) -> Mask:
-        """``(n,)``: the versions that a checked scope holds."""
-        table = np.fromiter((holds(scope, place) for place in self.scopes.values), np.bool_, len(self.scopes.values))
-        return table[self.scope] & self.alive if len(table) else np.zeros(self._size, dtype=np.bool_)
+    def in_scope(self, scope: Scope) -> Positions:
+        """The versions that a checked scope holds, rising."""
+        names = list(scope.items())
+        lists = [self._named.get(name) for name in names]
+        if not names or None in lists:
+            return np.empty(0, dtype=np.int64)
+        held = [one.all() for one in lists if one is not None]
+        fewest = min(range(len(held)), key=lambda place: len(held[place]))
+        found = held[fewest]
+        for place, (name, value) in enumerate(names):
+            if place != fewest:
+                number = self.values.known(value)
+                found = found[self._arrays[name][found] == number]
+        alive: Positions = found[self._arrays["alive"][found]]
+        return alive
 
-    def exactly(self, scope: Scope) -> Mask:
-        """``(n,)``: the versions of this very scope."""
+    def exactly(self, scope: Scope) -> Positions:
+        """The versions of this very scope, rising."""
         number = self.scopes.known(place_of(scope))
-        return (self.scope == number) & self.alive if number is not None else np.zeros(self._size, dtype=np.bool_)
+        held = None if number is None else self._exact.get(number)
+        if held is None:
+            return np.empty(0, dtype=np.int64)
+        found = held.all()
+        alive: Positions = found[self._arrays["alive"][found]]
+        return alive
 
     def next_seq(self, scope: Scope, session: str | None) -> int:
         """The place after the last one of a session."""
         number = self.scopes.known(place_of(scope))
         known = None if number is None else self.sessions.known((number, session))
         return 0 if known is None else self._next.get(known, 0)
+
+    def beside(self, position: int) -> list[int]:
+        """The positions of the turns before and after one in its conversation, whatever their state."""
+        session, place = int(self.session[position]), int(self.seq[position])
+        if self.sessions.values[session][1] is None:
+            return []
+        return [*self._at.get((session, place - 1), ()), *self._at.get((session, place + 1), ())]
 
     def add(
         self, record: str, place: Place, columns: Mapping[str, Any], parts: Sequence[int], grams: bytes, hash: bytes
@@ -157,10 +205,11 @@ class Columns:
         scope = self.scopes.number(place)
         session = self.sessions.number((scope, columns["session"]))
         self._size += 1
-        values = {
+        values: dict[str, Any] = {
             "row": columns["row"],
             "record": self.ids.number(record),
             "scope": scope,
+            **{name: self.values.number(value) for name, value in zip(SCOPE_NAMES, place, strict=True)},
             "session": session,
             "seq": columns["seq"],
             "kind": KINDS.index(columns["kind"]),
@@ -169,21 +218,25 @@ class Columns:
             "script": self.scripts.number(frozenset(filter(None, columns["scripts"].split(",")))),
             "valid_from": columns["valid_from"],
             "valid_to": FOREVER if columns["valid_to"] is None else columns["valid_to"],
-            "event_from": _NONE if columns["event_from"] is None else columns["event_from"],
-            "event_to": _NONE if columns["event_to"] is None else columns["event_to"],
+            "event_from": UNTIMED if columns["event_from"] is None else columns["event_from"],
+            "event_to": UNTIMED if columns["event_to"] is None else columns["event_to"],
             "expires_at": FOREVER if columns["expires_at"] is None else columns["expires_at"],
             "length": columns["length"],
             "alive": True,
         }
         for name, value in values.items():
             self._arrays[name][position] = value
-        self._next[session] = max(self._next.get(session, 0), columns["seq"] + 1)
+        self._exact.setdefault(scope, Growing()).append(position)
+        for name, value in zip(SCOPE_NAMES, place, strict=True):
+            if value:
+                self._named.setdefault((name, value), Growing()).append(position)
+        self._place(session, columns["seq"], position)
         self.versions.setdefault(record, []).append(position)
         self.hashes.setdefault((scope, hash), []).append(position)
         self.current[position], self.state[position] = False, ACTIVE
         if parts:
             self.parts[position] = tuple(parts)
-            self.wholes |= dict.fromkeys(parts, position)
+            self.wholes.update((row, position) for row in parts)
         if self._postings is None:
             self._grams.append(grams)
         else:
@@ -205,6 +258,18 @@ class Columns:
                 case SetEnd(row, _, after):
                     position = int(np.searchsorted(self.row, row))
                     self._arrays["valid_to"][position] = FOREVER if after is None else after
+                case SetLink(type, target, on):
+                    self._link((entry.record, type, target), on)
+
+    def _place(self, session: int, seq: int, position: int) -> None:
+        self._next[session] = max(self._next.get(session, 0), seq + 1)
+        if self.sessions.values[session][1] is not None:
+            self._at.setdefault((session, seq), []).append(position)
+
+    def _link(self, link: tuple[str, str, str], on: bool) -> None:
+        for end in (link[0], link[2]):
+            held = self.links.setdefault(end, set())
+            (held.add if on else held.discard)(link)
 
     def _set(self, record: str, name: str, value: Any) -> None:
         if name == "row":
@@ -223,6 +288,8 @@ class Columns:
     def _forget(self, record: str) -> None:
         positions = self.versions.pop(record, [])
         self.standing.pop(record, None)
+        for link in list(self.links.pop(record, ())):
+            self._link(link, False)
         for position in positions:
             self._arrays["alive"][position] = self.current[position] = False
             for row in self.parts.pop(position, ()):
@@ -244,6 +311,8 @@ class Columns:
             position = int(np.searchsorted(self.row, whole))
             self.wholes[row] = position
             self.parts[position] = (*self.parts.get(position, ()), row)
+        for record, type, target in records.read("SELECT record, type, target FROM memory_links"):
+            self._link((record, type, target), True)
         query = "SELECT record, row, state, strength, accesses, accessed_at, merged_into FROM memory_records"
         standing = records.read(query)
         rows = np.array([row for _, row, *_ in standing], dtype=np.int64)
@@ -279,13 +348,29 @@ class Columns:
         }
         names = ("valid_from", "valid_to", "event_from", "event_to", "expires_at")
         for name, values in zip(names, times, strict=True):
-            open_end = _NONE if name.startswith("event") else FOREVER
+            open_end = UNTIMED if name.startswith("event") else FOREVER
             filled[name] = [open_end if one is None else one for one in values] if None in values else values
         for name, values in filled.items():
             self._arrays[name][: self._size] = values
+        self._fill_scopes()
         for position, (one, number, digest) in enumerate(zip(record, numbers, hash, strict=True)):
             self.versions.setdefault(one, []).append(position)
             self.hashes.setdefault((number, digest), []).append(position)
-        for one, place in zip(sessions, seq, strict=True):
-            self._next[one] = max(self._next.get(one, 0), place + 1)
+        for position, (one, place) in enumerate(zip(sessions, seq, strict=True)):
+            self._place(one, place, position)
         self._grams = list(grams)
+
+    def _fill_scopes(self) -> None:
+        """The lists of positions by scope, and by each of its names."""
+        of = self.scope
+        order = np.argsort(of, kind="stable")
+        cuts = np.searchsorted(of[order], np.arange(len(self.scopes.values) + 1))
+        groups: dict[tuple[str, str], list[Positions]] = {}
+        for number, place in enumerate(self.scopes.values):
+            positions = order[cuts[number] : cuts[number + 1]]
+            self._exact[number] = Growing(positions)
+            for name, value in zip(SCOPE_NAMES, place, strict=True):
+                self._arrays[name][positions] = self.values.number(value)
+                if value:
+                    groups.setdefault((name, value), []).append(positions)
+        self._named = {key: Growing(np.sort(np.concatenate(some))) for key, some in groups.items()}

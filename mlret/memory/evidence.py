@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ class Candidates:
     lexical: NDArray[np.float64]
 
 
-def candidates(store: MemoryStore, query: Query, visible: Mask, k: int, mode: Mode) -> Candidates:
+def candidates(store: MemoryStore, queries: Sequence[Query], visible: Positions, k: int, mode: Mode) -> Candidates:
     """The best versions of each channel, fused as in :func:`mlret.index.fusion.z_mean`.
 
     A version in another language or script than the query's is scored by its meaning alone, on the same scale: it
@@ -55,10 +56,12 @@ def candidates(store: MemoryStore, query: Query, visible: Mask, k: int, mode: Mo
 
     Parameters
     ----------
-    store, query
-        Where, and what for.
+    store
+        Where to look.
+    queries
+        What for; of several, which say the same, the one that suits a version best counts.
     visible
-        ``(n,)``: which positions may be found.
+        ``(n,)``, rising: the positions that may be found.
     k
         At least so many of each channel; :data:`DEPTH` by default.
     mode
@@ -66,23 +69,56 @@ def candidates(store: MemoryStore, query: Query, visible: Mask, k: int, mode: Mo
     """
     columns = store.columns
     depth = max(DEPTH, k)
+    channels: list[tuple[NDArray[np.float64], Positions]] = []
     nothing = np.empty(0), np.empty(0, dtype=np.int64)
-    by_meaning = by_words = nothing
+    for query in queries:
+        by_meaning = by_words = nothing
+        if mode != "lexical":
+            assert query.vector is not None
+            by_meaning = nearest(store.store, columns, query.vector, visible, depth)
+        if mode != "dense":
+            by_words = columns.postings.search(query.text, depth, visible, columns.length)
+        # Of those that tie at the end, the ones that were stored first.
+        channels += [(scores[:depth], positions[:depth]) for scores, positions in (by_meaning, by_words)]
+    positions, scores = align(channels)
+    both = np.stack([np.fmax.reduce(scores[:, 0::2], axis=1), np.fmax.reduce(scores[:, 1::2], axis=1)], axis=1)
+    return _fused(store, queries, positions, both, mode)
+
+
+def weigh(store: MemoryStore, queries: Sequence[Query], found: Candidates, more: Positions, mode: Mode) -> Candidates:
+    """Candidates with more of them, all weighed together; of those no channel need have found.
+
+    Parameters
+    ----------
+    store, queries, mode
+        As for :func:`candidates`.
+    found
+        What it gave.
+    more
+        ``(m,)``, rising: other positions.
+    """
+    positions = np.union1d(found.positions, more)
+    scores = np.full((len(positions), 2), np.nan)
+    places = np.searchsorted(positions, found.positions)
+    scores[places, 0], scores[places, 1] = found.dense, found.lexical
+    return _fused(store, queries, positions, scores, mode)
+
+
+def _fused(
+    store: MemoryStore, queries: Sequence[Query], positions: Positions, scores: NDArray[np.float64], mode: Mode
+) -> Candidates:
     if mode != "lexical":
-        assert query.vector is not None
-        by_meaning = _cut(nearest(store.store, columns, query.vector, visible, depth), depth)
-    if mode != "dense":
-        by_words = _cut(columns.postings.search(query.text, depth, visible, columns.length), depth)
-    positions, scores = align([by_meaning, by_words])
+        # This channel can score anything: what only the other found is no worse for not having been reached.
+        unknown = np.ones(len(positions), dtype=np.bool_) if len(queries) > 1 else np.isnan(scores[:, 0])
+        for query in queries:
+            assert query.vector is not None
+            found = similarities(store.store, store.columns, query.vector, positions[unknown])
+            scores[unknown, 0] = np.fmax(scores[unknown, 0], found)
     if mode != "hybrid":
-        found = scores[:, 0 if mode == "dense" else 1]
-        return Candidates(positions, found, scores[:, 0], scores[:, 1])
-    assert query.vector is not None
-    unknown = np.isnan(scores[:, 0])
-    # The dense channel can score anything: what only the other found is no worse for not having been reached.
-    scores[unknown, 0] = similarities(store.store, columns, query.vector, positions[unknown])
+        chosen = np.nan_to_num(scores[:, 0 if mode == "dense" else 1])
+        return Candidates(positions, chosen, scores[:, 0], scores[:, 1])
     applies = np.ones(scores.shape, dtype=np.bool_)
-    applies[:, 1] = lexical_applies(columns, query, positions)
+    applies[:, 1] = np.any([lexical_applies(store.columns, query, positions) for query in queries], axis=0)
     fused = z_mean(positions, scores, applies)
     total = np.empty(len(positions))
     total[np.searchsorted(positions, fused.rows)] = fused.scores
@@ -100,8 +136,3 @@ def lexical_applies(columns: Columns, query: Query, positions: Positions) -> Mas
     shared = np.array([share_script(scripts, one) for one in columns.scripts.values], dtype=np.bool_)
     found: Mask = languages[columns.language[positions]] & shared[columns.script[positions]]
     return found
-
-
-def _cut(found: tuple[NDArray[np.float64], Positions], depth: int) -> tuple[NDArray[np.float64], Positions]:
-    """The first ``depth``: of those that tie, the ones that were stored first."""
-    return found[0][:depth], found[1][:depth]

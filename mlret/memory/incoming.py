@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mlret.errors import InputError
 from mlret.memory import times
 from mlret.memory.records import (
@@ -19,6 +22,7 @@ from mlret.memory.records import (
     new_id,
     value_of,
 )
+from mlret.memory.representatives import MOST, k_center, parts
 from mlret.memory.store import TAGS, Draft, MemoryStore, detect, hash_of
 
 _OF_CONTENT = {one.name for one in fields(Content)}
@@ -130,18 +134,18 @@ def drafts_of(
     InputError
         If a given vector does not fit the index.
     """
+    texts = [value_of(item.text, item.content.keys) for item in items if item.vector is None]
+    languages = [item.language for item in items if item.vector is None]
     windows = [_windows(store, item) for item in items]
-    unknown = [item for item in items if item.vector is None]
-    texts = [value_of(item.text, item.content.keys) for item in unknown]
-    languages = [item.language for item in unknown]
-    for item, parts in zip(items, windows, strict=True):
-        texts += parts
-        languages += [item.language] * len(parts)
+    for item, some in zip(items, windows, strict=True):
+        texts += some
+        languages += [item.language] * len(some)
     encoded = iter(store.encode(texts, languages))
     wholes = [next(encoded) if item.vector is None else _given(store, item.vector) for item in items]
+    chosen = [_chosen(some, [next(encoded) for _ in some]) for some in windows]
     at = times.now()
     drafts = []
-    for item, vector, parts, (version, seq) in zip(items, wholes, windows, versions, strict=True):
+    for item, vector, mine, (version, seq) in zip(items, wholes, chosen, versions, strict=True):
         drafts.append(
             Draft(
                 record=item.id,
@@ -154,19 +158,27 @@ def drafts_of(
                 valid_from=_valid_from(item.content, at),
                 recorded_at=at,
                 vector=vector,
-                parts=parts,
-                part_vectors=[next(encoded) for _ in parts],
+                parts=tuple(text for text, _ in mine),
+                part_vectors=[part for _, part in mine],
                 hash=hash_of(item.text),
             )
         )
     return drafts
 
 
-def _windows(store: MemoryStore, item: Item) -> tuple[str, ...]:
-    """The parts of a long text that get vectors of their own; those with a vector for each token need none."""
+def _windows(store: MemoryStore, item: Item) -> list[str]:
+    """The parts of a long text; one with a vector for each token needs none."""
     if item.vector is not None or store.store.manifest.similarity != "cosine":
-        return ()
-    return ()
+        return []
+    spans = parts(item.text)
+    return [item.text[start:end] for start, end in spans if item.text[start:end].strip()] if len(spans) > 1 else []
+
+
+def _chosen(texts: Sequence[str], vectors: Sequence[NDArray[np.float32]]) -> list[tuple[str, NDArray[np.float32]]]:
+    """The parts that get vectors of their own."""
+    if not texts:
+        return []
+    return [(texts[place], vectors[place]) for place in k_center(np.stack(vectors), MOST).tolist()]
 
 
 def _given(store: MemoryStore, vector: Any) -> Any:

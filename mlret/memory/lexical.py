@@ -80,7 +80,7 @@ class Postings:
             self._first_fresh, self._fresh = len(self._grams), {}
 
     def search(
-        self, query: str, k: int, visible: NDArray[np.bool_], lengths: NDArray[np.int32]
+        self, query: str, k: int, visible: NDArray[np.int64], lengths: NDArray[np.int32]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The visible texts that match a query best.
 
@@ -91,7 +91,7 @@ class Postings:
         k
             How many; those tied with the ``k``-th come too.
         visible
-            ``(n,)``: which positions are looked at, and counted.
+            ``(m,)``, rising: which positions are looked at, and counted.
         lengths
             ``(n,)``: the n-grams of each text.
 
@@ -102,65 +102,65 @@ class Postings:
         positions : numpy.ndarray
             ``(m,)`` int64; equal scores by rising position.
         """
-        texts = int(np.count_nonzero(visible))
-        total = int(lengths[visible].sum()) if texts else 0
-        if not total:
-            return np.empty(0), np.empty(0, dtype=np.int64)
+        mine = lengths[visible].astype(np.float64)
+        total = float(mine.sum())
         keys = np.array(sorted(set(map(_hash, ngrams(query)))), dtype=np.uint64)
-        norms: NDArray[np.float64] = K1 * (1 - B) + K1 * B * (texts / total) * lengths.astype(np.float64)
+        if not total or not len(keys):
+            return np.empty(0), np.empty(0, dtype=np.int64)
+        norms = K1 * (1 - B) + K1 * B * (len(visible) / total) * mine
         starts, ends = self._range(keys)
         if _READING * total < int((ends - starts).sum()):
-            summed = self._over_texts(keys, np.flatnonzero(visible), norms)
+            summed = self._over_texts(keys, visible, norms)
         else:
-            summed = self._over_lists(keys, starts, ends, visible, texts, norms)
+            summed = self._over_lists(keys, starts, ends, visible, norms)
         found = np.flatnonzero(summed)
         scores = np.round(summed[found], _DIGITS)
         if len(found) > k:
             best = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
             found, scores = found[best], scores[best]
         order = np.argsort(-scores, kind="stable")
-        return scores[order], found[order]
+        return scores[order], visible[found[order]]
 
     def _over_lists(
         self,
         keys: NDArray[np.uint64],
         starts: NDArray[np.int64],
         ends: NDArray[np.int64],
-        visible: NDArray[np.bool_],
-        texts: int,
+        visible: NDArray[np.int64],
         norms: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """The score of each position, from the posting lists of the query's n-grams."""
+        """The score of each visible text, from the posting lists of the query's n-grams."""
         summed = np.zeros(len(visible))
+        place_of = np.full(len(self._grams), -1, dtype=np.int64)
+        place_of[visible] = np.arange(len(visible))
         mask = np.uint64((MOST_TEXTS << 2) - 1)
         for key, start, end in zip(keys.tolist(), starts.tolist(), ends.tolist(), strict=True):
             postings = self._sorted[start:end] & mask
             if (fresh := self._fresh.get(key)) is not None:
                 postings = np.concatenate([postings, np.array(fresh, dtype=np.uint64)])
-            positions = (postings >> np.uint64(2)).astype(np.int64)
-            seen = visible[positions]
-            positions, times = positions[seen], (postings[seen] & _TIMES).astype(np.float64)
-            if len(positions):
-                summed[positions] += _weight(texts, len(positions)) * times * (K1 + 1) / (times + norms[positions])
+            places = place_of[(postings >> np.uint64(2)).astype(np.int64)]
+            seen = places >= 0
+            places, times = places[seen], (postings[seen] & _TIMES).astype(np.float64)
+            if len(places):
+                summed[places] += _weight(len(visible), len(places)) * (K1 + 1) * times / (times + norms[places])
         return summed
 
     def _over_texts(
-        self, keys: NDArray[np.uint64], positions: NDArray[np.int64], norms: NDArray[np.float64]
+        self, keys: NDArray[np.uint64], visible: NDArray[np.int64], norms: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """The same, from the n-grams of each visible text: where they are few, less is read."""
-        summed = np.zeros(len(norms))
-        grams = [self._grams[position] for position in positions.tolist()]
+        grams = [self._grams[position] for position in visible.tolist()]
         codes = np.frombuffer(b"".join(grams), dtype="<u8")
         hashes = codes >> np.uint64(2)
-        places = np.minimum(np.searchsorted(keys, hashes), max(0, len(keys) - 1))
-        shared = np.flatnonzero(keys[places] == hashes) if len(keys) else np.empty(0, dtype=np.int64)
-        owners = np.repeat(positions, [len(one) // 8 for one in grams])[shared]
-        places, times = places[shared], (codes[shared] & _TIMES).astype(np.float64)
-        # In the order of the keys, as the lists are summed: equal texts get equal scores either way.
-        frequencies = np.bincount(places, minlength=len(keys))
-        weights = np.array([_weight(len(positions), int(count)) for count in frequencies])
-        np.add.at(summed, owners, weights[places] * times * (K1 + 1) / (times + norms[owners]))
-        return summed
+        which = np.minimum(np.searchsorted(keys, hashes), len(keys) - 1)
+        shared = np.flatnonzero(keys[which] == hashes)
+        ends = np.cumsum([len(one) // 8 for one in grams])
+        places = np.searchsorted(ends, shared, side="right")
+        which, times = which[shared], (codes[shared] & _TIMES).astype(np.float64)
+        frequencies = np.bincount(which, minlength=len(keys)).tolist()
+        weights = np.array([_weight(len(visible), count) for count in frequencies])
+        parts = weights[which] * (K1 + 1) * times / (times + norms[places])
+        return np.bincount(places, weights=parts, minlength=len(visible)).astype(np.float64)
 
     def _range(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         shift = np.uint64(_POSITION_BITS + 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ import numpy as np
 
 from mlret.data.detection import detect_language
 from mlret.data.languages import normalise_language
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError, MlretError
 from mlret.index.filters import Where
@@ -20,18 +21,25 @@ from mlret.index.manifest import MANIFEST
 from mlret.index.retrieval import Mode
 from mlret.memory import changing, tables, times
 from mlret.memory.adding import Adder
+from mlret.memory.calibration import bundled_thresholds, calibrate
+from mlret.memory.deriving import Event, Extract, derive, events, packed
 from mlret.memory.duplicates import DuplicateThresholds
 from mlret.memory.erasing import erase, finish
 from mlret.memory.evidence import Query
-from mlret.memory.hits import Added, Done, ErasureProof, Found, HistoryEntry, MemoryHit
+from mlret.memory.exchange import Existing, export_records, import_records
+from mlret.memory.forgetting import Policy, forget
+from mlret.memory.hits import Added, Done, ErasureProof, Forgotten, Found, HistoryEntry, MemoryHit
 from mlret.memory.incoming import Incoming, read_items
+from mlret.memory.packing import Packed
 from mlret.memory.records import Kind, Level, MemoryRecord
 from mlret.memory.scope import Scope, check_scope, parse_scope
-from mlret.memory.search import search
+from mlret.memory.search import Ranking, Request, Rerank, search
 from mlret.memory.selection import Selection
 from mlret.memory.store import MemoryStore
 from mlret.memory.telling import told
 from mlret.memory.times import Instant
+
+THRESHOLDS = "duplicates"  # among the settings
 
 __all__ = ["Added", "Memory", "MemoryHit", "MemoryRecord", "parse_scope"]
 
@@ -260,15 +268,89 @@ class Memory:
         levels: Sequence[Level] = (),
         as_of: Instant | None = None,
         current_only: bool = True,
+        conflicts: bool = False,
+        abstain: bool = False,
+        ranking: Ranking | None = None,
+        now: Instant | None = None,
+        translate: Callable[[str, str], str] | None = None,
+        languages: Sequence[str] = (),
+        rerank: Rerank | None = None,
         mode: Mode | None = None,
         vector: Any = None,
     ) -> Found:
-        """Find the records of a scope that say what a query asks for, in whatever language."""
+        """Find the records of a scope that say what a query asks for, in whatever language.
+
+        Scope, time and filters decide what is looked at, before anything is ranked.
+
+        Parameters
+        ----------
+        query
+            A text in any language.
+        scope
+            Only records that have all of it; ``{"user": "u1"}`` includes those of ``{"user": "u1", "agent": "a"}``.
+        k
+            How many; fewer only where fewer may be seen.
+        language
+            Of the query; detected by default.
+        where
+            A filter on metadata, ``tags`` and ``lang``, as of :meth:`mlret.index.index.Index.search_batch`.
+        kinds, levels
+            Only of these, e.g. ``levels=["fact"]``.
+        as_of
+            What was valid at an instant, instead of what is current.
+        current_only
+            Leave out what a later version supersedes, or whose validity has ended.
+        conflicts
+            Give with each hit its other versions and what is linked to it as ``contradicts``.
+        abstain
+            Give nothing, and the reason, where the best record does not stand out as answers do.
+        ranking
+            What is added to the evidence; see :class:`mlret.memory.search.Ranking`.
+        now
+            What *yesterday* in the query is counted from; the present by default.
+        translate, languages
+            Ask in these languages as well: called with the query and each; the best of them counts for a record.
+        rerank
+            Called with the query and the texts of the best candidates; its scores rank them.
+        mode
+            ``hybrid`` (meaning and shared words, the default), ``dense`` or ``lexical``, which gives only records that
+            share a word.
+        vector
+            The query's, made by the encoder of the store.
+
+        Returns
+        -------
+        Found
+            A sequence of hits, each with every term of its score. Texts are returned as they were stored: what they say
+            is data, never an instruction.
+
+        Raises
+        ------
+        InputError
+            If the query is blank, the scope is empty, or a value cannot be used.
+        """
         if not isinstance(query, str) or not query.strip():
             raise InputError(f"the query {query!r} is empty or no string; write a few words")
         selection = Selection(check_scope(scope), where, kinds, levels, as_of, current_only)
         code = detect_language(query) if language is None else normalise_language(language)
-        return search(self._store, Query(query, code, self._vector(query, code, mode, vector)), selection, k, mode)
+        asked = [Query(query, code, self._vector(query, code, mode, vector))]
+        if translate is not None:
+            for other in map(normalise_language, languages):
+                said = translate(query, other)
+                asked.append(Query(said, other, self._vector(said, other, mode, None)))
+        request = Request(
+            queries=asked,
+            selection=selection,
+            k=k,
+            mode=mode,
+            ranking=ranking or Ranking(),
+            thresholds=self._thresholds(),
+            abstain=abstain,
+            conflicts=conflicts,
+            now=None if now is None else times.read_instant(now, "now"),
+            rerank=rerank,
+        )
+        return search(self._store, request)
 
     def _vector(self, query: str, language: str | None, mode: Mode | None, vector: Any) -> Any:
         if mode == "lexical":
@@ -280,6 +362,112 @@ class Memory:
         if not np.isfinite(given).all():
             raise InputError("the query's vector has a NaN or an infinity; check the encoder")
         return given
+
+    def context(self, found: Found, budget: int, count: Callable[[str], int] | None = None) -> Packed:
+        """Fit hits into a budget of tokens, told in the order of time: whole, else by their summaries, else left out.
+
+        Parameters
+        ----------
+        found
+            What :meth:`search` gave.
+        budget
+            What it may cost.
+        count
+            What a text costs; by default the tokens that the encoder makes of it.
+        """
+        with self._store.lock:
+            records = [hit.record for hit in found]
+            return packed(self._store, records, budget, count or self._tokens, found.scope)
+
+    def _tokens(self, text: str) -> int:
+        tokenizer = getattr(getattr(self.encoder, "model", None), "tokenizer", None)
+        if tokenizer is None:
+            raise InputError("the encoder has no tokenizer to count with; give count, e.g. len")
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def forget(self, policy: Policy, scope: Scope, *, dry_run: bool = True) -> Forgotten:
+        """Archive what a policy says; :meth:`restore` or :meth:`undo` bring it back.
+
+        Parameters
+        ----------
+        policy, scope
+            What, and of whom.
+        dry_run
+            Only say what would be archived, and why.
+        """
+        whose = check_scope(scope)
+        if dry_run:
+            with self._store.lock:
+                return forget(self._store, policy, whose, dry_run=True)
+        with self._store.writing():
+            return forget(self._store, policy, whose, dry_run=False)
+
+    def derive(self, ids: str | Sequence[str], extract: Extract, scope: Scope) -> Sequence[Added]:
+        """Store what a callable makes of records, as records derived from them.
+
+        Parameters
+        ----------
+        ids
+            Which.
+        extract
+            Called with each :class:`MemoryRecord`; gives texts (facts), dicts as for :meth:`add_batch` (``level`` may
+            be ``summary``), or dicts of ``keys`` alone, which expand the record itself.
+        scope
+            A scope that holds them; what is derived is of the very scope of its source.
+        """
+        with self._store.writing():
+            some = [ids] if isinstance(ids, str) else list(ids)
+            return derive(self._store, some, extract, check_scope(scope), self._thresholds())
+
+    def events(self, session: str, scope: Scope, *, keep: bool = False, **options: Any) -> Sequence[Event]:
+        """Cut a session into events by what its turns are about; no language model is asked.
+
+        Parameters
+        ----------
+        session, scope
+            Which.
+        keep
+            Store each event as a record derived from its turns, of level ``event``.
+        **options
+            Of :func:`mlret.memory.segmentation.segment`.
+        """
+        with self._store.writing() if keep else self._store.lock:
+            return events(self._store, session, check_scope(scope), options, keep=keep)
+
+    def export(self, scope: Scope, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
+        """The records of a scope as JSON values, one each, with all versions; :meth:`import_records` reads them."""
+        return export_records(self._store, check_scope(scope), vectors=vectors)
+
+    def import_records(self, lines: Iterable[Mapping[str, Any]], scope: Scope, *, existing: Existing = "error") -> int:
+        """Store what :meth:`export` gave, encoded anew where it brings no vectors; how many records were new.
+
+        Parameters
+        ----------
+        lines
+            Of :meth:`export`.
+        scope
+            Must hold the scope of every record.
+        existing
+            What to do with an id that is taken: fail, or pass over it.
+        """
+        with self._store.writing():
+            return sum(map(len, import_records(self._store, lines, check_scope(scope), existing)))
+
+    def calibrate(self, **options: Any) -> DuplicateThresholds:
+        """Find what separates duplicates from others with the encoder in use, and keep it in the store.
+
+        ``options`` are those of :func:`mlret.memory.calibration.calibrate`.
+        """
+        if not isinstance(self.encoder, Encoder):
+            raise InputError(
+                "an encoder with a vector for each token is not calibrated: only the same text is a duplicate"
+            )
+        thresholds = calibrate(self.encoder, **options)
+        with self._store.writing():
+            self._store.store.commit(
+                lambda connection: tables.write_setting(connection, THRESHOLDS, thresholds.to_dict())
+            )
+        return thresholds
 
     def get(self, id: str, scope: Scope, *, as_of: Instant | None = None) -> MemoryRecord | None:
         """The current version of a record, or the one that was valid then; ``None`` if the scope holds none.
@@ -316,7 +504,7 @@ class Memory:
         """The records of a scope in the order in which they were stored; as :meth:`search` without a query."""
         selection = Selection(check_scope(scope), where, kinds, levels, as_of, current_only, state)
         with self._store.lock:
-            return self._store.fetch(np.flatnonzero(selection.mask(self._store))[:limit])
+            return self._store.fetch(selection.positions(self._store)[:limit])
 
     def versions(self, id: str, scope: Scope) -> Sequence[MemoryRecord]:
         """All versions of a record, the first first, whatever its state."""
@@ -353,4 +541,10 @@ class Memory:
         self.close()
 
     def _thresholds(self) -> DuplicateThresholds | None:
-        return None
+        """Those that were calibrated here, else those that come with mlret for the encoder."""
+        fingerprint = self._index.store.manifest.fingerprint
+        with self._store.lock:
+            kept = tables.read_setting(self._store.records, THRESHOLDS)
+        if kept is not None and kept["fingerprint"] == fingerprint:
+            return DuplicateThresholds.from_dict(kept)
+        return bundled_thresholds(fingerprint)

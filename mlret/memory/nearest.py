@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlret.index.search import DECIMALS
 from mlret.index.store import Store
-from mlret.memory.columns import Columns, Mask, Positions
+from mlret.memory.columns import Columns, Positions
 
 # So many rows are compared in one product: a gather of 8 MB at 256 dimensions.
 _FEW = 8192
@@ -24,7 +24,7 @@ _WIDEN = 4
 Scored = tuple[NDArray[np.float64], Positions]
 
 
-def nearest(store: Store, columns: Columns, vector: NDArray[np.float32], visible: Mask, k: int) -> Scored:
+def nearest(store: Store, columns: Columns, vector: NDArray[np.float32], visible: Positions, k: int) -> Scored:
     """The visible versions nearest to a query.
 
     Parameters
@@ -34,7 +34,7 @@ def nearest(store: Store, columns: Columns, vector: NDArray[np.float32], visible
     vector
         ``(dims,)`` float32, or ``(t, dims)`` of the query's tokens.
     visible
-        ``(n,)``: which positions may be found.
+        ``(n,)``, rising: the positions that may be found.
     k
         How many; those tied with the ``k``-th come too.
 
@@ -45,7 +45,7 @@ def nearest(store: Store, columns: Columns, vector: NDArray[np.float32], visible
     positions : numpy.ndarray
         ``(m,)`` int64; equal scores by rising position.
     """
-    rows = rows_of(columns, np.flatnonzero(visible))
+    rows = rows_of(columns, visible)
     wanted = k
     while True:
         scores, found = _rows(store, vector, rows, wanted)
@@ -88,7 +88,8 @@ def rows_of(columns: Columns, positions: Positions) -> NDArray[np.int64]:
     if columns.parts:
         parts = [row for position in positions.tolist() for row in columns.parts.get(position, ())]
         rows = np.concatenate([rows, np.array(parts, dtype=np.int64)])
-    return np.sort(rows)
+        rows.sort()
+    return rows
 
 
 def _rows(store: Store, vector: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> Scored:

@@ -10,7 +10,7 @@ import numpy as np
 from mlret.errors import InputError
 from mlret.index.filters import Where, read_filter
 from mlret.memory import times
-from mlret.memory.columns import ACTIVE, ARCHIVED, MERGED, Columns, Mask
+from mlret.memory.columns import ACTIVE, ARCHIVED, MERGED, Columns, Mask, Positions
 from mlret.memory.records import KINDS, LEVELS, Kind, Level
 from mlret.memory.scope import Scope, check_scope
 from mlret.memory.store import MemoryStore
@@ -47,8 +47,8 @@ class Selection:
     current_only: bool = True
     state: str = "active"
 
-    def mask(self, store: MemoryStore, now: int | None = None) -> Mask:
-        """``(n,)``: the positions that may be seen.
+    def positions(self, store: MemoryStore, now: int | None = None) -> Positions:
+        """The positions that may be seen, rising.
 
         Raises
         ------
@@ -56,33 +56,29 @@ class Selection:
             If a value cannot be used.
         """
         columns = store.columns
-        now = times.now() if now is None else now
-        visible = columns.in_scope(check_scope(self.scope))
         if self.state not in _IN_STATE:
             raise InputError(f"state is {self.state!r}; there are {', '.join(_IN_STATE)}")
-        visible &= columns.state[: len(columns)] == _IN_STATE[self.state]
-        visible &= self._in_time(columns, now)
+        found: Positions = columns.in_scope(check_scope(self.scope))
+        found = found[columns.state[found] == _IN_STATE[self.state]]
+        found = found[self._in_time(columns, found, times.now() if now is None else now)]
         for values, known, name in ((self.kinds, KINDS, "kind"), (self.levels, LEVELS, "level")):
             if values:
                 numbers = [_number(value, known, name) for value in values]
-                visible &= np.isin(columns.kind if name == "kind" else columns.level, numbers)
+                found = found[np.isin((columns.kind if name == "kind" else columns.level)[found], numbers)]
         condition = read_filter(self.where)
         if condition is not None:
-            passed = np.zeros(len(columns), dtype=np.bool_)
-            rows = store.store.matching(condition)
-            rows = rows[np.isin(rows, columns.row, assume_unique=True)]
-            passed[columns.positions(rows)] = True
-            visible &= passed
-        return visible
+            found = found[np.isin(columns.row[found], store.store.matching(condition), assume_unique=True)]
+        return found
 
-    def _in_time(self, columns: Columns, now: int) -> Mask:
+    def _in_time(self, columns: Columns, some: Positions, now: int) -> Mask:
         if self.as_of is not None:
             then = times.micros(read_instant(self.as_of, "as_of"))
-            valid: Mask = (columns.valid_from <= then) & (then < columns.valid_to) & (then < columns.expires_at)
+            valid: Mask = (columns.valid_from[some] <= then) & (then < columns.valid_to[some])
+            valid &= then < columns.expires_at[some]
             return valid
-        alive: Mask = columns.expires_at > now
+        alive: Mask = columns.expires_at[some] > now
         if self.current_only:
-            alive &= columns.current[: len(columns)] & (columns.valid_to > now)
+            alive &= columns.current[some] & (columns.valid_to[some] > now)
         return alive
 
 

@@ -8,7 +8,7 @@ import threading
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from mlret.index.records import Records
 from mlret.index.store import Store
 from mlret.memory import tables, times
 from mlret.memory.columns import DELETED, Columns, Positions
-from mlret.memory.journal import Change, Entry, NewVersion, SetField, Verb
+from mlret.memory.journal import Change, Entry, NewVersion, SetEnd, SetField, Verb
 from mlret.memory.lexical import grams_of
 from mlret.memory.records import Content, Link, MemoryRecord, State, value_of
 from mlret.memory.scope import Scope, holds, scope_at
@@ -33,6 +33,7 @@ from mlret.memory.scope import Scope, holds, scope_at
 _DETECTION_CHARACTERS = 2000
 _STATES: tuple[State, ...] = ("active", "archived", "deleted", "merged")
 _PARTS = 500  # values in one statement
+NEW = -1
 TAGS = "tags"  # among the metadata of the index, so that filters see them
 
 
@@ -65,7 +66,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an operation does to one record: perhaps a new version in place of the row ``replaces``, then changes."""
+    """What an operation does to one record: perhaps a new version in place of the row ``replaces``, then changes.
+
+    The row of the new version is not known yet: a :class:`SetEnd` of row :data:`NEW` means it.
+    """
 
     record: str
     draft: Draft | None = None
@@ -173,12 +177,15 @@ class MemoryStore:
 
         def write(connection: sqlite3.Connection, rows: NDArray[np.int64]) -> None:
             numbers = iter(rows.tolist())
+            latest: dict[str, int] = {}
             for step in steps:
                 changes, columns = list(step.changes), {}
                 if step.draft is not None:
                     mine = [next(numbers) for _ in range(1 + len(step.draft.parts))]
                     new, columns[mine[0]] = _version(step.draft, mine)
-                    changes = [new, SetField("row", step.replaces, new.row), *changes]
+                    before = latest.get(step.record, step.replaces)
+                    latest[step.record] = new.row
+                    changes = [new, SetField("row", before, new.row), *(_of_row(one, new.row) for one in changes)]
                 number = tables.append_entry(connection, operation, at, verb, step.record, changes, step.note)
                 tables.project(connection, number, step.record, changes, columns)
                 entry = Entry(number, operation, at, verb, step.record, tuple(changes), step.note)
@@ -234,17 +241,14 @@ class MemoryStore:
         rows = [int(columns.row[position]) for position in positions]
         documents = self.records.fetch(rows)
         news = self._news(rows)
-        links = self._links([columns.ids.values[columns.record[position]] for position in positions])
         found = []
         for position, row in zip(positions, rows, strict=True):
             if row not in documents or row not in news:
                 raise MlretError(f"{self.records.path}: row {row} has lost its text or its journal; run verify")
-            found.append(self._record(int(position), documents[row], news[row], links))
+            found.append(self._record(int(position), documents[row], news[row]))
         return found
 
-    def _record(
-        self, position: int, document: Document, new: NewVersion, links: Mapping[str, list[Link]]
-    ) -> MemoryRecord:
+    def _record(self, position: int, document: Document, new: NewVersion) -> MemoryRecord:
         columns = self.columns
         id = columns.ids.values[columns.record[position]]
         there = columns.standing[id]
@@ -271,7 +275,7 @@ class MemoryStore:
             source=content.source,
             tags=content.tags,
             keys=content.keys,
-            links=tuple(links.get(id, ())),
+            links=tuple(Link(type, to) for one, type, to in sorted(columns.links.get(id, ())) if one == id),
             importance=content.importance,
             strength=there.strength,
             accesses=there.accesses,
@@ -289,20 +293,6 @@ class MemoryStore:
             for entry in tables.entries(self.records, condition, part):
                 found |= {change.row: change for change in entry.changes or () if type(change) is NewVersion}
         return found
-
-    def _links(self, ids: Sequence[str]) -> dict[str, list[Link]]:
-        found: dict[str, list[Link]] = {}
-        for part in _chunks(sorted(set(ids))):
-            marks = ",".join("?" * len(part))
-            query = f"SELECT record, type, target FROM memory_links WHERE record IN ({marks}) ORDER BY 1, 2, 3"
-            for record, type, target in self.records.read(query, part):
-                found.setdefault(record, []).append(Link(type, target))
-        return found
-
-    def links_at(self, id: str) -> list[tuple[str, str, str]]:
-        """The links from and to a record: (from, type, to), in order."""
-        query = "SELECT record, type, target FROM memory_links WHERE record = ?1 OR target = ?1 ORDER BY 1, 2, 3"
-        return [(record, type, target) for record, type, target in self.records.read(query, (id,))]
 
     def encode(self, texts: Sequence[str], languages: Sequence[str | None]) -> list[Any]:
         """The vectors of texts that are stored, as the space keeps them.
@@ -328,6 +318,10 @@ class MemoryStore:
         if not all(bool(np.isfinite(one).all()) for one in vectors):
             raise MlretError(f"{self.index.encoder.name} gives a vector that is not finite; check its weights")
         return list(self.store.space.prepared(vectors))
+
+
+def _of_row(change: Change, row: int) -> Change:
+    return replace(change, row=row) if isinstance(change, SetEnd) and change.row == NEW else change
 
 
 def detect(text: str, language: str | None) -> str | None:
