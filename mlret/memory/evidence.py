@@ -40,12 +40,20 @@ class Candidates:
         ``(n,)`` float64: the mean of the standard scores of the channels that apply.
     dense, lexical
         ``(n,)`` float64: what each channel says; NaN where it says nothing.
+    meaning, words
+        ``(n,)`` float64: the part of the score that is each channel's.
     """
 
     positions: Positions
     scores: NDArray[np.float64]
     dense: NDArray[np.float64]
     lexical: NDArray[np.float64]
+    meaning: NDArray[np.float64]
+    words: NDArray[np.float64]
+
+    def __getitem__(self, order: NDArray[np.int64]) -> Candidates:
+        """Some of them, in another order."""
+        return Candidates(*(getattr(self, name)[order] for name in self.__dataclass_fields__))
 
 
 def candidates(store: MemoryStore, queries: Sequence[Query], visible: Positions, k: int, mode: Mode) -> Candidates:
@@ -116,13 +124,18 @@ def _fused(
             scores[unknown, 0] = np.fmax(scores[unknown, 0], found)
     if mode != "hybrid":
         chosen = np.nan_to_num(scores[:, 0 if mode == "dense" else 1])
-        return Candidates(positions, chosen, scores[:, 0], scores[:, 1])
+        nothing = np.zeros(len(positions))
+        parts = (chosen, nothing) if mode == "dense" else (nothing, chosen)
+        return Candidates(positions, chosen, scores[:, 0], scores[:, 1], *parts)
     applies = np.ones(scores.shape, dtype=np.bool_)
     applies[:, 1] = np.any([lexical_applies(store.columns, query, positions) for query in queries], axis=0)
     fused = z_mean(positions, scores, applies)
-    total = np.empty(len(positions))
-    total[np.searchsorted(positions, fused.rows)] = fused.scores
-    return Candidates(positions, np.round(total, 6), scores[:, 0], scores[:, 1])
+    back = np.argsort(fused.rows)
+    counted = np.maximum(1, (~np.isnan(fused.parts)).sum(axis=1))
+    shares = np.nan_to_num(fused.parts / counted[:, None])[back]
+    return Candidates(
+        positions, np.round(fused.scores[back], 6), scores[:, 0], scores[:, 1], shares[:, 0], shares[:, 1]
+    )
 
 
 def lexical_applies(columns: Columns, query: Query, positions: Positions) -> Mask:

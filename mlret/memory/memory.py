@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ from mlret.memory.exchange import Existing, export_records, import_records
 from mlret.memory.forgetting import Policy, forget
 from mlret.memory.hits import Added, Done, ErasureProof, Forgotten, Found, HistoryEntry, MemoryHit
 from mlret.memory.incoming import Incoming, read_items
+from mlret.memory.learning import feedback, weights_of
 from mlret.memory.packing import Packed
 from mlret.memory.records import Kind, Level, MemoryRecord
 from mlret.memory.scope import Scope, check_scope, parse_scope
@@ -329,28 +331,50 @@ class Memory:
         InputError
             If the query is blank, the scope is empty, or a value cannot be used.
         """
+        selection = Selection(check_scope(scope), where, kinds, levels, as_of, current_only)
+        request = self._request(query, scope, language=language, mode=mode, vector=vector)
+        if translate is not None:
+            codes = [normalise_language(one) for one in languages]
+            said = [Query(translate(query, code), code, None) for code in codes]
+            more = [replace(one, vector=self._vector(one.text, one.language, mode, None)) for one in said]
+            request = replace(request, queries=[*request.queries, *more])
+        return search(
+            self._store,
+            replace(
+                request,
+                selection=selection,
+                k=k,
+                ranking=ranking or Ranking(),
+                abstain=abstain,
+                conflicts=conflicts,
+                now=None if now is None else times.read_instant(now, "now"),
+                rerank=rerank,
+            ),
+        )
+
+    def _request(
+        self,
+        query: str,
+        scope: Scope,
+        *,
+        language: str | None = None,
+        mode: Mode | None = None,
+        vector: Any = None,
+    ) -> Request:
+        """A plain search."""
         if not isinstance(query, str) or not query.strip():
             raise InputError(f"the query {query!r} is empty or no string; write a few words")
-        selection = Selection(check_scope(scope), where, kinds, levels, as_of, current_only)
+        whose = check_scope(scope)
         code = detect_language(query) if language is None else normalise_language(language)
-        asked = [Query(query, code, self._vector(query, code, mode, vector))]
-        if translate is not None:
-            for other in map(normalise_language, languages):
-                said = translate(query, other)
-                asked.append(Query(said, other, self._vector(said, other, mode, None)))
-        request = Request(
-            queries=asked,
-            selection=selection,
-            k=k,
+        with self._store.lock:
+            weights = weights_of(self._store, whose)
+        return Request(
+            queries=[Query(query, code, self._vector(query, code, mode, vector))],
+            selection=Selection(whose),
             mode=mode,
-            ranking=ranking or Ranking(),
             thresholds=self._thresholds(),
-            abstain=abstain,
-            conflicts=conflicts,
-            now=None if now is None else times.read_instant(now, "now"),
-            rerank=rerank,
+            weights=weights,
         )
-        return search(self._store, request)
 
     def _vector(self, query: str, language: str | None, mode: Mode | None, vector: Any) -> Any:
         if mode == "lexical":
@@ -453,6 +477,24 @@ class Memory:
         with self._store.writing():
             return sum(map(len, import_records(self._store, lines, check_scope(scope), existing)))
 
+    def feedback(self, query: str, used_ids: Sequence[str], scope: Scope, *, language: str | None = None) -> Done:
+        """Say which records were of use for a query; searches of this scope are ranked by it from then on.
+
+        The weights of the terms of a score are fitted to all that was said, in the order of the journal
+        (:mod:`mlret.memory.feedback`): without feedback they are 1, and nothing changes. The query itself is not kept.
+
+        Parameters
+        ----------
+        query, scope
+            As they were given to :meth:`search`.
+        used_ids
+            The records that were of use.
+        language
+            Of the query.
+        """
+        with self._store.writing():
+            return feedback(self._store, self._request(query, scope, language=language), list(used_ids))
+
     def calibrate(self, **options: Any) -> DuplicateThresholds:
         """Find what separates duplicates from others with the encoder in use, and keep it in the store.
 
@@ -505,6 +547,13 @@ class Memory:
         selection = Selection(check_scope(scope), where, kinds, levels, as_of, current_only, state)
         with self._store.lock:
             return self._store.fetch(selection.positions(self._store)[:limit])
+
+    def ids(self, scope: Scope) -> Sequence[str]:
+        """The ids of all records of a scope, whatever their state."""
+        with self._store.lock:
+            columns = self._store.columns
+            numbers = columns.record[columns.in_scope(check_scope(scope))]
+            return [columns.ids.values[number] for number in dict.fromkeys(numbers.tolist())]
 
     def versions(self, id: str, scope: Scope) -> Sequence[MemoryRecord]:
         """All versions of a record, the first first, whatever its state."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -17,13 +17,13 @@ from mlret.memory.dates import time_bonus, time_windows
 from mlret.memory.duplicates import DuplicateThresholds
 from mlret.memory.evidence import Candidates, Query, candidates, weigh
 from mlret.memory.facts import facts_of
+from mlret.memory.feedback import LoggedSearch, weighted
 from mlret.memory.hits import Found, MemoryHit
 from mlret.memory.ranking import (
     CONTIGUITY,
     LINK_HOP,
     Ranked,
     collapse,
-    combine,
     confidence,
     contiguity,
     decay,
@@ -42,6 +42,7 @@ CONTRADICTS = "contradicts"
 _DAY = 86_400 * 10**6
 _HEADS = 20  # the best candidates whose neighbours and links are looked at
 _SPARE = 4  # hits looked at for near-duplicates, per hit wanted
+_LOGGED = 20  # candidates of a search that feedback is about, with those that were of use
 _NEAREST = 5  # that a best hit must stand out from
 
 
@@ -81,14 +82,14 @@ class Request:
     """A search: what is asked, what may be seen, and how it is ranked.
 
     ``queries`` are the question and its translations: the best of them counts.
-    Dates are counted from ``now``. ``rerank`` scores the texts of the best candidates again, higher is better. With
-    ``abstain`` nothing is found where the best record does not stand out; with ``conflicts`` hits bring other
-    versions and what contradicts them.
+    Dates are counted from ``now``; ``weights`` are what feedback has taught. ``rerank`` scores the texts of the best
+    candidates again, higher is better. With ``abstain`` nothing is found where the best record does not stand out; with
+    ``conflicts`` hits bring other versions and what contradicts them.
     """
 
     queries: Sequence[Query]
     selection: Selection
-    k: int
+    k: int = 5
     mode: Mode | None = None
     ranking: Ranking = field(default_factory=Ranking)
     thresholds: DuplicateThresholds | None = None
@@ -96,6 +97,7 @@ class Request:
     conflicts: bool = False
     now: datetime | None = None
     rerank: Rerank | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 def search(store: MemoryStore, request: Request) -> Found:
@@ -119,13 +121,32 @@ def search(store: MemoryStore, request: Request) -> Found:
             return Found((), scope, len(visible), reason)
         found = _widened(store, request, found, visible, mode)
         found = _sorted_by_id(store, found)
-        ranked = combine(_terms(store, request, found, now))
+        ranked = weighted(_terms(store, request, found, now), request.weights)
         if request.rerank is not None:
             ranked = _reranked(store, request, found, ranked)
         if request.ranking.sessions:
             ranked = _by_session(store, found, ranked)
         groups = _groups(store, request, found, ranked)[:k]
         return Found(tuple(_hits(store, request, found, ranked, groups)), scope, len(visible))
+
+
+def logged(store: MemoryStore, request: Request, used: Sequence[str]) -> LoggedSearch | None:
+    """The terms of the candidates that a search would rank, and which were of use; ``None`` if there are none."""
+    columns = store.columns
+    now = times.now()
+    visible = request.selection.positions(store, now)
+    if not len(visible):
+        return None
+    mode: Mode = request.mode or "hybrid"
+    found = candidates(store, request.queries, visible, request.k, mode)
+    found = _widened(store, request, found, visible, mode)
+    terms = _terms(store, request, found, now)
+    order = weighted(terms, request.weights).order.tolist()
+    ids = [columns.ids.values[one] for one in columns.record[found.positions].tolist()]
+    best = [place for rank, place in enumerate(order) if rank < _LOGGED or ids[place] in used]
+    return LoggedSearch(
+        {name: values[best].tolist() for name, values in terms.items()}, [ids[place] in used for place in best]
+    )
 
 
 def _unsure(request: Request, found: Candidates) -> str | None:
@@ -161,12 +182,12 @@ def _sorted_by_id(store: MemoryStore, found: Candidates) -> Candidates:
     columns = store.columns
     ids = [columns.ids.values[one] for one in columns.record[found.positions]]
     order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
-    return Candidates(found.positions[order], found.scores[order], found.dense[order], found.lexical[order])
+    return found[order]
 
 
 def _terms(store: MemoryStore, request: Request, found: Candidates, now: int) -> dict[str, NDArray[np.float64]]:
     ranking, columns, positions = request.ranking, store.columns, found.positions
-    terms = {"evidence": found.scores}
+    terms = {"meaning": found.meaning, "words": found.words}
     if ranking.contiguity:
         sessions = columns.session[positions].astype(np.int64)
         named = np.array([columns.sessions.values[one][1] is not None for one in sessions.tolist()])
@@ -307,7 +328,6 @@ def _why(request: Request, hit: MemoryHit) -> tuple[str, ...]:
         "links": "a linked record",
         "decay": "its age",
         "date": "the date that is asked for",
-        "feedback": "what was of use before",
         "session": "the score of its session",
         "rerank": "the reranker",
     }

@@ -100,6 +100,8 @@ class MemoryStore:
             )
         self._columns: Columns | None = None
         self._seen = 0
+        # What feedback has taught, by scope; worked out again once something may have changed it.
+        self.weights: dict[str, dict[str, float]] = {}
 
     @property
     def store(self) -> Store:
@@ -151,6 +153,7 @@ class MemoryStore:
             ]
             # The table has the ends of validity as they are now; entries that follow set them again.
             self._columns.apply(entry, {one["row"]: one for one in found})
+            self.weights.clear()
             self._seen = entry.number
 
     def commit(self, verb: Verb, steps: Sequence[Step], *, settings: Mapping[str, Any] | None = None) -> int:
@@ -199,6 +202,8 @@ class MemoryStore:
             compaction.maintain(self.store)
         else:
             self.store.commit(lambda connection: write(connection, np.empty(0, dtype=np.int64)))
+        if verb in ("feedback", "undo"):
+            self.weights.clear()
         if self._columns is not None:
             for entry, columns in done:
                 self._columns.apply(entry, columns)

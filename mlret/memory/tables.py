@@ -52,6 +52,7 @@ CREATE TABLE memory_journal (
     crc INTEGER NOT NULL
 );
 CREATE INDEX memory_journal_record ON memory_journal (record);
+CREATE INDEX memory_journal_feedback ON memory_journal (entry) WHERE verb = 'feedback';
 CREATE TABLE memory_versions (
     row INTEGER PRIMARY KEY,
     record TEXT NOT NULL,
@@ -94,7 +95,7 @@ CREATE TABLE memory_links (
 CREATE INDEX memory_links_target ON memory_links (target);
 -- Rows that are erased, but may be in a vector file or in the write-ahead log still.
 CREATE TABLE memory_erasing (row INTEGER PRIMARY KEY);
--- What was fitted on the encoder in use, and what was learned from feedback: JSON by name.
+-- What was fitted on the encoder in use: JSON by name.
 CREATE TABLE memory_settings (name TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
 """
 _ENTRY = "SELECT entry, operation, at, verb, record, changes, note, crc FROM memory_journal"
