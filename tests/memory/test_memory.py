@@ -179,7 +179,7 @@ def test_correction_from_the_start_leaves_nothing_valid_of_what_was_wrong(
 
 def test_times_without_a_zone_are_refused(tmp_path: Path, tiny_encoder: Encoder) -> None:
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
-        for naive in (datetime(2026, 3, 29, 2, 30), "2026-03-29T02:30:00", "yesterday"):  # noqa: DTZ001
+        for naive in (datetime(2026, 3, 29, 2, 30), "2026-03-29T02:30:00", "yesterday"):
             for name in ("event_time", "valid_from", "expires_at"):
                 with pytest.raises(InputError, match=r"time zone|ISO 8601"):
                     memory.add("cat", MINE, **{name: naive})
