@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mlret.errors import InputError
 from mlret.memory.ranking import Ranked, combine
@@ -105,7 +105,7 @@ def fit_weights(log: Iterable[LoggedSearch], names: Sequence[str], *, prior: flo
     return {name: round(float(weight), 6) for name, weight in zip(names, found.x, strict=True)}
 
 
-def weighted(terms: Mapping[str, Sequence[float]], weights: Mapping[str, float]) -> Ranked:
+def weighted(terms: Mapping[str, ArrayLike], weights: Mapping[str, float]) -> Ranked:
     """Rank by the sum of weighted terms; a term without a weight has 1.
 
     Parameters
