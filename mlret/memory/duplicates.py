@@ -69,7 +69,7 @@ class DuplicateThresholds:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; an infinite threshold is ``None`` there."""
-        return {**asdict(self), "duplicate": self.duplicate if math.isfinite(self.duplicate) else None}
+        return {name: None if value == math.inf else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DuplicateThresholds:
@@ -81,7 +81,7 @@ class DuplicateThresholds:
             If a key is missing, unknown or of the wrong kind.
         """
         try:
-            found = cls(**{**values, "duplicate": math.inf if values["duplicate"] is None else values["duplicate"]})
+            found = cls(**{name: math.inf if value is None else value for name, value in values.items()})
             numbers = [found.duplicate, found.related, found.answer, found.densities[""], found.precision, found.recall]
             if not all(isinstance(number, int | float) for number in [*numbers, *found.densities.values()]):
                 raise TypeError("a threshold or density is no number")

@@ -14,7 +14,8 @@ from mlret.data.scripts import scripts_of, share_script
 from mlret.index.index import Index
 from mlret.index.ngrams import ngrams
 from mlret.memory import tables
-from mlret.memory.memory import Memory
+from mlret.memory.duplicates import DuplicateThresholds
+from mlret.memory.memory import THRESHOLDS, Memory
 from mlret.memory.records import MemoryRecord
 from tests.index.made import encoder, vector_of
 
@@ -29,6 +30,12 @@ def open_memory(path: Path) -> Memory:
 def add(memory: Memory, text: str, scope: dict[str, str], **about: Any) -> Any:
     """Add a text with its vector."""
     return memory.add(text, scope, vector=vector_of(text), **{"language": "en", "dedupe": False, **about})
+
+
+def keep(memory: Memory, thresholds: DuplicateThresholds) -> None:
+    """Let a memory have thresholds, as calibrating does."""
+    with memory._store.writing():
+        memory._store.store.commit(lambda c: tables.write_setting(c, THRESHOLDS, thresholds.to_dict()))
 
 
 def brute_force(

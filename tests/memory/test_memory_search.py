@@ -19,7 +19,7 @@ from mlret.memory.ranking import retention
 from mlret.memory.search import Ranking
 from tests.conftest import WORDS
 from tests.index.made import vector_of
-from tests.memory.made import add, brute_force, open_memory, same_ranking
+from tests.memory.made import add, brute_force, keep, open_memory, same_ranking
 
 ME = {"user": "u1"}
 PLAIN = Ranking(contiguity=0, links=0, dates=0, collapse=False)
@@ -221,7 +221,7 @@ def test_abstains_where_nothing_stands_out(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="calibrate"):
             memory.search("cat", ME, vector=vector_of("cat"), abstain=True)
         thresholds = DuplicateThresholds(memory.encoder.fingerprint, 0.9, 0.8, 0.5, {"": 0.0}, 0.95, 0.5, 100)
-        _keep(memory, thresholds)
+        keep(memory, thresholds)
         sure = memory.search("the cat sat", ME, vector=vector_of("the cat sat"), abstain=True)
         assert sure[0].text == "the cat sat"
         unsure = memory.search("x", ME, vector=vector_of("z") * 0.1, abstain=True)
@@ -234,15 +234,7 @@ def test_near_duplicates_are_one_hit(tmp_path: Path) -> None:
         one = memory.add("Le chat dort", ME, language="fr", vector=vector, dedupe=False).id
         two = memory.add("Die Katze schläft", ME, language="de", vector=vector, dedupe=False).id
         number = memory.add("Le chat dort 8 heures", ME, language="fr", vector=vector, dedupe=False).id
-        _keep(memory, DuplicateThresholds(memory.encoder.fingerprint, 0.9, 0.8, 0.5, {"": 0.0}, 0.95, 0.5, 100))
+        keep(memory, DuplicateThresholds(memory.encoder.fingerprint, 0.9, 0.8, 0.5, {"": 0.0}, 0.95, 0.5, 100))
         found = memory.search("cat", ME, vector=vector, language="en")
         assert {hit.id: hit.also for hit in found} == {min(one, two): (max(one, two),), number: ()}
         assert len(memory.search("cat", ME, vector=vector, language="en", ranking=Ranking(collapse=False))) == 3
-
-
-def _keep(memory: Memory, thresholds: DuplicateThresholds) -> None:
-    from mlret.memory import tables
-    from mlret.memory.memory import THRESHOLDS
-
-    with memory._store.writing():
-        memory._store.store.commit(lambda c: tables.write_setting(c, THRESHOLDS, thresholds.to_dict()))
