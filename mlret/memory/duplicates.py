@@ -81,7 +81,8 @@ class DuplicateThresholds:
             If a key is missing, unknown or of the wrong kind.
         """
         try:
-            found = cls(**{name: math.inf if value is None else value for name, value in values.items()})
+            given: dict[str, Any] = {name: math.inf if value is None else value for name, value in values.items()}
+            found = cls(**given)
             numbers = [found.duplicate, found.related, found.answer, found.densities[""], found.precision, found.recall]
             if not all(isinstance(number, int | float) for number in [*numbers, *found.densities.values()]):
                 raise TypeError("a threshold or density is no number")
