@@ -63,6 +63,7 @@ class Postings:
 
     def __init__(self, grams: Sequence[bytes]) -> None:
         self._grams = list(grams)
+        self._counts = [len(one) // 8 for one in grams]
         self._sorted = _sorted_postings(grams, 0)
         self._first_fresh = len(self._grams)
         self._fresh: dict[int, list[int]] = {}
@@ -74,6 +75,7 @@ class Postings:
             for code in np.frombuffer(one, dtype="<u8").tolist():
                 self._fresh.setdefault(code >> 2, []).append(position << 2 | code & 3)
             self._grams.append(one)
+            self._counts.append(len(one) // 8)
         if len(self._grams) - self._first_fresh > max(_LEAST_FRESH, len(self._grams) // _FRESH_PART):
             fresh = _sorted_postings(self._grams[self._first_fresh :], self._first_fresh)
             self._sorted = np.sort(np.concatenate([self._sorted, fresh]), kind="stable")  # two runs: a merge
@@ -149,12 +151,13 @@ class Postings:
         self, keys: NDArray[np.uint64], visible: NDArray[np.int64], norms: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """The same, from the n-grams of each visible text: where they are few, less is read."""
-        grams = [self._grams[position] for position in visible.tolist()]
+        some = visible.tolist()
+        grams = [self._grams[position] for position in some]
         codes = np.frombuffer(b"".join(grams), dtype="<u8")
         hashes = codes >> np.uint64(2)
         which = np.minimum(np.searchsorted(keys, hashes), len(keys) - 1)
         shared = np.flatnonzero(keys[which] == hashes)
-        ends = np.cumsum([len(one) // 8 for one in grams])
+        ends = np.cumsum([self._counts[position] for position in some])
         places = np.searchsorted(ends, shared, side="right")
         which, times = which[shared], (codes[shared] & _TIMES).astype(np.float64)
         frequencies = np.bincount(which, minlength=len(keys)).tolist()

@@ -123,7 +123,9 @@ class Verbs(RuleBasedStateMachine):
     def update(self, draw: int, day: int) -> None:
         if id := self.some(draw, "active"):
             text = self.text()
-            done = self.memory.update(id, self.model[id].scope, text, valid_from=at(day), vector=vector_of(text))
+            done = self.memory.update(
+                id, self.model[id].scope, text, valid_from=at(day), vector=vector_of(text), language="en"
+            )
             self.done(done.operation, lambda model: model[id].versions.append((text, day)))
 
     @rule(draw=st.integers(0, 99))

@@ -11,6 +11,7 @@ PEERS = {
     "fast_plaid": ["torch==2.11.0", "fast-plaid==1.7.0.2110"],
     # Its newest release breaks under transformers 5; ninja compiles its extensions at the first search.
     "colbert_ai": ["torch==2.13.0", "transformers==4.57.6", "colbert-ai==0.2.22", "faiss-cpu", "ninja", "setuptools"],
+    "mem0": ["mem0ai==2.2.1", "qdrant-client==1.20.0", "numpy"],
     "xtr_warp": ["torch==2.11.0", "xtr-warp-rs==2.1.0.2110"],
 }
 
