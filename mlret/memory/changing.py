@@ -11,8 +11,8 @@ from mlret.memory import tables
 from mlret.memory.columns import ACTIVE, ARCHIVED, DELETED, MERGED
 from mlret.memory.hits import Done
 from mlret.memory.incoming import drafts_of, read_item
-from mlret.memory.journal import Change, NewVersion, SetEnd, SetField, SetLink, inverse
-from mlret.memory.records import DERIVED_FROM, Content, check_link_type
+from mlret.memory.journal import Change, NewVersion, SetEnd, SetField, SetLink, Verb, inverse
+from mlret.memory.records import DERIVED_FROM, Content, State, check_link_type
 from mlret.memory.scope import Scope
 from mlret.memory.store import MemoryStore, Step
 from mlret.memory.times import FOREVER
@@ -84,15 +84,14 @@ def merge(store: MemoryStore, survivor: str, others: Sequence[str], scope: Scope
     return Done((survivor, *others), store.commit("merge", steps))
 
 
-def set_state(store: MemoryStore, verb: Any, ids: Mapping[str, str], scope: Scope, after: str) -> Done:
-    """Archive or delete records, each for a reason; within ``writing``."""
+def set_state(store: MemoryStore, verb: Verb, reasons: Mapping[str, str], after: State) -> Done:
+    """Bring records into a state, each for a reason; within ``writing``."""
     steps = []
-    for id, reason in ids.items():
-        store.position(id, scope)
+    for id, reason in reasons.items():
         before = _NAMES[store.columns.standing[id].state]
         note = {"reason": reason} if reason else {}
         steps.append(Step(id, changes=[SetField("state", before, after)], note=note))
-    return Done(tuple(ids), store.commit(verb, steps))
+    return Done(tuple(reasons), store.commit(verb, steps))
 
 
 def delete(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool = True) -> Done:
@@ -103,16 +102,7 @@ def delete(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: boo
         _in_state(store, id, (ACTIVE, ARCHIVED, MERGED), "delete")
     derived = [id for id in descendants(store, named) if cascade and store.columns.standing[id].state != DELETED]
     reasons = dict.fromkeys(named, "") | {id: "derived from what was deleted" for id in derived if id not in named}
-    return _deleted(store, reasons)
-
-
-def _deleted(store: MemoryStore, reasons: Mapping[str, str]) -> Done:
-    steps = []
-    for id, reason in reasons.items():
-        before = _NAMES[store.columns.standing[id].state]
-        note = {"reason": reason} if reason else {}
-        steps.append(Step(id, changes=[SetField("state", before, "deleted")], note=note))
-    return Done(tuple(reasons), store.commit("delete", steps))
+    return set_state(store, "delete", reasons, "deleted")
 
 
 def restore(store: MemoryStore, ids: Iterable[str], scope: Scope) -> Done:

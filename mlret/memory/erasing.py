@@ -4,21 +4,17 @@ The rows go in one transaction that overwrites what it frees (``secure_delete``)
 metadata, the links, and the content of the journal. Then the vector files that held a row of them are written anew
 without it, the database is written anew, and the write-ahead log is emptied. Then every file of the store is read, and
 looked through for pieces of the texts. A crash on the way leaves a list of what is still to be done, which the next
-opening does.
+opening or write does.
 """
 
 from __future__ import annotations
 
 import mmap
-import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-import numpy as np
-
 from mlret.errors import InputError
-from mlret.index import compaction
 from mlret.memory.changing import descendants
 from mlret.memory.hits import ErasureProof
 from mlret.memory.scope import Scope
@@ -49,7 +45,7 @@ def erase(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool
     versions = sum(len(store.columns.versions[id]) for id in every)
     texts = [document.text for document in store.records.fetch(rows).values()]
     store.forget_rows(every, rows)
-    emptied = finish(store)
+    emptied = store.finish_erasing()
     pieces = _sample(texts)
     there = _places(store.index.path, pieces)
     found = {piece for places in there.values() for piece in places}
@@ -64,27 +60,6 @@ def erase(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool
     if not emptied:
         note = "another process reads an older state; once it is done, any later write finishes the erasure"
     return ErasureProof(tuple(every), versions, len(pieces), files, tuple(mine), emptied and not left, note)
-
-
-def finish(store: MemoryStore) -> bool:
-    """Do what is still to be done for what was erased; within ``writing``.
-
-    Returns
-    -------
-    bool
-        Whether it is done; it is not while another process reads an older state.
-    """
-    pending = [row for (row,) in store.records.read("SELECT row FROM memory_erasing ORDER BY row")]
-    if not pending:
-        return True
-    if not compaction.purge(store.store, np.array(pending, dtype=np.int64), rewrite=True):
-        return False
-    store.store.commit(_nothing_left)
-    return True
-
-
-def _nothing_left(connection: sqlite3.Connection) -> None:
-    connection.execute("DELETE FROM memory_erasing")
 
 
 def _sample(texts: Sequence[str]) -> list[str]:

@@ -81,7 +81,7 @@ def forget(store: MemoryStore, policy: Policy, scope: Scope, *, dry_run: bool) -
     reasons = {record.id: said for _, record, said in chosen}
     if dry_run or not reasons:
         return Forgotten(reasons)
-    return Forgotten(reasons, set_state(store, "forget", reasons, scope, "archived").operation)
+    return Forgotten(reasons, set_state(store, "forget", reasons, "archived").operation)
 
 
 def _meets(policy: Policy, record: MemoryRecord, days: float, retained: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -25,7 +26,7 @@ from mlret.memory.adding import Adder
 from mlret.memory.calibration import bundled_thresholds, calibrate
 from mlret.memory.deriving import Event, Extract, derive, events, packed
 from mlret.memory.duplicates import DuplicateThresholds
-from mlret.memory.erasing import erase, finish
+from mlret.memory.erasing import erase
 from mlret.memory.evidence import Query
 from mlret.memory.exchange import Existing, export_records, import_records
 from mlret.memory.forgetting import Policy, forget
@@ -59,10 +60,7 @@ class Memory:
         self._index = index
         self._store = MemoryStore(index)
         if index.store.records.read("SELECT 1 FROM memory_erasing LIMIT 1"):
-            try:
-                with self._store.writing():
-                    finish(self._store)
-            except MlretError:  # another process writes: it will do it
+            with contextlib.suppress(MlretError), self._store.writing():  # another process that writes does it
                 pass
 
     @classmethod

@@ -138,7 +138,24 @@ class MemoryStore:
         """Be the writer, as :meth:`mlret.index.store.Store.writing`."""
         with self.store.writing():
             self._sync()
+            self.finish_erasing()
             yield
+
+    def finish_erasing(self) -> bool:
+        """Do what is still to be done on disk for what was erased; within :meth:`writing`.
+
+        Returns
+        -------
+        bool
+            Whether it is done; it is not while another process reads an older state.
+        """
+        pending = [row for (row,) in self.records.read("SELECT row FROM memory_erasing ORDER BY row")]
+        if not pending:
+            return True
+        if not compaction.purge(self.store, np.array(pending, dtype=np.int64), rewrite=True):
+            return False
+        self.store.commit(lambda connection: tables.erased(connection, pending))
+        return True
 
     def _sync(self) -> None:
         if self._columns is None or tables.last_entry(self.records) == self._seen:

@@ -223,6 +223,11 @@ def wipe(connection: sqlite3.Connection, records: Sequence[str], rows: Sequence[
     connection.execute("DELETE FROM memory_scopes WHERE scope NOT IN (SELECT scope FROM memory_versions)")
 
 
+def erased(connection: sqlite3.Connection, rows: Sequence[int]) -> None:
+    """Note that nothing is left of erased rows."""
+    connection.executemany("DELETE FROM memory_erasing WHERE row = ?", [(row,) for row in rows])
+
+
 def entries(records: Records, where: str = "1", parameters: Sequence[Any] = ()) -> Iterator[Entry]:
     """Entries of the journal that meet a condition, in order.
 
