@@ -6,6 +6,7 @@ since, in the order of their rows. Erased versions keep their position and are n
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -134,7 +135,13 @@ class Columns:
         self._at: dict[tuple[int, int], list[int]] = {}  # positions, by session and place
         self._grams: list[bytes] = []
         self._postings: Postings | None = None
-        self._load(records)
+        collecting = gc.isenabled()
+        gc.disable()  # so many new objects would be looked through again and again, and none is garbage
+        try:
+            self._load(records)
+        finally:
+            if collecting:
+                gc.enable()
 
     def __len__(self) -> int:
         return self._size

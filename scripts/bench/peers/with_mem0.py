@@ -11,6 +11,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,18 @@ os.environ.setdefault("OPENAI_API_KEY", "none")  # its constructor wants one; it
 
 import numpy as np
 from mem0 import Memory
+
+
+def timed(name: str, run: Callable[[int], object], warm: int, calls: int, last: int | None = None) -> dict[str, float]:
+    """The medians of milliseconds by the clock and of processor time, of the last calls."""
+    clock, processor = [], []
+    for turn in range(calls):
+        start, used = time.perf_counter(), time.process_time()
+        run(turn)
+        clock.append(1000 * (time.perf_counter() - start))
+        processor.append(1000 * (time.process_time() - used))
+    first = warm if last is None else calls - last
+    return {name: statistics.median(clock[first:]), f"{name}_cpu": statistics.median(processor[first:])}
 
 
 def main() -> None:
@@ -50,30 +63,21 @@ def main() -> None:
             return [known[text].tolist() for text in some]
 
     memory.embedding_model = Given()
-    adding, ids = [], []
-    for number, text in enumerate(texts):
-        start = time.perf_counter()
-        added = memory.add([{"role": "user", "content": text}], user_id=f"u{number % 10}", infer=False)
-        adding.append(1000 * (time.perf_counter() - start))
-        ids.append(added["results"][0]["id"])
-    searching = []
-    for turn in range(55):
-        start = time.perf_counter()
-        found = memory.search(queries[turn], top_k=5, filters={"user_id": f"u{turn % 10}"}, threshold=0.0)
-        searching.append(1000 * (time.perf_counter() - start))
-    deleting = []
-    for turn in range(55):
-        start = time.perf_counter()
-        memory.delete(ids[turn])
-        deleting.append(1000 * (time.perf_counter() - start))
-    figures = {
-        "version": version("mem0ai"),
-        "store": "local Qdrant",
-        "found": len(found["results"]),
-        "add": statistics.median(adding[-100:]),
-        "search": statistics.median(searching[5:]),
-        "delete": statistics.median(deleting[5:]),
-    }
+    ids: list[str] = []
+    found: dict[str, Any] = {}
+
+    def add(number: int) -> None:
+        messages = [{"role": "user", "content": texts[number]}]
+        ids.append(memory.add(messages, user_id=f"u{number % 10}", infer=False)["results"][0]["id"])
+
+    def search(turn: int) -> None:
+        found.update(memory.search(queries[turn], top_k=5, filters={"user_id": f"u{turn % 10}"}, threshold=0.0))
+
+    figures: dict[str, Any] = {"version": version("mem0ai"), "store": "local Qdrant"}
+    figures |= timed("add", add, 0, len(texts), last=100)
+    figures |= timed("search", search, 5, 55)
+    figures |= timed("delete", lambda turn: memory.delete(ids[turn]), 5, 55)
+    figures["found"] = len(found["results"])
     print(json.dumps(figures))
 
 
