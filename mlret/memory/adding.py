@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
-from mlret.memory.columns import ACTIVE, Positions
+from mlret.memory import times
+from mlret.memory.columns import ACTIVE, Mask, Positions
 from mlret.memory.duplicates import (
     CANDIDATES,
     NEIGHBOURS,
@@ -23,13 +24,17 @@ from mlret.memory.duplicates import (
 )
 from mlret.memory.hits import Added
 from mlret.memory.incoming import Item, drafts_of
-from mlret.memory.journal import Change, SetField, SetLink
+from mlret.memory.journal import Change, SetEnd, SetField, SetLink
 from mlret.memory.nearest import nearest
-from mlret.memory.records import KINDS, LEVELS, Link
+from mlret.memory.records import KINDS, LEVELS, Link, MemoryRecord
 from mlret.memory.scope import place_of
 from mlret.memory.store import Draft, MemoryStore, Step, hash_of
+from mlret.memory.times import FOREVER
 
-RELATED = "related"
+RELATED, SUPERSEDES = "related", "supersedes"
+# What a callable says of a new text and a stored record that is near it.
+Ruling = Literal["new", "related", "duplicate", "supersedes"]
+Judge = Callable[[str, MemoryRecord], Ruling]
 _NEW = Verdict("new", None, "not compared")
 
 
@@ -54,14 +59,23 @@ class Adder:
         Of the encoder; without them, or with a vector for each token, only the same text is a duplicate.
     dedupe
         Whether to compare at all.
+    judge
+        Decides about what is found to be related.
     """
 
     def __init__(
-        self, store: MemoryStore, scope: dict[str, str], thresholds: DuplicateThresholds | None, *, dedupe: bool = True
+        self,
+        store: MemoryStore,
+        scope: dict[str, str],
+        thresholds: DuplicateThresholds | None,
+        *,
+        dedupe: bool = True,
+        judge: Judge | None = None,
     ) -> None:
         self._store = store
         self._scope = scope
         self._dedupe = dedupe
+        self._judge_by = judge
         self._thresholds = thresholds if store.store.manifest.similarity == "cosine" else None
         self._drafts: list[Draft] = []  # of this batch, stored as records of their own
         self._strength: dict[str, float] = {}
@@ -77,7 +91,7 @@ class Adder:
         self._check(items)
         columns = self._store.columns
         same = columns.exactly(self._scope)
-        same = same[(columns.state[same] == ACTIVE) & columns.current[same]]
+        same = same[self._holds(same)]
         steps: list[Step] = []
         results: list[tuple[str, Verdict]] = []
         again = [self._said(item) if self._dedupe else None for item in items]
@@ -91,8 +105,8 @@ class Adder:
                 results.append((known, Verdict("duplicate", known, "the same text")))
                 continue
             assert draft is not None
-            verdict = self._judge(draft, same)
-            steps += self._steps(draft, item, verdict)
+            verdict, ruling = self._ruled(draft, self._judge(draft, same))
+            steps += self._steps(draft, item, verdict, ruling)
             target = verdict.id if verdict.kind == "duplicate" else None
             results.append((target or item.id, verdict))
         operation = self._store.commit("add", steps)
@@ -127,15 +141,17 @@ class Adder:
         columns = self._store.columns
         scope = columns.scopes.known(place_of(self._scope))
         for position in columns.hashes.get((-1 if scope is None else scope, hash_of(item.text)), ()):
-            if self._is_there(position) and self._alike(position, item):
+            if self._holds(np.array([position]))[0] and self._alike(position, item):
                 id: str = columns.ids.values[columns.record[position]]
                 return id
         return None
 
-    def _is_there(self, position: int) -> bool:
-        columns = self._store.columns
-        there = columns.alive[position] and columns.current[position]
-        return bool(there and columns.state[position] == ACTIVE)
+    def _holds(self, positions: Positions) -> Mask:
+        """Which versions are found by a plain search: what is hidden, expired or superseded is no reason not to add."""
+        columns, now = self._store.columns, times.now()
+        found: Mask = columns.alive[positions] & columns.current[positions] & (columns.state[positions] == ACTIVE)
+        found &= (columns.valid_to[positions] > now) & (columns.expires_at[positions] > now)
+        return found
 
     def _said_before(self, item: Item) -> str | None:
         """The same, in this batch."""
@@ -167,8 +183,34 @@ class Adder:
             note["source"] = {key: value for key, value in asdict(source).items() if value is not None}
         return Step(record, changes=[SetField("strength", before, before + 1)], note=note)
 
-    def _steps(self, draft: Draft, item: Item, verdict: Verdict) -> list[Step]:
+    def _ruled(self, draft: Draft, verdict: Verdict) -> tuple[Verdict, Ruling]:
+        """What is made of a verdict: a callable may know better of what is near and stored."""
+        ruling: Ruling = verdict.kind
+        there = None if verdict.id is None else self._store.columns.standing.get(verdict.id)
+        if self._judge_by is None or verdict.kind != "related" or there is None:
+            return verdict, ruling
+        [record] = self._store.fetch([there.position])
+        ruling = self._judge_by(draft.text, record)
+        if ruling not in get_args(Ruling):
+            raise InputError(f"judge said {ruling!r}; it must say {', '.join(get_args(Ruling))}")
+        kind: Any = "related" if ruling == SUPERSEDES else ruling
+        return replace(verdict, kind=kind, reason=f"judged: {ruling} ({verdict.reason})"), ruling
+
+    def _ended(self, id: str, at: int) -> Step:
+        """From then on a record is no longer valid."""
+        columns = self._store.columns
+        position = columns.standing[id].position
+        end, start = int(columns.valid_to[position]), int(columns.valid_from[position])
+        after = max(at, start)
+        ends = [SetEnd(int(columns.row[position]), None if end == FOREVER else end, after)] if after < end else []
+        return Step(id, changes=ends)
+
+    def _steps(self, draft: Draft, item: Item, verdict: Verdict, ruling: Ruling) -> list[Step]:
         changes: list[Change] = [SetLink(link.type, link.target, True) for link in item.links]
+        if ruling == SUPERSEDES and verdict.id is not None:
+            self._drafts.append(draft)
+            changes.append(SetLink(SUPERSEDES, verdict.id, True))
+            return [Step(item.id, draft, None, changes), self._ended(verdict.id, draft.valid_from)]
         if verdict.kind == "related" and verdict.id is not None:
             link = Link(RELATED, verdict.id)
             changes += [SetLink(link.type, link.target, True)] if link not in item.links else []

@@ -22,7 +22,7 @@ from mlret.index.index import Index
 from mlret.index.manifest import MANIFEST
 from mlret.index.retrieval import Mode
 from mlret.memory import changing, tables, times
-from mlret.memory.adding import Adder
+from mlret.memory.adding import Adder, Judge
 from mlret.memory.calibration import bundled_thresholds, calibrate
 from mlret.memory.deriving import Event, Extract, derive, events, packed
 from mlret.memory.duplicates import DuplicateThresholds
@@ -108,6 +108,7 @@ class Memory:
         *,
         language: str | None = None,
         dedupe: bool = True,
+        judge: Judge | None = None,
         **about: Any,
     ) -> Added:
         """Remember a text; on return it survives a crash.
@@ -123,6 +124,9 @@ class Memory:
         dedupe
             Look whether a record of this very scope says it already, in whatever language. If so that record becomes
             stronger, and a text that is not the very same is kept behind it, merged, to be restored at will.
+        judge
+            Called with the text and a record that is near it without being a duplicate; says ``new``, ``related``,
+            ``duplicate`` or ``supersedes``: the record is then valid until the text is, and linked to it.
         **about
             What else is known; see :class:`mlret.memory.records.MemoryRecord`: ``kind``, ``level``, ``session``,
             ``seq`` (the next one of the session by default), ``event_time``, ``valid_from`` (by default the event, else
@@ -140,16 +144,19 @@ class Memory:
         InputError
             If a value cannot be used; nothing is stored then. Times need a time zone.
         """
-        return self.add_batch([{"text": text, "language": language, **about}], scope, dedupe=dedupe)[0]
+        item = {"text": text, "language": language, **about}
+        return self.add_batch([item], scope, dedupe=dedupe, judge=judge)[0]
 
-    def add_batch(self, items: Iterable[Incoming], scope: Scope, *, dedupe: bool = True) -> list[Added]:
+    def add_batch(
+        self, items: Iterable[Incoming], scope: Scope, *, dedupe: bool = True, judge: Judge | None = None
+    ) -> list[Added]:
         """Remember texts in one transaction, encoded together.
 
         Parameters
         ----------
         items
             Texts, or dicts of ``text`` and any parameter of :meth:`add`.
-        scope, dedupe
+        scope, dedupe, judge
             As for :meth:`add`; each is compared with those before it, too.
 
         Raises
@@ -163,7 +170,7 @@ class Memory:
             return []
         store = self._store
         with store.writing():
-            return Adder(store, whose, self._thresholds(), dedupe=dedupe).add(checked)
+            return Adder(store, whose, self._thresholds(), dedupe=dedupe, judge=judge).add(checked)
 
     def add_stream(
         self, items: Iterable[Incoming], scope: Scope, *, batch_size: int = 64, dedupe: bool = True

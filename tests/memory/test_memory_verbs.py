@@ -20,7 +20,7 @@ from mlret.memory.duplicates import DuplicateThresholds
 from mlret.memory.exchange import read_chat
 from mlret.memory.forgetting import Policy
 from mlret.memory.memory import Memory
-from mlret.memory.records import MemoryRecord
+from mlret.memory.records import Link, MemoryRecord
 from mlret.memory.upkeep import reembed, verify
 from tests.index.made import vector_of
 from tests.memory.made import add, keep, open_memory
@@ -143,6 +143,47 @@ def test_duplicates_are_found_across_languages_and_kept_behind(tmp_path: Path, t
         assert len(memory.list(ME)) == 3 and memory.get(first.id, ME).strength == 1  # type: ignore[union-attr]
         elsewhere = memory.add_batch(items[1:2], {"user": "u2"})[0]
         assert elsewhere.verdict == "added" and not elsewhere.evidence
+
+
+def test_a_callable_judges_what_is_related(tmp_path: Path) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    with open_memory(tmp_path / "m") as memory:
+        keep(memory, DuplicateThresholds(memory.encoder.fingerprint, 0.6, 0.4, 0.5, {"": 0.0}, 0.95, 0.5, 100))
+        about: Any = {"language": "en", "vector": vector_of("where")}
+        old = memory.add("I have 2 cats", ME, valid_from=start, **about).id
+        asked: list[tuple[str, str]] = []
+
+        def judge(text: str, record: MemoryRecord) -> Any:
+            asked.append((text, record.text))
+            return "supersedes"
+
+        new = memory.add("I have 3 cats", ME, judge=judge, valid_from=start + timedelta(days=9), **about)
+        assert asked == [("I have 3 cats", "I have 2 cats")] and new.verdict == "related"
+        assert [record.text for record in memory.list(ME)] == ["I have 3 cats"]
+        assert memory.get(new.id, ME).links == (Link("supersedes", old),)  # type: ignore[union-attr]
+        assert [r.text for r in memory.list(ME, as_of=start + timedelta(days=5))] == ["I have 2 cats"]
+        memory.undo(new.operation, ME)
+        assert [record.text for record in memory.list(ME)] == ["I have 2 cats"]
+        same = memory.add("I have 4 cats", ME, judge=lambda *_: "duplicate", **about)
+        assert (same.verdict, same.id) == ("duplicate", old)
+        apart = memory.add("I have 5 cats", ME, judge=lambda *_: "new", **about)
+        assert apart.verdict == "added" and memory.get(apart.id, ME).links == ()  # type: ignore[union-attr]
+        with pytest.raises(InputError, match="judge said"):
+            memory.add("I have 6 cats", ME, judge=lambda *_: "maybe", **about)  # type: ignore[arg-type,return-value]
+
+
+def test_what_is_not_found_any_more_is_no_reason_not_to_add(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    with open_memory(tmp_path / "m") as memory:
+        about: Any = {"language": "en", "vector": vector_of("where")}
+        gone = memory.add("the cat is out", ME, expires_at=now - timedelta(days=1), **about)
+        assert memory.add("the cat is out", ME, **about).verdict == "added"
+        memory.delete([record.id for record in memory.list(ME)], ME)
+        again = memory.add("the cat is out", ME, **about)
+        assert again.verdict == "added" and again.id != gone.id
+        memory.update(again.id, ME, "the cat is in", **about)
+        assert memory.add("the cat is out", ME, **about).verdict == "added"
+        assert {record.text for record in memory.list(ME)} == {"the cat is in", "the cat is out"}
 
 
 def test_calibration_is_kept_for_the_encoder_that_it_was_made_with(tmp_path: Path, tiny_encoder: Encoder) -> None:
