@@ -1,4 +1,4 @@
-"""Write mlret/memory/number_words.json: how languages spell the numbers from 1 to 99, by the rules of Unicode's CLDR.
+"""Write mlret/memory/number_words.json: how languages spell 1 to 99, and 2nd to 31st, by the rules of Unicode's CLDR.
 
     python scripts/number_words.py
 
@@ -32,16 +32,29 @@ RULES = [
 ]
 
 
+ORDINALS = ["ordinal", *(f"ordinal-{gender}" for gender in _GENDERS)]
+LAST_ORDINAL = 31
+_TELLING = (1, 2, 3, 5, 21, 22)
+
+
 def spelled(language: str) -> dict[str, int]:
-    """Every way to spell a number of the language -> the number. A rule that CLDR lacks gives the default one."""
+    """Every way to spell a number of the language -> the number."""
     forms: dict[str, int] = {}
-    for number in range(1, 100):
-        for rule in RULES:
-            form = MessageFormat(f"{{n,spellout,%spellout-{rule}}}", language).format({"n": number})
-            # Soft hyphens and zero-width spaces mark where a long word may be broken.
-            plain = "".join(c for c in form if unicodedata.category(c) != "Cf")
-            forms.setdefault(" ".join(unicodedata.normalize("NFC", plain).casefold().replace("-", " ").split()), number)
+    for rules, numbers in ((RULES, range(1, 100)), (ORDINALS, range(2, LAST_ORDINAL + 1))):
+        # A rule that CLDR lacks gives the default; one that has nothing of its own for these has nothing for others.
+        known = [rule for rule in rules if any(_form(language, rule, n) != _form(language, "", n) for n in _TELLING)]
+        for number in numbers:
+            for rule in known if rules is ORDINALS else ["", *known]:
+                forms.setdefault(_form(language, rule, number), number)
     return forms
+
+
+def _form(language: str, rule: str, number: int) -> str:
+    style = f"spellout,%spellout-{rule}" if rule else "spellout"
+    form = MessageFormat(f"{{n,{style}}}", language).format({"n": number})
+    # Soft hyphens and zero-width spaces mark where a long word may be broken.
+    plain = "".join(c for c in form if unicodedata.category(c) != "Cf")
+    return " ".join(unicodedata.normalize("NFC", plain).casefold().replace("-", " ").split())
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ PRECISION = 0.95
 """Of the duplicates between languages, by default."""
 _RELATED_PRECISION = 0.5  # a link costs little
 _MEMORIES = 20
-_ANSWERS_KEPT = 0.95  # of the answers that were right
+_ANSWERS_KEPT = 0.9  # of the answers that were right
 _LEAST = 30  # verdicts that a precision is read from
 _Vectors = NDArray[np.float32]
 

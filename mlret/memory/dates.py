@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
-from mlret.memory.facts import VAGUE_MONTHS, calendar_names, number_words
+from mlret.memory.facts import MONTH_CASES, VAGUE_MONTHS, calendar_names, number_words
 
 LANGUAGES = (
     "ar", "bg", "cs", "da", "de", "el", "en", "es", "fi", "fr", "he", "hi", "id", "it", "ja", "ko", "nl", "pl", "pt",
@@ -52,13 +52,6 @@ _MORE = {
     "zh": {"上星期": "1 week ago", "上礼拜": "1 week ago", "上月": "1 month ago"},
 }
 _MORE_AGO = {"ro": ["acum"]}
-# Months in a case that CLDR does not list, from January on.
-_MONTH_CASES = {
-    "el": "ιανουάριο φεβρουάριο μάρτιο απρίλιο μάιο ιούνιο ιούλιο αύγουστο σεπτέμβριο οκτώβριο νοέμβριο δεκέμβριο",
-    "pl": "styczniu lutym marcu kwietniu maju czerwcu lipcu sierpniu wrześniu październiku listopadzie grudniu",
-    "ru": "январе феврале марте апреле мае июне июле августе сентябре октябре ноябре декабре",
-    "uk": "січні лютому березні квітні травні червні липні серпні вересні жовтні листопаді грудні",
-}
 # Dates that are written with numbers alone, and words between them.
 _NUMBERED = regex.compile(
     r"(?P<year>\d{4})\s*[年년]\s*(?:(?P<month>\d{1,2})\s*[月월]\s*(?:(?P<day>\d{1,2})\s*[日号號일])?)?"
@@ -272,7 +265,7 @@ def _numbered(text: str, now: datetime) -> list[tuple[int, int, TimeWindow]]:
 def _months(text: str, language: str, now: datetime) -> list[tuple[int, int, TimeWindow]]:
     """Months in a case that dateparser does not know, with their year."""
     found = []
-    for number, name in enumerate(_MONTH_CASES.get(language, "").split(), start=1):
+    for number, name in enumerate(MONTH_CASES.get(language, "").split(), start=1):
         for match in regex.finditer(rf"(?<!\w){name}\s+({_YEAR.pattern})(?!\d)", text):
             window = _window(now.replace(year=int(match[1]), month=number, day=1), 0, "month")
             assert window is not None

@@ -44,7 +44,7 @@ class DuplicateThresholds:
         only the same text in the same language is a duplicate.
     answer
         The least :func:`~mlret.memory.ranking.confidence` of a search that found something: of those that found the
-        right thing in the sample, 19 in 20 have it.
+        right thing in the sample, nine in ten have it.
     densities
         Language -> the usual density around its texts; ``""`` for a language that is not there.
     precision, recall

@@ -26,13 +26,41 @@ _NUMBER = regex.compile(
     r"(?:(?<=\s)-|(?<=[(])-|^-)?"
     r"(?:\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)(?:[.,\u066b]\d+)?|\d+(?:[.,'’\u066b\u066c]\d+)*)"
 )
+# What a number is multiplied by: `11 million`, `1100만`. The longest word first.
+_SCALES: list[tuple[str, int]] = [
+    (r"mil millones|milliards?|milliarden?|mrd|miliardy?|miliardów|миллиард\w*|млрд|мільярд\w*|مليارات?|milyar|tỷ"
+     r"|bilioni|billions?|अरब|बिलियन", 9),
+    (r"millionen|millions?|millones|millón|milhões|milhão|milioni|milione|miliony?|milionów|miljoen|miljoner|mio|mln"
+     r"|milyon|миллион\w*|млн|мільйон\w*|مليون\w*|ملايين|मिलियन|triệu|juta|百万|백만", 6),
+    (r"tausend|thousand|mille|mila|mil|тыс\w*|тис\w*|ألف|آلاف|हज़ार|हजार|nghìn|ngàn|bin|elfu|duizend|tusen|tysięcy|tys"
+     r"|ribu|千|천", 3),
+    (r"万|萬|만", 4),
+    (r"亿|億|억", 8),
+    (r"लाख", 5),
+    (r"करोड़", 7),
+]  # fmt: skip
+_SCALED = [
+    (regex.compile(rf"[\s\u00a0]?(?:{words})" + (r"(?!\w)" if words[0].isascii() or len(words) > 9 else "")), power)
+    for words, power in _SCALES
+]
 _GROUPED = regex.compile(r"\d{1,3}(?:([,.'’\u066c ])\d{2,3})*?(?:[,.'’\u066c ]\d{3})")
 _WORD = regex.compile(r"\w+")
 # Months that are also other words count beside a day or a year alone; so does a month of three letters.
 VAGUE_MONTHS = frozenset({"march", "mars", "may", "august", "maj", "mai"})
 _SHORTEST_MONTH = 4
 _BESIDE = 8  # characters between a month and its day or year: `12 de mayo`
-_UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my"})
+# Months in a case that CLDR does not list, from January on.
+MONTH_CASES = {
+    "el": "ιανουάριο φεβρουάριο μάρτιο απρίλιο μάιο ιούνιο ιούλιο αύγουστο σεπτέμβριο οκτώβριο νοέμβριο δεκέμβριο",
+    "pl": "styczniu lutym marcu kwietniu maju czerwcu lipcu sierpniu wrześniu październiku listopadzie grudniu",
+    "ru": "январе феврале марте апреле мае июне июле августе сентябре октябре ноябре декабре",
+    "uk": "січні лютому березні квітні травні червні липні серпні вересні жовтні листопаді грудні",
+}
+# Particles that are written together with the word after them.
+_PREFIXES = {"ar": "(?:[وف]?[بلك]?(?:ال)?)", "he": "[ובלהכמש]{0,2}"}
+# Short forms of a day that are also common words: Ukrainian `серед` is *among*.
+_NO_DAYS = frozenset({"серед"})
+_UNSPACED = frozenset({"zh", "ja", "ko", "th", "lo", "km", "my"})
 
 
 @dataclass(frozen=True)
@@ -44,7 +72,8 @@ class Facts:
     language
         Of the text, in mlret's form without the script; ``None`` where it is not known.
     numbers
-        Numbers in digits, in one spelling: ``"1000"`` for ``1,000``, ``"3.5"`` for ``٣٫٥``.
+        Numbers in digits, in one spelling: ``"1000"`` for ``1,000``, ``"3.5"`` for ``٣٫٥``, ``"2000000"`` for
+        ``2 million``.
     words
         Numbers in words, likewise; ``None`` where the language has no list.
     months, weekdays
@@ -64,6 +93,7 @@ class Facts:
     wording: str
 
 
+@lru_cache(maxsize=4096)  # a candidate is judged against many texts
 def facts_of(text: str, language: str | None = None) -> Facts:
     """Read the facts of a text.
 
@@ -82,7 +112,7 @@ def facts_of(text: str, language: str | None = None) -> Facts:
     code = None if language is None else normalise_language(language).partition("-")[0]
     plain = _plain(text)
     folded = plain.casefold()
-    numbers = Counter(_canonical(match[0]) for match in _NUMBER.finditer(plain))
+    numbers = Counter(_scaled(_canonical(match[0]), folded, match.end()) for match in _NUMBER.finditer(plain))
     words = months = weekdays = None
     negations = None
     if code is not None:
@@ -132,12 +162,25 @@ def _canonical(number: str) -> str:
     return sign + whole + (f".{decimals}" if decimals else "")
 
 
+def _scaled(number: str, text: str, end: int) -> str:
+    """A number times the thousand, million, … that follows it."""
+    for pattern, power in _SCALED:
+        if pattern.match(text, end):
+            whole, _, decimals = number.partition(".")
+            if "." in decimals:  # a version
+                return number
+            moved = (whole + decimals.ljust(power, "0")[:power]).lstrip("0") or "0"
+            rest = decimals[power:].rstrip("0")
+            return moved + (f".{rest}" if rest else "")
+    return number
+
+
 def _found_months(text: str, months: tuple[regex.Pattern[str], dict[str, int]]) -> list[int]:
     pattern, values = months
     found = []
     for match in pattern.finditer(text):
         name = match[0]
-        if name in VAGUE_MONTHS or (len(name) < _SHORTEST_MONTH and name.isascii()):
+        if name in VAGUE_MONTHS or (len(name) < _SHORTEST_MONTH and unicodedata.category(name[0]) == "Ll"):
             around = text[max(0, match.start() - _BESIDE) : match.start()] + text[match.end() : match.end() + _BESIDE]
             if not any(character.isdigit() for character in around):
                 continue
@@ -157,7 +200,7 @@ def _spelled() -> dict[str, dict[str, int]]:
 def number_words(language: str) -> tuple[regex.Pattern[str], dict[str, int]] | None:
     """What matches the numbers from 1 to 99 in words, in case-folded text, and their values; ``None`` without any."""
     values = _spelled().get(language)
-    return None if values is None else (_any_of(values), values)
+    return None if values is None else (_any_of(values, language), values)
 
 
 @lru_cache(maxsize=128)
@@ -173,12 +216,16 @@ def calendar_names(
         return None
     numerals = _spelled().get(language, {})  # French `sept` is seven, Hebrew `שני` is two
     months = {name: n for name, n in _names_of(info, _MONTHS, 1, shortest=3).items() if name not in numerals}
+    months |= {name: number for number, name in enumerate(MONTH_CASES.get(language, "").split(), start=1)}
     weekdays = {
         name: n for name, n in _names_of(info, _WEEKDAYS, 0, shortest=_SHORTEST_MONTH).items() if name not in numerals
     }
-    # Written without spaces, a name is found inside a run of letters.
+    # Written without spaces, or with endings, a name is found inside a run of letters.
     bounded = language not in _UNSPACED
-    return (_any_of(months, bounded=bounded), months), (_any_of(weekdays, bounded=bounded), weekdays)
+    return (_any_of(months, language, bounded=bounded), months), (
+        _any_of(weekdays, language, bounded=bounded),
+        weekdays,
+    )
 
 
 def _names_of(info: dict[str, list[str]], keys: list[str], first: int, *, shortest: int) -> dict[str, int]:
@@ -193,11 +240,13 @@ def _names_of(info: dict[str, list[str]], keys: list[str], first: int, *, shorte
         name: number
         for name, number in found.items()
         if name not in shared
+        and name not in _NO_DAYS
         and not any(character.isdigit() or character == "." for character in name)
         and len(name) >= (2 if not name.isascii() and unicodedata.category(name[0]) == "Lo" else shortest)
     }
 
 
-def _any_of(names: dict[str, int], *, bounded: bool = True) -> regex.Pattern[str]:
+def _any_of(names: dict[str, int], language: str, *, bounded: bool = True) -> regex.Pattern[str]:
     alternatives = "|".join(map(regex.escape, sorted(names, key=len, reverse=True))) or r"(?!)"
-    return regex.compile(rf"(?<!\w)(?:{alternatives})(?!\w)" if bounded else f"(?:{alternatives})")
+    start = rf"(?<=(?<!\w){_PREFIXES[language]})" if language in _PREFIXES else r"(?<!\w)"
+    return regex.compile(rf"{start}(?:{alternatives})(?!\w)" if bounded else f"(?:{alternatives})")

@@ -80,7 +80,9 @@ def may_merge(first: str, second: str, language: str | None = None, other: str |
 def _numbers(first: Facts, second: Facts, same: bool) -> bool:
     if same:
         return _digits(first) != _digits(second)
-    return bool(first.numbers - _all_numbers(second)) or bool(second.numbers - _all_numbers(first))
+    # 4:00 and 4 o'clock.
+    one, other = (Counter({n: c for n, c in facts.numbers.items() if n != "0"}) for facts in (first, second))
+    return bool(one - _all_numbers(second)) or bool(other - _all_numbers(first))
 
 
 def _words(first: Facts, second: Facts, same: bool) -> bool:

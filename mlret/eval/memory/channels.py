@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.index.fusion import lexical_applies, z_mean
+from mlret.data.scripts import scripts_of, share_script
+from mlret.index.fusion import z_mean
 from mlret.memory.lexical import Postings, grams_of
 
 SYSTEMS = ("dense", "lexical", "fused")
@@ -30,6 +31,7 @@ class Records:
 
     def __init__(self, texts: Sequence[str], languages: Sequence[str], vectors: NDArray[np.float32]) -> None:
         self.texts, self.languages, self.vectors = list(texts), list(languages), vectors
+        self._scripts = [scripts_of(text) for text in self.texts]
         grams = [grams_of(text) for text in self.texts]
         self._postings = Postings([gram for gram, _ in grams])
         self._lengths = np.array([length for _, length in grams], dtype=np.int32)
@@ -56,12 +58,19 @@ class Records:
         for row, query in enumerate(queries):
             rows = np.union1d(_best(dense[row]), _best(lexical[row]))
             applies = np.ones((len(rows), 2), dtype=np.bool_)
-            applies[:, 1] = lexical_applies(
-                query, language, [self.texts[one] for one in rows], [self.languages[one] for one in rows]
-            )
+            applies[:, 1] = self._lexical_applies(query, language)[rows]
             fused = z_mean(rows, np.column_stack([dense[row, rows], lexical[row, rows]]), applies)
             found[row, fused.rows] = np.round(fused.scores, 6)
         return found
+
+    def _lexical_applies(self, query: str, language: str) -> NDArray[np.bool_]:
+        """As :func:`mlret.index.fusion.lexical_applies`, the scripts of the records looked up once."""
+        scripts = scripts_of(query)
+        shared = {one: share_script(scripts, one) for one in set(self._scripts)}
+        return np.array(
+            [of == language and shared[one] for one, of in zip(self._scripts, self.languages, strict=True)],
+            dtype=np.bool_,
+        )
 
     def search(self, queries: Sequence[str], language: str, vectors: NDArray[np.float32]) -> dict[str, Matrix]:
         """System -> ``(q, n)`` scores, higher is better; -inf where a system does not find a record."""

@@ -17,7 +17,8 @@ from mlret.eval.benchmarks.xquad_r_data import XquadR
 from mlret.eval.memory.channels import Matrix, Records, ranks, within
 from mlret.eval.significance import bootstrap_interval
 from mlret.index.fusion import reciprocal_rank_fusion
-from mlret.memory.ranking import contiguity, granularities
+from mlret.memory.duplicates import NEIGHBOURS, DuplicateThresholds
+from mlret.memory.ranking import confidence, contiguity, granularities
 from mlret.memory.representatives import parts
 
 Encode = Callable[[Sequence[str], str], NDArray[np.float32]]
@@ -111,8 +112,8 @@ class Answers:
                 yield asked, stored
 
 
-def answer_features(answers: Answers) -> list[Feature]:
-    """Contiguity, representatives, granularities and keys, over all pairs of languages."""
+def answer_features(answers: Answers, thresholds: DuplicateThresholds) -> list[Feature]:
+    """Contiguity, representatives, granularities and keys, and abstention, over all pairs of languages."""
     found: dict[str, dict[str, list[NDArray[np.float64]]]] = defaultdict(lambda: defaultdict(list))
     for asked, stored in answers.ways():
         where = "same language" if asked == stored else "other languages"
@@ -137,7 +138,33 @@ def answer_features(answers: Answers) -> list[Feature]:
                 Feature("granularities", data, f"paragraph recall@{k}", mean[f"session {k}"], mean[f"levels {k}"], True,
                         "two levels: sentences and paragraphs"),
             ]  # fmt: skip
-    return features
+    return [*features, *_silence(answers, thresholds)]
+
+
+def _silence(answers: Answers, thresholds: DuplicateThresholds) -> list[Feature]:
+    """Half of the paragraphs are stored: right first sentences that are kept, and questions without an answer."""
+    kept, refused = [], []
+    for asked, stored in answers.ways():
+        sessions = answers.sessions[stored]
+        chosen = np.random.default_rng(0).permutation(sessions.max() + 1)[: (sessions.max() + 1) // 2]
+        rows = np.flatnonzero(np.isin(sessions, chosen))
+        cosines = answers.vectors[asked] @ answers.sentences[stored].vectors[rows].T
+        best = np.sort(cosines, axis=1)[:, ::-1][:, : NEIGHBOURS + 1]
+        usual = thresholds.density(asked)
+        silent = np.array([confidence(row, usual) < thresholds.answer for row in best])
+        gold = answers.gold[stored]
+        answerable = np.isin(gold, rows)
+        right = answerable & (rows[cosines.argmax(axis=1)] == gold)
+        kept.append(float((~silent[right]).mean()) if right.any() else 1.0)
+        refused.append(float(silent[~answerable].mean()))
+    data, ones = "XQuAD-R, half stored", np.ones(len(kept))
+    shows = (
+        "the threshold is from the sample, and keeps nine right answers in ten there; a pair of languages counts once"
+    )
+    return [
+        Feature("abstention", data, "right first sentences that are kept", ones, np.array(kept), False, shows),
+        Feature("abstention", data, "silence where there is no answer", 0 * ones, np.array(refused), False),
+    ]
 
 
 def _of_pair(answers: Answers, asked: str, stored: str) -> dict[str, NDArray[np.float64]]:
@@ -156,7 +183,7 @@ def _of_pair(answers: Answers, asked: str, stored: str) -> dict[str, NDArray[np.
     lexical = np.where(np.isfinite(turns["lexical"]), turns["lexical"], np.nan)
     better = answers.sentences[stored].fused(queries, asked, np.maximum(turns["dense"], of_key), lexical)
     places["key"] = ranks(_floored(better), gold)
-    places["key ranks"] = ranks(_by_ranks(turns["dense"], of_key), gold)
+    places["key ranks"] = ranks(_by_ranks(floor, of_key), gold)
 
     paragraph = sessions[gold]
     whole = answers.paragraphs[stored].search(queries, asked, vectors)

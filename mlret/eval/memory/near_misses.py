@@ -101,7 +101,7 @@ def near_misses(text: str, language: str, random: np.random.Generator) -> list[N
     changed = {
         "number": _number(text, random),
         "number word": _from_list(text, number_words(code), random, least=2),
-        "month": _from_list(text, calendar[0] if (calendar := calendar_names(code)) else None, random),
+        "month": _from_list(text, calendar[0] if (calendar := calendar_names(code)) else None, random, months=True),
         "weekday": _from_list(text, calendar[1] if calendar else None, random),
         "negation": _negation(text, code),
     }
@@ -129,6 +129,7 @@ def _from_list(
     random: np.random.Generator,
     *,
     least: int = 0,
+    months: bool = False,
 ) -> str | None:
     """One name of a list put in the place of another."""
     if names is None:
@@ -138,6 +139,8 @@ def _from_list(
     if len(folded) != len(text):
         return None
     found = [match for match in pattern.finditer(folded) if values[match[0]] >= least and len(match[0]) > 2]
+    if months:  # `may` and `mar` are also other words
+        found = [match for match in found if len(match[0]) > 3 and match[0] not in VAGUE_MONTHS]
     if not found:
         return None
     match = found[random.integers(len(found))]

@@ -125,7 +125,7 @@ def evaluate_memory(
     say("switching features")
     features = stored_features(texts, vectors, documents, thresholds)
     if answers is not None:
-        features = [*answer_features(Answers(answers, encode)), *features]
+        features = [*answer_features(Answers(answers, encode), thresholds), *features]
     return _report(encoder, parallel, news, sample, dedupe, thresholds, features, data)
 
 
@@ -206,7 +206,7 @@ def _report(
             _features_table(features),
         ],
         systems={encoder.name: {"fingerprint": encoder.fingerprint, "dims": encoder.dims}},
-        notes=[f"{one.name} ({one.data}): {one.shows}." for one in features if one.shows],
+        notes=list(dict.fromkeys(f"{one.name}: {one.shows}." for one in features if one.shows)),
         query_scores=scores,
         pictures=[Picture("lookup", partial(_picture, fused, figures[fused], labels))],
         details={"thresholds": thresholds.to_dict()},

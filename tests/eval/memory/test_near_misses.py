@@ -17,10 +17,10 @@ def made(text: str, language: str) -> dict[str, str]:
 
 
 def test_each_kind_changes_its_own_thing() -> None:
-    text = "On Monday in March the four men were 35 years old."
+    text = "On Monday in April the four men were 35 years old."
     found = made(text, "en")
     assert set(found) == set(KINDS)
-    assert found["negation"] == "On Monday in March the four men were not 35 years old."
+    assert found["negation"] == "On Monday in April the four men were not 35 years old."
     was = facts_of(text, "en")
     for kind, field in (
         ("number", "numbers"), ("number word", "words"), ("month", "months"), ("weekday", "weekdays"),
@@ -63,6 +63,6 @@ def test_a_near_miss_is_another_text(text: str, language: str, seed: int) -> Non
 
 
 def test_within_a_language_every_near_miss_is_blocked() -> None:
-    text = "On Monday in March the four men were 35 years old."
+    text = "On Monday in April the four men were 35 years old."
     for one in near_misses(text, "en", np.random.default_rng(1)):
         assert conflicts(facts_of(text, "en"), facts_of(one.text, "en"))
