@@ -21,7 +21,7 @@ from mlret.errors import InputError
 if TYPE_CHECKING:
     from mlret.data.sample import Sample
     from mlret.eval.sample import SampleResult
-    from mlret.index.hits import Hit
+    from mlret.memory.hits import MemoryHit
     from mlret.memory.memory import Memory
 
 _MEMORIES = [
@@ -99,7 +99,7 @@ def demo(
     console.print(_next_steps(keep, seconds))
 
 
-def _ask(memory: Memory) -> list[tuple[str, Hit]]:
+def _ask(memory: Memory) -> list[tuple[str, MemoryHit]]:
     return [
         (question, memory.search(question, {"user": "demo"}, k=1, language=language)[0])
         for language, question in _QUESTIONS
@@ -170,7 +170,7 @@ def _shade(score: float, *, dim: bool = False) -> Text:
     return Text(f"{100 * score:.0f}", style="dim" if dim else colour)
 
 
-def _memories(remembered: list[tuple[str, Hit]]) -> Table:
+def _memories(remembered: list[tuple[str, MemoryHit]]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         title="Remembered in one language, found from another",

@@ -130,6 +130,32 @@ def alignment(
     _evaluate({**settings, "lines": _span(lines), "floors": floors}, output, plots=plots, as_json=json_)
 
 
+@app.command(rich_help_panel=_RETRIEVAL)
+def memory(
+    data: Annotated[
+        Path,
+        typer.Option("--data", help="Folder with ntrex128/ (its table and the document of each line) and xquad_r/."),
+    ],
+    models: _Models = None,
+    languages: _Languages = None,
+    lines: _Lines = None,
+    answers: Annotated[
+        bool, typer.Option("--answers/--no-answers", help="Also the features that need XQuAD-R's answers.")
+    ] = True,
+    json_: _Json = False,
+    output: _Output = None,
+    plots: _Plots = True,
+) -> None:
+    """What a memory finds across languages, what it merges, and what each of its ranking features is worth."""
+    settings = {"benchmark": "memory", "data": data, "models": models, "languages": languages, "lines": _span(lines)}
+    given = {key: value for key, value in settings.items() if value is not None}
+    given["languages"] = language_codes(languages)
+    from mlret.eval.recipe import make_recipe
+
+    recipe = make_recipe({**given, **({} if answers else {"answers": None})})
+    _show(recipe, output, plots=plots, as_json=json_)
+
+
 @app.command("xquad-r", rich_help_panel=_RETRIEVAL)
 def xquad_r(
     data: Annotated[Path, typer.Option("--data", help="Folder with xquad-r/de.json …, or the same as tables.")],

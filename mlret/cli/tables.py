@@ -24,6 +24,7 @@ from mlret.data.languages import language_name
 
 if TYPE_CHECKING:
     from mlret.index.index import Hit
+    from mlret.memory.hits import MemoryHit
 
 _LEFT, _RIGHT, _POP = "\u2066", "\u2067", "\u2069"  # LRI, RLI, PDI
 _RIGHT_TO_LEFT = frozenset({"R", "AL"})
@@ -62,7 +63,7 @@ class ScriptText:
             yield Segment.line()
 
 
-def hits_table(hits: Sequence[Hit], *, title: str | None = None, max_lines: int = 3) -> Table:
+def hits_table(hits: Sequence[Hit | MemoryHit], *, title: str | None = None, max_lines: int = 3) -> Table:
     """A table of hits: rank, score, language, text.
 
     Parameters

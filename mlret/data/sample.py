@@ -6,12 +6,14 @@ passage, in whatever language. Written for mlret; CC0.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlret.data.corpus import read_documents
 from mlret.data.documents import Document
+from mlret.data.files import read_lines
 from mlret.data.retrieval import Topic, read_qrels, read_topics
 
 FOLDER = Path(__file__).parent / "sample"
@@ -46,6 +48,35 @@ class Sample:
             for passage in self.languages:
                 if question != passage:
                     yield question, passage
+
+
+@dataclass(frozen=True)
+class ParallelSentences:
+    """The passages of the sample, sentence by sentence.
+
+    Attributes
+    ----------
+    texts
+        Language -> ``n`` sentences; sentence ``i`` of each translates sentence ``i`` of the others.
+    topics
+        The topic of each of the ``n``.
+    """
+
+    texts: dict[str, tuple[str, ...]]
+    topics: tuple[str, ...]
+
+
+def load_parallel_sentences() -> ParallelSentences:
+    """Read the sentences of the bundled sample, side by side."""
+    texts: dict[str, list[str]] = {}
+    topics: dict[str, list[str]] = {}
+    for _, line in read_lines(FOLDER / "corpus.jsonl"):
+        passage = json.loads(line)
+        texts.setdefault(passage["lang"], []).extend(passage["sents"])
+        topics.setdefault(passage["lang"], []).extend([passage["topic"]] * len(passage["sents"]))
+    return ParallelSentences(
+        {language: tuple(sentences) for language, sentences in texts.items()}, tuple(next(iter(topics.values())))
+    )
 
 
 def load_sample() -> Sample:

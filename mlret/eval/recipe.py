@@ -114,6 +114,17 @@ class AlignmentRecipe(_Recipe):
     pivot: str = Field("en", description="the language that all others are aligned with")
 
 
+class MemoryRecipe(_Recipe):
+    """`mlret eval memory`."""
+
+    benchmark: Literal["memory"] = "memory"
+    parallel: Path = Field(Path("ntrex128/ntrex128.long.tsv.gz"), description="parallel sentences, within data")
+    documents: Path = Field(Path("ntrex128/doc_ids.txt.gz"), description="the document of each line, within data")
+    lines: tuple[int, int] | None = Field(None, description="first and last line, from 1; all by default")
+    answers: Path | None = Field(Path("xquad_r"), description="XQuAD-R, within data; null leaves it out")
+    answer_languages: list[str] = Field(["en", "ru", "ar", "zh"], description="of XQuAD-R")
+
+
 Recipe = Annotated[
     TatoebaRecipe
     | MrTydiRecipe
@@ -123,7 +134,8 @@ Recipe = Annotated[
     | XorRetrieveRecipe
     | XquadRRecipe
     | BitextRecipe
-    | AlignmentRecipe,
+    | AlignmentRecipe
+    | MemoryRecipe,
     Field(discriminator="benchmark"),
 ]
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
@@ -199,5 +211,6 @@ BENCHMARKS: dict[str, type[_Recipe]] = {
         XquadRRecipe,
         BitextRecipe,
         AlignmentRecipe,
+        MemoryRecipe,
     )
 }

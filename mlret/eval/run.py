@@ -12,6 +12,7 @@ from mlret.eval.recipe import (
     AlignmentRecipe,
     BeirRecipe,
     BitextRecipe,
+    MemoryRecipe,
     MiraclRecipe,
     MmarcoRecipe,
     MrTydiRecipe,
@@ -49,7 +50,7 @@ def evaluate(
     ----------
     benchmark
         ``"tatoeba"``, ``"mrtydi"``, ``"miracl"``, ``"mmarco"``, ``"beir"``, ``"xor-retrieve"``, ``"xquad-r"``,
-        ``"bitext"`` or ``"alignment"``.
+        ``"bitext"``, ``"alignment"`` or ``"memory"``.
     data
         The benchmark's folder, in its own layout; ``"ir_datasets"`` fetches Mr.TyDi, MIRACL, mMARCO and BEIR by name.
     models
@@ -185,6 +186,23 @@ def _alignment(recipe: AlignmentRecipe, encoders: Sequence[AnyEncoder], show_pro
     return evaluate_alignment(encoder, scorers, parallel, data=recipe.data.name, pivot=recipe.pivot)
 
 
+def _memory(recipe: MemoryRecipe, encoders: Sequence[AnyEncoder], show_progress: bool) -> Report:
+    from mlret.eval.benchmarks.parallel import read_parallel
+    from mlret.eval.benchmarks.xquad_r_data import read_xquad_r
+    from mlret.eval.memory.report import evaluate_memory, read_document_ids
+
+    path = recipe.data / recipe.parallel
+    parallel = read_parallel(path, languages=recipe.languages, lines=recipe.lines)
+    documents = read_document_ids(recipe.data / recipe.documents, len(parallel), recipe.lines)
+    answers = None
+    if recipe.answers is not None:
+        answers = read_xquad_r(recipe.data / recipe.answers, languages=recipe.answer_languages)
+    if len(recipe.models) + len(encoders) > 1:
+        raise InputError("memory looks into one encoder at a time: give one")
+    encoder = _loaded(recipe, encoders)[0]
+    return evaluate_memory(encoder, parallel, documents, answers, data=path.parent.name, show_progress=show_progress)
+
+
 def _xor_retrieve(recipe: XorRetrieveRecipe, encoders: Sequence[AnyEncoder], show_progress: bool) -> Report:
     from mlret.eval.benchmarks.xor_retrieve import (
         evaluate_xor_retrieve,
@@ -288,5 +306,6 @@ _RUNNERS = {
     XquadRRecipe: _xquad_r,
     BitextRecipe: _bitext,
     AlignmentRecipe: _alignment,
+    MemoryRecipe: _memory,
     XorRetrieveRecipe: _xor_retrieve,
 }

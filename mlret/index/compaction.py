@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mlret.index.kinds import Choice
 from mlret.index.manifest import AnySegmentInfo
 from mlret.index.segments import Rows
@@ -38,6 +41,21 @@ def seal(store: Store, progress: Callable[[str, int, int], None] | None = None) 
     info = sealer.from_records(store.manifest.last_sealed_row + 1, store.last_row)
     if info is not None:
         store.switch([*store.manifest.segments, info], sealer.changes)
+
+
+def purge(store: Store, rows: NDArray[np.int64], *, rewrite: bool = False) -> bool:
+    """Leave nothing of removed rows on disk: write the segments that hold some of them anew, empty the write-ahead
+    log, and with ``rewrite`` write the database anew; within ``writing``.
+
+    Returns
+    -------
+    bool
+        Whether the log is empty; it is not while another process reads an older state.
+    """
+    held = [segment for segment in store.segments if len(segment.positions_of(rows))]
+    if held:
+        _replace(store, [([segment], segment.kind != "flat") for segment in held])
+    return store.records.shrink(rewrite=rewrite)
 
 
 def compact(store: Store, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:

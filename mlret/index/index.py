@@ -53,6 +53,7 @@ class Index:
         *,
         kind: Literal["index", "memory"] = "index",
         settings: IndexSettings | None = None,
+        schema: str = "",
     ) -> Index:
         """Make an empty index.
 
@@ -68,6 +69,8 @@ class Index:
         settings
             Which FAISS index large segments get, how many dimensions are kept, and so on; by default chosen from the
             number of documents.
+        schema
+            SQL that makes the tables of what is built on top, in the database of the records.
 
         Raises
         ------
@@ -93,7 +96,7 @@ class Index:
             similarity=encoder.similarity,
             settings=settings,
         )
-        Store.create(path, manifest)
+        Store.create(path, manifest, schema)
         return cls.open(path, encoder, kind=kind)
 
     @classmethod

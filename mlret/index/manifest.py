@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -192,7 +192,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise InputError(f"{folder}: no such index; make it with `mlret index build {folder} FILES`") from error
         raise InputError(f"{folder} is no index: {MANIFEST} is missing; name a folder that mlret made") from error
     try:
-        return Manifest.model_validate_json(text)
+        return _parsed(text)
     except ValidationError as error:
         first = error.errors()[0]
         if first["loc"] == ("format_version",):
@@ -202,6 +202,12 @@ def read_manifest(folder: Path) -> Manifest:
             ) from error
         key = ".".join(map(str, first["loc"])) or "the file"
         raise InputError(f"{path} is damaged ({key}: {first['msg']}); restore it from a copy") from error
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: bytes) -> Manifest:
+    """Every write reads the manifest, which hardly ever changes; it is immutable."""
+    return Manifest.model_validate_json(text)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -110,8 +110,10 @@ class Records:
                 raise
 
     @staticmethod
-    def create(path: Path, manifest: str, *, lexical: bool = False) -> None:
+    def create(path: Path, manifest: str, *, lexical: bool = False, schema: str = "") -> None:
         """Make an empty database, which keeps a copy of the manifest, and a lexical index if asked to.
+
+        ``schema`` is SQL that makes the tables of what is built on top.
 
         Raises
         ------
@@ -121,7 +123,7 @@ class Records:
         connection = sqlite3.connect(path)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(_SCHEMA)
+            connection.executescript(_SCHEMA + schema)
             connection.execute("INSERT INTO manifest VALUES (?)", (manifest,))
             if lexical:
                 LexicalTable(connection).create()
@@ -258,6 +260,10 @@ class Records:
         """``documents``: how many there are; ``changes``: grows with each; ``generation`` as of the tombstones."""
         with self._reporting():
             return int(self._connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0])
+
+    def touch(self) -> None:
+        """Count a change that touched no record; within :meth:`transaction`."""
+        self._count("changes", 1)
 
     def _count(self, name: str, by: int) -> None:
         self._connection.execute("UPDATE counters SET value = value + ? WHERE name = ?", (by, name))
@@ -494,20 +500,38 @@ class Records:
             connection.execute("UPDATE counters SET value = (SELECT count(*) FROM records) WHERE name = 'documents'")
             self._count("changes", 1)
 
-    def shrink(self) -> None:
-        """Give the space of what was removed back to the disk, and empty the journal as far as readers let it."""
+    def read(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a query of what is built on top finds, in the state that all reads see."""
+        with self._reporting():
+            return self._connection.execute(query, parameters).fetchall()
+
+    def shrink(self, *, rewrite: bool = True) -> bool:
+        """Empty the write-ahead log as far as readers let it, and give the space of what was removed back to the disk.
+
+        Parameters
+        ----------
+        rewrite
+            Write the whole database anew, so that only what is stored is in it.
+
+        Returns
+        -------
+        bool
+            Whether the log is empty now: no other process reads an older state out of it.
+        """
         with self._reporting():
             self._connection.execute("COMMIT")
             try:
                 if self.lexical is not None:
                     self.lexical.purge()
-                self._connection.execute("VACUUM")
-                # Readers keep the journal that their snapshots need: do not wait for them.
+                if rewrite:
+                    self._connection.execute("VACUUM")
+                # Readers keep the log that their snapshots need: do not wait for them.
                 self._connection.execute("PRAGMA busy_timeout = 0")
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
                 self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
                 self.snapshot()
+        return not busy
 
     def close(self) -> None:
         """Close the database."""

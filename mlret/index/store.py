@@ -6,7 +6,8 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -111,8 +112,10 @@ class Store:
             raise
 
     @staticmethod
-    def create(folder: Path, manifest: Manifest) -> None:
+    def create(folder: Path, manifest: Manifest, schema: str = "") -> None:
         """Make the folder of an empty index: all of it, or nothing.
+
+        ``schema`` is SQL that makes the tables of what is built on top.
 
         Raises
         ------
@@ -125,7 +128,8 @@ class Store:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             (temporary / VECTORS).mkdir(parents=True)
-            Records.create(temporary / RECORDS, manifest.model_dump_json(), lexical=manifest.settings.lexical)
+            copy, lexical = manifest.model_dump_json(), manifest.settings.lexical
+            Records.create(temporary / RECORDS, copy, lexical=lexical, schema=schema)
             write_manifest(temporary, manifest)
             temporary.replace(folder)
         except OSError as error:
@@ -217,11 +221,19 @@ class Store:
             self._tail_size = self.space.size_in(self.records, self.manifest.last_sealed_row + 1, self.last_row)
         return self._tail_size
 
-    def append(self, documents: Sequence[Document], vectors: Any, replaced: Sequence[int] = ()) -> None:
+    def append(
+        self,
+        documents: Sequence[Document],
+        vectors: Any,
+        replaced: Sequence[int] = (),
+        also: Callable[[sqlite3.Connection, NDArray[np.int64]], None] | None = None,
+    ) -> None:
         """Commit documents and the vectors of each in one transaction, in place of the rows ``replaced``; within
-        :meth:`writing`."""
-        with self.records.transaction():
+        :meth:`writing`. ``also`` writes, in the same transaction, what is built on top of their rows."""
+        with self.records.transaction() as connection:
             rows = self.records.append(documents, vectors, replaced=replaced)
+            if also is not None:
+                also(connection, rows)
         # First: an interrupt between these two may hide rows until the next refresh, but never double them.
         self.last_row = int(rows[-1])
         if self._tail_size is not None:
@@ -233,11 +245,20 @@ class Store:
                 self._tail.add(rows, vectors)
         self._changed(replaced)
 
-    def remove(self, rows: Sequence[int]) -> None:
-        """Drop records in one transaction; within :meth:`writing`."""
-        with self.records.transaction():
+    def remove(self, rows: Sequence[int], also: Callable[[sqlite3.Connection], None] | None = None) -> None:
+        """Drop records in one transaction, with what ``also`` writes; within :meth:`writing`."""
+        with self.records.transaction() as connection:
             self.records.remove(rows)
+            if also is not None:
+                also(connection)
         self._changed(rows)
+
+    def commit(self, write: Callable[[sqlite3.Connection], None]) -> None:
+        """Commit what is built on top alone; within :meth:`writing`."""
+        with self.records.transaction() as connection:
+            write(connection)
+            self.records.touch()
+        self.changes = self.records.counter("changes")
 
     def _changed(self, removed: Sequence[int]) -> None:
         self.changes = self.records.counter("changes")

@@ -142,7 +142,7 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
         records.close()
     if torn and repair:
         say("building again what was torn")
-        with Index.open(path) as index:
+        with Index.open(path, kind=manifest.kind) as index:
             _build_again(index, torn)
 
 
@@ -191,7 +191,7 @@ def _manifest_again(path: Path, copy: str) -> Manifest:
 
 def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: list[int]) -> None:
     """Give records whose vectors are damaged those of their sealed segment, or encode their texts anew."""
-    with Index.open(path, encoder) as index:
+    with Index.open(path, encoder, kind=read_manifest(path).kind) as index:
         store = index.store
         with store.writing():
             for start in range(0, len(rows), _BATCH):

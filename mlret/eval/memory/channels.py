@@ -1,0 +1,104 @@
+"""Records and what the channels of a memory say of them: the very functions that the memory searches with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.data.scripts import scripts_of, share_script
+from mlret.index.fusion import z_mean
+from mlret.memory.lexical import Postings, grams_of
+
+SYSTEMS = ("dense", "lexical", "fused")
+DEPTH = 100
+"""Records that each channel gives to fusion, as in the memory."""
+
+Matrix = NDArray[np.float64]
+
+
+class Records:
+    """Texts that are searched.
+
+    Parameters
+    ----------
+    texts, languages
+        ``n`` of them.
+    vectors
+        ``(n, dims)`` float32 of unit length.
+    """
+
+    def __init__(self, texts: Sequence[str], languages: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        self.texts, self.languages, self.vectors = list(texts), list(languages), vectors
+        self._scripts = [scripts_of(text) for text in self.texts]
+        grams = [grams_of(text) for text in self.texts]
+        self._postings = Postings([gram for gram, _ in grams])
+        self._lengths = np.array([length for _, length in grams], dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def dense(self, queries: NDArray[np.float32]) -> Matrix:
+        """The cosines: ``(q, n)``."""
+        return np.asarray(np.round(queries.astype(np.float64) @ self.vectors.T.astype(np.float64), 6))
+
+    def lexical(self, queries: Sequence[str]) -> Matrix:
+        """BM25 over character n-grams: ``(q, n)``, NaN where no n-gram is shared."""
+        found = np.full((len(queries), len(self)), np.nan)
+        every = np.arange(len(self))
+        for row, query in enumerate(queries):
+            scores, positions = self._postings.search(query, len(self), every, self._lengths)
+            found[row, positions] = scores
+        return found
+
+    def fused(self, queries: Sequence[str], language: str, dense: Matrix, lexical: Matrix) -> Matrix:
+        """The mean of standard scores over the channels that apply: ``(q, n)``, -inf outside the candidates."""
+        found = np.full(dense.shape, -np.inf)
+        for row, query in enumerate(queries):
+            rows = np.union1d(_best(dense[row]), _best(lexical[row]))
+            applies = np.ones((len(rows), 2), dtype=np.bool_)
+            applies[:, 1] = self._lexical_applies(query, language)[rows]
+            fused = z_mean(rows, np.column_stack([dense[row, rows], lexical[row, rows]]), applies)
+            found[row, fused.rows] = np.round(fused.scores, 6)
+        return found
+
+    def _lexical_applies(self, query: str, language: str) -> NDArray[np.bool_]:
+        """As :func:`mlret.index.fusion.lexical_applies`, the scripts of the records looked up once."""
+        scripts = scripts_of(query)
+        shared = {one: share_script(scripts, one) for one in set(self._scripts)}
+        return np.array(
+            [of == language and shared[one] for one, of in zip(self._scripts, self.languages, strict=True)],
+            dtype=np.bool_,
+        )
+
+    def search(self, queries: Sequence[str], language: str, vectors: NDArray[np.float32]) -> dict[str, Matrix]:
+        """System -> ``(q, n)`` scores, higher is better; -inf where a system does not find a record."""
+        dense, lexical = self.dense(vectors), self.lexical(queries)
+        fused = self.fused(queries, language, dense, lexical)
+        return {"dense": dense, "lexical": np.where(np.isnan(lexical), -np.inf, lexical), "fused": fused}
+
+
+def _best(scores: Matrix) -> NDArray[np.int64]:
+    order = np.argsort(-np.where(np.isnan(scores), -np.inf, scores), kind="stable")[:DEPTH]
+    return order[~np.isnan(scores[order])]
+
+
+def ranks(scores: Matrix, gold: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rank, from 1, of the record that each query asks for; equal scores by rising row. ``(q,)``; 0: not found."""
+    wanted = scores[np.arange(len(gold)), gold][:, None]
+    ahead = (scores > wanted).sum(axis=1) + ((scores == wanted) & (np.arange(scores.shape[1]) < gold[:, None])).sum(
+        axis=1
+    )
+    return np.where(np.isfinite(wanted[:, 0]), ahead + 1, 0).astype(np.int64)
+
+
+def top(scores: Matrix, k: int) -> list[set[int]]:
+    """The best ``k`` records that each query finds."""
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return [{int(one) for one in row if np.isfinite(scores[query, one])} for query, row in enumerate(order)]
+
+
+def within(found: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """Recall at ``k`` of each query with one answer, from its rank: ``(q,)``, 0 or 1."""
+    return ((found >= 1) & (found <= k)).astype(np.float64)

@@ -1,0 +1,270 @@
+"""Adding: is it new, is it said already, is it near to what is there; then one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.errors import InputError
+from mlret.memory import times
+from mlret.memory.columns import ACTIVE, Mask, Positions
+from mlret.memory.duplicates import (
+    CANDIDATES,
+    NEIGHBOURS,
+    Candidate,
+    DuplicateThresholds,
+    Verdict,
+    judge,
+    promising,
+    text_key,
+)
+from mlret.memory.hits import Added
+from mlret.memory.incoming import Item, drafts_of
+from mlret.memory.journal import Change, SetEnd, SetField, SetLink
+from mlret.memory.nearest import nearest
+from mlret.memory.records import KINDS, LEVELS, Link, MemoryRecord
+from mlret.memory.scope import place_of
+from mlret.memory.store import Draft, MemoryStore, Step, hash_of
+from mlret.memory.times import FOREVER
+
+RELATED, SUPERSEDES = "related", "supersedes"
+# What a callable says of a new text and a stored record that is near it.
+Ruling = Literal["new", "related", "duplicate", "supersedes"]
+Judge = Callable[[str, MemoryRecord], Ruling]
+_NEW = Verdict("new", None, "not compared")
+
+
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """What is near to a vector: ids, texts and languages are looked up for those that count."""
+
+    cosines: NDArray[np.float64]
+    where: list[int]  # a position, or -1 - the place of an earlier text of the batch
+
+
+class Adder:
+    """Adds a batch of texts to one scope; within :meth:`MemoryStore.writing`.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    scope
+        Checked. Only texts of this very scope can be duplicates of each other.
+    thresholds
+        Of the encoder; without them, or with a vector for each token, only the same text is a duplicate.
+    dedupe
+        Whether to compare at all.
+    judge
+        Decides about what is found to be related.
+    """
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        scope: dict[str, str],
+        thresholds: DuplicateThresholds | None,
+        *,
+        dedupe: bool = True,
+        judge: Judge | None = None,
+    ) -> None:
+        self._store = store
+        self._scope = scope
+        self._dedupe = dedupe
+        self._judge_by = judge
+        self._thresholds = thresholds if store.store.manifest.similarity == "cosine" else None
+        self._drafts: list[Draft] = []  # of this batch, stored as records of their own
+        self._strength: dict[str, float] = {}
+
+    def add(self, items: Sequence[Item]) -> list[Added]:
+        """Store texts, or find that they are stored.
+
+        Raises
+        ------
+        InputError
+            If an id is taken, or a link leads to no record of the scope.
+        """
+        self._check(items)
+        columns = self._store.columns
+        same = columns.exactly(self._scope)
+        same = same[self._holds(same)]
+        steps: list[Step] = []
+        results: list[tuple[str, Verdict]] = []
+        again = [self._said(item) if self._dedupe else None for item in items]
+        fresh = [item for item, known in zip(items, again, strict=True) if known is None]
+        drafts = iter(drafts_of(self._store, fresh, self._scope, self._places(fresh)))
+        for item, known in zip(items, again, strict=True):
+            draft = next(drafts) if known is None else None
+            known = known or self._said_before(item)
+            if known is not None:
+                steps.append(self._stronger(known, item))
+                results.append((known, Verdict("duplicate", known, "the same text")))
+                continue
+            assert draft is not None
+            verdict, ruling = self._ruled(draft, self._judge(draft, same))
+            steps += self._steps(draft, item, verdict, ruling)
+            target = verdict.id if verdict.kind == "duplicate" else None
+            results.append((target or item.id, verdict))
+        operation = self._store.commit("add", steps)
+        return [_added(id, verdict, operation) for id, verdict in results]
+
+    def _check(self, items: Sequence[Item]) -> None:
+        standing = self._store.columns.standing
+        seen: set[str] = set()
+        for item in items:
+            if item.id in standing or item.id in seen:
+                raise InputError(f"the id {item.id!r} is taken; leave it out, or update the record that has it")
+            for link in item.links:
+                if link.target not in seen:
+                    self._store.position(link.target, self._scope)
+            seen.add(item.id)
+
+    def _places(self, items: Sequence[Item]) -> list[tuple[int, int]]:
+        """The first version, at the place that was given or the next one in the session."""
+        upcoming: dict[str | None, int] = {}
+        found = []
+        for item in items:
+            session = item.content.session
+            place = item.content.seq
+            if place is None:
+                place = upcoming.get(session, self._store.columns.next_seq(self._scope, session))
+            upcoming[session] = max(place + 1, upcoming.get(session, 0))
+            found.append((1, place))
+        return found
+
+    def _said(self, item: Item) -> str | None:
+        """The record that says this very text, in this language, at this level."""
+        columns = self._store.columns
+        scope = columns.scopes.known(place_of(self._scope))
+        for position in columns.hashes.get((-1 if scope is None else scope, hash_of(item.text)), ()):
+            if self._holds(np.array([position]))[0] and self._alike(position, item):
+                id: str = columns.ids.values[columns.record[position]]
+                return id
+        return None
+
+    def _holds(self, positions: Positions) -> Mask:
+        """Which versions are found by a plain search: what is hidden, expired or superseded is no reason not to add."""
+        columns, now = self._store.columns, times.now()
+        found: Mask = columns.alive[positions] & columns.current[positions] & (columns.state[positions] == ACTIVE)
+        found &= (columns.valid_to[positions] > now) & (columns.expires_at[positions] > now)
+        return found
+
+    def _said_before(self, item: Item) -> str | None:
+        """The same, in this batch."""
+        if not self._dedupe:
+            return None
+        key, language, content = text_key(item.text), item.language, item.content
+        for draft in self._drafts:
+            alike = (draft.content.kind, draft.content.level) == (content.kind, content.level)
+            if alike and draft.language == language and text_key(draft.text) == key:
+                return draft.record
+        return None
+
+    def _alike(self, position: int, item: Item) -> bool:
+        columns = self._store.columns
+        return bool(
+            columns.languages.values[columns.language[position]] == item.language
+            and KINDS[columns.kind[position]] == item.content.kind
+            and LEVELS[columns.level[position]] == item.content.level
+        )
+
+    def _stronger(self, record: str, item: Item) -> Step:
+        """A record was said again."""
+        there = self._store.columns.standing.get(record)
+        before = self._strength.get(record, 1.0 if there is None else there.strength)
+        self._strength[record] = before + 1
+        source = item.content.source
+        note: dict[str, Any] = {"again": True}
+        if source is not None:
+            note["source"] = {key: value for key, value in asdict(source).items() if value is not None}
+        return Step(record, changes=[SetField("strength", before, before + 1)], note=note)
+
+    def _ruled(self, draft: Draft, verdict: Verdict) -> tuple[Verdict, Ruling]:
+        """What is made of a verdict: a callable may know better of what is near and stored."""
+        ruling: Ruling = verdict.kind
+        there = None if verdict.id is None else self._store.columns.standing.get(verdict.id)
+        if self._judge_by is None or verdict.kind != "related" or there is None:
+            return verdict, ruling
+        [record] = self._store.fetch([there.position])
+        ruling = self._judge_by(draft.text, record)
+        if ruling not in get_args(Ruling):
+            raise InputError(f"judge said {ruling!r}; it must say {', '.join(get_args(Ruling))}")
+        kind: Any = "related" if ruling == SUPERSEDES else ruling
+        return replace(verdict, kind=kind, reason=f"judged: {ruling} ({verdict.reason})"), ruling
+
+    def _ended(self, id: str, at: int) -> Step:
+        """From then on a record is no longer valid."""
+        columns = self._store.columns
+        position = columns.standing[id].position
+        end, start = int(columns.valid_to[position]), int(columns.valid_from[position])
+        after = max(at, start)
+        ends = [SetEnd(int(columns.row[position]), None if end == FOREVER else end, after)] if after < end else []
+        return Step(id, changes=ends)
+
+    def _steps(self, draft: Draft, item: Item, verdict: Verdict, ruling: Ruling) -> list[Step]:
+        changes: list[Change] = [SetLink(link.type, link.target, True) for link in item.links]
+        if ruling == SUPERSEDES and verdict.id is not None:
+            self._drafts.append(draft)
+            changes.append(SetLink(SUPERSEDES, verdict.id, True))
+            return [Step(item.id, draft, None, changes), self._ended(verdict.id, draft.valid_from)]
+        if verdict.kind == "related" and verdict.id is not None:
+            link = Link(RELATED, verdict.id)
+            changes += [SetLink(link.type, link.target, True)] if link not in item.links else []
+        if verdict.kind == "duplicate" and verdict.id is not None:
+            # Kept word for word, and out of the way: undo, or restoring it, brings it back.
+            merged = [SetField("state", "active", "merged"), SetField("merged_into", None, verdict.id)]
+            return [Step(item.id, draft, None, [*changes, *merged]), self._stronger(verdict.id, item)]
+        self._drafts.append(draft)
+        return [Step(item.id, draft, None, changes)]
+
+    def _judge(self, draft: Draft, same: Positions) -> Verdict:
+        thresholds = self._thresholds
+        if not self._dedupe or thresholds is None:
+            return _NEW
+        columns = self._store.columns
+        alike = columns.kind[same] == KINDS.index(draft.content.kind)
+        same = same[alike & (columns.level[same] == LEVELS.index(draft.content.level))]
+        near = self._near(draft.vector, draft, same)
+        candidates = []
+        for cosine, where in zip(near.cosines[:CANDIDATES].tolist(), near.where, strict=False):
+            if not promising(cosine, draft.language, self._language(where), thresholds):
+                continue
+            id, text, language, vector = self._what(where)
+            around = self._near(vector, draft, same)
+            others = [one for one, at in zip(around.cosines.tolist(), around.where, strict=True) if at != where]
+            candidates.append(Candidate(id, text, language, cosine, others[:NEIGHBOURS]))
+        if not candidates:
+            return Verdict("new", None, "no record is near enough")
+        return judge(draft.text, draft.language, candidates, near.cosines, thresholds)
+
+    def _near(self, vector: NDArray[np.float32], draft: Draft, same: Positions) -> _Near:
+        count = CANDIDATES + NEIGHBOURS
+        scores, positions = nearest(self._store.store, self._store.columns, vector, same, count)
+        cosines, where = scores.tolist(), positions.tolist()
+        for place, other in enumerate(self._drafts):
+            if (other.content.kind, other.content.level) == (draft.content.kind, draft.content.level):
+                cosines.append(round(float(other.vector.astype(np.float64) @ vector), 6))
+                where.append(-1 - place)
+        order = sorted(range(len(cosines)), key=lambda one: -cosines[one])[: count + 1]
+        return _Near(np.array([cosines[one] for one in order]), [where[one] for one in order])
+
+    def _language(self, where: int) -> str | None:
+        columns = self._store.columns
+        return columns.languages.values[columns.language[where]] if where >= 0 else self._drafts[-1 - where].language
+
+    def _what(self, where: int) -> tuple[str, str, str | None, NDArray[np.float32]]:
+        if where < 0:
+            draft = self._drafts[-1 - where]
+            return draft.record, draft.text, draft.language, draft.vector
+        [record] = self._store.fetch([where])
+        row = int(self._store.columns.row[where])
+        return record.id, record.text, record.language, self._store.store.vectors_of([row])[row]
+
+
+def _added(id: str, verdict: Verdict, operation: int) -> Added:
+    kind = "added" if verdict.kind == "new" else verdict.kind
+    return Added(id, kind, verdict.evidence, verdict.reason, operation)

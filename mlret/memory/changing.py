@@ -1,0 +1,236 @@
+"""Changing what is stored: update, link, merge, delete, restore, undo. Nothing is lost by any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from mlret.errors import InputError
+from mlret.memory import tables
+from mlret.memory.columns import ACTIVE, ARCHIVED, DELETED, MERGED
+from mlret.memory.hits import Done
+from mlret.memory.incoming import drafts_of, read_item
+from mlret.memory.journal import Change, NewVersion, SetEnd, SetField, SetLink, Verb, inverse
+from mlret.memory.records import DERIVED_FROM, Content, State, check_link_type
+from mlret.memory.scope import Scope
+from mlret.memory.store import MemoryStore, Step
+from mlret.memory.times import FOREVER
+
+_NAMES = ("active", "archived", "deleted", "merged")
+# What a new version says as the one before, unless it is told otherwise. Keys expand a text, and times are those of
+# what it says: they go with the old text.
+_INHERITED = ("kind", "level", "session", "tags", "importance", "metadata")
+
+
+def update(store: MemoryStore, id: str, scope: Scope, changes: Mapping[str, Any]) -> Done:
+    """Give a record a new version, from which on the ones before are valid no more; within ``writing``."""
+    position = store.position(id, scope)
+    columns = store.columns
+    _in_state(store, id, (ACTIVE,), "update")
+    [old] = store.fetch([position])
+    given = {"text": old.text, **{name: getattr(old, name) for name in _INHERITED}, **changes, "id": id}
+    if "text" not in changes:
+        given = {**{one.name: getattr(old, one.name) for one in fields(Content)}, "language": old.language, **given}
+        given = {**given, **changes}
+    item = read_item(given)
+    place = old.seq if item.content.seq is None else item.content.seq
+    for link in item.links:
+        store.position(link.target, scope)
+    version = len(columns.versions[id]) + 1
+    [draft] = drafts_of(store, [item], old.scope, [(version, place)])
+    ends: list[Change] = []
+    for one in columns.versions[id]:
+        end, start = int(columns.valid_to[one]), int(columns.valid_from[one])
+        cut = max(draft.valid_from, start)
+        if cut < end:
+            ends.append(SetEnd(int(columns.row[one]), None if end == FOREVER else end, cut))
+    links = [SetLink(link.type, link.target, True) for link in item.links if link not in old.links]
+    operation = store.commit("update", [Step(id, draft, int(columns.row[position]), [*ends, *links])])
+    return Done((id,), operation)
+
+
+def link(store: MemoryStore, id: str, type: str, target: str, scope: Scope, *, on: bool = True) -> Done:
+    """Draw a link, or cut it; within ``writing``."""
+    check_link_type(type)
+    store.position(id, scope)
+    store.position(target, scope)
+    if id == target:
+        raise InputError(f"the record {id!r} cannot be linked to itself")
+    there = (id, type, target) in store.columns.links.get(id, ())
+    if there == on:
+        raise InputError(f"{id!r} {'has' if there else 'has no'} link {type!r} to {target!r}{' already' * there}")
+    return Done((id,), store.commit("link", [Step(id, changes=[SetLink(type, target, on)])]))
+
+
+def merge(store: MemoryStore, survivor: str, others: Sequence[str], scope: Scope) -> Done:
+    """Take records for one: the survivor is found, the others are kept word for word and found no more; within
+    ``writing``."""
+    others = list(dict.fromkeys(others))
+    if not others or survivor in others:
+        raise InputError("merge takes the record that stays, and one other or more")
+    columns = store.columns
+    place = columns.scope[store.position(survivor, scope)]
+    strength = before = columns.standing[survivor].strength
+    steps = []
+    for id in (survivor, *others):
+        if columns.scope[store.position(id, scope)] != place:
+            raise InputError(f"{id!r} is in another scope than {survivor!r}: only records of one scope are merged")
+        _in_state(store, id, (ACTIVE,), "merge")
+    for id in others:
+        strength += columns.standing[id].strength
+        steps.append(Step(id, changes=[SetField("state", "active", "merged"), SetField("merged_into", None, survivor)]))
+    steps.insert(0, Step(survivor, changes=[SetField("strength", before, strength)], note={"merged": others}))
+    return Done((survivor, *others), store.commit("merge", steps))
+
+
+def set_state(store: MemoryStore, verb: Verb, reasons: Mapping[str, str], after: State) -> Done:
+    """Bring records into a state, each for a reason; within ``writing``."""
+    steps = []
+    for id, reason in reasons.items():
+        before = _NAMES[store.columns.standing[id].state]
+        note = {"reason": reason} if reason else {}
+        steps.append(Step(id, changes=[SetField("state", before, after)], note=note))
+    return Done(tuple(reasons), store.commit(verb, steps))
+
+
+def delete(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool = True) -> Done:
+    """Hide records, and what was derived from them; within ``writing``."""
+    named = _ids(ids)
+    for id in named:
+        store.position(id, scope)
+        _in_state(store, id, (ACTIVE, ARCHIVED, MERGED), "delete")
+    derived = [id for id in descendants(store, named) if cascade and store.columns.standing[id].state != DELETED]
+    reasons = dict.fromkeys(named, "") | {id: "derived from what was deleted" for id in derived if id not in named}
+    return set_state(store, "delete", reasons, "deleted")
+
+
+def restore(store: MemoryStore, ids: Iterable[str], scope: Scope) -> Done:
+    """Bring back what was deleted, archived or merged; within ``writing``."""
+    steps: list[Step] = []
+    weaker: dict[str, float] = {}
+    named = _ids(ids)
+    for id in named:
+        store.position(id, scope)
+        _in_state(store, id, (DELETED, ARCHIVED, MERGED), "restore")
+        there = store.columns.standing[id]
+        changes: list[Change] = [SetField("state", _NAMES[there.state], "active")]
+        if there.merged_into is not None:
+            changes.append(SetField("merged_into", there.merged_into, None))
+            weaker[there.merged_into] = weaker.get(there.merged_into, 0.0) + there.strength
+        steps.append(Step(id, changes=changes))
+    for id, less in weaker.items():
+        survivor = store.columns.standing.get(id)
+        if survivor is not None:
+            after = max(1.0, survivor.strength - less)
+            steps.append(Step(id, changes=[SetField("strength", survivor.strength, after)]))
+    return Done(tuple(named), store.commit("restore", steps))
+
+
+def undo(store: MemoryStore, operation: int, scope: Scope) -> Done:
+    """Take an operation back; within ``writing``."""
+    entries = list(tables.entries(store.records, "operation = ?", (operation,)))
+    if not entries:
+        raise InputError(f"there is no operation {operation}; history names the operations of a record")
+    steps = []
+    links = set()
+    for entry in entries:
+        if entry.verb == "erase":
+            raise InputError(f"operation {operation} erased records: that cannot be undone")
+        if entry.record in store.columns.standing:
+            store.position(entry.record, scope)
+            links |= store.columns.links.get(entry.record, set())
+    state = _Checked(store, links)
+    for entry in reversed(entries):
+        changes = inverse(entry)
+        for change in changes:
+            state.apply(entry.record, change, operation)
+        steps.append(Step(entry.record, changes=changes))
+    done = store.commit("undo", [Step(s.record, changes=s.changes, note={"undoes": operation}) for s in steps])
+    return Done(tuple(dict.fromkeys(entry.record for entry in entries)), done)
+
+
+class _Checked:
+    """Whether changes can be made now: what they replace must be there."""
+
+    def __init__(self, store: MemoryStore, links: set[tuple[str, str, str]]) -> None:
+        self._store = store
+        self._links = links
+        self._values: dict[tuple[Any, ...], Any] = {}
+
+    def apply(self, record: str, change: Change, operation: int) -> None:
+        """Check a change, and remember it.
+
+        Raises
+        ------
+        InputError
+            If what it replaces has been changed since.
+        """
+        match change:
+            case SetField(name, before, after):
+                key: tuple[Any, ...] = (record, name)
+                now = self._values.get(key, self._field(record, name))
+            case SetEnd(row, before, after):
+                key = (row,)
+                now = self._values.get(key, self._end(row))
+            case SetLink(type, target, on):
+                key, before, after = (record, type, target), not on, on
+                now = self._values.get(key, key in self._links)
+                if on and target not in self._store.columns.standing:
+                    raise InputError(f"operation {operation} cut a link to {target!r}, which is erased")
+            case NewVersion():
+                raise AssertionError("no version is made by undoing")
+        if now != before:
+            raise InputError(f"{record!r} has changed since operation {operation}: undo what came after it first")
+        self._values[key] = after
+
+    def _field(self, record: str, name: str) -> Any:
+        columns = self._store.columns
+        there = columns.standing[record]
+        if name == "row":
+            return int(columns.row[there.position])
+        return _NAMES[there.state] if name == "state" else getattr(there, name)
+
+    def _end(self, row: int) -> int | None:
+        columns = self._store.columns
+        [position] = columns.positions([row]).tolist()  # type: ignore[arg-type]
+        end = int(columns.valid_to[position])
+        return None if end == FOREVER else end
+
+
+def descendants(store: MemoryStore, ids: Iterable[str], *, merged: bool = False) -> list[str]:
+    """What was derived from records, and from that, and so on; with ``merged`` also what was merged into them."""
+    found: dict[str, None] = {}
+    pending = list(ids)
+    into: dict[str, list[str]] = {}
+    if merged:
+        for record, there in store.columns.standing.items():
+            if there.merged_into is not None:
+                into.setdefault(there.merged_into, []).append(record)
+    while pending:
+        id = pending.pop()
+        links = sorted(store.columns.links.get(id, ()))
+        derived = [record for record, type, target in links if type == DERIVED_FROM and target == id]
+        for one in [*derived, *into.get(id, ())]:
+            if one not in found:
+                found[one] = None
+                pending.append(one)
+    return list(found)
+
+
+def _in_state(store: MemoryStore, id: str, states: Sequence[int], verb: str) -> None:
+    state = store.columns.standing[id].state
+    if state not in states:
+        raise InputError(
+            f"the record {id!r} is {_NAMES[state]}; {verb} takes records that are "
+            f"{' or '.join(_NAMES[one] for one in states)}"
+        )
+
+
+def _ids(ids: Iterable[str]) -> list[str]:
+    if isinstance(ids, str):
+        return [ids]
+    found = list(dict.fromkeys(ids))
+    if not found:
+        raise InputError("name one record or more")
+    return found

@@ -1,0 +1,360 @@
+"""Dates in a query, explicit and relative, for the languages that are declared here: when is it about?
+
+dateparser has the words, from CLDR; it parses explicit dates, and its patterns for relative ones are matched here, so
+that a window is as long as what was said: *last month* is a month. What is found moves records of that time up; it
+hides none, for a date may be misread, and a record may tell of another time than its own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import regex
+from numpy.typing import ArrayLike, NDArray
+
+from mlret.data.languages import normalise_language
+from mlret.errors import InputError
+from mlret.memory.facts import MONTH_CASES, VAGUE_MONTHS, calendar_names, number_words
+
+LANGUAGES = (
+    "ar", "bg", "cs", "da", "de", "el", "en", "es", "fi", "fr", "he", "hi", "id", "it", "ja", "ko", "nl", "pl", "pt",
+    "ro", "ru", "sv", "sw", "tr", "uk", "vi", "zh",
+)  # fmt: skip
+"""Languages whose dates are read; a test holds ten expressions of each against the calendar."""
+SLACK = timedelta(days=2)
+"""How far beside a window a time still counts for something, as in LongMemEval's time-aware retrieval."""
+
+_UNITS = ("minute", "hour", "day", "week", "month", "year")
+_RELATIVE = regex.compile(r"(?:in )?(?P<count>\d+|\\1) (?P<unit>[a-z]+)(?P<ago> ago)?")
+# Expressions that dateparser lacks, or reads otherwise, in its own terms.
+_MORE = {
+    "ar": {"العام الماضي": "1 year ago", "السنة الماضية": "1 year ago"},
+    "bg": {"миналия месец": "1 month ago", "миналата година": "1 year ago"},
+    "el": {"τον προηγούμενο μήνα": "1 month ago", "πέρυσι": "1 year ago", "πέρσι": "1 year ago"},
+    "fr": {"la semaine passée": "1 week ago", "l'an dernier": "1 year ago"},
+    "he": {
+        "בשבוע שעבר": "1 week ago",
+        "בחודש שעבר": "1 month ago",
+        "בשנה שעברה": "1 year ago",
+        "לפני שבועיים": "2 week ago",
+        "לפני יומיים": "2 day ago",
+        "לפני חודשיים": "2 month ago",
+        "לפני שנתיים": "2 year ago",
+    },
+    "hi": {"पिछले हफ्ते": "1 week ago", "पिछले हफ़्ते": "1 week ago", "पिछले सप्ताह": "1 week ago", "पिछले महीने": "1 month ago"},
+    "sw": {"mwaka jana": "1 year ago", "wiki jana": "1 week ago", "juzi": "2 day ago"},
+    "zh": {"上星期": "1 week ago", "上礼拜": "1 week ago", "上月": "1 month ago"},
+}
+_MORE_AGO = {"ro": ["acum"]}
+# Dates that are written with numbers alone, and words between them.
+_NUMBERED = regex.compile(
+    r"(?P<year>\d{4})\s*[年년]\s*(?:(?P<month>\d{1,2})\s*[月월]\s*(?:(?P<day>\d{1,2})\s*[日号號일])?)?"
+    r"|(?:ngày (?P<day>\d{1,2}) )?tháng (?P<month>\d{1,2}) năm (?P<year>\d{4})"
+)
+_ZH_NUMERALS = str.maketrans("一二两三四五六七八九", "1223456789")
+_UNSPACED = frozenset({"zh", "ja", "th"})
+_TOKEN = regex.compile(r"\d+|[^\W\d]+|[^\w\s]")
+_LONGEST_SPAN = 7  # tokens of an explicit date: `14 de julio de 2023`
+_DATE_SHAPE = regex.compile(r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4}\s*[年년]")
+_YEAR = regex.compile(r"(?:19|20)\d\d")
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWindow:
+    """A span of time that a text names: from ``start`` until before ``end``, time-zone aware; ``text`` names it."""
+
+    start: datetime
+    end: datetime
+    text: str
+
+
+def time_windows(text: str, language: str | None, now: datetime) -> list[TimeWindow]:
+    """Read the dates in a text.
+
+    Relative dates (*yesterday*, *two weeks ago*, *last month*, *on Tuesday*) are counted from ``now``, in its time zone
+    and by its calendar: a day is from midnight to midnight also where the clocks are changed, a week begins on Monday.
+    A weekday alone is the last one before today, a month without a year the last one that has begun.
+
+    Parameters
+    ----------
+    text
+        A query.
+    language
+        Its language; where it is none of :data:`LANGUAGES` nothing is read.
+    now
+        Time-zone aware.
+
+    Returns
+    -------
+    list of TimeWindow
+        In the order of the text, none inside another; empty where nothing is found.
+
+    Raises
+    ------
+    InputError
+        If ``now`` has no time zone.
+    """
+    if now.utcoffset() is None:
+        raise InputError(f"now is {now.isoformat()}, without a time zone; add one, e.g. tzinfo=timezone.utc")
+    code = None if language is None else normalise_language(language).partition("-")[0]
+    if code not in LANGUAGES:
+        return []
+    folded = text.replace("İ", "i").casefold()
+    found = [
+        *_relative(folded, code, now),
+        *_explicit(folded, code, now),
+        *_numbered(folded, now),
+        *_months(folded, code, now),
+        *_weekdays(folded, code, now),
+    ]
+    # What is longer was said more exactly: `14 July 2023`, not `July 2023`.
+    taken: list[tuple[int, int, TimeWindow]] = []
+    for start, end, window in sorted(found, key=lambda one: (one[0] - one[1], one[0])):
+        if all(end <= other_start or start >= other_end for other_start, other_end, _ in taken):
+            taken.append((start, end, window))
+    return [window for _, _, window in sorted(taken, key=lambda one: one[:2])]
+
+
+def time_bonus(
+    starts: ArrayLike, ends: ArrayLike, windows: Sequence[TimeWindow], weight: float, slack: timedelta = SLACK
+) -> NDArray[np.float64]:
+    """What records get for their time: ``weight`` inside a window, less beside it, nothing from ``slack`` on.
+
+    Parameters
+    ----------
+    starts, ends
+        ``(n,)``, of each record, in seconds since 1970; NaN where it has no time, which gets nothing.
+    windows
+        Of the query; the nearest counts.
+    weight
+        In the unit of the scores.
+    slack
+        The time after which nothing is left.
+    """
+    from_, until = np.asarray(starts, dtype=np.float64), np.asarray(ends, dtype=np.float64)
+    best = np.zeros(len(from_))
+    for window in windows:
+        gap = np.maximum(np.maximum(window.start.timestamp() - until, from_ - window.end.timestamp()), 0)
+        near = 1 - gap / max(slack.total_seconds(), 1e-9)
+        best = np.maximum(best, np.where(np.isnan(near), 0, near))
+    return weight * best
+
+
+def _relative(text: str, language: str, now: datetime) -> list[tuple[int, int, TimeWindow]]:
+    # Numbers in words become digits; the places in the text are kept track of.
+    plain, places = _in_digits(text, language)
+    found = []
+    for pattern, meaning in _relative_patterns(language):
+        for match in pattern.finditer(plain):
+            said = _RELATIVE.fullmatch(meaning)
+            assert said is not None
+            count = int(match[1]) if said["count"] == "\\1" else int(said["count"])
+            window = _window(now, -count if said["ago"] else count, said["unit"])
+            if window is not None:
+                start, end = places[match.start()], places[match.end()]
+                found.append((start, end, TimeWindow(*window, text[start:end])))
+    return found
+
+
+@lru_cache(maxsize=64)
+def _relative_patterns(language: str) -> list[tuple[regex.Pattern[str], str]]:
+    info = _info(language)
+    phrases: dict[str, str] = {}
+    for meaning, expressions in info.get("relative-type", {}).items():
+        for expression in expressions:
+            # Hindi's `कल` is yesterday and tomorrow; a memory is asked about what was.
+            if meaning.endswith("ago") or expression.casefold() not in phrases:
+                phrases[expression.casefold()] = meaning
+    phrases |= _MORE.get(language, {})
+    bounds = ("", "") if language in _UNSPACED else (r"(?<!\w)", r"(?!\w)")
+    patterns = [
+        (regex.compile(bounds[0] + regex.escape(phrase) + bounds[1]), meaning) for phrase, meaning in phrases.items()
+    ]
+    for meaning, expressions in info.get("relative-type-regex", {}).items():
+        for expression in expressions:
+            # Abbreviations of one letter are too short to trust in running text.
+            whole = regex.sub(r"\(\\d\+\+\[\.,\]\?\\d\*\+\)", r"(\\d{1,4})", expression.casefold())
+            if "\\d{1,4}" in whole and not regex.search(r"(?:\)|\*)\s*\p{L}$|\) \p{L}$", whole):
+                patterns.append((regex.compile(bounds[0] + whole + bounds[1]), meaning))
+    patterns += [
+        (regex.compile(bounds[0] + expression + bounds[1]), f"\\1 {unit} ago") for expression, unit in _counted(info)
+    ]
+    return [(pattern, meaning) for pattern, meaning in patterns if _has_window(meaning)]
+
+
+def _counted(info: dict[str, Any]) -> list[tuple[str, str]]:
+    """`3 days ago` in every form of the unit: CLDR's patterns have the plural of some numbers only."""
+    return [
+        (expression, unit)
+        for unit in _UNITS
+        for name in {name.casefold() for name in info.get(unit, []) if len(name) > 1}
+        for ago in [*(info.get("ago") or []), *_MORE_AGO.get(info["name"], [])]
+        for expression in (
+            rf"(\d{{1,4}})\s*{regex.escape(name)}\s+{regex.escape(ago.casefold())}",
+            rf"{regex.escape(ago.casefold())}\s+(\d{{1,4}})\s*{regex.escape(name)}",
+        )
+    ]
+
+
+def _has_window(meaning: str) -> bool:
+    said = _RELATIVE.fullmatch(meaning)
+    return said is not None and said["unit"] in _UNITS and (bool(said["ago"]) != meaning.startswith("in "))
+
+
+def _in_digits(text: str, language: str) -> tuple[str, list[int]]:
+    """The text with number words as digits; for each place in it, and its end, the place in the text as it was."""
+    if language == "zh":
+        return text.translate(_ZH_NUMERALS), list(range(len(text) + 1))
+    spelled = number_words(language)
+    values = {**(spelled[1] if spelled else {}), **_small_words(language)}
+    if not values:
+        return text, list(range(len(text) + 1))
+    words = "|".join(regex.escape(word) for word in sorted(values, key=len, reverse=True))
+    parts, places, last = [], [], 0
+    for match in regex.finditer(rf"(?<!\w)(?:{words})(?!\w)", text):
+        parts += [text[last : match.start()], str(values[match[0]])]
+        places += [*range(last, match.start()), *[match.start()] * len(parts[-1])]
+        last = match.end()
+    return "".join([*parts, text[last:]]), [*places, *range(last, len(text) + 1)]
+
+
+@lru_cache(maxsize=64)
+def _small_words(language: str) -> dict[str, int]:
+    """Articles and the like that stand for a number: `a week ago`."""
+    return {
+        word.casefold(): int(number)
+        for one in _info(language).get("simplifications", [])
+        for word, number in one.items()
+        if word.isalpha() and str(number).isdecimal()
+    }
+
+
+def _weekdays(text: str, language: str, now: datetime) -> list[tuple[int, int, TimeWindow]]:
+    names = calendar_names(language)
+    if names is None:
+        return []
+    pattern, values = names[1]
+    found = []
+    for match in pattern.finditer(text):
+        back = (now.weekday() - values[match[0]] - 1) % 7 + 1
+        window = _window(now, -back, "day")
+        assert window is not None
+        found.append((match.start(), match.end(), TimeWindow(*window, match[0])))
+    return found
+
+
+def _numbered(text: str, now: datetime) -> list[tuple[int, int, TimeWindow]]:
+    found = []
+    for match in _NUMBERED.finditer(text):
+        unit = "day" if match["day"] else "month" if match["month"] else "year"
+        try:
+            at = now.replace(year=int(match["year"]), month=int(match["month"] or 1), day=int(match["day"] or 1))
+        except ValueError:
+            continue
+        if (window := _window(at, 0, unit)) is not None:
+            found.append((match.start(), match.end(), TimeWindow(*window, match[0])))
+    return found
+
+
+def _months(text: str, language: str, now: datetime) -> list[tuple[int, int, TimeWindow]]:
+    """Months in a case that dateparser does not know, with their year."""
+    found = []
+    for number, name in enumerate(MONTH_CASES.get(language, "").split(), start=1):
+        for match in regex.finditer(rf"(?<!\w){name}\s+({_YEAR.pattern})(?!\d)", text):
+            window = _window(now.replace(year=int(match[1]), month=number, day=1), 0, "month")
+            assert window is not None
+            found.append((match.start(), match.end(), TimeWindow(*window, match[0])))
+    return found
+
+
+def _explicit(text: str, language: str, now: datetime) -> list[tuple[int, int, TimeWindow]]:
+    """Spans that dateparser reads as a date; each has a month's name, a date's shape or a year."""
+    names = calendar_names(language)
+    month = names[0][0] if names else regex.compile(r"(?!)")
+    if not any(pattern.search(text) for pattern in (month, _DATE_SHAPE, _YEAR)):
+        return []
+    tokens = [(match.start(), match.end()) for match in _TOKEN.finditer(text)]
+    found: list[tuple[int, int, TimeWindow]] = []
+    first = 0
+    while first < len(tokens):
+        for last in reversed(range(first, min(len(tokens), first + _LONGEST_SPAN))):
+            start, end = tokens[first][0], tokens[last][1]
+            span = text[start:end]
+            if not _may_be_date(span, month) or (window := _parsed(span, language, now)) is None:
+                continue
+            found.append((start, end, TimeWindow(*window, span)))
+            first = last
+            break
+        first += 1
+    return found
+
+
+def _may_be_date(span: str, month: regex.Pattern[str]) -> bool:
+    """Whether it begins and ends with what belongs to a date, so that no word around it is swallowed."""
+    if _YEAR.fullmatch(span) or _DATE_SHAPE.match(span):
+        return span[-1].isalnum()
+    found = month.search(span)
+    if found is not None and span in VAGUE_MONTHS:
+        return False
+    if found is None or not (span[0].isdecimal() or found.start() == 0):
+        return False
+    name_ends = found.end() == len(span) and (len(span) > len(found[0]) or len(found[0]) > 4)
+    return name_ends or (span[-1].isdecimal() and len(span) > len(found[0]))
+
+
+def _parsed(span: str, language: str, now: datetime) -> tuple[datetime, datetime] | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = _parser(language, now.replace(tzinfo=None)).get_date_data(span)
+    if found.date_obj is None or not 1900 <= found.date_obj.year <= 2200:
+        return None
+    unit = found.period if found.period in ("day", "month", "year") else "day"
+    return _window(found.date_obj.replace(tzinfo=now.tzinfo), 0, unit)
+
+
+@lru_cache(maxsize=16)
+def _parser(language: str, now: datetime) -> Any:
+    from dateparser.date import DateDataParser
+
+    settings = {"RELATIVE_BASE": now, "PREFER_DATES_FROM": "past", "RETURN_TIME_AS_PERIOD": True}
+    return DateDataParser(languages=[language], settings=settings)
+
+
+@lru_cache(maxsize=64)
+def _info(language: str) -> dict[str, Any]:
+    from dateparser.languages.loader import default_loader
+
+    found: dict[str, Any] = default_loader.get_locale(language).info
+    return found
+
+
+def _window(now: datetime, count: int, unit: str) -> tuple[datetime, datetime] | None:
+    """The unit that lies ``count`` units from the one that ``now`` is in; ``None`` outside the calendar."""
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    try:
+        if unit in ("minute", "hour"):
+            moment = now + count * timedelta(**{f"{unit}s": 1})
+            return moment - timedelta(**{f"{unit}s": 1}), moment + timedelta(**{f"{unit}s": 1})
+        if unit == "day":
+            return day + timedelta(days=count), day + timedelta(days=count + 1)
+        if unit == "week":
+            monday = day - timedelta(days=day.weekday())
+            return monday + timedelta(weeks=count), monday + timedelta(weeks=count + 1)
+        if unit == "month":
+            return _month(day, count), _month(day, count + 1)
+        return day.replace(year=day.year + count, month=1, day=1), day.replace(
+            year=day.year + count + 1, month=1, day=1
+        )
+    except (OverflowError, ValueError):
+        return None
+
+
+def _month(day: datetime, count: int) -> datetime:
+    years, month = divmod(day.month - 1 + count, 12)
+    return day.replace(year=day.year + years, month=month + 1, day=1)

@@ -1,0 +1,67 @@
+"""What feedback has taught: the weights of the terms of a score, for each scope by itself.
+
+They follow from the journal alone. A feedback is an operation on the records that were of use, which count one more
+access; the first of its entries holds the terms of the candidates, as numbers without ids or texts. Undoing it, or
+erasing the record, takes it out of what is learned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from mlret.errors import InputError
+from mlret.memory import tables, times
+from mlret.memory.feedback import LoggedSearch, fit_weights
+from mlret.memory.hits import Done
+from mlret.memory.journal import Change, SetField
+from mlret.memory.records import dump
+from mlret.memory.scope import Scope, check_scope
+from mlret.memory.search import Request, logged
+from mlret.memory.store import MemoryStore, Step
+
+TERMS = ("meaning", "words", "contiguity", "links", "date", "decay")
+_LATEST = 500  # searches that are learned from
+_QUERY = """
+    verb = 'feedback' AND json_extract(note, '$.scope') = ? AND operation NOT IN (
+        SELECT json_extract(note, '$.undoes') FROM memory_journal AS later
+        WHERE later.verb = 'undo' AND later.record = memory_journal.record
+    )
+"""
+
+
+def feedback(store: MemoryStore, request: Request, used: Sequence[str]) -> Done:
+    """Keep which records were of use for a query; within ``writing``."""
+    scope = request.selection.scope
+    ids = list(dict.fromkeys(used))
+    if not ids:
+        raise InputError("name the records that were of use; a search of which nothing was teaches nothing")
+    for id in ids:
+        store.position(id, scope)
+    search = logged(store, request, ids)
+    note = {} if search is None else {"scope": key_of(scope), "search": search.as_json()}
+    at = times.now()
+    steps: list[Step] = []
+    for id in ids:
+        there = store.columns.standing[id]
+        changes: list[Change] = [
+            SetField("accesses", there.accesses, there.accesses + 1),
+            SetField("accessed_at", there.accessed_at, at),
+        ]
+        steps.append(Step(id, changes=changes, note=note if not steps else {}))
+    return Done(tuple(ids), store.commit("feedback", steps))
+
+
+def weights_of(store: MemoryStore, scope: Scope) -> dict[str, float]:
+    """The weights for searches of a scope; none where nothing was learned."""
+    key = key_of(scope)
+    if key not in store.weights:
+        entries = list(tables.entries(store.records, _QUERY, (key,)))[-_LATEST:]
+        log = [LoggedSearch(entry.note["search"]["terms"], entry.note["search"]["used"]) for entry in entries]
+        store.weights[key] = fit_weights(log, TERMS) if log else {}
+    return store.weights[key]
+
+
+def key_of(scope: Scope) -> str:
+    """Stands for a scope without naming it."""
+    return hashlib.blake2b(dump(check_scope(scope)).encode("utf-8"), digest_size=8).hexdigest()

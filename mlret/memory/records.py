@@ -1,0 +1,312 @@
+"""Records: what is remembered, word for word, and all that is known about it.
+
+A record is a chain of immutable versions. What a version says (text, language, kind, times, source, tags, keys) never
+changes; what happens to the record afterwards (state, strength, links, the end of its validity) is in the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from typing import Any, Literal, cast, get_args
+from uuid import UUID
+
+from mlret.data.documents import Document
+from mlret.data.languages import normalise_language
+from mlret.errors import InputError
+from mlret.memory.times import Instant, read_instant
+
+Kind = Literal["raw", "derived"]
+Level = Literal["turn", "event", "session", "summary", "fact"]
+# Of a version: ``superseded`` by a later one, else what its record is.
+State = Literal["active", "superseded", "archived", "deleted", "merged"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+LEVELS: tuple[Level, ...] = get_args(Level)
+DERIVED_FROM = "derived_from"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a text comes from.
+
+    ``span`` counts characters from ``start`` to ``end`` in ``uri``; ``role`` is who said it (``user``, ``assistant``,
+    …); ``trust`` is from 0 to 1, as the writer rates it: it is returned with every hit and changes no rank.
+    """
+
+    uri: str | None = None
+    span: tuple[int, int] | None = None
+    role: str | None = None
+    trust: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("uri", "role"):
+            _string_or_none(getattr(self, name), f"the source's {name}")
+        if self.trust is not None and not (_number(self.trust) and 0 <= self.trust <= 1):
+            raise InputError(f"the source's trust is {self.trust!r}; give a number from 0 to 1")
+        if self.span is not None:
+            span = self.span
+            good = isinstance(span, Sequence) and len(span) == 2 and all(type(one) is int for one in span)
+            if not good or not 0 <= span[0] <= span[1]:
+                raise InputError(f"the source's span is {span!r}; give two rising positions")
+            object.__setattr__(self, "span", tuple(span))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A directed link from a record to another; ``type`` is a word of the user's, or ``derived_from``, ``related``,
+    ``contradicts``, which the memory knows."""
+
+    type: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What one version says, beside text and language. Fields as in :class:`MemoryRecord`."""
+
+    kind: Kind = "raw"
+    level: Level = "turn"
+    session: str | None = None
+    seq: int | None = None
+    event_time: tuple[datetime, datetime] | None = None
+    valid_from: datetime | None = None
+    expires_at: datetime | None = None
+    source: Source | None = None
+    tags: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    importance: float | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """What differs from the defaults, as JSON values; the metadata is kept elsewhere."""
+        found: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name == "metadata" or value in (None, ()):
+                continue
+            if isinstance(value, datetime):
+                value = value.isoformat()
+            elif one.name == "event_time":
+                value = [instant.isoformat() for instant in value]
+            elif isinstance(value, Source):
+                value = {name: part for name, part in asdict(value).items() if part is not None}
+            found[one.name] = list(value) if isinstance(value, tuple) else value
+        return found
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], metadata: Mapping[str, Any]) -> Content:
+        """What :meth:`as_json` was called on."""
+        return make_content(**values, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRecord:
+    """One version of a record.
+
+    Attributes
+    ----------
+    id, version
+        Which: versions count from 1.
+    text
+        Word for word as it was given.
+    language
+        Given or detected; ``None`` where it is not known.
+    scope
+        Whose it is.
+    kind
+        ``raw`` as it was said, ``derived`` if something made it of other records (links ``derived_from``).
+    level
+        ``turn``, ``event``, ``session``, ``summary`` or ``fact``.
+    session, seq
+        A conversation within the scope, and the place in it.
+    event_time
+        From when to when what the text tells of happened.
+    valid_from, valid_to
+        While what it says holds; ``valid_to`` is ``None`` while no end is known.
+    recorded_at
+        When it was stored.
+    expires_at
+        When it stops being found.
+    source
+        Where it comes from, and how far it is trusted.
+    tags, keys
+        Words to filter by; expansions that are searched with the text.
+    links
+        To other records.
+    importance
+        As the writer rates it, 0 to 1; a policy of :meth:`~mlret.memory.memory.Memory.forget` may look at it.
+    strength, accesses, accessed_at
+        How often it was said, and used according to :meth:`~mlret.memory.memory.Memory.feedback`.
+    state
+        ``active``, ``superseded`` by a later version, ``archived``, ``deleted`` or ``merged`` into ``merged_into``.
+    metadata
+        Other JSON values.
+    """
+
+    id: str
+    version: int
+    text: str
+    language: str | None
+    scope: dict[str, str]
+    kind: Kind
+    level: Level
+    session: str | None
+    seq: int
+    event_time: tuple[datetime, datetime] | None
+    valid_from: datetime
+    valid_to: datetime | None
+    recorded_at: datetime
+    expires_at: datetime | None
+    source: Source | None
+    tags: tuple[str, ...]
+    keys: tuple[str, ...]
+    links: tuple[Link, ...]
+    importance: float | None
+    strength: float
+    accesses: int
+    accessed_at: datetime | None
+    state: State
+    merged_into: str | None
+    metadata: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON values; times in ISO 8601."""
+        return cast("dict[str, Any]", _plain(asdict(self)))
+
+
+def make_content(
+    *,
+    kind: Kind = "raw",
+    level: Level = "turn",
+    session: str | None = None,
+    seq: int | None = None,
+    event_time: Instant | Sequence[Instant] | None = None,
+    valid_from: Instant | None = None,
+    expires_at: Instant | None = None,
+    source: Source | str | Mapping[str, Any] | None = None,
+    tags: Sequence[str] = (),
+    keys: Sequence[str] = (),
+    importance: float | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Content:
+    """Check what comes with a text.
+
+    Raises
+    ------
+    InputError
+        At the first value that cannot be used.
+    """
+    if kind not in KINDS:
+        raise InputError(f"kind is {kind!r}; there are {', '.join(KINDS)}")
+    if level not in LEVELS:
+        raise InputError(f"level is {level!r}; there are {', '.join(LEVELS)}")
+    if seq is not None and (type(seq) is not int or not 0 <= seq < 2**31):
+        raise InputError(f"seq is {seq!r}; give a whole number from 0 on")
+    if importance is not None and not (_number(importance) and 0 <= importance <= 1):
+        raise InputError(f"importance is {importance!r}; give a number from 0 to 1")
+    _string_or_none(session, "session")
+    return Content(
+        kind=kind,
+        level=level,
+        session=session,
+        seq=seq,
+        event_time=None if event_time is None else _period(event_time),
+        valid_from=None if valid_from is None else read_instant(valid_from, "valid_from"),
+        expires_at=None if expires_at is None else read_instant(expires_at, "expires_at"),
+        source=_source(source),
+        tags=_strings(tags, "tags"),
+        keys=_strings(keys, "keys"),
+        importance=importance,
+        metadata=dict(metadata or {}),
+    )
+
+
+def value_of(text: str, keys: Sequence[str]) -> str:
+    """What is indexed for a text: the text, and below it the keys that expand it."""
+    return "\n".join([text, *keys]) if keys else text
+
+
+def check_text(text: str, language: str | None, metadata: Mapping[str, Any]) -> str | None:
+    """Fail where a text cannot be stored; the language in mlret's form.
+
+    Raises
+    ------
+    InputError
+        If the text is blank or no valid Unicode, the language is unknown, or the metadata is not JSON.
+    """
+    Document("memory", text, None, dict(metadata))
+    return None if language is None else normalise_language(language)
+
+
+def new_id() -> str:
+    """A new name: random, and rising with time (UUID version 7, RFC 9562), so that tables of them grow at their end."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 7 << 76
+    return str(UUID(int=value & ~(0x3 << 62) | 0x2 << 62))
+
+
+def check_id(id: str) -> str:
+    """Fail where a record cannot have this name."""
+    if not isinstance(id, str) or not id.strip() or "\0" in id:
+        raise InputError(f"the id {id!r} cannot name a record; give a string that is not empty")
+    return id
+
+
+def check_link_type(type: str) -> str:
+    """Fail where a link cannot be of this type."""
+    if not isinstance(type, str) or not type.strip():
+        raise InputError(f"a link's type is {type!r}; give a word such as 'about'")
+    return type
+
+
+def _source(source: Source | str | Mapping[str, Any] | None) -> Source | None:
+    if source is None or isinstance(source, Source):
+        return source
+    if isinstance(source, str):
+        return Source(uri=source)
+    known = {one.name for one in fields(Source)}
+    if not isinstance(source, Mapping) or source.keys() - known:
+        raise InputError(f"the source is {source!r}; give a string, or a dict of {', '.join(sorted(known))}")
+    return Source(**source)
+
+
+def _period(value: Instant | Sequence[Instant]) -> tuple[datetime, datetime]:
+    pair = [value, value] if isinstance(value, str | datetime) else list(value)
+    if len(pair) != 2:
+        raise InputError(f"event_time is {value!r}; give an instant, or two: from when and to when")
+    start, end = (read_instant(one, "event_time") for one in pair)
+    if end < start:
+        raise InputError(f"event_time ends at {end.isoformat()}, before it starts at {start.isoformat()}")
+    return start, end
+
+
+def _strings(values: Sequence[str], what: str) -> tuple[str, ...]:
+    if isinstance(values, str) or not all(isinstance(one, str) and one.strip() for one in values):
+        raise InputError(f"{what} is {values!r}; give a list of strings that are not empty")
+    return tuple(dict.fromkeys(values))
+
+
+def _string_or_none(value: object, what: str) -> None:
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise InputError(f"{what} is {value!r}; give a string that is not empty")
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def dump(value: Any) -> str:
+    """Compact JSON."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -1,0 +1,356 @@
+"""Search: what may be seen, what the channels say of it, how it is ranked; and why, for every hit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.errors import InputError
+from mlret.index.retrieval import Mode, check_mode
+from mlret.memory import times
+from mlret.memory.columns import ACTIVE, UNTIMED, Positions
+from mlret.memory.dates import time_bonus, time_windows
+from mlret.memory.duplicates import DuplicateThresholds
+from mlret.memory.evidence import Candidates, Query, candidates, weigh
+from mlret.memory.facts import facts_of
+from mlret.memory.feedback import LoggedSearch, weighted
+from mlret.memory.hits import Found, MemoryHit
+from mlret.memory.ranking import (
+    CONTIGUITY,
+    LINK_HOP,
+    Ranked,
+    collapse,
+    confidence,
+    contiguity,
+    decay,
+    granularities,
+    link_hop,
+    retention,
+)
+from mlret.memory.records import MemoryRecord
+from mlret.memory.scope import check_scope
+from mlret.memory.selection import Selection
+from mlret.memory.store import MemoryStore
+
+# The scores of texts for a query, higher is better.
+Rerank = Callable[[str, Sequence[str]], Sequence[float]]
+CONTRADICTS = "contradicts"
+_DAY = 86_400 * 10**6
+_HEADS = 20  # the best candidates whose neighbours and links are looked at
+_SPARE = 4  # hits looked at for near-duplicates, per hit wanted
+_LOGGED = 20  # candidates of a search that feedback is about, with those that were of use
+_NEAREST = 5  # that a best hit must stand out from
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What is added to the evidence of the channels. Weights are in standard deviations of it; 0 switches a term off.
+
+    Attributes
+    ----------
+    contiguity
+        Of the better neighbour's score, for what stands beside it in a session.
+    links
+        Of the best linked record's score, one hop, either way.
+    dates
+        Of a record whose time lies within a date that the query names, in a language of
+        :data:`mlret.memory.dates.LANGUAGES`; less beside it. A reordering, never a filter.
+    decay, tau_days
+        What a memory loses at most by age, which its use slows; off unless it is asked for.
+    collapse
+        Gather near-duplicates in one hit; needs thresholds calibrated on the encoder.
+    sessions
+        Rank sessions, by the mean over the granularities that each has (turns, events, summaries, facts), and give the
+        best record of each.
+    """
+
+    contiguity: float = CONTIGUITY
+    links: float = LINK_HOP
+    dates: float = 1.0
+    decay: float = 0.0
+    tau_days: float = 30.0
+    collapse: bool = True
+    sessions: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """A search: what is asked, what may be seen, and how it is ranked.
+
+    ``queries`` are the question and its translations: the best of them counts.
+    Dates are counted from ``now``; ``weights`` are what feedback has taught. ``rerank`` scores the texts of the best
+    candidates again, higher is better. With ``abstain`` nothing is found where the best record does not stand out; with
+    ``conflicts`` hits bring other versions and what contradicts them.
+    """
+
+    queries: Sequence[Query]
+    selection: Selection
+    k: int = 5
+    mode: Mode | None = None
+    ranking: Ranking = field(default_factory=Ranking)
+    thresholds: DuplicateThresholds | None = None
+    abstain: bool = False
+    conflicts: bool = False
+    now: datetime | None = None
+    rerank: Rerank | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+def search(store: MemoryStore, request: Request) -> Found:
+    """The best records for a query."""
+    mode = check_mode(request.mode) or "hybrid"
+    k = request.k
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InputError(f"k is {k!r}; it must be an integer of at least 1")
+    if request.abstain and request.thresholds is None:
+        raise InputError("to abstain, the memory must know its encoder: run `mlret memory calibrate` first")
+    with store.lock:
+        now = times.now()
+        visible = request.selection.positions(store, now)
+        scope = check_scope(request.selection.scope)
+        if not len(visible):
+            return Found((), scope, 0, "the scope holds nothing that may be seen")
+        found = candidates(store, request.queries, visible, k, mode)
+        if not len(found.positions):
+            return Found((), scope, len(visible), "nothing shares a word with the query")
+        if (reason := _unsure(request, found)) is not None:
+            return Found((), scope, len(visible), reason)
+        found = _widened(store, request, found, visible, mode)
+        found = _sorted_by_id(store, found)
+        ranked = weighted(_terms(store, request, found, now), request.weights)
+        if request.rerank is not None:
+            ranked = _reranked(store, request, found, ranked)
+        if request.ranking.sessions:
+            ranked = _by_session(store, found, ranked)
+        groups = _groups(store, request, found, ranked)[:k]
+        return Found(tuple(_hits(store, request, found, ranked, groups)), scope, len(visible))
+
+
+def logged(store: MemoryStore, request: Request, used: Sequence[str]) -> LoggedSearch | None:
+    """The terms of the candidates that a search would rank, and which were of use; ``None`` if there are none."""
+    columns = store.columns
+    now = times.now()
+    visible = request.selection.positions(store, now)
+    if not len(visible):
+        return None
+    mode: Mode = request.mode or "hybrid"
+    found = candidates(store, request.queries, visible, request.k, mode)
+    found = _widened(store, request, found, visible, mode)
+    terms = _terms(store, request, found, now)
+    order = weighted(terms, request.weights).order.tolist()
+    ids = [columns.ids.values[one] for one in columns.record[found.positions].tolist()]
+    best = [place for rank, place in enumerate(order) if rank < _LOGGED or ids[place] in used]
+    return LoggedSearch(
+        {name: values[best].tolist() for name, values in terms.items()}, [ids[place] in used for place in best]
+    )
+
+
+def _unsure(request: Request, found: Candidates) -> str | None:
+    """Why nothing is said, if so: the best does not stand out."""
+    if not request.abstain:
+        return None
+    assert request.thresholds is not None
+    nearest = np.sort(found.dense[~np.isnan(found.dense)])[::-1][:_NEAREST]
+    sure = confidence(nearest, request.thresholds.density(request.queries[0].language))
+    least = request.thresholds.answer
+    return None if sure >= least else f"the best record stands out by {sure:.3f}, less than the {least:.3f} of answers"
+
+
+def _widened(store: MemoryStore, request: Request, found: Candidates, visible: Positions, mode: Mode) -> Candidates:
+    """The candidates, with the neighbours and the links of the best."""
+    ranking, columns = request.ranking, store.columns
+    more: set[int] = set()
+    heads = found.positions[np.argsort(-found.scores, kind="stable")[:_HEADS]].tolist()
+    for position in heads:
+        if ranking.contiguity:
+            more.update(columns.beside(position))
+        if ranking.links:
+            id = columns.ids.values[columns.record[position]]
+            ends = {end for link in columns.links.get(id, ()) for end in (link[0], link[2])}
+            more.update(columns.standing[end].position for end in ends if end in columns.standing)
+    added = np.intersect1d(np.array(sorted(more), dtype=np.int64), visible, assume_unique=True)
+    added = np.setdiff1d(added, found.positions, assume_unique=True)
+    return weigh(store, request.queries, found, added, mode) if len(added) else found
+
+
+def _sorted_by_id(store: MemoryStore, found: Candidates) -> Candidates:
+    """So that equal scores are ordered by id."""
+    columns = store.columns
+    ids = [columns.ids.values[one] for one in columns.record[found.positions]]
+    order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+    return found[order]
+
+
+def _terms(store: MemoryStore, request: Request, found: Candidates, now: int) -> dict[str, NDArray[np.float64]]:
+    ranking, columns, positions = request.ranking, store.columns, found.positions
+    terms = {"meaning": found.meaning, "words": found.words}
+    if ranking.contiguity:
+        sessions = columns.session[positions].astype(np.int64)
+        named = np.array([columns.sessions.values[one][1] is not None for one in sessions.tolist()])
+        if named.any():
+            places = columns.seq[positions]
+            terms["contiguity"] = contiguity(found.scores, np.where(named, sessions, -1), places, ranking.contiguity)
+    if ranking.links and (pairs := _pairs(store, positions)):
+        terms["links"] = link_hop(found.scores, pairs, ranking.links)
+    if ranking.dates and (bonus := _dated(store, request, positions)) is not None:
+        terms["date"] = bonus
+    if ranking.decay:
+        there = [columns.standing[columns.ids.values[one]] for one in columns.record[positions]]
+        ends = columns.event_to[positions]
+        start = np.where(ends == UNTIMED, columns.valid_from[positions], ends)
+        used = np.array([one.accessed_at or 0 for one in there], dtype=np.int64)
+        age = (now - np.maximum(start, used)) / _DAY
+        terms["decay"] = decay(retention(age, [one.accesses for one in there], ranking.tau_days), ranking.decay)
+    return terms
+
+
+def _dated(store: MemoryStore, request: Request, positions: Positions) -> NDArray[np.float64] | None:
+    """What records get for the dates that the query names; ``None`` where there are none on either side."""
+    columns = store.columns
+    starts = np.where(columns.event_from[positions] == UNTIMED, np.nan, columns.event_from[positions] / 1e6)
+    if np.isnan(starts).all():
+        return None
+    now = datetime.now(UTC).astimezone() if request.now is None else times.read_instant(request.now, "now")
+    windows = time_windows(request.queries[0].text, request.queries[0].language, now)
+    if not windows:
+        return None
+    return time_bonus(starts, columns.event_to[positions] / 1e6, windows, request.ranking.dates)
+
+
+def _pairs(store: MemoryStore, positions: Positions) -> list[tuple[int, int]]:
+    columns = store.columns
+    places: dict[str, list[int]] = {}
+    for place, number in enumerate(columns.record[positions].tolist()):
+        places.setdefault(columns.ids.values[number], []).append(place)
+    pairs = []
+    for id, mine in places.items():
+        for one, _, other in columns.links.get(id, ()):
+            if one == id:
+                pairs += [(place, to) for place in mine for to in places.get(other, ())]
+    return pairs
+
+
+def _reranked(store: MemoryStore, request: Request, found: Candidates, ranked: Ranked) -> Ranked:
+    """The best candidates by a callable's scores; the others are left out."""
+    assert request.rerank is not None
+    count = min(len(ranked.order), max(_HEADS, _SPARE * request.k))
+    texts = [record.text for record in store.fetch(found.positions[ranked.order[:count]])]
+    scores = np.asarray(request.rerank(request.queries[0].text, texts), dtype=np.float64)
+    if scores.shape != (count,) or not np.isfinite(scores).all():
+        raise InputError(f"rerank gave {scores.shape} scores for {count} texts; it must give a finite number for each")
+    order = np.argsort(-scores, kind="stable")
+    terms = {name: values[order] for name, values in ranked.terms.items()} | {"rerank": scores[order]}
+    return Ranked(ranked.order[order], scores[order], terms)
+
+
+def _by_session(store: MemoryStore, found: Candidates, ranked: Ranked) -> Ranked:
+    """The best record of each session, by the score of the session; records of no session come after, as they were."""
+    columns = store.columns
+    positions = found.positions[ranked.order]
+    sessions = columns.session[positions].astype(np.int64)
+    named = np.array([columns.sessions.values[one][1] is not None for one in sessions.tolist()])
+    units, scores = granularities(ranked.scores, columns.level[positions], np.where(named, sessions, -1))
+    value = dict(zip(units.tolist(), scores.tolist(), strict=True))
+    first: dict[int, int] = {}
+    for place, (session, is_named) in enumerate(zip(sessions.tolist(), named.tolist(), strict=True)):
+        if is_named:
+            first.setdefault(session, place)
+    heads = [first[session] for session in units.tolist()]
+    rest = np.flatnonzero(~named).tolist()
+    chosen = np.array([*heads, *rest], dtype=np.int64)
+    session_scores = np.array([value.get(one, 0.0) for one in sessions[chosen].tolist()])
+    terms = {name: values[chosen] for name, values in ranked.terms.items()} | {"session": session_scores}
+    total = np.where(named[chosen], np.round(session_scores, 6), ranked.scores[chosen])
+    order = np.argsort(-total, kind="stable")
+    return Ranked(ranked.order[chosen][order], total[order], {name: values[order] for name, values in terms.items()})
+
+
+def _groups(store: MemoryStore, request: Request, found: Candidates, ranked: Ranked) -> list[list[int]]:
+    """The places of hits in the ranking, near-duplicates together."""
+    count = len(ranked.order)
+    alone = [[place] for place in range(count)]
+    thresholds = request.thresholds
+    if not request.ranking.collapse or thresholds is None or store.store.manifest.similarity != "cosine":
+        return alone
+    columns = store.columns
+    top = found.positions[ranked.order[: _SPARE * request.k]]
+    rows = columns.row[top].tolist()
+    known = store.store.vectors_of(rows)
+    if any(row not in known for row in rows):
+        return alone
+    vectors = np.stack([known[row] for row in rows])
+    usual = np.array([thresholds.density(columns.languages.values[one]) for one in columns.language[top]])
+    margins = vectors @ vectors.T - (usual[:, None] + usual[None, :]) / 2
+    np.fill_diagonal(margins, -np.inf)
+    close = np.flatnonzero((margins >= thresholds.duplicate).any(axis=1)).tolist()
+    if not close:
+        return alone
+    facts = [facts_of(record.text, record.language) for record in store.fetch(top[close])]
+    joined = collapse(vectors[close], facts, thresholds)
+    gathered = {close[group[0]]: [close[one] for one in group] for group in joined}
+    behind = {one for group in gathered.values() for one in group[1:]}
+    return [gathered.get(place, [place]) for place in range(count) if place not in behind]
+
+
+def _hits(
+    store: MemoryStore, request: Request, found: Candidates, ranked: Ranked, groups: Sequence[Sequence[int]]
+) -> list[MemoryHit]:
+    columns = store.columns
+    heads = [int(ranked.order[group[0]]) for group in groups]
+    records = store.fetch(found.positions[heads])
+    hits = []
+    for rank, (group, place, record) in enumerate(zip(groups, heads, records, strict=True), start=1):
+        scores = {"dense": float(found.dense[place]), "lexical": float(found.lexical[place])}
+        scores = {name: value for name, value in scores.items() if not np.isnan(value)}
+        scores |= {name: round(float(values[group[0]]), 6) for name, values in ranked.terms.items()}
+        also = [columns.ids.values[columns.record[found.positions[ranked.order[one]]]] for one in group[1:]]
+        hit = MemoryHit(rank, float(ranked.scores[group[0]]), record, scores, also=tuple(also))
+        conflicts = _conflicts(store, request, record) if request.conflicts else ()
+        hits.append(replace(hit, why=_why(request, hit), conflicts=conflicts))
+    return hits
+
+
+def _why(request: Request, hit: MemoryHit) -> tuple[str, ...]:
+    """The terms of a hit in words."""
+    found = []
+    if "dense" in hit.scores:
+        found.append(f"nearness in meaning {hit.scores['dense']:.3f}")
+    if "lexical" in hit.scores:
+        found.append(f"shared words {hit.scores['lexical']:.2f}")
+    elif request.mode in (None, "hybrid"):
+        found.append("no shared words")
+    words = {
+        "contiguity": "a neighbour in the session",
+        "links": "a linked record",
+        "decay": "its age",
+        "date": "the date that is asked for",
+        "session": "the score of its session",
+        "rerank": "the reranker",
+    }
+    for name, said in words.items():
+        if hit.scores.get(name):
+            found.append(f"{said} {hit.scores[name]:+.3f}")
+    if hit.also:
+        found.append(f"{len(hit.also)} more say the same")
+    if hit.record.state != "active":
+        found.append(f"it is {hit.record.state}")
+    return tuple(found)
+
+
+def _conflicts(store: MemoryStore, request: Request, record: MemoryRecord) -> tuple[MemoryRecord, ...]:
+    """Other versions of a record, and what contradicts it, as far as the scope holds them."""
+    columns = store.columns
+    scope = request.selection.scope
+    versions = columns.versions[record.id]
+    others = {end for link in columns.links.get(record.id, ()) if link[1] == CONTRADICTS for end in (link[0], link[2])}
+    positions = [
+        columns.standing[id].position
+        for id in sorted(others - {record.id})
+        if store.in_scope(id, scope) and columns.standing[id].state == ACTIVE
+    ]
+    found = store.fetch([*versions, *positions])
+    return tuple(one for one in found if (one.id, one.version) != (record.id, record.version))

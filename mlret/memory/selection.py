@@ -1,0 +1,88 @@
+"""Which versions a verb may see: scope first, then state, time and filters; all before anything is ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlret.errors import InputError
+from mlret.index.filters import Where, read_filter
+from mlret.memory import times
+from mlret.memory.columns import ACTIVE, ARCHIVED, MERGED, Columns, Mask, Positions
+from mlret.memory.records import KINDS, LEVELS, Kind, Level
+from mlret.memory.scope import Scope, check_scope
+from mlret.memory.store import MemoryStore
+from mlret.memory.times import Instant, read_instant
+
+_IN_STATE = {"active": ACTIVE, "archived": ARCHIVED, "merged": MERGED}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What may be seen.
+
+    Attributes
+    ----------
+    scope
+        Checked; what is outside it does not exist.
+    where
+        A filter on metadata, ``tags`` and ``lang``; see :func:`mlret.index.filters.read_filter`.
+    kinds, levels
+        Only of these; all by default.
+    as_of
+        What was valid then, instead of what is current.
+    current_only
+        Leave superseded versions out.
+    state
+        ``active``, ``archived`` or ``merged``.
+    """
+
+    scope: Scope
+    where: Where | None = None
+    kinds: Sequence[Kind] = ()
+    levels: Sequence[Level] = ()
+    as_of: Instant | None = None
+    current_only: bool = True
+    state: str = "active"
+
+    def positions(self, store: MemoryStore, now: int | None = None) -> Positions:
+        """The positions that may be seen, rising.
+
+        Raises
+        ------
+        InputError
+            If a value cannot be used.
+        """
+        columns = store.columns
+        if self.state not in _IN_STATE:
+            raise InputError(f"state is {self.state!r}; there are {', '.join(_IN_STATE)}")
+        found: Positions = columns.in_scope(check_scope(self.scope))
+        found = found[columns.state[found] == _IN_STATE[self.state]]
+        found = found[self._in_time(columns, found, times.now() if now is None else now)]
+        for values, known, name in ((self.kinds, KINDS, "kind"), (self.levels, LEVELS, "level")):
+            if values:
+                numbers = [_number(value, known, name) for value in values]
+                found = found[np.isin((columns.kind if name == "kind" else columns.level)[found], numbers)]
+        condition = read_filter(self.where)
+        if condition is not None:
+            found = found[np.isin(columns.row[found], store.store.matching(condition), assume_unique=True)]
+        return found
+
+    def _in_time(self, columns: Columns, some: Positions, now: int) -> Mask:
+        if self.as_of is not None:
+            then = times.micros(read_instant(self.as_of, "as_of"))
+            valid: Mask = (columns.valid_from[some] <= then) & (then < columns.valid_to[some])
+            valid &= then < columns.expires_at[some]
+            return valid
+        alive: Mask = columns.expires_at[some] > now
+        if self.current_only:
+            alive &= columns.current[some] & (columns.valid_to[some] > now)
+        return alive
+
+
+def _number(value: str, known: Sequence[str], name: str) -> int:
+    if value not in known:
+        raise InputError(f"no {name} {value!r}; there are {', '.join(known)}")
+    return known.index(value)

@@ -1,0 +1,71 @@
+"""Write mlret/memory/number_words.json: how languages spell 1 to 99, and 2nd to 31st, by the rules of Unicode's CLDR.
+
+    python scripts/number_words.py
+
+ICU spells them, in every gender and case that CLDR has rules for; it comes with the extra `train`. The file is what
+:mod:`mlret.memory.facts` reads, so that no user needs ICU for it.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+
+from icu4py.messageformat import MessageFormat
+
+OUTPUT = Path(__file__).parent.parent / "mlret" / "memory" / "number_words.json"
+# Languages that CLDR spells numbers for and that set words apart by spaces; without those whose number words are
+# mostly something else (Vietnamese `năm` is five and year), or carry a particle (Irish).
+LANGUAGES = (  # noqa: SIM905
+    "af am ar az be bg ca cs cy da de el en eo es et fa fi fr he hi hr hu hy id is it ka kk lb lt lv mk ms mt nb nl pl "
+    "pt ro ru sk sl sq sr sv sw ta tr uk"
+).split()
+_GENDERS = ("masculine", "feminine", "neuter", "plural")
+_CASES = ("genitive", "dative", "accusative", "ablative", "instrumental", "prepositional", "locative", "construct")
+RULES = [
+    "numbering",
+    "cardinal",
+    *(f"cardinal-{gender}" for gender in (*_GENDERS, "reale", "animate")),
+    *(f"cardinal-{case}" for case in _CASES),
+    *(f"cardinal-{gender}-{case}" for gender in _GENDERS for case in _CASES),
+]
+
+
+ORDINALS = ["ordinal", *(f"ordinal-{gender}" for gender in _GENDERS)]
+LAST_ORDINAL = 31
+_TELLING = (1, 2, 3, 5, 21, 22)
+
+
+def spelled(language: str) -> dict[str, int]:
+    """Every way to spell a number of the language -> the number."""
+    forms: dict[str, int] = {}
+    for rules, numbers in ((RULES, range(1, 100)), (ORDINALS, range(2, LAST_ORDINAL + 1))):
+        # A rule that CLDR lacks gives the default; one that has nothing of its own for these has nothing for others.
+        known = [rule for rule in rules if any(_form(language, rule, n) != _form(language, "", n) for n in _TELLING)]
+        for number in numbers:
+            for rule in known if rules is ORDINALS else ["", *known]:
+                forms.setdefault(_form(language, rule, number), number)
+    return forms
+
+
+def _form(language: str, rule: str, number: int) -> str:
+    style = f"spellout,%spellout-{rule}" if rule else "spellout"
+    form = MessageFormat(f"{{n,{style}}}", language).format({"n": number})
+    # Soft hyphens and zero-width spaces mark where a long word may be broken.
+    plain = "".join(c for c in form if unicodedata.category(c) != "Cf")
+    return " ".join(unicodedata.normalize("NFC", plain).casefold().replace("-", " ").split())
+
+
+def main() -> None:
+    """Write the file, a language a line."""
+    lines = [
+        f"{json.dumps(language)}: {json.dumps(spelled(language), ensure_ascii=False, separators=(',', ':'))}"
+        for language in LANGUAGES
+    ]
+    OUTPUT.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    print(f"wrote {OUTPUT}: {len(lines)} languages, {OUTPUT.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
