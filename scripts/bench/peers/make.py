@@ -14,7 +14,6 @@ PEERS = {
     # The newest that goes with this torch.
     "pylate": ["torch==2.13.0", "pylate==1.2.0"],
     "mem0": ["mem0ai==2.2.1", "qdrant-client==1.20.0", "numpy"],
-    "vocabtrimmer": ["torch==2.13.0", "transformers==4.57.6", "vocabtrimmer==0.0.2", "datasets", "pandas", "protobuf"],
     "xtr_warp": ["torch==2.11.0", "xtr-warp-rs==2.1.0.2110"],
 }
 
