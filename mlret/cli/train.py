@@ -17,10 +17,11 @@ from mlret.recipes import find_recipe
 class _RecipeUnlessAVerb(TyperGroup):
     """``mlret train NAME`` trains the recipe NAME, unless NAME is a verb."""
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in self.commands:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # Options may come before the name.
+        if args and args[0] not in (*self.commands, *self.get_help_option_names(ctx)):
             args = ["recipe", *args]
-        return super().resolve_command(ctx, args)
+        return super().parse_args(ctx, args)
 
 
 app = typer.Typer(cls=_RecipeUnlessAVerb, no_args_is_help=True)

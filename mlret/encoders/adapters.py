@@ -46,6 +46,10 @@ class TaggedText(str):
         tagged.language = language
         return tagged
 
+    def __getnewargs__(self) -> tuple[str, str | None]:  # type: ignore[override]
+        """To be copied, and sent to other processes."""
+        return str(self), self.language
+
 
 class LanguageTransformer(DynamicQueryTransformer):
     """A transformer with an adapter for each language: each text of a batch goes through its own.

@@ -125,23 +125,28 @@ class Encoder:
         self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None
     ) -> NDArray[np.float32]:
         """Encode queries: as :meth:`encode`, behind the model's prompt for queries (``"query: "``), if it has one."""
-        return self._behind_prompt(("query",), texts, language)
+        return self._behind_prompt(prompt_of_side(self.model, "query"), texts, language)
 
     def encode_document(
         self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None
     ) -> NDArray[np.float32]:
         """Encode documents: as :meth:`encode`, behind the model's prompt for documents, if it has one."""
-        return self._behind_prompt(("document", "passage", "corpus"), texts, language)
+        return self._behind_prompt(prompt_of_side(self.model, "document"), texts, language)
 
     def _behind_prompt(
-        self, names: Sequence[str], texts: Sequence[str], language: str | Sequence[str | None] | None
+        self, prompt: str, texts: Sequence[str], language: str | Sequence[str | None] | None
     ) -> NDArray[np.float32]:
-        prompt = next((found for name in names if (found := self.model.prompts.get(name))), "")
         if not prompt:
             return self.encode(texts, language=language)
         if not all(getattr(module, "include_prompt", True) for module in self.model.children()):
             # The mean leaves the prompt's tokens out: the library knows which they are.
-            return normalised(self._by_the_library(list(texts), 64, False, prompt=prompt))
+            languages = languages_of(texts, language)
+            vectors = np.empty((len(texts), self.dims), dtype=np.float32)
+            for code, rows in _by_language(languages).items():
+                some = tagged(self.model, [texts[row] for row in rows], [code] * len(rows))
+                options = {"language": code} if self._calibrated else {}
+                vectors[rows] = normalised(self._by_the_library(some, 64, False, prompt=prompt, **options))
+            return vectors
         return self.encode([prompt + text if isinstance(text, str) else text for text in texts], language=language)
 
     def embed(self, texts: Sequence[str], *, batch_size: int = 64, show_progress: bool = False) -> NDArray[np.float32]:
@@ -260,6 +265,15 @@ def calibrated(
     return moved
 
 
+def prompt_of_side(model: BaseModel, side: Literal["query", "document"]) -> str:
+    """What a model wants before its queries or its documents (``"query: "``, ``"passage: "``); ``""`` for nothing.
+
+    sentence-transformers knows a document's prompt by three names.
+    """
+    names = ("query",) if side == "query" else ("document", "passage", "corpus")
+    return next((found for name in names if (found := model.prompts.get(name))), "")
+
+
 def tagged(model: BaseModel, texts: list[str], languages: Sequence[str | None]) -> list[str]:
     """The texts as they are, or, of an encoder with language adapters, texts that know their language."""
     from mlret.encoders.adapters import TaggedText, routes_texts
@@ -336,7 +350,9 @@ def load_encoder(
 
     from mlret.encoders.adapters import route_if_modular
 
-    model = from_hub(name, lambda: SentenceTransformer(str(name), device=device))
+    model = from_hub(
+        name, lambda: SentenceTransformer._load_with_module_classes(str(name), own_modules(), device=device)
+    )
     route_if_modular(model)
     return Encoder(model, name=str(name), precision=precision)
 

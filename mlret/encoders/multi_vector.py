@@ -137,7 +137,9 @@ def load_token_encoder(name: str | Path, *, device: str | None = None) -> TokenE
                 str(name), own_modules(), device=device, local_files_only=True
             )
         else:
-            model = from_hub(name, lambda: MultiVectorEncoder(str(name), device=device))
+            model = from_hub(
+                name, lambda: MultiVectorEncoder._load_with_module_classes(str(name), own_modules(), device=device)
+            )
         mend_checkpoint(model, name)
         route_if_modular(model)
         return TokenEncoder(model, str(name))

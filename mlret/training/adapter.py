@@ -6,11 +6,14 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from mlret.data.languages import normalise_language
 from mlret.encoders.adapters import copy_adapter
 from mlret.encoders.multi_vector import load_any_encoder
+from mlret.errors import InputError
 from mlret.training.progress import Say
-from mlret.training.recipe import PretrainedBackbone, Recipe
+from mlret.training.recipe import PretrainedBackbone, Recipe, problem_of
 from mlret.training.run import save_whole, train
 from mlret.training.sources import DocumentSource
 from mlret.training.stages import MaskedStage
@@ -58,7 +61,7 @@ def train_adapter(
         The language whose adapter the new one is copied from; by default it starts at random.
     head
         A masked language model whose prediction head is taken and kept; by default that of the model, if it has one,
-        else a new head learns beside the adapter and is thrown away.
+        else a new head learns beside the adapter.
     steps, batch_size, max_length, learning_rate, bfloat16
         Of the training; a batch holds passages of ``max_length`` tokens.
     held_out
@@ -76,36 +79,40 @@ def train_adapter(
     Raises
     ------
     InputError
-        If the encoder has no adapters, ``start`` has none, or there is no text in the language.
+        If a number is out of range, the encoder has no adapters, ``start`` has none, ``head`` is no masked language
+        model for the encoder, or there is no text in the language.
     """
     code = normalise_language(language)
-    recipe = Recipe(
-        name=f"adapter-{code}",
-        description=f"An adapter for {code}.",
-        seed=seed,
-        languages=[code],
-        held_out=[_from_root(path) for path in held_out],
-        sources=[DocumentSource(kind="documents", files=[_from_root(path) for path in text], language=code)],
-        backbone=PretrainedBackbone(kind="pretrained", model=base or model),
-        stages=[
-            MaskedStage(
-                name="mlm",
-                objective="mlm",
-                adapter=code,
-                start=start,
-                head=head,
-                steps=steps,
-                batch_size=batch_size,
-                max_length=max_length,
-                learning_rate=learning_rate,
-                bfloat16=bfloat16,
-            )
-        ],
-    )
+    try:
+        recipe = Recipe(
+            name=f"adapter-{code}",
+            description=f"An adapter for {code}.",
+            seed=seed,
+            languages=[code],
+            held_out=[_from_root(path) for path in held_out],
+            sources=[DocumentSource(kind="documents", files=[_from_root(path) for path in text], language=code)],
+            backbone=PretrainedBackbone(kind="pretrained", model=base or model),
+            stages=[
+                MaskedStage(
+                    name="mlm",
+                    objective="mlm",
+                    adapter=code,
+                    start=start,
+                    head=head,
+                    steps=steps,
+                    batch_size=batch_size,
+                    max_length=max_length,
+                    learning_rate=learning_rate,
+                    bfloat16=bfloat16,
+                )
+            ],
+        )
+    except ValidationError as error:
+        raise InputError(problem_of(error)) from error
     if base is None:
         return train(recipe, Path("/"), output, say=say)
-    trained = load_any_encoder(train(recipe, Path("/"), output / "base", say=say))
     encoder = load_any_encoder(model)
+    trained = load_any_encoder(train(recipe, Path("/"), output / "base", say=say))
     copy_adapter(trained.model, encoder.model, code)
     save_whole(encoder.model, output / "model")
     return output / "model"

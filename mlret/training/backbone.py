@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.modules import Normalize, Transformer
@@ -27,6 +28,7 @@ from mlret.errors import InputError
 from mlret.training.recipe import MultiVectorSettings, NewBackbone, PretrainedBackbone
 
 AnyModel = SentenceTransformer | MultiVectorEncoder
+_DESCRIPTION = ["config.json", "config_sentence_transformers.json", "modules.json"]
 # Tokens of a text, of a transformers model that is made an encoder.
 _MAX_LENGTH = 128
 
@@ -115,9 +117,10 @@ def load_backbone(
 
 def _loaded(settings: PretrainedBackbone) -> AnyModel:
     source = settings.source
-    if is_multi_vector(Path(source)):
+    described = _description(source)
+    if is_multi_vector(described):
         return load_token_encoder(source).model
-    if (Path(source) / "modules.json").is_file():
+    if (described / "modules.json").is_file():
         if settings.pooling is not None:
             raise InputError(f"{settings.model} is an encoder with a pooling of its own: remove backbone.pooling")
         model = load_encoder(source).model
@@ -136,6 +139,17 @@ def _loaded(settings: PretrainedBackbone) -> AnyModel:
     model = SentenceTransformer(modules=[transformer, Pooling(dims, settings.pooling or "cls")])
     route_if_modular(model)
     return model
+
+
+def _description(source: str) -> Path:
+    """A folder with the files that say what kind of model it is: the model's own, or the hub's copy of these alone."""
+    folder = Path(source)
+    if folder.exists() or folder.is_absolute() or len(folder.parts) > 2:
+        return folder
+    try:
+        return Path(snapshot_download(source, allow_patterns=_DESCRIPTION))
+    except (OSError, ValueError):  # loading it will say why
+        return folder
 
 
 def trainable(model: AnyModel) -> tuple[AnyModel, list[nn.Module]]:
@@ -215,6 +229,23 @@ def as_bag_of_words(model: BaseModel) -> Iterator[None]:
 
         mean = total(weight * rows) / total(weight).clamp_min(1e-9)
         return features | {"sentence_embedding": mean}
+
+    with _forward_replaced(model, forward):
+        yield
+
+
+@contextmanager
+def as_transformer_alone(model: BaseModel) -> Iterator[None]:
+    """Leave out all modules behind the transformer, whose ``token_embeddings`` a forward pass gives, while it trains.
+
+    The encoder that is not in training mode stays whole.
+    """
+    transformer: Any = model[0]
+    whole = model.forward
+
+    def forward(features: dict[str, Any], **options: Any) -> dict[str, Any]:
+        found: dict[str, Any] = transformer(features) if model.training else whole(features, **options)
+        return found
 
     with _forward_replaced(model, forward):
         yield

@@ -16,6 +16,7 @@ from sentence_transformers.base.model import BaseModel
 from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
 
 from mlret.encoders.adapters import TaggedText
+from mlret.encoders.encoder import prompt_of_side
 from mlret.errors import InputError
 from mlret.training.pairs import Batchable, group_weights
 from mlret.training.ranking import PASSAGE, POSITIVES
@@ -186,12 +187,10 @@ def _collator(model: BaseModel, query_length: int, max_length: int) -> BaseDataC
 
 def _prompts(model: BaseModel, instructions: tuple[str, str]) -> tuple[str | None, str | None]:
     """What stands before a task's queries and documents: the model's own prompts, then the instructions."""
-    query, document = (
-        # A model that has been trained on the task keeps them already.
-        (model.prompts.get(side) or "").removesuffix(some) + some or None
-        for side, some in zip(("query", "document"), instructions, strict=True)
-    )
-    return query, document
+    # A model that has been trained on the task keeps them already.
+    query = prompt_of_side(model, "query").removesuffix(instructions[0]) + instructions[0]
+    document = prompt_of_side(model, "document").removesuffix(instructions[1]) + instructions[1]
+    return query or None, document or None
 
 
 def remember_instructions(model: BaseModel, instructions: Mapping[str, tuple[str, str]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,15 @@ class MaskedLanguageModel(nn.Module):
     pretrained
         Folder or hub id to take the head's weights from; by default they start at random.
     frozen
-        Leave the head as it is.
+        Leave the head as it is; then ``pretrained`` must hold one.
     probability
         Share of the tokens to predict: of these 80 % are masked, 10 % replaced at random, 10 % left.
 
     Raises
     ------
     InputError
-        If the tokenizer has no mask token, or transformers has no such head for the architecture.
+        If the tokenizer has no mask token, transformers has no such head for the architecture, or that of
+        ``pretrained`` is missing though it is to stay, or is of another size.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class MaskedLanguageModel(nn.Module):
         transformer: Any = model[0]
         self._backbone = [transformer.model]  # in a list: it is the encoder's, not this module's
         self._tokenizer = tokenizer
-        self.head = _prediction_head(transformer.model, pretrained)
+        self.head = _prediction_head(transformer.model, pretrained, needed=frozen)
         if frozen:
             tied = transformer.model.get_input_embeddings().weight
             for parameter in self.head.parameters():
@@ -63,12 +64,20 @@ class MaskedLanguageModel(nn.Module):
         self.mask = int(tokenizer.mask_token_id)
         self.specials = sorted(set(tokenizer.all_special_ids))
 
-    def forward(self, features: dict[str, Tensor]) -> Tensor:
-        """The mean cross-entropy over the masked positions of ``input_ids`` ``(n, t)``; 0 where there are none."""
+    def forward(
+        self, features: dict[str, Tensor], encoder: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
+    ) -> Tensor:
+        """The mean cross-entropy over the masked positions of ``input_ids`` ``(n, t)``; 0 where there are none.
+
+        ``encoder`` gives the backbone's ``token_embeddings`` in its place, where the forward pass is more than the
+        backbone's own.
+        """
         backbone = self._backbone[0]
         corrupted, chosen = self.corrupt(features["input_ids"], backbone.config.vocab_size)
         others = {name: features[name] for name in ("attention_mask", "lang_ids") if name in features}
-        hidden: Tensor = backbone(input_ids=corrupted, **others).last_hidden_state[chosen]
+        given: dict[str, Tensor] = {"input_ids": corrupted, **others}
+        states: Tensor = backbone(**given).last_hidden_state if encoder is None else encoder(given)["token_embeddings"]
+        hidden = states[chosen]
         wanted = features["input_ids"][chosen]
         if not len(wanted):
             return torch.zeros((), device=hidden.device)
@@ -112,7 +121,8 @@ class MaskedObjective(nn.Module):
     Parameters
     ----------
     model
-        The encoder; its backbone learns, or what of it is not frozen.
+        The encoder, whose forward pass is its transformer's alone
+        (:func:`mlret.training.backbone.as_transformer_alone`); this learns, or what of it is not frozen.
     language_model
         The task on that backbone.
     """
@@ -125,7 +135,8 @@ class MaskedObjective(nn.Module):
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
         """The loss of a batch of one column."""
         (features,) = sentence_features
-        return {"mlm": self.language_model(features)}
+        # Through the encoder: several processes average the gradients of what goes through it.
+        return {"mlm": self.language_model(features, self.model)}
 
 
 @contextmanager
@@ -139,12 +150,17 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _prediction_head(backbone: Any, pretrained: str | None) -> nn.Module:
+def _prediction_head(backbone: Any, pretrained: str | None, *, needed: bool) -> nn.Module:
     """The architecture's own head, tied to the backbone's embeddings."""
+    missing: set[str] = set()
     try:
         if pretrained is not None:
             with _quiet():
-                whole = AutoModelForMaskedLM.from_pretrained(pretrained, dtype=backbone.dtype)
+                whole, info = AutoModelForMaskedLM.from_pretrained(
+                    pretrained, dtype=backbone.dtype, output_loading_info=True
+                )
+            missing = set(info["missing_keys"])
+            _check_size(whole, backbone, pretrained)
             # The encoder may have got tokens of its own, such as markers.
             whole.resize_token_embeddings(backbone.get_input_embeddings().num_embeddings, mean_resizing=False)
         else:
@@ -160,6 +176,17 @@ def _prediction_head(backbone: Any, pretrained: str | None) -> nn.Module:
         raise InputError(
             f"{type(whole).__name__} has no head that can stand alone: leave masked language modelling out"
         )
+    if needed and any(name.startswith(("lm_head.", "cls.")) for name in missing):
+        raise InputError(f"{pretrained} holds no head that predicts tokens: name a masked language model")
     output = whole.get_output_embeddings()
     output.weight = backbone.get_input_embeddings().weight
     return head
+
+
+def _check_size(whole: Any, backbone: Any, name: str) -> None:
+    width, tokens = whole.config.hidden_size, whole.get_input_embeddings().num_embeddings
+    if width != backbone.config.hidden_size or tokens > backbone.get_input_embeddings().num_embeddings:
+        raise InputError(
+            f"{name} has a head for another encoder ({tokens:,} tokens, width {width}): name a masked language model "
+            "with the encoder's vocabulary and width"
+        )

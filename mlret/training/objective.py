@@ -57,6 +57,8 @@ class Objective:
         Measured at every log.
     unit
         What one example is called.
+    texts
+        How many texts one example has.
     """
 
     examples: Batchable
@@ -64,6 +66,7 @@ class Objective:
     loss: nn.Module
     monitor: ContextMonitor | None = None
     unit: str = "pairs"
+    texts: int = 2
 
 
 class ObjectiveBuilder:
@@ -132,7 +135,7 @@ class ObjectiveBuilder:
             max_length=stage.max_length,
         )
         loss = RankingLoss(model, stage.losses, temperature=stage.temperature, normalise=stage.normalise_scores)
-        return Objective(examples, collator, loss, unit="queries")
+        return Objective(examples, collator, loss, unit="queries", texts=stage.negatives + 2)
 
     def _taught(
         self, stage: TranslationDistillationStage, model: SentenceTransformer, pairs: TranslationPairs
@@ -148,6 +151,12 @@ class ObjectiveBuilder:
         return Objective(pairs, self._collator(pairs, stage, model, targets=vectors), loss)
 
     def _masked(self, stage: MaskedStage, model: BaseModel) -> Objective:
+        longest = model.max_seq_length or self.tokenizer.model_max_length
+        if stage.max_length > longest:
+            raise InputError(
+                f"stage {stage.name!r}: passages of {stage.max_length} tokens are longer than the encoder's {longest}: "
+                "lower max_length"
+            )
         documents = self._documents(model)
         languages = None
         if stage.adapter is not None:
@@ -164,7 +173,7 @@ class ObjectiveBuilder:
             probability=stage.probability,
         )
         loss = MaskedObjective(model, language_model)
-        return Objective(passages, self._collator(passages, stage, model), loss, unit="passages")
+        return Objective(passages, self._collator(passages, stage, model), loss, unit="passages", texts=1)
 
     def _open_adapter(self, stage: MaskedStage, model: BaseModel) -> None:
         """Give the language an adapter where it has none, and let nothing else learn."""

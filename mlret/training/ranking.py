@@ -68,14 +68,15 @@ class RankingLoss(nn.Module):
         sentence_features
             Of the queries, then of each column of documents, the positives first. ``passage`` ``(b,)`` int64 tells
             equal documents, ``positives`` ``(b, p)`` int64 of the queries all that are known to answer them; these
-            are not the other queries' negatives. Without these keys all documents count as different.
+            are no negatives, neither another query's nor, in the first two terms, its own. Without these keys all
+            documents count as different.
         labels
             ``(b, n)`` scores of a teacher, for the terms that distil.
         """
         query, *documents = (dict(features) for features in sentence_features)
         across = bool(_ACROSS_QUERIES & self.terms.keys())
         passages = _passages(documents)
-        answers = query.get(POSITIVES, passages[:, :1])
+        answers = query.pop(POSITIVES, passages[:, :1])
         if across:
             # Every process computes the loss of the whole batch.
             passages, answers = gather_rows(passages), gather_rows(answers)
@@ -89,13 +90,14 @@ class RankingLoss(nn.Module):
         else:
             own = others = every
         temperature = self.temperature
+        contrasted = _without_other_answers(own, passages, answers) / temperature
         losses: dict[str, Tensor] = {}
         for term, weight in self.terms.items():
             match term:
                 case "pairwise":
-                    loss = pairwise(own / temperature)
+                    loss = pairwise(contrasted)
                 case "in_batch":
-                    loss = in_batch(own / temperature, others / temperature)
+                    loss = in_batch(contrasted, others / temperature)
                 case "kl":
                     loss = kl(own, _needed(labels, term), normalise=self.normalise)
                 case "margin_mse":
@@ -136,6 +138,16 @@ def _others(every: Tensor, passages: Tensor, answers: Tensor) -> Tensor:
     own = torch.eye(len(every), dtype=torch.bool, device=every.device)[:, :, None]
     known = (passages[None, :, :, None] == answers[:, None, None, :]).any(dim=-1)
     return every.masked_fill(known | own, float("-inf")).flatten(1)
+
+
+def _without_other_answers(own: Tensor, passages: Tensor, answers: Tensor) -> Tensor:
+    """Scores ``(b, n)`` of each query with its own documents; those behind the first that answer it at -inf.
+
+    Such come along where a teacher has scored several answers.
+    """
+    known = (passages[:, :, None] == answers[:, None, :]).any(dim=-1)
+    known[:, 0] = False
+    return own.masked_fill(known, float("-inf"))
 
 
 def pairwise(own: Tensor) -> Tensor:
@@ -199,9 +211,9 @@ def rank_aware(own: Tensor, rewards: Tensor, others: Tensor) -> Tensor:
 
 
 def _passages(documents: list[dict[str, Any]]) -> Tensor:
-    """``(b, n)`` numbers of the documents, equal for equal ones."""
+    """``(b, n)`` numbers of the documents, equal for equal ones; taken out of the features, which a model gets."""
     if PASSAGE in documents[0]:
-        return torch.stack([features[PASSAGE] for features in documents], dim=1)
+        return torch.stack([features.pop(PASSAGE) for features in documents], dim=1)
     rows, columns = len(documents[0]["input_ids"]), len(documents)
     # Different on every process, too.
     first = distributed.get_rank() * rows * columns if ranks() > 1 else 0

@@ -222,9 +222,14 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "recipe"
-        raise InputError(f"{path}: {key}: {first['msg']}") from error
+        raise InputError(f"{path}: {problem_of(error)}") from error
+
+
+def problem_of(error: ValidationError) -> str:
+    """The first key that is wrong in settings, and why."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "recipe"
+    return f"{key}: {first['msg']}"
 
 
 def _override(settings: Any, override: str) -> None:

@@ -24,6 +24,7 @@ from mlret.errors import InputError, MlretError, require
 from mlret.training.backbone import (
     AnyModel,
     as_bag_of_words,
+    as_transformer_alone,
     assembled,
     build_backbone,
     in_mini_batches,
@@ -172,6 +173,8 @@ class _Run:
                 for encoder in encoders:
                     for_this_stage.enter_context(as_bag_of_words(encoder))
             with ExitStack() as parts:
+                if isinstance(stage, MaskedStage):
+                    parts.enter_context(as_transformer_alone(model))
                 if stage.mini_batch_size is not None:
                     for encoder in encoders:
                         parts.enter_context(in_mini_batches(encoder, stage.mini_batch_size))

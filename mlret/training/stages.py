@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from mlret.data.languages import normalise_language
+from mlret.errors import InputError
 from mlret.training.sources import Settings
+
+_Weight = Annotated[float, Field(gt=0)]
 
 
 class StageSettings(Settings):
@@ -81,7 +85,7 @@ class AlignmentStage(StageSettings):
     """Translation ranking on parallel text."""
 
     objective: Literal["alignment"]
-    groups: dict[str, float] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
+    groups: dict[str, _Weight] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
 
 
 RankingTerm = Literal["pairwise", "in_batch", "kl", "margin_mse", "rank_aware"]
@@ -93,13 +97,15 @@ class RankingStage(StageSettings):
     """Rank the passages that answer a query first: contrast, distillation, or both."""
 
     objective: Literal["ranking"]
-    losses: dict[RankingTerm, Annotated[float, Field(gt=0)]] = Field(
+    losses: dict[RankingTerm, _Weight] = Field(
         {"in_batch": 1.0}, min_length=1, description="terms of the loss and their weights"
     )
     negatives: int = Field(1, ge=0, description="documents of a query beside its positive")
     normalise_scores: bool = Field(True, description="'kl': scores of both sides from 0 to 1, query by query")
-    tasks: dict[str, float] | None = Field(
-        None, description="how often each task of the sources is drawn; by default in proportion to size ** alpha"
+    tasks: dict[str, _Weight] | None = Field(
+        None,
+        min_length=1,
+        description="how often each task of the sources is drawn; by default in proportion to size ** alpha",
     )
     query_length: int = Field(32, ge=8, description="tokens of a query in training, at most; max_length of a document")
 
@@ -122,7 +128,7 @@ class TranslationDistillationStage(StageSettings):
     objective: Literal["translation-distillation"]
     teacher: str = Field(description="an encoder of the source language: 'bundled', a folder or a hub id")
     distance: Literal["cosine", "mse"] = "cosine"
-    groups: dict[str, float] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
+    groups: dict[str, _Weight] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
 
 
 class LexicalStage(StageSettings):
@@ -130,7 +136,7 @@ class LexicalStage(StageSettings):
 
     objective: Literal["lexical"]
     temperature: float = Field(0.07, gt=0)
-    groups: dict[str, float] = Field({"words": 1.0}, description="how often each group of sources is drawn")
+    groups: dict[str, _Weight] = Field({"words": 1.0}, description="how often each group of sources is drawn")
 
 
 class MaskedStage(StageSettings):
@@ -141,6 +147,14 @@ class MaskedStage(StageSettings):
     start: str | None = Field(None, description="the language whose adapter a new one is copied from; else random")
     head: str | None = Field(None, description="a model whose prediction head is taken and kept; else a new one learns")
     probability: float = Field(0.15, gt=0, lt=1, description="share of the tokens to predict")
+
+    @field_validator("adapter")
+    @classmethod
+    def _adapter_is_a_language(cls, code: str | None) -> str | None:
+        try:
+            return None if code is None else normalise_language(code)
+        except InputError as error:
+            raise ValueError(str(error)) from error
 
 
 Stage = Annotated[

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ class TeacherVectors:
     teacher
         ``"bundled"``, a folder or a hub id.
     folder
-        Gets ``teacher-FINGERPRINT.npy``. It must exist.
+        Gets ``FINGERPRINT-TEXTS.npy``, which another stage on other texts does not take for its own. It must exist.
 
     Attributes
     ----------
@@ -42,10 +44,12 @@ class TeacherVectors:
         encoder = load_encoder(None if teacher == "bundled" else teacher)
         self.dims = encoder.dims
         self._anchors = pairs.anchors
-        path = folder / f"teacher-{encoder.fingerprint}.npy"
+        texts = [pairs.strings[row] for row in self._anchors]
+        languages = pairs.spoken(0, self._anchors)
+        asked = sha256(json.dumps([texts, languages]).encode()).hexdigest()
+        path = folder / f"{encoder.fingerprint}-{asked[:16]}.npy"
         if not path.is_file():
-            texts = [pairs.strings[row] for row in self._anchors]
-            vectors = encoder.encode(texts, language=pairs.spoken(0, self._anchors), show_progress=True)
+            vectors = encoder.encode(texts, language=languages, show_progress=True)
 
             def write(target: Path) -> None:
                 with target.open("wb") as file:

@@ -291,7 +291,8 @@ class _Reader:
         if normalised(pair.source) in self._held_out or normalised(pair.target) in self._held_out:
             self.statistics.removed_held_out += 1
             return False
-        if pair.source == pair.target or self._is_repeated((pair.language, pair.source, pair.target)):
+        # An ambiguous word may have the same translation in several meanings.
+        if pair.source == pair.target or self._is_repeated((pair.language, pair.source, pair.target, pair.concept)):
             self.statistics.removed_pairs += 1
             return False
         return bool(pair.source and pair.target)

@@ -259,7 +259,7 @@ def train_stage(
         accelerator_config={"split_batches": True},
     )
     loss, examples = objective.loss, objective.examples
-    state, pace = LossState(loss), _Pace(2 * stage.batch_size * stage.gradient_accumulation)
+    state, pace = LossState(loss), _Pace(objective.texts * stage.batch_size * stage.gradient_accumulation)
     progress = TrainingProgress(stage.name, say)
     callbacks: list[TrainerCallback] = [state, pace, progress, *([_Averaged()] if schedule_free else [])]
     writer = _tensorboard_writer(folder / "logs")

@@ -80,6 +80,7 @@ def test_an_interrupt_says_how_to_go_on(folder: Path) -> None:
     [
         (["train", "no-such", "--data", "."], "no recipe 'no-such'"),
         (["train", "no-such.yaml", "--data", "."], "no-such.yaml: no such file"),
+        (["train", "--data", ".", "no-such"], "no recipe 'no-such'"),
         (["train", "ccp-mini", "--data", "."], "no such file; give the folder that holds it with --data"),
         (["recipes", "copy", "ccp-mini", "tiny.yaml"], "tiny.yaml exists"),
     ],
@@ -97,3 +98,55 @@ def test_recipes_are_listed_and_copied(folder: Path) -> None:
     assert {"ccp-mini", "mlret-mini", "tatoeba"} <= {recipe["name"] for recipe in json.loads(listed.stdout)}
     assert run("recipes", "copy", "ccp-mini", cwd=folder).returncode == 0
     assert yaml.safe_load((folder / "ccp-mini.yaml").read_text())["name"] == "ccp-mini"
+
+
+def test_a_language_is_added_after_an_interrupt(
+    folder: Path, tiny_encoder_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlret.cli.main import main
+    from mlret.encoders.adapters import with_adapters
+    from mlret.encoders.encoder import load_encoder
+    from mlret.training import trainer
+
+    encoder = load_encoder(tiny_encoder_folder)
+    with_adapters(encoder.model, ["en"], default_language="en")
+    encoder.model.save(str(folder / "modular"), create_model_card=False)
+
+    def adapter(output: str, *arguments: str) -> tuple[int, str]:
+        common = ["--text", "*.jsonl", "-o", output, "--steps", "4", "--batch-size", "4", "--max-length", "16"]
+        monkeypatch.setattr("sys.argv", ["mlret", "train", "adapter", *common, *arguments])
+        try:
+            main()
+        except SystemExit as end:
+            return int(end.code or 0), capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    own = trainer.TrainingProgress
+
+    class Stopping(own):  # type: ignore[misc,valid-type]
+        def on_step_begin(self, args: object, state: object, control: object, **kwargs: object) -> None:
+            if state.global_step == 2:  # type: ignore[attr-defined]
+                raise KeyboardInterrupt
+
+    monkeypatch.chdir(folder)
+    for arguments, message in (
+        (("-l", "sw", "-m", "modular", "--learning-rate", "0"), "learning_rate: Input should be greater than 0"),
+        (("-l", "sw", "-m", "modular", "--max-length", "400"), "passages of 400 tokens are longer than the encoder's"),
+        (("-l", "sw", "-m", str(tiny_encoder_folder)), "has no language adapters"),
+        (("-l", "sw", "-m", "modular", "--start", "fr"), "no adapter for 'fr' to start from"),
+        (("-l", "fr", "-m", "modular"), "the sources hold no documents in fr"),
+        (("-l", "??", "-m", "modular"), "'??'"),
+    ):
+        code, errors = adapter(f"bad-{abs(hash(arguments))}", *arguments)
+        assert code == 2 and message in errors and "Traceback" not in errors
+    right = ("-l", "sw", "-m", "modular", "--start", "en")
+    assert adapter("whole", *right)[0] == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "TrainingProgress", Stopping)
+        code, errors = adapter("cut", *right)
+    assert code == 130 and "Go on with the same command" in errors
+    code, errors = adapter("cut", *right)
+    assert code == 0 and "going on from checkpoint 2" in errors
+    one, other = (load_encoder(folder / name / "model").model.state_dict() for name in ("whole", "cut"))
+    assert all(bool((other[name] == value).all()) for name, value in one.items())
+    assert any(".adapter_modules.sw." in name for name in one)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from mlret.encoders.adapters import (
     freeze_for_transfer,
     with_adapters,
 )
+from mlret.encoders.late_interaction import multi_vector_encoder
 from mlret.errors import InputError
 from tests.vocabulary import made
 
@@ -242,3 +245,23 @@ def test_half_precision_runs_through_adapters(tmp_path: Path) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = encoder.encode(texts, language=languages)
     assert np.allclose(half, whole, atol=0.1)
+
+
+def test_an_encoder_of_tokens_made_modular_computes_the_same(tmp_path: Path) -> None:
+    model = multi_vector_encoder(plain(tmp_path), dims=16, query_length="dynamic 8", document_length=24, device="cpu")
+    encoder = mlret.TokenEncoder(model.eval())
+    texts = [text for text, _ in TEXTS]
+    before = [*encoder.encode_query(texts), *encoder.encode_document(texts)]
+    with_adapters(model, ["sw"])
+    after = [*encoder.encode_query(texts, language="sw"), *encoder.encode_document(texts, language="fr")]
+    assert all(a.shape == b.shape and np.allclose(a, b, atol=1e-6) for a, b in zip(after, before, strict=True))
+
+
+def test_a_copy_that_has_been_used_routes_as_before(tmp_path: Path) -> None:
+    encoder = mlret.TokenEncoder(multi_vector(folder_of(tmp_path)))
+    texts, languages = zip(*TEXTS, strict=True)
+    before = encoder.encode_query(texts, language=languages)
+    twin = mlret.TokenEncoder(copy.deepcopy(encoder.model))
+    assert all(map(np.array_equal, twin.encode_query(texts, language=languages), before))
+    sent = pickle.loads(pickle.dumps(TaggedText("Treni", "sw")))
+    assert sent == "Treni" and sent.language == "sw"

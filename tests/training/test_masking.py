@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModelForMaskedLM
+from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from mlret.encoders.adapters import with_adapters
+from mlret.encoders.encoder import BUNDLED
 from mlret.errors import InputError
 from mlret.training.ccp import ContextPredictionLoss
 from mlret.training.masking import MaskedLanguageModel
@@ -104,3 +106,36 @@ def test_a_tokenizer_without_mask_is_refused(model: SentenceTransformer) -> None
 def test_nothing_to_predict_costs_nothing(model: SentenceTransformer) -> None:
     task = MaskedLanguageModel(model, probability=0.0)
     assert float(task(dict(model.preprocess(["the cat"])))) == 0.0
+
+
+@pytest.mark.parametrize("modular", [False, True], ids=["plain", "adapters"])
+def test_a_saved_language_model_gives_the_same_logits_in_transformers(
+    modular: bool, model: SentenceTransformer, tmp_path: Path
+) -> None:
+    if modular:
+        with_adapters(model, ["sw"])
+    language_model = MaskedLanguageModel(model).eval()
+    language_model.save(tmp_path / "lm")
+    whole = AutoModelForMaskedLM.from_pretrained(tmp_path / "lm").eval()
+    inputs = AutoTokenizer.from_pretrained(tmp_path / "lm")("hello world", return_tensors="pt")
+    inputs = {"input_ids": inputs["input_ids"]} | ({"lang_ids": torch.tensor([1])} if modular else {})
+    with torch.inference_mode():
+        own = language_model.head(model[0].model.eval()(**inputs).last_hidden_state)
+        assert torch.equal(whole(**inputs).logits, own)
+    # And its head goes into another of the encoder's kind, where it stays.
+    again = MaskedLanguageModel(model, pretrained=str(tmp_path / "lm"), frozen=True)
+    assert all(
+        torch.equal(value, language_model.head.state_dict()[name]) for name, value in again.head.state_dict().items()
+    )
+    assert not any(
+        p.requires_grad for p in again.head.parameters() if p is not model[0].model.get_input_embeddings().weight
+    )
+
+
+def test_a_head_that_is_missing_or_another_encoders_is_not_kept(
+    model: SentenceTransformer, tiny_encoder_folder: Path
+) -> None:
+    with pytest.raises(InputError, match=r"holds no head that predicts tokens: name a masked language model"):
+        MaskedLanguageModel(model, pretrained=str(tiny_encoder_folder), frozen=True)
+    with pytest.raises(InputError, match=r"has a head for another encoder"):
+        MaskedLanguageModel(model, pretrained=str(BUNDLED), frozen=True)

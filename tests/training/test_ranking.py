@@ -205,3 +205,20 @@ def test_an_unknown_term_and_a_missing_teacher_are_refused(dense: SentenceTransf
         RankingLoss(dense, {"listwise": 1.0})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match=r"'kl' needs a teacher"):
         RankingLoss(dense, {"kl": 1.0})(features(dense))
+
+
+@pytest.mark.parametrize("terms", [("pairwise",), ("pairwise", "in_batch")], ids=["own", "across"])
+def test_an_answer_among_a_querys_own_scored_documents_is_not_its_negative(
+    dense: SentenceTransformer, terms: tuple[Any, ...]
+) -> None:
+    columns = features(dense)
+    for place, column in enumerate(columns[1:]):
+        column[PASSAGE] = 10 * torch.arange(3) + place
+    # The third document of the second query answers it, too.
+    columns[0][POSITIVES] = torch.tensor([[0, -1], [10, 12], [20, -1]])
+    found = RankingLoss(dense, dict.fromkeys(terms, 1.0), temperature=0.5)(columns)["pairwise"]
+    queries = dense.encode(QUERIES, normalize_embeddings=True, convert_to_tensor=True)
+    documents = torch.stack([dense.encode(some, normalize_embeddings=True, convert_to_tensor=True) for some in COLUMNS])
+    own = torch.einsum("bd,nbd->bn", queries, documents) / 0.5
+    expected = [own[0].logsumexp(0) - own[0, 0], own[1, :2].logsumexp(0) - own[1, 0], own[2].logsumexp(0) - own[2, 0]]
+    torch.testing.assert_close(found, torch.stack(expected).mean(), rtol=1e-4, atol=1e-5)

@@ -26,16 +26,21 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _by_two(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program as two processes of torchrun."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(_free_port()),
+        *arguments,
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+
 def trained_by_two(recipe: Recipe, data: Path, folder: Path) -> None:
     """Train into ``folder`` / "two" under torchrun."""
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")), encoding="utf-8")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(_free_port()),
-        "-m", "mlret", "train", str(path), "--data", str(data), "--output", str(folder / "two"),
-    ]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    finished = _by_two("-m", "mlret", "train", str(path), "--data", str(data), "--output", str(folder / "two"))
     assert finished.returncode == 0, finished.stderr[-3000:]
     assert finished.stderr.count("text: reading") == 1  # one process speaks
 
@@ -78,3 +83,38 @@ def test_two_processes_rank_as_one_does(kind: str, data: Path, tiny_encoder_fold
     train(made, data, tmp_path / "one", say=str)
     trained_by_two(made, data, tmp_path)
     assert_same(tmp_path, "stage-0", "model.safetensors", *(["1_Dense/model.safetensors"] if kind == "tokens" else []))
+
+
+_MASKED = """
+import sys
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+
+from mlret.encoders.encoder import load_encoder
+from mlret.training.backbone import as_transformer_alone
+from mlret.training.masking import MaskedLanguageModel, MaskedObjective
+
+distributed.init_process_group("gloo")
+rank = distributed.get_rank()
+model = load_encoder(sys.argv[1], device="cpu").model.train()
+torch.manual_seed(0)
+loss = MaskedObjective(model, MaskedLanguageModel(model))
+torch.manual_seed(rank)  # other masks, other texts
+with as_transformer_alone(model):
+    loss.model = DistributedDataParallel(model, find_unused_parameters=True)
+    texts = (["hello world"] * 20, ["one two three four"] * 20)[rank]
+    loss([model.preprocess(texts)], None)["mlm"].backward()
+for name, parameter in loss.named_parameters():
+    if parameter.grad is not None:
+        parts = [torch.empty_like(parameter.grad) for _ in range(2)]
+        distributed.all_gather(parts, parameter.grad)
+        assert torch.allclose(*parts, atol=1e-6) and parts[0].any(), name
+print("averaged")
+"""
+
+
+def test_two_processes_average_what_masked_words_teach(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "masked.py").write_text(_MASKED, encoding="utf-8")
+    finished = _by_two(str(tmp_path / "masked.py"), str(tiny_encoder_folder))
+    assert finished.stdout.count("averaged") == 2, finished.stderr[-3000:]
