@@ -74,7 +74,7 @@ class MaskedLanguageModel(nn.Module):
         """
         backbone = self._backbone[0]
         corrupted, chosen = self.corrupt(features["input_ids"], backbone.config.vocab_size)
-        others = {name: features[name] for name in ("attention_mask", "lang_ids") if name in features}
+        others: dict[str, Tensor] = {n: features[n] for n in ("attention_mask", "lang_ids") if n in features}
         given: dict[str, Tensor] = {"input_ids": corrupted, **others}
         states: Tensor = backbone(**given).last_hidden_state if encoder is None else encoder(given)["token_embeddings"]
         hidden = states[chosen]
