@@ -28,6 +28,7 @@ BUNDLED = Path(__file__).parent / "bundled" / "mlret-mini"
 INT8 = "-int8"
 Precision = Literal["float32", "bfloat16", "int8"]
 Similarity = Literal["cosine", "maxsim"]
+Side = Literal["query", "document"]
 _MULTI_VECTOR = ("MultiVectorEncoder", "ColBERT")  # the second is PyLate's
 _Model = TypeVar("_Model")
 
@@ -125,17 +126,18 @@ class Encoder:
         self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None
     ) -> NDArray[np.float32]:
         """Encode queries: as :meth:`encode`, behind the model's prompt for queries (``"query: "``), if it has one."""
-        return self._behind_prompt(prompt_of_side(self.model, "query"), texts, language)
+        return self._behind_prompt("query", texts, language)
 
     def encode_document(
         self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None
     ) -> NDArray[np.float32]:
         """Encode documents: as :meth:`encode`, behind the model's prompt for documents, if it has one."""
-        return self._behind_prompt(prompt_of_side(self.model, "document"), texts, language)
+        return self._behind_prompt("document", texts, language)
 
     def _behind_prompt(
-        self, prompt: str, texts: Sequence[str], language: str | Sequence[str | None] | None
+        self, side: Side, texts: Sequence[str], language: str | Sequence[str | None] | None
     ) -> NDArray[np.float32]:
+        prompt = prompt_of_side(self.model, side)
         if not prompt:
             return self.encode(texts, language=language)
         if not all(getattr(module, "include_prompt", True) for module in self.model.children()):
@@ -265,7 +267,7 @@ def calibrated(
     return moved
 
 
-def prompt_of_side(model: BaseModel, side: Literal["query", "document"]) -> str:
+def prompt_of_side(model: BaseModel, side: Side) -> str:
     """What a model wants before its queries or its documents (``"query: "``, ``"passage: "``); ``""`` for nothing.
 
     sentence-transformers knows a document's prompt by three names.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.encoder import Encoder, Similarity
+from mlret.encoders.encoder import Encoder, Side, Similarity
 from mlret.errors import InputError
 
 EXTERNAL = "external:"
@@ -48,6 +48,11 @@ class ExternalEncoder(Encoder):
     def calibration_languages(self) -> list[str]:
         """None: what comes is taken as it is."""
         return []
+
+    def _behind_prompt(
+        self, side: Side, texts: Sequence[str], language: str | Sequence[str | None] | None
+    ) -> NDArray[np.float32]:
+        return self.encode(texts, language=language)
 
     def encode(
         self,

@@ -123,10 +123,11 @@ def test_memory_is_remembered_and_found(tmp_path: Path, tiny_encoder_folder: Pat
     options = ("--store", store, "--scope", "user=u1")
     assert "no such memory store" in mlret("memory", "search", "cat", *options, code=2).err
     model = ("--model", tiny_encoder_folder)
-    record = mlret("memory", "add", "the cat sat on a mat", *options, *model, "--json").json
-    assert record["scope"] == {"user": "u1"} and record["created_at"]
+    added = mlret("memory", "add", "the cat sat on a mat", *options, *model, "--json").json
+    assert added["verdict"] == "added"
     found = mlret("memory", "search", "cat", *options, "--json").json
-    assert [hit["id"] for hit in found["hits"]] == [record["id"]]
+    assert [hit["record"]["id"] for hit in found["hits"]] == [added["id"]]
+    assert found["hits"][0]["record"]["scope"] == {"user": "u1"} and found["hits"][0]["record"]["recorded_at"]
     assert "the cat sat on a mat" in mlret("memory", "search", "cat", *options).out
     other = mlret("memory", "search", "cat", "--store", store, "--scope", "user=u2", "--json").json
     assert other["hits"] == []
