@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret.errors import InputError
@@ -15,6 +15,7 @@ from mlret.memory.representatives import k_center, parts
 TEXT = st.text(st.sampled_from("ab .。\n!?”"), max_size=300) | st.text(max_size=300)
 
 
+@settings(deadline=None)
 @given(TEXT, st.integers(1, 60))
 def test_parts_put_together_are_the_text(text: str, length: int) -> None:
     found = parts(text, length)
@@ -46,6 +47,7 @@ def test_a_short_text_is_one_part() -> None:
         parts("x", 0)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 7), st.integers(1, 8), st.integers(0, 2**32 - 1))
 def test_representatives_are_within_twice_the_best_choice(count: int, k: int, seed: int) -> None:
     """Against all choices there are; distances on the sphere, where the bound holds."""

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -33,6 +33,7 @@ def all_ways(count: int, smallest: int, largest: int) -> list[list[tuple[int, in
     return ways[count]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10), st.integers(1, 3), st.floats(0, 4), st.integers(0, 2**32 - 1))
 def test_no_other_segmentation_costs_less(count: int, smallest: int, penalty: float, seed: int) -> None:
     largest = 2 * smallest + 2
