@@ -15,7 +15,7 @@ demo: $(INSTALLED) ## Install if need be, then see mlret work
 	@$(BIN)/mlret demo
 
 test: $(INSTALLED) ## Run the tests (minutes, two cores)
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: $(INSTALLED) ## Run the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
