@@ -4,7 +4,7 @@ The segmentation is the one, of all there are, with the least sum of squared dis
 its event, and a penalty for every event: optimal partitioning (Jackson et al., An algorithm for optimal partitioning of
 data on an interval, 2005) of the kind that Alemi and Ginsparg (arXiv 1503.05543) use on word vectors. A boundary
 wherever a turn is far from the mean of the last ones, as EM-LLM does it by surprise, finds fewer true boundaries and
-more false ones: ``eval/results/memory`` has both.
+more false ones: ``mlret eval memory`` measures both.
 """
 
 from __future__ import annotations
