@@ -2,7 +2,7 @@
 
 Scores here are on the scale that fusion gives, standard deviations among the candidates (:mod:`mlret.index.fusion`), so
 what is added has a bound in the same unit, and the score of a hit is the sum of its terms. Which terms are on by
-default, and what each was worth where it was measured, is measured by ``mlret eval memory``.
+default, and what each is worth: both are measured by ``mlret eval memory``.
 """
 
 from __future__ import annotations
