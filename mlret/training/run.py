@@ -35,7 +35,7 @@ from mlret.training.backbone import (
 )
 from mlret.training.calibrate import fit_calibration
 from mlret.training.ccp import ContextPredictionLoss
-from mlret.training.examples import remember_instructions
+from mlret.training.examples import RankingExamples, remember_instructions
 from mlret.training.masking import MaskedObjective
 from mlret.training.objective import Objective, ObjectiveBuilder
 from mlret.training.progress import Say
@@ -229,9 +229,11 @@ def _frozen_parts_restored(model: BaseModel) -> Iterator[None]:
 def _outline(stage: Stage, objective: Objective) -> str:
     examples = objective.examples
     groups = sum(1 for rows in examples.rows if len(rows))
+    dropped = examples.dropped if isinstance(examples, RankingExamples) else 0
     return (
         f"stage {stage.name}: {sum(map(len, examples.rows)):,} {objective.unit} in {groups} groups, "
         f"{stage.steps:,} steps of {stage.batch_size * stage.gradient_accumulation:,}"
+        + (f"; left out {dropped:,} with too few scored passages" if dropped else "")
     )
 
 
