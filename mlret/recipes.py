@@ -20,9 +20,15 @@ def recipes_root() -> Path:
 
 
 def list_recipes(kind: str | None = None) -> dict[str, Path]:
-    """Recipe name -> file, of one kind (``"training"``, ``"index"``, ``"eval"``) or of all."""
-    kinds = KINDS if kind is None else (kind,)
-    return {path.stem: path for k in kinds for path in sorted((recipes_root() / k).glob("*.yaml"))}
+    """Recipe name -> file, of one kind (``"training"``, ``"index"``, ``"eval"``) or of all.
+
+    The steps of one encoder share a folder, which is part of their names: ``"mlret-mini/words"``.
+    """
+    found = {}
+    for folder in (recipes_root() / k for k in (KINDS if kind is None else (kind,))):
+        for path in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")]):
+            found[path.relative_to(folder).with_suffix("").as_posix()] = path
+    return found
 
 
 def find_recipe(name: str, kind: str | None = None) -> Path:

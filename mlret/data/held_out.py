@@ -32,13 +32,12 @@ def read_held_out(files: Iterable[Path]) -> set[str]:
     InputError
         If a file is missing or damaged, or JSON is malformed.
     """
-    texts: set[str] = set()
-    for path in files:
-        for text in _texts(path):
-            key = normalised(text)
-            if len(key) >= _MIN_CHARACTERS:
-                texts.add(key)
-    return texts
+    return held_out_keys(text for path in files for text in _texts(path))
+
+
+def held_out_keys(texts: Iterable[str]) -> set[str]:
+    """What :func:`normalised` makes of texts, of those with at least ten letters and digits."""
+    return {key for text in texts if len(key := normalised(text)) >= _MIN_CHARACTERS}
 
 
 def _texts(path: Path) -> Iterator[str]:

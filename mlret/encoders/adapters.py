@@ -289,7 +289,7 @@ def add_language(model: BaseModel, language: str, *, start: str | None = None, s
     InputError
         If the encoder has no adapters, the language has one, or ``start`` has none.
     """
-    routed = _routed(model)
+    routed = routed_transformer(model)
     code = _code(language)
     if code in routed.languages:
         raise InputError(f"{code} has an adapter already")
@@ -324,7 +324,7 @@ def copy_adapter(source: BaseModel, target: BaseModel, language: str) -> None:
         If one has no adapters, the source none for the language, or theirs are of other shapes.
     """
     given = adapter_parameters(source, language)
-    if _code(language) not in _routed(target).languages:
+    if _code(language) not in routed_transformer(target).languages:
         add_language(target, language)
     taken = adapter_parameters(target, language)
     shapes = [[tuple(value.shape) for value in some.values()] for some in (given, taken)]
@@ -342,7 +342,7 @@ def freeze_for_transfer(model: BaseModel) -> None:
 
     ColBERT-XM (arXiv 2402.15059).
     """
-    backbone: Any = _routed(model).model
+    backbone: Any = routed_transformer(model).model
     for part in (backbone.embeddings, *_adapters(backbone)):
         part.requires_grad_(False)
     for layer in backbone.encoder.layer:
@@ -358,7 +358,7 @@ def freeze_shared(model: BaseModel, but: Sequence[str] | None = None) -> None:
     InputError
         If the encoder has no adapters, or a language has none.
     """
-    learning = list(_routed(model).languages) if but is None else but
+    learning = list(routed_transformer(model).languages) if but is None else but
     model.requires_grad_(False)
     for language in learning:
         for parameter in adapter_parameters(model, language).values():
@@ -373,7 +373,7 @@ def adapter_parameters(model: BaseModel, language: str) -> dict[str, nn.Paramete
     InputError
         If the encoder has no adapters, or the language has none.
     """
-    routed = _routed(model)
+    routed = routed_transformer(model)
     code = _code(language)
     if code not in routed.languages:
         raise InputError(f"no adapter for {code!r}; there are {', '.join(routed.languages)}")
@@ -381,7 +381,14 @@ def adapter_parameters(model: BaseModel, language: str) -> dict[str, nn.Paramete
     return {name: value for name, value in model.named_parameters() if f".adapter_modules.{key}." in name}
 
 
-def _routed(model: BaseModel) -> LanguageTransformer:
+def routed_transformer(model: BaseModel) -> LanguageTransformer:
+    """The first module of an encoder with language adapters.
+
+    Raises
+    ------
+    InputError
+        If the encoder has none.
+    """
     first = next(iter(model.children()), None)
     if not isinstance(first, LanguageTransformer):
         raise InputError("the encoder has no language adapters; with_adapters gives it some")

@@ -303,10 +303,11 @@ def own_modules() -> dict[str, type[Any]]:
     """mlret's modules, by the names that ``modules.json`` has for them: of code outside libraries these alone run."""
     from mlret.encoders.adapters import LanguageTransformer
     from mlret.encoders.calibration import Calibration
+    from mlret.encoders.quantised import QuantisedTransformer
     from mlret.encoders.query_augmentation import DynamicQueryTransformer
     from mlret.encoders.token_weights import TokenWeights
 
-    modules = (Calibration, DynamicQueryTransformer, LanguageTransformer, TokenWeights)
+    modules = (Calibration, DynamicQueryTransformer, LanguageTransformer, QuantisedTransformer, TokenWeights)
     return {f"{module.__module__}.{module.__qualname__}": module for module in modules}
 
 

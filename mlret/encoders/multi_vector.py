@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.encoders.encoder import (
+    BUNDLED,
     Encoder,
     Precision,
     Similarity,
@@ -107,17 +108,20 @@ class TokenEncoder:
 
 
 AnyEncoder = Encoder | TokenEncoder
+# The name of the bundled encoder's second head.
+BUNDLED_TOKENS = "bundled:multi-vector"
 
 
-def load_token_encoder(name: str | Path, *, device: str | None = None) -> TokenEncoder:
+def load_token_encoder(name: str | Path | None = None, *, device: str | None = None) -> TokenEncoder:
     """Load an encoder with a vector for each token.
 
     Parameters
     ----------
     name
-        A folder, or the id of a model on the hub: of sentence-transformers, or of PyLate, Stanford's ColBERT or
-        XM-retrievers, with the scores that it has there. Of a model without a projection one is made at random, to be
-        trained; :func:`mlret.encoders.late_interaction.multi_vector_encoder` makes more of it.
+        ``None`` or ``"bundled:multi-vector"`` for the bundled encoder's second head; a folder, or the id of a model on
+        the hub: of sentence-transformers, or of PyLate, Stanford's ColBERT or XM-retrievers, with the scores that it
+        has there. Of a model without a projection one is made at random, to be trained;
+        :func:`mlret.encoders.late_interaction.multi_vector_encoder` makes more of it.
     device
         ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
 
@@ -130,7 +134,10 @@ def load_token_encoder(name: str | Path, *, device: str | None = None) -> TokenE
 
     from mlret.encoders.adapters import route_if_modular
     from mlret.encoders.colbert_checkpoint import mend_checkpoint
+    from mlret.encoders.head import load_head
 
+    if name is None or str(name) == BUNDLED_TOKENS:
+        return TokenEncoder(load_head(BUNDLED / "multi-vector", load_encoder(device=device).model), BUNDLED_TOKENS)
     try:
         if Path(name).is_dir():
             model = MultiVectorEncoder._load_with_module_classes(
@@ -157,7 +164,7 @@ def load_any_encoder(name: str | Path | None, *, precision: Precision = "float32
         If it cannot be loaded, or has no such precision.
     """
     check_precision(precision)
-    if name is None or not is_multi_vector(Path(name)):
+    if name is None or (str(name) != BUNDLED_TOKENS and not is_multi_vector(Path(name))):
         return load_encoder(name, precision=precision)
     if precision != "float32":
         raise InputError(f"{name} has a vector for each token and runs in float32 alone; leave the precision out")

@@ -172,6 +172,16 @@ def assembled(modules: Iterable[nn.Module], model: SentenceTransformer) -> Sente
     return SentenceTransformer(modules=[*modules], prompts=prompts, default_prompt_name=model.default_prompt_name)
 
 
+def is_bag_of_words(model: BaseModel) -> bool:
+    """Whether an encoder is one of :func:`build_backbone` whose layers are still the identity."""
+    transformer = _transformer(model)
+    if token_weights(model) is None or not isinstance(transformer, XLMRobertaModel):
+        return False
+    layers: Any = transformer.encoder.layer
+    last = [branch for layer in layers for branch in (layer.attention.output.dense, layer.output.dense)]
+    return not any(bool(tensor.any()) for dense in last for tensor in (dense.weight, dense.bias))
+
+
 def token_weights(model: BaseModel) -> TokenWeights | None:
     """The learned weights of tokens, which encoders of mlret's own kind have."""
     return next((module for module in model.children() if isinstance(module, TokenWeights)), None)
@@ -182,7 +192,7 @@ def fix_embedding_norm(model: SentenceTransformer) -> SentenceTransformer:
 
     Normalising once more in each layer then changes nothing, and the layers start as the identity.
     """
-    _embeddings(model).LayerNorm.requires_grad_(False)
+    token_embeddings(model).LayerNorm.requires_grad_(False)
     return model
 
 
@@ -193,7 +203,7 @@ def restore_embedding_length(model: BaseModel) -> None:
     they are trained, and the longer they are the less an optimizer step turns them: without this, a second stage
     would hardly move what the first one left.
     """
-    table = _embeddings(model).word_embeddings.weight.data
+    table = token_embeddings(model).word_embeddings.weight.data
     table -= table.mean(dim=1, keepdim=True)
     table *= _transformer(model).config.initializer_range / table.std(dim=1, keepdim=True).clamp_min(1e-6)
 
@@ -203,7 +213,8 @@ def _transformer(model: BaseModel) -> Any:
     return transformer.model
 
 
-def _embeddings(model: BaseModel) -> Any:
+def token_embeddings(model: BaseModel) -> Any:
+    """The embeddings of an encoder's transformer: words, positions, types, and their layer norm."""
     return _transformer(model).embeddings
 
 
@@ -214,7 +225,7 @@ def as_bag_of_words(model: BaseModel) -> Iterator[None]:
     Exact, dropout apart, while the layers are the identity (see :func:`build_backbone`), and some thirty times
     faster: a text is then the weighted mean of its tokens' normalised embeddings.
     """
-    embeddings = _embeddings(model)
+    embeddings = token_embeddings(model)
     weights: Any = model[1]
     padding = embeddings.word_embeddings.padding_idx
 

@@ -154,6 +154,7 @@ class RankingCollator:
         self._examples = examples
         self._columns: Any = _collator(model, query_length, max_length)
         self._prompts = {task: _prompts(model, pair) for task, pair in instructions.items()}
+        self._plain = _prompts(model, ("", ""))
 
     def __call__(self, keys: list[NDArray[np.int64]]) -> dict[str, Any]:
         drawn = [self._examples.passages(int(group), int(row), int(seed)) for group, row, seed in keys]
@@ -163,7 +164,7 @@ class RankingCollator:
             row: dict[str, Any] = {"query": TaggedText(example.query, example.language)}
             row |= {f"document_{place}": passage for place, passage in enumerate(passages, start=1)}
             rows.append(row | ({"label": scores} if scores else {}))
-        query, document = self._prompts[examples[0].task]
+        query, document = self._prompts.get(examples[0].task, self._plain)
         self._columns.prompts = {name: query if name == "query" else document for name in rows[0]}
         batch: dict[str, Any] = self._columns(rows)
         for place in range(len(drawn[0][0])):

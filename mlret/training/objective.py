@@ -10,14 +10,16 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.model import BaseModel
-from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
+from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from mlret.encoders.adapters import LanguageTransformer, add_language, freeze_for_transfer, freeze_shared
 from mlret.errors import InputError
 from mlret.training.alignment import TranslationRankingLoss
+from mlret.training.backbone import is_bag_of_words
 from mlret.training.ccp import ContextPredictionLoss
+from mlret.training.distillation import TranslationDistillationLoss
 from mlret.training.examples import RankingCollator, RankingExamples
 from mlret.training.masking import MaskedLanguageModel, MaskedObjective
 from mlret.training.monitors import ContextMonitor
@@ -28,6 +30,7 @@ from mlret.training.ranking import RankingLoss
 from mlret.training.ranks import average_gradients, main_first
 from mlret.training.recipe import Recipe
 from mlret.training.stages import (
+    AlignmentStage,
     ContextStage,
     LexicalStage,
     MaskedStage,
@@ -69,6 +72,44 @@ class Objective:
     texts: int = 2
 
 
+def check_stage(stage: Stage, model: BaseModel) -> None:
+    """Fail where a stage cannot train a model: a run asks this of a model that exists before it reads any text.
+
+    Raises
+    ------
+    InputError
+        If the stage needs language adapters that the model lacks, one vector a text where it has more, or longer inputs
+        than it takes; or the head of a masked language model is in a folder that is missing.
+    """
+    if not isinstance(stage, RankingStage | MaskedStage) and not isinstance(model, SentenceTransformer):
+        raise InputError(
+            f"stage {stage.name!r}: {stage.objective} trains encoders with one vector a text; give a multi-vector "
+            "encoder stages of objective 'ranking' or 'mlm'"
+        )
+    adapter = stage.adapter if isinstance(stage, MaskedStage) else None
+    if (stage.freeze in ("transfer", "shared") or adapter is not None) and not isinstance(
+        model[0], LanguageTransformer
+    ):
+        raise InputError(
+            f"stage {stage.name!r} is about language adapters, and the encoder has none: add backbone.adapters to the "
+            "recipe, or take an encoder of X-MOD's kind"
+        )
+    if stage.layers == "none" and not is_bag_of_words(model):
+        raise InputError(
+            f"stage {stage.name!r}: layers can be left out only while they are the identity, and this encoder's are "
+            "trained: set layers to 'all'"
+        )
+    if isinstance(stage, MaskedStage):
+        longest = model.max_seq_length or model.tokenizer.model_max_length
+        if stage.max_length > longest:
+            raise InputError(
+                f"stage {stage.name!r}: passages of {stage.max_length} tokens are longer than the encoder's {longest}: "
+                "lower max_length"
+            )
+        if stage.head is not None and not Path(stage.head).is_dir() and len(Path(stage.head).parts) > 2:
+            raise InputError(f"stage {stage.name!r}: no folder {stage.head} to take the head from")
+
+
 class ObjectiveBuilder:
     """Builds the objectives of a run's stages.
 
@@ -95,30 +136,38 @@ class ObjectiveBuilder:
         InputError
             If the model is of a kind that the stage cannot train, or the recipe's text is too little for it.
         """
+        check_stage(stage, model)
         if stage.freeze == "transfer":
             freeze_for_transfer(model)
         elif stage.freeze == "shared":
             freeze_shared(model)
+        elif stage.freeze == "backbone":
+            model[0].requires_grad_(False)
         if isinstance(stage, RankingStage):
             return self._ranking(stage, model)
         if isinstance(stage, MaskedStage):
             return self._masked(stage, model)
-        if not isinstance(model, SentenceTransformer):
-            raise InputError(
-                f"stage {stage.name!r}: {stage.objective} trains encoders with one vector a text; give a multi-vector "
-                "encoder stages of objective 'ranking' or 'mlm'"
-            )
+        assert isinstance(model, SentenceTransformer)
         if isinstance(stage, ContextStage):
             return self._context(stage, model)
         if isinstance(stage, LexicalStage):
             words = ConceptPairs(self.text, self.tokenizer, stage)
             loss = TranslationRankingLoss(model, temperature=stage.temperature, own_side=True)
             return Objective(words, self._collator(words, stage, model), loss, unit="words")
-        pairs = TranslationPairs(self.text, self.tokenizer, stage)
+        pairs = self._translations(stage)
         if isinstance(stage, TranslationDistillationStage):
             return self._taught(stage, model, pairs)
         loss = TranslationRankingLoss(model, temperature=stage.temperature)
         return Objective(pairs, self._collator(pairs, stage, model), loss)
+
+    def _translations(self, stage: AlignmentStage | TranslationDistillationStage) -> TranslationPairs:
+        with main_first():
+            return TranslationPairs(self.text, self.tokenizer, stage, self._tokens())
+
+    def _tokens(self) -> Path:
+        folder = self.output / "tokens"
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def _collator(self, pairs: Pairs, stage: StageSettings, model: BaseModel, **options: Any) -> PairCollator:
         first = model[0]
@@ -134,7 +183,10 @@ class ObjectiveBuilder:
             query_length=stage.query_length,
             max_length=stage.max_length,
         )
-        loss = RankingLoss(model, stage.losses, temperature=stage.temperature, normalise=stage.normalise_scores)
+        usual = 0.05 if isinstance(model, SentenceTransformer) else 1.0
+        loss = RankingLoss(
+            model, stage.losses, temperature=stage.temperature or usual, normalise=stage.normalise_scores
+        )
         return Objective(examples, collator, loss, unit="queries", texts=stage.negatives + 2)
 
     def _taught(
@@ -144,19 +196,37 @@ class ObjectiveBuilder:
         with main_first():
             folder.mkdir(exist_ok=True)
             vectors = TeacherVectors(pairs, stage.teacher, folder)
-        width = None if vectors.dims == model.get_embedding_dimension() else vectors.dims
-        loss = EmbedDistillLoss(model, distance_metric=stage.distance, projection_dim=width)
+        dims = model.get_embedding_dimension() or vectors.dims
+        loss = TranslationDistillationLoss(
+            model,
+            distance=stage.distance,
+            contrast=stage.contrast,
+            temperature=stage.temperature,
+            projection_dim=None if vectors.dims == dims else vectors.dims,
+        )
         if loss.projection is not None:
             average_gradients(loss.projection)
-        return Objective(pairs, self._collator(pairs, stage, model, targets=vectors), loss)
+        one_side = stage.source_share is not None
+        collator = self._collator(pairs, stage, model, targets=vectors, without_anchors=one_side)
+        whole = self._at_shorter_lengths(stage, model, loss, dims, vectors.dims) if stage.matryoshka else loss
+        return Objective(pairs, collator, whole, texts=1 if one_side else 2)
+
+    def _at_shorter_lengths(
+        self,
+        stage: TranslationDistillationStage,
+        model: SentenceTransformer,
+        loss: TranslationDistillationLoss,
+        dims: int,
+        teacher_dims: int,
+    ) -> MatryoshkaLoss:
+        if dims != teacher_dims or max(stage.matryoshka) >= dims:
+            raise InputError(
+                f"stage {stage.name!r}: matryoshka {stage.matryoshka} must be less than the encoder's {dims} dims, "
+                f"which must be as many as the teacher's {teacher_dims}"
+            )
+        return MatryoshkaLoss(model, loss, [dims, *sorted(stage.matryoshka, reverse=True)])
 
     def _masked(self, stage: MaskedStage, model: BaseModel) -> Objective:
-        longest = model.max_seq_length or self.tokenizer.model_max_length
-        if stage.max_length > longest:
-            raise InputError(
-                f"stage {stage.name!r}: passages of {stage.max_length} tokens are longer than the encoder's {longest}: "
-                "lower max_length"
-            )
         documents = self._documents(model)
         languages = None
         if stage.adapter is not None:
@@ -184,14 +254,12 @@ class ObjectiveBuilder:
         freeze_shared(model, but=[stage.adapter])
 
     def _documents(self, model: BaseModel) -> PackedDocuments:
-        folder = self.output / "tokens"
         with main_first():
-            folder.mkdir(exist_ok=True)
             return PackedDocuments.prepare(
                 self.text.documents,
                 self.text.statistics.documents,
                 self.tokenizer,
-                folder,
+                self._tokens(),
                 max_length=model.max_seq_length or self.tokenizer.model_max_length,
             )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,22 @@ class PackedTexts:
         """Tokenize texts, cut at ``max_length`` tokens with the two special ones counted in."""
         rows = list(_token_ids(texts, tokenizer, max_length))
         return cls(np.concatenate(rows) if rows else np.empty(0, np.int32), _offsets(map(len, rows)))
+
+    @classmethod
+    def kept(cls, path: Path, make: Callable[[], PackedTexts]) -> PackedTexts:
+        """What a file keeps, made and written first where there is none."""
+        if not path.is_file():
+            made = make()
+            arrays: dict[str, NDArray[Any]] = {"ids": made.ids, "offsets": made.offsets}
+            write_atomically(path, lambda target: _save_arrays(target, arrays))
+        with np.load(path, allow_pickle=False) as stored:
+            return cls(stored["ids"], stored["offsets"])
+
+    @classmethod
+    def joined(cls, parts: Sequence[PackedTexts]) -> PackedTexts:
+        """The texts of all parts, one after the other."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(np.concatenate([part.ids for part in parts]), _offsets(lengths.tolist()))
 
 
 @dataclass(frozen=True)
@@ -150,7 +167,7 @@ def _offsets(lengths: Iterable[int]) -> NDArray[np.int64]:
     return offsets
 
 
-def _save_arrays(path: Path, arrays: dict[str, NDArray[np.int64]]) -> None:
+def _save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     with path.open("wb") as handle:
         np.savez(handle, **arrays)  # type: ignore[arg-type]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +21,10 @@ from mlret.errors import InputError
 from mlret.training.pack import PackedDocuments, PackedTexts
 from mlret.training.stages import AlignmentStage, ContextStage, TranslationDistillationStage
 from mlret.training.text import TrainingText
+from mlret.training.tokenizer import with_pieces_missing
+
+# Where texts are cut in several ways.
+_PIECES_MISSING = 0.25
 
 
 class Batchable(Protocol):
@@ -142,10 +149,22 @@ class ContextPairs(Pairs):
 class TranslationPairs(Pairs):
     """Aligned texts. Every different text is stored once, and a pair's document is its source text.
 
+    Parameters
+    ----------
+    text
+        Of a recipe.
+    tokenizer
+        Its ids are stored.
+    stage
+        Which groups of sources to take, and how texts are cut.
+    cut
+        A folder that keeps the texts as they were cut, for another stage of the same groups and for a run that goes on:
+        cutting takes minutes.
+
     Attributes
     ----------
     strings
-        What ``texts`` holds the ids of.
+        What ``texts`` holds the ids of, once for every way of cutting them.
     """
 
     def __init__(
@@ -153,6 +172,7 @@ class TranslationPairs(Pairs):
         text: TrainingText,
         tokenizer: PreTrainedTokenizerFast,
         stage: AlignmentStage | TranslationDistillationStage,
+        cut: Path | None = None,
     ) -> None:
         rows: dict[str, int] = {}
         self._spoken: dict[int, str] = {}
@@ -166,14 +186,16 @@ class TranslationPairs(Pairs):
                 self._spoken.setdefault(positive[-1], pair.language)
                 group.append(group_of.setdefault((pair.group, pair.language), len(group_of)))
         self.strings = list(rows)
-        self.texts = PackedTexts.of(self.strings, tokenizer, max_length=stage.max_length)
-        lengths = self.texts.lengths
+        self.texts = _cut(self.strings, tokenizer, stage.segmentations, stage.max_length, cut)
+        self._ways = stage.segmentations
+        lengths = self.texts.lengths[: len(self.strings)]
         self._pairs = np.stack([np.asarray(anchor), np.asarray(positive)], axis=1)
         kept = np.flatnonzero((lengths[self._pairs] > 0).all(axis=1))
         groups = np.asarray(group)[kept]
         self.rows = [kept[groups == row] for row in range(len(group_of))]
         self.languages = [code for _, code in group_of]
         self.weights = group_weights(self.rows, [name for name, _ in group_of], stage.groups, stage.alpha)
+        self._source_share = stage.source_share if isinstance(stage, TranslationDistillationStage) else None
 
     @property
     def anchors(self) -> NDArray[np.int64]:
@@ -181,13 +203,38 @@ class TranslationPairs(Pairs):
         return np.unique(self._pairs[:, 0])
 
     def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-        return self._pairs[rows]
+        pairs = self._pairs[rows]
+        if self._ways > 1:
+            pairs = pairs + len(self.strings) * random.integers(self._ways, size=pairs.shape)
+        if self._source_share is not None:
+            own = random.random(len(rows)) < self._source_share
+            pairs[own, 1] = pairs[own, 0]
+        return pairs
 
     def document(self, anchors: NDArray[np.int64]) -> NDArray[np.int64]:
-        return anchors
+        return anchors % len(self.strings)
 
     def spoken(self, group: int, rows: NDArray[np.int64]) -> list[str]:
-        return [self._spoken[row] for row in map(int, rows)]
+        return [self._spoken[row] for row in map(int, rows % len(self.strings))]
+
+
+def _cut(
+    strings: Sequence[str], tokenizer: PreTrainedTokenizerFast, ways: int, max_length: int, folder: Path | None
+) -> PackedTexts:
+    """The texts as the tokenizer cuts them, then once more for every other way; from ``folder`` if they are there."""
+
+    def made() -> PackedTexts:
+        others = (with_pieces_missing(tokenizer, _PIECES_MISSING, seed=way) for way in range(1, ways))
+        return PackedTexts.joined(
+            [PackedTexts.of(strings, each, max_length=max_length) for each in (tokenizer, *others)]
+        )
+
+    if folder is None:
+        return made()
+    asked = sha256(json.dumps([sorted(tokenizer.get_vocab()), ways, max_length, _PIECES_MISSING]).encode())
+    for string in strings:
+        asked.update(string.encode() + b"\0")
+    return PackedTexts.kept(folder / f"pairs-{asked.hexdigest()[:16]}.npz", made)
 
 
 def sampling_weights(sizes: Sequence[int], alpha: float) -> NDArray[np.float64]:
@@ -272,6 +319,8 @@ class PairCollator:
         What the labels are instead: anchors ``(b,)`` -> ``(b, d)`` float32.
     adapter_of
         Of an encoder with language adapters: language -> the number of its adapter, which comes as ``lang_ids``.
+    without_anchors
+        Leave out the tokens of the anchors, for a loss that needs their targets alone.
     """
 
     valid_label_columns = ("label",)
@@ -284,8 +333,10 @@ class PairCollator:
         max_length: int,
         targets: Callable[[NDArray[np.int64]], NDArray[np.float32]] | None = None,
         adapter_of: Callable[[str], int] | None = None,
+        without_anchors: bool = False,
     ) -> None:
         self._pairs = pairs
+        self._without_anchors = without_anchors
         self._padding = Padding(tokenizer, max_length=max_length)
         self._targets = targets
         self._adapter_of = adapter_of
@@ -295,9 +346,11 @@ class PairCollator:
         if self._targets is None:
             label = np.stack([group, self._pairs.document(sides[0])], axis=1)
         else:
-            label = self._targets(sides[0])
+            label = self._targets(self._pairs.document(sides[0]))
         batch = {"label": torch.from_numpy(label)}
         for side, rows in zip(("anchor", "positive"), sides, strict=False):
+            if side == "anchor" and self._without_anchors:
+                continue
             for name, tensor in self._padding.features(self._pairs.texts, rows).items():
                 batch[f"{side}_{name}"] = tensor
             if self._adapter_of is not None:

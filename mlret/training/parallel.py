@@ -62,21 +62,46 @@ def _read_parallel(source: ParallelSource, root: Path) -> Iterator[TextPair]:
             yield TextPair(source.group, source.source_language, text, language, target, concept)
 
 
-def _read_multi_parallel(source: MultiParallelSource, root: Path) -> Iterator[TextPair]:
-    """Pairs of every language with the pivot, from the documents that the recipe keeps."""
+def read_left_out(source: MultiParallelSource, root: Path) -> Iterator[str]:
+    """Stream the texts of the documents that a source does not keep: they are for evaluation.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or malformed; the message names file and line.
+    """
+    kept = _kept_lines(source, root)
+    for path in expand(source.files, root):
+        for _, line, text in _numbered_lines(path):
+            if line not in kept:
+                yield text
+
+
+def _kept_lines(source: MultiParallelSource, root: Path) -> set[int]:
     document_of_line = [line for _, line in read_lines(root / source.documents)]
     order = {document: position for position, document in enumerate(dict.fromkeys(document_of_line))}
     low, high = (fraction * len(order) for fraction in source.keep)
-    kept = {i for i, document in enumerate(document_of_line) if low <= order[document] < high}
+    return {i for i, document in enumerate(document_of_line) if low <= order[document] < high}
+
+
+def _numbered_lines(path: Path) -> Iterator[tuple[str, int, str]]:
+    """Language, line number and text, as a multi-parallel file has them."""
+    for number, line in read_lines(path):
+        cells = line.split("\t")
+        if number == 1 and cells[0] == "lang":
+            continue
+        if len(cells) != 3 or not cells[1].isdigit():
+            raise InputError(f"{path}:{number}: expected language, line number and text, separated by tabs")
+        yield cells[0], int(cells[1]), cells[2].strip()
+
+
+def _read_multi_parallel(source: MultiParallelSource, root: Path) -> Iterator[TextPair]:
+    """Pairs of every language with the pivot, from the documents that the recipe keeps."""
+    kept = _kept_lines(source, root)
     for path in expand(source.files, root):
         rows: dict[str, dict[int, str]] = {}
-        for number, line in read_lines(path):
-            cells = line.split("\t")
-            if number == 1 and cells[0] == "lang":
-                continue
-            if len(cells) != 3 or not cells[1].isdigit():
-                raise InputError(f"{path}:{number}: expected language, line number and text, separated by tabs")
-            rows.setdefault(cells[0], {})[int(cells[1])] = cells[2].strip()
+        for code, line, text in _numbered_lines(path):
+            rows.setdefault(code, {})[line] = text
         if source.pivot not in rows:
             raise InputError(f"{path}: no lines in the pivot language {source.pivot!r}; it has {sorted(rows)[:5]} …")
         pivot_language, pivot_rows = normalise_language(source.pivot), rows[source.pivot]

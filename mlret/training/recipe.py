@@ -16,6 +16,7 @@ from mlret.errors import InputError
 from mlret.training.sources import (
     DocumentSource,
     ExampleSource,
+    GlossSource,
     HubSource,
     MultiParallelSource,
     ParallelSource,
@@ -37,9 +38,15 @@ _Paired = AlignmentStage | LexicalStage | TranslationDistillationStage
 
 
 class TokenizerSettings(Settings):
-    """A SentencePiece Unigram vocabulary, trained on text balanced over languages."""
+    """A SentencePiece Unigram vocabulary, trained on text balanced over languages, or chosen from one that exists."""
 
     vocab_size: int = Field(30_000, ge=16)
+    pieces: str | None = Field(
+        None,
+        description="a tokenizer.json(.gz) of Unigram kind, relative to the data folder: its pieces are folded, and "
+        "those that the text has most often are taken",
+    )
+    min_count: int = Field(1, ge=1, description="with 'pieces': how often a piece must occur in the sentences")
     sentences: int = Field(1_000_000, ge=1, description="sentences to train on, over all languages")
     alpha: float = Field(0.3, gt=0, le=1, description="languages are drawn in proportion to size ** alpha")
     character_coverage: float = Field(0.9998, gt=0.9, le=1)
@@ -82,7 +89,20 @@ class PretrainedBackbone(Settings):
         return str(BUNDLED) if self.model == "bundled" else self.model
 
 
-Backbone = Annotated[NewBackbone | PretrainedBackbone, Field(discriminator="kind")]
+class TransplantedBackbone(Settings):
+    """The layers of an encoder of one language under the vocabulary of many (WECHSEL, arXiv 2112.06598)."""
+
+    kind: Literal["transplanted"]
+    model: str = Field(description="the donor of the layers, an encoder of BERT's kind: a folder or a hub id")
+    language: str = Field("en", description="the donor's")
+    vocabulary: str = Field(description="a multilingual bag of words that a recipe trained: the folder of its model")
+    words: int = Field(30_000, ge=100, description="of the donor's language, the most frequent in the recipe's text")
+    neighbours: int = Field(10, ge=1, description="words that a token's embedding is made of")
+    temperature: float = Field(0.1, gt=0, description="of the softmax over their cosines")
+    max_length: int = Field(128, ge=8)
+
+
+Backbone = Annotated[NewBackbone | PretrainedBackbone | TransplantedBackbone, Field(discriminator="kind")]
 
 
 class MultiVectorSettings(Settings):
@@ -162,15 +182,19 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _the_backbone_fits(self) -> Recipe:
+        if not isinstance(self.backbone, PretrainedBackbone) and self.multi_vector is not None:
+            raise ValueError("multi_vector needs a pretrained backbone: train the backbone by a recipe of its own")
+        if not isinstance(self.backbone, PretrainedBackbone):
+            for stage in self.stages:
+                if stage.max_length > self.backbone.max_length:
+                    raise ValueError(
+                        f"stage {stage.name!r}: max_length {stage.max_length} is more than the backbone's "
+                        f"{self.backbone.max_length}"
+                    )
         if isinstance(self.backbone, NewBackbone):
-            if self.multi_vector is not None:
-                raise ValueError("multi_vector needs a pretrained backbone: train the backbone by a recipe of its own")
             return self
         if self.tokenizer is not None:
-            raise ValueError("a pretrained backbone brings its tokenizer: remove the key 'tokenizer'")
-        for stage in self.stages:
-            if stage.layers == "none":
-                raise ValueError(f"stage {stage.name!r}: only a new backbone trains without layers")
+            raise ValueError(f"a {self.backbone.kind} backbone brings its tokenizer: remove the key 'tokenizer'")
         return self
 
     @model_validator(mode="after")
@@ -179,6 +203,10 @@ class Recipe(Settings):
         if len(set(names)) < len(names):
             raise ValueError(f"two stages share a name: {names}")
         groups = {s.group for s in self.sources if isinstance(s, ParallelSource | MultiParallelSource)}
+        for source in self.sources:
+            if isinstance(source, GlossSource) and source.lexicons not in groups:
+                raise ValueError(f"the glosses need lexicons: no parallel source is of the group {source.lexicons!r}")
+        groups |= {s.group for s in self.sources if isinstance(s, GlossSource)}
         for stage in self.stages:
             if isinstance(stage, RankingStage) and not any(isinstance(s, ExampleSource) for s in self.sources):
                 raise ValueError(f"stage {stage.name!r} needs a source of kind 'ranking'")

@@ -37,14 +37,21 @@ from mlret.training.calibrate import fit_calibration
 from mlret.training.ccp import ContextPredictionLoss
 from mlret.training.examples import RankingExamples, remember_instructions
 from mlret.training.masking import MaskedObjective
-from mlret.training.objective import Objective, ObjectiveBuilder
+from mlret.training.objective import Objective, ObjectiveBuilder, check_stage
 from mlret.training.progress import Say
 from mlret.training.ranks import is_main, main_first, ranks, wait_for_all
-from mlret.training.recipe import PretrainedBackbone, Recipe, TokenizerSettings
-from mlret.training.stages import AlignmentStage, MaskedStage, RankingStage, Stage
+from mlret.training.recipe import NewBackbone, PretrainedBackbone, Recipe, TokenizerSettings, TransplantedBackbone
+from mlret.training.stages import (
+    AlignmentStage,
+    MaskedStage,
+    RankingStage,
+    Stage,
+    TranslationDistillationStage,
+)
 from mlret.training.text import TextStatistics, prepare_text, source_files
-from mlret.training.tokenizer import train_tokenizer
+from mlret.training.tokenizer import choose_pieces, train_tokenizer
 from mlret.training.trainer import train_stage
+from mlret.training.transplanted import build_transplanted
 
 _DONE = "done.json"
 
@@ -97,10 +104,12 @@ class _Run:
                     f"stage {stage.name!r}: batch_size {stage.batch_size} cannot be shared by {ranks()} processes; "
                     f"make it a multiple of {ranks()}"
                 )
-        self.recipe, self.output, self.say = recipe, output, say
+        self.recipe, self.data, self.output, self.say = recipe, data, output, say
         with main_first():
             if is_main():
                 source_files(recipe, data)
+            existing = self._pretrained()
+            if is_main():
                 _claim(output, recipe)
                 (output / "text").mkdir(exist_ok=True)
                 say("text: reading")
@@ -108,8 +117,10 @@ class _Run:
             if is_main():
                 for line in _describe(self.text.statistics):
                     say(line)
-            model, tokenizer = self._encoder()
+            model = existing or self._new_encoder()
         self.model, self.tail = trainable(model)
+        tokenizer = self.model.tokenizer
+        assert isinstance(tokenizer, PreTrainedTokenizerFast)
         self.objectives = ObjectiveBuilder(recipe, self.text, tokenizer, output)
 
     def train(self) -> Path:
@@ -126,31 +137,40 @@ class _Run:
         wait_for_all()
         return final
 
-    def _encoder(self) -> tuple[AnyModel, PreTrainedTokenizerFast]:
+    def _pretrained(self) -> AnyModel | None:
+        """The model that the recipe starts from, if it exists, checked against all stages before any text is read."""
         recipe = self.recipe
-        if isinstance(recipe.backbone, PretrainedBackbone):
-            torch.manual_seed(recipe.seed)
-            model = load_backbone(recipe.backbone, recipe.multi_vector, seed=recipe.seed)
-            if not isinstance(model.tokenizer, PreTrainedTokenizerFast):
-                raise InputError(f"backbone.model: {recipe.backbone.model} has no fast tokenizer (tokenizer.json)")
-            return model, model.tokenizer
+        if not isinstance(recipe.backbone, PretrainedBackbone):
+            return None
+        torch.manual_seed(recipe.seed)
+        model = load_backbone(recipe.backbone, recipe.multi_vector, seed=recipe.seed)
+        if not isinstance(model.tokenizer, PreTrainedTokenizerFast):
+            raise InputError(f"backbone.model: {recipe.backbone.model} has no fast tokenizer (tokenizer.json)")
+        for stage in recipe.stages:
+            check_stage(stage, model)
+        return model
+
+    def _new_encoder(self) -> SentenceTransformer:
+        recipe = self.recipe
+        if isinstance(recipe.backbone, TransplantedBackbone):
+            return build_transplanted(recipe.backbone, self.text, self.output / "backbone")
+        assert isinstance(recipe.backbone, NewBackbone)
         folder = self.output / "tokenizer"
         if not (folder / "tokenizer.json").is_file():
             started = time.monotonic()
             folder.mkdir(exist_ok=True)
-            trained = train_tokenizer(
-                self.text,
-                recipe.tokenizer or TokenizerSettings(),
-                folder=folder,
-                max_length=recipe.backbone.max_length,
-                seed=recipe.seed,
-            )
+            settings = recipe.tokenizer or TokenizerSettings()
+            limits = {"max_length": recipe.backbone.max_length, "seed": recipe.seed}
+            if settings.pieces is None:
+                trained = train_tokenizer(self.text, settings, folder=folder, **limits)
+            else:
+                trained = choose_pieces(self.text, settings, self.data / settings.pieces, **limits)
             trained.save_pretrained(folder)
             self.say(f"tokenizer: {len(trained):,} pieces in {(time.monotonic() - started) / 60:.1f} minutes")
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise MlretError(f"{folder} holds no fast tokenizer: remove it and train again")
-        return build_backbone(recipe.backbone, tokenizer, folder=self.output / "backbone", seed=recipe.seed), tokenizer
+        return build_backbone(recipe.backbone, tokenizer, folder=self.output / "backbone", seed=recipe.seed)
 
     def _train_stage(self, stage: Stage, folder: Path, *, seed: int) -> None:
         started = time.monotonic()
@@ -163,7 +183,7 @@ class _Run:
             if (weights := token_weights(model)) is not None:
                 # How much a token matters is learned from translations: what predicts a sentence's neighbours is its
                 # topic.
-                weights.requires_grad_(isinstance(stage, AlignmentStage))
+                weights.requires_grad_(isinstance(stage, AlignmentStage | TranslationDistillationStage))
             objective = self.objectives(stage, model)
             say(_outline(stage, objective))
             encoders = [model]

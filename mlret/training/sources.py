@@ -63,10 +63,24 @@ class MultiParallelSource(Settings):
     kind: Literal["multi-parallel"]
     files: list[str] = Field(min_length=1)
     documents: str = Field(description="file with the document id of each line")
-    keep: tuple[float, float] = Field(description="which documents, as fractions of their number in file order")
+    keep: tuple[float, float] = Field(
+        description="which documents, as fractions of their number in file order; what all others say is held out"
+    )
     pivot: str = Field(description="the file's own code of the side that every language is paired with")
     aliases: dict[str, str] = Field({}, description="the file's own codes that are no language codes")
     group: str = "sentences"
+
+
+class GlossSource(Settings):
+    """Sentences of documents, put into other languages word by word from the lexicons of the recipe."""
+
+    kind: Literal["glosses"]
+    files: list[str] = Field(min_length=1, description="documents, as of the kind 'documents'")
+    language: str = Field("en", description="the documents' and the lexicons'; others in the files are passed over")
+    lexicons: str = Field("words", description="the group of parallel sources that are lexicons")
+    per_language: int = Field(8_000, ge=1, description="pairs of a language, at most")
+    least: float = Field(0.5, gt=0, le=1, description="share of a sentence's words that a lexicon must have")
+    group: str = "glosses"
 
 
 class ExampleSource(Settings):
@@ -75,7 +89,7 @@ class ExampleSource(Settings):
     kind: Literal["ranking"]
     files: list[str] = Field(min_length=1, description="paths or globs of files or folders, or hub:NAME")
     format: Literal["auto", Format] = Field("auto", description="by default recognised from the content")
-    task: str = Field("ranking", description="batches are of one task")
+    task: str = Field("ranking", description="of examples that do not name their own; batches are of one task")
     query_instruction: str = Field("", description="stands before every query of the task")
     document_instruction: str = Field("", description="stands before every passage of the task")
     language: str | None = Field(None, description="of queries and passages that do not say theirs")
@@ -91,5 +105,6 @@ class ExampleSource(Settings):
 
 
 Source = Annotated[
-    DocumentSource | HubSource | ParallelSource | MultiParallelSource | ExampleSource, Field(discriminator="kind")
+    DocumentSource | HubSource | ParallelSource | MultiParallelSource | GlossSource | ExampleSource,
+    Field(discriminator="kind"),
 ]

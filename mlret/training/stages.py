@@ -33,7 +33,6 @@ class StageSettings(Settings):
     adam_epsilon: float = Field(1e-8, gt=0)
     max_length: int = Field(64, ge=8, description="tokens of a text in training")
     alpha: float = Field(0.5, gt=0, le=1, description="languages are drawn in proportion to size ** alpha")
-    temperature: float = Field(0.05, gt=0)
     layers: Literal["all", "none"] = Field(
         "all", description="'none' trains the encoder as a bag of words, before its layers join"
     )
@@ -41,10 +40,10 @@ class StageSettings(Settings):
     optimizer: Literal["adamw", "schedule-free"] = Field(
         "adamw", description="'schedule-free': AdamW by averaging, constant after the warm-up (extra: train)"
     )
-    freeze: Literal["none", "transfer", "shared"] = Field(
+    freeze: Literal["none", "transfer", "shared", "backbone"] = Field(
         "none",
         description="'transfer': embeddings and language adapters stay, one language trains all else; 'shared': all "
-        "but the adapters stays",
+        "but the adapters stays; 'backbone': the transformer stays, what follows it learns",
     )
 
 
@@ -52,6 +51,7 @@ class ContextStage(StageSettings):
     """Contrastive context prediction."""
 
     objective: Literal["ccp"]
+    temperature: float = Field(0.05, gt=0)
     window: int = Field(2, ge=1, description="radius w: a context sentence is at most w sentences away")
     own_side_negatives: bool = Field(True, description="a centre's negatives include the other centres")
     other_side_negatives: bool = Field(True, description="a centre's negatives include the others' contexts")
@@ -85,6 +85,10 @@ class AlignmentStage(StageSettings):
     """Translation ranking on parallel text."""
 
     objective: Literal["alignment"]
+    temperature: float = Field(0.05, gt=0)
+    segmentations: int = Field(
+        1, ge=1, description="ways in which texts are cut into pieces; all but the first do without some pieces"
+    )
     groups: dict[str, _Weight] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
 
 
@@ -97,6 +101,9 @@ class RankingStage(StageSettings):
     """Rank the passages that answer a query first: contrast, distillation, or both."""
 
     objective: Literal["ranking"]
+    temperature: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="by default 0.05 of cosines, and 1 of MaxSim, which adds up over a query's tokens"
+    )
     losses: dict[RankingTerm, _Weight] = Field(
         {"in_batch": 1.0}, min_length=1, description="terms of the loss and their weights"
     )
@@ -128,6 +135,22 @@ class TranslationDistillationStage(StageSettings):
     objective: Literal["translation-distillation"]
     teacher: str = Field(description="an encoder of the source language: 'bundled', a folder or a hub id")
     distance: Literal["cosine", "mse"] = "cosine"
+    contrast: float = Field(
+        0.0, ge=0, description="weight of telling the teacher's vector from those of the batch's other texts"
+    )
+    temperature: float = Field(0.05, gt=0, description="of the contrast")
+    segmentations: int = Field(
+        1, ge=1, description="ways in which texts are cut into pieces; all but the first do without some pieces"
+    )
+    source_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="encode one side of a pair, the source this often; by default both, at twice the cost",
+    )
+    matryoshka: list[Annotated[int, Field(ge=1)]] = Field(
+        [], description="shorter vectors that are trained as well, by their dims"
+    )
     groups: dict[str, _Weight] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class TeacherVectors:
     teacher
         ``"bundled"``, a folder or a hub id.
     folder
-        Gets ``FINGERPRINT-TEXTS.npy``, which another stage on other texts does not take for its own. It must exist.
+        Gets ``FINGERPRINT-TEXTS.npy`` and ``.keys``, from which another stage takes what it needs too. It must exist.
 
     Attributes
     ----------
@@ -46,18 +46,45 @@ class TeacherVectors:
         self._anchors = pairs.anchors
         texts = [pairs.strings[row] for row in self._anchors]
         languages = pairs.spoken(0, self._anchors)
-        asked = sha256(json.dumps([texts, languages]).encode()).hexdigest()
-        path = folder / f"{encoder.fingerprint}-{asked[:16]}.npy"
+        keys = _keys(texts, languages)
+        path = folder / f"{encoder.fingerprint}-{sha256(keys.tobytes()).hexdigest()[:16]}.npy"
         if not path.is_file():
-            vectors = encoder.encode(texts, language=languages, show_progress=True)
-
-            def write(target: Path) -> None:
-                with target.open("wb") as file:
-                    np.save(file, vectors, allow_pickle=False)
-
-            write_atomically(path, write)
+            vectors = _known(folder, encoder.fingerprint, keys, self.dims)
+            new = np.flatnonzero(np.isnan(vectors[:, 0]))
+            some, spoken = [texts[row] for row in new], [languages[row] for row in new]
+            vectors[new] = encoder.encode(some, language=spoken, show_progress=True)
+            # The vectors last: their file says that both are there.
+            for target, array in ((path.with_suffix(_KEYS), keys), (path, vectors)):
+                write_atomically(target, partial(_save, array))
         self._vectors: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
 
     def __call__(self, anchors: NDArray[np.int64]) -> NDArray[np.float32]:
         """``(n, dims)`` float32 unit vectors of some anchors' texts."""
         return np.asarray(self._vectors[np.searchsorted(self._anchors, anchors)])
+
+
+_KEYS = ".keys"
+
+
+def _keys(texts: list[str], languages: list[str]) -> NDArray[np.uint64]:
+    digests = (
+        sha256(f"{language}\0{text}".encode()).digest()[:8] for text, language in zip(texts, languages, strict=True)
+    )
+    return np.frombuffer(b"".join(digests), dtype=np.uint64)
+
+
+def _known(folder: Path, fingerprint: str, keys: NDArray[np.uint64], dims: int) -> NDArray[np.float32]:
+    """``(n, dims)``: the vectors that another stage asked for before, and ``nan`` in place of the others."""
+    vectors = np.full((len(keys), dims), np.nan, dtype=np.float32)
+    for path in sorted(folder.glob(f"{fingerprint}-*.npy")):
+        before = np.load(path.with_suffix(_KEYS), allow_pickle=False)
+        order = np.argsort(before)
+        at = order[np.minimum(np.searchsorted(before, keys, sorter=order), len(before) - 1)]
+        rows = np.flatnonzero(before[at] == keys)
+        vectors[rows] = np.load(path, mmap_mode="r", allow_pickle=False)[at[rows]]
+    return vectors
+
+
+def _save(array: NDArray[np.generic], target: Path) -> None:
+    with target.open("wb") as file:
+        np.save(file, array, allow_pickle=False)

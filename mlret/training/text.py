@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,14 +12,23 @@ from typing import Any
 
 from mlret.data.durable import sha256_of, write_text_atomically
 from mlret.data.files import expand
-from mlret.data.held_out import normalised, read_held_out
+from mlret.data.held_out import held_out_keys, normalised, read_held_out
+from mlret.data.languages import normalise_language
 from mlret.data.monolingual import MonolingualDocument, TextColumns, read_hub, read_monolingual
 from mlret.data.ranking import RankingReader, read_ranking
 from mlret.errors import InputError
-from mlret.training.parallel import TextPair, read_pairs
+from mlret.training.glosses import Lexicon, glossed
+from mlret.training.parallel import TextPair, read_left_out, read_pairs
 from mlret.training.progress import counted
 from mlret.training.recipe import Recipe
-from mlret.training.sources import DocumentSource, ExampleSource, HubSource, MultiParallelSource, ParallelSource
+from mlret.training.sources import (
+    DocumentSource,
+    ExampleSource,
+    GlossSource,
+    HubSource,
+    MultiParallelSource,
+    ParallelSource,
+)
 from mlret.training.text_store import DocumentStore, ExampleStore, PairStore, TaskExample
 
 _LONGEST_WORD = 12
@@ -192,9 +201,14 @@ class _Reader:
         self._recipe = recipe
         self._root = root
         self._held_out = read_held_out(expand(recipe.held_out, root))
+        for source in recipe.sources:
+            if isinstance(source, MultiParallelSource):
+                self._held_out |= held_out_keys(read_left_out(source, root))
         self._languages = None if recipe.languages is None else set(recipe.languages)
         # Hashes, not texts: about a hundred bytes for each different one.
         self._seen: set[int] = set()
+        self._lexicons = {source.lexicons for source in recipe.sources if isinstance(source, GlossSource)}
+        self._words: dict[str, list[TextPair]] = defaultdict(list)
         self.statistics = TextStatistics()
 
     def documents(self) -> Iterator[MonolingualDocument]:
@@ -214,16 +228,51 @@ class _Reader:
                 for pair in read_pairs(source, self._root):
                     if (self._languages is None or pair.language in self._languages) and self._keeps(pair):
                         self.statistics.pairs[pair.language] += 1
+                        if pair.group in self._lexicons:
+                            self._words[pair.group].append(pair)
                         yield pair
+        for source in self._recipe.sources:
+            if isinstance(source, GlossSource):
+                for pair in self._glosses(source):
+                    if self._keeps(pair):
+                        self.statistics.pairs[pair.language] += 1
+                        yield pair
+
+    def _glosses(self, source: GlossSource) -> Iterator[TextPair]:
+        language = normalise_language(source.language)
+        sentences = [
+            sentence
+            for path in expand(source.files, self._root)
+            for document in read_monolingual(path, language=None, columns=TextColumns())
+            if document.language == language
+            for sentence in document.sentences
+        ]
+        lexicon = Lexicon(pair for pair in self._words[source.lexicons] if pair.source_language == language)
+        return glossed(
+            sentences,
+            lexicon,
+            group=source.group,
+            language=language,
+            languages=lexicon.languages,
+            per_language=source.per_language,
+            least=source.least,
+            seed=self._recipe.seed,
+        )
 
     def examples(self, cache: Path) -> Iterator[TaskExample]:
         for source in self._recipe.sources:
             if isinstance(source, ExampleSource):
                 reader = self._open(source, cache)
+                instructed = any(self._recipe.instructions[source.task])
                 for example in reader:
+                    if instructed and example.task not in (None, *self._recipe.instructions):
+                        raise InputError(
+                            f"{source.files[0]}: an example of the task {example.task!r}, for which no source of the "
+                            f"recipe has instructions; the query is {example.query[:60]!r}"
+                        )
                     self.statistics.examples[example.language or "und"] += 1
                     yield TaskExample(
-                        source.task,
+                        example.task or source.task,
                         example.language,
                         example.query,
                         list(example.positives),

@@ -30,7 +30,6 @@ def test_an_unknown_recipe_names_those_there_are() -> None:
         ({"stages": []}, "stages: List should have at least 1"),
         ({"tokenizer": {"vocab_size": "many"}}, "tokenizer.vocab_size"),
         ({"backbone": {"kind": "pretrained", "model": "m"}}, "a pretrained backbone brings its tokenizer"),
-        ({"backbone": {"kind": "pretrained", "model": "m"}, "tokenizer": None}, "only a new backbone trains without"),
         ({"backbone": {"layers": 0}}, "backbone.new.layers"),
         (
             {

@@ -1,0 +1,82 @@
+"""A second head for an encoder's backbone: what it takes to give each token a vector, without the backbone itself.
+
+An encoder with a vector for each token that was trained with its backbone frozen differs from the encoder that it was
+made from by a projection alone. Kept by itself this is small, and two encoders share one backbone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlret.data.durable import write_text_atomically
+from mlret.errors import InputError
+
+if TYPE_CHECKING:
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+
+_SETTINGS, _WEIGHTS = "head.json", "head.safetensors"
+
+
+def save_head(model: MultiVectorEncoder, backbone: SentenceTransformer, folder: Path, settings: dict[str, Any]) -> None:
+    """Keep the projection of an encoder whose transformer is that of another.
+
+    Parameters
+    ----------
+    model
+        An encoder that :func:`mlret.encoders.late_interaction.multi_vector_encoder` made with ``settings`` from
+        ``backbone``, and that was trained with its transformer frozen.
+    backbone
+        The encoder that it was made from.
+    folder
+        Gets ``head.json`` and ``head.safetensors``.
+    settings
+        The parameters that it was made with.
+
+    Raises
+    ------
+    InputError
+        If the two have different transformers: then the projection says nothing without its own.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from mlret.encoders.late_interaction import multi_vector_encoder
+
+    again = multi_vector_encoder(backbone, **settings)
+    mine: Any = model[0]
+    theirs: Any = again[0]
+    own, other = mine.model.state_dict(), theirs.model.state_dict()
+    if own.keys() != other.keys() or any(not torch.equal(value, other[name]) for name, value in own.items()):
+        raise InputError("the encoder's transformer is not the backbone's: train the head with freeze: backbone")
+    folder.mkdir(parents=True, exist_ok=True)
+    projection: Any = model[1]
+    save_file({"projection": projection.linear.weight.detach().half().contiguous()}, folder / _WEIGHTS)
+    write_text_atomically(folder / _SETTINGS, json.dumps(settings, indent=2) + "\n")
+
+
+def load_head(folder: Path, backbone: SentenceTransformer) -> MultiVectorEncoder:
+    """The encoder whose head :func:`save_head` kept, over its backbone.
+
+    Raises
+    ------
+    InputError
+        If the head is missing, damaged, or of another backbone's width.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from mlret.encoders.late_interaction import multi_vector_encoder
+
+    try:
+        settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
+        weight = load_file(folder / _WEIGHTS)["projection"]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(f"{folder} holds no head ({error}): reinstall mlret, or give another encoder") from error
+    model = multi_vector_encoder(backbone, **settings)
+    projection: Any = model[1]
+    if projection.linear.weight.shape != weight.shape:
+        raise InputError(f"{folder} is the head of another backbone: {tuple(weight.shape)}")
+    projection.linear.weight.data.copy_(weight)
+    return model

@@ -1,0 +1,104 @@
+"""A backbone of another encoder's layers under the vocabulary of a multilingual one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize, Transformer
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedTokenizerFast
+
+from mlret.encoders.encoder import load_encoder
+from mlret.errors import InputError
+from mlret.training.backbone import token_embeddings, token_weights
+from mlret.training.recipe import TransplantedBackbone
+from mlret.training.text import TrainingText
+from mlret.vocabulary.transplant import transplant_vocabulary
+
+# A word that occurs once is as likely a slip as a word.
+_LEAST = 2
+
+
+def build_transplanted(settings: TransplantedBackbone, text: TrainingText, folder: Path) -> SentenceTransformer:
+    """The donor's layers and what follows them, behind the embeddings that its words give to the new tokens.
+
+    Parameters
+    ----------
+    settings
+        Whose layers, whose vocabulary.
+    text
+        The words of the donor's language are counted in it.
+    folder
+        Where the transformer is written on the way.
+
+    Raises
+    ------
+    InputError
+        If one of the two cannot be loaded or does not fit, or the text has too few words of the donor's language.
+    """
+    donor = load_encoder(settings.model, device="cpu").model
+    vocabulary = load_encoder(settings.vocabulary, device="cpu").model
+    tokenizer = vocabulary.tokenizer
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise InputError(f"backbone.vocabulary: {settings.vocabulary} has no fast tokenizer (tokenizer.json)")
+    counts = Counter(_words(text, settings.language, donor.tokenizer))
+    words = [word for word, count in counts.most_common(settings.words) if count >= _LEAST]
+    vectors, weights = _static(vocabulary)
+    model = transplant_vocabulary(
+        donor,
+        tokenizer,
+        vectors,
+        words,
+        _means(words, tokenizer, vectors, weights),
+        neighbours=settings.neighbours,
+        temperature=settings.temperature,
+        max_length=settings.max_length,
+    )
+    model.save_pretrained(folder)
+    tokenizer.model_max_length = settings.max_length
+    tokenizer.save_pretrained(folder)
+    rest = [module for module in list(donor.children())[1:] if not isinstance(module, Normalize)]
+    return SentenceTransformer(modules=[Transformer(str(folder), max_seq_length=settings.max_length), *rest])
+
+
+def _words(text: TrainingText, language: str, tokenizer: Any) -> Iterator[str]:
+    """Every word of a language as the donor's tokenizer sees it, each text once."""
+    backend = tokenizer.backend_tokenizer
+    texts = {pair.source for pair in text.pairs if pair.source_language == language}
+    texts |= {pair.target for pair in text.pairs if pair.language == language}
+    for document in text.documents:
+        if document.language == language:
+            texts.update(document.sentences)
+    for one in sorted(texts):
+        folded = backend.normalizer.normalize_str(one)
+        for word, _ in backend.pre_tokenizer.pre_tokenize_str(folded):
+            if word.isalpha():
+                yield word
+
+
+def _static(vocabulary: SentenceTransformer) -> tuple[Tensor, Tensor]:
+    """``(v, s)`` vectors of the tokens of a bag of words, and ``(v, 1)`` how much each counts."""
+    with torch.no_grad():
+        embeddings = token_embeddings(vocabulary)
+        vectors = embeddings.LayerNorm(embeddings.word_embeddings.weight)
+    learned = token_weights(vocabulary)
+    return vectors, torch.ones(len(vectors), 1) if learned is None else learned.token_weights.detach()
+
+
+def _means(words: list[str], tokenizer: Any, vectors: Tensor, weights: Tensor) -> Tensor:
+    """``(n, s)``: of each word, the mean of its tokens by their weights."""
+    rows = []
+    remaining = iter(words)
+    while some := list(islice(remaining, 4096)):
+        pieces = [torch.tensor(ids) for ids in tokenizer(some, add_special_tokens=False)["input_ids"]]
+        offsets = torch.tensor([0, *(len(ids) for ids in pieces[:-1])]).cumsum(0)
+        ids = torch.cat(pieces)
+        rows.append(functional.embedding_bag(ids, vectors * weights, offsets, mode="sum"))
+    return torch.cat(rows)
