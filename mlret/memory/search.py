@@ -172,8 +172,9 @@ def _widened(store: MemoryStore, request: Request, found: Candidates, visible: P
             id = columns.ids.values[columns.record[position]]
             ends = {end for link in columns.links.get(id, ()) for end in (link[0], link[2])}
             more.update(columns.standing[end].position for end in ends if end in columns.standing)
-    added = np.intersect1d(np.array(sorted(more), dtype=np.int64), visible, assume_unique=True)
-    added = np.setdiff1d(added, found.positions, assume_unique=True)
+    added = np.array(sorted(more.difference(found.positions.tolist())), dtype=np.int64)
+    places = np.minimum(np.searchsorted(visible, added), len(visible) - 1)
+    added = added[visible[places] == added]
     return weigh(store, request.queries, found, added, mode) if len(added) else found
 
 
