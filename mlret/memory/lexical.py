@@ -140,7 +140,7 @@ class Postings:
         if weights is None:
             weights = _weights(len(positions), np.bincount(which, minlength=len(keys)))
         parts = weights[which] * (K1 + 1) * times / (times + norms[places])
-        summed: Floats = np.bincount(places, weights=parts, minlength=len(positions))
+        summed = np.bincount(places, weights=parts, minlength=len(positions)).astype(np.float64)
         found = np.flatnonzero(summed)
         return positions[found], summed[found]
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from mlret.index.exact import CpuExact
 from mlret.index.search import DECIMALS
 from mlret.index.store import Store
-from mlret.memory.columns import Columns, Positions
+from mlret.memory.columns import Columns
+from mlret.memory.numbering import Positions
 
 # So many rows are compared one by one even where the index has an accelerator.
 _FEW = 8192

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from mlret.errors import InputError
 from mlret.index.retrieval import Mode, check_mode
 from mlret.memory import times
-from mlret.memory.columns import ACTIVE, UNTIMED, Positions
+from mlret.memory.columns import UNTIMED
 from mlret.memory.dates import time_bonus, time_windows
 from mlret.memory.duplicates import DuplicateThresholds
 from mlret.memory.evidence import Candidates, Query, candidates, weigh
 from mlret.memory.facts import facts_of
 from mlret.memory.feedback import LoggedSearch, weighted
 from mlret.memory.hits import Found, MemoryHit
+from mlret.memory.numbering import Positions
 from mlret.memory.ranking import (
     CONTIGUITY,
     LINK_HOP,
@@ -34,6 +35,7 @@ from mlret.memory.ranking import (
 from mlret.memory.records import MemoryRecord
 from mlret.memory.scope import check_scope
 from mlret.memory.selection import Selection
+from mlret.memory.standing import ACTIVE
 from mlret.memory.store import MemoryStore
 
 # The scores of texts for a query, higher is better.

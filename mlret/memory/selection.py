@@ -10,9 +10,11 @@ import numpy as np
 from mlret.errors import InputError
 from mlret.index.filters import Where, read_filter
 from mlret.memory import times
-from mlret.memory.columns import ACTIVE, ARCHIVED, MERGED, Columns, Mask, Positions
+from mlret.memory.columns import Columns, Mask
+from mlret.memory.numbering import Positions
 from mlret.memory.records import KINDS, LEVELS, Kind, Level
 from mlret.memory.scope import Scope, check_scope
+from mlret.memory.standing import ACTIVE, ARCHIVED, MERGED
 from mlret.memory.store import MemoryStore
 from mlret.memory.times import Instant, read_instant
 

@@ -23,11 +23,13 @@ from mlret.index.index import Index
 from mlret.index.records import Records
 from mlret.index.store import Store
 from mlret.memory import tables, times
-from mlret.memory.columns import DELETED, Columns, Positions
+from mlret.memory.columns import Columns
 from mlret.memory.journal import Change, Entry, NewVersion, SetEnd, SetField, Verb
 from mlret.memory.lexical import grams_of
+from mlret.memory.numbering import Positions
 from mlret.memory.records import Content, Link, MemoryRecord, State, value_of
 from mlret.memory.scope import Scope, holds, scope_at
+from mlret.memory.standing import DELETED
 
 # The opening tells the language; a whole book would tell it no better.
 _DETECTION_CHARACTERS = 2000
