@@ -196,7 +196,7 @@ class Columns:
             "language": self.languages.number(columns["language"]),
             "script": self.scripts.number(frozenset(filter(None, columns["scripts"].split(",")))),
             "valid_from": columns["valid_from"],
-            "valid_to": FOREVER if columns["valid_to"] is None else columns["valid_to"],
+            "valid_to": FOREVER,
             "event_from": UNTIMED if columns["event_from"] is None else columns["event_from"],
             "event_to": UNTIMED if columns["event_to"] is None else columns["event_to"],
             "expires_at": FOREVER if columns["expires_at"] is None else columns["expires_at"],

@@ -77,6 +77,27 @@ def test_erase_takes_vectors_out_of_sealed_files(tmp_path: Path) -> None:
         assert len(memory.search("x", ME, 200, vector=vector_of("text 50"), mode="dense")) == 99
 
 
+def test_erasing_writes_the_database_anew_only_where_copies_of_rows_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_memory(tmp_path / "m") as memory:
+        items: list[Any] = [
+            {"text": f"secret {n:03d}.", "language": "en", "vector": vector_of(str(n))} for n in range(200)
+        ]
+        ids = [one.id for one in memory.add_batch(items, ME, dedupe=False)]
+        for n in range(100, 120):  # an end of validity takes no more room than none
+            memory.update(ids[n], ME, f"another {n:03d}.", vector=vector_of(f"{n}"), language="en")
+        said: list[str] = []
+        memory._store.records._connection.set_trace_callback(said.append)
+        assert memory.erase(ids[7:9], ME).complete and memory.erase(ids[110], ME).complete
+        gone = [b"secret 007.", b"secret 008.", b"secret 110.", b"another 110."]
+        content = [file.read_bytes() for file in (tmp_path / "m").rglob("*") if file.is_file()]
+        assert "VACUUM" not in said and not any(text in one for text in gone for one in content)
+        monkeypatch.setattr("mlret.index.records.holds_traces", lambda path, *, indexes: True)
+        assert memory.erase(ids[9], ME).complete and "VACUUM" in said
+    assert verify(tmp_path / "m") == []
+
+
 def test_erasing_what_another_says_too_is_told_within_the_scope_alone(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         mine, again = (add(memory, "a sentence that is said twice", ME).id for _ in range(2))
