@@ -98,6 +98,19 @@ def test_erasing_writes_the_database_anew_only_where_copies_of_rows_are_left(
     assert verify(tmp_path / "m") == []
 
 
+def test_ends_that_are_open_in_an_older_form_are_read(tmp_path: Path) -> None:
+    with open_memory(tmp_path / "m") as memory:
+        one, two = (add(memory, f"memory number {word}", ME).id for word in ("one", "two"))
+        store = memory._store.store
+        with store.writing():
+            store.commit(lambda connection: connection.execute("UPDATE memory_versions SET valid_to = NULL"))
+    with open_memory(tmp_path / "m") as memory:
+        assert {record.id for record in memory.list(ME)} == {one, two}
+        memory.update(one, ME, "memory number three", vector=vector_of("three"), language="en")
+        assert [version.valid_to is None for version in memory.versions(one, ME)] == [False, True]
+    assert verify(tmp_path / "m") == []
+
+
 def test_erasing_what_another_says_too_is_told_within_the_scope_alone(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         mine, again = (add(memory, "a sentence that is said twice", ME).id for _ in range(2))
