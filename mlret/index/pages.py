@@ -8,17 +8,20 @@ own deletion does not reach that. Of B-tree pages that space is the gap between 
 
 from __future__ import annotations
 
-import mmap
+import os
 import re
 from pathlib import Path
 
 import numpy as np
+
+from mlret.index import raw
 
 _TABLE_LEAF = 13
 _INTERIOR = (2, 5)
 _WITH_ROWS = (2, 10, 13)  # interior pages of tables have row numbers alone
 # Of a page whose last row went, the head of a free block can stay: two numbers of two bytes.
 _TRACE = re.compile(rb"[^\0]{4}")
+_PAGES = 2048  # read at once
 _FILE_HEADER = 100  # stands before the first page's own
 
 
@@ -34,19 +37,20 @@ def holds_traces(path: Path, *, indexes: bool = True) -> bool:
     indexes
         Look at all B-trees; without it, only at the rows of tables, which indexes and ``WITHOUT ROWID`` tables are not.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        size = int.from_bytes(content[16:18], "big")
-        size = 65536 if size == 1 else size
-        usable = size - content[20]
-        pages = np.frombuffer(content, dtype=np.uint8)[: len(content) // size * size].reshape(-1, size)
-        try:
-            heads = pages[:, :8].astype(np.int64)
-            heads[0] = pages[0, _FILE_HEADER : _FILE_HEADER + 8]
-        finally:
-            del pages  # a map cannot be closed while an array looks at it
+    with raw.reading(path) as descriptor:
+        head = os.pread(descriptor, _FILE_HEADER, 0)
+    size = int.from_bytes(head[16:18], "big")
+    size = 65536 if size == 1 else size
+    usable = size - head[20]
+    before = _FILE_HEADER
+    for content in raw.blocks(path, _PAGES * size):
+        pages = np.frombuffer(content, dtype=np.uint8).reshape(-1, size)
+        heads = pages[:, :8].astype(np.int64)
+        heads[0] = pages[0, before : before + 8]
         kinds, cells, first = heads[:, 0], heads[:, 3] << 8 | heads[:, 4], heads[:, 5] << 8 | heads[:, 6]
         start = np.where(np.isin(kinds, _INTERIOR), 12, 8) + 2 * cells
-        start[0] += _FILE_HEADER
+        start[0] += before
+        before = 0
         first[first == 0] = 65536
         wanted = np.isin(kinds, _WITH_ROWS) if indexes else kinds == _TABLE_LEAF
         for page in np.flatnonzero(wanted & (first > start)).tolist():

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mlret.data.documents import Document
 from mlret.errors import MlretError
+from mlret.index import raw
 from mlret.index.blobs import Blobs
 from mlret.index.conditions import as_sql
 from mlret.index.filters import Condition, fields_of
@@ -111,6 +112,7 @@ class Records:
             except BaseException:
                 self._connection.close()
                 raise
+            self._identity: Any = raw.connected(path)
 
     @staticmethod
     def create(path: Path, manifest: str, *, lexical: bool = False, schema: str = "") -> None:
@@ -546,6 +548,9 @@ class Records:
         """Close the database."""
         with self.lock:
             self._connection.close()
+            if self._identity is not None:
+                raw.disconnected(self._identity)
+                self._identity = None
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:

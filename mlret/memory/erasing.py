@@ -10,12 +10,12 @@ done, which the next opening or write does.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
 from mlret.errors import InputError
+from mlret.index.raw import blocks
 from mlret.memory.changing import descendants
 from mlret.memory.hits import ErasureProof
 from mlret.memory.scope import Scope
@@ -25,6 +25,7 @@ from mlret.memory.store import MemoryStore
 # characters, so many in all.
 _PIECE = 16
 _MOST_PIECES = 64
+_BLOCK = 1 << 24
 _SHORTEST = 4  # bytes that are looked for; fewer stand in any file
 
 
@@ -80,10 +81,10 @@ def _places(folder: Path, pieces: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
         name = str(file.relative_to(folder))
-        found[name] = []
-        if file.stat().st_size:
-            with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                found[name] = [piece for piece in pieces if content.find(piece.encode()) >= 0]
+        there: set[str] = set()
+        for block in blocks(file, _BLOCK, overlap=4 * _PIECE):  # a character has four bytes at most
+            there |= {piece for piece in pieces if piece not in there and piece.encode() in block}
+        found[name] = [piece for piece in pieces if piece in there]
     return found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -109,6 +111,23 @@ def test_ends_that_are_open_in_an_older_form_are_read(tmp_path: Path) -> None:
         memory.update(one, ME, "memory number three", vector=vector_of("three"), language="en")
         assert [version.valid_to is None for version in memory.versions(one, ME)] == [False, True]
     assert verify(tmp_path / "m") == []
+
+
+def test_after_an_erasure_another_process_does_not_take_the_log_away(tmp_path: Path) -> None:
+    read = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM records').fetchone()"
+    with open_memory(tmp_path / "m") as memory:
+        ids = [add(memory, f"memory number {n}", ME).id for n in range(4)]
+        assert memory.erase(ids[0], ME).complete
+        add(memory, "one more", ME)
+        log = tmp_path / "m" / f"{RECORDS}-wal"
+        before = log.stat().st_ino
+        subprocess.run([sys.executable, "-c", read, str(tmp_path / "m" / RECORDS)], check=True)
+        assert log.stat().st_ino == before
+        with open_memory(tmp_path / "m") as other:  # that another connection closes takes nothing away either
+            assert len(other) == 4
+        subprocess.run([sys.executable, "-c", read, str(tmp_path / "m" / RECORDS)], check=True)
+        assert log.stat().st_ino == before
+    assert not log.exists() and verify(tmp_path / "m") == []
 
 
 def test_erasing_what_another_says_too_is_told_within_the_scope_alone(tmp_path: Path) -> None:
