@@ -43,9 +43,18 @@ def seal(store: Store, progress: Callable[[str, int, int], None] | None = None) 
         store.switch([*store.manifest.segments, info], sealer.changes)
 
 
-def purge(store: Store, rows: NDArray[np.int64], *, rewrite: bool = False) -> bool:
-    """Leave nothing of removed rows on disk: write the segments that hold some of them anew, empty the write-ahead
-    log, and with ``rewrite`` write the database anew; within ``writing``.
+def purge(store: Store, rows: NDArray[np.int64], *, thorough: bool = False, indexed: bool = True) -> bool:
+    """Leave nothing of removed rows on disk: write the segments that hold some of them anew, and empty the write-ahead
+    log; within ``writing``.
+
+    Parameters
+    ----------
+    store, rows
+        Of what.
+    thorough
+        Look for copies that SQLite left when it moved rows between pages, and write the database anew if there are any.
+    indexed
+        Whether anything of the rows was in an index or a table without row numbers, which metadata are.
 
     Returns
     -------
@@ -55,7 +64,9 @@ def purge(store: Store, rows: NDArray[np.int64], *, rewrite: bool = False) -> bo
     held = [segment for segment in store.segments if len(segment.positions_of(rows))]
     if held:
         _replace(store, [([segment], segment.kind != "flat") for segment in held])
-    return store.records.shrink(rewrite=rewrite)
+    if not store.records.shrink(rewrite=False):
+        return False
+    return not thorough or not store.records.traces(indexes=indexed) or store.records.shrink()
 
 
 def compact(store: Store, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:

@@ -14,6 +14,7 @@ from types import TracebackType
 from mlret.errors import MlretError
 
 _POLL_SECONDS = 0.02
+_LONGEST_OWNER = 320  # a host name has 253 characters at most
 
 
 class WriterLock:
@@ -57,8 +58,8 @@ class WriterLock:
                     ) from error
                 time.sleep(_POLL_SECONDS)
         owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, owner.encode(), 0)
+        # Blanks cover what an owner of a longer name wrote; to cut the file costs some disks a flush of their journal.
+        os.pwrite(descriptor, owner.ljust(max(_LONGEST_OWNER, len(owner))).encode(), 0)
         self._descriptor = descriptor
         return self
 

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from mlret.data.documents import Document
 from mlret.errors import MlretError
+from mlret.index import raw
 from mlret.index.blobs import Blobs
 from mlret.index.conditions import as_sql
 from mlret.index.filters import Condition, fields_of
 from mlret.index.lexical import LexicalTable
+from mlret.index.pages import holds_traces
 
 RECORDS = "records.db"
 
@@ -98,6 +100,8 @@ class Records:
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute("PRAGMA synchronous = FULL")
+                # A write in a few hundred waits until the log is taken into the file, 16 MB of it at once.
+                self._connection.execute("PRAGMA wal_autocheckpoint = 4000")
                 # A deleted record leaves no trace in the file.
                 self._connection.execute("PRAGMA secure_delete = ON")
                 self._connection.execute(
@@ -108,6 +112,7 @@ class Records:
             except BaseException:
                 self._connection.close()
                 raise
+            self._identity: Any = raw.connected(path)
 
     @staticmethod
     def create(path: Path, manifest: str, *, lexical: bool = False, schema: str = "") -> None:
@@ -188,7 +193,8 @@ class Records:
         numpy.ndarray
             ``(n,)`` int64: the row number of each, rising.
         """
-        self.remove(replaced)
+        if len(replaced):
+            self.remove(replaced)
         rows = [self._insert(document, vector) for document, vector in zip(documents, vectors, strict=True)]
         if self.lexical is not None:
             self.lexical.add(rows, [document.text for document in documents])
@@ -533,10 +539,18 @@ class Records:
                 self.snapshot()
         return not busy
 
+    def traces(self, *, indexes: bool) -> bool:
+        """Whether pages of the database hold what no row accounts for, after :meth:`shrink` emptied the log; as
+        :func:`mlret.index.pages.holds_traces`, but where there is a lexical index, which is not looked at, always."""
+        return self.lexical is not None or holds_traces(self.path, indexes=indexes)
+
     def close(self) -> None:
         """Close the database."""
         with self.lock:
             self._connection.close()
+            if self._identity is not None:
+                raw.disconnected(self._identity)
+                self._identity = None
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:

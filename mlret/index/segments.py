@@ -48,7 +48,10 @@ class Rows:
         """Where those of ``rows`` (rising) that the segment holds are in it, rising."""
         if not len(self) or not len(rows):
             return np.empty(0, dtype=np.int64)
-        rows = rows[np.searchsorted(rows, self.numbers[0]) : np.searchsorted(rows, self.numbers[-1], side="right")]
+        first, last = self.numbers[0], self.numbers[-1]
+        rows = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last, side="right")]
+        if last - first + 1 == len(self):  # none is lacking
+            return np.asarray(rows - first, dtype=np.int64)
         positions = np.searchsorted(self.numbers, rows)
         return np.asarray(positions[self.numbers[positions] == rows], dtype=np.int64)
 

@@ -153,7 +153,8 @@ class Store:
             return self._tail
 
     def views(self, allowed: NDArray[np.int64] | None = None) -> list[View]:
-        """What can be searched: every segment without what was deleted, and of that only the rows ``allowed``.
+        """What can be searched: every segment without what was deleted, and of that only the rows ``allowed``; the tail
+        only where it may hold some.
 
         Parameters
         ----------
@@ -161,7 +162,10 @@ class Store:
             ``(m,)`` row numbers, rising; ``None`` for all.
         """
         with self.records.lock:
-            return [self._view(segment, allowed) for segment in [*self.segments, self.tail.segment()]]
+            segments = list(self.segments)
+            if allowed is None or (len(allowed) and allowed[-1] > self.manifest.last_sealed_row):
+                segments.append(self.tail.segment())
+            return [self._view(segment, allowed) for segment in segments]
 
     def _view(self, segment: Rows, allowed: NDArray[np.int64] | None) -> View:
         if allowed is not None:  # they come from the database, which has no deleted ones

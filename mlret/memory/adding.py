@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlret.errors import InputError
 from mlret.memory import times
-from mlret.memory.columns import ACTIVE, Mask, Positions
+from mlret.memory.columns import Mask
 from mlret.memory.duplicates import (
     CANDIDATES,
     NEIGHBOURS,
@@ -26,8 +26,10 @@ from mlret.memory.hits import Added
 from mlret.memory.incoming import Item, drafts_of
 from mlret.memory.journal import Change, SetEnd, SetField, SetLink
 from mlret.memory.nearest import nearest
+from mlret.memory.numbering import Positions
 from mlret.memory.records import KINDS, LEVELS, Link, MemoryRecord
 from mlret.memory.scope import place_of
+from mlret.memory.standing import ACTIVE
 from mlret.memory.store import Draft, MemoryStore, Step, hash_of
 from mlret.memory.times import FOREVER
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from mlret.errors import InputError
 from mlret.memory import tables
-from mlret.memory.columns import ACTIVE, ARCHIVED, DELETED, MERGED
 from mlret.memory.hits import Done
 from mlret.memory.incoming import drafts_of, read_item
 from mlret.memory.journal import Change, NewVersion, SetEnd, SetField, SetLink, Verb, inverse
 from mlret.memory.records import DERIVED_FROM, Content, State, check_link_type
 from mlret.memory.scope import Scope
+from mlret.memory.standing import ACTIVE, ARCHIVED, DELETED, MERGED
 from mlret.memory.store import MemoryStore, Step
 from mlret.memory.times import FOREVER
 
@@ -204,9 +204,9 @@ def descendants(store: MemoryStore, ids: Iterable[str], *, merged: bool = False)
     pending = list(ids)
     into: dict[str, list[str]] = {}
     if merged:
-        for record, there in store.columns.standing.items():
-            if there.merged_into is not None:
-                into.setdefault(there.merged_into, []).append(record)
+        query = "SELECT record, merged_into FROM memory_records WHERE merged_into IS NOT NULL ORDER BY record"
+        for record, survivor in store.records.read(query):
+            into.setdefault(survivor, []).append(record)
     while pending:
         id = pending.pop()
         links = sorted(store.columns.links.get(id, ()))

@@ -1,15 +1,15 @@
 """What search asks of every version, in memory: arrays by position, so that scope and filters cost microseconds.
 
 A position is the place of a version among those that were stored when the columns were read, and those that came
-since, in the order of their rows. Erased versions keep their position and are never visible.
+since, in the order of their rows. Erased versions keep their position and are never visible. What only some verbs ask
+for is read, or worked out, when one first does, so that the first search waits for little.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,13 @@ from numpy.typing import NDArray
 from mlret.index.records import Records
 from mlret.memory.journal import Entry, NewVersion, SetEnd, SetField, SetLink
 from mlret.memory.lexical import Postings
+from mlret.memory.numbering import Growing, Names, Positions, Turns
 from mlret.memory.records import KINDS, LEVELS
 from mlret.memory.scope import SCOPE_NAMES, Place, Scope, place_of
+from mlret.memory.standing import ACTIVE, STATES, Standing, Standings
 from mlret.memory.times import FOREVER
 
-Positions = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-ACTIVE, ARCHIVED, DELETED, MERGED = range(4)
-STATES = {"active": ACTIVE, "archived": ARCHIVED, "deleted": DELETED, "merged": MERGED}
-_T = TypeVar("_T")
 UNTIMED = -(2**62)  # of a version without an event time
 _TYPES: dict[str, Any] = {
     "row": np.int64,
@@ -48,59 +46,10 @@ _TYPES: dict[str, Any] = {
 }
 _QUERY = """
     SELECT row, record, memory_versions.scope, session, seq, kind, level, language, scripts, valid_from,
-        valid_to, event_from, event_to, expires_at, length, grams, hash
-    FROM memory_versions
+        valid_to, event_from, event_to, expires_at, length
+    FROM memory_versions ORDER BY row
 """
-
-
-class Names(Generic[_T]):
-    """Values and the numbers that stand for them, from 0 in the order in which they came."""
-
-    def __init__(self) -> None:
-        self.values: list[_T] = []
-        self._numbers: dict[_T, int] = {}
-
-    def number(self, value: _T) -> int:
-        """The number of a value; it is given one if it has none."""
-        found = self._numbers.setdefault(value, len(self.values))
-        if found == len(self.values):
-            self.values.append(value)
-        return found
-
-    def known(self, value: _T) -> int | None:
-        """The number of a value that has one."""
-        return self._numbers.get(value)
-
-
-class Growing:
-    """Positions, rising, that more are appended to."""
-
-    def __init__(self, positions: Positions | None = None) -> None:
-        self._array = np.empty(4, dtype=np.int64) if positions is None else positions
-        self._size = 0 if positions is None else len(positions)
-
-    def append(self, position: int) -> None:
-        """Add one."""
-        if self._size == len(self._array):
-            self._array = np.resize(self._array, 2 * self._size)
-        self._array[self._size] = position
-        self._size += 1
-
-    def all(self) -> Positions:
-        """What is in it; what was handed out before stays as it was."""
-        return self._array[: self._size]
-
-
-@dataclass
-class Standing:
-    """A record as search knows it: the position of its current version and what it counts."""
-
-    position: int
-    state: int
-    strength: float
-    accesses: int
-    accessed_at: int | None
-    merged_into: str | None
+_SOME = 500  # rows in one statement
 
 
 class Columns:
@@ -123,18 +72,14 @@ class Columns:
         self.sessions: Names[tuple[int, str | None]] = Names()
         self.languages: Names[str | None] = Names()
         self.scripts: Names[frozenset[str]] = Names()
-        self.standing: dict[str, Standing] = {}
         self.current = np.zeros(1024, dtype=np.bool_)
         self.state = np.zeros(1024, dtype=np.int8)
-        self.versions: dict[str, list[int]] = {}
         self.wholes: dict[int, int] = {}  # position of the whole, by the row of a part
         self.parts: dict[int, tuple[int, ...]] = {}  # rows of the parts, by position
-        self.hashes: dict[tuple[int, bytes], list[int]] = {}
         self.links: dict[str, set[tuple[str, str, str]]] = {}  # both ways, by each end: (from, type, to)
-        self._next: dict[int, int] = {}
-        self._at: dict[tuple[int, int], list[int]] = {}  # positions, by session and place
-        self._grams: list[bytes] = []
-        self._postings: Postings | None = None
+        self._records = records
+        self._versions: dict[str, list[int]] | None = None
+        self._hashes: dict[tuple[int, bytes], list[int]] | None = None
         collecting = gc.isenabled()
         gc.disable()  # so many new objects would be looked through again and again, and none is garbage
         try:
@@ -152,12 +97,39 @@ class Columns:
         raise AttributeError(name)
 
     @property
-    def postings(self) -> Postings:
-        """The n-grams of all versions; made when they are first needed."""
-        if self._postings is None:
-            self._postings = Postings(self._grams)
-            self._grams = []
-        return self._postings
+    def versions(self) -> dict[str, list[int]]:
+        """The positions of the versions of each record, the first first."""
+        if self._versions is None:
+            self._versions = {}
+            alive = np.flatnonzero(self.alive)
+            for position, number in zip(alive.tolist(), self.record[alive].tolist(), strict=True):
+                self._versions.setdefault(self.ids.values[number], []).append(position)
+        return self._versions
+
+    @property
+    def hashes(self) -> dict[tuple[int, bytes], list[int]]:
+        """The positions of versions by their scope and the hash of their text, erased ones perhaps among them."""
+        if self._hashes is None:
+            self._hashes = {}
+            found = self._records.read("SELECT row, hash FROM memory_versions ORDER BY row")
+            positions = self.positions(np.array([row for row, _ in found], dtype=np.int64))
+            scopes = self.scope[positions].tolist()
+            for position, scope, (_, hash) in zip(positions.tolist(), scopes, found, strict=True):
+                self._hashes.setdefault((scope, hash), []).append(position)
+        return self._hashes
+
+    def _grams(self, positions: Sequence[int]) -> list[bytes]:
+        """The n-grams of versions; none of erased ones."""
+        rows = self.row[np.array(positions, dtype=np.int64)].tolist()
+        if len(rows) > self._size // 8:
+            found = dict(self._records.read("SELECT row, grams FROM memory_versions"))
+        else:
+            found = {}
+            for start in range(0, len(rows), _SOME):
+                some = rows[start : start + _SOME]
+                query = f"SELECT row, grams FROM memory_versions WHERE row IN ({','.join('?' * len(some))})"
+                found.update(self._records.read(query, some))
+        return [found.get(row, b"") for row in rows]
 
     def positions(self, rows: Positions) -> Positions:
         """Where the versions of rows are: rising where the rows are."""
@@ -193,14 +165,14 @@ class Columns:
         """The place after the last one of a session."""
         number = self.scopes.known(place_of(scope))
         known = None if number is None else self.sessions.known((number, session))
-        return 0 if known is None else self._next.get(known, 0)
+        return 0 if known is None else self._turns.upcoming(known)
 
     def beside(self, position: int) -> list[int]:
         """The positions of the turns before and after one in its conversation, whatever their state."""
         session, place = int(self.session[position]), int(self.seq[position])
         if self.sessions.values[session][1] is None:
             return []
-        return [*self._at.get((session, place - 1), ()), *self._at.get((session, place + 1), ())]
+        return [*self._turns.at(session, place - 1), *self._turns.at(session, place + 1)]
 
     def add(
         self, record: str, place: Place, columns: Mapping[str, Any], parts: Sequence[int], grams: bytes, hash: bytes
@@ -224,7 +196,7 @@ class Columns:
             "language": self.languages.number(columns["language"]),
             "script": self.scripts.number(frozenset(filter(None, columns["scripts"].split(",")))),
             "valid_from": columns["valid_from"],
-            "valid_to": FOREVER if columns["valid_to"] is None else columns["valid_to"],
+            "valid_to": FOREVER,
             "event_from": UNTIMED if columns["event_from"] is None else columns["event_from"],
             "event_to": UNTIMED if columns["event_to"] is None else columns["event_to"],
             "expires_at": FOREVER if columns["expires_at"] is None else columns["expires_at"],
@@ -237,17 +209,16 @@ class Columns:
         for name, value in zip(SCOPE_NAMES, place, strict=True):
             if value:
                 self._named.setdefault((name, value), Growing()).append(position)
-        self._place(session, columns["seq"], position)
-        self.versions.setdefault(record, []).append(position)
-        self.hashes.setdefault((scope, hash), []).append(position)
+        self._turns.add(session, columns["seq"], position)
+        if self._versions is not None:
+            self._versions.setdefault(record, []).append(position)
+        if self._hashes is not None:
+            self._hashes.setdefault((scope, hash), []).append(position)
         self.current[position], self.state[position] = False, ACTIVE
         if parts:
             self.parts[position] = tuple(parts)
             self.wholes.update((row, position) for row in parts)
-        if self._postings is None:
-            self._grams.append(grams)
-        else:
-            self._postings.add([grams])
+        self.postings.add([grams])
         return position
 
     def apply(self, entry: Entry, columns: Mapping[int, Mapping[str, Any]]) -> None:
@@ -267,11 +238,6 @@ class Columns:
                     self._arrays["valid_to"][position] = FOREVER if after is None else after
                 case SetLink(type, target, on):
                     self._link((entry.record, type, target), on)
-
-    def _place(self, session: int, seq: int, position: int) -> None:
-        self._next[session] = max(self._next.get(session, 0), seq + 1)
-        if self.sessions.values[session][1] is not None:
-            self._at.setdefault((session, seq), []).append(position)
 
     def _link(self, link: tuple[str, str, str], on: bool) -> None:
         for end in (link[0], link[2]):
@@ -311,45 +277,49 @@ class Columns:
     def _load(self, records: Records) -> None:
         scopes = records.read("SELECT * FROM memory_scopes")
         places: dict[int, Any] = {number: tuple(place) for number, *place in scopes}
-        found = records.read(f"{_QUERY} ORDER BY row")
+        found = records.read(_QUERY)
         if found:
             self._fill(places, *zip(*found, strict=True))
+        self.postings = Postings([None] * self._size, self._grams)
+        self._turns = Turns(self.session, self.seq)
         for row, whole in records.read("SELECT row, whole FROM memory_parts ORDER BY row"):
             position = int(np.searchsorted(self.row, whole))
             self.wholes[row] = position
             self.parts[position] = (*self.parts.get(position, ()), row)
         for record, type, target in records.read("SELECT record, type, target FROM memory_links"):
             self._link((record, type, target), True)
-        query = "SELECT record, row, state, strength, accesses, accessed_at, merged_into FROM memory_records"
-        standing = records.read(query)
-        rows = np.array([row for _, row, *_ in standing], dtype=np.int64)
-        for position, (record, _, state, *rest) in zip(self.positions(rows).tolist(), standing, strict=True):
-            self.standing[record] = Standing(position, STATES[state], *rest)
-            if state != "active":
-                self.state[self.versions[record]] = STATES[state]
-        self.current[self.positions(rows)] = True
+        fields = "record, state, strength, accesses, accessed_at, merged_into"
+        standing = records.read(f"SELECT row, {fields} FROM memory_records")
+        current = self.positions(np.array([row for row, *_ in standing], dtype=np.int64))
+        self.standing = Standings([one[1:] for one in standing], current)
+        self.current[current] = True
+        # All versions of a record are in its state.
+        of_record = np.full(len(self.ids.values), ACTIVE, dtype=np.int8)
+        for position, one in zip(current.tolist(), standing, strict=True):
+            if one[2] != "active":
+                of_record[self.record[position]] = STATES[one[2]]
+        self.state[: self._size] = of_record[self.record]
 
     def _fill(self, places: Mapping[int, Place], *columns: tuple[Any, ...]) -> None:
         """Take in all that is stored, column by column: ten times faster than one by one."""
-        row, record, scope, session, seq, kind, level, language, scripts, *times, length, grams, hash = columns
+        row, record, scope, session, seq, kind, level, language, scripts, *times, length = columns
         self._size = len(row)
         capacity = max(1024, 2 * self._size)
         self._arrays = {name: np.resize(array, capacity) for name, array in self._arrays.items()}
         self.current, self.state = np.zeros(capacity, dtype=np.bool_), np.zeros(capacity, dtype=np.int8)
         scopes = {number: self.scopes.number(place) for number, place in places.items()}
         script_sets = {text: self.scripts.number(frozenset(filter(None, text.split(",")))) for text in set(scripts)}
-        numbers = [scopes[one] for one in scope]
-        sessions = [self.sessions.number(pair) for pair in zip(numbers, session, strict=True)]
+        numbers = list(map(scopes.__getitem__, scope))
         filled: dict[str, Any] = {
             "row": row,
-            "record": [self.ids.number(one) for one in record],
+            "record": self.ids.numbers(record),
             "scope": numbers,
-            "session": sessions,
+            "session": self.sessions.numbers(list(zip(numbers, session, strict=True))),
             "seq": seq,
-            "kind": [KINDS.index(one) for one in kind],
-            "level": [LEVELS.index(one) for one in level],
-            "language": [self.languages.number(one) for one in language],
-            "script": [script_sets[one] for one in scripts],
+            "kind": _places(kind, KINDS),
+            "level": _places(level, LEVELS),
+            "language": self.languages.numbers(language),
+            "script": list(map(script_sets.__getitem__, scripts)),
             "length": length,
             "alive": True,
         }
@@ -360,12 +330,6 @@ class Columns:
         for name, values in filled.items():
             self._arrays[name][: self._size] = values
         self._fill_scopes()
-        for position, (one, number, digest) in enumerate(zip(record, numbers, hash, strict=True)):
-            self.versions.setdefault(one, []).append(position)
-            self.hashes.setdefault((number, digest), []).append(position)
-        for position, (one, place) in enumerate(zip(sessions, seq, strict=True)):
-            self._place(one, place, position)
-        self._grams = list(grams)
 
     def _fill_scopes(self) -> None:
         """The lists of positions by scope, and by each of its names."""
@@ -381,3 +345,9 @@ class Columns:
                 if value:
                     groups.setdefault((name, value), []).append(positions)
         self._named = {key: Growing(np.sort(np.concatenate(some))) for key, some in groups.items()}
+
+
+def _places(values: Iterable[str], known: Sequence[str]) -> list[int]:
+    """The place of each of some values among those that there are."""
+    places = {value: place for place, value in enumerate(known)}
+    return list(map(places.__getitem__, values))

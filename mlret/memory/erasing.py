@@ -2,19 +2,20 @@
 
 The rows go in one transaction that overwrites what it frees (``secure_delete``), with the vectors, the n-grams, the
 metadata, the links, and the content of the journal. Then the vector files that held a row of them are written anew
-without it, the database is written anew, and the write-ahead log is emptied. Then every file of the store is read, and
-looked through for pieces of the texts. A crash on the way leaves a list of what is still to be done, which the next
-opening or write does.
+without it, and the write-ahead log is emptied. Where rows were moved between the pages of the database, copies of them
+can be left in it (:mod:`mlret.index.pages`): if there are any, of whatever row, it is written anew. Then every file of
+the store is read, and looked through for pieces of the texts. A crash on the way leaves a list of what is still to be
+done, which the next opening or write does.
 """
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
 from mlret.errors import InputError
+from mlret.index.raw import blocks
 from mlret.memory.changing import descendants
 from mlret.memory.hits import ErasureProof
 from mlret.memory.scope import Scope
@@ -24,6 +25,7 @@ from mlret.memory.store import MemoryStore
 # characters, so many in all.
 _PIECE = 16
 _MOST_PIECES = 64
+_BLOCK = 1 << 24
 _SHORTEST = 4  # bytes that are looked for; fewer stand in any file
 
 
@@ -43,9 +45,11 @@ def erase(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool
     every = list(dict.fromkeys([*named, *(descendants(store, named, merged=True) if cascade else ())]))
     rows = sorted(row for id in every for row in store.rows_of(id))
     versions = sum(len(store.columns.versions[id]) for id in every)
-    texts = [document.text for document in store.records.fetch(rows).values()]
+    documents = store.records.fetch(rows).values()
+    texts = [document.text for document in documents]
+    indexed = any(document.metadata for document in documents) or any(store.columns.links.get(id) for id in every)
     store.forget_rows(every, rows)
-    emptied = store.finish_erasing()
+    emptied = store.finish_erasing(indexed=indexed)
     pieces = _sample(texts)
     there = _places(store.index.path, pieces)
     found = {piece for places in there.values() for piece in places}
@@ -77,17 +81,17 @@ def _places(folder: Path, pieces: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
         name = str(file.relative_to(folder))
-        found[name] = []
-        if file.stat().st_size:
-            with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                found[name] = [piece for piece in pieces if content.find(piece.encode()) >= 0]
+        there: set[str] = set()
+        for block in blocks(file, _BLOCK, overlap=4 * _PIECE):  # a character has four bytes at most
+            there |= {piece for piece in pieces if piece not in there and piece.encode() in block}
+        found[name] = [piece for piece in pieces if piece in there]
     return found
 
 
 def _said_by(store: MemoryStore, piece: str) -> list[str]:
     """The records that hold a piece, in whatever scope."""
     query = """
-        SELECT record FROM memory_versions JOIN records USING (row) JOIN memory_journal USING (record)
-        WHERE instr(text, ?1) OR instr(metadata, ?1) OR instr(changes, ?1)
+        SELECT record FROM records JOIN memory_versions USING (row) WHERE instr(text, ?1) OR instr(metadata, ?1)
+        UNION SELECT record FROM memory_journal WHERE instr(changes, ?1)
     """
     return sorted({record for (record,) in store.records.read(query, (piece,))})

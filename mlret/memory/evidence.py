@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from mlret.data.scripts import scripts_of, share_script
 from mlret.index.fusion import align, z_mean
 from mlret.index.retrieval import Mode
-from mlret.memory.columns import Columns, Mask, Positions
+from mlret.memory.columns import Columns, Mask
 from mlret.memory.nearest import nearest, similarities
+from mlret.memory.numbering import Positions
 from mlret.memory.store import MemoryStore
 
 # Each channel is asked for so many versions, of which the ranking is made.

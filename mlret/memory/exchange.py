@@ -13,11 +13,11 @@ import numpy as np
 
 from mlret.errors import InputError
 from mlret.memory import times
-from mlret.memory.columns import DELETED
 from mlret.memory.incoming import Item, drafts_of, read_item
 from mlret.memory.journal import Change, SetEnd, SetField, SetLink
 from mlret.memory.records import Link, MemoryRecord
 from mlret.memory.scope import Scope, check_scope, holds, place_of
+from mlret.memory.standing import DELETED
 from mlret.memory.store import NEW, MemoryStore, Step
 from mlret.memory.times import read_instant
 

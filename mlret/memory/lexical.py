@@ -3,17 +3,17 @@
 The index has such a channel too (:mod:`mlret.index.lexical`), made for few and large writes. A memory is written one
 short text at a time and read within a scope, and three things are different here. A text is one row of hashes of its
 n-grams, written and removed with it: a single durable add takes a fifth of the time, and erasing leaves no posting
-behind that a merge would have to drop. The posting lists are made of those rows when they are first needed, and kept in
-memory. And how rare an n-gram is, and how long a text is on average, is counted over what the search may see: what one
-tenant writes moves no score of another's.
+behind that a merge would have to drop. Where few texts are to be seen their rows are read and looked through; posting
+lists are made of all rows when a search of many first needs them, and kept in memory. And how rare an n-gram is, and
+how long a text is on average, is counted over what the search may see: what one tenant writes moves no score of
+another's.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -22,21 +22,33 @@ from numpy.typing import NDArray
 from mlret.index.lexical import K1, B
 from mlret.index.ngrams import ngrams
 
-# A posting is one number: 38 bits of the hash of an n-gram, 24 of the position of a text, 2 of how often it occurs
-# there, up to three times: BM25 saturates, and the fourth time hardly counts.
+# A posting is one number: 24 bits of the position of a text, 2 of how often an n-gram occurs there, up to three times:
+# BM25 saturates, and the fourth time hardly counts. With 38 bits of the n-gram's hash before it, postings are sorted.
 _POSITION_BITS = 24
 _HASH_BITS = 38
 _MOST_TIMES = 3
 MOST_TEXTS = 1 << _POSITION_BITS
+_SHIFT = np.uint64(_POSITION_BITS + 2)
+_POSTING = np.uint64((MOST_TEXTS << 2) - 1)
 _TIMES = np.uint64(3)
-# Texts that came since the sorted postings were made are in a dictionary; of so many, or of this part, new ones are.
+# The low bits of a hash tell nearly all n-grams that a query has not from those that it has.
+_SIEVE = 1 << 16
+# Texts that came since the lists were made are in a dictionary; of so many, or of this part, new lists are made.
 _LEAST_FRESH = 4096
 _FRESH_PART = 8
-# Posting lists are read, at about an eighth of the time that an n-gram of a text takes, unless the visible texts have
-# fewer by far.
-_READING = 8
+# To look through texts of so many n-grams no lists are made.
+_UNLISTED = 1 << 18
+_BATCH = 1 << 16  # postings summed at once
+# An n-gram of a text takes so many times what a posting takes.
+_PER_GRAM = 4
 # Sums of the same terms in another order differ in their last bits; rounded to so many digits, a tie stays a tie.
 _DIGITS = 9
+_SLACK = 1e-6  # more than they differ by
+
+Floats = NDArray[np.float64]
+Positions = NDArray[np.int64]
+Keys = NDArray[np.uint64]  # hashes of n-grams, rising
+List = NDArray[np.uint32]
 
 
 @lru_cache(maxsize=1 << 16)
@@ -58,32 +70,27 @@ class Postings:
     Parameters
     ----------
     grams
-        What :func:`grams_of` gave for the texts ``0 … n - 1``; empty for one that is not searched.
+        What :func:`grams_of` gave for the texts ``0 … n - 1``; empty for one that is not searched, and ``None`` for one
+        that ``read`` gives once it is needed.
+    read
+        Called with positions, rising: what :func:`grams_of` gave for them.
     """
 
-    def __init__(self, grams: Sequence[bytes]) -> None:
+    def __init__(
+        self, grams: Sequence[bytes | None], read: Callable[[Sequence[int]], Sequence[bytes]] | None = None
+    ) -> None:
         self._grams = list(grams)
-        self._counts = [len(one) // 8 for one in grams]
-        self._sorted = _sorted_postings(grams, 0)
-        self._first_fresh = len(self._grams)
-        self._fresh: dict[int, list[int]] = {}
+        self._read = read
+        self._lists: _Lists | None = None
 
     def add(self, grams: Iterable[bytes]) -> None:
         """Append texts, at the next positions."""
         for one in grams:
-            position = len(self._grams)
-            for code in np.frombuffer(one, dtype="<u8").tolist():
-                self._fresh.setdefault(code >> 2, []).append(position << 2 | code & 3)
+            if self._lists is not None:
+                self._lists.add(len(self._grams), one)
             self._grams.append(one)
-            self._counts.append(len(one) // 8)
-        if len(self._grams) - self._first_fresh > max(_LEAST_FRESH, len(self._grams) // _FRESH_PART):
-            fresh = _sorted_postings(self._grams[self._first_fresh :], self._first_fresh)
-            self._sorted = np.sort(np.concatenate([self._sorted, fresh]), kind="stable")  # two runs: a merge
-            self._first_fresh, self._fresh = len(self._grams), {}
 
-    def search(
-        self, query: str, k: int, visible: NDArray[np.int64], lengths: NDArray[np.int32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def search(self, query: str, k: int, visible: Positions, lengths: NDArray[np.int32]) -> tuple[Floats, Positions]:
         """The visible texts that match a query best.
 
         Parameters
@@ -110,78 +117,172 @@ class Postings:
         if not total or not len(keys):
             return np.empty(0), np.empty(0, dtype=np.int64)
         norms = K1 * (1 - B) + K1 * B * (len(visible) / total) * mine
-        starts, ends = self._range(keys)
-        if _READING * total < int((ends - starts).sum()):
-            summed = self._over_texts(keys, visible, norms)
+        if self._lists is None and total > _UNLISTED:
+            self._lists = _Lists(self._held(range(len(self._grams))))
+        lists = None if self._lists is None else self._lists.of(keys)
+        if lists is None or _PER_GRAM * total < sum(map(len, lists)):
+            found, scores = self._over_texts(keys, visible, norms)
         else:
-            summed = self._over_lists(keys, starts, ends, visible, norms)
-        found = np.flatnonzero(summed)
-        scores = np.round(summed[found], _DIGITS)
+            found, scores = self._over_lists(keys, lists, k, visible, norms, total / len(visible))
+        scores = np.round(scores, _DIGITS)
         if len(found) > k:
             best = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
             found, scores = found[best], scores[best]
         order = np.argsort(-scores, kind="stable")
-        return scores[order], visible[found[order]]
-
-    def _over_lists(
-        self,
-        keys: NDArray[np.uint64],
-        starts: NDArray[np.int64],
-        ends: NDArray[np.int64],
-        visible: NDArray[np.int64],
-        norms: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """The score of each visible text, from the posting lists of the query's n-grams."""
-        summed = np.zeros(len(visible))
-        place_of = np.full(len(self._grams), -1, dtype=np.int64)
-        place_of[visible] = np.arange(len(visible))
-        mask = np.uint64((MOST_TEXTS << 2) - 1)
-        for key, start, end in zip(keys.tolist(), starts.tolist(), ends.tolist(), strict=True):
-            postings = self._sorted[start:end] & mask
-            if (fresh := self._fresh.get(key)) is not None:
-                postings = np.concatenate([postings, np.array(fresh, dtype=np.uint64)])
-            places = place_of[(postings >> np.uint64(2)).astype(np.int64)]
-            seen = places >= 0
-            places, times = places[seen], (postings[seen] & _TIMES).astype(np.float64)
-            if len(places):
-                summed[places] += _weight(len(visible), len(places)) * (K1 + 1) * times / (times + norms[places])
-        return summed
+        return scores[order], found[order]
 
     def _over_texts(
-        self, keys: NDArray[np.uint64], visible: NDArray[np.int64], norms: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """The same, from the n-grams of each visible text: where they are few, less is read."""
-        some = visible.tolist()
-        grams = [self._grams[position] for position in some]
-        codes = np.frombuffer(b"".join(grams), dtype="<u8")
-        hashes = codes >> np.uint64(2)
-        which = np.minimum(np.searchsorted(keys, hashes), len(keys) - 1)
-        shared = np.flatnonzero(keys[which] == hashes)
-        ends = np.cumsum([self._counts[position] for position in some])
-        places = np.searchsorted(ends, shared, side="right")
-        which, times = which[shared], (codes[shared] & _TIMES).astype(np.float64)
-        frequencies = np.bincount(which, minlength=len(keys)).tolist()
-        weights = np.array([_weight(len(visible), count) for count in frequencies])
+        self, keys: Keys, positions: Positions, norms: Floats, weights: Floats | None = None
+    ) -> tuple[Positions, Floats]:
+        """Those of some texts that share an n-gram, and their scores, from the n-grams of each text. ``weights`` are of
+        the keys, where more texts than these are counted."""
+        which, times, places = self._shared(keys, positions)
+        if weights is None:
+            weights = _weights(len(positions), np.bincount(which, minlength=len(keys)))
         parts = weights[which] * (K1 + 1) * times / (times + norms[places])
-        return np.bincount(places, weights=parts, minlength=len(visible)).astype(np.float64)
+        summed = np.bincount(places, weights=parts, minlength=len(positions)).astype(np.float64)
+        found = np.flatnonzero(summed)
+        return positions[found], summed[found]
 
-    def _range(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        shift = np.uint64(_POSITION_BITS + 2)
-        return np.searchsorted(self._sorted, keys << shift), np.searchsorted(
-            self._sorted, (keys + np.uint64(1)) << shift
-        )
+    def _shared(self, keys: Keys, positions: Positions) -> tuple[Positions, Floats, Positions]:
+        """Every n-gram of some texts that is among the keys: which key, how often, and the place of the text."""
+        grams = self._held(positions.tolist())
+        codes = np.frombuffer(b"".join(grams), dtype="<u8")
+        sieve = np.zeros(_SIEVE, dtype=np.bool_)
+        sieve[(keys % np.uint64(_SIEVE)).astype(np.int64)] = True
+        some = np.flatnonzero(sieve[((codes >> np.uint64(2)) % np.uint64(_SIEVE)).astype(np.int64)])
+        hashes = codes[some] >> np.uint64(2)
+        which = np.minimum(np.searchsorted(keys, hashes), len(keys) - 1)
+        same = keys[which] == hashes
+        some, which = some[same], which[same]
+        places = np.repeat(np.arange(len(grams)), [len(one) // 8 for one in grams])[some]
+        return which, (codes[some] & _TIMES).astype(np.float64), places
+
+    def _held(self, positions: Sequence[int]) -> list[bytes]:
+        """The n-grams of some texts, read if they are not held yet."""
+        grams = self._grams
+        lacking = [position for position in positions if grams[position] is None]
+        if lacking:
+            assert self._read is not None
+            for position, one in zip(lacking, self._read(lacking), strict=True):
+                grams[position] = one
+        return [grams[position] for position in positions]  # type: ignore[misc]
+
+    def _over_lists(
+        self, keys: Keys, lists: Sequence[List], k: int, visible: Positions, norms: Floats, usual: float
+    ) -> tuple[Positions, Floats]:
+        """Texts and their scores, among them the ``k`` best and what is tied with them, from posting lists.
+
+        The n-grams that weigh most come first. As soon as the others cannot lift a further text among the ``k`` best,
+        the texts that may be there are scored from their own n-grams (MaxScore: Turtle and Flood, Query Evaluation:
+        Strategies and Optimizations, Information Processing & Management 1995). ``usual`` are the n-grams of a text.
+        """
+        weights = _weights(len(visible), self._frequencies(keys, lists, visible, usual))
+        order = np.argsort(-weights, kind="stable").tolist()
+        most = weights * (K1 + 1) * _MOST_TIMES / (_MOST_TIMES + norms.min())
+        still = np.append(np.cumsum(most[order][::-1])[::-1], 0.0)  # what those from a place on add at most
+        norm_of = np.full(len(self._grams), np.inf)  # what cannot be seen gets nothing
+        norm_of[visible] = norms
+        summed = np.zeros(len(self._grams))
+        for first, last in _batches([len(lists[one]) for one in order]):
+            some = order[first:last]
+            postings = np.concatenate([lists[one] for one in some])
+            where, times = (postings >> np.uint32(2)).astype(np.int64), (postings & np.uint32(3)).astype(np.float64)
+            parts = np.repeat(weights[some], [len(lists[one]) for one in some])
+            parts *= (K1 + 1) * times / (times + norm_of[where])
+            summed += np.bincount(where, weights=parts, minlength=len(summed))
+            unread = sum(len(lists[one]) for one in order[last:])
+            best = summed[summed > still[last]] if unread > len(visible) else summed[:0]
+            if len(best) >= k:
+                least = float(np.partition(best, len(best) - k)[len(best) - k])
+                hopeful = np.flatnonzero(summed >= least - still[last] - _SLACK)
+                if 2 * _PER_GRAM * usual * len(hopeful) < unread:
+                    return self._over_texts(keys, hopeful, norm_of[hopeful], weights)
+        found = np.flatnonzero(summed)
+        return found, summed[found]
+
+    def _frequencies(self, keys: Keys, lists: Sequence[List], visible: Positions, usual: float) -> Positions:
+        """How many of the visible texts have each key."""
+        every = np.array([len(one) for one in lists])
+        seen = np.zeros(len(self._grams), dtype=np.bool_)
+        seen[visible] = True
+        hidden = len(seen) - len(visible)
+        if 2 * _PER_GRAM * usual * hidden < every.sum():  # they are few: they are looked through instead
+            which, _, _ = self._shared(keys, np.flatnonzero(~seen))
+            return every - np.bincount(which, minlength=len(keys))
+        return np.array([np.count_nonzero(seen[one >> np.uint32(2)]) for one in lists])
 
 
-def _weight(texts: int, frequency: int) -> float:
-    """BM25's inverse document frequency, the one that cannot become negative."""
-    return math.log1p((texts - frequency + 0.5) / (frequency + 0.5))
+class _Lists:
+    """The texts that have an n-gram, for every n-gram.
+
+    Parameters
+    ----------
+    grams
+        Of the texts ``0 … n - 1``.
+    """
+
+    def __init__(self, grams: Sequence[bytes]) -> None:
+        self._size = len(grams)
+        self._new: list[bytes] = []
+        self._fresh: dict[int, list[int]] = {}
+        self._take(_sorted_postings(grams, 0))
+
+    def _take(self, joined: NDArray[np.uint64]) -> None:
+        hashes = joined >> _SHIFT
+        first = np.ones(len(joined), dtype=np.bool_)
+        first[1:] = hashes[1:] != hashes[:-1]
+        starts = np.flatnonzero(first)
+        self._hashes = hashes[starts]
+        self._starts = np.append(starts, len(joined))
+        self._postings = (joined & _POSTING).astype(np.uint32)
+
+    def add(self, position: int, grams: bytes) -> None:
+        """Take in the text at the next position."""
+        for code in np.frombuffer(grams, dtype="<u8").tolist():
+            self._fresh.setdefault(code >> 2, []).append(position << 2 | code & 3)
+        self._new.append(grams)
+        if len(self._new) > max(_LEAST_FRESH, self._size // _FRESH_PART):
+            held = np.repeat(self._hashes, np.diff(self._starts)) << _SHIFT | self._postings
+            fresh = _sorted_postings(self._new, self._size)
+            self._take(np.sort(np.concatenate([held, fresh]), kind="stable"))  # two runs: a merge
+            self._size += len(self._new)
+            self._new, self._fresh = [], {}
+
+    def of(self, keys: Keys) -> list[List]:
+        """For each key the texts that have it, by position, with how often."""
+        places = np.searchsorted(self._hashes, keys)
+        found = []
+        for key, place in zip(keys.tolist(), places.tolist(), strict=True):
+            known = place < len(self._hashes) and int(self._hashes[place]) == key
+            one = self._postings[self._starts[place] : self._starts[place + 1]] if known else self._postings[:0]
+            fresh = self._fresh.get(key)
+            found.append(one if fresh is None else np.concatenate([one, np.array(fresh, dtype=np.uint32)]))
+        return found
+
+
+def _batches(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Cut a sequence where the parts so far are large enough: the first and the end of each batch."""
+    first, size = 0, 0
+    for place, more in enumerate(sizes):
+        if size and size + more > _BATCH:
+            yield first, place
+            first, size = place, 0
+        size += more
+    yield first, len(sizes)
+
+
+def _weights(texts: int, frequencies: Positions) -> Floats:
+    """BM25's inverse document frequencies, those that cannot become negative."""
+    found: Floats = np.log1p((texts - frequencies + 0.5) / (frequencies + 0.5))
+    return found
 
 
 def _sorted_postings(grams: Sequence[bytes], first: int) -> NDArray[np.uint64]:
     codes = np.frombuffer(b"".join(grams), dtype="<u8").astype(np.uint64)
     counts = [len(one) // 8 for one in grams]
     positions = np.repeat(np.arange(first, first + len(grams), dtype=np.uint64), counts)
-    joined: NDArray[np.uint64] = (codes >> np.uint64(2)) << np.uint64(_POSITION_BITS + 2) | positions << np.uint64(2)
+    joined: NDArray[np.uint64] = (codes >> np.uint64(2)) << _SHIFT | positions << np.uint64(2)
     joined |= codes & _TIMES
     joined.sort()
     return joined

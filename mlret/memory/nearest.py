@@ -1,8 +1,7 @@
 """Dense evidence in a memory: the cosine (or MaxSim) of a query with the versions that may be seen.
 
-A scope holds few of many versions as a rule. Those are compared one by one in one product, which is exact; a search of
-more goes through the segments of the index, and its accelerators where there are some. A long text has vectors of its
-parts besides that of the whole, and counts by the best of them.
+All that may be seen is compared, which is exact; only where that is much, and the index has accelerators for it or a
+GPU, those are asked. A long text has vectors of its parts besides that of the whole, and counts by the best of them.
 """
 
 from __future__ import annotations
@@ -12,12 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.index.exact import CpuExact
 from mlret.index.search import DECIMALS
 from mlret.index.store import Store
-from mlret.memory.columns import Columns, Positions
+from mlret.memory.columns import Columns
+from mlret.memory.numbering import Positions
 
-# So many rows are compared in one product: a gather of 8 MB at 256 dimensions.
+# So many rows are compared one by one even where the index has an accelerator.
 _FEW = 8192
+# To compare a row takes a quarter of the time that it takes to copy it from where it stands alone.
+_SCATTERED = 4
+_SAMPLED = 16
+_COPIED = 8192  # rows copied at once: 8 MB at 256 dimensions
 _MARGIN = 1e-5  # a product in float32 sums in another order than the scores that count
 _WIDEN = 4
 
@@ -95,19 +100,48 @@ def rows_of(columns: Columns, positions: Positions) -> NDArray[np.int64]:
 def _rows(store: Store, vector: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> Scored:
     if not len(rows):
         return np.empty(0), np.empty(0, dtype=np.int64)
-    if len(rows) > _FEW or store.manifest.similarity != "cosine":
-        [found] = store.space.search(store.views(rows), [vector], k, exact=False)
-        return found
     views: list[Any] = [view for view in store.views(rows) if len(view)]
-    rough = [view.segment.matrix[view.visible] @ vector for view in views]
+    if store.manifest.similarity != "cosine" or (len(rows) > _FEW and not all(map(_plain, views))):
+        [found] = store.space.search(views, [vector], k, exact=False)
+        return found
+    rough = [_products(view.segment.matrix, view.visible, vector) for view in views]
     joined = np.concatenate(rough)
-    bound = -np.inf if len(joined) <= k else float(np.partition(joined, len(joined) - k)[len(joined) - k]) - 2 * _MARGIN
+    bound = -np.inf if len(joined) <= k else _kth(joined, k) - 2 * _MARGIN
     scores, numbers = [], []
     for view, some in zip(views, rough, strict=True):
         positions = view.visible[some >= bound]
         scores.append(store.space.score(view.segment, vector, positions))
         numbers.append(view.segment.numbers[positions])
     return np.concatenate(scores), np.concatenate(numbers)
+
+
+def _kth(values: NDArray[np.float32], k: int) -> float:
+    """The ``k``-th highest, of ``k`` or more."""
+    some = values[::_SAMPLED]
+    if len(some) > k:  # what is below the k-th of some is below that of all
+        values = values[values >= np.partition(some, len(some) - k)[len(some) - k]]
+    return float(np.partition(values, len(values) - k)[len(values) - k])
+
+
+def _plain(view: Any) -> bool:
+    """Whether nothing finds the best of a segment faster than comparing all on the CPU."""
+    return view.segment.accelerator is None and isinstance(view.segment.exact, CpuExact)
+
+
+def _products(
+    matrix: NDArray[np.float32], positions: NDArray[np.int64], vector: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """``(n,)``: the product of a vector with the lines at some positions, rising, of a matrix.
+
+    Line by line in one thread: a BLAS' product shares the work among threads that wait for each other, and took tens of
+    times as long where other work kept one of their cores busy.
+    """
+    first, last = int(positions[0]), int(positions[-1])
+    if last - first < _SCATTERED * len(positions):
+        found: NDArray[np.float32] = np.vecdot(matrix[first : last + 1], vector)[positions - first]
+        return found
+    parts = [positions[start : start + _COPIED] for start in range(0, len(positions), _COPIED)]
+    return np.concatenate([np.vecdot(matrix[part], vector) for part in parts])
 
 
 def _wholes(columns: Columns, rows: NDArray[np.int64]) -> Positions:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from mlret.errors import InputError
 from mlret.index.retrieval import Mode, check_mode
 from mlret.memory import times
-from mlret.memory.columns import ACTIVE, UNTIMED, Positions
+from mlret.memory.columns import UNTIMED
 from mlret.memory.dates import time_bonus, time_windows
 from mlret.memory.duplicates import DuplicateThresholds
 from mlret.memory.evidence import Candidates, Query, candidates, weigh
 from mlret.memory.facts import facts_of
 from mlret.memory.feedback import LoggedSearch, weighted
 from mlret.memory.hits import Found, MemoryHit
+from mlret.memory.numbering import Positions
 from mlret.memory.ranking import (
     CONTIGUITY,
     LINK_HOP,
@@ -34,6 +35,7 @@ from mlret.memory.ranking import (
 from mlret.memory.records import MemoryRecord
 from mlret.memory.scope import check_scope
 from mlret.memory.selection import Selection
+from mlret.memory.standing import ACTIVE
 from mlret.memory.store import MemoryStore
 
 # The scores of texts for a query, higher is better.
@@ -172,8 +174,9 @@ def _widened(store: MemoryStore, request: Request, found: Candidates, visible: P
             id = columns.ids.values[columns.record[position]]
             ends = {end for link in columns.links.get(id, ()) for end in (link[0], link[2])}
             more.update(columns.standing[end].position for end in ends if end in columns.standing)
-    added = np.intersect1d(np.array(sorted(more), dtype=np.int64), visible, assume_unique=True)
-    added = np.setdiff1d(added, found.positions, assume_unique=True)
+    added = np.array(sorted(more.difference(found.positions.tolist())), dtype=np.int64)
+    places = np.minimum(np.searchsorted(visible, added), len(visible) - 1)
+    added = added[visible[places] == added]
     return weigh(store, request.queries, found, added, mode) if len(added) else found
 
 

@@ -23,11 +23,13 @@ from mlret.index.index import Index
 from mlret.index.records import Records
 from mlret.index.store import Store
 from mlret.memory import tables, times
-from mlret.memory.columns import DELETED, Columns, Positions
+from mlret.memory.columns import Columns
 from mlret.memory.journal import Change, Entry, NewVersion, SetEnd, SetField, Verb
 from mlret.memory.lexical import grams_of
+from mlret.memory.numbering import Positions
 from mlret.memory.records import Content, Link, MemoryRecord, State, value_of
 from mlret.memory.scope import Scope, holds, scope_at
+from mlret.memory.standing import DELETED
 
 # The opening tells the language; a whole book would tell it no better.
 _DETECTION_CHARACTERS = 2000
@@ -141,8 +143,10 @@ class MemoryStore:
             self.finish_erasing()
             yield
 
-    def finish_erasing(self) -> bool:
+    def finish_erasing(self, *, indexed: bool = True) -> bool:
         """Do what is still to be done on disk for what was erased; within :meth:`writing`.
+
+        ``indexed``: whether it had metadata, tags or links.
 
         Returns
         -------
@@ -152,7 +156,7 @@ class MemoryStore:
         pending = [row for (row,) in self.records.read("SELECT row FROM memory_erasing ORDER BY row")]
         if not pending:
             return True
-        if not compaction.purge(self.store, np.array(pending, dtype=np.int64), rewrite=True):
+        if not compaction.purge(self.store, np.array(pending, dtype=np.int64), thorough=True, indexed=indexed):
             return False
         self.store.commit(lambda connection: tables.erased(connection, pending))
         return True
@@ -168,7 +172,6 @@ class MemoryStore:
                 for row in rows
                 for values in self.records.read("SELECT * FROM memory_versions WHERE row = ?", (row,))
             ]
-            # The table has the ends of validity as they are now; entries that follow set them again.
             self._columns.apply(entry, {one["row"]: one for one in found})
             self.weights.clear()
             self._seen = entry.number
@@ -192,7 +195,8 @@ class MemoryStore:
         """
         drafts = [step.draft for step in steps if step.draft is not None]
         documents = [document for draft in drafts for document in _documents(draft)]
-        operation, at = tables.last_entry(self.records) + 1, times.now()
+        last = tables.last_entry(self.records) if self._columns is None else self._seen
+        operation, at = last + 1, times.now()
         done: list[tuple[Entry, dict[int, dict[str, Any]]]] = []
 
         def write(connection: sqlite3.Connection, rows: NDArray[np.int64]) -> None:
@@ -386,7 +390,6 @@ def _version(draft: Draft, rows: Sequence[int]) -> tuple[NewVersion, dict[str, A
         "language": draft.language,
         "scripts": ",".join(sorted(scripts_of(draft.value))),
         "valid_from": draft.valid_from,
-        "valid_to": None,
         "event_from": event[0],
         "event_to": event[1],
         "expires_at": None if content.expires_at is None else times.micros(content.expires_at),

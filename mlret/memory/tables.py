@@ -29,9 +29,12 @@ from mlret.memory.journal import (
 )
 from mlret.memory.records import dump
 from mlret.memory.scope import place_of, scope_at
+from mlret.memory.times import FOREVER
 
 # Times are microseconds since 1970 in UTC. A version is named by the row of its text in the index; its language is
-# there. `hash` tells texts that are the same but for their form; `grams` are its n-grams (mlret.memory.lexical).
+# there. An open end is FOREVER, of eight bytes as every end is: a row that outgrew its page would leave a copy there,
+# which erasing must look for. `hash` tells texts that are the same but for their form; `grams` are its n-grams
+# (mlret.memory.lexical).
 SCHEMA = """
 CREATE TABLE memory_scopes (
     scope INTEGER PRIMARY KEY,
@@ -156,7 +159,8 @@ def project(
                 assert name in _FIELDS
                 connection.execute(f"UPDATE memory_records SET {name} = ? WHERE record = ?", (after, record))
             case SetEnd(row, _, after):
-                connection.execute("UPDATE memory_versions SET valid_to = ? WHERE row = ?", (after, row))
+                end = FOREVER if after is None else after
+                connection.execute("UPDATE memory_versions SET valid_to = ? WHERE row = ?", (end, row))
             case SetLink(type, target, True):
                 connection.execute("INSERT OR IGNORE INTO memory_links VALUES (?, ?, ?)", (record, type, target))
             case SetLink(type, target, _):
@@ -180,6 +184,7 @@ def _insert_version(
         "level": new.content.get("level", "turn"),
         "valid_from": new.valid_from,
         **columns,
+        "valid_to": FOREVER,
     }
     connection.execute(
         f"INSERT INTO memory_versions ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
@@ -285,7 +290,7 @@ def read_state(records: Records) -> State:
             version,
             scope_at(places[scope]),
             valid_from,
-            valid_to,
+            None if valid_to == FOREVER else valid_to,
             recorded_at,
             content,
             tuple(parts.get(row, ())),

@@ -38,6 +38,8 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_search_is_brute_force_over_what_may_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     monkeypatch.setattr("mlret.memory.nearest._FEW", few)
     monkeypatch.setattr("mlret.memory.lexical._LEAST_FRESH", 40)
+    monkeypatch.setattr("mlret.memory.lexical._UNLISTED", few)
+    monkeypatch.setattr("mlret.memory.lexical._BATCH", 64)
     chance = random.Random(few)
     with open_memory(tmp_path / "m") as memory:
         for turn in range(400):

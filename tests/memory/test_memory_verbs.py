@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -75,6 +77,57 @@ def test_erase_takes_vectors_out_of_sealed_files(tmp_path: Path) -> None:
         memory.erase(ids[50], ME)
         assert not any(vector in file.read_bytes() for file in (tmp_path / "m").rglob("*") if file.is_file())
         assert len(memory.search("x", ME, 200, vector=vector_of("text 50"), mode="dense")) == 99
+
+
+def test_erasing_writes_the_database_anew_only_where_copies_of_rows_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_memory(tmp_path / "m") as memory:
+        items: list[Any] = [
+            {"text": f"secret {n:03d}.", "language": "en", "vector": vector_of(str(n))} for n in range(200)
+        ]
+        ids = [one.id for one in memory.add_batch(items, ME, dedupe=False)]
+        for n in range(100, 120):  # an end of validity takes no more room than none
+            memory.update(ids[n], ME, f"another {n:03d}.", vector=vector_of(f"{n}"), language="en")
+        said: list[str] = []
+        memory._store.records._connection.set_trace_callback(said.append)
+        assert memory.erase(ids[7:9], ME).complete and memory.erase(ids[110], ME).complete
+        gone = [b"secret 007.", b"secret 008.", b"secret 110.", b"another 110."]
+        content = [file.read_bytes() for file in (tmp_path / "m").rglob("*") if file.is_file()]
+        assert "VACUUM" not in said and not any(text in one for text in gone for one in content)
+        monkeypatch.setattr("mlret.index.records.holds_traces", lambda path, *, indexes: True)
+        assert memory.erase(ids[9], ME).complete and "VACUUM" in said
+    assert verify(tmp_path / "m") == []
+
+
+def test_ends_that_are_open_in_an_older_form_are_read(tmp_path: Path) -> None:
+    with open_memory(tmp_path / "m") as memory:
+        one, two = (add(memory, f"memory number {word}", ME).id for word in ("one", "two"))
+        store = memory._store.store
+        with store.writing():
+            store.commit(lambda connection: connection.execute("UPDATE memory_versions SET valid_to = NULL"))
+    with open_memory(tmp_path / "m") as memory:
+        assert {record.id for record in memory.list(ME)} == {one, two}
+        memory.update(one, ME, "memory number three", vector=vector_of("three"), language="en")
+        assert [version.valid_to is None for version in memory.versions(one, ME)] == [False, True]
+    assert verify(tmp_path / "m") == []
+
+
+def test_after_an_erasure_another_process_does_not_take_the_log_away(tmp_path: Path) -> None:
+    read = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM records').fetchone()"
+    with open_memory(tmp_path / "m") as memory:
+        ids = [add(memory, f"memory number {n}", ME).id for n in range(4)]
+        assert memory.erase(ids[0], ME).complete
+        add(memory, "one more", ME)
+        log = tmp_path / "m" / f"{RECORDS}-wal"
+        before = log.stat().st_ino
+        subprocess.run([sys.executable, "-c", read, str(tmp_path / "m" / RECORDS)], check=True)
+        assert log.stat().st_ino == before
+        with open_memory(tmp_path / "m") as other:  # that another connection closes takes nothing away either
+            assert len(other) == 4
+        subprocess.run([sys.executable, "-c", read, str(tmp_path / "m" / RECORDS)], check=True)
+        assert log.stat().st_ino == before
+    assert not log.exists() and verify(tmp_path / "m") == []
 
 
 def test_erasing_what_another_says_too_is_told_within_the_scope_alone(tmp_path: Path) -> None:

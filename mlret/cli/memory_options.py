@@ -1,0 +1,108 @@
+"""What the verbs of `mlret memory` have in common: options, how a store is opened, how records are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mlret.memory.memory import Memory
+    from mlret.memory.records import MemoryRecord
+
+Store = Annotated[Path, typer.Option("--store", help="The folder of the memory store; `add` and `import` make it.")]
+Scope = Annotated[
+    list[str],
+    typer.Option(
+        "--scope",
+        "-s",
+        metavar="NAME=VALUE",
+        help="Whose memory: tenant=, user=, agent= or run=; repeatable.",
+    ),
+]
+Language = Annotated[
+    str | None, typer.Option("--language", "-l", help="The language of the text; detected by default.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", help="Encoder: a folder or a hub id. Default: the store's own, else the bundled one."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Ids = Annotated[list[str], typer.Argument(metavar="IDS...", help="The ids of the records.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The id of the record.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", "-t", help="A word to filter by; repeatable.")]
+Keys = Annotated[
+    list[str] | None, typer.Option("--key", help="An expansion that is searched with the text; repeatable.")
+]
+Metadata = Annotated[str | None, typer.Option("--metadata", help="A JSON object to keep with the text.")]
+EventTime = Annotated[
+    str | None, typer.Option("--event-time", help="When it happened: ISO 8601 with an offset, e.g. 2026-03-01T09:00Z.")
+]
+ValidFrom = Annotated[str | None, typer.Option("--valid-from", help="From when on it holds: ISO 8601 with an offset.")]
+Level = Annotated[str, typer.Option("--level", help="turn, event, session, summary or fact.")]
+Session = Annotated[str | None, typer.Option("--session", help="The conversation that it is part of.")]
+Source = Annotated[str | None, typer.Option("--source", help="Where it comes from.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", "-w", metavar="FILTER", help="NAME=VALUE, tags=VALUE, lang=CODE, …; all must hold."),
+]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="What was valid then: ISO 8601 with an offset.")]
+Levels = Annotated[list[str] | None, typer.Option("--level", help="Only of this level; repeatable.")]
+
+
+def read_scope(arguments: Sequence[str]) -> dict[str, str]:
+    """The scope that options name."""
+    from mlret.memory.scope import parse_scope
+
+    return parse_scope(list(arguments))
+
+
+@contextmanager
+def opened(store: Path, model: str | None = None, *, make: bool = False) -> Iterator[Memory]:
+    """A memory store, open; with ``make`` one that is not there is made."""
+    from mlret.memory.memory import Memory
+
+    with Memory.open(store if make else existing(store), model) as memory:
+        yield memory
+
+
+def existing(store: Path) -> Path:
+    """The folder of a store, if it is there."""
+    from mlret.errors import InputError
+
+    if not store.exists():  # only adding makes a store
+        raise InputError(f"{store}: no such memory store; make it with `mlret memory add --store {store}`")
+    return store
+
+
+def print_done(done: Any, word: str, as_json: bool) -> None:
+    """Say what was done, and in which operation."""
+    if as_json:
+        print_json({"ids": list(done.ids), "operation": done.operation})
+    else:
+        typer.echo(f"{word}: {', '.join(done.ids)} (operation {done.operation})")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def print_records(records: Sequence[MemoryRecord], as_json: bool, *, one: bool = False) -> None:
+    """Print records, one or many."""
+    if as_json:
+        print_json(records[0].as_json() if one else [record.as_json() for record in records])
+        return
+    from mlret.cli.tables import printable
+
+    for record in records:
+        until = "" if record.valid_to is None else f", until {record.valid_to:%Y-%m-%d %H:%M}Z"
+        about = f"version {record.version}, {record.state}, {record.language or 'und'}, {record.level}"
+        typer.echo(f"{record.id}  {about}, from {record.valid_from:%Y-%m-%d %H:%M}Z{until}")
+        typer.echo(f"    {printable(record.text)}")

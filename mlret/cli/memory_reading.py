@@ -1,0 +1,165 @@
+"""Verbs of `mlret memory` that find and tell: search, get, list, history, events."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from mlret.cli.memory_options import (
+    AsOf,
+    Id,
+    Json,
+    Language,
+    Levels,
+    Model,
+    Scope,
+    Store,
+    Where,
+    opened,
+    print_json,
+    print_records,
+    read_scope,
+)
+
+
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for, in any language.")],
+    store: Store,
+    scope: Scope,
+    k: Annotated[int, typer.Option("-k", help="How many memories.")] = 5,
+    language: Language = None,
+    where: Where = None,
+    levels: Levels = None,
+    as_of: AsOf = None,
+    all_versions: Annotated[bool, typer.Option("--all-versions", help="Find superseded versions, too.")] = False,
+    conflicts: Annotated[
+        bool, typer.Option("--conflicts", help="Show other versions and contradicting records with each hit.")
+    ] = False,
+    sessions: Annotated[bool, typer.Option("--sessions", help="Rank sessions; the best record of each.")] = False,
+    decay: Annotated[float, typer.Option(help="What a memory loses at most by age; 0 is off.")] = 0.0,
+    abstain: Annotated[bool, typer.Option("--abstain", help="Find nothing where the best does not stand out.")] = False,
+    mode: Annotated[str | None, typer.Option("--mode", help="hybrid, dense or lexical.")] = None,
+    budget: Annotated[
+        int | None, typer.Option("--budget", min=1, help="Fit what is found into so many tokens, in order of time.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why each was found.")] = False,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Find the memories of a scope that are nearest in meaning to a query."""
+    from mlret.index.filters import parse_filter
+    from mlret.memory.search import Ranking
+
+    whose = read_scope(scope)
+    given: Any = mode
+    chosen: Any = levels or []
+    with opened(store, model) as memory:
+        found = memory.search(
+            query,
+            whose,
+            k,
+            language=language,
+            where=parse_filter(where or []),
+            levels=chosen,
+            as_of=as_of,
+            current_only=not all_versions,
+            conflicts=conflicts,
+            abstain=abstain,
+            ranking=Ranking(decay=decay, sessions=sessions),
+            mode=given,
+        )
+        packed = None if budget is None else memory.context(found, budget)
+    if as_json:
+        extra = {} if packed is None else {"context": packed.text, "cost": packed.cost, "dropped": packed.dropped}
+        print_json({"query": query} | found.as_json() | extra)
+        return
+    if packed is not None:
+        typer.echo(packed.text)
+        return
+    from rich.console import Console
+
+    from mlret.cli.tables import hits_table, printable
+
+    console = Console()
+    console.print(hits_table(found, title=query) if found else f"nothing: {found.reason}", markup=False)
+    for hit in found if explain or conflicts else ():
+        console.print(f"{hit.rank}. {hit.id}: {'; '.join(hit.why)}", markup=False)
+        for other in hit.conflicts:
+            console.print(f"   {other.state} version {other.version}: {printable(other.text)}", markup=False)
+
+
+def get(store: Store, scope: Scope, id: Id, as_of: AsOf = None, as_json: Json = False) -> None:
+    """Print a memory."""
+    from mlret.errors import InputError
+
+    with opened(store) as memory:
+        record = memory.get(id, read_scope(scope), as_of=as_of)
+    if record is None:
+        raise InputError(f"no record {id!r} in this scope")
+    print_records([record], as_json, one=True)
+
+
+def list_(
+    store: Store,
+    scope: Scope,
+    where: Where = None,
+    levels: Levels = None,
+    as_of: AsOf = None,
+    state: Annotated[str, typer.Option(help="active, archived or merged.")] = "active",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the memories of a scope, in the order in which they were stored."""
+    from mlret.index.filters import parse_filter
+
+    chosen: Any = levels or []
+    with opened(store) as memory:
+        records = memory.list(
+            read_scope(scope), where=parse_filter(where or []), levels=chosen, as_of=as_of, state=state, limit=limit
+        )
+    print_records(records, as_json)
+
+
+def history(store: Store, scope: Scope, id: Id, as_json: Json = False) -> None:
+    """Print what happened to a memory, and its versions."""
+    with opened(store) as memory:
+        entries = memory.history(id, read_scope(scope))
+        versions = memory.versions(id, read_scope(scope))
+    if as_json:
+        told = [
+            {
+                "operation": entry.operation,
+                "at": entry.at.isoformat(),
+                "verb": entry.verb,
+                "changes": list(entry.changes),
+                "note": entry.note,
+            }
+            for entry in entries
+        ]
+        print_json({"history": told, "versions": [version.as_json() for version in versions]})
+        return
+    for entry in entries:
+        typer.echo(f"{entry.operation:>6}  {entry.at:%Y-%m-%d %H:%M:%S}Z  {entry.verb:<8} {'; '.join(entry.changes)}")
+    print_records(versions, False)
+
+
+def events(
+    store: Store,
+    scope: Scope,
+    session: Annotated[str, typer.Argument(help="The conversation.")],
+    keep: Annotated[bool, typer.Option("--keep", help="Store each event as a record derived from its turns.")] = False,
+    penalty: Annotated[float | None, typer.Option(min=0, help="Higher gives fewer events.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Cut a conversation into events by what its turns are about."""
+    options = {} if penalty is None else {"penalty": penalty}
+    with opened(store) as memory:
+        found = memory.events(session, read_scope(scope), keep=keep, **options)
+    if as_json:
+        print_json([{"id": event.id, "ids": list(event.ids), "text": event.text} for event in found])
+        return
+    from mlret.cli.tables import printable
+
+    for number, event in enumerate(found, start=1):
+        typer.echo(f"{number}. {len(event.ids)} turns{f' -> {event.id}' if event.id else ''}: {printable(event.text)}")

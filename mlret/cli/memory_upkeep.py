@@ -1,0 +1,178 @@
+"""Verbs of `mlret memory` that move a store and look after it: import, export, feedback, calibrate, verify, reembed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mlret.cli.memory_options import (
+    Json,
+    Language,
+    Model,
+    Scope,
+    Session,
+    Store,
+    existing,
+    opened,
+    print_done,
+    print_json,
+    read_scope,
+)
+
+
+def import_(
+    store: Store,
+    scope: Scope,
+    file: Annotated[Path, typer.Argument(help="JSONL; - for standard input.", allow_dash=True)],
+    chat: Annotated[
+        bool, typer.Option("--chat", help='A chat export: {"role", "content", "time", …} on each line.')
+    ] = False,
+    session: Session = None,
+    timezone: Annotated[
+        str | None, typer.Option("--timezone", help="Of times that name none, e.g. Europe/Paris (with --chat).")
+    ] = None,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Pass over records whose id is there; an import that stopped goes on."),
+    ] = False,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Read what `mlret memory export` wrote, or a chat export."""
+    from mlret.errors import InputError
+    from mlret.memory.exchange import read_chat, read_lines
+
+    if str(file) != "-" and not file.is_file():
+        raise InputError(f"{file}: no such file")
+    whose = read_scope(scope)
+    with file.open(encoding="utf-8") if str(file) != "-" else _standard_input() as handle:
+        lines = read_lines(handle, str(file))
+        with opened(store, model, make=True) as memory:
+            if not chat:
+                count = memory.import_records(lines, whose, existing="skip" if skip_existing else "error")
+                verdicts = {"added": count}
+            else:
+                conversation = session or (None if str(file) == "-" else file.stem)
+                turns = read_chat(lines, session=conversation, zone=_zone(timezone))
+                verdicts = {"added": 0, "related": 0, "duplicate": 0}
+                for added in memory.add_stream(turns, whose):
+                    verdicts[added.verdict] += 1
+    if as_json:
+        print_json(verdicts)
+    else:
+        typer.echo(", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()))
+
+
+def export(
+    store: Store,
+    scope: Scope,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; standard output by default.")] = None,
+    vectors: Annotated[bool, typer.Option("--vectors", help="With their vectors.")] = False,
+) -> None:
+    """Write the memories of a scope as JSONL, with all versions."""
+    from mlret.data.durable import write_text_atomically
+
+    with opened(store) as memory:
+        lines = (json.dumps(record, ensure_ascii=False) for record in memory.export(read_scope(scope), vectors=vectors))
+        if output is None:
+            for line in lines:
+                typer.echo(line)
+        else:
+            write_text_atomically(output, "".join(line + "\n" for line in lines))
+
+
+def feedback(
+    store: Store,
+    scope: Scope,
+    query: Annotated[str, typer.Argument(help="What was asked.")],
+    used: Annotated[list[str], typer.Argument(metavar="IDS...", help="The ids of what was of use.")],
+    language: Language = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Say what was of use for a query; the ranking of this scope learns from it."""
+    with opened(store, model) as memory:
+        print_done(memory.feedback(query, used, read_scope(scope), language=language), "noted", as_json)
+
+
+def calibrate(
+    store: Store,
+    precision: Annotated[float, typer.Option(min=0.5, max=1, help="Of what is called a duplicate.")] = 0.95,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Find what separates duplicates from others with the encoder of the store; `add` uses it from then on."""
+    with opened(store, model) as memory:
+        found = memory.calibrate(precision=precision)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    typer.echo(
+        f"duplicate from a margin of {found.duplicate:.3f} on (precision {found.precision}, recall {found.recall:.3f} "
+        f"on {found.texts} texts), related from {found.related:.3f}, an answer from {found.answer:.3f}"
+    )
+
+
+def verify(
+    store: Store,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check every file, record, vector and n-gram, and that the journal adds up to the state."""
+    import dataclasses
+
+    from mlret.errors import MlretError
+    from mlret.memory.upkeep import verify as check
+
+    problems = check(existing(store), repair=repair)
+    if as_json:
+        print_json([dataclasses.asdict(problem) for problem in problems])
+    else:
+        for problem in problems:
+            typer.echo(f"{problem.file}: {problem.what}{' (mended)' if problem.mended else ''}")
+        if not problems:
+            typer.echo(f"{store} is whole")
+    if any(not problem.mended for problem in problems):
+        raise MlretError(f"{store} is not whole")
+
+
+def reembed(
+    store: Store,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder; the old store stays as it is.")],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="The new encoder; default: the bundled one.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a copy of a memory with the vectors of another encoder."""
+    from mlret.memory.upkeep import reembed as encode_anew
+
+    encode_anew(existing(store), output, model)
+    if as_json:
+        print_json({"output": str(output)})
+    else:
+        typer.echo(f"{output} is ready; point --store at it")
+
+
+def _zone(name: str | None) -> Any:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    from mlret.errors import InputError
+
+    if name is None:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise InputError(f"no time zone {name!r}; write a name such as Europe/Paris") from error
+
+
+@contextmanager
+def _standard_input() -> Iterator[Any]:
+    yield sys.stdin

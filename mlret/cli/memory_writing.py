@@ -1,0 +1,240 @@
+"""Verbs of `mlret memory` that change what is remembered: add, update, link, merge, delete, erase, forget and back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from mlret.cli.memory_options import (
+    EventTime,
+    Id,
+    Ids,
+    Json,
+    Keys,
+    Language,
+    Level,
+    Levels,
+    Metadata,
+    Model,
+    Scope,
+    Session,
+    Source,
+    Store,
+    Tags,
+    ValidFrom,
+    opened,
+    print_done,
+    print_json,
+    read_scope,
+)
+
+
+def add(
+    text: Annotated[str, typer.Argument(help="What to remember, in any language; - reads texts from lines.")],
+    store: Store,
+    scope: Scope,
+    language: Language = None,
+    level: Level = "turn",
+    session: Session = None,
+    event_time: EventTime = None,
+    valid_from: ValidFrom = None,
+    source: Source = None,
+    tags: Tags = None,
+    keys: Keys = None,
+    metadata: Metadata = None,
+    derived_from: Annotated[
+        list[str] | None, typer.Option("--derived-from", help="The id of a record that it was made of; repeatable.")
+    ] = None,
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe/--no-dedupe", help="Look whether it is said already, in whatever language.")
+    ] = True,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Remember a text; or, with -, each line of standard input."""
+    about = {
+        "language": language,
+        "level": level,
+        "session": session,
+        "event_time": event_time,
+        "valid_from": valid_from,
+        "source": source,
+        "tags": tags or [],
+        "keys": keys or [],
+        "metadata": _json_object(metadata, "--metadata"),
+        "derived_from": derived_from or [],
+    }
+    texts = [line.strip() for line in sys.stdin if line.strip()] if text == "-" else [text]
+    whose = read_scope(scope)
+    with opened(store, model, make=True) as memory:
+        added = list(memory.add_stream(({"text": one, **about} for one in texts), whose, dedupe=dedupe))
+    if as_json:
+        print_json([one.as_json() for one in added] if text == "-" else added[0].as_json())
+        return
+    for one in added:
+        typer.echo(one.id if one.verdict == "added" else f"{one.id}  {one.verdict}: {one.reason}")
+
+
+def update(
+    store: Store,
+    scope: Scope,
+    id: Id,
+    text: Annotated[str | None, typer.Argument(help="What it says now; as before if left out.")] = None,
+    language: Language = None,
+    event_time: EventTime = None,
+    valid_from: ValidFrom = None,
+    source: Source = None,
+    tags: Tags = None,
+    keys: Keys = None,
+    metadata: Metadata = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Give a memory a new version; the ones before are kept."""
+    changes = {
+        "language": language,
+        "event_time": event_time,
+        "valid_from": valid_from,
+        "source": source,
+        "tags": tags,
+        "keys": keys,
+        "metadata": _json_object(metadata, "--metadata"),
+    }
+    with opened(store, model) as memory:
+        given = {name: value for name, value in changes.items() if value is not None}
+        print_done(memory.update(id, read_scope(scope), text, **given), "updated", as_json)
+
+
+def link(
+    store: Store,
+    scope: Scope,
+    id: Id,
+    type: Annotated[str, typer.Argument(help="A word: about, contradicts, derived_from, …")],
+    target: Annotated[str, typer.Argument(help="The id of the record that is linked to.")],
+    cut: Annotated[bool, typer.Option("--cut", help="Cut the link instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Link a memory to another."""
+    with opened(store) as memory:
+        verb = memory.unlink if cut else memory.link
+        print_done(verb(id, type, target, read_scope(scope)), "cut" if cut else "linked", as_json)
+
+
+def merge(
+    store: Store,
+    scope: Scope,
+    survivor: Annotated[str, typer.Argument(help="The id of the record that stays.")],
+    others: Annotated[list[str], typer.Argument(help="The ids of those that are the same memory.")],
+    as_json: Json = False,
+) -> None:
+    """Take memories for one; `undo` takes it back."""
+    with opened(store) as memory:
+        print_done(memory.merge(survivor, others, read_scope(scope)), "merged", as_json)
+
+
+def delete(store: Store, scope: Scope, ids: Ids, as_json: Json = False) -> None:
+    """Hide memories, and what was derived from them; `restore` brings them back."""
+    with opened(store) as memory:
+        print_done(memory.delete(ids, read_scope(scope)), "deleted", as_json)
+
+
+def restore(store: Store, scope: Scope, ids: Ids, as_json: Json = False) -> None:
+    """Bring back what was deleted, archived or merged."""
+    with opened(store) as memory:
+        print_done(memory.restore(ids, read_scope(scope)), "restored", as_json)
+
+
+def undo(
+    store: Store,
+    scope: Scope,
+    operation: Annotated[int, typer.Argument(help="Its number: `history` and every change print it.")],
+    as_json: Json = False,
+) -> None:
+    """Take an operation back, except an erasure."""
+    with opened(store) as memory:
+        print_done(memory.undo(operation, read_scope(scope)), "undone", as_json)
+
+
+def erase(
+    store: Store,
+    scope: Scope,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[IDS]...", help="The ids of the records.")] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="Erase all of the scope.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Leave no byte of memories on disk, nor of what was derived from them, and print the proof."""
+    from mlret.errors import InputError, MlretError
+
+    whose = read_scope(scope)
+    if bool(ids) == everything:
+        raise InputError("say what to erase: ids, or --everything of the scope, one of the two")
+    with opened(store) as memory:
+        chosen = ids or memory.ids(whose)
+        if not chosen:
+            raise InputError("this scope holds nothing")
+        if not yes:
+            typer.confirm(f"Erase {len(chosen)} records of {whose}? It cannot be undone", abort=True, err=True)
+        proof = memory.erase(chosen, whose)
+    if as_json:
+        print_json(proof.as_json())
+    else:
+        typer.echo(f"{len(proof.ids)} records, {proof.versions} versions erased; {proof.pieces} pieces looked for in")
+        for name, file in proof.files.items():
+            typer.echo(f"  {name}: {file['bytes']} bytes, {file['places']} found")
+    if not proof.complete:
+        raise MlretError(proof.note)
+
+
+def forget(
+    store: Store,
+    scope: Scope,
+    unused_days: Annotated[float | None, typer.Option(min=0, help="Not stored nor used for so long.")] = None,
+    retention_below: Annotated[float | None, typer.Option(min=0, max=1, help="exp(-age / (tau S)) is below.")] = None,
+    tau_days: Annotated[float, typer.Option(help="The tau of --retention-below.")] = 30.0,
+    importance_below: Annotated[float | None, typer.Option(min=0, max=1, help="Rated lower, or not rated.")] = None,
+    strength_below: Annotated[float | None, typer.Option(min=0, help="Said less often.")] = None,
+    levels: Levels = None,
+    keep: Annotated[int | None, typer.Option(min=0, help="Keep the so many that are best retained.")] = None,
+    run: Annotated[bool, typer.Option("--run", help="Archive them; else they are only named.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Archive what meets all conditions; without --run only say what that is."""
+    from mlret.memory.forgetting import Policy
+
+    chosen: Any = levels or []
+    policy = Policy(
+        unused_days=unused_days,
+        retention_below=retention_below,
+        tau_days=tau_days,
+        importance_below=importance_below,
+        strength_below=strength_below,
+        levels=chosen,
+        keep=keep,
+    )
+    with opened(store) as memory:
+        found = memory.forget(policy, read_scope(scope), dry_run=not run)
+    if as_json:
+        print_json({"reasons": found.reasons, "operation": found.operation})
+        return
+    for id, reason in found.reasons.items():
+        typer.echo(f"{id}  {reason}")
+    done = f"archived (operation {found.operation})" if found.operation else "would be archived (--run does it)"
+    typer.echo(f"{len(found.reasons)} {done if found.reasons else 'to archive'}")
+
+
+def _json_object(text: str | None, option: str) -> Any:
+    from mlret.errors import InputError
+
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{option} is not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{option} must be a JSON object")
+    return value

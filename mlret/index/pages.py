@@ -1,0 +1,70 @@
+"""The pages of an SQLite file, read as the file format has them: is there anything in them that no row accounts for?
+
+With ``secure_delete`` SQLite overwrites a row that is deleted, and a page that is freed. But where it moves rows
+between pages, to make room or to fill up, it can leave a copy of what it moved in a page's unallocated space: the row's
+own deletion does not reach that. Of B-tree pages that space is the gap between the cell pointers and the cells
+(https://www.sqlite.org/fileformat2.html, section 1.6).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from mlret.index import raw
+
+_TABLE_LEAF = 13
+_INTERIOR = (2, 5)
+_WITH_ROWS = (2, 10, 13)  # interior pages of tables have row numbers alone
+# Of a page whose last row went, the head of a free block can stay: two numbers of two bytes.
+_TRACE = re.compile(rb"[^\0]{4}")
+_PAGES = 2048  # read at once
+_FILE_HEADER = 100  # stands before the first page's own
+
+
+def holds_traces(path: Path, *, indexes: bool = True) -> bool:
+    """Whether the unallocated space of a page holds anything.
+
+    The write-ahead log must be empty.
+
+    Parameters
+    ----------
+    path
+        The database.
+    indexes
+        Look at all B-trees; without it, only at the rows of tables, which indexes and ``WITHOUT ROWID`` tables are not.
+    """
+    with raw.reading(path) as descriptor:
+        head = os.pread(descriptor, _FILE_HEADER, 0)
+    size = int.from_bytes(head[16:18], "big")
+    size = 65536 if size == 1 else size
+    usable = size - head[20]
+    before = _FILE_HEADER
+    for content in raw.blocks(path, _PAGES * size):
+        pages = np.frombuffer(content, dtype=np.uint8).reshape(-1, size)
+        heads = pages[:, :8].astype(np.int64)
+        heads[0] = pages[0, before : before + 8]
+        kinds, cells, first = heads[:, 0], heads[:, 3] << 8 | heads[:, 4], heads[:, 5] << 8 | heads[:, 6]
+        start = np.where(np.isin(kinds, _INTERIOR), 12, 8) + 2 * cells
+        start[0] += before
+        before = 0
+        first[first == 0] = 65536
+        wanted = np.isin(kinds, _WITH_ROWS) if indexes else kinds == _TABLE_LEAF
+        for page in np.flatnonzero(wanted & (first > start)).tolist():
+            begin = page * size
+            if _written(content[begin + int(start[page]) : begin + int(first[page])], usable):
+                return True
+    return False
+
+
+def _written(gap: bytes, usable: int) -> bool:
+    """Whether there is anything in a gap but pointers to cells that are no more, which stand at its beginning."""
+    if gap == bytes(len(gap)) or _TRACE.search(gap) is None:  # to compare with zeros is quicker
+        return False
+    place = 0
+    while 0 < int.from_bytes(gap[place : place + 2], "big") <= usable and place + 2 <= len(gap):
+        place += 2
+    return _TRACE.search(gap, place) is not None

@@ -1,0 +1,96 @@
+"""The bytes of files that SQLite has open, read without taking its locks away.
+
+POSIX locks belong to a process: when it closes any descriptor of a file, those that SQLite holds through another go
+(https://www.sqlite.org/howtocorrupt.html, section 2.2), and another process may take away the write-ahead log while
+this one writes to it. So a descriptor of a database, or of a file beside it, stays open while this process has a
+connection.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_BESIDE = ("-wal", "-shm", "-journal")
+_Identity = tuple[int, int]
+
+
+@dataclass
+class _Database:
+    connections: int = 0
+    descriptors: dict[_Identity, int] = field(default_factory=dict)
+
+
+_lock = threading.Lock()
+_databases: dict[_Identity, _Database] = {}
+
+
+def connected(path: Path) -> _Identity:
+    """Note a connection to a database; what is given back names it to :func:`disconnected`."""
+    with _lock:
+        identity = _identity(path)
+        _databases.setdefault(identity, _Database()).connections += 1
+        return identity
+
+
+def disconnected(identity: _Identity) -> None:
+    """Note that a connection was closed; with the last one go the descriptors."""
+    with _lock:
+        database = _databases[identity]
+        database.connections -= 1
+        if not database.connections:
+            for descriptor in database.descriptors.values():
+                os.close(descriptor)
+            del _databases[identity]
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[int]:
+    """A descriptor to read any file with, by ``os.pread``; it is not to be closed, nor mapped."""
+    with _lock:
+        database = _databases.get(_identity(_database_of(file)))
+        if database is not None:
+            identity = _identity(file)
+            if identity not in database.descriptors:
+                database.descriptors[identity] = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            kept = database.descriptors[identity]
+    if database is not None:
+        yield kept
+        return
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def blocks(file: Path, size: int, *, overlap: int = 0) -> Iterator[bytes]:
+    """The content of a file, in blocks of ``size`` bytes that begin with the last ``overlap`` of the one before."""
+    with reading(file) as descriptor:
+        place = 0
+        while True:
+            block = os.pread(descriptor, size, place)
+            if block:
+                yield block
+            if len(block) < size:
+                return
+            place += size - overlap
+
+
+def _database_of(file: Path) -> Path:
+    for suffix in _BESIDE:
+        if file.name.endswith(suffix):
+            return file.with_name(file.name.removesuffix(suffix))
+    return file
+
+
+def _identity(file: Path) -> _Identity:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return (-1, -1)
+    return found.st_dev, found.st_ino

@@ -1,0 +1,66 @@
+"""How records stand: their state, their current version, and what they count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlret.memory.numbering import Positions
+
+ACTIVE, ARCHIVED, DELETED, MERGED = range(4)
+STATES = {"active": ACTIVE, "archived": ARCHIVED, "deleted": DELETED, "merged": MERGED}
+
+
+@dataclass
+class Standing:
+    """A record as search knows it: the position of its current version and what it counts."""
+
+    position: int
+    state: int
+    strength: float
+    accesses: int
+    accessed_at: int | None
+    merged_into: str | None
+
+
+class Standings(MutableMapping[str, Standing]):
+    """How records stand, by id; each is made of its row in the table when it is first asked for.
+
+    Parameters
+    ----------
+    rows
+        Id, state, strength, accesses, accessed_at, merged_into.
+    positions
+        ``(n,)``: of the current version of each.
+    """
+
+    def __init__(self, rows: Sequence[tuple[Any, ...]], positions: Positions) -> None:
+        self._rows, self._positions = rows, positions
+        self._places: dict[str, int] = {row[0]: place for place, row in enumerate(rows)}
+        self._made: dict[str, Standing] = {}
+
+    def __getitem__(self, id: str) -> Standing:
+        found = self._made.get(id)
+        if found is None:
+            place = self._places[id]
+            _, state, *rest = self._rows[place]
+            found = self._made[id] = Standing(int(self._positions[place]), STATES[state], *rest)
+        return found
+
+    def __setitem__(self, id: str, standing: Standing) -> None:
+        self._made[id] = standing
+        self._places.setdefault(id, -1)
+
+    def __delitem__(self, id: str) -> None:
+        del self._places[id]
+        self._made.pop(id, None)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
