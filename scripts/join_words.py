@@ -1,13 +1,14 @@
-"""Join two bags of words over one vocabulary into one encoder.
+"""Join bags of words over one vocabulary into one encoder, calibrated.
 
-    python scripts/join_words.py ONE OTHER --run RUN -o JOINED [--dims 384]
+    python scripts/join_words.py MODEL MODEL … --run RUN -o JOINED [--dims 384]
 
-ONE and OTHER are folders of models, RUN is the run whose text has sentences of all languages, to find the axes that are
-worth keeping.
+Each MODEL is the folder of a bag of words, RUN is the run whose text has sentences of all languages: they find the axes
+that are worth keeping, and the calibration as the run's recipe has it.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -15,32 +16,36 @@ import numpy as np
 import typer
 
 from mlret.encoders.encoder import load_encoder
+from mlret.training.backbone import assembled
+from mlret.training.calibrate import fit_calibration
 from mlret.training.joining import join_words
-from mlret.training.recipe import NewBackbone
+from mlret.training.recipe import NewBackbone, Recipe
 from mlret.training.run import save_whole
-from mlret.training.text_store import PairStore
+from mlret.training.text import TextStatistics, TrainingText
 
 
 def join(
-    one: Annotated[Path, typer.Argument(help="A bag of words.")],
-    other: Annotated[Path, typer.Argument(help="Another.")],
+    models: Annotated[list[Path], typer.Argument(help="Folders of bags of words; each counts the same.")],
     run: Annotated[Path, typer.Option(help="A run's folder, for its parallel text.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the joined encoder goes.")],
     dims: Annotated[int, typer.Option(help="Of its vectors.")] = 384,
     layers: Annotated[int, typer.Option(help="Of its transformer, the identity until they are trained.")] = 2,
-    share: Annotated[float, typer.Option(help="How much the first counts in a cosine.")] = 0.5,
     sentences: Annotated[int, typer.Option(help="To find the axes.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Of the sentences.")] = 42,
 ) -> None:
-    """Join two bags of words over one vocabulary into one encoder."""
-    found = sorted({pair.target for pair in PairStore(run / "text" / "pairs.arrow") if pair.group == "sentences"})
+    """Join bags of words over one vocabulary into one encoder."""
+    recipe = Recipe.model_validate_json((run / "recipe.json").read_text(encoding="utf-8"))
+    counts = json.loads((run / "text" / "statistics.json").read_text(encoding="utf-8"))["statistics"]
+    text = TrainingText(run / "text", TextStatistics.from_dict(counts))
+    found = sorted({pair.target for pair in text.pairs if pair.group == "sentences"})
     texts = [found[row] for row in np.random.default_rng(seed).permutation(len(found))[:sentences]]
     backbone = NewBackbone(layers=layers, hidden=dims, heads=6, feed_forward=2 * dims, max_length=128, dropout=0.0)
-    encoders = [load_encoder(path, device="cpu") for path in (one, other)]
+    encoders = [load_encoder(path, device="cpu") for path in models]
     output.parent.mkdir(parents=True, exist_ok=True)
     work = output.with_name(output.name + ".backbone")
-    model = join_words(encoders, [share, 1 - share], texts, backbone=backbone, folder=work, seed=seed)
-    save_whole(model, output)
+    model = join_words(encoders, [1 / len(encoders)] * len(encoders), texts, backbone=backbone, folder=work, seed=seed)
+    calibration = fit_calibration(assembled([*model.children()][:-1], model), text, recipe.calibration, seed=seed)
+    save_whole(assembled([*model.children(), *([] if calibration is None else [calibration])], model), output)
     print(f"wrote {output}: {dims} dims of {sum(encoder.dims for encoder in encoders)}")
 
 

@@ -1,8 +1,8 @@
 """Pack a trained encoder for the wheel: weights in few bits, a second head over the same backbone, a model card.
 
-    python scripts/pack_encoder.py RUN [--head RUN] [--bits 4] [--card CARD.md] [--target FOLDER]
+    python scripts/pack_encoder.py ENCODER [--head RUN] [--bits 4] [--card CARD.md] [--target FOLDER]
 
-RUN is the folder of the last step that trains the encoder, --head that of the step that trains a vector for each token
+ENCODER is the folder of a model, --head that of the run that trains a vector for each token
 with its backbone frozen (see training/mlret-mini/README.md). What is packed is compared with what was trained before it
 replaces what stands at the target.
 """
@@ -31,17 +31,17 @@ _TEXTS = ["Where is the cat?", "Wo ist die Katze?", "猫はどこですか。", 
 
 
 def pack(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished training run.")],
+    encoder: Annotated[Path, typer.Argument(help="The encoder's folder.")],
     head: Annotated[Path | None, typer.Option(help="The run of the head with a vector for each token.")] = None,
     bits: Annotated[int, typer.Option(help="Of an embedding's numbers: 8 or 4.")] = 4,
     card: Annotated[Path, typer.Option(help="The model card.")] = BUNDLED / "README.md",
     target: Annotated[Path, typer.Option(help="Where the packed encoder goes.")] = BUNDLED,
 ) -> None:
     """Pack a trained encoder for the wheel."""
-    trained = load_encoder(run / "model", device="cpu")
+    trained = load_encoder(encoder, device="cpu")
     beside = target.with_name(target.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(run / "model", beside)
+    shutil.copytree(encoder, beside)
     quantise_folder(beside, embedding_bits=bits)
     tokenizer_file = beside / "tokenizer.json"
     tokenizer = json.loads(tokenizer_file.read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 sentence-transformers tokenises and pads batch by batch, so many texts at a time. Here the batch is filled by tokens:
 a batch of short texts is large and one of long texts small, each as large as the caches like, and padding is
-what the rounding of a sorted list leaves.
+what the rounding of a sorted list leaves. Layers that are the identity are left out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mlret.encoders.bag_of_words import branch_versions, is_bag_of_words, token_embeddings
+from mlret.encoders.calibration import Calibration
 from mlret.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,6 +56,10 @@ class ForwardPass:
     def __init__(self, model: SentenceTransformer, precision: Precision = "float32") -> None:
         self._model = model
         self._precision = precision
+        # Whether the layers are the identity, and of which weights that was said.
+        self._words: tuple[tuple[int, ...], bool] | None = None
+        if precision == "float32" and is_bag_of_words(model):
+            self._words = branch_versions(model), True
         if precision == "int8":
             quantise(model)
 
@@ -118,8 +124,25 @@ class ForwardPass:
     def _forward(
         self, model: SentenceTransformer, features: dict[str, torch.Tensor], options: dict[str, Any]
     ) -> NDArray[np.float32]:
-        embeddings = model(features, **options)["sentence_embedding"]
+        if options in ({}, {"calibrate": False}) and self._is_bag_of_words():
+            found: dict[str, Any] = dict(features)
+            found["token_embeddings"] = token_embeddings(model)(input_ids=features["input_ids"])
+            for module in list(model.children())[1:]:
+                if not (options and isinstance(module, Calibration)):
+                    found = module(found)
+            embeddings = found["sentence_embedding"]
+        else:
+            embeddings = model(features, **options)["sentence_embedding"]
         return np.asarray(embeddings.float().cpu().numpy())
+
+    def _is_bag_of_words(self) -> bool:
+        """Whether the layers can be left out; training since may have changed that."""
+        if self._words is None:
+            return False
+        versions = branch_versions(self._model)
+        if versions != self._words[0]:
+            self._words = versions, is_bag_of_words(self._model)
+        return self._words[1]
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         tokenizer = self._model.tokenizer

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
 from mlret.encoders.adapters import route_if_modular, with_adapters
+from mlret.encoders.bag_of_words import token_embeddings, token_weights
 from mlret.encoders.calibration import Calibration
 from mlret.encoders.encoder import is_multi_vector, load_encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
@@ -172,21 +173,6 @@ def assembled(modules: Iterable[nn.Module], model: SentenceTransformer) -> Sente
     return SentenceTransformer(modules=[*modules], prompts=prompts, default_prompt_name=model.default_prompt_name)
 
 
-def is_bag_of_words(model: BaseModel) -> bool:
-    """Whether an encoder is one of :func:`build_backbone` whose layers are still the identity."""
-    transformer = _transformer(model)
-    if token_weights(model) is None or not isinstance(transformer, XLMRobertaModel):
-        return False
-    layers: Any = transformer.encoder.layer
-    last = [branch for layer in layers for branch in (layer.attention.output.dense, layer.output.dense)]
-    return not any(bool(tensor.any()) for dense in last for tensor in (dense.weight, dense.bias))
-
-
-def token_weights(model: BaseModel) -> TokenWeights | None:
-    """The learned weights of tokens, which encoders of mlret's own kind have."""
-    return next((module for module in model.children() if isinstance(module, TokenWeights)), None)
-
-
 def fix_embedding_norm(model: SentenceTransformer) -> SentenceTransformer:
     """Keep the scale of the embeddings' layer norm at one, in place.
 
@@ -211,11 +197,6 @@ def restore_embedding_length(model: BaseModel) -> None:
 def _transformer(model: BaseModel) -> Any:
     transformer: Any = model[0]
     return transformer.model
-
-
-def token_embeddings(model: BaseModel) -> Any:
-    """The embeddings of an encoder's transformer: words, positions, types, and their layer norm."""
-    return _transformer(model).embeddings
 
 
 @contextmanager

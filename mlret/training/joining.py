@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
+from mlret.encoders.bag_of_words import token_embeddings, token_weights
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
 from mlret.training.backbone import (
     assembled,
     build_backbone,
     restore_embedding_length,
-    token_embeddings,
-    token_weights,
     trainable,
 )
 from mlret.training.recipe import NewBackbone

@@ -15,9 +15,9 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from mlret.encoders.adapters import LanguageTransformer, add_language, freeze_for_transfer, freeze_shared
+from mlret.encoders.bag_of_words import is_bag_of_words
 from mlret.errors import InputError
 from mlret.training.alignment import TranslationRankingLoss
-from mlret.training.backbone import is_bag_of_words
 from mlret.training.ccp import ContextPredictionLoss
 from mlret.training.distillation import TranslationDistillationLoss
 from mlret.training.examples import RankingCollator, RankingExamples

@@ -18,6 +18,7 @@ from sentence_transformers.base.modules import Normalize
 from transformers import PreTrainedTokenizerFast
 
 from mlret.data.durable import write_text_atomically
+from mlret.encoders.bag_of_words import token_weights
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import load_any_encoder
 from mlret.errors import InputError, MlretError, require
@@ -30,7 +31,6 @@ from mlret.training.backbone import (
     in_mini_batches,
     load_backbone,
     restore_embedding_length,
-    token_weights,
     trainable,
 )
 from mlret.training.calibrate import fit_calibration

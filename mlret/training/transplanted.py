@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
+from mlret.encoders.bag_of_words import token_embeddings, token_weights
 from mlret.encoders.encoder import load_encoder
 from mlret.errors import InputError
-from mlret.training.backbone import token_embeddings, token_weights
 from mlret.training.recipe import TransplantedBackbone
 from mlret.training.text import TrainingText
 from mlret.vocabulary.transplant import transplant_vocabulary

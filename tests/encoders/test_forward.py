@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -121,3 +122,29 @@ def test_a_file_is_written_whole_or_not_at_all(tiny_encoder: Encoder, tmp_path: 
     with pytest.raises(InputError, match=r"unknown kind of file; give \.npy or \.parquet"):
         encode_to_file(tiny_encoder, [Document("a", "cat")], tmp_path / "v.txt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_layers_that_are_the_identity_are_left_out_until_they_learn(tmp_path: Path) -> None:
+    from mlret.training.backbone import build_backbone
+    from mlret.training.recipe import NewBackbone
+    from mlret.training.tokenizer import fast_tokenizer
+
+    pieces = [(piece, -1.0) for piece in ["<s>", "<pad>", "</s>", "<unk>", "▁sun", "▁rain", "▁tree", "<mask>"]]
+    shape = NewBackbone(layers=2, hidden=32, heads=2, feed_forward=16, max_length=16)
+    model = build_backbone(shape, fast_tokenizer(pieces, max_length=16), folder=tmp_path, seed=0).eval()
+    with torch.no_grad():
+        model[1].token_weights.copy_(torch.rand(8, 1) + 0.5)
+    encoder = Encoder(model)
+    texts = ["sun", "rain tree", "tree sun rain sun", ""]
+    calls = []
+    hook = model[0].model.encoder.layer[0].register_forward_hook(lambda *_: calls.append(1))
+    found = encoder.encode(texts)
+    assert not calls
+    expected = model.encode(texts, normalize_embeddings=True)
+    assert calls and np.allclose(found, expected, atol=1e-5)
+    with torch.no_grad():  # as training does it
+        model[0].model.encoder.layer[1].output.dense.weight.normal_()
+    moved = encoder.encode(texts)
+    hook.remove()
+    assert not np.allclose(moved, found, atol=1e-2)
+    assert np.allclose(moved, model.encode(texts, normalize_embeddings=True), atol=1e-5)
