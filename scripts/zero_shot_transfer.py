@@ -1,10 +1,11 @@
-"""What late interaction and language adapters are worth at the size of the bundled encoder: train, measure, report.
+"""What late interaction and language adapters are worth at the size of a small encoder: train, measure, report.
 
-    python scripts/zero_shot_transfer.py --data DIR [--runs runs/zero-shot-transfer] [--seeds 3]
-        [--output eval/results/zero-shot-transfer] [--left-out ru] [--quick]
+    python scripts/zero_shot_transfer.py --data DIR --base runs/mini-layers/model [--runs runs/zero-shot-transfer]
+        [--seeds 3] [--output eval/results/zero-shot-transfer] [--left-out ru] [--quick]
 
-All systems start from the bundled encoder and are fine-tuned on English questions and passages alone (TyDi GoldP's
-train split), by the recipes `retrieval-mini`, `colbert-mini` and `colbert-mini-modular`:
+All systems start from one small encoder (--base; `mlret train mini-layers` makes the study's) and are fine-tuned on
+English questions and passages alone (TyDi GoldP's train split), by the recipes `retrieval-mini`, `colbert-mini` and
+`colbert-mini-modular`:
 
 - *single vector*, *multi-vector*: all weights learn;
 - *frozen embeddings*: multi-vector; embeddings stay, as they must for adapters;
@@ -51,7 +52,7 @@ from mlret.training.adapter import train_adapter
 from mlret.training.recipe import Recipe, read_recipe
 from mlret.training.run import train
 
-UNTRAINED = "bundled encoder"
+UNTRAINED = "not fine-tuned"
 SINGLE, MULTI, FROZEN, ADAPTERS, ADDED = (
     "single vector", "multi-vector", "frozen embeddings", "adapters", "adapters, one added"
 )  # fmt: skip
@@ -65,6 +66,7 @@ say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
 
 def main(
     data: Annotated[Path, typer.Option(help="The folder with tydiqa_goldp, xquad_r, mono and tatoeba.")],
+    base: Annotated[Path, typer.Option(help="The encoder that all systems start from: a folder.")],
     runs: Annotated[Path, typer.Option(help="Where what is trained and measured is kept.")] = Path(
         "runs/zero-shot-transfer"
     ),
@@ -81,9 +83,9 @@ def main(
 ) -> None:
     """Train, measure, report."""
     warnings.filterwarnings("ignore", message="no adapter for")
-    study = Study(data, runs, left_out, 10 if quick else questions, 20 if quick else passages, quick)
+    study = Study(data, base, runs, left_out, 10 if quick else questions, 20 if quick else passages, quick)
     scores: dict[str, list[Scores]] = defaultdict(list)
-    scores[UNTRAINED].append(study.measured(None, runs / "bundled"))
+    scores[UNTRAINED].append(study.measured(base, runs / "base"))
     for seed in range(seeds):
         for system, folder in study.trained(seed):
             scores[system].append(study.measured(folder / "model", folder))
@@ -96,9 +98,10 @@ class Study:
     """Trains and measures, each thing once."""
 
     def __init__(
-        self, data: Path, runs: Path, left_out: str, questions: int, passages: int | None, quick: bool
+        self, data: Path, base: Path, runs: Path, left_out: str, questions: int, passages: int | None, quick: bool
     ) -> None:
         self.data, self.runs, self.left_out, self.quick = data, runs, left_out, quick
+        self.base = str(base.absolute())
         self.questions, self.passages = questions, passages
         runs.mkdir(parents=True, exist_ok=True)
 
@@ -111,7 +114,7 @@ class Study:
         ]
         english: dict[str, Any] = {"languages": ["en"], "default_language": "en"}
         stage = read_recipe(find_recipe("colbert-mini-modular", "training")).stages[-1].model_dump()
-        frozen = {"backbone": {"kind": "pretrained", "model": "bundled", "adapters": english}, "stages": [stage]}
+        frozen = {"backbone": {"kind": "pretrained", "model": self.base, "adapters": english}, "stages": [stage]}
         found.append((FROZEN, self._run("colbert-mini", at / "frozen", seed, **frozen)))
         adapters = {
             "backbone": {"kind": "pretrained", "model": str(self._adapters().absolute())},
@@ -150,13 +153,16 @@ class Study:
         settings = recipe.model_dump()
         languages = [code for code in settings["languages"] if code != self.left_out]
         settings["languages"] = settings["backbone"]["adapters"]["languages"] = languages
+        settings["backbone"]["model"] = self.base
         settings["stages"] = settings["stages"][:1]
         settings["sources"] = [source for source in settings["sources"] if source["kind"] == "documents"]
         settings["multi_vector"] = None
         return self._train(settings, self.runs / "languages") / "model"
 
     def _run(self, name: str, folder: Path, seed: int, **changes: Any) -> Path:
-        settings = read_recipe(find_recipe(name, "training")).model_dump() | changes | {"seed": seed}
+        settings = read_recipe(find_recipe(name, "training")).model_dump()
+        settings["backbone"]["model"] = self.base
+        settings |= changes | {"seed": seed}
         return self._train(settings, folder)
 
     def _train(self, settings: dict[str, Any], folder: Path) -> Path:
@@ -168,7 +174,7 @@ class Study:
             train(Recipe.model_validate(settings), self.data, folder, say=say)
         return folder
 
-    def measured(self, model: Path | None, folder: Path) -> Scores:
+    def measured(self, model: Path, folder: Path) -> Scores:
         """The scores of a model, from its run's folder if they are there."""
         path = folder / f"scores-{self.questions}-{self.passages or 'all'}.json"
         if not path.is_file():
@@ -236,14 +242,14 @@ def _scorer(encoder: AnyEncoder, texts: Sequence[str]) -> BitextScorer:
 
 def report(scores: dict[str, list[Scores]], output: Path, left_out: str, questions: int, passages: int | None) -> None:
     """Write the README, the figures and the pictures."""
-    lines = ["# Late interaction and language adapters at the size of the bundled encoder", ""]
+    lines = ["# Late interaction and language adapters at the size of a small encoder", ""]
     findings = output / "findings.md"
     if findings.is_file():
         lines += [findings.read_text(encoding="utf-8").strip(), ""]
     beside = "" if passages is None else f", and beside the passages that answer {passages} others a language"
     lines += [
-        "All systems start from the bundled encoder (two layers, 256 dimensions) and learn from TyDi GoldP's 3,694 "
-        "English training questions alone. Mean ± standard deviation over seeds, in per cent; "
+        "All systems start from the encoder of the recipe `mini-layers` (two layers, 256 dimensions) and learn from "
+        "TyDi GoldP's 3,694 English training questions alone. Mean ± standard deviation over seeds, in per cent; "
         f"{questions} questions a language at most{beside}. `{left_out}` is the language that has no adapter "
         "but in the last row. TyDi GoldP: a question against all passages of its language. XQuAD-R: the sentences of "
         "all eleven languages in one pool; *other languages* leaves out those in the question's own.",
@@ -275,7 +281,9 @@ def report(scores: dict[str, list[Scores]], output: Path, left_out: str, questio
         "## Remake it",
         "",
         "```bash",
-        f"python scripts/zero_shot_transfer.py --data DIR --seeds {len(scores[SINGLE])} --left-out {left_out} "
+        "mlret train mini-layers --data DIR",
+        f"python scripts/zero_shot_transfer.py --data DIR --base runs/mini-layers/model --seeds {len(scores[SINGLE])} "
+        f"--left-out {left_out} "
         f"--questions {questions}" + ("" if passages is None else f" --passages {passages}"),
         "```",
         "",
