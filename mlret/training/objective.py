@@ -91,8 +91,8 @@ def check_stage(stage: Stage, model: BaseModel) -> None:
         model[0], LanguageTransformer
     ):
         raise InputError(
-            f"stage {stage.name!r} is about language adapters, and the encoder has none: add backbone.adapters to the "
-            "recipe, or take an encoder of X-MOD's kind"
+            f"stage {stage.name!r}: the encoder has no language adapters; add backbone.adapters to the recipe, or take "
+            "an encoder of X-MOD's kind"
         )
     if stage.layers == "none" and not is_bag_of_words(model):
         raise InputError(
