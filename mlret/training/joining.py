@@ -78,7 +78,7 @@ def join_words(
     _, axes = torch.linalg.eigh(sums.T @ sums)
     kept = axes.flip(1)[:, : backbone.hidden - 1].float()
     # A layer norm leaves vectors whose components add up to zero: one dimension less than there are.
-    made = vectors @ kept @ _zero_sum_basis(backbone.hidden)
+    made = vectors @ kept @ _zero_sum_basis(backbone.hidden)[: kept.shape[1]]
     model = build_backbone(backbone, tokenizer, folder=folder, seed=seed)
     weights = token_weights(model)
     assert weights is not None

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForMaskedLM
 from transformers.utils import logging
 
+from mlret.encoders.quantised import WEIGHTS
 from mlret.errors import InputError
 from mlret.training.ranks import average_gradients
 
@@ -153,6 +154,10 @@ def _quiet() -> Iterator[None]:
 def _prediction_head(backbone: Any, pretrained: str | None, *, needed: bool) -> nn.Module:
     """The architecture's own head, tied to the backbone's embeddings."""
     missing: set[str] = set()
+    if pretrained is not None and (Path(pretrained) / WEIGHTS).is_file():  # an encoder stored small has none
+        if needed:
+            raise InputError(f"{pretrained} holds no head that predicts tokens: name a masked language model")
+        pretrained = None
     try:
         if pretrained is not None:
             with _quiet():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,16 @@ def test_one_side_in_several_segmentations_is_learned_at_every_length(
     sources, targets = [line[1] for line in lines], [line[2] for line in lines]
     wanted = before.encode(sources, language="en")
     for dims in (32, 16, 8):
-        cosines = []
+        margins = []
         for encoder in (before, trained):
             found = encoder.encode(targets, language="sw", calibrate=False)[:, :dims]
-            lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted[:, :dims], axis=1)
-            cosines.append(((found * wanted[:, :dims]).sum(axis=1) / lengths).mean())
-        assert cosines[1] > cosines[0] + 0.1
+            lengths = np.linalg.norm(found, axis=1)[:, None] * np.linalg.norm(wanted[:, :dims], axis=1)
+            cosines = found @ wanted[:, :dims].T / lengths
+            margins.append((np.diag(cosines) - cosines.mean(axis=1)).mean())
+        assert margins[1] > margins[0] + 0.005
+    history = json.loads((tmp_path / "run" / "stages" / "stage-0" / "done.json").read_text())["history"]
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    assert np.mean(losses[-2:]) < 0.9 * losses[0]
 
 
 def test_the_ways_of_cutting_are_of_the_same_texts(data: Path, tiny_encoder: Encoder, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModelForMaskedLM, AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from mlret.encoders.adapters import with_adapters
 from mlret.encoders.encoder import BUNDLED
@@ -133,9 +133,13 @@ def test_a_saved_language_model_gives_the_same_logits_in_transformers(
 
 
 def test_a_head_that_is_missing_or_another_encoders_is_not_kept(
-    model: SentenceTransformer, tiny_encoder_folder: Path
+    model: SentenceTransformer, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"holds no head that predicts tokens: name a masked language model"):
-        MaskedLanguageModel(model, pretrained=str(tiny_encoder_folder), frozen=True)
+    for folder in (tiny_encoder_folder, BUNDLED):
+        with pytest.raises(InputError, match=r"holds no head that predicts tokens: name a masked language model"):
+            MaskedLanguageModel(model, pretrained=str(folder), frozen=True)
+    MaskedLanguageModel(model, pretrained=str(BUNDLED))  # a new one learns
+    config = XLMRobertaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    XLMRobertaForMaskedLM(config).save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"has a head for another encoder"):
-        MaskedLanguageModel(model, pretrained=str(BUNDLED), frozen=True)
+        MaskedLanguageModel(model, pretrained=str(tmp_path), frozen=True)
