@@ -110,6 +110,8 @@ class TokenEncoder:
 AnyEncoder = Encoder | TokenEncoder
 # The name of the bundled encoder's second head.
 BUNDLED_TOKENS = "bundled:multi-vector"
+# What the names of encoders that come with mlret start with.
+_BUNDLED = "bundled:"
 
 
 def load_token_encoder(name: str | Path | None = None, *, device: str | None = None) -> TokenEncoder:
@@ -158,12 +160,16 @@ def load_token_encoder(name: str | Path | None = None, *, device: str | None = N
 def load_any_encoder(name: str | Path | None, *, precision: Precision = "float32") -> AnyEncoder:
     """An encoder of either kind, by what the folder says of itself; from the hub one vector a text.
 
+    ``None`` and names that start with ``bundled:`` are the encoders that come with mlret.
+
     Raises
     ------
     InputError
         If it cannot be loaded, or has no such precision.
     """
     check_precision(precision)
+    if str(name).startswith(_BUNDLED) and str(name) != BUNDLED_TOKENS:
+        name = None
     if name is None or (str(name) != BUNDLED_TOKENS and not is_multi_vector(Path(name))):
         return load_encoder(name, precision=precision)
     if precision != "float32":

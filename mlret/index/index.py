@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.data.languages import normalise_language
-from mlret.encoders.encoder import INT8, Encoder
+from mlret.encoders.encoder import INT8, Encoder, Precision
 from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
@@ -29,8 +29,6 @@ from mlret.index.space import Vectors
 from mlret.index.store import Store
 
 __all__ = ["Hit", "Index", "IndexInfo", "Updated"]
-
-_BUNDLED = "bundled:"
 
 
 class Index:
@@ -604,8 +602,8 @@ def encoder_of(path: Path, manifest: Manifest) -> AnyEncoder:
         dims = manifest.settings.dims or manifest.dims
         encoder: AnyEncoder = ExternalEncoder(manifest.encoder, dims, manifest.similarity)
     else:
-        name = None if manifest.encoder.startswith(_BUNDLED) else manifest.encoder
-        encoder = load_any_encoder(name, precision="int8" if manifest.fingerprint.endswith(INT8) else "float32")
+        precision: Precision = "int8" if manifest.fingerprint.endswith(INT8) else "float32"
+        encoder = load_any_encoder(manifest.encoder, precision=precision)
     _check_fingerprint(path, manifest, encoder)
     return encoder
 

@@ -13,6 +13,7 @@ from mlret.encoders.head import load_head, save_head
 from mlret.encoders.late_interaction import multi_vector_encoder
 from mlret.encoders.multi_vector import BUNDLED_TOKENS, TokenEncoder, load_any_encoder, load_token_encoder
 from mlret.errors import InputError
+from mlret.index.index import Index
 
 SETTINGS = {"dims": 16, "query_length": "dynamic 8", "punctuation": "all", "seed": 3}
 TEXTS = ["the cat sat on a mat", "seven dogs ran home by night, to eat rice", "привет мир"]
@@ -50,3 +51,13 @@ def test_the_bundled_encoder_has_a_head_for_tokens() -> None:
     right, wrong = encoder.encode_document(["Der Hund ist im Garten.", "Das Brot ist frisch."])
     assert (query @ right.T).max(axis=1).sum() > (query @ wrong.T).max(axis=1).sum()
     assert load_encoder().dims > encoder.dims
+
+
+def test_an_index_of_the_bundled_head_is_opened_by_its_name(tmp_path: Path) -> None:
+    index = Index.create(tmp_path / "index", load_token_encoder())
+    index.add(
+        [{"id": "1", "text": "Der Zug fährt ab.", "lang": "de"}, {"id": "2", "text": "Samaki wawili", "lang": "sw"}]
+    )
+    index.close()
+    with Index.open(tmp_path / "index") as again:
+        assert [hit.id for hit in again.search("The train leaves.", k=2)] == ["1", "2"]
