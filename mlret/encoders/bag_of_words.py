@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
+import torch
 from sentence_transformers.base.model import BaseModel
 from torch import Tensor
+from torch.nn import functional
 from transformers import XLMRobertaModel
 
 from mlret.encoders.token_weights import TokenWeights
@@ -45,3 +48,35 @@ def token_embeddings(model: BaseModel) -> Any:
     """The embeddings of an encoder's transformer: words, positions, types, and their layer norm."""
     transformer: Any = model[0]
     return transformer.model.embeddings
+
+
+def token_vectors(model: BaseModel) -> Tensor:
+    """``(v, d)``: what each token of the vocabulary adds to the sum that is a text's vector.
+
+    Weights of tokens are 1 where the encoder has none.
+    """
+    embeddings, weights = token_embeddings(model), token_weights(model)
+    with torch.no_grad():
+        vectors: Tensor = embeddings.LayerNorm(embeddings.word_embeddings.weight)
+        return vectors if weights is None else weights.token_weights * vectors
+
+
+def bags(texts: Sequence[str], tokenizer: Any, table: Tensor, *, mode: Literal["sum", "mean"], special: bool) -> Tensor:
+    """``(n, d)``: of each text, the sum or the mean of the rows of its tokens.
+
+    Parameters
+    ----------
+    texts
+        ``n`` strings.
+    tokenizer
+        A tokenizer of transformers.
+    table
+        ``(v, d)``, a row for each of its tokens.
+    mode
+        Which of the two.
+    special
+        Whether the tokens that the tokenizer puts around a text count.
+    """
+    pieces = [torch.tensor(ids) for ids in tokenizer(list(texts), add_special_tokens=special)["input_ids"]]
+    offsets = torch.tensor([0, *(len(ids) for ids in pieces[:-1])]).cumsum(0)
+    return functional.embedding_bag(torch.cat(pieces).long(), table, offsets, mode=mode)

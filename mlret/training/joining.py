@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
-from mlret.encoders.bag_of_words import token_embeddings, token_weights
+from mlret.encoders.bag_of_words import bags, token_embeddings, token_vectors, token_weights
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
 from mlret.training.backbone import (
     assembled,
     build_backbone,
     restore_embedding_length,
-    trainable,
 )
 from mlret.training.recipe import NewBackbone
 
@@ -68,13 +67,15 @@ def join_words(
     for encoder, share in zip(encoders, shares, strict=True):
         if encoder.model.tokenizer.get_vocab() != tokenizer.get_vocab():
             raise InputError(f"{encoder.name} has another vocabulary than {encoders[0].name}")
-        own = _token_vectors(encoder)
-        lengths = _sums(texts, tokenizer, own).norm(dim=1)
+        if token_weights(encoder.model) is None:
+            raise InputError(f"{encoder.name} is no bag of words: it has no weights of tokens")
+        own = token_vectors(encoder.model)
+        lengths = bags(texts, tokenizer, own, mode="sum", special=True).norm(dim=1)
         parts.append(own * (share**0.5 / lengths.mean()))
     vectors = torch.cat(parts, dim=1)
     if len(texts) <= vectors.shape[1]:
         raise InputError(f"{len(texts)} texts are too few to find the axes of {vectors.shape[1]} dimensions")
-    sums = functional.normalize(_sums(texts, tokenizer, vectors), dim=1).double()
+    sums = functional.normalize(bags(texts, tokenizer, vectors, mode="sum", special=True), dim=1).double()
     _, axes = torch.linalg.eigh(sums.T @ sums)
     kept = axes.flip(1)[:, : backbone.hidden - 1].float()
     # A layer norm leaves vectors whose components add up to zero: one dimension less than there are.
@@ -90,24 +91,6 @@ def join_words(
         restore_embedding_length(model)
         table[tokenizer.pad_token_id] = 0
     return assembled([*model.children(), Normalize()], model)
-
-
-def _token_vectors(encoder: Encoder) -> Tensor:
-    """``(v, d)``: what each token adds to a text's sum."""
-    body, _ = trainable(encoder.model)
-    weights = token_weights(body)
-    if weights is None:
-        raise InputError(f"{encoder.name} is no bag of words: it has no weights of tokens")
-    with torch.no_grad():
-        embeddings = token_embeddings(body)
-        vectors: Tensor = weights.token_weights * embeddings.LayerNorm(embeddings.word_embeddings.weight)
-        return vectors
-
-
-def _sums(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> Tensor:
-    pieces = [torch.tensor(ids) for ids in tokenizer(list(texts))["input_ids"]]
-    offsets = torch.tensor([0, *(len(ids) for ids in pieces[:-1])]).cumsum(0)
-    return functional.embedding_bag(torch.cat(pieces), vectors, offsets, mode="sum")
 
 
 def _zero_sum_basis(dims: int) -> Tensor:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Transformer
-from torch import Tensor
-from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
-from mlret.encoders.bag_of_words import token_embeddings, token_weights
+from mlret.encoders.bag_of_words import bags, token_vectors
 from mlret.encoders.encoder import load_encoder
 from mlret.errors import InputError
 from mlret.training.recipe import TransplantedBackbone
@@ -50,13 +46,13 @@ def build_transplanted(settings: TransplantedBackbone, text: TrainingText, folde
         raise InputError(f"backbone.vocabulary: {settings.vocabulary} has no fast tokenizer (tokenizer.json)")
     counts = Counter(_words(text, settings.language, donor.tokenizer))
     words = [word for word, count in counts.most_common(settings.words) if count >= _LEAST]
-    vectors, weights = _static(vocabulary)
+    vectors = token_vectors(vocabulary)
     model = transplant_vocabulary(
         donor,
         tokenizer,
         vectors,
         words,
-        _means(words, tokenizer, vectors, weights),
+        bags(words, tokenizer, vectors, mode="sum", special=False),
         neighbours=settings.neighbours,
         temperature=settings.temperature,
         max_length=settings.max_length,
@@ -81,24 +77,3 @@ def _words(text: TrainingText, language: str, tokenizer: Any) -> Iterator[str]:
         for word, _ in backend.pre_tokenizer.pre_tokenize_str(folded):
             if word.isalpha():
                 yield word
-
-
-def _static(vocabulary: SentenceTransformer) -> tuple[Tensor, Tensor]:
-    """``(v, s)`` vectors of the tokens of a bag of words, and ``(v, 1)`` how much each counts."""
-    with torch.no_grad():
-        embeddings = token_embeddings(vocabulary)
-        vectors = embeddings.LayerNorm(embeddings.word_embeddings.weight)
-    learned = token_weights(vocabulary)
-    return vectors, torch.ones(len(vectors), 1) if learned is None else learned.token_weights.detach()
-
-
-def _means(words: list[str], tokenizer: Any, vectors: Tensor, weights: Tensor) -> Tensor:
-    """``(n, s)``: of each word, the mean of its tokens by their weights."""
-    rows = []
-    remaining = iter(words)
-    while some := list(islice(remaining, 4096)):
-        pieces = [torch.tensor(ids) for ids in tokenizer(some, add_special_tokens=False)["input_ids"]]
-        offsets = torch.tensor([0, *(len(ids) for ids in pieces[:-1])]).cumsum(0)
-        ids = torch.cat(pieces)
-        rows.append(functional.embedding_bag(ids, vectors * weights, offsets, mode="sum"))
-    return torch.cat(rows)

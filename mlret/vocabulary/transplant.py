@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import BertModel, PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
+from mlret.encoders.bag_of_words import bags
 from mlret.errors import InputError
 
 # RoBERTa counts the positions of tokens from behind the padding id.
@@ -92,7 +93,7 @@ def transplant_vocabulary(
         mine.position_embeddings.weight[_FIRST_POSITION:] = theirs.position_embeddings.weight[:max_length]
         old = theirs.word_embeddings.weight
         table = mine.word_embeddings.weight
-        known = _word_embeddings(words, donor.tokenizer, old)
+        known = bags(words, donor.tokenizer, old, mode="mean", special=False)
         table.copy_(nearest_mean(token_vectors, word_vectors, known, neighbours=neighbours, temperature=temperature))
         for name in ("cls_token_id", "sep_token_id", "pad_token_id", "mask_token_id"):
             table[getattr(tokenizer, name)] = old[getattr(donor.tokenizer, name)]
@@ -118,13 +119,6 @@ def _bert_of(donor: SentenceTransformer) -> Any:
         kind = type(first.model if isinstance(first, Transformer) else first).__name__
         raise InputError(f"a vocabulary is transplanted under BERT's layers, not {kind}'s")
     return first.model
-
-
-def _word_embeddings(words: Sequence[str], tokenizer: Any, table: Tensor) -> Tensor:
-    """``(n, h)``: the mean of the embeddings of each word's tokens."""
-    pieces = [torch.tensor(ids) for ids in tokenizer(list(words), add_special_tokens=False)["input_ids"]]
-    offsets = torch.tensor([0, *(len(ids) for ids in pieces[:-1])]).cumsum(0)
-    return functional.embedding_bag(torch.cat(pieces), table, offsets, mode="mean")
 
 
 def nearest_mean(
