@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers.base.modules import Transformer
 from torch import Tensor
 from transformers import AutoModel, PretrainedConfig
+from transformers.initialization import no_init_weights
 
 from mlret.data.durable import write_text_atomically
 from mlret.encoders.query_augmentation import DynamicQueryTransformer
@@ -151,10 +152,15 @@ class QuantisedTransformer(DynamicQueryTransformer):
 
     def _load_model(self, model_name_or_path: str, *args: Any, **options: Any) -> Any:
         config = next(value for value in (*args, *options.values()) if isinstance(value, PretrainedConfig))
-        model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        with no_init_weights():
+            model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         missing, unknown = model.load_state_dict(load_quantised(Path(model_name_or_path) / WEIGHTS), strict=False)
         if unknown or any("pooler" not in name for name in missing):
             raise InputError(f"{model_name_or_path}: the quantised weights are of another model: lack {missing}")
+        for (
+            name
+        ) in missing:  # of a pooler that no vector passes: the same at every load, or the fingerprint would not be
+            model.get_parameter(name).data.zero_()
         return model.eval()
 
     @classmethod

@@ -54,6 +54,7 @@ def test_a_quantised_encoder_loads_as_a_plain_one_and_says_next_to_the_same(
     assert not (folder / "model.safetensors").exists()
     loaded = load_encoder(folder, device="cpu")
     assert type(loaded.model[0]) is Transformer
+    assert load_encoder(folder, device="cpu").fingerprint == loaded.fingerprint
     texts = ["the cat sat on a mat", "seven dogs", "привет мир"]
     cosines = (loaded.encode(texts) * tiny_encoder.encode(texts)).sum(axis=1)
     assert (cosines > (0.999 if bits == 8 else 0.95)).all()
