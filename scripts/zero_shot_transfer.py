@@ -1,7 +1,7 @@
 """What late interaction and language adapters are worth at the size of a small encoder: train, measure, report.
 
     python scripts/zero_shot_transfer.py --data DIR --base runs/mini-layers/model [--runs runs/zero-shot-transfer]
-        [--seeds 3] [--output eval/results/zero-shot-transfer] [--left-out ru] [--quick]
+        [--seeds 3] [--output eval/results/zero-shot-transfer] [--left-out fi --left-out id …] [--quick]
 
 All systems start from one small encoder (--base; `mlret train mini-layers` makes the study's) and are fine-tuned on
 English questions and passages alone (TyDi GoldP's train split), by the recipes `retrieval-mini`, `colbert-mini` and
@@ -9,10 +9,12 @@ English questions and passages alone (TyDi GoldP's train split), by the recipes 
 
 - *single vector*, *multi-vector*: all weights learn;
 - *frozen embeddings*: multi-vector; embeddings stay, as they must for adapters;
-- *adapters*: the same with an adapter for each language, learned before by masked language modelling, of all
-  languages but one; texts of the language left out go through the English adapter;
-- *adapters, one added*: the same model after the language that was left out got an adapter of its own, from its
-  running text alone, as the others did (`mlret train adapter --base`).
+- *one adapter for all*: the same after masked language modelling on running text of all languages but those left out,
+  with one adapter that all go through;
+- *adapters*: as before, with an adapter for each language in place while the whole backbone learns masked words; texts
+  of the languages left out go through the English adapter;
+- *adapters, others added*: the same model after each language that was left out got an adapter of its own, from its
+  running text alone, all else as it was (`mlret train adapter --base`).
 
 They are measured in all languages on TyDi GoldP's development split (a question against all passages of its language)
 and on XQuAD-R (every sentence of eleven languages in one pool). What is trained or measured is kept in --runs and
@@ -53,9 +55,8 @@ from mlret.training.recipe import Recipe, read_recipe
 from mlret.training.run import train
 
 UNTRAINED = "not fine-tuned"
-SINGLE, MULTI, FROZEN, ADAPTERS, ADDED = (
-    "single vector", "multi-vector", "frozen embeddings", "adapters", "adapters, one added"
-)  # fmt: skip
+SINGLE, MULTI, FROZEN = "single vector", "multi-vector", "frozen embeddings"
+ONE_ADAPTER, ADAPTERS, ADDED = "one adapter for all", "adapters", "adapters, others added"
 MEASURES = {"tydi": "TyDi GoldP, MRR@10", "xquad": "XQuAD-R, mAP", "xquad-other": "XQuAD-R, mAP other languages"}
 # Measure -> language -> score.
 Scores = dict[str, dict[str, float]]
@@ -74,7 +75,10 @@ def main(
         "eval/results/zero-shot-transfer"
     ),
     seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
-    left_out: Annotated[str, typer.Option(help="The language that gets its adapter last.")] = "ru",
+    left_out: Annotated[
+        list[str] | None,
+        typer.Option(help="A language that gets its adapter last; may be repeated. By default fi, id, ru and te."),
+    ] = None,
     questions: Annotated[int, typer.Option(min=1, help="Of a language, at most, evenly taken.")] = 100,
     passages: Annotated[
         int | None, typer.Option(min=1, help="Beside those that answer, of a language, evenly taken; by default all.")
@@ -83,6 +87,7 @@ def main(
 ) -> None:
     """Train, measure, report."""
     warnings.filterwarnings("ignore", message="no adapter for")
+    left_out = left_out or ["fi", "id", "ru", "te"]
     study = Study(data, base, runs, left_out, 10 if quick else questions, 20 if quick else passages, quick)
     scores: dict[str, list[Scores]] = defaultdict(list)
     scores[UNTRAINED].append(study.measured(base, runs / "base"))
@@ -98,7 +103,14 @@ class Study:
     """Trains and measures, each thing once."""
 
     def __init__(
-        self, data: Path, base: Path, runs: Path, left_out: str, questions: int, passages: int | None, quick: bool
+        self,
+        data: Path,
+        base: Path,
+        runs: Path,
+        left_out: Sequence[str],
+        questions: int,
+        passages: int | None,
+        quick: bool,
     ) -> None:
         self.data, self.runs, self.left_out, self.quick = data, runs, left_out, quick
         self.base = str(base.absolute())
@@ -112,52 +124,57 @@ class Study:
             (SINGLE, self._run("retrieval-mini", at / "single", seed)),
             (MULTI, self._run("colbert-mini", at / "multi", seed)),
         ]
-        english: dict[str, Any] = {"languages": ["en"], "default_language": "en"}
-        stage = read_recipe(find_recipe("colbert-mini-modular", "training")).stages[-1].model_dump()
-        frozen = {"backbone": {"kind": "pretrained", "model": self.base, "adapters": english}, "stages": [stage]}
-        found.append((FROZEN, self._run("colbert-mini", at / "frozen", seed, **frozen)))
-        adapters = {
-            "backbone": {"kind": "pretrained", "model": str(self._adapters().absolute())},
-            "stages": [stage],
-        }
-        found.append((ADAPTERS, self._run("colbert-mini", at / "adapters", seed, **adapters)))
-        text = sorted((self.data / "mono").glob("*/*.jsonl.gz"))
-        held_out = [self.data / name for name in read_recipe(find_recipe("colbert-mini", "training")).held_out]
-        say(f"{ADDED}, seed {seed}: an adapter for {self.left_out}")
-        # It learns on what all seeds start from, so it is the same in all: learned once.
-        first = self.runs / "seed-0" / "added" / "base"
-        if first.is_dir() and not (at / "added").exists():
-            shutil.copytree(first, at / "added" / "base")
-        train_adapter(
-            str((at / "adapters" / "model").absolute()),
-            self.left_out,
-            text,
-            at / "added",
-            held_out=held_out,
-            steps=5 if self.quick else 400,
-            batch_size=32,
-            max_length=64,
-            learning_rate=2e-3,
-            base=str((self.runs / "languages" / "model").absolute()),
-            start="en",
-            head=str((self.runs / "languages" / "stages" / "adapters" / "language-model").absolute()),
-            seed=0,
-            say=say,
-        )
-        found.append((ADDED, at / "added"))
-        return found
+        ranking = [read_recipe(find_recipe("colbert-mini-modular", "training")).stages[-1].model_dump()]
+        english = {"languages": ["en"], "default_language": "en"}
+        for system, name, backbone in (
+            (FROZEN, "frozen", {"model": self.base, "adapters": english}),
+            (ONE_ADAPTER, "one-adapter", {"model": str(self._masked("one-adapter", english) / "model")}),
+            (ADAPTERS, "adapters", {"model": str(self._masked("adapters") / "model")}),
+        ):
+            backbone = {"kind": "pretrained"} | backbone
+            found.append((system, self._run("colbert-mini", at / name, seed, backbone=backbone, stages=ranking)))
+        model = at / "adapters"
+        for language in self.left_out:
+            model = self._with_adapter(language, model, at / "added" / language)
+        return [*found, (ADDED, model)]
 
-    def _adapters(self) -> Path:
-        """The bundled encoder with adapters for all languages but one: the first stage of the modular recipe."""
-        recipe = read_recipe(find_recipe("colbert-mini-modular", "training"))
-        settings = recipe.model_dump()
-        languages = [code for code in settings["languages"] if code != self.left_out]
-        settings["languages"] = settings["backbone"]["adapters"]["languages"] = languages
+    def _masked(self, name: str, adapters: Mapping[str, Any] | None = None) -> Path:
+        """A run of the modular recipe's first stage: masked words in all languages but those left out."""
+        settings = read_recipe(find_recipe("colbert-mini-modular", "training")).model_dump()
+        languages = [code for code in settings["languages"] if code not in self.left_out]
+        settings["languages"] = languages
         settings["backbone"]["model"] = self.base
+        settings["backbone"]["adapters"] = adapters or settings["backbone"]["adapters"] | {"languages": languages}
         settings["stages"] = settings["stages"][:1]
         settings["sources"] = [source for source in settings["sources"] if source["kind"] == "documents"]
         settings["multi_vector"] = None
-        return self._train(settings, self.runs / "languages") / "model"
+        return self._train(settings, (self.runs / f"masked-{name}").absolute())
+
+    def _with_adapter(self, language: str, model: Path, folder: Path) -> Path:
+        """A run that adds a language to the model of another run."""
+        say(f"an adapter for {language}, in {folder}")
+        masked = self._masked("adapters")
+        # It learns on what all seeds start from, so it is the same in all: learned once.
+        first = self.runs / "seed-0" / "added" / language / "base"
+        if first.is_dir() and not folder.exists():
+            shutil.copytree(first, folder / "base")
+        train_adapter(
+            str((model / "model").absolute()),
+            language,
+            sorted((self.data / "mono").glob("*/*.jsonl.gz")),
+            folder,
+            held_out=[self.data / name for name in read_recipe(find_recipe("colbert-mini", "training")).held_out],
+            steps=5 if self.quick else 400,
+            batch_size=32,
+            max_length=64,
+            learning_rate=1e-3,
+            base=str(masked / "model"),
+            start="en",
+            head=str(masked / "stages" / "masked-words" / "language-model"),
+            seed=0,
+            say=say,
+        )
+        return folder
 
     def _run(self, name: str, folder: Path, seed: int, **changes: Any) -> Path:
         settings = read_recipe(find_recipe(name, "training")).model_dump()
@@ -240,7 +257,9 @@ def _scorer(encoder: AnyEncoder, texts: Sequence[str]) -> BitextScorer:
     return bitext_scorers([encoder], texts, floors=False)[0]
 
 
-def report(scores: dict[str, list[Scores]], output: Path, left_out: str, questions: int, passages: int | None) -> None:
+def report(
+    scores: dict[str, list[Scores]], output: Path, left_out: Sequence[str], questions: int, passages: int | None
+) -> None:
     """Write the README, the figures and the pictures."""
     lines = ["# Late interaction and language adapters at the size of a small encoder", ""]
     findings = output / "findings.md"
@@ -250,7 +269,7 @@ def report(scores: dict[str, list[Scores]], output: Path, left_out: str, questio
     lines += [
         "All systems start from the encoder of the recipe `mini-layers` (two layers, 256 dimensions) and learn from "
         "TyDi GoldP's 3,694 English training questions alone. Mean ± standard deviation over seeds, in per cent; "
-        f"{questions} questions a language at most{beside}. `{left_out}` is the language that has no adapter "
+        f"{questions} questions a language at most{beside}. {', '.join(left_out)} have no adapter of their own "
         "but in the last row. TyDi GoldP: a question against all passages of its language. XQuAD-R: the sentences of "
         "all eleven languages in one pool; *other languages* leaves out those in the question's own.",
         "",
@@ -283,8 +302,8 @@ def report(scores: dict[str, list[Scores]], output: Path, left_out: str, questio
         "```bash",
         "mlret train mini-layers --data DIR",
         f"python scripts/zero_shot_transfer.py --data DIR --base runs/mini-layers/model --seeds {len(scores[SINGLE])} "
-        f"--left-out {left_out} "
-        f"--questions {questions}" + ("" if passages is None else f" --passages {passages}"),
+        f"{' '.join(f'--left-out {code}' for code in left_out)} --questions {questions}"
+        + ("" if passages is None else f" --passages {passages}"),
         "```",
         "",
         "`DIR` holds `tydiqa_goldp`, `xquad_r`, `mono` and `tatoeba` (held out). The scores of every seed and language "

@@ -61,7 +61,7 @@ class ForwardPass:
         if precision == "float32" and is_bag_of_words(model):
             self._words = branch_versions(model), True
         if precision == "int8":
-            quantise(model)
+            use_int8(model)
 
     @staticmethod
     def suits(model: SentenceTransformer) -> bool:
@@ -213,7 +213,7 @@ class Int8Linear(nn.Module):
         return outputs.reshape(*inputs.shape[:-1], -1)
 
 
-def quantise(model: SentenceTransformer) -> None:
+def use_int8(model: SentenceTransformer) -> None:
     """Give the linear layers of a model int8 weights, in place.
 
     The layers that write into the residual stream keep theirs: their inputs have a few very large values, and rounding
