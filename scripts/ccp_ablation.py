@@ -41,14 +41,14 @@ from mlret.eval.sample import evaluate_sample
 from mlret.eval.scorers import EncodedTexts
 from mlret.index.index import Index
 from mlret.recipes import find_recipe
-from mlret.training.backbone import trainable
+from mlret.training.backbones.backbone import trainable
+from mlret.training.batches.packed import PackedDocuments
+from mlret.training.batches.pairs import ContextPairs, Padding
 from mlret.training.calibrate import fit_calibration
-from mlret.training.pack import PackedDocuments
-from mlret.training.pairs import ContextPairs, Padding
 from mlret.training.recipe import CalibrationSettings, Recipe, read_recipe
 from mlret.training.run import train
 from mlret.training.stages import ContextStage
-from mlret.training.text import prepare_text
+from mlret.training.text.training_text import prepare_text
 
 BASE = "full"
 VARIANTS: dict[str, dict[str, Any]] = {

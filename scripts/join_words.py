@@ -16,12 +16,12 @@ import numpy as np
 import typer
 
 from mlret.encoders.encoder import load_encoder
-from mlret.training.backbone import assembled
+from mlret.training.backbones.backbone import assembled
+from mlret.training.backbones.joining import join_words
 from mlret.training.calibrate import fit_calibration
-from mlret.training.joining import join_words
 from mlret.training.recipe import NewBackbone, Recipe
 from mlret.training.run import save_whole
-from mlret.training.text import TextStatistics, TrainingText
+from mlret.training.text.training_text import TextStatistics, TrainingText
 
 
 def join(

@@ -295,7 +295,7 @@ def report(
             for system, seeds in scores.items()
         }
         ranked_bars(title, pictured, output / f"{measure}.png")
-        lines += [f"![{title}: bars are the {next(iter(scores))}, marks the others.]({measure}.png)", ""]
+        lines += [f"![{title}. Bars: {next(iter(scores))}; marks: the others.]({measure}.png)", ""]
     lines += [
         "## Remake it",
         "",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlret.data.ranking import RankingReader
     from mlret.index.index import Index
     from mlret.reporting.table import ResultTable
-    from mlret.training.mining import MiningReport
+    from mlret.training.labels.mining import MiningReport
 
 
 def mine(
@@ -112,7 +112,7 @@ def mine(
         mlret mine pairs.jsonl -o crossed.jsonl --index wiki --passages other --mode hybrid
     """
     from mlret.index.filters import parse_filter
-    from mlret.training.mining import MiningSettings, mine_to_file
+    from mlret.training.labels.mining import MiningSettings, mine_to_file
 
     given: Any = {"sampling": sampling, "mode": mode, "language": passages}
     if no_margin and (relative_margin is not None or absolute_margin is not None):
@@ -184,7 +184,7 @@ def _opened(
     """
     from mlret.encoders.multi_vector import load_any_encoder
     from mlret.index.index import Index
-    from mlret.training.mining import index_passages
+    from mlret.training.labels.mining import index_passages
 
     if index is not None:
         return Index.open(index, model), None

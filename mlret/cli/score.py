@@ -13,7 +13,7 @@ from mlret.cli.common import check_new_file
 
 if TYPE_CHECKING:
     from mlret.reporting.table import ResultTable
-    from mlret.training.teachers import ScoringReport
+    from mlret.training.labels.teachers import ScoringReport
 
 
 def score(
@@ -75,7 +75,7 @@ def score(
 
         mlret score mined.jsonl -o scored.jsonl --teacher my-colbert
     """
-    from mlret.training.teachers import load_teacher, score_to_file
+    from mlret.training.labels.teachers import load_teacher, score_to_file
 
     reading: dict[str, Any] = {
         "format": format,

@@ -1,6 +1,6 @@
 """Encoders of mlret's own kind whose layers are still the identity: a text is the weighted mean of its tokens.
 
-:func:`mlret.training.backbone.build_backbone` makes them; training may stop before the layers join.
+:func:`mlret.training.backbones.backbone.build_backbone` makes them; training may stop before the layers join.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from mlret.data.sampling import draw_by_language
 from mlret.encoders.calibration import Calibration
 from mlret.encoders.encoder import Encoder
 from mlret.training.recipe import CalibrationSettings
-from mlret.training.text import TrainingText, is_sentence
+from mlret.training.text.training_text import TrainingText, is_sentence
 
 
 def fit_calibration(

@@ -13,16 +13,6 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from mlret.data.languages import normalise_language
 from mlret.encoders.encoder import BUNDLED
 from mlret.errors import InputError
-from mlret.training.sources import (
-    DocumentSource,
-    ExampleSource,
-    GlossSource,
-    HubSource,
-    MultiParallelSource,
-    ParallelSource,
-    Settings,
-    Source,
-)
 from mlret.training.stages import (
     AlignmentStage,
     ContextStage,
@@ -31,6 +21,16 @@ from mlret.training.stages import (
     RankingStage,
     Stage,
     TranslationDistillationStage,
+)
+from mlret.training.text.sources import (
+    DocumentSource,
+    ExampleSource,
+    GlossSource,
+    HubSource,
+    MultiParallelSource,
+    ParallelSource,
+    Settings,
+    Source,
 )
 
 # Stages that draw from groups of parallel sources.

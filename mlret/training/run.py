@@ -22,7 +22,7 @@ from mlret.encoders.bag_of_words import token_weights
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import load_any_encoder
 from mlret.errors import InputError, MlretError, require
-from mlret.training.backbone import (
+from mlret.training.backbones.backbone import (
     AnyModel,
     as_bag_of_words,
     as_transformer_alone,
@@ -33,11 +33,12 @@ from mlret.training.backbone import (
     restore_embedding_length,
     trainable,
 )
+from mlret.training.backbones.transplanted import build_transplanted
+from mlret.training.batches.examples import RankingExamples, remember_instructions
 from mlret.training.calibrate import fit_calibration
-from mlret.training.ccp import ContextPredictionLoss
-from mlret.training.examples import RankingExamples, remember_instructions
-from mlret.training.masking import MaskedObjective
-from mlret.training.objective import Objective, ObjectiveBuilder, check_stage
+from mlret.training.objectives.ccp import ContextPredictionLoss
+from mlret.training.objectives.masking import MaskedObjective
+from mlret.training.objectives.objective import Objective, ObjectiveBuilder, check_stage
 from mlret.training.progress import Say
 from mlret.training.ranks import is_main, main_first, ranks, wait_for_all
 from mlret.training.recipe import NewBackbone, PretrainedBackbone, Recipe, TokenizerSettings, TransplantedBackbone
@@ -48,10 +49,9 @@ from mlret.training.stages import (
     Stage,
     TranslationDistillationStage,
 )
-from mlret.training.text import TextStatistics, prepare_text, source_files
-from mlret.training.tokenizer import choose_pieces, train_tokenizer
+from mlret.training.text.tokenizer import choose_pieces, train_tokenizer
+from mlret.training.text.training_text import TextStatistics, prepare_text, source_files
 from mlret.training.trainer import train_stage
-from mlret.training.transplanted import build_transplanted
 
 _DONE = "done.json"
 

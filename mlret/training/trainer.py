@@ -25,11 +25,11 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
 from mlret.errors import MlretError, require
-from mlret.training.batches import LanguageBatchSampler
-from mlret.training.ccp import ContextPredictionLoss
-from mlret.training.monitors import ContextMonitor
-from mlret.training.objective import Objective
-from mlret.training.pairs import PairDataset
+from mlret.training.batches.by_language import LanguageBatchSampler
+from mlret.training.batches.pairs import PairDataset
+from mlret.training.objectives.ccp import ContextPredictionLoss
+from mlret.training.objectives.monitors import ContextMonitor
+from mlret.training.objectives.objective import Objective
 from mlret.training.progress import Say, TrainingProgress
 from mlret.training.ranks import is_main, ranks
 from mlret.training.stages import StageSettings

@@ -43,10 +43,10 @@ from mlret.data.sample import load_sample
 from mlret.data.sentences import split_sentences
 from mlret.doctor import examine
 from mlret.encoders.encoder import load_encoder
-from mlret.training.backbone import build_backbone, in_mini_batches
-from mlret.training.ccp import ContextPredictionLoss
-from mlret.training.pack import PackedTexts
-from mlret.training.pairs import Padding
+from mlret.training.backbones.backbone import build_backbone, in_mini_batches
+from mlret.training.batches.packed import PackedTexts
+from mlret.training.batches.pairs import Padding
+from mlret.training.objectives.ccp import ContextPredictionLoss
 from mlret.training.recipe import NewBackbone
 
 BANK, LANGUAGES = 4096, 40

@@ -88,7 +88,7 @@ def test_negatives_in_other_languages_from_a_ready_index(run: Run, pairs: Path, 
 
 
 def test_an_interrupted_command_goes_on(run: Run, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlret.training import mining
+    from mlret.training.labels import mining
 
     whole, path = tmp_path / "whole.jsonl", tmp_path / "mined.jsonl"
     run("mine", pairs, "-o", whole, "--batch-size", "4")

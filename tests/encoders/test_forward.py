@@ -125,9 +125,9 @@ def test_a_file_is_written_whole_or_not_at_all(tiny_encoder: Encoder, tmp_path: 
 
 
 def test_layers_that_are_the_identity_are_left_out_until_they_learn(tmp_path: Path) -> None:
-    from mlret.training.backbone import build_backbone
+    from mlret.training.backbones.backbone import build_backbone
     from mlret.training.recipe import NewBackbone
-    from mlret.training.tokenizer import fast_tokenizer
+    from mlret.training.text.tokenizer import fast_tokenizer
 
     pieces = [(piece, -1.0) for piece in ["<s>", "<pad>", "</s>", "<unk>", "▁sun", "▁rain", "▁tree", "<mask>"]]
     shape = NewBackbone(layers=2, hidden=32, heads=2, feed_forward=16, max_length=16)

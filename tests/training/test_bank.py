@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlret.training.bank import MemoryBank
+from mlret.training.objectives.bank import MemoryBank
 
 
 @given(

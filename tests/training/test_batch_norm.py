@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mlret.training.batch_norm import AsymmetricBatchNorm, ProjectionHead
+from mlret.training.objectives.batch_norm import AsymmetricBatchNorm, ProjectionHead
 
 
 def test_batch_statistics_normalise_the_batch_itself() -> None:

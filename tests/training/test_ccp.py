@@ -10,9 +10,9 @@ from sentence_transformers import SentenceTransformer
 
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
-from mlret.training.backbone import in_mini_batches
-from mlret.training.ccp import ContextPredictionLoss
-from mlret.training.contrast import info_nce
+from mlret.training.backbones.backbone import in_mini_batches
+from mlret.training.objectives.ccp import ContextPredictionLoss
+from mlret.training.objectives.contrast import info_nce
 from tests.conftest import WORDS
 
 CENTRES, CONTEXTS = ["the cat sat", "dogs ran"], ["on a mat", "run home now"]

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlret.training.contrast import info_nce
+from mlret.training.objectives.contrast import info_nce
 
 
 def loop_reference(  # type: ignore[no-untyped-def]

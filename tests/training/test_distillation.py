@@ -14,14 +14,14 @@ from torch.nn import functional
 
 from mlret.encoders.encoder import Encoder, load_encoder
 from mlret.errors import InputError
-from mlret.training.distillation import TranslationDistillationLoss
-from mlret.training.pack import PackedTexts
-from mlret.training.pairs import TranslationPairs
+from mlret.training.batches.packed import PackedTexts
+from mlret.training.batches.pairs import TranslationPairs
+from mlret.training.objectives.distillation import TranslationDistillationLoss
 from mlret.training.recipe import Recipe
 from mlret.training.run import train
 from mlret.training.stages import TranslationDistillationStage
-from mlret.training.text import prepare_text
-from mlret.training.tokenizer import with_pieces_missing
+from mlret.training.text.tokenizer import with_pieces_missing
+from mlret.training.text.training_text import prepare_text
 
 from .conftest import retrieval_recipe
 

@@ -14,12 +14,12 @@ from sentence_transformers import SentenceTransformer
 
 from mlret.encoders.encoder import load_encoder
 from mlret.errors import InputError
-from mlret.training.batches import LanguageBatchSampler
-from mlret.training.examples import RankingCollator, RankingExamples, remember_instructions
-from mlret.training.pairs import group_weights
-from mlret.training.ranking import PASSAGE, POSITIVES
+from mlret.training.batches.by_language import LanguageBatchSampler
+from mlret.training.batches.examples import RankingCollator, RankingExamples, remember_instructions
+from mlret.training.batches.pairs import group_weights
+from mlret.training.objectives.ranking import PASSAGE, POSITIVES
 from mlret.training.stages import RankingStage
-from mlret.training.text_store import ExampleStore, TaskExample
+from mlret.training.text.store import ExampleStore, TaskExample
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from mlret.errors import InputError
-from mlret.training.glosses import Lexicon, glossed
-from mlret.training.parallel import TextPair
 from mlret.training.recipe import Recipe
-from mlret.training.text import prepare_text
+from mlret.training.text.glosses import Lexicon, glossed
+from mlret.training.text.parallel import TextPair
+from mlret.training.text.training_text import prepare_text
 
 from .conftest import retrieval_recipe
 

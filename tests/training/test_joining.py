@@ -9,7 +9,7 @@ import pytest
 
 from mlret.encoders.encoder import Encoder, load_encoder
 from mlret.errors import InputError
-from mlret.training.joining import join_words
+from mlret.training.backbones.joining import join_words
 from mlret.training.recipe import NewBackbone, Recipe
 from mlret.training.run import train
 

@@ -16,7 +16,7 @@ from mlret.recipes import find_recipe
 from mlret.training import trainer
 from mlret.training.recipe import read_recipe
 from mlret.training.run import train
-from mlret.training.tokenizer import fast_tokenizer
+from mlret.training.text.tokenizer import fast_tokenizer
 
 SHAPES = {
     "ccp-xlmr-base": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},

@@ -12,8 +12,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, XLMRobertaConfig, 
 from mlret.encoders.adapters import with_adapters
 from mlret.encoders.encoder import BUNDLED
 from mlret.errors import InputError
-from mlret.training.ccp import ContextPredictionLoss
-from mlret.training.masking import MaskedLanguageModel
+from mlret.training.objectives.ccp import ContextPredictionLoss
+from mlret.training.objectives.masking import MaskedLanguageModel
 
 
 @pytest.fixture

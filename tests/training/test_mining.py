@@ -17,8 +17,8 @@ from mlret.data.held_out import normalised
 from mlret.data.ranking import RankingExample, read_ranking
 from mlret.errors import InputError
 from mlret.index.kinds import IndexSettings
-from mlret.training.mining import Mined, MiningSettings, index_passages, mine_negatives, mine_to_file
-from mlret.training.teachers import similarity
+from mlret.training.labels.mining import Mined, MiningSettings, index_passages, mine_negatives, mine_to_file
+from mlret.training.labels.teachers import similarity
 from tests.conftest import WORDS
 
 FREE = MiningSettings(relative_margin=None)

@@ -10,11 +10,11 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
-from mlret.training.bank import MemoryBank
-from mlret.training.batch_norm import ProjectionHead
-from mlret.training.ccp import ContextPredictionLoss
-from mlret.training.monitors import ContextMonitor, effective_rank, mean_cosine, uniformity
-from mlret.training.pairs import HeldOutPairs
+from mlret.training.batches.pairs import HeldOutPairs
+from mlret.training.objectives.bank import MemoryBank
+from mlret.training.objectives.batch_norm import ProjectionHead
+from mlret.training.objectives.ccp import ContextPredictionLoss
+from mlret.training.objectives.monitors import ContextMonitor, effective_rank, mean_cosine, uniformity
 
 
 def test_mean_cosine_and_uniformity_equal_their_loops() -> None:

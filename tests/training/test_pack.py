@@ -11,13 +11,13 @@ from transformers import PreTrainedTokenizerFast
 
 from mlret.data.monolingual import MonolingualDocument
 from mlret.errors import InputError
-from mlret.training.batches import LanguageBatchSampler
-from mlret.training.pack import PackedDocuments, PackedTexts
-from mlret.training.pairs import ContextPairs, PairCollator, TranslationPairs, sampling_weights
+from mlret.training.batches.by_language import LanguageBatchSampler
+from mlret.training.batches.packed import PackedDocuments, PackedTexts
+from mlret.training.batches.pairs import ContextPairs, PairCollator, TranslationPairs, sampling_weights
 from mlret.training.recipe import Recipe, TokenizerSettings
 from mlret.training.stages import AlignmentStage, ContextStage
-from mlret.training.text import TrainingText, prepare_text
-from mlret.training.tokenizer import train_tokenizer
+from mlret.training.text.tokenizer import train_tokenizer
+from mlret.training.text.training_text import TrainingText, prepare_text
 
 
 @pytest.fixture

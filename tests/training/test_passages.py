@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlret.errors import InputError
-from mlret.training.pack import PackedDocuments, PackedTexts
-from mlret.training.passages import Passages
+from mlret.training.batches.packed import PackedDocuments, PackedTexts
+from mlret.training.batches.passages import Passages
 from mlret.training.stages import MaskedStage
 
 

@@ -27,8 +27,8 @@ from sentence_transformers.util import pairwise_cos_sim
 from torch import Tensor
 
 from mlret.encoders.late_interaction import multi_vector_encoder
-from mlret.training.backbone import in_mini_batches
-from mlret.training.ranking import (
+from mlret.training.backbones.backbone import in_mini_batches
+from mlret.training.objectives.ranking import (
     PASSAGE,
     POSITIVES,
     RankingLoss,

@@ -92,8 +92,8 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from mlret.encoders.encoder import load_encoder
-from mlret.training.backbone import as_transformer_alone
-from mlret.training.masking import MaskedLanguageModel, MaskedObjective
+from mlret.training.backbones.backbone import as_transformer_alone
+from mlret.training.objectives.masking import MaskedLanguageModel, MaskedObjective
 
 distributed.init_process_group("gloo")
 rank = distributed.get_rank()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mlret.data.ranking import RankingExample, read_ranking
 from mlret.errors import InputError
-from mlret.training.resumable import Worked, work_through
+from mlret.training.labels.resumable import Worked, work_through
 
 EXAMPLES = [RankingExample(f"query {number}", (f"answer {number}",)) for number in range(10)]
 

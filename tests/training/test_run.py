@@ -15,10 +15,10 @@ from transformers import TrainerCallback
 from mlret.encoders.encoder import load_encoder
 from mlret.errors import InputError
 from mlret.training import trainer
-from mlret.training.backbone import as_bag_of_words, build_backbone, restore_embedding_length
+from mlret.training.backbones.backbone import as_bag_of_words, build_backbone, restore_embedding_length
 from mlret.training.recipe import Recipe
 from mlret.training.run import train
-from mlret.training.tokenizer import fast_tokenizer
+from mlret.training.text.tokenizer import fast_tokenizer
 
 TEXTS = ["sun moon rain", "jua mwezi mvua", "unseen words"]
 

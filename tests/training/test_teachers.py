@@ -12,7 +12,7 @@ from sentence_transformers import CrossEncoder
 from mlret import Encoder
 from mlret.data.ranking import RankingExample, read_ranking
 from mlret.errors import InputError
-from mlret.training.teachers import (
+from mlret.training.labels.teachers import (
     CrossEncoderTeacher,
     EncoderTeacher,
     add_scores,

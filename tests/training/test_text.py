@@ -17,8 +17,8 @@ from mlret.data.held_out import normalised
 from mlret.data.monolingual import MonolingualDocument
 from mlret.errors import InputError
 from mlret.training.recipe import Recipe
-from mlret.training.text import prepare_text
-from mlret.training.text_store import DocumentStore
+from mlret.training.text.store import DocumentStore
+from mlret.training.text.training_text import prepare_text
 
 
 def _folder(tmp_path: Path) -> Path:

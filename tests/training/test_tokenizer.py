@@ -11,8 +11,8 @@ import pytest
 from mlret.errors import InputError
 from mlret.training.recipe import Recipe
 from mlret.training.run import train
-from mlret.training.text import prepare_text
-from mlret.training.tokenizer import choose_pieces, fast_tokenizer
+from mlret.training.text.tokenizer import choose_pieces, fast_tokenizer
+from mlret.training.text.training_text import prepare_text
 
 
 def _source(folder: Path) -> Path:

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret.encoders.encoder import Encoder, load_encoder
-from mlret.training.pairs import TranslationPairs
-from mlret.training.parallel import TextPair
+from mlret.training.batches.concepts import ConceptPairs
+from mlret.training.batches.pairs import TranslationPairs
+from mlret.training.objectives.teacher_vectors import TeacherVectors
 from mlret.training.stages import LexicalStage, TranslationDistillationStage
-from mlret.training.teaching import TeacherVectors
-from mlret.training.text import TextStatistics, TrainingText
-from mlret.training.text_store import PairStore
-from mlret.training.words import ConceptPairs
+from mlret.training.text.parallel import TextPair
+from mlret.training.text.store import PairStore
+from mlret.training.text.training_text import TextStatistics, TrainingText
 from tests.vocabulary import made
 
 WORDS = ["bank", "benki", "shore", "ukingo", "rive", "banque", "банк"]

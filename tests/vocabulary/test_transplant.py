@@ -13,7 +13,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
-from mlret.training.tokenizer import fast_tokenizer
+from mlret.training.text.tokenizer import fast_tokenizer
 from mlret.vocabulary.transplant import nearest_mean, transplant_vocabulary
 
 from .made import english_encoder

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from mlret.encoders.bag_of_words import bags, token_embeddings, token_vectors, token_weights
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
-from mlret.training.backbone import (
+from mlret.training.backbones.backbone import (
     assembled,
     build_backbone,
     restore_embedding_length,

@@ -28,8 +28,8 @@ from mlret.index.hits import Hit
 from mlret.index.index import Index
 from mlret.index.kinds import IndexSettings
 from mlret.index.retrieval import Mode, check_mode
-from mlret.training.resumable import Figures, Progress, Worked, work_through
-from mlret.training.teachers import similarity
+from mlret.training.labels.resumable import Figures, Progress, Worked, work_through
+from mlret.training.labels.teachers import similarity
 
 Sampling = Literal["top", "random"]
 PassageLanguage = Literal["any", "same", "other"]
@@ -195,7 +195,7 @@ def mine_to_file(
     progress: Progress | None = None,
 ) -> MiningReport:
     """The same into a file, going on where a call that was stopped got to; see
-    :func:`mlret.training.resumable.work_through`.
+    :func:`mlret.training.labels.resumable.work_through`.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 from torch import Tensor
 from torch.nn import functional
 
-from mlret.training.contrast import info_nce
+from mlret.training.objectives.contrast import info_nce
 from mlret.training.ranks import gather_rows
 
 # Teacher's vectors that are nearer than this are those of the same text.

@@ -17,10 +17,10 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from mlret.errors import InputError
-from mlret.training.bank import MemoryBank
-from mlret.training.batch_norm import ProjectionHead
-from mlret.training.contrast import info_nce
-from mlret.training.masking import MaskedLanguageModel
+from mlret.training.objectives.bank import MemoryBank
+from mlret.training.objectives.batch_norm import ProjectionHead
+from mlret.training.objectives.contrast import info_nce
+from mlret.training.objectives.masking import MaskedLanguageModel
 from mlret.training.ranks import gather_rows
 
 _SHORTEST_TEMPERATURE = 0.01

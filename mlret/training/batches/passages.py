@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
-from mlret.training.pack import PackedDocuments, PackedTexts
-from mlret.training.pairs import Pairs, sampling_weights
+from mlret.training.batches.packed import PackedDocuments, PackedTexts
+from mlret.training.batches.pairs import Pairs, sampling_weights
 from mlret.training.stages import MaskedStage
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import regex
 
-from mlret.training.parallel import TextPair
+from mlret.training.text.parallel import TextPair
 
 _WORD = regex.compile(r"\p{L}[\p{L}\p{M}'’]*")
 # Written without spaces between words.

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from mlret.training.pack import PackedTexts
-from mlret.training.pairs import Pairs, group_weights
+from mlret.training.batches.packed import PackedTexts
+from mlret.training.batches.pairs import Pairs, group_weights
 from mlret.training.stages import LexicalStage
-from mlret.training.text import TrainingText
+from mlret.training.text.training_text import TrainingText
 
 
 class ConceptPairs(Pairs):

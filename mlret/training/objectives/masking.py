@@ -123,7 +123,7 @@ class MaskedObjective(nn.Module):
     ----------
     model
         The encoder, whose forward pass is its transformer's alone
-        (:func:`mlret.training.backbone.as_transformer_alone`); this learns, or what of it is not frozen.
+        (:func:`mlret.training.backbones.backbone.as_transformer_alone`); this learns, or what of it is not frozen.
     language_model
         The task on that backbone.
     """

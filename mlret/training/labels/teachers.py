@@ -16,7 +16,7 @@ from mlret.data.ranking import RankingExample
 from mlret.encoders.encoder import fingerprint_of, from_hub, is_multi_vector, load_encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_token_encoder
 from mlret.errors import InputError
-from mlret.training.resumable import Progress, Worked, work_through
+from mlret.training.labels.resumable import Progress, Worked, work_through
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -217,7 +217,7 @@ def score_to_file(
     progress: Progress | None = None,
 ) -> ScoringReport:
     """The same into a file, going on where a call that was stopped got to; see
-    :func:`mlret.training.resumable.work_through`.
+    :func:`mlret.training.labels.resumable.work_through`.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from mlret.encoders.bag_of_words import bags, token_vectors
 from mlret.encoders.encoder import load_encoder
 from mlret.errors import InputError
 from mlret.training.recipe import TransplantedBackbone
-from mlret.training.text import TrainingText
+from mlret.training.text.training_text import TrainingText
 from mlret.vocabulary.transplant import transplant_vocabulary
 
 # A word that occurs once is as likely a slip as a word.

@@ -18,10 +18,10 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from mlret.errors import InputError
-from mlret.training.pack import PackedDocuments, PackedTexts
+from mlret.training.batches.packed import PackedDocuments, PackedTexts
 from mlret.training.stages import AlignmentStage, ContextStage, TranslationDistillationStage
-from mlret.training.text import TrainingText
-from mlret.training.tokenizer import with_pieces_missing
+from mlret.training.text.tokenizer import with_pieces_missing
+from mlret.training.text.training_text import TrainingText
 
 # Where texts are cut in several ways.
 _PIECES_MISSING = 0.25

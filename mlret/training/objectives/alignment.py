@@ -8,7 +8,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlret.training.contrast import info_nce
+from mlret.training.objectives.contrast import info_nce
 from mlret.training.ranks import gather_rows
 
 

@@ -17,11 +17,11 @@ from mlret.data.languages import normalise_language
 from mlret.data.monolingual import MonolingualDocument, TextColumns, read_hub, read_monolingual
 from mlret.data.ranking import RankingReader, read_ranking
 from mlret.errors import InputError
-from mlret.training.glosses import Lexicon, glossed
-from mlret.training.parallel import TextPair, read_left_out, read_pairs
 from mlret.training.progress import counted
 from mlret.training.recipe import Recipe
-from mlret.training.sources import (
+from mlret.training.text.glosses import Lexicon, glossed
+from mlret.training.text.parallel import TextPair, read_left_out, read_pairs
+from mlret.training.text.sources import (
     DocumentSource,
     ExampleSource,
     GlossSource,
@@ -29,7 +29,7 @@ from mlret.training.sources import (
     MultiParallelSource,
     ParallelSource,
 )
-from mlret.training.text_store import DocumentStore, ExampleStore, PairStore, TaskExample
+from mlret.training.text.store import DocumentStore, ExampleStore, PairStore, TaskExample
 
 _LONGEST_WORD = 12
 _STATISTICS = "statistics.json"
@@ -43,7 +43,7 @@ class TrainingText:
     documents
         Iterable of :class:`~mlret.data.monolingual.MonolingualDocument`, streamed from disk.
     examples
-        Sequence of :class:`~mlret.training.text_store.TaskExample`, read from disk as they are asked for.
+        Sequence of :class:`~mlret.training.text.store.TaskExample`, read from disk as they are asked for.
     statistics
         What there is by language, and what the filters removed.
     """

@@ -12,7 +12,7 @@ from typing import Any
 from mlret.data.durable import write_atomically
 from mlret.data.monolingual import MonolingualDocument
 from mlret.errors import require
-from mlret.training.parallel import TextPair
+from mlret.training.text.parallel import TextPair
 
 _ROWS_TOGETHER = 1000
 

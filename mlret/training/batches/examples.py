@@ -18,10 +18,10 @@ from sentence_transformers.multi_vector_encoder.data_collator import MultiVector
 from mlret.encoders.adapters import TaggedText
 from mlret.encoders.encoder import prompt_of_side
 from mlret.errors import InputError
-from mlret.training.pairs import Batchable, group_weights
-from mlret.training.ranking import PASSAGE, POSITIVES
+from mlret.training.batches.pairs import Batchable, group_weights
+from mlret.training.objectives.ranking import PASSAGE, POSITIVES
 from mlret.training.stages import RankingStage
-from mlret.training.text_store import ExampleStore, TaskExample
+from mlret.training.text.store import ExampleStore, TaskExample
 
 # Positives of a query that are kept from being its negatives; the rest of a longer list may be.
 _KNOWN_POSITIVES = 8

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 from mlret.data.files import read_lines
 from mlret.errors import InputError, require
 from mlret.training.recipe import TokenizerSettings
-from mlret.training.text import TrainingText
+from mlret.training.text.training_text import TrainingText
 
 # XLM-R's order of special tokens (fairseq's).
 _SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlret.data.durable import write_atomically
 from mlret.encoders.encoder import load_encoder
-from mlret.training.pairs import TranslationPairs
+from mlret.training.batches.pairs import TranslationPairs
 
 
 class TeacherVectors:

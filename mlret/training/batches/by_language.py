@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from mlret.training.pairs import Batchable
+from mlret.training.batches.pairs import Batchable
 
 _BATCHES_SORTED_TOGETHER = 8
 

@@ -12,9 +12,9 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from torch.nn import functional
 
-from mlret.training.ccp import ContextPredictionLoss, LastBatch
-from mlret.training.contrast import info_nce
-from mlret.training.pairs import HeldOutPairs, Padding
+from mlret.training.batches.pairs import HeldOutPairs, Padding
+from mlret.training.objectives.ccp import ContextPredictionLoss, LastBatch
+from mlret.training.objectives.contrast import info_nce
 
 _NEARLY_ONE_POINT = 0.95
 _FEWEST_DIRECTIONS = 3.0

@@ -17,16 +17,18 @@ from transformers import PreTrainedTokenizerFast
 from mlret.encoders.adapters import LanguageTransformer, add_language, freeze_for_transfer, freeze_shared
 from mlret.encoders.bag_of_words import is_bag_of_words
 from mlret.errors import InputError
-from mlret.training.alignment import TranslationRankingLoss
-from mlret.training.ccp import ContextPredictionLoss
-from mlret.training.distillation import TranslationDistillationLoss
-from mlret.training.examples import RankingCollator, RankingExamples
-from mlret.training.masking import MaskedLanguageModel, MaskedObjective
-from mlret.training.monitors import ContextMonitor
-from mlret.training.pack import PackedDocuments
-from mlret.training.pairs import Batchable, ContextPairs, Padding, PairCollator, Pairs, TranslationPairs
-from mlret.training.passages import Passages
-from mlret.training.ranking import RankingLoss
+from mlret.training.batches.concepts import ConceptPairs
+from mlret.training.batches.examples import RankingCollator, RankingExamples
+from mlret.training.batches.packed import PackedDocuments
+from mlret.training.batches.pairs import Batchable, ContextPairs, Padding, PairCollator, Pairs, TranslationPairs
+from mlret.training.batches.passages import Passages
+from mlret.training.objectives.alignment import TranslationRankingLoss
+from mlret.training.objectives.ccp import ContextPredictionLoss
+from mlret.training.objectives.distillation import TranslationDistillationLoss
+from mlret.training.objectives.masking import MaskedLanguageModel, MaskedObjective
+from mlret.training.objectives.monitors import ContextMonitor
+from mlret.training.objectives.ranking import RankingLoss
+from mlret.training.objectives.teacher_vectors import TeacherVectors
 from mlret.training.ranks import average_gradients, main_first
 from mlret.training.recipe import Recipe
 from mlret.training.stages import (
@@ -39,9 +41,7 @@ from mlret.training.stages import (
     StageSettings,
     TranslationDistillationStage,
 )
-from mlret.training.teaching import TeacherVectors
-from mlret.training.text import TrainingText
-from mlret.training.words import ConceptPairs
+from mlret.training.text.training_text import TrainingText
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The encoders that training starts from: new, pretrained, transplanted, joined."""

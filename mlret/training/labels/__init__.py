@@ -1,0 +1,1 @@
+"""Labels for training examples: hard negatives, and the scores of teachers."""
