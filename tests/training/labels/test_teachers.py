@@ -20,7 +20,7 @@ from mlret.training.labels.teachers import (
     score_to_file,
     without_near_positives,
 )
-from tests.training.test_mining import made
+from tests.training.labels.test_mining import made
 
 EXAMPLES = made(9)
 

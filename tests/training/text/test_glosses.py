@@ -14,8 +14,7 @@ from mlret.training.recipe import Recipe
 from mlret.training.text.glosses import Lexicon, glossed
 from mlret.training.text.parallel import TextPair
 from mlret.training.text.training_text import prepare_text
-
-from .conftest import retrieval_recipe
+from tests.training.conftest import retrieval_recipe
 
 WORDS = [("sw", "Dog", "mbwa"), ("sw", "house", "nyumba"), ("sw", "see", "ona"), ("sw", "carry", "beba"),
          ("zh", "dog", "狗"), ("zh", "see", "看"), ("zh", "house", "房子"), ("zh", "house", "家")]  # fmt: skip

@@ -11,9 +11,8 @@ from mlret.encoders.encoder import load_encoder
 from mlret.errors import InputError
 from mlret.training.recipe import Recipe
 from mlret.training.run import train
+from tests.training.conftest import ENGLISH, SHAPE
 from tests.vocabulary.made import english_encoder
-
-from .conftest import ENGLISH, SHAPE
 
 
 def test_a_bag_of_words_an_english_encoder_and_its_lessons_make_an_encoder(

@@ -22,8 +22,7 @@ from mlret.training.run import train
 from mlret.training.stages import TranslationDistillationStage
 from mlret.training.text.tokenizer import with_pieces_missing
 from mlret.training.text.training_text import prepare_text
-
-from .conftest import retrieval_recipe
+from tests.training.conftest import retrieval_recipe
 
 
 class Given(nn.Module):
