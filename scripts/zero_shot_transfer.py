@@ -115,6 +115,7 @@ class Study:
         self.data, self.runs, self.left_out, self.quick = data, runs, left_out, quick
         self.base = str(base.absolute())
         self.questions, self.passages = questions, passages
+        self.modular = read_recipe(find_recipe("colbert-mini-modular", "training"))
         runs.mkdir(parents=True, exist_ok=True)
 
     def trained(self, seed: int) -> list[tuple[str, Path]]:
@@ -124,7 +125,7 @@ class Study:
             (SINGLE, self._run("retrieval-mini", at / "single", seed)),
             (MULTI, self._run("colbert-mini", at / "multi", seed)),
         ]
-        ranking = [read_recipe(find_recipe("colbert-mini-modular", "training")).stages[-1].model_dump()]
+        ranking = [self.modular.stages[-1].model_dump()]
         english = {"languages": ["en"], "default_language": "en"}
         for system, name, backbone in (
             (FROZEN, "frozen", {"model": self.base, "adapters": english}),
@@ -140,7 +141,7 @@ class Study:
 
     def _masked(self, name: str, adapters: Mapping[str, Any] | None = None) -> Path:
         """A run of the modular recipe's first stage: masked words in all languages but those left out."""
-        settings = read_recipe(find_recipe("colbert-mini-modular", "training")).model_dump()
+        settings = self.modular.model_dump()
         languages = [code for code in settings["languages"] if code not in self.left_out]
         settings["languages"] = languages
         settings["backbone"]["model"] = self.base
@@ -163,14 +164,14 @@ class Study:
             language,
             sorted((self.data / "mono").glob("*/*.jsonl.gz")),
             folder,
-            held_out=[self.data / name for name in read_recipe(find_recipe("colbert-mini", "training")).held_out],
+            held_out=[self.data / name for name in self.modular.held_out],
             steps=5 if self.quick else 400,
             batch_size=32,
             max_length=64,
             learning_rate=1e-3,
             base=str(masked / "model"),
             start="en",
-            head=str(masked / "stages" / "masked-words" / "language-model"),
+            head=str(masked / "stages" / self.modular.stages[0].name / "language-model"),
             seed=0,
             say=say,
         )
