@@ -117,9 +117,10 @@ def test_calibration_is_told_the_language_of_the_subset(calibrated_encoder: Enco
 
 def test_a_multi_vector_encoder_scores_in_mteb_what_maxsim_gives(tiny_token_encoder: TokenEncoder) -> None:
     encoder = tiny_token_encoder
-    scores = maxsim_matrix(
-        encoder.encode_query(list(QUERIES.values())), encoder.encode_document(list(DOCUMENTS.values()))
-    )
+    queries, documents = encoder.encode_query(list(QUERIES.values())), encoder.encode_document(list(DOCUMENTS.values()))
+    # The index keeps float16, and an untrained encoder's scores are near enough for that to change a rank.
+    kept = [document.astype(np.float16).astype(np.float32) for document in documents]
+    scores = maxsim_matrix(queries, kept)
     found = score(MtebRetriever(encoder), retrieval_task(), "ndcg_at_10")
     assert found == pytest.approx(expected_ndcg(scores), abs=1e-4)
     with pytest.raises(InputError, match="give it to MtebRetriever"):
