@@ -22,7 +22,7 @@ def recipes_root() -> Path:
 def list_recipes(kind: str | None = None) -> dict[str, Path]:
     """Recipe name -> file, of one kind (``"training"``, ``"index"``, ``"eval"``) or of all.
 
-    The steps of one encoder share a folder, which is part of their names: ``"mlret-mini/words"``.
+    The steps of one encoder share a folder, which is part of their names: ``"mlret-mini/taught"``.
     """
     found = {}
     for folder in (recipes_root() / k for k in (KINDS if kind is None else (kind,))):

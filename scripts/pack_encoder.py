@@ -1,6 +1,6 @@
 """Pack a trained encoder for the wheel: weights in few bits, a second head over the same backbone, a model card.
 
-    python scripts/pack_encoder.py ENCODER [--head RUN] [--bits 4] [--card CARD.md] [--target FOLDER]
+    python scripts/pack_encoder.py ENCODER [--head RUN] [--layers 4] [--embeddings 2] [--card CARD.md] [--target FOLDER]
 
 ENCODER is the folder of a model, --head that of the run that trains a vector for each token
 with its backbone frozen (see training/mlret-mini/README.md). What is packed is compared with what was trained before it
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
 import typer
@@ -20,8 +20,8 @@ import typer
 from mlret.encoders.encoder import BUNDLED, load_encoder
 from mlret.encoders.head import load_head, save_head
 from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
-from mlret.encoders.quantised import quantise_folder
-from mlret.errors import MlretError
+from mlret.encoders.quantised import Bits, quantise_folder
+from mlret.errors import InputError, MlretError
 from mlret.training.recipe import Recipe
 
 _LARGEST_BYTES = 40_000_000
@@ -33,7 +33,8 @@ _TEXTS = ["Where is the cat?", "Wo ist die Katze?", "猫はどこですか。", 
 def pack(
     encoder: Annotated[Path, typer.Argument(help="The encoder's folder.")],
     head: Annotated[Path | None, typer.Option(help="The run of the head with a vector for each token.")] = None,
-    bits: Annotated[int, typer.Option(help="Of an embedding's numbers: 8 or 4.")] = 4,
+    layers: Annotated[int, typer.Option(help="Bits of a number of the layers' matrices: 8, 4 or 2.")] = 4,
+    embeddings: Annotated[int, typer.Option(help="Bits of a number of the tokens' embeddings: 8, 4 or 2.")] = 2,
     card: Annotated[Path, typer.Option(help="The model card.")] = BUNDLED / "README.md",
     target: Annotated[Path, typer.Option(help="Where the packed encoder goes.")] = BUNDLED,
 ) -> None:
@@ -42,11 +43,10 @@ def pack(
     beside = target.with_name(target.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(encoder, beside)
-    quantise_folder(beside, embedding_bits=bits)
-    tokenizer_file = beside / "tokenizer.json"
-    tokenizer = json.loads(tokenizer_file.read_text(encoding="utf-8"))
-    # Written one number a line, as transformers does it, the vocabulary takes more than twice the room.
-    tokenizer_file.write_text(json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
+    if {layers, embeddings} - {8, 4, 2}:
+        raise InputError(f"{layers} and {embeddings} bits: there are 8, 4 and 2")
+    quantise_folder(beside, layers=cast(Bits, layers), embeddings=cast(Bits, embeddings))
+    _shorten(beside / "tokenizer.json")
     shutil.copyfile(card, beside / "README.md")
 
     packed = load_encoder(beside, device="cpu")
@@ -70,6 +70,16 @@ def pack(
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
     print(f"packed into {target}, fingerprint {load_encoder(target, device='cpu').fingerprint}")
+
+
+def _shorten(path: Path) -> None:
+    """Write a tokenizer in less than half the room that transformers takes, where each number has a line."""
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    if tokenizer["model"]["type"] == "Unigram":
+        # The fewest digits that are the same float32.
+        shortened = [[piece, float(str(np.float32(score)))] for piece, score in tokenizer["model"]["vocab"]]
+        tokenizer["model"]["vocab"] = shortened
+    path.write_text(json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,8 @@ from mlret.training.recipe import Recipe, read_recipe
 from mlret.training.run import train
 
 UNTRAINED = "not fine-tuned"
+# Of the recipes for the bundled encoder, whose twelve layers take smaller steps than the base's two.
+_LEARNING_RATE = 5e-4
 SINGLE, MULTI, FROZEN = "single vector", "multi-vector", "frozen embeddings"
 ONE_ADAPTER, ADAPTERS, ADDED = "one adapter for all", "adapters", "adapters, others added"
 MEASURES = {"tydi": "TyDi GoldP, MRR@10", "xquad": "XQuAD-R, mAP", "xquad-other": "XQuAD-R, mAP other languages"}
@@ -180,6 +182,8 @@ class Study:
     def _run(self, name: str, folder: Path, seed: int, **changes: Any) -> Path:
         settings = read_recipe(find_recipe(name, "training")).model_dump()
         settings["backbone"]["model"] = self.base
+        for stage in settings["stages"]:
+            stage["learning_rate"] = _LEARNING_RATE
         settings |= changes | {"seed": seed}
         return self._train(settings, folder)
 

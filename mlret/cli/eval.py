@@ -301,17 +301,24 @@ def run(
     recipe: Annotated[str, typer.Argument(help="A recipe that `mlret recipes list` names, or a YAML file.")],
     data: Annotated[Path, typer.Option("--data", help="The folder that the recipe's data is in.")] = Path("data"),
     models: _Models = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="Encode in float32, bfloat16 or int8; see `mlret encode --help`.")
+    ] = None,
     json_: _Json = False,
     output: _Output = None,
     plots: _Plots = True,
 ) -> None:
     """Evaluate by a recipe; options given here go before the recipe's."""
+    from mlret.encoders.encoder import check_precision
     from mlret.eval.recipe import read_recipe, under
     from mlret.recipes import find_recipe
 
     settings = under(read_recipe(find_recipe(recipe, "eval")), data)
     if models:
         settings = settings.model_copy(update={"models": models})
+    if precision is not None:
+        check_precision(precision)
+        settings = settings.model_copy(update={"precision": precision})
     _show(settings, output, plots=plots, as_json=json_)
 
 

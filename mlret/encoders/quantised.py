@@ -1,4 +1,4 @@
-"""Transformers stored in few bits: 8 for the layers, 8 or 4 for the embeddings, in blocks with a scale each.
+"""Transformers stored in few bits: 8, 4 or 2 for a number of a matrix, in blocks with a scale each.
 
 Stored small, computed whole: loading gives float32 weights again, so that a model from the wheel is trained, trimmed
 and given adapters like any other. For speed on the processor there is ``precision="int8"`` of the encoder.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
@@ -24,60 +24,137 @@ from mlret.errors import InputError
 
 WEIGHTS = "quantised.safetensors"
 _SCALE = ".scale"
-_PACKED = ".packed"
-# Values of a row that share a scale.
-_BLOCK = 32
+Bits = Literal[8, 4, 2]
 
 
-def quantise(weight: Tensor, *, bits: int) -> tuple[Tensor, Tensor]:
-    """A matrix as whole numbers and a scale for each block of 32 values of a row.
+class _Grid(NamedTuple):
+    """What so many bits can hold: ``scale * (number + shift)`` for the whole numbers from ``lowest`` to ``highest``."""
+
+    lowest: int
+    highest: int
+    shift: float
+    # Values of a row that share a scale.
+    block: int
+    # In units of a scale that is tried, where a block's value of the largest magnitude lies. Beyond the grid it is
+    # clipped, which makes the steps of all others finer; on it, weights that were rounded before are found again.
+    extremes: tuple[float, ...]
+
+
+_GRIDS: dict[Bits, _Grid] = {
+    8: _Grid(-127, 127, 0, 32, (127,)),
+    4: _Grid(-8, 7, 0, 32, (-8, 7, -11.4, -10.7, -10, -9.4, -8.9, -8.4, -7, 6, -6, 5, -5, 4, -4)),
+    2: _Grid(-2, 1, 0.5, 128, (1.5, 4, 3.5, 3.25, 3, 2.75, 2.5, 2.25, 2, 1.75)),
+}
+_TINY = 1e-7
+
+
+def fits(weight: Tensor, bits: Bits) -> bool:
+    """Whether a weight is a matrix whose rows are whole blocks."""
+    return weight.ndim == 2 and weight.shape[1] % _GRIDS[bits].block == 0
+
+
+def scales(weight: Tensor, bits: Bits) -> Tensor:
+    """Of several scales for each block of a row, the one that leaves the least squared error.
 
     Parameters
     ----------
     weight
-        ``(m, n)`` float, ``n`` a multiple of 32.
+        ``(m, n)`` float, ``n`` a multiple of the block's length: 32, of 2 bits 128.
     bits
-        8 or 4: numbers from -127 to 127, or from -7 to 7, two in a byte.
+        8, 4 or 2.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(m, n / block)`` float16. Of a matrix that is on the grid of one, that one (but for rounding, where a block
+        uses half of the grid or less).
+    """
+    grid = _GRIDS[bits]
+    blocks = _in_blocks(weight.float(), grid)
+    at = blocks.abs().argmax(dim=2, keepdim=True)
+    extreme = blocks.gather(2, at)
+    best = torch.empty_like(extreme)
+    best_error = torch.full_like(extreme, float("inf"))
+    for units in grid.extremes:
+        tried = (extreme / units).half().float()
+        tried = torch.where(tried.abs() < _TINY, _TINY, tried)
+        error = (_rounded(blocks, tried, grid) - blocks).square().sum(dim=2, keepdim=True)
+        better = error < best_error
+        best, best_error = torch.where(better, tried, best), torch.where(better, error, best_error)
+    return best.squeeze(2).half()
+
+
+def rounded(weight: Tensor, scale: Tensor, bits: Bits) -> Tensor:
+    """``(m, n)`` float32: the nearest values that ``bits`` hold with these scales."""
+    grid = _GRIDS[bits]
+    blocks = _in_blocks(weight.float(), grid)
+    return _rounded(blocks, _nonzero(scale).unsqueeze(2), grid).flatten(1)
+
+
+def _in_blocks(matrix: Tensor, grid: _Grid) -> Tensor:
+    return matrix.reshape(len(matrix), -1, grid.block)
+
+
+def _rounded(blocks: Tensor, scale: Tensor, grid: _Grid) -> Tensor:
+    return (_numbers(blocks, scale, grid) + grid.shift) * scale
+
+
+def _numbers(blocks: Tensor, scale: Tensor, grid: _Grid) -> Tensor:
+    return (blocks / scale - grid.shift).round().clamp(grid.lowest, grid.highest)
+
+
+def _nonzero(scale: Tensor) -> Tensor:
+    scale = scale.float()
+    return torch.where(scale == 0, _TINY, scale)
+
+
+def quantise(weight: Tensor, *, bits: Bits) -> tuple[Tensor, Tensor]:
+    """A matrix as whole numbers and a scale for each block of a row.
+
+    Parameters
+    ----------
+    weight
+        ``(m, n)`` float, ``n`` a multiple of 32, of 2 bits of 128.
+    bits
+        8, 4 or 2.
 
     Returns
     -------
     numbers : torch.Tensor
-        ``(m, n)`` int8, or ``(m, n / 2)`` uint8.
+        ``(m, n)`` int8, or ``(m, n * bits / 8)`` uint8.
     scale : torch.Tensor
-        ``(m, n / 32)`` float16; the scale that leaves the least squared error of several.
+        ``(m, n / block)`` float16.
     """
-    top = 2 ** (bits - 1) - 1
-    blocks = _in_blocks(weight.float())
-    largest = blocks.abs().amax(dim=2, keepdim=True).clamp_min(1e-8)
-    best_error = torch.full_like(largest, float("inf"))
-    scale = torch.empty_like(largest)
-    # Clipping a block's few extremes makes the steps of all others finer: worth it in 4 bits.
-    for share in torch.linspace(1.0, 0.7 if bits == 4 else 1.0, 7 if bits == 4 else 1):
-        tried = (largest * share / top).half().float().clamp_min(1e-7)
-        error = ((blocks / tried).round().clamp(-top, top) * tried - blocks).square().sum(dim=2, keepdim=True)
-        better = error < best_error
-        scale, best_error = torch.where(better, tried, scale), torch.where(better, error, best_error)
-    numbers = (blocks / scale).round().clamp(-top, top).flatten(1)
-    if bits == 4:
-        low, high = (numbers + 8).to(torch.uint8).reshape(len(numbers), -1, 2).unbind(dim=2)
-        numbers = low | (high << 4)
-    else:
-        numbers = numbers.to(torch.int8)
-    return numbers, scale.squeeze(2).half()
+    grid = _GRIDS[bits]
+    scale = scales(weight, bits)
+    blocks = _in_blocks(weight.float(), grid)
+    numbers = _numbers(blocks, _nonzero(scale).unsqueeze(2), grid).flatten(1)
+    if bits == 8:
+        return numbers.to(torch.int8), scale
+    parts = (numbers - grid.lowest).to(torch.uint8).reshape(len(numbers), -1, 8 // bits).unbind(dim=2)
+    packed = torch.zeros_like(parts[0])
+    for place, part in enumerate(parts):
+        packed |= part << bits * place
+    return packed, scale
 
 
-def dequantise(numbers: Tensor, scale: Tensor) -> Tensor:
+def dequantise(numbers: Tensor, scale: Tensor, *, bits: Bits) -> Tensor:
     """``(m, n)`` float32: what :func:`quantise` made small."""
-    if numbers.dtype == torch.uint8:
-        numbers = torch.stack([numbers & 15, numbers >> 4], dim=2).flatten(1).to(torch.int8) - 8
-    return (_in_blocks(numbers.float()) * scale.float().unsqueeze(2)).flatten(1)
+    grid = _GRIDS[bits]
+    if bits < 8:
+        places = [numbers >> bits * place & 2**bits - 1 for place in range(8 // bits)]
+        numbers = torch.stack(places, dim=2).flatten(1).to(torch.int8) + grid.lowest
+    return ((_in_blocks(numbers.float(), grid) + grid.shift) * _nonzero(scale).unsqueeze(2)).flatten(1)
 
 
-def _in_blocks(matrix: Tensor) -> Tensor:
-    return matrix.reshape(len(matrix), -1, _BLOCK)
+def bits_of(name: str, *, layers: Bits, embeddings: Bits) -> Bits:
+    """Of the matrix of that name: the table of word embeddings, those of positions and types, a layer's."""
+    if "word_embeddings" in name:
+        return embeddings
+    return 8 if "embeddings" in name else layers
 
 
-def save_quantised(state: dict[str, Tensor], path: Path, *, embedding_bits: int) -> None:
+def save_quantised(state: dict[str, Tensor], path: Path, *, layers: Bits, embeddings: Bits) -> None:
     """Write the weights of a transformer in few bits: matrices quantised, all else as float16.
 
     Parameters
@@ -86,28 +163,28 @@ def save_quantised(state: dict[str, Tensor], path: Path, *, embedding_bits: int)
         Name -> weight.
     path
         The file.
-    embedding_bits
-        Of the table of word embeddings, 8 or 4; all other matrices have 8.
+    layers, embeddings
+        Bits of the layers' matrices and of the table of word embeddings; those of positions and types have 8.
     """
     stored: dict[str, Tensor] = {}
     for name, weight in state.items():
-        if weight.ndim == 2 and weight.shape[1] % _BLOCK == 0:
-            bits = embedding_bits if "word_embeddings" in name else 8
-            stored[name + _PACKED], stored[name + _SCALE] = quantise(weight, bits=bits)
+        bits = bits_of(name, layers=layers, embeddings=embeddings)
+        if fits(weight, bits):
+            stored[f"{name}.{bits}-bit"], stored[name + _SCALE] = quantise(weight, bits=bits)
         else:
             stored[name] = weight.half() if weight.is_floating_point() else weight
     save_file({name: weight.contiguous() for name, weight in stored.items()}, path, metadata={"format": "pt"})
 
 
-def quantise_folder(folder: Path, *, embedding_bits: int) -> None:
+def quantise_folder(folder: Path, *, layers: Bits, embeddings: Bits) -> None:
     """Store the transformer of a sentence-transformers folder in few bits, in place.
 
     Parameters
     ----------
     folder
         An encoder's folder whose transformer stands in it itself, as ``model.safetensors``.
-    embedding_bits
-        As for :func:`save_quantised`.
+    layers, embeddings
+        Bits, as for :func:`save_quantised`.
 
     Raises
     ------
@@ -119,7 +196,7 @@ def quantise_folder(folder: Path, *, embedding_bits: int) -> None:
     whole = folder / modules[0]["path"] / "model.safetensors"
     if not whole.is_file():
         raise InputError(f"{whole} is missing: quantise a folder that sentence-transformers wrote")
-    save_quantised(load_file(whole), whole.with_name(WEIGHTS), embedding_bits=embedding_bits)
+    save_quantised(load_file(whole), whole.with_name(WEIGHTS), layers=layers, embeddings=embeddings)
     modules[0]["type"] = f"{QuantisedTransformer.__module__}.{QuantisedTransformer.__qualname__}"
     write_text_atomically(description, json.dumps(modules, indent=2) + "\n")
     whole.unlink()
@@ -139,9 +216,10 @@ def load_quantised(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: no quantised weights ({error}); reinstall mlret, or give another encoder") from error
     state: dict[str, Tensor] = {}
     for name, weight in stored.items():
-        if name.endswith(_PACKED):
-            whole = name.removesuffix(_PACKED)
-            state[whole] = dequantise(weight, stored[whole + _SCALE])
+        whole, _, kind = name.rpartition(".")
+        if kind.endswith("-bit"):
+            bits: Any = int(kind.removesuffix("-bit"))
+            state[whole] = dequantise(weight, stored[whole + _SCALE], bits=bits)
         elif not name.endswith(_SCALE):
             state[name] = weight.float() if weight.is_floating_point() else weight
     return state

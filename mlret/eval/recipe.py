@@ -33,6 +33,9 @@ class _Recipe(BaseModel):
     languages: list[str] | None = Field(None, description="only these; all by default")
     floors: bool = Field(True, description="score what knows nothing of meaning beside the encoders")
     batch_size: int = Field(256, ge=1, description="texts in one forward pass")
+    precision: Literal["float32", "bfloat16", "int8"] = Field(
+        "float32", description="of encoders with one vector a text, as in `mlret encode`"
+    )
     expected: list[Expected] = Field([], description="what `mlret eval reproduce` holds the figures against")
 
 

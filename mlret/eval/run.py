@@ -290,7 +290,7 @@ def _loaded(recipe: Recipe, encoders: Sequence[AnyEncoder]) -> list[AnyEncoder]:
     from mlret.encoders.multi_vector import load_any_encoder
 
     names = recipe.models or ([] if encoders else [None])
-    loaded = [*encoders, *(load_any_encoder(name) for name in names)]
+    loaded = [*encoders, *(load_any_encoder(name, precision=recipe.precision) for name in names)]
     _check_names([encoder.name for encoder in loaded])
     return loaded
 

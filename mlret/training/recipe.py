@@ -81,6 +81,9 @@ class PretrainedBackbone(Settings):
     model: str = Field(description="a folder or a hub id, or 'bundled'")
     pooling: Literal["cls", "mean"] | None = Field(None, description="by default cls; an encoder keeps its own")
     max_length: int | None = Field(None, ge=8, description="tokens; an encoder keeps its own, others have 128")
+    prompts: Literal["keep", "drop"] = Field(
+        "keep", description="'drop': what the model wants before queries and documents; it learns to do without"
+    )
     adapters: AdapterSettings | None = Field(None, description="make it modular: an adapter for each language")
 
     @property

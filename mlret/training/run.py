@@ -36,6 +36,7 @@ from mlret.training.backbones.backbone import (
 from mlret.training.backbones.transplanted import build_transplanted
 from mlret.training.batches.examples import RankingExamples, remember_instructions
 from mlret.training.calibrate import fit_calibration
+from mlret.training.few_bits import in_few_bits
 from mlret.training.objectives.ccp import ContextPredictionLoss
 from mlret.training.objectives.masking import MaskedObjective
 from mlret.training.objectives.objective import Objective, ObjectiveBuilder, check_stage
@@ -195,6 +196,8 @@ class _Run:
             with ExitStack() as parts:
                 if isinstance(stage, MaskedStage):
                     parts.enter_context(as_transformer_alone(model))
+                if stage.few_bits is not None:
+                    parts.enter_context(in_few_bits(model, **stage.few_bits.model_dump()))
                 if stage.mini_batch_size is not None:
                     for encoder in encoders:
                         parts.enter_context(in_mini_batches(encoder, stage.mini_batch_size))

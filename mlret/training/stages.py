@@ -13,6 +13,13 @@ from mlret.training.text.sources import Settings
 _Weight = Annotated[float, Field(gt=0)]
 
 
+class FewBits(Settings):
+    """Weights that are rounded in every forward pass to what so many bits hold."""
+
+    layers: Literal[8, 4, 2] = Field(4, description="of a number of the layers' matrices")
+    embeddings: Literal[8, 4, 2] = Field(4, description="of a number of the tokens' embeddings")
+
+
 class StageSettings(Settings):
     """What every stage of training has."""
 
@@ -45,6 +52,15 @@ class StageSettings(Settings):
         description="'transfer': embeddings and language adapters stay, one language trains all else; 'shared': all "
         "but the adapters stays; 'backbone': the transformer stays, what follows it learns",
     )
+    few_bits: FewBits | None = Field(
+        None, description="train the transformer as scripts/pack_encoder.py stores it, in so few bits"
+    )
+
+    @model_validator(mode="after")
+    def _few_bits_are_of_layers(self) -> StageSettings:
+        if self.few_bits is not None and self.layers == "none":
+            raise ValueError("few_bits needs the layers: set layers to 'all'")
+        return self
 
 
 class ContextStage(StageSettings):

@@ -95,7 +95,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder: Path, arguments: list[str
 
 def test_recipes_are_listed_and_copied(folder: Path) -> None:
     listed = run("recipes", "list", "--json", cwd=folder)
-    assert {"ccp-mini", "mlret-mini/words", "tatoeba"} <= {recipe["name"] for recipe in json.loads(listed.stdout)}
+    assert {"ccp-mini", "mlret-mini/taught", "tatoeba"} <= {recipe["name"] for recipe in json.loads(listed.stdout)}
     assert run("recipes", "copy", "ccp-mini", cwd=folder).returncode == 0
     assert yaml.safe_load((folder / "ccp-mini.yaml").read_text())["name"] == "ccp-mini"
 

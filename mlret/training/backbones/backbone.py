@@ -107,6 +107,8 @@ def load_backbone(
         each token already and the settings ask for them.
     """
     model = _loaded(settings)
+    if settings.prompts == "drop":
+        model.prompts = {}
     if settings.adapters is not None:
         with_adapters(model, **settings.adapters.model_dump())
     if multi_vector is None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.durable import write_atomically
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.encoder import load_encoder, prompt_of_side
 from mlret.training.batches.pairs import TranslationPairs
 
 
@@ -18,7 +18,8 @@ class TeacherVectors:
     """What a teacher makes of the pairs' anchors; kept in a folder, so that it is computed once.
 
     Reimers and Gurevych 2020, "Making Monolingual Sentence Embeddings Multilingual using Knowledge Distillation"
-    (arXiv 2004.09813): a text and its translation are both to have the vector that the teacher gives the text.
+    (arXiv 2004.09813): a text and its translation are both to have the vector that the teacher gives the text, behind
+    its prompt for queries where it has one: what such models ask for where both sides are alike.
 
     Parameters
     ----------
@@ -51,7 +52,8 @@ class TeacherVectors:
         if not path.is_file():
             vectors = _known(folder, encoder.fingerprint, keys, self.dims)
             new = np.flatnonzero(np.isnan(vectors[:, 0]))
-            some, spoken = [texts[row] for row in new], [languages[row] for row in new]
+            prompt = prompt_of_side(encoder.model, "query")
+            some, spoken = [prompt + texts[row] for row in new], [languages[row] for row in new]
             vectors[new] = encoder.encode(some, language=spoken, show_progress=True)
             # The vectors last: their file says that both are there.
             for target, array in ((path.with_suffix(_KEYS), keys), (path, vectors)):
