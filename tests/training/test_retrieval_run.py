@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import AutoModelForMaskedLM
 from mlret.encoders.adapters import LanguageTransformer
 from mlret.encoders.encoder import load_encoder
 from mlret.encoders.multi_vector import load_any_encoder
+from mlret.encoders.quantised import rounded, scales
 from mlret.errors import InputError
 from mlret.recipes import find_recipe
 from mlret.training import trainer
@@ -80,6 +82,20 @@ def test_what_ranks_well_is_learned(kind: str, data: Path, tiny_encoder_folder: 
     assert np.mean(losses[-2:]) < 0.7 * losses[0]
 
 
+def test_a_model_learns_to_do_without_its_prompts(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "prompted"
+    shutil.copytree(tiny_encoder_folder, folder)
+    described = folder / "config_sentence_transformers.json"
+    described.write_text(json.dumps(json.loads(described.read_text()) | {"prompts": {"query": "query: "}}))
+    stage = {"objective": "lexical", "groups": {"words": 1.0}, "steps": 1}
+    for prompts in ("keep", "drop"):
+        made = retrieval_recipe(folder, "dense", stage).model_dump()
+        made["backbone"]["prompts"] = prompts
+        trained = train(Recipe.model_validate(made), data, tmp_path / prompts, say=str)
+        found = load_encoder(trained).model.prompts.get("query", "")
+        assert found == ("query: " if prompts == "keep" else "")
+
+
 @pytest.mark.parametrize(
     "stage",
     [
@@ -105,11 +121,15 @@ def test_the_other_objectives_train(
             train(tokens, data, tmp_path / "tokens", say=str)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "schedule-free"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"optimizer": "schedule-free"}, {"few_bits": {"layers": 4, "embeddings": 4}, "learning_rate": 1e-2}],
+    ids=["adamw", "schedule-free", "few bits"],
+)
 def test_an_interrupted_ranking_goes_on_to_the_same_encoder(
-    optimizer: str, data: Path, tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], data: Path, tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = {"objective": "ranking", "negatives": 1, "steps": 6, "optimizer": optimizer, "temperature": 1.0}
+    stage = {"objective": "ranking", "negatives": 1, "steps": 6, "temperature": 1.0} | options
     made = retrieval_recipe(tiny_encoder_folder, "tokens", stage)
     whole = train(made, data, tmp_path / "whole", say=str)
     own = trainer.TrainingProgress
@@ -120,6 +140,9 @@ def test_an_interrupted_ranking_goes_on_to_the_same_encoder(
     cut = train(made, data, tmp_path / "cut", say=str)
     one, other = weights(whole), weights(cut)
     assert all(torch.equal(value, other[name]) for name, value in one.items())
+    if "few_bits" in options:  # what was trained is what will be stored
+        matrices = [weight for name, weight in one.items() if "encoder.layer" in name and weight.ndim == 2]
+        assert matrices and all(torch.equal(rounded(weight, scales(weight, 4), 4), weight) for weight in matrices)
 
 
 def _progress_that_stops(own: type[Any], at: int) -> type[Any]:
