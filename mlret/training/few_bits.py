@@ -32,17 +32,17 @@ def in_few_bits(model: BaseModel, *, layers: Bits, embeddings: Bits) -> Iterator
     """
     first = next(iter(model.children()))
     changed: list[tuple[nn.Module, Tensor, Bits]] = []
-    for name, module in first.named_modules():
-        if not isinstance(module, nn.Linear | nn.Embedding):
-            continue
-        bits = bits_of(name, layers=layers, embeddings=embeddings)
-        if not fits(module.weight, bits):
-            continue
-        scale = scales(module.weight.detach(), bits)
-        changed.append((module, scale, bits))
-        forward: Any = _linear if isinstance(module, nn.Linear) else _embedding
-        module.forward = partial(forward, module, scale, bits)  # type: ignore[method-assign]
     try:
+        for name, module in first.named_modules():
+            if not isinstance(module, nn.Linear | nn.Embedding):
+                continue
+            bits = bits_of(name, layers=layers, embeddings=embeddings)
+            if not fits(module.weight, bits):
+                continue
+            scale = scales(module.weight.detach(), bits)
+            changed.append((module, scale, bits))
+            forward: Any = _linear if isinstance(module, nn.Linear) else _embedding
+            module.forward = partial(forward, module, scale, bits)  # type: ignore[method-assign]
         yield
         with torch.no_grad():
             for module, scale, bits in changed:
