@@ -40,7 +40,7 @@ def copy_in(records: Records) -> Written:
         If it is not what was written, or of another generation than the database.
     """
     try:
-        copy = parse_manifest(records.manifest().encode())
+        copy = parse_manifest(records.manifest())
     except ValueError as error:
         raise DisagreementError(records.path.parent, f"the copy of {MANIFEST} in {RECORDS} ({error})") from error
     if copy.manifest.generation != records.counter("generation"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from mlret.encoders.external import EXTERNAL
 from mlret.errors import InputError, MlretError
 from mlret.index.agreement import DisagreementError, check_agreement
-from mlret.index.database import read_aside
+from mlret.index.database import check_database, read_aside
 from mlret.index.lock import LOCK, noted_changes
 from mlret.index.manifest import MANIFEST, Manifest, Written, parse_manifest, read_written, write_manifest
 from mlret.index.problems import Problem
@@ -43,6 +44,8 @@ def check_manifest(folder: Path, *, repair: bool) -> Found:
         If neither is whole, or the copy is of files that are not there.
     """
     written, why = _read(folder)
+    if written is not None:
+        check_database(folder / RECORDS)
     copy = _copy(folder / RECORDS)
     noted = 0 if written is None else noted_changes(folder / LOCK, written.manifest.identity)
     counted = _counters(folder / RECORDS)
@@ -82,7 +85,7 @@ def _read(folder: Path) -> tuple[Written | None, MlretError | None]:
     try:
         return read_written(folder), None
     except InputError as error:
-        if not (folder / RECORDS).is_file():
+        if not os.access(folder / RECORDS, os.R_OK):
             raise
         return None, error
     except MlretError as error:
@@ -94,7 +97,7 @@ def _copy(database: Path) -> Written | None:
     if text is None:
         return None
     try:
-        copy = parse_manifest(text.encode())
+        copy = parse_manifest(text)
     except ValueError:
         return None
     counted = _counters(database).get("generation", copy.manifest.generation)

@@ -61,6 +61,7 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT RO
 CREATE TABLE manifest (content TEXT NOT NULL);
 """
 _COUNTERS = {"documents": 0, "generation": 0, "changes": 0, "tombstones": 0}
+_MANIFEST = "SELECT CAST(content AS BLOB) FROM manifest"  # its bytes need not be a text
 _VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
 _T = TypeVar("_T", str, int)
 Vectors = Iterable[NDArray[Any]]
@@ -140,12 +141,12 @@ class Records(Snapshots):
             LexicalTable(connection).create()
 
     @staticmethod
-    def read_manifest(path: Path) -> str | None:
+    def read_manifest(path: Path) -> bytes | None:
         """The copy of the manifest in a database, ``None`` if there is none to be read."""
-        found = read_aside(path, "SELECT content FROM manifest")
-        return str(found[0][0]) if len(found) == 1 else None
+        found = read_aside(path, _MANIFEST)
+        return found[0][0] if len(found) == 1 and isinstance(found[0][0], bytes) else None
 
-    def manifest(self) -> str:
+    def manifest(self) -> bytes:
         """The copy of the manifest, in the state that all reads see.
 
         Raises
@@ -153,8 +154,8 @@ class Records(Snapshots):
         MlretError
             If there is none.
         """
-        found = self.read("SELECT content FROM manifest")
-        if len(found) != 1 or not isinstance(found[0][0], str):
+        found = self.read(_MANIFEST)
+        if len(found) != 1 or not isinstance(found[0][0], bytes):
             raise MlretError(f"{self.path} is damaged (it has no copy of the manifest); {DAMAGED}")
         return found[0][0]
 

@@ -163,7 +163,9 @@ def test_every_changed_byte_of_the_manifest_is_found_or_harmless(folder: Path, t
                 found = parse_manifest(bytes(damaged))
             except ValueError:
                 continue
-            assert (found.manifest, found.checksum) == (right.manifest, right.checksum), damaged[place - 20 : place + 20]
+            assert (found.manifest, found.checksum) == (right.manifest, right.checksum), damaged[
+                place - 20 : place + 20
+            ]
 
 
 @examples(max_examples=60, deadline=None)
@@ -197,7 +199,9 @@ def test_manifest_that_is_newer_than_a_restored_database_is_clear(tmp_path: Path
     with pytest.raises(MlretError, match=r"records\.db has lost its last changes"):
         Index.open(folder)
     (folder / "writer.lock").unlink()  # nothing but the manifest counts
-    with pytest.raises(MlretError, match=r"manifest\.json \(generation \d\) is newer than records\.db \(generation \d\)"):
+    with pytest.raises(
+        MlretError, match=r"manifest\.json \(generation \d\) is newer than records\.db \(generation \d\)"
+    ):
         Index.open(folder)
     said = [problem.what for problem in verify_index(folder, repair=True)]
     assert "is newer than" in said[0] and "its last changes are lost" in said[1]
@@ -258,6 +262,6 @@ def test_two_writers_in_turn_leave_manifest_and_copy_equal(tmp_path: Path) -> No
             one.compact()
             store(two, 105 + 10 * number, 110 + 10 * number)
             two.compact()
-        copy = parse_manifest(two.store.records.manifest().encode())
+        copy = parse_manifest(two.store.records.manifest())
         assert copy == parse_manifest((folder / "manifest.json").read_bytes())
         assert copy.manifest.generation == two.store.manifest.generation
