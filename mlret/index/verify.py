@@ -95,11 +95,11 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
     if look.pages:
         return
     lost = records.counter("changes") < found.noted
-    broken = [look.fields, look.lexical, look.counters, look.orphans, look.tombstones, lost]
+    broken = [look.fields, look.lexical, look.counters, look.orphans, look.tombstones, look.removed, lost]
     if repair and any(broken) and not records.writable:
         raise read_only(path / RECORDS)
     yield from (Problem(RECORDS, f"the record {id!r} is damaged", mendable=False) for _, id in look.records)
-    if look.tombstones or look.counters or lost:
+    if look.tombstones or look.removed or look.counters or lost:
         if repair:
             with WriterLock(path / LOCK):
                 written = read_written(path)
@@ -109,7 +109,9 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
         if look.tombstones:
             what = f"{len(look.tombstones)} records are listed as removed, so that searches do not find them"
             yield Problem(RECORDS, what, mended=repair)
-        elif look.counters:
+        elif look.removed:
+            yield Problem(RECORDS, "its list of removed rows is not what was written", mended=repair)
+        if look.counters:
             yield Problem(RECORDS, "its counters are not what the records say", mended=repair)
         if lost:
             what = f"its last changes are lost: it counts {records.counter('changes')}, and {found.noted} were made"
