@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from mlret.index.manifest import MANIFEST, Manifest, read_manifest
 from mlret.index.retrieval import Mode, Query, check_mode, retrieve
 from mlret.index.space import Vectors
 from mlret.index.store import Store
+from mlret.index.tokens.ragged import Ragged
 
 __all__ = ["Hit", "Index", "IndexInfo", "Updated"]
 
@@ -219,9 +220,16 @@ class Index:
             Read as they are needed. A string, or a dict without ``id``, is named ``auto-1``, ``auto-2``, ….
             Where the language is not given it is detected.
         vectors
-            ``(n, dims)`` float32, one for each document, made by the encoder of the index; in a multi-vector index a
-            list of ``(t, dims)`` arrays or tensors, as ``MultiVectorEncoder.encode_document`` gives it, or a
-            :class:`mlret.index.tokens.ragged.Ragged`. Memory maps are fine. By default the texts are encoded.
+            ``(n, dims)`` floats, one for each document in the same order, made by the encoder of the index; in a
+            multi-vector index a list of ``(t, dims)`` arrays or tensors, as ``MultiVectorEncoder.encode_document``
+            gives it, or a :class:`mlret.index.tokens.ragged.Ragged`. Memory maps are fine. By default the texts are
+            encoded.
+
+            Single vectors are stored at unit length, a zero vector as it is (its cosine with everything is 0); tokens
+            keep their lengths. Documents and vectors are counted before anything is stored: a stream of documents is
+            read to its end first, into a temporary file in the index's folder. Longer vectors than the index's are
+            refused, except in an index that was made to keep fewer dimensions than its encoder gives
+            (``IndexSettings(dims=…)``): there the first of them are kept.
         batch_size
             Documents in one transaction.
         existing
@@ -236,7 +244,8 @@ class Index:
         Raises
         ------
         InputError
-            At the first bad document or vector, or the first document whose id is stored already.
+            At the first bad document or vector, or the first document whose id is stored already; before anything is
+            stored, if there are more or fewer vectors than documents.
         MlretError
             If another process keeps writing, or the encoder gives a vector that is not finite.
         """
@@ -245,13 +254,25 @@ class Index:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
         if vectors is not None:
-            vectors = self.store.space.check_vectors(vectors)
+            vectors = self._checked(vectors)
         store = self.store
         with store.writing():
             for done in Intake(store, self.encoder, existing).batches(documents, batch_size, vectors):
                 compaction.maintain(store, more=True)
                 yield done
             compaction.maintain(store)
+
+    def _checked(self, vectors: Any) -> Vectors:
+        """Vectors of documents of the shape that the index takes."""
+        found = self.store.space.check_vectors(vectors)
+        dims = (found.values if isinstance(found, Ragged) else np.asarray(found)).shape[1]
+        # Of an encoder that mlret does not run, only the dimensions that are kept are known once it is reopened.
+        if dims == self.store.manifest.dims or isinstance(self.encoder, ExternalEncoder) or dims == self.encoder.dims:
+            return found
+        raise InputError(
+            f"the vectors have {dims} dimensions; {self.encoder.name} gives {self.encoder.dims}, of which the index "
+            f"keeps the first {self.store.manifest.dims}"
+        )
 
     def delete(self, ids: Iterable[str] = (), *, where: Where | None = None, ignore_missing: bool = False) -> int:
         """Drop documents; on return they are found no more, and survive no crash either.
@@ -413,20 +434,19 @@ class Index:
         Parameters
         ----------
         vectors
-            As :meth:`encode_queries` gives them.
+            As :meth:`encode_queries` gives them. Where one vector stands for a text, only its direction counts: it is
+            brought to unit length, so that the scores are cosines.
         k, where, ids, exact
             As in :meth:`search_batch`.
 
         Raises
         ------
         InputError
-            If the vectors have another length than the index's or are not finite, or ``k`` is below 1.
+            If the vectors have other dimensions than the index's or are not finite, or ``k`` is below 1.
         """
         store = self.store
         _check_k(k)
         vectors = store.space.check_queries(vectors)
-        if not all(np.isfinite(vector).all() for vector in vectors):
-            raise InputError("a query vector has a NaN or an infinity; check the encoder")
         if not len(vectors):
             return []
         return retrieve(store, [Query(vector) for vector in vectors], k, allowed=self._allowed(where, ids), exact=exact)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
@@ -270,23 +269,3 @@ def _when(value: object, zone: tzinfo | None, where: str) -> datetime:
 
 def _first(line: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((line[name] for name in names if line.get(name) is not None), None)
-
-
-def read_lines(lines: Iterable[str], origin: str) -> Iterator[dict[str, Any]]:
-    """JSON objects, one a line.
-
-    Raises
-    ------
-    InputError
-        At the first line that is none.
-    """
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{origin}:{number}: not JSON ({error})") from error
-        if not isinstance(value, dict):
-            raise InputError(f"{origin}:{number}: not a JSON object")
-        yield value

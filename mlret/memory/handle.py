@@ -7,8 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from mlret.data.detection import detect_language
 from mlret.data.languages import normalise_language
 from mlret.encoders.multi_vector import AnyEncoder
@@ -95,8 +93,6 @@ class Handle:
         if vector is None:
             return space.queries(self.encoder.encode_query([query], language=[language]))[0]
         [given] = space.check_queries([vector])
-        if not np.isfinite(given).all():
-            raise InputError("the query's vector has a NaN or an infinity; check the encoder")
         return given
 
     def _thresholds(self) -> DuplicateThresholds | None:
