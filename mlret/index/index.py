@@ -19,7 +19,7 @@ from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encod
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index import compaction
 from mlret.index.exact import Device
-from mlret.index.filters import Where, read_filter
+from mlret.index.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
 from mlret.index.intake import Existing, Incoming, Intake
 from mlret.index.kinds import Choice, IndexSettings, check_settings
@@ -28,6 +28,7 @@ from mlret.index.retrieval import Mode, Query, check_mode, retrieve
 from mlret.index.space import Vectors
 from mlret.index.store import Store
 from mlret.index.tokens.ragged import Ragged
+from mlret.index.unmatched import Unmatched
 
 __all__ = ["Hit", "Index", "IndexInfo", "Updated"]
 
@@ -42,6 +43,7 @@ class Index:
     def __init__(self, store: Store, encoder: AnyEncoder | None) -> None:
         self._open_store: Store | None = store
         self._encoder = encoder
+        self._unmatched = Unmatched("document")
         self.path = store.folder
 
     @classmethod
@@ -305,7 +307,7 @@ class Index:
         store = self.store
         with store.writing():
             if condition is not None:
-                rows = store.matching(condition).tolist()
+                rows = self._matching(condition).tolist()
             else:
                 stored = store.records.rows_of(ids)
                 if not ignore_missing and (missing := [id for id in ids if id not in stored]):
@@ -456,11 +458,17 @@ class Index:
         if isinstance(ids, str):
             raise InputError("ids takes a list; write [id] for one")
         condition = read_filter(where)
-        allowed = None if condition is None else self.store.matching(condition)
+        allowed = None if condition is None else self._matching(condition)
         if ids is None:
             return allowed
         rows = np.array(sorted(self.store.records.rows_of(list(dict.fromkeys(ids))).values()), dtype=np.int64)
         return rows if allowed is None else np.intersect1d(rows, allowed, assume_unique=True)
+
+    def _matching(self, condition: Condition) -> NDArray[np.int64]:
+        """The rows that meet a condition; a warning where a part of it cannot match."""
+        rows = self.store.matching(condition)
+        self._unmatched.check(self.store.records, condition, rows)
+        return rows
 
     def get(self, id: str) -> Document | None:
         """The document with this id, or ``None``."""

@@ -20,8 +20,9 @@ from mlret.data.documents import Document
 from mlret.errors import MlretError
 from mlret.index import raw
 from mlret.index.blobs import Blobs
-from mlret.index.conditions import as_sql
-from mlret.index.filters import Condition, fields_of
+from mlret.index.conditions import matching_rows
+from mlret.index.fields import Kind, fields_of
+from mlret.index.filters import Condition
 from mlret.index.lexical import LexicalTable
 from mlret.index.pages import holds_traces
 
@@ -60,6 +61,7 @@ INSERT INTO counters VALUES ('documents', 0), ('generation', 0), ('changes', 0);
 CREATE TABLE manifest (content TEXT NOT NULL);
 """
 _BUSY_SECONDS = 30
+_FIELDS = 10_000  # rows of the table of fields that are read at once
 _VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
 _T = TypeVar("_T", str, int)
 Vectors = Iterable[NDArray[Any]]
@@ -333,7 +335,7 @@ class Records:
     def _document(self, row: int, crc: int, id: str, text: str, language: str | None, metadata: str) -> Document:
         if crc != _crc(id, text, language, metadata):
             raise MlretError(f"{self.path}: the record in row {row} is damaged; {_DAMAGED}")
-        return Document(id, text, language, json.loads(metadata))
+        return Document.stored(id, text, language, json.loads(metadata))
 
     def _texts(self, rows: Sequence[int]) -> dict[int, str]:
         return {row: document.text for row, document in self.fetch(rows).items()}
@@ -357,10 +359,36 @@ class Records:
 
     def matching(self, condition: Condition) -> NDArray[np.int64]:
         """The rows that meet a condition: ``(m,)`` int64, rising."""
-        clause, parameters = as_sql(condition)
         with self._reporting():
-            rows = self._connection.execute(f"SELECT row FROM records WHERE {clause} ORDER BY row", parameters)
-            return np.fromiter((row for (row,) in rows), dtype=np.int64)
+            return matching_rows(self._connection, condition)
+
+    def has_field(self, key: str, kind: Kind, visible: NDArray[np.int64] | None = None) -> bool:
+        """Whether a record has, under a name, a value of a kind; with ``visible``, one of these rows (ascending)."""
+        query = "SELECT row FROM fields WHERE key = ? AND kind = ?"
+        with self._reporting():
+            if visible is None:
+                return self._connection.execute(query + " LIMIT 1", (key, kind)).fetchone() is not None
+            cursor = self._connection.execute(query, (key, kind))
+            while rows := cursor.fetchmany(_FIELDS):
+                if np.isin(np.array(rows, dtype=np.int64), visible).any():
+                    return True
+        return False
+
+    def field_names(self) -> list[str]:
+        """The names of all metadata values, sorted; each is looked up, not every value read."""
+        query = """
+            WITH RECURSIVE names(name) AS (
+                SELECT min(key) FROM fields
+                UNION ALL SELECT (SELECT min(key) FROM fields WHERE key > name) FROM names WHERE name IS NOT NULL
+            ) SELECT name FROM names WHERE name IS NOT NULL
+        """
+        with self._reporting():
+            return [name for (name,) in self._connection.execute(query)]
+
+    def is_empty(self) -> bool:
+        """Whether there is no record."""
+        with self._reporting():
+            return self._connection.execute("SELECT 1 FROM records LIMIT 1").fetchone() is None
 
     def vectors(
         self, first_row: int, last_row: int, *, batch_size: int = 8192

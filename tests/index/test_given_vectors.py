@@ -72,7 +72,7 @@ def reference(documents: list[Document], vectors: Any, *, replace: bool) -> dict
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     ids=st.text("abcde", min_size=1, max_size=12),
     before=st.sets(st.sampled_from("abxy")),
@@ -225,7 +225,7 @@ def test_length_does_not_change_what_is_stored_or_found(index: Index, scale: flo
     assert all(-1 <= hit.score <= 1 for hit in hits)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.floats(1e-3, 1e6))
 def test_no_cosine_is_beyond_one(tmp_path_factory: pytest.TempPathFactory, seed: int, scale: float) -> None:
     vectors = np.random.default_rng(seed).standard_normal((20, DIMS)).astype(np.float32)
