@@ -16,6 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 Scalar = str | int | float | bool | None
 Kind = Literal["number", "string", "boolean", "null", "list", "object"]
 # Longer strings are cut and told apart by a hash, so that the table of fields stays small.
@@ -24,6 +27,7 @@ CUT_LENGTH = LONGEST_VALUE + 1 + hashlib.sha256().digest_size * 2
 # SQLite has integers of 64 bits. What is larger is kept as a float, and compared exactly with the metadata itself.
 EXACT_INTEGERS = 2**63
 _BATCH = 500
+_READ = 10_000  # rows of the table that are read at once
 
 
 class Value(NamedTuple):
@@ -109,6 +113,29 @@ def add_nested_fields(connection: sqlite3.Connection) -> None:
             [(key, *value, row) for row, text in found for key, value in _readable(text)],
         )
         last = found[-1][0]
+
+
+def has_field(connection: sqlite3.Connection, key: str, kind: Kind, visible: NDArray[np.int64] | None = None) -> bool:
+    """Whether a record has, under a name, a value of a kind; with ``visible``, one of these rows (ascending)."""
+    query = "SELECT row FROM fields WHERE key = ? AND kind = ?"
+    if visible is None:
+        return connection.execute(query + " LIMIT 1", (key, kind)).fetchone() is not None
+    cursor = connection.execute(query, (key, kind))
+    while rows := cursor.fetchmany(_READ):
+        if np.isin(np.array(rows, dtype=np.int64), visible).any():
+            return True
+    return False
+
+
+def field_names(connection: sqlite3.Connection) -> list[str]:
+    """The names of all metadata values, sorted; each is looked up, not every value read."""
+    query = """
+        WITH RECURSIVE names(name) AS (
+            SELECT min(key) FROM fields
+            UNION ALL SELECT (SELECT min(key) FROM fields WHERE key > name) FROM names WHERE name IS NOT NULL
+        ) SELECT name FROM names WHERE name IS NOT NULL
+    """
+    return [name for (name,) in connection.execute(query)]
 
 
 def _readable(text: object) -> Sequence[tuple[str, Value]]:

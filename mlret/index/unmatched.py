@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import sqlite3
 from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import FilterWarning, warn
-from mlret.index.fields import Kind
+from mlret.index.fields import Kind, field_names, has_field
 from mlret.index.filters import All, Among, Condition, Contains, Exists, Not, Range, Some
 from mlret.index.records import Records
 
@@ -74,27 +75,28 @@ class Unmatched:
         if len(self._checked) >= _REMEMBERED:
             self._checked.clear()
         self._checked.add(state)
+        if not records.counter("documents"):
+            return
         fields = dict.fromkeys(_fields(condition, False))
-        for key, kinds in list(fields)[:_MOST_FIELDS]:
-            message = self._message(records, key, kinds, visible)
+        with records.reporting():
+            found = [self._message(records.connection, *one, visible) for one in list(fields)[:_MOST_FIELDS]]
+        for message in found:
             if message is not None and message not in self._said:
                 self._said.add(message)
                 warn(message, FilterWarning)
 
     def _message(
-        self, records: Records, key: str, kinds: frozenset[Kind], visible: NDArray[np.int64] | None
+        self, connection: sqlite3.Connection, key: str, kinds: frozenset[Kind], visible: NDArray[np.int64] | None
     ) -> str | None:
-        there = [kind for kind in _IN_WORDS if records.has_field(key, kind, visible)]
+        there = [kind for kind in _IN_WORDS if has_field(connection, key, kind, visible)]
         if not there:
-            if records.is_empty():
-                return None
-            near = _near(key, records, visible)
+            near = _near(key, connection, visible)
             hint = f"; there is {' and '.join(map(repr, near))}" if near else ""
             return f"no {self._holders} has the field {key!r}, so that the filter on it matches nothing{hint}"
         if not kinds or kinds & set(there):
             return None
         if set(there) == {"object"}:
-            near = _near(key + ".", records, visible)
+            near = _near(key + ".", connection, visible)
             hint = f", such as {' or '.join(map(repr, near))}" if near else ""
             return f"the field {key!r} holds objects: name what is in them{hint}"
         has = " and ".join(_IN_WORDS[kind] for kind in there if kind not in ("list", "object")) or "empty lists"
@@ -141,13 +143,13 @@ def _of_some(parts: Sequence[Condition], negated: bool) -> Iterator[tuple[str, f
     yield from ((key, frozenset() if key in anything else some) for key, some in kinds.items())
 
 
-def _near(key: str, records: Records, visible: NDArray[np.int64] | None) -> list[str]:
+def _near(key: str, connection: sqlite3.Connection, visible: NDArray[np.int64] | None) -> list[str]:
     """Names that were perhaps meant: spelled alike, or the end or the beginning of a path."""
-    names = records.field_names()
+    names = field_names(connection)
     within = [name for name in names if name.endswith("." + key) or (key.endswith(".") and name.startswith(key))]
     alike = difflib.get_close_matches(key, names, n=_CONSIDERED)
     found: list[str] = []
     for name in dict.fromkeys([*within[:_CONSIDERED], *alike]):
-        if len(found) < _NEAR and any(records.has_field(name, kind, visible) for kind in _IN_WORDS):
+        if len(found) < _NEAR and any(has_field(connection, name, kind, visible) for kind in _IN_WORDS):
             found.append(name)
     return found
