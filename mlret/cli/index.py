@@ -57,7 +57,8 @@ WhereOption = Annotated[
         "--where",
         "-w",
         metavar="FILTER",
-        help="NAME=VALUE, NAME>=VALUE, … or a JSON filter; all must hold; repeatable.",
+        help="NAME=VALUE (also !=, <, <=, >, >=), NAME~VALUE (a text or list that contains it; also !~), with dots for "
+        'what is nested (author.name=Ada); or JSON, e.g. {"year": {"$gte": 2020}}. All must hold; repeatable.',
     ),
 ]
 

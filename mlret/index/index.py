@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.data.languages import normalise_language
+from mlret.data.unicode_text import check_unicode, is_unicode
 from mlret.encoders.encoder import INT8, Encoder, Precision
 from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
@@ -300,7 +301,7 @@ class Index:
         """
         if isinstance(ids, str):
             raise InputError("delete takes a list of ids; write [id] for one")
-        ids = list(dict.fromkeys(ids))
+        ids = _check_ids(ids)
         condition = read_filter(where)
         if bool(ids) == (condition is not None):
             raise InputError("say what to delete: ids, or a filter, one of the two")
@@ -461,7 +462,7 @@ class Index:
         allowed = None if condition is None else self._matching(condition)
         if ids is None:
             return allowed
-        rows = np.array(sorted(self.store.records.rows_of(list(dict.fromkeys(ids))).values()), dtype=np.int64)
+        rows = np.array(sorted(self.store.records.rows_of(_check_ids(ids)).values()), dtype=np.int64)
         return rows if allowed is None else np.intersect1d(rows, allowed, assume_unique=True)
 
     def _matching(self, condition: Condition) -> NDArray[np.int64]:
@@ -471,7 +472,14 @@ class Index:
         return rows
 
     def get(self, id: str) -> Document | None:
-        """The document with this id, or ``None``."""
+        """The document with this id, or ``None``.
+
+        Raises
+        ------
+        InputError
+            If the id is no string of valid Unicode, which no document's is.
+        """
+        [id] = _check_ids([id])
         return self.store.records.get(id)
 
     def documents(self) -> Iterator[Document]:
@@ -488,7 +496,10 @@ class Index:
         InputError
             If an id is not stored.
         """
-        rows = self.store.records.rows_of(ids)
+        if isinstance(ids, str):
+            raise InputError("vectors takes a list of ids; write [id] for one")
+        ids = list(ids)
+        rows = self.store.records.rows_of(_check_ids(ids))
         if missing := [id for id in ids if id not in rows]:
             raise InputError(f"{self.path} has no document {missing[0]!r}")
         found = self.store.vectors_of(list(rows.values()))
@@ -499,7 +510,7 @@ class Index:
         return len(self.store)
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and bool(self.store.records.rows_of([id]))
+        return isinstance(id, str) and is_unicode(id) and bool(self.store.records.rows_of([id]))
 
     def info(self) -> IndexInfo:
         """What the index holds, and with which encoder it was built."""
@@ -665,7 +676,18 @@ def _check_queries(
     for query in queries:
         if not isinstance(query, str) or not query.strip():
             raise InputError(f"the query {query!r} is empty or no string; write a few words")
+        check_unicode(query, f"the query {query!r}")
     languages = [language] * len(queries) if isinstance(language, str | None) else list(language)
     if len(languages) != len(queries):
         raise InputError(f"{len(queries)} queries but {len(languages)} languages: give one language a query")
     return queries, [None if code is None else normalise_language(code) for code in languages]
+
+
+def _check_ids(ids: Iterable[str]) -> list[str]:
+    """Ids, each once, that a document may have."""
+    found = list(dict.fromkeys(ids))
+    for id in found:
+        if not isinstance(id, str):
+            raise InputError(f"the id {id!r} is {type(id).__name__}; ids are strings")
+        check_unicode(id, f"the id {id!r}")
+    return found

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from mlret.data.detection import detect_language
 from mlret.data.languages import normalise_language
+from mlret.data.unicode_text import check_unicode
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError, MlretError
 from mlret.index.index import Index
@@ -74,6 +75,7 @@ class Handle:
         """A plain search."""
         if not isinstance(query, str) or not query.strip():
             raise InputError(f"the query {query!r} is empty or no string; write a few words")
+        check_unicode(query, f"the query {query!r}")
         whose = check_scope(scope)
         code = detect_language(query) if language is None else normalise_language(language)
         with self._store.lock:
