@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
+import warnings
 from types import ModuleType
 
 
@@ -25,6 +27,30 @@ class MissingExtraError(MlretError):
 
 class FingerprintError(InputError):
     """Vectors of two encoders would be mixed."""
+
+
+class MlretWarning(UserWarning):
+    """Anything that mlret warns of on purpose. The command line prints it as one line on standard error."""
+
+
+class FilterWarning(MlretWarning):
+    """A filter names what no document has, so that it cannot mean what it says."""
+
+
+def warn(message: str, category: type[MlretWarning]) -> None:
+    """Warn, with the line outside mlret that led to it.
+
+    Parameters
+    ----------
+    message
+        One line.
+    category
+        Of which kind.
+    """
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "mlret":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def require(module: str, *, extra: str, feature: str) -> ModuleType:

@@ -6,13 +6,22 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from mlret.data.durable import check_writable
+from mlret.data.files import LONGEST_LINE, read_lines
 from mlret.errors import InputError
 
 if TYPE_CHECKING:
     from mlret.reporting.table import ResultTable
+
+MAX_LINE = LONGEST_LINE >> 20
+MaxLine = Annotated[
+    int,
+    typer.Option("--max-line", min=1, metavar="MIB", help="MiB that a line of the input may have; more is refused."),
+]
 
 
 def text_files(patterns: Sequence[str], *, option: str) -> list[Path]:
@@ -33,6 +42,40 @@ def text_files(patterns: Sequence[str], *, option: str) -> list[Path]:
     if folder := next((file for file in files if file.is_dir()), None):
         raise InputError(f"{folder}: is a folder; name its files, e.g. {option} '{folder}/*.jsonl.gz'")
     return list(files)
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file that are not blank.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is not UTF-8.
+    """
+    return [line for _, line in read_lines(path)]
+
+
+def json_object(text: str | None, option: str) -> dict[str, Any] | None:
+    """The JSON object that an option holds.
+
+    Raises
+    ------
+    InputError
+        If it holds anything else, or a key twice.
+    """
+    from mlret.data.json_text import RepeatedKeyError, read_json
+
+    if text is None:
+        return None
+    try:
+        value = read_json(text)
+    except RepeatedKeyError as error:
+        raise InputError(f"{option}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{option} is not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{option} must be a JSON object")
+    return value
 
 
 def check_new_folder(folder: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mlret.cli.common import MAX_LINE, MaxLine
+
 
 def encode(
     sources: Annotated[
@@ -24,6 +26,7 @@ def encode(
         str, typer.Option("--precision", help="float32, bfloat16 (GPUs, processors with AVX512_BF16 or AMX) or int8.")
     ] = "float32",
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; by default what there is.")] = None,
+    max_line: MaxLine = MAX_LINE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Encode the texts of files, for an index of your own or `mlret index build --vectors`."""
@@ -33,7 +36,7 @@ def encode(
     from mlret.encoders.streams import encode_to_file
     from mlret.index.hits import Updated
 
-    corpus = Corpus(sources)
+    corpus = Corpus(sources, max_line=max_line << 20)
     given: Any = precision
     encoder = load_encoder(model, device=device, precision=given)
     start, before = time.perf_counter(), 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlret.cli.common import MAX_LINE, MaxLine, lines_of
 from mlret.cli.progress import compaction_progress, documents_progress
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ WhereOption = Annotated[
         "--where",
         "-w",
         metavar="FILTER",
-        help="NAME=VALUE, NAME>=VALUE, … or a JSON filter; all must hold; repeatable.",
+        help="NAME=VALUE (also !=, <, <=, >, >=), NAME~VALUE (a text or list that contains it; also !~), with dots for "
+        'what is nested (author.name=Ada); or JSON, e.g. {"year": {"$gte": 2020}}. All must hold; repeatable.',
     ),
 ]
 
@@ -102,6 +104,7 @@ def build(
         str, typer.Option("--precision", help="Encode in float32, bfloat16 or int8; see `mlret encode --help`.")
     ] = "float32",
     batch_size: BatchSize = 256,
+    max_line: MaxLine = MAX_LINE,
     as_json: Json = False,
 ) -> None:
     """Build a new index from files. A build that stopped goes on when the same command is given again."""
@@ -124,6 +127,7 @@ def build(
             precision=given,
             vectors=given_vectors,
             batch_size=batch_size,
+            max_line=max_line << 20,
             progress=progress,
             compacting=steps,
         )
@@ -138,6 +142,7 @@ def add(
     vectors: Vectors = None,
     lengths: Lengths = None,
     batch_size: BatchSize = 256,
+    max_line: MaxLine = MAX_LINE,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Pass over documents whose id is stored already.")
     ] = False,
@@ -145,7 +150,7 @@ def add(
 ) -> None:
     """Add the documents of files to an index."""
     existing = "skip" if skip_existing else "error"
-    _extend(path, files, model, _load_vectors(vectors, lengths), batch_size, existing, as_json)
+    _extend(path, files, model, _load_vectors(vectors, lengths), batch_size, max_line, existing, as_json)
 
 
 @app.command()
@@ -156,10 +161,11 @@ def update(
     vectors: Vectors = None,
     lengths: Lengths = None,
     batch_size: BatchSize = 256,
+    max_line: MaxLine = MAX_LINE,
     as_json: Json = False,
 ) -> None:
     """Add the documents of files, each in place of the one that has its id, if there is one."""
-    _extend(path, files, model, _load_vectors(vectors, lengths), batch_size, "replace", as_json)
+    _extend(path, files, model, _load_vectors(vectors, lengths), batch_size, max_line, "replace", as_json)
 
 
 @app.command()
@@ -180,7 +186,7 @@ def delete(
     from mlret.index.filters import parse_filter
     from mlret.index.index import Index
 
-    every = [*(ids or []), *(_lines(ids_from) if ids_from else [])]
+    every = [*(ids or []), *(lines_of(ids_from) if ids_from else [])]
     with Index.open(path) as index:
         deleted = index.delete(every, where=parse_filter(where or []), ignore_missing=ignore_missing)
         left = len(index)
@@ -227,7 +233,7 @@ def tune(
     from mlret.index.index import Index
 
     with Index.open(path, model) as index:
-        why = index.tune(_lines(queries) if queries else (), recall=recall)
+        why = index.tune(lines_of(queries) if queries else (), recall=recall)
         probing = index.store.manifest.probing
     if as_json:
         _print_json(probing.model_dump() if probing else {})
@@ -315,6 +321,7 @@ def _extend(
     model: str | None,
     vectors: VectorsOfDocuments | None,
     batch_size: int,
+    max_line: int,
     existing: Any,
     as_json: bool,
 ) -> None:
@@ -328,6 +335,7 @@ def _extend(
             model,
             vectors=vectors,
             batch_size=batch_size,
+            max_line=max_line << 20,
             existing=existing,
             progress=progress,
             compacting=steps,
@@ -367,8 +375,10 @@ def _load_array(path: Path) -> NDArray[Any]:
 
     try:
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is no .npy file of numbers ({error})") from error
+    if not isinstance(found, np.ndarray):
+        raise InputError(f"{path} is an archive of arrays (.npz); save the one that is meant with numpy.save")
     return found
 
 
@@ -386,10 +396,6 @@ def _external(name: str | None, vectors: VectorsOfDocuments | None, model: str |
     if matrix.ndim != 2:
         raise InputError(f"--vectors holds {matrix.shape}; it must be a matrix with one vector a line")
     return ExternalEncoder(name, matrix.shape[1], "maxsim" if tokens else "cosine")
-
-
-def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _print_report(report: BuildReport, as_json: bool) -> None:

@@ -5,8 +5,11 @@ Verb modules import what is heavy (torch, faiss) inside their functions, so that
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import warnings
+from typing import TextIO
 
 import typer
 
@@ -27,7 +30,7 @@ from mlret.cli import (
     trim,
 )
 from mlret.cli import eval as evaluate
-from mlret.errors import MlretError
+from mlret.errors import MlretError, MlretWarning
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,14 +65,37 @@ def main() -> None:
     # The libraries underneath draw progress bars of their own, which would interleave with ours.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # A terminal or a file of another encoding than UTF-8 gets escapes for what it cannot show, and so do the names of
+    # files that are no valid Unicode.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", MlretWarning)
+            warnings.showwarning = _show_warning
+            app()
     except MlretError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """One line for a warning of mlret's own, the usual ones for others."""
+    if issubclass(category, MlretWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,13 @@ Session = Annotated[str | None, typer.Option("--session", help="The conversation
 Source = Annotated[str | None, typer.Option("--source", help="Where it comes from.")]
 Where = Annotated[
     list[str] | None,
-    typer.Option("--where", "-w", metavar="FILTER", help="NAME=VALUE, tags=VALUE, lang=CODE, …; all must hold."),
+    typer.Option(
+        "--where",
+        "-w",
+        metavar="FILTER",
+        help="NAME=VALUE (also !=, <, <=, >, >=), NAME~VALUE (a text or list that contains it), tags=VALUE, lang=CODE, "
+        "with dots for what is nested; or JSON. All must hold; repeatable.",
+    ),
 ]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="What was valid then: ISO 8601 with an offset.")]
 Levels = Annotated[list[str] | None, typer.Option("--level", help="Only of this level; repeatable.")]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from mlret.cli.common import MAX_LINE, MaxLine
 from mlret.cli.memory_options import (
     Json,
     Language,
@@ -41,28 +39,35 @@ def import_(
         bool,
         typer.Option("--skip-existing", help="Pass over records whose id is there; an import that stopped goes on."),
     ] = False,
+    max_line: MaxLine = MAX_LINE,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Read what `mlret memory export` wrote, or a chat export."""
+    from mlret.data.files import open_raw, open_standard_input
+    from mlret.data.json_text import read_objects
     from mlret.errors import InputError
-    from mlret.memory.exchange import read_chat, read_lines
+    from mlret.memory.exchange import read_chat
 
-    if str(file) != "-" and not file.is_file():
+    piped = str(file) == "-"
+    if not piped and not file.exists():
         raise InputError(f"{file}: no such file")
     whose = read_scope(scope)
-    with file.open(encoding="utf-8") if str(file) != "-" else _standard_input() as handle:
-        lines = read_lines(handle, str(file))
-        with opened(store, model, make=True) as memory:
-            if not chat:
-                count = memory.import_records(lines, whose, existing="skip" if skip_existing else "error")
-                verdicts = {"added": count}
-            else:
-                conversation = session or (None if str(file) == "-" else file.stem)
-                turns = read_chat(lines, session=conversation, zone=_zone(timezone))
-                verdicts = {"added": 0, "related": 0, "duplicate": 0}
-                for added in memory.add_stream(turns, whose):
-                    verdicts[added.verdict] += 1
+    lines = read_objects(
+        Path("standard input") if piped else file,
+        open_standard_input if piped else open_raw,
+        longest=max_line << 20,
+    )
+    with opened(store, model, make=True) as memory:
+        if not chat:
+            count = memory.import_records(lines, whose, existing="skip" if skip_existing else "error")
+            verdicts = {"added": count}
+        else:
+            conversation = session or (None if piped else file.stem)
+            turns = read_chat(lines, session=conversation, zone=_zone(timezone))
+            verdicts = {"added": 0, "related": 0, "duplicate": 0}
+            for added in memory.add_stream(turns, whose):
+                verdicts[added.verdict] += 1
     if as_json:
         print_json(verdicts)
     else:
@@ -171,8 +176,3 @@ def _zone(name: str | None) -> Any:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise InputError(f"no time zone {name!r}; write a name such as Europe/Paris") from error
-
-
-@contextmanager
-def _standard_input() -> Iterator[Any]:
-    yield sys.stdin

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated, Any
 
 import typer
 
+from mlret.cli.common import MAX_LINE, MaxLine, json_object
 from mlret.cli.memory_options import (
     EventTime,
     Id,
@@ -51,6 +50,7 @@ def add(
     dedupe: Annotated[
         bool, typer.Option("--dedupe/--no-dedupe", help="Look whether it is said already, in whatever language.")
     ] = True,
+    max_line: MaxLine = MAX_LINE,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -64,10 +64,10 @@ def add(
         "source": source,
         "tags": tags or [],
         "keys": keys or [],
-        "metadata": _json_object(metadata, "--metadata"),
+        "metadata": json_object(metadata, "--metadata"),
         "derived_from": derived_from or [],
     }
-    texts = [line.strip() for line in sys.stdin if line.strip()] if text == "-" else [text]
+    texts = _standard_input(max_line) if text == "-" else [text]
     whose = read_scope(scope)
     with opened(store, model, make=True) as memory:
         added = list(memory.add_stream(({"text": one, **about} for one in texts), whose, dedupe=dedupe))
@@ -101,7 +101,7 @@ def update(
         "source": source,
         "tags": tags,
         "keys": keys,
-        "metadata": _json_object(metadata, "--metadata"),
+        "metadata": json_object(metadata, "--metadata"),
     }
     with opened(store, model) as memory:
         given = {name: value for name, value in changes.items() if value is not None}
@@ -226,15 +226,10 @@ def forget(
     typer.echo(f"{len(found.reasons)} {done if found.reasons else 'to archive'}")
 
 
-def _json_object(text: str | None, option: str) -> Any:
-    from mlret.errors import InputError
+def _standard_input(max_line: int) -> list[str]:
+    from pathlib import Path
 
-    if text is None:
-        return None
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{option} is not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{option} must be a JSON object")
-    return value
+    from mlret.data.files import open_standard_input, read_lines
+
+    lines = read_lines(Path("standard input"), open_standard_input, longest=max_line << 20)
+    return [line.strip() for _, line in lines]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,8 +11,8 @@ from typing import IO, Any
 
 from mlret.data.archives import language_of_path
 from mlret.data.documents import SENTENCE_KEYS, TEXT_KEYS, Document, document_from_mapping
-from mlret.data.files import COMPRESSIONS, TrackedFile, open_raw, read_lines
-from mlret.data.json_text import decode_json
+from mlret.data.files import COMPRESSIONS, LONGEST_LINE, TrackedFile, open_raw, open_standard_input, read_lines
+from mlret.data.json_text import RepeatedKeyError, decode_object, read_json
 from mlret.data.tables import hub_rows, open_hub, parquet_rows
 from mlret.errors import InputError
 
@@ -69,6 +67,8 @@ class Corpus:
           or a file of it; the language is the one in the name of Mr.TyDi's or MIRACL's folder;
         - ``hub:NAME``, ``hub:NAME:CONFIG``, ``hub:NAME:CONFIG@SPLIT``: a data set of the Hugging Face hub, streamed;
         - ``-``, or a named pipe: JSONL, uncompressed.
+    max_line
+        Bytes that a line of a text file may have, decompressed.
 
     Attributes
     ----------
@@ -88,7 +88,8 @@ class Corpus:
         If a package for Parquet or the hub is not installed.
     """
 
-    def __init__(self, sources: Sequence[str | Path]) -> None:
+    def __init__(self, sources: Sequence[str | Path], *, max_line: int = LONGEST_LINE) -> None:
+        self._max_line = max_line
         if not sources:
             raise InputError("no files to read; name at least one, e.g. a .jsonl or .tsv file")
         self._parts = [part for source in sources for part in self._parts_of(source)]
@@ -134,17 +135,24 @@ class Corpus:
     def _parts_of(self, source: str | Path) -> list[Part]:
         if str(source) == "-":
             name = "standard input"
-            return [Part(name, -1, partial(_read_jsonl, Path(name), _standard_input), repeatable=False)]
+            return [
+                Part(
+                    name,
+                    -1,
+                    partial(_read_jsonl, Path(name), open_standard_input, longest=self._max_line),
+                    repeatable=False,
+                )
+            ]
         if str(source).startswith("hub:"):
             return [_hub_part(str(source))]
         path = Path(source)
         if not path.exists():
             raise InputError(f"{path}: no such file; check the path")
         if path.is_dir():
-            return [_file_part(file) for file in _corpus_files(path)]
+            return [_file_part(file, self._max_line) for file in _corpus_files(path)]
         if not path.is_file():
-            return [Part(str(path), -1, partial(_read_jsonl, path, open_raw), repeatable=False)]
-        return [_file_part(path)]
+            return [Part(str(path), -1, partial(_read_jsonl, path, open_raw, longest=self._max_line), repeatable=False)]
+        return [_file_part(path, self._max_line)]
 
 
 def read_documents(path: str | Path) -> Iterator[Document]:
@@ -192,7 +200,7 @@ def _natural(path: Path) -> list[int | str]:
     return [int(piece) if piece.isdigit() else piece for piece in re.split(r"(\d+)", path.name)]
 
 
-def _file_part(path: Path) -> Part:
+def _file_part(path: Path, longest: int) -> Part:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compressed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
     kind = "".join((suffixes[:-1] if compressed else suffixes)[-1:])
@@ -201,28 +209,26 @@ def _file_part(path: Path) -> Part:
             f"{path}: unknown kind of file; give .jsonl, .ndjson or .tsv, perhaps with {', '.join(COMPRESSIONS)}, "
             "or .parquet"
         )
-    readers = {".parquet": _read_parquet, ".tsv": _read_tsv}
-    return Part(str(path), path.stat().st_size, partial(readers.get(kind, _read_jsonl), path), language_of_path(path))
+    if kind == ".parquet":
+        read = partial(_read_parquet, path)
+    else:
+        read = partial(_read_tsv if kind == ".tsv" else _read_jsonl, path, longest=longest)
+    return Part(str(path), path.stat().st_size, read, language_of_path(path))
 
 
-def _standard_input(path: Path) -> IO[bytes]:
-    return sys.stdin.buffer
-
-
-def _read_jsonl(path: Path, opener: Callable[[Path], IO[bytes]] | None = None) -> Iterator[_Step]:
+def _read_jsonl(
+    path: Path, opener: Callable[[Path], IO[bytes]] | None = None, *, longest: int = LONGEST_LINE
+) -> Iterator[_Step]:
     tracked = TrackedFile()
-    for number, line in read_lines(path, opener or tracked.open):
+    for number, line in read_lines(path, opener or tracked.open, longest=longest):
         origin = f"{path}:{number}"
-        record = decode_json(line, origin)
-        if not isinstance(record, dict):
-            raise InputError(f"{origin}: a JSON {type(record).__name__}, not an object; write one {{…}} a line")
-        yield tracked.position, _document(record, origin)
+        yield tracked.position, _document(decode_object(line, origin), origin)
 
 
-def _read_tsv(path: Path) -> Iterator[_Step]:
+def _read_tsv(path: Path, *, longest: int = LONGEST_LINE) -> Iterator[_Step]:
     columns: list[str] | None = None
     tracked = TrackedFile()
-    for number, line in read_lines(path, tracked.open):
+    for number, line in read_lines(path, tracked.open, longest=longest):
         cells = line.split("\t")
         if columns is None:
             columns = [cell.strip() for cell in cells]
@@ -283,9 +289,11 @@ def _document_of_row(record: Mapping[str, Any], origin: str) -> Document | None:
         values["text"] = ""
     if isinstance(metadata := values.get("metadata"), str):
         try:
-            values["metadata"] = json.loads(metadata)
-        except ValueError as error:
+            values["metadata"] = read_json(metadata)
+        except RepeatedKeyError as error:
+            raise InputError(f"{origin}: the column 'metadata': {error}") from error
+        except (ValueError, RecursionError) as error:
             raise InputError(
-                f"{origin}: the column 'metadata' is not JSON ({error}); mend it, or give it another name"
+                f"{origin}: the column 'metadata' is not JSON ({error}); correct it, or give it another name"
             ) from error
     return document_from_mapping(values, origin=origin)

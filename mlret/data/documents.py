@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlret.data.languages import normalise_language
+from mlret.data.metadata import checked_metadata
+from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
 
 _LANGUAGE_KEYS = ("lang", "language")
@@ -37,7 +38,8 @@ class Document:
     language
         A language code in any spelling; kept in mlret's form. ``None`` where it is unknown.
     metadata
-        JSON values by name. The names ``id``, ``text``, ``lang`` and ``language`` are taken.
+        JSON values by name, copied; tuples become lists. The names ``id``, ``text``, ``lang`` and ``language`` are
+        taken. See :func:`mlret.data.metadata.checked_metadata`.
     origin
         ``file:line`` that it was read from, for messages; no part of its identity.
 
@@ -45,7 +47,7 @@ class Document:
     ------
     InputError
         If the id or the text is empty or no valid Unicode, the language code is unknown, or the metadata is
-        not JSON.
+        not JSON or nested too deep.
     """
 
     id: str
@@ -70,16 +72,18 @@ class Document:
             except InputError as error:
                 raise InputError(f"{name}{error}") from error
             object.__setattr__(self, "language", code)
-        if not isinstance(self.metadata, dict) or not all(isinstance(key, str) for key in self.metadata):
-            raise InputError(f"{name}metadata must be a dict whose keys are strings")
-        if taken := RESERVED_KEYS & self.metadata.keys():
+        metadata = checked_metadata(self.metadata, name)
+        if taken := RESERVED_KEYS & metadata.keys():
             raise InputError(f"{name}metadata may not use the name {min(taken)!r}; rename it")
-        try:
-            json.dumps(self.metadata, ensure_ascii=False, allow_nan=False).encode("utf-8")
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InputError(
-                f"{name}metadata is not JSON ({error}); keep to strings, numbers, booleans, lists and dicts"
-            ) from error
+        object.__setattr__(self, "metadata", metadata)
+
+    @classmethod
+    def stored(cls, id: str, text: str, language: str | None, metadata: dict[str, Any], origin: str = "") -> Document:
+        """A document whose parts were checked when it was first made, as they come back from disk."""
+        document = object.__new__(cls)
+        for name, value in zip(cls.__slots__, (id, text, language, metadata, origin), strict=True):
+            object.__setattr__(document, name, value)
+        return document
 
 
 def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, origin: str = "") -> Document:
@@ -122,7 +126,7 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
         rest["title"] = found[1].strip()
     languages = [value for key in _LANGUAGE_KEYS if (value := rest.pop(key, None)) is not None]
     nested = rest.pop("metadata", None) or {}
-    if not isinstance(nested, dict):
+    if not isinstance(nested, Mapping):
         raise InputError(f"{where}'metadata' must be an object")
     if twice := nested.keys() & rest.keys():
         raise InputError(f"{where}the key {min(twice)!r} stands both in 'metadata' and beside it; keep one")
@@ -147,12 +151,9 @@ def _text_of(rest: dict[str, Any], where: str) -> Any:
     return " ".join(sentences[0])
 
 
-def _check_string(value: object, what: str, mend: str) -> None:
+def _check_string(value: object, what: str, way_out: str) -> None:
     if not isinstance(value, str):
-        raise InputError(f"{what} is {type(value).__name__}, not a string; {mend}")
+        raise InputError(f"{what} is {type(value).__name__}, not a string; {way_out}")
     if not value.strip():
-        raise InputError(f"{what} is empty; {mend}")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{what} holds half a surrogate pair at character {error.start}; {mend}") from error
+        raise InputError(f"{what} is empty; {way_out}")
+    check_unicode(value, what, way_out)

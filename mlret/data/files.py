@@ -6,6 +6,7 @@ import bz2
 import codecs
 import gzip
 import lzma
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,18 @@ from mlret.errors import InputError
 
 # What compresses a file, by the end of its name.
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
+# Bytes of a line, by default: far more than any record, far less than a file without line ends that fills the memory.
+LONGEST_LINE = 64 << 20
 
 
 def open_raw(path: Path) -> IO[bytes]:
     """Open a file for reading its own bytes."""
     return path.open("rb")
+
+
+def open_standard_input(path: Path) -> IO[bytes]:
+    """Standard input, whatever the path: an opener for :func:`read_lines`."""
+    return sys.stdin.buffer
 
 
 def _decompressed(raw: IO[bytes], path: Path) -> IO[bytes]:
@@ -53,7 +61,9 @@ class TrackedFile:
         return self._raw.tell() if self._raw is not None and not self._raw.closed else 0
 
 
-def read_lines(path: Path, opener: Callable[[Path], IO[bytes]] = open_raw) -> Iterator[tuple[int, str]]:
+def read_lines(
+    path: Path, opener: Callable[[Path], IO[bytes]] = open_raw, *, longest: int = LONGEST_LINE
+) -> Iterator[tuple[int, str]]:
     """Yield ``(line number from 1, line without its end)`` for every line that is not blank.
 
     Parameters
@@ -62,15 +72,23 @@ def read_lines(path: Path, opener: Callable[[Path], IO[bytes]] = open_raw) -> It
         The file; decompressed where its name ends in ``.gz``, ``.bz2`` or ``.xz``.
     opener
         Opens its own bytes, compressed as they are; what it gives is closed here.
+    longest
+        Bytes that a line may have, decompressed. No more than that is ever in memory at once.
 
     Raises
     ------
     InputError
-        If the file is missing, is not compressed as its name says, or a line is not UTF-8.
+        If the file is missing, is not compressed as its name says, or a line is not UTF-8 or too long.
     """
     number = 0
     with _named_errors(path, lambda: f":{number + 1}"), opener(path) as raw_file, _decompressed(raw_file, path) as file:
-        for number, raw in enumerate(file, start=1):
+        while raw := file.readline(longest + 1):
+            number += 1
+            if len(raw) > longest and not raw.endswith(b"\n"):
+                raise InputError(
+                    f"{path}:{number}: the line is longer than {_in_words(longest)}; break it into records of one line "
+                    "each, or raise the limit (--max-line, in MiB)"
+                )
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
@@ -79,6 +97,10 @@ def read_lines(path: Path, opener: Callable[[Path], IO[bytes]] = open_raw) -> It
                 ) from error
             if line.strip():
                 yield number, line
+
+
+def _in_words(size: int) -> str:
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size} bytes"
 
 
 def read_blocks(path: Path, opener: Callable[[Path], IO[bytes]] = open_raw, *, size: int = 1 << 20) -> Iterator[str]:

@@ -9,7 +9,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import IO, Any
 
-from mlret.data.files import open_raw, read_blocks
+from mlret.data.files import LONGEST_LINE, open_raw, read_blocks, read_lines
 from mlret.errors import InputError
 
 # More than any record of a training file; without a limit, one missing quote would read on to the file's end.
@@ -18,6 +18,38 @@ _LARGEST_VALUE = 1 << 28
 _LONGEST_CUT = 12
 _NUMBER_CUT = 2
 _SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class RepeatedKeyError(ValueError):
+    """An object has a key twice: JSON does not say which of the two values counts."""
+
+
+def read_json(text: str) -> Any:
+    """:func:`json.loads`, but an object that has a key twice is an error.
+
+    Raises
+    ------
+    json.JSONDecodeError
+        If it is not JSON.
+    RepeatedKeyError
+        If an object has a key twice.
+    ValueError, RecursionError
+        If it is not JSON that Python reads: a number of 5000 digits, brackets 1000 deep.
+    """
+    return _DECODER.decode(text)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise RepeatedKeyError(f"the key {key!r} stands twice in one object; keep one of the two")
+    return found
+
+
+# Made once: json.loads makes a decoder for each call that has a hook.
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_repeats)
 
 
 def decode_json(text: str, origin: str) -> Any:
@@ -33,14 +65,44 @@ def decode_json(text: str, origin: str) -> Any:
     Raises
     ------
     InputError
-        If it is not JSON, or not JSON that Python reads.
+        If it is not JSON, not JSON that Python reads, or an object has a key twice.
     """
     try:
-        return json.loads(text)
+        return read_json(text)
     except JSONDecodeError as error:
         raise InputError(f"{origin}: not JSON ({error.msg} at column {error.colno}); one object a line") from error
-    except (ValueError, RecursionError) as error:  # a number of 5000 digits, brackets 1000 deep
+    except RepeatedKeyError as error:
+        raise InputError(f"{origin}: {error}") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{origin}: not JSON that can be read ({error}); one object a line") from error
+
+
+def decode_object(text: str, origin: str) -> dict[str, Any]:
+    """The JSON object that a text holds, as :func:`decode_json` reads it.
+
+    Raises
+    ------
+    InputError
+        If it holds anything else.
+    """
+    found = decode_json(text, origin)
+    if not isinstance(found, dict):
+        raise InputError(f"{origin}: a JSON {type(found).__name__}, not an object; write one {{…}} a line")
+    return found
+
+
+def read_objects(
+    path: Path, opener: Callable[[Path], IO[bytes]] = open_raw, *, longest: int = LONGEST_LINE
+) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file with one a line; parameters and errors as for :func:`mlret.data.files.read_lines`.
+
+    Raises
+    ------
+    InputError
+        Also where a line is no JSON object; the message names it.
+    """
+    for number, line in read_lines(path, opener, longest=longest):
+        yield decode_object(line, f"{path}:{number}")
 
 
 def stream_array(
@@ -99,7 +161,7 @@ class _Cursor:
         self._text = ""
         self._at = 0
         self._ended = False
-        self._decode = json.JSONDecoder().raw_decode
+        self._decode = _DECODER.raw_decode
         self.line = 1
 
     def peek(self) -> str:
@@ -143,6 +205,8 @@ class _Cursor:
                     line = self.line + self._text.count("\n", self._at, error.pos)
                     raise InputError(f"{self._path}:{line}: not JSON ({error.msg}); mend the file") from error
                 wanted *= 2
+            except RepeatedKeyError as error:
+                raise InputError(f"{self._path}:{self.line}: {error}") from error
             except (ValueError, RecursionError) as error:
                 raise InputError(f"{self._path}:{self.line}: not JSON that can be read ({error})") from error
 

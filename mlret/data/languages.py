@@ -37,6 +37,8 @@ def normalise_language(code: str) -> str:
     InputError
         If the code is not a language known to BCP 47's registry.
     """
+    if not isinstance(code, str):
+        raise InputError(f"the language code {code!r} is {type(code).__name__}; give a string such as 'sw'")
     tag, _, modifier = code.strip().partition("@")
     tag = tag.replace("_", "-")
     if script := _GETTEXT_SCRIPTS.get(modifier):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.data.unicode_text import is_unicode
 from mlret.encoders.encoder import Encoder, Side, Similarity
 from mlret.errors import InputError
 
@@ -28,8 +30,11 @@ class ExternalEncoder(Encoder):
     """
 
     def __init__(self, name: str, dims: int, similarity: Similarity = "cosine") -> None:
-        if not name.strip() or dims < 1:
-            raise InputError(f"an external encoder needs a name and a number of dimensions, not {name!r} and {dims}")
+        good = isinstance(name, str) and name.strip() and type(dims) is int and dims >= 1
+        if not good or not is_unicode(name):
+            raise InputError(f"an external encoder needs a name and a number of dimensions, not {name!r} and {dims!r}")
+        if similarity not in get_args(Similarity):
+            raise InputError(f"no similarity {similarity!r}; there are {', '.join(get_args(Similarity))}")
         self.name = EXTERNAL + name.removeprefix(EXTERNAL)
         self._dims = dims
         self.similarity = similarity

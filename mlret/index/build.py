@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlret.data.corpus import Corpus
 from mlret.data.durable import fsync_folder
+from mlret.data.files import LONGEST_LINE
 from mlret.encoders.encoder import Encoder, Precision
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
@@ -48,6 +49,7 @@ def build_index(
     precision: Precision = "float32",
     vectors: Vectors | None = None,
     batch_size: int = 256,
+    max_line: int = LONGEST_LINE,
     progress: Progress | None = None,
     compacting: Compacting | None = None,
 ) -> BuildReport:
@@ -71,9 +73,12 @@ def build_index(
     precision
         As for :func:`mlret.load_encoder`, where ``encoder`` names one.
     vectors
-        For each document, in their order, as for :meth:`Index.add_batches`; by default the texts are encoded.
+        For each document, in their order, as for :meth:`Index.add_batches`: more or fewer than there are documents
+        are refused before anything is stored. By default the texts are encoded.
     batch_size
         Documents in one transaction.
+    max_line
+        Bytes that a line of a text file may have.
     progress
         Called after each batch with what it did, and which part of the input has been read, where that is known.
     compacting
@@ -90,7 +95,7 @@ def build_index(
         If a build that was begun here holds documents that the files do not have.
     """
     path = Path(path)
-    corpus = Corpus(sources)
+    corpus = Corpus(sources, max_line=max_line)
     encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder, precision=precision)
     if has_manifest(path):
         with Index.open(path, encoder) as index:
@@ -162,6 +167,7 @@ def extend_index(
     *,
     vectors: Vectors | None = None,
     batch_size: int = 256,
+    max_line: int = LONGEST_LINE,
     existing: Existing = "error",
     progress: Progress | None = None,
     compacting: Compacting | None = None,
@@ -174,7 +180,7 @@ def extend_index(
         If a file is missing or malformed, or an id is stored already and ``existing`` is ``"error"``. The
         batches before it stay, and the message says how many documents they are.
     """
-    corpus = Corpus(sources)
+    corpus = Corpus(sources, max_line=max_line)
     stored = Updated()
 
     def count(done: Updated, part: float | None) -> None:
@@ -209,6 +215,10 @@ def _fill(
     total = Updated()
     for done in index.add_batches(corpus, vectors=vectors, batch_size=batch_size, existing=existing):
         total += done
-        if progress is not None:
+        if progress is None:
+            continue
+        if vectors is not None:  # the files were read to their end first, to count
+            progress(done, (total.added + total.replaced + total.skipped) / len(vectors))
+        else:
             progress(done, corpus.read_bytes / corpus.total_bytes if corpus.total_bytes else None)
     return BuildReport(total, corpus.blank, time.perf_counter() - start, [], index.info())

@@ -1,49 +1,231 @@
-"""Conditions on records as SQL over the tables of :mod:`mlret.index.records`."""
+"""Which records meet a condition: each of its parts is looked up in the database, and the rows found are combined.
+
+Nothing but the parts themselves is SQL, and every value is a parameter of its statement. So a filter may be as deep and
+as wide as :mod:`mlret.index.filters` lets it, and strings are compared whole: SQLite's JSON functions, which an earlier
+form used, end a string at NUL and read floats with a rounding of their own.
+"""
 
 from __future__ import annotations
 
 import json
+import operator
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import Any
 
-from mlret.index.filters import All, Compare, Condition, Exists, HasLanguage, Not, Some
+import numpy as np
+from numpy.typing import NDArray
 
-Parameters = list[str | int | float | None]
+from mlret.index.fields import CUT_LENGTH, EXACT_INTEGERS, LONGEST_VALUE, Entry, entries, parts, stored_value
+from mlret.index.filters import (
+    All,
+    Among,
+    Comparison,
+    Condition,
+    Contains,
+    Exists,
+    HasLanguage,
+    Leaf,
+    Not,
+    Range,
+    Some,
+    TextContains,
+)
+
+Rows = NDArray[np.int64]
+Test = Callable[[Entry], bool]
+_COMPARE: dict[Comparison, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
-def as_sql(condition: Condition) -> tuple[str, Parameters]:
-    """The clause of a condition on the table ``records``, which is never NULL, and its parameters."""
-    match condition:
-        case HasLanguage(code):
-            return "language IS ?", [code]
-        case Exists(key):
-            return "row IN (SELECT row FROM fields WHERE key = ?)", [key]
-        case Compare(key, comparison, value):
-            clause = f"row IN (SELECT row FROM fields WHERE key = ? AND kind = ? AND value {comparison} ?)"
-            return clause, [key, value.kind, value.value]
-        case Not(part):
-            clause, parameters = as_sql(part)
-            return f"NOT ({clause})", parameters
-        case All(parts):
-            return _joined("AND", [as_sql(part) for part in parts], empty="1")
-        case Some(parts):
-            return _joined(
-                "OR", [*_memberships(parts), *(as_sql(part) for part in parts if not _is_equality(part))], "0"
+def matching_rows(connection: sqlite3.Connection, condition: Condition) -> Rows:
+    """The rows of the table ``records`` that meet a condition: ``(m,)`` int64, ascending.
+
+    Parameters
+    ----------
+    connection
+        A database of :mod:`mlret.index.records`, within a transaction, so that all parts see one state.
+    condition
+        Of :func:`mlret.index.filters.read_filter`.
+    """
+    return _Lookup(connection).rows(condition)
+
+
+class _Lookup:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._found: dict[Leaf, Rows] = {}  # a part that occurs twice is looked up once
+        self._every: Rows | None = None
+
+    def rows(self, condition: Condition) -> Rows:
+        """The rows that meet a condition, ascending."""
+        match condition:
+            case All(some):
+                return self._all(some)
+            case Some(some):
+                return _united([self.rows(part) for part in some])
+            case Not(part):
+                return _without(self._everything(), self.rows(part))
+        if condition not in self._found:
+            self._found[condition] = self._leaf(condition)
+        return self._found[condition]
+
+    def _all(self, some: Sequence[Condition]) -> Rows:
+        found: Rows | None = None
+        for part in (one for one in some if not isinstance(one, Not)):
+            rows = self.rows(part)
+            found = rows if found is None else _common(found, rows)
+            if not len(found):
+                return found
+        found = self._everything() if found is None else found
+        for part in (one for one in some if isinstance(one, Not)):
+            found = _without(found, self.rows(part.part))
+        return found
+
+    def _everything(self) -> Rows:
+        if self._every is None:
+            self._every = self._select("SELECT row FROM records ORDER BY row")
+        return self._every
+
+    def _leaf(self, leaf: Leaf) -> Rows:
+        match leaf:
+            case HasLanguage(code):
+                return self._select("SELECT row FROM records WHERE language IS ? ORDER BY row", code)
+            case Exists(key):
+                return _unique(self._select("SELECT row FROM fields WHERE key = ?", key))
+            case Among(key, kind, values):
+                return self._among(key, kind, values)
+            case Range(key, comparison, value):
+                return self._range(key, comparison, value)
+            case Contains(key, kind, value):
+                return self._contains(key, kind, value)
+            case TextContains(text):
+                return self._select("SELECT row FROM records WHERE instr(text, ?) ORDER BY row", text)
+
+    def _among(self, key: str, kind: str, values: Sequence[Any]) -> Rows:
+        found = []
+        large = {value for value in values if kind == "number" and abs(value) >= EXACT_INTEGERS}
+        wanted = [stored_value(value).value for value in values if value not in large] if large else None
+        for part in parts([stored_value(value).value for value in values] if wanted is None else wanted):
+            condition = "value = ?" if len(part) == 1 else f"value IN ({_marks(part)})"
+            found.append(
+                self._select(f"SELECT row FROM fields WHERE key = ? AND kind = ? AND {condition}", key, kind, *part)
             )
+        for part in parts(sorted(float(value) for value in large)):
+            likely = self._select(
+                f"SELECT row FROM fields WHERE key = ? AND kind = 'number' AND value IN ({_marks(part)})", key, *part
+            )
+            found.append(self._verified(key, likely, lambda entry: _is_number(entry.value) and entry.value in large))
+        return _united(found)
+
+    def _range(self, key: str, comparison: Comparison, value: str | int | float) -> Rows:
+        text = isinstance(value, str)
+        kind = "string" if text else "number"
+        query = "SELECT row FROM fields WHERE key = ? AND kind = ? AND "
+        exact = len(value) <= LONGEST_VALUE if isinstance(value, str) else abs(value) < EXACT_INTEGERS
+        if exact:
+            return _unique(self._select(f"{query} value {comparison} ?", key, kind, value))
+        # What was shortened when it was stored is compared whole.
+        if isinstance(value, str):
+            tie = "value >= ? AND value < ?"
+            bounds: list[Any] = [value[:LONGEST_VALUE] + "#", value[:LONGEST_VALUE] + "$"]
+            sure = self._select(f"{query} value {comparison} ? AND NOT ({tie})", key, kind, value, *bounds)
+        else:
+            tie, bounds = "value = ?", [float(value)]
+            sure = self._select(f"{query} value {comparison} ? AND NOT ({tie})", key, kind, *bounds, *bounds)
+        likely = self._select(f"{query} {tie}", key, kind, *bounds)
+        compare = _COMPARE[comparison]
+
+        def holds(entry: Entry) -> bool:
+            found = entry.value
+            return (isinstance(found, str) if text else _is_number(found)) and compare(found, value)
+
+        return _united([sure, self._verified(key, likely, holds)])
+
+    def _contains(self, key: str, kind: str, wanted: Any) -> Rows:
+        equal = self._among(key, kind, [wanted])
+        if not isinstance(wanted, str):
+            return equal
+        sure, likely = [], []
+        # Of a string that was cut, the rest may contain it; what the cut added does not count.
+        query = (
+            "SELECT row, value FROM fields WHERE key = ? AND kind = 'string' "
+            "AND (instr(value, ?) OR length(CAST(value AS BLOB)) >= ?)"
+        )
+        for row, found in self._connection.execute(query, (key, wanted, CUT_LENGTH)):
+            if len(found) < CUT_LENGTH:
+                if wanted in found:
+                    sure.append(row)
+            else:
+                (sure if wanted in found[:LONGEST_VALUE] else likely).append(row)
+        # An element of a list must equal it; a part of an element is not enough.
+        lists = _unique(self._select("SELECT row FROM fields WHERE key = ? AND kind = 'list'", key))
+        substrings = _unique(np.array(sure, dtype=np.int64))
+        unsure = _united([_common(substrings, lists), np.array(likely, dtype=np.int64)])
+
+        def holds(entry: Entry) -> bool:
+            found = entry.value
+            return isinstance(found, str) and (found == wanted if entry.in_list else wanted in found)
+
+        verified = self._verified(key, _without(unsure, equal), holds)
+        return _united([equal, _without(substrings, unsure), verified])
+
+    def _verified(self, key: str, rows: Rows, holds: Test) -> Rows:
+        """Those of some rows whose metadata has, under a name, a value of which something holds."""
+        found = []
+        for part in parts(_unique(rows).tolist()):
+            query = f"SELECT row, metadata FROM records WHERE row IN ({_marks(part)})"
+            for row, metadata in self._connection.execute(query, part):
+                if any(entry.path == key and holds(entry) for entry in entries(json.loads(metadata))):
+                    found.append(row)
+        return np.array(found, dtype=np.int64)
+
+    def _select(self, query: str, *parameters: Any) -> Rows:
+        rows: Iterable[tuple[int]] = self._connection.execute(query, parameters)
+        return np.fromiter(chain.from_iterable(rows), dtype=np.int64)
 
 
-def _memberships(parts: tuple[Condition, ...]) -> list[tuple[str, Parameters]]:
-    """One clause for all values of a key: SQLite takes no more than a thousand ``OR`` in a row."""
-    values: dict[tuple[str, str], list[str | int | float]] = {}
-    for part in parts:
-        if isinstance(part, Compare) and _is_equality(part):
-            values.setdefault((part.key, part.value.kind), []).append(part.value.value)
-    clause = "row IN (SELECT row FROM fields WHERE key = ? AND kind = ? AND value IN (SELECT value FROM json_each(?)))"
-    return [(clause, [key, kind, json.dumps(some)]) for (key, kind), some in values.items()]
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_equality(part: Condition) -> bool:
-    return isinstance(part, Compare) and part.comparison == "="
+def _unique(rows: Rows) -> Rows:
+    """In ascending order, each once."""
+    if len(rows) < 2 or bool((rows[1:] > rows[:-1]).all()):
+        return rows
+    return np.unique(rows)
 
 
-def _joined(operator: str, clauses: list[tuple[str, Parameters]], empty: str) -> tuple[str, Parameters]:
-    parameters = [value for _, some in clauses for value in some]
-    return f" {operator} ".join(f"({clause})" for clause, _ in clauses) or empty, parameters
+def _united(some: Sequence[Rows]) -> Rows:
+    filled = [rows for rows in some if len(rows)]
+    if not filled:
+        return np.empty(0, dtype=np.int64)
+    return _unique(filled[0] if len(filled) == 1 else np.concatenate(filled))
+
+
+def _common(one: Rows, other: Rows) -> Rows:
+    """Of two ascending lists of rows, those that are in both."""
+    few, many = (one, other) if len(one) <= len(other) else (other, one)
+    return few[_among(few, many)]
+
+
+def _without(rows: Rows, others: Rows) -> Rows:
+    return rows[~_among(rows, others)]
+
+
+def _among(rows: Rows, others: Rows) -> NDArray[np.bool_]:
+    """Whether each of some rows is among others; both ascending."""
+    if not len(others):
+        return np.zeros(len(rows), dtype=np.bool_)
+    places = np.searchsorted(others, rows)
+    found: NDArray[np.bool_] = others[np.minimum(places, len(others) - 1)] == rows
+    return found
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))

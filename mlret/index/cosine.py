@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mlret.errors import InputError
 from mlret.index.blobs import OneVector
 from mlret.index.exact import Device, exact_search
+from mlret.index.given import at_unit_length, check_matrix, first_not_finite
 from mlret.index.kinds import Choice, choose_kind
 from mlret.index.manifest import Manifest, SegmentInfo
 from mlret.index.records import Records
@@ -96,23 +97,22 @@ class CosineSpace(Space):
         found: NDArray[np.float64] = score(segment, query[None], positions[None])[0]
         return found
 
-    def check_vectors(self, vectors: Any) -> NDArray[np.float32]:
-        """``(n, dims)`` floats, perhaps with more dimensions than are kept."""
-        vectors = np.asarray(vectors)
-        dims = self.manifest.dims
-        if vectors.ndim != 2 or vectors.shape[1] < dims or not np.issubdtype(vectors.dtype, np.floating):
-            raise InputError(
-                f"vectors of shape {vectors.shape} and type {vectors.dtype}; the index takes (n, {dims}) floats"
-            )
-        found: NDArray[np.float32] = vectors
-        return found
+    def check_vectors(self, vectors: Any) -> NDArray[np.floating[Any]]:
+        """``(n, dims)`` floats; longer ones only where the index was made to keep some of their dimensions."""
+        wider = self.manifest.settings.dims is not None
+        return check_matrix(vectors, self.manifest.dims, "the vectors", wider=wider)
+
+    def first_unusable(self, vectors: Vectors) -> tuple[int, str] | None:
+        """The first that has a NaN or an infinity."""
+        place = first_not_finite(np.asarray(vectors))
+        return None if place is None else (place, "has a NaN or an infinity")
 
     def check_queries(self, vectors: Any) -> NDArray[np.float32]:
-        """``(n, dims)``."""
-        vectors = np.asarray(vectors)
-        if vectors.ndim != 2 or vectors.shape[1] != self.manifest.dims:
-            raise InputError(f"query vectors of shape {vectors.shape}; the index takes (n, {self.manifest.dims})")
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+        """``(n, dims)``, of any length: what is given back is at unit length."""
+        found = check_matrix(vectors, self.manifest.dims, "the query vectors")
+        if (place := first_not_finite(found)) is not None:
+            raise InputError(f"the query vector {place} (counted from 0) has a NaN or an infinity; check the encoder")
+        return at_unit_length(found)
 
     def prepared(self, vectors: Vectors) -> NDArray[np.float32]:
         """As of any."""
@@ -120,7 +120,7 @@ class CosineSpace(Space):
 
     def queries(self, vectors: Vectors) -> NDArray[np.float32]:
         """As of any."""
-        return cut(np.array(vectors, dtype=np.float32), self.manifest.dims)
+        return cut(np.asarray(vectors), self.manifest.dims)
 
     def joined(self, vectors: Vectors) -> NDArray[np.float32]:
         """``(n, dims)``."""
@@ -131,13 +131,9 @@ class CosineSpace(Space):
         return segment.matrix[positions]
 
 
-def cut(vectors: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
+def cut(vectors: NDArray[np.floating[Any]], dims: int) -> NDArray[np.float32]:
     """The first ``dims`` of each vector (Matryoshka; Kusupati et al. 2022, arXiv 2205.13147), at unit length.
 
-    A zero vector stays zero: its cosine with everything is 0.
+    See :func:`mlret.index.given.at_unit_length`.
     """
-    part = np.asarray(vectors[:, :dims], dtype=np.float32)
-    lengths = np.linalg.norm(part, axis=1, keepdims=True)
-    # Those that the encoder normalised stay bit for bit as they are.
-    lengths[np.abs(lengths - 1) < 1e-6] = 1
-    return np.asarray(part / np.maximum(lengths, 1e-30), dtype=np.float32)
+    return at_unit_length(vectors[:, :dims])

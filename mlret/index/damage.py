@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlret.errors import MlretError
 from mlret.index.checksums import sum_of
-from mlret.index.filters import fields_of
+from mlret.index.fields import fields_of
 from mlret.index.lexical_checks import compare_with_texts
 from mlret.index.manifest import Manifest
 from mlret.index.migration import FORMAT, STEPS, newest

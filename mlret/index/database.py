@@ -182,7 +182,7 @@ def read_aside(path: Path, query: str) -> list[tuple[object, ...]]:
 
 def _connected(path: Path, options: str = "mode=rw") -> sqlite3.Connection:
     return sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?{options}",
+        f"file:{quote(os.fsencode(path.absolute()))}?{options}",
         uri=True,
         timeout=BUSY_SECONDS,
         isolation_level=None,

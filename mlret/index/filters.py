@@ -2,47 +2,69 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mlret.data.json_text import RepeatedKeyError, read_json
 from mlret.data.languages import normalise_language
+from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
+from mlret.index.fields import Kind, Scalar, stored_value
 
 Where = Mapping[str, Any]
-Scalar = str | int | float | bool | None
-Comparison = Literal["=", "<", "<=", ">", ">="]
+Comparison = Literal["<", "<=", ">", ">="]
 
 LANGUAGE = ("lang", "language")
 _RANGES: dict[str, Comparison] = {"$lt": "<", "$lte": "<=", "$gt": ">", "$gte": ">="}
-_OPERATORS = ("$eq", "$ne", "$in", "$nin", *_RANGES, "$exists")
+_OPERATORS = ("$eq", "$ne", "$in", "$nin", *_RANGES, "$contains", "$exists")
 _COMBINERS = ("$and", "$or", "$not")
-# Longer strings are cut and told apart by a hash, so that the table of fields stays small.
-_LONGEST_VALUE = 200
-_EXACT_INTEGERS = 2**63
-_ARGUMENT = re.compile(r"(?P<key>[^=<>!]+)(?P<operator>!=|<=|>=|=|<|>)(?P<value>.*)", re.DOTALL)
-_IN_WORDS = {"=": "$in", "!=": "$nin", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
+# Filters within each other ($and, $or, $not), and names and values in all. Both are far beyond what is written by hand.
+DEEPEST_FILTER = 64
+MOST_PARTS = 1_000_000
+_ARGUMENT = re.compile(r"(?P<key>[^=<>!~]+)(?P<operator>!=|!~|<=|>=|=|<|>|~)(?P<value>.*)", re.DOTALL)
+_IN_WORDS = {"<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
-    """A metadata value as the table of fields has it: numbers, strings, booleans and nulls never equal each other."""
+class Among:
+    """A record has, under ``key``, one of some values of a kind; numbers may be beyond 64 bits."""
 
-    kind: Literal["number", "string", "boolean", "null"]
+    key: str
+    kind: Kind
+    values: tuple[str | int | float | bool | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A record has, under ``key``, a string (or a number) that compares with the string (the number) as said."""
+
+    key: str
+    comparison: Comparison
     value: str | int | float
 
 
 @dataclass(frozen=True, slots=True)
-class Compare:
-    """A record has, under ``key``, a value of the kind of ``value`` that compares with it as said."""
+class Contains:
+    """A record has, under ``key``, a list with this element, this very value, or a string that has this one in it.
+
+    The kind tells ``1`` from ``True``, which Python takes for equal.
+    """
 
     key: str
-    comparison: Comparison
-    value: Value
+    kind: Kind
+    value: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class TextContains:
+    """The text of a record has this string in it."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,31 +102,8 @@ class Not:
     part: Condition
 
 
-Condition = Compare | Exists | HasLanguage | All | Some | Not
-
-
-def stored_value(value: Scalar) -> Value:
-    """A metadata value in the form in which it is stored and compared; ``1`` and ``1.0`` are equal."""
-    if value is None:
-        return Value("null", 0)
-    if isinstance(value, bool):
-        return Value("boolean", int(value))
-    if isinstance(value, int | float):
-        # SQLite has integers of 64 bits; larger ones are compared as floats.
-        return Value("number", value if isinstance(value, float) or abs(value) < _EXACT_INTEGERS else float(value))
-    if len(value) > _LONGEST_VALUE:
-        value = value[:_LONGEST_VALUE] + "#" + hashlib.sha256(value.encode("utf-8")).hexdigest()
-    return Value("string", value)
-
-
-def fields_of(metadata: Mapping[str, Any]) -> list[tuple[str, Value]]:
-    """What of metadata can be filtered on: scalars, and the scalars of lists."""
-    found: dict[tuple[str, Value], None] = {}
-    for key, value in metadata.items():
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, str | int | float | bool | None):
-                found[key, _in_range(key, one)] = None
-    return list(found)
+Leaf = Among | Range | Contains | TextContains | Exists | HasLanguage
+Condition = Leaf | All | Some | Not
 
 
 def read_filter(where: Where | None) -> Condition | None:
@@ -113,12 +112,20 @@ def read_filter(where: Where | None) -> Condition | None:
     Parameters
     ----------
     where
-        By name (``lang`` or ``language``, else the name of a metadata value) what a record must have: a value, a list
-        of values of which one will do, or operators: ``$eq``, ``$ne``, ``$in``, ``$nin``, ``$lt``, ``$lte``, ``$gt``,
-        ``$gte`` (numbers among numbers, strings among strings by code point, which orders ISO 8601 dates), ``$exists``
-        (true or false). All names must hold. ``$and`` and ``$or`` take a list of filters, ``$not`` one. A record
-        whose value is a list passes if one of its elements does; ``$ne``, ``$nin`` and ``$not`` are the exact
-        opposite of what they negate, and so hold of records that lack the name.
+        By name what a record must have: a value, a list of values of which one will do, or operators. All names must
+        hold. ``$and`` and ``$or`` take a list of filters, ``$not`` one.
+
+        A name is ``lang`` or ``language``, ``text`` (with ``$contains``), or that of a metadata value. What is within
+        an object has a path for a name, with dots: ``{"author.born": 1980}``; see :mod:`mlret.index.fields`. A key
+        that has a dot of its own is found under the same name.
+
+        The operators: ``$eq``, ``$ne``, ``$in``, ``$nin``; ``$lt``, ``$lte``, ``$gt``, ``$gte`` (numbers among
+        numbers, strings among strings by code point, which orders ISO 8601 dates); ``$contains`` (a list that has this
+        element; a string that has this one in it, letter for letter: case and accents count); ``$exists`` (true or
+        false: whether the name is there, even if its value is null or an empty list).
+
+        A record whose value is a list passes if one of its elements does. Where a name is missing, every condition on
+        it fails; ``$ne``, ``$nin`` and ``$not`` are the exact opposite of what they negate, and so hold there.
 
     Returns
     -------
@@ -128,11 +135,12 @@ def read_filter(where: Where | None) -> Condition | None:
     Raises
     ------
     InputError
-        If a name, an operator or a value cannot be used, or a language code is unknown.
+        If a name, an operator or a value cannot be used, a language code is unknown, or the filter is nested more than
+        :data:`DEEPEST_FILTER` deep or has more than :data:`MOST_PARTS` parts.
     """
     if where is None or (isinstance(where, Mapping) and not where):
         return None
-    return _read(where)
+    return _Reader().read(where, 1)
 
 
 def parse_filter(arguments: Iterable[str]) -> dict[str, Any]:
@@ -141,9 +149,10 @@ def parse_filter(arguments: Iterable[str]) -> dict[str, Any]:
     Parameters
     ----------
     arguments
-        ``NAME=VALUE``, ``NAME!=VALUE``, ``NAME<VALUE``, ``<=``, ``>``, ``>=``; or a JSON object as in
-        :func:`read_filter`. All must hold; but of several ``NAME=VALUE`` with one name, one will do. A value that reads
-        as a number or a boolean equals both that and the string, because a shell cannot tell them apart.
+        ``NAME=VALUE``, ``NAME!=VALUE``, ``NAME<VALUE``, ``<=``, ``>``, ``>=``, ``NAME~VALUE`` (``$contains``),
+        ``NAME!~VALUE``; or a JSON object as in :func:`read_filter`. All must hold; but of several ``NAME=VALUE`` with
+        one name, one will do. A value that reads as a number, a boolean or null equals both that and the string,
+        because a shell cannot tell them apart. Names with ``=``, ``<``, ``>``, ``!`` or ``~`` need the JSON form.
 
     Raises
     ------
@@ -158,100 +167,187 @@ def parse_filter(arguments: Iterable[str]) -> dict[str, Any]:
             continue
         found = _ARGUMENT.fullmatch(argument)
         if found is None:
-            raise InputError(f"{argument!r} is no filter; write NAME=VALUE, NAME>=VALUE, …, e.g. lang=sw")
-        key, operator, value = found["key"].strip(), found["operator"], found["value"]
-        readings: list[Scalar] = [value, *([] if key in LANGUAGE else _other_readings(value))]
-        if operator == "=":
+            raise InputError(f"{argument!r} is no filter; write NAME=VALUE, NAME>=VALUE, NAME~VALUE, …, e.g. lang=sw")
+        key, symbol, value = found["key"].strip(), found["operator"], found["value"]
+        readings: list[Scalar] = [value, *([] if key in (*LANGUAGE, "text") else _other_readings(value))]
+        if symbol == "=":
             equal.setdefault(key, []).extend(readings)
-        elif operator == "!=":
+        elif symbol == "!=":
             parts.append({key: {"$nin": readings}})
+        elif symbol in ("~", "!~"):
+            contains = [{key: {"$contains": reading}} for reading in readings]
+            either = contains[0] if len(contains) == 1 else {"$or": contains}
+            parts.append(either if symbol == "~" else {"$not": either})
         else:
-            parts.append({key: {_IN_WORDS[operator]: readings[-1]}})
+            numbers = [one for one in readings[1:] if isinstance(one, int | float) and not isinstance(one, bool)]
+            parts.append({key: {_IN_WORDS[symbol]: numbers[0] if numbers else value}})
     parts += [{key: {"$in": values}} for key, values in equal.items()]
     return {"$and": parts} if len(parts) > 1 else (parts[0] if parts else {})
 
 
 def _parse_json(argument: str) -> dict[str, Any]:
+    shown = _shown(argument)
     try:
-        read = json.loads(argument)
+        read = read_json(argument)
+    except RepeatedKeyError as error:
+        raise InputError(f"the filter {shown}: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"the filter {argument!r} is not JSON ({error})") from error
+        raise InputError(f"the filter {shown} is not JSON ({error})") from error
     if not isinstance(read, dict):
-        raise InputError(f"the filter {argument!r} is no JSON object")
+        raise InputError(f"the filter {shown} is no JSON object")
     return read
 
 
-def _read(where: object) -> Condition:
-    if not isinstance(where, Mapping):
-        raise InputError(f'the filter {where!r} is {type(where).__name__}; give a dict such as {{"lang": "sw"}}')
-    return _all([_read_name(key, wanted) for key, wanted in where.items()])
+class _Reader:
+    """Reads one filter, and counts its parts."""
 
+    def __init__(self) -> None:
+        self._parts = 0
 
-def _read_name(key: object, wanted: object) -> Condition:
-    if not isinstance(key, str):
-        raise InputError(f"the filter has the name {key!r}; names are strings")
-    if key in ("$and", "$or"):
-        if not isinstance(wanted, list | tuple) or not wanted:
-            raise InputError(f"{key} takes a list of filters, not {wanted!r}")
-        parts = [_read(part) for part in wanted]
-        return _all(parts) if key == "$and" else Some(tuple(parts))
-    if key == "$not":
-        return Not(_read(wanted))
-    if key.startswith("$"):
-        raise InputError(f"unknown operator {key!r} in a filter; there are {', '.join(_COMBINERS)}")
-    if isinstance(wanted, Mapping):
-        if not wanted:
-            raise InputError(f"the filter on {key!r} is empty; give a value, a list, or operators such as $gte")
-        return _all([_read_operator(key, operator, value) for operator, value in wanted.items()])
-    return _one_of(key, wanted)
-
-
-def _read_operator(key: str, operator: object, value: object) -> Condition:
-    if operator in ("$eq", "$in"):
-        return _one_of(key, value)
-    if operator in ("$ne", "$nin"):
-        return Not(_one_of(key, value))
-    if operator == "$exists":
-        if not isinstance(value, bool):
-            raise InputError(f"$exists on {key!r} takes true or false, not {value!r}")
-        here: Condition = Not(HasLanguage(None)) if key in LANGUAGE else Exists(key)
-        return here if value else Not(here)
-    if not isinstance(operator, str) or operator not in _RANGES:
-        raise InputError(f"unknown operator {operator!r} on {key!r}; there are {', '.join(_OPERATORS)}")
-    if key in LANGUAGE or isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise InputError(f"{operator} on {key!r} compares numbers or strings, not {value!r}")
-    return Compare(key, _RANGES[operator], _in_range(key, value))
-
-
-def _one_of(key: str, value: object) -> Condition:
-    values: list[Any] = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-    for one in values:
-        if not isinstance(one, str | int | float | bool | None):
+    def read(self, where: object, depth: int) -> Condition:
+        if not isinstance(where, Mapping):
             raise InputError(
-                f"the filter on {key!r} holds {type(one).__name__}; give a string, a number, or a list of them"
+                f'the filter {_shown(where)} is {type(where).__name__}; give a dict such as {{"lang": "sw"}}'
             )
-    if key in LANGUAGE:
-        return Some(tuple(HasLanguage(None if one is None else normalise_language(str(one))) for one in values))
-    return Some(tuple(Compare(key, "=", _in_range(key, one)) for one in values))
+        if depth > DEEPEST_FILTER:
+            raise InputError(
+                f"the filter is nested more than {DEEPEST_FILTER} deep; write it with fewer $and, $or, $not"
+            )
+        self._count(len(where))
+        return _all([self._name(key, wanted, depth) for key, wanted in where.items()])
+
+    def _count(self, more: int) -> None:
+        self._parts += more
+        if self._parts > MOST_PARTS:
+            raise InputError(f"the filter has more than {MOST_PARTS:,} parts; search or delete in several calls")
+
+    def _name(self, key: object, wanted: object, depth: int) -> Condition:
+        if not isinstance(key, str):
+            raise InputError(f"the filter has the name {_shown(key)}; names are strings")
+        check_unicode(key, f"the name {key!r} in the filter")
+        if key in ("$and", "$or"):
+            if not isinstance(wanted, list | tuple) or not wanted:
+                raise InputError(f"{key} takes a list of filters, not {_shown(wanted)}")
+            parts = [self.read(part, depth + 1) for part in wanted]
+            return _all(parts) if key == "$and" else _some(parts)
+        if key == "$not":
+            return Not(self.read(wanted, depth + 1))
+        if key.startswith("$"):
+            raise InputError(f"unknown operator {key!r} in a filter; there are {', '.join(_COMBINERS)}")
+        if key == "id":
+            raise InputError(
+                "a filter cannot name 'id'; name documents by ids=[...] instead, or exclude them afterwards"
+            )
+        if isinstance(wanted, Mapping):
+            if not wanted:
+                raise InputError(f"the filter on {key!r} is empty; give a value, a list, or operators such as $gte")
+            return _all([self._operator(key, operator, value) for operator, value in wanted.items()])
+        return self._one_of(key, wanted)
+
+    def _operator(self, key: str, operator: object, value: object) -> Condition:
+        if not isinstance(operator, str) or operator not in _OPERATORS:
+            raise InputError(
+                f"unknown operator {_shown(operator)} on {key!r}; there are {', '.join(_OPERATORS)} "
+                f'(a value within an object has a path for a name: {{"{key}.NAME": …}})'
+            )
+        if operator in ("$eq", "$in"):
+            return self._one_of(key, value)
+        if operator in ("$ne", "$nin"):
+            return Not(self._one_of(key, value))
+        if operator == "$contains":
+            return self._contains(key, value)
+        if operator == "$exists":
+            if not isinstance(value, bool):
+                raise InputError(f"$exists on {key!r} takes true or false, not {_shown(value)}")
+            here: Condition = Not(HasLanguage(None)) if key in LANGUAGE else _always() if key == "text" else Exists(key)
+            return here if value else Not(here)
+        if key in (*LANGUAGE, "text") or isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise InputError(f"{operator} on {key!r} compares numbers or strings, not {_shown(value)}")
+        return Range(key, _RANGES[operator], _checked(key, value))
+
+    def _contains(self, key: str, value: object) -> Condition:
+        if key in LANGUAGE or not isinstance(value, str | int | float | bool | None):
+            raise InputError(f"$contains on {key!r} cannot look for {_shown(value)}; it takes one string or number")
+        if key != "text":
+            return Contains(key, _kind(value), _checked(key, value))
+        if not isinstance(value, str):
+            raise InputError(f"$contains on 'text' takes a string, not {_shown(value)}")
+        return TextContains(_checked(key, value))
+
+    def _one_of(self, key: str, value: object) -> Condition:
+        if key == "text":
+            raise InputError('a filter on \'text\' takes {"$contains": "some words"} alone')
+        values: list[Any] = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+        self._count(len(values))
+        found: dict[Kind, dict[Any, None]] = {}
+        codes: dict[str | None, None] = {}
+        for one in values:
+            if not isinstance(one, str | int | float | bool | None):
+                raise InputError(
+                    f"the filter on {key!r} holds {type(one).__name__}; give a string, a number, or a list of them"
+                )
+            if key in LANGUAGE:
+                codes[None if one is None else normalise_language(str(one))] = None
+            else:
+                one = _checked(key, one)
+                found.setdefault(_kind(one), {})[one] = None
+        if key in LANGUAGE:
+            return Some(tuple(map(HasLanguage, codes)))
+        return _some([Among(key, kind, tuple(some)) for kind, some in found.items()])
 
 
-def _in_range(key: str, value: Scalar) -> Value:
+def _checked(key: str, value: Any) -> Any:
+    """A value that may be compared."""
+    if isinstance(value, str):
+        check_unicode(value, f"the value under {key!r} in the filter")
+        return value
     try:
         stored = stored_value(value)
     except OverflowError as error:
         raise InputError(f"the value under {key!r} is an integer beyond 1e308; write it as a string") from error
     if isinstance(stored.value, float) and not math.isfinite(stored.value):
         raise InputError(f"the value under {key!r} is {value!r}; numbers must be finite")
-    return stored
+    return value
+
+
+def _kind(value: Scalar) -> Kind:
+    if isinstance(value, str):
+        return "string"
+    return "null" if value is None else "boolean" if isinstance(value, bool) else "number"
 
 
 def _all(parts: Sequence[Condition]) -> Condition:
     return parts[0] if len(parts) == 1 else All(tuple(parts))
 
 
+def _always() -> Condition:
+    return All(())
+
+
+def _some(parts: Sequence[Condition]) -> Condition:
+    """One of some parts; equalities with one name become one, so that thousands of them are one look-up."""
+    equal: dict[tuple[str, Kind], dict[Any, None]] = {}
+    others: list[Condition] = []
+    for part in parts:
+        if isinstance(part, Among):
+            equal.setdefault((part.key, part.kind), {}).update(dict.fromkeys(part.values))
+        else:
+            others.append(part)
+    found = [*(Among(key, kind, tuple(values)) for (key, kind), values in equal.items()), *others]
+    return found[0] if len(found) == 1 else Some(tuple(found))
+
+
 def _other_readings(value: str) -> list[Scalar]:
+    """What a shell's argument may mean besides a string."""
     try:
         read = json.loads(value)
-    except (ValueError, RecursionError):
+        if isinstance(read, int | float) and not math.isfinite(read):
+            return []
+    except (ValueError, RecursionError, OverflowError):
         return []
     return [read] if isinstance(read, int | float | bool | None) else []
+
+
+def _shown(value: object) -> str:
+    """A value in an error message: short, however large or deep it is."""
+    return reprlib.repr(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.data.languages import normalise_language
+from mlret.data.unicode_text import check_unicode, is_unicode
 from mlret.encoders.encoder import INT8, Encoder, Precision
 from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index import compaction
 from mlret.index.exact import Device
-from mlret.index.filters import Where, read_filter
+from mlret.index.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
 from mlret.index.intake import Existing, Incoming, Intake
 from mlret.index.kinds import Choice, IndexSettings, check_settings
@@ -27,6 +28,8 @@ from mlret.index.manifest import Manifest, has_manifest, read_manifest
 from mlret.index.retrieval import Mode, Query, check_mode, retrieve
 from mlret.index.space import Vectors
 from mlret.index.store import Store
+from mlret.index.tokens.ragged import Ragged
+from mlret.index.unmatched import Unmatched
 
 __all__ = ["Hit", "Index", "IndexInfo", "Updated"]
 
@@ -41,6 +44,7 @@ class Index:
     def __init__(self, store: Store, encoder: AnyEncoder | None) -> None:
         self._open_store: Store | None = store
         self._encoder = encoder
+        self._unmatched = Unmatched("document")
         self.path = store.folder
 
     @classmethod
@@ -219,9 +223,16 @@ class Index:
             Read as they are needed. A string, or a dict without ``id``, is named ``auto-1``, ``auto-2``, ….
             Where the language is not given it is detected.
         vectors
-            ``(n, dims)`` float32, one for each document, made by the encoder of the index; in a multi-vector index a
-            list of ``(t, dims)`` arrays or tensors, as ``MultiVectorEncoder.encode_document`` gives it, or a
-            :class:`mlret.index.tokens.ragged.Ragged`. Memory maps are fine. By default the texts are encoded.
+            ``(n, dims)`` floats, one for each document in the same order, made by the encoder of the index; in a
+            multi-vector index a list of ``(t, dims)`` arrays or tensors, as ``MultiVectorEncoder.encode_document``
+            gives it, or a :class:`mlret.index.tokens.ragged.Ragged`. Memory maps are fine. By default the texts are
+            encoded.
+
+            Single vectors are stored at unit length, a zero vector as it is (its cosine with everything is 0); tokens
+            keep their lengths. Documents and vectors are counted before anything is stored: a stream of documents is
+            read to its end first, into a temporary file in the index's folder. Longer vectors than the index's are
+            refused, except in an index that was made to keep fewer dimensions than its encoder gives
+            (``IndexSettings(dims=…)``): there the first of them are kept.
         batch_size
             Documents in one transaction.
         existing
@@ -236,7 +247,8 @@ class Index:
         Raises
         ------
         InputError
-            At the first bad document or vector, or the first document whose id is stored already.
+            At the first bad document or vector, or the first document whose id is stored already; before anything is
+            stored, if there are more or fewer vectors than documents.
         MlretError
             If another process keeps writing, or the encoder gives a vector that is not finite.
         """
@@ -245,13 +257,25 @@ class Index:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
         if vectors is not None:
-            vectors = self.store.space.check_vectors(vectors)
+            vectors = self._checked(vectors)
         store = self.store
         with store.writing():
             for done in Intake(store, self.encoder, existing).batches(documents, batch_size, vectors):
                 compaction.maintain(store, more=True)
                 yield done
             compaction.maintain(store)
+
+    def _checked(self, vectors: Any) -> Vectors:
+        """Vectors of documents of the shape that the index takes."""
+        found = self.store.space.check_vectors(vectors)
+        dims = (found.values if isinstance(found, Ragged) else np.asarray(found)).shape[1]
+        # Of an encoder that mlret does not run, only the dimensions that are kept are known once it is reopened.
+        if dims == self.store.manifest.dims or isinstance(self.encoder, ExternalEncoder) or dims == self.encoder.dims:
+            return found
+        raise InputError(
+            f"the vectors have {dims} dimensions; {self.encoder.name} gives {self.encoder.dims}, of which the index "
+            f"keeps the first {self.store.manifest.dims}"
+        )
 
     def delete(self, ids: Iterable[str] = (), *, where: Where | None = None, ignore_missing: bool = False) -> int:
         """Drop documents; on return they are found no more, and survive no crash either.
@@ -277,14 +301,14 @@ class Index:
         """
         if isinstance(ids, str):
             raise InputError("delete takes a list of ids; write [id] for one")
-        ids = list(dict.fromkeys(ids))
+        ids = _check_ids(ids)
         condition = read_filter(where)
         if bool(ids) == (condition is not None):
             raise InputError("say what to delete: ids, or a filter, one of the two")
         store = self.store
         with store.writing():
             if condition is not None:
-                rows = store.matching(condition).tolist()
+                rows = self._matching(condition).tolist()
             else:
                 stored = store.records.rows_of(ids)
                 if not ignore_missing and (missing := [id for id in ids if id not in stored]):
@@ -413,20 +437,19 @@ class Index:
         Parameters
         ----------
         vectors
-            As :meth:`encode_queries` gives them.
+            As :meth:`encode_queries` gives them. Where one vector stands for a text, only its direction counts: it is
+            brought to unit length, so that the scores are cosines.
         k, where, ids, exact
             As in :meth:`search_batch`.
 
         Raises
         ------
         InputError
-            If the vectors have another length than the index's or are not finite, or ``k`` is below 1.
+            If the vectors have other dimensions than the index's or are not finite, or ``k`` is below 1.
         """
         store = self.store
         _check_k(k)
         vectors = store.space.check_queries(vectors)
-        if not all(np.isfinite(vector).all() for vector in vectors):
-            raise InputError("a query vector has a NaN or an infinity; check the encoder")
         if not len(vectors):
             return []
         return retrieve(store, [Query(vector) for vector in vectors], k, allowed=self._allowed(where, ids), exact=exact)
@@ -436,14 +459,27 @@ class Index:
         if isinstance(ids, str):
             raise InputError("ids takes a list; write [id] for one")
         condition = read_filter(where)
-        allowed = None if condition is None else self.store.matching(condition)
+        allowed = None if condition is None else self._matching(condition)
         if ids is None:
             return allowed
-        rows = np.array(sorted(self.store.records.rows_of(list(dict.fromkeys(ids))).values()), dtype=np.int64)
+        rows = np.array(sorted(self.store.records.rows_of(_check_ids(ids)).values()), dtype=np.int64)
         return rows if allowed is None else np.intersect1d(rows, allowed, assume_unique=True)
 
+    def _matching(self, condition: Condition) -> NDArray[np.int64]:
+        """The rows that meet a condition; a warning where a part of it cannot match."""
+        rows = self.store.matching(condition)
+        self._unmatched.check(self.store.records, condition, rows)
+        return rows
+
     def get(self, id: str) -> Document | None:
-        """The document with this id, or ``None``."""
+        """The document with this id, or ``None``.
+
+        Raises
+        ------
+        InputError
+            If the id is no string of valid Unicode, which no document's is.
+        """
+        [id] = _check_ids([id])
         return self.store.records.get(id)
 
     def documents(self) -> Iterator[Document]:
@@ -460,7 +496,10 @@ class Index:
         InputError
             If an id is not stored.
         """
-        rows = self.store.records.rows_of(ids)
+        if isinstance(ids, str):
+            raise InputError("vectors takes a list of ids; write [id] for one")
+        ids = list(ids)
+        rows = self.store.records.rows_of(_check_ids(ids))
         if missing := [id for id in ids if id not in rows]:
             raise InputError(f"{self.path} has no document {missing[0]!r}")
         found = self.store.vectors_of(list(rows.values()))
@@ -471,7 +510,7 @@ class Index:
         return len(self.store)
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and bool(self.store.records.rows_of([id]))
+        return isinstance(id, str) and is_unicode(id) and bool(self.store.records.rows_of([id]))
 
     def info(self) -> IndexInfo:
         """What the index holds, and with which encoder it was built."""
@@ -637,7 +676,18 @@ def _check_queries(
     for query in queries:
         if not isinstance(query, str) or not query.strip():
             raise InputError(f"the query {query!r} is empty or no string; write a few words")
+        check_unicode(query, f"the query {query!r}")
     languages = [language] * len(queries) if isinstance(language, str | None) else list(language)
     if len(languages) != len(queries):
         raise InputError(f"{len(queries)} queries but {len(languages)} languages: give one language a query")
     return queries, [None if code is None else normalise_language(code) for code in languages]
+
+
+def _check_ids(ids: Iterable[str]) -> list[str]:
+    """Ids, each once, that a document may have."""
+    found = list(dict.fromkeys(ids))
+    for id in found:
+        if not isinstance(id, str):
+            raise InputError(f"the id {id!r} is {type(id).__name__}; ids are strings")
+        check_unicode(id, f"the id {id!r}")
+    return found

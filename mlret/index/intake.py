@@ -8,19 +8,18 @@ from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlret.data.detection import detect_language
 from mlret.data.documents import Document, document_from_mapping
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError, MlretError
 from mlret.index.hits import Updated
+from mlret.index.pairing import as_many
 from mlret.index.space import Vectors
 from mlret.index.store import Store
 
 Existing = Literal["error", "skip", "replace"]
 Incoming = str | Mapping[str, Any] | Document
-_OfOne = NDArray[np.floating[Any]]  # of one document: one vector, or one for each token
 # The opening tells the language; a whole book would tell it no better.
 _DETECTION_CHARACTERS = 2000
 
@@ -46,30 +45,29 @@ class Intake:
     def batches(self, documents: Iterable[Incoming], batch_size: int, vectors: Vectors | None) -> Iterator[Updated]:
         """Store documents; yields after each batch, which survives a crash from then on.
 
-        ``vectors``, one for each document, have been checked by the index's space.
+        ``vectors``, one for each document in their order, have been checked by the index's space. With them, the
+        documents are counted before the first is stored; see :func:`mlret.index.pairing.as_many`.
         """
         source = self._read(documents)
+        if vectors is not None:
+            source = iter(as_many(source, documents, len(vectors), self._store.folder))
         start = 0
         while batch := list(islice(source, batch_size)):
-            given = None
-            if vectors is not None:
-                if start + len(batch) > len(vectors):
-                    raise InputError(f"more documents than the {len(vectors)} vectors; give one vector a document")
-                given = {document.id: vectors[start + place] for place, document in enumerate(batch)}
+            given = None if vectors is None else _some(vectors, start, start + len(batch))
             yield self._store_batch(batch, given)
             start += len(batch)
-        if vectors is not None and start < len(vectors):
-            raise InputError(f"{len(vectors)} vectors but {start} documents; give one vector a document")
 
-    def _store_batch(self, batch: Sequence[Document], given: Mapping[str, _OfOne] | None) -> Updated:
+    def _store_batch(self, batch: Sequence[Document], given: Vectors | None) -> Updated:
         rows = self._store.records.rows_of([document.id for document in batch])
         fresh: dict[str, Document] = {}
-        for document in batch:
+        places: dict[str, int] = {}  # of each, in the batch: where its vector is
+        for place, document in enumerate(batch):
             there = document.id in fresh or document.id in rows
             if there and self._existing == "error":
                 self._refuse(document)
             if not there or self._existing == "replace":  # of two in one batch the later counts
                 fresh[document.id] = _with_language(document)
+                places[document.id] = place
         stored = self._store.records.fetch([rows[id] for id in fresh if id in rows])
         for document in stored.values():
             if given is None and fresh[document.id] == document:
@@ -80,7 +78,8 @@ class Intake:
             if given is None:
                 vectors = self._encoded(documents, {row: stored[row] for row in replaced})
             else:
-                vectors = self._checked(documents, [given[document.id] for document in documents])
+                chosen = _at(given, [places[document.id] for document in documents])
+                vectors = self._store.space.taken_in(chosen, [f"document {one.id!r}" for one in documents])
             self._store.append(documents, self._store.space.joined(vectors), replaced)
         return Updated(len(fresh) - len(replaced), len(replaced), len(batch) - len(fresh))
 
@@ -111,11 +110,6 @@ class Intake:
             )
         return self._store.space.prepared(vectors)
 
-    def _checked(self, documents: Sequence[Document], vectors: Vectors) -> Vectors:
-        if bad := _not_finite(documents, vectors):
-            raise InputError(f"the vector of document {bad!r} has a NaN or an infinity; mend it or drop the document")
-        return self._store.space.prepared(vectors)
-
     def _read(self, documents: Iterable[Incoming]) -> Iterator[Document]:
         # Rows only grow and an automatic number takes a row, so that a later call starts beyond it.
         number = self._store.last_row
@@ -136,6 +130,15 @@ def _with_language(document: Document) -> Document:
     if document.language is not None:
         return document
     return replace(document, language=detect_language(document.text[:_DETECTION_CHARACTERS]))
+
+
+def _some(vectors: Vectors, start: int, end: int) -> Vectors:
+    """The vectors of some documents in a row; only these are read of a memory map."""
+    return vectors[start:end] if isinstance(vectors, np.ndarray) else [vectors[place] for place in range(start, end)]
+
+
+def _at(vectors: Vectors, places: list[int]) -> Vectors:
+    return vectors[places] if isinstance(vectors, np.ndarray) else [vectors[place] for place in places]
 
 
 def _not_finite(documents: Sequence[Document], vectors: Vectors) -> str | None:

@@ -28,6 +28,7 @@ import numpy as np
 
 from mlret.index.checksums import sum_of
 from mlret.index.counters import Counters
+from mlret.index.fields import add_nested_fields
 from mlret.index.lexical import LexicalTable
 
 FORMAT = "format"
@@ -49,7 +50,10 @@ def _checksums_of_lexical_lengths(connection: sqlite3.Connection) -> None:
 
 
 # Of the tables of the index.
-STEPS: tuple[Step, ...] = (Step(3, "checksums of the lengths of lexical texts", _checksums_of_lexical_lengths),)
+STEPS: tuple[Step, ...] = (
+    Step(3, "checksums of the lengths of lexical texts", _checksums_of_lexical_lengths),
+    Step(3, "names for what is in nested metadata", add_nested_fields),
+)
 
 
 def version_of(counters: dict[str, int], component: str) -> int:

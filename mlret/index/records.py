@@ -18,10 +18,11 @@ from mlret.data.documents import Document
 from mlret.errors import MlretError
 from mlret.index.blobs import Blobs
 from mlret.index.checksums import sum_of
-from mlret.index.conditions import as_sql
+from mlret.index.conditions import matching_rows
 from mlret.index.counters import Counters
 from mlret.index.database import BUSY_SECONDS, DAMAGED, read_aside
-from mlret.index.filters import Condition, fields_of
+from mlret.index.fields import fields_of
+from mlret.index.filters import Condition
 from mlret.index.lexical import LexicalTable
 from mlret.index.migration import FORMAT, OLDEST, STEPS, newest
 from mlret.index.pages import holds_traces
@@ -333,7 +334,13 @@ class Records(Snapshots):
     def _document(self, row: int, crc: int, id: str, text: str, language: str | None, metadata: str) -> Document:
         if not is_whole(crc, id, text, language, metadata):
             raise MlretError(f"{self.path}: the record in row {row} is damaged; {DAMAGED}")
-        return Document(id, text, language, json.loads(metadata))
+        try:
+            return Document.stored(id, text, language, json.loads(metadata))
+        except RecursionError as error:  # stored by a version that had no limit
+            raise MlretError(
+                f"{self.path}: the metadata of {id!r} is nested deeper than can be read from here; read it from a "
+                "program with fewer calls in progress, and store it flatter"
+            ) from error
 
     def _texts(self, rows: Sequence[int]) -> dict[int, str]:
         return {row: document.text for row, document in self.fetch(rows).items()}
@@ -357,8 +364,11 @@ class Records(Snapshots):
 
     def matching(self, condition: Condition) -> NDArray[np.int64]:
         """The rows that meet a condition: ``(m,)`` int64, rising."""
-        clause, parameters = as_sql(condition)
-        return self.numbers(f"SELECT row FROM records WHERE {clause} ORDER BY row", parameters)
+        with self.reporting():
+            try:
+                return matching_rows(self._connection, condition)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise MlretError(f"{self.path} is damaged ({error}); {DAMAGED}") from error
 
     def vectors(
         self, first_row: int, last_row: int, *, batch_size: int = 8192

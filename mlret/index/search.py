@@ -81,7 +81,7 @@ def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.
     Returns
     -------
     numpy.ndarray
-        ``(q, c)`` float64, rounded to ``DECIMALS``; -inf where there is none.
+        ``(q, c)`` float64 in [-1, 1], rounded to ``DECIMALS``; -inf where there is none.
     """
     scores = np.full(positions.shape, -np.inf)
     step = max(1, _RESCORED // max(1, positions.shape[1]))
@@ -89,8 +89,8 @@ def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.
         part = positions[start : start + step]
         vectors = segment.matrix[np.maximum(part, 0)].astype(np.float64)
         vectors *= queries[start : start + step, None, :]
-        # + 0.0: no negative zero
-        found = np.round(vectors.sum(axis=2), DECIMALS) + 0.0
+        # + 0.0: no negative zero. Lengths are 1 but for float32's rounding: no cosine is beyond 1.
+        found = np.clip(np.round(vectors.sum(axis=2), DECIMALS), -1, 1) + 0.0
         scores[start : start + step] = np.where(part >= 0, found, -np.inf)
     return scores
 

@@ -177,8 +177,40 @@ class Space(ABC):
         """
 
     @abstractmethod
+    def first_unusable(self, vectors: Vectors) -> tuple[int, str] | None:
+        """Of vectors that :meth:`check_vectors` let pass, the place of the first whose values cannot be kept, and why;
+        ``None`` where all can be."""
+
+    def taken_in(self, vectors: Vectors, names: Sequence[str]) -> Vectors:
+        """What is kept of the vectors of documents that came from outside; see :meth:`prepared`.
+
+        Parameters
+        ----------
+        vectors
+            ``n`` of those that :meth:`check_vectors` let pass.
+        names
+            What messages call each of them.
+
+        Raises
+        ------
+        InputError
+            At the first with a value that cannot be kept.
+        """
+        if (found := self.first_unusable(vectors)) is not None:
+            place, why = found
+            raise InputError(f"the vector of {names[place]} {why}; correct the vector, or leave the text out")
+        return self.prepared(vectors)
+
+    @abstractmethod
     def check_queries(self, vectors: Any) -> Vectors:
-        """The vectors of queries that came from outside; otherwise as :meth:`check_vectors`."""
+        """The vectors of queries that came from outside, as they are searched with; otherwise as
+        :meth:`check_vectors`.
+
+        Raises
+        ------
+        InputError
+            If they do not have the shape that the index takes, or a value cannot be used.
+        """
 
     @abstractmethod
     def prepared(self, vectors: Vectors) -> Vectors:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mlret.data.documents import Document
 from mlret.data.durable import fsync_folder
+from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError, MlretError
 from mlret.index.accelerators import faiss_module
 from mlret.index.agreement import DisagreementError, check_agreement, check_changes, copy_in
@@ -73,6 +74,12 @@ def check_vacant(folder: Path) -> None:
         raise InputError(f"{folder} is the current folder: name a new one in it, e.g. {folder / 'NAME'}")
 
 
+def _check_name(folder: Path) -> None:
+    """Fail where FAISS could not open the files of a folder: it takes names in UTF-8 alone."""
+    path = str(folder.absolute())
+    check_unicode(path, f"the name of the folder {path!r}", "rename it: FAISS opens files by names in UTF-8 alone")
+
+
 def beside(folder: Path, suffix: str) -> Path:
     """A hidden name next to a folder, on the same disk, to make it under before it gets its own name."""
     folder = folder.resolve()  # "." and ".." have names too
@@ -112,6 +119,7 @@ class Store:
 
     def __init__(self, folder: Path, *, thorough: bool = False, device: Device = "cpu") -> None:
         faiss_module()
+        _check_name(folder)
         self._thorough = thorough
         self.folder = folder
         self.files = SealedFiles(folder)
@@ -150,6 +158,7 @@ class Store:
             If something that is not an empty folder stands there.
         """
         faiss_module()
+        _check_name(folder)
         check_vacant(folder)
         temporary = beside(folder, f"{os.getpid()}.new")
         written = written_of(manifest.model_copy(update={"identity": new_identity()}))

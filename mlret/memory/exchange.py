@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
@@ -15,7 +14,7 @@ from mlret.errors import InputError
 from mlret.memory import times
 from mlret.memory.incoming import Item, drafts_of, read_item
 from mlret.memory.journal import Change, SetEnd, SetField, SetLink
-from mlret.memory.records import Link, MemoryRecord
+from mlret.memory.records import Link, MemoryRecord, check_id, check_link_type
 from mlret.memory.scope import Scope, check_scope, holds, place_of
 from mlret.memory.standing import DELETED
 from mlret.memory.store import NEW, MemoryStore, Step
@@ -143,7 +142,7 @@ def _arriving(values: Mapping[str, Any], where: str, scope: Scope) -> _Arriving:
             said |= {"vector": one["vector"]} if "vector" in one else {}
             versions.append((read_item(said), {"current": one["version"] == values["current"], **one}))
         fields = {name: values[name] for name in _FIRST}
-        links = tuple(Link(type, target) for type, target in values["links"])
+        links = tuple(Link(check_link_type(type), check_id(target)) for type, target in values["links"])
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -270,23 +269,3 @@ def _when(value: object, zone: tzinfo | None, where: str) -> datetime:
 
 def _first(line: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((line[name] for name in names if line.get(name) is not None), None)
-
-
-def read_lines(lines: Iterable[str], origin: str) -> Iterator[dict[str, Any]]:
-    """JSON objects, one a line.
-
-    Raises
-    ------
-    InputError
-        At the first line that is none.
-    """
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{origin}:{number}: not JSON ({error})") from error
-        if not isinstance(value, dict):
-            raise InputError(f"{origin}:{number}: not a JSON object")
-        yield value

@@ -7,10 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from mlret.data.detection import detect_language
 from mlret.data.languages import normalise_language
+from mlret.data.unicode_text import check_unicode
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError, MlretError
 from mlret.index.index import Index
@@ -76,6 +75,7 @@ class Handle:
         """A plain search."""
         if not isinstance(query, str) or not query.strip():
             raise InputError(f"the query {query!r} is empty or no string; write a few words")
+        check_unicode(query, f"the query {query!r}")
         whose = check_scope(scope)
         code = detect_language(query) if language is None else normalise_language(language)
         with self._store.lock:
@@ -95,8 +95,6 @@ class Handle:
         if vector is None:
             return space.queries(self.encoder.encode_query([query], language=[language]))[0]
         [given] = space.check_queries([vector])
-        if not np.isfinite(given).all():
-            raise InputError("the query's vector has a NaN or an infinity; check the encoder")
         return given
 
     def _thresholds(self) -> DuplicateThresholds | None:

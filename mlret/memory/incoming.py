@@ -182,7 +182,8 @@ def _chosen(texts: Sequence[str], vectors: Sequence[NDArray[np.float32]]) -> lis
 
 
 def _given(store: MemoryStore, vector: Any) -> Any:
-    return store.checked(store.store.space.check_vectors([vector]))[0]
+    space = store.store.space
+    return space.taken_in(space.check_vectors([vector]), ["the text"])[0]
 
 
 def _valid_from(content: Content, at: int) -> int:

@@ -10,13 +10,15 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Literal, cast, get_args
 from uuid import UUID
 
 from mlret.data.documents import Document
 from mlret.data.languages import normalise_language
+from mlret.data.metadata import checked_metadata
+from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
 from mlret.memory.times import Instant, read_instant
 
@@ -99,8 +101,8 @@ class Content:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], metadata: Mapping[str, Any]) -> Content:
-        """What :meth:`as_json` was called on."""
-        return make_content(**values, metadata=metadata)
+        """What :meth:`as_json` was called on; the metadata was checked when it was stored."""
+        return replace(make_content(**values), metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +223,7 @@ def make_content(
         tags=_strings(tags, "tags"),
         keys=_strings(keys, "keys"),
         importance=importance,
-        metadata=dict(metadata or {}),
+        metadata=checked_metadata(metadata or {}),
     )
 
 
@@ -238,7 +240,7 @@ def check_text(text: str, language: str | None, metadata: Mapping[str, Any]) -> 
     InputError
         If the text is blank or no valid Unicode, the language is unknown, or the metadata is not JSON.
     """
-    Document("memory", text, None, dict(metadata))
+    Document("memory", text, None, dict(metadata))  # names that are taken, and the text
     return None if language is None else normalise_language(language)
 
 
@@ -253,6 +255,7 @@ def check_id(id: str) -> str:
     """Fail where a record cannot have this name."""
     if not isinstance(id, str) or not id.strip() or "\0" in id:
         raise InputError(f"the id {id!r} cannot name a record; give a string that is not empty")
+    check_unicode(id, f"the id {id!r}")
     return id
 
 
@@ -260,6 +263,7 @@ def check_link_type(type: str) -> str:
     """Fail where a link cannot be of this type."""
     if not isinstance(type, str) or not type.strip():
         raise InputError(f"a link's type is {type!r}; give a word such as 'about'")
+    check_unicode(type, f"the link's type {type!r}")
     return type
 
 
@@ -287,12 +291,16 @@ def _period(value: Instant | Sequence[Instant]) -> tuple[datetime, datetime]:
 def _strings(values: Sequence[str], what: str) -> tuple[str, ...]:
     if isinstance(values, str) or not all(isinstance(one, str) and one.strip() for one in values):
         raise InputError(f"{what} is {values!r}; give a list of strings that are not empty")
+    for one in values:
+        check_unicode(one, f"{one!r} among {what}")
     return tuple(dict.fromkeys(values))
 
 
 def _string_or_none(value: object, what: str) -> None:
     if value is not None and (not isinstance(value, str) or not value.strip()):
         raise InputError(f"{what} is {value!r}; give a string that is not empty")
+    if isinstance(value, str):
+        check_unicode(value, f"{what} {value!r}")
 
 
 def _number(value: object) -> bool:

@@ -72,7 +72,10 @@ class Selection:
                 found = found[np.isin((columns.kind if name == "kind" else columns.level)[found], numbers)]
         condition = read_filter(self.where)
         if condition is not None:
-            found = found[np.isin(columns.row[found], store.store.matching(condition), assume_unique=True)]
+            rows = columns.row[found]
+            passing = np.isin(rows, store.store.matching(condition), assume_unique=True)
+            store.unmatched.check(store.records, condition, rows[passing], rows)
+            found = found[passing]
         return found
 
     def _in_time(self, columns: Columns, some: Positions | slice, now: int) -> Mask:

@@ -22,6 +22,7 @@ from mlret.index import compaction
 from mlret.index.index import Index
 from mlret.index.records import Records
 from mlret.index.store import Store
+from mlret.index.unmatched import Unmatched
 from mlret.memory import tables, times
 from mlret.memory.columns import Columns
 from mlret.memory.journal import Change, Entry, NewVersion, SetEnd, SetField, Verb
@@ -101,6 +102,7 @@ class MemoryStore:
                 f"{index.path} was made before memories had a journal; add its texts to a new store (mlret memory add)"
             )
         self._columns: Columns | None = None
+        self.unmatched = Unmatched("memory that may be seen here")
         self._seen = 0
         # What feedback has taught, by scope; worked out again once something may have changed it.
         self.weights: dict[str, dict[str, float]] = {}

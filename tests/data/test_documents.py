@@ -78,8 +78,8 @@ def test_reading_streams(tmp_path: Path) -> None:
         ("d.jsonl", '{"id": "", "text": "x"}\n', r"d\.jsonl:1: the id is empty; "),
         ("d.jsonl", '{"id": "a", "text": " "}\n', r"d\.jsonl:1: the text is empty; "),
         ("d.jsonl", '{"id": "a", "text": "\\ud800"}\n', r"d\.jsonl:1: the text holds half a surrogate pair"),
-        ("d.jsonl", '{"id": "a", "text": "x", "y": "\\ud800"}\n', r"d\.jsonl:1: metadata is not JSON"),
-        ("d.jsonl", '{"id": "a", "text": "x", "y": NaN}\n', r"d\.jsonl:1: metadata is not JSON"),
+        ("d.jsonl", '{"id": "a", "text": "x", "y": "\\ud800"}\n', r"d\.jsonl:1: metadata\['y'\] is no valid Unicode"),
+        ("d.jsonl", '{"id": "a", "text": "x", "y": NaN}\n', r"d\.jsonl:1: metadata\['y'\] is nan, which is not"),
         (
             "d.jsonl",
             '{"id": "a", "text": "x", "lang": "xx"}\n',

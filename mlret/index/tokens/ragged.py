@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
+from mlret.index.given import as_floats, check_width
 
 Matrix = NDArray[np.floating[Any]]
 
@@ -53,7 +54,7 @@ class Ragged:
         """Put matrices of ``dims`` columns one after another."""
         offsets = offsets_of(np.array([len(matrix) for matrix in matrices], dtype=np.int64))
         values = np.concatenate(matrices) if len(matrices) else np.empty((0, dims), dtype=np.float32)
-        return cls(values.reshape(-1, dims), offsets)
+        return cls(values, offsets)
 
 
 def offsets_of(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
@@ -68,30 +69,52 @@ def rows_of(offsets: NDArray[np.int64], documents: NDArray[np.int64]) -> tuple[N
     return np.repeat(offsets[documents] - found[:-1], lengths) + np.arange(found[-1]), found
 
 
-def check_tokens(given: Any, dims: int, what: str = "the tokens of document") -> Ragged:
+def check_tokens(given: Any, dims: int, what: str = "the tokens of document", *, wider: bool = False) -> Ragged:
     """Tokens that came from outside: a :class:`Ragged`, or a list of ``(t, dims)`` arrays or tensors.
+
+    Parameters
+    ----------
+    given
+        What came in.
+    dims
+        The length of a token.
+    what
+        Names the tokens of one text in messages, before its place.
+    wider
+        Longer tokens will do too, because their first dimensions are to be kept.
 
     Raises
     ------
     InputError
         If one of them is no matrix of ``dims`` floats a row, or the offsets do not divide the tokens.
     """
-    matrices: Iterable[Any] = given
     if isinstance(given, Ragged):
-        if given.values.ndim != 2 or given.values.shape[1] != dims:
-            raise InputError(f"tokens of shape {given.values.shape}; the index takes (t, {dims})")
-        if given.offsets[0] != 0 or given.offsets[-1] != len(given.values) or (np.diff(given.offsets) < 0).any():
-            raise InputError(f"the offsets do not divide {len(given.values)} tokens; they rise from 0 to that")
-        return given
-    if isinstance(given, np.ndarray) and given.ndim == 2:
+        return _check_ragged(given, dims, wider)
+    if isinstance(given, np.ndarray) and given.ndim in (1, 2) and given.dtype != np.object_:
         raise InputError(
-            f"one matrix of shape {given.shape} where the index takes the tokens of each document: give a list of "
+            f"one array of shape {given.shape} where the index takes the tokens of each document: give a list of "
             f"(t, {dims}) arrays, or (n, t, {dims}), or a Ragged"
         )
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+        raise InputError(f"tokens of the type {type(given).__name__}; give a list of (t, {dims}) arrays, or a Ragged")
     found = []
-    for place, matrix in enumerate(matrices):
-        one = matrix.detach().cpu().float().numpy() if hasattr(matrix, "detach") else np.asarray(matrix)
-        if one.ndim != 2 or one.shape[1] != dims or not np.issubdtype(one.dtype, np.floating):
-            raise InputError(f"{what} {place} have shape {one.shape} and type {one.dtype}; they must be (t, {dims})")
+    for place, matrix in enumerate(given):
+        name = f"{what} {place}"
+        one = as_floats(matrix, name)
+        check_width(one.shape, dims, name, wider=wider, rows="t")
         found.append(one)
+    if len({one.shape[1] for one in found}) > 1:
+        raise InputError(
+            f"tokens of {' and '.join(map(str, sorted({one.shape[1] for one in found})))} dimensions; give one"
+        )
     return Ragged.of(found, dims)
+
+
+def _check_ragged(given: Ragged, dims: int, wider: bool) -> Ragged:
+    values = as_floats(given.values, "the tokens")
+    check_width(values.shape, dims, "the tokens", wider=wider, rows="t")
+    offsets = np.asarray(given.offsets)
+    divides = offsets.ndim == 1 and len(offsets) > 0 and offsets.dtype.kind in "iu"
+    if not divides or offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets.astype(np.int64)) < 0).any():
+        raise InputError(f"the offsets do not divide {len(values)} tokens; they must go up from 0 to that")
+    return Ragged(values, offsets.astype(np.int64))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.errors import InputError
 from mlret.index.blobs import ManyVectors
 from mlret.index.exact import Device
 from mlret.index.kinds import Choice
@@ -30,7 +31,7 @@ FLAT_TOKENS = 2**18
 # Lists are made at the end of a build when this part of the tokens is in none.
 _PLAIN = 0.25
 _ON_DEVICE = 32  # queries that share a pass over the tokens on a GPU
-_TINY = 1e-30
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 class MaxSimSpace(Space):
@@ -167,12 +168,22 @@ class MaxSimSpace(Space):
         return segment.tokens.score(TokenQuery.of(query, self.codec), positions)
 
     def check_vectors(self, vectors: Any) -> Ragged:
-        """A list of ``(t, dims)`` arrays or tensors, or a :class:`Ragged`."""
-        return check_tokens(vectors, self.manifest.dims)
+        """A list of ``(t, dims)`` arrays or tensors, or a :class:`Ragged`; longer tokens only where the index was made
+        to keep some of their dimensions."""
+        return check_tokens(vectors, self.manifest.dims, wider=self.manifest.settings.dims is not None)
+
+    def first_unusable(self, vectors: Vectors) -> tuple[int, str] | None:
+        """The first that has a NaN, or a value beyond what tokens are stored in."""
+        for place, tokens in enumerate(vectors):
+            if (why := _unusable(tokens)) is not None:
+                return place, why
+        return None
 
     def check_queries(self, vectors: Any) -> list[NDArray[np.float32]]:
-        """As :meth:`check_vectors`."""
+        """As :meth:`check_vectors`, but of ``dims`` exactly."""
         found = check_tokens(vectors, self.manifest.dims, "the tokens of query")
+        if (bad := self.first_unusable(found)) is not None:
+            raise InputError(f"the query {bad[0]} (counted from 0) {bad[1]}; check the encoder")
         return [np.ascontiguousarray(one, dtype=np.float32) for one in found]
 
     def prepared(self, vectors: Vectors) -> list[NDArray[np.float32]]:
@@ -210,13 +221,28 @@ def _at_length(tokens: NDArray[np.float32], before: NDArray[np.float32]) -> NDAr
     return _rescaled(tokens, lengths)
 
 
+def _unusable(tokens: NDArray[np.floating[Any]]) -> str | None:
+    """Why the tokens of a text cannot be kept."""
+    # One pass: a NaN fails the comparison too.
+    if not tokens.size or bool((np.abs(tokens) <= _LARGEST).all()):
+        return None
+    if not np.isfinite(tokens).all():
+        return "has a NaN or an infinity"
+    return f"has a value beyond {_LARGEST:.0f}, the largest in which tokens are stored (float16)"
+
+
 def _cut(tokens: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
-    """The first ``dims`` of each token, at the length that it had; whole tokens stay bit for bit as they are."""
+    """The first ``dims`` of each token, at the length that it had; tokens of ``dims`` stay bit for bit as they are."""
     if tokens.shape[1] == dims:
         return tokens
-    return _rescaled(tokens[:, :dims], np.linalg.norm(tokens, axis=1, keepdims=True))
+    return _rescaled(tokens[:, :dims], _lengths(tokens))
 
 
-def _rescaled(tokens: NDArray[np.float32], lengths: NDArray[np.float32]) -> NDArray[np.float32]:
-    have = np.linalg.norm(tokens, axis=1, keepdims=True)
-    return np.asarray(tokens * (lengths / np.maximum(have, _TINY)), dtype=np.float32)
+def _rescaled(tokens: NDArray[np.float32], lengths: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    have = _lengths(tokens)
+    return np.asarray(tokens * (lengths / np.where(have > 0, have, 1)), dtype=np.float32)
+
+
+def _lengths(tokens: NDArray[np.float32]) -> NDArray[np.float64]:
+    """``(t, 1)``, in float64: the squares of small values vanish in float32."""
+    return np.linalg.norm(tokens.astype(np.float64), axis=1, keepdims=True)

@@ -1,0 +1,154 @@
+"""Metadata as the table of fields has it: a row for each value that a filter can name.
+
+The name of a value within an object is a path, with a dot between the names: ``{"author": {"born": 1980}}`` has the
+value 1980 under ``author.born``. A list stands for its elements: those of ``{"tags": ["a", "b"]}`` are under ``tags``,
+and what the objects of ``{"authors": [{"born": 1980}]}`` hold is under ``authors.born``. Lists within lists cannot be
+named. A key that has a dot of its own is spelled like a path and found under the same name: a filter on it holds if
+either does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scalar = str | int | float | bool | None
+Kind = Literal["number", "string", "boolean", "null", "list", "object"]
+# Longer strings are cut and told apart by a hash, so that the table of fields stays small.
+LONGEST_VALUE = 200
+CUT_LENGTH = LONGEST_VALUE + 1 + hashlib.sha256().digest_size * 2
+# SQLite has integers of 64 bits. What is larger is kept as a float, and compared exactly with the metadata itself.
+EXACT_INTEGERS = 2**63
+_BATCH = 500
+_READ = 10_000  # rows of the table that are read at once
+
+
+class Value(NamedTuple):
+    """A metadata value as the table of fields has it: numbers, strings, booleans and nulls never equal each other.
+
+    Lists and objects have a row of their own besides those of what they hold; its value is 0.
+    """
+
+    kind: Kind
+    value: str | int | float
+
+
+_LIST, _OBJECT = Value("list", 0), Value("object", 0)
+
+
+class Entry(NamedTuple):
+    """A scalar, or the fact that there is a list or an object (``value`` is then the type), under a path."""
+
+    path: str
+    value: Any
+    in_list: bool  # whether it is an element of a list under this path
+
+
+def stored_value(value: Scalar) -> Value:
+    """A metadata value in the form in which it is stored and compared; ``1`` and ``1.0`` are equal."""
+    if isinstance(value, str):
+        if len(value) > LONGEST_VALUE:
+            value = value[:LONGEST_VALUE] + "#" + hashlib.sha256(value.encode("utf-8")).hexdigest()
+        return Value("string", value)
+    if value is None:
+        return Value("null", 0)
+    if isinstance(value, bool):
+        return Value("boolean", int(value))
+    return Value("number", value if isinstance(value, float) or abs(value) < EXACT_INTEGERS else float(value))
+
+
+def entries(metadata: Mapping[str, Any]) -> Iterator[Entry]:
+    """What metadata holds that a filter can name.
+
+    Without recursion: what was stored before nesting had a limit may be deeper than the stack.
+    """
+    pending: list[tuple[str, Mapping[str, Any]]] = [("", metadata)]
+    while pending:
+        prefix, some = pending.pop()
+        for key, value in some.items():
+            path = prefix + key
+            if isinstance(value, dict):
+                yield Entry(path, dict, False)
+                pending.append((path + ".", value))
+            elif isinstance(value, list):
+                yield Entry(path, list, False)
+                for one in value:
+                    if isinstance(one, dict):
+                        pending.append((path + ".", one))
+                    elif not isinstance(one, list):
+                        yield Entry(path, one, True)
+            else:
+                yield Entry(path, value, False)
+
+
+def fields_of(metadata: Mapping[str, Any]) -> list[tuple[str, Value]]:
+    """The rows of metadata in the table of fields: names and values, each pair once."""
+    found: dict[tuple[str, Value], None] = {}
+    for path, value, _ in entries(metadata):
+        found[path, _LIST if value is list else _OBJECT if value is dict else stored_value(value)] = None
+    return list(found)
+
+
+def add_nested_fields(connection: sqlite3.Connection) -> None:
+    """Add what the table of fields lacks in a database of format 2, which had no names for what is in objects and no
+    rows for lists and objects themselves; within a transaction.
+
+    Only records whose metadata holds a list or an object are read.
+    """
+    last = 0
+    query = (
+        "SELECT row, metadata FROM records WHERE row > ? "
+        "AND (instr(metadata, '[') OR instr(substr(metadata, 2), '{')) ORDER BY row LIMIT ?"
+    )
+    while found := connection.execute(query, (last, _BATCH)).fetchall():
+        connection.executemany(
+            "INSERT OR IGNORE INTO fields VALUES (?, ?, ?, ?)",
+            [(key, *value, row) for row, text in found for key, value in _readable(text)],
+        )
+        last = found[-1][0]
+
+
+def has_field(connection: sqlite3.Connection, key: str, kind: Kind, visible: NDArray[np.int64] | None = None) -> bool:
+    """Whether a record has, under a name, a value of a kind; with ``visible``, one of these rows (ascending)."""
+    query = "SELECT row FROM fields WHERE key = ? AND kind = ?"
+    if visible is None:
+        return connection.execute(query + " LIMIT 1", (key, kind)).fetchone() is not None
+    cursor = connection.execute(query, (key, kind))
+    while rows := cursor.fetchmany(_READ):
+        if np.isin(np.array(rows, dtype=np.int64), visible).any():
+            return True
+    return False
+
+
+def field_names(connection: sqlite3.Connection) -> list[str]:
+    """The names of all metadata values, sorted; each is looked up, not every value read."""
+    query = """
+        WITH RECURSIVE names(name) AS (
+            SELECT min(key) FROM fields
+            UNION ALL SELECT (SELECT min(key) FROM fields WHERE key > name) FROM names WHERE name IS NOT NULL
+        ) SELECT name FROM names WHERE name IS NOT NULL
+    """
+    return [name for (name,) in connection.execute(query)]
+
+
+def _readable(text: object) -> Sequence[tuple[str, Value]]:
+    """The rows of stored metadata; none of what is damaged, which `verify` names."""
+    try:
+        metadata = json.loads(text) if isinstance(text, str) else None
+        return fields_of(metadata) if isinstance(metadata, dict) else []
+    except (ValueError, RecursionError, OverflowError):
+        return []
+
+
+def parts(values: Sequence[Any], size: int = _BATCH) -> Iterator[list[Any]]:
+    """Values in parts that fit into one SQL statement."""
+    iterator = iter(values)
+    while part := list(islice(iterator, size)):
+        yield part

@@ -1,0 +1,128 @@
+"""Vectors that were made elsewhere: what an array must be like before anything is done with it, and at unit length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.errors import InputError
+
+# Two vectors whose lengths are this close to 1 have a cosine that rounds to no more than 1 at six decimals.
+_UNIT = 2e-7
+
+
+def as_floats(given: Any, what: str) -> NDArray[np.floating[Any]]:
+    """An array, a tensor or nested lists as an array of floats.
+
+    Parameters
+    ----------
+    given
+        What came in; a memory map is not read.
+    what
+        Names it in messages, in the plural.
+
+    Raises
+    ------
+    InputError
+        If it is not rectangular, has masked values, or its numbers are not floats.
+    """
+    if hasattr(given, "detach"):
+        given = given.detach().cpu()
+        if str(given.dtype) == "torch.bfloat16":  # numpy has no such type
+            given = given.float()
+    if np.ma.is_masked(given):
+        raise InputError(f"{what} have masked values; fill them in (array.filled(...))")
+    try:
+        found: NDArray[Any] = np.asarray(given)
+    except (ValueError, TypeError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{what} are no array of numbers ({reason}); give vectors of one length each") from error
+    if not np.issubdtype(found.dtype, np.floating):
+        raise InputError(f"{what} have the type {found.dtype}; give floats, e.g. vectors.astype('float32')")
+    return found
+
+
+def check_matrix(given: Any, dims: int, what: str, *, wider: bool = False) -> NDArray[np.floating[Any]]:
+    """``(n, dims)`` floats, one vector a line; a memory map is not read.
+
+    Parameters
+    ----------
+    given, what
+        As for :func:`as_floats`.
+    dims
+        The length that each vector must have.
+    wider
+        Longer vectors will do too, because their first dimensions are to be kept (Matryoshka).
+
+    Raises
+    ------
+    InputError
+        If the shape or the type is another.
+    """
+    found = as_floats(given, what)
+    if found.shape == (0,):
+        return found.reshape(0, dims)
+    if found.ndim == 1:
+        raise InputError(
+            f"one vector of shape {found.shape} where {what} are expected; give a list of vectors, [vector]"
+        )
+    check_width(found.shape, dims, what, wider=wider)
+    return found
+
+
+def check_width(shape: tuple[int, ...], dims: int, what: str, *, wider: bool, rows: str = "n") -> None:
+    """Fail where vectors are not of the length that an index takes; ``rows`` names the lines of a matrix in messages,
+    other parameters as for :func:`check_matrix`."""
+    if len(shape) == 2 and (shape[1] == dims or (wider and shape[1] > dims)):
+        return
+    message = f"{what} have the shape {shape}; they must be ({rows}, {dims})"
+    if len(shape) == 2 and shape[1] > dims:
+        message += f" (longer ones are cut only in an index that was made to keep the first {dims} dimensions)"
+    raise InputError(message)
+
+
+def first_not_finite(vectors: NDArray[np.floating[Any]]) -> int | None:
+    """The first line of ``(n, dims)`` vectors that holds a NaN or an infinity."""
+    finite = np.isfinite(vectors)
+    if finite.all():
+        return None
+    return int(np.flatnonzero(~finite.all(axis=1))[0])
+
+
+def at_unit_length(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Vectors at unit length, whatever length they had.
+
+    Lengths are taken in float64 of vectors scaled by their largest value, so that neither 1e300 overflows nor 1e-300
+    vanishes. A vector of float32 that is at unit length already stays bit for bit as it is. A zero vector stays zero:
+    its cosine with everything is 0.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, dims)`` finite floats of any width.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, dims)`` float32, an array of its own.
+    """
+    if vectors.dtype != np.float32:
+        return _scaled(vectors)
+    found = np.array(vectors, dtype=np.float32, order="C")
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", found, found, dtype=np.float64)
+        others = ~(np.abs(squares - 1) <= 2 * _UNIT)
+    if others.any():
+        found[others] = _scaled(found[others])
+    return found
+
+
+def _scaled(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    wide = np.array(vectors, dtype=np.result_type(vectors.dtype, np.float64), order="C")
+    largest = np.abs(wide).max(axis=1, keepdims=True, initial=0)
+    wide /= np.where(largest > 0, largest, 1)
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
+    wide /= np.where(lengths > 0, lengths, 1)
+    return wide.astype(np.float32)
