@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.encoders.texts import checked_texts, languages_of
 from mlret.errors import InputError, MlretError
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ class Encoder:
     def __init__(self, model: SentenceTransformer, name: str = "", *, precision: Precision = "float32") -> None:
         check_precision(precision)
         from mlret.encoders.forward import ForwardPass
+        from mlret.encoders.longest_input import keep_within_positions
 
+        keep_within_positions(model)
         self.model = model
         self.name = name or type(model).__name__
         self._own_fingerprint = self._hashed() + INT8 if precision == "int8" else None
@@ -81,7 +84,8 @@ class Encoder:
         Parameters
         ----------
         texts
-            ``n`` strings.
+            ``n`` strings in a list, or in anything that can be made a list of. One string alone is refused: the result
+            always has a row for each text, ``encode(["one string"])[0]`` is the vector of one.
         language
             The language of all texts, or of each. Calibration and language adapters need it; a text of language
             ``None`` is calibrated by the mean over all languages, and goes through the adapter of the one detected.
@@ -101,12 +105,10 @@ class Encoder:
         Raises
         ------
         InputError
-            If a text is not a string, or ``language`` has another length than ``texts``.
+            If ``texts`` is one string or no list of strings, a text is not valid Unicode, or ``language`` has another
+            length than ``texts``.
         """
-        texts = list(texts)
-        for position, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise InputError(f"text {position} is {type(text).__name__}, not a string")
+        texts = checked_texts(texts)
         languages = languages_of(texts, language)
         if not texts:
             return np.empty((0, self.dims), dtype=np.float32)
@@ -137,6 +139,7 @@ class Encoder:
     def _behind_prompt(
         self, side: Side, texts: Sequence[str], language: str | Sequence[str | None] | None
     ) -> NDArray[np.float32]:
+        texts = checked_texts(texts)
         prompt = prompt_of_side(self.model, side)
         if not prompt:
             return self.encode(texts, language=language)
@@ -149,19 +152,20 @@ class Encoder:
                 options = {"language": code} if self._calibrated else {}
                 vectors[rows] = normalised(self._by_the_library(some, 64, False, prompt=prompt, **options))
             return vectors
-        return self.encode([prompt + text if isinstance(text, str) else text for text in texts], language=language)
+        return self.encode([prompt + text for text in texts], language=language)
 
     def embed(self, texts: Sequence[str], *, batch_size: int = 64, show_progress: bool = False) -> NDArray[np.float32]:
         """The embeddings of texts before calibration and at the length that the model gives them.
 
         Parameters as for :meth:`encode`. Returns ``(n, dims)`` float32.
         """
-        if not len(texts):
+        texts = checked_texts(texts)
+        if not texts:
             return np.empty((0, self.dims), dtype=np.float32)
         options = {"calibrate": False} if self._calibrated else {}
         if self._forward_pass is not None:
             return self._forward_pass(texts, show_progress=show_progress, **options)
-        return self._by_the_library(list(texts), batch_size, show_progress, **options)
+        return self._by_the_library(texts, batch_size, show_progress, **options)
 
     def _by_the_library(
         self, texts: list[str], batch_size: int, show_progress: bool, **options: Any
@@ -231,6 +235,8 @@ def check_precision(precision: str) -> None:
 
 def fingerprint_of(model: BaseModel, dims: int) -> str:
     """16 hexadecimal digits that stand for all that decides a model's vectors of ``dims``."""
+    from mlret.encoders.longest_input import stated_longest_input
+
     digest = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(f"{key}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
@@ -242,7 +248,7 @@ def fingerprint_of(model: BaseModel, dims: int) -> str:
     for module in model.children():
         config: dict[str, Any] = getattr(module, "get_config_dict", dict)()
         digest.update(json.dumps([type(module).__qualname__, config], sort_keys=True, default=str).encode())
-    digest.update(json.dumps([model.prompts, model.max_seq_length, dims]).encode())
+    digest.update(json.dumps([model.prompts, stated_longest_input(model), dims]).encode())
     return digest.hexdigest()[:16]
 
 
@@ -283,20 +289,6 @@ def tagged(model: BaseModel, texts: list[str], languages: Sequence[str | None]) 
     if not routes_texts(model):
         return texts
     return [TaggedText(text, language) for text, language in zip(texts, languages, strict=True)]
-
-
-def languages_of(texts: Sequence[str], language: str | Sequence[str | None] | None) -> list[str | None]:
-    """The language of each text.
-
-    Raises
-    ------
-    InputError
-        If there are more or fewer languages than texts.
-    """
-    languages = [language] * len(texts) if isinstance(language, str | None) else list(language)
-    if len(languages) != len(texts):
-        raise InputError(f"{len(texts)} texts but {len(languages)} languages: give one language a text")
-    return languages
 
 
 def own_modules() -> dict[str, type[Any]]:

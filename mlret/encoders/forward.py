@@ -18,6 +18,7 @@ from torch import nn
 
 from mlret.encoders.bag_of_words import branch_versions, is_bag_of_words, token_embeddings
 from mlret.encoders.calibration import Calibration
+from mlret.encoders.longest_input import truncation
 from mlret.errors import InputError
 
 if TYPE_CHECKING:
@@ -148,8 +149,7 @@ class ForwardPass:
         tokenizer = self._model.tokenizer
         found = tokenizer(
             list(texts),
-            truncation="longest_first",
-            max_length=self._model.max_seq_length,
+            **truncation(self._model.max_seq_length),
             padding=False,
             return_attention_mask=False,
             return_token_type_ids=False,
