@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -44,19 +45,30 @@ class Encoder:
     name
         What to call it in messages and manifests: a path or a hub id.
     precision
-        ``"float32"``; ``"bfloat16"``, faster on GPUs and on processors that multiply it in hardware, and next to the
-        same; ``"int8"``, for processors that do not: its vectors differ by up to a hundredth of a cosine, so that the
-        encoder has another fingerprint, and ``model`` is changed in place.
+        ``"float32"``; ``"bfloat16"``, next to the same; ``"int8"``: its vectors differ by up to a hundredth of a
+        cosine, so that the encoder has another fingerprint, and ``model`` is changed in place. Where the device is
+        slower in the one asked for than in float32, a warning says so and float32 runs in its place; ``mlret doctor``
+        shows which are fast.
+    emulate
+        Give int8's vectors also where the processor is slow in int8, in the time that float32 takes: for an index that
+        was encoded in int8 elsewhere.
+
+    Attributes
+    ----------
+    precision
+        The one that runs.
 
     Raises
     ------
     InputError
-        If the precision is unknown, or int8 is asked for where it cannot be had.
+        If the precision is unknown, or int8 is asked for on another device than a CPU.
     """
 
     similarity: Similarity = "cosine"
 
-    def __init__(self, model: SentenceTransformer, name: str = "", *, precision: Precision = "float32") -> None:
+    def __init__(
+        self, model: SentenceTransformer, name: str = "", *, precision: Precision = "float32", emulate: bool = False
+    ) -> None:
         check_precision(precision)
         from mlret.encoders.forward import ForwardPass
         from mlret.encoders.longest_input import keep_within_positions
@@ -64,11 +76,13 @@ class Encoder:
         keep_within_positions(model)
         self.model = model
         self.name = name or type(model).__name__
-        self._own_fingerprint = self._hashed() + INT8 if precision == "int8" else None
         suits = ForwardPass.suits(model)
         if not suits and precision != "float32":
             raise InputError(f"{self.name} is of a kind that mlret runs in float32 alone; leave the precision out")
-        self._forward_pass = ForwardPass(model, precision) if suits else None
+        kept = precision == "int8" and emulate
+        self.precision: Precision = precision if kept else _worthwhile(precision, model.device.type)
+        self._own_fingerprint = self._hashed() + INT8 if self.precision == "int8" else None
+        self._forward_pass = ForwardPass(model, self.precision) if suits else None
 
     def encode(
         self,
@@ -233,6 +247,22 @@ def check_precision(precision: str) -> None:
         raise InputError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
 
 
+def _worthwhile(precision: Precision, device: str) -> Precision:
+    """The precision, or float32 with a warning where the device would be slower in it."""
+    from mlret.encoders.processor import speed_of
+
+    if precision == "float32" or (precision == "int8" and device != "cpu"):  # the latter is refused
+        return precision
+    speed = speed_of(precision, device)
+    if speed.fast:
+        return precision
+    warnings.warn(
+        f"{precision} is slower than float32 here ({speed.reason}): float32 runs in its place; see `mlret doctor`",
+        stacklevel=3,
+    )
+    return "float32"
+
+
 def fingerprint_of(model: BaseModel, dims: int) -> str:
     """16 hexadecimal digits that stand for all that decides a model's vectors of ``dims``."""
     from mlret.encoders.longest_input import stated_longest_input
@@ -311,7 +341,11 @@ def _by_language(languages: Sequence[str | None]) -> dict[str | None, list[int]]
 
 
 def load_encoder(
-    name: str | Path | None = None, *, device: str | None = None, precision: Precision = "float32"
+    name: str | Path | None = None,
+    *,
+    device: str | None = None,
+    precision: Precision = "float32",
+    emulate: bool = False,
 ) -> Encoder:
     """Load an encoder.
 
@@ -321,7 +355,7 @@ def load_encoder(
         ``None`` for the bundled encoder, a folder, or the id of a model on the hub.
     device
         ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
-    precision
+    precision, emulate
         As for :class:`Encoder`.
 
     Raises
@@ -335,12 +369,13 @@ def load_encoder(
                 f"the bundled encoder is missing from {BUNDLED.parent.name}/{BUNDLED.name}: reinstall mlret, "
                 "or name an encoder of your own with --model"
             )
-        return Encoder(_load_folder(BUNDLED, device), name=f"bundled:{BUNDLED.name}", precision=precision)
+        bundled = _load_folder(BUNDLED, device)
+        return Encoder(bundled, name=f"bundled:{BUNDLED.name}", precision=precision, emulate=emulate)
     path = Path(name)
     if is_multi_vector(path):
         raise InputError(f"{name} gives a vector for each token: load it with mlret.load_token_encoder")
     if path.is_dir():
-        return Encoder(_load_folder(path, device), name=str(name), precision=precision)
+        return Encoder(_load_folder(path, device), name=str(name), precision=precision, emulate=emulate)
     from sentence_transformers import SentenceTransformer
 
     from mlret.encoders.adapters import route_if_modular
@@ -349,7 +384,7 @@ def load_encoder(
         name, lambda: SentenceTransformer._load_with_module_classes(str(name), own_modules(), device=device)
     )
     route_if_modular(model)
-    return Encoder(model, name=str(name), precision=precision)
+    return Encoder(model, name=str(name), precision=precision, emulate=emulate)
 
 
 def is_multi_vector(path: Path) -> bool:

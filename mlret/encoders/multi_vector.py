@@ -159,10 +159,11 @@ def load_token_encoder(name: str | Path | None = None, *, device: str | None = N
         raise InputError(f"{name} cannot be loaded as a multi-vector encoder: {reason}") from error
 
 
-def load_any_encoder(name: str | Path | None, *, precision: Precision = "float32") -> AnyEncoder:
+def load_any_encoder(name: str | Path | None, *, precision: Precision = "float32", emulate: bool = False) -> AnyEncoder:
     """An encoder of either kind, by what the folder says of itself; from the hub one vector a text.
 
-    ``None`` and names that start with ``bundled:`` are the encoders that come with mlret.
+    ``None`` and names that start with ``bundled:`` are the encoders that come with mlret. ``precision`` and
+    ``emulate`` are as for :class:`mlret.encoders.encoder.Encoder`.
 
     Raises
     ------
@@ -173,7 +174,7 @@ def load_any_encoder(name: str | Path | None, *, precision: Precision = "float32
     if str(name).startswith(_BUNDLED) and str(name) != BUNDLED_TOKENS:
         name = None
     if name is None or (str(name) != BUNDLED_TOKENS and not is_multi_vector(Path(name))):
-        return load_encoder(name, precision=precision)
+        return load_encoder(name, precision=precision, emulate=emulate)
     if precision != "float32":
         raise InputError(f"{name} has a vector for each token and runs in float32 alone; leave the precision out")
     return load_token_encoder(name)

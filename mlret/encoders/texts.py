@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 from mlret.errors import InputError
@@ -45,7 +44,7 @@ def checked_texts(texts: Iterable[str], *, what: str = "text") -> list[str]:
 def _listed(texts: Any, what: str) -> list[Any]:
     if isinstance(texts, str):
         raise InputError(f"the {what}s are one string, {_shown(texts)}: give a list, [{_shown(texts)}]")
-    if texts is None or isinstance(texts, bytes | bytearray | memoryview | Mapping | AbstractSet):
+    if texts is None or isinstance(texts, bytes | bytearray | memoryview | Mapping | set | frozenset):
         kind = "nothing (None)" if texts is None else f"of type {type(texts).__name__}"
         raise InputError(f"the {what}s are {kind}: give a list of strings")
     try:

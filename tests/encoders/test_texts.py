@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlret.data.documents import Document
 from mlret.encoders.calibration import calibrate_model
 from mlret.encoders.encoder import Encoder, load_encoder
 from mlret.encoders.external import ExternalEncoder
 from mlret.encoders.late_interaction import multi_vector_encoder
 from mlret.encoders.multi_vector import TokenEncoder
-from mlret.encoders.streams import encode_to_file
 from mlret.encoders.texts import checked_texts
 from mlret.errors import InputError
 from mlret.vocabulary.trim import trim_vocabulary
@@ -79,13 +76,19 @@ def test_what_is_no_list_of_texts_is_refused_at_every_door(doors: dict[str, Call
 
 @pytest.mark.parametrize(
     "texts",
-    [tuple(TEXTS), np.array(TEXTS), np.array(TEXTS, dtype=object), pd.Series(TEXTS, index=[7, 3]), dict.fromkeys(TEXTS).keys()],
+    [
+        tuple(TEXTS),
+        np.array(TEXTS),
+        np.array(TEXTS, object),
+        pd.Series(TEXTS, index=[7, 3]),
+        dict.fromkeys(TEXTS).keys(),
+    ],
     ids=["tuple", "numpy", "numpy objects", "pandas", "keys"],
-)  # fmt: skip
+)
 def test_other_sequences_of_texts_get_the_same_vectors(doors: dict[str, Callable[[Any], Any]], texts: Any) -> None:
     for door, encode in doors.items():
         if not door.startswith("external"):
-            for found, expected in zip(encode(texts), encode(TEXTS), strict=True):
+            for found, expected in zip(encode(texts), encode(TEXTS[: len(texts)]), strict=True):
                 np.testing.assert_array_equal(found, expected)
 
 
@@ -125,13 +128,13 @@ def test_languages_that_are_none_are_named(doors: dict[str, Callable[..., Any]],
             doors[door](TEXTS, language=language)
 
 
-def test_calibration_and_trimming_name_such_texts(tiny_encoder: Encoder, tmp_path: Path) -> None:
+def test_calibration_and_trimming_name_such_texts(tiny_encoder: Encoder) -> None:
     model = load_encoder(tiny_encoder.name, device="cpu").model
     with pytest.raises(InputError, match="the en sentences are one string"):
         calibrate_model(model, {"en": "the cat sat", "sw": TEXTS})
     with pytest.raises(InputError, match="en sentence 1 is not valid Unicode"):
         calibrate_model(model, {"en": ["cat", "\udce9"], "sw": TEXTS})
-    with pytest.raises(InputError, match="sw.* one string"):
+    with pytest.raises(InputError, match=r"sw.* is one string"):
         trim_vocabulary(tiny_encoder, corpus={"sw": "the cat"})
     for corpus in ("the cat", b"the cat", 5, [b"cat"], [("sw", b"cat")], ["cat", None]):
         with pytest.raises(InputError, match="corpus"):
@@ -139,7 +142,3 @@ def test_calibration_and_trimming_name_such_texts(tiny_encoder: Encoder, tmp_pat
     for texts in ({"sw": ["cat", "\udce9"]}, ["cat", "\udce9"]):
         with pytest.raises(InputError, match="not valid Unicode"):
             trim_vocabulary(tiny_encoder, languages=["sw"], corpus=texts)
-    documents = [Document("a", "cat"), Document("b", "caf\udce9")]
-    with pytest.raises(InputError, match="'b'"):
-        encode_to_file(tiny_encoder, documents, tmp_path / "v.npy")
-    assert not list(tmp_path.iterdir())
