@@ -2,14 +2,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+comma := ,
 EXTRAS := cpu,train,trim,eval,dev
 INSTALLED := $(VENV)/.installed
+# The lowest versions that pyproject.toml allows, in an environment of their own.
+LOWEST := .venv-lowest
+LOWEST_INSTALLED := $(LOWEST)/.installed
+LOWEST_TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu lint types format install clean
+.PHONY: help demo test test-slow test-gpu test-lowest lowest lint types format install clean
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-11s\033[0m %s\n", $$1, $$2}'
 
 demo: $(INSTALLED) ## Install if need be, then see mlret work
 	@$(BIN)/mlret demo
@@ -22,6 +27,13 @@ test-slow: $(INSTALLED) ## Run the tests that take minutes each
 
 test-gpu: $(INSTALLED) ## Run the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
+
+test-lowest: $(LOWEST_INSTALLED) ## Run the tests with the lowest versions allowed; LOWEST_TESTS=tests/index for some
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu" $(LOWEST_TESTS)
+
+lowest: ## Write constraints-lowest.txt anew from the bounds in pyproject.toml; needs uv
+	uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \
+		$(foreach extra,$(subst $(comma), ,$(EXTRAS)),--extra $(extra)) pyproject.toml -o constraints-lowest.txt
 
 lint: $(INSTALLED) ## Check style
 	$(BIN)/ruff check .
@@ -41,5 +53,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch $@
 
-clean: ## Remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+$(LOWEST_INSTALLED): pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+clean: ## Remove both environments and caches
+	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

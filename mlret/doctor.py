@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import mlret
 from mlret.errors import MlretError
@@ -74,6 +74,7 @@ class Findings:
     versions: dict[str, str | None] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     torch: dict[str, Any] = field(default_factory=dict)
+    precision: dict[str, Any] = field(default_factory=dict)
     faiss: dict[str, Any] = field(default_factory=dict)
     sqlite: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
@@ -111,6 +112,7 @@ def examine() -> Findings:
     ]
     found.machine = _machine()
     found.torch = _torch(found.problems)
+    found.precision = _precision(torch_works=bool(found.torch))
     found.faiss = _faiss(found.problems)
     found.sqlite = _sqlite(found.problems)
     found.encoder = _encoder(found.problems, torch_works=bool(found.torch))
@@ -228,6 +230,26 @@ def _torch(problems: list[str]) -> dict[str, Any]:
         "cuda_devices": cuda,
         "mps": bool(torch.backends.mps.is_available()),
     }
+
+
+def _precision(*, torch_works: bool) -> dict[str, Any]:
+    """Which precisions an encoder is fast in here, and how that is known."""
+    if not torch_works:
+        return {}
+    from mlret.encoders.processor import speed_of
+
+    found: dict[str, Any] = {"float32": "runs everywhere"}
+    kinds: tuple[Literal["bfloat16", "int8"], ...] = ("bfloat16", "int8")
+    for kind in kinds:
+        try:
+            speed = speed_of(kind)
+        except Exception as error:  # what torch asks of a processor may fail on one that it does not know
+            found[kind] = f"unknown ({_first_line(error)})"
+            continue
+        known = "measured" if speed.measured else "by the processor's features"
+        verdict = "fast" if speed.fast else "slower than float32, which runs in its place"
+        found[kind] = f"{verdict}: {speed.reason} ({known})"
+    return found
 
 
 def _cuda(torch: Any) -> bool:

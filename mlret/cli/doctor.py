@@ -36,7 +36,7 @@ def _show(found: Findings) -> None:
 
     console = Console()
     console.print(_facts("versions", found.versions))
-    for title in ("machine", "torch", "faiss", "sqlite", "encoder"):
+    for title in ("machine", "torch", "precision", "faiss", "sqlite", "encoder"):
         console.print(_facts(title, getattr(found, title)))
     console.print(_extras(found))
     for problem in found.problems:

@@ -23,7 +23,7 @@ def encode(
         str | None, typer.Option("--model", "-m", help="Encoder: a folder or a hub id; by default the bundled one.")
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="float32, bfloat16 (GPUs, processors with AVX512_BF16 or AMX) or int8.")
+        str, typer.Option("--precision", help="float32, bfloat16 or int8; `mlret doctor` shows which are fast here.")
     ] = "float32",
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; by default what there is.")] = None,
     max_line: MaxLine = MAX_LINE,

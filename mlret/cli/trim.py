@@ -234,8 +234,8 @@ def _preview(model: str, choice: dict[str, Any], picture: Path | None, *, as_jso
 
 
 def _curve_table(curve: Curve) -> ResultTable:
-    from mlret.data.languages import language_name
     from mlret.reporting.table import ResultTable
+    from mlret.vocabulary.report import name_of
 
     hardest = curve.coverage.sum(axis=1).argsort()[:_SHOWN]
     rows = [
@@ -247,7 +247,7 @@ def _curve_table(curve: Curve) -> ResultTable:
         ]
         for size, column in zip(curve.sizes, curve.coverage.T, strict=True)
     ]
-    names = [language_name(curve.languages[place]) for place in hardest]
+    names = [name_of(curve.languages[place]) for place in hardest]
     return ResultTable(
         "Share of tokens kept, in per cent",
         ["tokens", "mean", "lowest", *names],

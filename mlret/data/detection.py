@@ -21,3 +21,17 @@ def detect_language(text: str, *, confidence: float = 0.5) -> str | None:
         return None
     code, probability = _identifier().classify(text)
     return normalise_language(code) if probability >= confidence else None
+
+
+def language_probabilities(text: str) -> dict[str, float]:
+    """Every language that the detector knows, in mlret's form, with the probability that a text is in it."""
+    found: dict[str, float] = {}
+    for code, probability in _identifier().rank(text):
+        language = _normalised(code)
+        found[language] = found.get(language, 0.0) + float(probability)
+    return found
+
+
+@cache
+def _normalised(code: str) -> str:
+    return normalise_language(code)

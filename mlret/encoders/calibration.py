@@ -25,7 +25,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlret.data.languages import language_name, normalise_language
+from mlret.encoders.longest_input import keep_within_positions
 from mlret.encoders.rotation import FittedRotation, fit_rotation
+from mlret.encoders.texts import checked_texts
 from mlret.errors import InputError
 
 _WEIGHTS = "calibration.safetensors"
@@ -323,6 +325,7 @@ def calibrate_model(
     InputError
         As :meth:`Calibration.fit`.
     """
+    keep_within_positions(model)
     modules = list(model.named_children())
     present = [position for position, (_, module) in enumerate(modules) if isinstance(module, Calibration)]
     position = present[0] if present else len(modules)
@@ -336,7 +339,9 @@ def calibrate_model(
     embeddings: dict[str, NDArray[np.float32]] = {}
     for number, (language, lines) in enumerate(sorted(sentences.items()), start=1):
         say(f"encoding {language_name(language)} ({number} of {len(sentences)})")
-        vectors = before.encode(list(lines), batch_size=batch_size, show_progress_bar=False)
+        vectors = before.encode(
+            checked_texts(lines, what=f"{language} sentence"), batch_size=batch_size, show_progress_bar=False
+        )
         embeddings[language] = np.asarray(vectors, dtype=np.float32)
     rotations: dict[str, FittedRotation] = {}
     if rotate:

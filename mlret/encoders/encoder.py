@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.encoders.texts import checked_texts, languages_of
 from mlret.errors import InputError, MlretError
 
 if TYPE_CHECKING:
@@ -43,29 +45,44 @@ class Encoder:
     name
         What to call it in messages and manifests: a path or a hub id.
     precision
-        ``"float32"``; ``"bfloat16"``, faster on GPUs and on processors that multiply it in hardware, and next to the
-        same; ``"int8"``, for processors that do not: its vectors differ by up to a hundredth of a cosine, so that the
-        encoder has another fingerprint, and ``model`` is changed in place.
+        ``"float32"``; ``"bfloat16"``, next to the same; ``"int8"``: its vectors differ by up to a hundredth of a
+        cosine, so that the encoder has another fingerprint, and ``model`` is changed in place. Where the device is
+        slower in the one asked for than in float32, a warning says so and float32 runs in its place; ``mlret doctor``
+        shows which are fast.
+    emulate
+        Give int8's vectors also where the processor is slow in int8, in the time that float32 takes: for an index that
+        was encoded in int8 elsewhere.
+
+    Attributes
+    ----------
+    precision
+        The one that runs.
 
     Raises
     ------
     InputError
-        If the precision is unknown, or int8 is asked for where it cannot be had.
+        If the precision is unknown, or int8 is asked for on another device than a CPU.
     """
 
     similarity: Similarity = "cosine"
 
-    def __init__(self, model: SentenceTransformer, name: str = "", *, precision: Precision = "float32") -> None:
+    def __init__(
+        self, model: SentenceTransformer, name: str = "", *, precision: Precision = "float32", emulate: bool = False
+    ) -> None:
         check_precision(precision)
         from mlret.encoders.forward import ForwardPass
+        from mlret.encoders.longest_input import keep_within_positions
 
+        keep_within_positions(model)
         self.model = model
         self.name = name or type(model).__name__
-        self._own_fingerprint = self._hashed() + INT8 if precision == "int8" else None
         suits = ForwardPass.suits(model)
         if not suits and precision != "float32":
             raise InputError(f"{self.name} is of a kind that mlret runs in float32 alone; leave the precision out")
-        self._forward_pass = ForwardPass(model, precision) if suits else None
+        kept = precision == "int8" and emulate
+        self.precision: Precision = precision if kept else _worthwhile(precision, model.device.type)
+        self._own_fingerprint = self._hashed() + INT8 if self.precision == "int8" else None
+        self._forward_pass = ForwardPass(model, self.precision) if suits else None
 
     def encode(
         self,
@@ -81,7 +98,8 @@ class Encoder:
         Parameters
         ----------
         texts
-            ``n`` strings.
+            ``n`` strings in a list, or in anything that can be made a list of. One string alone is refused: the result
+            always has a row for each text, ``encode(["one string"])[0]`` is the vector of one.
         language
             The language of all texts, or of each. Calibration and language adapters need it; a text of language
             ``None`` is calibrated by the mean over all languages, and goes through the adapter of the one detected.
@@ -101,12 +119,10 @@ class Encoder:
         Raises
         ------
         InputError
-            If a text is not a string, or ``language`` has another length than ``texts``.
+            If ``texts`` is one string or no list of strings, a text is not valid Unicode, or ``language`` has another
+            length than ``texts``.
         """
-        texts = list(texts)
-        for position, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise InputError(f"text {position} is {type(text).__name__}, not a string")
+        texts = checked_texts(texts)
         languages = languages_of(texts, language)
         if not texts:
             return np.empty((0, self.dims), dtype=np.float32)
@@ -137,6 +153,7 @@ class Encoder:
     def _behind_prompt(
         self, side: Side, texts: Sequence[str], language: str | Sequence[str | None] | None
     ) -> NDArray[np.float32]:
+        texts = checked_texts(texts)
         prompt = prompt_of_side(self.model, side)
         if not prompt:
             return self.encode(texts, language=language)
@@ -149,19 +166,20 @@ class Encoder:
                 options = {"language": code} if self._calibrated else {}
                 vectors[rows] = normalised(self._by_the_library(some, 64, False, prompt=prompt, **options))
             return vectors
-        return self.encode([prompt + text if isinstance(text, str) else text for text in texts], language=language)
+        return self.encode([prompt + text for text in texts], language=language)
 
     def embed(self, texts: Sequence[str], *, batch_size: int = 64, show_progress: bool = False) -> NDArray[np.float32]:
         """The embeddings of texts before calibration and at the length that the model gives them.
 
         Parameters as for :meth:`encode`. Returns ``(n, dims)`` float32.
         """
-        if not len(texts):
+        texts = checked_texts(texts)
+        if not texts:
             return np.empty((0, self.dims), dtype=np.float32)
         options = {"calibrate": False} if self._calibrated else {}
         if self._forward_pass is not None:
             return self._forward_pass(texts, show_progress=show_progress, **options)
-        return self._by_the_library(list(texts), batch_size, show_progress, **options)
+        return self._by_the_library(texts, batch_size, show_progress, **options)
 
     def _by_the_library(
         self, texts: list[str], batch_size: int, show_progress: bool, **options: Any
@@ -229,8 +247,26 @@ def check_precision(precision: str) -> None:
         raise InputError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
 
 
+def _worthwhile(precision: Precision, device: str) -> Precision:
+    """The precision, or float32 with a warning where the device would be slower in it."""
+    from mlret.encoders.processor import speed_of
+
+    if precision == "float32" or (precision == "int8" and device != "cpu"):  # the latter is refused
+        return precision
+    speed = speed_of(precision, device)
+    if speed.fast:
+        return precision
+    warnings.warn(
+        f"{precision} is slower than float32 here ({speed.reason}): float32 runs in its place; see `mlret doctor`",
+        stacklevel=3,
+    )
+    return "float32"
+
+
 def fingerprint_of(model: BaseModel, dims: int) -> str:
     """16 hexadecimal digits that stand for all that decides a model's vectors of ``dims``."""
+    from mlret.encoders.longest_input import stated_longest_input
+
     digest = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(f"{key}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
@@ -242,7 +278,7 @@ def fingerprint_of(model: BaseModel, dims: int) -> str:
     for module in model.children():
         config: dict[str, Any] = getattr(module, "get_config_dict", dict)()
         digest.update(json.dumps([type(module).__qualname__, config], sort_keys=True, default=str).encode())
-    digest.update(json.dumps([model.prompts, model.max_seq_length, dims]).encode())
+    digest.update(json.dumps([model.prompts, stated_longest_input(model), dims]).encode())
     return digest.hexdigest()[:16]
 
 
@@ -285,20 +321,6 @@ def tagged(model: BaseModel, texts: list[str], languages: Sequence[str | None]) 
     return [TaggedText(text, language) for text, language in zip(texts, languages, strict=True)]
 
 
-def languages_of(texts: Sequence[str], language: str | Sequence[str | None] | None) -> list[str | None]:
-    """The language of each text.
-
-    Raises
-    ------
-    InputError
-        If there are more or fewer languages than texts.
-    """
-    languages = [language] * len(texts) if isinstance(language, str | None) else list(language)
-    if len(languages) != len(texts):
-        raise InputError(f"{len(texts)} texts but {len(languages)} languages: give one language a text")
-    return languages
-
-
 def own_modules() -> dict[str, type[Any]]:
     """mlret's modules, by the names that ``modules.json`` has for them: of code outside libraries these alone run."""
     from mlret.encoders.adapters import LanguageTransformer
@@ -319,7 +341,11 @@ def _by_language(languages: Sequence[str | None]) -> dict[str | None, list[int]]
 
 
 def load_encoder(
-    name: str | Path | None = None, *, device: str | None = None, precision: Precision = "float32"
+    name: str | Path | None = None,
+    *,
+    device: str | None = None,
+    precision: Precision = "float32",
+    emulate: bool = False,
 ) -> Encoder:
     """Load an encoder.
 
@@ -329,7 +355,7 @@ def load_encoder(
         ``None`` for the bundled encoder, a folder, or the id of a model on the hub.
     device
         ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
-    precision
+    precision, emulate
         As for :class:`Encoder`.
 
     Raises
@@ -343,12 +369,13 @@ def load_encoder(
                 f"the bundled encoder is missing from {BUNDLED.parent.name}/{BUNDLED.name}: reinstall mlret, "
                 "or name an encoder of your own with --model"
             )
-        return Encoder(_load_folder(BUNDLED, device), name=f"bundled:{BUNDLED.name}", precision=precision)
+        bundled = _load_folder(BUNDLED, device)
+        return Encoder(bundled, name=f"bundled:{BUNDLED.name}", precision=precision, emulate=emulate)
     path = Path(name)
     if is_multi_vector(path):
         raise InputError(f"{name} gives a vector for each token: load it with mlret.load_token_encoder")
     if path.is_dir():
-        return Encoder(_load_folder(path, device), name=str(name), precision=precision)
+        return Encoder(_load_folder(path, device), name=str(name), precision=precision, emulate=emulate)
     from sentence_transformers import SentenceTransformer
 
     from mlret.encoders.adapters import route_if_modular
@@ -357,7 +384,7 @@ def load_encoder(
         name, lambda: SentenceTransformer._load_with_module_classes(str(name), own_modules(), device=device)
     )
     route_if_modular(model)
-    return Encoder(model, name=str(name), precision=precision)
+    return Encoder(model, name=str(name), precision=precision, emulate=emulate)
 
 
 def is_multi_vector(path: Path) -> bool:

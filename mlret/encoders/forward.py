@@ -18,6 +18,8 @@ from torch import nn
 
 from mlret.encoders.bag_of_words import branch_versions, is_bag_of_words, token_embeddings
 from mlret.encoders.calibration import Calibration
+from mlret.encoders.longest_input import truncation
+from mlret.encoders.processor import speed_of
 from mlret.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +33,10 @@ _WINDOW = 16_384
 _CPU_TOKENS = 2048
 _GPU_TOKENS = 65_536
 _TINY = 1e-12
+# So many products of two integers up to 127 add up to less than 2**24, up to which float32 holds every integer.
+_EXACT_IN = 1024
+# Tokens of a batch from which on bfloat16 gains more than converting the weights to it, at each call, costs.
+_LEAST_CPU_TOKENS_OF_BFLOAT16 = 48
 # What the layers that write into the residual stream are called in the models there are.
 _RESIDUAL = ("output.dense", "o_proj", "out_proj", "down_proj", "out_lin", "ffn.lin2", "fc2", ".Wo", ".wo")
 
@@ -43,9 +49,10 @@ class ForwardPass:
     model
         The model; :meth:`suits` says whether it can be used.
     precision
-        ``"float32"``; ``"bfloat16"``: matrix products in bfloat16 (autocast), which GPUs and processors with
-        AVX512_BF16 or AMX do twice as fast; ``"int8"``: most linear layers in int8, their inputs quantised as they
-        come, the rest in bfloat16 where the processor has it (on a CPU alone). ``model`` is then changed in place.
+        ``"float32"``; ``"bfloat16"``: matrix products in bfloat16 (autocast), on a CPU those of batches with enough
+        tokens; ``"int8"``: most linear layers in int8, their inputs quantised as they come, the rest in bfloat16 where
+        that is fast (on a CPU alone). ``model`` is then changed in place.
+        :func:`mlret.encoders.processor.speed_of` says which are fast here.
 
     Raises
     ------
@@ -55,7 +62,7 @@ class ForwardPass:
 
     def __init__(self, model: SentenceTransformer, precision: Precision = "float32") -> None:
         self._model = model
-        self._precision = precision
+        self._half = precision == "bfloat16" or (precision == "int8" and speed_of("bfloat16").fast)
         # Whether the layers are the identity, and of which weights that was said.
         self._words: tuple[tuple[int, ...], bool] | None = None
         if precision == "float32" and is_bag_of_words(model):
@@ -109,11 +116,12 @@ class ForwardPass:
         order = np.argsort([-len(ids) for ids in tokens], kind="stable")
         vectors: NDArray[np.float32] | None = None
         model = self._model.eval()
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode():
             for rows in _batches([len(tokens[row]) for row in order], self._budget):
                 chosen = order[rows]
                 features = self._padded([tokens[row] for row in chosen])
-                found = self._forward(model, features, options)
+                with self._autocast(features["input_ids"].numel()):
+                    found = self._forward(model, features, options)
                 if vectors is None:
                     vectors = np.empty((len(texts), found.shape[1]), dtype=np.float32)
                 vectors[chosen] = found
@@ -148,8 +156,7 @@ class ForwardPass:
         tokenizer = self._model.tokenizer
         found = tokenizer(
             list(texts),
-            truncation="longest_first",
-            max_length=self._model.max_seq_length,
+            **truncation(self._model.max_seq_length),
             padding=False,
             return_attention_mask=False,
             return_token_type_ids=False,
@@ -175,11 +182,11 @@ class ForwardPass:
     def _budget(self) -> int:
         return _CPU_TOKENS if self._model.device.type == "cpu" else _GPU_TOKENS
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        half = self._precision == "bfloat16" or (self._precision == "int8" and has_fast_bfloat16())
-        if not half:
+    def _autocast(self, tokens: int) -> AbstractContextManager[Any]:
+        kind = self._model.device.type
+        if not self._half or (kind == "cpu" and tokens < _LEAST_CPU_TOKENS_OF_BFLOAT16):
             return nullcontext()
-        return torch.autocast(self._model.device.type, dtype=torch.bfloat16)
+        return torch.autocast(kind, dtype=torch.bfloat16)
 
 
 class Int8Linear(nn.Module):
@@ -189,16 +196,21 @@ class Int8Linear(nn.Module):
     ----------
     linear
         The layer it stands for, ``(out, in)``.
+    in_hardware
+        Multiply int8 by the processor's instruction for it. Without, float32 numbers that hold the same integers are
+        multiplied: the sums are exact, so the outputs are the same bit for bit, in the time that float32 takes.
     """
 
     weight: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, *, in_hardware: bool = True) -> None:
         super().__init__()
+        self._in_hardware = in_hardware
         weight = linear.weight.detach().float()
         scale = weight.abs().amax(dim=1).clamp_min(_TINY) / 127
-        self.register_buffer("weight", torch.round(weight / scale[:, None]).to(torch.int8).t().contiguous())
+        integers = torch.round(weight / scale[:, None]).t().contiguous()
+        self.register_buffer("weight", integers.to(torch.int8) if in_hardware else integers)
         self.register_buffer("scale", scale)
         self.bias = linear.bias
 
@@ -206,15 +218,28 @@ class Int8Linear(nn.Module):
         """``(..., in)`` to ``(..., out)`` float32."""
         rows = inputs.reshape(-1, inputs.shape[-1]).float()
         scale = rows.abs().amax(dim=1, keepdim=True).clamp_min(_TINY) / 127
-        product = torch._int_mm(torch.round(rows / scale).to(torch.int8), self.weight)
-        outputs = product * (scale * self.scale)
+        outputs = self._product(torch.round(rows / scale)) * (scale * self.scale)
         if self.bias is not None:
             outputs = outputs + self.bias
         return outputs.reshape(*inputs.shape[:-1], -1)
 
+    def _product(self, integers: torch.Tensor) -> torch.Tensor:
+        """``(n, in)`` float32 numbers from -127 to 127 without a fraction, times the weights: ``(n, out)``."""
+        if self._in_hardware:
+            return torch._int_mm(integers.to(torch.int8), self.weight)
+        with torch.autocast("cpu", enabled=False):  # bfloat16 would round the sums
+            parts = [
+                integers[:, start : start + _EXACT_IN] @ self.weight[start : start + _EXACT_IN]
+                for start in range(0, self.weight.shape[0], _EXACT_IN)
+            ]
+        # The sum of several parts may be beyond what float32 counts exactly, and is rounded once, as an integer is.
+        return parts[0] if len(parts) == 1 else torch.stack(parts).double().sum(dim=0).float()
+
 
 def use_int8(model: SentenceTransformer) -> None:
     """Give the linear layers of a model int8 weights, in place.
+
+    On a processor without an instruction for int8 they are float32 numbers that hold the same integers.
 
     The layers that write into the residual stream keep theirs: their inputs have a few very large values, and rounding
     to these would lose the rest.
@@ -228,15 +253,11 @@ def use_int8(model: SentenceTransformer) -> None:
         raise InputError(
             f"int8 runs on a CPU, the model is on {model.device}: load it with device='cpu', or in bfloat16"
         )
+    in_hardware = speed_of("int8").fast
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Linear) and not any(part in name for part in _RESIDUAL):
             parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, Int8Linear(module))
-
-
-def has_fast_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware (AVX512_BF16 or AMX)."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+            setattr(model.get_submodule(parent), child, Int8Linear(module, in_hardware=in_hardware))
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[slice]:

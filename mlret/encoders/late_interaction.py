@@ -16,6 +16,7 @@ from torch import nn
 from mlret.encoders.adapters import route_if_modular
 from mlret.encoders.colbert_checkpoint import colbert_skiplist
 from mlret.encoders.encoder import Encoder, from_hub, load_encoder
+from mlret.encoders.longest_input import keep_within_positions
 from mlret.encoders.markers import add_markers, choose_markers, prompt_of
 from mlret.encoders.punctuation import punctuation_pieces
 from mlret.encoders.query_augmentation import DynamicQueryTransformer
@@ -131,6 +132,7 @@ def _transformer_of(model: str | Path | Encoder | BaseModel | None) -> Any:
         first = copy.deepcopy(found[0])
     if not isinstance(first, Transformer):
         raise InputError(f"late interaction needs a transformer, and the encoder starts with {type(first).__name__}")
+    keep_within_positions(first)
     return first
 
 

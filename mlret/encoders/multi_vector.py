@@ -19,11 +19,11 @@ from mlret.encoders.encoder import (
     fingerprint_of,
     from_hub,
     is_multi_vector,
-    languages_of,
     load_encoder,
     own_modules,
     tagged,
 )
+from mlret.encoders.texts import checked_texts, languages_of
 from mlret.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ class TokenEncoder:
     calibration_languages: tuple[str, ...] = ()
 
     def __init__(self, model: MultiVectorEncoder, name: str = "") -> None:
+        from mlret.encoders.longest_input import keep_within_positions
+
+        keep_within_positions(model)
         self.model = model
         self.name = name or type(model).__name__
 
@@ -57,7 +60,8 @@ class TokenEncoder:
         Parameters
         ----------
         texts
-            ``n`` strings.
+            ``n`` strings in a list; one string alone is refused, as by
+            :meth:`mlret.encoders.encoder.Encoder.encode`.
         language
             The language of all texts, or of each, for a model with language adapters; by default it is detected.
             Other models treat all alike.
@@ -70,7 +74,8 @@ class TokenEncoder:
         Raises
         ------
         InputError
-            If a text is not a string, or ``language`` has another length than ``texts``.
+            If ``texts`` is one string or no list of strings, a text is not valid Unicode, or ``language`` has another
+            length than ``texts``.
         """
         return self._encode(texts, "query", language)
 
@@ -79,10 +84,7 @@ class TokenEncoder:
         return self._encode(texts, "document", language)
 
     def _encode(self, texts: Sequence[str], task: str, language: str | Sequence[str | None] | None) -> Tokens:
-        texts = list(texts)
-        for position, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise InputError(f"text {position} is {type(text).__name__}, not a string")
+        texts = checked_texts(texts)
         texts = tagged(self.model, texts, languages_of(texts, language))
         if not texts:
             return []
@@ -157,10 +159,11 @@ def load_token_encoder(name: str | Path | None = None, *, device: str | None = N
         raise InputError(f"{name} cannot be loaded as a multi-vector encoder: {reason}") from error
 
 
-def load_any_encoder(name: str | Path | None, *, precision: Precision = "float32") -> AnyEncoder:
+def load_any_encoder(name: str | Path | None, *, precision: Precision = "float32", emulate: bool = False) -> AnyEncoder:
     """An encoder of either kind, by what the folder says of itself; from the hub one vector a text.
 
-    ``None`` and names that start with ``bundled:`` are the encoders that come with mlret.
+    ``None`` and names that start with ``bundled:`` are the encoders that come with mlret. ``precision`` and
+    ``emulate`` are as for :class:`mlret.encoders.encoder.Encoder`.
 
     Raises
     ------
@@ -171,7 +174,7 @@ def load_any_encoder(name: str | Path | None, *, precision: Precision = "float32
     if str(name).startswith(_BUNDLED) and str(name) != BUNDLED_TOKENS:
         name = None
     if name is None or (str(name) != BUNDLED_TOKENS and not is_multi_vector(Path(name))):
-        return load_encoder(name, precision=precision)
+        return load_encoder(name, precision=precision, emulate=emulate)
     if precision != "float32":
         raise InputError(f"{name} has a vector for each token and runs in float32 alone; leave the precision out")
     return load_token_encoder(name)

@@ -642,7 +642,7 @@ def encoder_of(path: Path, manifest: Manifest) -> AnyEncoder:
         encoder: AnyEncoder = ExternalEncoder(manifest.encoder, dims, manifest.similarity)
     else:
         precision: Precision = "int8" if manifest.fingerprint.endswith(INT8) else "float32"
-        encoder = load_any_encoder(manifest.encoder, precision=precision)
+        encoder = load_any_encoder(manifest.encoder, precision=precision, emulate=True)
     _check_fingerprint(path, manifest, encoder)
     return encoder
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mlret.data.scripts import script_of, scripts_of, scripts_of_language
 from mlret.errors import InputError
+from mlret.vocabulary.attribution import UNDETERMINED
 from mlret.vocabulary.counting import TokenCounts
 from mlret.vocabulary.surgery import Ids, TokenizerState
 
@@ -62,7 +63,9 @@ class Chooser:
     ) -> None:
         self._state = state
         self._counts = counts
-        self._scripts: frozenset[str] = frozenset().union(*(scripts_of_language(code) for code in languages))
+        self._scripts: frozenset[str] = frozenset().union(
+            *(scripts_of_language(code) for code in languages if code != UNDETERMINED)
+        )
         if counts is not None:
             # The text may be in another script than the language is usually written in.
             self._scripts |= frozenset().union(*(scripts_of(" ".join(some)) for some in counts.first.values()))

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from mlret.data.detection import detect_language
 from mlret.data.languages import normalise_language
+from mlret.encoders.texts import check_unicode
 from mlret.encoders.tokenizing import unbounded
 from mlret.errors import InputError
+from mlret.vocabulary.attribution import UNDETERMINED, Attribution
 from mlret.vocabulary.surgery import components
 
 Corpus = Mapping[str, Iterable[str]] | Iterable[tuple[str, str]] | Iterable[str]
@@ -63,8 +65,10 @@ class TokenCounts:
         Texts not counted, by language, to measure on.
     first
         The first texts counted, by language.
-    passed_over
-        Texts in other languages than asked for, or, where none was told, than could be detected.
+    left_out
+        Texts not counted, since they are in other languages than those asked for: their language -> how many.
+    detected_otherwise
+        Of ``left_out``, those whose language was detected, not given.
     """
 
     languages: list[str]
@@ -72,7 +76,8 @@ class TokenCounts:
     texts: dict[str, int] = field(default_factory=dict)
     held_out: dict[str, list[str]] = field(default_factory=dict)
     first: dict[str, list[str]] = field(default_factory=dict)
-    passed_over: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    detected_otherwise: dict[str, int] = field(default_factory=dict)
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -107,8 +112,10 @@ def count_tokens(
     tokenizer
         Of the ``tokenizers`` library; truncation and padding are off while it counts.
     corpus
-        Language -> texts; or pairs of language and text; or texts, all of the one language asked for, or, where
-        several are, each of that which is detected. Read once, in bounded memory.
+        Language -> texts; or pairs of language and text; or texts alone. Of texts alone, all are in the one language
+        asked for; where several are, each is counted under the likeliest of them, and a text that is clearly in none
+        is left out with a warning; where none is, all are counted together, under ``"und"``. Read once, in bounded
+        memory.
     languages
         Those to count; all that the corpus has, if left out.
     size
@@ -127,6 +134,11 @@ def count_tokens(
     rows = {code: histogram() for code in wanted or []}
     found = TokenCounts([], np.empty((0, size), np.int64))
 
+    def leave_out(entry: Entry) -> None:
+        found.left_out[entry.detected] = found.left_out.get(entry.detected, 0) + 1
+        if not entry.given:
+            found.detected_otherwise[entry.detected] = found.detected_otherwise.get(entry.detected, 0) + 1
+
     def count(language: str, texts: list[str]) -> None:
         if language not in rows:
             rows[language] = histogram()
@@ -136,14 +148,14 @@ def count_tokens(
         first += texts[: _EXAMPLES - len(first)]
 
     with unbounded(tokenizer), tqdm(desc="counting", unit=" texts", disable=not show_progress) as bar:
-        for batch in _batches(_texts(corpus, wanted)):
+        for batch in _batches(_entries(corpus, wanted)):
             bar.update(len(batch))
             by_language: dict[str, list[str]] = {}
-            for language, text in batch:
-                if language is None or (wanted is not None and language not in rows):
-                    found.passed_over += 1
-                elif text.strip() and not _hold_out(found, language, text):
-                    by_language.setdefault(language, []).append(text)
+            for entry in batch:
+                if entry.language is None or (wanted is not None and entry.language not in rows):
+                    leave_out(entry)
+                elif entry.text.strip() and not _hold_out(found, entry.language, entry.text):
+                    by_language.setdefault(entry.language, []).append(entry.text)
             for language, texts in by_language.items():
                 count(language, texts)
         # Of a handful of texts all may have been held out.
@@ -153,10 +165,12 @@ def count_tokens(
     if missing := [code for code, row in counts.items() if not row.any()]:
         raise InputError(
             f"the corpus has no text in {', '.join(missing)}: add some, or leave the language out"
-            + (f" ({found.passed_over:,} texts were of no language asked for)" if found.passed_over else "")
+            + (f" ({_numbers(found.left_out)} are in no language asked for)" if found.left_out else "")
         )
     if not rows:
         raise InputError("the corpus is empty: give texts to count tokens on")
+    if found.detected_otherwise:
+        _warn_of_left_out(found, list(counts))
     found.languages = list(counts)
     found.counts = np.stack(list(counts.values()))
     return found
@@ -233,33 +247,81 @@ def _within_words(normalizer: dict[str, Any]) -> bool:
     return normalizer["type"] in _WORD_NORMALIZERS
 
 
-def _texts(corpus: Corpus, wanted: list[str] | None) -> Iterator[tuple[str | None, str]]:
-    """Every text with its language in mlret's form; ``None`` where it was to be detected and was not."""
+class Entry(NamedTuple):
+    """A text of a corpus.
+
+    Attributes
+    ----------
+    language
+        To count it under, in mlret's form; ``None`` where it is clearly in none of those asked for.
+    text
+        The text.
+    detected
+        The language that it is in, given or detected.
+    given
+        Whether the corpus says the language.
+    """
+
+    language: str | None
+    text: str
+    detected: str
+    given: bool
+
+
+def _entries(corpus: Corpus, wanted: list[str] | None) -> Iterator[Entry]:
     entries: Iterable[object]
-    if isinstance(corpus, str):
-        raise InputError("the corpus is one string: give a list of texts, or {language: texts}")
     if isinstance(corpus, Mapping):
-        entries = ((language, text) for language, texts in corpus.items() for text in texts)
+        entries = (
+            (language, text)
+            for language, texts in corpus.items()
+            for text in _listed(texts, f"the corpus of {language!r}")
+        )
     else:
-        entries = corpus
+        entries = _listed(corpus, "the corpus")
+    attribution = Attribution(wanted) if wanted else None
     for position, entry in enumerate(entries):
         match entry:
             case str():
-                if wanted is None:
-                    raise InputError("the corpus does not say which languages its texts are in: give languages=")
-                yield (wanted[0] if len(wanted) == 1 else detect_language(entry)), entry
+                check_unicode(entry, f"text {position} of the corpus")
+                language, detected = attribution.language(entry) if attribution else (UNDETERMINED, UNDETERMINED)
+                yield Entry(language, entry, detected, given=False)
             case (str() as language, str() as text):
-                yield normalise_language(language), text
+                check_unicode(text, f"text {position} of the corpus")
+                code = normalise_language(language)
+                yield Entry(code, text, code, given=True)
             case _:
                 raise InputError(f"text {position} of the corpus is neither a string nor (language, string): {entry!r}")
 
 
-def _batches(texts: Iterable[tuple[str | None, str]]) -> Iterator[list[tuple[str | None, str]]]:
-    batch: list[tuple[str | None, str]] = []
+def _listed(texts: Iterable[Any], name: str) -> Iterable[Any]:
+    if isinstance(texts, str | bytes) or not hasattr(texts, "__iter__"):
+        kind = "one string" if isinstance(texts, str) else f"of type {type(texts).__name__}"
+        raise InputError(f"{name} is {kind}: give a list of texts, or {{language: texts}}")
+    return texts
+
+
+def _warn_of_left_out(found: TokenCounts, languages: Sequence[str]) -> None:
+    total = sum(found.texts.values()) + sum(map(len, found.held_out.values())) + sum(found.left_out.values())
+    warnings.warn(
+        f"{sum(found.detected_otherwise.values()):,} of {total:,} texts of the corpus are left out, since they are "
+        f"clearly not in {', '.join(languages)} ({_numbers(found.detected_otherwise)}): where they are, say so with "
+        "{language: texts}",
+        stacklevel=2,
+    )
+
+
+def _numbers(counts: Mapping[str, int]) -> str:
+    """The languages of texts, those of most texts first: ``"12 ru, 3 fr"``."""
+    most_first = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{number:,} {language}" for language, number in most_first)
+
+
+def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
     characters = 0
-    for language, text in texts:
-        batch.append((language, text))
-        characters += len(text)
+    for entry in entries:
+        batch.append(entry)
+        characters += len(entry.text)
         if len(batch) == _BATCH_TEXTS or characters > _BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
@@ -269,11 +331,7 @@ def _batches(texts: Iterable[tuple[str | None, str]]) -> Iterator[list[tuple[str
 
 def _hold_out(found: TokenCounts, language: str, text: str) -> bool:
     """Whether a text is held out; by its content, so that no copy of it is counted either."""
-    try:
-        content = text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"a text in {language} is no Unicode text ({error.reason}): {text[:40]!r}") from error
-    digest = hashlib.blake2b(content, digest_size=8).digest()
+    digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
     if int.from_bytes(digest) % _HELD_OUT_SHARE:
         return False
     held_out = found.held_out.setdefault(language, [])

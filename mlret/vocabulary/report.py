@@ -14,6 +14,7 @@ from mlret.data.durable import write_text_atomically
 from mlret.data.languages import language_name
 from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
+from mlret.vocabulary.attribution import UNDETERMINED
 from mlret.vocabulary.proof import LanguageFigures
 from mlret.vocabulary.surgery import Ids
 
@@ -69,8 +70,8 @@ class TrimReport:
         Between their vectors: 0 where nothing else changed. ``None`` without text.
     dtype
         Of the weights.
-    passed_over
-        Texts that were of no language asked for.
+    left_out
+        Texts that were not counted, since they are in no language asked for: their language -> how many.
     retrieval
         Benchmark and metric before and after, where one was asked for.
     old_ids
@@ -91,7 +92,7 @@ class TrimReport:
     compared: int
     largest_difference: float | None
     dtype: str
-    passed_over: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
     retrieval: list[dict[str, Any]] = field(default_factory=list)
     old_ids: Ids = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
     tokenizer: Any = field(default=None, repr=False)
@@ -137,7 +138,7 @@ class TrimReport:
             headings += ["fertility before", "fertility after", "texts changed", "texts"]
             cells = [
                 [
-                    f"{language_name(row.language)} ({row.language})",
+                    f"{name_of(row.language)} ({row.language})",
                     _fine(row.coverage),
                     _fine(row.unknown_before),
                     _fine(row.unknown_after),
@@ -149,6 +150,9 @@ class TrimReport:
                 for row in self.figures
             ]
             caption = _FIGURES + ("" if all(row.held_out for row in self.figures) else " * counted, not held out.")
+            if self.left_out:
+                counts = ", ".join(f"{number:,} {code}" for code, number in self.left_out.items())
+                caption += f" Left out, in no language asked for: {counts}."
             tables.append(ResultTable("By language, in per cent, on held-out text", headings, [cells], caption))
         return tables
 
@@ -162,7 +166,7 @@ class TrimReport:
 
     def card(self) -> str:
         """A paragraph for the model card."""
-        names = ", ".join(language_name(code) for code in self.languages)
+        names = ", ".join(name_of(code) for code in self.languages)
         ((kind, value),) = self.selection.items()
         how = {
             "size": f"the {value:,} tokens that come most",
@@ -196,6 +200,11 @@ class TrimReport:
             before = {row.language: row.fertility_before for row in self.figures}
             after = {row.language: row.fertility_after for row in self.figures}
             plots.paired_bars("Tokens a word, before and after", before, after, folder / "fertility.png")
+
+
+def name_of(code: str) -> str:
+    """A language's English name; that of texts that were counted whatever their language."""
+    return "any language" if code == UNDETERMINED else language_name(code)
 
 
 def _count(name: str) -> Any:

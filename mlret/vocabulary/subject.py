@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mlret.encoders.encoder import Encoder, from_hub, is_multi_vector
+from mlret.encoders.longest_input import keep_within_positions, longest_input
 from mlret.encoders.multi_vector import TokenEncoder, load_any_encoder
 from mlret.encoders.token_weights import TokenWeights
 from mlret.errors import InputError, MlretError
@@ -152,11 +153,7 @@ class ModelSubject(Subject):
         """The last hidden states, of the decoder below those of the encoder where there are both."""
         training = self.model.training
         self.model.train(False)
-        positions = getattr(self.model.config, "max_position_embeddings", None) or _MOST_TOKENS
-        if positions_start_at_padding(self.model):
-            positions -= self.model.config.pad_token_id + 1
-        # XLNet says -1 for no limit.
-        limit = min(self._tokenizer.model_max_length, positions if positions > 0 else _MOST_TOKENS, _MOST_TOKENS)
+        limit = longest_input(self.model, self._tokenizer, most=_MOST_TOKENS)
         states = []
         for text in texts:
             inputs = self._tokenizer(text, return_tensors="pt", truncation=True, max_length=limit)
@@ -270,6 +267,8 @@ class EncoderSubject(Subject):
 
     def vectors(self, texts: Sequence[str]) -> list[Rows]:
         """The embeddings of each text as a document."""
+        # Of a copy, or of what was loaded here: the caller's own encoder is never run.
+        keep_within_positions(self.model)
         encode = self.model.encode_document if isinstance(self.model, MultiVectorEncoder) else self.model.encode
         found = encode(list(texts), batch_size=16, convert_to_numpy=True, show_progress_bar=False)
         return [np.atleast_2d(np.asarray(vectors, dtype=np.float32)) for vectors in found]

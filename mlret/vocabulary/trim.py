@@ -80,8 +80,10 @@ def trim_vocabulary(
     languages
         Those to keep; all that the corpus has, if left out. The single characters of their scripts stay in any case.
     corpus
-        Text to count tokens on: language -> texts; pairs of language and text; or texts, whose language is detected
-        where several are asked for. Read once. One text in twenty is held out for the report. Without a corpus all
+        Text to count tokens on: language -> texts; pairs of language and text; or texts alone. Of these, where several
+        languages are asked for, each counts for the likeliest of them, and one that is clearly in none (in another
+        script, or long enough to be sure) is left out with a warning; where none is asked for, all count together.
+        Read once. One text in twenty is held out for the report. Without a corpus all
         tokens that the languages' scripts can write are kept, or the first ``size`` of them.
     size
         Tokens to keep in all. Parts that a token needs (the merges that lead to it, its single characters) count.
@@ -130,7 +132,7 @@ def trim_vocabulary(
         compared=len(examples.covered),
         largest_difference=examples.largest_difference(subject),
         dtype=" and ".join(sorted(dtypes)),
-        passed_over=counts.passed_over if counts else 0,
+        left_out=counts.left_out if counts else {},
         old_ids=choice.kept,
         tokenizer=subject.tokenizer,
         sentencepiece=sentencepiece,

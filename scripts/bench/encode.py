@@ -28,7 +28,7 @@ from mlret.data.corpus import Corpus
 from mlret.data.sample import load_sample
 from mlret.doctor import examine
 from mlret.encoders.encoder import Encoder, load_encoder
-from mlret.encoders.forward import has_fast_bfloat16
+from mlret.encoders.processor import speed_of
 
 
 def mixed_texts(data: list[Path] | None, count: int) -> list[str]:
@@ -82,7 +82,7 @@ def main(
     theirs = medians["sentence-transformers"]
     table = Table(
         title=f"{plain.name}: {len(texts)} texts, {torch.get_num_threads()} threads, "
-        f"bfloat16 in hardware: {'yes' if has_fast_bfloat16() else 'no'}"
+        f"bfloat16 in hardware: {'yes' if speed_of('bfloat16').fast else 'no'}"
     )
     for column in ("", "ratio", "texts/s", "least cosine"):
         table.add_column(column, justify="right" if column else "left")

@@ -58,7 +58,7 @@ def test_a_command_line_from_one_folder_to_another(
     found = json.loads((small / "trim" / "trim.json").read_text())
     assert found["after"]["tokens"] == 40
     assert 0 < found["after"]["resident_bytes"] < found["before"]["resident_bytes"] * 1.5
-    assert found["passed_over"] == len(made.corpus()["de"])
+    assert found["left_out"] == {"de": len(made.corpus()["de"])}
     assert "## Vocabulary trimming" in (small / "README.md").read_text()
     encoder = mlret.load_encoder(small)
     assert encoder.fingerprint == found["after"]["fingerprint"]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
+from mlret.data.detection import detect_language
 from mlret.errors import InputError
+from mlret.vocabulary.attribution import Attribution
 from mlret.vocabulary.counting import Histogram, count_tokens, splits_at_white_space
 from tests.vocabulary import made
 
@@ -51,10 +55,77 @@ def test_pairs_mappings_and_plain_texts_count_alike() -> None:
 def test_the_language_of_plain_texts_is_detected_where_there_are_several() -> None:
     tokenizer = made.tokenizer_of("unigram")
     texts = [*made.corpus()["sw"], *made.corpus()["ru"], *made.corpus()["ja"]]
-    found = count_tokens(tokenizer, texts, ["ru", "ja"])
+    with pytest.warns(UserWarning, match=r"26 of 78 texts of the corpus are left out.*not in ru, ja \(26 sw\)"):
+        found = count_tokens(tokenizer, texts, ["ru", "ja"])
     assert found.languages == ["ru", "ja"]
-    assert sum(found.texts.values()) + sum(map(len, found.held_out.values())) >= 50
-    assert found.passed_over >= 20
+    assert sum(found.texts.values()) + sum(map(len, found.held_out.values())) == 52
+    assert found.left_out == found.detected_otherwise == {"sw": 26}
+
+
+def test_short_texts_count_for_the_languages_asked_for_whatever_the_detector_says() -> None:
+    short = [
+        "Asante sana",
+        "Bei gani?",
+        "Tutaonana kesho",
+        "Nakupenda",
+        "Habari gani",
+        "Chai na maziwa",
+        "12 + 5",
+        "…!",
+    ]
+    assert {detect_language(text) for text in short} - {"sw"}, "the detector takes some for another language"
+    tokenizer = made.tokenizer_of("unigram")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = count_tokens(tokenizer, [*short, "Доброе утро"], ["sw", "ru"])
+    assert found.texts["sw"] + len(found.held_out.get("sw", [])) == len(short)
+    assert found.left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text", "expected"),
+    [
+        (["sw", "en"], "Bei gani?", "sw"),
+        (["sw", "en"], "Доброе утро", None),  # another script, however short
+        (["sw", "en"], "La bibliothèque est fermée le dimanche et tous les jours fériés de l'année.", None),
+        (["sw", "en"], "Ninapenda Москва", "sw"),
+        (["zh-Hant", "en"], "今天天氣很好，我們去公園散步吧。", "zh-Hant"),
+        # The detector does not know Bambara, and names other languages whatever the length.
+        (["bm", "ru"], "Dunuya bɛɛ ye kelen ye, mɔgɔ bɛɛ ka kan ka ɲɔgɔn bonya ani ka ɲɔgɔn dɛmɛ tuma bɛɛ.", "bm"),
+        (["ru", "bm"], "Все люди рождаются свободными и равными в своём достоинстве и правах.", "ru"),
+        (["ar", "en"], "إزيك عامل إيه النهارده يا صاحبي", "ar"),  # detected as Egyptian Arabic
+        (["en", "sw"], "12,345 — ???", "en"),
+        (["en", "sw"], "", "en"),
+    ],
+)
+def test_a_text_counts_for_the_likeliest_language_and_is_left_out_where_it_is_clearly_in_none(
+    wanted: list[str], text: str, expected: str | None
+) -> None:
+    assert Attribution(wanted).language(text)[0] == expected
+
+
+def test_no_fragment_of_a_language_asked_for_is_left_out() -> None:
+    for one, other in (("sw", "fr"), ("es", "sw"), ("ru", "ja"), ("hi", "ar")):
+        attribution = Attribution([one, other])
+        for text in made.corpus()[one]:
+            fragments = [text[start : start + 20] for start in range(0, len(text), 20)]
+            assert all(attribution.language(fragment)[0] is not None for fragment in fragments)
+
+
+def test_texts_without_languages_are_all_counted_together() -> None:
+    tokenizer = made.tokenizer_of("unigram")
+    texts = [*made.corpus()["sw"], *made.corpus()["ru"], "Bei gani?"]
+    found = count_tokens(tokenizer, texts)
+    assert found.languages == ["und"] and found.left_out == {}
+    assert np.array_equal(found.counts, count_tokens(tokenizer, texts, ["sw"]).counts)
+
+
+def test_texts_of_languages_that_the_corpus_names_are_left_out_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = count_tokens(made.tokenizer_of("unigram"), made.corpus(), ["sw"])
+    assert found.left_out == {code: len(texts) for code, texts in made.corpus().items() if code != "sw"}
+    assert found.detected_otherwise == {}
 
 
 @pytest.mark.parametrize("kind", ["bpe-suffix", "wordpiece", *made.REAL, "unigram", "byte-bpe"])
@@ -99,11 +170,14 @@ def test_truncation_and_padding_do_not_count_and_come_back() -> None:
         ({"sw": [1]}, None, r"text 0 of the corpus is neither"),
         ({"xx-nowhere": ["a"]}, None, r"unknown language code"),
         ("a text", ["sw"], r"is one string"),
-        (["a text"], None, r"give languages="),
+        (b"a text", ["sw"], r"is of type bytes"),
+        (5, ["sw"], r"is of type int"),
+        ({"sw": "a text"}, None, r"the corpus of 'sw' is one string"),
+        ({"sw": None}, None, r"the corpus of 'sw' is of type NoneType"),
         ({}, None, r"corpus is empty"),
         (["  ", "\n"], ["sw"], r"no text in sw"),
-        ({"sw": ["a \ud800 b"]}, None, r"no Unicode text"),
-        ({"de": ["wort"]}, ["sw"], r"no text in sw.*1 texts were of no language asked for"),
+        ({"sw": ["a \ud800 b"]}, None, r"text 0 of the corpus is not valid Unicode"),
+        ({"de": ["wort"]}, ["sw"], r"no text in sw.*1 de are in no language asked for"),
     ],
 )
 def test_bad_corpora_are_refused(corpus: object, languages: list[str] | None, message: str) -> None:

@@ -23,6 +23,7 @@ from mlret.encoders.bag_of_words import token_embeddings, token_weights
 from mlret.encoders.calibration import Calibration
 from mlret.encoders.encoder import is_multi_vector, load_encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.longest_input import keep_within_positions, positions_of
 from mlret.encoders.multi_vector import load_token_encoder
 from mlret.encoders.token_weights import TokenWeights
 from mlret.errors import InputError
@@ -128,7 +129,7 @@ def _loaded(settings: PretrainedBackbone) -> AnyModel:
             raise InputError(f"{settings.model} is an encoder with a pooling of its own: remove backbone.pooling")
         model = load_encoder(source).model
         if settings.max_length is not None:
-            model.max_seq_length = settings.max_length
+            _set_longest_input(model, settings.max_length)
         return model
     try:
         transformer = Transformer(source, max_seq_length=settings.max_length or _MAX_LENGTH)
@@ -138,10 +139,21 @@ def _loaded(settings: PretrainedBackbone) -> AnyModel:
             f"backbone.model: {settings.model!r} cannot be loaded ({reason}); give a folder with its weights, "
             "for example --set backbone.model=FOLDER"
         ) from error
+    if settings.max_length is not None:
+        _set_longest_input(transformer, settings.max_length)
+    keep_within_positions(transformer)
     dims = transformer.get_embedding_dimension()
     model = SentenceTransformer(modules=[transformer, Pooling(dims, settings.pooling or "cls")])
     route_if_modular(model)
     return model
+
+
+def _set_longest_input(model: Any, tokens: int) -> None:
+    first = model if isinstance(model, Transformer) else model[0]
+    positions = positions_of(first.model) if isinstance(first, Transformer) else None
+    if positions is not None and tokens > positions:
+        raise InputError(f"backbone.max_length {tokens}: the model takes {positions} tokens at most; lower it")
+    model.max_seq_length = tokens
 
 
 def _description(source: str) -> Path:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mlret.data.ranking import RankingExample
 from mlret.encoders.encoder import fingerprint_of, from_hub, is_multi_vector, load_encoder
+from mlret.encoders.longest_input import keep_within_positions
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_token_encoder
 from mlret.errors import InputError
 from mlret.training.labels.resumable import Progress, Worked, work_through
@@ -129,6 +130,7 @@ class CrossEncoderTeacher:
     def __init__(self, model: CrossEncoder, name: str = "", *, batch_size: int = 32) -> None:
         if model.num_labels != 1:
             raise InputError(f"{name} has {model.num_labels} labels: a teacher gives one score; choose a reranker")
+        keep_within_positions(model)
         self.model = model
         self.name = name or type(model).__name__
         self._batch_size = batch_size

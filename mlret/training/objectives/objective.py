@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.model import BaseModel
+from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from mlret.encoders.adapters import LanguageTransformer, add_language, freeze_for_transfer, freeze_shared
 from mlret.encoders.bag_of_words import is_bag_of_words
+from mlret.encoders.longest_input import positions_of
 from mlret.errors import InputError
 from mlret.training.batches.concepts import ConceptPairs
 from mlret.training.batches.examples import RankingCollator, RankingExamples
@@ -99,15 +101,17 @@ def check_stage(stage: Stage, model: BaseModel) -> None:
             f"stage {stage.name!r}: layers can be left out only while they are the identity, and this encoder's are "
             "trained: set layers to 'all'"
         )
-    if isinstance(stage, MaskedStage):
-        longest = model.max_seq_length or model.tokenizer.model_max_length
-        if stage.max_length > longest:
-            raise InputError(
-                f"stage {stage.name!r}: passages of {stage.max_length} tokens are longer than the encoder's {longest}: "
-                "lower max_length"
-            )
-        if stage.head is not None and not Path(stage.head).is_dir() and len(Path(stage.head).parts) > 2:
-            raise InputError(f"stage {stage.name!r}: no folder {stage.head} to take the head from")
+    longest = model.max_seq_length
+    if not isinstance(stage, MaskedStage):  # these cut at their own length, which the network has to take
+        longest = positions_of(model[0].model) if isinstance(model[0], Transformer) else None
+    if longest is not None and stage.max_length > longest:
+        raise InputError(
+            f"stage {stage.name!r}: passages of {stage.max_length} tokens are longer than the encoder's {longest}: "
+            "lower max_length"
+        )
+    head = stage.head if isinstance(stage, MaskedStage) else None
+    if head is not None and not Path(head).is_dir() and len(Path(head).parts) > 2:
+        raise InputError(f"stage {stage.name!r}: no folder {head} to take the head from")
 
 
 class ObjectiveBuilder:

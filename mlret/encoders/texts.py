@@ -1,0 +1,103 @@
+"""Lists of texts as callers hand them over: checked before any work is done on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mlret.errors import InputError
+
+
+def checked_texts(texts: Iterable[str], *, what: str = "text") -> list[str]:
+    """A list of texts, or an error that names what is wrong with it.
+
+    One string in the place of a list is refused: Python would take it for a list of its letters.
+
+    Parameters
+    ----------
+    texts
+        Strings: a list, a tuple, a generator, an array of NumPy, a column of pandas.
+    what
+        What to call one of them in the error.
+
+    Raises
+    ------
+    InputError
+        If it is one string, bytes, a mapping, a set or nothing that holds texts, or if a text is not a string or not
+        valid Unicode.
+    """
+    found = _listed(texts, what)
+    for position, text in enumerate(found):
+        if type(text) is not str:
+            if not isinstance(text, str):
+                raise InputError(f"{what} {position} is {type(text).__name__}, not a string")
+            if type(text).__module__ == "numpy":
+                found[position] = str(text)
+    try:
+        "".join(found).encode("utf-8")
+    except UnicodeEncodeError:
+        for position, text in enumerate(found):
+            check_unicode(text, f"{what} {position}")
+    return found
+
+
+def _listed(texts: Any, what: str) -> list[Any]:
+    if isinstance(texts, str):
+        raise InputError(f"the {what}s are one string, {_shown(texts)}: give a list, [{_shown(texts)}]")
+    if texts is None or isinstance(texts, bytes | bytearray | memoryview | Mapping | set | frozenset):
+        kind = "nothing (None)" if texts is None else f"of type {type(texts).__name__}"
+        raise InputError(f"the {what}s are {kind}: give a list of strings")
+    try:
+        return list(texts)
+    except TypeError as error:
+        raise InputError(f"the {what}s are of type {type(texts).__name__}: give a list of strings") from error
+
+
+def check_unicode(text: str, name: str) -> None:
+    """Fail where a string holds half of a surrogate pair, as text does that was decoded wrongly.
+
+    Parameters
+    ----------
+    text
+        The string.
+    name
+        What to call it in the error: ``"text 3"``.
+
+    Raises
+    ------
+    InputError
+        If it does.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name} is not valid Unicode: character {error.start} is the lone surrogate "
+            f"{text[error.start]!a}; decode its bytes in the encoding that they are in"
+        ) from error
+
+
+def _shown(text: str) -> str:
+    return ascii(text if len(text) <= 40 else text[:39] + "…") if not text.isprintable() else repr(text[:40])
+
+
+def languages_of(texts: Sequence[str], language: str | Sequence[str | None] | None) -> list[str | None]:
+    """The language of each text.
+
+    Raises
+    ------
+    InputError
+        If there are more or fewer languages than texts, or one is not a string.
+    """
+    if isinstance(language, str | None):
+        return [language] * len(texts)
+    try:
+        languages = list(language)
+    except TypeError as error:
+        raise InputError(f"the language is of type {type(language).__name__}: give a code such as 'sw'") from error
+    if len(languages) != len(texts):
+        raise InputError(f"{len(texts)} texts but {len(languages)} languages: give one language a text")
+    for position, code in enumerate(languages):
+        if not isinstance(code, str | None):
+            raise InputError(f"language {position} is {type(code).__name__}: give a code such as 'sw', or None")
+    return languages
