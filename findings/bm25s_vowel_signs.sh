@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# bm25s: the default tokenizer finds no word in Hindi, Bengali or Burmese text, and pieces of words in Tamil and Hebrew.
+# bm25s: the default tokenizer finds no word in Hindi, Bengali or Burmese text, and pieces of words in Tamil and
+# Hebrew.
 #
 # Version:  bm25s 0.3.16.
-# Expected: bm25s.tokenize() splits at what is no letter of a word. The package is offered for other languages than English,
-#           too (it has stop words for 14 languages), and its default pattern, (?u)\b\w\w+\b, is marked as Unicode's.
-# Seen:     Python's \w leaves out combining marks (categories Mn and Mc), so vowel signs and viramas end a word, and the
-#           pattern drops the single letters that remain. Four Hindi documents are four empty ones: every score is 0, and
-#           retrieve() answers with the last documents of the collection. No error, no warning.
-# Hurts:    lexical baselines and hybrid search in South and South-East Asian languages, and in pointed Hebrew and Arabic:
-#           a "BM25 floor" of near 0 makes any dense model look good.
+# Expected: bm25s.tokenize() splits at what is no letter of a word. The package is offered for other languages than
+#           English, too (it has stop words for 14 languages), and its default pattern, (?u)\b\w\w+\b, is marked as
+#           Unicode's.
+# Seen:     Python's \w leaves out combining marks (categories Mn and Mc), so vowel signs and viramas end a word, and
+#           the pattern drops the single letters that remain. Four Hindi documents are four empty ones: every score is
+#           0, and retrieve() answers with the last documents of the collection. No error, no warning.
+# Hurts:    lexical baselines and hybrid search in South and South-East Asian languages, and in pointed Hebrew and
+#           Arabic: a "BM25 floor" of near 0 makes any dense model look good.
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT

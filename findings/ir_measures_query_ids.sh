@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # ir-measures: nDCG with exponential gain and ERR lose query ids that are not plain numbers; some lose them silently.
 #
-# Version:  ir-measures 0.4.3. (These measures come from gdeval, a Perl script; Perl is needed, as for all their users.)
-# Expected: query ids are strings (Qrel.query_id: str), as for every other measure of the library; a query that ranks its
-#           two documents the same way scores the same, whatever its id is.
-# Seen:     "12" scores 0.7967. "en-12" and "ar-12", as one writes the same topic in several languages, are both cut to
-#           "12" and judged as one: the real ids get 0.0, a query "12" that nobody asked for appears, and the mean is
-#           0.2532 instead of 0.7967, without a word.
-#           "q1" and the hexadecimal ids of SQuAD's kind end in CalledProcessError, a Perl format error.
-# Hurts:    multilingual test collections, whose query ids begin with a language, and all with ids that are not numbers.
+# Version:  ir-measures 0.4.3. (These measures come from gdeval, a Perl script; Perl is needed, as for all their
+#           users.)
+# Expected: query ids are strings (Qrel.query_id: str), as for every other measure of the library; a query that ranks
+#           its two documents the same way scores the same, whatever its id is.
+# Seen:     "12" scores 0.7967. "en-12" and "ar-12", as one writes the same topic in several languages, are both cut
+#           to "12" and judged as one: the real ids get 0.0, a query "12" that nobody asked for appears, and the mean
+#           is 0.2532 instead of 0.7967, without a word. "q1" and the hexadecimal ids of SQuAD's kind end in
+#           CalledProcessError, a Perl format error.
+# Hurts:    multilingual test collections, whose query ids begin with a language, and all with ids that are not
+#           numbers.
 set -euo pipefail
 command -v perl >/dev/null || { echo "Perl is not installed; nothing can be seen"; exit 2; }
 folder="$(mktemp -d)"

@@ -4,12 +4,12 @@
 # Version:  ir-measures 0.4.3 (with pytrec-eval-terrier 0.5.11).
 # Expected: RR@10 is RR with the ranks beyond 10 left out, so RR@10 <= RR for every run; the documentation of RR gives
 #           "cutoff: ranking cutoff threshold" and no other difference.
-# Seen:     RR is computed by trec_eval, which orders equal scores by descending document id; RR@10 by the evaluation
-#           script of MS MARCO's kind, which orders them by ascending id. With two documents of equal score RR is 0.5 where
-#           RR@10 is 1.0, and the other way round. trec_eval also compares scores in single precision, so 1 + 1e-9
-#           and 1 are a tie to RR and none to RR@10.
-# Hurts:    tables that show MRR@10 beside other trec_eval measures of one run: reranked lists, quantised scores, static
-#           encoders and translated duplicates have many ties, and the two columns judge different orders.
+# Seen:     RR is computed by trec_eval, which orders equal scores by descending document id; RR@10 by the provider
+#           "msmarco", which orders them by ascending id. With two documents of equal score RR is 0.5 where RR@10 is
+#           1.0, and the other way round. trec_eval also compares scores in single precision, so 1 + 1e-9 and 1 are a
+#           tie to RR and none to RR@10.
+# Hurts:    tables that show MRR@10 beside other trec_eval measures of one run: reranked lists, quantised scores,
+#           static encoders and translated duplicates have many ties, and the two columns judge different orders.
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT

@@ -4,13 +4,15 @@
 # Version:  langcodes 3.5.1.
 # Expected: "acm" (Mesopotamian Arabic), "acq", "ajp" (other Arabic varieties), "azb" (South Azerbaijani) and "pbt"
 #           (Southern Pashto) are written in the Arabic script, and FLORES-200 and Belebele label them so: acm_Arab,
-#           azb_Arab, pbt_Arab. Where the likely-subtags data has no entry for a language, UTS #35 ("Likely Subtags", step 3)
-#           says "if there is no match, signal an error and stop"; a reader expects that, or the tag unchanged.
+#           azb_Arab, pbt_Arab. Where the likely-subtags data has no entry for a language, UTS #35 ("Likely Subtags",
+#           step 3) says "if there is no match, signal an error and stop"; a reader expects that, or the tag
+#           unchanged.
 # Seen:     Language.maximize() falls back to the entry of "und", English, and answers acm-Latn-US. So "acm" and
 #           "acm_Arab" are 54 apart instead of 0, and closest_match("acm", ["en", "ar"]) finds nothing, while "arz"
 #           (Egyptian Arabic, which has an entry) behaves.
-# Hurts:    whoever fills in scripts, picks a tokenizer, a sentence splitter or a font by script, or joins data sets whose
-#           codes have a script with ones whose codes have none: one language becomes two, and a filter finds half of it.
+# Hurts:    whoever fills in scripts, picks a tokenizer, a sentence splitter or a font by script, or joins data sets
+#           whose codes have a script with ones whose codes have none: one language becomes two, and a filter finds
+#           half of it.
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT

@@ -2,15 +2,15 @@
 # py3langid is sure, at a probability of 0.9 to 1, of a neighbour's code for languages that it does not know.
 #
 # Version:  py3langid 0.4.0.
-# Expected: with norm_probs=True the score is a probability, and the README says of min_confidence that "low-confidence
-#           predictions are returned as und". A reader expects text of a language that is none of the 139 labels to
-#           score low and to be returned as "und" at a threshold as high as 0.9.
-# Seen:     where a language shares its script with few labels, the neighbour takes it all: Tibetan is dz (Dzongkha) at
-#           1.00, Tigrinya am (Amharic) at 1.00, Central Kurdish sdh (Southern Kurdish) at 1.00, Yiddish hbo (Biblical
-#           Hebrew) at 0.97, Sindhi ps (Pashto) at 0.90. The text of unknown scripts (Dhivehi) does abstain, so
-#           the threshold itself works.
-# Hurts:    language routing and filtering of multilingual corpora: Tibetan passages land in the Dzongkha index, Yiddish
-#           in Biblical Hebrew, and no threshold on the confidence tells.
+# Expected: with norm_probs=True the score is a probability, and the README says of min_confidence that
+#           "low-confidence predictions are returned as und". A reader expects text of a language that is none of the
+#           139 labels to score low and to be returned as "und" at a threshold as high as 0.9.
+# Seen:     where a language shares its script with few labels, the neighbour takes it all: Tibetan is dz (Dzongkha)
+#           at 1.00, Tigrinya am (Amharic) at 1.00, Central Kurdish sdh (Southern Kurdish) at 1.00, Yiddish hbo
+#           (Biblical Hebrew) at 0.97, Sindhi ps (Pashto) at 0.90. The text of unknown scripts (Dhivehi) does abstain,
+#           so the threshold itself works.
+# Hurts:    language routing and filtering of multilingual corpora: Tibetan passages land in the Dzongkha index,
+#           Yiddish in Biblical Hebrew, and no threshold on the confidence tells.
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT

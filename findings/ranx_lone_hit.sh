@@ -2,12 +2,13 @@
 # ranx: after min-max normalisation a system's only hit is worth nothing in the fusion.
 #
 # Version:  ranx 0.3.21.
-# Expected: fuse(norm="min-max", method="sum"), the default normalisation, maps the scores of each run and query to 0..1, the
-#           best to 1. Where a run has one hit (an exact name or product code that one passage holds), the documentation's formula
-#           (score - min) / (max - min) is 0 / 0; a reader expects 1, for it is the best hit, or 0.5, but more than for a
-#           document that this system did not find at all.
-# Seen:     the only hit gets 0.0, exactly what documents get that the system did not return, so the system has no vote.
-#           The passage that the lexical system alone found ends last, below the worst hit of the dense one.
+# Expected: fuse() normalises by "min-max" by default, which maps the scores of each run and query to 0..1, the best
+#           to 1. Where a run has one hit (an exact name or product code that one passage holds), the documentation's
+#           formula (score - min) / (max - min) is 0 / 0; a reader expects 1, for it is the best hit, or 0.5, but more
+#           than for a document that this system did not find at all.
+# Seen:     the only hit gets 0.0, exactly what documents get that the system did not return, so the system has no
+#           vote. The passage that the lexical system alone found ends last, level with the worst hit of the dense
+#           one.
 # Hurts:    hybrid search, just on the queries for which lexical search is kept beside dense search: rare words.
 set -euo pipefail
 folder="$(mktemp -d)"
