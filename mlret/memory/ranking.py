@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from mlret.errors import InputError
 from mlret.memory.duplicates import DuplicateThresholds, density
 from mlret.memory.facts import Facts
-from mlret.memory.guards import conflicts
+from mlret.memory.guards import conflicts, same_wording, unchecked
 
 CONTIGUITY = 0.5
 """How much of the better neighbour's score a turn gets."""
@@ -223,7 +223,8 @@ def granularities(scores: ArrayLike, levels: ArrayLike, units: ArrayLike) -> tup
 def collapse(vectors: NDArray[np.float32], facts: Sequence[Facts], thresholds: DuplicateThresholds) -> list[list[int]]:
     """Gather hits that say the same, in whatever language.
 
-    A hit joins the first better one that it is as near to as a duplicate must be, with no guard between them. This
+    A hit joins the first better one that says the same words, or that it is as near to as a duplicate must be, with no
+    guard between them that speaks against it or lacks a list. This
     takes the place of maximal marginal relevance, which also thins out what merely concerns the same thing.
 
     Parameters
@@ -247,8 +248,8 @@ def collapse(vectors: NDArray[np.float32], facts: Sequence[Facts], thresholds: D
             head = facts[group[0]]
             usual = (thresholds.density(one.language) + thresholds.density(head.language)) / 2
             margin = cosines[place, group[0]] - usual
-            alike = one.wording == head.wording and one.language == head.language
-            if (alike or margin >= thresholds.duplicate) and not conflicts(one, head):
+            near = margin >= thresholds.duplicate and not conflicts(one, head) and not unchecked(one, head)
+            if near or same_wording(one, head):
                 group.append(place)
                 break
         else:
