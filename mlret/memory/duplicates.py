@@ -97,7 +97,16 @@ class DuplicateThresholds:
 class Candidate:
     """A stored record that may say the same.
 
-    ``cosine`` is its cosine with the new text, ``others`` its cosines with the ``NEIGHBOURS`` stored records nearest to
+    Attributes
+    ----------
+    id, text, language
+        Of the record.
+    cosine
+        With the new text.
+    others
+        Its cosines with the ``NEIGHBOURS`` stored records nearest to it.
+    more
+        What the new text brings that the record does not hold, such as another event time: then it is no duplicate.
     """
 
     id: str
@@ -105,6 +114,7 @@ class Candidate:
     language: str | None
     cosine: float
     others: Sequence[float] = ()
+    more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +122,7 @@ class Evidence:
     """Why a verdict was given, of one candidate.
 
     ``margin`` is ``cosine - density``, both rounded to six decimals; ``mutual``: whether no other record is nearer to
-    either; ``conflicts`` are the guards against it, ``unchecked`` those that have no list for one of the languages and
+    either; ``conflicts`` are the guards against it and what the new text brings beyond it, ``unchecked`` those that have no list for one of the languages and
     rule a duplicate out as well.
     """
 
@@ -207,9 +217,9 @@ def judge(
         mutual = bool(
             candidate.cosine >= nearest[:1].max(initial=-1.0) and candidate.cosine >= others.max(initial=-1.0)
         )
-        blocked = tuple(map(str, conflicts(new, of)))
+        blocked = (*candidate.more, *map(str, conflicts(new, of)))
         missing = tuple(unchecked(new, of))
-        if same_wording(new, of):
+        if same_wording(new, of) and not candidate.more:
             evidence = Evidence(candidate.id, candidate.cosine, round(mean, 6), round(candidate.cosine - mean, 6), True)
             return Verdict("duplicate", candidate.id, "the same text", (evidence,))
         margin = round(candidate.cosine - mean, 6)

@@ -267,9 +267,7 @@ def _counted(language: str) -> dict[str, int]:
             tens[n // 10] + (ones[n % 10 - 1] if n % 10 else ""): n for ones in (units, before) for n in range(2, 100)
         }
         chinese = "일 이 삼 사 오 육 칠 팔 구".split()  # noqa: SIM905
-        found |= {
-            f"{chinese[n // 10 - 1]}십" + (chinese[n % 10 - 1] if n % 10 else ""): n for n in range(20, 100)
-        }
+        found |= {f"{chinese[n // 10 - 1]}십" + (chinese[n % 10 - 1] if n % 10 else ""): n for n in range(20, 100)}
         return found | {"스무": 20}
     if language == "vi":
         words = dict(zip("hai ba bốn sáu bảy tám chín mười".split(), (2, 3, 4, 6, 7, 8, 9, 10), strict=True))  # noqa: SIM905

@@ -102,9 +102,7 @@ def unchecked(first: Facts, second: Facts) -> list[str]:
 
 def same_wording(first: Facts, second: Facts) -> bool:
     """Whether two texts are the same words of one language, as far as the languages are known."""
-    return _one_language(first, second) and same_words(
-        first.wording, second.wording, first.language or second.language
-    )
+    return _one_language(first, second) and same_words(first.wording, second.wording, first.language or second.language)
 
 
 def _one_language(first: Facts, second: Facts) -> bool:
@@ -184,7 +182,10 @@ def _shown(guard: str, first: Facts, second: Facts) -> list[str]:
     if guard in ("signs", "units"):
         return [", ".join(sorted(getattr(facts, guard))) for facts in (first, second)]
     if guard in CLASSES:
-        return [", ".join(sorted((facts.particles or frozenset()).intersection(CLASSES[guard]))) for facts in (first, second)]
+        return [
+            ", ".join(sorted((facts.particles or frozenset()).intersection(CLASSES[guard])))
+            for facts in (first, second)
+        ]
     field = guard.replace("number ", "")
     return [_list(getattr(first, field)), _list(getattr(second, field))]
 

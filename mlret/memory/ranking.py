@@ -220,7 +220,12 @@ def granularities(scores: ArrayLike, levels: ArrayLike, units: ArrayLike) -> tup
     return names[order], total[order]
 
 
-def collapse(vectors: NDArray[np.float32], facts: Sequence[Facts], thresholds: DuplicateThresholds) -> list[list[int]]:
+def collapse(
+    vectors: NDArray[np.float32],
+    facts: Sequence[Facts],
+    thresholds: DuplicateThresholds,
+    times: Sequence[object] | None = None,
+) -> list[list[int]]:
     """Gather hits that say the same, in whatever language.
 
     A hit joins the first better one that says the same words, or that it is as near to as a duplicate must be, with no
@@ -235,6 +240,9 @@ def collapse(vectors: NDArray[np.float32], facts: Sequence[Facts], thresholds: D
         Of their texts.
     thresholds
         Of the encoder.
+    times
+        When what each text tells of happened, ``None`` where that is not known: texts of different times are different
+        occasions. By default all are of one time.
 
     Returns
     -------
@@ -248,6 +256,8 @@ def collapse(vectors: NDArray[np.float32], facts: Sequence[Facts], thresholds: D
             head = facts[group[0]]
             usual = (thresholds.density(one.language) + thresholds.density(head.language)) / 2
             margin = cosines[place, group[0]] - usual
+            if times is not None and times[place] != times[group[0]]:
+                continue
             near = margin >= thresholds.duplicate and not conflicts(one, head) and not unchecked(one, head)
             if near or same_wording(one, head):
                 group.append(place)

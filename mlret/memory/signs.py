@@ -56,7 +56,9 @@ _CLOCK = r"(?=\s?[\d一二三四五六七八九十한두세네다여일열])"
 _MORNING = regex.compile(rf"\d\s?a\.?m\.?(?!\w)|(?:上午|早上|午前|오전|凌晨){_CLOCK}")
 _EVENING = regex.compile(rf"\d\s?p\.?m\.?(?!\w)|(?:下午|晚上|午後|오후){_CLOCK}")
 # Of languages that ask without a mark.
-_ASKS = regex.compile(r"[?՞፧៖]|(?:です|ます|ました|でした|ません|だろう|でしょう)か(?:[。,]|$)|[吗嗎呢](?:[。,]|$)|ไหม|หรือเปล่า")
+_ASKS = regex.compile(
+    r"[?՞፧៖]|(?:です|ます|ました|でした|ません|だろう|でしょう)か(?:[。,]|$)|[吗嗎呢](?:[。,]|$)|ไหม|หรือเปล่า"
+)
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]"
 
 
