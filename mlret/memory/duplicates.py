@@ -122,8 +122,8 @@ class Evidence:
     """Why a verdict was given, of one candidate.
 
     ``margin`` is ``cosine - density``, both rounded to six decimals; ``mutual``: whether no other record is nearer to
-    either; ``conflicts`` are the guards against it and what the new text brings beyond it, ``unchecked`` those that have no list for one of the languages and
-    rule a duplicate out as well.
+    either; ``conflicts`` are the guards against it and what the new text brings beyond it; ``unchecked`` are the guards
+    that have no list for one of the languages, which rule a duplicate out as well.
     """
 
     id: str

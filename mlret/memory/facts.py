@@ -50,10 +50,12 @@ _GROUPED = regex.compile(r"\d{1,3}(?:([,.'’\u066c ])\d{2,3})*?(?:[,.'’\u066c
 _WORD = regex.compile(r"\w+")
 _CAPITALISED = regex.compile(r"(?<!\w)\p{Lu}[\p{L}\p{M}'-]+")
 _BEGINNINGS = frozenset(
-    "the an my he she we it his her they you our this that in on at is are do does if when der die das den ein eine er"
-    " sie es wir ich mein meine ihr im am wenn le la les un une il elle je nous mon ma en los las el yo mi ella él uno una"
-    " di io lui lei noi os as um uma eu ele ela de het een ik hij wij mijn он она мы мой моя на по вы ты це він вона мені"
-    " ми ja on ona moja mój bir ben bu ni na ya yeye mimi tôi anh em cô ông bà".split()  # noqa: SIM905
+    (
+        "the an my he she we it his her they you our this that in on at is are do does if when der die das den ein "
+        "eine er sie es wir ich mein meine ihr im am wenn le la les un une il elle je nous mon ma en los las el yo "
+        "mi ella él uno una di io lui lei noi os as um uma eu ele ela de het een ik hij wij mijn он она мы мой моя "
+        "на по вы ты це він вона мені ми ja on ona moja mój bir ben bu ni na ya yeye mimi tôi anh em cô ông bà"
+    ).split()
 )
 # Months that are also other words count beside a day or a year alone; so does a month of three letters.
 VAGUE_MONTHS = frozenset({"march", "mars", "may", "august", "maj", "mai"})

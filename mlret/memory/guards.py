@@ -16,7 +16,8 @@ from mlret.memory.particles import CLASSES, opposed
 from mlret.memory.wording import same_words
 
 GUARDS = (
-    "numbers", "number words", "months", "weekdays", "negation", "signs", "units", "question", *CLASSES, "roles", "wording",
+    "numbers", "number words", "months", "weekdays", "negation", "signs", "units", "question", *CLASSES, "roles",
+    "wording",
 )  # fmt: skip
 # In so many words two names are who does it and to whom; in a longer sentence more tells it from its reverse.
 _FEW_WORDS = 8

@@ -24,8 +24,8 @@ class Added:
     id
         The record that holds it: a new one, or, for a ``duplicate``, the one that said it already.
     verdict
-        ``added``; ``duplicate``: the record ``id`` says it, with all that came with the text, and is stronger now and has
-        one more source; ``related``: added, and linked to what the evidence names.
+        ``added``; ``duplicate``: the record ``id`` says it, with all that came with the text, and is stronger now and
+        has one more source; ``related``: added, and linked to what the evidence names.
     evidence
         The nearest records that decided, and what spoke for and against each.
     reason

@@ -1,8 +1,8 @@
 """What a text that was said before says beyond its words: another time, another speaker, other metadata.
 
-The same words of another day are another occasion, and are kept as a record of their own. Only a text of which all that
-comes with it is stored already loses nothing by being counted as said again. Its source is no such reason: who repeats a
-text is noted in the history of the record that holds it, unless it is someone in another role.
+The same words of another day are another occasion, and are kept as a record of their own. Only a text of which all
+that comes with it is stored already loses nothing by being counted as said again. A source makes no difference, for it
+is noted in the history of the record that holds the text, unless it is someone in another role.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from functools import lru_cache
 import regex
 
 _CURRENCIES = {
-    "$": r"dollars?|dólar(?:es)?|доллар\w*|долар\w*|डॉलर\w*|(?<=[\d万億千百十数米]\s?)ドル|달러|美元|đô\s?la|đô|dola|\w*دولار\w*|dolar\w*|\w*דולר\w*",
+    "$": r"dollars?|dólar(?:es)?|доллар\w*|долар\w*|डॉलर\w*|(?<=[\d万億千百十数米]\s?)ドル|달러|美元|đô\s?la"
+    r"|đô|dola|\w*دولار\w*|dolar\w*|\w*דולר\w*",
     "€": r"euros?|евро|євро|यूरो|ユーロ|유로|欧元|\w*يورو\w*|avro\w*|אירו|ευρώ|yuro",
     "£": r"pounds? sterling|sterling|英镑|英ポンド|फन्ट",
     "¥": r"yen|円|иен\w*|єн\w*|엔화|日元",
@@ -19,34 +20,46 @@ _CURRENCIES = {
     "₽": r"rubles?|roubles?|rubel|rublos?|руб\w*|卢布|ルーブル|루블|ruble",
 }
 _PERCENT = (
-    r"[%٪]|percent|per\s?cent|prozent\w*|por\s?cien(?:to)?|por\s?cento|pour\s?cent|per\s?cento|процент\w*|відсот\w*|yüzde"
-    r"|\w*بالمئة|بالمائة|في المئة|في المائة|प्रतिशत|फीसदी|फ़ीसदी|asilimia|phần trăm|百分之|パーセント|퍼센트|procent\w*|prosent\w*"
+    r"[%٪]|percent|per\s?cent|prozent\w*|por\s?cien(?:to)?|por\s?cento|pour\s?cent"
+    r"|per\s?cento|процент\w*|відсот\w*|yüzde"
+    r"|\w*بالمئة|بالمائة|في المئة|في المائة|प्रतिशत|फीसदी|फ़ीसदी|asilimia|phần trăm|百分之"
+    r"|パーセント|퍼센트|procent\w*|prosent\w*"
     r"|persen|\w*אחוז\w*"
 )
 _UNITS = {
     "mm": r"mm|мм|毫米|ミリ|밀리미터|millimet\w+|milímetros?|millimètres?|миллиметр\w*|міліметр\w*",
-    "cm": r"cm|см|厘米|公分|センチ\w*|센티미터|centimet\w+|zentimeter\w*|centímetros?|centimètres?|сантиметр\w*|sentimita|santimetre"
+    "cm": r"cm|см|厘米|公分|センチ\w*|센티미터|centimet\w+|zentimeter\w*|centímetros?|centimètres?"
+    r"|сантиметр\w*|sentimita|santimetre"
     r"|سم|سنتيمتر\w*|सेंटीमीटर",
     "m": r"m|м|米|公尺|メートル|미터|met(?:er|re)s?|metern?|metros?|mètres?|метр\w*|mita|mét|متر\w*|أمتار|मीटर|\w?מטר\w*",
-    "km": r"km|км|公里|千米|キロメートル|킬로미터|kilomet\w+|kilómetros?|quilómetros?|quilômetros?|kilomètres?|километр\w*|кілометр\w*"
+    "km": r"km|км|公里|千米|キロメートル|킬로미터|kilomet\w+|kilómetros?|quilómetros?|quilômetros?|kilomètres?"
+    r"|километр\w*|кілометр\w*"
     r"|kilomita|kilômét|ki-lô-mét|كم|كيلومتر\w*|كيلو متر\w*|किलोमीटर|किमी|קמ|ק\"מ|קילומטר\w*",
-    "mile": r"mi|miles?|meilen?|millas?|milhas?|milles?|миль|миля|мили|милях|mil|maili|dặm|英里|マイル|마일|ميل\w*|أميال|मील|מייל\w*",
+    "mile": r"mi|miles?|meilen?|millas?|milhas?|milles?|миль|миля|мили|милях|mil|maili|dặm|英里|マイル"
+    r"|마일|ميل\w*|أميال|मील|מייל\w*",
     "g": r"g|гр?|克|グラム|그램|gram(?:s|m|me|mes)?|gramos?|gramas?|граммо?в?|грамів|gramu|غرام\w*|ग्राम|גרם",
     "mg": r"mg|мг|毫克|ミリグラム|밀리그램|milligram\w*|miligram\w*|миллиграмм\w*|міліграм\w*|ملغ\w*|मिलीग्राम",
-    "kg": r"kg|кг|公斤|千克|キロ|キログラム|킬로그램|kilos?|kilogram\w*|quilos?|килограмм\w*|кілограм\w*|كجم|كغ\w*|كيلوغرام\w*|كيلو|किलो"
+    "kg": r"kg|кг|公斤|千克|キロ|キログラム|킬로그램|kilos?|kilogram\w*|quilos?|килограмм\w*|кілограм\w*|كجم"
+    r"|كغ\w*|كيلوغرام\w*|كيلو|किलो"
     r"|किलोग्राम|ק\"ג|קילו\w*",
     "lb": r"lbs?|pounds?|pfund|libras?|livres?|фунт\w*|磅|ポンド|파운드|pauni|رطل\w*|पाउंड|paund",
     "oz": r"oz|ounces?|unzen?|onzas?|onces?|унци\w*|унці\w*|盎司|オンス|온스",
     "ml": r"ml|мл|毫升|ミリリットル|밀리리터|millilit\w+|mililit\w+|миллилитр\w*|мілілітр\w*|مل|मिलीलीटर",
     "l": r"l|л|升|リットル|리터|lit(?:er|re|ro)s?|litern?|litr\w*|литр\w*|літр\w*|lita|lít|لتر\w*|लीटर|ליטר\w*",
-    "second": r"s|sec|seconds?|sekunden?|segundos?|secondes?|секунд\w*|saniye|sekunde|giây|ثوان\w*|ثانية|सेकंड|שניות|秒|초",
-    "minute": r"min|mins|minutes?|minuten?|minutos?|минут\w*|хвилин\w*|dakika\w*|dakika|phút|دقيقة|دقائق|मिनट|דקות|分钟|分間|분",
-    "hour": r"h|hrs?|hours?|stunden?|horas?|heures?|час(?:а|ов)?|годин\w*|saat|masaa|giờ đồng hồ|ساع\w+|घंटे|घंटा|घंटों|שעות"
+    "second": r"s|sec|seconds?|sekunden?|segundos?|secondes?|секунд\w*|saniye|sekunde|giây|ثوان\w*"
+    r"|ثانية|सेकंड|שניות|秒|초",
+    "minute": r"min|mins|minutes?|minuten?|minutos?|минут\w*|хвилин\w*|dakika\w*|dakika|phút|دقيقة"
+    r"|دقائق|मिनट|דקות|分钟|分間|분",
+    "hour": r"h|hrs?|hours?|stunden?|horas?|heures?|час(?:а|ов)?|годин\w*|saat|masaa|giờ đồng hồ"
+    r"|ساع\w+|घंटे|घंटा|घंटों|שעות"
     r"|小时|個小時|个小时|時間|시간",
-    "day": r"days?|tage?n?|días?|dias?|jours?|день|дня|дней|дні|днів|gün\w*|siku|ngày|يوم\w*|أيام|दिन|दिनों|ימים|天|日間|日间|일간",
-    "week": r"weeks?|wochen?|semanas?|semaines?|недел\w*|тиж\w+|hafta\w*|wiki|tuần|أسابيع|أسبوع\w*|हफ्ते|हफ़्ते|सप्ताह|שבועות"
+    "day": r"days?|tage?n?|días?|dias?|jours?|день|дня|дней|дні|днів|gün\w*|siku|ngày|يوم\w*|أيام"
+    r"|दिन|दिनों|ימים|天|日間|日间|일간",
+    "week": r"weeks?|wochen?|semanas?|semaines?|недел\w*|тиж\w+|hafta\w*|wiki|tuần|أسابيع|أسبوع\w*"
+    r"|हफ्ते|हफ़्ते|सप्ताह|שבועות"
     r"|周|星期|個星期|个星期|週間|주",
-    "month": r"months?|monate?n?|mes(?:es)?|mois|месяц\w*|місяц\w*|ay|miezi|tháng|شهر\w*|أشهر|महीने|महीनों|חודשים|个月|個月|[かヶヵケカ]月"
+    "month": r"months?|monate?n?|mes(?:es)?|mois|месяц\w*|місяц\w*|ay|miezi|tháng|شهر\w*|أشهر|महीने"
+    r"|महीनों|חודשים|个月|個月|[かヶヵケカ]月"
     r"|개월|달",
 }
 _SIGNS = regex.compile(r"[\p{Sc}<>=≥≤≠≈±×÷+°#@*/\\^~√]")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def _words(facts: Facts) -> Counter[str]:
     text = facts.wording.casefold()
     if facts.language in _UNSPACED:
         letters = "".join(filter(str.isalnum, text))
-        return Counter(map("".join, zip(letters, letters[1:], strict=False))) or Counter([letters])
+        return Counter(map("".join, pairwise(letters))) or Counter([letters])
     return Counter(word.strip(".,;:!?\"'()") for word in text.split())
 
 
@@ -79,7 +80,7 @@ def exclusions(columns: Columns, positions: Positions) -> list[tuple[int, int]]:
     by_id = {ids[number]: some for number, some in places.items()}
     for id, mine in by_id.items():
         versions = sorted(mine, key=lambda place: int(columns.row[positions[place]]))
-        pairs += [(later, earlier) for earlier, later in zip(versions, versions[1:], strict=False)]
+        pairs += [(later, earlier) for earlier, later in pairwise(versions)]
         for source, type, target in columns.links.get(id, ()):
             if source != id or type not in (SUPERSEDES, CONTRADICTS) or target == id:
                 continue

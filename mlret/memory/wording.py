@@ -1,7 +1,8 @@
 """Whether two texts of one language are the same words: the only duplicates that need no further check.
 
-What may differ is form alone: Unicode composition, width, white space, the shape of quotation marks and digits, capitals
-where they mark the start of a sentence or where one of the texts uses none, and the mark that ends a statement.
+What may differ is form alone: Unicode composition, width, white space, the shape of quotation marks and digits,
+capitals where they mark the start of a sentence or where one of the texts uses none, and the mark that ends a
+statement.
 Everything else is kept, for it may be what the text is about: `5 €` and `5 $`, `A+` and `A-`, `x²` and `x2`, a question
 mark, a comma.
 """
