@@ -64,7 +64,7 @@ class ScriptText:
 
 
 def hits_table(hits: Sequence[Hit | MemoryHit], *, title: str | None = None, max_lines: int = 3) -> Table:
-    """A table of hits: rank, score, language, text.
+    """A table of hits: rank, score and what it is, the cosine where that is something else, language, text.
 
     Parameters
     ----------
@@ -83,13 +83,18 @@ def hits_table(hits: Sequence[Hit | MemoryHit], *, title: str | None = None, max
         pad_edge=False,
     )
     table.add_column("#", justify="right", style="dim", no_wrap=True)
-    table.add_column("score", justify="right", style="cyan", no_wrap=True)
+    kinds = sorted({hit.kind for hit in hits})
+    beside = any(hit.cosine is not None for hit in hits) and kinds != ["cosine"]
+    table.add_column(f"score ({', '.join(kinds)})", justify="right", style="cyan", no_wrap=True)
+    if beside:
+        table.add_column("cosine", justify="right", style="cyan", no_wrap=True)
     table.add_column("language", style="green", no_wrap=True)
     table.add_column("text")
     for hit in hits:
         table.add_row(
             str(hit.rank),
             f"{hit.score:.3f}",
+            *(["–" if hit.cosine is None else f"{hit.cosine:.3f}"] if beside else []),
             display_language(hit.language),
             ScriptText(hit.text, max_lines=max_lines),
         )

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mlret.data.scripts import scripts_of, share_script
 from mlret.errors import InputError
 
+_NEARLY_ONE = 1 - 1e-9
 RRF_K = 60  # Cormack et al. chose it in a pilot; results hardly depend on it
 
 
@@ -128,6 +129,27 @@ def z_mean(rows: NDArray[np.int64], scores: NDArray[np.float64], applies: NDArra
         if np.ptp(filled) > 0:
             parts[concerned, channel] = (filled - filled.mean()) / filled.std()
     return _ordered(rows, parts, applies)
+
+
+def in_unit(sums: ArrayLike) -> NDArray[np.float64]:
+    """Sums of standard scores and what is added to them, brought between 0 and 1: ``1 / (1 + exp(-sum))``.
+
+    The order stays. One half is what an average candidate has, or one beside which there is no other. It is a place
+    among the candidates of one query, and no probability: to compare queries, take the cosine.
+    """
+    return np.asarray(1 / (1 + np.exp(-np.asarray(sums, dtype=np.float64))))
+
+
+def alone(cosines: ArrayLike) -> NDArray[np.float64]:
+    """The sums of candidates that no channel tells apart, such as a single one: :func:`in_unit` makes them
+    ``(1 + cosine) / 2``.
+
+    Parameters
+    ----------
+    cosines
+        ``(n,)`` with the query.
+    """
+    return 2 * np.arctanh(np.clip(np.asarray(cosines, dtype=np.float64), -_NEARLY_ONE, _NEARLY_ONE))
 
 
 def lexical_applies(

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+ScoreKind = Literal["cosine", "maxsim", "bm25", "fused"]
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A document that a search found.
 
-    ``rank`` counts from 1; ``score``: higher is better, and equal scores are ordered by id. In a dense search it is the
-    cosine with the query, rounded to six decimals. ``scores`` says what each channel that found the document gave it.
+    Attributes
+    ----------
+    rank, score
+        From 1; higher is better, equal scores are ordered by id.
+    id, text, language, metadata
+        Of the document.
+    scores
+        What each channel that found the document gave it: ``dense`` (the cosine, or MaxSim) and ``lexical`` (BM25).
+    kind
+        What the score is: ``cosine`` (from -1 to 1, rounded to six decimals), ``maxsim``, ``bm25`` (from 0 without
+        bound), or ``fused``: the standard scores of the channels, averaged and brought between 0 and 1 by
+        :func:`mlret.index.fusion.in_unit`.
+    cosine
+        With the query, whatever the kind; ``None`` in an index with a vector for each token.
     """
 
     rank: int
@@ -21,6 +35,8 @@ class Hit:
     language: str | None
     metadata: dict[str, Any]
     scores: dict[str, float] = field(default_factory=dict)
+    kind: ScoreKind = "cosine"
+    cosine: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

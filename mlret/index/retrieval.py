@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mlret.data.documents import Document
 from mlret.errors import InputError, MlretError
-from mlret.index.fusion import align, lexical_applies, z_mean
-from mlret.index.hits import Hit
+from mlret.index.fusion import align, alone, in_unit, lexical_applies, z_mean
+from mlret.index.hits import Hit, ScoreKind
 from mlret.index.store import Store
 
 Mode = Literal["dense", "lexical", "hybrid"]
@@ -47,11 +47,13 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Rows with their scores, best first, and what each channel gave them."""
+    """Rows with their scores, best first, and what each channel gave them; what the scores are, and the cosines."""
 
     scores: Sequence[float]
     rows: Sequence[int]
     parts: Sequence[dict[str, float]]
+    kind: ScoreKind
+    cosines: Sequence[float | None]
 
 
 def retrieve(
@@ -119,7 +121,17 @@ def _dense(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None,
     for scores, rows in found:
         order = sorted(range(len(rows)), key=lambda place: (-scores[place], ids.get(int(rows[place]), "")))[:k]
         chosen = [float(scores[place]) for place in order]
-        ranked.append(Ranked(chosen, [int(rows[place]) for place in order], [{"dense": one} for one in chosen]))
+        parts = [{"dense": one} for one in chosen]
+        similarity = store.space.manifest.similarity
+        ranked.append(
+            Ranked(
+                chosen,
+                [int(rows[place]) for place in order],
+                parts,
+                "cosine" if similarity == "cosine" else "maxsim",
+                _cosines(store, chosen),
+            )
+        )
     return ranked
 
 
@@ -135,7 +147,17 @@ def _nearest(
 
 def _lexical(store: Store, query: Query, k: int, allowed: Rows | None) -> Ranked:
     scores, rows = store.records.match(query.text, k, allowed)
-    return Ranked(scores.tolist(), rows.tolist(), [{"lexical": one} for one in scores.tolist()])
+    order = np.argsort(rows)
+    similar = np.empty(len(rows))
+    similar[order] = _similarities(store, query.vector, rows[order])
+    parts = [{"lexical": one} for one in scores.tolist()]
+    return Ranked(scores.tolist(), rows.tolist(), parts, "bm25", _cosines(store, similar.tolist()))
+
+
+def _cosines(store: Store, similarities: Sequence[float]) -> list[float | None]:
+    """Similarities where they are cosines; ``None`` where a row has no vector, or one for each token."""
+    known = store.space.manifest.similarity == "cosine"
+    return [one if known and one == one else None for one in similarities]
 
 
 def _hybrid(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Ranked]:
@@ -177,7 +199,11 @@ def _fused(
         }
         for row in chosen
     ]
-    return Ranked([round(float(fused.scores[place]), 6) for place in order], chosen, parts)
+    sums = fused.scores[order]
+    if np.isnan(fused.parts).all() and store.space.manifest.similarity == "cosine":
+        sums = alone([given[row][0] for row in chosen])
+    cosines = _cosines(store, [float(given[row][0]) for row in chosen])
+    return Ranked(np.round(in_unit(sums), 6).tolist(), chosen, parts, "fused", cosines)
 
 
 def _similarities(store: Store, vector: NDArray[np.float32], rows: Rows) -> NDArray[np.float64]:
@@ -193,7 +219,20 @@ def _similarities(store: Store, vector: NDArray[np.float32], rows: Rows) -> NDAr
 
 def _hits(ranked: Ranked, documents: dict[int, Document]) -> list[Hit]:
     found = []
-    for rank, (value, row, parts) in enumerate(zip(ranked.scores, ranked.rows, ranked.parts, strict=True), start=1):
+    columns = zip(ranked.scores, ranked.rows, ranked.parts, ranked.cosines, strict=True)
+    for rank, (value, row, parts, cosine) in enumerate(columns, start=1):
         document = documents[row]
-        found.append(Hit(rank, document.id, value, document.text, document.language, document.metadata, parts))
+        found.append(
+            Hit(
+                rank,
+                document.id,
+                value,
+                document.text,
+                document.language,
+                document.metadata,
+                parts,
+                ranked.kind,
+                cosine,
+            )
+        )
     return found

@@ -22,18 +22,21 @@ from mlret.memory.duplicates import (
     promising,
     text_key,
 )
+from mlret.memory.facts import facts_of
 from mlret.memory.hits import Added
 from mlret.memory.incoming import Item, drafts_of
 from mlret.memory.journal import Change, SetEnd, SetField, SetLink
 from mlret.memory.nearest import nearest
 from mlret.memory.numbering import Positions
-from mlret.memory.records import KINDS, LEVELS, Link, MemoryRecord
+from mlret.memory.occasions import additions
+from mlret.memory.records import KINDS, LEVELS, Content, Link, MemoryRecord
 from mlret.memory.scope import place_of
 from mlret.memory.standing import ACTIVE
 from mlret.memory.store import Draft, MemoryStore, Step, hash_of
+from mlret.memory.succession import CONTRADICTS, SUPERSEDES, denies
 from mlret.memory.times import FOREVER
 
-RELATED, SUPERSEDES = "related", "supersedes"
+RELATED = "related"
 # What a callable says of a new text and a stored record that is near it.
 Ruling = Literal["new", "related", "duplicate", "supersedes"]
 Judge = Callable[[str, MemoryRecord], Ruling]
@@ -79,7 +82,10 @@ class Adder:
         self._dedupe = dedupe
         self._judge_by = judge
         self._thresholds = thresholds if store.store.manifest.similarity == "cosine" else None
-        self._drafts: list[Draft] = []  # of this batch, stored as records of their own
+        # Of this batch, what is stored as records of its own: drafts, their links, and their places by text.
+        self._drafts: list[Draft] = []
+        self._links: list[tuple[Link, ...]] = []
+        self._texts: dict[tuple[str | None, ...], list[int]] = {}
         self._strength: dict[str, float] = {}
 
     def add(self, items: Sequence[Item]) -> list[Added]:
@@ -107,8 +113,9 @@ class Adder:
                 results.append((known, Verdict("duplicate", known, "the same text")))
                 continue
             assert draft is not None
-            verdict, ruling = self._ruled(draft, self._judge(draft, same))
-            steps += self._steps(draft, item, verdict, ruling)
+            verdict, denied = self._judge(draft, item, same)
+            verdict, ruling = self._ruled(draft, verdict)
+            steps += self._steps(draft, item, verdict, ruling, denied)
             target = verdict.id if verdict.kind == "duplicate" else None
             results.append((target or item.id, verdict))
         operation = self._store.commit("add", steps)
@@ -139,13 +146,18 @@ class Adder:
         return found
 
     def _said(self, item: Item) -> str | None:
-        """The record that says this very text, in this language, at this level."""
+        """The record that says this very text, in this language, at this level, and all that comes with it."""
         columns = self._store.columns
         scope = columns.scopes.known(place_of(self._scope))
         for position in columns.hashes.get((-1 if scope is None else scope, hash_of(item.text)), ()):
-            if self._holds(np.array([position]))[0] and self._alike(position, item):
-                id: str = columns.ids.values[columns.record[position]]
-                return id
+            if not self._alike(position, item) or not self._holds(np.array([position]))[0]:
+                continue
+            [record] = self._store.fetch([position])
+            # Texts of one hash may still differ in a superscript.
+            if text_key(record.text) == text_key(item.text) and not additions(
+                item.content, item.links, record, record.links
+            ):
+                return record.id
         return None
 
     def _holds(self, positions: Positions) -> Mask:
@@ -159,17 +171,23 @@ class Adder:
         """The same, in this batch."""
         if not self._dedupe:
             return None
-        key, language, content = text_key(item.text), item.language, item.content
-        for draft in self._drafts:
-            alike = (draft.content.kind, draft.content.level) == (content.kind, content.level)
-            if alike and draft.language == language and text_key(draft.text) == key:
+        for place in self._texts.get(_key(item.text, item.language, item.content), ()):
+            draft = self._drafts[place]
+            if not additions(item.content, item.links, _placed(draft), self._links[place]):
                 return draft.record
         return None
 
+    def _keep(self, draft: Draft, item: Item) -> None:
+        """Remember what is stored, for the texts that follow it in the batch."""
+        self._texts.setdefault(_key(draft.text, draft.language, draft.content), []).append(len(self._drafts))
+        self._drafts.append(draft)
+        self._links.append(item.links)
+
     def _alike(self, position: int, item: Item) -> bool:
-        columns = self._store.columns
+        columns, event = self._store.columns, item.content.event_time
         return bool(
             columns.languages.values[columns.language[position]] == item.language
+            and (event is None or times.micros(event[0]) == columns.event_from[position])
             and KINDS[columns.kind[position]] == item.content.kind
             and LEVELS[columns.level[position]] == item.content.level
         )
@@ -207,26 +225,28 @@ class Adder:
         ends = [SetEnd(int(columns.row[position]), None if end == FOREVER else end, after)] if after < end else []
         return Step(id, changes=ends)
 
-    def _steps(self, draft: Draft, item: Item, verdict: Verdict, ruling: Ruling) -> list[Step]:
+    def _steps(self, draft: Draft, item: Item, verdict: Verdict, ruling: Ruling, denied: str | None) -> list[Step]:
         changes: list[Change] = [SetLink(link.type, link.target, True) for link in item.links]
         if ruling == SUPERSEDES and verdict.id is not None:
-            self._drafts.append(draft)
+            self._keep(draft, item)
             changes.append(SetLink(SUPERSEDES, verdict.id, True))
             return [Step(item.id, draft, None, changes), self._ended(verdict.id, draft.valid_from)]
-        if verdict.kind == "related" and verdict.id is not None:
-            link = Link(RELATED, verdict.id)
-            changes += [SetLink(link.type, link.target, True)] if link not in item.links else []
+        links = [Link(CONTRADICTS, denied)] if denied is not None and verdict.kind != "duplicate" else []
+        if verdict.kind == "related" and verdict.id is not None and verdict.id != denied:
+            links.append(Link(RELATED, verdict.id))
+        changes += [SetLink(link.type, link.target, True) for link in links if link not in item.links]
         if verdict.kind == "duplicate" and verdict.id is not None:
             # Kept word for word, and out of the way: undo, or restoring it, brings it back.
             merged = [SetField("state", "active", "merged"), SetField("merged_into", None, verdict.id)]
             return [Step(item.id, draft, None, [*changes, *merged]), self._stronger(verdict.id, item)]
-        self._drafts.append(draft)
+        self._keep(draft, item)
         return [Step(item.id, draft, None, changes)]
 
-    def _judge(self, draft: Draft, same: Positions) -> Verdict:
+    def _judge(self, draft: Draft, item: Item, same: Positions) -> tuple[Verdict, str | None]:
+        """What a text is beside those that are stored, and the record that it says holds no longer."""
         thresholds = self._thresholds
         if not self._dedupe or thresholds is None:
-            return _NEW
+            return _NEW, None
         columns = self._store.columns
         alike = columns.kind[same] == KINDS.index(draft.content.kind)
         same = same[alike & (columns.level[same] == LEVELS.index(draft.content.level))]
@@ -235,13 +255,15 @@ class Adder:
         for cosine, where in zip(near.cosines[:CANDIDATES].tolist(), near.where, strict=False):
             if not promising(cosine, draft.language, self._language(where), thresholds):
                 continue
-            id, text, language, vector = self._what(where)
+            id, text, language, vector, more = self._what(where, item)
             around = self._near(vector, draft, same)
             others = [one for one, at in zip(around.cosines.tolist(), around.where, strict=True) if at != where]
-            candidates.append(Candidate(id, text, language, cosine, others[:NEIGHBOURS]))
+            candidates.append(Candidate(id, text, language, cosine, others[:NEIGHBOURS], more))
         if not candidates:
-            return Verdict("new", None, "no record is near enough")
-        return judge(draft.text, draft.language, candidates, near.cosines, thresholds)
+            return Verdict("new", None, "no record is near enough"), None
+        new = facts_of(draft.text, draft.language)
+        denied = next((one.id for one in candidates if denies(new, facts_of(one.text, one.language))), None)
+        return judge(draft.text, draft.language, candidates, near.cosines, thresholds), denied
 
     def _near(self, vector: NDArray[np.float32], draft: Draft, same: Positions) -> _Near:
         count = CANDIDATES + NEIGHBOURS
@@ -258,13 +280,25 @@ class Adder:
         columns = self._store.columns
         return columns.languages.values[columns.language[where]] if where >= 0 else self._drafts[-1 - where].language
 
-    def _what(self, where: int) -> tuple[str, str, str | None, NDArray[np.float32]]:
+    def _what(self, where: int, item: Item) -> tuple[str, str, str | None, NDArray[np.float32], tuple[str, ...]]:
+        """A record: id, text, language, vector; and what a new text brings that it does not hold."""
         if where < 0:
             draft = self._drafts[-1 - where]
-            return draft.record, draft.text, draft.language, draft.vector
+            more = additions(item.content, item.links, _placed(draft), self._links[-1 - where])
+            return draft.record, draft.text, draft.language, draft.vector, tuple(more)
         [record] = self._store.fetch([where])
         row = int(self._store.columns.row[where])
-        return record.id, record.text, record.language, self._store.store.vectors_of([row])[row]
+        more = additions(item.content, item.links, record, record.links)
+        return record.id, record.text, record.language, self._store.store.vectors_of([row])[row], tuple(more)
+
+
+def _key(text: str, language: str | None, content: Content) -> tuple[str | None, ...]:
+    return text_key(text), language, content.kind, content.level
+
+
+def _placed(draft: Draft) -> Content:
+    """The content with the place in the session that it gets."""
+    return replace(draft.content, seq=draft.seq)
 
 
 def _added(id: str, verdict: Verdict, operation: int) -> Added:

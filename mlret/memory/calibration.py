@@ -23,15 +23,15 @@ from mlret.data.sample import load_parallel_sentences, load_sample
 from mlret.errors import InputError
 from mlret.memory.duplicates import CANDIDATES, NEIGHBOURS, DuplicateThresholds
 from mlret.memory.facts import Facts, facts_of
-from mlret.memory.guards import conflicts
+from mlret.memory.guards import conflicts, unchecked
 
 if TYPE_CHECKING:
     from mlret.encoders.encoder import Encoder
 
 BUNDLED = Path(__file__).with_name("thresholds.json")
-PRECISION = 0.95
+PRECISION = 0.98
 """Of the duplicates between languages, by default."""
-_RELATED_PRECISION = 0.5  # a link costs little
+_UNRELATED_LINKED = 0.05  # of texts of which nothing related is stored
 _MEMORIES = 20
 _ANSWERS_KEPT = 0.9  # of the answers that were right
 _LEAST = 30  # verdicts that a precision is read from
@@ -43,8 +43,7 @@ class _Judged(NamedTuple):
 
     margins: NDArray[np.float64]  # -inf where none is mutual, passes the guards and has a margin over 0
     same: NDArray[np.bool_]  # it is a translation
-    best: NDArray[np.float64]
-    near: NDArray[np.bool_]  # it is of the same group
+    apart: NDArray[np.float64]  # of the nearest record of another group
     stored: NDArray[np.bool_]  # a translation is in the memory
 
 
@@ -66,7 +65,8 @@ def calibrate(
         Language -> ``n`` texts, text ``i`` of each a translation of text ``i`` of the others; by default the sentences
         of the bundled sample. No text may occur in what results are then reported on.
     groups
-        ``(n,)``: what each text is about; texts of one group are related. By default, each is a group of its own.
+        ``(n,)``: what each text is about; texts of one group are related, and of texts that have none of their group in
+        the memory one in twenty may be linked. By default, each is a group of its own.
     precision
         Of duplicates between languages, over 0 to 1: which part of what is called a duplicate is to be one.
     seed
@@ -101,7 +101,7 @@ def calibrate(
     densities = _densities(vectors, memories)
     judged = _join([_judge_all(vectors, facts, group, densities, *memory) for memory in memories])
     duplicate, hits = _threshold(judged.margins, judged.same, precision)
-    related, _ = _threshold(judged.best, judged.near, _RELATED_PRECISION)
+    related = math.ceil(float(np.quantile(judged.apart, 1 - _UNRELATED_LINKED)) * 1e6) / 1e6
     if questions:
         asked = np.array([codes.index(language) for _, language, _ in questions])
         about = np.searchsorted(names, [topic for *_, topic in questions])
@@ -177,16 +177,18 @@ def _judge_all(
             mutual = (nearest[:, place] >= nearest[:, 0]) & (nearest[:, place] >= others[one, -1])
             for text in np.flatnonzero(mutual & (margins[:, place] > 0)).tolist():
                 of = facts[int(languages[one[text]])][int(rows[one[text]])]
-                allowed[text, place] = not conflicts(facts[language][text], of)
+                new = facts[language][text]
+                allowed[text, place] = not conflicts(new, of) and not unchecked(new, of)
         every = np.arange(len(some))
         possible = np.where(allowed, margins, -np.inf)
-        chosen, nearest_of_all = possible.argmax(axis=1), margins.argmax(axis=1)
+        chosen = possible.argmax(axis=1)
+        # Measured against the usual density, which is the least that judging takes: this margin is at most too high.
+        strange = np.where(groups[rows][None, :] == groups[:, None], -np.inf, cosines - there[None, :] / 2)
         parts.append(
             _Judged(
                 margins=possible[every, chosen],
                 same=rows[candidates[every, chosen]] == every,
-                best=margins[every, nearest_of_all],
-                near=groups[rows[candidates[every, nearest_of_all]]] == groups,
+                apart=strange.max(axis=1) - densities[language] / 2,
                 stored=np.isin(every, rows[~mine]),
             )
         )

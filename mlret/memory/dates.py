@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
+from mlret.memory.day_words import day_words
 from mlret.memory.facts import MONTH_CASES, VAGUE_MONTHS, calendar_names, number_words
 
 LANGUAGES = (
@@ -51,11 +52,46 @@ _MORE = {
     "sw": {"mwaka jana": "1 year ago", "wiki jana": "1 week ago", "juzi": "2 day ago"},
     "zh": {"上星期": "1 week ago", "上礼拜": "1 week ago", "上月": "1 month ago"},
 }
-_MORE_AGO = {"ro": ["acum"]}
+_MORE_AGO = {"ro": ["acum", "în urmă cu"]}
+# Counted expressions in cases that CLDR does not list.
+_MORE_COUNTED = {
+    "cs": {
+        r"před (\d{1,4}) (?:dny|dni|dnem)": "day",
+        r"před (\d{1,4}) (?:týdny|týdnem)": "week",
+        r"před (\d{1,4}) (?:měsíci|měsícem)": "month",
+        r"před (\d{1,4}) (?:lety|roky|rokem)": "year",
+    },
+    "el": {
+        r"πριν(?: από)? (\d{1,4}) (?:η?μέρες|η?μέρα|ημερών)": "day",
+        r"πριν(?: από)? (\d{1,4}) (?:εβδομάδες|εβδομάδα|βδομάδες)": "week",
+        r"πριν(?: από)? (\d{1,4}) (?:μήνες|μήνα)": "month",
+        r"πριν(?: από)? (\d{1,4}) (?:χρόνια|έτη|χρόνο)": "year",
+    },
+    "ko": {r"(\d{1,4})\s?일\s?전": "day"},
+}
+# Words for numbers in such cases, and Korean's for spans of days.
+_MORE_NUMBERS = {
+    "cs": {
+        "dvěma": 2, "třemi": 3, "čtyřmi": 4, "pěti": 5, "šesti": 6, "sedmi": 7, "osmi": 8, "devíti": 9, "deseti": 10,
+    },
+    "ko": {
+        "하루": "1일", "이틀": "2일", "사흘": "3일", "나흘": "4일", "닷새": "5일", "엿새": "6일", "열흘": "10일",
+        "이일": "2일", "삼일": "3일", "사일": "4일", "오일": "5일", "육일": "6일", "칠일": "7일",
+    },
+}  # fmt: skip
+_JA_NUMERALS = regex.compile(
+    r"(?:[二三四五六七八九]?十[一二三四五六七八九]?|[一二三四五六七八九])(?=日前|週間前|[かヶヵケカ]月前|年前|時間前)"
+)
 # Dates that are written with numbers alone, and words between them.
 _NUMBERED = regex.compile(
     r"(?P<year>\d{4})\s*[年년]\s*(?:(?P<month>\d{1,2})\s*[月월]\s*(?:(?P<day>\d{1,2})\s*[日号號일])?)?"
     r"|(?:ngày (?P<day>\d{1,2}) )?tháng (?P<month>\d{1,2}) năm (?P<year>\d{4})"
+)
+# The same without a year, or with one that is counted from now.
+_IN_A_YEAR = regex.compile(
+    r"(?:(?:(?P<last>去年|昨年|작년|지난해)|(?P<this>今年|올해|금년))\s*の?\s*|(?<!\d)(?<![年년]\s?))(?P<month>\d{1,2})\s*[月월]\s*(?P<day>\d{1,2})\s*[日号號일]"
+    r"|(?:ngày|mùng|mồng) (?P<day>\d{1,2}) tháng (?P<month>\d{1,2})(?!\d| năm \d)"
+    r"(?:(?P<last> năm (?:ngoái|trước))|(?P<this> năm nay))?"
 )
 _ZH_NUMERALS = str.maketrans("一二两三四五六七八九", "1223456789")
 _UNSPACED = frozenset({"zh", "ja", "th"})
@@ -72,6 +108,10 @@ class TimeWindow:
     start: datetime
     end: datetime
     text: str
+
+
+# Where something was read, and what: ``None`` where it may mean several days.
+_Read = tuple[int, int, TimeWindow | None]
 
 
 def time_windows(text: str, language: str | None, now: datetime) -> list[TimeWindow]:
@@ -106,19 +146,21 @@ def time_windows(text: str, language: str | None, now: datetime) -> list[TimeWin
     if code not in LANGUAGES:
         return []
     folded = text.replace("İ", "i").casefold()
-    found = [
+    found: list[_Read] = [
+        *_days(folded, code, now),
         *_relative(folded, code, now),
         *_explicit(folded, code, now),
         *_numbered(folded, now),
+        *_in_a_year(folded, now),
         *_months(folded, code, now),
         *_weekdays(folded, code, now),
     ]
     # What is longer was said more exactly: `14 July 2023`, not `July 2023`.
-    taken: list[tuple[int, int, TimeWindow]] = []
+    taken: list[_Read] = []
     for start, end, window in sorted(found, key=lambda one: (one[0] - one[1], one[0])):
         if all(end <= other_start or start >= other_end for other_start, other_end, _ in taken):
             taken.append((start, end, window))
-    return [window for _, _, window in sorted(taken, key=lambda one: one[:2])]
+    return [window for _, _, window in sorted(taken, key=lambda one: one[:2]) if window is not None]
 
 
 def time_bonus(
@@ -146,7 +188,16 @@ def time_bonus(
     return weight * best
 
 
-def _relative(text: str, language: str, now: datetime) -> list[tuple[int, int, TimeWindow]]:
+def _days(text: str, language: str, now: datetime) -> list[_Read]:
+    """Single days by name; of one that cannot be known, that there is one."""
+    found: list[_Read] = []
+    for start, end, days in day_words(text, language):
+        window = None if days is None else _window(now, days, "day")
+        found.append((start, end, None if window is None else TimeWindow(*window, text[start:end])))
+    return found
+
+
+def _relative(text: str, language: str, now: datetime) -> list[_Read]:
     # Numbers in words become digits; the places in the text are kept track of.
     plain, places = _in_digits(text, language)
     found = []
@@ -183,7 +234,11 @@ def _relative_patterns(language: str) -> list[tuple[regex.Pattern[str], str]]:
             if "\\d{1,4}" in whole and not regex.search(r"(?:\)|\*)\s*\p{L}$|\) \p{L}$", whole):
                 patterns.append((regex.compile(bounds[0] + whole + bounds[1]), meaning))
     patterns += [
-        (regex.compile(bounds[0] + expression + bounds[1]), f"\\1 {unit} ago") for expression, unit in _counted(info)
+        (regex.compile(bounds[0] + expression + bounds[1]), f"\\1 {unit} ago")
+        for expression, unit in [
+            *_counted(info),
+            *((one.casefold(), unit) for one, unit in _MORE_COUNTED.get(language, {}).items()),
+        ]
     ]
     return [(pattern, meaning) for pattern, meaning in patterns if _has_window(meaning)]
 
@@ -212,13 +267,18 @@ def _in_digits(text: str, language: str) -> tuple[str, list[int]]:
     if language == "zh":
         return text.translate(_ZH_NUMERALS), list(range(len(text) + 1))
     spelled = number_words(language)
-    values = {**(spelled[1] if spelled else {}), **_small_words(language)}
+    values: dict[str, Any] = {
+        **(spelled[1] if spelled else {}),
+        **_small_words(language),
+        **_MORE_NUMBERS.get(language, {}),
+    }
     if not values:
         return text, list(range(len(text) + 1))
     words = "|".join(regex.escape(word) for word in sorted(values, key=len, reverse=True))
+    pattern = _JA_NUMERALS if language == "ja" else regex.compile(rf"(?<!\w)(?:{words})(?!\w)")
     parts, places, last = [], [], 0
-    for match in regex.finditer(rf"(?<!\w)(?:{words})(?!\w)", text):
-        parts += [text[last : match.start()], str(values[match[0]])]
+    for match in pattern.finditer(text):
+        parts += [text[last : match.start()], str(values.get(match[0], 1))]
         places += [*range(last, match.start()), *[match.start()] * len(parts[-1])]
         last = match.end()
     return "".join([*parts, text[last:]]), [*places, *range(last, len(text) + 1)]
@@ -235,7 +295,7 @@ def _small_words(language: str) -> dict[str, int]:
     }
 
 
-def _weekdays(text: str, language: str, now: datetime) -> list[tuple[int, int, TimeWindow]]:
+def _weekdays(text: str, language: str, now: datetime) -> list[_Read]:
     names = calendar_names(language)
     if names is None:
         return []
@@ -249,7 +309,7 @@ def _weekdays(text: str, language: str, now: datetime) -> list[tuple[int, int, T
     return found
 
 
-def _numbered(text: str, now: datetime) -> list[tuple[int, int, TimeWindow]]:
+def _numbered(text: str, now: datetime) -> list[_Read]:
     found = []
     for match in _NUMBERED.finditer(text):
         unit = "day" if match["day"] else "month" if match["month"] else "year"
@@ -262,7 +322,26 @@ def _numbered(text: str, now: datetime) -> list[tuple[int, int, TimeWindow]]:
     return found
 
 
-def _months(text: str, language: str, now: datetime) -> list[tuple[int, int, TimeWindow]]:
+def _in_a_year(text: str, now: datetime) -> list[_Read]:
+    """A day and a month by numbers: in the year that is named, else when that day was last."""
+    found: list[_Read] = []
+    for match in _IN_A_YEAR.finditer(text):
+        years = [now.year - 1] if match["last"] else [now.year] if match["this"] else range(now.year, now.year - 9, -1)
+        for year in years:
+            try:
+                at = now.replace(year=year, month=int(match["month"]), day=int(match["day"]))
+            except ValueError:  # 29 February; or no day at all
+                continue
+            if at > now and not match["this"]:
+                continue
+            window = _window(at, 0, "day")
+            if window is not None:
+                found.append((match.start(), match.end(), TimeWindow(*window, match[0].strip())))
+            break
+    return found
+
+
+def _months(text: str, language: str, now: datetime) -> list[_Read]:
     """Months in a case that dateparser does not know, with their year."""
     found = []
     for number, name in enumerate(MONTH_CASES.get(language, "").split(), start=1):
@@ -273,14 +352,14 @@ def _months(text: str, language: str, now: datetime) -> list[tuple[int, int, Tim
     return found
 
 
-def _explicit(text: str, language: str, now: datetime) -> list[tuple[int, int, TimeWindow]]:
+def _explicit(text: str, language: str, now: datetime) -> list[_Read]:
     """Spans that dateparser reads as a date; each has a month's name, a date's shape or a year."""
     names = calendar_names(language)
     month = names[0][0] if names else regex.compile(r"(?!)")
     if not any(pattern.search(text) for pattern in (month, _DATE_SHAPE, _YEAR)):
         return []
     tokens = [(match.start(), match.end()) for match in _TOKEN.finditer(text)]
-    found: list[tuple[int, int, TimeWindow]] = []
+    found: list[_Read] = []
     first = 0
     while first < len(tokens):
         for last in reversed(range(first, min(len(tokens), first + _LONGEST_SPAN))):

@@ -9,7 +9,6 @@ these is linked, not merged: under-merging is meant.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -19,7 +18,8 @@ from numpy.typing import ArrayLike
 
 from mlret.errors import InputError
 from mlret.memory.facts import facts_of
-from mlret.memory.guards import conflicts, unchecked
+from mlret.memory.guards import conflicts, same_wording, unchecked
+from mlret.memory.wording import same_form
 
 NEIGHBOURS = 4
 """Neighbours that a density is averaged over, as in Artetxe and Schwenk, arXiv 1811.01136."""
@@ -97,7 +97,16 @@ class DuplicateThresholds:
 class Candidate:
     """A stored record that may say the same.
 
-    ``cosine`` is its cosine with the new text, ``others`` its cosines with the ``NEIGHBOURS`` stored records nearest to
+    Attributes
+    ----------
+    id, text, language
+        Of the record.
+    cosine
+        With the new text.
+    others
+        Its cosines with the ``NEIGHBOURS`` stored records nearest to it.
+    more
+        What the new text brings that the record does not hold, such as another event time: then it is no duplicate.
     """
 
     id: str
@@ -105,6 +114,7 @@ class Candidate:
     language: str | None
     cosine: float
     others: Sequence[float] = ()
+    more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +122,8 @@ class Evidence:
     """Why a verdict was given, of one candidate.
 
     ``margin`` is ``cosine - density``, both rounded to six decimals; ``mutual``: whether no other record is nearer to
-    either; ``conflicts`` are the guards against it, ``unchecked`` those that have no list for one of the languages.
+    either; ``conflicts`` are the guards against it and what the new text brings beyond it; ``unchecked`` are the guards
+    that have no list for one of the languages, which rule a duplicate out as well.
     """
 
     id: str
@@ -135,8 +146,8 @@ class Verdict:
 
 
 def text_key(text: str) -> str:
-    """The form in which two texts are the same text: NFKC, white space as one blank."""
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+    """The form in which two texts are the same text: composed, in one width, white space as one blank."""
+    return same_form(text)
 
 
 def density(cosines: ArrayLike, usual: float) -> float:
@@ -192,8 +203,8 @@ def judge(
     Returns
     -------
     Verdict
-        A duplicate has the same :func:`text_key` and language, or passes the threshold, the guards and is mutual.
-        Where it passes the threshold alone, or that for related texts, it is related.
+        A duplicate has the same wording and no other language, or it passes the threshold and all guards, none of which
+        lacks a list, and is mutual. Where it passes the threshold alone, or that for related texts, it is related.
     """
     new = facts_of(text, language)
     nearest = np.sort(np.asarray(cosines, dtype=np.float64))[::-1]
@@ -206,16 +217,16 @@ def judge(
         mutual = bool(
             candidate.cosine >= nearest[:1].max(initial=-1.0) and candidate.cosine >= others.max(initial=-1.0)
         )
-        blocked = tuple(map(str, conflicts(new, of)))
+        blocked = (*candidate.more, *map(str, conflicts(new, of)))
         missing = tuple(unchecked(new, of))
-        if candidate.language == language and text_key(candidate.text) == text_key(text):
+        if same_wording(new, of) and not candidate.more:
             evidence = Evidence(candidate.id, candidate.cosine, round(mean, 6), round(candidate.cosine - mean, 6), True)
             return Verdict("duplicate", candidate.id, "the same text", (evidence,))
         margin = round(candidate.cosine - mean, 6)
         found.append(Evidence(candidate.id, candidate.cosine, round(mean, 6), margin, mutual, blocked, missing))
     found.sort(key=lambda one: -one.margin)
     for one in found:
-        if one.margin >= thresholds.duplicate and one.mutual and not one.conflicts:
+        if one.margin >= thresholds.duplicate and one.mutual and not one.conflicts and not one.unchecked:
             reason = f"margin {one.margin:.3f} of at least {thresholds.duplicate:.3f}, nearest both ways"
             return Verdict("duplicate", one.id, reason, tuple(found))
     for one in found:
@@ -238,4 +249,6 @@ def _why_not(evidence: Evidence, thresholds: DuplicateThresholds) -> str:
         return f"margin {evidence.margin:.3f}; a duplicate needs {thresholds.duplicate:.3f}"
     if evidence.conflicts:
         return f"they differ in {'; '.join(evidence.conflicts)}"
+    if evidence.unchecked:
+        return f"a language has no list to compare {', '.join(evidence.unchecked)} by"
     return "another record is nearer to one of them"

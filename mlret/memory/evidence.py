@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.scripts import scripts_of, share_script
-from mlret.index.fusion import align, z_mean
+from mlret.index.fusion import align, alone, z_mean
 from mlret.index.retrieval import Mode
 from mlret.memory.columns import Columns, Mask
 from mlret.memory.nearest import nearest, similarities
@@ -134,9 +134,10 @@ def _fused(
     back = np.argsort(fused.rows)
     counted = np.maximum(1, (~np.isnan(fused.parts)).sum(axis=1))
     shares = np.nan_to_num(fused.parts / counted[:, None])[back]
-    return Candidates(
-        positions, np.round(fused.scores[back], 6), scores[:, 0], scores[:, 1], shares[:, 0], shares[:, 1]
-    )
+    sums = fused.scores[back]
+    if np.isnan(fused.parts).all() and store.store.manifest.similarity == "cosine":
+        sums = shares[:, 0] = alone(scores[:, 0])
+    return Candidates(positions, np.round(sums, 6), scores[:, 0], scores[:, 1], shares[:, 0], shares[:, 1])
 
 
 def lexical_applies(columns: Columns, query: Query, positions: Positions) -> Mask:

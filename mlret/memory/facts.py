@@ -1,4 +1,4 @@
-"""What a text states that a vector hardly shows: its numbers, dates and negations, and its wording.
+"""What a text states that a vector hardly shows: numbers, dates, negations, signs, small words, names, and its wording.
 
 Two texts may be near in meaning and differ in just these. :mod:`mlret.memory.guards` compares them.
 """
@@ -16,6 +16,9 @@ import regex
 
 from mlret.data.languages import normalise_language
 from mlret.memory.negation import negation_pattern
+from mlret.memory.particles import particles_of
+from mlret.memory.signs import asks, signs_of, units_of
+from mlret.memory.wording import exact_wording
 
 _MONTHS = (
     "january february march april may june july august september october november december".split()  # noqa: SIM905
@@ -45,6 +48,15 @@ _SCALED = [
 ]
 _GROUPED = regex.compile(r"\d{1,3}(?:([,.'’\u066c ])\d{2,3})*?(?:[,.'’\u066c ]\d{3})")
 _WORD = regex.compile(r"\w+")
+_CAPITALISED = regex.compile(r"(?<!\w)\p{Lu}[\p{L}\p{M}'-]+")
+_BEGINNINGS = frozenset(
+    (
+        "the an my he she we it his her they you our this that in on at is are do does if when der die das den ein "
+        "eine er sie es wir ich mein meine ihr im am wenn le la les un une il elle je nous mon ma en los las el yo "
+        "mi ella él uno una di io lui lei noi os as um uma eu ele ela de het een ik hij wij mijn он она мы мой моя "
+        "на по вы ты це він вона мені ми ja on ona moja mój bir ben bu ni na ya yeye mimi tôi anh em cô ông bà"
+    ).split()
+)
 # Months that are also other words count beside a day or a year alone; so does a month of three letters.
 VAGUE_MONTHS = frozenset({"march", "mars", "may", "august", "maj", "mai"})
 _SHORTEST_MONTH = 4
@@ -80,8 +92,19 @@ class Facts:
         By number, from 1 and from 0; ``None`` where the language has no list.
     negations
         How often something is negated; ``None`` where the language has no list.
+    particles
+        Small words of quantity, obligation, time and degree, as :func:`mlret.memory.particles.particles_of` reads them;
+        ``None`` where the language has no list.
+    signs, units
+        As :mod:`mlret.memory.signs` reads them, in any language.
+    question
+        Whether it asks something.
+    names
+        Capitalised words in their order, case-folded, each once.
+    words_count
+        How many words it has, for what is written with spaces.
     wording
-        All words in their order, case-folded, without punctuation.
+        The text without differences of form; see :func:`mlret.memory.wording.exact_wording`.
     """
 
     language: str | None
@@ -90,6 +113,12 @@ class Facts:
     months: Counter[int] | None
     weekdays: Counter[int] | None
     negations: int | None
+    particles: frozenset[str] | None
+    signs: frozenset[str]
+    units: frozenset[str]
+    question: bool
+    names: tuple[str, ...]
+    words_count: int
     wording: str
 
 
@@ -114,8 +143,10 @@ def facts_of(text: str, language: str | None = None) -> Facts:
     folded = plain.casefold()
     numbers = Counter(_scaled(_canonical(match[0]), folded, match.end()) for match in _NUMBER.finditer(plain))
     words = months = weekdays = None
-    negations = None
+    negations = particles = None
+    exact = exact_wording(text, code)
     if code is not None:
+        particles = particles_of(folded, code)
         lower = " ".join(folded.replace("-", " ").split())
         if (spelled := number_words(code)) is not None:
             pattern, values = spelled
@@ -125,7 +156,29 @@ def facts_of(text: str, language: str | None = None) -> Facts:
             weekdays = Counter(names_of[1][1][match[0]] for match in names_of[1][0].finditer(folded))
         if (negation := negation_pattern(code)) is not None:
             negations = sum(1 for _ in negation.finditer(folded))
-    return Facts(code, numbers, words, months, weekdays, negations, " ".join(_WORD.findall(folded)))
+    return Facts(
+        code,
+        numbers,
+        words,
+        months,
+        weekdays,
+        negations,
+        particles,
+        signs_of(exact),
+        units_of(exact),
+        asks(exact),
+        _names(exact, code),
+        len(_WORD.findall(exact)),
+        exact,
+    )
+
+
+def _names(text: str, language: str | None) -> tuple[str, ...]:
+    """Words with a capital, but for the small words that sentences begin with, months and weekdays."""
+    calendar = None if language is None else calendar_names(language)
+    others = {} if calendar is None else calendar[0][1] | calendar[1][1]
+    found = (match[0].casefold() for match in _CAPITALISED.finditer(text))
+    return tuple(dict.fromkeys(name for name in found if name not in _BEGINNINGS and name not in others))
 
 
 def _plain(text: str) -> str:
@@ -196,11 +249,43 @@ def _spelled() -> dict[str, dict[str, int]]:
     return found
 
 
+@lru_cache(maxsize=4)
+def _counted(language: str) -> dict[str, int]:
+    """The numbers from 2 to 99 of languages that CLDR's rules do not help with; empty for others.
+
+    Chinese and Japanese write them in a run of characters. Of Korean and Vietnamese the words are left out that are
+    mostly something else, such as Vietnamese `năm`, five or year, and Korean's syllables of Chinese origin.
+    """
+    if language in ("zh", "ja"):
+        digits = "一二三四五六七八九"
+        tens = ["", "十", *(f"{digit}十" for digit in digits[1:])]
+        found = {tens[n // 10] + (digits[n % 10 - 1] if n % 10 else ""): n for n in range(2, 100)}
+        return found | ({"两": 2, "兩": 2} if language == "zh" else {})
+    if language == "ko":
+        units = "하나 둘 셋 넷 다섯 여섯 일곱 여덟 아홉".split()  # noqa: SIM905
+        before = "한 두 세 네 다섯 여섯 일곱 여덟 아홉".split()  # noqa: SIM905
+        tens = ["", "열", "스물", "서른", "마흔", "쉰", "예순", "일흔", "여든", "아흔"]
+        found = {
+            tens[n // 10] + (ones[n % 10 - 1] if n % 10 else ""): n for ones in (units, before) for n in range(2, 100)
+        }
+        chinese = "일 이 삼 사 오 육 칠 팔 구".split()  # noqa: SIM905
+        found |= {f"{chinese[n // 10 - 1]}십" + (chinese[n % 10 - 1] if n % 10 else ""): n for n in range(20, 100)}
+        return found | {"스무": 20}
+    if language == "vi":
+        words = dict(zip("hai ba bốn sáu bảy tám chín mười".split(), (2, 3, 4, 6, 7, 8, 9, 10), strict=True))  # noqa: SIM905
+        found = words | {f"mười {word}": 10 + n for word, n in words.items() if n < 10}
+        return found | {f"{word} mươi": 10 * n for word, n in words.items() if n < 10} | {"hai mươi": 20}
+    return {}
+
+
 @lru_cache(maxsize=128)
 def number_words(language: str) -> tuple[regex.Pattern[str], dict[str, int]] | None:
     """What matches the numbers from 1 to 99 in words, in case-folded text, and their values; ``None`` without any."""
-    values = _spelled().get(language)
-    return None if values is None else (_any_of(values, language), values)
+    values = _spelled().get(language) or _counted(language)
+    if language in ("zh", "ja"):  # not the Saturday of 星期六
+        words = "|".join(sorted(values, key=len, reverse=True))
+        return regex.compile(rf"(?<![期周拜])(?:{words})"), values
+    return (_any_of(values, language), values) if values else None
 
 
 @lru_cache(maxsize=128)

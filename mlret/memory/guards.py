@@ -10,9 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from mlret.data.scripts import scripts_of
 from mlret.memory.facts import Facts, facts_of
+from mlret.memory.particles import CLASSES, opposed
+from mlret.memory.wording import same_words
 
-GUARDS = ("numbers", "number words", "months", "weekdays", "negation", "wording")
+GUARDS = (
+    "numbers", "number words", "months", "weekdays", "negation", "signs", "units", "question", *CLASSES, "roles",
+    "wording",
+)  # fmt: skip
+# In so many words two names are who does it and to whom; in a longer sentence more tells it from its reverse.
+_FEW_WORDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +38,21 @@ class Conflict:
 def conflicts(first: Facts, second: Facts) -> list[Conflict]:
     """Why two texts must not be merged; empty where nothing speaks against it.
 
+    Within a language, and where a language is not known, the **wording** must be the same, but for what
+    :mod:`mlret.memory.wording` takes for form: no encoder tells *my door is red* from *my door is blue* and also knows
+    a paraphrase. The other guards say what the difference is. Between languages:
+
     - **numbers**: the numbers in digits must be the same, each as often, where a month counts as its number, so that
-      the parts of a date agree however it is written; between languages one may be in words in the other text.
-    - **number words**: likewise within a language. Between languages they conflict if each text has one that the other
-      lacks: words inflect, and lists are not complete.
-    - **months, weekdays**: the same within a language; between languages they conflict if both texts name some, and
-      others.
-    - **negation**: as many within a language; between languages, in both texts or in neither.
-    - **wording**: within a language all words must be the same, but for capitals and punctuation: no encoder tells
-      *my door is red* from *my door is blue* and also knows a paraphrase. Names are compared by this alone.
+      the parts of a date agree however it is written; one may be in words in the other text. If they are the same ones,
+      they must come in the same order.
+    - **number words**: each but *one*, which is an article in many languages, must be in the other text in words or
+      digits.
+    - **months**: they conflict if both texts name some, and others; **weekdays** must be the same.
+    - **negation**: in both texts or in neither.
+    - **signs, units, question**: the same currencies, operators and units; both ask, or neither does.
+    - **quantity, modality, time words, degree**: as :func:`mlret.memory.particles.opposed` compares them.
+    - **roles**: names that both texts hold must come in the same order. Two names in few words, and a text in another
+      script, cannot be compared, and conflict.
 
     What a language has no list for is not compared; :func:`unchecked` says what that was. The order of the two texts
     does not matter.
@@ -48,33 +62,59 @@ def conflicts(first: Facts, second: Facts) -> list[Conflict]:
     first, second
         What :func:`~mlret.memory.facts.facts_of` read in each text.
     """
-    same = first.language is not None and first.language == second.language
+    same = _one_language(first, second)
+    if same_wording(first, second):
+        return []
+    against: list[str] = []
+    if not same and first.particles is not None and second.particles is not None:
+        against = opposed(first.particles, second.particles)
     blocked = {
         "numbers": _numbers(first, second, same),
         "number words": _words(first, second, same),
-        "months": not same and _named(first.months, second.months, same),
-        "weekdays": _named(first.weekdays, second.weekdays, same),
+        "months": not same and _named(first.months, second.months),
+        "weekdays": first.weekdays is not None and second.weekdays is not None and first.weekdays != second.weekdays,
         "negation": _negation(first, second, same),
-        "wording": same and first.wording != second.wording,
+        "signs": first.signs != second.signs,
+        "units": first.units != second.units,
+        "question": first.question != second.question,
+        **{name: name in against for name in CLASSES},
+        "roles": not same and _roles(first, second),
+        "wording": same,
     }
-    return [Conflict(guard, *_shown(guard, first, second)) for guard, against in blocked.items() if against]
+    return [Conflict(guard, *_shown(guard, first, second)) for guard, differs in blocked.items() if differs]
 
 
 def unchecked(first: Facts, second: Facts) -> list[str]:
-    """The guards that could not be applied, for want of a list in one of the languages."""
+    """The guards that could not be applied, for want of a list in one of the languages: then they must not be merged.
+
+    Nothing is left to check between texts of one language whose wording is the same.
+    """
+    if same_wording(first, second):
+        return []
     missing = {
         "number words": first.words is None or second.words is None,
         "months": first.months is None or second.months is None,
         "weekdays": first.weekdays is None or second.weekdays is None,
         "negation": first.negations is None or second.negations is None,
-        "wording": first.language is None or first.language != second.language,
+        **dict.fromkeys(CLASSES, first.particles is None or second.particles is None),
     }
     return [guard for guard, absent in missing.items() if absent]
 
 
+def same_wording(first: Facts, second: Facts) -> bool:
+    """Whether two texts are the same words of one language, as far as the languages are known."""
+    return _one_language(first, second) and same_words(first.wording, second.wording, first.language or second.language)
+
+
+def _one_language(first: Facts, second: Facts) -> bool:
+    """Whether the wording can be compared, or nothing else can."""
+    return first.language is None or second.language is None or first.language == second.language
+
+
 def may_merge(first: str, second: str, language: str | None = None, other: str | None = None) -> bool:
-    """Whether no guard speaks against merging two texts of these languages."""
-    return not conflicts(facts_of(first, language), facts_of(second, other))
+    """Whether every guard could compare two texts of these languages, and none speaks against merging them."""
+    one, two = facts_of(first, language), facts_of(second, other)
+    return not conflicts(one, two) and not unchecked(one, two)
 
 
 def _numbers(first: Facts, second: Facts, same: bool) -> bool:
@@ -82,7 +122,10 @@ def _numbers(first: Facts, second: Facts, same: bool) -> bool:
         return _digits(first) != _digits(second)
     # 4:00 and 4 o'clock.
     one, other = (Counter({n: c for n, c in facts.numbers.items() if n != "0"}) for facts in (first, second))
-    return bool(one - _all_numbers(second)) or bool(other - _all_numbers(first))
+    if one - _all_numbers(second) or other - _all_numbers(first):
+        return True
+    # A counter keeps the order in which it met its keys: from 5 to 10, and from 10 to 5.
+    return not first.months and not second.months and one == other and list(one) != list(other)
 
 
 def _words(first: Facts, second: Facts, same: bool) -> bool:
@@ -90,10 +133,19 @@ def _words(first: Facts, second: Facts, same: bool) -> bool:
         return False
     if same:
         return first.words != second.words
-    # One is an article in many languages.
-    one, other = (Counter({n: c for n, c in _all_numbers(facts).items() if n != "1"}) for facts in (first, second))
-    both = any(n != "1" for n in first.words) and any(n != "1" for n in second.words)
-    return both and bool(one - other) and bool(other - one)
+    one, other = ({n for n in facts.words or () if n != "1"} for facts in (first, second))
+    return bool(one - set(_all_numbers(second)) or other - set(_all_numbers(first)))
+
+
+def _roles(first: Facts, second: Facts) -> bool:
+    """Whether who does what to whom differs, or cannot be told from the names."""
+    shared = set(first.names) & set(second.names)
+    if [name for name in first.names if name in shared] != [name for name in second.names if name in shared]:
+        return True
+    named = max((first, second), key=lambda facts: len(facts.names))
+    if len(named.names) < 2 or named.words_count > _FEW_WORDS:
+        return False
+    return not scripts_of(first.wording) & scripts_of(second.wording)
 
 
 def _digits(facts: Facts) -> Counter[str]:
@@ -105,10 +157,8 @@ def _all_numbers(facts: Facts) -> Counter[str]:
     return _digits(facts) + (facts.words or Counter())
 
 
-def _named(one: Counter[int] | None, other: Counter[int] | None, same: bool) -> bool:
-    if one is None or other is None:
-        return False
-    return one != other if same else bool(one) and bool(other) and set(one) != set(other)
+def _named(one: Counter[int] | None, other: Counter[int] | None) -> bool:
+    return bool(one) and bool(other) and set(one or ()) != set(other or ())
 
 
 def _negation(first: Facts, second: Facts, same: bool) -> bool:
@@ -124,8 +174,19 @@ def _shown(guard: str, first: Facts, second: Facts) -> list[str]:
         return _different(first.wording.split(), second.wording.split())
     if guard == "negation":
         return [str(first.negations), str(second.negations)]
+    if guard == "question":
+        return ["a question" if facts.question else "a statement" for facts in (first, second)]
     if guard == "numbers":
         return [_list(_digits(first)), _list(_digits(second))]
+    if guard == "roles":
+        return [", ".join(first.names), ", ".join(second.names)]
+    if guard in ("signs", "units"):
+        return [", ".join(sorted(getattr(facts, guard))) for facts in (first, second)]
+    if guard in CLASSES:
+        return [
+            ", ".join(sorted((facts.particles or frozenset()).intersection(CLASSES[guard])))
+            for facts in (first, second)
+        ]
     field = guard.replace("number ", "")
     return [_list(getattr(first, field)), _list(getattr(second, field))]
 

@@ -89,8 +89,6 @@ class Handle:
         )
 
     def _vector(self, query: str, language: str | None, mode: Mode | None, vector: Any) -> Any:
-        if mode == "lexical":
-            return None
         space = self._index.store.space
         if vector is None:
             return space.queries(self.encoder.encode_query([query], language=[language]))[0]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, overload
 
+from mlret.index.hits import ScoreKind
 from mlret.memory.duplicates import Evidence
 from mlret.memory.journal import Verb
 from mlret.memory.records import MemoryRecord
@@ -23,8 +24,8 @@ class Added:
     id
         The record that holds it: a new one, or, for a ``duplicate``, the one that said it already.
     verdict
-        ``added``; ``duplicate``: the record ``id`` is stronger now and has one more source; ``related``: added, and
-        linked to what the evidence names.
+        ``added``; ``duplicate``: the record ``id`` says it, with all that came with the text, and is stronger now and
+        has one more source; ``related``: added, and linked to what the evidence names.
     evidence
         The nearest records that decided, and what spoke for and against each.
     reason
@@ -65,13 +66,20 @@ class MemoryHit:
         The version that was found.
     scores
         Every term of the score by name; what each channel says is in ``dense`` (a cosine, or MaxSim) and ``lexical``
-        (BM25).
+        (BM25). A ``fused`` score is their sum brought between 0 and 1 by :func:`mlret.index.fusion.in_unit`.
     why
         The same in words, with what was left out.
     conflicts
         Other versions and contradicting records, where they were asked for.
     also
         Ids of near-duplicates that this hit stands for.
+    kind
+        What the score is: ``fused`` of several terms; ``cosine``, ``maxsim`` or ``bm25`` where it is that of one
+        channel; ``rerank`` as the callable gave it.
+    cosine
+        With the query, whatever the kind; ``None`` in a memory with a vector for each token.
+    yields_to
+        Ids of hits that supersede or contradict this one, and stand before it.
     """
 
     rank: int
@@ -81,6 +89,9 @@ class MemoryHit:
     why: tuple[str, ...] = ()
     conflicts: tuple[MemoryRecord, ...] = ()
     also: tuple[str, ...] = ()
+    kind: ScoreKind | Literal["rerank"] = "fused"
+    cosine: float | None = None
+    yields_to: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -112,6 +123,9 @@ class MemoryHit:
             "also": list(self.also),
             "record": self.record.as_json(),
             "conflicts": [record.as_json() for record in self.conflicts],
+            "kind": self.kind,
+            "cosine": self.cosine,
+            "yields_to": list(self.yields_to),
         }
 
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from mlret.errors import InputError
 from mlret.memory.duplicates import DuplicateThresholds, density
 from mlret.memory.facts import Facts
-from mlret.memory.guards import conflicts
+from mlret.memory.guards import conflicts, same_wording, unchecked
 
 CONTIGUITY = 0.5
 """How much of the better neighbour's score a turn gets."""
@@ -220,10 +220,16 @@ def granularities(scores: ArrayLike, levels: ArrayLike, units: ArrayLike) -> tup
     return names[order], total[order]
 
 
-def collapse(vectors: NDArray[np.float32], facts: Sequence[Facts], thresholds: DuplicateThresholds) -> list[list[int]]:
+def collapse(
+    vectors: NDArray[np.float32],
+    facts: Sequence[Facts],
+    thresholds: DuplicateThresholds,
+    times: Sequence[object] | None = None,
+) -> list[list[int]]:
     """Gather hits that say the same, in whatever language.
 
-    A hit joins the first better one that it is as near to as a duplicate must be, with no guard between them. This
+    A hit joins the first better one that says the same words, or that it is as near to as a duplicate must be, with no
+    guard between them that speaks against it or lacks a list. This
     takes the place of maximal marginal relevance, which also thins out what merely concerns the same thing.
 
     Parameters
@@ -234,6 +240,9 @@ def collapse(vectors: NDArray[np.float32], facts: Sequence[Facts], thresholds: D
         Of their texts.
     thresholds
         Of the encoder.
+    times
+        When what each text tells of happened, ``None`` where that is not known: texts of different times are different
+        occasions. By default all are of one time.
 
     Returns
     -------
@@ -247,8 +256,10 @@ def collapse(vectors: NDArray[np.float32], facts: Sequence[Facts], thresholds: D
             head = facts[group[0]]
             usual = (thresholds.density(one.language) + thresholds.density(head.language)) / 2
             margin = cosines[place, group[0]] - usual
-            alike = one.wording == head.wording and one.language == head.language
-            if (alike or margin >= thresholds.duplicate) and not conflicts(one, head):
+            if times is not None and times[place] != times[group[0]]:
+                continue
+            near = margin >= thresholds.duplicate and not conflicts(one, head) and not unchecked(one, head)
+            if near or same_wording(one, head):
                 group.append(place)
                 break
         else:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
+from mlret.index.fusion import in_unit
+from mlret.index.hits import ScoreKind
 from mlret.index.retrieval import Mode, check_mode
 from mlret.memory import times
 from mlret.memory.columns import UNTIMED
@@ -19,6 +22,7 @@ from mlret.memory.evidence import Candidates, Query, candidates, weigh
 from mlret.memory.facts import facts_of
 from mlret.memory.feedback import LoggedSearch, weighted
 from mlret.memory.hits import Found, MemoryHit
+from mlret.memory.nearest import similarities
 from mlret.memory.numbering import Positions
 from mlret.memory.ranking import (
     CONTIGUITY,
@@ -37,10 +41,10 @@ from mlret.memory.scope import check_scope
 from mlret.memory.selection import Selection
 from mlret.memory.standing import ACTIVE
 from mlret.memory.store import MemoryStore
+from mlret.memory.succession import CONTRADICTS, SUPERSEDES, TERM, excluded_by, exclusions, settle
 
 # The scores of texts for a query, higher is better.
 Rerank = Callable[[str, Sequence[str]], Sequence[float]]
-CONTRADICTS = "contradicts"
 _DAY = 86_400 * 10**6
 _HEADS = 20  # the best candidates whose neighbours and links are looked at
 _SPARE = 4  # hits looked at for near-duplicates, per hit wanted
@@ -128,8 +132,11 @@ def search(store: MemoryStore, request: Request) -> Found:
             ranked = _reranked(store, request, found, ranked)
         if request.ranking.sessions:
             ranked = _by_session(store, found, ranked)
+        pairs = exclusions(store.columns, found.positions)
+        ranked = settle(ranked, pairs) if pairs else ranked
         groups = _groups(store, request, found, ranked)[:k]
-        return Found(tuple(_hits(store, request, found, ranked, groups)), scope, len(visible))
+        hits = _hits(store, request, found, ranked, groups, mode, excluded_by(store.columns, found.positions, pairs))
+        return Found(tuple(hits), scope, len(visible))
 
 
 def logged(store: MemoryStore, request: Request, used: Sequence[str]) -> LoggedSearch | None:
@@ -170,9 +177,10 @@ def _widened(store: MemoryStore, request: Request, found: Candidates, visible: P
     for position in heads:
         if ranking.contiguity:
             more.update(columns.beside(position))
-        if ranking.links:
-            id = columns.ids.values[columns.record[position]]
-            ends = {end for link in columns.links.get(id, ()) for end in (link[0], link[2])}
+        id = columns.ids.values[columns.record[position]]
+        if links := columns.links.get(id):
+            counted = [link for link in links if ranking.links or link[1] in (SUPERSEDES, CONTRADICTS)]
+            ends = {end for link in counted for end in (link[0], link[2])}
             more.update(columns.standing[end].position for end in ends if end in columns.standing)
     added = np.array(sorted(more.difference(found.positions.tolist())), dtype=np.int64)
     places = np.minimum(np.searchsorted(visible, added), len(visible) - 1)
@@ -292,29 +300,77 @@ def _groups(store: MemoryStore, request: Request, found: Candidates, ranked: Ran
     close = np.flatnonzero((margins >= thresholds.duplicate).any(axis=1)).tolist()
     if not close:
         return alone
-    facts = [facts_of(record.text, record.language) for record in store.fetch(top[close])]
-    joined = collapse(vectors[close], facts, thresholds)
+    records = store.fetch(top[close])
+    facts = [facts_of(record.text, record.language) for record in records]
+    joined = collapse(vectors[close], facts, thresholds, [record.event_time for record in records])
     gathered = {close[group[0]]: [close[one] for one in group] for group in joined}
     behind = {one for group in gathered.values() for one in group[1:]}
     return [gathered.get(place, [place]) for place in range(count) if place not in behind]
 
 
 def _hits(
-    store: MemoryStore, request: Request, found: Candidates, ranked: Ranked, groups: Sequence[Sequence[int]]
+    store: MemoryStore,
+    request: Request,
+    found: Candidates,
+    ranked: Ranked,
+    groups: Sequence[Sequence[int]],
+    mode: Mode,
+    excluded: Mapping[int, tuple[str, ...]],
 ) -> list[MemoryHit]:
     columns = store.columns
+    kind = _kind(store, request, ranked, mode)
+    values = np.round(in_unit(ranked.scores), 6) if kind == "fused" else ranked.scores
     heads = [int(ranked.order[group[0]]) for group in groups]
     records = store.fetch(found.positions[heads])
+    cosines = _cosines(store, request, found, heads)
     hits = []
     for rank, (group, place, record) in enumerate(zip(groups, heads, records, strict=True), start=1):
         scores = {"dense": float(found.dense[place]), "lexical": float(found.lexical[place])}
         scores = {name: value for name, value in scores.items() if not np.isnan(value)}
         scores |= {name: round(float(values[group[0]]), 6) for name, values in ranked.terms.items()}
         also = [columns.ids.values[columns.record[found.positions[ranked.order[one]]]] for one in group[1:]]
-        hit = MemoryHit(rank, float(ranked.scores[group[0]]), record, scores, also=tuple(also))
+        hit = MemoryHit(
+            rank,
+            float(values[group[0]]),
+            record,
+            scores,
+            also=tuple(also),
+            kind=kind,
+            cosine=cosines[rank - 1],
+            yields_to=excluded.get(place, ()),
+        )
         conflicts = _conflicts(store, request, record) if request.conflicts else ()
         hits.append(replace(hit, why=_why(request, hit), conflicts=conflicts))
     return hits
+
+
+def _kind(store: MemoryStore, request: Request, ranked: Ranked, mode: Mode) -> ScoreKind | Literal["rerank"]:
+    """What the scores are: those of one channel where nothing was added to them."""
+    if request.rerank is not None and not request.ranking.sessions:
+        return "rerank"
+    added = any(values.any() for name, values in ranked.terms.items() if name not in ("meaning", "words", TERM))
+    if mode == "hybrid" or added or request.weights:
+        return "fused"
+    if mode == "lexical":
+        return "bm25"
+    return "cosine" if store.store.manifest.similarity == "cosine" else "maxsim"
+
+
+def _cosines(store: MemoryStore, request: Request, found: Candidates, places: Sequence[int]) -> list[float | None]:
+    """The cosine of each of some candidates with the query."""
+    if store.store.manifest.similarity != "cosine":
+        return [None] * len(places)
+    cosines = found.dense[places]
+    unknown = np.isnan(cosines)
+    if unknown.any():  # of words alone
+        positions = found.positions[places]
+        order = np.argsort(positions)
+        for query in request.queries:
+            if query.vector is not None:
+                scored = np.empty(len(places))
+                scored[order] = similarities(store.store, store.columns, query.vector, positions[order])
+                cosines = np.fmax(cosines, scored)
+    return [None if np.isnan(one) else float(one) for one in cosines]
 
 
 def _why(request: Request, hit: MemoryHit) -> tuple[str, ...]:
@@ -332,11 +388,14 @@ def _why(request: Request, hit: MemoryHit) -> tuple[str, ...]:
         "decay": "its age",
         "date": "the date that is asked for",
         "session": "the score of its session",
+        TERM: "what it takes the place of, or what takes its place",
         "rerank": "the reranker",
     }
     for name, said in words.items():
         if hit.scores.get(name):
             found.append(f"{said} {hit.scores[name]:+.3f}")
+    if hit.yields_to:
+        found.append(f"it is superseded or contradicted by {', '.join(hit.yields_to)}")
     if hit.also:
         found.append(f"{len(hit.also)} more say the same")
     if hit.record.state != "active":
