@@ -16,6 +16,7 @@ from mlret.data.held_out import held_out_keys, normalised, read_held_out
 from mlret.data.languages import normalise_language
 from mlret.data.monolingual import MonolingualDocument, TextColumns, read_hub, read_monolingual
 from mlret.data.ranking import RankingReader, read_ranking
+from mlret.data.same_text import VERSION
 from mlret.errors import InputError
 from mlret.training.progress import counted
 from mlret.training.recipe import Recipe
@@ -191,7 +192,10 @@ def _origin(recipe: Recipe, root: Path) -> dict[str, Any]:
         mode="json", include={"sources", "held_out", "languages", "min_characters", "repeated_sentences"}
     )
     files = {str(path.relative_to(root)): sha256_of(path) for path in source_files(recipe, root)}
-    return {"settings": settings, "files": files}
+    origin = {"settings": settings, "files": files}
+    if recipe.held_out or any(isinstance(source, MultiParallelSource) for source in recipe.sources):
+        origin["same_text"] = VERSION  # what is held out is found by it
+    return origin
 
 
 class _Reader:
