@@ -7,6 +7,8 @@ from typing import Any
 
 from mlret.data.languages import normalise_language
 
+_NO_LANGUAGE = "zxx"  # ISO 639: no linguistic content
+
 
 @cache
 def _identifier() -> Any:
@@ -16,8 +18,9 @@ def _identifier() -> Any:
 
 
 def detect_language(text: str, *, confidence: float = 0.5) -> str | None:
-    """The language of a text, or ``None`` where the guess is weaker than ``confidence`` (a probability)."""
+    """The language of a text, or ``None`` where the guess is weaker than ``confidence`` (a probability), or is that the
+    text is in none."""
     if not any(character.isalpha() for character in text):
         return None
     code, probability = _identifier().classify(text)
-    return normalise_language(code) if probability >= confidence else None
+    return normalise_language(code) if probability >= confidence and code != _NO_LANGUAGE else None

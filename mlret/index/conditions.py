@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from mlret.data.languages import codes_found_by
 from mlret.index.filters import All, Compare, Condition, Exists, HasLanguage, Not, Some
 
 Parameters = list[str | int | float | None]
@@ -12,8 +13,10 @@ Parameters = list[str | int | float | None]
 def as_sql(condition: Condition) -> tuple[str, Parameters]:
     """The clause of a condition on the table ``records``, which is never NULL, and its parameters."""
     match condition:
+        case HasLanguage(None):
+            return "language IS NULL", []
         case HasLanguage(code):
-            return "language IS ?", [code]
+            return _in_language(code)
         case Exists(key):
             return "row IN (SELECT row FROM fields WHERE key = ?)", [key]
         case Compare(key, comparison, value):
@@ -28,6 +31,18 @@ def as_sql(condition: Condition) -> tuple[str, Parameters]:
             return _joined(
                 "OR", [*_memberships(parts), *(as_sql(part) for part in parts if not _is_equality(part))], "0"
             )
+
+
+def _in_language(code: str) -> tuple[str, Parameters]:
+    """One clause for all codes that a code finds; ``-*`` stands for any script, as in a range of strings."""
+    codes = codes_found_by(code)
+    whole: Parameters = [one for one in codes if not one.endswith("*")]
+    clauses, parameters = [f"language IN ({', '.join('?' * len(whole))})"], whole
+    for one in codes:
+        if one.endswith("*"):
+            clauses.append("language >= ? AND language < ?")
+            parameters += [one[:-1], one[:-2] + "."]
+    return f"language IS NOT NULL AND ({' OR '.join(clauses)})", parameters
 
 
 def _memberships(parts: tuple[Condition, ...]) -> list[tuple[str, Parameters]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mlret.data.languages import normalise_language
+from mlret.data.languages import narrowed_language
 from mlret.errors import InputError
 
 Where = Mapping[str, Any]
@@ -231,7 +231,7 @@ def _one_of(key: str, value: object) -> Condition:
                 f"the filter on {key!r} holds {type(one).__name__}; give a string, a number, or a list of them"
             )
     if key in LANGUAGE:
-        return Some(tuple(HasLanguage(None if one is None else normalise_language(str(one))) for one in values))
+        return Some(tuple(HasLanguage(None if one is None else narrowed_language(str(one))) for one in values))
     return Some(tuple(Compare(key, "=", _in_range(key, one)) for one in values))
 
 
