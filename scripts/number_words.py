@@ -14,6 +14,8 @@ from pathlib import Path
 
 from icu4py.messageformat import MessageFormat
 
+from mlret.data.languages import normalise_language
+
 OUTPUT = Path(__file__).parent.parent / "mlret" / "memory" / "number_words.json"
 # Languages that CLDR spells numbers for and that set words apart by spaces; without those whose number words are
 # mostly something else (Vietnamese `năm` is five and year), or carry a particle (Irish).
@@ -59,10 +61,10 @@ def _form(language: str, rule: str, number: int) -> str:
 
 def main() -> None:
     """Write the file, a language a line."""
-    lines = [
-        f"{json.dumps(language)}: {json.dumps(spelled(language), ensure_ascii=False, separators=(',', ':'))}"
-        for language in LANGUAGES
-    ]
+    lines = []
+    for language in LANGUAGES:
+        forms = json.dumps(spelled(language), ensure_ascii=False, separators=(",", ":"))
+        lines.append(f"{json.dumps(normalise_language(language))}: {forms}")
     OUTPUT.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     print(f"wrote {OUTPUT}: {len(lines)} languages, {OUTPUT.stat().st_size:,} bytes")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlret.data.ranking import RankingReader
     from mlret.index.index import Index
     from mlret.reporting.table import ResultTable
-    from mlret.training.labels.mining import MiningReport
+    from mlret.training.labels.mining_report import MiningReport
 
 
 def mine(
@@ -93,8 +93,8 @@ def mine(
     """Find hard negatives for training: passages that rank high and are no answer.
 
     Each query of DATA is searched in an index. Its positives are taken out,
-    and so is whatever says the same as they do; of what is left the best
-    become negatives. Some of them are answers that nobody has marked: so a
+    those of other rows with the same query too, and so is whatever says the
+    same as they do; of what is left the best become negatives. Some of them are answers that nobody has marked: so a
     hit whose score comes within 5 % of the positive's is left out
     (NV-Retriever's rule; --relative-margin, --absolute-margin), and --skip
     passes over the first ranks. The table says how many each rule took.
@@ -182,6 +182,7 @@ def _opened(
 
     What a command that was stopped has made of the same data is gone on with.
     """
+    from mlret.data.same_text import VERSION
     from mlret.encoders.multi_vector import load_any_encoder
     from mlret.index.index import Index
     from mlret.training.labels.mining import index_passages
@@ -190,7 +191,8 @@ def _opened(
         return Index.open(index, model), None
     encoder = load_any_encoder(model)
     lexical = mode != "dense"
-    key = hashlib.sha256("\n".join([*origin, encoder.fingerprint, str(lexical)]).encode()).hexdigest()[:12]
+    parts = [*origin, encoder.fingerprint, str(lexical), str(VERSION)]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
     folder = output.with_name(f".{output.name}.{key}.index")
     with data.examples_progress("indexing passages", reader, resume="give the same command again") as progress:
         return index_passages(folder, reader, encoder, lexical=lexical, progress=progress), folder
@@ -208,7 +210,7 @@ def _table(report: MiningReport) -> ResultTable:
         ["  a query", f"{found['negatives_per_query']:.2f}"],
     ]
     dropped = [
-        ["positives, and what repeats them", f"{report.positives:,}"],
+        ["positives (of all rows), and what repeats them", f"{report.positives:,}"],
         ["first ranks", f"{report.passed:,}"],
         ["likely false negatives (margin)", f"{report.near:,}"],
         ["out of bounds", f"{report.outside:,}"],

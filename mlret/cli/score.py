@@ -62,7 +62,8 @@ def score(
     Every positive and negative of every query gets a score: the logit of a
     cross-encoder, which reads query and passage together; the cosine of an
     encoder; or MaxSim of one with a vector for each token. Scores that DATA
-    has are replaced.
+    has are replaced. Negatives that are positives of the same query in
+    another row are dropped.
 
     The output is training data again. Stopped at any point, the same command
     goes on. The table says how often the teacher agrees that the positives
@@ -123,6 +124,7 @@ def _table(report: ScoringReport) -> ResultTable:
         ["queries", f"{report.queries:,}"],
         ["passages", f"{report.passages:,}"],
         ["likely false negatives dropped (margin)", f"{report.dropped:,}"],
+        ["answers of the same query elsewhere in the data, dropped", f"{report.answers:,}"],
         ["queries whose positives score above all negatives", agreement],
     ]
     return ResultTable(f"Scores of {report.teacher}", ["", "number"], [rows], f"Scores: {report.kind}.")

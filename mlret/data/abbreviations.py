@@ -63,7 +63,7 @@ _OF_LANGUAGE = {
     "mr": "डा डॉ प्रा मा श्री श्रीमती",
     "ms": "dr en hj pn prof sdr tn ybhg",
     "mt": "dott mons onor paġ sinj sr sra",
-    "nb": "adr bl.a d.v.s dvs el f.eks hr jf kgl maks mill mrd pga s.k sml st stk",
+    "no": "adr bl.a d.v.s dvs el f.eks hr jf kgl maks mill mrd pga s.k sml st stk",
     "ne": "डा प्रा मा श्री",
     "nl": (
         "b.v bijv bv d.w.z dhr dr drs evt excl fam gebr i.p.v i.v.m incl ing ir jhr m.b.t m.i.v m.n mej "
@@ -105,8 +105,6 @@ _OF_LANGUAGE = {
     "zu": "mnu nkz umfu",
 }
 
-
-_OF_LANGUAGE["no"] = _OF_LANGUAGE["nb"]
 
 # Written before a name, in text of any language, since names keep their titles.
 TITLES = frozenset(_TITLES.split())

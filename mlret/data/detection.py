@@ -7,6 +7,8 @@ from typing import Any
 
 from mlret.data.languages import normalise_language
 
+_NO_LANGUAGE = "zxx"  # ISO 639: no linguistic content
+
 
 @cache
 def _identifier() -> Any:
@@ -16,19 +18,21 @@ def _identifier() -> Any:
 
 
 def detect_language(text: str, *, confidence: float = 0.5) -> str | None:
-    """The language of a text, or ``None`` where the guess is weaker than ``confidence`` (a probability)."""
+    """The language of a text, or ``None`` where the guess is weaker than ``confidence`` (a probability), or is that the
+    text is in none."""
     if not any(character.isalpha() for character in text):
         return None
     code, probability = _identifier().classify(text)
-    return normalise_language(code) if probability >= confidence else None
+    return _normalised(code) if probability >= confidence and code != _NO_LANGUAGE else None
 
 
 def language_probabilities(text: str) -> dict[str, float]:
     """Every language that the detector knows, in mlret's form, with the probability that a text is in it."""
     found: dict[str, float] = {}
     for code, probability in _identifier().rank(text):
-        language = _normalised(code)
-        found[language] = found.get(language, 0.0) + float(probability)
+        if code != _NO_LANGUAGE:
+            language = _normalised(code)
+            found[language] = found.get(language, 0.0) + float(probability)
     return found
 
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mlret.data.files import COMPRESSIONS, read_blocks, read_lines
+from mlret.data.same_text import normalised
 from mlret.errors import InputError
 
 # Shorter texts ("Yes.", "42") recur everywhere and give nothing away.
 _MIN_CHARACTERS = 10
-_SPACES_AND_MARKS = re.compile(r"[\W_]+")
-
-
-def normalised(text: str) -> str:
-    """A text reduced to its case-folded letters and digits, for matching against held-out text."""
-    return _SPACES_AND_MARKS.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 def read_held_out(files: Iterable[Path]) -> set[str]:

@@ -8,13 +8,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mlret.data.files import read_lines
+from mlret.data.detection import detect_language
+from mlret.data.files import COMPRESSIONS, read_lines
 from mlret.data.json_text import decode_json
 from mlret.data.languages import normalise_language
 from mlret.data.sentences import split_sentences
 from mlret.errors import InputError, require
 
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".txt", ".txt.gz", ".parquet")
+_KINDS = (".jsonl", ".ndjson", ".txt", ".parquet")
+# Of a text, so many characters tell its language.
+_TELLING = 2_000
 # A text file without blank lines would otherwise be one document, held in memory as a whole.
 _MOST_LINES = 10_000
 _PARQUET_ROWS = 256
@@ -56,21 +59,38 @@ class TextColumns:
     language: str = "lang"
 
 
+def is_text_file(path: Path) -> bool:
+    """Whether :func:`read_monolingual` knows a file by its name."""
+    return _kind_of(path) is not None
+
+
+def _kind_of(path: Path) -> str | None:
+    """The suffix of a file of text, without that of its compression."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compressed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
+    kind = "".join((suffixes[:-1] if compressed else suffixes)[-1:])
+    return kind if kind in _KINDS and not (compressed and kind == ".parquet") else None
+
+
 def read_monolingual(
-    path: Path, *, language: str | None = None, columns: TextColumns = TextColumns()
+    path: Path, *, language: str | None = None, columns: TextColumns = TextColumns(), as_found: bool = False
 ) -> Iterator[MonolingualDocument]:
     """Stream the documents of a file; memory does not grow with the file.
 
     Parameters
     ----------
     path
-        By its suffix: ``.jsonl``, an object a line; ``.txt``, a sentence a line and a blank line between
-        documents, where more than 10,000 lines without a blank one come as several documents; ``.parquet``, a
-        document a row. The first two may be gzipped (``.gz``).
+        By its suffix: ``.jsonl`` or ``.ndjson``, an object a line; ``.txt``, a sentence a line and a blank line
+        between documents, where more than 10,000 lines without a blank one come as several documents; ``.parquet``, a
+        document a row. All but Parquet may be compressed (``.gz``, ``.bz2``, ``.xz``).
     language
         The language where the file names none. What the file says goes before it.
     columns
         The names of keys or columns.
+    as_found
+        Take a file as people have it: the language of a document that does not say its own is detected (of one that is
+        too short for that, it is that of the document before), lines of plain text may hold several sentences, and a
+        file may be empty.
 
     Returns
     -------
@@ -86,20 +106,36 @@ def read_monolingual(
     MissingExtraError
         If a package for Parquet or for sentence splitting is not installed.
     """
-    suffixes = path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]
-    kind = "".join(suffixes).lower()
-    if kind not in _SUFFIXES:
-        raise InputError(f"{path}: unknown kind of file; give {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}")
+    kind = _kind_of(path)
+    if kind is None:
+        raise InputError(
+            f"{path}: unknown kind of file; give .jsonl, .jsonl.gz, .txt, .txt.gz (.ndjson, .bz2 and .xz do, too) or "
+            ".parquet"
+        )
     given = None if language is None else normalise_language(language)
-    if kind.startswith(".txt"):
-        if given is None:
+    detect = _Detector() if as_found and given is None else None
+    if kind == ".txt":
+        if given is None and detect is None:
             raise InputError(f"{path}: a text file does not say its language; give it, e.g. 'sw'")
-        documents = _read_text(path, given)
+        documents = _read_text(path, given, detect, split=as_found)
     elif kind == ".parquet":
-        documents = _read_parquet(path, given, columns)
+        documents = _read_parquet(path, given, columns, detect)
     else:
-        documents = _read_jsonl(path, given, columns)
-    return _not_empty(documents, f"{path}: empty file; expected at least one document")
+        documents = _read_jsonl(path, given, columns, detect)
+    return documents if as_found else _not_empty(documents, f"{path}: empty file; expected at least one document")
+
+
+class _Detector:
+    """The language of texts that follow one another: where one is too short to tell, it is that of the one before."""
+
+    def __init__(self) -> None:
+        self._last: str | None = None
+
+    def __call__(self, text: str) -> str | None:
+        """``None`` where there is no word in the text and none came before."""
+        told = detect_language(text[:_TELLING])
+        self._last = told or self._last or detect_language(text[:_TELLING], confidence=0)
+        return self._last
 
 
 def read_hub(
@@ -156,7 +192,7 @@ def read_hub(
     # Some formats show their columns only in the records.
     if stream.column_names is not None:
         stream = stream.select_columns(
-            _wanted_columns(stream.column_names, columns, given, f"{where}: split {split!r}")
+            _wanted_columns(stream.column_names, columns, f"{where}: split {split!r}", language_known=given is not None)
         )
 
     def read() -> Iterator[MonolingualDocument]:
@@ -186,32 +222,48 @@ def _not_empty(documents: Iterator[MonolingualDocument], message: str) -> Iterat
         raise InputError(message)
 
 
-def _read_jsonl(path: Path, language: str | None, columns: TextColumns) -> Iterator[MonolingualDocument]:
+def _read_jsonl(
+    path: Path, language: str | None, columns: TextColumns, detect: _Detector | None
+) -> Iterator[MonolingualDocument]:
     for number, line in read_lines(path):
         where = f"{path}:{number}"
         record = decode_json(line, where)
         if not isinstance(record, dict):
             raise InputError(f"{where}: a JSON {type(record).__name__}, not an object; write one {{…}} a line")
-        document = _document(record, where, language, columns)
+        document = _document(record, where, language, columns, detect)
         if document is not None:
             yield document
 
 
-def _read_text(path: Path, language: str) -> Iterator[MonolingualDocument]:
-    sentences: list[str] = []
+def _read_text(
+    path: Path, language: str | None, detect: _Detector | None, *, split: bool
+) -> Iterator[MonolingualDocument]:
+    for lines in _paragraphs(path):
+        code = language or (detect(" ".join(lines)) if detect is not None else None)
+        if code is None:
+            continue
+        sentences = [one for line in lines for one in split_sentences(line, code)] if split else lines
+        yield MonolingualDocument(code, tuple(sentences))
+
+
+def _paragraphs(path: Path) -> Iterator[list[str]]:
+    """The lines of a text file between two blank ones."""
+    lines: list[str] = []
     last = 0
     for number, line in read_lines(path):
         # read_lines passes over blank lines: a gap in the numbers is the end of a document.
-        if sentences and (number > last + 1 or len(sentences) == _MOST_LINES):
-            yield MonolingualDocument(language, tuple(sentences))
-            sentences = []
-        sentences.append(line.strip())
+        if lines and (number > last + 1 or len(lines) == _MOST_LINES):
+            yield lines
+            lines = []
+        lines.append(line.strip())
         last = number
-    if sentences:
-        yield MonolingualDocument(language, tuple(sentences))
+    if lines:
+        yield lines
 
 
-def _read_parquet(path: Path, language: str | None, columns: TextColumns) -> Iterator[MonolingualDocument]:
+def _read_parquet(
+    path: Path, language: str | None, columns: TextColumns, detect: _Detector | None
+) -> Iterator[MonolingualDocument]:
     arrow = require("pyarrow", extra="train", feature="reading Parquet files")
     parquet = require("pyarrow.parquet", extra="train", feature="reading Parquet files")
     if not path.exists():
@@ -221,12 +273,13 @@ def _read_parquet(path: Path, language: str | None, columns: TextColumns) -> Ite
     try:
         # Without these two, the whole column of a row group would be read at once.
         with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_PARQUET_BUFFER_BYTES) as file:
-            wanted = _wanted_columns(file.schema_arrow.names, columns, language, f"{path}")
+            said = language is not None or detect is not None
+            wanted = _wanted_columns(file.schema_arrow.names, columns, f"{path}", language_known=said)
             number = 0
             for batch in file.iter_batches(_PARQUET_ROWS, columns=wanted):
                 for record in batch.to_pylist():
                     number += 1
-                    document = _document(record, f"{path}: row {number}", language, columns)
+                    document = _document(record, f"{path}: row {number}", language, columns, detect)
                     if document is not None:
                         yield document
     except PermissionError as error:
@@ -235,14 +288,14 @@ def _read_parquet(path: Path, language: str | None, columns: TextColumns) -> Ite
         raise InputError(f"{path}: damaged or no Parquet file ({_first_line(error)}); fetch it again") from error
 
 
-def _wanted_columns(names: Collection[str], columns: TextColumns, language: str | None, where: str) -> list[str]:
+def _wanted_columns(names: Collection[str], columns: TextColumns, where: str, *, language_known: bool) -> list[str]:
     """The columns to read, of those that there are."""
     if columns.sentences not in names and columns.text not in names:
         raise InputError(
             f"{where}: no column {columns.sentences!r} or {columns.text!r}; name the one that holds the text, "
             f"there are {sorted(names)}"
         )
-    if columns.language not in names and language is None:
+    if columns.language not in names and not language_known:
         raise InputError(
             f"{where}: no column {columns.language!r}; give the language, or name the column that holds it, "
             f"there are {sorted(names)}"
@@ -253,7 +306,11 @@ def _wanted_columns(names: Collection[str], columns: TextColumns, language: str 
 
 
 def _document(
-    record: Mapping[str, Any], where: str, language: str | None, columns: TextColumns
+    record: Mapping[str, Any],
+    where: str,
+    language: str | None,
+    columns: TextColumns,
+    detect: _Detector | None = None,
 ) -> MonolingualDocument | None:
     """The document of a record; ``None`` if it has no text."""
     sentences, text = record.get(columns.sentences), record.get(columns.text)
@@ -261,6 +318,13 @@ def _document(
         raise InputError(
             f"{where}: a document needs the keys {columns.language!r} and {columns.sentences!r} (or {columns.text!r})"
         )
+    if detect is not None and record.get(columns.language) in (None, ""):
+        known = " ".join(map(str, sentences)) if isinstance(sentences, list) else text
+        language = detect(known) if isinstance(known, str) else None
+        if language is None and known is not None and not isinstance(known, str):
+            language = "und"  # what is wrong with the record is said below
+        elif language is None:
+            return None
     language = _language(record.get(columns.language), where, language, columns)
     if sentences is not None:
         if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):

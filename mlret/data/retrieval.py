@@ -1,12 +1,16 @@
 """Topics, relevance judgements and runs: the files of a retrieval experiment, in TREC's formats.
 
-Every reader takes plain or gzipped UTF-8 and names file, line and mend when a line is wrong.
+Every reader takes plain or gzipped UTF-8 and names the file, the line and the remedy when a line is wrong.
+
+White space that separates columns, or is trimmed from an id, is ASCII's alone, as it is for trec_eval: an id may hold
+U+00A0, U+3000 or U+2028. Lines end at a line feed.
 """
 
 from __future__ import annotations
 
-import json
 import math
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import TypeVar
 
 from mlret.data.durable import write_text_atomically
 from mlret.data.files import read_lines
+from mlret.data.json_text import decode_json
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
 
@@ -21,6 +26,18 @@ _ID_COLUMNS = ("qid", "query_id", "query-id")
 _TEXT_COLUMNS = ("text", "query", "question")
 _LANGUAGE_COLUMNS = ("lang", "language")
 
+# What trec_eval takes for white space: C's isspace.
+_BLANKS = " \t\n\v\f\r"
+_FIELD = re.compile(rf"[^{_BLANKS}]+")
+_BLANK = re.compile(rf"[{_BLANKS}]")
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+# trec_eval counts grades in a table with a row for each up to the highest, for every query.
+HIGHEST_GRADE = 1_000_000
+# In the column of a run that nothing reads: the ids of this line are percent-encoded.
+_ENCODED = "Q0-percent-encoded"
+_ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
+
+Qrels = dict[str, dict[str, int]]
 _Key = TypeVar("_Key")
 
 
@@ -90,7 +107,7 @@ def stream_topics(path: str | Path) -> Iterator[tuple[int, Topic]]:
             continue
         if len(fields) != len(columns):
             raise InputError(f"{where}: {_count(fields)}, not {len(columns)}; write {'<TAB>'.join(columns)}")
-        key, text = fields[0].strip(), fields[text_at].strip()
+        key, text = fields[0].strip(_BLANKS), fields[text_at].strip()
         if not key or not text:
             raise InputError(f"{where}: the {'text' if key else 'id'} is empty; fill it in or drop the line")
         language = fields[language_at].strip() if language_at is not None else ""
@@ -100,8 +117,10 @@ def stream_topics(path: str | Path) -> Iterator[tuple[int, Topic]]:
         raise InputError(f"{path}: has no queries; write one a line: qid<TAB>text")
 
 
-def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
+def read_qrels(path: str | Path) -> Qrels:
     """Read relevance judgements: ``qid iteration docid relevance``, separated by blanks or tabs.
+
+    A judgement that is repeated counts once; a warning says how many are.
 
     Returns
     -------
@@ -111,22 +130,25 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     Raises
     ------
     InputError
-        If the file is missing, empty or not UTF-8, a line has not 4 columns, a relevance is not a whole
-        number, or a document is judged twice for a query.
+        If the file is missing, empty or not UTF-8, a line has not 4 columns, a relevance is not a whole number up to
+        1,000,000, or a document is judged twice for a query and not alike.
     """
     path = Path(path)
-    qrels: dict[str, dict[str, int]] = {}
-    first_lines: dict[tuple[str, str], int] = {}
-    for number, where, fields in _columns(path, ("qid", "iteration", "docid", "relevance")):
+    judgements = _Judgements(path)
+    for number, line in read_lines(path):
+        where = f"{path}:{number}"
+        fields = _FIELD.findall(line)
+        if len(fields) == 3 and (_WHOLE_NUMBER.fullmatch(fields[2]) or _is_beir_header(fields)):
+            raise InputError(
+                f"{where}: 3 columns, not 4: these look like qrels of three columns (query, document, relevance), as "
+                "BEIR has them; put the column of the iteration between the first two, e.g. with "
+                "awk '$3 ~ /^-?[0-9]+$/ {print $1, 0, $2, $3}'"
+            )
+        if len(fields) != 4:
+            raise InputError(f"{where}: {_count(fields)}, not 4; write qid iteration docid relevance")
         query, _, document, relevance = fields
-        _check_new((query, document), first_lines, number, where, f"document {document!r} of query {query!r}")
-        try:
-            qrels.setdefault(query, {})[document] = int(relevance)
-        except ValueError as error:
-            raise InputError(f"{where}: relevance {relevance!r} is not a whole number; write 0, 1, ...") from error
-    if not qrels:
-        raise InputError(f"{path}: has no judgements; write one a line: qid 0 docid relevance")
-    return qrels
+        judgements.add(query, document, relevance, number)
+    return judgements.all("qid 0 docid relevance")
 
 
 def read_beir_topics(path: Path, language: str | None = None) -> dict[str, Topic]:
@@ -138,47 +160,125 @@ def read_beir_topics(path: Path, language: str | None = None) -> dict[str, Topic
         If the file is missing or empty, a line is of another form, or an id came before.
     """
     topics: dict[str, Topic] = {}
+    first_lines: dict[str, int] = {}
     for number, line in read_lines(path):
-        try:
-            record = json.loads(line)
-            name, text = str(record["_id"]), str(record["text"]).strip()
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f'{path}:{number}: not {{"_id": …, "text": …}} ({error}); mend the line') from error
-        if name in topics:
-            raise InputError(f"{path}:{number}: the query {name!r} occurs twice; drop one of them")
-        if not text:
-            raise InputError(f"{path}:{number}: the text of query {name!r} is empty; fill it in or drop the line")
-        topics[name] = Topic(name, text, language)
+        where = f"{path}:{number}"
+        record = decode_json(line, where)
+        if not isinstance(record, dict) or not {"_id", "text"} <= record.keys():
+            raise InputError(f'{where}: not {{"_id": …, "text": …}}; correct the line')
+        name, text = record["_id"], record["text"]
+        if isinstance(name, int) and not isinstance(name, bool):
+            name = str(name)
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise InputError(f'{where}: "_id" and "text" must be strings; correct the line')
+        if not name:
+            raise InputError(f"{where}: the id is empty; fill it in or drop the line")
+        if not text.strip():
+            raise InputError(f"{where}: the text of query {name!r} is empty; fill it in or drop the line")
+        if first_lines.setdefault(name, number) != number:
+            raise InputError(
+                f"{where}: the query {name!r} occurs twice (on line {first_lines[name]} too); drop one of them"
+            )
+        _check_unicode(name, where, "query id")
+        _check_unicode(text, where, f"text of query {name!r}")
+        topics[name] = Topic(name, text.strip(), language)
     if not topics:
         raise InputError(f"{path}: has no queries")
     return topics
 
 
-def read_beir_qrels(path: Path) -> dict[str, dict[str, int]]:
+def read_beir_qrels(path: Path) -> Qrels:
     """Read judgements in BEIR's form: ``query-id<TAB>corpus-id<TAB>score`` under a header; otherwise as
-    :func:`read_qrels`."""
-    qrels: dict[str, dict[str, int]] = {}
-    for number, line in read_lines(path):
+    :func:`read_qrels`. Ids are taken as they stand, and may hold blanks."""
+    judgements = _Judgements(path)
+    for position, (number, line) in enumerate(read_lines(path)):
+        where = f"{path}:{number}"
         cells = line.split("\t")
-        if number == 1 and cells[0].strip() in ("query-id", "query_id"):
+        if position == 0 and _is_beir_header(cells):
             continue
-        try:
-            query, document, grade = (cell.strip() for cell in cells)
-            relevance = int(grade)
-        except ValueError as error:
-            raise InputError(f"{path}:{number}: not query-id<TAB>corpus-id<TAB>score; mend the line") from error
-        if document in qrels.setdefault(query, {}):
-            raise InputError(f"{path}:{number}: document {document!r} is judged twice for {query!r}; drop one of them")
-        qrels[query][document] = relevance
-    if not qrels:
-        raise InputError(f"{path}: has no judgements")
-    return qrels
+        if len(cells) != 3 or not cells[0] or not cells[1]:
+            trec = len(_FIELD.findall(line)) == 4
+            raise InputError(
+                f"{where}: not query-id<TAB>corpus-id<TAB>score"
+                + (" but TREC's qid 0 docid relevance; leave out the second column" if trec else "; correct the line")
+            )
+        query, document, relevance = cells
+        judgements.add(query, document, relevance.strip(_BLANKS), number)
+    return judgements.all("query-id<TAB>corpus-id<TAB>score")
+
+
+def read_any_qrels(path: Path) -> Qrels:
+    """Read judgements in TREC's form, or in BEIR's where the file begins with BEIR's header."""
+    first = next((line for _, line in read_lines(path)), "")
+    return read_beir_qrels(path) if _is_beir_header(first.split("\t")) else read_qrels(path)
+
+
+def grade_of(value: object, where: str) -> int:
+    """A relevance grade from text or a number.
+
+    Raises
+    ------
+    InputError
+        If it is not a whole number, or beyond 1,000,000 on either side; ``where`` begins the message.
+    """
+    grade: int | None = None
+    if isinstance(value, str):
+        if _WHOLE_NUMBER.fullmatch(value):
+            # Longer numbers are out of range, and beyond what int() reads.
+            grade = int(value) if len(value) < 20 else HIGHEST_GRADE + 1
+    elif hasattr(value, "__index__"):
+        grade = int(value)
+    if grade is None:
+        raise InputError(f"{where}: relevance {value!r} is not a whole number; write 0, 1, ...")
+    if abs(grade) > HIGHEST_GRADE:
+        shown = str(value) if len(str(value)) < 20 else f"{str(value)[:20]}…"
+        raise InputError(
+            f"{where}: relevance {shown} is beyond {HIGHEST_GRADE:,}; write smaller grades, such as 0 to 3"
+        )
+    return grade
+
+
+class _Judgements:
+    """The judgements of a file as they are read, each line compared with those before it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._qrels: Qrels = {}
+        self._first_lines: dict[tuple[str, str], int] = {}
+        self._repeated = 0
+
+    def add(self, query: str, document: str, relevance: str, number: int) -> None:
+        """Take the judgement of a line."""
+        where = f"{self._path}:{number}"
+        grade = grade_of(relevance, where)
+        judged = self._qrels.setdefault(query, {})
+        if (before := judged.get(document)) is None:
+            judged[document] = grade
+            self._first_lines[query, document] = number
+        elif before == grade:
+            self._repeated += 1
+        else:
+            first = self._first_lines[query, document]
+            raise InputError(
+                f"{where}: document {document!r} of query {query!r} is on line {first} too, "
+                f"with relevance {before} there and {grade} here; keep one of them"
+            )
+
+    def all(self, form: str) -> Qrels:
+        """All of them, with a warning if some are repeated; ``form`` is what a line looks like."""
+        if not self._qrels:
+            raise InputError(f"{self._path}: has no judgements; write one a line: {form}")
+        if self._repeated:
+            lines = "1 line repeats" if self._repeated == 1 else f"{self._repeated:,} lines repeat"
+            warnings.warn(f"{self._path}: {lines} a judgement of another line, which counts once", stacklevel=3)
+        return self._qrels
 
 
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     """Read a run: ``qid Q0 docid rank score tag``, separated by blanks or tabs.
 
-    The scores decide, as they do for trec_eval; ranks are not looked at. An empty file is an empty run.
+    The scores decide, as they do for trec_eval; ranks are not looked at. An empty file is an empty run. Ids that
+    :func:`write_run` had to encode are decoded.
 
     Returns
     -------
@@ -195,10 +295,13 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     run: dict[str, dict[str, float]] = {}
     first_lines: dict[tuple[str, str], int] = {}
     for number, where, fields in _columns(path, ("qid", "Q0", "docid", "rank", "score", "tag")):
-        query, _, document, _, score, _ = fields
+        query, literal, document, _, score, _ = fields
+        if literal == _ENCODED:
+            query, document = _decoded(query, where), _decoded(document, where)
         _check_new((query, document), first_lines, number, where, f"document {document!r} of query {query!r}")
         try:
-            value = float(score)
+            # float() would also read "1_0" and digits of other scripts.
+            value = float(score) if score.isascii() and "_" not in score else math.nan
         except ValueError:
             value = math.nan
         if math.isnan(value):
@@ -210,7 +313,9 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
 def write_run(path: str | Path, run: Mapping[str, Mapping[str, float]], *, tag: str = "mlret") -> None:
     """Write a run in TREC's format, best document first; gzipped where the name ends in ``.gz``.
 
-    Scores are written in full, so that :func:`read_run` gives back the same numbers.
+    Scores are written in full, so that :func:`read_run` gives back the same numbers. White space within an id, which
+    would separate columns, is percent-encoded (``New%20York``), and so is ``%`` in the ids of that line, whose second
+    column says ``Q0-percent-encoded`` in place of ``Q0``: :func:`read_run` gives back the same ids.
 
     Parameters
     ----------
@@ -224,27 +329,33 @@ def write_run(path: str | Path, run: Mapping[str, Mapping[str, float]], *, tag: 
     Raises
     ------
     InputError
-        If an id or the tag is empty or holds blanks, a score is not a number, or the file may not be written.
+        If an id is empty or no valid Unicode, the tag is empty or holds blanks, a score is not a number, or the file
+        may not be written.
     """
     path = Path(path)
-    _check_word(tag, "tag", path)
+    if not tag or _BLANK.search(tag):
+        raise InputError(f"{path}: the tag {tag!r} is empty or holds blanks, which a run file cannot; rename it")
     lines = []
     for query, scores in run.items():
-        _check_word(query, "query id", path)
+        check_id(query, "query id", f"{path}")
         for document, score in scores.items():
-            _check_word(document, "document id", path)
+            check_id(document, "document id", f"{path}")
             if math.isnan(score):
-                raise InputError(f"{path}: the score of {document!r} for {query!r} is not a number; mend the run")
+                raise InputError(f"{path}: the score of {document!r} for {query!r} is not a number; correct the run")
         best = sorted(scores, key=lambda document: (-scores[document], document))
+        blank = _BLANK.search(query)
         for rank, document in enumerate(best, start=1):
-            lines.append(f"{query} Q0 {document} {rank} {float(scores[document])!r} {tag}\n")
+            ids = f"{query} Q0 {document}"
+            if blank or _BLANK.search(document):
+                ids = f"{_encoded(query)} {_ENCODED} {_encoded(document)}"
+            lines.append(f"{ids} {rank} {float(scores[document])!r} {tag}\n")
     write_text_atomically(path, "".join(lines))
 
 
 def _columns(path: Path, names: tuple[str, ...]) -> Iterator[tuple[int, str, list[str]]]:
     for number, line in read_lines(path):
         where = f"{path}:{number}"
-        fields = line.split()
+        fields = _FIELD.findall(line)
         if len(fields) != len(names):
             raise InputError(f"{where}: {_count(fields)}, not {len(names)}; write {' '.join(names)}")
         yield number, where, fields
@@ -263,9 +374,38 @@ def _check_new(key: _Key, first_lines: dict[_Key, int], number: int, where: str,
     first_lines[key] = number
 
 
-def _check_word(word: str, what: str, path: Path) -> None:
-    if not word or word.split() != [word]:
-        raise InputError(f"{path}: the {what} {word!r} is empty or holds blanks, which a run file cannot; rename it")
+def check_id(name: str, what: str, where: str) -> None:
+    """Refuse an id that no file of judgements or runs can hold.
+
+    Raises
+    ------
+    InputError
+        If it is empty or no valid Unicode; ``where`` begins the message.
+    """
+    if not name:
+        raise InputError(f"{where}: the {what} {name!r} is empty; name it")
+    _check_unicode(name, where, what)
+
+
+def _check_unicode(text: str, where: str, what: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where}: the {what} holds half a surrogate pair: {text[:60]!r}; correct it") from error
+
+
+def _encoded(name: str) -> str:
+    return _BLANK.sub(lambda blank: f"%{ord(blank[0]):02X}", name.replace("%", "%25"))
+
+
+def _decoded(name: str, where: str) -> str:
+    if "%" in _ESCAPED.sub("", name):
+        raise InputError(f"{where}: the id {name!r} is not percent-encoded, as the line says; write {_encoded(name)!r}")
+    return _ESCAPED.sub(lambda code: chr(int(code[1], 16)), name)
+
+
+def _is_beir_header(cells: list[str]) -> bool:
+    return cells[0].strip(_BLANKS).lower() in ("query-id", "query_id")
 
 
 def _language(code: str, where: str) -> str:

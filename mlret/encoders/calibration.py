@@ -104,7 +104,8 @@ class Calibration(Module):
         super().__init__()  # type: ignore[no-untyped-call]
         self.languages = list(languages)
         self.pivot = pivot
-        self._row = {language: row for row, language in enumerate(self.languages)}
+        # Fitted by an earlier version, they may have a code that is another now.
+        self._row = {normalise_language(language): row for row, language in enumerate(self.languages)}
         for name, statistic in (("mean", mean), ("std", std), ("rotation", rotation)):
             if statistic is not None and len(statistic) != len(self.languages):
                 raise InputError(

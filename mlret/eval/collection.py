@@ -8,10 +8,9 @@ from pathlib import Path
 
 from mlret.data.corpus import Corpus, read_collection_tsv
 from mlret.data.documents import Document, document_from_mapping
-from mlret.data.retrieval import Topic
+from mlret.data.retrieval import Qrels, Topic, check_id, grade_of
 from mlret.errors import InputError, require
 
-Qrels = dict[str, dict[str, int]]
 # In place of a folder: fetch by name, which takes a network once.
 IR_DATASETS = "ir_datasets"
 
@@ -77,6 +76,8 @@ def checked(collection: Collection) -> Collection:
             f"{group}: no topic is judged (topics: {next(iter(topics), 'none')!r}, qrels: "
             f"{next(iter(qrels), 'none')!r}); give topics and qrels of the same split"
         )
+    for query in kept:  # before anything is encoded: the runs are to be written with these ids
+        check_id(query, "query id", group)
     notes = list(collection.notes)
     if missing := [query for query in topics if query not in kept]:
         notes.append(f"{group}: {_count(missing, 'topic')} without judgements left out, e.g. {missing[0]!r}")
@@ -149,7 +150,9 @@ def from_ir_datasets(name: str, group: str, language: str | None) -> Collection:
         }
         qrels: Qrels = {}
         for judgement in dataset.qrels_iter():
-            qrels.setdefault(judgement.query_id, {})[judgement.doc_id] = int(judgement.relevance)
+            qrels.setdefault(judgement.query_id, {})[judgement.doc_id] = grade_of(
+                judgement.relevance, f"{name}: document {judgement.doc_id!r} of query {judgement.query_id!r}"
+            )
     except KeyError as error:
         raise InputError(f"ir_datasets has no {name!r}; give a folder with --data instead") from error
     except (OSError, RuntimeError) as error:
@@ -163,7 +166,8 @@ def from_ir_datasets(name: str, group: str, language: str | None) -> Collection:
             if (record["title"] or found.text).strip():
                 yield document_from_mapping(record | ({"lang": language} if language else {}))
 
-    return Collection(group, language, topics, qrels, read)
+    note = f"{group}: fetched by ir_datasets {ir_datasets.__version__}, {name}"
+    return Collection(group, language, topics, qrels, read, notes=(note,))
 
 
 def find_present(candidates: Iterable[Path]) -> Path | None:

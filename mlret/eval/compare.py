@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mlret.data.retrieval import read_qrels, read_run
+from mlret.data.retrieval import read_any_qrels, read_run
 from mlret.errors import InputError
 from mlret.eval.metrics import evaluate_run
 from mlret.eval.report import SCORES, read_query_scores
@@ -56,7 +56,7 @@ def compare_results(
     """
     if qrels is not None:
         metric = metric or "ndcg@10"
-        judged = read_qrels(qrels)
+        judged = read_any_qrels(qrels)
         scores = [
             {"all": {q: s[metric] for q, s in evaluate_run(judged, read_run(path), [metric]).per_query.items()}}
             for path in (first, second)

@@ -3,6 +3,12 @@
 trec_eval orders documents of equal score by *descending* id, and compares scores in single precision, so that
 0.10000000001 and 0.1 are a tie to it. Here, as everywhere in mlret, a run is ordered by descending score in
 double precision, then by *ascending* id; pytrec_eval is handed the ranks, so that it cannot reorder.
+
+Its C code trusts its input: a grade below -2, one that is very high, or an id that C cannot hold may end the process.
+So it is handed ids and grades of our own making: queries ``q0``, ``q1``, …, documents ``d0``, ``d1``, … of each query,
+grades from 0 up, cuts no longer than the longest list. Grades below 0 become 0, which changes none of these metrics:
+not relevant is what is not above 0, and has no gain. (To trec_eval, -1 and -2 say "not judged"; only measures that ask
+what has been judged, such as bpref, would see a difference.)
 """
 
 from __future__ import annotations
@@ -12,6 +18,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mlret.data.retrieval import grade_of
 from mlret.errors import InputError
 
 _METRIC = re.compile(r"(recall|mrr|ndcg|map)@([1-9]\d*)|map")
@@ -55,7 +62,7 @@ def evaluate_run(
     Parameters
     ----------
     qrels
-        Query id -> document id -> relevance; relevant is what is above 0.
+        Query id -> document id -> relevance, a whole number up to 1,000,000; relevant is what is above 0.
     run
         Query id -> document id -> score, higher is better.
     metrics
@@ -71,7 +78,8 @@ def evaluate_run(
     Raises
     ------
     InputError
-        If a metric is unknown, there are no qrels, a score is NaN, or run and qrels share no query.
+        If a metric is unknown, there are no qrels, a relevance is no whole number or out of range, a score is not a
+        number, or run and qrels share no query.
     """
     cuts = {name: _parse(name) for name in metrics}
     if not qrels:
@@ -82,13 +90,14 @@ def evaluate_run(
             f"the run and the qrels share no query (run: {next(iter(run))!r}, qrels: {next(iter(qrels))!r}); "
             "give the qrels of the run's topics"
         )
+    grades = {query: _grades(query, judged) for query, judged in qrels.items()}
     depth = max((k for _, k in cuts.values()), default=0)
-    ranked = {query: _as_ranks(query, run[query], depth) for query in shared if run[query]}
-    results = _trec_eval(qrels, ranked, cuts)
+    ranked = {query: _ranking(query, run[query])[:depth] for query in shared if run[query]}
+    results, longest = _trec_eval(grades, ranked, cuts)
     per_query: dict[str, dict[str, float]] = {}
     for query in qrels:
         found = results.get(query, {})
-        per_query[query] = {name: _read_out(found, *cut) for name, cut in cuts.items()}
+        per_query[query] = {name: _read_out(found, kind, k, longest) for name, (kind, k) in cuts.items()}
     mean = {name: math.fsum(scores[name] for scores in per_query.values()) / len(qrels) for name in cuts}
     return RunScores(mean, per_query)
 
@@ -100,36 +109,61 @@ def _parse(name: str) -> tuple[str, int]:
     return (match[1], int(match[2])) if match[1] else ("map", _WHOLE)
 
 
-def _as_ranks(query: str, scores: Mapping[str, float], depth: int) -> dict[str, float]:
-    """Scores replaced by ranks, best highest: whole numbers, which single precision keeps apart."""
+def _grades(query: str, judged: Mapping[str, int]) -> dict[str, int]:
+    """The grades of a query's documents, those below 0 as 0."""
+    return {
+        document: max(grade_of(grade, f"the qrels' document {document!r} of query {query!r}"), 0)
+        for document, grade in judged.items()
+    }
+
+
+def _ranking(query: str, scores: Mapping[str, float]) -> list[str]:
     for document, score in scores.items():
-        if math.isnan(score):
-            raise InputError(f"the run's score of document {document!r} for query {query!r} is not a number; mend it")
-    best = rank_documents(scores)[:depth]
-    return {document: float(len(best) - rank) for rank, document in enumerate(best)}
+        try:
+            wrong = math.isnan(score)
+        except (TypeError, OverflowError):
+            wrong = True
+        if wrong:
+            raise InputError(
+                f"the run's score of document {document!r} for query {query!r} is not a number; correct it"
+            )
+    return rank_documents(scores)
 
 
 def _trec_eval(
-    qrels: Mapping[str, Mapping[str, int]],
-    ranked: Mapping[str, Mapping[str, float]],
+    grades: Mapping[str, Mapping[str, int]],
+    ranked: Mapping[str, Sequence[str]],
     cuts: Mapping[str, tuple[str, int]],
-) -> dict[str, dict[str, float]]:
+) -> tuple[dict[str, dict[str, float]], int]:
+    """What pytrec_eval says by query, and the longest cut that it was asked for."""
     import pytrec_eval
 
-    measures = {f"{_TREC_NAMES[kind]}.{k}" for kind, k in cuts.values() if kind in _TREC_NAMES and k < _WHOLE}
-    if ("map", _WHOLE) in cuts.values():
-        measures.add("map")
-    if any(kind == "mrr" for kind, _ in cuts.values()):
-        measures.add("recip_rank")
+    judged: dict[str, dict[str, int]] = {}
+    run: dict[str, dict[str, float]] = {}
+    longest = 1
+    for number, (query, best) in enumerate(ranked.items()):
+        names = {document: f"d{rank}" for rank, document in enumerate(best)}
+        # Ranks in place of scores, best highest: whole numbers, which single precision keeps apart.
+        run[f"q{number}"] = {name: float(len(best) - rank) for rank, name in enumerate(names.values())}
+        judged[f"q{number}"] = {
+            names.setdefault(document, f"d{len(names)}"): grade for document, grade in grades[query].items()
+        }
+        longest = max(longest, len(names))
+    measures = {_trec_name(kind, k, longest, ".") for kind, k in cuts.values()}
     if not measures or not ranked:
-        return {}
-    judged = {query: dict(qrels[query]) for query in ranked}
-    results: dict[str, dict[str, float]] = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(ranked)
-    return results
+        return {}, longest
+    found: dict[str, dict[str, float]] = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(run)
+    return {query: found.get(f"q{number}", {}) for number, query in enumerate(ranked)}, longest
 
 
-def _read_out(found: Mapping[str, float], kind: str, k: int) -> float:
+def _trec_name(kind: str, k: int, longest: int, mark: str) -> str:
+    """A metric as pytrec_eval calls it, with another mark before the cut in requests and in results."""
     if kind == "mrr":
-        reciprocal = found.get("recip_rank", 0.0)
-        return reciprocal if reciprocal >= 1 / k else 0.0
-    return found.get("map" if k == _WHOLE else f"{_TREC_NAMES[kind]}_{k}", 0.0)
+        return "recip_rank"
+    # A cut beyond all lists says the same as one at their end.
+    return "map" if k == _WHOLE else f"{_TREC_NAMES[kind]}{mark}{min(k, longest)}"
+
+
+def _read_out(found: Mapping[str, float], kind: str, k: int, longest: int) -> float:
+    value = found.get(_trec_name(kind, k, longest, "_"), 0.0)
+    return value if kind != "mrr" or value >= 1 / k else 0.0

@@ -40,7 +40,7 @@ class Protocol:
         How many documents are ranked for a query.
     sizes
         Group -> how many documents the official corpus has. Published figures stand beside ours only where all
-        corpora have theirs.
+        corpora have theirs; without sizes they are left out.
     """
 
     benchmark: str
@@ -152,7 +152,9 @@ def metric_table(
 
 def _is_official(protocol: Protocol, collections: Sequence[Collection]) -> bool:
     """Whether every corpus has its official size; one that was not read (saved runs alone) is taken on trust."""
-    return all(collection.size in (None, protocol.sizes.get(collection.group)) for collection in collections)
+    return bool(protocol.sizes) and all(
+        collection.size in (None, protocol.sizes.get(collection.group)) for collection in collections
+    )
 
 
 def _size(protocol: Protocol, collection: Collection) -> str:

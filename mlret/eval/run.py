@@ -260,7 +260,7 @@ def _read_trec(recipe: _Trec, *, with_corpus: bool) -> tuple[Protocol, list[Coll
         found = miracl.read_miracl(data, languages=languages, split=recipe.split, with_corpus=with_corpus)
         return miracl.PROTOCOL, found
     found = mrtydi.read_mrtydi(data, languages=languages, split=recipe.split, with_corpus=with_corpus)
-    return mrtydi.PROTOCOL, found
+    return mrtydi.protocol_of(data), found
 
 
 def _encoders(

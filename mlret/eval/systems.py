@@ -242,9 +242,16 @@ class SavedRuns:
         return {"run": self._path.name}
 
     def retrieve(self, collection: Collection, k: int) -> Run:
-        """See :class:`RetrievalSystem`; documents beyond ``k`` stay, for the metrics cut where they should."""
+        """See :class:`RetrievalSystem`; documents beyond ``k`` stay, for the metrics cut where they should.
+
+        Where the collection says so, the document that has the query's id is left out, as from any other ranking.
+        """
         run = self._run if self._run is not None else read_run(self._file(collection.group))
-        found = {topic.id: run[topic.id] for topic in collection.queries if topic.id in run}
+        found = {
+            topic.id: cut(run[topic.id], topic.id, len(run[topic.id]), collection)
+            for topic in collection.queries
+            if topic.id in run
+        }
         if not found:
             raise InputError(
                 f"{self._path}: has none of the {len(collection.queries)} queries of {collection.group}, e.g. "

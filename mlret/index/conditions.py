@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.data.languages import codes_found_by
+
 from mlret.index.fields import CUT_LENGTH, EXACT_INTEGERS, LONGEST_VALUE, Entry, entries, parts, stored_value
 from mlret.index.filters import (
     All,
@@ -94,8 +96,11 @@ class _Lookup:
 
     def _leaf(self, leaf: Leaf) -> Rows:
         match leaf:
+            case HasLanguage(None):
+                return self._select("SELECT row FROM records WHERE language IS NULL ORDER BY row")
             case HasLanguage(code):
-                return self._select("SELECT row FROM records WHERE language IS ? ORDER BY row", code)
+                clause, codes = _in_language(code)
+                return self._select(f"SELECT row FROM records WHERE {clause} ORDER BY row", *codes)
             case Exists(key):
                 return _unique(self._select("SELECT row FROM fields WHERE key = ?", key))
             case Among(key, kind, values):
@@ -192,6 +197,18 @@ class _Lookup:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _in_language(code: str) -> tuple[str, list[str]]:
+    """The condition of the texts that a code finds; ``-*`` stands for any script, as a range of strings."""
+    codes = codes_found_by(code)
+    full = [one for one in codes if not one.endswith("*")]
+    clauses, parameters = [f"language IN ({_marks(full)})"], full
+    for one in codes:
+        if one.endswith("*"):
+            clauses.append("language >= ? AND language < ?")
+            parameters += [one[:-1], one[:-2] + "."]
+    return " OR ".join(clauses), parameters
 
 
 def _unique(rows: Rows) -> Rows:

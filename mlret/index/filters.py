@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mlret.data.json_text import RepeatedKeyError, read_json
-from mlret.data.languages import normalise_language
+from mlret.data.languages import narrowed_language
 from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
 from mlret.index.fields import Kind, Scalar, stored_value
@@ -287,7 +287,7 @@ class _Reader:
                     f"the filter on {key!r} holds {type(one).__name__}; give a string, a number, or a list of them"
                 )
             if key in LANGUAGE:
-                codes[None if one is None else normalise_language(str(one))] = None
+                codes[None if one is None else narrowed_language(str(one))] = None
             else:
                 one = _checked(key, one)
                 found.setdefault(_kind(one), {})[one] = None

@@ -18,7 +18,7 @@ import numpy as np
 import regex
 from numpy.typing import ArrayLike, NDArray
 
-from mlret.data.languages import normalise_language
+from mlret.data.languages import cldr_code, normalise_language
 from mlret.errors import InputError
 from mlret.memory.day_words import day_words
 from mlret.memory.facts import MONTH_CASES, VAGUE_MONTHS, calendar_names, number_words
@@ -402,14 +402,14 @@ def _parser(language: str, now: datetime) -> Any:
     from dateparser.date import DateDataParser
 
     settings = {"RELATIVE_BASE": now, "PREFER_DATES_FROM": "past", "RETURN_TIME_AS_PERIOD": True}
-    return DateDataParser(languages=[language], settings=settings)
+    return DateDataParser(languages=[cldr_code(language)], settings=settings)
 
 
 @lru_cache(maxsize=64)
 def _info(language: str) -> dict[str, Any]:
     from dateparser.languages.loader import default_loader
 
-    found: dict[str, Any] = default_loader.get_locale(language).info
+    found: dict[str, Any] = default_loader.get_locale(cldr_code(language)).info
     return found
 
 

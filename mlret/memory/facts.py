@@ -14,7 +14,7 @@ from pathlib import Path
 
 import regex
 
-from mlret.data.languages import normalise_language
+from mlret.data.languages import cldr_code, normalise_language
 from mlret.memory.negation import negation_pattern
 from mlret.memory.particles import particles_of
 from mlret.memory.signs import asks, signs_of, units_of
@@ -296,7 +296,7 @@ def calendar_names(
     from dateparser.languages.loader import default_loader
 
     try:
-        info = default_loader.get_locale(language).info
+        info = default_loader.get_locale(cldr_code(language)).info
     except ValueError:
         return None
     numerals = _spelled().get(language, {})  # French `sept` is seven, Hebrew `שני` is two

@@ -41,7 +41,7 @@ _WORDS = {
     "lv": "ne nav nekad neviens bez",
     "mk": "не нема никој ништо никогаш без",
     "ms": "tidak bukan belum jangan tanpa tak tiada",
-    "nb": "ikke ingen intet ingenting aldri uten verken",
+    "no": "ikke ingen intet ingenting aldri uten verken",
     "nl": "niet geen nooit niets niemand zonder noch nergens",
     "pl": "nie bez nigdy nikt nic żaden żadna żadne żadnych żadnego ani",
     "pt": "não nunca jamais nenhum* nada ninguém sem nem",

@@ -51,6 +51,7 @@ class TokenizerSettings(Settings):
     alpha: float = Field(0.3, gt=0, le=1, description="languages are drawn in proportion to size ** alpha")
     character_coverage: float = Field(0.9998, gt=0.9, le=1)
     split_digits: bool = True
+    or_fewer: bool = Field(False, description="whether a small text gives fewer pieces, instead of an error")
 
 
 class NewBackbone(Settings):
@@ -142,7 +143,10 @@ class Recipe(Settings):
         "drop", description="'drop' keeps the first of a sentence's occurrences in documents of its language"
     )
     languages: list[str] | None = Field(None, min_length=1, description="train on these alone; by default on all")
-    held_out: list[str] = Field([], description="files whose texts must not be trained on")
+    held_out: list[str] = Field(
+        [], description="files whose texts must not be trained on; those that are missing are skipped, with a warning"
+    )
+    requires_held_out: bool = Field(False, description="whether a missing one is an error: figures are published")
     sources: list[Source] = Field(min_length=1)
     tokenizer: TokenizerSettings | None = Field(None, description="of a new backbone")
     backbone: Backbone = NewBackbone()

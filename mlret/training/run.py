@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from pydantic import ValidationError
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.modules import Normalize
@@ -50,6 +51,8 @@ from mlret.training.stages import (
     Stage,
     TranslationDistillationStage,
 )
+from mlret.training.text.own_text import held_out_files, is_own
+from mlret.training.text.sources import DocumentSource, ExampleSource
 from mlret.training.text.tokenizer import choose_pieces, train_tokenizer
 from mlret.training.text.training_text import TextStatistics, prepare_text, source_files
 from mlret.training.trainer import train_stage
@@ -108,7 +111,9 @@ class _Run:
         self.recipe, self.data, self.output, self.say = recipe, data, output, say
         with main_first():
             if is_main():
-                source_files(recipe, data)
+                source_files(recipe, data, apart=output)
+                for line in _own_text(recipe, data):
+                    say(line)
             existing = self._pretrained()
             if is_main():
                 _claim(output, recipe)
@@ -265,13 +270,38 @@ def _claim(output: Path, recipe: Recipe) -> None:
     mark = output / "recipe.json"
     wanted = recipe.model_dump_json(indent=1)
     if mark.is_file():
-        if mark.read_text(encoding="utf-8") != wanted:
+        if not _is_recipe(mark.read_text(encoding="utf-8"), recipe):
             raise InputError(f"{output} holds a run of another recipe: name another --output, or remove it")
         return
     if output.exists() and any(output.iterdir()):
         raise InputError(f"{output} is not empty and holds no run: name another --output")
     output.mkdir(parents=True, exist_ok=True)
     write_text_atomically(mark, wanted)
+
+
+def _is_recipe(written: str, recipe: Recipe) -> bool:
+    """Whether a run's mark is of a recipe; keys that a later version added have their defaults."""
+    try:
+        return Recipe.model_validate_json(written) == recipe
+    except ValidationError:
+        return False
+
+
+def _own_text(recipe: Recipe, root: Path) -> list[str]:
+    """What is to be known where a recipe runs on other data than it was written for."""
+    lines = []
+    _, missing = held_out_files(recipe, root)
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        lines.append(
+            f"warning: {root} does not have the held-out {missing[0]}{more}: skipped, so that text of these test sets "
+            "may be trained on; put the files there before you measure on them"
+        )
+    for source in recipe.sources:
+        if isinstance(source, DocumentSource | ExampleSource) and is_own(source, root):
+            what = "text file" if isinstance(source, DocumentSource) else "file of examples"
+            lines.append(f"text: {root} has no {source.files[0]}: taking every {what} in it")
+    return lines
 
 
 def _describe(statistics: TextStatistics) -> list[str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -197,6 +198,41 @@ def test_retrieval_writes_runs_that_score_the_same_again(  # type: ignore[no-unt
     assert code == 0, err
     (group,) = json.loads(out)["groups"]
     assert group["queries"] == 6 and 0 < group["adjusted"] <= 1
+
+
+def test_ids_with_blanks_in_beir_are_scored_and_written_so_that_the_run_is_read_back(  # type: ignore[no-untyped-def]
+    mlret, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    plain, blank = make_beir(tmp_path / "plain"), make_beir(tmp_path / "blank")
+    for path in (blank / "corpus.jsonl", blank / "queries.jsonl", blank / "qrels" / "test.tsv"):
+        text = path.read_text(encoding="utf-8").replace('"_id": "', '"_id": "a %\u3000b')
+        text = re.sub(r"^(\d+)\t(.*)$", "a %\u3000b\\1\ta %\u3000b\\2", text, flags=re.MULTILINE)
+        path.write_text(text, encoding="utf-8")
+    figures = []
+    for root in (plain, blank):
+        output = tmp_path / f"{root.name}-out"
+        code, _, err = mlret("eval", "beir", "--data", root, "-m", tiny_encoder_folder, "-o", output, "--no-plots")
+        assert code == 0, err
+        figures.append(json.loads((output / "report.json").read_text(encoding="utf-8"))["figures"])
+    name = str(tiny_encoder_folder)
+    assert figures[1][name]["blank"] == figures[0][name]["plain"]
+    (runs,) = [path for path in (tmp_path / "blank-out" / "runs").iterdir() if path.name not in ("BM25", "random")]
+    code, _, err = mlret("eval", "beir", "--data", blank, "--run", runs, "-o", tmp_path / "again", "--no-plots")
+    assert code == 0, err
+    again = json.loads((tmp_path / "again" / "report.json").read_text(encoding="utf-8"))["figures"]
+    assert list(again.values()) == [figures[1][name]]
+
+
+def test_ids_that_no_run_could_hold_are_refused_before_anything_is_encoded(  # type: ignore[no-untyped-def]
+    mlret, tmp_path: Path
+) -> None:
+    root = make_beir(tmp_path / "set")
+    with (root / "queries.jsonl").open("a", encoding="utf-8") as file:
+        file.write('\n{"_id": "\\ud800", "text": "a"}\n')
+    # The encoder is not there: it would be missed if anything were to be encoded.
+    code, _, err = mlret("eval", "beir", "--data", root, "-m", "nowhere", "-o", tmp_path / "out", "--no-plots")
+    assert code == 2
+    assert "queries.jsonl:8: the query id holds half a surrogate pair" in err
 
 
 def test_compare_takes_runs_with_judgements(mlret, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

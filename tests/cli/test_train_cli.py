@@ -56,6 +56,46 @@ def test_train_writes_an_encoder_that_an_index_can_use(folder: Path) -> None:
     assert built.returncode == 0, built.stderr
 
 
+SMALL = [
+    "backbone.layers=1", "backbone.hidden=16", "backbone.heads=1", "backbone.feed_forward=16",
+    "stages.ccp-words.steps=2",
+    "stages.ccp-words.batch_size=8", "stages.ccp-words.bank=8", "stages.ccp.steps=2", "stages.ccp.batch_size=8",
+    "stages.ccp.bank=8",
+]  # fmt: skip
+
+
+def test_the_recipe_of_the_readme_trains_on_a_folder_of_ones_own_text(tmp_path: Path) -> None:
+    (tmp_path / "my-text").mkdir()
+    for language, words in (
+        ("en", "the {} was standing near the old house"),
+        ("de", "der {} stand neben dem alten Haus"),
+    ):
+        documents = [". ".join(words.format(f"{a}{b}") for a in "kmrst") for b in "aeiou" * 4]
+        (tmp_path / "my-text" / f"{language}.txt").write_text(".\n\n".join(documents) + ".\n", encoding="utf-8")
+    options = [part for value in SMALL for part in ("--set", value)]
+    done = run("train", "ccp-mini", "--data", "my-text", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "encoder: runs/ccp-mini/model" in done.stdout
+    assert "warning: my-text does not have the held-out tatoeba/tatoeba.v1.tsv.gz and 5 more: skipped" in done.stderr
+    assert "text: my-text has no mono/*/*.jsonl.gz: taking every text file in it" in done.stderr
+
+
+def test_the_recipe_of_the_readme_is_fine_tuned_on_examples_of_ones_own(
+    tmp_path: Path, tiny_encoder_folder: Path
+) -> None:
+    (tmp_path / "my-data").mkdir()
+    rows = [
+        {"query": f"where is {word}", "positive": f"{word} is here"} for word in ("milk", "rice", "tea", "fish") * 4
+    ]
+    (tmp_path / "my-data" / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    small = ["stages.ranking.steps=2", "stages.ranking.batch_size=4", f"backbone.model={tiny_encoder_folder}"]
+    options = [part for value in small for part in ("--set", value)]
+    done = run("train", "colbert-mini", "--data", "my-data", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "encoder: runs/colbert-mini/model" in done.stdout
+    assert "my-data has no tydiqa_goldp: taking every file of examples in it" in done.stderr
+
+
 def test_an_interrupt_says_how_to_go_on(folder: Path) -> None:
     recipe = yaml.safe_load((folder / "tiny.yaml").read_text())
     recipe["stages"][0]["steps"] = 100_000

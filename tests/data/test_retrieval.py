@@ -2,13 +2,23 @@ from __future__ import annotations
 
 import gzip
 import math
+import warnings
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlret.data.retrieval import Topic, read_qrels, read_run, read_topics, write_run
+from mlret.data.retrieval import (
+    Topic,
+    read_any_qrels,
+    read_beir_qrels,
+    read_beir_topics,
+    read_qrels,
+    read_run,
+    read_topics,
+    write_run,
+)
 from mlret.errors import InputError
 from tests.shared import shared_data
 
@@ -75,7 +85,36 @@ def test_run_ignores_ranks_and_may_be_empty(file) -> None:  # type: ignore[no-un
         (read_qrels, "", "has no judgements"),
         (read_qrels, "q1 0 d1\n", r":1: 3 columns, not 4; write qid iteration docid relevance"),
         (read_qrels, "q1 0 d1 1\nq1 0 d2 yes\n", r":2: relevance 'yes' is not a whole number"),
-        (read_qrels, "q1 0 d1 1\nq1 0 d1 0\n", r":2: document 'd1' of query 'q1' is on line 1 too"),
+        (
+            read_qrels,
+            "q1 0 d1 1\nq1 0 d1 0\n",
+            r":2: document 'd1' of query 'q1' is on line 1 too, with relevance 1 there and 0 here",
+        ),
+        (read_qrels, "q1 d1 1\n", r":1: 3 columns, not 4: these look like qrels of three columns .* awk"),
+        (read_qrels, "query-id\tcorpus-id\tscore\nq1\td1\t1\n", r":1: 3 columns, .* as BEIR has them"),
+        (read_qrels, "q1 0 d1 1.5\n", r":1: relevance '1.5' is not a whole number"),
+        (read_qrels, "q1 0 d1 1_0\n", r":1: relevance '1_0' is not a whole number"),
+        (read_qrels, "q1 0 d1 ١\n", r":1: relevance '١' is not a whole number"),
+        (read_qrels, "q1 0 d1 nan\n", r":1: relevance 'nan' is not a whole number"),
+        (read_qrels, "q1 0 d1 1\nq1 0 d2 1000001\n", r":2: relevance 1000001 is beyond 1,000,000"),
+        (read_qrels, f"q1 0 d1 -{'9' * 5000}\n", r":1: relevance -9999999999999999999… is beyond"),
+        (read_beir_qrels, "query-id\tcorpus-id\tscore\nq1\td1\t1.0\n", r":2: relevance '1.0' is not a whole"),
+        (read_beir_qrels, "q1\td1\t1\nq1\td1\t2\n", r":2: document 'd1' of query 'q1' is on line 1 too"),
+        (read_beir_qrels, "q1 0 d1 1\n", r":1: not query-id<TAB>corpus-id<TAB>score but TREC's"),
+        (read_beir_qrels, "q1\t\t1\n", r":1: not query-id<TAB>corpus-id<TAB>score; correct"),
+        (read_beir_qrels, "query-id\tcorpus-id\tscore\n", r"has no judgements"),
+        (
+            read_beir_topics,
+            '{"_id": "q1", "text": "a"}\n{"_id": "q1", "text": "b"}\n',
+            r":2: the query 'q1' occurs twice \(on line 1",
+        ),
+        (read_beir_topics, '{"_id": "", "text": "a"}\n', r":1: the id is empty"),
+        (read_beir_topics, '{"_id": "q", "text": " "}\n', r":1: the text of query 'q' is empty"),
+        (read_beir_topics, '{"_id": null, "text": "a"}\n', r':1: "_id" and "text" must be strings'),
+        (read_beir_topics, '{"_id": "\\ud800", "text": "a"}\n', r":1: the query id holds half a surrogate pair"),
+        (read_beir_topics, '["q"]\n', r':1: not {"_id": …, "text": …}'),
+        (read_run, "q1 Q0 d1 1 1_0 t\n", r":1: score '1_0' is not a number"),
+        (read_run, "q1 Q0-percent-encoded d%2 1 1.0 t\n", r":1: the id 'd%2' is not percent-encoded"),
         (read_qrels, b"q1 0 d\xe9 1\n", r":1: not UTF-8"),
         (read_run, "q1 Q0 d1 1 0.5\n", r":1: 5 columns, not 6; write qid Q0 docid rank score tag"),
         (read_run, "q1 Q0 d1 1 high t\n", r":1: score 'high' is not a number"),
@@ -112,7 +151,12 @@ def test_a_run_is_written_best_first_and_ties_by_id(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+# Blanks of ASCII and of Unicode, line ends, percent signs: whatever JSON can hold in an id.
+words = st.text(
+    st.sampled_from("a %\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u00a0\u2028\u3000タ") | st.characters(exclude_categories=["C"]),
+    min_size=1,
+    max_size=8,
+)
 
 
 @settings(max_examples=40, deadline=None)
@@ -123,10 +167,57 @@ def test_what_is_written_is_read_back(tmp_path_factory, run: dict, zipped: bool)
     assert read_run(path) == run
 
 
+def test_ids_with_blanks_are_written_in_six_columns(tmp_path: Path) -> None:
+    path = tmp_path / "run.txt"
+    run = {"q 1": {"New York": 2.0, "100%": 1.0}, "q%202": {"a%20b": 1.0}}
+    write_run(path, run)
+    assert path.read_text(encoding="utf-8").splitlines() == [
+        "q%201 Q0-percent-encoded New%20York 1 2.0 mlret",
+        "q%201 Q0-percent-encoded 100%25 2 1.0 mlret",
+        "q%202 Q0 a%20b 1 1.0 mlret",
+    ]
+    assert read_run(path) == run
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u3000", "\u0085", "\u2028", "\u1680", "\x1c", "\x1d", "\x1e", "\x1f"])
+def test_columns_are_separated_by_ascii_white_space_alone(file, blank: str) -> None:  # type: ignore[no-untyped-def]
+    query, document = f"{blank}q{blank}1", f"東京{blank}タワー{blank}"
+    assert read_qrels(file(f"{query} 0 {document} 1\n")) == {query: {document: 1}}
+    assert read_qrels(file(f"{query}\t0\v{document}\f1 \r\n")) == {query: {document: 1}}
+    assert read_run(file(f"{query} Q0 {document} 1 0.5 x\n")) == {query: {document: 0.5}}
+    assert read_topics(file(f"{query}\ta text\n")) == {query: Topic(query, "a text")}
+    assert read_beir_qrels(file(f"{query}\t{document}\t1\n")) == {query: {document: 1}}
+
+
+def test_ids_of_beir_are_taken_as_they_stand(file) -> None:  # type: ignore[no-untyped-def]
+    content = "\ufeffquery-id\tcorpus-id\tscore\r\nq 1\tNew York\t1\r\nq 1\tb\t-1 \r\n"
+    assert read_beir_qrels(file(content)) == read_any_qrels(file(content)) == {"q 1": {"New York": 1, "b": -1}}
+    assert read_any_qrels(file("q1 0 d1 1\n")) == {"q1": {"d1": 1}}
+    assert read_beir_topics(file('{"_id": "q 1", "text": " a "}\n{"_id": 7, "text": "b"}\n'), "sw") == {
+        "q 1": Topic("q 1", "a", "sw"),
+        "7": Topic("7", "b", "sw"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("reader", "line"), [(read_qrels, "q1 0 d1 1\n"), (read_beir_qrels, "q1\td1\t1\n"), (read_any_qrels, "q1 0 d1 1\n")]
+)
+def test_repeated_judgements_count_once_and_are_warned_of(file, reader, line: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.warns(UserWarning, match=r"file.txt: 2 lines repeat a judgement of another line") as caught:
+        assert reader(file(line * 3)) == {"q1": {"d1": 1}}
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match=r"file.txt: 1 line repeats a judgement of another line"):
+        reader(file(line * 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reader(file(line))
+
+
 @pytest.mark.parametrize(
     ("run", "tag", "message"),
     [
-        ({"q 1": {"d": 1.0}}, "t", "query id 'q 1' is empty or holds blanks"),
+        ({"": {"d": 1.0}}, "t", "query id '' is empty"),
+        ({"q": {"d\ud800": 1.0}}, "t", "document id holds half a surrogate pair"),
         ({"q": {"": 1.0}}, "t", "document id '' is empty"),
         ({"q": {"d": 1.0}}, "my run", "tag 'my run'"),
         ({"q": {"d": math.nan}}, "t", "not a number"),

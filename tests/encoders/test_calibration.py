@@ -322,3 +322,13 @@ def test_the_fingerprint_tells_rotation_and_its_switch(tiny_encoder: Encoder) ->
         for rotation, switch in (([], {}), ([turned], {}), ([turned], {"rotate": False}))
     }
     assert len(fingerprints) == 3
+
+
+def test_statistics_that_were_fitted_under_another_code_of_a_language_serve_it() -> None:
+    """Earlier versions knew Norwegian as ``nb``, as the bundled encoder's statistics do."""
+    mean = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    calibration = Calibration(["de", "nb"], mean)
+    for code in ("no", "nb", "nob_Latn"):
+        moved = calibration({"sentence_embedding": torch.tensor([[0.6, 0.8]])}, language=code)["sentence_embedding"]
+        expected = torch.nn.functional.normalize(torch.tensor([[0.6, -0.2]]), dim=-1)
+        assert torch.allclose(moved, expected)

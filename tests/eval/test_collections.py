@@ -16,7 +16,7 @@ from mlret.errors import InputError
 from mlret.eval.benchmarks.beir import read_beir
 from mlret.eval.benchmarks.miracl import read_miracl
 from mlret.eval.benchmarks.mmarco import read_mmarco
-from mlret.eval.benchmarks.mrtydi import LANGUAGES, read_mrtydi
+from mlret.eval.benchmarks.mrtydi import LANGUAGES, PROTOCOL, fetched_version, protocol_of, read_mrtydi
 from mlret.eval.collection import Collection, checked, from_ir_datasets
 from tests.eval.made import (
     DOCUMENTS,
@@ -143,7 +143,7 @@ def test_corrupted_topics_are_named_by_file_and_line(tmp_path: Path, line: str, 
     ("name", "line", "message"),
     [
         ("qrels/test.tsv", "1\t2", r"test.tsv:8: not query-id<TAB>corpus-id<TAB>score"),
-        ("qrels/test.tsv", "0\t0#0\t1", r"test.tsv:8: document '0#0' is judged twice for '0'"),
+        ("qrels/test.tsv", "0\t0#0\t2", r"test.tsv:8: document '0#0' of query '0' is on line 2 too, with relevance 1"),
         ("queries.jsonl", "{}", r"queries.jsonl:8: not {\"_id\""),
         ("queries.jsonl", '{"_id": "0", "text": "b"}', r"queries.jsonl:8: the query '0' occurs twice"),
         ("queries.jsonl", '{"_id": "z", "text": " "}', r"queries.jsonl:8: the text of query 'z' is empty"),
@@ -230,9 +230,22 @@ def test_a_collection_of_ir_datasets_is_read_as_the_same_in_files(tmp_path: Path
     )
     ir_datasets.registry.register("mlret-made", dataset)
     found = checked(from_ir_datasets("mlret-made", "sw", "sw"))
+    assert found.notes == (f"sw: fetched by ir_datasets {ir_datasets.__version__}, mlret-made",)
     assert found.qrels == QRELS
     assert {topic.id: topic.text for topic in found.queries} == QUERIES
     assert found.documents is not None
     assert {one.id: one.text for one in found.documents()} == {name: f"T\n{text}" for name, text in DOCUMENTS.items()}
     with pytest.raises(InputError, match=r"ir_datasets has no 'mlret-not-there'"):
         from_ir_datasets("mlret-not-there", "sw", "sw")
+
+
+def test_mrtydi_is_named_by_the_version_that_is_read() -> None:
+    ir_datasets = pytest.importorskip("ir_datasets")
+    if ir_datasets.__version__ == "0.6.3":
+        assert fetched_version() == "1.0"
+    assert protocol_of("some-folder") is PROTOCOL
+    protocol = protocol_of("ir_datasets")
+    assert protocol.title == f"Mr.TyDi v{fetched_version()}"
+    if fetched_version() != "1.1":
+        assert "v1.1" not in protocol.title + protocol.description.split(":")[0]
+        assert protocol.sizes == {}  # no published figures beside

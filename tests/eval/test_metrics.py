@@ -109,6 +109,12 @@ def test_reciprocal_rank_is_zero_beyond_the_cut() -> None:
         ({}, {"q": {"a": 1.0}}, ["mrr@10"], "qrels have no query"),
         ({"q": {"a": 1}}, {"x": {"a": 1.0}}, ["mrr@10"], "share no query"),
         ({"q": {"a": 1}}, {"q": {"a": math.nan}}, ["mrr@10"], "document 'a'.*not a number"),
+        ({"q": {"a": 1}}, {"q": {"a": None}}, ["mrr@10"], "document 'a'.*not a number"),
+        ({"q": {"a": 1.5}}, {"q": {"a": 1.0}}, ["mrr@10"], "document 'a' of query 'q': relevance 1.5 is not a whole"),
+        ({"q": {"a": math.nan}}, {"q": {"a": 1.0}}, ["mrr@10"], "relevance nan is not a whole number"),
+        ({"q": {"a": None}}, {"q": {"a": 1.0}}, ["mrr@10"], "relevance None is not a whole number"),
+        ({"q": {"a": 10**6 + 1}}, {"q": {"a": 1.0}}, ["mrr@10"], "document 'a' of query 'q': relevance 1000001 is"),
+        ({"q": {"a": 1}, "p": {"b": -(10**30)}}, {"q": {"a": 1.0}}, ["mrr@10"], "document 'b' of query 'p'.* beyond"),
     ],
 )
 def test_bad_input_is_named(qrels: dict, run: dict, metrics: list[str], message: str) -> None:
@@ -154,3 +160,79 @@ def test_average_precision_of_ranks_equals_pytrec_eval_with_ties() -> None:
     per_query = list(found.per_query.values())
     assert average_precision(ranks).tolist() == pytest.approx([one["map"] for one in per_query])
     assert average_precision(ranks, 20).tolist() == pytest.approx([one["map@20"] for one in per_query])
+
+
+# Ids that a C string cannot hold or that its tools would split, cuts and grades of any size: handed on, some of them
+# would harm the process. What is handed on is looked at while the real library computes.
+any_id = st.text(st.characters(), max_size=6)
+any_grade = st.integers(-5, 4) | st.integers(-(10**6), 50)
+any_cut = st.integers(1, 12) | st.sampled_from([10**6, 2**31, 2**63, 10**30])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(
+        any_id, st.tuples(st.dictionaries(any_id, any_grade, max_size=8), st.none() | st.data()), min_size=1
+    ),
+    st.data(),
+    st.lists(any_cut, min_size=1, max_size=4),
+)
+def test_pytrec_eval_is_handed_dense_ascii_ids_and_grades_from_0_up(
+    given_: dict, data: st.DataObject, cuts: list
+) -> None:
+    qrels = {query: judged for query, (judged, _) in given_.items()}
+    score = st.floats(allow_nan=False)
+    run = {
+        query: data.draw(st.dictionaries(st.sampled_from([*judged, "x"]) | any_id, score, max_size=8))
+        for query, judged in qrels.items()
+        if data.draw(st.booleans())
+    }
+    metrics = [f"{kind}@{k}" for kind in ("recall", "ndcg", "mrr", "map") for k in cuts] + ["map"]
+    handed: list[tuple] = []
+    real = pytrec_eval.RelevanceEvaluator
+
+    class Watched(real):  # type: ignore[misc, valid-type]
+        def __init__(self, judged: dict, measures: set) -> None:
+            handed.append((judged, measures))
+            super().__init__(judged, measures)
+
+        def evaluate(self, scores: dict) -> dict:
+            handed.append((scores,))
+            return super().evaluate(scores)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pytrec_eval, "RelevanceEvaluator", Watched)
+        found = evaluate_run(qrels, run, metrics)
+
+    if any(run.values()):
+        (judged, measures), (scores,) = handed
+        assert list(scores) == [f"q{number}" for number in range(len(scores))]
+        assert judged.keys() <= scores.keys()
+        longest = 1
+        for query, ranks in scores.items():
+            names = list(dict.fromkeys([*ranks, *judged[query]]))
+            assert names == [f"d{number}" for number in range(len(names))]
+            assert list(ranks.values()) == [float(len(ranks) - place) for place in range(len(ranks))]
+            assert all(type(grade) is int and 0 <= grade <= 10**6 for grade in judged[query].values())
+            longest = max(longest, len(names))
+        assert all(int(measure.rpartition(".")[2]) <= longest for measure in measures if "." in measure)
+    assert found.per_query.keys() == qrels.keys()
+    for metric in metrics:
+        expected = {query: reference(judged, run.get(query, {}), metric) for query, judged in qrels.items()}
+        assert {query: scores[metric] for query, scores in found.per_query.items()} == pytest.approx(expected)
+
+
+def test_grades_below_0_score_as_0_does_in_trec_eval_itself() -> None:
+    """-1 and -2 are what trec_eval itself takes for "not judged"; for these metrics that is "not relevant"."""
+    run = {"q": {"a": 3.0, "b": 2.0, "c": 1.0}}
+    theirs_of = {"ndcg@3": "ndcg_cut_3", "map": "map", "recall@2": "recall_2", "mrr@3": "recip_rank"}
+    for grade in (0, -1, -2):
+        qrels = {"q": {"a": grade, "b": 2, "c": 1, "d": 1}}
+        theirs = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.3", "map", "recall.2", "recip_rank"}).evaluate(run)
+        ours = evaluate_run(qrels, run, list(theirs_of)).mean
+        assert ours == pytest.approx({name: theirs["q"][their] for name, their in theirs_of.items()})
+
+
+def test_true_and_false_are_grades() -> None:
+    found = evaluate_run({"q": {"a": False, "b": True, "c": np.int64(1)}}, {"q": {"a": 2.0, "b": 1.0}}, ["recall@5"])
+    assert found.mean == {"recall@5": 0.5}

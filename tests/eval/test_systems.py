@@ -144,6 +144,16 @@ def test_saved_runs_come_from_a_file_or_one_a_group(collection: Collection, tmp_
         SavedRuns(tmp_path / "other.trec").retrieve(collection, 9)
 
 
+def test_saved_runs_lose_the_querys_own_document_where_the_benchmark_drops_it(
+    collection: Collection, tmp_path: Path
+) -> None:
+    write_run(tmp_path / "mine.trec", {"d03": {"d03": 9.0, "d00": 2.0, "d01": 1.0}, "q0": {"d03": 1.0}})
+    system = SavedRuns(tmp_path / "mine.trec")
+    assert system.retrieve(collection, 9)["d03"] == {"d03": 9.0, "d00": 2.0, "d01": 1.0}
+    dropped = system.retrieve(replace(collection, drop_identical=True), 9)
+    assert dropped == {"d03": {"d00": 2.0, "d01": 1.0}, "q0": {"d03": 1.0}}
+
+
 def test_without_a_corpus_nothing_can_be_ranked(collection: Collection, tiny_encoder: Encoder) -> None:
     bare = replace(collection, documents=None)
     for system in (IndexSystem(tiny_encoder), Bm25System(), RandomSystem()):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlret.data.files import read_lines
 from mlret.data.ranking.example import Passage
 from mlret.data.ranking.records import IdentifiedExample
-from mlret.data.retrieval import read_beir_qrels, read_qrels, read_run
+from mlret.data.retrieval import read_any_qrels, read_run
 
 
 def stream_judged(qrels_path: Path, run_path: Path | None) -> Iterator[IdentifiedExample | str]:
@@ -22,7 +21,7 @@ def stream_judged(qrels_path: Path, run_path: Path | None) -> Iterator[Identifie
     InputError
         If a file is missing, empty or malformed.
     """
-    qrels = _read_qrels(qrels_path)
+    qrels = read_any_qrels(qrels_path)
     run = {} if run_path is None else read_run(run_path)
     for query, grades in qrels.items():
         positives = sorted((name for name, grade in grades.items() if grade > 0), key=lambda name: -grades[name])
@@ -39,9 +38,3 @@ def stream_judged(qrels_path: Path, run_path: Path | None) -> Iterator[Identifie
             tuple(Passage("", name) for name in negatives),
             f"{qrels_path}: query {query!r}",
         )
-
-
-def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    first = next((line for _, line in read_lines(path)), "")
-    beir = first.split("\t")[0].strip() in ("query-id", "query_id")
-    return read_beir_qrels(path) if beir else read_qrels(path)

@@ -96,7 +96,7 @@ def _form(path: Path, beginning: str) -> tuple[Callable[[Path], Iterator[Row]], 
     if beginning.startswith("{"):
         squad = kind_of(path) == ".json" and _SQUAD.search(beginning) is not None
         return (partial(_array, key="data") if squad else _json_lines), False
-    cells = [cell.strip() for cell in beginning.splitlines()[0].split("\t")]
+    cells = [cell.strip() for cell in beginning.partition("\n")[0].split("\t")]
     if {*QUERY_KEYS, "query_id", "qid"} & set(cells):
         return _named_cells, False
     return _cells, True

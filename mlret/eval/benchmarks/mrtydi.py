@@ -1,15 +1,20 @@
-"""Mr.TyDi v1.1 (Zhang et al., arXiv 2108.08787): questions in eleven languages over the Wikipedia of each.
+"""Mr.TyDi (Zhang et al., arXiv 2108.08787): questions in eleven languages over the Wikipedia of each.
 
+Version 1.1 from its archives; ir_datasets fetches the version that its catalogue names (0.6.3: version 1.0).
 MRR@100 and Recall@100 (``trec_eval -c -M 100``), averaged over all judged queries, then over languages without weights.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 from mlret.data.retrieval import read_qrels, read_topics
-from mlret.errors import InputError
+from mlret.errors import InputError, require
 from mlret.eval.collection import IR_DATASETS, Collection, corpus_reader, find_present, first_present, from_ir_datasets
 from mlret.eval.retrieval import Protocol
 
@@ -19,6 +24,8 @@ LANGUAGES = {
     "ko": "korean", "ru": "russian", "sw": "swahili", "te": "telugu", "th": "thai",
 }  # fmt: skip
 SPLITS = ("train", "dev", "test")
+_VERSION = "1.1"
+_FETCHED = re.compile(r"/mrtydi-v([\d.]+)-[a-z]+\.")
 
 PROTOCOL = Protocol(
     benchmark="mrtydi",
@@ -75,6 +82,37 @@ def read_mrtydi(
     if not present:
         raise InputError(f"{root}: holds no language of Mr.TyDi; expected folders such as mrtydi-v1.1-swahili")
     return [_read(root, code, split, with_corpus) for code in present]
+
+
+def protocol_of(data: str | Path) -> Protocol:
+    """How the benchmark is scored, under the name of the version that is read.
+
+    Figures in print are of version 1.1: beside another version they are left out.
+    """
+    version = fetched_version() if str(data) == IR_DATASETS else _VERSION
+    if version == _VERSION:
+        return PROTOCOL
+    note = f"Version {version} is what ir_datasets fetches; published figures, which are of v{_VERSION}, are left out."
+    return replace(
+        PROTOCOL,
+        title=f"Mr.TyDi v{version}",
+        description=f"{PROTOCOL.description.replace(f'v{_VERSION}', f'v{version}')} {note}",
+        sizes={},
+    )
+
+
+def fetched_version() -> str:
+    """The version of the archives that ir_datasets fetches, by the addresses in its catalogue.
+
+    Raises
+    ------
+    MissingExtraError
+        If ir_datasets is not installed.
+    """
+    require("ir_datasets", extra="eval", feature="fetching benchmarks by name")
+    catalogue = files("ir_datasets").joinpath("etc", "downloads.json")
+    found = set(_FETCHED.findall(json.dumps(json.loads(catalogue.read_text(encoding="utf-8"))["mr-tydi"])))
+    return " and ".join(sorted(found)) or "of an unknown number"
 
 
 def _read(root: Path, code: str, split: str, with_corpus: bool) -> Collection:

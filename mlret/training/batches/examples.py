@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from sentence_transformers.base.data_collator import BaseDataCollator
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
 
+from mlret.data.same_text import text_number
 from mlret.encoders.adapters import TaggedText
 from mlret.encoders.encoder import prompt_of_side
 from mlret.errors import InputError
@@ -24,11 +24,13 @@ from mlret.training.stages import RankingStage
 from mlret.training.text.store import ExampleStore, TaskExample
 
 # Positives of a query that are kept from being its negatives; the rest of a longer list may be.
-_KNOWN_POSITIVES = 8
+_MOST_POSITIVES = 64
 
 
 class RankingExamples(Batchable):
     """Examples grouped by task and language; every visit of a query draws its passages anew.
+
+    Where several rows ask the same query of a task, the positives of all of them answer it.
 
     Parameters
     ----------
@@ -49,7 +51,11 @@ class RankingExamples(Batchable):
         found: dict[tuple[str, str], list[int]] = defaultdict(list)
         self.dropped = 0
         self._lengths = np.zeros(len(store), dtype=np.int64)
+        asked: dict[tuple[str, int], list[int]] = defaultdict(list)
+        most = 1
         for row, example in enumerate(store):
+            asked[example.task, text_number(example.query)].append(row)
+            most = max(most, len(example.positives))
             if stage.is_taught and len(example.scores) < stage.negatives + 1:
                 self.dropped += 1
                 continue
@@ -66,6 +72,13 @@ class RankingExamples(Batchable):
         self.languages = [language for _, language in groups]
         self.tasks = [task for task, _ in groups]
         self.weights = group_weights(self.rows, self.tasks, stage.tasks, stage.alpha)
+        self._answers: dict[int, frozenset[int]] = {}
+        for rows in asked.values():
+            if len(rows) > 1:
+                shared = frozenset(text_number(text) for row in rows for text in store[row].positives)
+                self._answers |= dict.fromkeys(rows, shared)
+                most = max(most, len(shared))
+        self.most_answers = min(most, _MOST_POSITIVES)
 
     def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
         """Some of a group's examples as keys ``(n, 2)`` int64: the example, and a seed for the choice of passages."""
@@ -77,6 +90,12 @@ class RankingExamples(Batchable):
 
     def __getitem__(self, row: int) -> TaskExample:
         return self._store[row]
+
+    def answers(self, row: int) -> list[int]:
+        """The numbers of all passages that answer an example's query, in any row, its own first; at most
+        ``most_answers``."""
+        own = dict.fromkeys(text_number(text) for text in self[row].positives)
+        return list(own | dict.fromkeys(sorted(self._answers.get(row, ()))))[: self.most_answers]
 
     def passages(self, group: int, row: int, seed: int) -> tuple[list[TaggedText], list[float]]:
         """A positive and the stage's number of negatives, drawn by the seed, with the teacher's scores if there are.
@@ -97,10 +116,12 @@ class RankingExamples(Batchable):
             others = [place for place in range(len(every)) if place != positive]
             chosen = [positive, *random.permutation(others)[:wanted]]
             return [every[place] for place in chosen], [example.scores[place] for place in chosen]
-        negatives = every[len(example.positives) :]
+        answers = {*map(text_number, example.positives), *self._answers.get(row, ())}
+        negatives = [text for text in every[len(example.positives) :] if text_number(text) not in answers]
         found = [negatives[place] for place in random.permutation(len(negatives))[:wanted]]
         if len(found) < wanted:
-            found += self._borrowed(group, {*every}, wanted - len(found), random)
+            known = answers | {text_number(text) for text in every}
+            found += self._borrowed(group, known, wanted - len(found), random)
         if len(found) < wanted:
             raise InputError(
                 f"the query {example.query[:60]!r} has {len(negatives)} negatives, and the others of its task too few "
@@ -108,16 +129,14 @@ class RankingExamples(Batchable):
             )
         return [every[positive], *found], []
 
-    def _borrowed(
-        self, group: int, known: set[TaggedText], count: int, random: np.random.Generator
-    ) -> list[TaggedText]:
+    def _borrowed(self, group: int, known: set[int], count: int, random: np.random.Generator) -> list[TaggedText]:
         found: list[TaggedText] = []
         rows = self.rows[group]
         # A few more than are needed, for some may be known; the whole group where it is small.
         for other in random.choice(rows, min(len(rows), 8 * count + 8), replace=False):
             candidate = _passages(self[int(other)])[0]
-            if len(found) < count and candidate not in known:
-                known.add(candidate)
+            if len(found) < count and text_number(candidate) not in known:
+                known.add(text_number(candidate))
                 found.append(candidate)
         return found
 
@@ -168,11 +187,11 @@ class RankingCollator:
         self._columns.prompts = {name: query if name == "query" else document for name in rows[0]}
         batch: dict[str, Any] = self._columns(rows)
         for place in range(len(drawn[0][0])):
-            numbers = [_number(passages[place]) for passages, _ in drawn]
+            numbers = [text_number(passages[place]) for passages, _ in drawn]
             batch[f"document_{place + 1}_{PASSAGE}"] = torch.tensor(numbers)
-        known = torch.full((len(examples), _KNOWN_POSITIVES), -1, dtype=torch.int64)
-        for line, example in enumerate(examples):
-            some = [_number(passage) for passage in example.positives[:_KNOWN_POSITIVES]]
+        known = torch.full((len(examples), self._examples.most_answers), -1, dtype=torch.int64)
+        for line, (_, row, _) in enumerate(keys):
+            some = self._examples.answers(int(row))
             known[line, : len(some)] = torch.tensor(some)
         batch[f"query_{POSITIVES}"] = known
         return batch
@@ -210,8 +229,3 @@ def remember_instructions(model: BaseModel, instructions: Mapping[str, tuple[str
 
 def _passages(example: TaskExample) -> list[TaggedText]:
     return [TaggedText(*pair) for pair in zip(example.positives + example.negatives, example.languages, strict=True)]
-
-
-def _number(text: str) -> int:
-    """The same 63 bits for a text on every process."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1

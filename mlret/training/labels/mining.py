@@ -12,7 +12,7 @@ import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -20,14 +20,16 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from mlret.data.documents import Document
-from mlret.data.held_out import normalised
 from mlret.data.ranking import RankingExample
+from mlret.data.same_text import VERSION, text_key, text_number
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
 from mlret.index.hits import Hit
 from mlret.index.index import Index
 from mlret.index.kinds import IndexSettings
 from mlret.index.retrieval import Mode, check_mode
+from mlret.training.labels.answers import KnownAnswers, repeatable
+from mlret.training.labels.mining_report import MiningReport
 from mlret.training.labels.resumable import Figures, Progress, Worked, work_through
 from mlret.training.labels.teachers import similarity
 
@@ -119,7 +121,8 @@ class Mined(NamedTuple):
     example
         As it is to be trained on.
     positives, passed
-        Of the hits: positives and repetitions of them or of the query; those of the first ranks that were passed over.
+        Of the hits: positives, of other examples with the query too, and repetitions of them or of the query; those of
+        the first ranks that were passed over.
     near, outside
         Left out by the margins, and by the bounds.
     mined
@@ -147,13 +150,14 @@ def mine_negatives(
 ) -> Iterator[Mined]:
     """Give examples hard negatives.
 
-    Positives of the example are never its negatives, nor are passages of the same letters and digits, nor the query.
+    A positive of the example, or of another example with the same query, is never its negative, nor is a passage that
+    says the same as one of them or as the query (:func:`mlret.data.same_text.normalised`).
 
     Parameters
     ----------
     examples
-        What to look for. With an encoder they are read twice, so give a list or a
-        :class:`mlret.data.ranking.RankingReader`, no iterator.
+        What to look for. They are read several times: a :class:`mlret.data.ranking.RankingReader` is streamed, an
+        iterator is put into a list first.
     source
         Where to look: an index of either kind; or an encoder, which makes a temporary index of all passages of the
         examples.
@@ -173,15 +177,17 @@ def mine_negatives(
         If the index has no lexical channel and the mode needs one, or a query has no language and the settings ask for
         passages in its language, or in others.
     """
+    examples = repeatable(examples)
     if not isinstance(source, Index):
         with tempfile.TemporaryDirectory(prefix="mlret-") as folder:
             path = Path(folder) / "index"
             with index_passages(path, examples, source, lexical=settings.mode != "dense") as index:
                 yield from mine_negatives(examples, index, settings, batch_size=batch_size)
         return
+    answers = KnownAnswers(examples)
     rows = iter(examples)
     while batch := list(islice(rows, batch_size)):
-        yield from _mine(batch, source, settings)
+        yield from _mine(batch, source, settings, answers)
 
 
 def mine_to_file(
@@ -214,10 +220,18 @@ def mine_to_file(
         As of :func:`mine_negatives`, and if the file exists or was begun with other settings.
     """
 
-    def work(batch: Sequence[RankingExample]) -> list[Worked]:
-        return [Worked(one.example, _figures(one)) for one in _mine(batch, index, settings)]
+    examples = repeatable(examples)
+    answers = KnownAnswers(examples)
 
-    origin = {"mining": asdict(settings), "encoder": index.store.manifest.fingerprint, "data": list(data)}
+    def work(batch: Sequence[RankingExample]) -> list[Worked]:
+        return [Worked(one.example, _figures(one)) for one in _mine(batch, index, settings, answers)]
+
+    origin = {
+        "mining": asdict(settings),
+        "encoder": index.store.manifest.fingerprint,
+        "data": list(data),
+        "same_text": VERSION,
+    }
     report = MiningReport(asked=settings.negatives)
     for figures in work_through(examples, work, output, settings=origin, batch_size=batch_size, progress=progress):
         report.count(figures)
@@ -270,11 +284,15 @@ def _passages(examples: Iterable[RankingExample]) -> Iterator[Document]:
     for example in examples:
         ids = example.passage_ids or (None,) * len(example.passages)
         for text, name, language in zip(example.passages, ids, example.languages, strict=True):
-            key = hashlib.sha256(f"{language}\0{_key(text)}".encode()).hexdigest()[:32]
+            key = hashlib.sha256(f"{language}\0{text_key(text)}".encode()).hexdigest()[:32]
             yield Document(key, text, language, {} if name is None else {_PASSAGE_ID: name})
 
 
-def _mine(batch: Sequence[RankingExample], index: Index, settings: MiningSettings) -> list[Mined]:
+def _mine(
+    batch: Sequence[RankingExample], index: Index, settings: MiningSettings, answers: KnownAnswers
+) -> list[Mined]:
+    if settings.keep:
+        batch = [answers.without(one) for one in batch]
     compares = settings.mode != "lexical" and (
         settings.relative_margin is not None or settings.absolute_margin is not None or settings.with_scores
     )
@@ -283,12 +301,14 @@ def _mine(batch: Sequence[RankingExample], index: Index, settings: MiningSetting
         if compares or settings.mode == "dense"
         else None
     )
-    found = _search(batch, vectors, index, settings)
+    found = _search(batch, vectors, index, settings, answers)
     scores = _positive_scores(batch, vectors, found, index) if compares else [None] * len(batch)
-    return [_chosen(*one, settings) for one in zip(batch, found, scores, strict=True)]
+    return [_chosen(*one, settings, answers.of(one[0])) for one in zip(batch, found, scores, strict=True)]
 
 
-def _search(batch: Sequence[RankingExample], vectors: Any, index: Index, settings: MiningSettings) -> list[list[Hit]]:
+def _search(
+    batch: Sequence[RankingExample], vectors: Any, index: Index, settings: MiningSettings, answers: KnownAnswers
+) -> list[list[Hit]]:
     """The hits of each query, by the filter that its language gives."""
     places: dict[str | None, list[int]] = defaultdict(list)
     for place, example in enumerate(batch):
@@ -305,7 +325,7 @@ def _search(batch: Sequence[RankingExample], vectors: Any, index: Index, setting
         if settings.language != "any":
             filters.append({"lang": code if settings.language == "same" else {"$ne": code}})
         # Positives and what repeats them take ranks of their own.
-        k = settings.depth + max(len(batch[place].positives) for place in some)
+        k = settings.depth + max(len(answers.of(batch[place])) for place in some)
         where = {"$and": filters} if filters else None
         if settings.mode == "dense":
             hits = index.search_vectors([vectors[place] for place in some], k, where=where)
@@ -329,8 +349,8 @@ def _positive_scores(
     scores: list[list[float | None]] = []
     missing: dict[tuple[str, str | None], None] = {}
     for example, hits in zip(batch, found, strict=True):
-        known = {_key(hit.text): hit.scores["dense"] for hit in reversed(hits) if "dense" in hit.scores}
-        mine = [known.get(_key(text)) for text in example.positives]
+        known = {text_key(hit.text): hit.scores["dense"] for hit in reversed(hits) if "dense" in hit.scores}
+        mine = [known.get(text_key(text)) for text in example.positives]
         scores.append(mine)
         for text, language, score in zip(example.positives, example.languages, mine, strict=False):
             if score is None:
@@ -350,17 +370,21 @@ def _positive_scores(
 
 
 def _chosen(
-    example: RankingExample, hits: Sequence[Hit], positive_scores: list[float] | None, settings: MiningSettings
+    example: RankingExample,
+    hits: Sequence[Hit],
+    positive_scores: list[float] | None,
+    settings: MiningSettings,
+    answers: set[int],
 ) -> Mined:
-    """Negatives from the hits of a query."""
-    answers = {_key(text) for text in (example.query, *example.positives)}
-    seen = {_key(text) for text in example.negatives} if settings.keep else set()
+    """Negatives from the hits of a query, whose answers have these numbers."""
+    answers = answers | {text_number(example.query)}
+    seen = {text_number(text) for text in example.negatives} if settings.keep else set()
     lowest = min(positive_scores) if positive_scores else np.nan
     ceiling = _ceiling(lowest, settings)
     positives = near = outside = 0
     ranked: list[Hit] = []
     for hit in hits:
-        key = _key(hit.text)
+        key = text_number(hit.text)
         if key in answers:
             positives += 1
         elif key not in seen:
@@ -427,78 +451,7 @@ def _with_negatives(
     )
 
 
-def _key(text: str) -> str:
-    """What two passages that are the same have in common; of mere punctuation, all of it."""
-    return normalised(text) or text
-
-
 def _figures(mined: Mined) -> Figures:
     names = ("positives", "passed", "near", "outside", "mined", "positive_score", "negative_score")
     values = {name: getattr(mined, name) for name in names}
     return {name: value for name, value in values.items() if not np.isnan(value)}
-
-
-@dataclass
-class MiningReport:
-    """What a call of :func:`mine_to_file` found, over all queries.
-
-    Attributes
-    ----------
-    asked
-        Negatives that each query was to get.
-    queries
-        How many there were.
-    negatives
-        Number of negatives -> how many queries got so many.
-    positives, passed, near, outside
-        As of :class:`Mined`.
-    positive_score, negative_score
-        Sums of those that there are, and how many they are.
-    """
-
-    asked: int
-    queries: int = 0
-    negatives: dict[int, int] = field(default_factory=dict)
-    positives: int = 0
-    passed: int = 0
-    near: int = 0
-    outside: int = 0
-    positive_score: tuple[float, int] = (0.0, 0)
-    negative_score: tuple[float, int] = (0.0, 0)
-
-    def count(self, figures: Figures) -> None:
-        """Add a query."""
-        self.queries += 1
-        mined = int(figures["mined"])
-        self.negatives[mined] = self.negatives.get(mined, 0) + 1
-        for name in ("positives", "passed", "near", "outside"):
-            setattr(self, name, getattr(self, name) + int(figures[name]))
-        for name in ("positive_score", "negative_score"):
-            if name in figures:
-                total, number = getattr(self, name)
-                setattr(self, name, (total + figures[name], number + 1))
-
-    @property
-    def mined(self) -> int:
-        """Negatives in all."""
-        return sum(number * queries for number, queries in self.negatives.items())
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "queries": self.queries,
-            "negatives": self.mined,
-            "negatives_per_query": self.mined / self.queries,
-            "queries_with_all": self.negatives.get(self.asked, 0),
-            "queries_with_none": self.negatives.get(0, 0),
-            "dropped_positives": self.positives,
-            "dropped_first_ranks": self.passed,
-            "dropped_near_positive": self.near,
-            "dropped_out_of_bounds": self.outside,
-            "mean_positive_score": _mean(self.positive_score),
-            "mean_best_negative_score": _mean(self.negative_score),
-        }
-
-
-def _mean(summed: tuple[float, int]) -> float | None:
-    return summed[0] / summed[1] if summed[1] else None

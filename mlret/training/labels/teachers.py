@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.ranking import RankingExample
+from mlret.data.same_text import VERSION
 from mlret.encoders.encoder import fingerprint_of, from_hub, is_multi_vector, load_encoder
 from mlret.encoders.longest_input import keep_within_positions
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_token_encoder
 from mlret.errors import InputError
+from mlret.training.labels.answers import KnownAnswers, repeatable
 from mlret.training.labels.resumable import Progress, Worked, work_through
 
 if TYPE_CHECKING:
@@ -221,10 +223,12 @@ def score_to_file(
     """The same into a file, going on where a call that was stopped got to; see
     :func:`mlret.training.labels.resumable.work_through`.
 
+    Negatives that answer the query in another example are dropped.
+
     Parameters
     ----------
     examples, teacher, batch_size
-        As for :func:`add_scores`.
+        As for :func:`add_scores`; the examples are read twice, so that an iterator is put into a list first.
     output
         A new file, ``.jsonl`` or ``.jsonl.gz``, that :func:`mlret.data.ranking.read_ranking` reads.
     margin
@@ -241,24 +245,33 @@ def score_to_file(
         If the file exists, may not be written, or was begun with other settings.
     """
 
+    examples = repeatable(examples)
+    answers = KnownAnswers(examples)
+
     def work(batch: Sequence[RankingExample]) -> list[Worked]:
         found = []
-        for example in add_scores(batch, teacher, batch_size=batch_size):
+        clean = [answers.without(one) for one in batch]
+        for before, example in zip(batch, add_scores(clean, teacher, batch_size=batch_size), strict=True):
             kept = example if margin is None else without_near_positives(example, margin)
             assert example.scores is not None
             first = len(example.positives)
             positives, negatives = example.scores[:first], example.scores[first:]
-            figures = {"passages": len(kept.passages), "dropped": len(example.passages) - len(kept.passages)}
+            figures = {
+                "passages": len(kept.passages),
+                "dropped": len(example.passages) - len(kept.passages),
+                "answers": len(before.passages) - len(example.passages),
+            }
             right = {"right": float(min(positives) > max(negatives))} if negatives else {}
             found.append(Worked(kept, figures | right | {"positive": sum(positives) / first}))
         return found
 
-    origin = {"teacher": teacher.fingerprint, "margin": margin, "data": list(data)}
+    origin = {"teacher": teacher.fingerprint, "margin": margin, "data": list(data), "same_text": VERSION}
     report = ScoringReport(teacher.name, teacher.kind)
     for figures in work_through(examples, work, output, settings=origin, batch_size=batch_size, progress=progress):
         report.queries += 1
         report.passages += int(figures["passages"])
         report.dropped += int(figures["dropped"])
+        report.answers += int(figures["answers"])
         report.compared += "right" in figures
         report.agreed += int(figures.get("right", 0))
     return report
@@ -276,6 +289,8 @@ class ScoringReport:
         How many.
     dropped
         Negatives that the margin took away.
+    answers
+        Negatives that were left out because they answer the same query in another example.
     compared, agreed
         Queries with negatives, and those of them whose positives all score above every negative.
     """
@@ -285,6 +300,7 @@ class ScoringReport:
     queries: int = 0
     passages: int = 0
     dropped: int = 0
+    answers: int = 0
     compared: int = 0
     agreed: int = 0
 

@@ -136,7 +136,9 @@ class RankingLoss(nn.Module):
 def _others(every: Tensor, passages: Tensor, answers: Tensor) -> Tensor:
     """Scores of each query with the other queries' documents, ``(b, b * n)``; its own and its answers at -inf."""
     own = torch.eye(len(every), dtype=torch.bool, device=every.device)[:, :, None]
-    known = (passages[None, :, :, None] == answers[:, None, None, :]).any(dim=-1)
+    known = torch.zeros_like(every, dtype=torch.bool)
+    for column in answers.T:  # one after another: all at once they would be the largest tensor of the step
+        known |= passages[None] == column[:, None, None]
     return every.masked_fill(known | own, float("-inf")).flatten(1)
 
 

@@ -30,6 +30,11 @@ class DocumentSource(Settings):
     files: list[str] = Field(min_length=1, description="paths or globs, relative to the data folder")
     language: str | None = Field(None, description="of documents that do not say theirs; plain text never does")
     columns: ColumnNames = ColumnNames()
+    or_whole_folder: bool = Field(
+        False,
+        description="where none of the files is there: every text file of the data folder; the language of what does "
+        "not say its own is detected, and lines of plain text are split into sentences",
+    )
 
 
 class HubSource(Settings):
@@ -102,6 +107,9 @@ class ExampleSource(Settings):
     max_negatives: int | None = Field(None, ge=0, description="of an example, the first so many")
     article_negatives: int = Field(0, ge=0, description="SQuAD: other paragraphs of the article as negatives")
     limit: int | None = Field(None, ge=1, description="examples to take")
+    or_whole_folder: bool = Field(
+        False, description="where none of the files is there: all examples of the data folder, in any language"
+    )
 
 
 Source = Annotated[

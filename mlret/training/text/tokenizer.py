@@ -113,6 +113,7 @@ def train_tokenizer(
             vocab_size=settings.vocab_size - 1,  # the mask is added below
             character_coverage=settings.character_coverage,
             split_digits=settings.split_digits,
+            hard_vocab_limit=not settings.or_fewer,
             normalization_rule_name="identity",
             bos_id=0,
             pad_id=1,

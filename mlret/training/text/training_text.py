@@ -16,10 +16,12 @@ from mlret.data.held_out import held_out_keys, normalised, read_held_out
 from mlret.data.languages import normalise_language
 from mlret.data.monolingual import MonolingualDocument, TextColumns, read_hub, read_monolingual
 from mlret.data.ranking import RankingReader, read_ranking
+from mlret.data.same_text import VERSION
 from mlret.errors import InputError
 from mlret.training.progress import counted
 from mlret.training.recipe import Recipe
 from mlret.training.text.glosses import Lexicon, glossed
+from mlret.training.text.own_text import document_files, example_sources, files_below, held_out_files, is_own
 from mlret.training.text.parallel import TextPair, read_left_out, read_pairs
 from mlret.training.text.sources import (
     DocumentSource,
@@ -130,7 +132,7 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
         If a file is missing, empty or malformed (the message names file and line), or has changed since the text in
         ``folder`` was read.
     """
-    origin = _origin(recipe, root)
+    origin = _origin(recipe, root, apart=folder.parent)
     done = folder / _STATISTICS
     if done.is_file():
         before = json.loads(done.read_text(encoding="utf-8"))
@@ -140,7 +142,7 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
                 "name another --output, or bring the files back"
             )
         return TrainingText(folder, TextStatistics.from_dict(before["statistics"]))
-    reader = _Reader(recipe, root)
+    reader = _Reader(recipe, root, apart=folder.parent)
     DocumentStore.write(folder / "documents.arrow", counted(reader.documents(), "reading documents"))
     PairStore.write(folder / "pairs.arrow", counted(reader.pairs(), "reading pairs"))
     ExampleStore.write(folder / "examples.arrow", counted(reader.examples(folder / "texts"), "reading examples"))
@@ -149,58 +151,54 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
     return TrainingText(folder, reader.statistics)
 
 
-def source_files(recipe: Recipe, root: Path) -> list[Path]:
-    """The files that a recipe reads.
+def source_files(recipe: Recipe, root: Path, *, apart: Path | None = None) -> list[Path]:
+    """The files that a recipe reads; ``apart``, the folder of the run, is not among them.
 
     Raises
     ------
     InputError
-        If a pattern matches nothing.
+        If a pattern matches nothing, and the recipe has nothing to take instead.
     """
-    files = expand(recipe.held_out, root)
+    files, _ = held_out_files(recipe, root)
     for source in recipe.sources:
         if isinstance(source, ExampleSource):
-            paths = [path for path in source_paths(source, root) if isinstance(path, Path)]
+            paths = [path for path in example_sources(source, root, apart=apart) if isinstance(path, Path)]
             named = (source.collection, source.queries, source.qrels, source.run)
             paths += expand([name for name in named if name is not None], root)
             for path in paths:
-                files += sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+                files += files_below(path, apart) if path.is_dir() else [path]
+        elif isinstance(source, DocumentSource):
+            files += document_files(source, root, apart=apart)
         elif not isinstance(source, HubSource):
             files += expand(source.files, root)
             files += expand([source.documents], root) if isinstance(source, MultiParallelSource) else []
     return files
 
 
-def source_paths(source: ExampleSource, root: Path) -> list[Path | str]:
-    """The files and folders of examples, and the data sets of the hub.
-
-    Raises
-    ------
-    InputError
-        If a pattern matches nothing.
-    """
-    found: list[Path | str] = []
-    for name in source.files:
-        found += [name] if name.startswith("hub:") else expand([name], root)
-    return found
-
-
-def _origin(recipe: Recipe, root: Path) -> dict[str, Any]:
+def _origin(recipe: Recipe, root: Path, *, apart: Path) -> dict[str, Any]:
     """What decides the text: the recipe's settings for it, and the files by their SHA-256 (copying changes times)."""
     settings = recipe.model_dump(
         mode="json", include={"sources", "held_out", "languages", "min_characters", "repeated_sentences"}
     )
-    files = {str(path.relative_to(root)): sha256_of(path) for path in source_files(recipe, root)}
-    return {"settings": settings, "files": files}
+    for source in settings["sources"]:
+        if not source.get("or_whole_folder"):  # as text that an earlier version read has it
+            source.pop("or_whole_folder", None)
+    files = {str(path.relative_to(root)): sha256_of(path) for path in source_files(recipe, root, apart=apart)}
+    origin = {"settings": settings, "files": files}
+    if recipe.held_out or any(isinstance(source, MultiParallelSource) for source in recipe.sources):
+        origin["same_text"] = VERSION  # what is held out is found by it
+    return origin
 
 
 class _Reader:
     """One pass over the sources of a recipe, with the filters' memory of what they have seen."""
 
-    def __init__(self, recipe: Recipe, root: Path) -> None:
+    def __init__(self, recipe: Recipe, root: Path, *, apart: Path) -> None:
         self._recipe = recipe
         self._root = root
-        self._held_out = read_held_out(expand(recipe.held_out, root))
+        self._apart = apart
+        self._held_out_files, _ = held_out_files(recipe, root)
+        self._held_out = read_held_out(self._held_out_files)
         for source in recipe.sources:
             if isinstance(source, MultiParallelSource):
                 self._held_out |= held_out_keys(read_left_out(source, root))
@@ -289,10 +287,12 @@ class _Reader:
             return None if name is None else self._root / name
 
         return read_ranking(
-            source_paths(source, self._root),
+            example_sources(source, self._root, apart=self._apart),
             source.format,
             language=source.language,
-            languages=source.languages or self._recipe.languages,
+            languages=self._recipe.languages
+            if is_own(source, self._root)
+            else source.languages or self._recipe.languages,
             collection=path(source.collection),
             queries=path(source.queries),
             qrels=path(source.qrels),
@@ -300,7 +300,7 @@ class _Reader:
             split=source.split,
             max_negatives=source.max_negatives,
             article_negatives=source.article_negatives,
-            held_out=expand(self._recipe.held_out, self._root),
+            held_out=self._held_out_files,
             limit=source.limit,
             cache=cache,
         )
@@ -308,8 +308,9 @@ class _Reader:
     def _read(self, source: DocumentSource | HubSource) -> Iterator[MonolingualDocument]:
         columns = TextColumns(**source.columns.model_dump())
         if isinstance(source, DocumentSource):
-            for path in expand(source.files, self._root):
-                yield from read_monolingual(path, language=source.language, columns=columns)
+            own = is_own(source, self._root)
+            for path in document_files(source, self._root, apart=self._apart):
+                yield from read_monolingual(path, language=source.language, columns=columns, as_found=own)
             return
         local = self._root / source.dataset
         yield from read_hub(

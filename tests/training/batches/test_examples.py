@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mlret.errors import InputError
 from mlret.training.batches.by_language import LanguageBatchSampler
 from mlret.training.batches.examples import RankingCollator, RankingExamples, remember_instructions
 from mlret.training.batches.pairs import group_weights
-from mlret.training.objectives.ranking import PASSAGE, POSITIVES
+from mlret.training.objectives.ranking import PASSAGE, POSITIVES, RankingLoss
 from mlret.training.stages import RankingStage
 from mlret.training.text.store import ExampleStore, TaskExample
 
@@ -36,6 +37,10 @@ def example(number: int, positives: int = 1, negatives: int = 0, **changes: Any)
         "scores": [float(10 * number + i) for i in range(count)],
     }
     return TaskExample(**settings | changes)
+
+
+def row(query: str, positives: list[str], negatives: Sequence[str] = (), task: str = "qa") -> TaskExample:
+    return TaskExample(task, "en", query, positives, [*negatives], ["en"] * (len(positives) + len(negatives)), [])
 
 
 def examples_of(folder: Path, *examples: TaskExample, **stage: Any) -> RankingExamples:
@@ -184,6 +189,62 @@ def test_a_batch_holds_the_texts_behind_their_prompts_and_tells_equal_passages(
     first, second = batch[f"document_1_{PASSAGE}"], batch[f"document_2_{PASSAGE}"]
     assert first[0] == first[1] != second[0] != second[1]
     assert torch.equal(batch[f"query_{POSITIVES}"][:, 0], first) and (batch[f"query_{POSITIVES}"][:, 1:] == -1).all()
+
+
+def test_positives_of_another_row_of_the_query_are_no_negatives(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+    model = load_encoder(tiny_encoder_folder, device="cpu").model
+    rows = [
+        row("who sings", ["a bird"], ["A tree.", "a stone"]),
+        row("Who sings?", ["a tree"]),
+        row("who swims", ["a fish"]),
+        row("who sings", ["a stone"], task="other"),
+    ]
+    examples = examples_of(tmp_path, *rows, negatives=0)
+    collator = RankingCollator(examples, model, instructions={}, query_length=32, max_length=32)
+    group = examples.tasks.index("qa")
+    batch = collator([np.asarray([group, row, 5]) for row in (0, 1, 2)])
+    numbers, known = batch[f"document_1_{PASSAGE}"].tolist(), batch[f"query_{POSITIVES}"].tolist()
+    assert len({*numbers}) == 3
+    assert [row[0] for row in known] == numbers
+    assert {*known[0]} == {*known[1]} == {numbers[0], numbers[1]}
+    assert {*known[2]} == {numbers[2], -1}
+    # The loss of the first does not see the second's positive: as if it were not in the batch.
+    loss = RankingLoss(model, {"in_batch": 1.0})
+    columns = [
+        {name.removeprefix(f"{column}_"): value for name, value in batch.items() if name.startswith(f"{column}_")}
+        for column in ("query", "document_1")
+    ]
+    every = loss(columns)["in_batch"].item()
+    alone = collator([np.asarray([group, row, 5]) for row in (0, 2)])
+    queries, documents = ["who sings", "Who sings?", "who swims"], ["a bird", "a tree", "a fish"]
+    assert every == pytest.approx(_in_batch(model, queries, documents), abs=1e-4)
+    assert {*alone[f"query_{POSITIVES}"][0].tolist()} == {numbers[0], numbers[1]}
+
+
+def _in_batch(model: SentenceTransformer, queries: list[str], documents: list[str]) -> float:
+    """The loss written out: the first two queries have each other's document for an answer."""
+    model.eval()
+    q, d = (torch.tensor(model.encode(texts, normalize_embeddings=True)) for texts in (queries, documents))
+    scores = q @ d.T / 0.05
+    scores[0, 1] = scores[1, 0] = float("-inf")
+    return float(torch.nn.functional.cross_entropy(scores, torch.arange(3)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_neither_drawn_nor_borrowed_passages_answer_the_query_in_another_row(tmp_path: Path, seed: int) -> None:
+    rows = [
+        row("who sings", ["a bird"], ["A tree.", "a stone"]),
+        row("Who sings?", ["a tree", "A BIRD"]),
+        row("who swims", ["a fish"]),
+        row("who runs", ["a Fish!"]),
+        row("who flies", ["a fly"]),
+    ]
+    examples = examples_of(tmp_path, *rows, negatives=2)
+    passages, _ = examples.passages(0, 0, seed)
+    assert passages[0] == "a bird" and passages[1] == "a stone"
+    assert passages[2] in ("a fish", "a Fish!", "a fly")
+    passages, _ = examples.passages(0, 1, seed)
+    assert {text.lower().strip("!") for text in passages[1:]} == {"a fish", "a fly"}
 
 
 def test_instructions_are_kept_once_whatever_the_prompt_is_called(tiny_encoder_folder: Path) -> None:

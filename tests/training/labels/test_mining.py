@@ -147,6 +147,56 @@ def test_what_repeats_a_positive_or_the_query_is_no_negative(tiny_encoder: Encod
     assert normalised(mined.example.negatives[0]) == "fishinwarmrain"
 
 
+SAME_QUERY = [
+    RankingExample("the cat sat", ("seven dogs ran home",), language="en"),
+    RankingExample("The cat sat?", ("fish in warm rain",), language="en"),
+    RankingExample("where is water", ("green tea and rice",), language="en", query_id="q7"),
+    RankingExample("water, where", ("cold milk at night", "the old house"), language="en", query_id="q7"),
+    RankingExample("who sings", ("a bird in the tree",), language="en", query_id="q8"),
+]
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+@pytest.mark.parametrize("as_iterator", [False, True])
+def test_positives_of_another_row_of_the_query_are_no_negatives(
+    tiny_encoder: Encoder, batch_size: int, as_iterator: bool
+) -> None:
+    examples = iter(SAME_QUERY) if as_iterator else SAME_QUERY
+    mined = list(mine_negatives(examples, tiny_encoder, FREE, batch_size=batch_size))
+    every = {text for one in SAME_QUERY for text in one.positives}
+    groups = [(0, 1), (0, 1), (2, 3), (2, 3), (4,)]
+    answers = [{text for row in rows for text in SAME_QUERY[row].positives} for rows in groups]
+    assert [set(one.example.negatives) for one in mined] == [every - some for some in answers]
+    assert [one.positives for one in mined] == [len(some) for some in answers]
+
+
+def test_positives_of_another_row_are_no_negatives_of_a_file_either(tiny_encoder: Encoder, tmp_path: Path) -> None:
+    with Index.create(tmp_path / "index", tiny_encoder) as index:
+        index.add(["Fish in warm rain!", "SEVEN dogs, ran home", "green tea"])
+        mine_to_file(iter(SAME_QUERY), index, tmp_path / "mined.jsonl", FREE, batch_size=2)
+    mined = list(read_ranking(tmp_path / "mined.jsonl"))
+    assert mined[0].negatives == mined[1].negatives == ("green tea",)
+    assert len(mined[4].negatives) == 3
+
+
+def test_kept_negatives_that_answer_the_query_elsewhere_are_dropped(tiny_encoder: Encoder, tmp_path: Path) -> None:
+    first = replace(SAME_QUERY[0], negatives=("Fish, in warm rain", "a red hat", "seven dogs ran home!"))
+    with Index.create(tmp_path / "index", tiny_encoder) as index:
+        index.add(["green tea"])
+        mined = mine(index, replace(FREE, keep=True), [first, SAME_QUERY[1]])
+    assert mined[0].example.negatives == ("a red hat", "green tea")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("दिन", "दान"), ("ผัก", "ผีก"), ("কাল", "কুল"), ("பல்", "பால்"), ("learn C++", "learn C#"), ("1.5 km", "15 km")],
+)
+def test_passages_that_differ_in_vowel_signs_or_signs_are_two(tiny_encoder: Encoder, one: str, other: str) -> None:
+    examples = [RankingExample("query one", (one,)), RankingExample("query two", (other,))]
+    mined = mine(tiny_encoder, FREE, examples)
+    assert [found.example.negatives for found in mined] == [(other,), (one,)]
+
+
 def test_ids_and_languages_of_passages_come_along(index: Index) -> None:
     example = EXAMPLES[0]
     (mined,) = mine(index, replace(FREE, language="other", negatives=2), [example])

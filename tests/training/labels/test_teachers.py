@@ -103,6 +103,21 @@ def test_a_file_with_scores_and_without_likely_answers(tiny_encoder: Encoder, tm
     assert less.dropped == 18 - less.passages == sum(not one.negatives for one in left)
 
 
+def test_negatives_that_answer_the_query_in_another_row_are_not_scored(tiny_encoder: Encoder, tmp_path: Path) -> None:
+    rows = [
+        RankingExample("the cat sat", ("seven dogs",), ("Warm rain.", "green tea")),
+        RankingExample("The cat sat.", ("warm rain",), ("green tea",)),
+        RankingExample("other", ("green tea",), ("warm rain", "seven dogs")),
+    ]
+    report = score_to_file(iter(rows), EncoderTeacher(tiny_encoder), tmp_path / "scored.jsonl", batch_size=1)
+    assert [one.negatives for one in read_ranking(tmp_path / "scored.jsonl")] == [
+        ("green tea",),
+        ("green tea",),
+        ("warm rain", "seven dogs"),
+    ]
+    assert (report.answers, report.dropped, report.passages) == (1, 0, 7)
+
+
 def test_the_margin_counts_from_the_lowest_positive() -> None:
     example = RankingExample("q", ("a", "b"), ("c", "d", "e"), scores=(9.0, 5.0, 2.0, 2.5, 8.0))
     assert without_near_positives(example, 3.0) == RankingExample("q", ("a", "b"), ("c",), scores=(9.0, 5.0, 2.0))

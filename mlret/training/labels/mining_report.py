@@ -1,0 +1,74 @@
+"""What mining found, over all queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlret.training.labels.resumable import Figures
+
+
+@dataclass
+class MiningReport:
+    """What a call of :func:`mlret.training.labels.mining.mine_to_file` found, over all queries.
+
+    Attributes
+    ----------
+    asked
+        Negatives that each query was to get.
+    queries
+        How many there were.
+    negatives
+        Number of negatives -> how many queries got so many.
+    positives, passed, near, outside
+        As of :class:`mlret.training.labels.mining.Mined`.
+    positive_score, negative_score
+        Sums of those that there are, and how many they are.
+    """
+
+    asked: int
+    queries: int = 0
+    negatives: dict[int, int] = field(default_factory=dict)
+    positives: int = 0
+    passed: int = 0
+    near: int = 0
+    outside: int = 0
+    positive_score: tuple[float, int] = (0.0, 0)
+    negative_score: tuple[float, int] = (0.0, 0)
+
+    def count(self, figures: Figures) -> None:
+        """Add a query."""
+        self.queries += 1
+        mined = int(figures["mined"])
+        self.negatives[mined] = self.negatives.get(mined, 0) + 1
+        for name in ("positives", "passed", "near", "outside"):
+            setattr(self, name, getattr(self, name) + int(figures[name]))
+        for name in ("positive_score", "negative_score"):
+            if name in figures:
+                total, number = getattr(self, name)
+                setattr(self, name, (total + figures[name], number + 1))
+
+    @property
+    def mined(self) -> int:
+        """Negatives in all."""
+        return sum(number * queries for number, queries in self.negatives.items())
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "queries": self.queries,
+            "negatives": self.mined,
+            "negatives_per_query": self.mined / self.queries,
+            "queries_with_all": self.negatives.get(self.asked, 0),
+            "queries_with_none": self.negatives.get(0, 0),
+            "dropped_positives": self.positives,
+            "dropped_first_ranks": self.passed,
+            "dropped_near_positive": self.near,
+            "dropped_out_of_bounds": self.outside,
+            "mean_positive_score": _mean(self.positive_score),
+            "mean_best_negative_score": _mean(self.negative_score),
+        }
+
+
+def _mean(summed: tuple[float, int]) -> float | None:
+    return summed[0] / summed[1] if summed[1] else None
