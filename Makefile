@@ -2,11 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,train,trim,eval,dev
+EXTRAS := cpu,train,trim,eval,dev,docs
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu lint types format install clean
+.PHONY: help demo test test-slow test-gpu lint types format docs install clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ types: $(INSTALLED) ## Check types
 format: $(INSTALLED) ## Bring the code into the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(INSTALLED) ## Build the documentation into build/docs; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs -b html . build/docs
 
 install: $(INSTALLED) ## Make .venv and install mlret with its development tools
 
