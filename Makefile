@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
-EXTRAS := cpu,train,trim,eval,dev
+EXTRAS := cpu,train,trim,eval,dev,docs
 INSTALLED := $(VENV)/.installed
 # The lowest versions that pyproject.toml allows, in an environment of their own.
 LOWEST := .venv-lowest
@@ -11,7 +11,7 @@ LOWEST_INSTALLED := $(LOWEST)/.installed
 LOWEST_TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu test-lowest lowest lint types format install clean
+.PHONY: help demo test test-slow test-gpu test-lowest lowest lint types format docs install clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-11s\033[0m %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ types: $(INSTALLED) ## Check types
 format: $(INSTALLED) ## Bring the code into the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(INSTALLED) ## Build the documentation into build/docs; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs -b html . build/docs
 
 install: $(INSTALLED) ## Make .venv and install mlret with its development tools
 

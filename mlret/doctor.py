@@ -48,6 +48,7 @@ FEATURES = {
     "integrations": "LangChain, LlamaIndex, Haystack, MTEB",
     "eval": "pictures of results, benchmarks by name, XOR-Retrieve, mteb",
     "dev": "tests, lint and types of mlret itself",
+    "docs": "building the documentation of mlret itself",
 }
 
 

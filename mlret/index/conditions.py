@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.languages import codes_found_by
-
 from mlret.index.fields import CUT_LENGTH, EXACT_INTEGERS, LONGEST_VALUE, Entry, entries, parts, stored_value
 from mlret.index.filters import (
     All,

@@ -1,0 +1,159 @@
+"""The documentation is true: its code runs and prints what the pages say, and the reference is complete."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    "README.md",
+    "docs/getting-started.md",
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "how-to").glob("*.md")),
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "explanation").glob("*.md")),
+    "docs/reference/errors.md",
+]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+PUBLIC_PACKAGES = ["mlret", "mlret.data.ranking", "mlret.eval", "mlret.vocabulary"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bundled_encoder_is_loaded_once() -> Iterator[None]:
+    """Loading takes seconds, and most pages begin with it."""
+    from mlret.encoders import encoder, multi_vector
+
+    load = encoder.load_encoder
+    loaded = cache(load)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "load_encoder", lambda *args, **options: loaded(*args, **options))
+        patch.setattr(multi_vector, "load_encoder", lambda *args, **options: loaded(*args, **options))
+        yield
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """The fenced blocks of a page in order: language, content."""
+    return FENCE.findall((ROOT / page).read_text(encoding="utf-8"))
+
+
+def run_shell(block: str) -> str:
+    """Run a block of shell commands; commands of mlret run in this process, which has torch and the encoder loaded."""
+    output = []
+    for command in shell_commands(block):
+        words = shlex.split(command, comments=True)
+        if words[:1] == ["mlret"]:
+            output.append(run_mlret(words[1:]))
+        elif words:
+            done = subprocess.run(["bash", "-ec", command], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            output.append(done.stdout)
+    return "".join(output)
+
+
+def shell_commands(block: str) -> Iterator[str]:
+    """The commands of a block, each with its here-document."""
+    lines = iter(block.splitlines())
+    for line in lines:
+        command = line
+        if "<<'EOF'" in line:
+            for more in lines:
+                command += "\n" + more
+                if more == "EOF":
+                    break
+        yield command
+
+
+def run_mlret(arguments: list[str]) -> str:
+    from typer.testing import CliRunner
+
+    from mlret.cli.main import app
+
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_of_a_page_runs_and_prints_what_the_page_says(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "__page__"}
+    found = blocks(page)
+    for position, (language, content) in enumerate(found):
+        if language == "python":
+            capsys.readouterr()
+            exec(compile(content, f"{page}, block {position}", "exec"), names)
+            printed = capsys.readouterr().out
+            following = found[position + 1] if position + 1 < len(found) else ("", "")
+            if following[0] == "text":
+                assert printed == following[1]
+        elif language == "bash" and page != "README.md":  # the README's are an overview, with files of the reader's own
+            run_shell(content)
+
+
+def test_pages_have_code_to_run() -> None:
+    counted = {page: sum(language in ("python", "bash") for language, _ in blocks(page)) for page in PAGES}
+    assert sum(counted.values()) > 30
+    assert all(counted[page] for page in PAGES if "how-to" in page)
+
+
+def test_printed_output_is_compared() -> None:
+    """Every block of expected output follows the code that prints it."""
+    for page in PAGES:
+        languages = [language for language, _ in blocks(page)]
+        for before, language in zip(["", *languages], languages, strict=False):
+            assert language != "text" or before == "python", page
+
+
+def test_reference_has_every_public_name() -> None:
+    reference = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "reference").glob("*.md"))
+    for package in PUBLIC_PACKAGES:
+        for name in importlib.import_module(package).__all__:
+            assert name == "__version__" or f"{package}.{name}" in reference, f"{package}.{name}"
+
+
+def test_page_of_errors_names_every_class_with_its_exit_code() -> None:
+    from mlret import errors
+
+    rows = dict(re.findall(r"^\| \{py:class\}`~mlret\.errors\.(\w+)` \|.*\| (\d) \|$", page_of_errors(), re.M))
+    classes = {
+        name: str(value.exit_code)
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.MlretError)
+    }
+    assert rows == classes
+    (members,) = re.findall(r":members: (.*)", page_of_errors())
+    assert set(members.split(", ")) == set(classes)
+
+
+def page_of_errors() -> str:
+    return (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+
+
+def test_command_line_page_is_made_from_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sphinx", reason="the documentation needs the extra docs")
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_extensions"))
+    page = importlib.import_module("generated_pages").commands()
+    headings = re.findall(r"^#{2,} `(mlret [\w -]+)`$", page, re.M)
+    assert {"mlret search", "mlret index build", "mlret memory erase", "mlret eval compare"} <= set(headings)
+    assert "…" not in page.split("## `mlret search`")[0]
+
+
+def test_version_stands_once() -> None:
+    """The package and the site take it from one place, and nothing repeats it."""
+    import mlret
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["hatch"]["version"]["path"] == "mlret/__init__.py"
+    assert "version" not in project["project"]
+    for name in ("CITATION.cff", "docs/conf.py"):
+        assert mlret.__version__ not in (ROOT / name).read_text(encoding="utf-8"), name
