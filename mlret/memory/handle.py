@@ -19,11 +19,11 @@ from mlret.memory import tables
 from mlret.memory.calibration import bundled_thresholds
 from mlret.memory.duplicates import DuplicateThresholds
 from mlret.memory.evidence import Query
+from mlret.memory.folder import Folder
 from mlret.memory.learning import weights_of
 from mlret.memory.scope import Scope, check_scope
 from mlret.memory.search import Request
 from mlret.memory.selection import Selection
-from mlret.memory.store import MemoryStore
 
 THRESHOLDS = "duplicates"  # among the settings
 
@@ -33,7 +33,7 @@ class Handle:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._store = MemoryStore(index)
+        self._store = Folder(index)
         if index.store.records.read("SELECT 1 FROM memory_erasing LIMIT 1"):
             with contextlib.suppress(MlretError), self._store.writing():  # another process that writes does it
                 pass
@@ -79,7 +79,7 @@ class Handle:
         whose = check_scope(scope)
         code = detect_language(query) if language is None else normalise_language(language)
         with self._store.lock:
-            weights = weights_of(self._store, whose)
+            weights = weights_of(self._store.of(whose), whose)
         return Request(
             queries=[Query(query, code, self._vector(query, code, mode, vector))],
             selection=Selection(whose),

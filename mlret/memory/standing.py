@@ -29,22 +29,24 @@ class Standings(MutableMapping[str, Standing]):
 
     Parameters
     ----------
-    rows
-        Id, state, strength, accesses, accessed_at, merged_into.
+    ids
+        ``n`` of them.
     positions
         ``(n,)``: of the current version of each.
+    fields
+        The columns state (by name), strength, accesses, accessed_at and merged_into (an id), ``n`` values each.
     """
 
-    def __init__(self, rows: Sequence[tuple[Any, ...]], positions: Positions) -> None:
-        self._rows, self._positions = rows, positions
-        self._places: dict[str, int] = {row[0]: place for place, row in enumerate(rows)}
+    def __init__(self, ids: Sequence[str], positions: Positions, *fields: Sequence[Any]) -> None:
+        self._positions, self._fields = positions, fields
+        self._places: dict[str, int] = dict(zip(ids, range(len(ids)), strict=True))
         self._made: dict[str, Standing] = {}
 
     def __getitem__(self, id: str) -> Standing:
         found = self._made.get(id)
         if found is None:
             place = self._places[id]
-            _, state, *rest = self._rows[place]
+            state, *rest = (values[place] for values in self._fields)
             found = self._made[id] = Standing(int(self._positions[place]), STATES[state], *rest)
         return found
 

@@ -1,4 +1,4 @@
-"""A memory's folder, open: the index's records and vectors, the journal and the state, committed together."""
+"""A memory as one scope sees it: what its verbs read, and how they commit records, journal and state together."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import hashlib
 import sqlite3
 import threading
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,11 +24,12 @@ from mlret.index.records import Records
 from mlret.index.store import Store
 from mlret.memory import tables, times
 from mlret.memory.columns import Columns
-from mlret.memory.journal import Change, Entry, NewVersion, SetEnd, SetField, Verb
+from mlret.memory.folder import Folder
+from mlret.memory.journal import Change, Entry, NewVersion, SetEnd, SetField, Verb, renamed
 from mlret.memory.lexical import grams_of
 from mlret.memory.numbering import Positions
 from mlret.memory.records import Content, Link, MemoryRecord, State, value_of
-from mlret.memory.scope import Scope, holds, scope_at
+from mlret.memory.scope import Place, Scope, holds, place_of, scope_at, tenant_of
 from mlret.memory.standing import DELETED
 
 # The opening tells the language; a whole book would tell it no better.
@@ -81,103 +82,53 @@ class Step:
 
 
 class MemoryStore:
-    """The store behind a memory.
+    """A memory as a scope sees it: its tenant's records and no others, named by the ids that the tenant gave them.
 
     Parameters
     ----------
-    index
-        An open index of kind ``memory``, whose database has the tables of :mod:`mlret.memory.tables`.
-
-    Raises
-    ------
-    InputError
-        If it has not.
+    folder
+        What is behind it.
+    scope
+        Checked: whose verbs these are.
     """
 
-    def __init__(self, index: Index) -> None:
-        self.index = index
-        if not self.records.read("SELECT 1 FROM sqlite_master WHERE name = 'memory_journal'"):
-            raise InputError(
-                f"{index.path} was made before memories had a journal; add its texts to a new store (mlret memory add)"
-            )
-        self._columns: Columns | None = None
-        self._seen = 0
-        # What feedback has taught, by scope; worked out again once something may have changed it.
-        self.weights: dict[str, dict[str, float]] = {}
+    def __init__(self, folder: Folder, scope: Scope) -> None:
+        self.folder = folder
+        self.scope = scope
+        self._tenant = tenant_of(scope)
+
+    @property
+    def index(self) -> Index:
+        """The index, open."""
+        return self.folder.index
 
     @property
     def store(self) -> Store:
         """The index's folder."""
-        return self.index.store
+        return self.folder.store
 
     @property
     def records(self) -> Records:
         """The database."""
-        return self.index.store.records
+        return self.folder.records
 
     @property
     def lock(self) -> threading.RLock:
         """Held while the state is read or changed."""
-        return self.records.lock
+        return self.folder.lock
+
+    @property
+    def weights(self) -> dict[str, dict[str, float]]:
+        """What feedback has taught, by scope."""
+        return self.folder.weights
 
     @property
     def columns(self) -> Columns:
-        """The versions as search sees them; read when they are first needed."""
-        with self.lock:
-            if self._columns is None:
-                self._seen = tables.last_entry(self.records)
-                self._columns = Columns(self.records)
-            return self._columns
-
-    def refresh(self) -> None:
-        """Take in what other processes have committed."""
-        with self.lock:
-            self.store.refresh()
-            self._sync()
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Be the writer, as :meth:`mlret.index.store.Store.writing`."""
-        with self.store.writing():
-            self._sync()
-            self.finish_erasing()
-            yield
-
-    def finish_erasing(self, *, indexed: bool = True) -> bool:
-        """Do what is still to be done on disk for what was erased; within :meth:`writing`.
-
-        ``indexed``: whether it had metadata, tags or links.
-
-        Returns
-        -------
-        bool
-            Whether it is done; it is not while another process reads an older state.
-        """
-        pending = [row for (row,) in self.records.read("SELECT row FROM memory_erasing ORDER BY row")]
-        if not pending:
-            return True
-        if not compaction.purge(self.store, np.array(pending, dtype=np.int64), thorough=True, indexed=indexed):
-            return False
-        self.store.commit(lambda connection: tables.erased(connection, pending))
-        return True
-
-    def _sync(self) -> None:
-        if self._columns is None or tables.last_entry(self.records) == self._seen:
-            return
-        names = [name for (name,) in self.records.read("SELECT name FROM pragma_table_info('memory_versions')")]
-        for entry in tables.entries(self.records, "entry > ?", (self._seen,)):
-            rows = [change.row for change in entry.changes or () if type(change) is NewVersion]
-            found = [
-                dict(zip(names, values, strict=True))
-                for row in rows
-                for values in self.records.read("SELECT * FROM memory_versions WHERE row = ?", (row,))
-            ]
-            self._columns.apply(entry, {one["row"]: one for one in found})
-            self.weights.clear()
-            self._seen = entry.number
+        """The tenant's versions as search sees them."""
+        return self.folder.columns(self._tenant)
 
     def commit(self, verb: Verb, steps: Sequence[Step], *, settings: Mapping[str, Any] | None = None) -> int:
-        """Carry an operation out, durably and as a whole; within :meth:`writing`.
+        """Carry an operation out, durably and as a whole; within :meth:`Folder.writing`.
 
         Parameters
         ----------
@@ -191,29 +142,45 @@ class MemoryStore:
         Returns
         -------
         int
-            The number of the operation.
+            The number of the operation, which counts those that touched what the scope holds.
         """
+        columns = self.columns
+        keys = {step.record: columns.keys.get(step.record) or 0 for step in steps}
+        keys = {id: key or self.folder.new_key() for id, key in keys.items()}
         drafts = [step.draft for step in steps if step.draft is not None]
-        documents = [document for draft in drafts for document in _documents(draft)]
-        last = tables.last_entry(self.records) if self._columns is None else self._seen
-        operation, at = last + 1, times.now()
-        done: list[tuple[Entry, dict[int, dict[str, Any]]]] = []
+        documents = [document for draft in drafts for document in _documents(draft, keys[draft.record])]
+        first, at = self.folder.last_entry() + 1, times.now()
+        counted = tables.last_operation(self.records, self.scope) + 1
+        done: list[tuple[str, tuple[Change, ...], dict[int, dict[str, Any]]]] = []
+        places: dict[int, Place] = {}
+
+        def key_of(id: str) -> int:
+            return keys.get(id) or columns.keys[id]
 
         def write(connection: sqlite3.Connection, rows: NDArray[np.int64]) -> None:
             numbers = iter(rows.tolist())
             latest: dict[str, int] = {}
-            for step in steps:
-                changes, columns = list(step.changes), {}
+            versions: Counter[int] = Counter()
+            for entry, step in enumerate(steps, start=first):
+                changes, made = list(step.changes), {}
+                place = self._place_of(step)
+                scope = tables.scope_number(connection, place)
+                places[scope] = place
+                versions[scope] += step.draft is not None
                 if step.draft is not None:
                     mine = [next(numbers) for _ in range(1 + len(step.draft.parts))]
-                    new, columns[mine[0]] = _version(step.draft, mine)
+                    new, made[mine[0]] = _version(step.draft, mine)
+                    made[mine[0]] |= {"record": keys[step.record], "version": new.version, "entry": entry}
                     before = latest.get(step.record, step.replaces)
                     latest[step.record] = new.row
                     changes = [new, SetField("row", before, new.row), *(_of_row(one, new.row) for one in changes)]
-                number = tables.append_entry(connection, operation, at, verb, step.record, changes, step.note)
-                tables.project(connection, number, step.record, changes, columns)
-                entry = Entry(number, operation, at, verb, step.record, tuple(changes), step.note)
-                done.append((entry, columns))
+                stored = tuple(renamed(change, key_of) for change in changes)
+                note = _renamed_note(step.note, key_of)
+                written = Entry(entry, first, counted, at, verb, scope, keys[step.record], stored, note)
+                tables.append_entry(connection, written)
+                tables.project(connection, written, made)
+                done.append((step.record, tuple(changes), made))
+            tables.count(connection, versions, counted)
             for name, content in (settings or {}).items():
                 tables.write_setting(connection, name, content)
 
@@ -225,17 +192,92 @@ class MemoryStore:
             self.store.commit(lambda connection: write(connection, np.empty(0, dtype=np.int64)))
         if verb in ("feedback", "undo"):
             self.weights.clear()
-        if self._columns is not None:
-            for entry, columns in done:
-                self._columns.apply(entry, columns)
-            self._seen = done[-1][0].number if done else self._seen
-        return operation
+        for record, changes, made in done:
+            columns.apply(record, changes, made)
+        self.folder.wrote(first + len(done) - 1, places)
+        return counted
+
+    def _place_of(self, step: Step) -> Place:
+        """The place of the record of a step."""
+        return self.place(step.record) if step.draft is None else place_of(step.draft.scope)
+
+    def place(self, record: str) -> Place:
+        """Where a record of the tenant is."""
+        columns = self.columns
+        return columns.scopes.values[columns.scope[columns.standing[record].position]]
 
     def forget_rows(self, records: Sequence[str], rows: Sequence[int]) -> None:
-        """Take erased records out of every table and the index, in one transaction; within :meth:`writing`."""
-        operation, at = tables.last_entry(self.records) + 1, times.now()
-        self.store.remove(rows, also=lambda connection: tables.wipe(connection, records, rows, at, operation))
-        self._sync()
+        """Take erased records out of every table and the index, in one transaction; within :meth:`Folder.writing`."""
+        columns = self.columns
+        number = self.folder.last_entry() + 1
+        counted = tables.last_operation(self.records, self.scope) + 1
+        entry = Entry(number, number, counted, times.now(), "erase", 0, 0, ())
+
+        # What was merged into them, and stays, is merged into nothing that could be named.
+        left = {one: into for one, into in self.merged() if into in records and one not in records}
+
+        def write(connection: sqlite3.Connection) -> None:
+            scopes, versions = {}, Counter[int]()
+            for place, (one, into) in enumerate(left.items()):
+                change = SetField("merged_into", columns.keys[into], None)
+                scope = tables.scope_number(connection, self.place(one))
+                more = replace(entry, number=number + place, verb="merge", scope=scope, record=columns.keys[one])
+                tables.append_entry(connection, replace(more, changes=(change,)))
+                tables.project(connection, replace(more, changes=(change,)), {})
+            for id in records:
+                scope = scopes[columns.keys[id]] = tables.scope_number(connection, self.place(id))
+                versions[scope] += len(columns.versions[id])
+            tables.wipe(connection, scopes, rows, versions, replace(entry, number=number + len(left)))
+
+        self.store.remove(rows, also=write)
+        self.folder.sync()
+
+    def merged(self) -> list[tuple[str, str]]:
+        """The tenant's records that are merged into others, each with the one that it is merged into."""
+        id_of = self.columns.id_of
+        query = "SELECT record, merged_into FROM memory_records WHERE merged_into IS NOT NULL ORDER BY record"
+        found = [(id_of(key), id_of(into)) for key, into in self.records.read(query)]
+        return [(record, into) for record, into in found if record is not None and into is not None]
+
+    def entries(self, record: str) -> list[Entry]:
+        """What happened to a record of the tenant, records named by ids; ``None`` where one is erased since."""
+        columns = self.columns
+        return [self.named(entry) for entry in tables.entries(self.records, "record = ?", (columns.keys[record],))]
+
+    def operation(self, number: int) -> list[Entry]:
+        """The entries of the scope's operation of a number, records named by ids.
+
+        Raises
+        ------
+        InputError
+            If there is none that is the scope's alone and whose records are all there, or more than one.
+        """
+        found = tables.entries_of_operation(self.records, number, self.scope)
+        if len(found) > 1:
+            raise InputError(
+                f"{len(found)} operations in the scope {dict(self.scope)} have the number {number}, each in a narrower "
+                "scope; name that"
+            )
+        if not found:
+            raise self.no_operation(number)
+        return [self.named(entry) for entry in found[0]]
+
+    def no_operation(self, number: int) -> InputError:
+        """The one answer for an operation that cannot be taken back from here."""
+        return InputError(
+            f"there is no operation {number} in the scope {dict(self.scope)} that can be undone; history names the "
+            "operations of a record"
+        )
+
+    def named(self, entry: Entry) -> Entry:
+        """An entry of the tenant's with ids instead of keys."""
+        id_of = self.columns.id_of
+        changes = None if entry.changes is None else tuple(renamed(change, id_of) for change in entry.changes)
+        assert isinstance(entry.record, int)
+        record = id_of(entry.record)
+        if record is None:
+            raise tables.damage(self.records.path, f"entry {entry.number} of the journal, its record is not there")
+        return replace(entry, record=record, changes=changes, note=_renamed_note(entry.note, id_of))
 
     def position(self, record: str, scope: Scope) -> int:
         """The position of the current version of a record that a scope holds.
@@ -251,8 +293,7 @@ class MemoryStore:
 
     def in_scope(self, record: str, scope: Scope) -> bool:
         """Whether a scope holds a record."""
-        there = self.columns.standing.get(record)
-        return there is not None and holds(scope, self.columns.scopes.values[self.columns.scope[there.position]])
+        return record in self.columns.standing and holds(scope, self.place(record))
 
     def rows_of(self, record: str) -> list[int]:
         """All rows of a record in the index, with those of parts."""
@@ -262,17 +303,42 @@ class MemoryStore:
         return sorted([*found, *(row for position in positions for row in columns.parts.get(position, ()))])
 
     def fetch(self, positions: Sequence[int] | Positions) -> list[MemoryRecord]:
-        """The versions at some positions."""
+        """The versions at some positions, as the scope sees them.
+
+        Each is proven to be what was stored in the tenant's name: what the tables of the state say of it is held
+        against the entry of the journal that made it, and both against the text that the index has.
+
+        Raises
+        ------
+        MlretError
+            If they differ, or one is damaged.
+        """
         columns = self.columns
         rows = [int(columns.row[position]) for position in positions]
         documents = self.records.fetch(rows)
-        news = self._news(rows)
+        news = self._news([int(columns.entry[position]) for position in positions])
         found = []
         for position, row in zip(positions, rows, strict=True):
-            if row not in documents or row not in news:
-                raise MlretError(f"{self.records.path}: row {row} has lost its text or its journal; run verify")
-            found.append(self._record(int(position), documents[row], news[row]))
+            key, new = news.get(row, (0, None))
+            if row not in documents or new is None:
+                raise tables.damage(self.records.path, f"row {row} has lost its text or its journal")
+            self._prove(int(position), key, new, documents[row])
+            found.append(self._record(int(position), documents[row], new))
         return found
+
+    def _prove(self, position: int, key: int, new: NewVersion, document: Document) -> None:
+        columns = self.columns
+        id = columns.ids.values[columns.record[position]]
+        here = (
+            *(columns.keys.get(id), id, int(columns.version[position]), int(columns.seq[position])),
+            columns.sessions.values[columns.session[position]][1],
+            columns.scopes.values[columns.scope[position]],
+        )
+        journal = (key, new.id, new.version, new.content["seq"], new.content.get("session"), place_of(new.scope))
+        if here != journal or document.id != document_id(key, new.version):
+            raise tables.damage(
+                self.records.path, f"memory_versions, row {new.row} is not what the journal says of it"
+            )
 
     def _record(self, position: int, document: Document, new: NewVersion) -> MemoryRecord:
         columns = self.columns
@@ -283,6 +349,7 @@ class MemoryStore:
         end = int(columns.valid_to[position])
         suffix = len(value_of("", content.keys))
         current = bool(columns.current[position])
+        links = [(type, to) for one, type, to in sorted(columns.links.get(id, ())) if one == id]
         return MemoryRecord(
             id=id,
             version=new.version,
@@ -301,7 +368,7 @@ class MemoryStore:
             source=content.source,
             tags=content.tags,
             keys=content.keys,
-            links=tuple(Link(type, to) for one, type, to in sorted(columns.links.get(id, ())) if one == id),
+            links=tuple(Link(type, to) for type, to in links if self.in_scope(to, self.scope)),
             importance=content.importance,
             strength=there.strength,
             accesses=there.accesses,
@@ -311,13 +378,15 @@ class MemoryStore:
             metadata=metadata,
         )
 
-    def _news(self, rows: Sequence[int]) -> dict[int, NewVersion]:
-        found: dict[int, NewVersion] = {}
-        for part in _chunks(rows):
-            marks = ",".join("?" * len(part))
-            condition = f"entry IN (SELECT entry FROM memory_versions WHERE row IN ({marks}))"
-            for entry in tables.entries(self.records, condition, part):
-                found |= {change.row: change for change in entry.changes or () if type(change) is NewVersion}
+    def _news(self, entries: Sequence[int]) -> dict[int, tuple[int, NewVersion]]:
+        """The key of the record and what the journal says of new versions, by row, in some of its entries."""
+        found: dict[int, tuple[int, NewVersion]] = {}
+        for part in _chunks(list(dict.fromkeys(entries))):
+            for entry in tables.entries(self.records, f"entry IN ({','.join('?' * len(part))})", part):
+                assert isinstance(entry.record, int)
+                for change in entry.changes or ():
+                    if type(change) is NewVersion:
+                        found[change.row] = entry.record, change
         return found
 
     def encode(self, texts: Sequence[str], languages: Sequence[str | None]) -> list[Any]:
@@ -365,20 +434,38 @@ def hash_of(text: str) -> bytes:
     return hashlib.blake2b(folded(text).encode("utf-8"), digest_size=16).digest()
 
 
-def _documents(draft: Draft) -> list[Document]:
+def _renamed_note(note: Mapping[str, Any], rename: Any) -> Mapping[str, Any]:
+    """The note of an entry with other names for the records that it names; without those that have none."""
+    if "merged" not in note:
+        return note
+    return {**note, "merged": [name for one in note["merged"] if (name := rename(one)) is not None]}
+
+
+def document_id(key: int, version: int, part: int = 0) -> str:
+    """What the index calls the text of a version, or a part of it."""
+    return f"{key}/{version}/{part}"
+
+
+def _documents(draft: Draft, key: int) -> list[Document]:
     metadata = dict(draft.content.metadata)
     if draft.content.tags:
         metadata[TAGS] = list(draft.content.tags)
-    name = f"{draft.record}/{draft.version}"
-    whole = Document(f"{name}/0", draft.value, draft.language, metadata)
-    parts = [Document(f"{name}/{n}", text, draft.language) for n, text in enumerate(draft.parts, start=1)]
+    whole = Document(document_id(key, draft.version), draft.value, draft.language, metadata)
+    parts = [
+        Document(document_id(key, draft.version, place), text, draft.language)
+        for place, text in enumerate(draft.parts, start=1)
+    ]
     return [whole, *parts]
 
 
 def _version(draft: Draft, rows: Sequence[int]) -> tuple[NewVersion, dict[str, Any]]:
     content = draft.content
     said = content.as_json() | {"seq": draft.seq}
-    new = NewVersion(rows[0], draft.version, draft.scope, draft.valid_from, draft.recorded_at, said, tuple(rows[1:]))
+    new = NewVersion(
+        *(rows[0], draft.record, draft.version, draft.scope, draft.valid_from, draft.recorded_at),
+        said,
+        tuple(rows[1:]),
+    )
     grams, length = grams_of(draft.value)
     event = (None, None) if content.event_time is None else tuple(map(times.micros, content.event_time))
     columns = {
