@@ -152,6 +152,7 @@ class MemoryStore:
         first, at = self.folder.last_entry() + 1, times.now()
         counted = tables.last_operation(self.records, self.scope) + 1
         done: list[tuple[str, tuple[Change, ...], dict[int, dict[str, Any]]]] = []
+        fresh = {draft.record: place_of(draft.scope) for draft in drafts}
         places: dict[int, Place] = {}
 
         def key_of(id: str) -> int:
@@ -163,7 +164,7 @@ class MemoryStore:
             versions: Counter[int] = Counter()
             for entry, step in enumerate(steps, start=first):
                 changes, made = list(step.changes), {}
-                place = self._place_of(step)
+                place = fresh.get(step.record) or self.place(step.record)
                 scope = tables.scope_number(connection, place)
                 places[scope] = place
                 versions[scope] += step.draft is not None
@@ -196,10 +197,6 @@ class MemoryStore:
             columns.apply(record, changes, made)
         self.folder.wrote(first + len(done) - 1, places)
         return counted
-
-    def _place_of(self, step: Step) -> Place:
-        """The place of the record of a step."""
-        return self.place(step.record) if step.draft is None else place_of(step.draft.scope)
 
     def place(self, record: str) -> Place:
         """Where a record of the tenant is."""
