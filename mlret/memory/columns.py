@@ -33,7 +33,6 @@ Mask = NDArray[np.bool_]
 _TYPES: dict[str, Any] = {
     "row": np.int64,
     "entry": np.int64,
-    "version": np.int32,
     "record": np.int32,
     "scope": np.int32,
     **dict.fromkeys(SCOPE_NAMES, np.int32),
@@ -204,7 +203,6 @@ class Columns:
         values: dict[str, Any] = {
             "row": columns["row"],
             "entry": columns["entry"],
-            "version": columns["version"],
             "record": self.ids.number(record),
             "scope": scope,
             **{name: self.values.number(value) for name, value in zip(SCOPE_NAMES, place, strict=True)},

@@ -171,7 +171,7 @@ class MemoryStore:
                 if step.draft is not None:
                     mine = [next(numbers) for _ in range(1 + len(step.draft.parts))]
                     new, made[mine[0]] = _version(step.draft, mine)
-                    made[mine[0]] |= {"record": keys[step.record], "version": new.version, "entry": entry}
+                    made[mine[0]] |= {"record": keys[step.record], "entry": entry}
                     before = latest.get(step.record, step.replaces)
                     latest[step.record] = new.row
                     changes = [new, SetField("row", before, new.row), *(_of_row(one, new.row) for one in changes)]
@@ -327,11 +327,11 @@ class MemoryStore:
         columns = self.columns
         id = columns.ids.values[columns.record[position]]
         here = (
-            *(columns.keys.get(id), id, int(columns.version[position]), int(columns.seq[position])),
+            *(columns.keys.get(id), id, int(columns.seq[position])),
             columns.sessions.values[columns.session[position]][1],
             columns.scopes.values[columns.scope[position]],
         )
-        journal = (key, new.id, new.version, new.content["seq"], new.content.get("session"), place_of(new.scope))
+        journal = (key, new.id, new.content["seq"], new.content.get("session"), place_of(new.scope))
         if here != journal or document.id != document_id(key, new.version):
             raise tables.damage(
                 self.records.path, f"memory_versions, row {new.row} is not what the journal says of it"

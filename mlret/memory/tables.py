@@ -75,7 +75,6 @@ CREATE TABLE memory_versions (
     row INTEGER PRIMARY KEY,
     record INTEGER NOT NULL,
     id TEXT NOT NULL,
-    version INTEGER NOT NULL,
     entry INTEGER NOT NULL,
     scope INTEGER NOT NULL,
     session TEXT,
@@ -126,12 +125,12 @@ CREATE TABLE memory_erasing (row INTEGER PRIMARY KEY, crc INTEGER NOT NULL);
 -- What was fitted on the encoder in use: JSON by name.
 CREATE TABLE memory_settings (name TEXT PRIMARY KEY, content TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
 """
-# The columns that the checksum of a row covers, in order.
+# The columns that the checksum of a row covers, in order. The hash and the n-grams of a text have one of their own.
 COVERED: Mapping[str, tuple[str, ...]] = {
     "memory_scopes": ("scope", "tenant", "user", "agent", "run"),
     "memory_totals": ("scope", "last", "versions"),
     "memory_versions": (
-        *("row", "record", "id", "version", "entry", "scope", "session", "seq", "kind", "level", "language"),
+        *("row", "record", "id", "entry", "scope", "session", "seq", "kind", "level", "language"),
         *("scripts", "valid_from", "valid_to", "event_from", "event_to", "expires_at", "length"),
     ),
     "memory_parts": ("whole", "row"),
@@ -163,10 +162,9 @@ def damage(path: Path, where: str) -> MlretError:
 
 def crc_of(table: str, values: Sequence[Any]) -> int:
     """The checksum of a row; ``values`` are those of its columns in :data:`COVERED`."""
-    columns = COVERED[table]
-    return row_checksum(
-        NULLS.get(name) if value is None else value for name, value in zip(columns, values, strict=True)
-    )
+    if None in values:
+        values = [NULLS.get(name) if value is None else value for name, value in zip(COVERED[table], values, strict=True)]
+    return row_checksum(values)
 
 
 def text_crc(hash: bytes, grams: bytes) -> int:
@@ -230,9 +228,13 @@ def _whole_row(connection: sqlite3.Connection, table: str, key: int) -> dict[str
     query = f"SELECT {', '.join(columns)}, crc FROM {table} WHERE {columns[0]} = ?"
     *values, crc = connection.execute(query, (key,)).fetchone() or (key, None)
     if not whole(table, values, crc):
-        [(_, _, file)] = connection.execute("PRAGMA database_list").fetchmany(1)
-        raise damage(Path(file), named(table, values))
+        raise _damage_of(connection, table, values)
     return dict(zip(columns, values, strict=True))
+
+
+def _damage_of(connection: sqlite3.Connection, table: str, values: Sequence[Any]) -> MlretError:
+    _, _, file = connection.execute("PRAGMA database_list").fetchone()
+    return damage(Path(file), named(table, values))
 
 
 def append_entry(connection: sqlite3.Connection, entry: Entry) -> None:
@@ -295,7 +297,6 @@ def _insert_version(
         "row": new.row,
         "record": entry.record,
         "id": new.id,
-        "version": new.version,
         "entry": entry.number,
         "scope": entry.scope,
         **columns,
@@ -352,9 +353,11 @@ def last_operation(records: Records, scope: Scope) -> int:
 def count(connection: sqlite3.Connection, versions: Mapping[int, int], operation: int) -> None:
     """Bring the totals of scopes up to date: how many versions came, or went, in the operation of a number."""
     for scope, more in versions.items():
-        known = connection.execute("SELECT 1 FROM memory_totals WHERE scope = ?", (scope,)).fetchone()
-        before = _whole_row(connection, "memory_totals", scope)["versions"] if known else 0
-        _put(connection, "memory_totals", (scope, operation, before + more))
+        query = "SELECT scope, last, versions, crc FROM memory_totals WHERE scope = ?"
+        *values, crc = connection.execute(query, (scope,)).fetchone() or (scope, 0, 0, None)
+        if crc is not None and not whole("memory_totals", values, crc):
+            raise _damage_of(connection, "memory_totals", values)
+        _put(connection, "memory_totals", (scope, operation, values[2] + more))
 
 
 def entries_of_operation(records: Records, number: int, scope: Scope) -> list[list[Entry]]:
@@ -494,7 +497,7 @@ def read_state(records: Records) -> State:
         state.versions[row] = VersionState(
             one["record"],
             one["id"],
-            one["version"],
+            contents[row].version if row in contents else 0,
             scope_at(places[one["scope"]]) if one["scope"] in places else {},
             one["valid_from"],
             None if one["valid_to"] in (None, FOREVER) else one["valid_to"],

@@ -63,20 +63,21 @@ def _texts(folder: Folder, *, repair: bool) -> Iterator[Problem]:
     """Problems of what is derived from texts: every version has one, with its hash and n-grams."""
     records = folder.records
     query = """
-        SELECT row, record, version, entry, hash, grams, length, text_crc FROM memory_versions WHERE row > ?
+        SELECT row, record, entry, hash, grams, length, text_crc FROM memory_versions WHERE row > ?
         ORDER BY row LIMIT ?
     """
     last, wrong = 0, []
     while found := records.read(query, (last, _BATCH)):
         last = found[-1][0]
         documents = records.fetch([row for row, *_ in found])
-        keys = _keys(records, [entry for _, _, _, entry, *_ in found])
-        for row, record, version, entry, *stored in found:
-            if row not in documents or documents[row].id != document_id(record, version):
-                what = f"memory_versions, row {row}: version {version} of record {record} has lost its text"
+        news = _news(records, [entry for _, _, entry, *_ in found])
+        for row, record, _, *stored in found:
+            new = news.get(row)
+            if new is None or row not in documents or documents[row].id != document_id(record, new.version):
+                what = f"memory_versions, row {row}: a version of record {record} has lost its text"
                 yield Problem(RECORDS, what, mendable=False)
                 continue
-            expected = _derived(documents[row].text, keys.get((entry, row), ()))
+            expected = _derived(documents[row].text, new.content.get("keys", ()))
             if stored != [*expected, tables.text_crc(*expected[:2])]:
                 wrong.append((row, *expected))
     if wrong:
@@ -97,14 +98,11 @@ def _texts(folder: Folder, *, repair: bool) -> Iterator[Problem]:
         yield Problem(RECORDS, f"memory_parts: {count} parts have lost their text", mendable=False)
 
 
-def _keys(records: Records, entries: list[int]) -> dict[tuple[int, int], list[str]]:
-    """The keys that expand each new version, by its entry and row."""
-    found = {}
-    for entry in tables.entries(records, f"entry IN ({','.join('?' * len(entries))})", entries):
-        for change in entry.changes or ():
-            if type(change) is NewVersion:
-                found[entry.number, change.row] = list(change.content.get("keys", ()))
-    return found
+def _news(records: Records, entries: list[int]) -> dict[int, NewVersion]:
+    """The new versions of some entries, by row."""
+    every = tables.entries(records, f"entry IN ({','.join('?' * len(entries))})", entries)
+    changes = [change for entry in every for change in entry.changes or ()]
+    return {change.row: change for change in changes if type(change) is NewVersion}
 
 
 def _derived(text: str, keys: Sequence[str]) -> tuple[bytes, bytes, int]:
