@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import InputError, MlretError
+from mlret.index.checksums import mixed
 from mlret.index.ngrams import ngrams
 
 # BM25 as in Robertson and Zaragoza, The Probabilistic Relevance Framework (2009), section 3.5, with their usual
@@ -46,10 +47,27 @@ _SCHEMA = (
     """,
     # FTS5 would count a list by reading it; the rarest n-grams of a query must be known beforehand.
     "CREATE TABLE lexical_ngrams (ngram TEXT PRIMARY KEY, records INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE lexical_texts (row INTEGER PRIMARY KEY, length INTEGER NOT NULL, checksum INTEGER NOT NULL)",
-    "CREATE TABLE lexical_totals (records INTEGER NOT NULL, length INTEGER NOT NULL)",
-    "INSERT INTO lexical_totals VALUES (0, 0)",
+    # `checksum` is that of the text's n-grams, `crc` that of its row and length, which scores depend on.
+    """
+    CREATE TABLE lexical_texts (
+        row INTEGER PRIMARY KEY, length INTEGER NOT NULL, checksum INTEGER NOT NULL, crc INTEGER NOT NULL DEFAULT 0
+    )
+    """,
+    "CREATE TABLE lexical_totals (records INTEGER NOT NULL, length INTEGER NOT NULL, crc INTEGER NOT NULL DEFAULT 0)",
+    "INSERT INTO lexical_totals (records, length) VALUES (0, 0)",
 )
+VOCABULARY = "CREATE VIRTUAL TABLE IF NOT EXISTS temp.lexical_vocabulary USING fts5vocab('main', 'lexical', 'row')"
+# Rows that get their checksums at once.
+_BATCH = 65_536
+
+
+class DamagedLexicalError(MlretError):
+    """The lexical index is not what was written: ``why``."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"the lexical index is damaged ({why}); `mlret index verify --repair` makes it again from the records"
+        )
 
 
 class LexicalTable:
@@ -84,6 +102,7 @@ class LexicalTable:
         try:
             for statement in _SCHEMA:
                 self._connection.execute(statement)
+            self._set_totals(0, 0)
         except sqlite3.OperationalError as error:
             if "fts5" not in str(error):
                 raise
@@ -91,6 +110,21 @@ class LexicalTable:
                 f"the SQLite {sqlite3.sqlite_version} of this Python was built without FTS5, which lexical search "
                 "needs; use a Python whose sqlite3 module has it"
             ) from error
+
+    def add_checksums(self) -> None:
+        """Give tables that an earlier version made the columns that are checked when texts are searched."""
+        for table in ("lexical_texts", "lexical_totals"):
+            self._connection.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER NOT NULL DEFAULT 0")
+        last = 0
+        query = "SELECT row, length FROM lexical_texts WHERE row > ? ORDER BY row LIMIT ?"
+        while found := self._connection.execute(query, (last, _BATCH)).fetchall():
+            rows, lengths = np.array(found, dtype=np.int64).T
+            self._connection.executemany(
+                "UPDATE lexical_texts SET crc = ? WHERE row = ?",
+                zip(mixed(rows, lengths).tolist(), rows.tolist(), strict=True),
+            )
+            last = int(rows[-1])
+        self._set_totals(*self._connection.execute("SELECT records, length FROM lexical_totals").fetchone())
 
     def __len__(self) -> int:
         return self._totals()[0]
@@ -113,20 +147,22 @@ class LexicalTable:
         postings, lengths, frequencies = [], [], Counter[str]()
         for row, text in zip(rows, texts, strict=True):
             counts = Counter(ngrams(text))
-            tokens = _tokens(counts)
+            tokens = " ".join(tokens_of(counts))
             frequencies.update(counts.keys())
             postings.append((int(row), tokens))
             lengths.append((int(row), counts.total(), zlib.crc32(tokens.encode())))
-        self._connection.executemany("INSERT INTO lexical_texts VALUES (?, ?, ?)", lengths)
+        checksums = mixed([row for row, *_ in lengths], [length for _, length, _ in lengths]).tolist()
+        self._connection.executemany(
+            "INSERT INTO lexical_texts VALUES (?, ?, ?, ?)",
+            [(*one, crc) for one, crc in zip(lengths, checksums, strict=True)],
+        )
         self._connection.executemany("INSERT INTO lexical (rowid, tokens) VALUES (?, ?)", postings)
         self._connection.executemany(
             "INSERT INTO lexical_ngrams VALUES (?, ?) ON CONFLICT DO UPDATE SET records = records + excluded.records",
             sorted(frequencies.items()),
         )
-        self._connection.execute(
-            "UPDATE lexical_totals SET records = records + ?, length = length + ?",
-            (len(lengths), sum(length for _, length, _ in lengths)),
-        )
+        records, length = self._totals()
+        self._set_totals(records + len(lengths), length + sum(length for _, length, _ in lengths))
 
     def remove(self, rows: Sequence[int], texts: Sequence[str]) -> None:
         """Take texts out of the index.
@@ -140,19 +176,19 @@ class LexicalTable:
 
         Raises
         ------
-        MlretError
+        DamagedLexicalError
             If a row is not indexed, or with another text, before anything is removed.
         """
         postings, lengths, frequencies = [], [], Counter[str]()
         for row, text in zip(rows, texts, strict=True):
             counts = Counter(ngrams(text))
-            tokens = _tokens(counts)
+            tokens = " ".join(tokens_of(counts))
             query = "SELECT length, checksum FROM lexical_texts WHERE row = ?"
             if self._connection.execute(query, (int(row),)).fetchone() != (
                 counts.total(),
                 zlib.crc32(tokens.encode()),
             ):
-                raise MlretError(f"the lexical index does not hold this text of row {row}; rebuild it from the records")
+                raise DamagedLexicalError(f"it does not hold the text of row {row}")
             frequencies.update(counts.keys())
             postings.append((int(row), tokens))
             lengths.append(counts.total())
@@ -167,16 +203,15 @@ class LexicalTable:
         self._connection.executemany(
             "DELETE FROM lexical_ngrams WHERE ngram = ? AND records <= 0", [(ngram,) for ngram in sorted(frequencies)]
         )
-        self._connection.execute(
-            "UPDATE lexical_totals SET records = records - ?, length = length - ?", (len(lengths), sum(lengths))
-        )
+        records, length = self._totals()
+        self._set_totals(records - len(lengths), length - sum(lengths))
 
     def clear(self) -> None:
         """Empty the index, to be filled again."""
         self._connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
         for table in ("lexical_ngrams", "lexical_texts"):
             self._connection.execute(f"DELETE FROM {table}")
-        self._connection.execute("UPDATE lexical_totals SET records = 0, length = 0")
+        self._set_totals(0, 0)
 
     def purge(self) -> None:
         """Merge all posting lists, so that no posting of a removed text is left in them: seconds at a million texts.
@@ -217,6 +252,8 @@ class LexicalTable:
         ------
         InputError
             If ``k`` is below 1.
+        DamagedLexicalError
+            If counts, lengths or posting lists that it reads do not belong together.
         """
         if k < 1:
             raise InputError(f"k is {k}; ask for one text or more")
@@ -225,7 +262,7 @@ class LexicalTable:
             allowed = allowed[: np.searchsorted(allowed, last_row, side="right")]
         if not records or not length or (allowed is not None and not len(allowed)):
             return np.empty(0), np.empty(0, dtype=np.int64)
-        ngrams_by_rarity = self._by_rarity(query)
+        ngrams_by_rarity = self._by_rarity(query, records)
         weights = {
             ngram: math.log1p((records - frequency + 0.5) / (frequency + 0.5)) for ngram, frequency in ngrams_by_rarity
         }
@@ -239,7 +276,9 @@ class LexicalTable:
                 break
             spent += frequency
             for level, mark in enumerate(_LEVELS):
-                rows = self._postings(ngram + mark, last_row, allowed)
+                rows = self.postings(ngram + mark, last_row, allowed)
+                if not level and last_row is None and allowed is None and len(rows) != frequency:
+                    raise DamagedLexicalError(f"the n-gram {ngram!r} is not in as many texts as were counted")
                 if not len(rows):
                     break
                 found.append((rows, level, weights[ngram]))
@@ -247,34 +286,58 @@ class LexicalTable:
             return np.empty(0), np.empty(0, dtype=np.int64)
         return self._best(*_summed(found), k, length / records)
 
-    def check(self) -> None:
+    def check(self, *, postings: bool = True) -> None:
         """Compare the posting lists, the frequencies and the totals with each other; reads all of them.
+
+        Parameters
+        ----------
+        postings
+            Let FTS5 check its posting lists, which takes a statement that writes.
 
         Raises
         ------
-        MlretError
+        DamagedLexicalError
             If they disagree.
         sqlite3.DatabaseError
             If a posting list is damaged.
         """
         run = self._connection.execute
-        run("INSERT INTO lexical (lexical) VALUES ('integrity-check')")
+        if postings:
+            run("INSERT INTO lexical (lexical) VALUES ('integrity-check')")
         counted = run("SELECT count(*), coalesce(sum(length), 0) FROM lexical_texts").fetchone()
         if counted != self._totals():
-            raise MlretError(f"the lexical index holds {counted[0]} texts and counts {len(self)}; rebuild it")
-        run("CREATE VIRTUAL TABLE IF NOT EXISTS temp.lexical_vocabulary USING fts5vocab('main', 'lexical', 'row')")
+            raise DamagedLexicalError(f"it holds {counted[0]} texts and counts {len(self)}")
+        run(VOCABULARY)
         plain = f"SELECT term, doc FROM temp.lexical_vocabulary WHERE substr(term, -1) NOT IN ({_marks(_LEVELS[1:])})"
         stored = "SELECT ngram, records FROM lexical_ngrams"
         for one, other in ((plain, stored), (stored, plain)):
             odd = run(f"{one} EXCEPT {other} LIMIT 1", _LEVELS[1:]).fetchone()
             if odd is not None:
-                raise MlretError(f"the lexical index miscounts the n-gram {odd[0]!r}; rebuild it")
+                raise DamagedLexicalError(f"the n-gram {odd[0]!r} is not in as many texts as were counted")
 
     def _totals(self) -> tuple[int, int]:
-        records, length = self._connection.execute("SELECT records, length FROM lexical_totals").fetchone()
-        return int(records), int(length)
+        """How many texts there are, and how many n-grams in all of them.
 
-    def _by_rarity(self, query: str) -> list[tuple[str, int]]:
+        Raises
+        ------
+        DamagedLexicalError
+            If they are not what was written.
+        """
+        found = self._connection.execute("SELECT records, length, crc FROM lexical_totals").fetchall()
+        if len(found) != 1 or any(type(value) is not int for value in found[0]):
+            raise DamagedLexicalError("its totals are not what was written")
+        records, length, crc = found[0]
+        if crc != _crc_of_totals(records, length):
+            raise DamagedLexicalError("its totals are not what was written")
+        return records, length
+
+    def _set_totals(self, records: int, length: int) -> None:
+        self._connection.execute(
+            "UPDATE lexical_totals SET records = ?, length = ?, crc = ?",
+            (records, length, _crc_of_totals(records, length)),
+        )
+
+    def _by_rarity(self, query: str, records: int) -> list[tuple[str, int]]:
         """The n-grams of a query that are in the index, with the number of texts of each, the rarest first."""
         wanted = sorted(set(ngrams(query)))
         found: list[tuple[str, int]] = []
@@ -282,9 +345,14 @@ class LexicalTable:
             part = wanted[start : start + _VARIABLES]
             statement = f"SELECT ngram, records FROM lexical_ngrams WHERE ngram IN ({_marks(part)})"
             found += self._connection.execute(statement, part)
+        if any(type(frequency) is not int or not 0 < frequency <= records for _, frequency in found):
+            raise DamagedLexicalError("an n-gram is counted in more texts than there are, or in none")
         return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
-    def _postings(self, token: str, last_row: int | None, allowed: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    def postings(
+        self, token: str, last_row: int | None = None, allowed: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
+        """The rows of the texts that have a token, ascending, of those that are looked at (:meth:`search`)."""
         match = f'"{token}"'  # a token has no quotation mark in it
         first, last = 0, np.iinfo(np.int64).max if last_row is None else last_row
         if allowed is not None:
@@ -321,22 +389,30 @@ class LexicalTable:
 
     def _lengths(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """The length of each text in n-grams; -1 for a row that is not indexed any more."""
-        query = "SELECT row, length FROM json_each(?) AS some CROSS JOIN lexical_texts ON row = some.value"
-        known = dict(self._connection.execute(query, (json.dumps(rows.tolist()),)).fetchall())
-        return np.array([known.get(row, -1) for row in rows.tolist()], dtype=np.float64)
+        query = "SELECT row, length, crc FROM json_each(?) AS some CROSS JOIN lexical_texts ON row = some.value"
+        found = self._connection.execute(query, (json.dumps(rows.tolist()),)).fetchall()
+        lengths = np.full(len(rows), -1.0)
+        if found:
+            try:
+                known, length, crc = np.array(found, dtype=np.int64).T
+            except (TypeError, ValueError, OverflowError) as error:
+                raise DamagedLexicalError("the lengths of texts are not what was written") from error
+            if not np.array_equal(mixed(known, length), crc):
+                raise DamagedLexicalError("the lengths of texts are not what was written")
+            order = np.argsort(rows, kind="stable")
+            lengths[order[np.searchsorted(rows, known, sorter=order)]] = length
+        return lengths
 
 
-def _tokens(counts: Counter[str]) -> str:
+def _crc_of_totals(records: int, length: int) -> int:
+    return int(mixed([records], [length])[0])
+
+
+def tokens_of(counts: Counter[str]) -> list[str]:
     """What FTS5 stores of a text: each n-gram, and once more for the second and the third time that it occurs."""
-    return " ".join(
-        [*counts]
-        + [
-            ngram + mark
-            for ngram, count in counts.items()
-            if count > 1
-            for mark in _LEVELS[1 : min(count, len(_LEVELS))]
-        ]
-    )
+    return [*counts] + [
+        ngram + mark for ngram, count in counts.items() if count > 1 for mark in _LEVELS[1 : min(count, len(_LEVELS))]
+    ]
 
 
 def _numbers(cursor: sqlite3.Cursor) -> NDArray[np.int64]:

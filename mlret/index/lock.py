@@ -8,6 +8,8 @@ import json
 import os
 import socket
 import time
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +17,8 @@ from mlret.errors import MlretError
 
 _POLL_SECONDS = 0.02
 _LONGEST_OWNER = 320  # a host name has 253 characters at most
+_LONGEST_NOTE = 80
+LOCK = "writer.lock"
 
 
 class WriterLock:
@@ -23,14 +27,15 @@ class WriterLock:
     Parameters
     ----------
     path
-        The lock file; made if missing, never removed. Its content names the last owner, for people.
+        The lock file; made if missing, never removed. Its content names the last owner, for people, and behind it how
+        many changes the database counts, which :func:`noted_changes` reads.
     timeout
         Seconds to wait for another writer.
 
     Raises
     ------
     MlretError
-        On entering, if another writer still holds the lock after ``timeout``.
+        On entering, if another writer still holds the lock after ``timeout``, or the file cannot be opened.
     """
 
     def __init__(self, path: Path, timeout: float = 10.0) -> None:
@@ -39,7 +44,7 @@ class WriterLock:
         self._descriptor: int | None = None
 
     def __enter__(self) -> WriterLock:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = self._opened()
         deadline = time.monotonic() + self.timeout
         while True:
             try:
@@ -48,9 +53,11 @@ class WriterLock:
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
                     os.close(descriptor)
-                    raise
+                    raise MlretError(
+                        f"{self.path} cannot be locked ({error.strerror}); put the folder on a file system with locks"
+                    ) from error
                 if time.monotonic() >= deadline:
-                    owner = os.pread(descriptor, 1000, 0).decode("utf-8", "replace").strip()
+                    owner = os.pread(descriptor, _LONGEST_OWNER, 0).decode("utf-8", "replace").strip()
                     os.close(descriptor)
                     raise MlretError(
                         f"{self.path.parent} is being written by another process ({owner or 'unknown'}): "
@@ -58,9 +65,9 @@ class WriterLock:
                     ) from error
                 time.sleep(_POLL_SECONDS)
         owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-        # Blanks cover what an owner of a longer name wrote; to cut the file costs some disks a flush of their journal.
-        os.pwrite(descriptor, owner.ljust(max(_LONGEST_OWNER, len(owner))).encode(), 0)
         self._descriptor = descriptor
+        # Blanks cover what an owner of a longer name wrote; to cut the file costs some disks a flush of their journal.
+        self._write(owner.ljust(_LONGEST_OWNER)[:_LONGEST_OWNER], 0)
         return self
 
     def __exit__(
@@ -69,3 +76,54 @@ class WriterLock:
         if self._descriptor is not None:
             os.close(self._descriptor)  # closing frees the lock
             self._descriptor = None
+
+    def note(self, identity: str, changes: int) -> None:
+        """Write down how many changes the database of an index counts; not forced to the disk, which would double the
+        time of a write. It comes after the commit, so that it never counts more than the database."""
+        self._write(_note(identity, changes), _LONGEST_OWNER)
+
+    def _opened(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            folder = self.path.parent
+            if not folder.is_dir():
+                raise MlretError(f"{folder} is gone: it was moved or removed; open it where it is now") from error
+            if self.path.exists() and error.errno in (errno.EACCES, errno.EPERM):
+                raise MlretError(
+                    f"{self.path} belongs to another user and may not be written to by this one: change its rights "
+                    f"(chmod), or remove it while nobody writes to {folder}"
+                ) from error
+            raise MlretError(
+                f"{folder} may not be written to ({self.path.name}: {error.strerror}); check its rights and the disk"
+            ) from error
+
+    def _write(self, text: str, place: int) -> None:
+        assert self._descriptor is not None
+        with suppress(OSError):  # a full disk: what is written here serves people and checks, not the data
+            os.pwrite(self._descriptor, text.encode(), place)
+
+
+def noted_changes(path: Path, identity: str) -> int:
+    """How many changes the last writer of an index wrote down; 0 if that cannot be known.
+
+    Parameters
+    ----------
+    path
+        The lock file.
+    identity
+        Of the index.
+    """
+    try:
+        with path.open("rb") as handle:
+            handle.seek(_LONGEST_OWNER)
+            text = handle.read(_LONGEST_NOTE).decode("ascii").strip()
+        changes = int(text.split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return changes if text == _note(identity, changes).strip() else 0
+
+
+def _note(identity: str, changes: int) -> str:
+    text = f" {changes} {identity}"
+    return f"{text} {zlib.crc32(text.encode()):08x}".ljust(_LONGEST_NOTE)

@@ -1,10 +1,17 @@
-"""What an index says about itself: its format, its encoder, its sealed segments."""
+"""What an index says about itself: its format, its encoder, its sealed segments.
+
+The manifest stands twice: in ``manifest.json`` and, as a copy, in the database. Each has a checksum over its content,
+and each names the checksum of the manifest before it: :mod:`mlret.index.agreement` says when the two belong together.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import secrets
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,7 +19,7 @@ from mlret.data.durable import write_atomically
 from mlret.errors import InputError, MlretError
 from mlret.index.kinds import IndexSettings, SegmentKind
 
-FORMAT_VERSION: Literal[2] = 2
+FORMAT_VERSION: Literal[3] = 3
 MANIFEST = "manifest.json"
 VECTORS = "vectors"
 
@@ -148,12 +155,17 @@ class Manifest(BaseModel):
 
     ``generation`` grows with every change of the segments; ``dims`` is what is stored, which Matryoshka truncation
     makes less than what the encoder gives. ``codec`` codes the tokens of a multi-vector index, ``probing`` is how it is
-    searched.
+    searched. ``identity`` is the index's own and never changes; ``previous`` is the checksum of the manifest before
+    this one; ``changes`` is how many changes the database counted when this one was written. Format 2 had none of these
+    three, and no checksum.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[2] = FORMAT_VERSION
+    format_version: Literal[2, 3] = FORMAT_VERSION
+    identity: str = ""
+    previous: str = ""
+    changes: int = Field(0, ge=0)
     kind: Literal["index", "memory"] = "index"
     encoder: str
     fingerprint: str
@@ -176,41 +188,115 @@ class Manifest(BaseModel):
         return self.segments[-1].last_row if self.segments else 0
 
 
+class Written(NamedTuple):
+    """A manifest as it was read, with the checksum of its content, and its text."""
+
+    manifest: Manifest
+    checksum: str
+    text: str
+
+
+class DamagedManifestError(MlretError):
+    """A manifest is not what was written."""
+
+
+def new_identity() -> str:
+    """The identity of a new index."""
+    return secrets.token_hex(16)
+
+
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an index.
+    """Read the manifest of an index, as :func:`read_written`."""
+    return read_written(folder).manifest
+
+
+def read_written(folder: Path) -> Written:
+    """Read the manifest of an index, with its checksum.
 
     Raises
     ------
     InputError
-        If the folder is no index, its manifest is damaged, or its format is of another version of mlret.
+        If the folder is no index, may not be read, or is of a format that this version of mlret does not know.
+    DamagedManifestError
+        If the manifest is not what was written.
     """
     path = folder / MANIFEST
     try:
         text = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except FileNotFoundError as error:
         if not folder.exists():
             raise InputError(f"{folder}: no such index; make it with `mlret index build {folder} FILES`") from error
         raise InputError(f"{folder} is no index: {MANIFEST} is missing; name a folder that mlret made") from error
+    except NotADirectoryError as error:
+        raise InputError(f"{folder} is a file, not the folder of an index; name a folder that mlret made") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check its rights") from error
     try:
-        return _parsed(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["loc"] == ("format_version",):
-            raise InputError(
-                f"{path}: format version {first['input']!r}, but this mlret reads version {FORMAT_VERSION}; "
-                "install the version of mlret that wrote it, or build the index again"
-            ) from error
-        key = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path} is damaged ({key}: {first['msg']}); restore it from a copy") from error
+        return parse_manifest(text)
+    except UnknownFormatError as error:
+        raise InputError(
+            f"{path}: format version {error.version!r}, but this mlret reads versions up to {FORMAT_VERSION}; "
+            "install the version of mlret that wrote it, or build the index again"
+        ) from error
+    except ValueError as error:
+        raise DamagedManifestError(
+            f"{path} is damaged ({error}); `mlret index verify --repair {folder}` writes it again from the copy in the "
+            "database"
+        ) from error
+
+
+class UnknownFormatError(ValueError):
+    """A manifest is of another version of mlret."""
+
+    def __init__(self, version: object) -> None:
+        super().__init__(f"format version {version!r}")
+        self.version = version
 
 
 @lru_cache(maxsize=8)
-def _parsed(text: bytes) -> Manifest:
-    """Every write reads the manifest, which hardly ever changes; it is immutable."""
-    return Manifest.model_validate_json(text)
+def parse_manifest(text: bytes) -> Written:
+    """Read the content of a manifest. Every write does, while it hardly ever changes.
+
+    Raises
+    ------
+    UnknownFormatError
+        If it is of another version of mlret.
+    ValueError
+        If it is not what was written; the message says why.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError("no JSON object")
+    stated, version = content.pop("checksum", None), content.get("format_version")
+    found = _checksum(content)
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise UnknownFormatError(version)
+    if stated is None and version != 2:
+        raise ValueError("it has no checksum")
+    if stated is not None and stated != found:
+        raise ValueError("its content is not what its checksum was made of")
+    try:
+        return Written(Manifest.model_validate(content), found, text.decode())
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["loc"] == ("format_version",):
+            raise UnknownFormatError(version) from error
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def written_of(manifest: Manifest) -> Written:
+    """A manifest as it is to be written."""
+    content = json.loads(manifest.model_dump_json())
+    content["checksum"] = checksum = _checksum(content)
+    return Written(manifest, checksum, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_manifest(folder: Path, written: Written) -> None:
     """Replace the manifest, atomically.
 
     Raises
@@ -218,8 +304,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     MlretError
         If the disk is full or may not be written to; the manifest that was there stays.
     """
-    content = manifest.model_dump_json(indent=1) + "\n"
     try:
-        write_atomically(folder / MANIFEST, partial(Path.write_text, data=content, encoding="utf-8"))
+        write_atomically(folder / MANIFEST, partial(Path.write_text, data=written.text, encoding="utf-8"))
     except OSError as error:
-        raise MlretError(f"{folder / MANIFEST} cannot be written ({error.strerror}); check the disk's space") from error
+        raise MlretError(
+            f"{folder / MANIFEST} cannot be written ({error.strerror}); check the disk's space and rights"
+        ) from error
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:32]

@@ -32,7 +32,7 @@ _databases: dict[_Identity, _Database] = {}
 def connected(path: Path) -> _Identity:
     """Note a connection to a database; what is given back names it to :func:`disconnected`."""
     with _lock:
-        identity = _identity(path)
+        identity = identity_of(path)
         _databases.setdefault(identity, _Database()).connections += 1
         return identity
 
@@ -52,9 +52,9 @@ def disconnected(identity: _Identity) -> None:
 def reading(file: Path) -> Iterator[int]:
     """A descriptor to read any file with, by ``os.pread``; it is not to be closed, nor mapped."""
     with _lock:
-        database = _databases.get(_identity(_database_of(file)))
+        database = _databases.get(identity_of(_database_of(file)))
         if database is not None:
-            identity = _identity(file)
+            identity = identity_of(file)
             if identity not in database.descriptors:
                 database.descriptors[identity] = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
             kept = database.descriptors[identity]
@@ -88,9 +88,10 @@ def _database_of(file: Path) -> Path:
     return file
 
 
-def _identity(file: Path) -> _Identity:
+def identity_of(file: Path) -> _Identity:
+    """What tells a file from every other, whatever it is called."""
     try:
         found = file.stat()
-    except FileNotFoundError:
+    except OSError:  # it is gone, or its folder is
         return (-1, -1)
     return found.st_dev, found.st_ino

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,12 +16,16 @@ from numpy.typing import NDArray
 
 from mlret.data.documents import Document
 from mlret.errors import MlretError
-from mlret.index import raw
 from mlret.index.blobs import Blobs
+from mlret.index.checksums import sum_of
 from mlret.index.conditions import as_sql
+from mlret.index.counters import Counters
+from mlret.index.database import BUSY_SECONDS, DAMAGED, read_aside
 from mlret.index.filters import Condition, fields_of
 from mlret.index.lexical import LexicalTable
+from mlret.index.migration import FORMAT, OLDEST, STEPS, newest
 from mlret.index.pages import holds_traces
+from mlret.index.snapshots import Snapshots
 
 RECORDS = "records.db"
 
@@ -55,22 +57,17 @@ CREATE TABLE fields (
 -- Rows that are no more, but may be in a sealed segment still.
 CREATE TABLE tombstones (row INTEGER PRIMARY KEY);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counters VALUES ('documents', 0), ('generation', 0), ('changes', 0);
 -- A copy of the manifest.
 CREATE TABLE manifest (content TEXT NOT NULL);
 """
-_BUSY_SECONDS = 30
+_COUNTERS = {"documents": 0, "generation": 0, "changes": 0, "tombstones": 0}
 _VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
 _T = TypeVar("_T", str, int)
 Vectors = Iterable[NDArray[Any]]
-_DAMAGED = "restore the folder from a copy"
 
 
-class Records:
+class Records(Snapshots):
     """The table of records, their vectors and their filterable metadata.
-
-    Between two calls of :meth:`snapshot` all reads see one state of the database, whatever other processes write;
-    what this object writes itself moves it on. It may be used from several threads.
 
     Parameters
     ----------
@@ -81,98 +78,85 @@ class Records:
     lexical
         Whether it has a lexical index.
 
+    lenient
+        As for any.
+
     Raises
     ------
     MlretError
-        If the file is no SQLite database or is damaged.
+        If the file is no SQLite database, is damaged, or may not be read.
     """
 
-    def __init__(self, path: Path, blobs: Blobs, *, lexical: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: Path, blobs: Blobs, *, lexical: bool = False, lenient: bool = False) -> None:
         self.blobs = blobs
-        self.lock = threading.RLock()
-        if not path.is_file():
-            raise MlretError(f"{path} is missing; {_DAMAGED}")
-        with self._reporting():
-            self._connection = sqlite3.connect(
-                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = FULL")
-                # A write in a few hundred waits until the log is taken into the file, 16 MB of it at once.
-                self._connection.execute("PRAGMA wal_autocheckpoint = 4000")
-                # A deleted record leaves no trace in the file.
-                self._connection.execute("PRAGMA secure_delete = ON")
-                self._connection.execute(
-                    "SELECT row, id, text, language, metadata, crc FROM records LIMIT 1"
-                ).fetchone()
-                self.lexical = LexicalTable(self._connection, self._texts) if lexical else None
-                self.snapshot()
-            except BaseException:
-                self._connection.close()
-                raise
-            self._identity: Any = raw.connected(path)
+        self.lexical: LexicalTable | None = None
+        self._has_lexical = lexical
+        super().__init__(path, lenient=lenient)
+
+    def _opened(self) -> None:
+        self._connection.execute("SELECT row, id, text, language, metadata, crc FROM records LIMIT 1").fetchone()
+        self.lexical = LexicalTable(self._connection, self._texts) if self._has_lexical else None
 
     @staticmethod
     def create(path: Path, manifest: str, *, lexical: bool = False, schema: str = "") -> None:
         """Make an empty database, which keeps a copy of the manifest, and a lexical index if asked to.
 
-        ``schema`` is SQL that makes the tables of what is built on top.
+        ``schema`` is SQL that makes the tables of what is built on top, and inserts the version of these tables into
+        ``counters``, under the name of the manifest's ``kind``.
 
         Raises
         ------
         MlretError
             If this SQLite cannot make a lexical index.
         """
-        connection = sqlite3.connect(path)
-        try:
+        with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_SCHEMA + schema)
             connection.execute("INSERT INTO manifest VALUES (?)", (manifest,))
+            built_on_top = dict(connection.execute("SELECT name, value FROM counters"))
+            Counters(connection, str(path)).rewrite(_COUNTERS | {FORMAT: newest(STEPS)} | built_on_top)
             if lexical:
                 LexicalTable(connection).create()
             connection.commit()
-        finally:
-            connection.close()
+
+    @staticmethod
+    def start_over(path: Path, generation: int, manifest: str) -> None:
+        """Leave the records of a database that nobody has open, without their vectors, under another manifest."""
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("BEGIN")
+            for table in ("vectors", "tombstones", "manifest"):
+                connection.execute(f"DELETE FROM {table}")
+            connection.execute("INSERT INTO manifest VALUES (?)", (manifest,))
+            counters = Counters(connection, str(path))
+            none = {"tombstones": 0} if FORMAT in counters.read() else {}
+            counters.set({"generation": generation} | none)
+            connection.execute("COMMIT")
+            connection.execute("VACUUM")
+
+    def make_tables(self, connection: sqlite3.Connection) -> None:
+        """Make the tables that this database should have, in an empty one."""
+        connection.executescript(_SCHEMA)
+        if self.lexical is not None:
+            LexicalTable(connection).create()
 
     @staticmethod
     def read_manifest(path: Path) -> str | None:
         """The copy of the manifest in a database, ``None`` if there is none to be read."""
-        if not path.is_file():
-            return None
-        connection = sqlite3.connect(path)
-        try:
-            found = connection.execute("SELECT content FROM manifest").fetchone()
-        except sqlite3.DatabaseError:
-            return None
-        finally:
-            connection.close()
-        return str(found[0]) if found else None
+        found = read_aside(path, "SELECT content FROM manifest")
+        return str(found[0][0]) if len(found) == 1 else None
 
-    def snapshot(self) -> None:
-        """Take in what other processes have committed, and stay there."""
-        with self._reporting():
-            if self._connection.in_transaction:
-                self._connection.execute("COMMIT")
-            self._connection.execute("BEGIN")
-            self._connection.execute("SELECT value FROM counters LIMIT 1").fetchone()  # BEGIN alone takes no snapshot
+    def manifest(self) -> str:
+        """The copy of the manifest, in the state that all reads see.
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written inside is committed, or none of it; on return it survives a power cut."""
-        with self._reporting():
-            self._connection.execute("COMMIT")
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-            finally:
-                self.snapshot()
+        Raises
+        ------
+        MlretError
+            If there is none.
+        """
+        found = self.read("SELECT content FROM manifest")
+        if len(found) != 1 or not isinstance(found[0][0], str):
+            raise MlretError(f"{self.path} is damaged (it has no copy of the manifest); {DAMAGED}")
+        return found[0][0]
 
     def append(
         self, documents: Sequence[Document], vectors: Vectors, *, replaced: Sequence[int] = ()
@@ -198,8 +182,7 @@ class Records:
         rows = [self._insert(document, vector) for document, vector in zip(documents, vectors, strict=True)]
         if self.lexical is not None:
             self.lexical.add(rows, [document.text for document in documents])
-        self._count("documents", len(rows))
-        self._count("changes", 1)
+        self.counters.add({"documents": len(rows), "changes": 1})
         return np.array(rows, dtype=np.int64)
 
     def _insert(self, document: Document, vector: NDArray[np.floating[Any]]) -> int:
@@ -207,7 +190,7 @@ class Records:
         fields = (document.id, document.text, document.language, metadata)
         blob = self.blobs.write(vector)
         cursor = self._connection.execute(
-            "INSERT INTO records (id, text, language, metadata, crc) VALUES (?, ?, ?, ?, ?)", (*fields, _crc(*fields))
+            "INSERT INTO records (id, text, language, metadata, crc) VALUES (?, ?, ?, ?, ?)", (*fields, checksum_of(*fields))
         )
         row = cursor.lastrowid
         assert row is not None
@@ -231,9 +214,8 @@ class Records:
         for part in _parts(rows):
             for table in ("vectors", "records"):
                 self._connection.execute(f"DELETE FROM {table} WHERE row IN ({_marks(part)})", part)
-            self._connection.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", [(row,) for row in part])
-        self._count("documents", -len(rows))
-        self._count("changes", 1)
+            self._connection.executemany("INSERT INTO tombstones VALUES (?)", [(row,) for row in part])
+        self.counters.add({"documents": -len(rows), "changes": 1, "tombstones": sum_of(rows)})
 
     def replace_vectors(self, rows: Sequence[int], vectors: Vectors) -> None:
         """Give records new vectors; within :meth:`transaction`."""
@@ -259,37 +241,54 @@ class Records:
         with self.transaction():
             self._connection.executemany("DELETE FROM tombstones WHERE row BETWEEN ? AND ?", list(gaps))
             self._connection.executemany("DELETE FROM vectors WHERE row BETWEEN ? AND ?", list(vectors))
-            self._connection.execute("UPDATE counters SET value = ? WHERE name = 'generation'", (generation,))
+            left = {"tombstones": sum_of(self.numbers("SELECT row FROM tombstones"))}
+            self.counters.set({"generation": generation} | (left if self.version() > OLDEST else {}))
             self._connection.execute("UPDATE manifest SET content = ?", (manifest,))
 
-    def counter(self, name: str) -> int:
-        """``documents``: how many there are; ``changes``: grows with each; ``generation`` as of the tombstones."""
-        with self._reporting():
-            return int(self._connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0])
-
-    def touch(self) -> None:
-        """Count a change that touched no record; within :meth:`transaction`."""
-        self._count("changes", 1)
-
-    def _count(self, name: str, by: int) -> None:
-        self._connection.execute("UPDATE counters SET value = value + ? WHERE name = ?", (by, name))
+    def replace_manifest(self, generation: int, manifest: str) -> None:
+        """Keep a copy of a manifest of a generation, whatever was there; commits."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM manifest")
+            connection.execute("INSERT INTO manifest VALUES (?)", (manifest,))
+            if not self.counters_damaged:  # else they are counted again
+                self.counters.set({"generation": generation})
 
     def last_row(self) -> int:
-        """The highest row number ever given; 0 if none was."""
-        with self._reporting():
-            found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
-        return int(found[0]) if found else 0
+        """The highest row number ever given; 0 if none was.
 
-    def tombstones(self) -> NDArray[np.int64]:
-        """Rows that are no more, rising."""
-        with self._reporting():
-            rows = self._connection.execute("SELECT row FROM tombstones ORDER BY row")
-            return np.fromiter((row for (row,) in rows), dtype=np.int64)
+        Raises
+        ------
+        MlretError
+            If a record has a higher one.
+        """
+        with self.reporting():
+            given = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+            highest = self._connection.execute("SELECT max(row) FROM records").fetchone()[0]
+        last = given[0] if given else 0
+        if type(last) is not int or not 0 <= (highest or 0) <= last:
+            raise MlretError(f"{self.path} is damaged (its last row is {last!r}, of a record {highest!r}); {DAMAGED}")
+        return last
+
+    def tombstones(self, *, checked: bool = True) -> NDArray[np.int64]:
+        """Rows that are no more, ascending.
+
+        Raises
+        ------
+        MlretError
+            If they are not those that were removed, unless they are not to be ``checked``.
+        """
+        rows = self.numbers("SELECT row FROM tombstones ORDER BY row")
+        if checked and self.version() > OLDEST and sum_of(rows) != self.counter("tombstones"):
+            raise MlretError(
+                f"{self.path} is damaged (its list of removed rows is not what was written); `mlret index verify "
+                f"--repair {self.path.parent}` makes it again"
+            )
+        return rows
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
         """The rows of those of ``ids`` that are stored."""
         found: dict[str, int] = {}
-        with self._reporting():
+        with self.reporting():
             for part in _parts(ids):
                 query = f"SELECT id, row FROM records WHERE id IN ({_marks(part)})"
                 found.update(self._connection.execute(query, part))
@@ -309,7 +308,7 @@ class Records:
             If a record is damaged.
         """
         documents: dict[int, Document] = {}
-        with self._reporting():
+        with self.reporting():
             for part in _parts(rows):
                 query = f"SELECT row, crc, id, text, language, metadata FROM records WHERE row IN ({_marks(part)})"
                 for row, crc, *fields in self._connection.execute(query, part):
@@ -320,7 +319,7 @@ class Records:
         """All rows and documents, by row, in batches; damage as in :meth:`fetch`."""
         last = 0
         while True:
-            with self._reporting():
+            with self.reporting():
                 found = self._connection.execute(
                     "SELECT row, crc, id, text, language, metadata FROM records WHERE row > ? ORDER BY row LIMIT ?",
                     (last, batch_size),
@@ -331,8 +330,8 @@ class Records:
             last = found[-1][0]
 
     def _document(self, row: int, crc: int, id: str, text: str, language: str | None, metadata: str) -> Document:
-        if crc != _crc(id, text, language, metadata):
-            raise MlretError(f"{self.path}: the record in row {row} is damaged; {_DAMAGED}")
+        if not is_whole(crc, id, text, language, metadata):
+            raise MlretError(f"{self.path}: the record in row {row} is damaged; {DAMAGED}")
         return Document(id, text, language, json.loads(metadata))
 
     def _texts(self, rows: Sequence[int]) -> dict[int, str]:
@@ -343,13 +342,13 @@ class Records:
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The rows whose texts share most with a query; see :meth:`mlret.index.lexical.LexicalTable.search`."""
         assert self.lexical is not None
-        with self._reporting():
+        with self.reporting():
             return self.lexical.search(query, k, allowed=allowed)
 
     def ids(self, rows: Sequence[int]) -> dict[int, str]:
         """The ids of row numbers."""
         found: dict[int, str] = {}
-        with self._reporting():
+        with self.reporting():
             for part in _parts(rows):
                 query = f"SELECT row, id FROM records WHERE row IN ({_marks(part)})"
                 found.update(self._connection.execute(query, part))
@@ -358,9 +357,7 @@ class Records:
     def matching(self, condition: Condition) -> NDArray[np.int64]:
         """The rows that meet a condition: ``(m,)`` int64, rising."""
         clause, parameters = as_sql(condition)
-        with self._reporting():
-            rows = self._connection.execute(f"SELECT row FROM records WHERE {clause} ORDER BY row", parameters)
-            return np.fromiter((row for (row,) in rows), dtype=np.int64)
+        return self.numbers(f"SELECT row FROM records WHERE {clause} ORDER BY row", parameters)
 
     def vectors(
         self, first_row: int, last_row: int, *, batch_size: int = 8192
@@ -382,12 +379,12 @@ class Records:
             WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?
         """
         while True:
-            with self._reporting():
+            with self.reporting():
                 batch = self._connection.execute(query, (first_row, last_row, batch_size)).fetchall()
             if not batch:
                 return
             for row, blob, crc in batch:
-                if blob is None or not self.blobs.fits(blob) or crc != zlib.crc32(blob):
+                if not self.holds(blob, crc):
                     raise DamagedVectorError(
                         f"{self.path}: the vector of row {row} is damaged; `mlret index verify --repair` encodes the "
                         "text anew",
@@ -397,26 +394,28 @@ class Records:
             yield np.array([row for row, *_ in batch], dtype=np.int64), found
             first_row = batch[-1][0] + 1
 
+    def holds(self, blob: object, crc: object) -> bool:
+        """Whether a cell is the vectors that were written with a checksum."""
+        return isinstance(blob, bytes) and self.blobs.fits(blob) and crc == zlib.crc32(blob)
+
     def vectors_of(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
         """The vectors of row numbers; those that are missing or damaged are left out."""
         found: dict[int, NDArray[Any]] = {}
-        with self._reporting():
+        with self.reporting():
             for part in _parts(rows):
                 query = f"SELECT row, vector, crc FROM vectors WHERE row IN ({_marks(part)})"
                 for row, blob, crc in self._connection.execute(query, part):
-                    if self.blobs.fits(blob) and crc == zlib.crc32(blob):
+                    if self.holds(blob, crc):
                         found[row] = self.blobs.read([blob])[0]
         return found
 
     def rows(self, first_row: int, last_row: int) -> NDArray[np.int64]:
         """The rows that are there among ``first_row`` … ``last_row``, rising."""
-        query = "SELECT row FROM records WHERE row BETWEEN ? AND ? ORDER BY row"
-        with self._reporting():
-            return np.fromiter((row for (row,) in self._connection.execute(query, (first_row, last_row))), np.int64)
+        return self.numbers("SELECT row FROM records WHERE row BETWEEN ? AND ? ORDER BY row", (first_row, last_row))
 
     def count(self, first_row: int, last_row: int) -> int:
         """How many records there are among the rows ``first_row`` … ``last_row``."""
-        with self._reporting():
+        with self.reporting():
             query = "SELECT count(*) FROM records WHERE row BETWEEN ? AND ?"
             return int(self._connection.execute(query, (first_row, last_row)).fetchone()[0])
 
@@ -426,90 +425,13 @@ class Records:
             SELECT coalesce(length(vector), 0) FROM records LEFT JOIN vectors USING (row)
             WHERE row BETWEEN ? AND ? ORDER BY row
         """
-        with self._reporting():
-            found = self._connection.execute(query, (first_row, last_row))
-            return np.fromiter((size for (size,) in found), dtype=np.int64)
+        return self.numbers(query, (first_row, last_row))
 
     def count_by_language(self) -> dict[str | None, int]:
         """How many records there are of each language, the most frequent first."""
         query = "SELECT language, count(*) FROM records GROUP BY language ORDER BY count(*) DESC, language"
-        with self._reporting():
+        with self.reporting():
             return dict(self._connection.execute(query).fetchall())
-
-    def damage(self, *, first_vector: int = 1) -> Damage:
-        """Look at every page, record and vector for what is not as it was written.
-
-        Rows before ``first_vector`` need not have a vector.
-        """
-        with self._reporting():
-            try:
-                pages = [str(line) for (line,) in self._connection.execute("PRAGMA integrity_check(20)")]
-            except sqlite3.DatabaseError as error:
-                pages = [str(error)]
-            if pages != ["ok"]:
-                return Damage(pages=pages)
-            found = Damage()
-            query = "SELECT row, records.crc, id, text, language, metadata, vector, vectors.crc FROM records LEFT JOIN "
-            for row, crc, id, text, language, metadata, blob, vector_crc in self._connection.execute(
-                query + "vectors USING (row)"
-            ):
-                if crc != _crc(id, text, language, metadata):
-                    found.records.append((row, id))
-                if blob is None:
-                    if row >= first_vector:
-                        found.vectors.append(row)
-                elif not self.blobs.fits(blob) or vector_crc != zlib.crc32(blob):
-                    found.vectors.append(row)
-            if not found.records:
-                found.fields = self._fields_differ()
-            count = self._connection.execute("SELECT count(*) FROM records").fetchone()[0]
-            found.counter = count != self.counter("documents")
-        found.lexical = self.lexical is not None and self._lexical_differs(self.lexical, count)
-        return found
-
-    def _lexical_differs(self, lexical: LexicalTable, count: int) -> bool:
-        try:
-            with self.transaction():  # FTS5 checks itself by a statement that writes
-                lexical.check()
-                return len(lexical) != count
-        except MlretError:
-            return True
-
-    def rebuild_lexical(self) -> None:
-        """Make the lexical index again from the records; commits."""
-        assert self.lexical is not None
-        with self.transaction():
-            self.lexical.clear()
-            for batch in self.stream():
-                self.lexical.add([row for row, _ in batch], [document.text for _, document in batch])
-
-    def _fields_differ(self) -> bool:
-        count = 0
-        there = "SELECT 1 FROM fields WHERE key = ? AND kind = ? AND value = ? AND row = ?"
-        for batch in self.stream():
-            for row, document in batch:
-                for key, value in fields_of(document.metadata):
-                    count += 1
-                    if self._connection.execute(there, (key, value.kind, value.value, row)).fetchone() is None:
-                        return True
-        return bool(self._connection.execute("SELECT count(*) FROM fields").fetchone()[0] != count)
-
-    def rebuild_fields(self) -> None:
-        """Make the filterable metadata and the count of documents again from the records; commits."""
-        with self.transaction() as connection:
-            connection.execute("DELETE FROM fields")
-            for batch in self.stream():
-                connection.executemany(
-                    "INSERT INTO fields VALUES (?, ?, ?, ?)",
-                    [(k, v.kind, v.value, row) for row, document in batch for k, v in fields_of(document.metadata)],
-                )
-            connection.execute("UPDATE counters SET value = (SELECT count(*) FROM records) WHERE name = 'documents'")
-            self._count("changes", 1)
-
-    def read(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """What a query of what is built on top finds, in the state that all reads see."""
-        with self._reporting():
-            return self._connection.execute(query, parameters).fetchall()
 
     def shrink(self, *, rewrite: bool = True) -> bool:
         """Empty the write-ahead log as far as readers let it, and give the space of what was removed back to the disk.
@@ -524,7 +446,7 @@ class Records:
         bool
             Whether the log is empty now: no other process reads an older state out of it.
         """
-        with self._reporting():
+        with self.reporting():
             self._connection.execute("COMMIT")
             try:
                 if self.lexical is not None:
@@ -535,7 +457,7 @@ class Records:
                 self._connection.execute("PRAGMA busy_timeout = 0")
                 busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
-                self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+                self._connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
                 self.snapshot()
         return not busy
 
@@ -543,39 +465,6 @@ class Records:
         """Whether pages of the database hold what no row accounts for, after :meth:`shrink` emptied the log; as
         :func:`mlret.index.pages.holds_traces`, but where there is a lexical index, which is not looked at, always."""
         return self.lexical is not None or holds_traces(self.path, indexes=indexes)
-
-    def close(self) -> None:
-        """Close the database."""
-        with self.lock:
-            self._connection.close()
-            if self._identity is not None:
-                raw.disconnected(self._identity)
-                self._identity = None
-
-    @contextmanager
-    def _reporting(self) -> Iterator[None]:
-        with self.lock:
-            try:
-                yield
-            except sqlite3.OperationalError as error:  # locked, full, unwritable: not the content's fault
-                raise MlretError(f"{self.path}: {error}; check the disk's space and rights, then try again") from error
-            except sqlite3.ProgrammingError:
-                raise
-            except sqlite3.DatabaseError as error:
-                raise MlretError(f"{self.path} is damaged ({error}); {_DAMAGED}") from error
-
-
-@dataclass
-class Damage:
-    """What :meth:`Records.damage` found: messages of SQLite on pages; rows and ids of records; rows of vectors; whether
-    the filterable metadata, or the count of documents, are not what the records say."""
-
-    pages: list[str] = field(default_factory=list)
-    records: list[tuple[int, str]] = field(default_factory=list)
-    vectors: list[int] = field(default_factory=list)
-    fields: bool = False
-    counter: bool = False
-    lexical: bool = False
 
 
 class DamagedVectorError(MlretError):
@@ -586,7 +475,15 @@ class DamagedVectorError(MlretError):
         self.row = row
 
 
-def _crc(id: str, text: str, language: str | None, metadata: str) -> int:
+def is_whole(crc: object, id: object, text: object, language: object, metadata: object) -> bool:
+    """Whether the cells of a record are what was written with its checksum."""
+    if not isinstance(id, str) or not isinstance(text, str) or not isinstance(metadata, str):
+        return False
+    return (language is None or isinstance(language, str)) and crc == checksum_of(id, text, language, metadata)
+
+
+def checksum_of(id: str, text: str, language: str | None, metadata: str) -> int:
+    """The checksum of the cells of a record."""
     return zlib.crc32("\0".join((id, text, language or "", metadata)).encode("utf-8"))
 
 

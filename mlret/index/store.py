@@ -20,20 +20,35 @@ from mlret.data.documents import Document
 from mlret.data.durable import fsync_folder
 from mlret.errors import InputError, MlretError
 from mlret.index.accelerators import faiss_module
+from mlret.index.agreement import DisagreementError, check_agreement, check_changes, copy_in
 from mlret.index.cosine import CosineSpace
 from mlret.index.exact import Device
 from mlret.index.filters import Condition
-from mlret.index.lock import WriterLock
-from mlret.index.manifest import MANIFEST, VECTORS, AnySegmentInfo, Manifest, read_manifest, write_manifest
+from mlret.index.generations import finish, next_manifest, upgrade
+from mlret.index.lock import LOCK, WriterLock, noted_changes
+from mlret.index.manifest import (
+    MANIFEST,
+    VECTORS,
+    AnySegmentInfo,
+    Manifest,
+    new_identity,
+    read_manifest,
+    read_written,
+    write_manifest,
+    written_of,
+)
+from mlret.index.migration import FORMAT, STEPS, Step, newest
 from mlret.index.records import RECORDS, DamagedVectorError, Records
 from mlret.index.sealed import SealedFiles, TornFileError
 from mlret.index.segments import Rows
+from mlret.index.snapshots import read_only
 from mlret.index.space import Growing, Sealer, Space, View
 from mlret.index.tokens.space import MaxSimSpace
 
 _log = logging.getLogger("mlret.index")
-_LOCK = "writer.lock"
 _FILTERS_KEPT = 64
+# Each time that another process changes the segments while they are being opened, they are opened again.
+_ROUNDS = 100
 
 
 def check_vacant(folder: Path) -> None:
@@ -77,7 +92,7 @@ class Store:
     InputError
         If the folder is no index, or of another format.
     MlretError
-        If the database is missing or damaged.
+        If the database is missing or damaged, or does not belong to the manifest.
     MissingExtraError
         If faiss is not installed.
     """
@@ -96,14 +111,20 @@ class Store:
         self.files = SealedFiles(folder)
         self.manifest = read_manifest(folder)
         self.space = space_of(self.files, self.manifest, device)
+        # Before the database is opened, which then counts no fewer.
+        noted = noted_changes(folder / LOCK, self.manifest.identity)
         self.records = Records(folder / RECORDS, self.space.blobs, lexical=self.manifest.settings.lexical)
         self.segments, self.last_row = [], 0
         self._tail: Growing | None = None
         self._tail_size: int | None = None
         self._dead = np.empty(0, dtype=np.int64)
         self.changes = -1
+        self._agreed: tuple[str, int] | None = None
+        self._lock: WriterLock | None = None
+        self._components: dict[str, Sequence[Step]] = {FORMAT: STEPS}
         self._matching = lru_cache(_FILTERS_KEPT)(self._find_matching)
         try:
+            check_changes(folder, self.records.counter("changes"), noted, LOCK)
             self._load()
             if any(segment.torn for segment in self.segments):
                 self._mend()
@@ -125,12 +146,13 @@ class Store:
         faiss_module()
         check_vacant(folder)
         temporary = beside(folder, f"{os.getpid()}.new")
+        written = written_of(manifest.model_copy(update={"identity": new_identity()}))
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             (temporary / VECTORS).mkdir(parents=True)
-            copy, lexical = manifest.model_dump_json(), manifest.settings.lexical
-            Records.create(temporary / RECORDS, copy, lexical=lexical, schema=schema)
-            write_manifest(temporary, manifest)
+            lexical = manifest.settings.lexical
+            Records.create(temporary / RECORDS, written.text, lexical=lexical, schema=schema)
+            write_manifest(temporary, written)
             temporary.replace(folder)
         except OSError as error:
             raise MlretError(f"{folder} cannot be made ({error.strerror}); check the path and its rights") from error
@@ -191,15 +213,51 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the writer: no other process writes meanwhile, and what others wrote before is seen."""
-        with WriterLock(self.folder / _LOCK), self.records.lock:
+        """Be the writer: no other process writes meanwhile, and what others wrote before is seen.
+
+        Raises
+        ------
+        MlretError
+            If the folder may only be read, was moved, or another process keeps writing.
+        """
+        if not self.records.writable:
+            raise read_only(self.folder)
+        with WriterLock(self.folder / LOCK) as lock, self.records.lock:
             self.refresh()
-            yield
+            finish(self.records, read_written(self.folder))
+            self._lock = lock
+            try:
+                yield
+            finally:
+                self._lock = None
 
     def refresh(self) -> None:
-        """Take in what other processes have committed since."""
+        """Take in what other processes have committed since.
+
+        Raises
+        ------
+        MlretError
+            If the folder was moved, removed or replaced since it was opened.
+        """
         with self.records.lock:
+            if not self.records.in_place:
+                raise MlretError(
+                    f"{self.folder} was moved, removed or replaced since it was opened; open it where it is now"
+                )
             self._load()
+
+    def bring_up_to_date(self, component: str, steps: Sequence[Step]) -> None:
+        """Bring the tables of what is built on top up to date; see :mod:`mlret.index.migration`.
+
+        Parameters
+        ----------
+        component
+            The name of their version: the ``kind`` of the manifest.
+        steps
+            All steps that there are.
+        """
+        self._components[component] = steps
+        upgrade(self.folder, self.records, component, steps)
 
     def vectors_of(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
         """The vectors of row numbers, from the database or from the segments; those that neither has are left out."""
@@ -262,13 +320,18 @@ class Store:
         with self.records.transaction() as connection:
             write(connection)
             self.records.touch()
-        self.changes = self.records.counter("changes")
+        self._count()
 
     def _changed(self, removed: Sequence[int]) -> None:
-        self.changes = self.records.counter("changes")
+        self._count()
         self._matching.cache_clear()
         if len(removed):
             self._dead = np.union1d(self._dead, np.array(removed, dtype=np.int64))
+
+    def _count(self) -> None:
+        self.changes = self.records.counter("changes")
+        if self._lock is not None:
+            self._lock.note(self.manifest.identity, self.changes)
 
     def switch(self, segments: Sequence[AnySegmentInfo], changes: Mapping[str, Any] | None = None) -> None:
         """Make these the sealed segments, and change what else of the manifest changes with them; within
@@ -278,17 +341,16 @@ class Store:
         """
         kept = {info.main for info in self.manifest.segments}
         torn = {segment.info.main for segment in self.segments if segment.torn}
-        generation = self.manifest.generation + 1
-        update = {"segments": tuple(segments), "generation": generation, **(changes or {})}
-        manifest = self.manifest.model_copy(update=update)
-        write_manifest(self.folder, manifest)
+        written = next_manifest(self.records, self.manifest, {"segments": tuple(segments), **(changes or {})})
+        manifest = written.manifest
+        write_manifest(self.folder, written)
         # A row below the last sealed one is in a kept segment or in none.
         covered = [(info.first_row, info.last_row) for info in segments if info.main in kept]
         whole = [(info.first_row, info.last_row) for info in segments if info.main not in torn]
         self.records.settle(
-            _gaps(covered, manifest.last_sealed_row),
-            generation,
-            manifest.model_dump_json(),
+            gaps_between(covered, manifest.last_sealed_row),
+            manifest.generation,
+            written.text,
             vectors=() if self.space.keeps_vectors else whole,
         )
         self.files.remove_all_but(manifest.files)
@@ -306,23 +368,16 @@ class Store:
     def _load(self) -> None:
         """Show the present state: manifest, then database, so that the latter is never the older of the two."""
         before = {segment.info: segment for segment in self.segments}
-        while True:
-            manifest = read_manifest(self.folder)
-            self.records.snapshot()
-            if self.records.counter("generation") > manifest.generation:
-                continue  # a compaction ended between the two
-            try:
-                self._load_space(manifest)
-                segments = [before.get(info) or self._open_segment(info) for info in manifest.segments]
-            except _OutdatedError:
-                continue
-            break
+        manifest, segments = self._opened(before)
         last, changes = self.records.last_row(), self.records.counter("changes")
         if last < manifest.last_sealed_row:
             raise MlretError(
-                f"{self.records.path} ends at row {last}, but row {manifest.last_sealed_row} was sealed; "
-                "restore the folder from a copy"
+                f"{self.records.path} is damaged: it ends at row {last}, but row {manifest.last_sealed_row} was sealed;"
+                " restore the folder from a copy"
             )
+        if changes != self.changes or manifest.generation != self.manifest.generation:
+            self._dead = self.records.tombstones()
+            self._matching.cache_clear()
         if self._tail is not None and manifest.last_sealed_row == self.manifest.last_sealed_row:
             for numbers, vectors in self.records.vectors(self.last_row + 1, last):
                 self._tail.add(numbers, vectors)
@@ -330,10 +385,41 @@ class Store:
             self._tail = None
         if last != self.last_row or manifest.generation != self.manifest.generation:
             self._tail_size = None
-        if changes != self.changes or manifest.generation != self.manifest.generation:
-            self._dead = self.records.tombstones()
-            self._matching.cache_clear()
         self.manifest, self.segments, self.last_row, self.changes = manifest, segments, last, changes
+
+    def _opened(self, before: Mapping[AnySegmentInfo, Any]) -> tuple[Manifest, list[Any]]:
+        """The manifest that the database agrees with, and its segments, opened where they were not open ``before``."""
+        for _ in range(_ROUNDS):
+            manifest = self._agreed_manifest()
+            if manifest is None:
+                continue
+            try:
+                self._load_space(manifest)
+                return manifest, [before.get(info) or self._open_segment(info) for info in manifest.segments]
+            except _OutdatedError:
+                continue
+        raise MlretError(f"{self.folder} is changed by another process all the time; try again when that is done")
+
+    def _agreed_manifest(self) -> Manifest | None:
+        """The manifest, if the database agrees with it, in the state that reads see from now on; ``None`` if another
+        process changed both meanwhile."""
+        written = read_written(self.folder)
+        self.records.snapshot()
+        old = [name for name, steps in self._components.items() if self.records.version(name) < newest(steps)]
+        for name in old:
+            upgrade(self.folder, self.records, name, self._components[name])
+        seen = written.checksum, self.records.counter("generation")
+        if old or seen == self._agreed:
+            return None if old else written.manifest
+        try:
+            check_agreement(self.folder, written, copy_in(self.records), self.records.counter("changes"))
+        except DisagreementError:
+            # The manifest is always written before the database: if it still is the same, nobody is at work.
+            if read_written(self.folder).checksum == written.checksum:
+                raise
+            return None
+        self._agreed = seen
+        return written.manifest
 
     def _load_space(self, manifest: Manifest) -> None:
         try:
@@ -380,7 +466,7 @@ class Store:
 
     def _mend(self) -> None:
         """Write segments that were torn anew, unless another process writes or the disk is read-only."""
-        with contextlib.suppress(MlretError, OSError), WriterLock(self.folder / _LOCK, timeout=0.5):
+        with contextlib.suppress(MlretError, OSError), WriterLock(self.folder / LOCK, timeout=0.5):
             sealer = self.sealer()
             infos = [sealer.rewrite(segment) if segment.torn else segment.info for segment in self.segments]
             self.switch([info for info in infos if info is not None], sealer.changes)
@@ -397,8 +483,8 @@ def space_of(files: SealedFiles, manifest: Manifest, device: Device = "cpu") -> 
     return CosineSpace(files, manifest, device)
 
 
-def _gaps(ranges: Sequence[tuple[int, int]], last: int) -> list[tuple[int, int]]:
-    """What of 1 … ``last`` lies in none of the ranges, which rise."""
+def gaps_between(ranges: Sequence[tuple[int, int]], last: int) -> list[tuple[int, int]]:
+    """What of 1 … ``last`` lies in none of the ranges, which are in ascending order."""
     gaps, start = [], 1
     for first, end in ranges:
         if first > start:

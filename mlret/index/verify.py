@@ -1,9 +1,9 @@
-"""Is an index whole? Look at everything, and mend what can be mended."""
+"""Is an index whole? Look at everything, and make again what can be."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +12,24 @@ from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
-from mlret.errors import InputError
+from mlret.index import damage
+from mlret.index.generations import upgrade
 from mlret.index.index import Index, encoder_of
-from mlret.index.manifest import MANIFEST, AnySegmentInfo, Manifest, read_manifest, write_manifest
+from mlret.index.lock import LOCK, WriterLock
+from mlret.index.manifest import AnySegmentInfo, Manifest, read_manifest, read_written
+from mlret.index.manifest_repair import Found, check_manifest
+from mlret.index.problems import Problem
 from mlret.index.records import RECORDS, Records
 from mlret.index.sealed import SealedFiles, TornFileError
 from mlret.index.segments import Rows
+from mlret.index.snapshots import read_only
 from mlret.index.space import Sealer, Space
-from mlret.index.store import Store, space_of
+from mlret.index.store import Store, gaps_between, space_of
+
+__all__ = ["Problem", "verify_index"]
 
 Say = Callable[[str], None]
 _BATCH = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that is not as it was written: where, what, and whether it was mended, or could be."""
-
-    file: str
-    what: str
-    mended: bool = False
-    mendable: bool = True
 
 
 def verify_index(
@@ -47,9 +44,10 @@ def verify_index(
     encoder
         Encodes texts anew whose vectors are damaged; by default the one that the manifest names, loaded if needed.
     repair
-        Mend what can be: the manifest, vector files and accelerators from the database, damaged vectors from their
-        texts, as well as token files, which the database has no copy of. The records themselves exist once: those that
-        are damaged are named.
+        Make again what can be: the manifest from its copy in the database, or the copy from the manifest; the list of
+        removed rows, counters, filterable metadata and the lexical index from the records; vector files and
+        accelerators from the database; damaged vectors from their texts, as well as token files, which the database has
+        no copy of. The records themselves exist once: those that are damaged are named.
     say
         Called with what is being looked at.
 
@@ -63,57 +61,80 @@ def verify_index(
     InputError
         If the folder is no index.
     MlretError
-        If the database cannot be opened at all, or another process keeps writing.
+        If the database cannot be opened at all, another process keeps writing, or there is something to repair in a
+        folder that may only be read.
     """
     path, say = Path(path), say or (lambda _: None)
-    problems: list[Problem] = []
-    try:
-        manifest = read_manifest(path)
-    except InputError as error:
-        copy = Records.read_manifest(path / RECORDS)
-        if copy is None:
-            raise
-        problems.append(Problem(MANIFEST, str(error), mended=repair))
-        if not repair:
-            return problems
-        manifest = _manifest_again(path, copy)
-    say(f"{RECORDS}: every page, record and vector")
-    space = space_of(SealedFiles(path), manifest)
-    records = Records(path / RECORDS, space.blobs, lexical=manifest.settings.lexical)
-    try:
-        damage = records.damage(first_vector=1 if space.keeps_vectors else manifest.last_sealed_row + 1)
-        problems += [Problem(RECORDS, line, mendable=False) for line in damage.pages]
-        problems += [Problem(RECORDS, f"the record {id!r} is damaged", mendable=False) for _, id in damage.records]
-        if damage.fields or damage.counter:
-            if repair:
-                records.rebuild_fields()
-            problems.append(Problem(RECORDS, "metadata to filter by is not what the records say", mended=repair))
-        if damage.lexical:
-            if repair and not damage.records:
-                records.rebuild_lexical()
-            what = "the lexical index is not what the records say"
-            problems.append(Problem(RECORDS, what, mended=repair and not damage.records))
-    finally:
-        records.close()
-    if damage.pages:
+    found = check_manifest(path, repair=repair)
+    problems = list(found.problems)
+    if any(not problem.mended for problem in problems):
         return problems
-    if damage.vectors:
+    say(f"{RECORDS}: every page, record and vector")
+    space = space_of(SealedFiles(path), found.manifest)
+    lexical = found.manifest.settings.lexical
+    with closing(Records(path / RECORDS, space.blobs, lexical=lexical, lenient=True)) as records:
+        if not records.counters_damaged:
+            upgrade(path, records)
+        first_vector = 1 if space.keeps_vectors else found.manifest.last_sealed_row + 1
+        look = damage.damage_of(records, first_vector=first_vector)
+        problems += _database(path, records, look, found, repair)
+    if look.pages or any(not problem.mended and problem.mendable for problem in problems):
+        return problems
+    if look.vectors:
         if repair:
-            _vectors_again(path, encoder, damage.vectors)
-        problems.append(Problem(RECORDS, f"{len(damage.vectors)} vectors are damaged", mended=repair))
+            _vectors_again(path, encoder, look.vectors)
+        problems.append(Problem(RECORDS, f"{len(look.vectors)} vectors are damaged", mended=repair))
         if not repair:
             return problems  # segments are compared with the vectors that are here
     return problems + list(_segments(path, encoder, repair, say))
+
+
+def _database(path: Path, records: Records, look: damage.Damage, found: Found, repair: bool) -> Iterator[Problem]:
+    """The problems of the database but for its vectors, repaired as they are found."""
+    yield from (Problem(RECORDS, line, mendable=False) for line in look.pages)
+    if look.pages:
+        return
+    lost = records.counter("changes") < found.noted
+    broken = [look.fields, look.lexical, look.counters, look.orphans, look.tombstones, lost]
+    if repair and any(broken) and not records.writable:
+        raise read_only(path)
+    yield from (Problem(RECORDS, f"the record {id!r} is damaged", mendable=False) for _, id in look.records)
+    if look.tombstones or look.counters or lost:
+        if repair:
+            with WriterLock(path / LOCK):
+                written = read_written(path)
+                kept = np.setdiff1d(records.tombstones(checked=False), records.numbers("SELECT row FROM records"))
+                kept = kept[(kept > 0) & (kept <= records.last_row())]
+                damage.recount(records, kept, written.manifest, found.noted)
+        if look.tombstones:
+            what = f"{len(look.tombstones)} records are listed as removed, so that searches do not find them"
+            yield Problem(RECORDS, what, mended=repair)
+        elif look.counters:
+            yield Problem(RECORDS, "its counters are not what the records say", mended=repair)
+        if lost:
+            what = f"its last changes are lost: it counts {records.counter('changes')}, and {found.noted} were made"
+            yield Problem(RECORDS, f"{what}; repairing goes on without them", mended=repair)
+    if look.orphans:
+        if repair:
+            damage.drop_orphans(records, look.orphans)
+        yield Problem(RECORDS, f"{len(look.orphans)} vectors belong to no record", mended=repair)
+    if look.fields:
+        if repair:
+            damage.rebuild_fields(records)
+        yield Problem(RECORDS, "metadata to filter by is not what the records say", mended=repair)
+    if look.lexical:
+        if repair:
+            damage.rebuild_lexical(records)
+        yield Problem(RECORDS, "the lexical index is not what the records say", mended=repair)
 
 
 def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, say: Say) -> Iterator[Problem]:
     """The problems of the sealed files, each compared with the database."""
     manifest = read_manifest(path)
     space = space_of(SealedFiles(path), manifest)
-    records = Records(path / RECORDS, space.blobs)
     torn: set[str] = set()  # the main files of segments that are to be built again
-    lost: list[AnySegmentInfo] = []  # those of which the database has no vectors
-    try:
+    lost: list[tuple[int, int]] = []  # the rows of those of which the database has no vectors
+    with closing(Records(path / RECORDS, space.blobs, lexical=manifest.settings.lexical)) as records:
         tombstones = records.tombstones()
         try:
             space.load(manifest)
@@ -124,10 +145,13 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
             say(info.main.file)
             try:
                 segment = space.open(info, thorough=True)
+                if problem := _unaccounted(path, records, segment, tombstones, repair):
+                    yield problem
+                    tombstones = records.tombstones()
                 _compare(space, records, segment, tombstones)
             except TornFileError as error:
                 torn.add(info.main.file)
-                lost += [] if space.keeps_vectors else [info]
+                lost += [] if space.keeps_vectors else [(info.first_row, info.last_row)]
                 yield Problem(info.main.file, str(error), mended=repair)
                 continue
             try:
@@ -135,15 +159,41 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
             except TornFileError as error:
                 torn.add(info.main.file)
                 yield Problem(info.main.file, str(error), mended=repair)
+        uncovered = _uncovered(records, manifest)
+        if uncovered:
+            lost += [] if space.keeps_vectors else uncovered
+            yield Problem(RECORDS, f"the rows {uncovered} are in no vector file", mended=repair)
         if repair and lost:
             say("encoding texts whose vectors are lost")
             _encode_again(path, manifest, records, encoder, lost)
-    finally:
-        records.close()
-    if torn and repair:
+    if (torn or uncovered) and repair:
         say("building again what was torn")
         with Index.open(path, kind=manifest.kind) as index:
-            _build_again(index, torn)
+            _build_again(index, torn, uncovered)
+
+
+def _unaccounted(
+    path: Path, records: Records, segment: Rows, tombstones: NDArray[np.int64], repair: bool
+) -> Problem | None:
+    """Rows of a segment of which there is neither a record nor a note that it was removed."""
+    there = records.rows(segment.info.first_row, segment.info.last_row)
+    odd = np.setdiff1d(np.setdiff1d(segment.numbers, there), tombstones)
+    if not len(odd):
+        return None
+    if repair:
+        if not records.writable:
+            raise read_only(path)
+        with WriterLock(path / LOCK):
+            manifest = read_manifest(path)
+            damage.recount(records, np.union1d(tombstones, odd), manifest, records.counter("changes"))
+    what = f"{len(odd)} vectors have neither a record nor a note that it was removed"
+    return Problem(segment.info.main.file, f"{what}; repairing leaves them out", mended=repair)
+
+
+def _uncovered(records: Records, manifest: Manifest) -> list[tuple[int, int]]:
+    """Ranges of rows up to the last sealed one that no segment covers, and that have records."""
+    covered = [(info.first_row, info.last_row) for info in manifest.segments]
+    return [part for part in gaps_between(covered, manifest.last_sealed_row) if records.count(*part)]
 
 
 def _compare(space: Space, records: Records, segment: Rows, tombstones: NDArray[np.int64]) -> None:
@@ -165,28 +215,21 @@ def _encode_again(
     manifest: Manifest,
     records: Records,
     encoder: AnyEncoder | str | Path | None,
-    segments: Sequence[AnySegmentInfo],
+    ranges: Sequence[tuple[int, int]],
 ) -> None:
     """Put the vectors of records back into the database, from their texts."""
     space = space_of(SealedFiles(path), manifest)
     if encoder is None:
         encoder = encoder_of(path, manifest)
     loaded = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
-    for info in segments:
-        rows = records.rows(info.first_row, info.last_row).tolist()
+    for first, last in ranges:
+        rows = records.rows(first, last).tolist()
         for start in range(0, len(rows), _BATCH):
             documents = records.fetch(rows[start : start + _BATCH])
             texts, languages = zip(*((d.text, d.language) for d in documents.values()), strict=True)
             vectors = space.prepared(loaded.encode_document(list(texts), language=list(languages)))
             with records.transaction():
                 records.replace_vectors(list(documents), vectors)
-
-
-def _manifest_again(path: Path, copy: str) -> Manifest:
-    """Write the manifest from its copy, which is that of the last change of segments or of the one before."""
-    manifest = Manifest.model_validate_json(copy)
-    write_manifest(path, manifest)
-    return manifest
 
 
 def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: list[int]) -> None:
@@ -205,18 +248,21 @@ def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: li
                     store.records.replace_vectors(list(found), list(found.values()))
 
 
-def _build_again(index: Index, torn: set[str]) -> None:
+def _build_again(index: Index, torn: set[str], uncovered: Sequence[tuple[int, int]]) -> None:
+    """Seal segments again that are torn, and rows that no segment covers."""
     store: Store = index.store
     with store.writing():
-        sealer, infos = store.sealer(), []
+        sealer = store.sealer()
+        infos: list[AnySegmentInfo | None] = [sealer.from_records(*part) for part in uncovered]
         for info in store.manifest.segments:
             fresh: AnySegmentInfo | None = info
             if info.main.file in torn:
                 fresh = _sealed_again(store, sealer, info)
                 if fresh is not None and info.why:
                     fresh = sealer.accelerate(fresh, store.space.choose(fresh.size))
-            infos += [fresh] if fresh is not None else []
-        store.switch(infos, sealer.changes)
+            infos.append(fresh)
+        found = sorted((info for info in infos if info is not None), key=lambda info: info.first_row)
+        store.switch(found, sealer.changes)
 
 
 def _sealed_again(store: Store, sealer: Sealer, info: AnySegmentInfo) -> AnySegmentInfo | None:

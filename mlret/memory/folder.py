@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlret.errors import InputError
+from mlret.errors import InputError, MlretError
 from mlret.index import compaction
 from mlret.index.index import Index
 from mlret.index.records import Records
@@ -18,6 +19,7 @@ from mlret.memory import tables
 from mlret.memory.columns import Columns
 from mlret.memory.journal import Entry, NewVersion
 from mlret.memory.loading import load_places
+from mlret.memory.migrating import MEMORY, STEPS
 from mlret.memory.scope import Place, Scope
 
 if TYPE_CHECKING:
@@ -44,12 +46,21 @@ class Folder:
             raise InputError(
                 f"{index.path} was made before memories had a journal; add its texts to a new store (mlret memory add)"
             )
+        outdated = self.records.version(MEMORY) < tables.VERSION
+        self.store.bring_up_to_date(MEMORY, STEPS)
         self._tenants: dict[str, Columns] = {}
         self._places: dict[int, Place] | None = None
         self._seen = 0  # the last entry that the columns know of
         self._last_key: int | None = None
         # What feedback has taught, by scope; worked out again once something may have changed it.
         self.weights: dict[str, dict[str, float]] = {}
+        if outdated:
+            self.resume_erasing()
+
+    def resume_erasing(self) -> None:
+        """Do what an erasure that was interrupted left to be done, unless another process is at work, which does it."""
+        with contextlib.suppress(MlretError), self.writing():
+            pass
 
     @property
     def store(self) -> Store:

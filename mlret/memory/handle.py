@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +11,7 @@ import numpy as np
 from mlret.data.detection import detect_language
 from mlret.data.languages import normalise_language
 from mlret.encoders.multi_vector import AnyEncoder
-from mlret.errors import InputError, MlretError
+from mlret.errors import InputError
 from mlret.index.index import Index
 from mlret.index.retrieval import Mode
 from mlret.memory import tables
@@ -34,9 +33,8 @@ class Handle:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._store = Folder(index)
-        if index.store.records.read("SELECT 1 FROM memory_erasing LIMIT 1"):
-            with contextlib.suppress(MlretError), self._store.writing():  # another process that writes does it
-                pass
+        if self._store.records.read("SELECT 1 FROM memory_erasing LIMIT 1"):
+            self._store.resume_erasing()
 
     @property
     def path(self) -> Path:

@@ -40,7 +40,7 @@ from mlret.memory.times import FOREVER, UNTIMED
 # there. An open end is FOREVER, of eight bytes as every end is: a row that outgrew its page would leave a copy there,
 # which erasing must look for. `hash` tells texts that are the same but for their form; `grams` are its n-grams
 # (mlret.memory.lexical); `text_crc` is the checksum of both, `crc` that of the columns before it.
-SCHEMA = """
+TABLES = """
 CREATE TABLE memory_scopes (
     scope INTEGER PRIMARY KEY AUTOINCREMENT,
     tenant TEXT NOT NULL,
@@ -125,6 +125,9 @@ CREATE TABLE memory_erasing (row INTEGER PRIMARY KEY, crc INTEGER NOT NULL);
 -- What was fitted on the encoder in use: JSON by name.
 CREATE TABLE memory_settings (name TEXT PRIMARY KEY, content TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
 """
+# The version of these tables (mlret.index.migration), and what a new database runs.
+VERSION = 3
+SCHEMA = f"{TABLES}INSERT INTO counters VALUES ('memory', {VERSION});"
 # The columns that the checksum of a row covers, in order. The hash and the n-grams of a text have one of their own.
 COVERED: Mapping[str, tuple[str, ...]] = {
     "memory_scopes": ("scope", "tenant", "user", "agent", "run"),
@@ -215,7 +218,7 @@ def read_rows(records: Records, table: str, where: str = "1", parameters: Sequen
     return checked(records.path, table, records.read(query, parameters))
 
 
-def _put(connection: sqlite3.Connection, table: str, values: Sequence[Any]) -> None:
+def put(connection: sqlite3.Connection, table: str, values: Sequence[Any]) -> None:
     """Write a row in place of the one with its key."""
     connection.execute(
         f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(values))}, ?)", (*values, crc_of(table, values))
@@ -281,13 +284,13 @@ def project(connection: sqlite3.Connection, entry: Entry, columns: Mapping[int, 
                 crc = crc_of("memory_versions", list(version.values()))
                 connection.execute("UPDATE memory_versions SET valid_to = ?, crc = ? WHERE row = ?", (end, crc, row))
             case SetLink(type, target, True):
-                _put(connection, "memory_links", (key, type, target))
+                put(connection, "memory_links", (key, type, target))
             case SetLink(type, target, _):
                 connection.execute(
                     "DELETE FROM memory_links WHERE record = ? AND type = ? AND target = ?", (key, type, target)
                 )
     if fields:
-        _put(connection, "memory_records", list(fields.values()))
+        put(connection, "memory_records", list(fields.values()))
 
 
 def _insert_version(
@@ -309,7 +312,7 @@ def _insert_version(
         (*covered, crc_of("memory_versions", covered), text_crc(hash, grams), hash, grams),
     )
     for row in new.parts:
-        _put(connection, "memory_parts", (new.row, row))
+        put(connection, "memory_parts", (new.row, row))
 
 
 def derive_again(connection: sqlite3.Connection, versions: Iterable[tuple[int, bytes, bytes, int]]) -> None:
@@ -331,7 +334,7 @@ def scope_number(connection: sqlite3.Connection, place: Place) -> int:
         return int(found[0])
     last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'memory_scopes'").fetchone()
     number = 1 + (last[0] if last else 0)  # never that of a scope that is erased
-    _put(connection, "memory_scopes", (number, *place))
+    put(connection, "memory_scopes", (number, *place))
     return int(number)
 
 
@@ -357,7 +360,7 @@ def count(connection: sqlite3.Connection, versions: Mapping[int, int], operation
         *values, crc = connection.execute(query, (scope,)).fetchone() or (scope, 0, 0, None)
         if crc is not None and not whole("memory_totals", values, crc):
             raise _damage_of(connection, "memory_totals", values)
-        _put(connection, "memory_totals", (scope, operation, values[2] + more))
+        put(connection, "memory_totals", (scope, operation, values[2] + more))
 
 
 def entries_of_operation(records: Records, number: int, scope: Scope) -> list[list[Entry]]:
@@ -419,7 +422,7 @@ def wipe(
             Entry(entry.number + place, entry.operation, entry.counted, entry.at, "erase", scope, key, ()),
         )
     for row in rows:
-        _put(connection, "memory_erasing", (row,))
+        put(connection, "memory_erasing", (row,))
     count(connection, {scope: -gone for scope, gone in versions.items()}, entry.counted)
     connection.execute("DELETE FROM memory_scopes WHERE scope NOT IN (SELECT scope FROM memory_versions)")
     connection.execute("DELETE FROM memory_totals WHERE scope NOT IN (SELECT scope FROM memory_scopes)")
@@ -517,4 +520,4 @@ def read_setting(records: Records, name: str) -> Any:
 
 def write_setting(connection: sqlite3.Connection, name: str, content: Any) -> None:
     """Keep JSON under a name."""
-    _put(connection, "memory_settings", (name, dump(content)))
+    put(connection, "memory_settings", (name, dump(content)))

@@ -16,7 +16,7 @@ from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encod
 from mlret.errors import InputError, MlretError
 from mlret.index import compaction
 from mlret.index.index import Index, _reference
-from mlret.index.manifest import VECTORS, read_manifest, write_manifest
+from mlret.index.manifest import VECTORS, read_manifest, write_manifest, written_of
 from mlret.index.records import RECORDS, Records
 from mlret.index.store import Store, beside, check_vacant
 from mlret.index.verify import Problem, verify_index
@@ -148,7 +148,6 @@ def reembed(
     temporary = beside(output, f"{os.getpid()}.new")
     try:
         (temporary / VECTORS).mkdir(parents=True)
-        _copy_database(path / RECORDS, temporary / RECORDS)
         settings = manifest.settings.model_copy(update={"dims": None})
         changed: dict[str, Any] = {
             "encoder": _reference(encoder),
@@ -160,7 +159,10 @@ def reembed(
             "codec": None,
             "probing": None,
         }
-        write_manifest(temporary, manifest.model_copy(update=changed))
+        written = written_of(manifest.model_copy(update=changed))
+        _copy_database(path / RECORDS, temporary / RECORDS)
+        Records.start_over(temporary / RECORDS, manifest.generation, written.text)
+        write_manifest(temporary, written)
         store = Store(temporary)
         try:
             _encode_all(store, encoder, progress)
@@ -173,14 +175,10 @@ def reembed(
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    """A snapshot of a database, without its vectors."""
+    """A snapshot of a database."""
     with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
         old.backup(new)
         new.execute("PRAGMA journal_mode = WAL")
-        for table in ("vectors", "tombstones"):
-            new.execute(f"DELETE FROM {table}")
-        new.commit()
-        new.execute("VACUUM")
 
 
 def _encode_all(store: Store, encoder: AnyEncoder, progress: Callable[[int, int], None] | None) -> None:

@@ -299,7 +299,7 @@ def test_format_of_another_version_is_refused(index: Index) -> None:
     manifest = index.path / "manifest.json"
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**content, "format_version": 99}))
-    with pytest.raises(InputError, match="format version 99, but this mlret reads version 2"):
+    with pytest.raises(InputError, match="format version 99, but this mlret reads versions up to 3"):
         Index.open(index.path)
 
 
@@ -309,11 +309,11 @@ def test_damaged_folder_is_reported(index: Index, tiny_encoder: Encoder) -> None
     manifest, records = index.path / "manifest.json", index.path / "records.db"
     content = manifest.read_bytes()
     manifest.write_bytes(content[:20])
-    with pytest.raises(InputError, match=r"manifest\.json is damaged"):
+    with pytest.raises(MlretError, match=r"manifest\.json is damaged"):
         Index.open(index.path)
     # A manifest may not lead outside its folder.
     manifest.write_bytes(content.replace(b"vectors/", b"../vectors/"))
-    with pytest.raises(InputError, match=r"manifest\.json is damaged"):
+    with pytest.raises(MlretError, match=r"manifest\.json is damaged"):
         Index.open(index.path)
     manifest.write_bytes(content)
     records.write_bytes(b"no database at all" * 100)

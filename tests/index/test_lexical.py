@@ -159,7 +159,7 @@ def test_a_row_can_be_added_again_after_it_was_removed() -> None:
 def test_removing_another_text_is_refused_and_changes_nothing() -> None:
     table = made(["cat", "dog"])
     for rows, texts in (([1, 2], ["cat", "god"]), ([3], ["cat"])):
-        with pytest.raises(MlretError, match="does not hold this text"):
+        with pytest.raises(MlretError, match="does not hold the text"):
             table.remove(rows, texts)
     table.check()
     assert rows_of(table.search("cat dog", 5)) == [1, 2]
@@ -203,10 +203,10 @@ def test_the_budget_leaves_out_frequent_ngrams_but_no_hits(monkeypatch: pytest.M
     table = made(texts)
     monkeypatch.setattr(lexical, "POSTINGS", 5)
     read: list[str] = []
-    postings = LexicalTable._postings
+    postings = LexicalTable.postings
     monkeypatch.setattr(
         LexicalTable,
-        "_postings",
+        "postings",
         lambda self, token, *rest, **more: read.append(token) or postings(self, token, *rest, **more),
     )
     assert rows_of(table.search("apple zebra", 1)) == [1]

@@ -1,0 +1,114 @@
+"""Whether the manifest of a folder and its database belong together.
+
+A change of segments writes ``manifest.json`` first and then, in one transaction, the database, with a copy of the
+manifest. So the two are equal, or a writer is between the two steps, or was killed there: then the manifest is newer by
+one generation and names the checksum of the copy. Anything else is a restored file, a file of another folder, or
+damage.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlret.errors import MlretError
+from mlret.index.manifest import MANIFEST, Manifest, Written, parse_manifest
+from mlret.index.records import RECORDS, Records
+
+# In a change of segments these change, and nothing else.
+_CHANGING = {"format_version", "identity", "previous", "changes", "generation", "segments", "codec", "probing"}
+_OF_SEGMENTS = {"segments", "codec", "probing"}
+
+
+class DisagreementError(MlretError):
+    """A manifest and a database do not belong together."""
+
+
+def copy_in(records: Records) -> Written:
+    """The copy of the manifest that a database keeps.
+
+    Raises
+    ------
+    DisagreementError
+        If it is not what was written, or of another generation than the database.
+    """
+    try:
+        copy = parse_manifest(records.manifest().encode())
+    except ValueError as error:
+        raise DisagreementError(
+            f"{records.path} is damaged (its copy of the manifest: {error}); `mlret index verify --repair "
+            f"{records.path.parent}` writes it again"
+        ) from error
+    if copy.manifest.generation != records.counter("generation"):
+        raise DisagreementError(
+            f"{records.path} is damaged (it is of generation {records.counter('generation')}, and its copy of the "
+            f"manifest of generation {copy.manifest.generation}); restore the folder from a copy"
+        )
+    return copy
+
+
+def follows(manifest: Written, copy: Written) -> bool:
+    """Whether a manifest is the very next one after the copy that a database keeps."""
+    new, old = manifest.manifest, copy.manifest
+    if new.generation != old.generation + 1 or not _same(new, old, _CHANGING):
+        return False
+    if new.format_version > 2:
+        return new.previous == copy.checksum
+    return old.format_version == 2 and not _same(new, old, set(Manifest.model_fields) - _OF_SEGMENTS)
+
+
+def check_agreement(folder: Path, manifest: Written, copy: Written, changes: int) -> None:
+    """Fail where a manifest and the database beside it do not belong together.
+
+    Parameters
+    ----------
+    folder
+        The folder of both.
+    manifest
+        That of the folder.
+    copy
+        That of the database.
+    changes
+        How many changes the database counts.
+
+    Raises
+    ------
+    DisagreementError
+        If they do not; the message names the generations of both, and the way out.
+    """
+    new, old = manifest.manifest, copy.manifest
+    if manifest.checksum == copy.checksum or follows(manifest, copy):
+        check_changes(folder, changes, new.changes, MANIFEST)
+        return
+    ours, theirs = f"{MANIFEST} (generation {new.generation})", f"{RECORDS} (generation {old.generation})"
+    if new.identity != old.identity and new.format_version == old.format_version:
+        what = f"{ours} is not of the same index as {theirs}"
+    elif new.generation < old.generation:
+        what = f"{ours} is older than {theirs}"
+    elif new.generation > old.generation:
+        what = f"{ours} is newer than {theirs}"
+    else:
+        what = f"{ours} is not the one that {theirs} has a copy of"
+    raise DisagreementError(
+        f"{folder} is damaged: {what}, as when one of them was restored or copied alone; restore the whole folder from "
+        f"one copy, or go on with what the database holds: `mlret index verify --repair {folder}`"
+    )
+
+
+def check_changes(folder: Path, found: int, noted: int, where: str) -> None:
+    """Fail where a database counts fewer changes than were written down outside it.
+
+    Raises
+    ------
+    DisagreementError
+        If it has lost the last ones.
+    """
+    if found < noted:
+        raise DisagreementError(
+            f"{folder} is damaged: {RECORDS} has lost its last changes (it counts {found}, and {where} {noted}), as "
+            f"when its log {RECORDS}-wal was left behind or an older {RECORDS} was put back; restore the folder from a "
+            f"copy, or go on with what is there: `mlret index verify --repair {folder}`"
+        )
+
+
+def _same(one: Manifest, other: Manifest, but: set[str]) -> bool:
+    return one.model_dump(exclude=but) == other.model_dump(exclude=but)

@@ -1,0 +1,95 @@
+"""The counters of a database: a few numbers that the rest is held against, under one checksum."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Mapping
+
+from mlret.errors import MlretError
+from mlret.index.checksums import MODULUS
+
+# What format 2 had: without a checksum, and without the number of its format.
+_OF_FORMAT_2 = {"documents", "generation", "changes"}
+_MODULAR = ("tombstones",)
+_CHECKSUM = "checksum"
+
+
+class DamagedCountersError(MlretError):
+    """The counters are not what was written."""
+
+
+class Counters:
+    """Integers by name, in the table ``counters``.
+
+    ``documents`` is how many there are; ``changes`` grows with each transaction that changes something; ``generation``
+    is that of the manifest that the database was brought in step with; ``tombstones`` is the checksum of the rows that
+    were removed (:func:`mlret.index.checksums.sum_of`); ``format`` is the version of the tables of the index. What is
+    built on top has the version of its own tables under its own name, e.g. ``memory``.
+
+    Nothing here begins or ends a transaction.
+
+    Parameters
+    ----------
+    connection
+        An open database.
+    name
+        What messages call it.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+
+    def read(self, *, checked: bool = True) -> dict[str, int]:
+        """All counters, without their checksum.
+
+        Parameters
+        ----------
+        checked
+            Fail where the checksum is not that of the counters; otherwise those that are no integers are left out.
+
+        Raises
+        ------
+        DamagedCountersError
+            If they are not what was written.
+        """
+        found = dict(self._connection.execute("SELECT name, value FROM counters").fetchall())
+        checksum = found.pop(_CHECKSUM, None)
+        old = checksum is None and set(found) == _OF_FORMAT_2
+        if not checked:
+            return {name: value for name, value in found.items() if isinstance(name, str) and type(value) is int}
+        if any(type(value) is not int for value in found.values()) or not (old or checksum == _checksum(found)):
+            raise DamagedCountersError(
+                f"{self._name} is damaged (its counters are not what was written); `mlret index verify --repair` counts"
+                " again"
+            )
+        return found
+
+    def add(self, changes: Mapping[str, int]) -> None:
+        """Add to counters."""
+        found = self.read()
+        self._write(found, {name: found[name] + by for name, by in changes.items()})
+
+    def set(self, values: Mapping[str, int]) -> None:
+        """Give counters new values."""
+        self._write(self.read(), values)
+
+    def rewrite(self, values: Mapping[str, int]) -> None:
+        """Replace all counters."""
+        self._connection.execute("DELETE FROM counters")
+        self._connection.executemany(
+            "INSERT INTO counters VALUES (?, ?)", [*values.items(), (_CHECKSUM, _checksum(values))]
+        )
+
+    def _write(self, found: dict[str, int], values: Mapping[str, int]) -> None:
+        wrapped = {name: value % MODULUS if name in _MODULAR else value for name, value in values.items()}
+        checksum = {_CHECKSUM: _checksum(found | wrapped)} if "format" in found | wrapped else {}
+        self._connection.executemany(
+            "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+            [*wrapped.items(), *checksum.items()],
+        )
+
+
+def _checksum(values: Mapping[str, int]) -> int:
+    return zlib.crc32(repr(sorted(values.items())).encode())

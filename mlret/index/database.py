@@ -1,0 +1,194 @@
+"""Opening the database of an index in whatever way its folder allows.
+
+Where one may write, SQLite opens it as usual. Where one may only read, there are three ways. While another process has
+it open, its log and its shared memory are there, and SQLite reads through them. If nobody has it open and its log is
+empty, the file is read as one that does not change; should somebody change it meanwhile, that is noticed. If it has a
+log but no shared memory, a temporary copy of both is read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from mlret.errors import MlretError
+
+BUSY_SECONDS = 30
+_WAL = "-wal"
+DAMAGED = "restore the folder from a copy"
+
+
+@dataclass
+class Database:
+    """An open database.
+
+    Parameters
+    ----------
+    path
+        Where it belongs.
+    connection
+        The connection.
+    writable
+        Whether what is written stays: the connection is to the file itself, in a folder that may be written to.
+    temporary
+        The folder of the temporary copy that is open in place of the file.
+    watched
+        What the file looked like when it was opened as one that does not change, or copied.
+    """
+
+    path: Path
+    connection: sqlite3.Connection
+    writable: bool
+    temporary: Path | None = None
+    watched: tuple[object, ...] | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether another process has changed a file that is read as one that does not change, or through a copy."""
+        return self.watched is not None and self.watched != _state(self.path)
+
+    def close(self) -> None:
+        """Close the connection; a temporary copy is removed."""
+        self.connection.close()
+        if self.temporary is not None:
+            shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def check_database(path: Path) -> None:
+    """Fail where there is no database.
+
+    Raises
+    ------
+    MlretError
+        If the file is missing, empty, or may not be read.
+    """
+    try:
+        size = path.stat().st_size if path.is_file() else -1
+    except OSError as error:
+        raise MlretError(f"{path} cannot be read ({error.strerror}); check its rights") from error
+    if size < 0:
+        raise MlretError(f"{path} is missing; {DAMAGED}")
+    if not size:
+        raise MlretError(f"{path} is damaged (0 bytes: it was cut or never written); {DAMAGED}")
+    if not _allowed(path, os.R_OK):
+        raise MlretError(f"{path} may not be read by this user; ask its owner, or copy the folder")
+
+
+def open_database(path: Path) -> Database:
+    """Open a database.
+
+    Raises
+    ------
+    MlretError
+        If there is none, or it may not be read.
+    sqlite3.Error
+        If SQLite cannot open it.
+    """
+    check_database(path)
+    if _allowed(path.parent, os.W_OK) and _allowed(path, os.W_OK):
+        return Database(path, _connected(path), writable=True)
+    log = path.with_name(path.name + _WAL)
+    if log.exists():
+        connection = _connected(path, "mode=ro")
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return Database(path, connection, writable=False)
+        except sqlite3.OperationalError:
+            connection.close()
+        if log.stat().st_size:
+            return open_copy(path)
+    watched = _state(path)
+    return Database(path, _connected(path, "mode=ro&immutable=1"), writable=False, watched=watched)
+
+
+def open_copy(path: Path) -> Database:
+    """Open a temporary copy of a database, which may be written to; it is removed when it is closed.
+
+    Raises
+    ------
+    MlretError
+        If the disk of temporary files has no room for it.
+    """
+    folder, watched = Path(tempfile.mkdtemp(prefix="mlret-")), _state(path)
+    try:
+        for name in (path.name, path.name + _WAL):
+            source = path.with_name(name)
+            if source.exists():
+                shutil.copyfile(source, folder / name)
+        return Database(path, _connected(folder / path.name), writable=False, temporary=folder, watched=watched)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise _no_copy(path, folder, error.strerror) from error
+
+
+def backed_up(database: Database) -> Database:
+    """A temporary copy of what an open database shows, as :func:`open_copy`."""
+    folder, watched = Path(tempfile.mkdtemp(prefix="mlret-")), _state(database.path)
+    try:
+        connection = _connected(folder / database.path.name, "mode=rwc")
+        database.connection.backup(connection)
+        return Database(database.path, connection, writable=False, temporary=folder, watched=watched)
+    except sqlite3.Error as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise _no_copy(database.path, folder, str(error)) from error
+
+
+def reported(path: Path, error: sqlite3.DatabaseError) -> MlretError:
+    """What to raise for what SQLite says: one line that names the cause and the way out."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith("SQLITE_READONLY"):
+        return MlretError(f"{path} may not be written to by this user ({error}); change its rights, or copy the folder")
+    if name.startswith("SQLITE_BUSY"):
+        return MlretError(f"{path} is in use by another process ({error}); wait until it is done, then try again")
+    if not path.parent.exists():
+        return MlretError(f"{path} is gone ({error}): its folder was moved or removed; open it where it is now")
+    unreadable = str(error).startswith(("no such", "Could not decode", "malformed"))
+    if isinstance(error, sqlite3.OperationalError) and not unreadable:  # full, unwritable: not the content's fault
+        return MlretError(f"{path}: {error}; check the disk's space and rights, then try again")
+    return MlretError(f"{path} is damaged ({error}); {DAMAGED}")
+
+
+def read_aside(path: Path, query: str) -> list[tuple[object, ...]]:
+    """What a query finds in a database that need not be whole; nothing if it cannot be read."""
+    with suppress(sqlite3.Error, MlretError):
+        database = open_database(path)
+        with closing(database):
+            return database.connection.execute(query).fetchall()
+    return []
+
+
+def _connected(path: Path, options: str = "mode=rw") -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?{options}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _allowed(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _state(path: Path) -> tuple[object, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    log = path.with_name(path.name + _WAL)
+    log_state = (log.stat().st_size, log.stat().st_mtime_ns) if log.exists() else ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, log_state
+
+
+def _no_copy(path: Path, folder: Path, why: str) -> MlretError:
+    return MlretError(
+        f"{path} may not be written to by this user, and a temporary copy of it in {folder.parent} failed ({why}); "
+        "make room there, or set TMPDIR"
+    )

@@ -1,0 +1,199 @@
+"""A connection to the database of an index, whose reads all see one state of it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.errors import MlretError
+from mlret.index import raw
+from mlret.index.counters import Counters, DamagedCountersError
+from mlret.index.database import DAMAGED, Database, backed_up, open_database, reported
+from mlret.index.lexical import DamagedLexicalError
+from mlret.index.migration import FORMAT, STEPS, Step, migrate, version_of
+
+
+class Snapshots:
+    """A connection to a database.
+
+    Between two calls of :meth:`snapshot` all reads see one state of the database, whatever other processes write;
+    what this object writes itself moves it on. It may be used from several threads.
+
+    Parameters
+    ----------
+    path
+        The database; it must exist.
+    lenient
+        Open also where the counters are damaged; :attr:`counters_damaged` says so.
+
+    Raises
+    ------
+    MlretError
+        If the file is no SQLite database, is damaged, or may not be read.
+    """
+
+    def __init__(self, path: Path, *, lenient: bool = False) -> None:
+        self.path = path
+        self.lock = threading.RLock()
+        self.counters_damaged = False
+        self._lenient = lenient
+        self._counts: dict[str, int] = {}
+        with self.reporting():
+            self._use(open_database(path))
+        self._identity: Any = raw.connected(path)
+
+    def _use(self, database: Database) -> None:
+        """Read and write through an open database."""
+        self._database, self._connection = database, database.connection
+        try:
+            if database.writable:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                # A write in a few hundred waits until the log is taken into the file, 16 MB of it at once.
+                self._connection.execute("PRAGMA wal_autocheckpoint = 4000")
+                # A deleted record leaves no trace in the file.
+                self._connection.execute("PRAGMA secure_delete = ON")
+            self.counters = Counters(self._connection, str(self.path))
+            self._opened()
+            self.snapshot()
+        except BaseException:
+            database.close()
+            raise
+
+    def _opened(self) -> None:
+        """What else is to be done with a new connection."""
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection; to be used within :meth:`reporting` or :meth:`transaction`."""
+        return self._connection
+
+    @property
+    def writable(self) -> bool:
+        """Whether this user may write to the folder."""
+        return self._database.writable
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the file that was opened is still the one that stands at :attr:`path`."""
+        return bool(self._identity == raw.identity_of(self.path))
+
+    def version(self, component: str = FORMAT) -> int:
+        """The version of the tables of the index, or of what is built on top; see :mod:`mlret.index.migration`."""
+        return version_of(self._counts, component)
+
+    def bring_up_to_date(self, component: str = FORMAT, steps: Sequence[Step] = STEPS) -> list[str]:
+        """Run the steps of :mod:`mlret.index.migration` that the database has not seen, in one transaction; where the
+        folder may not be written to, in a temporary copy that is open from then on.
+
+        Returns
+        -------
+        list of str
+            The names of the steps that were run.
+        """
+        if not self.writable and self._database.temporary is None:
+            with self.reporting():
+                old = self._database
+                self._use(backed_up(old))
+                old.close()
+        with self.transaction() as connection:
+            return migrate(connection, self.counters, component, steps)
+
+    def snapshot(self) -> None:
+        """Take in what other processes have committed, and stay there."""
+        with self.reporting():
+            if self._database.changed:
+                self._database.close()
+                self._use(open_database(self.path))
+                return
+            if self._connection.in_transaction:
+                self._connection.execute("COMMIT")
+            self._connection.execute("BEGIN")
+            try:
+                self._counts = self.counters.read()  # BEGIN alone takes no snapshot
+            except DamagedCountersError:
+                if not self._lenient:
+                    raise
+                self.counters_damaged, self._counts = True, self.counters.read(checked=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written inside is committed, or none of it; on return it survives a power cut."""
+        if not self.writable and self._database.temporary is None:
+            raise read_only(self.path.parent)
+        with self.reporting():
+            self._connection.execute("COMMIT")
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            finally:
+                self.snapshot()
+
+    def counter(self, name: str) -> int:
+        """A counter (:class:`mlret.index.counters.Counters`) in the state that all reads see; 0 if there is none."""
+        with self.lock:
+            return self._counts.get(name, 0)
+
+    def touch(self) -> None:
+        """Count a change that touched no record; within :meth:`transaction`."""
+        self.counters.add({"changes": 1})
+
+    def numbers(self, query: str, parameters: Sequence[Any] = ()) -> NDArray[np.int64]:
+        """The only column of a query, of integers.
+
+        Raises
+        ------
+        MlretError
+            If it holds something else.
+        """
+        with self.reporting():
+            found = self._connection.execute(query, parameters)
+            try:
+                return np.fromiter((number for (number,) in found), dtype=np.int64)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise MlretError(f"{self.path} is damaged ({error}); {DAMAGED}") from error
+
+    def read(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a query of what is built on top finds, in the state that all reads see."""
+        with self.reporting():
+            return self._connection.execute(query, parameters).fetchall()
+
+    def close(self) -> None:
+        """Close the database."""
+        with self.lock:
+            self._database.close()
+            if self._identity is not None:
+                raw.disconnected(self._identity)
+                self._identity = None
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Hold the lock; what SQLite raises inside becomes a :class:`MlretError` that names the file and the cause."""
+        with self.lock:
+            try:
+                yield
+            except DamagedLexicalError as error:
+                raise MlretError(f"{self.path}: {error}") from error
+            except sqlite3.ProgrammingError:
+                raise
+            except sqlite3.DatabaseError as error:
+                raise reported(self.path, error) from error
+
+
+def read_only(folder: Path) -> MlretError:
+    """What to raise where something is to be written to a folder that may only be read."""
+    return MlretError(
+        f"{folder} may only be read by this user: searching works, writing does not; change its rights, or copy it"
+    )
