@@ -190,7 +190,8 @@ class Records(Snapshots):
         fields = (document.id, document.text, document.language, metadata)
         blob = self.blobs.write(vector)
         cursor = self._connection.execute(
-            "INSERT INTO records (id, text, language, metadata, crc) VALUES (?, ?, ?, ?, ?)", (*fields, checksum_of(*fields))
+            "INSERT INTO records (id, text, language, metadata, crc) VALUES (?, ?, ?, ?, ?)",
+            (*fields, checksum_of(*fields)),
         )
         row = cursor.lastrowid
         assert row is not None

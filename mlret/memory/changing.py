@@ -9,7 +9,7 @@ from typing import Any
 from mlret.errors import InputError
 from mlret.memory.hits import Done
 from mlret.memory.incoming import drafts_of, read_item
-from mlret.memory.journal import Change, NewVersion, SetEnd, SetField, SetLink, Verb, inverse
+from mlret.memory.journal import GONE, Change, NewVersion, SetEnd, SetField, SetLink, Verb, inverse
 from mlret.memory.records import DERIVED_FROM, Content, State, check_link_type
 from mlret.memory.scope import Scope
 from mlret.memory.standing import ACTIVE, ARCHIVED, DELETED, MERGED
@@ -160,16 +160,16 @@ class _Checked:
             If what it replaces has been changed since.
         """
         match change:
-            case SetField("merged_into", None, None):
-                raise self._store.no_operation(operation)  # what it was merged into is erased
+            case SetField("merged_into", before, after) if GONE in (before, after):
+                raise self._store.no_operation(operation)
             case SetField(name, before, after):
                 key: tuple[Any, ...] = (record, name)
                 now = self._values.get(key, self._field(record, name))
             case SetEnd(row, before, after):
                 key = (row,)
                 now = self._values.get(key, self._end(row))
-            case SetLink(_, None):
-                raise self._store.no_operation(operation)  # what it was linked to is erased
+            case SetLink(_, target, _) if target == GONE:
+                raise self._store.no_operation(operation)
             case SetLink(type, target, on):
                 key, before, after = (record, type, target), not on, on
                 now = self._values.get(key, key in self._links)

@@ -98,10 +98,7 @@ def _contradictions(records: Records, entries: list[Entry], state: State) -> Ite
             yield f"memory_versions: {count} records of the tenant {tenant!r} have the id {id!r}"
     last: dict[int, int] = {}
     made = {
-        change.row: entry.number
-        for entry in entries
-        for change in entry.changes or ()
-        if type(change) is NewVersion
+        change.row: entry.number for entry in entries for change in entry.changes or () if type(change) is NewVersion
     }
     for entry in entries:
         last[entry.scope] = max(entry.counted, last.get(entry.scope, 0))

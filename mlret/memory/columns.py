@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mlret.index.records import Records
 from mlret.memory import tables
-from mlret.memory.journal import Change, Entry, NewVersion, SetEnd, SetField, SetLink, renamed
+from mlret.memory.journal import GONE, Change, Entry, NewVersion, SetEnd, SetField, SetLink, renamed
 from mlret.memory.lexical import Postings
 from mlret.memory.loading import Loaded, Rows
 from mlret.memory.numbering import Growing, Names, Positions, Turns
@@ -148,6 +148,10 @@ class Columns:
         """What users call the record of a key; ``None`` if it is erased, or not the tenant's."""
         return self._ids.get(key)
 
+    def name_of(self, key: int) -> str:
+        """As :meth:`id_of`, :data:`GONE` where there is none."""
+        return self._ids.get(key, GONE)
+
     def positions(self, rows: Positions) -> Positions:
         """Where the versions of rows are: rising where the rows are."""
         return np.searchsorted(self.row, rows).astype(np.int64)
@@ -250,7 +254,7 @@ class Columns:
                 case SetEnd(row, _, after):
                     position = int(np.searchsorted(self.row, row))
                     self._arrays["valid_to"][position] = FOREVER if after is None else after
-                case SetLink(type, str(target), on):
+                case SetLink(type, str(target), on) if target != GONE:
                     self._link((record, type, target), on)
 
     def read(self, entry: Entry, columns: Mapping[int, Mapping[str, Any]]) -> None:
@@ -261,7 +265,7 @@ class Columns:
         news = [change.id for change in entry.changes if type(change) is NewVersion]
         record = news[0] if news else self._ids.get(entry.record)
         if record is not None:
-            self.apply(record, [renamed(change, self._ids.get) for change in entry.changes], columns)
+            self.apply(record, [renamed(change, self.name_of) for change in entry.changes], columns)
 
     def forget(self, key: int) -> None:
         """Leave an erased record out."""
@@ -269,6 +273,8 @@ class Columns:
         if record is not None:
             del self.keys[record]
             self._forget(record)
+            for other in self.standing.merged_into(record):
+                self.standing[other].merged_into = None
 
     def _link(self, link: tuple[str, str, str], on: bool) -> None:
         for end in (link[0], link[2]):
@@ -287,7 +293,7 @@ class Columns:
             self.standing[record].state = STATES[value]
             self.state[self.versions[record]] = STATES[value]
         else:
-            setattr(self.standing[record], name, value)
+            setattr(self.standing[record], name, None if value == GONE else value)
 
     def _forget(self, record: str) -> None:
         positions = self.versions.pop(record, [])

@@ -179,4 +179,3 @@ class Folder:
                 [more] = self.records.read("SELECT hash, grams FROM memory_versions WHERE row = ?", (change.row,))
                 found[change.row] |= dict(zip(("hash", "grams"), more, strict=True))
         return found
-

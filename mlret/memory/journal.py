@@ -26,6 +26,8 @@ from mlret.memory.records import dump
 
 # The key of a record in the database, or its id.
 Name = int | str
+# The id of what has none any more: no record can have it.
+GONE = ""
 Verb = Literal["add", "update", "link", "merge", "forget", "delete", "erase", "restore", "undo", "import", "feedback"]
 # What can change of a record, and what it is at first.
 FIRST: Mapping[str, Any] = {
@@ -75,10 +77,10 @@ class SetEnd:
 
 @dataclass(frozen=True, slots=True)
 class SetLink:
-    """A link from the record was drawn, or cut; ``target`` is ``None`` where it is erased since."""
+    """A link from the record was drawn, or cut."""
 
     type: str
-    target: Name | None
+    target: Name
     on: bool
 
 
@@ -155,6 +157,9 @@ class State:
             self.records.pop(entry.record, None)
             self.versions = {row: one for row, one in self.versions.items() if one.record != entry.record}
             self.links = {link for link in self.links if entry.record not in (link[0], link[2])}
+            for record in self.records.values():
+                if record.merged_into == entry.record:
+                    record.merged_into = None
             return
         for change in entry.changes or ():
             self._apply(entry, change)

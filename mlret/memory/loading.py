@@ -44,7 +44,7 @@ def load(records: Records, table: str, where: str = "1", parameters: Sequence[An
     found = records.read(query, parameters)
     if not found:
         nothing = np.empty(0, dtype=np.int64)
-        return Loaded({name: () for name in names}, {name: nothing for name in names if name not in _TEXTS})
+        return Loaded(dict.fromkeys(names, ()), {name: nothing for name in names if name not in _TEXTS})
     *columns, crcs = zip(*found, strict=True)
     arrays: dict[str, NDArray[Any]] = {}
     words = []

@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import Any
 
 from mlret.index.migration import Step
-from mlret.index.records import checksum_of
+from mlret.index.records import checksum_of, is_whole
 from mlret.memory import tables
 from mlret.memory.journal import FIRST, checksum
 from mlret.memory.records import dump
@@ -98,9 +98,7 @@ class _State:
         ):
             values = (entry, operation, counted if scope else 0, at, verb, scope, key, changes, note)
             crc = checksum(*values) if whole else _DAMAGED
-            self._connection.execute(
-                "INSERT INTO memory_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, crc)
-            )
+            self._connection.execute("INSERT INTO memory_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, crc))
 
     def _read(self, row: tuple[Any, ...]) -> tuple[bool, int, int, str | None, str]:
         """Whether an entry is whole, the key of its record, its scope, and its changes and note in the new form."""
@@ -134,9 +132,16 @@ class _State:
                 said = {"session": content.get("session"), "seq": content["seq"]}
                 said |= {"kind": content.get("kind", "raw"), "level": content.get("level", "turn")}
                 self.versions[row] = {
-                    **{"row": row, "record": key, "id": id, "entry": entry, "scope": number},
+                    "row": row,
+                    "record": key,
+                    "id": id,
+                    "entry": entry,
+                    "scope": number,
                     **said,
-                    **{"valid_from": valid_from, "valid_to": FOREVER, "number": version, "parts": parts},
+                    "valid_from": valid_from,
+                    "valid_to": FOREVER,
+                    "number": version,
+                    "parts": parts,
                 }
                 return ["version", row, id, version, scope, valid_from, recorded_at, content, parts]
             case ["set", "merged_into", before, after]:
@@ -170,6 +175,9 @@ class _State:
         self.records.pop(key, None)
         self.versions = {row: one for row, one in self.versions.items() if one["record"] != key}
         self.links = {link for link in self.links if key not in (link[0], link[2])}
+        for record in self.records.values():
+            if record["merged_into"] == key:
+                record["merged_into"] = None
 
     def write(self) -> None:
         """Write the tables of the state."""
@@ -211,16 +219,16 @@ def _rename_documents(connection: sqlite3.Connection, state: _State) -> None:
     for row, version in state.versions.items():
         name = f"{version['record']}/{version['number']}"
         names |= {one: f"{name}/{place}" for place, one in enumerate([row, *version["parts"]])}
-    # First out of the way: a new name may be the old one of another.
-    connection.executemany("UPDATE records SET id = char(0) || id WHERE row = ?", [(row,) for row in names])
-    rows = list(names)
+    rows, renewed = list(names), []
     for start in range(0, len(rows), _SOME):
         part = rows[start : start + _SOME]
-        query = f"SELECT row, substr(id, 2), text, language, metadata, crc FROM records WHERE row IN ({_marks(part)})"
-        for row, id, text, language, metadata, crc in connection.execute(query, part).fetchall():
-            whole = checksum_of(id, text, language, metadata) == crc
-            renewed = checksum_of(names[row], text, language, metadata) if whole else _DAMAGED
-            connection.execute("UPDATE records SET id = ?, crc = ? WHERE row = ?", (names[row], renewed, row))
+        query = f"SELECT row, id, text, language, metadata, crc FROM records WHERE row IN ({_marks(part)})"
+        for row, id, *said, crc in connection.execute(query, part).fetchall():
+            crc = checksum_of(names[row], *said) if is_whole(crc, id, *said) else _DAMAGED
+            renewed.append((names[row], crc, row))
+    # First out of the way, as a new name may be the old one of another; all names have two slashes.
+    connection.executemany("UPDATE records SET id = '/' || row WHERE row = ?", [(row,) for row in names])
+    connection.executemany("UPDATE records SET id = ?, crc = ? WHERE row = ?", renewed)
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -50,6 +50,13 @@ class Standings(MutableMapping[str, Standing]):
             found = self._made[id] = Standing(int(self._positions[place]), STATES[state], *rest)
         return found
 
+    def merged_into(self, id: str) -> list[str]:
+        """The records that are merged into one."""
+        column = self._fields[-1]
+        stored = [one for one, place in self._places.items() if place >= 0 and column[place] == id]
+        made = [one for one, standing in self._made.items() if standing.merged_into == id]
+        return [one for one in dict.fromkeys([*stored, *made]) if self[one].merged_into == id]
+
     def __setitem__(self, id: str, standing: Standing) -> None:
         self._made[id] = standing
         self._places.setdefault(id, -1)

@@ -25,7 +25,7 @@ from mlret.index.store import Store
 from mlret.memory import tables, times
 from mlret.memory.columns import Columns
 from mlret.memory.folder import Folder
-from mlret.memory.journal import Change, Entry, NewVersion, SetEnd, SetField, Verb, renamed
+from mlret.memory.journal import GONE, Change, Entry, NewVersion, SetEnd, SetField, Verb, renamed
 from mlret.memory.lexical import grams_of
 from mlret.memory.numbering import Positions
 from mlret.memory.records import Content, Link, MemoryRecord, State, value_of
@@ -210,21 +210,12 @@ class MemoryStore:
         counted = tables.last_operation(self.records, self.scope) + 1
         entry = Entry(number, number, counted, times.now(), "erase", 0, 0, ())
 
-        # What was merged into them, and stays, is merged into nothing that could be named.
-        left = {one: into for one, into in self.merged() if into in records and one not in records}
-
         def write(connection: sqlite3.Connection) -> None:
             scopes, versions = {}, Counter[int]()
-            for place, (one, into) in enumerate(left.items()):
-                change = SetField("merged_into", columns.keys[into], None)
-                scope = tables.scope_number(connection, self.place(one))
-                more = replace(entry, number=number + place, verb="merge", scope=scope, record=columns.keys[one])
-                tables.append_entry(connection, replace(more, changes=(change,)))
-                tables.project(connection, replace(more, changes=(change,)), {})
             for id in records:
                 scope = scopes[columns.keys[id]] = tables.scope_number(connection, self.place(id))
                 versions[scope] += len(columns.versions[id])
-            tables.wipe(connection, scopes, rows, versions, replace(entry, number=number + len(left)))
+            tables.wipe(connection, scopes, rows, versions, entry)
 
         self.store.remove(rows, also=write)
         self.folder.sync()
@@ -237,7 +228,7 @@ class MemoryStore:
         return [(record, into) for record, into in found if record is not None and into is not None]
 
     def entries(self, record: str) -> list[Entry]:
-        """What happened to a record of the tenant, records named by ids; ``None`` where one is erased since."""
+        """What happened to a record of the tenant, records named by ids."""
         columns = self.columns
         return [self.named(entry) for entry in tables.entries(self.records, "record = ?", (columns.keys[record],))]
 
@@ -267,14 +258,13 @@ class MemoryStore:
         )
 
     def named(self, entry: Entry) -> Entry:
-        """An entry of the tenant's with ids instead of keys."""
-        id_of = self.columns.id_of
-        changes = None if entry.changes is None else tuple(renamed(change, id_of) for change in entry.changes)
+        """An entry of the tenant's with ids instead of keys, and :data:`GONE` for what is erased since."""
+        name_of = self.columns.name_of
+        changes = None if entry.changes is None else tuple(renamed(change, name_of) for change in entry.changes)
         assert isinstance(entry.record, int)
-        record = id_of(entry.record)
-        if record is None:
+        if name_of(entry.record) == GONE:
             raise tables.damage(self.records.path, f"entry {entry.number} of the journal, its record is not there")
-        return replace(entry, record=record, changes=changes, note=_renamed_note(entry.note, id_of))
+        return replace(entry, record=name_of(entry.record), changes=changes, note=_renamed_note(entry.note, name_of))
 
     def position(self, record: str, scope: Scope) -> int:
         """The position of the current version of a record that a scope holds.
@@ -333,9 +323,7 @@ class MemoryStore:
         )
         journal = (key, new.id, new.content["seq"], new.content.get("session"), place_of(new.scope))
         if here != journal or document.id != document_id(key, new.version):
-            raise tables.damage(
-                self.records.path, f"memory_versions, row {new.row} is not what the journal says of it"
-            )
+            raise tables.damage(self.records.path, f"memory_versions, row {new.row} is not what the journal says of it")
 
     def _record(self, position: int, document: Document, new: NewVersion) -> MemoryRecord:
         columns = self.columns
@@ -435,7 +423,7 @@ def _renamed_note(note: Mapping[str, Any], rename: Any) -> Mapping[str, Any]:
     """The note of an entry with other names for the records that it names; without those that have none."""
     if "merged" not in note:
         return note
-    return {**note, "merged": [name for one in note["merged"] if (name := rename(one)) is not None]}
+    return {**note, "merged": [name for one in note["merged"] if (name := rename(one)) != GONE]}
 
 
 def document_id(key: int, version: int, part: int = 0) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 from mlret.errors import MlretError
 from mlret.index.records import Records
 from mlret.memory.journal import (
-    Change,
     Entry,
     NewVersion,
     RecordState,
@@ -25,7 +24,6 @@ from mlret.memory.journal import (
     SetField,
     SetLink,
     State,
-    Verb,
     VersionState,
     checksum,
     read_changes,
@@ -166,7 +164,9 @@ def damage(path: Path, where: str) -> MlretError:
 def crc_of(table: str, values: Sequence[Any]) -> int:
     """The checksum of a row; ``values`` are those of its columns in :data:`COVERED`."""
     if None in values:
-        values = [NULLS.get(name) if value is None else value for name, value in zip(COVERED[table], values, strict=True)]
+        values = [
+            NULLS.get(name) if value is None else value for name, value in zip(COVERED[table], values, strict=True)
+        ]
     return row_checksum(values)
 
 
@@ -247,9 +247,7 @@ def append_entry(connection: sqlite3.Connection, entry: Entry) -> None:
         *(entry.number, entry.operation, entry.counted, entry.at, entry.verb, entry.scope, entry.record),
         *(changes, dump(dict(entry.note))),
     )
-    connection.execute(
-        "INSERT INTO memory_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, checksum(*values))
-    )
+    connection.execute("INSERT INTO memory_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, checksum(*values)))
 
 
 def project(connection: sqlite3.Connection, entry: Entry, columns: Mapping[int, Mapping[str, Any]]) -> None:
@@ -293,9 +291,7 @@ def project(connection: sqlite3.Connection, entry: Entry, columns: Mapping[int, 
         put(connection, "memory_records", list(fields.values()))
 
 
-def _insert_version(
-    connection: sqlite3.Connection, entry: Entry, new: NewVersion, columns: Mapping[str, Any]
-) -> None:
+def _insert_version(connection: sqlite3.Connection, entry: Entry, new: NewVersion, columns: Mapping[str, Any]) -> None:
     values = {
         "row": new.row,
         "record": entry.record,
@@ -408,6 +404,10 @@ def wipe(
     run("DELETE FROM memory_versions WHERE row = ?", [(row,) for row in rows])
     run("DELETE FROM memory_parts WHERE whole = ?", [(row,) for row in rows])
     run("DELETE FROM memory_records WHERE record = ?", keys)
+    for key in records:  # what was merged into them, and stays, is merged into nothing that could be named
+        for (left,) in connection.execute("SELECT record FROM memory_records WHERE merged_into = ?", (key,)).fetchall():
+            values = _whole_row(connection, "memory_records", left) | {"merged_into": None}
+            put(connection, "memory_records", list(values.values()))
     run("DELETE FROM memory_links WHERE record = ?", keys)
     run("DELETE FROM memory_links WHERE target = ?", keys)
     emptied = []
