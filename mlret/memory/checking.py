@@ -108,6 +108,10 @@ def _contradictions(records: Records, entries: list[Entry], state: State) -> Ite
     totals = {scope: (number, count) for scope, number, count in tables.read_rows(records, "memory_totals")}
     if totals != {scope: (last.get(scope, 0), count) for scope, count in versions.items() if scope is not None}:
         yield "memory_totals: the totals of the scopes are not what the journal adds up to"
+    links, about = Counter(source for source, _, _ in state.links), Counter(entry.record for entry in entries)
+    for record, *_, link_count, entry_count in tables.read_rows(records, "memory_records"):
+        if (link_count, entry_count) != (links[record], about[record]):
+            yield f"memory_records, record {record}: its links or its entries in the journal are more, or fewer"
     if set(places.values()) != set(versions):
         yield "memory_scopes: there are scopes without records, or records without a scope"
     for row, entry_number in records.read("SELECT row, entry FROM memory_versions"):

@@ -11,6 +11,7 @@ tenant's, as they would be in a store that it had for itself.
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -319,14 +320,17 @@ class Columns:
         self.postings = Postings([None] * self._size, self._grams)
         self._turns = Turns(self.session, self.seq)
         parts = self._rows.of_versions("memory_parts", "whole", "row").columns
+        self._check_counts("memory_parts", found, "row", "parts", parts["whole"])
         for row, whole in sorted(zip(parts["row"], parts["whole"], strict=True)):
             position = int(np.searchsorted(self.row, whole))
             self.wholes[row] = position
             self.parts[position] = (*self.parts.get(position, ()), row)
+        standing = self._rows.of_versions("memory_records", "record", "record")
         links = self._rows.of_versions("memory_links", "record", "record").columns
+        self._check_counts("memory_links", standing, "record", "links", links["record"])
         for key, type, target in zip(links["record"], links["type"], links["target"], strict=True):
             self._link((self._ids[key], type, self._ids[target]), True)
-        self._load_standing(self._rows.of_versions("memory_records", "record", "record"))
+        self._load_standing(standing)
 
     def _check_totals(self, versions: Loaded) -> None:
         """Fail where versions of a scope are not there: their own checksums do not miss them."""
@@ -334,6 +338,13 @@ class Columns:
         scopes, counts = np.unique(versions.arrays["scope"], return_counts=True)
         if not np.array_equal(scopes, totals["scope"]) or not np.array_equal(counts, totals["versions"]):
             raise tables.damage(self._path, "memory_versions, rows are missing")
+
+    def _check_counts(self, table: str, loaded: Loaded, key: str, count: str, found: Sequence[int]) -> None:
+        """Fail where a table does not have as many rows for each of others as these say."""
+        counts = loaded.arrays[count]
+        some = np.flatnonzero(counts)
+        if dict(zip(loaded.arrays[key][some].tolist(), counts[some].tolist(), strict=True)) != Counter(found):
+            raise tables.damage(self._path, f"{table}, rows are missing")
 
     def _load_standing(self, found: Loaded) -> None:
         ids = [self._ids[key] for key in found.columns["record"]]
@@ -376,7 +387,7 @@ class Columns:
             "script": list(map(script_sets.__getitem__, scripts)),
             "alive": True,
         }
-        filled |= {name: array for name, array in arrays.items() if name not in filled}
+        filled |= {name: array for name, array in arrays.items() if name in _TYPES and name not in filled}
         for name, values in filled.items():
             self._arrays[name][: self._size] = values
         self._fill_scopes()

@@ -75,6 +75,7 @@ class _State:
         self._last_key = 0
         self._places: dict[int, Place] = {}
         self._last: dict[int, int] = {}  # operation, by scope
+        self._entries: Counter[int] = Counter()  # by key
         self.ids: dict[int, str] = {}
         self.versions: dict[int, dict[str, Any]] = {}  # by row
         self.records: dict[int, dict[str, Any]] = {}  # by key
@@ -106,6 +107,7 @@ class _State:
         if crc != _old_checksum(operation, at, verb, record, text, note):
             return False, 0, 0, None, "{}"
         key = self._key(record)
+        self._entries[key] += 1
         changes = None if text is None else [self._change(entry, key, record, one) for one in json.loads(text)]
         if verb == "erase":
             self._forget(record, key)
@@ -131,17 +133,16 @@ class _State:
                 self.records.setdefault(key, {**FIRST, "scope": number})
                 said = {"session": content.get("session"), "seq": content["seq"]}
                 said |= {"kind": content.get("kind", "raw"), "level": content.get("level", "turn")}
-                self.versions[row] = {
+                self.versions[row] = said | {
                     "row": row,
                     "record": key,
                     "id": id,
                     "entry": entry,
                     "scope": number,
-                    **said,
                     "valid_from": valid_from,
                     "valid_to": FOREVER,
                     "number": version,
-                    "parts": parts,
+                    "windows": parts,
                 }
                 return ["version", row, id, version, scope, valid_from, recorded_at, content, parts]
             case ["set", "merged_into", before, after]:
@@ -192,13 +193,13 @@ class _State:
                 lost.append(row)
                 continue
             *derived, hash, grams = found
-            version |= dict(zip(_DERIVED, derived, strict=True))
+            version |= dict(zip(_DERIVED, derived, strict=True)) | {"parts": len(version["windows"])}
             covered = [version[name] for name in tables.COVERED["memory_versions"]]
             connection.execute(
                 f"INSERT INTO memory_versions VALUES ({', '.join('?' * (len(covered) + 4))})",
                 (*covered, tables.crc_of("memory_versions", covered), tables.text_crc(hash, grams), hash, grams),
             )
-            for part in version["parts"]:
+            for part in version["windows"]:
                 put(connection, "memory_parts", (row, part))
             versions[version["scope"]] += 1
         for row in lost:
@@ -206,9 +207,11 @@ class _State:
         for number in versions:
             put(connection, "memory_scopes", (number, *self._places[number]))
             put(connection, "memory_totals", (number, self._last.get(number, 0), versions[number]))
+        links = Counter(source for source, _, _ in self.links)
         for key, record in self.records.items():
             if record["row"] is not None:
-                put(connection, "memory_records", (key, *(record[name] for name in FIRST)))
+                counts = links[key], self._entries[key]
+                put(connection, "memory_records", (key, *(record[name] for name in FIRST), *counts))
         for link in sorted(self.links):
             put(connection, "memory_links", link)
 
@@ -218,7 +221,7 @@ def _rename_documents(connection: sqlite3.Connection, state: _State) -> None:
     names: dict[int, str] = {}
     for row, version in state.versions.items():
         name = f"{version['record']}/{version['number']}"
-        names |= {one: f"{name}/{place}" for place, one in enumerate([row, *version["parts"]])}
+        names |= {one: f"{name}/{place}" for place, one in enumerate([row, *version["windows"]])}
     rows, renewed = list(names), []
     for start in range(0, len(rows), _SOME):
         part = rows[start : start + _SOME]

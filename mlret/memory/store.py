@@ -229,8 +229,7 @@ class MemoryStore:
 
     def entries(self, record: str) -> list[Entry]:
         """What happened to a record of the tenant, records named by ids."""
-        columns = self.columns
-        return [self.named(entry) for entry in tables.entries(self.records, "record = ?", (columns.keys[record],))]
+        return [self.named(entry) for entry in tables.entries_of(self.records, self.columns.keys[record])]
 
     def operation(self, number: int) -> list[Entry]:
         """The entries of the scope's operation of a number, records named by ids.

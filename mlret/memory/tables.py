@@ -17,6 +17,7 @@ from typing import Any
 from mlret.errors import MlretError
 from mlret.index.records import Records
 from mlret.memory.journal import (
+    FIRST,
     Entry,
     NewVersion,
     RecordState,
@@ -37,7 +38,9 @@ from mlret.memory.times import FOREVER, UNTIMED
 # Times are microseconds since 1970 in UTC. A version is named by the row of its text in the index; its language is
 # there. An open end is FOREVER, of eight bytes as every end is: a row that outgrew its page would leave a copy there,
 # which erasing must look for. `hash` tells texts that are the same but for their form; `grams` are its n-grams
-# (mlret.memory.lexical); `text_crc` is the checksum of both, `crc` that of the columns before it.
+# (mlret.memory.lexical); `text_crc` is the checksum of both, `crc` that of the columns before it. Rows of other tables
+# that go missing have no checksum to fail: they are counted, `parts` with a version, `links` and `entries` of the
+# journal with their record, versions with their scope.
 TABLES = """
 CREATE TABLE memory_scopes (
     scope INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -87,6 +90,7 @@ CREATE TABLE memory_versions (
     event_to INTEGER,
     expires_at INTEGER,
     length INTEGER NOT NULL,
+    parts INTEGER NOT NULL,
     crc INTEGER NOT NULL,
     text_crc INTEGER NOT NULL,
     hash BLOB NOT NULL,
@@ -108,6 +112,8 @@ CREATE TABLE memory_records (
     accesses INTEGER NOT NULL,
     accessed_at INTEGER,
     merged_into INTEGER,
+    links INTEGER NOT NULL,
+    entries INTEGER NOT NULL,
     crc INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE memory_links (
@@ -132,10 +138,20 @@ COVERED: Mapping[str, tuple[str, ...]] = {
     "memory_totals": ("scope", "last", "versions"),
     "memory_versions": (
         *("row", "record", "id", "entry", "scope", "session", "seq", "kind", "level", "language"),
-        *("scripts", "valid_from", "valid_to", "event_from", "event_to", "expires_at", "length"),
+        *("scripts", "valid_from", "valid_to", "event_from", "event_to", "expires_at", "length", "parts"),
     ),
     "memory_parts": ("whole", "row"),
-    "memory_records": ("record", "row", "state", "strength", "accesses", "accessed_at", "merged_into"),
+    "memory_records": (
+        "record",
+        "row",
+        "state",
+        "strength",
+        "accesses",
+        "accessed_at",
+        "merged_into",
+        "links",
+        "entries",
+    ),
     "memory_links": ("record", "type", "target"),
     "memory_erasing": ("row",),
     "memory_settings": ("name", "content"),
@@ -150,7 +166,7 @@ NULLS: Mapping[str, int] = {
     "merged_into": 0,
 }
 ENTRY = "SELECT entry, operation, counted, at, verb, scope, record, changes, note, crc FROM memory_journal"
-_FIELDS = COVERED["memory_records"][1:]
+_FIELDS = COVERED["memory_records"][1:-2]
 _RESTORE = "restore the folder from a copy"
 # What reading cells of other types or values than were written ends in.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError)
@@ -262,33 +278,33 @@ def project(connection: sqlite3.Connection, entry: Entry, columns: Mapping[int, 
     columns
         For each new version, by row: the columns of ``memory_versions`` that only its text tells.
     """
-    key = entry.record
+    key, changes = entry.record, entry.changes or ()
     assert isinstance(key, int)
-    fields: dict[str, Any] = {}
-    for change in entry.changes or ():
+    if any(type(one) is SetField and one.field == "row" and one.before is None for one in changes):
+        record = dict.fromkeys(COVERED["memory_records"], 0) | FIRST | {"record": key}
+    else:
+        record = _whole_row(connection, "memory_records", key)
+    record["entries"] += 1
+    for change in changes:
         match change:
             case NewVersion():
                 _insert_version(connection, entry, change, columns[change.row])
-            case SetField("row", None, row):
-                fields = {"record": key, "row": row, "state": "active", "strength": 1.0, "accesses": 0}
-                fields |= {"accessed_at": None, "merged_into": None}
             case SetField(name, _, after):
                 assert name in _FIELDS
-                fields = fields or _whole_row(connection, "memory_records", key)
-                fields[name] = float(after) if name == "strength" else after
+                record[name] = float(after) if name == "strength" else after
             case SetEnd(row, _, after):
                 end = FOREVER if after is None else after
                 version = _whole_row(connection, "memory_versions", row) | {"valid_to": end}
                 crc = crc_of("memory_versions", list(version.values()))
                 connection.execute("UPDATE memory_versions SET valid_to = ?, crc = ? WHERE row = ?", (end, crc, row))
-            case SetLink(type, target, True):
-                put(connection, "memory_links", (key, type, target))
-            case SetLink(type, target, _):
-                connection.execute(
-                    "DELETE FROM memory_links WHERE record = ? AND type = ? AND target = ?", (key, type, target)
-                )
-    if fields:
-        put(connection, "memory_records", list(fields.values()))
+            case SetLink(type_, target, on):
+                link = (key, type_, target)
+                where = "WHERE record = ? AND type = ? AND target = ?"
+                record["links"] -= connection.execute(f"DELETE FROM memory_links {where}", link).rowcount
+                if on:
+                    record["links"] += 1
+                    put(connection, "memory_links", link)
+    put(connection, "memory_records", list(record.values()))
 
 
 def _insert_version(connection: sqlite3.Connection, entry: Entry, new: NewVersion, columns: Mapping[str, Any]) -> None:
@@ -300,6 +316,7 @@ def _insert_version(connection: sqlite3.Connection, entry: Entry, new: NewVersio
         "scope": entry.scope,
         **columns,
         "valid_to": FOREVER,
+        "parts": len(new.parts),
     }
     covered = [values[name] for name in COVERED["memory_versions"]]
     hash, grams = columns["hash"], columns["grams"]
@@ -404,17 +421,23 @@ def wipe(
     run("DELETE FROM memory_versions WHERE row = ?", [(row,) for row in rows])
     run("DELETE FROM memory_parts WHERE whole = ?", [(row,) for row in rows])
     run("DELETE FROM memory_records WHERE record = ?", keys)
-    for key in records:  # what was merged into them, and stays, is merged into nothing that could be named
-        for (left,) in connection.execute("SELECT record FROM memory_records WHERE merged_into = ?", (key,)).fetchall():
-            values = _whole_row(connection, "memory_records", left) | {"merged_into": None}
-            put(connection, "memory_records", list(values.values()))
+    # What was merged into them, and stays, is merged into nothing that could be named.
+    merged = connection.execute("SELECT record, merged_into FROM memory_records WHERE merged_into IS NOT NULL")
+    for left in [record for record, into in merged if into in records]:
+        values = _whole_row(connection, "memory_records", left) | {"merged_into": None}
+        put(connection, "memory_records", list(values.values()))
     run("DELETE FROM memory_links WHERE record = ?", keys)
-    run("DELETE FROM memory_links WHERE target = ?", keys)
-    emptied = []
     for key in keys:
-        query = "SELECT entry, operation, counted, at, verb, scope, record FROM memory_journal WHERE record = ?"
-        for values in connection.execute(query, key).fetchall():
-            emptied.append((checksum(*values, None, "{}"), values[0]))
+        for (source,) in connection.execute("SELECT record FROM memory_links WHERE target = ?", key).fetchall():
+            values = _whole_row(connection, "memory_records", source)
+            put(connection, "memory_records", list((values | {"links": values["links"] - 1}).values()))
+    run("DELETE FROM memory_links WHERE target = ?", keys)
+    query = "SELECT entry, operation, counted, at, verb, scope, record FROM memory_journal WHERE record = ?"
+    emptied = [
+        (checksum(*values, None, "{}"), values[0])
+        for key in keys
+        for values in connection.execute(query, key).fetchall()
+    ]
     run("UPDATE memory_journal SET changes = NULL, note = '{}', crc = ? WHERE entry = ?", emptied)
     for place, (key, scope) in enumerate(records.items()):
         append_entry(
@@ -463,6 +486,21 @@ def read_entry(path: Path, row: Sequence[Any]) -> Entry:
         raise damage(path, f"entry {row[0]!r} of the journal") from error
 
 
+def entries_of(records: Records, key: int) -> list[Entry]:
+    """All entries about a record, in order.
+
+    Raises
+    ------
+    MlretError
+        If one is damaged, or some are missing.
+    """
+    found = list(entries(records, "record = ?", (key,)))
+    stored = read_rows(records, "memory_records", "record = ?", (key,))
+    if not stored or stored[0][-1] != len(found):
+        raise damage(records.path, f"memory_journal, entries of record {key} are missing")
+    return found
+
+
 def last_entry(records: Records) -> int:
     """The number of the newest entry; 0 if there is none."""
     return int(records.read("SELECT coalesce(max(entry), 0) FROM memory_journal")[0][0])
@@ -483,7 +521,7 @@ def read_state(records: Records) -> State:
     """
     state = State()
     for record, *values in read_rows(records, "memory_records"):
-        state.records[record] = RecordState(*values)
+        state.records[record] = RecordState(*values[: len(_FIELDS)])
     parts: dict[int, list[int]] = {}
     for whole_row, row in read_rows(records, "memory_parts"):
         parts.setdefault(whole_row, []).append(row)
