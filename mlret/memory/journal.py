@@ -248,10 +248,17 @@ def checksum(*values: int | str | None) -> int:
     TypeError
         If one is of a type that is never written.
     """
-    if any(type(value) not in (int, str, type(None)) for value in values):
-        raise TypeError
-    kinds = "".join("n" if value is None else "i" if type(value) is int else "t" for value in values)
-    return zlib.crc32("\0".join((kinds, *map(str, values))).encode("utf-8", "surrogatepass"))
+    parts = []
+    for value in values:
+        if type(value) is str:
+            parts.append(f"t{value}")
+        elif type(value) is int:
+            parts.append(f"i{value}")
+        elif value is None:
+            parts.append("n")
+        else:
+            raise TypeError
+    return zlib.crc32("\0".join(parts).encode("utf-8", "surrogatepass"))
 
 
 def _values(change: Change) -> list[Any]:

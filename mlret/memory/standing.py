@@ -46,8 +46,15 @@ class Standings(MutableMapping[str, Standing]):
         found = self._made.get(id)
         if found is None:
             place = self._places[id]
-            state, *rest = (values[place] for values in self._fields)
-            found = self._made[id] = Standing(int(self._positions[place]), STATES[state], *rest)
+            states, strengths, accesses, accessed, merged = self._fields
+            found = self._made[id] = Standing(
+                int(self._positions[place]),
+                STATES[states[place]],
+                strengths[place],
+                accesses[place],
+                accessed[place],
+                merged[place],
+            )
         return found
 
     def merged_into(self, id: str) -> list[str]:

@@ -300,50 +300,50 @@ class MemoryStore:
             If they differ, or one is damaged.
         """
         columns = self.columns
-        rows = [int(columns.row[position]) for position in positions]
+        some = np.asarray(positions, dtype=np.int64)
+        rows = columns.row[some].tolist()
         documents = self.records.fetch(rows)
-        news = self._news([int(columns.entry[position]) for position in positions])
+        news = self._news(columns.entry[some].tolist())
+        names = ("row", "record", "scope", "session", "seq", "valid_to", "current")
         found = []
-        for position, row in zip(positions, rows, strict=True):
+        for values in zip(*(getattr(columns, name)[some].tolist() for name in names), strict=True):
+            row, record, scope, session, seq, end, current = values
             key, new = news.get(row, (0, None))
             if row not in documents or new is None:
                 raise tables.damage(self.records.path, f"row {row} has lost its text or its journal")
-            self._prove(int(position), key, new, documents[row])
-            found.append(self._record(int(position), documents[row], new))
+            id, place = columns.ids.values[record], columns.scopes.values[scope]
+            proven = (
+                new.id == id
+                and columns.keys.get(id) == key
+                and place_of(new.scope) == place
+                and new.content["seq"] == seq
+                and new.content.get("session") == columns.sessions.values[session][1]
+                and documents[row].id == document_id(key, new.version)
+            )
+            if not proven:
+                raise tables.damage(self.records.path, f"memory_versions, row {row} is not what the journal says of it")
+            found.append(self._record(id, place, new, documents[row], end, current=current))
         return found
 
-    def _prove(self, position: int, key: int, new: NewVersion, document: Document) -> None:
+    def _record(
+        self, id: str, place: Place, new: NewVersion, document: Document, end: int, *, current: bool
+    ) -> MemoryRecord:
         columns = self.columns
-        id = columns.ids.values[columns.record[position]]
-        here = (
-            *(columns.keys.get(id), id, int(columns.seq[position])),
-            columns.sessions.values[columns.session[position]][1],
-            columns.scopes.values[columns.scope[position]],
-        )
-        journal = (key, new.id, new.content["seq"], new.content.get("session"), place_of(new.scope))
-        if here != journal or document.id != document_id(key, new.version):
-            raise tables.damage(self.records.path, f"memory_versions, row {new.row} is not what the journal says of it")
-
-    def _record(self, position: int, document: Document, new: NewVersion) -> MemoryRecord:
-        columns = self.columns
-        id = columns.ids.values[columns.record[position]]
         there = columns.standing[id]
         metadata = {name: value for name, value in document.metadata.items() if name != TAGS}
         content = Content.from_json(new.content, metadata)
-        end = int(columns.valid_to[position])
         suffix = len(value_of("", content.keys))
-        current = bool(columns.current[position])
         links = [(type, to) for one, type, to in sorted(columns.links.get(id, ())) if one == id]
         return MemoryRecord(
             id=id,
             version=new.version,
             text=document.text[: len(document.text) - suffix],
             language=document.language,
-            scope=scope_at(columns.scopes.values[columns.scope[position]]),
+            scope=scope_at(place),
             kind=content.kind,
             level=content.level,
             session=content.session,
-            seq=int(columns.seq[position]),
+            seq=new.content["seq"],
             event_time=content.event_time,
             valid_from=content.valid_from or times.from_micros(new.valid_from),
             valid_to=None if end == times.FOREVER else times.from_micros(end),

@@ -508,7 +508,10 @@ def last_entry(records: Records) -> int:
 
 def last_key(records: Records) -> int:
     """The highest key that was ever given to a record; 0 if none was."""
-    return int(records.read("SELECT coalesce(max(record), 0) FROM memory_journal")[0][0])
+    found = records.read("SELECT coalesce(max(record), 0) FROM memory_journal")[0][0]
+    if type(found) is not int:
+        raise damage(records.path, f"memory_journal, an entry of record {found!r}")
+    return found
 
 
 def read_state(records: Records) -> State:

@@ -44,6 +44,9 @@ def _told(change: Change, seen: Callable[[str], bool]) -> str:
         case SetField("merged_into", before, after):
             names = [one if one is None or seen(one) else _ELSEWHERE for one in (before, after)]
             return f"merged into: {names[0]} -> {names[1]}"
+        case SetField("accessed_at", before, after):
+            times = ["never" if one is None else iso(one) for one in (before, after)]
+            return f"accessed at: {times[0]} -> {times[1]}"
         case SetField(name, before, after):
             return f"{name.replace('_', ' ')}: {before} -> {after}"
         case SetEnd(_, _, after):
