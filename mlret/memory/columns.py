@@ -24,6 +24,7 @@ from mlret.memory.journal import GONE, Change, Entry, NewVersion, SetEnd, SetFie
 from mlret.memory.lexical import Postings
 from mlret.memory.loading import Loaded, Rows
 from mlret.memory.numbering import Growing, Names, Positions, Turns
+from mlret.memory.proofs import is_constant
 from mlret.memory.records import KINDS, LEVELS
 from mlret.memory.scope import SCOPE_NAMES, Place, Scope, place_of
 from mlret.memory.standing import ACTIVE, STATES, Standing, Standings
@@ -374,6 +375,7 @@ class Columns:
         scopes = {number: self.scopes.number(places[number]) for number in dict.fromkeys(found["scope"])}
         scripts = found["scripts"]
         script_sets = {text: self.scripts.number(frozenset(filter(None, text.split(",")))) for text in set(scripts)}
+        languages = dict.fromkeys(found["language"])
         numbers = list(map(scopes.__getitem__, found["scope"]))
         self.keys = dict(zip(found["id"], found["record"], strict=True))
         self._ids = dict(zip(found["record"], found["id"], strict=True))
@@ -381,10 +383,10 @@ class Columns:
             "record": self.ids.numbers(found["id"]),
             "scope": numbers,
             "session": self.sessions.numbers(list(zip(numbers, found["session"], strict=True))),
-            "kind": _places(found["kind"], KINDS),
-            "level": _places(found["level"], LEVELS),
-            "language": self.languages.numbers(found["language"]),
-            "script": list(map(script_sets.__getitem__, scripts)),
+            "kind": _numbered(found["kind"], {value: place for place, value in enumerate(KINDS)}),
+            "level": _numbered(found["level"], {value: place for place, value in enumerate(LEVELS)}),
+            "language": _numbered(found["language"], {value: self.languages.number(value) for value in languages}),
+            "script": _numbered(scripts, script_sets),
             "alive": True,
         }
         filled |= {name: array for name, array in arrays.items() if name in _TYPES and name not in filled}
@@ -408,7 +410,6 @@ class Columns:
         self._named = {key: Growing(np.sort(np.concatenate(some))) for key, some in groups.items()}
 
 
-def _places(values: Iterable[str], known: Sequence[str]) -> list[int]:
-    """The place of each of some values among those that there are."""
-    places = {value: place for place, value in enumerate(known)}
-    return list(map(places.__getitem__, values))
+def _numbered(values: Sequence[Any], numbers: Mapping[Any, int]) -> int | list[int]:
+    """The number of each of some values; one where they are all the same."""
+    return numbers[values[0]] if is_constant(values) else list(map(numbers.__getitem__, values))

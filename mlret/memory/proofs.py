@@ -85,8 +85,20 @@ def integers(values: Sequence[int | None], null: int | None = None) -> NDArray[n
     DamagedColumnError
         If a value is none.
     """
+    if is_constant(values):
+        one = null if values[0] is None else values[0]
+        return np.full(len(values), _integers([one])[0])
     if null is not None and None in values:
         values = [null if value is None else value for value in values]
+    return _integers(values)
+
+
+def is_constant(values: Sequence[Any]) -> bool:
+    """Whether a column says the same in every row, as many do."""
+    return len(values) > 1 and values[0] is values[1] and values.count(values[0]) == len(values)
+
+
+def _integers(values: Sequence[int | None]) -> NDArray[np.int64]:
     found = np.array(values) if len(values) else np.empty(0, dtype=np.int64)
     if found.dtype != np.int64:
         raise DamagedColumnError
@@ -116,10 +128,16 @@ def texts(values: Sequence[str | None]) -> Words:
         If a value is no text.
     """
     try:
+        if is_constant(values):
+            return np.full(len(values), word(values[0]) if values[0] is None else _word_of_text(values[0]), np.uint64)
         if len(values) > _SAMPLE and len(set(values[:_SAMPLE])) > _SAMPLE // 2:  # hardly any value comes twice
             found = np.fromiter(map(zlib.crc32, map(str.encode, values)), dtype=np.uint64, count=len(values))  # type: ignore[arg-type]
             return found | np.uint64(_TEXT)
-        words = {value: _NULL if value is None else zlib.crc32(str.encode(value)) | _TEXT for value in set(values)}
+        words = {value: _NULL if value is None else _word_of_text(value) for value in set(values)}
     except TypeError as error:  # a number, or bytes
         raise DamagedColumnError from error
     return np.fromiter(map(words.__getitem__, values), dtype=np.uint64, count=len(values))
+
+
+def _word_of_text(value: str) -> int:
+    return zlib.crc32(str.encode(value)) | _TEXT
