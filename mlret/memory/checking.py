@@ -50,6 +50,11 @@ def _rows(records: Records) -> Iterator[str]:
                     yield f"{tables.named(table, values)}: the row is damaged"
         if wrong > _MOST:
             yield f"{table}: {wrong - _MOST} more rows are damaged"
+    for (key,) in records.read("SELECT record FROM memory_records"):
+        try:
+            tables.read_uses(records, [key])
+        except MlretError:
+            yield f"{tables.named('memory_records', (key,))}: the row is damaged"
 
 
 def _all(records: Records, table: str, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
@@ -105,11 +110,12 @@ def _contradictions(records: Records, entries: list[Entry], state: State) -> Ite
         if scopes.get(entry.record, entry.scope) != entry.scope:
             yield f"memory_journal, entry {entry.number}: its record is in another scope"
     versions = Counter(scopes[one.record] for one in state.versions.values())
-    totals = {scope: (number, count) for scope, number, count in tables.read_rows(records, "memory_totals")}
-    if totals != {scope: (last.get(scope, 0), count) for scope, count in versions.items() if scope is not None}:
+    parts = Counter(scopes[one.record] for one in state.versions.values() for _ in one.parts)
+    totals = {scope: counted for scope, *counted in tables.read_rows(records, "memory_totals")}
+    if totals != {scope: [last.get(scope or 0, 0), count, parts[scope]] for scope, count in versions.items()}:
         yield "memory_totals: the totals of the scopes are not what the journal adds up to"
     links, about = Counter(source for source, _, _ in state.links), Counter(entry.record for entry in entries)
-    for record, *_, link_count, entry_count in tables.read_rows(records, "memory_records"):
+    for record, (*_, link_count, entry_count) in tables.read_uses(records, list(state.records)).items():
         if (link_count, entry_count) != (links[record], about[record]):
             yield f"memory_records, record {record}: its links or its entries in the journal are more, or fewer"
     if set(places.values()) != set(versions):

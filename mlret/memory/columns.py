@@ -11,7 +11,6 @@ tenant's, as they would be in a store that it had for itself.
 from __future__ import annotations
 
 import gc
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -34,7 +33,6 @@ from mlret.memory.times import UNTIMED as UNTIMED
 Mask = NDArray[np.bool_]
 _TYPES: dict[str, Any] = {
     "row": np.int64,
-    "entry": np.int64,
     "record": np.int32,
     "scope": np.int32,
     **dict.fromkeys(SCOPE_NAMES, np.int32),
@@ -92,6 +90,7 @@ class Columns:
         self.parts: dict[int, tuple[int, ...]] = {}  # rows of the parts, by position
         self.links: dict[str, set[tuple[str, str, str]]] = {}  # both ways, by each end: (from, type, to)
         self._rows = Rows(records, tenant)
+        self._records = records
         self._path = records.path
         self._versions: dict[str, list[int]] | None = None
         self._hashes: dict[tuple[int, bytes], list[int]] | None = None
@@ -208,7 +207,6 @@ class Columns:
         self.keys[record], self._ids[columns["record"]] = columns["record"], record
         values: dict[str, Any] = {
             "row": columns["row"],
-            "entry": columns["entry"],
             "record": self.ids.number(record),
             "scope": scope,
             **{name: self.values.number(value) for name, value in zip(SCOPE_NAMES, place, strict=True)},
@@ -275,13 +273,14 @@ class Columns:
         if record is not None:
             del self.keys[record]
             self._forget(record)
-            for other in self.standing.merged_into(record):
-                self.standing[other].merged_into = None
+            self.standing.left_by(record)
 
     def _link(self, link: tuple[str, str, str], on: bool) -> None:
         for end in (link[0], link[2]):
             held = self.links.setdefault(end, set())
             (held.add if on else held.discard)(link)
+        if link[0] in self.standing:
+            self.standing[link[0]].links = sum(one[0] == link[0] for one in self.links[link[0]])
 
     def _set(self, record: str, name: str, value: Any) -> None:
         if name == "row":
@@ -317,35 +316,29 @@ class Columns:
         found = self._rows.versions()
         if len(found):
             self._fill(found, places)
-        self._check_totals(found)
         self.postings = Postings([None] * self._size, self._grams)
         self._turns = Turns(self.session, self.seq)
         parts = self._rows.of_versions("memory_parts", "whole", "row").columns
-        self._check_counts("memory_parts", found, "row", "parts", parts["whole"])
+        self._check_totals(found, len(parts["row"]))
         for row, whole in sorted(zip(parts["row"], parts["whole"], strict=True)):
             position = int(np.searchsorted(self.row, whole))
             self.wholes[row] = position
             self.parts[position] = (*self.parts.get(position, ()), row)
-        standing = self._rows.of_versions("memory_records", "record", "record")
         links = self._rows.of_versions("memory_links", "record", "record").columns
-        self._check_counts("memory_links", standing, "record", "links", links["record"])
         for key, type, target in zip(links["record"], links["type"], links["target"], strict=True):
-            self._link((self._ids[key], type, self._ids[target]), True)
-        self._load_standing(standing)
+            link = self._ids[key], type, self._ids[target]
+            for end in (link[0], link[2]):
+                self.links.setdefault(end, set()).add(link)
+        self._load_standing(self._rows.of_versions("memory_records", "record", "record"))
 
-    def _check_totals(self, versions: Loaded) -> None:
-        """Fail where versions of a scope are not there: their own checksums do not miss them."""
+    def _check_totals(self, versions: Loaded, parts: int) -> None:
+        """Fail where versions or parts of a scope are not there: their own checksums do not miss them."""
         totals = self._rows.totals().arrays
         scopes, counts = np.unique(versions.arrays["scope"], return_counts=True)
         if not np.array_equal(scopes, totals["scope"]) or not np.array_equal(counts, totals["versions"]):
             raise tables.damage(self._path, "memory_versions, rows are missing")
-
-    def _check_counts(self, table: str, loaded: Loaded, key: str, count: str, found: Sequence[int]) -> None:
-        """Fail where a table does not have as many rows for each of others as these say."""
-        counts = loaded.arrays[count]
-        some = np.flatnonzero(counts)
-        if dict(zip(loaded.arrays[key][some].tolist(), counts[some].tolist(), strict=True)) != Counter(found):
-            raise tables.damage(self._path, f"{table}, rows are missing")
+        if parts != totals["parts"].sum():
+            raise tables.damage(self._path, "memory_parts, rows are missing")
 
     def _load_standing(self, found: Loaded) -> None:
         ids = [self._ids[key] for key in found.columns["record"]]
@@ -354,9 +347,7 @@ class Columns:
         current = self.positions(found.arrays["row"])
         if not np.array_equal(self.row[np.minimum(current, self._size - 1)], found.arrays["row"]):
             raise tables.damage(self._path, "memory_records, a current version is missing")
-        survivors = [None if key is None else self._ids.get(key) for key in found.columns["merged_into"]]
-        fields = [found.columns[name] for name in ("state", "strength", "accesses", "accessed_at")]
-        self.standing = Standings(ids, current, *fields, survivors)
+        self.standing = Standings(ids, current, found.columns["state"], self._read_uses)
         self.current[current] = True
         # All versions of a record are in its state.
         of_record = np.full(len(self.ids.values), ACTIVE, dtype=np.int8)
@@ -364,6 +355,15 @@ class Columns:
             if state != "active":
                 of_record[self.record[position]] = STATES[state]
         self.state[: self._size] = of_record[self.record]
+
+    def _read_uses(self, ids: Sequence[str]) -> list[tuple[Any, ...]]:
+        """What records count: strength, accesses, accessed_at, merged_into and links."""
+        uses = tables.read_uses(self._records, [self.keys[id] for id in ids])
+        found = []
+        for id in ids:
+            *counts, survivor, links, _ = uses[self.keys[id]]
+            found.append((*counts, None if survivor is None else self._ids.get(survivor), links))
+        return found
 
     def _fill(self, versions: Loaded, places: Mapping[int, Place]) -> None:
         """Take in all that is stored, column by column: ten times faster than one by one."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.records import Records
-from mlret.memory.proofs import checksums, integers, numbers, texts
+from mlret.memory.proofs import checksums, integers, texts
 from mlret.memory.scope import Place
 from mlret.memory.tables import COVERED, NULLS, UNREADABLE, checked, damage, named
 
@@ -53,7 +53,7 @@ def load(records: Records, table: str, where: str = "1", parameters: Sequence[An
             if name in _TEXTS:
                 words.append(texts(values))
             else:
-                arrays[name] = numbers(values) if name == "strength" else integers(values, NULLS.get(name))
+                arrays[name] = integers(values, NULLS.get(name))
                 words.append(arrays[name].view(np.uint64))
         wrong = np.flatnonzero(checksums(words) != integers(crcs))
     except UNREADABLE as error:

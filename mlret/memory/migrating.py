@@ -183,7 +183,7 @@ class _State:
     def write(self) -> None:
         """Write the tables of the state."""
         put, connection = tables.put, self._connection
-        versions: Counter[int] = Counter()
+        versions, parts = Counter[int](), Counter[int]()
         lost: list[int] = []
         for row, version in self.versions.items():
             found = connection.execute(
@@ -192,26 +192,22 @@ class _State:
             if found is None:
                 lost.append(row)
                 continue
-            *derived, hash, grams = found
-            version |= dict(zip(_DERIVED, derived, strict=True)) | {"parts": len(version["windows"])}
-            covered = [version[name] for name in tables.COVERED["memory_versions"]]
-            connection.execute(
-                f"INSERT INTO memory_versions VALUES ({', '.join('?' * (len(covered) + 4))})",
-                (*covered, tables.crc_of("memory_versions", covered), tables.text_crc(hash, grams), hash, grams),
-            )
+            version |= dict(zip((*_DERIVED, "hash", "grams"), found, strict=True))
+            tables.put_version(connection, version)
             for part in version["windows"]:
                 put(connection, "memory_parts", (row, part))
             versions[version["scope"]] += 1
+            parts[version["scope"]] += len(version["windows"])
         for row in lost:
             del self.versions[row]
         for number in versions:
             put(connection, "memory_scopes", (number, *self._places[number]))
-            put(connection, "memory_totals", (number, self._last.get(number, 0), versions[number]))
+            put(connection, "memory_totals", (number, self._last.get(number, 0), versions[number], parts[number]))
         links = Counter(source for source, _, _ in self.links)
         for key, record in self.records.items():
             if record["row"] is not None:
-                counts = links[key], self._entries[key]
-                put(connection, "memory_records", (key, *(record[name] for name in FIRST), *counts))
+                counts = {"record": key, "links": links[key], "entries": self._entries[key]}
+                tables.put_record(connection, record | counts)
         for link in sorted(self.links):
             put(connection, "memory_links", link)
 

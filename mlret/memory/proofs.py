@@ -62,7 +62,7 @@ def checksums(columns: Sequence[Words]) -> NDArray[np.int64]:
     Parameters
     ----------
     columns
-        One or more ``(n,)`` uint64: the words of each column (:func:`integers`, :func:`texts`, :func:`numbers`).
+        One or more ``(n,)`` uint64: the words of each column (:func:`integers`, :func:`texts`).
 
     Returns
     -------
@@ -101,20 +101,6 @@ def is_constant(values: Sequence[Any]) -> bool:
 def _integers(values: Sequence[int | None]) -> NDArray[np.int64]:
     found = np.array(values) if len(values) else np.empty(0, dtype=np.int64)
     if found.dtype != np.int64:
-        raise DamagedColumnError
-    return found
-
-
-def numbers(values: Sequence[float]) -> NDArray[np.float64]:
-    """A column of floating-point numbers; viewed as uint64 it is the words of the column.
-
-    Raises
-    ------
-    DamagedColumnError
-        If a value is none.
-    """
-    found = np.array(values) if len(values) else np.empty(0)
-    if found.dtype != np.float64:
         raise DamagedColumnError
     return found
 

@@ -6,7 +6,6 @@ import hashlib
 import sqlite3
 import threading
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -161,13 +160,16 @@ class MemoryStore:
         def write(connection: sqlite3.Connection, rows: NDArray[np.int64]) -> None:
             numbers = iter(rows.tolist())
             latest: dict[str, int] = {}
-            versions: Counter[int] = Counter()
+            more: dict[int, tuple[int, int]] = {}
             for entry, step in enumerate(steps, start=first):
                 changes, made = list(step.changes), {}
                 place = fresh.get(step.record) or self.place(step.record)
                 scope = tables.scope_number(connection, place)
                 places[scope] = place
-                versions[scope] += step.draft is not None
+                versions, parts = more.get(scope, (0, 0))
+                if step.draft is not None:
+                    versions, parts = versions + 1, parts + len(step.draft.parts)
+                more[scope] = versions, parts
                 if step.draft is not None:
                     mine = [next(numbers) for _ in range(1 + len(step.draft.parts))]
                     new, made[mine[0]] = _version(step.draft, mine)
@@ -181,7 +183,7 @@ class MemoryStore:
                 tables.append_entry(connection, written)
                 tables.project(connection, written, made)
                 done.append((step.record, tuple(changes), made))
-            tables.count(connection, versions, counted)
+            tables.count(connection, more, counted)
             for name, content in (settings or {}).items():
                 tables.write_setting(connection, name, content)
 
@@ -201,7 +203,7 @@ class MemoryStore:
     def place(self, record: str) -> Place:
         """Where a record of the tenant is."""
         columns = self.columns
-        return columns.scopes.values[columns.scope[columns.standing[record].position]]
+        return columns.scopes.values[columns.scope[columns.standing.position(record)]]
 
     def forget_rows(self, records: Sequence[str], rows: Sequence[int]) -> None:
         """Take erased records out of every table and the index, in one transaction; within :meth:`Folder.writing`."""
@@ -211,11 +213,14 @@ class MemoryStore:
         entry = Entry(number, number, counted, times.now(), "erase", 0, 0, ())
 
         def write(connection: sqlite3.Connection) -> None:
-            scopes, versions = {}, Counter[int]()
+            scopes: dict[int, int] = {}
+            gone: dict[int, tuple[int, int]] = {}
             for id in records:
                 scope = scopes[columns.keys[id]] = tables.scope_number(connection, self.place(id))
-                versions[scope] += len(columns.versions[id])
-            tables.wipe(connection, scopes, rows, versions, entry)
+                versions, parts = gone.get(scope, (0, 0))
+                mine = len(columns.versions[id])
+                gone[scope] = versions - mine, parts - (len(self.rows_of(id)) - mine)
+            tables.wipe(connection, scopes, rows, gone, entry)
 
         self.store.remove(rows, also=write)
         self.folder.sync()
@@ -303,7 +308,9 @@ class MemoryStore:
         some = np.asarray(positions, dtype=np.int64)
         rows = columns.row[some].tolist()
         documents = self.records.fetch(rows)
-        news = self._news(columns.entry[some].tolist())
+        news = self._news(rows)
+        ids = columns.ids.values
+        columns.standing.prepare(ids[number] for number in columns.record[some].tolist())
         names = ("row", "record", "scope", "session", "seq", "valid_to", "current")
         found = []
         for values in zip(*(getattr(columns, name)[some].tolist() for name in names), strict=True):
@@ -311,7 +318,7 @@ class MemoryStore:
             key, new = news.get(row, (0, None))
             if row not in documents or new is None:
                 raise tables.damage(self.records.path, f"row {row} has lost its text or its journal")
-            id, place = columns.ids.values[record], columns.scopes.values[scope]
+            id, place = ids[record], columns.scopes.values[scope]
             proven = (
                 new.id == id
                 and columns.keys.get(id) == key
@@ -334,6 +341,8 @@ class MemoryStore:
         content = Content.from_json(new.content, metadata)
         suffix = len(value_of("", content.keys))
         links = [(type, to) for one, type, to in sorted(columns.links.get(id, ())) if one == id]
+        if len(links) != there.links:
+            raise tables.damage(self.records.path, f"memory_links, links of record {columns.keys[id]} are missing")
         return MemoryRecord(
             id=id,
             version=new.version,
@@ -362,11 +371,13 @@ class MemoryStore:
             metadata=metadata,
         )
 
-    def _news(self, entries: Sequence[int]) -> dict[int, tuple[int, NewVersion]]:
-        """The key of the record and what the journal says of new versions, by row, in some of its entries."""
+    def _news(self, rows: Sequence[int]) -> dict[int, tuple[int, NewVersion]]:
+        """The key of the record and what the journal says of new versions, by row."""
         found: dict[int, tuple[int, NewVersion]] = {}
-        for part in _chunks(list(dict.fromkeys(entries))):
-            for entry in tables.entries(self.records, f"entry IN ({','.join('?' * len(part))})", part):
+        for part in _chunks(rows):
+            marks = ",".join("?" * len(part))
+            condition = f"entry IN (SELECT entry FROM memory_versions WHERE row IN ({marks}))"
+            for entry in tables.entries(self.records, condition, part):
                 assert isinstance(entry.record, int)
                 for change in entry.changes or ():
                     if type(change) is NewVersion:

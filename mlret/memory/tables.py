@@ -38,9 +38,9 @@ from mlret.memory.times import FOREVER, UNTIMED
 # Times are microseconds since 1970 in UTC. A version is named by the row of its text in the index; its language is
 # there. An open end is FOREVER, of eight bytes as every end is: a row that outgrew its page would leave a copy there,
 # which erasing must look for. `hash` tells texts that are the same but for their form; `grams` are its n-grams
-# (mlret.memory.lexical); `text_crc` is the checksum of both, `crc` that of the columns before it. Rows of other tables
-# that go missing have no checksum to fail: they are counted, `parts` with a version, `links` and `entries` of the
-# journal with their record, versions with their scope.
+# (mlret.memory.lexical); `text_crc` is the checksum of both, `crc` that of what search reads of every row, `use_crc`
+# that of what is read of a record when it is found. Rows that go missing have no checksum to fail: they are counted,
+# links and entries of the journal with their record, versions and parts with their scope.
 TABLES = """
 CREATE TABLE memory_scopes (
     scope INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -51,11 +51,13 @@ CREATE TABLE memory_scopes (
     crc INTEGER NOT NULL,
     UNIQUE (tenant, user, agent, run)
 );
--- Of a scope: the number of the last operation that touched a record of it, and how many versions it holds.
+-- Of a scope: the number of the last operation that touched a record of it, how many versions it holds, and how many
+-- parts they have.
 CREATE TABLE memory_totals (
     scope INTEGER PRIMARY KEY,
     last INTEGER NOT NULL,
     versions INTEGER NOT NULL,
+    parts INTEGER NOT NULL,
     crc INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE memory_journal (
@@ -90,7 +92,6 @@ CREATE TABLE memory_versions (
     event_to INTEGER,
     expires_at INTEGER,
     length INTEGER NOT NULL,
-    parts INTEGER NOT NULL,
     crc INTEGER NOT NULL,
     text_crc INTEGER NOT NULL,
     hash BLOB NOT NULL,
@@ -108,13 +109,14 @@ CREATE TABLE memory_records (
     record INTEGER PRIMARY KEY,
     row INTEGER NOT NULL,
     state TEXT NOT NULL,
+    crc INTEGER NOT NULL,
     strength REAL NOT NULL,
     accesses INTEGER NOT NULL,
     accessed_at INTEGER,
     merged_into INTEGER,
     links INTEGER NOT NULL,
     entries INTEGER NOT NULL,
-    crc INTEGER NOT NULL
+    use_crc INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE memory_links (
     record INTEGER NOT NULL,
@@ -132,30 +134,23 @@ CREATE TABLE memory_settings (name TEXT PRIMARY KEY, content TEXT NOT NULL, crc 
 # The version of these tables (mlret.index.migration), and what a new database runs.
 VERSION = 3
 SCHEMA = f"{TABLES}INSERT INTO counters VALUES ('memory', {VERSION});"
-# The columns that the checksum of a row covers, in order. The hash and the n-grams of a text have one of their own.
+# The columns that the checksum `crc` of a row covers, in order. The hash and the n-grams of a text have one of their
+# own, and the entry that made a version is known by the row that it names.
 COVERED: Mapping[str, tuple[str, ...]] = {
     "memory_scopes": ("scope", "tenant", "user", "agent", "run"),
-    "memory_totals": ("scope", "last", "versions"),
+    "memory_totals": ("scope", "last", "versions", "parts"),
     "memory_versions": (
-        *("row", "record", "id", "entry", "scope", "session", "seq", "kind", "level", "language"),
-        *("scripts", "valid_from", "valid_to", "event_from", "event_to", "expires_at", "length", "parts"),
+        *("row", "record", "id", "scope", "session", "seq", "kind", "level", "language", "scripts"),
+        *("valid_from", "valid_to", "event_from", "event_to", "expires_at", "length"),
     ),
     "memory_parts": ("whole", "row"),
-    "memory_records": (
-        "record",
-        "row",
-        "state",
-        "strength",
-        "accesses",
-        "accessed_at",
-        "merged_into",
-        "links",
-        "entries",
-    ),
+    "memory_records": ("record", "row", "state"),
     "memory_links": ("record", "type", "target"),
     "memory_erasing": ("row",),
     "memory_settings": ("name", "content"),
 }
+# Those that `use_crc` covers.
+USE = ("record", "strength", "accesses", "accessed_at", "merged_into", "links", "entries")
 # What NULL says in a column.
 NULLS: Mapping[str, int] = {
     "valid_to": FOREVER,
@@ -165,8 +160,13 @@ NULLS: Mapping[str, int] = {
     "accessed_at": UNTIMED,
     "merged_into": 0,
 }
+# All columns of a version, in the order of the table.
+_VERSION = (
+    *("row", "record", "id", "entry", "scope", "session", "seq", "kind", "level", "language", "scripts"),
+    *("valid_from", "valid_to", "event_from", "event_to", "expires_at", "length", "crc", "text_crc", "hash", "grams"),
+)
+_SOME = 500  # rows in one statement
 ENTRY = "SELECT entry, operation, counted, at, verb, scope, record, changes, note, crc FROM memory_journal"
-_FIELDS = COVERED["memory_records"][1:-2]
 _RESTORE = "restore the folder from a copy"
 # What reading cells of other types or values than were written ends in.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError)
@@ -179,10 +179,18 @@ def damage(path: Path, where: str) -> MlretError:
 
 def crc_of(table: str, values: Sequence[Any]) -> int:
     """The checksum of a row; ``values`` are those of its columns in :data:`COVERED`."""
+    return _crc(COVERED[table], values)
+
+
+def use_crc(values: Sequence[Any]) -> int:
+    """The checksum of what a record counts; ``values`` are those of its columns in :data:`USE`."""
+    return _crc(USE, values)
+
+
+def _crc(columns: Sequence[str], values: Sequence[Any]) -> int:
     if None in values:
-        values = [
-            NULLS.get(name) if value is None else value for name, value in zip(COVERED[table], values, strict=True)
-        ]
+        names = zip(columns, values, strict=True)
+        values = [NULLS.get(name) if value is None else value for name, value in names]
     return row_checksum(values)
 
 
@@ -281,16 +289,15 @@ def project(connection: sqlite3.Connection, entry: Entry, columns: Mapping[int, 
     key, changes = entry.record, entry.changes or ()
     assert isinstance(key, int)
     if any(type(one) is SetField and one.field == "row" and one.before is None for one in changes):
-        record = dict.fromkeys(COVERED["memory_records"], 0) | FIRST | {"record": key}
+        record = {"record": key, **FIRST, "links": 0, "entries": 0}
     else:
-        record = _whole_row(connection, "memory_records", key)
+        record = read_record(connection, key)
     record["entries"] += 1
     for change in changes:
         match change:
             case NewVersion():
                 _insert_version(connection, entry, change, columns[change.row])
             case SetField(name, _, after):
-                assert name in _FIELDS
                 record[name] = float(after) if name == "strength" else after
             case SetEnd(row, _, after):
                 end = FOREVER if after is None else after
@@ -304,7 +311,59 @@ def project(connection: sqlite3.Connection, entry: Entry, columns: Mapping[int, 
                 if on:
                     record["links"] += 1
                     put(connection, "memory_links", link)
-    put(connection, "memory_records", list(record.values()))
+    put_record(connection, record)
+
+
+def read_record(connection: sqlite3.Connection, key: int) -> dict[str, Any]:
+    """The row of a record that is about to be changed, by column.
+
+    Raises
+    ------
+    MlretError
+        If it is not what was written, or there is none.
+    """
+    use = connection.execute(
+        f"SELECT {', '.join(USE)}, use_crc FROM memory_records WHERE record = ?", (key,)
+    ).fetchone()
+    record = _whole_row(connection, "memory_records", key)
+    if use is None or use[-1] != use_crc(use[:-1]):
+        raise _damage_of(connection, "memory_records", (key,))
+    return record | dict(zip(USE, use[:-1], strict=True))
+
+
+def put_record(connection: sqlite3.Connection, record: Mapping[str, Any]) -> None:
+    """Write the row of a record in place of what is there."""
+    first, use = ([record[name] for name in names] for names in (COVERED["memory_records"], USE))
+    values = (*first, crc_of("memory_records", first), *use[1:], use_crc(use))
+    connection.execute(f"INSERT OR REPLACE INTO memory_records VALUES ({', '.join('?' * len(values))})", values)
+
+
+def read_uses(records: Records, keys: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+    """What some records count, by key: the columns of :data:`USE` after the key.
+
+    Raises
+    ------
+    MlretError
+        If a row is not what was written, or is missing.
+    """
+    found = {}
+    for start in range(0, len(keys), _SOME):
+        some = keys[start : start + _SOME]
+        query = f"SELECT {', '.join(USE)}, use_crc FROM memory_records WHERE record IN ({','.join('?' * len(some))})"
+        for *values, crc in records.read(query, some):
+            if not _is_use(values, crc):
+                raise damage(records.path, named("memory_records", values))
+            found[values[0]] = tuple(values[1:])
+    if lost := [key for key in keys if key not in found]:
+        raise damage(records.path, f"memory_records, record {lost[0]} is missing")
+    return found
+
+
+def _is_use(values: Sequence[Any], crc: Any) -> bool:
+    try:
+        return use_crc(values) == crc
+    except UNREADABLE:
+        return False
 
 
 def _insert_version(connection: sqlite3.Connection, entry: Entry, new: NewVersion, columns: Mapping[str, Any]) -> None:
@@ -316,16 +375,21 @@ def _insert_version(connection: sqlite3.Connection, entry: Entry, new: NewVersio
         "scope": entry.scope,
         **columns,
         "valid_to": FOREVER,
-        "parts": len(new.parts),
     }
-    covered = [values[name] for name in COVERED["memory_versions"]]
-    hash, grams = columns["hash"], columns["grams"]
-    connection.execute(
-        f"INSERT INTO memory_versions VALUES ({', '.join('?' * (len(covered) + 4))})",
-        (*covered, crc_of("memory_versions", covered), text_crc(hash, grams), hash, grams),
-    )
+    put_version(connection, values)
     for row in new.parts:
         put(connection, "memory_parts", (new.row, row))
+
+
+def put_version(connection: sqlite3.Connection, values: Mapping[str, Any]) -> None:
+    """Write a row of ``memory_versions``, from its columns but the checksums."""
+    covered = [values[name] for name in COVERED["memory_versions"]]
+    checksums = {
+        "crc": crc_of("memory_versions", covered),
+        "text_crc": text_crc(values["hash"], values["grams"]),
+    }
+    every = {name: {**values, **checksums}[name] for name in _VERSION}
+    connection.execute(f"INSERT INTO memory_versions VALUES ({', '.join('?' * len(every))})", tuple(every.values()))
 
 
 def derive_again(connection: sqlite3.Connection, versions: Iterable[tuple[int, bytes, bytes, int]]) -> None:
@@ -363,17 +427,17 @@ def last_operation(records: Records, scope: Scope) -> int:
     found = read_rows(
         records, "memory_totals", f"scope IN (SELECT scope FROM memory_scopes WHERE {condition})", parameters
     )
-    return max((last for _, last, _ in found), default=0)
+    return max((last for _, last, *_ in found), default=0)
 
 
-def count(connection: sqlite3.Connection, versions: Mapping[int, int], operation: int) -> None:
-    """Bring the totals of scopes up to date: how many versions came, or went, in the operation of a number."""
-    for scope, more in versions.items():
-        query = "SELECT scope, last, versions, crc FROM memory_totals WHERE scope = ?"
-        *values, crc = connection.execute(query, (scope,)).fetchone() or (scope, 0, 0, None)
+def count(connection: sqlite3.Connection, more: Mapping[int, tuple[int, int]], operation: int) -> None:
+    """Bring the totals of scopes up to date: how many versions and parts came, or went, in an operation."""
+    for scope, (versions, parts) in more.items():
+        query = "SELECT scope, last, versions, parts, crc FROM memory_totals WHERE scope = ?"
+        *values, crc = connection.execute(query, (scope,)).fetchone() or (scope, 0, 0, 0, None)
         if crc is not None and not whole("memory_totals", values, crc):
             raise _damage_of(connection, "memory_totals", values)
-        put(connection, "memory_totals", (scope, operation, values[2] + more))
+        put(connection, "memory_totals", (scope, operation, values[2] + versions, values[3] + parts))
 
 
 def entries_of_operation(records: Records, number: int, scope: Scope) -> list[list[Entry]]:
@@ -398,7 +462,7 @@ def wipe(
     connection: sqlite3.Connection,
     records: Mapping[int, int],
     rows: Sequence[int],
-    versions: Mapping[int, int],
+    gone: Mapping[int, tuple[int, int]],
     entry: Entry,
 ) -> None:
     """Take records out of all tables, empty their entries, and note that they were erased; in a transaction.
@@ -411,8 +475,8 @@ def wipe(
         Keys of records, and the number of the scope of each.
     rows
         All rows of theirs in the index.
-    versions
-        How many versions go, by the number of their scope.
+    gone
+        How many versions and parts go, by the number of their scope, below 0.
     entry
         The first entry of the operation: the number, which the next ones follow, the operation and the time.
     """
@@ -424,13 +488,12 @@ def wipe(
     # What was merged into them, and stays, is merged into nothing that could be named.
     merged = connection.execute("SELECT record, merged_into FROM memory_records WHERE merged_into IS NOT NULL")
     for left in [record for record, into in merged if into in records]:
-        values = _whole_row(connection, "memory_records", left) | {"merged_into": None}
-        put(connection, "memory_records", list(values.values()))
+        put_record(connection, read_record(connection, left) | {"merged_into": None})
     run("DELETE FROM memory_links WHERE record = ?", keys)
     for key in keys:
         for (source,) in connection.execute("SELECT record FROM memory_links WHERE target = ?", key).fetchall():
-            values = _whole_row(connection, "memory_records", source)
-            put(connection, "memory_records", list((values | {"links": values["links"] - 1}).values()))
+            record = read_record(connection, source)
+            put_record(connection, record | {"links": record["links"] - 1})
     run("DELETE FROM memory_links WHERE target = ?", keys)
     query = "SELECT entry, operation, counted, at, verb, scope, record FROM memory_journal WHERE record = ?"
     emptied = [
@@ -446,7 +509,7 @@ def wipe(
         )
     for row in rows:
         put(connection, "memory_erasing", (row,))
-    count(connection, {scope: -gone for scope, gone in versions.items()}, entry.counted)
+    count(connection, gone, entry.counted)
     connection.execute("DELETE FROM memory_scopes WHERE scope NOT IN (SELECT scope FROM memory_versions)")
     connection.execute("DELETE FROM memory_totals WHERE scope NOT IN (SELECT scope FROM memory_scopes)")
 
@@ -495,8 +558,7 @@ def entries_of(records: Records, key: int) -> list[Entry]:
         If one is damaged, or some are missing.
     """
     found = list(entries(records, "record = ?", (key,)))
-    stored = read_rows(records, "memory_records", "record = ?", (key,))
-    if not stored or stored[0][-1] != len(found):
+    if read_uses(records, [key])[key][-1] != len(found):
         raise damage(records.path, f"memory_journal, entries of record {key} are missing")
     return found
 
@@ -523,8 +585,10 @@ def read_state(records: Records) -> State:
         If a row is not what was written.
     """
     state = State()
-    for record, *values in read_rows(records, "memory_records"):
-        state.records[record] = RecordState(*values[: len(_FIELDS)])
+    standing = read_rows(records, "memory_records")
+    uses = read_uses(records, [record for record, *_ in standing])
+    for record, row, standing_state in standing:
+        state.records[record] = RecordState(row, standing_state, *uses[record][:-2])
     parts: dict[int, list[int]] = {}
     for whole_row, row in read_rows(records, "memory_parts"):
         parts.setdefault(whole_row, []).append(row)
