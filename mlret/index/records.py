@@ -61,6 +61,9 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT RO
 CREATE TABLE manifest (content TEXT NOT NULL);
 """
 _COUNTERS = {"documents": 0, "generation": 0, "changes": 0, "tombstones": 0}
+_LAST_ROW = """
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0), (SELECT max(row) FROM records)
+"""
 _MANIFEST = "SELECT CAST(content AS BLOB) FROM manifest"  # its bytes need not be a text
 _VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
 _T = TypeVar("_T", str, int)
@@ -263,9 +266,7 @@ class Records(Snapshots):
             If a record has a higher one.
         """
         with self.reporting():
-            given = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
-            highest = self._connection.execute("SELECT max(row) FROM records").fetchone()[0]
-        last = given[0] if given else 0
+            last, highest = self._connection.execute(_LAST_ROW).fetchone()
         if type(last) is not int or not 0 <= (highest or 0) <= last:
             raise MlretError(f"{self.path} is damaged (its last row is {last!r}, of a record {highest!r}); {DAMAGED}")
         return last
