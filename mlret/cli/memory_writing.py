@@ -184,7 +184,7 @@ def erase(
     else:
         typer.echo(f"{len(proof.ids)} records, {proof.versions} versions erased; {proof.pieces} pieces looked for in")
         for name, file in proof.files.items():
-            typer.echo(f"  {name}: {file['bytes']} bytes, {file['places']} found")
+            typer.echo(f"  {name}: {file['places']} found")
     if not proof.complete:
         raise MlretError(proof.note)
 

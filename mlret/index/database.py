@@ -139,7 +139,7 @@ def open_copy(path: Path) -> Database:
         return Database(path, _connected(folder / path.name), writable=False, temporary=folder, watched=watched)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise _no_copy(path, folder, error.strerror) from error
+        raise _no_copy(path, folder, str(error.strerror)) from error
 
 
 def backed_up(database: Database) -> Database:

@@ -4,6 +4,9 @@ With ``secure_delete`` SQLite overwrites a row that is deleted, and a page that 
 between pages, to make room or to fill up, it can leave a copy of what it moved in a page's unallocated space: the row's
 own deletion does not reach that. Of B-tree pages that space is the gap between the cell pointers and the cells
 (https://www.sqlite.org/fileformat2.html, section 1.6).
+
+The pages of the schema are not looked at: they never held a row of a user's, and one that is longer than a page leaves
+copies of itself each time that it is made.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from mlret.index import raw
 
 _TABLE_LEAF = 13
 _INTERIOR = (2, 5)
+_INTERIOR_OF_TABLE = 5
 _WITH_ROWS = (2, 10, 13)  # interior pages of tables have row numbers alone
 # Of a page whose last row went, the head of a free block can stay: two numbers of two bytes.
 _TRACE = re.compile(rb"[^\0]{4}")
@@ -39,10 +43,11 @@ def holds_traces(path: Path, *, indexes: bool = True) -> bool:
     """
     with raw.reading(path) as descriptor:
         head = os.pread(descriptor, _FILE_HEADER, 0)
+        schema = _schema_pages(descriptor, head)
     size = int.from_bytes(head[16:18], "big")
     size = 65536 if size == 1 else size
     usable = size - head[20]
-    before = _FILE_HEADER
+    before, number = _FILE_HEADER, 1
     for content in raw.blocks(path, _PAGES * size):
         pages = np.frombuffer(content, dtype=np.uint8).reshape(-1, size)
         heads = pages[:, :8].astype(np.int64)
@@ -53,11 +58,33 @@ def holds_traces(path: Path, *, indexes: bool = True) -> bool:
         before = 0
         first[first == 0] = 65536
         wanted = np.isin(kinds, _WITH_ROWS) if indexes else kinds == _TABLE_LEAF
+        wanted[[page - number for page in schema if 0 <= page - number < len(pages)]] = False
+        number += len(pages)
         for page in np.flatnonzero(wanted & (first > start)).tolist():
             begin = page * size
             if _written(content[begin + int(start[page]) : begin + int(first[page])], usable):
                 return True
     return False
+
+
+def _schema_pages(descriptor: int, head: bytes) -> set[int]:
+    """The numbers of the pages of the table of tables, whose root is the first page."""
+    size = int.from_bytes(head[16:18], "big")
+    size = 65536 if size == 1 else size
+    found, pending = {1}, [1]
+    while pending:
+        number = pending.pop()
+        page = os.pread(descriptor, size, (number - 1) * size)
+        start = _FILE_HEADER if number == 1 else 0
+        if page[start : start + 1] != bytes([_INTERIOR_OF_TABLE]):
+            continue
+        cells = int.from_bytes(page[start + 3 : start + 5], "big")
+        pointers = [start + 12 + 2 * cell for cell in range(cells)]
+        places = [int.from_bytes(page[one : one + 2], "big") for one in pointers]
+        children = {int.from_bytes(page[one : one + 4], "big") for one in (*places, start + 8)} - found
+        found |= children
+        pending += children
+    return found
 
 
 def _written(gap: bytes, usable: int) -> bool:

@@ -62,6 +62,9 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT RO
 CREATE TABLE manifest (content TEXT NOT NULL);
 """
 _COUNTERS = {"documents": 0, "generation": 0, "changes": 0, "tombstones": 0}
+_LAST_ROW = """
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0), (SELECT max(row) FROM records)
+"""
 _MANIFEST = "SELECT CAST(content AS BLOB) FROM manifest"  # its bytes need not be a text
 _VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
 _T = TypeVar("_T", str, int)
@@ -192,7 +195,8 @@ class Records(Snapshots):
         fields = (document.id, document.text, document.language, metadata)
         blob = self.blobs.write(vector)
         cursor = self._connection.execute(
-            "INSERT INTO records (id, text, language, metadata, crc) VALUES (?, ?, ?, ?, ?)", (*fields, _crc(*fields))
+            "INSERT INTO records (id, text, language, metadata, crc) VALUES (?, ?, ?, ?, ?)",
+            (*fields, checksum_of(*fields)),
         )
         row = cursor.lastrowid
         assert row is not None
@@ -264,9 +268,7 @@ class Records(Snapshots):
             If a record has a higher one.
         """
         with self.reporting():
-            given = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
-            highest = self._connection.execute("SELECT max(row) FROM records").fetchone()[0]
-        last = given[0] if given else 0
+            last, highest = self._connection.execute(_LAST_ROW).fetchone()
         if type(last) is not int or not 0 <= (highest or 0) <= last:
             raise MlretError(f"{self.path} is damaged (its last row is {last!r}, of a record {highest!r}); {DAMAGED}")
         return last
@@ -490,10 +492,11 @@ def is_whole(crc: object, id: object, text: object, language: object, metadata: 
     """Whether the cells of a record are what was written with its checksum."""
     if not isinstance(id, str) or not isinstance(text, str) or not isinstance(metadata, str):
         return False
-    return (language is None or isinstance(language, str)) and crc == _crc(id, text, language, metadata)
+    return (language is None or isinstance(language, str)) and crc == checksum_of(id, text, language, metadata)
 
 
-def _crc(id: str, text: str, language: str | None, metadata: str) -> int:
+def checksum_of(id: str, text: str, language: str | None, metadata: str) -> int:
+    """The checksum of the cells of a record."""
     return zlib.crc32("\0".join((id, text, language or "", metadata)).encode("utf-8"))
 
 

@@ -239,7 +239,8 @@ class Store:
             raise read_only(self.records.path)
         with WriterLock(self.folder / LOCK) as lock, self.records.lock:
             self.refresh()
-            finish(self.records, read_written(self.folder))
+            if self.records.counter("generation") < self.manifest.generation:
+                finish(self.records, read_written(self.folder))  # a writer was killed between the two
             self._lock = lock
             try:
                 yield

@@ -7,10 +7,9 @@ from dataclasses import fields
 from typing import Any
 
 from mlret.errors import InputError
-from mlret.memory import tables
 from mlret.memory.hits import Done
 from mlret.memory.incoming import drafts_of, read_item
-from mlret.memory.journal import Change, NewVersion, SetEnd, SetField, SetLink, Verb, inverse
+from mlret.memory.journal import GONE, Change, NewVersion, SetEnd, SetField, SetLink, Verb, inverse
 from mlret.memory.records import DERIVED_FROM, Content, State, check_link_type
 from mlret.memory.scope import Scope
 from mlret.memory.standing import ACTIVE, ARCHIVED, DELETED, MERGED
@@ -95,12 +94,13 @@ def set_state(store: MemoryStore, verb: Verb, reasons: Mapping[str, str], after:
 
 
 def delete(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool = True) -> Done:
-    """Hide records, and what was derived from them; within ``writing``."""
+    """Hide records, and what was derived from them in the scope; within ``writing``."""
     named = _ids(ids)
     for id in named:
         store.position(id, scope)
         _in_state(store, id, (ACTIVE, ARCHIVED, MERGED), "delete")
-    derived = [id for id in descendants(store, named) if cascade and store.columns.standing[id].state != DELETED]
+    below = [id for id in descendants(store, named) if cascade and store.in_scope(id, scope)]
+    derived = [id for id in below if store.columns.standing[id].state != DELETED]
     reasons = dict.fromkeys(named, "") | {id: "derived from what was deleted" for id in derived if id not in named}
     return set_state(store, "delete", reasons, "deleted")
 
@@ -127,27 +127,20 @@ def restore(store: MemoryStore, ids: Iterable[str], scope: Scope) -> Done:
     return Done(tuple(named), store.commit("restore", steps))
 
 
-def undo(store: MemoryStore, operation: int, scope: Scope) -> Done:
-    """Take an operation back; within ``writing``."""
-    entries = list(tables.entries(store.records, "operation = ?", (operation,)))
-    if not entries:
-        raise InputError(f"there is no operation {operation}; history names the operations of a record")
-    steps = []
-    links = set()
-    for entry in entries:
-        if entry.verb == "erase":
-            raise InputError(f"operation {operation} erased records: that cannot be undone")
-        if entry.record in store.columns.standing:
-            store.position(entry.record, scope)
-            links |= store.columns.links.get(entry.record, set())
+def undo(store: MemoryStore, operation: int) -> Done:
+    """Take an operation of the scope back; within ``writing``."""
+    if type(operation) is not int:
+        raise InputError(f"the operation is {operation!r}; give its number, which history and every change name")
+    entries = store.operation(operation)
+    links = {link for entry in entries for link in store.columns.links.get(str(entry.record), ())}
     state = _Checked(store, links)
+    steps = []
     for entry in reversed(entries):
-        changes = inverse(entry)
+        record, changes = str(entry.record), inverse(entry.changes or ())
         for change in changes:
-            state.apply(entry.record, change, operation)
-        steps.append(Step(entry.record, changes=changes))
-    done = store.commit("undo", [Step(s.record, changes=s.changes, note={"undoes": operation}) for s in steps])
-    return Done(tuple(dict.fromkeys(entry.record for entry in entries)), done)
+            state.apply(record, change, operation)
+        steps.append(Step(record, changes=changes, note={"undoes": entry.operation}))
+    return Done(tuple(dict.fromkeys(str(entry.record) for entry in entries)), store.commit("undo", steps))
 
 
 class _Checked:
@@ -167,17 +160,19 @@ class _Checked:
             If what it replaces has been changed since.
         """
         match change:
+            case SetField("merged_into", before, after) if GONE in (before, after):
+                raise self._store.no_operation(operation)
             case SetField(name, before, after):
                 key: tuple[Any, ...] = (record, name)
                 now = self._values.get(key, self._field(record, name))
             case SetEnd(row, before, after):
                 key = (row,)
                 now = self._values.get(key, self._end(row))
+            case SetLink(_, target, _) if target == GONE:
+                raise self._store.no_operation(operation)
             case SetLink(type, target, on):
                 key, before, after = (record, type, target), not on, on
                 now = self._values.get(key, key in self._links)
-                if on and target not in self._store.columns.standing:
-                    raise InputError(f"operation {operation} cut a link to {target!r}, which is erased")
             case NewVersion():
                 raise AssertionError("no version is made by undoing")
         if now != before:
@@ -203,10 +198,8 @@ def descendants(store: MemoryStore, ids: Iterable[str], *, merged: bool = False)
     found: dict[str, None] = {}
     pending = list(ids)
     into: dict[str, list[str]] = {}
-    if merged:
-        query = "SELECT record, merged_into FROM memory_records WHERE merged_into IS NOT NULL ORDER BY record"
-        for record, survivor in store.records.read(query):
-            into.setdefault(survivor, []).append(record)
+    for record, survivor in store.merged() if merged else ():
+        into.setdefault(survivor, []).append(record)
     while pending:
         id = pending.pop()
         links = sorted(store.columns.links.get(id, ()))

@@ -3,6 +3,9 @@
 A position is the place of a version among those that were stored when the columns were read, and those that came
 since, in the order of their rows. Erased versions keep their position and are never visible. What only some verbs ask
 for is read, or worked out, when one first does, so that the first search waits for little.
+
+Each tenant has columns of its own, which hold nothing of any other's: ids, positions, links and counts are the
+tenant's, as they would be in a store that it had for itself.
 """
 
 from __future__ import annotations
@@ -15,16 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.records import Records
-from mlret.memory.journal import Entry, NewVersion, SetEnd, SetField, SetLink
+from mlret.memory import tables
+from mlret.memory.journal import GONE, Change, Entry, NewVersion, SetEnd, SetField, SetLink, renamed
 from mlret.memory.lexical import Postings
+from mlret.memory.loading import Loaded, Rows
 from mlret.memory.numbering import Growing, Names, Positions, Turns
+from mlret.memory.proofs import is_constant
 from mlret.memory.records import KINDS, LEVELS
 from mlret.memory.scope import SCOPE_NAMES, Place, Scope, place_of
 from mlret.memory.standing import ACTIVE, STATES, Standing, Standings
 from mlret.memory.times import FOREVER
+from mlret.memory.times import UNTIMED as UNTIMED
 
 Mask = NDArray[np.bool_]
-UNTIMED = -(2**62)  # of a version without an event time
 _TYPES: dict[str, Any] = {
     "row": np.int64,
     "record": np.int32,
@@ -44,46 +50,56 @@ _TYPES: dict[str, Any] = {
     "length": np.int32,
     "alive": np.bool_,
 }
-_QUERY = """
-    SELECT row, record, memory_versions.scope, session, seq, kind, level, language, scripts, valid_from,
-        valid_to, event_from, event_to, expires_at, length
-    FROM memory_versions ORDER BY row
-"""
-_SOME = 500  # rows in one statement
+_FIRST = 64  # versions that there is room for at first
 
 
 class Columns:
-    """The versions of a memory, as of the last entry that was taken in.
+    """The versions of a tenant, as of the last entry that was taken in.
 
     Parameters
     ----------
     records
         The database.
+    tenant
+        Whose, ``""`` for what has none.
+    places
+        All scopes of the database, by number.
+
+    Raises
+    ------
+    MlretError
+        If a row of the tenant's is not what was written, or some are missing.
     """
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, tenant: str, places: Mapping[int, Place]) -> None:
         self._size = 0
-        self._arrays = {name: np.empty(1024, dtype=kind) for name, kind in _TYPES.items()}
+        self._arrays = {name: np.empty(_FIRST, dtype=kind) for name, kind in _TYPES.items()}
         self.scopes: Names[Place] = Names()
         self.values: Names[str] = Names()  # of the names of scopes
         self._named: dict[tuple[str, str], Growing] = {}
         self._exact: dict[int, Growing] = {}
         self.ids: Names[str] = Names()
+        self.keys: dict[str, int] = {}  # of records in the database, by id
+        self._ids: dict[int, str] = {}  # and back
         self.sessions: Names[tuple[int, str | None]] = Names()
         self.languages: Names[str | None] = Names()
         self.scripts: Names[frozenset[str]] = Names()
-        self.current = np.zeros(1024, dtype=np.bool_)
-        self.state = np.zeros(1024, dtype=np.int8)
+        self.current = np.zeros(_FIRST, dtype=np.bool_)
+        self.state = np.zeros(_FIRST, dtype=np.int8)
         self.wholes: dict[int, int] = {}  # position of the whole, by the row of a part
         self.parts: dict[int, tuple[int, ...]] = {}  # rows of the parts, by position
         self.links: dict[str, set[tuple[str, str, str]]] = {}  # both ways, by each end: (from, type, to)
+        self._rows = Rows(records, tenant)
         self._records = records
+        self._path = records.path
         self._versions: dict[str, list[int]] | None = None
         self._hashes: dict[tuple[int, bytes], list[int]] | None = None
         collecting = gc.isenabled()
         gc.disable()  # so many new objects would be looked through again and again, and none is garbage
         try:
-            self._load(records)
+            self._load(records, places)
+        except tables.UNREADABLE as error:
+            raise tables.damage(self._path, "the state of the memory") from error
         finally:
             if collecting:
                 gc.enable()
@@ -111,7 +127,7 @@ class Columns:
         """The positions of versions by their scope and the hash of their text, erased ones perhaps among them."""
         if self._hashes is None:
             self._hashes = {}
-            found = self._records.read("SELECT row, hash FROM memory_versions ORDER BY row")
+            found = self._rows.read("row, hash")
             positions = self.positions(np.array([row for row, _ in found], dtype=np.int64))
             scopes = self.scope[positions].tolist()
             for position, scope, (_, hash) in zip(positions.tolist(), scopes, found, strict=True):
@@ -121,15 +137,21 @@ class Columns:
     def _grams(self, positions: Sequence[int]) -> list[bytes]:
         """The n-grams of versions; none of erased ones."""
         rows = self.row[np.array(positions, dtype=np.int64)].tolist()
-        if len(rows) > self._size // 8:
-            found = dict(self._records.read("SELECT row, grams FROM memory_versions"))
-        else:
-            found = {}
-            for start in range(0, len(rows), _SOME):
-                some = rows[start : start + _SOME]
-                query = f"SELECT row, grams FROM memory_versions WHERE row IN ({','.join('?' * len(some))})"
-                found.update(self._records.read(query, some))
+        found: dict[int, bytes] = {}
+        every = len(rows) > self._size // 8
+        for row, crc, hash, grams in self._rows.read("row, text_crc, hash, grams", None if every else rows):
+            if type(grams) is not bytes or type(hash) is not bytes or tables.text_crc(hash, grams) != crc:
+                raise tables.damage(self._path, f"memory_versions, the n-grams of row {row}")
+            found[row] = grams
         return [found.get(row, b"") for row in rows]
+
+    def id_of(self, key: int) -> str | None:
+        """What users call the record of a key; ``None`` if it is erased, or not the tenant's."""
+        return self._ids.get(key)
+
+    def name_of(self, key: int) -> str:
+        """As :meth:`id_of`, :data:`GONE` where there is none."""
+        return self._ids.get(key, GONE)
 
     def positions(self, rows: Positions) -> Positions:
         """Where the versions of rows are: rising where the rows are."""
@@ -174,16 +196,15 @@ class Columns:
             return []
         return [*self._turns.at(session, place - 1), *self._turns.at(session, place + 1)]
 
-    def add(
-        self, record: str, place: Place, columns: Mapping[str, Any], parts: Sequence[int], grams: bytes, hash: bytes
-    ) -> int:
-        """Take in a version; its position."""
+    def add(self, record: str, place: Place, columns: Mapping[str, Any], parts: Sequence[int]) -> int:
+        """Take in a version, whose columns are those of the table; its position."""
         position = self._size
         if position == len(self.current):
             self._grow()
         scope = self.scopes.number(place)
         session = self.sessions.number((scope, columns["session"]))
         self._size += 1
+        self.keys[record], self._ids[columns["record"]] = columns["record"], record
         values: dict[str, Any] = {
             "row": columns["row"],
             "record": self.ids.number(record),
@@ -213,36 +234,53 @@ class Columns:
         if self._versions is not None:
             self._versions.setdefault(record, []).append(position)
         if self._hashes is not None:
-            self._hashes.setdefault((scope, hash), []).append(position)
+            self._hashes.setdefault((scope, columns["hash"]), []).append(position)
         self.current[position], self.state[position] = False, ACTIVE
         if parts:
             self.parts[position] = tuple(parts)
             self.wholes.update((row, position) for row in parts)
-        self.postings.add([grams])
+        self.postings.add([columns["grams"]])
         return position
 
-    def apply(self, entry: Entry, columns: Mapping[int, Mapping[str, Any]]) -> None:
-        """Take in an entry of the journal; ``columns`` are those of its new versions, as the table has them."""
-        if entry.verb == "erase":
-            self._forget(entry.record)
-            return
-        for change in entry.changes or ():
+    def apply(self, record: str, changes: Iterable[Change], columns: Mapping[int, Mapping[str, Any]]) -> None:
+        """Take in the changes of an entry, in which records are named by ids; ``columns`` are those of its new
+        versions, as the table has them."""
+        for change in changes:
             match change:
                 case NewVersion():
-                    more = columns[change.row]
-                    self.add(entry.record, place_of(change.scope), more, change.parts, more["grams"], more["hash"])
+                    self.add(record, place_of(change.scope), columns[change.row], change.parts)
                 case SetField(name, _, after):
-                    self._set(entry.record, name, after)
+                    self._set(record, name, after)
                 case SetEnd(row, _, after):
                     position = int(np.searchsorted(self.row, row))
                     self._arrays["valid_to"][position] = FOREVER if after is None else after
-                case SetLink(type, target, on):
-                    self._link((entry.record, type, target), on)
+                case SetLink(type, str(target), on) if target != GONE:
+                    self._link((record, type, target), on)
+
+    def read(self, entry: Entry, columns: Mapping[int, Mapping[str, Any]]) -> None:
+        """Take in an entry of the journal as the database has it, which names records by keys."""
+        assert isinstance(entry.record, int)
+        if entry.changes is None:
+            return
+        news = [change.id for change in entry.changes if type(change) is NewVersion]
+        record = news[0] if news else self._ids.get(entry.record)
+        if record is not None:
+            self.apply(record, [renamed(change, self.name_of) for change in entry.changes], columns)
+
+    def forget(self, key: int) -> None:
+        """Leave an erased record out."""
+        record = self._ids.pop(key, None)
+        if record is not None:
+            del self.keys[record]
+            self._forget(record)
+            self.standing.left_by(record)
 
     def _link(self, link: tuple[str, str, str], on: bool) -> None:
         for end in (link[0], link[2]):
             held = self.links.setdefault(end, set())
             (held.add if on else held.discard)(link)
+        if link[0] in self.standing:
+            self.standing[link[0]].links = sum(one[0] == link[0] for one in self.links[link[0]])
 
     def _set(self, record: str, name: str, value: Any) -> None:
         if name == "row":
@@ -256,7 +294,7 @@ class Columns:
             self.standing[record].state = STATES[value]
             self.state[self.versions[record]] = STATES[value]
         else:
-            setattr(self.standing[record], name, value)
+            setattr(self.standing[record], name, None if value == GONE else value)
 
     def _forget(self, record: str) -> None:
         positions = self.versions.pop(record, [])
@@ -274,59 +312,84 @@ class Columns:
             self._arrays[name] = np.resize(array, capacity)
         self.current, self.state = np.resize(self.current, capacity), np.resize(self.state, capacity)
 
-    def _load(self, records: Records) -> None:
-        scopes = records.read("SELECT * FROM memory_scopes")
-        places: dict[int, Any] = {number: tuple(place) for number, *place in scopes}
-        found = records.read(_QUERY)
-        if found:
-            self._fill(places, *zip(*found, strict=True))
+    def _load(self, records: Records, places: Mapping[int, Place]) -> None:
+        found = self._rows.versions()
+        if len(found):
+            self._fill(found, places)
         self.postings = Postings([None] * self._size, self._grams)
         self._turns = Turns(self.session, self.seq)
-        for row, whole in records.read("SELECT row, whole FROM memory_parts ORDER BY row"):
+        parts = self._rows.of_versions("memory_parts", "whole", "row").columns
+        self._check_totals(found, len(parts["row"]))
+        for row, whole in sorted(zip(parts["row"], parts["whole"], strict=True)):
             position = int(np.searchsorted(self.row, whole))
             self.wholes[row] = position
             self.parts[position] = (*self.parts.get(position, ()), row)
-        for record, type, target in records.read("SELECT record, type, target FROM memory_links"):
-            self._link((record, type, target), True)
-        fields = "record, state, strength, accesses, accessed_at, merged_into"
-        standing = records.read(f"SELECT row, {fields} FROM memory_records")
-        current = self.positions(np.array([row for row, *_ in standing], dtype=np.int64))
-        self.standing = Standings([one[1:] for one in standing], current)
+        links = self._rows.of_versions("memory_links", "record", "record").columns
+        for key, type, target in zip(links["record"], links["type"], links["target"], strict=True):
+            link = self._ids[key], type, self._ids[target]
+            for end in (link[0], link[2]):
+                self.links.setdefault(end, set()).add(link)
+        self._load_standing(self._rows.of_versions("memory_records", "record", "record"))
+
+    def _check_totals(self, versions: Loaded, parts: int) -> None:
+        """Fail where versions or parts of a scope are not there: their own checksums do not miss them."""
+        totals = self._rows.totals().arrays
+        scopes, counts = np.unique(versions.arrays["scope"], return_counts=True)
+        if not np.array_equal(scopes, totals["scope"]) or not np.array_equal(counts, totals["versions"]):
+            raise tables.damage(self._path, "memory_versions, rows are missing")
+        if parts != totals["parts"].sum():
+            raise tables.damage(self._path, "memory_parts, rows are missing")
+
+    def _load_standing(self, found: Loaded) -> None:
+        ids = [self._ids[key] for key in found.columns["record"]]
+        if len(ids) != len(self.ids.values):
+            raise tables.damage(self._path, "memory_records, rows are missing")
+        current = self.positions(found.arrays["row"])
+        if not np.array_equal(self.row[np.minimum(current, self._size - 1)], found.arrays["row"]):
+            raise tables.damage(self._path, "memory_records, a current version is missing")
+        self.standing = Standings(ids, current, found.columns["state"], self._read_uses)
         self.current[current] = True
         # All versions of a record are in its state.
         of_record = np.full(len(self.ids.values), ACTIVE, dtype=np.int8)
-        for position, one in zip(current.tolist(), standing, strict=True):
-            if one[2] != "active":
-                of_record[self.record[position]] = STATES[one[2]]
+        for position, state in zip(current.tolist(), found.columns["state"], strict=True):
+            if state != "active":
+                of_record[self.record[position]] = STATES[state]
         self.state[: self._size] = of_record[self.record]
 
-    def _fill(self, places: Mapping[int, Place], *columns: tuple[Any, ...]) -> None:
+    def _read_uses(self, ids: Sequence[str]) -> list[tuple[Any, ...]]:
+        """What records count: strength, accesses, accessed_at, merged_into and links."""
+        uses = tables.read_uses(self._records, [self.keys[id] for id in ids])
+        found = []
+        for id in ids:
+            *counts, survivor, links, _ = uses[self.keys[id]]
+            found.append((*counts, None if survivor is None else self._ids.get(survivor), links))
+        return found
+
+    def _fill(self, versions: Loaded, places: Mapping[int, Place]) -> None:
         """Take in all that is stored, column by column: ten times faster than one by one."""
-        row, record, scope, session, seq, kind, level, language, scripts, *times, length = columns
-        self._size = len(row)
-        capacity = max(1024, 2 * self._size)
+        found, arrays = versions.columns, versions.arrays
+        self._size = len(versions)
+        capacity = max(_FIRST, 2 * self._size)
         self._arrays = {name: np.resize(array, capacity) for name, array in self._arrays.items()}
         self.current, self.state = np.zeros(capacity, dtype=np.bool_), np.zeros(capacity, dtype=np.int8)
-        scopes = {number: self.scopes.number(place) for number, place in places.items()}
+        scopes = {number: self.scopes.number(places[number]) for number in dict.fromkeys(found["scope"])}
+        scripts = found["scripts"]
         script_sets = {text: self.scripts.number(frozenset(filter(None, text.split(",")))) for text in set(scripts)}
-        numbers = list(map(scopes.__getitem__, scope))
+        languages = dict.fromkeys(found["language"])
+        numbers = list(map(scopes.__getitem__, found["scope"]))
+        self.keys = dict(zip(found["id"], found["record"], strict=True))
+        self._ids = dict(zip(found["record"], found["id"], strict=True))
         filled: dict[str, Any] = {
-            "row": row,
-            "record": self.ids.numbers(record),
+            "record": self.ids.numbers(found["id"]),
             "scope": numbers,
-            "session": self.sessions.numbers(list(zip(numbers, session, strict=True))),
-            "seq": seq,
-            "kind": _places(kind, KINDS),
-            "level": _places(level, LEVELS),
-            "language": self.languages.numbers(language),
-            "script": list(map(script_sets.__getitem__, scripts)),
-            "length": length,
+            "session": self.sessions.numbers(list(zip(numbers, found["session"], strict=True))),
+            "kind": _numbered(found["kind"], {value: place for place, value in enumerate(KINDS)}),
+            "level": _numbered(found["level"], {value: place for place, value in enumerate(LEVELS)}),
+            "language": _numbered(found["language"], {value: self.languages.number(value) for value in languages}),
+            "script": _numbered(scripts, script_sets),
             "alive": True,
         }
-        names = ("valid_from", "valid_to", "event_from", "event_to", "expires_at")
-        for name, values in zip(names, times, strict=True):
-            open_end = UNTIMED if name.startswith("event") else FOREVER
-            filled[name] = [open_end if one is None else one for one in values] if None in values else values
+        filled |= {name: array for name, array in arrays.items() if name in _TYPES and name not in filled}
         for name, values in filled.items():
             self._arrays[name][: self._size] = values
         self._fill_scopes()
@@ -347,7 +410,6 @@ class Columns:
         self._named = {key: Growing(np.sort(np.concatenate(some))) for key, some in groups.items()}
 
 
-def _places(values: Iterable[str], known: Sequence[str]) -> list[int]:
-    """The place of each of some values among those that there are."""
-    places = {value: place for place, value in enumerate(known)}
-    return list(map(places.__getitem__, values))
+def _numbered(values: Sequence[Any], numbers: Mapping[Any, int]) -> int | list[int]:
+    """The number of each of some values; one where they are all the same."""
+    return numbers[values[0]] if is_constant(values) else list(map(numbers.__getitem__, values))

@@ -1,11 +1,13 @@
-"""Erasing: no byte of a text is left on disk, and a proof of it.
+"""Erasing: no byte of a text or an id is left on disk, and a proof of it.
 
 The rows go in one transaction that overwrites what it frees (``secure_delete``), with the vectors, the n-grams, the
-metadata, the links, and the content of the journal. Then the vector files that held a row of them are written anew
-without it, and the write-ahead log is emptied. Where rows were moved between the pages of the database, copies of them
-can be left in it (:mod:`mlret.index.pages`): if there are any, of whatever row, it is written anew. Then every file of
-the store is read, and looked through for pieces of the texts. A crash on the way leaves a list of what is still to be
-done, which the next opening or write does.
+metadata, the links, the id, and the content of the journal. Then the vector files that held a row of them are written
+anew without it, and the write-ahead log is emptied. Where rows were moved between the pages of the database, copies of
+them can be left in it (:mod:`mlret.index.pages`): if there are any, of whatever row, it is written anew. Then every
+file of the store is read, and looked through for pieces of the texts and for the ids. A crash on the way leaves a list
+of what is still to be done, which the next opening or write does.
+
+What stays of an erased record is a number that was never its id's, with what was done to it and when.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from mlret.errors import InputError
+from mlret.index.manifest import MANIFEST
 from mlret.index.raw import blocks
 from mlret.memory.changing import descendants
 from mlret.memory.hits import ErasureProof
@@ -32,6 +35,8 @@ _SHORTEST = 4  # bytes that are looked for; fewer stand in any file
 def erase(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool = True) -> ErasureProof:
     """Erase records, what was derived from them and what was merged into them; within ``writing``.
 
+    What was derived in another scope of the tenant is erased as well, without a word of it in the proof.
+
     Raises
     ------
     InputError
@@ -43,55 +48,93 @@ def erase(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool
     for id in named:
         store.position(id, scope)
     every = list(dict.fromkeys([*named, *(descendants(store, named, merged=True) if cascade else ())]))
+    mine = [id for id in every if store.in_scope(id, scope)]
+    versions = sum(len(store.columns.versions[id]) for id in mine)
     rows = sorted(row for id in every for row in store.rows_of(id))
-    versions = sum(len(store.columns.versions[id]) for id in every)
-    documents = store.records.fetch(rows).values()
-    texts = [document.text for document in documents]
-    indexed = any(document.metadata for document in documents) or any(store.columns.links.get(id) for id in every)
+    documents = store.records.fetch(rows)
+    texts = {row: document.text for row, document in documents.items()}
+    my_texts = [texts[row] for id in mine for row in store.rows_of(id)]
+    pieces = _sample(my_texts, mine)
+    every_piece = list(dict.fromkeys([*pieces, *_sample(list(texts.values()), every)]))
+    indexed = any(document.metadata for document in documents.values())
+    indexed = indexed or any(store.columns.links.get(id) for id in every)
     store.forget_rows(every, rows)
-    emptied = store.finish_erasing(indexed=indexed)
-    pieces = _sample(texts)
-    there = _places(store.index.path, pieces)
-    found = {piece for places in there.values() for piece in places}
-    said = {piece: _said_by(store, piece) for piece in sorted(found)}
-    mine = sorted({id for ids in said.values() for id in ids if store.in_scope(id, scope)})
-    files = {
-        name: {"bytes": (store.index.path / name).stat().st_size, "places": sum(not said[one] for one in places)}
-        for name, places in there.items()
-    }
-    left = sum(one["places"] for one in files.values())
-    note = "pieces of the text are left that no record accounts for" if left else ""
+    emptied = store.folder.finish_erasing(indexed=indexed)
+    there = _places(store.index.path, every_piece)
+    cells = _Cells(store)
+    accounted = {piece: cells.hold(piece) for found in there.values() for piece in found}
+    left = {name: sum(not accounted[piece] for piece in found) for name, found in there.items()}
+    shared = sorted({id for found in there.values() for piece in found for id in cells.records(piece)})
+    note = "pieces are left that nothing accounts for" if any(left.values()) else ""
     if not emptied:
         note = "another process reads an older state; once it is done, any later write finishes the erasure"
-    return ErasureProof(tuple(every), versions, len(pieces), files, tuple(mine), emptied and not left, note)
+    return ErasureProof(
+        tuple(mine),
+        versions,
+        len(pieces),
+        {name: {"places": count} for name, count in left.items()},
+        tuple(id for id in shared if store.in_scope(id, scope)),
+        emptied and not any(left.values()),
+        note,
+    )
 
 
-def _sample(texts: Sequence[str]) -> list[str]:
-    """Pieces of texts: all of a few, of many some of each."""
+def _sample(texts: Sequence[str], ids: Sequence[str]) -> list[str]:
+    """Pieces of texts, all of a few, of many some of each; and ids, as many."""
     pieces = [
         list(dict.fromkeys(text[start : start + _PIECE] for start in range(0, len(text), _PIECE))) for text in texts
     ]
-    long_enough = [[one for one in some if len(one.encode()) >= _SHORTEST] for some in pieces]
-    in_turn = [one for round in zip_longest(*long_enough) for one in round if one is not None]
-    return list(dict.fromkeys(in_turn))[:_MOST_PIECES]
+    in_turn = [one for round in zip_longest(*pieces) for one in round if one is not None]
+    return [*_long_enough(in_turn), *_long_enough(ids)]
+
+
+def _long_enough(pieces: Sequence[str]) -> list[str]:
+    return [one for one in dict.fromkeys(pieces) if len(one.encode()) >= _SHORTEST][:_MOST_PIECES]
 
 
 def _places(folder: Path, pieces: Sequence[str]) -> dict[str, list[str]]:
-    """The files of a folder, and which pieces stand in each."""
-    found: dict[str, list[str]] = {}
+    """The files of a folder, those of a folder within it together, and which pieces stand in each."""
+    found: dict[str, set[str]] = {one.name: set() for one in sorted(folder.iterdir())}
+    overlap = max((len(piece.encode()) for piece in pieces), default=0)
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-        name = str(file.relative_to(folder))
-        there: set[str] = set()
-        for block in blocks(file, _BLOCK, overlap=4 * _PIECE):  # a character has four bytes at most
+        there = found[file.relative_to(folder).parts[0]]
+        for block in blocks(file, max(_BLOCK, 2 * overlap), overlap=overlap):
             there |= {piece for piece in pieces if piece not in there and piece.encode() in block}
-        found[name] = [piece for piece in pieces if piece in there]
-    return found
+    return {name: [piece for piece in pieces if piece in there] for name, there in found.items()}
 
 
-def _said_by(store: MemoryStore, piece: str) -> list[str]:
-    """The records that hold a piece, in whatever scope."""
-    query = """
-        SELECT record FROM records JOIN memory_versions USING (row) WHERE instr(text, ?1) OR instr(metadata, ?1)
-        UNION SELECT record FROM memory_journal WHERE instr(changes, ?1)
+class _Cells:
+    """What the cells of the database say now, which accounts for pieces that are found in its files.
+
+    Any text can be part of another: of another record's, of a table's definition, of the name of the encoder.
     """
-    return sorted({record for (record,) in store.records.read(query, (piece,))})
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._manifest = (store.index.path / MANIFEST).read_text(encoding="utf-8")
+        names = store.records.read("SELECT name FROM sqlite_master WHERE type = 'table'")
+        self._columns: dict[str, list[str]] = {"sqlite_master": ["sql"]}
+        for (table,) in names:
+            columns = store.records.read("SELECT name FROM pragma_table_info(?) WHERE type != 'BLOB'", (table,))
+            self._columns[table] = [name for (name,) in columns]
+
+    def hold(self, piece: str) -> bool:
+        """Whether a piece stands in a cell of any table, or in the manifest."""
+        return piece in self._manifest or any(
+            self._store.records.read(f'SELECT 1 FROM "{table}" WHERE {self._says(columns)} LIMIT 1', (piece,))
+            for table, columns in self._columns.items()
+            if columns
+        )
+
+    @staticmethod
+    def _says(columns: Sequence[str]) -> str:
+        return " OR ".join(f'instr("{column}", ?1)' for column in columns)
+
+    def records(self, piece: str) -> list[str]:
+        """The tenant's records that say a piece: in a text, in metadata, in what the journal has of a version."""
+        query = """
+            SELECT record FROM records JOIN memory_versions USING (row) WHERE instr(text, ?1) OR instr(metadata, ?1)
+            UNION SELECT record FROM memory_journal WHERE instr(changes, ?1)
+        """
+        found = [self._store.columns.id_of(key) for (key,) in self._store.records.read(query, (piece,))]
+        return [id for id in found if id is not None]

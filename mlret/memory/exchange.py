@@ -156,10 +156,13 @@ def _arriving(values: Mapping[str, Any], where: str, scope: Scope) -> _Arriving:
 
 
 def _is_there(store: MemoryStore, one: _Arriving, existing: Existing) -> bool:
-    there = one.id in store.columns.standing
-    if there and existing == "error":
+    if one.id not in store.columns.standing:
+        return False
+    if existing == "error":
         raise InputError(f"the id {one.id!r} is taken; skip what is there already (--skip-existing)")
-    return there
+    if store.place(one.id) != place_of(one.scope):  # to skip it would lose it
+        raise InputError(f"the id {one.id!r} is taken, and not by the record of this line; give it another")
+    return True
 
 
 def _steps(store: MemoryStore, one: _Arriving) -> list[Step]:

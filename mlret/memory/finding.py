@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
 from mlret.index.filters import Where
 from mlret.index.retrieval import Mode
-from mlret.memory import tables, times
+from mlret.memory import times
 from mlret.memory.deriving import packed
 from mlret.memory.evidence import Query
 from mlret.memory.exchange import export_records
@@ -61,7 +59,8 @@ class Finding(Handle):
         query
             A text in any language.
         scope
-            Only records that have all of it; ``{"user": "u1"}`` includes those of ``{"user": "u1", "agent": "a"}``.
+            Only records that have all of it; ``{"user": "u1"}`` includes those of ``{"user": "u1", "agent": "a"}``, but
+            nothing of a tenant, whom a scope must name.
         k
             How many; fewer only where fewer may be seen.
         language
@@ -103,7 +102,8 @@ class Finding(Handle):
         InputError
             If the query is blank, the scope is empty, or a value cannot be used.
         """
-        selection = Selection(check_scope(scope), where, kinds, levels, as_of, current_only)
+        whose = check_scope(scope)
+        selection = Selection(whose, where, kinds, levels, as_of, current_only)
         request = self._request(query, scope, language=language, mode=mode, vector=vector)
         if translate is not None:
             codes = [normalise_language(one) for one in languages]
@@ -111,7 +111,7 @@ class Finding(Handle):
             more = [replace(one, vector=self._vector(one.text, one.language, mode, None)) for one in said]
             request = replace(request, queries=[*request.queries, *more])
         return search(
-            self._store,
+            self._store.of(whose),
             replace(
                 request,
                 selection=selection,
@@ -136,9 +136,10 @@ class Finding(Handle):
         count
             What a text costs; by default the tokens that the encoder makes of it.
         """
+        whose = check_scope(found.scope)
         with self._store.lock:
             records = [hit.record for hit in found]
-            return packed(self._store, records, budget, count or self._tokens, found.scope)
+            return packed(self._store.of(whose), records, budget, count or self._tokens, whose)
 
     def _tokens(self, text: str) -> int:
         tokenizer = getattr(getattr(self.encoder, "model", None), "tokenizer", None)
@@ -152,7 +153,7 @@ class Finding(Handle):
         What is archived or merged is there, and says so; what is deleted is not.
         """
         whose = check_scope(scope)
-        store = self._store
+        store = self._store.of(whose)
         with store.lock:
             if not store.in_scope(id, whose):
                 return None
@@ -179,35 +180,43 @@ class Finding(Handle):
         limit: int | None = None,
     ) -> Sequence[MemoryRecord]:
         """The records of a scope in the order in which they were stored; as :meth:`search` without a query."""
-        selection = Selection(check_scope(scope), where, kinds, levels, as_of, current_only, state)
-        with self._store.lock:
-            return self._store.fetch(selection.positions(self._store)[:limit])
+        whose = check_scope(scope)
+        selection = Selection(whose, where, kinds, levels, as_of, current_only, state)
+        store = self._store.of(whose)
+        with store.lock:
+            return store.fetch(selection.positions(store)[:limit])
 
     def ids(self, scope: Scope) -> Sequence[str]:
         """The ids of all records of a scope, whatever their state."""
+        whose = check_scope(scope)
         with self._store.lock:
-            columns = self._store.columns
-            numbers = columns.record[columns.in_scope(check_scope(scope))]
+            columns = self._store.of(whose).columns
+            numbers = columns.record[columns.in_scope(whose)]
             return [columns.ids.values[number] for number in dict.fromkeys(numbers.tolist())]
 
     def versions(self, id: str, scope: Scope) -> Sequence[MemoryRecord]:
         """All versions of a record, the first first, whatever its state."""
-        with self._store.lock:
-            self._store.position(id, check_scope(scope))
-            return self._store.fetch(self._store.columns.versions[id])
+        whose = check_scope(scope)
+        store = self._store.of(whose)
+        with store.lock:
+            store.position(id, whose)
+            return store.fetch(store.columns.versions[id])
 
     def history(self, id: str, scope: Scope) -> Sequence[HistoryEntry]:
         """What happened to a record, in order; of an erased one nothing but that is known, in no scope any more."""
-        with self._store.lock:
-            self._store.position(id, check_scope(scope))
-            return [told(entry) for entry in tables.entries(self._store.records, "record = ?", (id,))]
+        whose = check_scope(scope)
+        store = self._store.of(whose)
+        with store.lock:
+            store.position(id, whose)
+            entries = store.entries(id)
+            numbers = {entry.operation: entry.counted for entry in entries}
+            return [told(entry, numbers, lambda other: store.in_scope(other, whose)) for entry in entries]
 
     def export(self, scope: Scope, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
         """The records of a scope as JSON values, one each, with all versions; :meth:`import_records` reads them."""
-        return export_records(self._store, check_scope(scope), vectors=vectors)
+        whose = check_scope(scope)
+        return export_records(self._store.of(whose), whose, vectors=vectors)
 
     def __len__(self) -> int:
         """How many records can be found, in all scopes."""
-        with self._store.lock:
-            columns = self._store.columns
-            return int(np.count_nonzero(columns.current[: len(columns)] & (columns.state[: len(columns)] == 0)))
+        return len(self._store)

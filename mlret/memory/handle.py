@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,18 +10,18 @@ from mlret.data.detection import detect_language
 from mlret.data.languages import normalise_language
 from mlret.data.unicode_text import check_unicode
 from mlret.encoders.multi_vector import AnyEncoder
-from mlret.errors import InputError, MlretError
+from mlret.errors import InputError
 from mlret.index.index import Index
 from mlret.index.retrieval import Mode
 from mlret.memory import tables
 from mlret.memory.calibration import bundled_thresholds
 from mlret.memory.duplicates import DuplicateThresholds
 from mlret.memory.evidence import Query
+from mlret.memory.folder import Folder
 from mlret.memory.learning import weights_of
 from mlret.memory.scope import Scope, check_scope
 from mlret.memory.search import Request
 from mlret.memory.selection import Selection
-from mlret.memory.store import MemoryStore
 
 THRESHOLDS = "duplicates"  # among the settings
 
@@ -32,10 +31,9 @@ class Handle:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._store = MemoryStore(index)
-        if index.store.records.read("SELECT 1 FROM memory_erasing LIMIT 1"):
-            with contextlib.suppress(MlretError), self._store.writing():  # another process that writes does it
-                pass
+        self._store = Folder(index)
+        if self._store.records.read("SELECT 1 FROM memory_erasing LIMIT 1"):
+            self._store.resume_erasing()
 
     @property
     def path(self) -> Path:
@@ -79,7 +77,7 @@ class Handle:
         whose = check_scope(scope)
         code = detect_language(query) if language is None else normalise_language(language)
         with self._store.lock:
-            weights = weights_of(self._store, whose)
+            weights = weights_of(self._store.of(whose), whose)
         return Request(
             queries=[Query(query, code, self._vector(query, code, mode, vector))],
             selection=Selection(whose),

@@ -203,13 +203,14 @@ class ErasureProof:
     versions
         How many versions with their vectors.
     pieces
-        How many pieces of the texts were looked for; those that other records hold are passed over.
+        How many pieces of the texts, and ids, were looked for.
     files
-        For each file of the store: its bytes, and how many of the pieces stand in it.
+        For each file of the store, and for each folder of files in it: how many of the pieces stand there
+        (``places``) without being part of something that is stored still, whoever stored it.
     shared
         Ids of records of the scope that still say some of it.
     complete
-        Whether no byte is left: no piece is found, and the write-ahead log was emptied.
+        Whether no byte is left: no such piece is found, and the write-ahead log was emptied.
     note
         What is still to be done, if it is not.
     """

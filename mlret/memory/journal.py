@@ -4,21 +4,30 @@ An entry is about one record and holds its changes, each with what it replaced, 
 (:meth:`State.apply`: the journal, replayed, is the state) and taken back (:func:`inverse`: undo). One call of a verb is
 one operation, of an entry for each record that it touches. Texts are not in the journal: a version's text never
 changes, and stands once, in the index. Erasing a record empties its entries; that it was there, what was done to it and
-when, stays, under an id that says nothing. A hash of the text is not kept: that of a short text can be guessed.
+when, stays, under a number that says nothing. A hash of the text or the id is not kept: that of a short one can be
+guessed.
+
+Records have two names. In the database each has a *key*, an integer that is never given twice; users know it by its
+*id*, which is a text, belongs to a tenant, and stands with the versions alone. Entries name records by keys where they
+are stored, and by ids where a tenant's verbs see them; :func:`renamed` turns one into the other.
 """
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from mlret.errors import InputError, MlretError
+from mlret.errors import MlretError
 from mlret.memory.records import State as Standing
 from mlret.memory.records import dump
 
+# The key of a record in the database, or its id.
+Name = int | str
+# The id of what has none any more: no record can have it.
+GONE = ""
 Verb = Literal["add", "update", "link", "merge", "forget", "delete", "erase", "restore", "undo", "import", "feedback"]
 # What can change of a record, and what it is at first.
 FIRST: Mapping[str, Any] = {
@@ -33,9 +42,13 @@ FIRST: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """A version came to be: the row of its text in the index, those of its parts, and what it says."""
+    """A version came to be: the row of its text in the index, those of its parts, and what it says.
+
+    ``id`` is what users call the record, whatever names the entry uses.
+    """
 
     row: int
+    id: str
     version: int
     scope: Mapping[str, str]
     valid_from: int
@@ -67,7 +80,7 @@ class SetLink:
     """A link from the record was drawn, or cut."""
 
     type: str
-    target: str
+    target: Name
     on: bool
 
 
@@ -80,15 +93,19 @@ _NAMES = {kind: code for code, kind in _CODES.items()}
 class Entry:
     """What an operation did to a record.
 
-    ``number`` counts from 1 in the order in which entries were committed; ``at`` is microseconds since 1970 in UTC;
-    ``changes`` is ``None`` once the record is erased.
+    ``number`` counts from 1 in the order in which entries were committed. ``operation`` is the number of the first
+    entry of the operation, ``counted`` the number that users know it by, which counts in the scope of the record.
+    ``at`` is microseconds since 1970 in UTC; ``scope`` is the number of the scope that held the record, 0 where it is
+    not known any more; ``changes`` is ``None`` once the record is erased.
     """
 
     number: int
     operation: int
+    counted: int
     at: int
     verb: Verb
-    record: str
+    scope: int
+    record: Name
     changes: tuple[Change, ...] | None
     note: Mapping[str, Any] = field(default_factory=dict)
 
@@ -97,7 +114,8 @@ class Entry:
 class VersionState:
     """A version as it stands: ``valid_to`` is open where it is ``None``."""
 
-    record: str
+    record: Name
+    id: str
     version: int
     scope: dict[str, str]
     valid_from: int
@@ -116,16 +134,16 @@ class RecordState:
     strength: float = 1.0
     accesses: int = 0
     accessed_at: int | None = None
-    merged_into: str | None = None
+    merged_into: Name | None = None
 
 
 @dataclass
 class State:
-    """What a journal adds up to: records by id, versions by row, links."""
+    """What a journal adds up to: records by name, versions by row, links."""
 
-    records: dict[str, RecordState] = field(default_factory=dict)
+    records: dict[Name, RecordState] = field(default_factory=dict)
     versions: dict[int, VersionState] = field(default_factory=dict)
-    links: set[tuple[str, str, str]] = field(default_factory=set)
+    links: set[tuple[Name, str, Name]] = field(default_factory=set)
 
     def apply(self, entry: Entry) -> None:
         """Take in the next entry.
@@ -139,6 +157,9 @@ class State:
             self.records.pop(entry.record, None)
             self.versions = {row: one for row, one in self.versions.items() if one.record != entry.record}
             self.links = {link for link in self.links if entry.record not in (link[0], link[2])}
+            for record in self.records.values():
+                if record.merged_into == entry.record:
+                    record.merged_into = None
             return
         for change in entry.changes or ():
             self._apply(entry, change)
@@ -146,16 +167,16 @@ class State:
     def _apply(self, entry: Entry, change: Change) -> None:
         record = self.records.setdefault(entry.record, RecordState())
         match change:
-            case NewVersion(row, version, scope, valid_from, recorded_at, content, parts):
+            case NewVersion(row, id, version, scope, valid_from, recorded_at, content, parts):
                 self.versions[row] = VersionState(
-                    entry.record, version, dict(scope), valid_from, None, recorded_at, dict(content), parts
+                    entry.record, id, version, dict(scope), valid_from, None, recorded_at, dict(content), parts
                 )
             case SetField(name, before, after):
                 if getattr(record, name) != before:
                     raise MlretError(f"journal entry {entry.number} takes {name} of {entry.record!r} for {before!r}")
                 setattr(record, name, after)
             case SetEnd(row, before, after):
-                if self.versions[row].valid_to != before:
+                if row not in self.versions or self.versions[row].valid_to != before:
                     raise MlretError(f"journal entry {entry.number} takes the end of row {row} for {before!r}")
                 self.versions[row].valid_to = after
             case SetLink(type, target, on):
@@ -170,23 +191,16 @@ def replay(entries: Iterable[Entry]) -> State:
     return state
 
 
-def inverse(entry: Entry) -> list[Change]:
-    """The changes that take an entry back, the last first.
+def inverse(changes: Iterable[Change]) -> list[Change]:
+    """The changes that take those of an entry back, the last first.
 
     A version cannot be unmade, as nothing but erasing removes a text; its record goes back to the version before, or,
     if it was the first, is deleted.
-
-    Raises
-    ------
-    InputError
-        If the entry was emptied when its record was erased.
     """
-    if entry.changes is None:
-        raise InputError(f"the record {entry.record!r} is erased: that cannot be undone")
     found: list[Change] = []
-    for change in reversed(entry.changes):
+    for change in reversed(tuple(changes)):
         match change:
-            case NewVersion(row, version, _, valid_from) if version > 1:
+            case NewVersion(row, _, version, _, valid_from) if version > 1:
                 found.append(SetEnd(row, None, valid_from))  # it was never valid
             case SetField("row", None, _):
                 found.append(SetField("state", "active", "deleted"))
@@ -197,6 +211,17 @@ def inverse(entry: Entry) -> list[Change]:
             case SetLink(type, target, on):
                 found.append(SetLink(type, target, not on))
     return found
+
+
+def renamed(change: Change, rename: Callable[[Any], Any]) -> Change:
+    """A change with other names for the records that it names."""
+    match change:
+        case SetField("merged_into", before, after):
+            before, after = (None if one is None else rename(one) for one in (before, after))
+            return SetField("merged_into", before, after)
+        case SetLink(_, target, _):
+            return replace(change, target=rename(target))
+    return change
 
 
 def write_changes(changes: Sequence[Change]) -> str:
@@ -215,9 +240,25 @@ def read_changes(text: str) -> tuple[Change, ...]:
     return tuple(found)
 
 
-def checksum(operation: int, at: int, verb: str, record: str, changes: str | None, note: str) -> int:
-    """Tells a damaged entry."""
-    return zlib.crc32("\0".join((str(operation), str(at), verb, record, changes or "", note)).encode("utf-8"))
+def checksum(*values: int | str | None) -> int:
+    """Tells a damaged entry: the checksum of all its columns.
+
+    Raises
+    ------
+    TypeError
+        If one is of a type that is never written.
+    """
+    parts = []
+    for value in values:
+        if type(value) is str:
+            parts.append(f"t{value}")
+        elif type(value) is int:
+            parts.append(f"i{value}")
+        elif value is None:
+            parts.append("n")
+        else:
+            raise TypeError
+    return zlib.crc32("\0".join(parts).encode("utf-8", "surrogatepass"))
 
 
 def _values(change: Change) -> list[Any]:

@@ -95,7 +95,7 @@ class Keeping(Handle):
             return []
         store = self._store
         with store.writing():
-            return Adder(store, whose, self._thresholds(), dedupe=dedupe, judge=judge).add(checked)
+            return Adder(store.of(whose), whose, self._thresholds(), dedupe=dedupe, judge=judge).add(checked)
 
     def add_stream(
         self, items: Iterable[Incoming], scope: Scope, *, batch_size: int = 64, dedupe: bool = True
@@ -129,64 +129,80 @@ class Keeping(Handle):
             changes["text"] = text
         if not changes:
             raise InputError("say what to change: the text, or anything that is known of it")
+        whose = check_scope(scope)
         with self._store.writing():
-            return changing.update(self._store, id, check_scope(scope), changes)
+            return changing.update(self._store.of(whose), id, whose, changes)
 
     def link(self, id: str, type: str, target: str, scope: Scope) -> Done:
         """Draw a link of some type from a record to another of the scope; ``contradicts`` makes conflicts shown."""
+        whose = check_scope(scope)
         with self._store.writing():
-            return changing.link(self._store, id, type, target, check_scope(scope))
+            return changing.link(self._store.of(whose), id, type, target, whose)
 
     def unlink(self, id: str, type: str, target: str, scope: Scope) -> Done:
         """Cut a link."""
+        whose = check_scope(scope)
         with self._store.writing():
-            return changing.link(self._store, id, type, target, check_scope(scope), on=False)
+            return changing.link(self._store.of(whose), id, type, target, whose, on=False)
 
     def merge(self, survivor: str, others: Sequence[str], scope: Scope) -> Done:
         """Take records for one: ``survivor`` grows stronger, the others are found no more. :meth:`undo` of the
         operation, or :meth:`restore` of one, takes it back."""
+        whose = check_scope(scope)
         with self._store.writing():
-            return changing.merge(self._store, survivor, others, check_scope(scope))
+            return changing.merge(self._store.of(whose), survivor, others, whose)
 
     def delete(self, ids: str | Iterable[str], scope: Scope, *, cascade: bool = True) -> Done:
-        """Hide records, and with ``cascade`` what was derived from them; :meth:`restore` or :meth:`undo` bring them
-        back. To leave nothing on disk, :meth:`erase`."""
+        """Hide records, and with ``cascade`` what was derived from them in the scope; :meth:`restore` or :meth:`undo`
+        bring them back. To leave nothing on disk, :meth:`erase`."""
+        whose = check_scope(scope)
         with self._store.writing():
-            return changing.delete(self._store, ids, check_scope(scope), cascade=cascade)
+            return changing.delete(self._store.of(whose), ids, whose, cascade=cascade)
 
     def restore(self, ids: str | Iterable[str], scope: Scope) -> Done:
         """Bring back what was deleted, archived or merged."""
+        whose = check_scope(scope)
         with self._store.writing():
-            return changing.restore(self._store, ids, check_scope(scope))
+            return changing.restore(self._store.of(whose), ids, whose)
 
     def undo(self, operation: int, scope: Scope) -> Done:
         """Take an operation back, whatever it was, except an erasure; what came after it stays.
 
+        Parameters
+        ----------
+        operation
+            Its number, which counts the operations that touched what the scope holds.
+        scope
+            One that holds all records of the operation.
+
         Raises
         ------
         InputError
-            If a record of it is outside the scope, or has been changed in the same respect since.
+            If there is none of that number in the scope, a record of it is outside the scope or erased (to which there
+            is one answer), or has been changed in the same respect since.
         """
+        whose = check_scope(scope)
         with self._store.writing():
-            return changing.undo(self._store, operation, check_scope(scope))
+            return changing.undo(self._store.of(whose), operation)
 
     def erase(self, ids: str | Iterable[str], scope: Scope, *, cascade: bool = True) -> ErasureProof:
-        """Leave no byte of records on disk; it cannot be undone.
+        """Leave no byte of records on disk, neither of their texts nor of their ids; it cannot be undone.
 
         Parameters
         ----------
         ids, scope
             Which.
         cascade
-            Erase what was derived from them, and what was merged into them, as well.
+            Erase what was derived from them, and what was merged into them, as well, wherever the tenant has it.
 
         Returns
         -------
         ErasureProof
-            The files of the store, read again and looked through for the texts.
+            The files of the store, read again and looked through for the texts and the ids.
         """
+        whose = check_scope(scope)
         with self._store.writing():
-            return erase(self._store, ids, check_scope(scope), cascade=cascade)
+            return erase(self._store.of(whose), ids, whose, cascade=cascade)
 
     def forget(self, policy: Policy, scope: Scope, *, dry_run: bool = True) -> Forgotten:
         """Archive what a policy says; :meth:`restore` or :meth:`undo` bring it back.
@@ -201,9 +217,9 @@ class Keeping(Handle):
         whose = check_scope(scope)
         if dry_run:
             with self._store.lock:
-                return forget(self._store, policy, whose, dry_run=True)
+                return forget(self._store.of(whose), policy, whose, dry_run=True)
         with self._store.writing():
-            return forget(self._store, policy, whose, dry_run=False)
+            return forget(self._store.of(whose), policy, whose, dry_run=False)
 
     def derive(self, ids: str | Sequence[str], extract: Extract, scope: Scope) -> Sequence[Added]:
         """Store what a callable makes of records, as records derived from them.
@@ -218,9 +234,10 @@ class Keeping(Handle):
         scope
             A scope that holds them; what is derived is of the very scope of its source.
         """
+        whose = check_scope(scope)
         with self._store.writing():
             some = [ids] if isinstance(ids, str) else list(ids)
-            return derive(self._store, some, extract, check_scope(scope), self._thresholds())
+            return derive(self._store.of(whose), some, extract, whose, self._thresholds())
 
     def events(self, session: str, scope: Scope, *, keep: bool = False, **options: Any) -> Sequence[Event]:
         """Cut a session into events by what its turns are about; no language model is asked.
@@ -234,8 +251,9 @@ class Keeping(Handle):
         **options
             Of :func:`mlret.memory.segmentation.segment`.
         """
+        whose = check_scope(scope)
         with self._store.writing() if keep else self._store.lock:
-            return events(self._store, session, check_scope(scope), options, keep=keep)
+            return events(self._store.of(whose), session, whose, options, keep=keep)
 
     def import_records(self, lines: Iterable[Mapping[str, Any]], scope: Scope, *, existing: Existing = "error") -> int:
         """Store what :meth:`export` gave, encoded anew where it brings no vectors; how many records were new.
@@ -247,10 +265,12 @@ class Keeping(Handle):
         scope
             Must hold the scope of every record.
         existing
-            What to do with an id that is taken: fail, or pass over it.
+            What to do with an id that a record of the same scope has: fail, or skip the line. An id that another scope
+            of the tenant has is an error; what other tenants have does not count.
         """
+        whose = check_scope(scope)
         with self._store.writing():
-            return sum(map(len, import_records(self._store, lines, check_scope(scope), existing)))
+            return sum(map(len, import_records(self._store.of(whose), lines, whose, existing)))
 
     def feedback(self, query: str, used_ids: Sequence[str], scope: Scope, *, language: str | None = None) -> Done:
         """Say which records were of use for a query; searches of this scope are ranked by it from then on.
@@ -267,8 +287,9 @@ class Keeping(Handle):
         language
             Of the query.
         """
+        whose = check_scope(scope)
         with self._store.writing():
-            return feedback(self._store, self._request(query, scope, language=language), list(used_ids))
+            return feedback(self._store.of(whose), self._request(query, whose, language=language), list(used_ids))
 
     def calibrate(self, **options: Any) -> DuplicateThresholds:
         """Find what separates duplicates from others with the encoder in use, and keep it in the store.

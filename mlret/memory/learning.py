@@ -22,10 +22,11 @@ from mlret.memory.store import MemoryStore, Step
 
 TERMS = ("meaning", "words", "contiguity", "links", "date", "decay")
 _LATEST = 500  # searches that are learned from
+# A note that is no JSON is damaged, which reading the entry says.
 _QUERY = """
-    verb = 'feedback' AND json_extract(note, '$.scope') = ? AND operation NOT IN (
+    verb = 'feedback' AND (NOT json_valid(note) OR json_extract(note, '$.scope') = ?) AND operation NOT IN (
         SELECT json_extract(note, '$.undoes') FROM memory_journal AS later
-        WHERE later.verb = 'undo' AND later.record = memory_journal.record
+        WHERE later.verb = 'undo' AND later.record = memory_journal.record AND json_valid(later.note)
     )
 """
 

@@ -3,6 +3,9 @@
 A scope is a point in four names: tenant, user, agent, run. It is kept in a table of its own, never among the metadata,
 and a record is read only through the scopes that hold it: nothing that a user writes into text, tags or metadata can
 move a record to another scope.
+
+Tenants are apart: no scope holds records of two of them. A scope that names no tenant holds what was stored without
+one, and nothing else. Within a tenant, a scope holds every record that agrees in the names that it has.
 """
 
 from __future__ import annotations
@@ -53,8 +56,13 @@ def scope_at(place: Place) -> dict[str, str]:
 
 
 def holds(scope: Scope, place: Place) -> bool:
-    """Whether a checked scope holds what was stored at a place: it agrees in every name that it has."""
-    return all(place[SCOPE_NAMES.index(name)] == value for name, value in scope.items())
+    """Whether a checked scope holds what was stored at a place: of the same tenant, and it agrees in every name."""
+    return all(place[SCOPE_NAMES.index(name)] == value for name, value in {"tenant": "", **scope}.items())
+
+
+def tenant_of(scope: Scope) -> str:
+    """The tenant of a checked scope; ``""`` where it names none."""
+    return scope.get("tenant", "")
 
 
 def parse_scope(arguments: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,31 +22,51 @@ class Standing:
     accesses: int
     accessed_at: int | None
     merged_into: str | None
+    links: int = 0
+
+
+# Gives strength, accesses, accessed_at, merged_into (an id) and how many links they have, of records.
+ReadUses = Callable[[Sequence[str]], Sequence[tuple[Any, ...]]]
 
 
 class Standings(MutableMapping[str, Standing]):
-    """How records stand, by id; each is made of its row in the table when it is first asked for.
+    """How records stand, by id; what each counts is read when it is first asked for.
 
     Parameters
     ----------
-    rows
-        Id, state, strength, accesses, accessed_at, merged_into.
+    ids
+        ``n`` of them.
     positions
         ``(n,)``: of the current version of each.
+    states
+        The state of each, by name.
+    read
+        Reads what records count.
     """
 
-    def __init__(self, rows: Sequence[tuple[Any, ...]], positions: Positions) -> None:
-        self._rows, self._positions = rows, positions
-        self._places: dict[str, int] = {row[0]: place for place, row in enumerate(rows)}
+    def __init__(self, ids: Sequence[str], positions: Positions, states: Sequence[str], read: ReadUses) -> None:
+        self._positions, self._states, self._read = positions, states, read
+        self._places: dict[str, int] = dict(zip(ids, range(len(ids)), strict=True))
         self._made: dict[str, Standing] = {}
 
-    def __getitem__(self, id: str) -> Standing:
-        found = self._made.get(id)
-        if found is None:
+    def position(self, id: str) -> int:
+        """The position of the current version of a record; no more is read for it."""
+        made = self._made.get(id)
+        return int(self._positions[self._places[id]]) if made is None else made.position
+
+    def prepare(self, ids: Iterable[str]) -> None:
+        """Read what some records count, at once."""
+        lacking = [id for id in dict.fromkeys(ids) if id not in self._made]
+        for id, use in zip(lacking, self._read(lacking) if lacking else (), strict=True):
             place = self._places[id]
-            _, state, *rest = self._rows[place]
-            found = self._made[id] = Standing(int(self._positions[place]), STATES[state], *rest)
-        return found
+            self._made[id] = Standing(int(self._positions[place]), STATES[self._states[place]], *use)
+
+    def __getitem__(self, id: str) -> Standing:
+        if id not in self._made:
+            if id not in self._places:
+                raise KeyError(id)
+            self.prepare([id])
+        return self._made[id]
 
     def __setitem__(self, id: str, standing: Standing) -> None:
         self._made[id] = standing
@@ -64,3 +84,9 @@ class Standings(MutableMapping[str, Standing]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def left_by(self, id: str) -> None:
+        """What was merged into an erased record is merged into nothing any more."""
+        for standing in self._made.values():
+            if standing.merged_into == id:
+                standing.merged_into = None

@@ -1,4 +1,4 @@
-"""A memory's folder, open: the index's records and vectors, the journal and the state, committed together."""
+"""A memory as one scope sees it: what its verbs read, and how they commit records, journal and state together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sqlite3
 import threading
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,11 +24,12 @@ from mlret.index.store import Store
 from mlret.index.unmatched import Unmatched
 from mlret.memory import tables, times
 from mlret.memory.columns import Columns
-from mlret.memory.journal import Change, Entry, NewVersion, SetEnd, SetField, Verb
+from mlret.memory.folder import Folder
+from mlret.memory.journal import GONE, Change, Entry, NewVersion, SetEnd, SetField, Verb, renamed
 from mlret.memory.lexical import grams_of
 from mlret.memory.numbering import Positions
 from mlret.memory.records import Content, Link, MemoryRecord, State, value_of
-from mlret.memory.scope import Scope, holds, scope_at
+from mlret.memory.scope import Place, Scope, holds, place_of, scope_at, tenant_of
 from mlret.memory.standing import DELETED
 
 # The opening tells the language; a whole book would tell it no better.
@@ -82,104 +82,58 @@ class Step:
 
 
 class MemoryStore:
-    """The store behind a memory.
+    """A memory as a scope sees it: its tenant's records and no others, named by the ids that the tenant gave them.
 
     Parameters
     ----------
-    index
-        An open index of kind ``memory``, whose database has the tables of :mod:`mlret.memory.tables`.
-
-    Raises
-    ------
-    InputError
-        If it has not.
+    folder
+        What is behind it.
+    scope
+        Checked: whose verbs these are.
     """
 
-    def __init__(self, index: Index) -> None:
-        self.index = index
-        if not self.records.read("SELECT 1 FROM sqlite_master WHERE name = 'memory_journal'"):
-            raise InputError(
-                f"{index.path} was made before memories had a journal; add its texts to a new store (mlret memory add)"
-            )
-        self._columns: Columns | None = None
-        self.unmatched = Unmatched("memory that may be seen here")
-        self._seen = 0
-        # What feedback has taught, by scope; worked out again once something may have changed it.
-        self.weights: dict[str, dict[str, float]] = {}
+    def __init__(self, folder: Folder, scope: Scope) -> None:
+        self.folder = folder
+        self.scope = scope
+        self._tenant = tenant_of(scope)
+
+    @property
+    def index(self) -> Index:
+        """The index, open."""
+        return self.folder.index
 
     @property
     def store(self) -> Store:
         """The index's folder."""
-        return self.index.store
+        return self.folder.store
 
     @property
     def records(self) -> Records:
         """The database."""
-        return self.index.store.records
+        return self.folder.records
 
     @property
     def lock(self) -> threading.RLock:
         """Held while the state is read or changed."""
-        return self.records.lock
+        return self.folder.lock
+
+    @property
+    def weights(self) -> dict[str, dict[str, float]]:
+        """What feedback has taught, by scope."""
+        return self.folder.weights
+
+    @property
+    def unmatched(self) -> Unmatched:
+        """Warns of filters that can match none of the tenant's records."""
+        return self.folder.unmatched[self._tenant]
 
     @property
     def columns(self) -> Columns:
-        """The versions as search sees them; read when they are first needed."""
-        with self.lock:
-            if self._columns is None:
-                self._seen = tables.last_entry(self.records)
-                self._columns = Columns(self.records)
-            return self._columns
-
-    def refresh(self) -> None:
-        """Take in what other processes have committed."""
-        with self.lock:
-            self.store.refresh()
-            self._sync()
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Be the writer, as :meth:`mlret.index.store.Store.writing`."""
-        with self.store.writing():
-            self._sync()
-            self.finish_erasing()
-            yield
-
-    def finish_erasing(self, *, indexed: bool = True) -> bool:
-        """Do what is still to be done on disk for what was erased; within :meth:`writing`.
-
-        ``indexed``: whether it had metadata, tags or links.
-
-        Returns
-        -------
-        bool
-            Whether it is done; it is not while another process reads an older state.
-        """
-        pending = [row for (row,) in self.records.read("SELECT row FROM memory_erasing ORDER BY row")]
-        if not pending:
-            return True
-        if not compaction.purge(self.store, np.array(pending, dtype=np.int64), thorough=True, indexed=indexed):
-            return False
-        self.store.commit(lambda connection: tables.erased(connection, pending))
-        return True
-
-    def _sync(self) -> None:
-        if self._columns is None or tables.last_entry(self.records) == self._seen:
-            return
-        names = [name for (name,) in self.records.read("SELECT name FROM pragma_table_info('memory_versions')")]
-        for entry in tables.entries(self.records, "entry > ?", (self._seen,)):
-            rows = [change.row for change in entry.changes or () if type(change) is NewVersion]
-            found = [
-                dict(zip(names, values, strict=True))
-                for row in rows
-                for values in self.records.read("SELECT * FROM memory_versions WHERE row = ?", (row,))
-            ]
-            self._columns.apply(entry, {one["row"]: one for one in found})
-            self.weights.clear()
-            self._seen = entry.number
+        """The tenant's versions as search sees them."""
+        return self.folder.columns(self._tenant)
 
     def commit(self, verb: Verb, steps: Sequence[Step], *, settings: Mapping[str, Any] | None = None) -> int:
-        """Carry an operation out, durably and as a whole; within :meth:`writing`.
+        """Carry an operation out, durably and as a whole; within :meth:`Folder.writing`.
 
         Parameters
         ----------
@@ -193,29 +147,49 @@ class MemoryStore:
         Returns
         -------
         int
-            The number of the operation.
+            The number of the operation, which counts those that touched what the scope holds.
         """
+        columns = self.columns
+        keys = {step.record: columns.keys.get(step.record) or 0 for step in steps}
+        keys = {id: key or self.folder.new_key() for id, key in keys.items()}
         drafts = [step.draft for step in steps if step.draft is not None]
-        documents = [document for draft in drafts for document in _documents(draft)]
-        last = tables.last_entry(self.records) if self._columns is None else self._seen
-        operation, at = last + 1, times.now()
-        done: list[tuple[Entry, dict[int, dict[str, Any]]]] = []
+        documents = [document for draft in drafts for document in _documents(draft, keys[draft.record])]
+        first, at = self.folder.last_entry() + 1, times.now()
+        counted = tables.last_operation(self.records, self.scope) + 1
+        done: list[tuple[str, tuple[Change, ...], dict[int, dict[str, Any]]]] = []
+        fresh = {draft.record: place_of(draft.scope) for draft in drafts}
+        places: dict[int, Place] = {}
+
+        def key_of(id: str) -> int:
+            return keys.get(id) or columns.keys[id]
 
         def write(connection: sqlite3.Connection, rows: NDArray[np.int64]) -> None:
             numbers = iter(rows.tolist())
             latest: dict[str, int] = {}
-            for step in steps:
-                changes, columns = list(step.changes), {}
+            more: dict[int, tuple[int, int]] = {}
+            for entry, step in enumerate(steps, start=first):
+                changes, made = list(step.changes), {}
+                place = fresh.get(step.record) or self.place(step.record)
+                scope = tables.scope_number(connection, place)
+                places[scope] = place
+                versions, parts = more.get(scope, (0, 0))
+                if step.draft is not None:
+                    versions, parts = versions + 1, parts + len(step.draft.parts)
+                more[scope] = versions, parts
                 if step.draft is not None:
                     mine = [next(numbers) for _ in range(1 + len(step.draft.parts))]
-                    new, columns[mine[0]] = _version(step.draft, mine)
+                    new, made[mine[0]] = _version(step.draft, mine)
+                    made[mine[0]] |= {"record": keys[step.record], "entry": entry}
                     before = latest.get(step.record, step.replaces)
                     latest[step.record] = new.row
                     changes = [new, SetField("row", before, new.row), *(_of_row(one, new.row) for one in changes)]
-                number = tables.append_entry(connection, operation, at, verb, step.record, changes, step.note)
-                tables.project(connection, number, step.record, changes, columns)
-                entry = Entry(number, operation, at, verb, step.record, tuple(changes), step.note)
-                done.append((entry, columns))
+                stored = tuple(renamed(change, key_of) for change in changes)
+                note = _renamed_note(step.note, key_of)
+                written = Entry(entry, first, counted, at, verb, scope, keys[step.record], stored, note)
+                tables.append_entry(connection, written)
+                tables.project(connection, written, made)
+                done.append((step.record, tuple(changes), made))
+            tables.count(connection, more, counted)
             for name, content in (settings or {}).items():
                 tables.write_setting(connection, name, content)
 
@@ -227,17 +201,80 @@ class MemoryStore:
             self.store.commit(lambda connection: write(connection, np.empty(0, dtype=np.int64)))
         if verb in ("feedback", "undo"):
             self.weights.clear()
-        if self._columns is not None:
-            for entry, columns in done:
-                self._columns.apply(entry, columns)
-            self._seen = done[-1][0].number if done else self._seen
-        return operation
+        for record, changes, made in done:
+            columns.apply(record, changes, made)
+        self.folder.wrote(first + len(done) - 1, places)
+        return counted
+
+    def place(self, record: str) -> Place:
+        """Where a record of the tenant is."""
+        columns = self.columns
+        return columns.scopes.values[columns.scope[columns.standing.position(record)]]
 
     def forget_rows(self, records: Sequence[str], rows: Sequence[int]) -> None:
-        """Take erased records out of every table and the index, in one transaction; within :meth:`writing`."""
-        operation, at = tables.last_entry(self.records) + 1, times.now()
-        self.store.remove(rows, also=lambda connection: tables.wipe(connection, records, rows, at, operation))
-        self._sync()
+        """Take erased records out of every table and the index, in one transaction; within :meth:`Folder.writing`."""
+        columns = self.columns
+        number = self.folder.last_entry() + 1
+        counted = tables.last_operation(self.records, self.scope) + 1
+        entry = Entry(number, number, counted, times.now(), "erase", 0, 0, ())
+
+        def write(connection: sqlite3.Connection) -> None:
+            scopes: dict[int, int] = {}
+            gone: dict[int, tuple[int, int]] = {}
+            for id in records:
+                scope = scopes[columns.keys[id]] = tables.scope_number(connection, self.place(id))
+                versions, parts = gone.get(scope, (0, 0))
+                mine = len(columns.versions[id])
+                gone[scope] = versions - mine, parts - (len(self.rows_of(id)) - mine)
+            tables.wipe(connection, scopes, rows, gone, entry)
+
+        self.store.remove(rows, also=write)
+        self.folder.sync()
+
+    def merged(self) -> list[tuple[str, str]]:
+        """The tenant's records that are merged into others, each with the one that it is merged into."""
+        id_of = self.columns.id_of
+        query = "SELECT record, merged_into FROM memory_records WHERE merged_into IS NOT NULL ORDER BY record"
+        found = [(id_of(key), id_of(into)) for key, into in self.records.read(query)]
+        return [(record, into) for record, into in found if record is not None and into is not None]
+
+    def entries(self, record: str) -> list[Entry]:
+        """What happened to a record of the tenant, records named by ids."""
+        return [self.named(entry) for entry in tables.entries_of(self.records, self.columns.keys[record])]
+
+    def operation(self, number: int) -> list[Entry]:
+        """The entries of the scope's operation of a number, records named by ids.
+
+        Raises
+        ------
+        InputError
+            If there is none that is the scope's alone and whose records are all there, or more than one.
+        """
+        found = tables.entries_of_operation(self.records, number, self.scope)
+        if len(found) > 1:
+            raise InputError(
+                f"{len(found)} operations in the scope {dict(self.scope)} have the number {number}, each in a narrower "
+                "scope; name that"
+            )
+        if not found:
+            raise self.no_operation(number)
+        return [self.named(entry) for entry in found[0]]
+
+    def no_operation(self, number: int) -> InputError:
+        """The one answer for an operation that cannot be taken back from here."""
+        return InputError(
+            f"there is no operation {number} in the scope {dict(self.scope)} that can be undone; history names the "
+            "operations of a record"
+        )
+
+    def named(self, entry: Entry) -> Entry:
+        """An entry of the tenant's with ids instead of keys, and :data:`GONE` for what is erased since."""
+        name_of = self.columns.name_of
+        changes = None if entry.changes is None else tuple(renamed(change, name_of) for change in entry.changes)
+        assert isinstance(entry.record, int)
+        if name_of(entry.record) == GONE:
+            raise tables.damage(self.records.path, f"entry {entry.number} of the journal, its record is not there")
+        return replace(entry, record=name_of(entry.record), changes=changes, note=_renamed_note(entry.note, name_of))
 
     def position(self, record: str, scope: Scope) -> int:
         """The position of the current version of a record that a scope holds.
@@ -253,8 +290,7 @@ class MemoryStore:
 
     def in_scope(self, record: str, scope: Scope) -> bool:
         """Whether a scope holds a record."""
-        there = self.columns.standing.get(record)
-        return there is not None and holds(scope, self.columns.scopes.values[self.columns.scope[there.position]])
+        return record in self.columns.standing and holds(scope, self.place(record))
 
     def rows_of(self, record: str) -> list[int]:
         """All rows of a record in the index, with those of parts."""
@@ -264,37 +300,65 @@ class MemoryStore:
         return sorted([*found, *(row for position in positions for row in columns.parts.get(position, ()))])
 
     def fetch(self, positions: Sequence[int] | Positions) -> list[MemoryRecord]:
-        """The versions at some positions."""
+        """The versions at some positions, as the scope sees them.
+
+        Each is proven to be what was stored in the tenant's name: what the tables of the state say of it is held
+        against the entry of the journal that made it, and both against the text that the index has.
+
+        Raises
+        ------
+        MlretError
+            If they differ, or one is damaged.
+        """
         columns = self.columns
-        rows = [int(columns.row[position]) for position in positions]
+        some = np.asarray(positions, dtype=np.int64)
+        rows = columns.row[some].tolist()
         documents = self.records.fetch(rows)
         news = self._news(rows)
+        ids = columns.ids.values
+        columns.standing.prepare(ids[number] for number in columns.record[some].tolist())
+        names = ("row", "record", "scope", "session", "seq", "valid_to", "current")
         found = []
-        for position, row in zip(positions, rows, strict=True):
-            if row not in documents or row not in news:
-                raise MlretError(f"{self.records.path}: row {row} has lost its text or its journal; run verify")
-            found.append(self._record(int(position), documents[row], news[row]))
+        for values in zip(*(getattr(columns, name)[some].tolist() for name in names), strict=True):
+            row, record, scope, session, seq, end, current = values
+            key, new = news.get(row, (0, None))
+            if row not in documents or new is None:
+                raise tables.damage(self.records.path, f"row {row} has lost its text or its journal")
+            id, place = ids[record], columns.scopes.values[scope]
+            proven = (
+                new.id == id
+                and columns.keys.get(id) == key
+                and place_of(new.scope) == place
+                and new.content["seq"] == seq
+                and new.content.get("session") == columns.sessions.values[session][1]
+                and documents[row].id == document_id(key, new.version)
+            )
+            if not proven:
+                raise tables.damage(self.records.path, f"memory_versions, row {row} is not what the journal says of it")
+            found.append(self._record(id, place, new, documents[row], end, current=current))
         return found
 
-    def _record(self, position: int, document: Document, new: NewVersion) -> MemoryRecord:
+    def _record(
+        self, id: str, place: Place, new: NewVersion, document: Document, end: int, *, current: bool
+    ) -> MemoryRecord:
         columns = self.columns
-        id = columns.ids.values[columns.record[position]]
         there = columns.standing[id]
         metadata = {name: value for name, value in document.metadata.items() if name != TAGS}
         content = Content.from_json(new.content, metadata)
-        end = int(columns.valid_to[position])
         suffix = len(value_of("", content.keys))
-        current = bool(columns.current[position])
+        links = [(type, to) for one, type, to in sorted(columns.links.get(id, ())) if one == id]
+        if len(links) != there.links:
+            raise tables.damage(self.records.path, f"memory_links, links of record {columns.keys[id]} are missing")
         return MemoryRecord(
             id=id,
             version=new.version,
             text=document.text[: len(document.text) - suffix],
             language=document.language,
-            scope=scope_at(columns.scopes.values[columns.scope[position]]),
+            scope=scope_at(place),
             kind=content.kind,
             level=content.level,
             session=content.session,
-            seq=int(columns.seq[position]),
+            seq=new.content["seq"],
             event_time=content.event_time,
             valid_from=content.valid_from or times.from_micros(new.valid_from),
             valid_to=None if end == times.FOREVER else times.from_micros(end),
@@ -303,7 +367,7 @@ class MemoryStore:
             source=content.source,
             tags=content.tags,
             keys=content.keys,
-            links=tuple(Link(type, to) for one, type, to in sorted(columns.links.get(id, ())) if one == id),
+            links=tuple(Link(type, to) for type, to in links if self.in_scope(to, self.scope)),
             importance=content.importance,
             strength=there.strength,
             accesses=there.accesses,
@@ -313,13 +377,17 @@ class MemoryStore:
             metadata=metadata,
         )
 
-    def _news(self, rows: Sequence[int]) -> dict[int, NewVersion]:
-        found: dict[int, NewVersion] = {}
+    def _news(self, rows: Sequence[int]) -> dict[int, tuple[int, NewVersion]]:
+        """The key of the record and what the journal says of new versions, by row."""
+        found: dict[int, tuple[int, NewVersion]] = {}
         for part in _chunks(rows):
             marks = ",".join("?" * len(part))
             condition = f"entry IN (SELECT entry FROM memory_versions WHERE row IN ({marks}))"
             for entry in tables.entries(self.records, condition, part):
-                found |= {change.row: change for change in entry.changes or () if type(change) is NewVersion}
+                assert isinstance(entry.record, int)
+                for change in entry.changes or ():
+                    if type(change) is NewVersion:
+                        found[change.row] = entry.record, change
         return found
 
     def encode(self, texts: Sequence[str], languages: Sequence[str | None]) -> list[Any]:
@@ -367,20 +435,38 @@ def hash_of(text: str) -> bytes:
     return hashlib.blake2b(folded(text).encode("utf-8"), digest_size=16).digest()
 
 
-def _documents(draft: Draft) -> list[Document]:
+def _renamed_note(note: Mapping[str, Any], rename: Any) -> Mapping[str, Any]:
+    """The note of an entry with other names for the records that it names; without those that have none."""
+    if "merged" not in note:
+        return note
+    return {**note, "merged": [name for one in note["merged"] if (name := rename(one)) != GONE]}
+
+
+def document_id(key: int, version: int, part: int = 0) -> str:
+    """What the index calls the text of a version, or a part of it."""
+    return f"{key}/{version}/{part}"
+
+
+def _documents(draft: Draft, key: int) -> list[Document]:
     metadata = dict(draft.content.metadata)
     if draft.content.tags:
         metadata[TAGS] = list(draft.content.tags)
-    name = f"{draft.record}/{draft.version}"
-    whole = Document(f"{name}/0", draft.value, draft.language, metadata)
-    parts = [Document(f"{name}/{n}", text, draft.language) for n, text in enumerate(draft.parts, start=1)]
+    whole = Document(document_id(key, draft.version), draft.value, draft.language, metadata)
+    parts = [
+        Document(document_id(key, draft.version, place), text, draft.language)
+        for place, text in enumerate(draft.parts, start=1)
+    ]
     return [whole, *parts]
 
 
 def _version(draft: Draft, rows: Sequence[int]) -> tuple[NewVersion, dict[str, Any]]:
     content = draft.content
     said = content.as_json() | {"seq": draft.seq}
-    new = NewVersion(rows[0], draft.version, draft.scope, draft.valid_from, draft.recorded_at, said, tuple(rows[1:]))
+    new = NewVersion(
+        *(rows[0], draft.record, draft.version, draft.scope, draft.valid_from, draft.recorded_at),
+        said,
+        tuple(rows[1:]),
+    )
     grams, length = grams_of(draft.value)
     event = (None, None) if content.event_time is None else tuple(map(times.micros, content.event_time))
     columns = {

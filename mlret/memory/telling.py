@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from mlret.memory.hits import HistoryEntry
 from mlret.memory.journal import Change, Entry, NewVersion, SetEnd, SetField, SetLink
 from mlret.memory.times import from_micros, iso
 
-
-def told(entry: Entry) -> HistoryEntry:
-    """An entry as its reader knows it."""
-    changes = ("erased",) if entry.changes is None else tuple(map(_told, entry.changes))
-    return HistoryEntry(entry.operation, from_micros(entry.at), entry.verb, changes, dict(entry.note))
+# What a note says to the reader of a history; the rest is what feedback keeps to learn from.
+_SAID = ("again", "source", "reason", "merged", "undoes")
+_ELSEWHERE = "a record that is not in this scope"
 
 
-def _told(change: Change) -> str:
+def told(entry: Entry, numbers: Mapping[int, int], seen: Callable[[str], bool]) -> HistoryEntry:
+    """An entry as its reader knows it.
+
+    Parameters
+    ----------
+    entry
+        It names records by ids.
+    numbers
+        What the reader calls the operations that it may name.
+    seen
+        Whether the reader's scope holds a record: what it does not hold is not named.
+    """
+    changes = ("erased",) if entry.changes is None else tuple(_told(change, seen) for change in entry.changes)
+    note: dict[str, Any] = {name: entry.note[name] for name in _SAID if name in entry.note}
+    if "merged" in note:
+        note["merged"] = [one for one in note["merged"] if seen(one)]
+    if "undoes" in note:
+        note["undoes"] = numbers.get(note["undoes"])
+    return HistoryEntry(entry.counted, from_micros(entry.at), entry.verb, changes, note)
+
+
+def _told(change: Change, seen: Callable[[str], bool]) -> str:
     match change:
-        case NewVersion(_, version, _, valid_from):
+        case NewVersion(_, _, version, _, valid_from):
             return f"version {version}, valid from {iso(valid_from)}"
         case SetField("row", _, _):
             return "the current version is another"
+        case SetField("merged_into", before, after):
+            names = [one if one is None or seen(one) else _ELSEWHERE for one in (before, after)]
+            return f"merged into: {names[0]} -> {names[1]}"
+        case SetField("accessed_at", before, after):
+            times = ["never" if one is None else iso(one) for one in (before, after)]
+            return f"accessed at: {times[0]} -> {times[1]}"
         case SetField(name, before, after):
             return f"{name.replace('_', ' ')}: {before} -> {after}"
         case SetEnd(_, _, after):
             return f"an earlier version is valid until {'further notice' if after is None else iso(after)}"
         case SetLink(type, target, on):
-            return f"{'link' if on else 'no link'} {type} to {target}"
+            name = target if isinstance(target, str) and seen(target) else _ELSEWHERE
+            return f"{'link' if on else 'no link'} {type} to {name}"
     raise AssertionError(change)

@@ -14,6 +14,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # Later than any instant: an open end.
 FOREVER = 2**62
+# Of a version without an event time.
+UNTIMED = -(2**62)
 
 
 def read_instant(value: Instant, what: str) -> datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,12 @@ from mlret.index.records import RECORDS, Records
 from mlret.index.store import Store, beside, check_vacant
 from mlret.index.verify import Problem, verify_index
 from mlret.memory import tables
-from mlret.memory.journal import State, replay
+from mlret.memory.checking import table_problems
+from mlret.memory.folder import Folder
+from mlret.memory.journal import NewVersion
 from mlret.memory.lexical import grams_of
-from mlret.memory.store import MemoryStore
+from mlret.memory.records import value_of
+from mlret.memory.store import document_id, hash_of
 
 _BATCH = 256
 
@@ -41,58 +44,72 @@ def verify(
     problems = verify_index(path, encoder, repair=repair, say=say)
     if any(not problem.mended for problem in problems):
         return problems
-    with Index.open(path, encoder, kind="memory") as index:
-        store = MemoryStore(index)
-        (say or (lambda _: None))("the journal, replayed")
-        try:
-            problems += _differences(replay(tables.entries(store.records)), tables.read_state(store.records))
-        except MlretError as error:
-            problems.append(Problem(RECORDS, str(error), mendable=False))
-            return problems
-        problems += _texts(store, repair=repair)
-        if store.records.read("SELECT 1 FROM memory_erasing LIMIT 1"):
-            problems.append(Problem(RECORDS, "an erasure is not finished; open the memory to write", mended=False))
+    try:
+        with Index.open(path, encoder, kind="memory") as index:
+            folder = Folder(index)
+            (say or (lambda _: None))("the tables, and the journal, replayed")
+            problems += [Problem(RECORDS, what, mendable=False) for what in table_problems(folder.records)]
+            if problems and not all(problem.mended for problem in problems):
+                return problems
+            problems += _texts(folder, repair=repair)
+            if tables.erasing(folder.records):
+                problems.append(Problem(RECORDS, "an erasure is not finished; open the memory to write", mended=False))
+    except MlretError as error:
+        problems.append(Problem(RECORDS, str(error), mendable=False))
     return problems
 
 
-def _differences(journal: State, tables_say: State) -> Iterator[Problem]:
-    for name in ("records", "versions", "links"):
-        if getattr(journal, name) != getattr(tables_say, name):
-            yield Problem(RECORDS, f"the {name} are not what the journal adds up to", mendable=False)
-
-
-def _texts(store: MemoryStore, *, repair: bool) -> Iterator[Problem]:
+def _texts(folder: Folder, *, repair: bool) -> Iterator[Problem]:
     """Problems of what is derived from texts: every version has one, with its hash and n-grams."""
-    records = store.records
+    records = folder.records
     query = """
-        SELECT row, record, version, hash, grams, length FROM memory_versions WHERE row > ? ORDER BY row LIMIT ?
+        SELECT row, record, entry, hash, grams, length, text_crc FROM memory_versions WHERE row > ?
+        ORDER BY row LIMIT ?
     """
     last, wrong = 0, []
     while found := records.read(query, (last, _BATCH)):
         last = found[-1][0]
         documents = records.fetch([row for row, *_ in found])
-        for row, record, version, _, grams, length in found:
-            if row not in documents or documents[row].id != f"{record}/{version}/0":
-                yield Problem(RECORDS, f"version {version} of {record!r} has lost its text", mendable=False)
-            elif (grams, length) != grams_of(documents[row].text):
-                wrong.append((row, documents[row].text))
+        news = _news(records, [entry for _, _, entry, *_ in found])
+        for row, record, _, *stored in found:
+            new = news.get(row)
+            if new is None or row not in documents or documents[row].id != document_id(record, new.version):
+                what = f"memory_versions, row {row}: a version of record {record} has lost its text"
+                yield Problem(RECORDS, what, mendable=False)
+                continue
+            expected = _derived(documents[row].text, new.content.get("keys", ()))
+            if stored != [*expected, tables.text_crc(*expected[:2])]:
+                wrong.append((row, *expected))
     if wrong:
-        yield Problem(RECORDS, f"the n-grams of {len(wrong)} versions are not those of their texts", mended=repair)
+        yield Problem(
+            RECORDS, f"the hashes or n-grams of {len(wrong)} versions are not those of their texts", mended=repair
+        )
         if repair:
-            with store.writing():
-                store.store.commit(lambda connection: _grams_again(connection, wrong))
+            with folder.writing():
+                folder.store.commit(lambda connection: tables.derive_again(connection, wrong))
     orphans = """
         SELECT count(*) FROM records WHERE row NOT IN (SELECT row FROM memory_versions)
         AND row NOT IN (SELECT row FROM memory_parts)
     """
     if count := records.read(orphans)[0][0]:
         yield Problem(RECORDS, f"{count} texts belong to no version", mendable=False)
+    lost = "SELECT count(*) FROM memory_parts WHERE row NOT IN (SELECT row FROM records)"
+    if count := records.read(lost)[0][0]:
+        yield Problem(RECORDS, f"memory_parts: {count} parts have lost their text", mendable=False)
 
 
-def _grams_again(connection: sqlite3.Connection, wrong: list[tuple[int, str]]) -> None:
-    for row, text in wrong:
-        grams, length = grams_of(text)
-        connection.execute("UPDATE memory_versions SET grams = ?, length = ? WHERE row = ?", (grams, length, row))
+def _news(records: Records, entries: list[int]) -> dict[int, NewVersion]:
+    """The new versions of some entries, by row."""
+    every = tables.entries(records, f"entry IN ({','.join('?' * len(entries))})", entries)
+    changes = [change for entry in every for change in entry.changes or ()]
+    return {change.row: change for change in changes if type(change) is NewVersion}
+
+
+def _derived(text: str, keys: Sequence[str]) -> tuple[bytes, bytes, int]:
+    """The hash, the n-grams and how many they are, of what is indexed for a text with its keys."""
+    suffix = len(value_of("", keys))
+    grams, length = grams_of(text)
+    return hash_of(text[: len(text) - suffix]), grams, length
 
 
 def reembed(

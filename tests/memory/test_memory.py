@@ -66,13 +66,25 @@ def test_scope_is_applied_before_ranking(tmp_path: Path, tiny_encoder: Encoder) 
         def found(scope: dict[str, str], k: int = 50) -> set[str]:
             return {hit.id for hit in memory.search("the cat sat on a mat", scope, k)}
 
-        assert found({"user": "u1"}) == {*mine, special}
-        assert found({"user": "u1", "agent": "cook"}, 2) == {special}
-        assert found({"tenant": "t"}) >= found({"user": "u1"})
-        assert len(found({"user": "u1"}, 2)) == 2
-        assert found({"user": "U1"}) == found({"user": "u1 "}) == found({"run": "u1"}) == set()
-        nothing = memory.search("cat", {"run": "u1"})
-        assert (nothing.scope, nothing.searched) == ({"run": "u1"}, 0) and nothing.reason
+        user = {"tenant": "t", "user": "u1"}
+        assert found(user) == {*mine, special}
+        assert found({**user, "agent": "cook"}, 2) == {special}
+        assert found({"tenant": "t"}) >= found(user)
+        assert len(found(user, 2)) == 2
+        for other in ({"user": "U1"}, {"user": "u1 "}, {"run": "u1"}):
+            assert found({"tenant": "t", **other}) == set()
+        nothing = memory.search("cat", {"tenant": "t", "run": "u1"})
+        assert (nothing.scope, nothing.searched) == ({"tenant": "t", "run": "u1"}, 0) and nothing.reason
+
+
+def test_scope_without_a_tenant_holds_nothing_of_any_tenant(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    with Memory.open(tmp_path / "m", tiny_encoder) as memory:
+        theirs = memory.add("the cat sat on a mat", {"user": "u1", "tenant": "t"}).id
+        for scope in ({"user": "u1"}, {"user": "u1", "tenant": "T"}, {"tenant": "u1"}):
+            assert memory.search("the cat sat on a mat", scope).searched == 0
+            assert memory.list(scope) == [] == memory.ids(scope) and memory.get(theirs, scope) is None
+        mine = memory.add("the cat sat on a mat", {"user": "u1"})
+        assert mine.verdict == "added" and [record.id for record in memory.list({"user": "u1"})] == [mine.id]
 
 
 def test_what_others_write_moves_no_score(tmp_path: Path, tiny_encoder: Encoder) -> None:

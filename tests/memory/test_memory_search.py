@@ -53,7 +53,7 @@ def test_search_is_brute_force_over_what_may_be_seen(tmp_path: Path, monkeypatch
                 memory.erase(
                     chance.choice(ids[:10]) if ids[0] in memory.ids({"tenant": "t"}) else ids[-1], {"tenant": "t"}
                 )
-                for scope in ({"tenant": "t"}, {"user": "u1"}, {"user": "u2", "tenant": "t"}):
+                for scope in ({"tenant": "t"}, {"tenant": "t", "user": "u1"}, {"user": "u2", "tenant": "t"}):
                     query = " ".join(chance.choices(WORDS, k=4))
                     vector = vector_of(query)
                     found = memory.search(query, scope, 15, language="en", vector=vector, ranking=PLAIN)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from mlret.encoders.encoder import Encoder, load_encoder
-from mlret.errors import FingerprintError, InputError
+from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index.records import RECORDS
 from mlret.memory import tables
 from mlret.memory.duplicates import DuplicateThresholds
@@ -61,9 +61,13 @@ def test_erase_leaves_no_byte_of_text_tags_metadata_or_source(tmp_path: Path, ti
         assert [record.text for record in memory.list(ME)] == ["what stays"]
         with pytest.raises(InputError, match="scope"):
             memory.history(id, ME)
-        emptied = memory._store.records.read("SELECT changes, note FROM memory_journal WHERE record = ?", (id,))
-        assert emptied and all(changes in (None, "[]") and note == "{}" for changes, note in emptied)
+        query = "SELECT verb, changes, note FROM memory_journal WHERE record = 2"  # the second that was stored
+        emptied = memory._store.records.read(query)
+        assert [verb for verb, _, _ in emptied] == ["add", "update", "erase"]
+        assert all(changes in (None, "[]") and note == "{}" for _, changes, note in emptied)
     assert left(tmp_path, *said) == []
+    files = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    assert not any(one.encode() in content for one in (id, fact) for content in files)
     assert verify(tmp_path / "m") == []
 
 
@@ -444,21 +448,57 @@ def test_verify_names_what_is_damaged(tmp_path: Path, tiny_encoder: Encoder) -> 
         return [problem.what for problem in verify(folder, tiny_encoder)]
 
     assert damaged("UPDATE counters SET value = value") == []
-    assert "journal" in damaged("UPDATE memory_journal SET changes = '[]' WHERE entry = 1")[0]
-    assert "records are not" in damaged("UPDATE memory_records SET strength = 9")[0]
-    assert "versions are not" in damaged("UPDATE memory_versions SET valid_to = 5")[0]
-    assert "links are not" in damaged("INSERT INTO memory_links VALUES ('a', 'b', 'c')")[0]
-    assert "n-grams" in damaged("UPDATE memory_versions SET grams = x'', length = 0 WHERE row = 1")[0]
-    assert damaged("DELETE FROM memory_journal WHERE entry = 2")
+    assert "memory_journal, entry 1" in damaged("UPDATE memory_journal SET changes = '[]' WHERE entry = 1")[0]
+    assert "memory_records, record 1" in damaged("UPDATE memory_records SET strength = 9")[0]
+    assert "memory_versions, row 1" in damaged("UPDATE memory_versions SET valid_to = 5")[0]
+    assert "memory_links" in damaged("INSERT INTO memory_links VALUES (1, 'b', 2, 3)")[0]
+    assert "n-grams" in damaged("UPDATE memory_versions SET grams = x'' WHERE row = 1")[0]
+    assert "hashes" in damaged("UPDATE memory_versions SET hash = x'00' WHERE row = 1")[0]
+    assert "entries after 1 are missing" in damaged("DELETE FROM memory_journal WHERE entry = 2")[0]
+    assert "entries before 2 are missing" in damaged("DELETE FROM memory_journal WHERE entry = 1")[0]
 
 
-def test_repair_makes_n_grams_again(tmp_path: Path, tiny_encoder: Encoder) -> None:
+@pytest.mark.parametrize(
+    ("table", "columns", "what"),
+    [
+        ("memory_records", {"strength": 9.0}, "records are not"),
+        ("memory_versions", {"valid_to": 5}, "versions are not"),
+        ("memory_versions", {"scope": 2}, "versions are not"),
+        ("memory_versions", {"entry": 2}, "did not make it"),
+        ("memory_totals", {"last": 7}, "totals"),
+    ],
+)
+def test_verify_compares_tables_whose_rows_are_whole(
+    tmp_path: Path, tiny_encoder: Encoder, table: str, columns: dict[str, Any], what: str
+) -> None:
+    """A row with a checksum of its own that contradicts another table: what a faulty program would write."""
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
         memory.add("the cat sat", ME)
+        memory.add("warm rain", {"user": "u2"})
+        with memory._store.writing():
+            memory._store.store.commit(lambda connection: rewrite(connection, table, columns))
+    assert any(what in problem.what for problem in verify(tmp_path / "m", tiny_encoder))
+
+
+def rewrite(connection: sqlite3.Connection, table: str, columns: dict[str, Any]) -> None:
+    """Change the first row of a table, and its checksum with it."""
+    names = tables.COVERED[table]
+    values = connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {names[0]}").fetchone()
+    changed = dict(zip(names, values, strict=True)) | columns
+    sets = ", ".join(f"{name} = ?" for name in (*columns, "crc"))
+    crc = tables.crc_of(table, list(changed.values()))
+    connection.execute(f"UPDATE {table} SET {sets} WHERE {names[0]} = ?", (*columns.values(), crc, values[0]))
+
+
+def test_repair_makes_hashes_and_n_grams_again(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    with Memory.open(tmp_path / "m", tiny_encoder) as memory:
+        memory.add("the cat sat", ME, keys=["feline"])
     connection = sqlite3.connect(tmp_path / "m" / RECORDS)
-    connection.execute("UPDATE memory_versions SET grams = x'', length = 0")
+    connection.execute("UPDATE memory_versions SET grams = x'', hash = x''")
     connection.commit()
     connection.close()
+    with Memory.open(tmp_path / "m", tiny_encoder) as memory, pytest.raises(MlretError, match="n-grams of row 1"):
+        memory.search("cat", ME)
     assert [problem.mended for problem in verify(tmp_path / "m", tiny_encoder, repair=True)] == [True]
     assert verify(tmp_path / "m", tiny_encoder) == []
 
