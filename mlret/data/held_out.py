@@ -11,6 +11,8 @@ from mlret.data.files import COMPRESSIONS, read_blocks, read_lines
 from mlret.data.same_text import normalised
 from mlret.errors import InputError
 
+__all__ = ["held_out_keys", "normalised", "read_held_out"]
+
 # Shorter texts ("Yes.", "42") recur everywhere and give nothing away.
 _MIN_CHARACTERS = 10
 

@@ -67,7 +67,7 @@ def normalised(text: str) -> str:
         folded = _STRAY.sub("", unicodedata.normalize("NFKC", folded).casefold())
         folded = unicodedata.normalize("NFC", _OPTIONAL.sub("", folded))
     folded = _BETWEEN_LETTERS.sub("", _HIDDEN.sub("", folded))
-    return _BETWEEN.sub(_kept, folded)
+    return str(_BETWEEN.sub(_kept, folded))
 
 
 def _kept(found: regex.Match[str]) -> str:

@@ -13,10 +13,8 @@ Parameters = list[str | int | float | None]
 def as_sql(condition: Condition) -> tuple[str, Parameters]:
     """The clause of a condition on the table ``records``, which is never NULL, and its parameters."""
     match condition:
-        case HasLanguage(None):
-            return "language IS NULL", []
         case HasLanguage(code):
-            return _in_language(code)
+            return ("language IS NULL", []) if code is None else _in_language(code)
         case Exists(key):
             return "row IN (SELECT row FROM fields WHERE key = ?)", [key]
         case Compare(key, comparison, value):
