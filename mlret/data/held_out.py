@@ -11,12 +11,14 @@ from mlret.data.files import COMPRESSIONS, read_blocks, read_lines
 from mlret.data.same_text import normalised
 from mlret.errors import InputError
 
+__all__ = ["held_out_keys", "normalised", "read_held_out"]
+
 # Shorter texts ("Yes.", "42") recur everywhere and give nothing away.
 _MIN_CHARACTERS = 10
 
 
 def read_held_out(files: Iterable[Path]) -> set[str]:
-    """Every text of evaluation files, normalised, of those with at least ten letters and digits.
+    """Every text of evaluation files, normalised, of those with at least ten characters then.
 
     Of TSV the fields, of JSON lines and of ``.json`` files (SQuAD's form) every string, however deep.
 
@@ -29,7 +31,7 @@ def read_held_out(files: Iterable[Path]) -> set[str]:
 
 
 def held_out_keys(texts: Iterable[str]) -> set[str]:
-    """What :func:`normalised` makes of texts, of those with at least ten letters and digits."""
+    """What :func:`normalised` makes of texts, of those with at least ten characters then."""
     return {key for text in texts if len(key := normalised(text)) >= _MIN_CHARACTERS}
 
 

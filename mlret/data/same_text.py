@@ -39,8 +39,8 @@ _OPTIONAL = regex.compile(
     r"\u0591-\u05BD\u05BF\u05C1\u05C2\u05C4\u05C5\u05C7\u0730-\u074A]+"
 )
 _RAISED = regex.compile(r"[⁰¹²³⁴-⁹⁺⁻ⁿⁱ]+")
-# A mark that stands by itself, as the compatibility forms of spacing accents have it.
-_STRAY = regex.compile(r"(?:(?<=\s)|^)\p{M}+")
+# A mark that belongs to no letter, digit or symbol, as the compatibility forms of spacing accents have it.
+_STRAY = regex.compile(r"(?<![\p{L}\p{N}\p{M}\p{S}])\p{M}+")
 _BETWEEN_LETTERS = regex.compile(r"(?<=[\p{L}\p{M}])\s+(?=[\p{L}\p{M}])")
 _BETWEEN = regex.compile(r"[^\p{L}\p{N}\p{M}]+")
 _MINUS = frozenset("-\u2010\u2011\u2212")
@@ -67,7 +67,7 @@ def normalised(text: str) -> str:
         folded = _STRAY.sub("", unicodedata.normalize("NFKC", folded).casefold())
         folded = unicodedata.normalize("NFC", _OPTIONAL.sub("", folded))
     folded = _BETWEEN_LETTERS.sub("", _HIDDEN.sub("", folded))
-    return _BETWEEN.sub(_kept, folded)
+    return str(_BETWEEN.sub(_kept, folded))
 
 
 def _kept(found: regex.Match[str]) -> str:

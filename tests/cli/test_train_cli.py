@@ -67,10 +67,12 @@ SMALL = [
 def test_the_recipe_of_the_readme_trains_on_a_folder_of_ones_own_text(tmp_path: Path) -> None:
     (tmp_path / "my-text").mkdir()
     for language, words in (
-        ("en", "the {} was standing near the old house"),
-        ("de", "der {} stand neben dem alten Haus"),
+        ("en", "The {} was standing near the old house"),
+        ("de", "Der {} stand neben dem alten Haus"),
     ):
-        documents = [". ".join(words.format(f"{a}{b}") for a in "kmrst") for b in "aeiou" * 4]
+        documents = [
+            ". ".join(words.format(f"{a}{b}") for a in "kmrst") for b in [f"{x}{y}" for x in "aeiou" for y in "lmnr"]
+        ]
         (tmp_path / "my-text" / f"{language}.txt").write_text(".\n\n".join(documents) + ".\n", encoding="utf-8")
     options = [part for value in SMALL for part in ("--set", value)]
     done = run("train", "ccp-mini", "--data", "my-text", *options, cwd=tmp_path)

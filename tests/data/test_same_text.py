@@ -60,7 +60,6 @@ def test_composition_case_and_what_surrounds_a_text_do_not_count(text: str) -> N
     once = normalised(text)
     assert normalised(unicodedata.normalize("NFD", text)) == normalised(unicodedata.normalize("NFC", text)) == once
     assert normalised(f" “{text}”\r\n") == normalised(f"“{text}”") == normalised(f"({text})")
-    assert normalised(once) == once or "-" in text or "#" in text or "." in text or "²" in text
 
 
 @settings(max_examples=100, deadline=None)

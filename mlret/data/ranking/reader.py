@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from mlret.data.held_out import normalised, read_held_out
+from mlret.data.held_out import read_held_out
 from mlret.data.languages import normalise_language
 from mlret.data.ranking.example import RankingExample
 from mlret.data.ranking.formats import FORMATS, Format
 from mlret.data.ranking.opening import Opening, RankingSource
 from mlret.data.ranking.resolve import Source, TextStores
 from mlret.data.ranking.texts import Say
+from mlret.data.same_text import normalised
 from mlret.errors import InputError
 
 

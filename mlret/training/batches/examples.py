@@ -190,8 +190,8 @@ class RankingCollator:
             numbers = [text_number(passages[place]) for passages, _ in drawn]
             batch[f"document_{place + 1}_{PASSAGE}"] = torch.tensor(numbers)
         known = torch.full((len(examples), self._examples.most_answers), -1, dtype=torch.int64)
-        for line, (_, row, _) in enumerate(keys):
-            some = self._examples.answers(int(row))
+        for line, (_, number, _) in enumerate(keys):
+            some = self._examples.answers(int(number))
             known[line, : len(some)] = torch.tensor(some)
         batch[f"query_{POSITIVES}"] = known
         return batch

@@ -12,11 +12,11 @@ from typing import Any
 
 from mlret.data.durable import sha256_of, write_text_atomically
 from mlret.data.files import expand
-from mlret.data.held_out import held_out_keys, normalised, read_held_out
+from mlret.data.held_out import held_out_keys, read_held_out
 from mlret.data.languages import normalise_language
 from mlret.data.monolingual import MonolingualDocument, TextColumns, read_hub, read_monolingual
 from mlret.data.ranking import RankingReader, read_ranking
-from mlret.data.same_text import VERSION
+from mlret.data.same_text import VERSION, normalised
 from mlret.errors import InputError
 from mlret.training.progress import counted
 from mlret.training.recipe import Recipe
@@ -184,7 +184,7 @@ def _origin(recipe: Recipe, root: Path, *, apart: Path) -> dict[str, Any]:
         if not source.get("or_whole_folder"):  # as text that an earlier version read has it
             source.pop("or_whole_folder", None)
     files = {str(path.relative_to(root)): sha256_of(path) for path in source_files(recipe, root, apart=apart)}
-    origin = {"settings": settings, "files": files}
+    origin: dict[str, Any] = {"settings": settings, "files": files}
     if recipe.held_out or any(isinstance(source, MultiParallelSource) for source in recipe.sources):
         origin["same_text"] = VERSION  # what is held out is found by it
     return origin
