@@ -271,6 +271,20 @@ def test_accelerator_built_again_does_not_bring_removed_documents_back(tmp_path:
     assert verify_index(folder) == [] and all_answers(folder) == right
 
 
+def test_counters_are_counted_again_where_a_writer_was_killed_between_manifest_and_database(folder: Path) -> None:
+    right = all_answers(folder)
+    with Index.open(folder) as index, index.store.writing():
+        records = index.store.records
+        generation, copy = records.counter("generation"), records.manifest().decode()
+        index.store.switch(index.store.manifest.segments)
+        records.replace_manifest(generation, copy)
+    assert outcome(folder, right) == "right" and verify_index(folder) == []
+    tampered(folder, "UPDATE counters SET value = value + 1 WHERE name = 'documents'")
+    assert outcome(folder, right) == "error"
+    assert all(problem.mended for problem in verify_index(folder, repair=True))
+    assert verify_index(folder) == [] and outcome(folder, right) == "right"
+
+
 def _names(*starts: str) -> Callable[[str], bool]:
     return lambda name: name.startswith(starts)
 
