@@ -283,12 +283,12 @@ def test_old_memory_that_may_only_be_read_answers_as_it_did(place: Path) -> None
 
 def test_command_line_reads_a_folder_that_may_only_be_read(place: Path) -> None:
     folder = str(made(place / "i"))
-    commands = [["index", "info", folder, "--json"], ["index", "verify", folder]]
-    expected = [CliRunner().invoke(app, command).stdout for command in commands]
-    assert all(expected)
+    for command in ("info", "verify"):  # as root, who may read the modules that are loaded when they are needed
+        assert CliRunner().invoke(app, ["index", command, folder]).exit_code == 0
     with reading_only(place / "i"):
-        for command, wanted in zip(commands, expected, strict=True):
-            found = CliRunner().invoke(app, command)
-            assert (found.exit_code, found.stdout) == (0, wanted)
+        found = CliRunner().invoke(app, ["index", "info", folder, "--json"])
+        assert found.exit_code == 0 and json.loads(found.stdout)["documents"] == 49
+        found = CliRunner().invoke(app, ["index", "verify", folder])
+        assert (found.exit_code, found.stdout) == (0, f"{folder} is whole\n")
         refused = CliRunner().invoke(app, ["index", "delete", folder, "doc-1"])
         assert "may only be read by this user" in str(refused.exception)
