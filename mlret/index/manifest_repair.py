@@ -55,14 +55,13 @@ def check_manifest(folder: Path, *, repair: bool) -> Found:
         noted = 0 if written is None else noted_changes(folder / LOCK, written.manifest.identity)
         copy = _copy(folder / RECORDS)
         if written is not None and copy is not None:
-            if written.manifest.identity == copy.manifest.identity:
-                noted = max(noted, written.manifest.changes)
+            counted = max(noted, written.manifest.changes)
             try:
-                # Changes that are lost are looked at afterwards.
-                check_agreement(folder, written, copy, noted)
-                return Found(written.manifest, [], noted)
+                check_agreement(folder, written, copy, counted)  # changes that are lost are looked at afterwards
+                return Found(written.manifest, [], counted)
             except MlretError as error:
                 why = error
+            noted = counted if written.manifest.identity == copy.manifest.identity else noted
         again, _ = _read(folder)
         if (again and again.checksum) == (written and written.checksum):  # else another process is at work
             break
