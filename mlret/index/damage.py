@@ -13,7 +13,7 @@ from mlret.errors import MlretError
 from mlret.index.checksums import sum_of
 from mlret.index.fields import fields_of
 from mlret.index.lexical_checks import compare_with_texts
-from mlret.index.manifest import Manifest
+from mlret.index.manifest import parse_manifest
 from mlret.index.migration import FORMAT, STEPS, newest
 from mlret.index.records import Records, is_whole
 from mlret.index.schema import schema_differs
@@ -164,7 +164,7 @@ def drop_orphans(records: Records, rows: Iterable[int]) -> None:
         connection.executemany("DELETE FROM vectors WHERE row = ?", [(row,) for row in rows])
 
 
-def recount(records: Records, tombstones: NDArray[np.int64], manifest: Manifest, least_changes: int) -> None:
+def recount(records: Records, tombstones: NDArray[np.int64], least_changes: int) -> None:
     """Replace the list of removed rows, and count again; commits.
 
     Parameters
@@ -173,11 +173,10 @@ def recount(records: Records, tombstones: NDArray[np.int64], manifest: Manifest,
         The database.
     tombstones
         ``(n,)`` int64: the rows that were removed.
-    manifest
-        The manifest, of whose generation the database is.
     least_changes
         The counter of changes becomes higher than this, and than it was: what is remembered by it is then read again.
     """
+    manifest = parse_manifest(records.manifest()).manifest
     with records.transaction() as connection:
         connection.execute("DELETE FROM tombstones")
         connection.executemany("INSERT INTO tombstones VALUES (?)", [(row,) for row in tombstones.tolist()])

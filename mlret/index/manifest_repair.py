@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlret.encoders.external import EXTERNAL
 from mlret.errors import InputError, MlretError
 from mlret.index.agreement import DisagreementError, check_agreement
+from mlret.index.blobs import OneVector
 from mlret.index.database import check_database, read_aside
-from mlret.index.lock import LOCK, noted_changes
+from mlret.index.lock import LOCK, WriterLock, noted_changes
 from mlret.index.manifest import MANIFEST, Manifest, Written, parse_manifest, read_written, write_manifest
 from mlret.index.problems import Problem
 from mlret.index.records import RECORDS, Records
+
+_ROUNDS = 100
 
 
 @dataclass(frozen=True)
@@ -43,29 +47,36 @@ def check_manifest(folder: Path, *, repair: bool) -> Found:
     MlretError
         If neither is whole, or the copy is of files that are not there.
     """
-    written, why = _read(folder)
-    if written is not None:
-        check_database(folder / RECORDS)
-    copy = _copy(folder / RECORDS)
-    noted = 0 if written is None else noted_changes(folder / LOCK, written.manifest.identity)
-    counted = _counters(folder / RECORDS)
-    if written is not None and copy is not None:
-        noted = max(noted, written.manifest.changes if _same_index(written, copy) else 0)
-        try:
-            # Lost changes are looked at afterwards: whatever they are, it is a manifest that the database knows.
-            check_agreement(folder, written, copy, max(noted, counted.get("changes", 0)))
-            return Found(written.manifest, [], noted)
-        except MlretError as error:
-            why = error
-    if copy is not None:
-        return _from_copy(folder, copy, why.what if isinstance(why, DisagreementError) else str(why), repair, noted)
-    if written is None:
+    for _ in range(_ROUNDS):
+        written, why = _read(folder)
+        if written is not None:
+            check_database(folder / RECORDS)
+        # First: the database is read after it, and then counts no fewer.
+        noted = 0 if written is None else noted_changes(folder / LOCK, written.manifest.identity)
+        copy = _copy(folder / RECORDS)
+        if written is not None and copy is not None:
+            counted = max(noted, written.manifest.changes)
+            try:
+                check_agreement(folder, written, copy, counted)  # changes that are lost are looked at afterwards
+                return Found(written.manifest, [], counted)
+            except MlretError as error:
+                why = error
+            noted = counted if written.manifest.identity == copy.manifest.identity else noted
+        again, _ = _read(folder)
+        if (again and again.checksum) == (written and written.checksum):  # else another process is at work
+            break
+    else:
+        raise MlretError(f"{folder} is changed by another process all the time; try again when that is done")
+    if written is None and copy is None:
         assert why is not None
         raise why
-    what = "its copy of the manifest is damaged"
-    if repair:
-        _write_copy(folder, written)
-    return Found(written.manifest, [Problem(RECORDS, what, mended=repair)], noted)
+    with WriterLock(folder / LOCK) if repair else nullcontext():
+        if copy is not None:
+            return _from_copy(folder, copy, why.what if isinstance(why, DisagreementError) else str(why), repair, noted)
+        assert written is not None
+        if repair:
+            _write_copy(folder, written)
+        return Found(written.manifest, [Problem(RECORDS, "its copy of the manifest is damaged", mended=repair)], noted)
 
 
 def _from_copy(folder: Path, copy: Written, why: str, repair: bool, noted: int) -> Found:
@@ -100,22 +111,15 @@ def _copy(database: Path) -> Written | None:
         copy = parse_manifest(text)
     except ValueError:
         return None
-    counted = _counters(database).get("generation", copy.manifest.generation)
-    return copy if counted == copy.manifest.generation else None
+    return copy if _generation(database) in (None, copy.manifest.generation) else None
 
 
-def _counters(database: Path) -> dict[str, int]:
-    found = read_aside(database, "SELECT name, value FROM counters")
-    return {name: value for name, value in found if isinstance(name, str) and isinstance(value, int)}
-
-
-def _same_index(written: Written, copy: Written) -> bool:
-    return written.manifest.identity == copy.manifest.identity
+def _generation(database: Path) -> int | None:
+    found = read_aside(database, "SELECT value FROM counters WHERE name = 'generation'")
+    return found[0][0] if len(found) == 1 and isinstance(found[0][0], int) else None
 
 
 def _write_copy(folder: Path, written: Written) -> None:
-    from mlret.index.blobs import OneVector
-
     records = Records(folder / RECORDS, OneVector(written.manifest.dims), lenient=True)
     try:
         records.replace_manifest(written.manifest.generation, written.text)

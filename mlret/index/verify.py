@@ -17,7 +17,7 @@ from mlret.index.database import read_only
 from mlret.index.generations import upgrade
 from mlret.index.index import Index, encoder_of
 from mlret.index.lock import LOCK, WriterLock
-from mlret.index.manifest import AnySegmentInfo, Manifest, read_manifest, read_written
+from mlret.index.manifest import AnySegmentInfo, Manifest, read_manifest
 from mlret.index.manifest_repair import Found, check_manifest
 from mlret.index.problems import Problem
 from mlret.index.records import RECORDS, Records
@@ -102,10 +102,10 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
     if look.tombstones or look.removed or look.counters or lost:
         if repair:
             with WriterLock(path / LOCK):
-                written = read_written(path)
+                records.snapshot()
                 kept = np.setdiff1d(records.tombstones(checked=False), records.numbers("SELECT row FROM records"))
                 kept = kept[(kept > 0) & (kept <= records.last_row())]
-                damage.recount(records, kept, written.manifest, found.noted)
+                damage.recount(records, kept, found.noted)
         if look.tombstones:
             what = f"{len(look.tombstones)} records are listed as removed, so that searches do not find them"
             yield Problem(RECORDS, what, mended=repair)
@@ -186,8 +186,9 @@ def _unaccounted(
         if not records.writable:
             raise read_only(path / RECORDS)
         with WriterLock(path / LOCK):
-            manifest = read_manifest(path)
-            damage.recount(records, np.union1d(tombstones, odd), manifest, records.counter("changes"))
+            records.snapshot()
+            dead = np.union1d(records.tombstones(), odd)
+            damage.recount(records, dead, records.counter("changes"))
     what = f"{len(odd)} vectors have neither a record nor a note that it was removed"
     return Problem(segment.info.main.file, f"{what}; repairing leaves them out", mended=repair)
 

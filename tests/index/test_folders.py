@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from mlret.cli.main import app
 from mlret.errors import InputError, MlretError
 from mlret.index import database
 from mlret.index.index import Index
@@ -21,6 +24,7 @@ from mlret.memory.memory import Memory
 from mlret.memory.upkeep import verify as verify_memory
 from tests.index.damaging import all_answers, store
 from tests.index.made import SIMILARITIES, encoder, settings, vector_of
+from tests.index.old.write_folders import memory_answers
 from tests.index.test_migration import ANSWERS, said, unpacked, version
 from tests.memory.made import add, open_memory
 
@@ -168,7 +172,7 @@ def test_verify_of_a_damaged_folder_that_may_only_be_read_says_so(place: Path) -
     (folder / "manifest.json").write_bytes(b"{}")
     with reading_only(folder):
         assert [problem.mended for problem in verify_index(folder)] == [False]
-        with pytest.raises(MlretError, match=r"manifest\.json cannot be written"):
+        with pytest.raises(MlretError, match=r"may not be written to \(writer|writer\.lock belongs to another"):
             verify_index(folder, repair=True)
 
 
@@ -265,3 +269,26 @@ def test_disk_without_room_for_a_copy_is_named(place: Path, monkeypatch: pytest.
     monkeypatch.setattr(database.tempfile, "mkdtemp", lambda prefix: str(full / "missing"))
     with reading_only(folder), pytest.raises(MlretError, match=r"temporary copy of it in .*full failed .*set TMPDIR"):
         Index.open(folder, encoder())
+
+
+def test_old_memory_that_may_only_be_read_answers_as_it_did(place: Path) -> None:
+    folder = unpacked("memory", place)
+    with open_memory(Path(shutil.copytree(folder, place / "warm"))) as memory:
+        memory_answers(memory)
+    before = state(folder)
+    with reading_only(folder), open_memory(folder) as memory:
+        assert json.loads(json.dumps(memory_answers(memory))) == ANSWERS["memory"]
+    assert state(folder) == before
+
+
+def test_command_line_reads_a_folder_that_may_only_be_read(place: Path) -> None:
+    folder = str(made(place / "i"))
+    for command in ("info", "verify"):  # as root, who may read the modules that are loaded when they are needed
+        assert CliRunner().invoke(app, ["index", command, folder]).exit_code == 0
+    with reading_only(place / "i"):
+        found = CliRunner().invoke(app, ["index", "info", folder, "--json"])
+        assert found.exit_code == 0 and json.loads(found.stdout)["documents"] == 49
+        found = CliRunner().invoke(app, ["index", "verify", folder])
+        assert (found.exit_code, found.stdout) == (0, f"{folder} is whole\n")
+        refused = CliRunner().invoke(app, ["index", "delete", folder, "doc-1"])
+        assert "may only be read by this user" in str(refused.exception)
