@@ -89,19 +89,16 @@ class _Lookup:
             if not len(found):
                 return found
         found = self._everything() if found is None else found
-        for part in negated:
-            found = _without(found, self.rows(part))
+        for other in negated:
+            found = _without(found, self.rows(other))
         return found
 
     def _of_few(self, leaf: HasLanguage | TextContains, rows: Rows) -> Rows:
         within = f"row IN ({_marks(rows)})"
-        if isinstance(leaf, HasLanguage):
-            condition, value = "language IS ?", leaf.code
-        else:
-            condition, value = "instr(text, ?)", leaf.text
-        return self._select(
-            f"SELECT row FROM records WHERE {within} AND {condition} ORDER BY row", *rows.tolist(), value
-        )
+        condition = "language IS ?" if isinstance(leaf, HasLanguage) else "instr(text, ?)"
+        value = leaf.code if isinstance(leaf, HasLanguage) else leaf.text
+        query = f"SELECT row FROM records WHERE {within} AND {condition} ORDER BY row"
+        return self._select(query, *rows.tolist(), value)
 
     def _everything(self) -> Rows:
         if self._every is None:

@@ -20,9 +20,9 @@ _CHARACTERS = 1 << 24
 def as_many(documents: Iterable[Document], source: object, count: int, folder: Path) -> Iterable[Document]:
     """The documents, once it is known that they are as many as their vectors.
 
-    Where the source says how many it has, nothing is read for that. A stream is read to its end first; but for its
-    beginning it is kept in a temporary file without a name, in ``folder``, which is on the disk that the documents go to
-    anyway. Had its 5th line been lost, all documents after it would be stored with the vector of another.
+    Where the source says how many it has, nothing is read for that. A stream is read to its end first; what
+    follows its beginning is kept in a temporary file without a name, in ``folder``, which is on the disk that the
+    documents go to anyway. Had its 5th line been lost, all later documents would be stored with the vector of another.
 
     Parameters
     ----------
