@@ -20,7 +20,15 @@ _OF_SEGMENTS = {"segments", "codec", "probing"}
 
 
 class DisagreementError(MlretError):
-    """A manifest and a database do not belong together."""
+    """A manifest and a database do not belong together: ``what`` is wrong, and what it looks like the trace of."""
+
+    def __init__(self, folder: Path, what: str, trace: str = "") -> None:
+        self.what = what
+        trace = f", as when {trace}" if trace else ""
+        super().__init__(
+            f"{folder} is damaged: {what}{trace}; restore the whole folder from one copy, or go on with what is there: "
+            f"`mlret index verify --repair {folder}`"
+        )
 
 
 def copy_in(records: Records) -> Written:
@@ -32,17 +40,13 @@ def copy_in(records: Records) -> Written:
         If it is not what was written, or of another generation than the database.
     """
     try:
-        copy = parse_manifest(records.manifest().encode())
+        copy = parse_manifest(records.manifest())
     except ValueError as error:
-        raise DisagreementError(
-            f"{records.path} is damaged (its copy of the manifest: {error}); `mlret index verify --repair "
-            f"{records.path.parent}` writes it again"
-        ) from error
+        raise DisagreementError(records.path.parent, f"the copy of {MANIFEST} in {RECORDS} ({error})") from error
     if copy.manifest.generation != records.counter("generation"):
-        raise DisagreementError(
-            f"{records.path} is damaged (it is of generation {records.counter('generation')}, and its copy of the "
-            f"manifest of generation {copy.manifest.generation}); restore the folder from a copy"
-        )
+        ours, theirs = records.counter("generation"), copy.manifest.generation
+        what = f"{RECORDS} is of generation {ours}, and its copy of {MANIFEST} of generation {theirs}"
+        raise DisagreementError(records.path.parent, what)
     return copy
 
 
@@ -88,10 +92,7 @@ def check_agreement(folder: Path, manifest: Written, copy: Written, changes: int
         what = f"{ours} is newer than {theirs}"
     else:
         what = f"{ours} is not the one that {theirs} has a copy of"
-    raise DisagreementError(
-        f"{folder} is damaged: {what}, as when one of them was restored or copied alone; restore the whole folder from "
-        f"one copy, or go on with what the database holds: `mlret index verify --repair {folder}`"
-    )
+    raise DisagreementError(folder, what, "one of them was restored or copied alone")
 
 
 def check_changes(folder: Path, found: int, noted: int, where: str) -> None:
@@ -103,11 +104,8 @@ def check_changes(folder: Path, found: int, noted: int, where: str) -> None:
         If it has lost the last ones.
     """
     if found < noted:
-        raise DisagreementError(
-            f"{folder} is damaged: {RECORDS} has lost its last changes (it counts {found}, and {where} {noted}), as "
-            f"when its log {RECORDS}-wal was left behind or an older {RECORDS} was put back; restore the folder from a "
-            f"copy, or go on with what is there: `mlret index verify --repair {folder}`"
-        )
+        what = f"{RECORDS} has lost its last changes (it counts {found}, and {where} {noted})"
+        raise DisagreementError(folder, what, f"its log {RECORDS}-wal was left behind or an older {RECORDS} put back")
 
 
 def _same(one: Manifest, other: Manifest, but: set[str]) -> bool:

@@ -18,7 +18,7 @@ from mlret.index.hits import IndexInfo, Updated
 from mlret.index.index import Index
 from mlret.index.intake import Existing
 from mlret.index.kinds import Choice, IndexSettings
-from mlret.index.manifest import MANIFEST, read_manifest
+from mlret.index.manifest import has_manifest, read_manifest
 from mlret.index.space import Vectors
 from mlret.index.store import beside, check_vacant
 
@@ -97,7 +97,7 @@ def build_index(
     path = Path(path)
     corpus = Corpus(sources, max_line=max_line)
     encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder, precision=precision)
-    if (path / MANIFEST).exists():
+    if has_manifest(path):
         with Index.open(path, encoder) as index:
             raise InputError(
                 f"{path} is an index of {len(index)} documents already: add to it with "

@@ -40,6 +40,7 @@ class Counters:
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         self._connection = connection
         self._name = name
+        self._seen: tuple[list[tuple[str, int]], dict[str, int]] = [], {}  # what was read last, and found to be whole
 
     def read(self, *, checked: bool = True) -> dict[str, int]:
         """All counters, without their checksum.
@@ -54,17 +55,21 @@ class Counters:
         DamagedCountersError
             If they are not what was written.
         """
-        found = dict(self._connection.execute("SELECT name, value FROM counters").fetchall())
+        rows = self._connection.execute("SELECT name, value FROM counters").fetchall()
+        if checked and rows == self._seen[0]:
+            return dict(self._seen[1])
+        found = dict(rows)
         checksum = found.pop(_CHECKSUM, None)
-        old = checksum is None and set(found) == _OF_FORMAT_2
         if not checked:
             return {name: value for name, value in found.items() if isinstance(name, str) and type(value) is int}
-        if any(type(value) is not int for value in found.values()) or not (old or checksum == _checksum(found)):
+        old = checksum is None and found.keys() == _OF_FORMAT_2 and all(type(one) is int for one in found.values())
+        if not old and checksum != _checksum(found):
             raise DamagedCountersError(
                 f"{self._name} is damaged (its counters are not what was written); `mlret index verify --repair` counts"
                 " again"
             )
-        return found
+        self._seen = rows, found
+        return dict(found)
 
     def add(self, changes: Mapping[str, int]) -> None:
         """Add to counters."""
@@ -92,4 +97,4 @@ class Counters:
 
 
 def _checksum(values: Mapping[str, int]) -> int:
-    return zlib.crc32(repr(sorted(values.items())).encode())
+    return zlib.crc32("".join(sorted(map(repr, values.items()))).encode())  # what is damaged may be of any type

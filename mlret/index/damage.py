@@ -27,8 +27,9 @@ class Damage:
 
     ``pages`` are messages of SQLite on pages, and on tables that are not those of an index; ``records`` the rows and
     ids of records, ``vectors`` the rows of vectors; ``orphans`` rows with a vector and no record; ``tombstones`` rows
-    that are listed as removed and stored all the same; ``fields``, ``counters`` and ``lexical`` say that the filterable
-    metadata, the counters and the lexical index are not what the records say.
+    that are listed as removed and stored all the same; ``removed`` says that this list is not what was written,
+    ``fields``, ``counters`` and ``lexical`` that the filterable metadata, the counters and the lexical index are not
+    what the records say.
     """
 
     pages: list[str] = field(default_factory=list)
@@ -36,6 +37,7 @@ class Damage:
     vectors: list[int] = field(default_factory=list)
     orphans: list[int] = field(default_factory=list)
     tombstones: list[int] = field(default_factory=list)
+    removed: bool = False
     fields: bool = False
     counters: bool = False
     lexical: bool = False
@@ -96,12 +98,8 @@ def _look_at_rows(records: Records, found: Damage) -> None:
     dead = records.tombstones(checked=False)
     stored = records.numbers("SELECT row FROM records ORDER BY row")
     found.tombstones = np.intersect1d(dead, stored, assume_unique=True).tolist()
-    found.counters = (
-        records.counters_damaged
-        or records.counter("documents") != len(stored)
-        or records.counter("tombstones") != sum_of(dead)
-        or bool(len(dead) and not 0 < dead[0] <= dead[-1] <= records.last_row())
-    )
+    found.removed = records.counter("tombstones") != sum_of(dead)
+    found.counters = records.counters_damaged or records.counter("documents") != len(stored)
 
 
 def _fields_differ(records: Records) -> bool:

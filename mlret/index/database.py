@@ -91,7 +91,7 @@ def open_database(path: Path) -> Database:
         If SQLite cannot open it.
     """
     check_database(path)
-    if _allowed(path.parent, os.W_OK) and _allowed(path, os.W_OK):
+    if unwritable(path) is None:
         return Database(path, _connected(path), writable=True)
     log = path.with_name(path.name + _WAL)
     if log.exists():
@@ -105,6 +105,21 @@ def open_database(path: Path) -> Database:
             return open_copy(path)
     watched = _state(path)
     return Database(path, _connected(path, "mode=ro&immutable=1"), writable=False, watched=watched)
+
+
+def unwritable(path: Path) -> Path | None:
+    """What keeps this user from writing to a database: its folder, itself, or a file beside it; ``None``: nothing."""
+    beside = [path.with_name(path.name + suffix) for suffix in (_WAL, "-shm")]
+    needed = [path.parent, path, *(file for file in beside if file.exists())]
+    return next((one for one in needed if not _allowed(one, os.W_OK)), None)
+
+
+def read_only(path: Path) -> MlretError:
+    """What to raise where something is to be written to a database that may only be read."""
+    return MlretError(
+        f"{path.parent} may only be read by this user ({(unwritable(path) or path).name} is not writable): searching "
+        "works, writing does not; change its rights (chmod), or copy the folder"
+    )
 
 
 def open_copy(path: Path) -> Database:
@@ -124,7 +139,7 @@ def open_copy(path: Path) -> Database:
         return Database(path, _connected(folder / path.name), writable=False, temporary=folder, watched=watched)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise _no_copy(path, folder, error.strerror) from error
+        raise _no_copy(path, folder, str(error.strerror)) from error
 
 
 def backed_up(database: Database) -> Database:
@@ -142,16 +157,18 @@ def backed_up(database: Database) -> Database:
 def reported(path: Path, error: sqlite3.DatabaseError) -> MlretError:
     """What to raise for what SQLite says: one line that names the cause and the way out."""
     name = getattr(error, "sqlite_errorname", "") or ""
+    # The text that is no UTF-8 comes after this: it may be of many lines, and is nobody's to see.
+    said = str(error).partition(" with text ")[0]
     if name.startswith("SQLITE_READONLY"):
-        return MlretError(f"{path} may not be written to by this user ({error}); change its rights, or copy the folder")
+        return read_only(path)
     if name.startswith("SQLITE_BUSY"):
-        return MlretError(f"{path} is in use by another process ({error}); wait until it is done, then try again")
+        return MlretError(f"{path} is in use by another process ({said}); wait until it is done, then try again")
     if not path.parent.exists():
-        return MlretError(f"{path} is gone ({error}): its folder was moved or removed; open it where it is now")
-    unreadable = str(error).startswith(("no such", "Could not decode", "malformed"))
+        return MlretError(f"{path} is gone ({said}): its folder was moved or removed; open it where it is now")
+    unreadable = said.startswith(("no such", "Could not decode", "malformed"))
     if isinstance(error, sqlite3.OperationalError) and not unreadable:  # full, unwritable: not the content's fault
-        return MlretError(f"{path}: {error}; check the disk's space and rights, then try again")
-    return MlretError(f"{path} is damaged ({error}); {DAMAGED}")
+        return MlretError(f"{path}: {said}; check the disk's space and rights, then try again")
+    return MlretError(f"{path} is damaged ({said}); {DAMAGED}")
 
 
 def read_aside(path: Path, query: str) -> list[tuple[object, ...]]:

@@ -24,7 +24,7 @@ from mlret.index.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
 from mlret.index.intake import Existing, Incoming, Intake
 from mlret.index.kinds import Choice, IndexSettings, check_settings
-from mlret.index.manifest import MANIFEST, Manifest, read_manifest
+from mlret.index.manifest import Manifest, has_manifest, read_manifest
 from mlret.index.retrieval import Mode, Query, check_mode, retrieve
 from mlret.index.space import Vectors
 from mlret.index.store import Store
@@ -86,7 +86,7 @@ class Index:
         settings = settings or IndexSettings()
         check_settings(settings, encoder.similarity)
         path = Path(path)
-        if (path / MANIFEST).exists():
+        if has_manifest(path):
             _check_fingerprint(path, read_manifest(path), encoder)
         if settings.dims is not None and settings.dims > encoder.dims:
             raise InputError(f"the settings keep {settings.dims} dimensions, but {encoder.name} gives {encoder.dims}")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import InputError, MlretError
-from mlret.index.checksums import mixed
+from mlret.index.checksums import mixed, mixed_row, mixed_rows
 from mlret.index.ngrams import ngrams
 
 # BM25 as in Robertson and Zaragoza, The Probabilistic Relevance Framework (2009), section 3.5, with their usual
@@ -151,7 +151,7 @@ class LexicalTable:
             frequencies.update(counts.keys())
             postings.append((int(row), tokens))
             lengths.append((int(row), counts.total(), zlib.crc32(tokens.encode())))
-        checksums = mixed([row for row, *_ in lengths], [length for _, length, _ in lengths]).tolist()
+        checksums = mixed_rows([row for row, *_ in lengths], [length for _, length, _ in lengths])
         self._connection.executemany(
             "INSERT INTO lexical_texts VALUES (?, ?, ?, ?)",
             [(*one, crc) for one, crc in zip(lengths, checksums, strict=True)],
@@ -405,7 +405,7 @@ class LexicalTable:
 
 
 def _crc_of_totals(records: int, length: int) -> int:
-    return int(mixed([records], [length])[0])
+    return mixed_row(records, length)
 
 
 def tokens_of(counts: Counter[str]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mlret.index.checksums import mixed
+from mlret.index.checksums import mixed_rows
 from mlret.index.lexical import VOCABULARY, DamagedLexicalError, LexicalTable, tokens_of
 from mlret.index.ngrams import ngrams
 
@@ -54,7 +54,7 @@ def compare_with_texts(
         tokens = [tokens_of(count) for count in counts]
         lengths = [count.total() for count in counts]
         checksums = [zlib.crc32(" ".join(some).encode()) for some in tokens]
-        crcs = mixed(list(rows_of_batch), lengths).tolist()
+        crcs = mixed_rows(list(rows_of_batch), lengths)
         if stored != list(zip(rows_of_batch, lengths, checksums, crcs, strict=True)):
             raise DamagedLexicalError(f"the rows {rows_of_batch[0]} to {rows_of_batch[-1]} have other texts")
         texts += len(texts_of_batch)

@@ -205,6 +205,14 @@ def new_identity() -> str:
     return secrets.token_hex(16)
 
 
+def has_manifest(folder: Path) -> bool:
+    """Whether a folder has the manifest of an index, as far as this user may look into it."""
+    try:
+        return (folder / MANIFEST).exists()
+    except OSError:
+        return False
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of an index, as :func:`read_written`."""
     return read_written(folder).manifest

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlret.encoders.external import EXTERNAL
 from mlret.errors import InputError, MlretError
-from mlret.index.agreement import check_agreement
-from mlret.index.database import read_aside
+from mlret.index.agreement import DisagreementError, check_agreement
+from mlret.index.database import check_database, read_aside
 from mlret.index.lock import LOCK, noted_changes
 from mlret.index.manifest import MANIFEST, Manifest, Written, parse_manifest, read_written, write_manifest
 from mlret.index.problems import Problem
@@ -42,6 +44,8 @@ def check_manifest(folder: Path, *, repair: bool) -> Found:
         If neither is whole, or the copy is of files that are not there.
     """
     written, why = _read(folder)
+    if written is not None:
+        check_database(folder / RECORDS)
     copy = _copy(folder / RECORDS)
     noted = 0 if written is None else noted_changes(folder / LOCK, written.manifest.identity)
     counted = _counters(folder / RECORDS)
@@ -54,7 +58,7 @@ def check_manifest(folder: Path, *, repair: bool) -> Found:
         except MlretError as error:
             why = error
     if copy is not None:
-        return _from_copy(folder, copy, str(why), repair, noted)
+        return _from_copy(folder, copy, why.what if isinstance(why, DisagreementError) else str(why), repair, noted)
     if written is None:
         assert why is not None
         raise why
@@ -67,7 +71,8 @@ def check_manifest(folder: Path, *, repair: bool) -> Found:
 def _from_copy(folder: Path, copy: Written, why: str, repair: bool, noted: int) -> Found:
     """Go on with the copy of the database, where what it names is there or can be made again."""
     missing = [info.file for info in copy.manifest.files if not (folder / info.file).is_file()]
-    if missing and copy.manifest.similarity != "cosine":  # the database has no vectors of sealed rows
+    # Of tokens that are sealed the database has no vectors; mlret cannot make those again that came from elsewhere.
+    if missing and copy.manifest.similarity == "maxsim" and copy.manifest.encoder.startswith(EXTERNAL):
         what = f"{why}; the copy in {RECORDS} names {missing[0]}, which is missing, and is not put in its place"
         return Found(copy.manifest, [Problem(MANIFEST, what, mendable=False)], noted)
     if repair:
@@ -80,7 +85,7 @@ def _read(folder: Path) -> tuple[Written | None, MlretError | None]:
     try:
         return read_written(folder), None
     except InputError as error:
-        if not (folder / RECORDS).is_file():
+        if not os.access(folder / RECORDS, os.R_OK):
             raise
         return None, error
     except MlretError as error:
@@ -92,7 +97,7 @@ def _copy(database: Path) -> Written | None:
     if text is None:
         return None
     try:
-        copy = parse_manifest(text.encode())
+        copy = parse_manifest(text)
     except ValueError:
         return None
     counted = _counters(database).get("generation", copy.manifest.generation)

@@ -62,6 +62,10 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT RO
 CREATE TABLE manifest (content TEXT NOT NULL);
 """
 _COUNTERS = {"documents": 0, "generation": 0, "changes": 0, "tombstones": 0}
+_LAST_ROW = """
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0), (SELECT max(row) FROM records)
+"""
+_MANIFEST = "SELECT CAST(content AS BLOB) FROM manifest"  # its bytes need not be a text
 _VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
 _T = TypeVar("_T", str, int)
 Vectors = Iterable[NDArray[Any]]
@@ -141,12 +145,12 @@ class Records(Snapshots):
             LexicalTable(connection).create()
 
     @staticmethod
-    def read_manifest(path: Path) -> str | None:
+    def read_manifest(path: Path) -> bytes | None:
         """The copy of the manifest in a database, ``None`` if there is none to be read."""
-        found = read_aside(path, "SELECT content FROM manifest")
-        return str(found[0][0]) if len(found) == 1 else None
+        found = read_aside(path, _MANIFEST)
+        return found[0][0] if len(found) == 1 and isinstance(found[0][0], bytes) else None
 
-    def manifest(self) -> str:
+    def manifest(self) -> bytes:
         """The copy of the manifest, in the state that all reads see.
 
         Raises
@@ -154,8 +158,8 @@ class Records(Snapshots):
         MlretError
             If there is none.
         """
-        found = self.read("SELECT content FROM manifest")
-        if len(found) != 1 or not isinstance(found[0][0], str):
+        found = self.read(_MANIFEST)
+        if len(found) != 1 or not isinstance(found[0][0], bytes):
             raise MlretError(f"{self.path} is damaged (it has no copy of the manifest); {DAMAGED}")
         return found[0][0]
 
@@ -263,9 +267,7 @@ class Records(Snapshots):
             If a record has a higher one.
         """
         with self.reporting():
-            given = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
-            highest = self._connection.execute("SELECT max(row) FROM records").fetchone()[0]
-        last = given[0] if given else 0
+            last, highest = self._connection.execute(_LAST_ROW).fetchone()
         if type(last) is not int or not 0 <= (highest or 0) <= last:
             raise MlretError(f"{self.path} is damaged (its last row is {last!r}, of a record {highest!r}); {DAMAGED}")
         return last

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mlret.errors import MlretError
 from mlret.index import raw
 from mlret.index.counters import Counters, DamagedCountersError
-from mlret.index.database import DAMAGED, Database, backed_up, open_database, reported
+from mlret.index.database import DAMAGED, Database, backed_up, open_database, read_only, reported
 from mlret.index.lexical import DamagedLexicalError
 from mlret.index.migration import FORMAT, STEPS, Step, migrate, version_of
 
@@ -127,7 +127,7 @@ class Snapshots:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All that is written inside is committed, or none of it; on return it survives a power cut."""
         if not self.writable and self._database.temporary is None:
-            raise read_only(self.path.parent)
+            raise read_only(self.path)
         with self.reporting():
             self._connection.execute("COMMIT")
             try:
@@ -190,10 +190,3 @@ class Snapshots:
                 raise
             except sqlite3.DatabaseError as error:
                 raise reported(self.path, error) from error
-
-
-def read_only(folder: Path) -> MlretError:
-    """What to raise where something is to be written to a folder that may only be read."""
-    return MlretError(
-        f"{folder} may only be read by this user: searching works, writing does not; change its rights, or copy it"
-    )

@@ -23,15 +23,16 @@ from mlret.errors import InputError, MlretError
 from mlret.index.accelerators import faiss_module
 from mlret.index.agreement import DisagreementError, check_agreement, check_changes, copy_in
 from mlret.index.cosine import CosineSpace
+from mlret.index.database import read_only
 from mlret.index.exact import Device
 from mlret.index.filters import Condition
 from mlret.index.generations import finish, next_manifest, upgrade
 from mlret.index.lock import LOCK, WriterLock, noted_changes
 from mlret.index.manifest import (
-    MANIFEST,
     VECTORS,
     AnySegmentInfo,
     Manifest,
+    has_manifest,
     new_identity,
     read_manifest,
     read_written,
@@ -42,7 +43,6 @@ from mlret.index.migration import FORMAT, STEPS, Step, newest
 from mlret.index.records import RECORDS, DamagedVectorError, Records
 from mlret.index.sealed import SealedFiles, TornFileError
 from mlret.index.segments import Rows
-from mlret.index.snapshots import read_only
 from mlret.index.space import Growing, Sealer, Space, View
 from mlret.index.tokens.space import MaxSimSpace
 
@@ -60,8 +60,14 @@ def check_vacant(folder: Path) -> None:
     InputError
         If ``folder`` exists and is not an empty folder, or is the current one, which no rename can replace.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if (folder / MANIFEST).exists():
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be read ({error.strerror}); choose another path, or check its rights"
+        ) from error
+    if taken:
+        if has_manifest(folder):
             raise InputError(f"{folder} is an index already: open it (Index.open), choose another path, or remove it")
         raise InputError(f"{folder} is there already and is no index: choose another path, or remove it first")
     if folder.exists() and folder.samefile(Path.cwd()):
@@ -230,10 +236,11 @@ class Store:
             If the folder may only be read, was moved, or another process keeps writing.
         """
         if not self.records.writable:
-            raise read_only(self.folder)
+            raise read_only(self.records.path)
         with WriterLock(self.folder / LOCK) as lock, self.records.lock:
             self.refresh()
-            finish(self.records, read_written(self.folder))
+            if self.records.counter("generation") < self.manifest.generation:
+                finish(self.records, read_written(self.folder))  # a writer was killed between the two
             self._lock = lock
             try:
                 yield

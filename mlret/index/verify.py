@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.index import damage
+from mlret.index.database import read_only
 from mlret.index.generations import upgrade
 from mlret.index.index import Index, encoder_of
 from mlret.index.lock import LOCK, WriterLock
@@ -22,7 +23,6 @@ from mlret.index.problems import Problem
 from mlret.index.records import RECORDS, Records
 from mlret.index.sealed import SealedFiles, TornFileError
 from mlret.index.segments import Rows
-from mlret.index.snapshots import read_only
 from mlret.index.space import Sealer, Space
 from mlret.index.store import Store, gaps_between, space_of
 
@@ -95,11 +95,11 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
     if look.pages:
         return
     lost = records.counter("changes") < found.noted
-    broken = [look.fields, look.lexical, look.counters, look.orphans, look.tombstones, lost]
+    broken = [look.fields, look.lexical, look.counters, look.orphans, look.tombstones, look.removed, lost]
     if repair and any(broken) and not records.writable:
-        raise read_only(path)
+        raise read_only(path / RECORDS)
     yield from (Problem(RECORDS, f"the record {id!r} is damaged", mendable=False) for _, id in look.records)
-    if look.tombstones or look.counters or lost:
+    if look.tombstones or look.removed or look.counters or lost:
         if repair:
             with WriterLock(path / LOCK):
                 written = read_written(path)
@@ -109,7 +109,9 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
         if look.tombstones:
             what = f"{len(look.tombstones)} records are listed as removed, so that searches do not find them"
             yield Problem(RECORDS, what, mended=repair)
-        elif look.counters:
+        elif look.removed:
+            yield Problem(RECORDS, "its list of removed rows is not what was written", mended=repair)
+        if look.counters:
             yield Problem(RECORDS, "its counters are not what the records say", mended=repair)
         if lost:
             what = f"its last changes are lost: it counts {records.counter('changes')}, and {found.noted} were made"
@@ -182,7 +184,7 @@ def _unaccounted(
         return None
     if repair:
         if not records.writable:
-            raise read_only(path)
+            raise read_only(path / RECORDS)
         with WriterLock(path / LOCK):
             manifest = read_manifest(path)
             damage.recount(records, np.union1d(tombstones, odd), manifest, records.counter("changes"))
@@ -270,4 +272,5 @@ def _sealed_again(store: Store, sealer: Sealer, info: AnySegmentInfo) -> AnySegm
     segment = next(segment for segment in store.segments if segment.info == info)
     if store.space.keeps_vectors or segment.torn:
         return sealer.from_records(info.first_row, info.last_row)
-    return sealer.rewrite(segment)
+    # Without the rows that were removed: nothing notes them any more once there is a new segment.
+    return sealer.merge([segment], store.records.tombstones())

@@ -7,7 +7,7 @@ from pathlib import Path
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import MlretError
 from mlret.index.index import Index
-from mlret.index.manifest import MANIFEST
+from mlret.index.manifest import has_manifest
 from mlret.memory import tables
 from mlret.memory.finding import Finding
 from mlret.memory.handle import THRESHOLDS
@@ -47,11 +47,11 @@ class Memory(Finding, Keeping):
         FingerprintError
             If the store was made with another encoder: :meth:`reembed` moves it to a new one.
         """
-        manifest = Path(path) / MANIFEST
-        if not manifest.exists():
+        path = Path(path)
+        if not has_manifest(path):
             try:
                 return cls(Index.create(path, encoder, kind="memory", schema=tables.SCHEMA))
             except MlretError:
-                if not manifest.exists():  # else another process made it first: open that
+                if not has_manifest(path):  # else another process made it first: open that
                     raise
         return cls(Index.open(path, encoder, kind="memory"))

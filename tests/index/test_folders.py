@@ -1,0 +1,267 @@
+"""Folders as people have them: only to be read, moved while open, with files of other users, or cut off."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mlret.errors import InputError, MlretError
+from mlret.index import database
+from mlret.index.index import Index
+from mlret.index.verify import verify_index
+from mlret.memory.memory import Memory
+from mlret.memory.upkeep import verify as verify_memory
+from tests.index.damaging import all_answers, store
+from tests.index.made import SIMILARITIES, encoder, settings, vector_of
+from tests.index.test_migration import ANSWERS, said, unpacked, version
+from tests.memory.made import add, open_memory
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that every user may look into, which those of pytest are not."""
+    found = Path(tempfile.mkdtemp())
+    found.chmod(0o755)
+    yield found
+    subprocess.run(["chmod", "-R", "u+rwX", str(found)], check=True)
+    shutil.rmtree(found)
+
+
+@contextmanager
+def reading_only(folder: Path) -> Iterator[None]:
+    """Let nobody write to a folder, and be nobody meanwhile where the tests run as root, whom nothing stops."""
+    paths = [folder, *folder.rglob("*")]
+    before = {path: path.stat().st_mode for path in paths}
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        for path, mode in before.items():
+            if path.exists():
+                path.chmod(mode)
+
+
+def made(folder: Path, similarity: str = "cosine") -> Path:
+    with Index.create(folder, encoder(similarity), settings=settings(similarity)) as index:  # type: ignore[arg-type]
+        store(index, 0, 40)
+        index.compact()
+        store(index, 40, 50)
+        index.delete(["doc-3"])
+    return folder
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_index_that_may_only_be_read_is_searched_and_not_written(place: Path, similarity: str) -> None:
+    folder = made(place / "i", similarity)
+    right, before = all_answers(folder), state(folder)
+    verify_index(folder)
+    with reading_only(folder):
+        assert all_answers(folder) == right
+        assert verify_index(folder) == []
+        with Index.open(folder) as index:
+            only = re.escape(f"{folder} may only be read by this user (i is not writable)")
+            for write in (lambda: index.delete(["doc-1"]), index.compact, lambda: store(index, 90, 91)):
+                with pytest.raises(MlretError, match=only):
+                    write()
+            index.refresh()
+            assert len(index) == right["count"]
+            assert index.info().documents == right["count"]
+    after = state(folder)
+    assert {name: after[name] for name in before} == before
+    with Index.open(folder) as index:
+        store(index, 50, 51)
+
+
+def test_index_that_may_only_be_read_is_searched_while_its_owner_writes(place: Path) -> None:
+    folder = made(place / "i")
+    with Index.open(folder) as owner:
+        store(owner, 50, 55)  # in the log alone
+        with reading_only(folder), Index.open(folder) as reader:
+            assert len(reader) == len(owner) and reader.get("doc-54") is not None
+            with pytest.raises(MlretError, match="may only be read"):
+                reader.delete(["doc-1"])
+        with Index.open(folder) as reader:
+            store(owner, 55, 60)
+            assert reader.get("doc-59") is None
+            reader.refresh()
+            assert reader.get("doc-59") is not None
+
+
+def test_reader_of_a_file_that_nobody_had_open_sees_what_was_written_since(place: Path) -> None:
+    folder = made(place / "i")
+    with reading_only(folder):
+        reader = Index.open(folder)
+    with Index.open(folder) as owner:
+        store(owner, 50, 60)
+    with reading_only(folder):
+        reader.refresh()
+        assert len(reader) == 59 and reader.get("doc-59") is not None
+        reader.close()
+
+
+def test_log_without_shared_memory_is_read_from_a_copy(place: Path) -> None:
+    made(place / "i")
+    folder = place / "copy"
+    with Index.open(place / "i") as owner:
+        store(owner, 50, 55)
+        shutil.copytree(place / "i", folder)
+    (folder / "records.db-shm").unlink()
+    assert (folder / "records.db-wal").stat().st_size
+    temporary = set(Path(tempfile.gettempdir()).glob("mlret-*"))
+    with reading_only(folder), Index.open(folder) as reader:
+        assert len(reader) == 54 and reader.get("doc-54") is not None
+        assert reader.store.records._database.temporary is not None
+    assert set(Path(tempfile.gettempdir()).glob("mlret-*")) == temporary
+
+
+def test_old_index_that_may_only_be_read_answers_as_it_did(place: Path) -> None:
+    folder = unpacked("index-cosine", place)
+    before = state(folder)
+    with reading_only(folder), Index.open(folder, encoder()) as index:
+        assert said(index, "cosine") == ANSWERS["index-cosine"]
+        with pytest.raises(MlretError, match="may only be read"):
+            index.delete(["doc-1"])
+    assert state(folder) == before and version(folder) == (2, 2)
+
+
+def test_memory_that_may_only_be_read_is_searched(place: Path) -> None:
+    folder = place / "m"
+    with open_memory(folder) as memory:
+        for number in range(8):
+            add(memory, f"note {number}", {"user": "u"})
+        (best, *_) = memory.search("note 3", {"user": "u"}, k=3, vector=vector_of("note 3"))
+    with reading_only(folder), open_memory(folder) as memory:
+        hits = memory.search("note 3", {"user": "u"}, k=3, vector=vector_of("note 3"))
+        assert hits[0].id == best.id and len(memory.list({"user": "u"})) == 8
+        for write in (
+            lambda: add(memory, "another", {"user": "u"}),
+            lambda: memory.delete(best.id, {"user": "u"}),
+            lambda: memory.erase([best.id], {"user": "u"}),
+        ):
+            with pytest.raises(MlretError, match="may only be read"):
+                write()
+        assert verify_memory(folder) == []
+
+
+def test_verify_of_a_damaged_folder_that_may_only_be_read_says_so(place: Path) -> None:
+    folder = made(place / "i")
+    (folder / "manifest.json").write_bytes(b"{}")
+    with reading_only(folder):
+        assert [problem.mended for problem in verify_index(folder)] == [False]
+        with pytest.raises(MlretError, match=r"manifest\.json cannot be written"):
+            verify_index(folder, repair=True)
+
+
+def test_folder_that_may_not_be_looked_into_is_named(place: Path) -> None:
+    folder = made(place / "i")
+    with reading_only(folder):
+        folder_mode = folder.stat().st_mode
+        if os.geteuid() == NOBODY:
+            os.seteuid(0)
+        folder.chmod(0)
+        if os.getuid() == 0:
+            os.seteuid(NOBODY)
+        for open_it in (Index.open, verify_index, lambda path: Memory.open(path, encoder())):
+            with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
+                open_it(folder)
+        if os.getuid() == 0:
+            os.seteuid(0)
+        folder.chmod(folder_mode)
+        if os.getuid() == 0:
+            os.seteuid(NOBODY)
+
+
+def test_lock_of_another_user_is_named_and_does_not_keep_from_reading(place: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs a file of another user")
+    folder = made(place / "i")
+    subprocess.run(["chown", "-R", str(NOBODY), str(folder)], check=True)
+    os.chown(folder / "writer.lock", 0, 0)
+    (folder / "writer.lock").chmod(0o644)
+    os.seteuid(NOBODY)
+    try:
+        with Index.open(folder) as index:
+            assert len(index) == 49
+            with pytest.raises(MlretError, match=r"writer\.lock belongs to another user .* remove it while"):
+                index.delete(["doc-1"])
+            (folder / "writer.lock").unlink()
+            assert index.delete(["doc-1"]) == 1
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("there", ["moved", "removed", "replaced"])
+def test_folder_that_moves_while_it_is_open_is_named_and_nothing_is_written_elsewhere(
+    tmp_path: Path, there: str
+) -> None:
+    folder = made(tmp_path / "i")
+    with Index.open(folder) as index:
+        right = [hit.id for hit in index.search_vectors(vector_of("query")[None], 5)[0]]
+        folder.rename(tmp_path / "moved")
+        if there == "removed":
+            shutil.rmtree(tmp_path / "moved")
+        if there == "replaced":
+            made(folder)
+        before = state(folder) if folder.exists() else {}
+        gone = rf"{re.escape(str(folder))} (is gone: it was moved or removed|was moved, removed or replaced)"
+        for act in (index.refresh, lambda: index.delete(["doc-1"]), lambda: store(index, 90, 91), index.compact):
+            with pytest.raises(MlretError, match=gone):
+                act()
+        if there != "removed":
+            assert [hit.id for hit in index.search_vectors(vector_of("query")[None], 5)[0]] == right
+        assert (state(folder) if folder.exists() else {}) == before
+    if there == "moved":
+        assert verify_index(tmp_path / "moved") == []
+
+
+def test_what_is_missing_from_a_folder_is_named(tmp_path: Path) -> None:
+    folder = made(tmp_path / "i")
+    database_file, content = folder / "records.db", (folder / "records.db").read_bytes()
+    database_file.write_bytes(b"")
+    for act in (lambda: Index.open(folder), lambda: verify_index(folder), lambda: verify_index(folder, repair=True)):
+        with pytest.raises(MlretError, match=r"records\.db is damaged \(0 bytes.*restore the folder from a copy"):
+            act()
+    database_file.unlink()
+    for act in (lambda: Index.open(folder), lambda: verify_index(folder), lambda: verify_index(folder, repair=True)):
+        with pytest.raises(MlretError, match=r"records\.db is missing; restore"):
+            act()
+    database_file.mkdir()
+    with pytest.raises(MlretError, match=r"records\.db is missing"):
+        Index.open(folder)
+    database_file.rmdir()
+    database_file.write_bytes(content)
+    shutil.rmtree(folder / "vectors")
+    assert len(all_answers(folder)["documents"]) == 49
+    (tmp_path / "file").write_text("text")
+    for act in (Index.open, verify_index, lambda path: Memory.open(path, encoder())):
+        with pytest.raises(InputError, match="file is "):
+            act(tmp_path / "file")
+
+
+def test_disk_without_room_for_a_copy_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = unpacked("index-cosine", place)
+    full = place / "full"
+    full.mkdir()
+    monkeypatch.setattr(database.tempfile, "mkdtemp", lambda prefix: str(full / "missing"))
+    with reading_only(folder), pytest.raises(MlretError, match=r"temporary copy of it in .*full failed .*set TMPDIR"):
+        Index.open(folder, encoder())
