@@ -2,7 +2,7 @@
 
 Nothing but the parts themselves is SQL, and every value is a parameter of its statement. So a filter may be as deep and
 as wide as :mod:`mlret.index.filters` lets it, and strings are compared whole: SQLite's JSON functions, which an earlier
-form used, end a string at NUL and read floats with a rounding of their own.
+form used to pass many values at once, end a string at NUL.
 """
 
 from __future__ import annotations
