@@ -23,8 +23,8 @@ def search(
             "--where",
             "-w",
             metavar="FILTER",
-            help="Only such documents: lang=sw, year>=2020, author.name=Ada (nested), title~Berlin (a text or list that "
-            'contains it); or JSON, e.g. {"year": {"$gte": 2020}}. All must hold; repeatable.',
+            help="Only such documents: lang=sw, year>=2020, author.name=Ada (nested), title~Berlin (a text or list "
+            'that contains it); or JSON, e.g. {"year": {"$gte": 2020}}. All must hold; repeatable.',
         ),
     ] = None,
     mode: Annotated[

@@ -81,8 +81,12 @@ class Document:
     def stored(cls, id: str, text: str, language: str | None, metadata: dict[str, Any], origin: str = "") -> Document:
         """A document whose parts were checked when it was first made, as they come back from disk."""
         document = object.__new__(cls)
-        for name, value in zip(cls.__slots__, (id, text, language, metadata, origin), strict=True):
-            object.__setattr__(document, name, value)
+        put = object.__setattr__
+        put(document, "id", id)
+        put(document, "text", text)
+        put(document, "language", language)
+        put(document, "metadata", metadata)
+        put(document, "origin", origin)
         return document
 
 

@@ -2,7 +2,7 @@
 
 Nothing but the parts themselves is SQL, and every value is a parameter of its statement. So a filter may be as deep and
 as wide as :mod:`mlret.index.filters` lets it, and strings are compared whole: SQLite's JSON functions, which an earlier
-form used, end a string at NUL and read floats with a rounding of their own.
+form used to pass many values at once, end a string at NUL.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import operator
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from itertools import chain
 from typing import Any
 
@@ -35,6 +35,7 @@ from mlret.index.filters import (
 )
 
 Rows = NDArray[np.int64]
+_FEW = 500  # rows that fit into one statement
 Test = Callable[[Entry], bool]
 _COMPARE: dict[Comparison, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -77,16 +78,28 @@ class _Lookup:
         return self._found[condition]
 
     def _all(self, some: Sequence[Condition]) -> Rows:
+        negated = [one.part for one in some if isinstance(one, Not)]
         found: Rows | None = None
-        for part in (one for one in some if not isinstance(one, Not)):
-            rows = self.rows(part)
-            found = rows if found is None else _common(found, rows)
+        # What reads records comes last: of few rows only those are read.
+        for part in sorted((one for one in some if not isinstance(one, Not)), key=_reads_records):
+            if found is not None and len(found) <= _FEW and isinstance(part, HasLanguage | TextContains):
+                found = self._of_few(part, found)
+            else:
+                rows = self.rows(part)
+                found = rows if found is None else _common(found, rows)
             if not len(found):
                 return found
         found = self._everything() if found is None else found
-        for part in (one for one in some if isinstance(one, Not)):
-            found = _without(found, self.rows(part.part))
+        for other in negated:
+            found = _without(found, self.rows(other))
         return found
+
+    def _of_few(self, leaf: HasLanguage | TextContains, rows: Rows) -> Rows:
+        within = f"row IN ({_marks(rows)})"
+        condition = "language IS ?" if isinstance(leaf, HasLanguage) else "instr(text, ?)"
+        value = leaf.code if isinstance(leaf, HasLanguage) else leaf.text
+        query = f"SELECT row FROM records WHERE {within} AND {condition} ORDER BY row"
+        return self._select(query, *rows.tolist(), value)
 
     def _everything(self) -> Rows:
         if self._every is None:
@@ -155,7 +168,8 @@ class _Lookup:
         equal = self._among(key, kind, [wanted])
         if not isinstance(wanted, str):
             return equal
-        sure, likely = [], []
+        sure: list[int] = []
+        likely: list[int] = []
         # Of a string that was cut, the rest may contain it; what the cut added does not count.
         query = (
             "SELECT row, value FROM fields WHERE key = ? AND kind = 'string' "
@@ -192,6 +206,10 @@ class _Lookup:
     def _select(self, query: str, *parameters: Any) -> Rows:
         rows: Iterable[tuple[int]] = self._connection.execute(query, parameters)
         return np.fromiter(chain.from_iterable(rows), dtype=np.int64)
+
+
+def _reads_records(condition: Condition) -> int:
+    return 2 if isinstance(condition, TextContains) else int(isinstance(condition, HasLanguage))
 
 
 def _is_number(value: Any) -> bool:
@@ -243,5 +261,5 @@ def _among(rows: Rows, others: Rows) -> NDArray[np.bool_]:
     return found
 
 
-def _marks(values: Sequence[object]) -> str:
+def _marks(values: Sized) -> str:
     return ",".join("?" * len(values))

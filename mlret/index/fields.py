@@ -91,6 +91,16 @@ def entries(metadata: Mapping[str, Any]) -> Iterator[Entry]:
 def fields_of(metadata: Mapping[str, Any]) -> list[tuple[str, Value]]:
     """The rows of metadata in the table of fields: names and values, each pair once."""
     found: dict[tuple[str, Value], None] = {}
+    nested = False
+    for key, value in metadata.items():
+        # What most metadata is, without the detour.
+        if isinstance(value, dict | list):
+            nested = True
+            break
+        found[key, stored_value(value)] = None
+    if not nested:
+        return list(found)
+    found.clear()
     for path, value, _ in entries(metadata):
         found[path, _LIST if value is list else _OBJECT if value is dict else stored_value(value)] = None
     return list(found)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from mlret.data.detection import detect_language
 from mlret.data.documents import Document
-from mlret.data.languages import normalise_language
-from mlret.data.unicode_text import check_unicode, is_unicode
+from mlret.data.unicode_text import is_unicode
 from mlret.encoders.encoder import INT8, Encoder, Precision
 from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index import compaction
+from mlret.index.asked import check_ids, check_k, check_queries
 from mlret.index.exact import Device
 from mlret.index.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
@@ -301,7 +301,7 @@ class Index:
         """
         if isinstance(ids, str):
             raise InputError("delete takes a list of ids; write [id] for one")
-        ids = _check_ids(ids)
+        ids = check_ids(ids)
         condition = read_filter(where)
         if bool(ids) == (condition is not None):
             raise InputError("say what to delete: ids, or a filter, one of the two")
@@ -386,8 +386,8 @@ class Index:
             If a query is blank, ``k`` is below 1, or a language code or a filter cannot be used.
         """
         mode = check_mode(mode) or ("hybrid" if self.store.manifest.settings.lexical else "dense")
-        _check_k(k)
-        texts, languages = _check_queries(queries, language)
+        check_k(k)
+        texts, languages = check_queries(queries, language)
         if mode != "dense" or self.encoder.calibration_languages:
             languages = [c or detect_language(text) for text, c in zip(texts, languages, strict=True)]
         if not texts:
@@ -415,7 +415,7 @@ class Index:
         InputError
             If a query is blank or a language code is unknown.
         """
-        texts, languages = _check_queries(queries, language)
+        texts, languages = check_queries(queries, language)
         if self.encoder.calibration_languages:
             languages = [code or detect_language(text) for text, code in zip(texts, languages, strict=True)]
         return self._encoded(texts, languages)
@@ -448,7 +448,7 @@ class Index:
             If the vectors have other dimensions than the index's or are not finite, or ``k`` is below 1.
         """
         store = self.store
-        _check_k(k)
+        check_k(k)
         vectors = store.space.check_queries(vectors)
         if not len(vectors):
             return []
@@ -462,7 +462,7 @@ class Index:
         allowed = None if condition is None else self._matching(condition)
         if ids is None:
             return allowed
-        rows = np.array(sorted(self.store.records.rows_of(_check_ids(ids)).values()), dtype=np.int64)
+        rows = np.array(sorted(self.store.records.rows_of(check_ids(ids)).values()), dtype=np.int64)
         return rows if allowed is None else np.intersect1d(rows, allowed, assume_unique=True)
 
     def _matching(self, condition: Condition) -> NDArray[np.int64]:
@@ -479,7 +479,7 @@ class Index:
         InputError
             If the id is no string of valid Unicode, which no document's is.
         """
-        [id] = _check_ids([id])
+        [id] = check_ids([id])
         return self.store.records.get(id)
 
     def documents(self) -> Iterator[Document]:
@@ -499,7 +499,7 @@ class Index:
         if isinstance(ids, str):
             raise InputError("vectors takes a list of ids; write [id] for one")
         ids = list(ids)
-        rows = self.store.records.rows_of(_check_ids(ids))
+        rows = self.store.records.rows_of(check_ids(ids))
         if missing := [id for id in ids if id not in rows]:
             raise InputError(f"{self.path} has no document {missing[0]!r}")
         found = self.store.vectors_of(list(rows.values()))
@@ -659,35 +659,3 @@ def _check_fingerprint(path: Path, manifest: Manifest, encoder: AnyEncoder) -> N
             f"not with {encoder.name} (fingerprint {encoder.fingerprint}); use the former, "
             f"or encode the documents anew: mlret index build NEW FILES --model {encoder.name}"
         )
-
-
-def _check_k(k: object) -> None:
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InputError(f"k is {k!r}; it must be an integer of at least 1")
-
-
-def _check_queries(
-    queries: Sequence[str], language: str | Sequence[str | None] | None
-) -> tuple[list[str], list[str | None]]:
-    """Queries and the language of each, ``None`` where it was not given."""
-    if isinstance(queries, str):
-        raise InputError("search_batch takes a list of queries; use search for one")
-    queries = list(queries)
-    for query in queries:
-        if not isinstance(query, str) or not query.strip():
-            raise InputError(f"the query {query!r} is empty or no string; write a few words")
-        check_unicode(query, f"the query {query!r}")
-    languages = [language] * len(queries) if isinstance(language, str | None) else list(language)
-    if len(languages) != len(queries):
-        raise InputError(f"{len(queries)} queries but {len(languages)} languages: give one language a query")
-    return queries, [None if code is None else normalise_language(code) for code in languages]
-
-
-def _check_ids(ids: Iterable[str]) -> list[str]:
-    """Ids, each once, that a document may have."""
-    found = list(dict.fromkeys(ids))
-    for id in found:
-        if not isinstance(id, str):
-            raise InputError(f"the id {id!r} is {type(id).__name__}; ids are strings")
-        check_unicode(id, f"the id {id!r}")
-    return found

@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sized
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
 from mlret.data.documents import Document
 from mlret.errors import InputError
 
-_IN_MEMORY = 1 << 24  # bytes of documents that are kept in memory; more go to a temporary file
+# Documents, and characters of their texts, that are kept in memory; what comes after them goes to a temporary file.
+_IN_MEMORY = 1 << 14
+_CHARACTERS = 1 << 24
 
 
 def as_many(documents: Iterable[Document], source: object, count: int, folder: Path) -> Iterable[Document]:
     """The documents, once it is known that they are as many as their vectors.
 
-    Where the source says how many it has, nothing is read for that. A stream is read to its end first and kept in a
-    temporary file without a name, in ``folder``, which is on the disk that the documents go to anyway: had its 5th line
-    been lost, all documents after it would be stored with the vector of another.
+    Where the source says how many it has, nothing is read for that. A stream is read to its end first; what
+    follows its beginning is kept in a temporary file without a name, in ``folder``, which is on the disk that the
+    documents go to anyway. Had its 5th line been lost, all later documents would be stored with the vector of another.
 
     Parameters
     ----------
@@ -41,24 +43,53 @@ def as_many(documents: Iterable[Document], source: object, count: int, folder: P
     if isinstance(source, Sized):
         check_counts(count, len(source))
         return documents
-    # The file is closed, and so is gone, when the last document was read or nobody holds the generator any more.
-    file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, mode="w+", encoding="utf-8", newline="\n", dir=folder)  # noqa: SIM115
-    found = 0
+    spool, found, characters = _Spool(folder), 0, 0
     try:
+        first: list[Document] = []
         for document in islice(documents, count + 1):
-            values = (document.id, document.text, document.language, document.metadata, document.origin)
-            file.write(json.dumps(values) + "\n")
             found += 1
+            characters += len(document.text)
+            if found <= _IN_MEMORY and characters <= _CHARACTERS:
+                first.append(document)
+            else:
+                spool.write(document)
         if found > count:
             raise InputError(
                 f"more documents than the {count} vectors; give one vector a document (nothing was stored)"
             )
         check_counts(count, found)
-        file.seek(0)
     except BaseException:
-        file.close()
+        spool.close()
         raise
-    return _read_back(file)
+    return chain(first, spool)
+
+
+class _Spool:
+    """Documents in a temporary file, which is made for the first, and gone when the last was read or nobody holds the
+    spool any more."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: IO[str] | None = None
+
+    def write(self, document: Document) -> None:
+        """Append a document."""
+        if self._file is None:
+            self._file = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n", dir=self._folder)  # noqa: SIM115
+        values = (document.id, document.text, document.language, document.metadata, document.origin)
+        self._file.write(json.dumps(values) + "\n")
+
+    def __iter__(self) -> Iterator[Document]:
+        if self._file is not None:
+            self._file.seek(0)
+            for line in self._file:
+                yield Document.stored(*json.loads(line))
+        self.close()
+
+    def close(self) -> None:
+        """Remove the file."""
+        if self._file is not None:
+            self._file.close()
 
 
 def check_counts(vectors: int, documents: int) -> None:
@@ -68,9 +99,3 @@ def check_counts(vectors: int, documents: int) -> None:
             f"{vectors} vectors but {documents} documents; give one vector a document, in the same order "
             "(nothing was stored)"
         )
-
-
-def _read_back(file: IO[str]) -> Iterator[Document]:
-    with file:
-        for line in file:
-            yield Document.stored(*json.loads(line))

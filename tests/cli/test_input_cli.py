@@ -24,7 +24,7 @@ BAD = "caf\udce9"
 
 @pytest.fixture
 def mlret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process; what it printed, on standard error where it is to fail or ``err`` asks for it."""
+    """Run the command in this process; what it printed, on standard error where it is to fail or with ``err``."""
 
     def run(*arguments: object, code: int = 0, err: bool = False) -> str:
         monkeypatch.setattr(sys, "argv", ["mlret", *map(str, arguments)])

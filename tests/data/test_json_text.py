@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlret.data.json_text import stream_array
+from mlret.data.files import read_lines
+from mlret.data.json_text import decode_json, read_json, stream_array
 from mlret.errors import InputError
 
 values = st.recursive(
@@ -88,3 +90,47 @@ def test_half_a_character_and_a_torn_archive_are_named(tmp_path: Path) -> None:
         list(stream_array(torn))
     with pytest.raises(InputError, match="no such file"):
         list(stream_array(tmp_path / "none.json"))
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '{"x": [{"b": 1, "c": 2, "b": 3}]}', '{"": 1, "": 2}'])
+def test_an_object_with_a_key_twice_is_refused_by_every_reader(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r"d\.jsonl:3: the key '.?' stands twice in one object"):
+        decode_json(text, "d.jsonl:3")
+    path = tmp_path / "array.json"
+    path.write_text(f"[1,\n{text}]", encoding="utf-8")
+    with pytest.raises(InputError, match=r"array\.json:2: the key '.?' stands twice"):
+        list(stream_array(path))
+
+
+@given(values)
+def test_json_without_repeated_keys_reads_as_ever(value: Any) -> None:
+    assert read_json(json.dumps(value)) == value
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", ""])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_lines_up_to_the_bound_are_read_and_longer_ones_named(tmp_path: Path, ending: str, suffix: str) -> None:
+    path = tmp_path / f"lines.txt{suffix}"
+
+    def write(*lines: str) -> None:
+        content = (ending or "\n").join(lines).encode() + ending.encode()
+        path.write_bytes(gzip.compress(content) if suffix else content)
+
+    write("é" * 4, "x" * 8)
+    assert list(read_lines(path, longest=9)) == [(1, "é" * 4), (2, "x" * 8)]
+    write("short", "x" * 10 + ending * 3)
+    with pytest.raises(InputError, match=r"lines\.txt.*:2: the line is longer than 9 bytes; .*--max-line"):
+        list(read_lines(path, longest=9))
+
+
+def test_a_line_without_end_is_never_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "zeros.gz"
+    with gzip.open(path, "wb") as file:
+        for _ in range(64):
+            file.write(b"x" * (1 << 20))
+    tracemalloc.start()
+    with pytest.raises(InputError, match="longer than 1 MiB"):
+        next(read_lines(path, longest=1 << 20))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 16 << 20

@@ -21,6 +21,7 @@ from mlret.data.documents import Document
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError
+from mlret.index import pairing
 from mlret.index.build import build_index, extend_index
 from mlret.index.given import at_unit_length
 from mlret.index.index import Index
@@ -168,7 +169,11 @@ def test_a_bad_document_of_a_stream_stores_nothing(index: Index) -> None:
     assert len(index) == 0
 
 
-def test_streams_keep_metadata_languages_and_made_up_ids(index: Index) -> None:
+@pytest.mark.parametrize("kept", [0, 1, 100])
+def test_streams_keep_metadata_languages_and_made_up_ids(
+    index: Index, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    monkeypatch.setattr(pairing, "_IN_MEMORY", kept)
     documents = [
         {"text": "one\u2028line", "lang": "swh", "tags": ["a\0b"]},
         "habari ya asubuhi",

@@ -245,4 +245,5 @@ def _rescaled(tokens: NDArray[np.float32], lengths: NDArray[np.floating[Any]]) -
 
 def _lengths(tokens: NDArray[np.float32]) -> NDArray[np.float64]:
     """``(t, 1)``, in float64: the squares of small values vanish in float32."""
-    return np.linalg.norm(tokens.astype(np.float64), axis=1, keepdims=True)
+    found: NDArray[np.float64] = np.linalg.norm(tokens.astype(np.float64), axis=1, keepdims=True)
+    return found

@@ -1,0 +1,42 @@
+"""What is asked of an index: queries, ids and numbers of hits, checked before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mlret.data.languages import normalise_language
+from mlret.data.unicode_text import check_unicode
+from mlret.errors import InputError
+
+
+def check_k(k: object) -> None:
+    """Fail where ``k`` cannot be a number of hits."""
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InputError(f"k is {k!r}; it must be an integer of at least 1")
+
+
+def check_queries(
+    queries: Sequence[str], language: str | Sequence[str | None] | None
+) -> tuple[list[str], list[str | None]]:
+    """Queries and the language of each, ``None`` where it was not given."""
+    if isinstance(queries, str):
+        raise InputError("search_batch takes a list of queries; use search for one")
+    queries = list(queries)
+    for query in queries:
+        if not isinstance(query, str) or not query.strip():
+            raise InputError(f"the query {query!r} is empty or no string; write a few words")
+        check_unicode(query, f"the query {query!r}")
+    languages = [language] * len(queries) if isinstance(language, str | None) else list(language)
+    if len(languages) != len(queries):
+        raise InputError(f"{len(queries)} queries but {len(languages)} languages: give one language a query")
+    return queries, [None if code is None else normalise_language(code) for code in languages]
+
+
+def check_ids(ids: Iterable[str]) -> list[str]:
+    """Ids, each once, that a document may have."""
+    found = list(dict.fromkeys(ids))
+    for id in found:
+        if not isinstance(id, str):
+            raise InputError(f"the id {id!r} is {type(id).__name__}; ids are strings")
+        check_unicode(id, f"the id {id!r}")
+    return found
