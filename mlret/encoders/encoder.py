@@ -41,7 +41,8 @@ class Encoder:
     Parameters
     ----------
     model
-        A sentence-transformers model, with or without mlret's calibration module.
+        A sentence-transformers model, with or without mlret's calibration module. Its longest input is lowered to what
+        its network takes, where its tokenizer states more or nothing.
     name
         What to call it in messages and manifests: a path or a hub id.
     precision
@@ -65,6 +66,7 @@ class Encoder:
     """
 
     similarity: Similarity = "cosine"
+    precision: Precision = "float32"
 
     def __init__(
         self, model: SentenceTransformer, name: str = "", *, precision: Precision = "float32", emulate: bool = False
@@ -80,7 +82,7 @@ class Encoder:
         if not suits and precision != "float32":
             raise InputError(f"{self.name} is of a kind that mlret runs in float32 alone; leave the precision out")
         kept = precision == "int8" and emulate
-        self.precision: Precision = precision if kept else _worthwhile(precision, model.device.type)
+        self.precision = precision if kept else _worthwhile(precision, model.device.type)
         self._own_fingerprint = self._hashed() + INT8 if self.precision == "int8" else None
         self._forward_pass = ForwardPass(model, self.precision) if suits else None
 
