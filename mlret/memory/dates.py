@@ -70,7 +70,7 @@ _MORE_COUNTED = {
     "ko": {r"(\d{1,4})\s?일\s?전": "day"},
 }
 # Words for numbers in such cases, and Korean's for spans of days.
-_MORE_NUMBERS = {
+_MORE_NUMBERS: dict[str, dict[str, Any]] = {
     "cs": {
         "dvěma": 2, "třemi": 3, "čtyřmi": 4, "pěti": 5, "šesti": 6, "sedmi": 7, "osmi": 8, "devíti": 9, "deseti": 10,
     },
