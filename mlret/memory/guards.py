@@ -123,7 +123,9 @@ def may_merge(first: str, second: str, language: str | None = None, other: str |
 
 def _mostly_shared(first: Facts, second: Facts) -> bool:
     """Whether two texts of different languages look like texts of one language."""
-    one, other = words_of(first), words_of(second)
+    one, other = (
+        Counter({word: n for word, n in words_of(facts).items() if not word.isdecimal()}) for facts in (first, second)
+    )
     fewer = min(one.total(), other.total())
     shared = (one & other).total()
     return 2 * shared > fewer or (2 * shared == fewer and 0 < fewer <= _TOO_FEW)

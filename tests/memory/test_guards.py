@@ -100,6 +100,7 @@ def test_without_a_language_the_wording_decides() -> None:
     facts, other = facts_of("not seven 8"), facts_of("seven 8")
     assert (facts.numbers, facts.words, facts.negations, facts.particles) == ({"8": 1}, None, None, None)
     assert unchecked(facts, facts) == [] and may_merge("not seven 8", "Not seven 8.")
+    assert not may_merge("Er wurde 5.", "Er wurde 5", "de", "de")  # the fifth
     assert "negation" in unchecked(facts, other) and not may_merge("not seven 8", "seven 8")
 
 
