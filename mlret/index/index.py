@@ -346,8 +346,8 @@ class Index:
         mode
             ``"dense"``: by meaning, the scores are cosines. ``"lexical"``: by the characters that query and document
             share (BM25 over character n-grams). ``"hybrid"``: both, ranked by the mean of the standard scores over
-            the channels that apply, brought between 0 and 1, so that a document in another language or script loses nothing by sharing no
-            word. By default hybrid where the index has a lexical channel, else dense.
+            the channels that apply, brought between 0 and 1, so that a document in another language or script loses
+            nothing by sharing no word. By default hybrid where the index has a lexical channel, else dense.
         exact
             Compare with every document.
 
