@@ -369,9 +369,9 @@ class Index:
             Keep only these documents before ranking; ids that are not stored are passed over.
         mode
             ``"dense"``: by meaning, the scores are cosines. ``"lexical"``: by the characters that query and document
-            share (BM25 over character n-grams). ``"hybrid"``: both, the score is the mean of the standard scores over
-            the channels that apply, so that a document in another language or script loses nothing by sharing no
-            word. By default hybrid where the index has a lexical channel, else dense.
+            share (BM25 over character n-grams). ``"hybrid"``: both, ranked by the mean of the standard scores over
+            the channels that apply, brought between 0 and 1, so that a document in another language or script loses
+            nothing by sharing no word. By default hybrid where the index has a lexical channel, else dense.
         exact
             Compare with every document.
 

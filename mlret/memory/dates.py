@@ -70,7 +70,7 @@ _MORE_COUNTED = {
     "ko": {r"(\d{1,4})\s?일\s?전": "day"},
 }
 # Words for numbers in such cases, and Korean's for spans of days.
-_MORE_NUMBERS = {
+_MORE_NUMBERS: dict[str, dict[str, Any]] = {
     "cs": {
         "dvěma": 2, "třemi": 3, "čtyřmi": 4, "pěti": 5, "šesti": 6, "sedmi": 7, "osmi": 8, "devíti": 9, "deseti": 10,
     },
@@ -200,7 +200,7 @@ def _days(text: str, language: str, now: datetime) -> list[_Read]:
 def _relative(text: str, language: str, now: datetime) -> list[_Read]:
     # Numbers in words become digits; the places in the text are kept track of.
     plain, places = _in_digits(text, language)
-    found = []
+    found: list[_Read] = []
     for pattern, meaning in _relative_patterns(language):
         for match in pattern.finditer(plain):
             said = _RELATIVE.fullmatch(meaning)
@@ -300,7 +300,7 @@ def _weekdays(text: str, language: str, now: datetime) -> list[_Read]:
     if names is None:
         return []
     pattern, values = names[1]
-    found = []
+    found: list[_Read] = []
     for match in pattern.finditer(text):
         back = (now.weekday() - values[match[0]] - 1) % 7 + 1
         window = _window(now, -back, "day")
@@ -310,7 +310,7 @@ def _weekdays(text: str, language: str, now: datetime) -> list[_Read]:
 
 
 def _numbered(text: str, now: datetime) -> list[_Read]:
-    found = []
+    found: list[_Read] = []
     for match in _NUMBERED.finditer(text):
         unit = "day" if match["day"] else "month" if match["month"] else "year"
         try:
@@ -343,7 +343,7 @@ def _in_a_year(text: str, now: datetime) -> list[_Read]:
 
 def _months(text: str, language: str, now: datetime) -> list[_Read]:
     """Months in a case that dateparser does not know, with their year."""
-    found = []
+    found: list[_Read] = []
     for number, name in enumerate(MONTH_CASES.get(language, "").split(), start=1):
         for match in regex.finditer(rf"(?<!\w){name}\s+({_YEAR.pattern})(?!\d)", text):
             window = _window(now.replace(year=int(match[1]), month=number, day=1), 0, "month")

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import regex
@@ -49,14 +50,13 @@ _SCALED = [
 _GROUPED = regex.compile(r"\d{1,3}(?:([,.'’\u066c ])\d{2,3})*?(?:[,.'’\u066c ]\d{3})")
 _WORD = regex.compile(r"\w+")
 _CAPITALISED = regex.compile(r"(?<!\w)\p{Lu}[\p{L}\p{M}'-]+")
-_BEGINNINGS = frozenset(
-    (
-        "the an my he she we it his her they you our this that in on at is are do does if when der die das den ein "
-        "eine er sie es wir ich mein meine ihr im am wenn le la les un une il elle je nous mon ma en los las el yo "
-        "mi ella él uno una di io lui lei noi os as um uma eu ele ela de het een ik hij wij mijn он она мы мой моя "
-        "на по вы ты це він вона мені ми ja on ona moja mój bir ben bu ni na ya yeye mimi tôi anh em cô ông bà"
-    ).split()
+_SMALL_WORDS = (
+    "the an my he she we it his her they you our this that in on at is are do does if when der die das den ein "
+    "eine er sie es wir ich mein meine ihr im am wenn le la les un une il elle je nous mon ma en los las el yo "
+    "mi ella él uno una di io lui lei noi os as um uma eu ele ela de het een ik hij wij mijn он она мы мой моя "
+    "на по вы ты це він вона мені ми ja on ona moja mój bir ben bu ni na ya yeye mimi tôi anh em cô ông bà"
 )
+_BEGINNINGS = frozenset(_SMALL_WORDS.split())
 # Months that are also other words count beside a day or a year alone; so does a month of three letters.
 VAGUE_MONTHS = frozenset({"march", "mars", "may", "august", "maj", "mai"})
 _SHORTEST_MONTH = 4
@@ -72,6 +72,8 @@ MONTH_CASES = {
 _PREFIXES = {"ar": "(?:[وف]?[بلك]?(?:ال)?)", "he": "[ובלהכמש]{0,2}"}
 # Short forms of a day that are also common words: Ukrainian `серед` is *among*.
 _NO_DAYS = frozenset({"серед"})
+# `On Sundays`; days that end in s do not change.
+_PLURAL_DAYS = frozenset({"en", "de", "fr", "es", "pt"})
 _UNSPACED = frozenset({"zh", "ja", "ko", "th", "lo", "km", "my"})
 
 
@@ -171,6 +173,15 @@ def facts_of(text: str, language: str | None = None) -> Facts:
         len(_WORD.findall(exact)),
         exact,
     )
+
+
+def words_of(facts: Facts) -> Counter[str]:
+    """The words of a text, case-folded; of what is written without spaces, the pairs of characters."""
+    text = facts.wording.casefold()
+    if facts.language in _UNSPACED - {"ko"}:
+        letters = "".join(filter(str.isalnum, text))
+        return Counter(map("".join, pairwise(letters))) or Counter([letters])
+    return Counter(_WORD.findall(text))
 
 
 def _names(text: str, language: str | None) -> tuple[str, ...]:
@@ -305,6 +316,8 @@ def calendar_names(
     weekdays = {
         name: n for name, n in _names_of(info, _WEEKDAYS, 0, shortest=_SHORTEST_MONTH).items() if name not in numerals
     }
+    if language in _PLURAL_DAYS:
+        weekdays |= {f"{name}s": number for name, number in weekdays.items() if len(name) > _SHORTEST_MONTH}
     # Written without spaces, or with endings, a name is found inside a run of letters.
     bounded = language not in _UNSPACED
     return (_any_of(months, language, bounded=bounded), months), (

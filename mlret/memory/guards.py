@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from mlret.data.scripts import scripts_of
-from mlret.memory.facts import Facts, facts_of
+from mlret.memory.facts import Facts, facts_of, words_of
 from mlret.memory.particles import CLASSES, opposed
 from mlret.memory.wording import same_words
 
@@ -21,6 +21,8 @@ GUARDS = (
 )  # fmt: skip
 # In so many words two names are who does it and to whom; in a longer sentence more tells it from its reverse.
 _FEW_WORDS = 8
+# Of so few words half are enough to take two texts for texts of one language.
+_TOO_FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ def conflicts(first: Facts, second: Facts) -> list[Conflict]:
     - **negation**: in both texts or in neither.
     - **signs, units, question**: the same currencies, operators and units; both ask, or neither does.
     - **quantity, modality, time words, degree**: as :func:`mlret.memory.particles.opposed` compares them.
+    - **wording**: texts that share more than half of their words must not be merged, for the language of one of them
+      may have been taken for another, as happens to short texts.
     - **roles**: names that both texts hold must come in the same order. Two names in few words, and a text in another
       script, cannot be compared, and conflict.
 
@@ -79,7 +83,7 @@ def conflicts(first: Facts, second: Facts) -> list[Conflict]:
         "question": first.question != second.question,
         **{name: name in against for name in CLASSES},
         "roles": not same and _roles(first, second),
-        "wording": same,
+        "wording": same or _mostly_shared(first, second),
     }
     return [Conflict(guard, *_shown(guard, first, second)) for guard, differs in blocked.items() if differs]
 
@@ -115,6 +119,16 @@ def may_merge(first: str, second: str, language: str | None = None, other: str |
     """Whether every guard could compare two texts of these languages, and none speaks against merging them."""
     one, two = facts_of(first, language), facts_of(second, other)
     return not conflicts(one, two) and not unchecked(one, two)
+
+
+def _mostly_shared(first: Facts, second: Facts) -> bool:
+    """Whether two texts of different languages look like texts of one language."""
+    one, other = (
+        Counter({word: n for word, n in words_of(facts).items() if not word.isdecimal()}) for facts in (first, second)
+    )
+    fewer = min(one.total(), other.total())
+    shared = (one & other).total()
+    return 2 * shared > fewer or (2 * shared == fewer and 0 < fewer <= _TOO_FEW)
 
 
 def _numbers(first: Facts, second: Facts, same: bool) -> bool:

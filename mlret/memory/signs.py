@@ -31,7 +31,8 @@ _UNITS = {
     "cm": r"cm|см|厘米|公分|センチ\w*|센티미터|centimet\w+|zentimeter\w*|centímetros?|centimètres?"
     r"|сантиметр\w*|sentimita|santimetre"
     r"|سم|سنتيمتر\w*|सेंटीमीटर",
-    "m": r"m|м|米|公尺|メートル|미터|met(?:er|re)s?|metern?|metros?|mètres?|метр\w*|mita|mét|متر\w*|أمتار|मीटर|\w?מטר\w*",
+    "m": r"m|м|米|公尺|メートル|미터|met(?:er|re)s?|metern?|metros?|mètres?"
+    r"|метр\w*|mita|mét|متر\w*|أمتار|मीटर|\w?מטר\w*",
     "km": r"km|км|公里|千米|キロメートル|킬로미터|kilomet\w+|kilómetros?|quilómetros?|quilômetros?|kilomètres?"
     r"|километр\w*|кілометр\w*"
     r"|kilomita|kilômét|ki-lô-mét|كم|كيلومتر\w*|كيلو متر\w*|किलोमीटर|किमी|קמ|ק\"מ|קילומטר\w*",

@@ -7,14 +7,13 @@ change places, scores and all, and the hit of the earlier one says what it yield
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from mlret.memory.columns import Columns
-from mlret.memory.facts import Facts
+from mlret.memory.facts import Facts, words_of
 from mlret.memory.numbering import Positions
 from mlret.memory.ranking import Ranked
 
@@ -25,7 +24,6 @@ _STEP = 1e-6  # the unit that scores are rounded to
 # Of a record's words, how many a text repeats that denies it, or ends it and says what came after.
 _DENIED, _ENDED = 0.8, 0.6
 _ADDED = 0.6  # of the words of a text that does no more than deny
-_UNSPACED = frozenset({"zh", "ja", "ko", "th", "lo", "km", "my"})
 
 
 def denies(new: Facts, old: Facts) -> bool:
@@ -41,21 +39,13 @@ def denies(new: Facts, old: Facts) -> bool:
     """
     if new.language is None or new.language != old.language or new.question or old.question:
         return False
-    mine, theirs = _words(new), _words(old)
+    mine, theirs = words_of(new), words_of(old)
     shared = (mine & theirs).total()
     ended = "ended" in (new.particles or ()) and "ended" not in (old.particles or ())
     if ended and shared >= _ENDED * theirs.total():
         return True
     negated = new.negations is not None and old.negations is not None and bool(new.negations) != bool(old.negations)
     return negated and shared >= _DENIED * theirs.total() and shared >= _ADDED * mine.total()
-
-
-def _words(facts: Facts) -> Counter[str]:
-    text = facts.wording.casefold()
-    if facts.language in _UNSPACED:
-        letters = "".join(filter(str.isalnum, text))
-        return Counter(map("".join, pairwise(letters))) or Counter([letters])
-    return Counter(word.strip(".,;:!?\"'()") for word in text.split())
 
 
 def exclusions(columns: Columns, positions: Positions) -> list[tuple[int, int]]:

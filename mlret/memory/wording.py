@@ -67,7 +67,7 @@ def exact_wording(text: str, language: str | None = None) -> str:
     if not plain.isascii():
         plain = "".join(_digit(character) for character in plain)
     plain = " ".join(plain.split())
-    if (language is None or language in _DOTTED_ORDINALS) and _ENDS_IN_ORDINAL.search(plain):
+    if language in _DOTTED_ORDINALS and _ENDS_IN_ORDINAL.search(plain):
         return plain
     shorter = _STATEMENT_ENDS.sub("", plain).rstrip()
     return shorter or plain

@@ -44,7 +44,7 @@ def brute_force(
     """Ids and scores of the hybrid ranking, record by record; of those that tie at a channel's end, the older.
 
     The cosine and BM25 over character n-grams, each cut to ``depth``, then the mean of the standard scores over the
-    channels that apply. ``records`` come in the order in which they were stored.
+    channels that apply, brought between 0 and 1. ``records`` come in the order in which they were stored.
     """
     vector = vector_of(query).astype(np.float64)
     cosines = [round(float(vector_of(record.text).astype(np.float64) @ vector), 6) for record in records]
@@ -73,6 +73,9 @@ def brute_force(
     counted = {place: found.get(place, lowest) for place in pool if applies[place] or place in found}
     lexical = _standard(counted) if lowest is not None else {}
     scores = {}
+    if not dense and not lexical:  # nothing tells them apart
+        alone = sorted((record.id, round((1 + cosines[place]) / 2, 6)) for place, record in enumerate(records))
+        return alone[:k]
     for place in pool:
         both = lexical.get(place)
         alone = dense.get(place)
@@ -84,7 +87,7 @@ def brute_force(
     ranked = sorted(
         ((records[place].id, round(score, 6)) for place, score in scores.items()), key=lambda one: (-one[1], one[0])
     )
-    return ranked[:k]
+    return [(id, round(1 / (1 + math.exp(-score)), 6)) for id, score in ranked[:k]]
 
 
 def _standard(values: dict[int, Any]) -> dict[int, float]:

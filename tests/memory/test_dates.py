@@ -112,3 +112,50 @@ def test_a_record_of_the_time_is_moved_up_and_none_is_hidden() -> None:
     bonus = time_bonus(starts, starts, [window], 0.5)
     np.testing.assert_allclose(bonus, [0.5, 0.5 * (1 - 25 / 48), 0, 0.25, 0], atol=1e-9)
     assert not time_bonus(starts, starts, [], 0.5).any()
+
+
+# Language -> expression -> days from today; null where it names none, or might name two.
+DAY_WORDS: dict[str, dict[str, int | None]] = json.loads(
+    Path(__file__).with_name("day_words.json").read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_day_that_is_named_by_another_is_not_taken_for_it(language: str) -> None:
+    """The day before yesterday, the day after tomorrow, last night, this morning: right, or nothing."""
+    for text, offset in DAY_WORDS[language].items():
+        day = NOW.date() + timedelta(days=offset or 0)
+        expected = [] if offset is None else [(day, day + timedelta(days=1))]
+        for asked in (text, f"{text}?", text[0].upper() + text[1:]):
+            assert days(time_windows(asked, language, NOW)) == expected, asked
+
+
+def test_hindi_has_one_word_for_both_and_a_memory_is_asked_about_what_was() -> None:
+    assert days(time_windows("कल मैं बाज़ार गया", "hi", NOW)) == [(date(2026, 5, 19), date(2026, 5, 20))]
+    assert time_windows("कल मैं बाज़ार जाऊँगा", "hi", NOW) == []
+    assert time_windows("परसों बारिश होगी", "hi", NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("zh", "10月5日我做了什么？", date(2025, 10, 5)),
+        ("zh", "5月20号", date(2026, 5, 20)),
+        ("zh", "去年10月5日我做了什么？", date(2025, 10, 5)),
+        ("zh", "去年3月5日", date(2025, 3, 5)),
+        ("zh", "2月29日", date(2024, 2, 29)),
+        ("zh", "2月30日", None),
+        ("zh", "2024年2月29日", date(2024, 2, 29)),
+        ("ja", "10月5日に何をしましたか？", date(2025, 10, 5)),
+        ("ja", "今年の10月5日", date(2026, 10, 5)),
+        ("ja", "昨年の3月5日", date(2025, 3, 5)),
+        ("ko", "10월 5일에 무엇을 했나요?", date(2025, 10, 5)),
+        ("ko", "작년 3월 5일", date(2025, 3, 5)),
+        ("vi", "ngày 5 tháng 10 tôi đã làm gì?", date(2025, 10, 5)),
+        ("vi", "ngày 5 tháng 3 năm ngoái", date(2025, 3, 5)),
+        ("vi", "ngày 5 tháng 10 năm 2023", date(2023, 10, 5)),
+    ],
+)
+def test_a_day_of_a_month_without_a_year_is_the_last_one(language: str, text: str, expected: date | None) -> None:
+    found = days(time_windows(text, language, NOW))
+    assert found == ([] if expected is None else [(expected, expected + timedelta(days=1))])

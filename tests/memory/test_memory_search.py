@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -81,7 +82,8 @@ def test_score_is_the_sum_of_its_terms(tmp_path: Path) -> None:
         for hit in found:
             terms = {name: value for name, value in hit.scores.items() if name not in ("dense", "lexical")}
             assert set(terms) == {"meaning", "words", "contiguity", "links", "date", "decay"}
-            assert sum(terms.values()) == pytest.approx(hit.score, abs=1e-5)
+            assert 1 / (1 + math.exp(-sum(terms.values()))) == pytest.approx(hit.score, abs=1e-5)
+            assert (hit.kind, hit.cosine) == ("fused", hit.scores["dense"])
             assert hit.why
         plain = memory.search("the cat yesterday", ME, ranking=PLAIN, **asked)
         assert all({"meaning", "words"} >= hit.scores.keys() - {"dense", "lexical"} for hit in plain)
