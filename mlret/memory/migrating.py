@@ -200,14 +200,17 @@ class _State:
             parts[version["scope"]] += len(version["windows"])
         for row in lost:
             del self.versions[row]
+        # Of a record whose first entry is damaged nothing else is kept that others would lead to.
+        there = {version["record"] for version in self.versions.values()}
+        self.records = {key: one for key, one in self.records.items() if key in there and one["row"] in self.versions}
+        self.links = {link for link in self.links if link[0] in self.records and link[2] in self.records}
         for number in versions:
             put(connection, "memory_scopes", (number, *self._places[number]))
             put(connection, "memory_totals", (number, self._last.get(number, 0), versions[number], parts[number]))
         links = Counter(source for source, _, _ in self.links)
         for key, record in self.records.items():
-            if record["row"] is not None:
-                counts = {"record": key, "links": links[key], "entries": self._entries[key]}
-                tables.put_record(connection, record | counts)
+            counts = {"record": key, "links": links[key], "entries": self._entries[key]}
+            tables.put_record(connection, record | counts)
         for link in sorted(self.links):
             put(connection, "memory_links", link)
 
