@@ -20,7 +20,7 @@ from mlret.index.records import checksum_of, is_whole
 from mlret.memory import tables
 from mlret.memory.journal import FIRST, checksum
 from mlret.memory.records import dump
-from mlret.memory.scope import Place, place_of
+from mlret.memory.scope import Place, mask_of, place_of, scope_at
 from mlret.memory.times import FOREVER
 
 MEMORY = "memory"
@@ -97,9 +97,12 @@ class _State:
         for (entry, operation, at, verb, _, _, _, _), (whole, key, scope, changes, note) in zip(
             rows, read, strict=True
         ):
-            values = (entry, operation, counted if scope else 0, at, verb, scope, key, changes, note)
+            asked = mask_of(scope_at(self._places[scope])) if scope else 0
+            values = (entry, operation, counted if scope else 0, at, verb, scope, asked, key, changes, note)
             crc = checksum(*values) if whole else _DAMAGED
-            self._connection.execute("INSERT INTO memory_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, crc))
+            self._connection.execute(
+                "INSERT INTO memory_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, crc)
+            )
 
     def _read(self, row: tuple[Any, ...]) -> tuple[bool, int, int, str | None, str]:
         """Whether an entry is whole, the key of its record, its scope, and its changes and note in the new form."""

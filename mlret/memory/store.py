@@ -28,7 +28,7 @@ from mlret.memory.journal import GONE, Change, Entry, NewVersion, SetEnd, SetFie
 from mlret.memory.lexical import grams_of
 from mlret.memory.numbering import Positions
 from mlret.memory.records import Content, Link, MemoryRecord, State, value_of
-from mlret.memory.scope import Place, Scope, holds, place_of, scope_at, tenant_of
+from mlret.memory.scope import Place, Scope, holds, mask_of, place_of, scope_at, tenant_of
 from mlret.memory.standing import DELETED
 
 # The opening tells the language; a whole book would tell it no better.
@@ -149,7 +149,7 @@ class MemoryStore:
         drafts = [step.draft for step in steps if step.draft is not None]
         documents = [document for draft in drafts for document in _documents(draft, keys[draft.record])]
         first, at = self.folder.last_entry() + 1, times.now()
-        counted = tables.last_operation(self.records, self.scope) + 1
+        counted, asked = tables.last_operation(self.records, self.scope) + 1, mask_of(self.scope)
         done: list[tuple[str, tuple[Change, ...], dict[int, dict[str, Any]]]] = []
         fresh = {draft.record: place_of(draft.scope) for draft in drafts}
         places: dict[int, Place] = {}
@@ -179,7 +179,7 @@ class MemoryStore:
                     changes = [new, SetField("row", before, new.row), *(_of_row(one, new.row) for one in changes)]
                 stored = tuple(renamed(change, key_of) for change in changes)
                 note = _renamed_note(step.note, key_of)
-                written = Entry(entry, first, counted, at, verb, scope, keys[step.record], stored, note)
+                written = Entry(entry, first, counted, at, verb, scope, asked, keys[step.record], stored, note)
                 tables.append_entry(connection, written)
                 tables.project(connection, written, made)
                 done.append((step.record, tuple(changes), made))
@@ -210,7 +210,7 @@ class MemoryStore:
         columns = self.columns
         number = self.folder.last_entry() + 1
         counted = tables.last_operation(self.records, self.scope) + 1
-        entry = Entry(number, number, counted, times.now(), "erase", 0, 0, ())
+        entry = Entry(number, number, counted, times.now(), "erase", 0, mask_of(self.scope), 0, ())
 
         def write(connection: sqlite3.Connection) -> None:
             scopes: dict[int, int] = {}
@@ -248,7 +248,7 @@ class MemoryStore:
         if len(found) > 1:
             raise InputError(
                 f"{len(found)} operations in the scope {dict(self.scope)} have the number {number}, each in a narrower "
-                "scope; name that"
+                "scope: name the scope that it was asked for in"
             )
         if not found:
             raise self.no_operation(number)

@@ -11,6 +11,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from mlret.memory.journal import (
 )
 from mlret.memory.proofs import checksum as row_checksum
 from mlret.memory.records import dump
-from mlret.memory.scope import Place, Scope, scope_at
+from mlret.memory.scope import Place, Scope, mask_of, scope_at
 from mlret.memory.times import FOREVER, UNTIMED
 
 # Times are microseconds since 1970 in UTC. A version is named by the row of its text in the index; its language is
@@ -67,6 +68,7 @@ CREATE TABLE memory_journal (
     at INTEGER NOT NULL,
     verb TEXT NOT NULL,
     scope INTEGER NOT NULL,
+    asked INTEGER NOT NULL,
     record INTEGER NOT NULL,
     changes TEXT,
     note TEXT NOT NULL,
@@ -166,7 +168,7 @@ _VERSION = (
     *("valid_from", "valid_to", "event_from", "event_to", "expires_at", "length", "crc", "text_crc", "hash", "grams"),
 )
 _SOME = 500  # rows in one statement
-ENTRY = "SELECT entry, operation, counted, at, verb, scope, record, changes, note, crc FROM memory_journal"
+ENTRY = "SELECT entry, operation, counted, at, verb, scope, asked, record, changes, note, crc FROM memory_journal"
 _RESTORE = "restore the folder from a copy"
 # What reading cells of other types or values than were written ends in.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError)
@@ -268,10 +270,12 @@ def append_entry(connection: sqlite3.Connection, entry: Entry) -> None:
     """Write an entry, whose records are named by keys."""
     changes = None if entry.changes is None else write_changes(entry.changes)
     values = (
-        *(entry.number, entry.operation, entry.counted, entry.at, entry.verb, entry.scope, entry.record),
+        *(entry.number, entry.operation, entry.counted, entry.at, entry.verb, entry.scope, entry.asked, entry.record),
         *(changes, dump(dict(entry.note))),
     )
-    connection.execute("INSERT INTO memory_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, checksum(*values)))
+    connection.execute(
+        "INSERT INTO memory_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, checksum(*values))
+    )
 
 
 def project(connection: sqlite3.Connection, entry: Entry, columns: Mapping[int, Mapping[str, Any]]) -> None:
@@ -455,7 +459,9 @@ def entries_of_operation(records: Records, number: int, scope: Scope) -> list[li
         every = list(entries(records, "entry >= ? AND operation = ?", (operation, operation)))
         if every and all(one.scope in held and one.changes is not None and one.verb != "erase" for one in every):
             found.append(every)
-    return found
+    # What was asked for in this very scope; within it each number is given once.
+    own = [every for every in found if every[0].asked == mask_of(scope)]
+    return own or found
 
 
 def wipe(
@@ -495,7 +501,7 @@ def wipe(
             record = read_record(connection, source)
             put_record(connection, record | {"links": record["links"] - 1})
     run("DELETE FROM memory_links WHERE target = ?", keys)
-    query = "SELECT entry, operation, counted, at, verb, scope, record FROM memory_journal WHERE record = ?"
+    query = "SELECT entry, operation, counted, at, verb, scope, asked, record FROM memory_journal WHERE record = ?"
     emptied = [
         (checksum(*values, None, "{}"), values[0])
         for key in keys
@@ -505,7 +511,7 @@ def wipe(
     for place, (key, scope) in enumerate(records.items()):
         append_entry(
             connection,
-            Entry(entry.number + place, entry.operation, entry.counted, entry.at, "erase", scope, key, ()),
+            replace(entry, number=entry.number + place, scope=scope, record=key),
         )
     for row in rows:
         put(connection, "memory_erasing", (row,))
@@ -542,9 +548,9 @@ def read_entry(path: Path, row: Sequence[Any]) -> Entry:
     try:
         if checksum(*values) != crc:
             raise ValueError
-        number, operation, counted, at, verb, scope, record, changes, note = values
+        *first, changes, note = values
         read = None if changes is None else read_changes(changes)
-        return Entry(number, operation, counted, at, verb, scope, record, read, json.loads(note))
+        return Entry(*first, read, json.loads(note))
     except UNREADABLE as error:
         raise damage(path, f"entry {row[0]!r} of the journal") from error
 

@@ -453,6 +453,7 @@ def test_verify_names_what_is_damaged(tmp_path: Path, tiny_encoder: Encoder) -> 
     assert "memory_versions, row 1" in damaged("UPDATE memory_versions SET valid_to = 5")[0]
     assert "memory_links" in damaged("INSERT INTO memory_links VALUES (1, 'b', 2, 3)")[0]
     assert "n-grams" in damaged("UPDATE memory_versions SET grams = x'' WHERE row = 1")[0]
+    assert "did not make it" in damaged("UPDATE memory_versions SET entry = 2 WHERE row = 1")[0]
     assert "hashes" in damaged("UPDATE memory_versions SET hash = x'00' WHERE row = 1")[0]
     assert "entries after 1 are missing" in damaged("DELETE FROM memory_journal WHERE entry = 2")[0]
     assert "entries before 2 are missing" in damaged("DELETE FROM memory_journal WHERE entry = 1")[0]
@@ -461,10 +462,9 @@ def test_verify_names_what_is_damaged(tmp_path: Path, tiny_encoder: Encoder) -> 
 @pytest.mark.parametrize(
     ("table", "columns", "what"),
     [
-        ("memory_records", {"strength": 9.0}, "records are not"),
+        ("memory_records", {"state": "archived"}, "records are not"),
         ("memory_versions", {"valid_to": 5}, "versions are not"),
         ("memory_versions", {"scope": 2}, "versions are not"),
-        ("memory_versions", {"entry": 2}, "did not make it"),
         ("memory_totals", {"last": 7}, "totals"),
     ],
 )
