@@ -21,7 +21,7 @@ from mlret.index import compaction
 from mlret.index.index import Index
 from mlret.index.records import Records
 from mlret.index.store import Store
-from mlret.memory import tables, times
+from mlret.memory import cells, tables, times
 from mlret.memory.columns import Columns
 from mlret.memory.folder import Folder
 from mlret.memory.journal import GONE, Change, Entry, NewVersion, SetEnd, SetField, Verb, renamed
@@ -203,7 +203,8 @@ class MemoryStore:
     def place(self, record: str) -> Place:
         """Where a record of the tenant is."""
         columns = self.columns
-        return columns.scopes.values[columns.scope[columns.standing.position(record)]]
+        place: Place = columns.scopes.values[columns.scope[columns.standing.position(record)]]
+        return place
 
     def forget_rows(self, records: Sequence[str], rows: Sequence[int]) -> None:
         """Take erased records out of every table and the index, in one transaction; within :meth:`Folder.writing`."""
@@ -267,7 +268,7 @@ class MemoryStore:
         changes = None if entry.changes is None else tuple(renamed(change, name_of) for change in entry.changes)
         assert isinstance(entry.record, int)
         if name_of(entry.record) == GONE:
-            raise tables.damage(self.records.path, f"entry {entry.number} of the journal, its record is not there")
+            raise cells.damage(self.records.path, f"entry {entry.number} of the journal, its record is not there")
         return replace(entry, record=name_of(entry.record), changes=changes, note=_renamed_note(entry.note, name_of))
 
     def position(self, record: str, scope: Scope) -> int:
@@ -317,7 +318,7 @@ class MemoryStore:
             row, record, scope, session, seq, end, current = values
             key, new = news.get(row, (0, None))
             if row not in documents or new is None:
-                raise tables.damage(self.records.path, f"row {row} has lost its text or its journal")
+                raise cells.damage(self.records.path, f"row {row} has lost its text or its journal")
             id, place = ids[record], columns.scopes.values[scope]
             proven = (
                 new.id == id
@@ -328,7 +329,7 @@ class MemoryStore:
                 and documents[row].id == document_id(key, new.version)
             )
             if not proven:
-                raise tables.damage(self.records.path, f"memory_versions, row {row} is not what the journal says of it")
+                raise cells.damage(self.records.path, f"memory_versions, row {row} is not what the journal says of it")
             found.append(self._record(id, place, new, documents[row], end, current=current))
         return found
 
@@ -342,7 +343,7 @@ class MemoryStore:
         suffix = len(value_of("", content.keys))
         links = [(type, to) for one, type, to in sorted(columns.links.get(id, ())) if one == id]
         if len(links) != there.links:
-            raise tables.damage(self.records.path, f"memory_links, links of record {columns.keys[id]} are missing")
+            raise cells.damage(self.records.path, f"memory_links, links of record {columns.keys[id]} are missing")
         return MemoryRecord(
             id=id,
             version=new.version,

@@ -210,8 +210,12 @@ def test_what_a_wider_scope_drew_is_not_shown_in_a_narrower_one(tmp_path: Path) 
         memory.link(mine, "about", theirs, tenant)
         memory.link(theirs, "derived_from", mine, tenant)
         assert memory.get(mine, tenant).links == (Link("about", theirs),)  # type: ignore[union-attr]
-        query = {"vector": vector_of("of alice"), "language": "en", "conflicts": True}
-        shown = [memory.get(mine, ALICE), memory.history(mine, ALICE), *memory.search("of alice", ALICE, **query)]
+        query: dict[str, Any] = {"vector": vector_of("of alice"), "language": "en", "conflicts": True}
+        shown: list[Any] = [
+            memory.get(mine, ALICE),
+            memory.history(mine, ALICE),
+            *memory.search("of alice", ALICE, **query),
+        ]
         shown += [memory.versions(mine, ALICE), list(memory.export(ALICE))]
         assert "hidden-id" not in repr(shown) and "a record that is not in this scope" in repr(shown)
         done = memory.delete(mine, ALICE)

@@ -17,7 +17,7 @@ import pytest
 from mlret.encoders.encoder import Encoder, load_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index.records import RECORDS
-from mlret.memory import tables
+from mlret.memory import cells, schema, tables
 from mlret.memory.duplicates import DuplicateThresholds
 from mlret.memory.exchange import read_chat
 from mlret.memory.forgetting import Policy
@@ -482,11 +482,11 @@ def test_verify_compares_tables_whose_rows_are_whole(
 
 def rewrite(connection: sqlite3.Connection, table: str, columns: dict[str, Any]) -> None:
     """Change the first row of a table, and its checksum with it."""
-    names = tables.COVERED[table]
+    names = schema.COVERED[table]
     values = connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {names[0]}").fetchone()
     changed = dict(zip(names, values, strict=True)) | columns
     sets = ", ".join(f"{name} = ?" for name in (*columns, "crc"))
-    crc = tables.crc_of(table, list(changed.values()))
+    crc = cells.crc_of(table, list(changed.values()))
     connection.execute(f"UPDATE {table} SET {sets} WHERE {names[0]} = ?", (*columns.values(), crc, values[0]))
 
 
