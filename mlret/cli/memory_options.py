@@ -21,7 +21,7 @@ Scope = Annotated[
         "--scope",
         "-s",
         metavar="NAME=VALUE",
-        help="Whose memory: tenant=, user=, agent= or run=; repeatable.",
+        help="Whose memory: tenant=, user=, agent= or run=; repeatable. Without a tenant, of what has none.",
     ),
 ]
 Language = Annotated[

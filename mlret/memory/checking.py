@@ -8,7 +8,7 @@ from typing import Any
 
 from mlret.errors import MlretError
 from mlret.index.records import Records
-from mlret.memory import tables
+from mlret.memory import cells, schema, tables
 from mlret.memory.journal import Entry, NewVersion, State, replay
 from mlret.memory.scope import place_of
 
@@ -41,20 +41,20 @@ def table_problems(records: Records) -> Iterator[str]:
 
 def _rows(records: Records) -> Iterator[str]:
     """The rows whose checksum is not theirs."""
-    for table, names in tables.COVERED.items():
+    for table, names in schema.COVERED.items():
         wrong = 0
         for *values, crc in _all(records, table, (*names, "crc")):
-            if not tables.whole(table, values, crc):
+            if not cells.whole(table, values, crc):
                 wrong += 1
                 if wrong <= _MOST:
-                    yield f"{tables.named(table, values)}: the row is damaged"
+                    yield f"{cells.named(table, values)}: the row is damaged"
         if wrong > _MOST:
             yield f"{table}: {wrong - _MOST} more rows are damaged"
     for (key,) in records.read("SELECT record FROM memory_records"):
         try:
-            tables.read_uses(records, [key])
+            cells.read_uses(records, [key])
         except MlretError:
-            yield f"{tables.named('memory_records', (key,))}: the row is damaged"
+            yield f"{cells.named('memory_records', (key,))}: the row is damaged"
 
 
 def _all(records: Records, table: str, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
@@ -92,7 +92,7 @@ def _differences(journal: State, tables_say: State) -> Iterator[str]:
 
 def _contradictions(records: Records, entries: list[Entry], state: State) -> Iterator[str]:
     """What one table says against another."""
-    places = {tuple(place): scope for scope, *place in tables.read_rows(records, "memory_scopes")}
+    places = {tuple(place): scope for scope, *place in cells.read_rows(records, "memory_scopes")}
     scopes = {one.record: places.get(place_of(one.scope)) for one in state.versions.values()}
     ids = {one.record: (place_of(one.scope)[0], one.id) for one in state.versions.values()}
     if len({(one.record, one.id, place_of(one.scope)) for one in state.versions.values()}) != len(ids):
@@ -111,11 +111,13 @@ def _contradictions(records: Records, entries: list[Entry], state: State) -> Ite
             yield f"memory_journal, entry {entry.number}: its record is in another scope"
     versions = Counter(scopes[one.record] for one in state.versions.values())
     parts = Counter(scopes[one.record] for one in state.versions.values() for _ in one.parts)
-    totals = {scope: counted for scope, *counted in tables.read_rows(records, "memory_totals")}
+    totals = {scope: counted for scope, *counted in cells.read_rows(records, "memory_totals")}
     if totals != {scope: [last.get(scope or 0, 0), count, parts[scope]] for scope, count in versions.items()}:
         yield "memory_totals: the totals of the scopes are not what the journal adds up to"
     links, about = Counter(source for source, _, _ in state.links), Counter(entry.record for entry in entries)
-    for record, (*_, link_count, entry_count) in tables.read_uses(records, list(state.records)).items():
+    for record, (*_, link_count, entry_count) in cells.read_uses(
+        records, [key for key in state.records if isinstance(key, int)]
+    ).items():
         if (link_count, entry_count) != (links[record], about[record]):
             yield f"memory_records, record {record}: its links or its entries in the journal are more, or fewer"
     if set(places.values()) != set(versions):

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.records import Records
-from mlret.memory import tables
+from mlret.memory import cells
 from mlret.memory.journal import GONE, Change, Entry, NewVersion, SetEnd, SetField, SetLink, renamed
 from mlret.memory.lexical import Postings
 from mlret.memory.loading import Loaded, Rows
@@ -98,8 +98,8 @@ class Columns:
         gc.disable()  # so many new objects would be looked through again and again, and none is garbage
         try:
             self._load(records, places)
-        except tables.UNREADABLE as error:
-            raise tables.damage(self._path, "the state of the memory") from error
+        except cells.UNREADABLE as error:
+            raise cells.damage(self._path, "the state of the memory") from error
         finally:
             if collecting:
                 gc.enable()
@@ -140,8 +140,8 @@ class Columns:
         found: dict[int, bytes] = {}
         every = len(rows) > self._size // 8
         for row, crc, hash, grams in self._rows.read("row, text_crc, hash, grams", None if every else rows):
-            if type(grams) is not bytes or type(hash) is not bytes or tables.text_crc(hash, grams) != crc:
-                raise tables.damage(self._path, f"memory_versions, the n-grams of row {row}")
+            if type(grams) is not bytes or type(hash) is not bytes or cells.text_crc(hash, grams) != crc:
+                raise cells.damage(self._path, f"memory_versions, the n-grams of row {row}")
             found[row] = grams
         return [found.get(row, b"") for row in rows]
 
@@ -336,17 +336,17 @@ class Columns:
         totals = self._rows.totals().arrays
         scopes, counts = np.unique(versions.arrays["scope"], return_counts=True)
         if not np.array_equal(scopes, totals["scope"]) or not np.array_equal(counts, totals["versions"]):
-            raise tables.damage(self._path, "memory_versions, rows are missing")
+            raise cells.damage(self._path, "memory_versions, rows are missing")
         if parts != totals["parts"].sum():
-            raise tables.damage(self._path, "memory_parts, rows are missing")
+            raise cells.damage(self._path, "memory_parts, rows are missing")
 
     def _load_standing(self, found: Loaded) -> None:
         ids = [self._ids[key] for key in found.columns["record"]]
         if len(ids) != len(self.ids.values):
-            raise tables.damage(self._path, "memory_records, rows are missing")
+            raise cells.damage(self._path, "memory_records, rows are missing")
         current = self.positions(found.arrays["row"])
         if not np.array_equal(self.row[np.minimum(current, self._size - 1)], found.arrays["row"]):
-            raise tables.damage(self._path, "memory_records, a current version is missing")
+            raise cells.damage(self._path, "memory_records, a current version is missing")
         self.standing = Standings(ids, current, found.columns["state"], self._read_uses)
         self.current[current] = True
         # All versions of a record are in its state.
@@ -358,7 +358,7 @@ class Columns:
 
     def _read_uses(self, ids: Sequence[str]) -> list[tuple[Any, ...]]:
         """What records count: strength, accesses, accessed_at, merged_into and links."""
-        uses = tables.read_uses(self._records, [self.keys[id] for id in ids])
+        uses = cells.read_uses(self._records, [self.keys[id] for id in ids])
         found = []
         for id in ids:
             *counts, survivor, links, _ = uses[self.keys[id]]

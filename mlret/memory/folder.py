@@ -17,7 +17,7 @@ from mlret.index.index import Index
 from mlret.index.records import Records
 from mlret.index.store import Store
 from mlret.index.unmatched import Unmatched
-from mlret.memory import tables
+from mlret.memory import cells, schema, tables
 from mlret.memory.columns import Columns
 from mlret.memory.journal import Entry, NewVersion
 from mlret.memory.loading import load_places
@@ -48,7 +48,7 @@ class Folder:
             raise InputError(
                 f"{index.path} was made before memories had a journal; add its texts to a new store (mlret memory add)"
             )
-        outdated = self.records.version(MEMORY) < tables.VERSION
+        outdated = self.records.version(MEMORY) < schema.VERSION
         self.store.bring_up_to_date(MEMORY, STEPS)
         self._tenants: dict[str, Columns] = {}
         self._places: dict[int, Place] | None = None
@@ -167,7 +167,7 @@ class Folder:
             elif entry.changes is not None:
                 place = self._places.get(entry.scope)
                 if place is None:
-                    raise tables.damage(self.records.path, f"memory_scopes, scope {entry.scope}")
+                    raise cells.damage(self.records.path, f"memory_scopes, scope {entry.scope}")
                 if place[0] in self._tenants:
                     self._tenants[place[0]].read(entry, self._versions(entry))
             self.weights.clear()
@@ -178,8 +178,8 @@ class Folder:
         found = {}
         for change in entry.changes or ():
             if type(change) is NewVersion:
-                [values] = tables.read_rows(self.records, "memory_versions", "row = ?", (change.row,))
-                found[change.row] = dict(zip(tables.COVERED["memory_versions"], values, strict=True))
+                [values] = cells.read_rows(self.records, "memory_versions", "row = ?", (change.row,))
+                found[change.row] = dict(zip(schema.COVERED["memory_versions"], values, strict=True))
                 [more] = self.records.read("SELECT hash, grams FROM memory_versions WHERE row = ?", (change.row,))
                 found[change.row] |= dict(zip(("hash", "grams"), more, strict=True))
         return found

@@ -96,7 +96,8 @@ class Entry:
     ``number`` counts from 1 in the order in which entries were committed. ``operation`` is the number of the first
     entry of the operation, ``counted`` the number that users know it by, which counts in the scope of the record.
     ``at`` is microseconds since 1970 in UTC; ``scope`` is the number of the scope that held the record, 0 where it is
-    not known any more; ``changes`` is ``None`` once the record is erased.
+    not known any more; ``asked`` says which of its names the operation was asked for with
+    (:func:`mlret.memory.scope.mask_of`); ``changes`` is ``None`` once the record is erased.
     """
 
     number: int
@@ -105,6 +106,7 @@ class Entry:
     at: int
     verb: Verb
     scope: int
+    asked: int
     record: Name
     changes: tuple[Change, ...] | None
     note: Mapping[str, Any] = field(default_factory=dict)

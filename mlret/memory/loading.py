@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.records import Records
+from mlret.memory.cells import UNREADABLE, checked, damage, named
 from mlret.memory.proofs import checksums, integers, texts
+from mlret.memory.schema import COVERED, NULLS
 from mlret.memory.scope import Place
-from mlret.memory.tables import COVERED, NULLS, UNREADABLE, checked, damage, named
 
 _TEXTS = frozenset(
     ("tenant", "user", "agent", "run", "id", "session", "kind", "level", "language", "scripts", "state", "type")

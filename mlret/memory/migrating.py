@@ -17,10 +17,10 @@ from typing import Any
 
 from mlret.index.migration import Step
 from mlret.index.records import checksum_of, is_whole
-from mlret.memory import tables
+from mlret.memory import cells, schema
 from mlret.memory.journal import FIRST, checksum
 from mlret.memory.records import dump
-from mlret.memory.scope import Place, place_of
+from mlret.memory.scope import Place, mask_of, place_of, scope_at
 from mlret.memory.times import FOREVER
 
 MEMORY = "memory"
@@ -37,23 +37,23 @@ def keys_and_checksums(connection: sqlite3.Connection) -> None:
         connection.execute(f"DROP INDEX IF EXISTS {name}")
     for name in _OLD:
         connection.execute(f"ALTER TABLE memory_{name} RENAME TO old_memory_{name}")
-    for statement in _statements(tables.TABLES):
+    for statement in _statements(schema.TABLES):
         connection.execute(statement)
     state = _State(connection)
     state.replay()
     state.write()
     _rename_documents(connection, state)
     for (row,) in connection.execute("SELECT row FROM old_memory_erasing").fetchall():
-        tables.put(connection, "memory_erasing", (row,))
+        cells.put(connection, "memory_erasing", (row,))
     # Copies of rows with ids may be left where the database moved them; no row has this number.
-    tables.put(connection, "memory_erasing", (0,))
+    cells.put(connection, "memory_erasing", (0,))
     for name, content in connection.execute("SELECT name, content FROM old_memory_settings").fetchall():
-        tables.put(connection, "memory_settings", (name, content))
+        cells.put(connection, "memory_settings", (name, content))
     for name in _OLD:
         connection.execute(f"DROP TABLE old_memory_{name}")
 
 
-STEPS = (Step(tables.VERSION, "keys of records and checksums of the memory's tables", keys_and_checksums),)
+STEPS = (Step(schema.VERSION, "keys of records and checksums of the memory's tables", keys_and_checksums),)
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -97,9 +97,12 @@ class _State:
         for (entry, operation, at, verb, _, _, _, _), (whole, key, scope, changes, note) in zip(
             rows, read, strict=True
         ):
-            values = (entry, operation, counted if scope else 0, at, verb, scope, key, changes, note)
+            asked = mask_of(scope_at(self._places[scope])) if scope else 0
+            values = (entry, operation, counted if scope else 0, at, verb, scope, asked, key, changes, note)
             crc = checksum(*values) if whole else _DAMAGED
-            self._connection.execute("INSERT INTO memory_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, crc))
+            self._connection.execute(
+                "INSERT INTO memory_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, crc)
+            )
 
     def _read(self, row: tuple[Any, ...]) -> tuple[bool, int, int, str | None, str]:
         """Whether an entry is whole, the key of its record, its scope, and its changes and note in the new form."""
@@ -182,7 +185,7 @@ class _State:
 
     def write(self) -> None:
         """Write the tables of the state."""
-        put, connection = tables.put, self._connection
+        put, connection = cells.put, self._connection
         versions, parts = Counter[int](), Counter[int]()
         lost: list[int] = []
         for row, version in self.versions.items():
@@ -193,21 +196,24 @@ class _State:
                 lost.append(row)
                 continue
             version |= dict(zip((*_DERIVED, "hash", "grams"), found, strict=True))
-            tables.put_version(connection, version)
+            cells.put_version(connection, version)
             for part in version["windows"]:
                 put(connection, "memory_parts", (row, part))
             versions[version["scope"]] += 1
             parts[version["scope"]] += len(version["windows"])
         for row in lost:
             del self.versions[row]
+        # Of a record whose first entry is damaged nothing else is kept that others would lead to.
+        there = {version["record"] for version in self.versions.values()}
+        self.records = {key: one for key, one in self.records.items() if key in there and one["row"] in self.versions}
+        self.links = {link for link in self.links if link[0] in self.records and link[2] in self.records}
         for number in versions:
             put(connection, "memory_scopes", (number, *self._places[number]))
             put(connection, "memory_totals", (number, self._last.get(number, 0), versions[number], parts[number]))
         links = Counter(source for source, _, _ in self.links)
         for key, record in self.records.items():
-            if record["row"] is not None:
-                counts = {"record": key, "links": links[key], "entries": self._entries[key]}
-                tables.put_record(connection, record | counts)
+            counts = {"record": key, "links": links[key], "entries": self._entries[key]}
+            cells.put_record(connection, record | counts)
         for link in sorted(self.links):
             put(connection, "memory_links", link)
 

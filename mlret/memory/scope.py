@@ -60,6 +60,11 @@ def holds(scope: Scope, place: Place) -> bool:
     return all(place[SCOPE_NAMES.index(name)] == value for name, value in {"tenant": "", **scope}.items())
 
 
+def mask_of(scope: Scope) -> int:
+    """Which names a scope has, as bits: with the place of a record that it holds, they tell the scope."""
+    return sum(1 << bit for bit, name in enumerate(SCOPE_NAMES) if scope.get(name))
+
+
 def tenant_of(scope: Scope) -> str:
     """The tenant of a checked scope; ``""`` where it names none."""
     return scope.get("tenant", "")

@@ -22,14 +22,14 @@ from mlret.index.index import Index
 from mlret.index.records import Records
 from mlret.index.store import Store
 from mlret.index.unmatched import Unmatched
-from mlret.memory import tables, times
+from mlret.memory import cells, tables, times
 from mlret.memory.columns import Columns
 from mlret.memory.folder import Folder
 from mlret.memory.journal import GONE, Change, Entry, NewVersion, SetEnd, SetField, Verb, renamed
 from mlret.memory.lexical import grams_of
 from mlret.memory.numbering import Positions
 from mlret.memory.records import Content, Link, MemoryRecord, State, value_of
-from mlret.memory.scope import Place, Scope, holds, place_of, scope_at, tenant_of
+from mlret.memory.scope import Place, Scope, holds, mask_of, place_of, scope_at, tenant_of
 from mlret.memory.standing import DELETED
 
 # The opening tells the language; a whole book would tell it no better.
@@ -155,7 +155,7 @@ class MemoryStore:
         drafts = [step.draft for step in steps if step.draft is not None]
         documents = [document for draft in drafts for document in _documents(draft, keys[draft.record])]
         first, at = self.folder.last_entry() + 1, times.now()
-        counted = tables.last_operation(self.records, self.scope) + 1
+        counted, asked = tables.last_operation(self.records, self.scope) + 1, mask_of(self.scope)
         done: list[tuple[str, tuple[Change, ...], dict[int, dict[str, Any]]]] = []
         fresh = {draft.record: place_of(draft.scope) for draft in drafts}
         places: dict[int, Place] = {}
@@ -185,7 +185,7 @@ class MemoryStore:
                     changes = [new, SetField("row", before, new.row), *(_of_row(one, new.row) for one in changes)]
                 stored = tuple(renamed(change, key_of) for change in changes)
                 note = _renamed_note(step.note, key_of)
-                written = Entry(entry, first, counted, at, verb, scope, keys[step.record], stored, note)
+                written = Entry(entry, first, counted, at, verb, scope, asked, keys[step.record], stored, note)
                 tables.append_entry(connection, written)
                 tables.project(connection, written, made)
                 done.append((step.record, tuple(changes), made))
@@ -209,14 +209,15 @@ class MemoryStore:
     def place(self, record: str) -> Place:
         """Where a record of the tenant is."""
         columns = self.columns
-        return columns.scopes.values[columns.scope[columns.standing.position(record)]]
+        place: Place = columns.scopes.values[columns.scope[columns.standing.position(record)]]
+        return place
 
     def forget_rows(self, records: Sequence[str], rows: Sequence[int]) -> None:
         """Take erased records out of every table and the index, in one transaction; within :meth:`Folder.writing`."""
         columns = self.columns
         number = self.folder.last_entry() + 1
         counted = tables.last_operation(self.records, self.scope) + 1
-        entry = Entry(number, number, counted, times.now(), "erase", 0, 0, ())
+        entry = Entry(number, number, counted, times.now(), "erase", 0, mask_of(self.scope), 0, ())
 
         def write(connection: sqlite3.Connection) -> None:
             scopes: dict[int, int] = {}
@@ -254,7 +255,7 @@ class MemoryStore:
         if len(found) > 1:
             raise InputError(
                 f"{len(found)} operations in the scope {dict(self.scope)} have the number {number}, each in a narrower "
-                "scope; name that"
+                "scope: name the scope that it was asked for in"
             )
         if not found:
             raise self.no_operation(number)
@@ -273,7 +274,7 @@ class MemoryStore:
         changes = None if entry.changes is None else tuple(renamed(change, name_of) for change in entry.changes)
         assert isinstance(entry.record, int)
         if name_of(entry.record) == GONE:
-            raise tables.damage(self.records.path, f"entry {entry.number} of the journal, its record is not there")
+            raise cells.damage(self.records.path, f"entry {entry.number} of the journal, its record is not there")
         return replace(entry, record=name_of(entry.record), changes=changes, note=_renamed_note(entry.note, name_of))
 
     def position(self, record: str, scope: Scope) -> int:
@@ -323,7 +324,7 @@ class MemoryStore:
             row, record, scope, session, seq, end, current = values
             key, new = news.get(row, (0, None))
             if row not in documents or new is None:
-                raise tables.damage(self.records.path, f"row {row} has lost its text or its journal")
+                raise cells.damage(self.records.path, f"row {row} has lost its text or its journal")
             id, place = ids[record], columns.scopes.values[scope]
             proven = (
                 new.id == id
@@ -334,7 +335,7 @@ class MemoryStore:
                 and documents[row].id == document_id(key, new.version)
             )
             if not proven:
-                raise tables.damage(self.records.path, f"memory_versions, row {row} is not what the journal says of it")
+                raise cells.damage(self.records.path, f"memory_versions, row {row} is not what the journal says of it")
             found.append(self._record(id, place, new, documents[row], end, current=current))
         return found
 
@@ -348,7 +349,7 @@ class MemoryStore:
         suffix = len(value_of("", content.keys))
         links = [(type, to) for one, type, to in sorted(columns.links.get(id, ())) if one == id]
         if len(links) != there.links:
-            raise tables.damage(self.records.path, f"memory_links, links of record {columns.keys[id]} are missing")
+            raise cells.damage(self.records.path, f"memory_links, links of record {columns.keys[id]} are missing")
         return MemoryRecord(
             id=id,
             version=new.version,

@@ -20,7 +20,7 @@ from mlret.index.manifest import VECTORS, read_manifest, write_manifest, written
 from mlret.index.records import RECORDS, Records
 from mlret.index.store import Store, beside, check_vacant
 from mlret.index.verify import Problem, verify_index
-from mlret.memory import tables
+from mlret.memory import cells, tables
 from mlret.memory.checking import table_problems
 from mlret.memory.folder import Folder
 from mlret.memory.journal import NewVersion
@@ -78,7 +78,7 @@ def _texts(folder: Folder, *, repair: bool) -> Iterator[Problem]:
                 yield Problem(RECORDS, what, mendable=False)
                 continue
             expected = _derived(documents[row].text, new.content.get("keys", ()))
-            if stored != [*expected, tables.text_crc(*expected[:2])]:
+            if stored != [*expected, cells.text_crc(*expected[:2])]:
                 wrong.append((row, *expected))
     if wrong:
         yield Problem(

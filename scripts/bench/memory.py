@@ -55,7 +55,7 @@ memory = Memory.open(sys.argv[1], ExternalEncoder("bench", int(sys.argv[2])))
 opened = time.perf_counter()
 vector = np.zeros(int(sys.argv[2]), dtype=np.float32)
 vector[0] = 1
-memory.search("the first question", {"user": "u1"}, vector=vector, language="en")
+memory.search("the first question", {"tenant": "t", "user": "u1"}, vector=vector, language="en")
 print(opened - start, time.perf_counter() - opened)
 """
 
@@ -159,9 +159,9 @@ def costs(folder: Path, records: int, dims: int, made: Made, rounds: int) -> dic
                 rounds,
             ),
         )
-        ids = memory.ids({"user": "u7"})
+        mine = {"tenant": "t", "user": "u7"}
+        ids = memory.ids(mine)
         each = min(rounds, len(ids) // 3)
-        mine = {"user": "u7"}
         figures |= percentiles("delete", timed(lambda turn: memory.delete(ids[turn], mine), each - 10))
         figures |= percentiles(
             "update",

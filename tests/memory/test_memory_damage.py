@@ -14,7 +14,7 @@ import pytest
 
 from mlret.errors import MlretError
 from mlret.index.records import RECORDS
-from mlret.memory import tables, times
+from mlret.memory import cells, schema, tables, times
 from mlret.memory.memory import Memory
 from mlret.memory.records import Content
 from mlret.memory.store import Draft, Step
@@ -23,7 +23,7 @@ from tests.index.made import encoder, vector_of
 from tests.memory.made import add, open_memory
 
 TENANTS: list[dict[str, str]] = [{"tenant": f"t{number}", "user": "u"} for number in (1, 2)]
-TABLES = ["memory_journal", *tables.COVERED]
+TABLES = ["memory_journal", *schema.COVERED]
 # What a cell is changed to, beside NULL and the values of other rows: other types, and numbers out of every range.
 VALUES: list[Any] = [0, -1, 3, 2**62, -(2**63), 0.5, "", "x", "t1", "deleted", b"\xff\x00", b""]
 
@@ -44,7 +44,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
             memory.merge("id-1", ["behind"], scope)
         with memory._store.writing():
             memory._store.store.commit(lambda connection: tables.write_setting(connection, "a setting", {"a": 1}))
-            memory._store.store.commit(lambda connection: tables.put(connection, "memory_erasing", (10**6,)))
+            memory._store.store.commit(lambda connection: cells.put(connection, "memory_erasing", (10**6,)))
         memory._store.records.shrink(rewrite=False)
     for name in (f"{RECORDS}-wal", f"{RECORDS}-shm"):
         (folder / name).unlink(missing_ok=True)
@@ -95,6 +95,7 @@ def answers(folder: Path) -> list[str | None]:
             return [None] * (len(TENANTS) * 13)
         with memory:
             for question in questions(memory, scope):
+                answer: str | None
                 try:
                     answer = repr(question())
                 except MlretError as error:
@@ -102,13 +103,13 @@ def answers(folder: Path) -> list[str | None]:
                     assert f"of {other}" not in said and f"secret of {other}" not in said
                     refused = "there is no operation" in said
                     assert refused or "damaged" in said or "run verify" in said, said
-                    answer = said if refused else None  # type: ignore[assignment]
+                    answer = said if refused else None
                 assert answer is None or f"of {other}" not in answer
                 found.append(answer)
     return found
 
 
-def cells(folder: Path) -> list[tuple[str, str, int, Any]]:
+def every_cell(folder: Path) -> list[tuple[str, str, int, Any]]:
     """Every cell of the first and the last row of every table of the memory: table, column, place of the row, value."""
     found = []
     with closing(sqlite3.connect(folder / RECORDS)) as connection:
@@ -143,7 +144,7 @@ def check(folder: Path, original: Path, right: list[str | None], table: str, col
         return False
     # Every copy has an erasure that is not finished; and what means the same is no damage.
     said = [problem.what for problem in verify(folder, encoder()) if "erasure is not finished" not in problem.what]
-    same_meaning = to is None or (column in tables.NULLS and to in (0, tables.FOREVER, tables.UNTIMED))
+    same_meaning = to is None or (column in schema.NULLS and to in (0, times.FOREVER, times.UNTIMED))
     assert said or same_meaning, (table, column, to)
     for number, (answer, expected) in enumerate(zip(answers(folder), right, strict=True)):
         assert answer is None or answer == expected, (table, column, place, to, number, answer, expected)
@@ -171,7 +172,7 @@ def fuzz(tmp_path: Path, original: Path, count: int) -> int:
     shutil.copytree(original, copy)
     right = answers(copy)
     assert None not in right
-    cases = sample(cells(original), random.Random(3), count)
+    cases = sample(every_cell(original), random.Random(3), count)
     return sum(check(tmp_path / "m", original, right, *case) for case in cases)
 
 
@@ -230,7 +231,7 @@ def test_record_that_one_bit_gave_to_another_tenant_is_refused(tmp_path: Path) -
         connection.execute("UPDATE memory_versions SET scope = 2 WHERE row = 3")
         connection.commit()
     with open_memory(tmp_path / "m") as memory:
-        query = {"vector": vector_of("secret 0 of t2"), "language": "en"}
+        query: dict[str, Any] = {"vector": vector_of("secret 0 of t2"), "language": "en"}
         for scope in scopes[1:3]:  # who gained it, and who lost it
             with pytest.raises(MlretError, match=r"damaged \(memory_versions, row"):
                 memory.search("secret 0 of t2", scope, **query)

@@ -70,7 +70,8 @@ class Verbs(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="mlret-stateful-"))
         self.memory: Memory = open_memory(self.folder / "m")
         self.model: dict[str, Kept] = {}
-        self.before: tuple[int, dict[str, Kept]] | None = None  # the last operation, and the model before it
+        # The last operation and its scope, and the model before it.
+        self.before: tuple[tuple[int, dict[str, str]], dict[str, Kept]] | None = None
         self.erased: list[str] = []
         self.number = 0
 
@@ -91,8 +92,8 @@ class Verbs(RuleBasedStateMachine):
         ids = sorted(id for id, kept in self.model.items() if kept.state in states)
         return ids[draw % len(ids)] if ids else None
 
-    def done(self, operation: int, change: Callable[[dict[str, Kept]], None]) -> None:
-        self.before = operation, copy.deepcopy(self.model)
+    def done(self, operation: int, scope: dict[str, str], change: Callable[[dict[str, Kept]], None]) -> None:
+        self.before = (operation, scope), copy.deepcopy(self.model)
         change(self.model)
 
     @rule(
@@ -109,7 +110,7 @@ class Verbs(RuleBasedStateMachine):
         )
         assert [one.verdict for one in added] == ["added"] * n
         made = {one.id: Kept(scope, versions=[(text, day)]) for one, text in zip(added, texts, strict=True)}
-        self.done(added[0].operation, lambda model: model.update(made))
+        self.done(added[0].operation, scope, lambda model: model.update(made))
 
     @rule(draw=st.integers(0, 99))
     def add_again(self, draw: int) -> None:
@@ -117,7 +118,7 @@ class Verbs(RuleBasedStateMachine):
             kept = self.model[id]
             [added] = self.memory.add_batch([{"text": kept.versions[-1][0], "language": "en"}], kept.scope)
             assert (added.verdict, added.id) == ("duplicate", id)
-            self.done(added.operation, lambda model: setattr(model[id], "strength", model[id].strength + 1))
+            self.done(added.operation, kept.scope, lambda model: setattr(model[id], "strength", model[id].strength + 1))
 
     @rule(draw=st.integers(0, 99), day=st.integers(0, DAYS))
     def update(self, draw: int, day: int) -> None:
@@ -126,15 +127,18 @@ class Verbs(RuleBasedStateMachine):
             done = self.memory.update(
                 id, self.model[id].scope, text, valid_from=at(day), vector=vector_of(text), language="en"
             )
-            self.done(done.operation, lambda model: model[id].versions.append((text, day)))
+            self.done(done.operation, self.model[id].scope, lambda model: model[id].versions.append((text, day)))
 
     @rule(draw=st.integers(0, 99))
     def delete(self, draw: int) -> None:
         if id := self.some(draw, "active", "archived", "merged"):
-            derived = set(self.below(id, {"derived_from"}))
-            done = self.memory.delete(id, self.model[id].scope)
+            scope = self.model[id].scope
+            derived = {one for one in self.below(id, {"derived_from"}) if holds(scope, place_of(self.model[one].scope))}
+            done = self.memory.delete(id, scope)
             assert set(done.ids) == {id} | {one for one in derived if self.model[one].state != "deleted"}
-            self.done(done.operation, lambda model: [setattr(model[one], "state", "deleted") for one in done.ids])
+            self.done(
+                done.operation, scope, lambda model: [setattr(model[one], "state", "deleted") for one in done.ids]
+            )
 
     @rule(draw=st.integers(0, 99))
     def restore(self, draw: int) -> None:
@@ -147,7 +151,7 @@ class Verbs(RuleBasedStateMachine):
                 if survivor is not None and survivor in model:
                     model[survivor].strength = max(1.0, model[survivor].strength - model[id].strength)
 
-            self.done(done.operation, change)
+            self.done(done.operation, self.model[id].scope, change)
 
     @rule(draw=st.integers(0, 99), other=st.integers(0, 99))
     def merge(self, draw: int, other: int) -> None:
@@ -162,13 +166,13 @@ class Verbs(RuleBasedStateMachine):
         done = self.memory.merge(one, [two], self.model[one].scope)
         undone = self.memory.undo(done.operation, self.model[one].scope)
         assert self.everything() == before  # merge and undo are inverse
-        self.memory.undo(undone.operation, self.model[one].scope)
+        last = self.memory.undo(undone.operation, self.model[one].scope)
 
         def change(model: dict[str, Kept]) -> None:
             model[one].strength += model[two].strength
             model[two].state, model[two].merged_into = "merged", one
 
-        self.done(self.last_operation(), change)
+        self.done(last.operation, self.model[one].scope, change)
 
     @rule(draw=st.integers(0, 99), other=st.integers(0, 99), type=st.sampled_from(["about", "derived_from"]))
     def link(self, draw: int, other: int, type: str) -> None:
@@ -183,17 +187,13 @@ class Verbs(RuleBasedStateMachine):
         if type == "derived_from" and one in self.below(one, {"derived_from"}, extra=(one, two)):
             return  # what is derived from itself makes no sense, though nothing breaks
         done = self.memory.link(one, type, two, scope)
-        self.done(done.operation, lambda model: model[one].links.add((type, two)))
+        self.done(done.operation, scope, lambda model: model[one].links.add((type, two)))
 
     @precondition(lambda self: self.before is not None)
     @rule()
     def undo(self) -> None:
         assert self.before is not None
-        operation, model = self.before
-        scopes = [kept.scope for kept in self.model.values()]
-        touched = {entry.record for entry in self.entries(operation)}
-        scope = self.model[min(touched)].scope
-        assert scope in scopes
+        (operation, scope), model = self.before
         for id in set(self.model) - set(model):  # a record cannot be unmade, only hidden
             model[id] = copy.deepcopy(self.model[id])
             model[id].state = "deleted"
@@ -205,8 +205,11 @@ class Verbs(RuleBasedStateMachine):
         if id := self.some(draw, "active", "archived", "deleted", "merged"):
             gone = {id, *self.below(id, {"derived_from"}, merged=True)}
             proof = self.memory.erase(id, self.model[id].scope)
-            assert set(proof.ids) == gone and proof.complete
+            scope = self.model[id].scope
+            assert set(proof.ids) == {one for one in gone if holds(scope, place_of(self.model[one].scope))}
+            assert proof.complete
             self.erased += [text for one in gone for text, _ in self.model[one].versions]
+            self.erased += gone
             for one in gone:
                 del self.model[one]
             for kept in self.model.values():
@@ -256,12 +259,6 @@ class Verbs(RuleBasedStateMachine):
 
     def everything(self) -> list[Any]:
         return [self.memory.list(scope, state=state) for scope in SCOPES for state in ("active", "archived", "merged")]
-
-    def entries(self, operation: int) -> list[Any]:
-        return list(tables.entries(self.memory._store.records, "operation = ?", (operation,)))
-
-    def last_operation(self) -> int:
-        return max(entry.operation for entry in tables.entries(self.memory._store.records))
 
     def below(
         self, id: str, types: set[str], *, merged: bool = False, extra: tuple[str, str] | None = None

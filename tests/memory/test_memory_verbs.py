@@ -17,7 +17,7 @@ import pytest
 from mlret.encoders.encoder import Encoder, load_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index.records import RECORDS
-from mlret.memory import tables
+from mlret.memory import cells, schema, tables
 from mlret.memory.duplicates import DuplicateThresholds
 from mlret.memory.exchange import read_chat
 from mlret.memory.forgetting import Policy
@@ -453,6 +453,7 @@ def test_verify_names_what_is_damaged(tmp_path: Path, tiny_encoder: Encoder) -> 
     assert "memory_versions, row 1" in damaged("UPDATE memory_versions SET valid_to = 5")[0]
     assert "memory_links" in damaged("INSERT INTO memory_links VALUES (1, 'b', 2, 3)")[0]
     assert "n-grams" in damaged("UPDATE memory_versions SET grams = x'' WHERE row = 1")[0]
+    assert "did not make it" in damaged("UPDATE memory_versions SET entry = 2 WHERE row = 1")[0]
     assert "hashes" in damaged("UPDATE memory_versions SET hash = x'00' WHERE row = 1")[0]
     assert "entries after 1 are missing" in damaged("DELETE FROM memory_journal WHERE entry = 2")[0]
     assert "entries before 2 are missing" in damaged("DELETE FROM memory_journal WHERE entry = 1")[0]
@@ -461,10 +462,9 @@ def test_verify_names_what_is_damaged(tmp_path: Path, tiny_encoder: Encoder) -> 
 @pytest.mark.parametrize(
     ("table", "columns", "what"),
     [
-        ("memory_records", {"strength": 9.0}, "records are not"),
+        ("memory_records", {"state": "archived"}, "records are not"),
         ("memory_versions", {"valid_to": 5}, "versions are not"),
         ("memory_versions", {"scope": 2}, "versions are not"),
-        ("memory_versions", {"entry": 2}, "did not make it"),
         ("memory_totals", {"last": 7}, "totals"),
     ],
 )
@@ -482,11 +482,11 @@ def test_verify_compares_tables_whose_rows_are_whole(
 
 def rewrite(connection: sqlite3.Connection, table: str, columns: dict[str, Any]) -> None:
     """Change the first row of a table, and its checksum with it."""
-    names = tables.COVERED[table]
+    names = schema.COVERED[table]
     values = connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {names[0]}").fetchone()
     changed = dict(zip(names, values, strict=True)) | columns
     sets = ", ".join(f"{name} = ?" for name in (*columns, "crc"))
-    crc = tables.crc_of(table, list(changed.values()))
+    crc = cells.crc_of(table, list(changed.values()))
     connection.execute(f"UPDATE {table} SET {sets} WHERE {names[0]} = ?", (*columns.values(), crc, values[0]))
 
 

@@ -61,7 +61,7 @@ def answers(memory: Memory) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for scope in SCOPES:
         ids = memory.ids(scope)
-        query = {"vector": vector_of("says thing"), "language": "en"}
+        query: dict[str, Any] = {"vector": vector_of("says thing"), "language": "en"}
         found[scope["user"]] = {
             "records": [
                 [record.as_json() for record in memory.list(scope, state=state)]

@@ -1,0 +1,174 @@
+"""The rows of a memory's tables, written with their checksums and read no other way than held against them."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlret.errors import MlretError
+from mlret.index.records import Records
+from mlret.memory.proofs import checksum as row_checksum
+from mlret.memory.schema import COVERED, NULLS, USE, VERSION_COLUMNS
+
+_SOME = 500  # rows in one statement
+_RESTORE = "restore the folder from a copy"
+# What reading cells of other types or values than were written ends in.
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError)
+
+
+def damage(path: Path, where: str) -> MlretError:
+    """The error that says that a table is not what was written."""
+    return MlretError(f"{path} is damaged ({where}); {_RESTORE}, `mlret memory verify` names all damage")
+
+
+def crc_of(table: str, values: Sequence[Any]) -> int:
+    """The checksum of a row; ``values`` are those of its columns in :data:`COVERED`."""
+    return _crc(COVERED[table], values)
+
+
+def use_crc(values: Sequence[Any]) -> int:
+    """The checksum of what a record counts; ``values`` are those of its columns in :data:`USE`."""
+    return _crc(USE, values)
+
+
+def _crc(columns: Sequence[str], values: Sequence[Any]) -> int:
+    if None in values:
+        names = zip(columns, values, strict=True)
+        values = [NULLS.get(name) if value is None else value for name, value in names]
+    return row_checksum(values)
+
+
+def text_crc(hash: bytes, grams: bytes) -> int:
+    """The checksum of what is derived from a text."""
+    return zlib.crc32(grams, zlib.crc32(hash))
+
+
+def named(table: str, values: Sequence[Any]) -> str:
+    """A row in words."""
+    if table == "memory_links":
+        return f"{table}, a link of record {values[0]!r}"
+    return f"{table}, {COVERED[table][0]} {values[0]!r}"
+
+
+def checked(path: Path, table: str, rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """Rows of a table, each its columns in :data:`COVERED` and its checksum, without the checksum.
+
+    Raises
+    ------
+    MlretError
+        If one is not what was written.
+    """
+    found = []
+    for *values, crc in rows:
+        if not whole(table, values, crc):
+            raise damage(path, named(table, values))
+        found.append(tuple(values))
+    return found
+
+
+def whole(table: str, values: Sequence[Any], crc: Any) -> bool:
+    """Whether a row is what was written."""
+    try:
+        return bool(crc_of(table, values) == crc)
+    except UNREADABLE:
+        return False
+
+
+def read_rows(records: Records, table: str, where: str = "1", parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The rows of a table that meet a condition, their columns in :data:`COVERED`.
+
+    Raises
+    ------
+    MlretError
+        If one is not what was written.
+    """
+    query = f"SELECT {', '.join(COVERED[table])}, crc FROM {table} WHERE {where}"
+    return checked(records.path, table, records.read(query, parameters))
+
+
+def put(connection: sqlite3.Connection, table: str, values: Sequence[Any]) -> None:
+    """Write a row in place of the one with its key."""
+    connection.execute(
+        f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(values))}, ?)", (*values, crc_of(table, values))
+    )
+
+
+def whole_row(connection: sqlite3.Connection, table: str, key: int) -> dict[str, Any]:
+    """A row that is about to be changed: damage must not be covered by a new checksum."""
+    columns = COVERED[table]
+    query = f"SELECT {', '.join(columns)}, crc FROM {table} WHERE {columns[0]} = ?"
+    *values, crc = connection.execute(query, (key,)).fetchone() or (key, None)
+    if not whole(table, values, crc):
+        raise damage_of(connection, table, values)
+    return dict(zip(columns, values, strict=True))
+
+
+def damage_of(connection: sqlite3.Connection, table: str, values: Sequence[Any]) -> MlretError:
+    _, _, file = connection.execute("PRAGMA database_list").fetchone()
+    return damage(Path(file), named(table, values))
+
+
+def read_record(connection: sqlite3.Connection, key: int) -> dict[str, Any]:
+    """The row of a record that is about to be changed, by column.
+
+    Raises
+    ------
+    MlretError
+        If it is not what was written, or there is none.
+    """
+    use = connection.execute(
+        f"SELECT {', '.join(USE)}, use_crc FROM memory_records WHERE record = ?", (key,)
+    ).fetchone()
+    record = whole_row(connection, "memory_records", key)
+    if use is None or use[-1] != use_crc(use[:-1]):
+        raise damage_of(connection, "memory_records", (key,))
+    return record | dict(zip(USE, use[:-1], strict=True))
+
+
+def put_record(connection: sqlite3.Connection, record: Mapping[str, Any]) -> None:
+    """Write the row of a record in place of what is there."""
+    first, use = ([record[name] for name in names] for names in (COVERED["memory_records"], USE))
+    values = (*first, crc_of("memory_records", first), *use[1:], use_crc(use))
+    connection.execute(f"INSERT OR REPLACE INTO memory_records VALUES ({', '.join('?' * len(values))})", values)
+
+
+def read_uses(records: Records, keys: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+    """What some records count, by key: the columns of :data:`USE` after the key.
+
+    Raises
+    ------
+    MlretError
+        If a row is not what was written, or is missing.
+    """
+    found = {}
+    for start in range(0, len(keys), _SOME):
+        some = keys[start : start + _SOME]
+        query = f"SELECT {', '.join(USE)}, use_crc FROM memory_records WHERE record IN ({','.join('?' * len(some))})"
+        for *values, crc in records.read(query, some):
+            if not _is_use(values, crc):
+                raise damage(records.path, named("memory_records", values))
+            found[values[0]] = tuple(values[1:])
+    if lost := [key for key in keys if key not in found]:
+        raise damage(records.path, f"memory_records, record {lost[0]} is missing")
+    return found
+
+
+def _is_use(values: Sequence[Any], crc: Any) -> bool:
+    try:
+        return bool(use_crc(values) == crc)
+    except UNREADABLE:
+        return False
+
+
+def put_version(connection: sqlite3.Connection, values: Mapping[str, Any]) -> None:
+    """Write a row of ``memory_versions``, from its columns but the checksums."""
+    covered = [values[name] for name in COVERED["memory_versions"]]
+    checksums = {
+        "crc": crc_of("memory_versions", covered),
+        "text_crc": text_crc(values["hash"], values["grams"]),
+    }
+    every = {name: {**values, **checksums}[name] for name in VERSION_COLUMNS}
+    connection.execute(f"INSERT INTO memory_versions VALUES ({', '.join('?' * len(every))})", tuple(every.values()))
