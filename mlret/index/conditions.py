@@ -108,10 +108,8 @@ class _Lookup:
 
     def _leaf(self, leaf: Leaf) -> Rows:
         match leaf:
-            case HasLanguage(None):
-                return self._select("SELECT row FROM records WHERE language IS NULL ORDER BY row")
             case HasLanguage(code):
-                clause, codes = _in_language(code)
+                clause, codes = ("language IS NULL", []) if code is None else _in_language(code)
                 return self._select(f"SELECT row FROM records WHERE {clause} ORDER BY row", *codes)
             case Exists(key):
                 return _unique(self._select("SELECT row FROM fields WHERE key = ?", key))
