@@ -29,11 +29,11 @@ DIMS, QUERY, DOCUMENT = 16, 12, 40
 
 def backbone(name: str) -> tuple[Any, Any]:
     """A model of transformers and its tokenizer: of X-MOD's kind with two languages whose adapters differ."""
-    tokenizer = made.fast("wordpiece" if name == "bert" else "byte-bpe" if name == "bytes" else "unigram")
-    if name == "bert":
+    tokenizer = made.fast("wordpiece" if name.endswith("bert") else "byte-bpe" if name == "bytes" else "unigram")
+    if name.endswith("bert"):
         tokenizer.add_tokens(["[unused0]", "[unused1]"])
     if name != "x-mod":
-        return made.model("bert" if name == "bert" else "xlm-r masked", len(tokenizer)), tokenizer
+        return made.model(name if name.endswith("bert") else "xlm-r masked", len(tokenizer)), tokenizer
     torch.manual_seed(0)
     config = XmodConfig(
         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
@@ -46,7 +46,7 @@ def backbone(name: str) -> tuple[Any, Any]:
 def stanford(folder: Path, name: str, *, binary: bool = False, **metadata: Any) -> tuple[Any, Any, torch.Tensor]:
     """A checkpoint as ``HF_ColBERT.save_pretrained`` and ``ColBERTConfig.save_for_checkpoint`` leave it."""
     model, tokenizer = backbone(name)
-    model = getattr(model, "roberta", model) if name != "bert" else model
+    model = getattr(model, "roberta", model) if not name.endswith("bert") else model
     torch.manual_seed(1)
     projection = torch.randn(DIMS, 32)
     weights = {f"{model.base_model_prefix}.{key}": value for key, value in model.state_dict().items()}
@@ -154,11 +154,14 @@ def test_texts_of_xm_retrievers_go_through_the_adapter_of_their_language(tmp_pat
 
 
 def test_metadata_that_is_missing_is_what_colbert_takes_by_default(tmp_path: Path) -> None:
-    stanford(tmp_path / "c", "bert", mask_punctuation=None, doc_maxlen=None, query_maxlen=None)
+    stanford(tmp_path / "c", "long bert", mask_punctuation=None, doc_maxlen=None, query_maxlen=None)
     model = mlret.load_token_encoder(tmp_path / "c").model
     assert model[0].document_length == 220 and model[0].query_expansion["length"] == 32 and model[2].skiplist_words
     (tmp_path / "c" / "artifact.metadata").unlink()
     assert mlret.load_token_encoder(tmp_path / "c").model[0].document_length == 220
+    # A model with fewer positions is given no more tokens than it has.
+    stanford(tmp_path / "short", "bert", doc_maxlen=None)
+    assert mlret.load_token_encoder(tmp_path / "short").model[0].document_length == 64
     stanford(tmp_path / "all", "bert", mask_punctuation=False)
     assert mlret.load_token_encoder(tmp_path / "all").model[2].skiplist_words == []
 

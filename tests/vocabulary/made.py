@@ -128,6 +128,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "bert masked": ("BertForMaskedLM", "BertConfig", {**_SMALL, "max_position_embeddings": 64}),
     "bert": ("BertModel", "BertConfig", {**_SMALL, "max_position_embeddings": 64}),
+    "long bert": ("BertModel", "BertConfig", {**_SMALL, "max_position_embeddings": 256}),
     "distilbert masked": (
         "DistilBertForMaskedLM", "DistilBertConfig", {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 48, **_IDS},
     ),
