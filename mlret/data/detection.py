@@ -1,4 +1,4 @@
-"""Which language is a text in? Offline, by py3langid's model of 97 languages."""
+"""Which language is a text in? Offline, by py3langid's model of 139 languages (version 0.4)."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class Report:
             found = found[key]
         return float(found)
 
-    def write(self, folder: Path, *, pictures: bool = True) -> list[Path]:
+    def write(self, folder: str | Path, *, pictures: bool = True) -> list[Path]:
         """Write the results into a folder, which is made if need be.
 
         ``report.json``; ``report.md``; for each table a ``.csv`` and a ``.tex``; ``scores.tsv.gz``, a score for every
@@ -139,6 +139,7 @@ class Report:
         MissingExtraError
             If there are pictures to draw and matplotlib is not installed.
         """
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         written = [folder / REPORT, folder / TABLE]
         write_text_atomically(folder / REPORT, self.json())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, overload
 
@@ -153,9 +153,9 @@ class Found(Sequence[MemoryHit]):
     @overload
     def __getitem__(self, place: int) -> MemoryHit: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[MemoryHit]: ...
-    def __getitem__(self, place: int | slice) -> MemoryHit | Sequence[MemoryHit]:
-        return self.hits[place]
+    def __getitem__(self, place: slice) -> Found: ...
+    def __getitem__(self, place: int | slice) -> MemoryHit | Found:
+        return replace(self, hits=self.hits[place]) if isinstance(place, slice) else self.hits[place]
 
     def __len__(self) -> int:
         return len(self.hits)

@@ -343,6 +343,7 @@ def test_what_is_extracted_is_derived_and_goes_with_its_source(tmp_path: Path, t
         assert memory.get(id, ME).text == "the cat sat on a mat"  # type: ignore[union-attr]
         found = memory.search("cat", ME)
         assert memory.context(found, 1000, len).text.count("\n") == 2
+        assert memory.context(found[:1], 1000, len).text.count("\n") == 0
         small = memory.context(memory.search("cat", ME, levels=["turn"]), 19, len)
         assert [piece.text for piece in small.pieces] == ["the cat is on a mat"]
         assert set(memory.erase(id, ME).ids) == {id, fact.id, summary.id}
