@@ -173,7 +173,7 @@ def reported(path: Path, error: sqlite3.DatabaseError) -> MlretError:
 
 def read_aside(path: Path, query: str) -> list[tuple[object, ...]]:
     """What a query finds in a database that need not be whole; nothing if it cannot be read."""
-    with suppress(sqlite3.Error, MlretError):
+    with suppress(sqlite3.Error, UnicodeDecodeError, MlretError):
         database = open_database(path)
         with closing(database):
             return database.connection.execute(query).fetchall()
