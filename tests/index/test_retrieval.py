@@ -115,3 +115,23 @@ def test_damaged_lexical_index_is_found_and_made_again(index: Index) -> None:
     assert verify_index(index.path) == []
     with Index.open(index.path) as again:
         assert ids(again.search("Xanthippe", mode="lexical")) == ["code"]
+
+
+def test_every_score_says_what_it_is_with_the_cosine_beside(index: Index) -> None:
+    query = "the Xanthippe flight 7421"
+    cosines = {hit.id: hit.score for hit in index.search(query, 6, language="en", mode="dense")}
+    for mode, kind in (("dense", "cosine"), ("lexical", "bm25"), ("hybrid", "fused")):
+        hits = index.search(query, 6, language="en", mode=mode)  # type: ignore[arg-type]
+        assert hits and {hit.kind for hit in hits} == {kind}
+        assert {hit.id: hit.cosine for hit in hits} == {hit.id: cosines[hit.id] for hit in hits}
+        if kind == "fused":
+            assert all(0 < hit.score < 1 for hit in hits)
+            # The mean of standard scores is 0 over each channel: some stand above one half, some below.
+            assert hits[0].score > 0.5 > hits[-1].score
+
+
+def test_the_only_document_has_a_score_that_its_cosine_gives(index: Index) -> None:
+    for where in ({"n": 1}, {"n": 5}):
+        [hit] = index.search("seven dogs", 3, language="en", where=where)
+        assert hit.kind == "fused" and hit.cosine is not None
+        assert hit.score == pytest.approx((1 + hit.cosine) / 2, abs=1e-6) and hit.score > 0
