@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
-EXTRAS := cpu,train,trim,eval,dev,docs
+TESTED_EXTRAS := cpu,train,trim,eval,dev
+EXTRAS := $(TESTED_EXTRAS),docs
 INSTALLED := $(VENV)/.installed
 # The lowest versions that pyproject.toml allows, in an environment of their own.
 LOWEST := .venv-lowest
@@ -33,7 +34,7 @@ test-lowest: $(LOWEST_INSTALLED) ## Run the tests with the lowest versions allow
 
 lowest: ## Write constraints-lowest.txt anew from the bounds in pyproject.toml; needs uv
 	uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \
-		$(foreach extra,$(subst $(comma), ,$(EXTRAS)),--extra $(extra)) pyproject.toml -o constraints-lowest.txt
+		$(foreach extra,$(subst $(comma), ,$(TESTED_EXTRAS)),--extra $(extra)) pyproject.toml -o constraints-lowest.txt
 
 lint: $(INSTALLED) ## Check style
 	$(BIN)/ruff check .
@@ -58,7 +59,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(LOWEST_INSTALLED): pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e ".[$(EXTRAS)]"
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e ".[$(TESTED_EXTRAS)]"
 	@touch $@
 
 clean: ## Remove both environments and caches

@@ -90,7 +90,8 @@ def test_the_recipe_of_the_readme_is_fine_tuned_on_examples_of_ones_own(
         {"query": f"where is {word}", "positive": f"{word} is here"} for word in ("milk", "rice", "tea", "fish") * 4
     ]
     (tmp_path / "my-data" / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    small = ["stages.ranking.steps=2", "stages.ranking.batch_size=4", f"backbone.model={tiny_encoder_folder}"]
+    small = [f"stages.ranking.{change}" for change in ("steps=2", "batch_size=4", "max_length=32")]
+    small.append(f"backbone.model={tiny_encoder_folder}")
     options = [part for value in small for part in ("--set", value)]
     done = run("train", "colbert-mini", "--data", "my-data", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -123,7 +124,7 @@ def test_an_interrupt_says_how_to_go_on(folder: Path) -> None:
         (["train", "no-such", "--data", "."], "no recipe 'no-such'"),
         (["train", "no-such.yaml", "--data", "."], "no-such.yaml: no such file"),
         (["train", "--data", ".", "no-such"], "no recipe 'no-such'"),
-        (["train", "ccp-mini", "--data", "."], "no such file; give the folder that holds it with --data"),
+        (["train", "mini-layers", "--data", "."], "no such file; the recipe's figures are published"),
         (["recipes", "copy", "ccp-mini", "tiny.yaml"], "tiny.yaml exists"),
     ],
 )

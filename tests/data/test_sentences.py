@@ -155,9 +155,9 @@ def test_cut_leaves_accents_on_their_letters() -> None:
 def test_time_grows_with_the_length_alone() -> None:
     """Text without an end, or made of enumerators alone, must not be copied again at each step."""
     for unit in ("a ", "1. ", "Dr. ", "“", "。「"):
-        start = time.perf_counter()
+        start = time.process_time()
         split_sentences(unit * 200_000, "en")
-        assert time.perf_counter() - start < 5
+        assert time.process_time() - start < 5
 
 
 languages = st.sampled_from([*EVERYDAY, "en", "und", "tlh"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlret import Index
-from mlret.index.records import _crc
+from mlret.index.records import checksum_of
 from tests.index.made import encoder, vector_of
 
 STORED = {
@@ -39,7 +39,7 @@ def index(tmp_path: Path):  # type: ignore[no-untyped-def]
     with sqlite3.connect(path / "records.db") as database:
         ((text, metadata),) = database.execute("SELECT text, metadata FROM records WHERE id = 'old'").fetchall()
         database.execute(
-            "UPDATE records SET language = 'nb', crc = ? WHERE id = 'old'", (_crc("old", text, "nb", metadata),)
+            "UPDATE records SET language = 'nb', crc = ? WHERE id = 'old'", (checksum_of("old", text, "nb", metadata),)
         )
     database.close()
     with Index.open(path, encoder()) as index:

@@ -304,7 +304,9 @@ def test_the_published_recipes_run_on_a_small_backbone(
         "jacolbert-v2.5": tiny_token_encoder_folder,
         "babelbert-xlmr": tiny_encoder_folder.parent / "backbone",
     }[name]
-    lengths = {"colbert-xm-base": ["multi_vector.query_length=16", "multi_vector.document_length=32"]}.get(name, [])
+    lengths = {
+        "colbert-xm-base": ["backbone.max_length=64", "multi_vector.query_length=16", "multi_vector.document_length=32"]
+    }.get(name, [])
     small = [f"stages.{stage}.{change}" for change in ("steps=3", "batch_size=4", "max_length=16", "bfloat16=false")]
     if name == "jacolbert-v2.5":
         small += [f"stages.{stage}.negatives=7"]

@@ -17,6 +17,7 @@ from mlret.eval.memory.dedupe import measure_dedupe
 from mlret.eval.memory.lookup import look_up
 from mlret.eval.memory.near_misses import NearMiss
 from mlret.eval.memory.report import read_document_ids
+from mlret.index.fusion import in_unit
 from mlret.memory.duplicates import DuplicateThresholds
 from mlret.memory.memory import Memory
 from mlret.memory.search import Ranking
@@ -163,6 +164,7 @@ def test_what_is_evaluated_is_what_the_memory_searches_with(tiny_encoder: Encode
             vector = tiny_encoder.encode([query], language=language)
             for system, mode in (("dense", "dense"), ("fused", "hybrid")):
                 scores = records.search([query], language, vector)[system][0]
+                scores = in_unit(scores) if system == "fused" else scores
                 found = memory.search(
                     query, {"user": "u"}, 4, language=language, mode=mode, ranking=Ranking(collapse=False)
                 )
