@@ -9,7 +9,12 @@ INSTALLED := $(VENV)/.installed
 # The lowest versions that pyproject.toml allows, in an environment of their own.
 LOWEST := .venv-lowest
 LOWEST_INSTALLED := $(LOWEST)/.installed
-LOWEST_TESTS ?= tests
+# Those that touch every library; all of them: make test-lowest LOWEST_TESTS=tests
+LOWEST_TESTS ?= tests/test_versions.py tests/data/ranking tests/encoders/test_encoder.py tests/encoders/test_forward.py \
+	tests/encoders/test_late_interaction.py tests/encoders/test_longest_input.py tests/vocabulary/test_counting.py \
+	tests/index/test_index.py tests/index/test_lexical.py tests/index/test_accelerators.py tests/memory/test_dates.py \
+	tests/memory/test_memory.py tests/eval/test_metrics.py tests/eval/test_xor_retrieve.py tests/eval/test_report.py \
+	tests/training/objectives tests/training/test_run.py tests/integrations
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-gpu test-lowest lowest lint types format docs install clean
@@ -29,7 +34,7 @@ test-slow: $(INSTALLED) ## Run the tests that take minutes each
 test-gpu: $(INSTALLED) ## Run the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
 
-test-lowest: $(LOWEST_INSTALLED) ## Run the tests with the lowest versions allowed; LOWEST_TESTS=tests/index for some
+test-lowest: $(LOWEST_INSTALLED) ## Run some tests with the lowest versions allowed; LOWEST_TESTS=tests for all
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu" $(LOWEST_TESTS)
 
 lowest: ## Write constraints-lowest.txt anew from the bounds in pyproject.toml; needs uv

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# On a machine with other work an example may wait for seconds: a deadline says nothing about what is tested.
+settings.register_profile("mlret", deadline=None)
+settings.load_profile("mlret")
 
 WORDS = [
     "the",
