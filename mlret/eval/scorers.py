@@ -1,4 +1,4 @@
-"""What compares the sentences of a bitext: encoders of both kinds and the floors, each text encoded once."""
+"""Scorers of sentence pairs in a bitext: encoders of both kinds and baselines, each encoding every text once."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ Mode = Literal["raw", "calibrated"]
 
 
 class Side(NamedTuple):
-    """Sentences, and the language of all or of each, as mlret writes it."""
+    """One side of a bitext: the sentences, and one language code for all of them or one for each."""
 
     texts: Sequence[str]
     language: str | Sequence[str]
 
     @property
     def languages(self) -> list[str]:
-        """Of each sentence."""
+        """Language code of each sentence."""
         return [self.language] * len(self.texts) if isinstance(self.language, str) else list(self.language)
 
 
 class BitextScorer(Protocol):
-    """What an evaluation on bitext asks of a system.
+    """Interface of a system that a bitext evaluation can score.
 
     Attributes
     ----------
     name
-        What tables call it.
+        The system's name in tables.
     fingerprint, dims
-        Of the encoder; ``None`` for what is none.
+        Fingerprint and number of dimensions of the encoder; ``None`` if the system is not an encoder.
     modes
-        ``("raw",)``, and ``"calibrated"`` where the encoder has calibration.
+        ``("raw",)``, with ``"calibrated"`` added if the encoder has calibration.
     seconds
-        How long encoding took.
+        Time that encoding took.
     """
 
     name: str
@@ -53,20 +53,20 @@ class BitextScorer(Protocol):
     seconds: float
 
     def __len__(self) -> int:
-        """How many different texts were encoded."""
+        """Return the number of distinct texts that were encoded."""
 
     def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
-        """``(m, n)`` float32: higher is more similar."""
+        """Return the ``(m, n)`` float32 similarities of ``m`` queries and ``n`` candidates; higher is more similar."""
 
 
 class TextEncoder(Protocol):
-    """What an evaluation needs of an encoder; :class:`mlret.Encoder` and the floors have it."""
+    """Interface that an evaluation needs of an encoder; :class:`mlret.Encoder` and the baselines implement it."""
 
     name: str
 
     @property
     def dims(self) -> int:
-        """The length of a vector."""
+        """Number of dimensions of a vector."""
 
     def encode(
         self,
@@ -77,27 +77,27 @@ class TextEncoder(Protocol):
         batch_size: int = 64,
         show_progress: bool = False,
     ) -> Any:
-        """Encode ``n`` texts: ``(n, dims)`` float32 unit vectors, dense or SciPy sparse."""
+        """Encode ``n`` texts as ``(n, dims)`` float32 unit vectors, dense or SciPy sparse."""
 
 
 class EncodedTexts:
     """Texts and their vectors.
 
-    Calibration is an affine map of the vector before it, so the texts go through the network once however
-    many languages they are calibrated for.
+    Calibration is an affine map that is applied to the vector before normalisation, so each text goes through the
+    network
+    once, regardless of the number of languages that it is calibrated for. The attributes are those of
+    :class:`BitextScorer`.
 
     Parameters
     ----------
     encoder
         The encoder.
     texts
-        The texts; repeated ones are encoded once.
+        The texts; repeated texts are encoded once.
     batch_size
         Texts in one forward pass.
     show_progress
         Show a progress bar.
-
-    The attributes are those of :class:`BitextScorer`.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class EncodedTexts:
         self.modes: Sequence[Mode] = ("raw", "calibrated") if has_calibration else ("raw",)
         start = time.perf_counter()
         if self._calibration is not None and isinstance(encoder, Encoder):
-            # Encoder.encode would normalise, and the calibration must see the length of the vector.
+            # Encoder.encode would normalise the vectors, but calibration needs their original lengths.
             self._vectors: Any = encoder.embed(list(self._row), batch_size=batch_size, show_progress=show_progress)
         else:
             self._vectors = encoder.encode(
@@ -179,15 +179,23 @@ class EncodedTokens:
         return len(self._as_query)
 
     def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
-        """MaxSim: ``(m, n)`` float32."""
+        """Return the MaxSim scores: ``(m, n)`` float32."""
         asked = [self._as_query[text] for text in queries.texts]
         return maxsim_matrix(asked, [self._as_document[text] for text in candidates.texts])
 
 
 def maxsim_matrix(queries: Tokens, documents: Tokens) -> Scores:
-    """MaxSim between ``m`` queries and ``n`` documents, by definition: ``(m, n)`` float32.
+    """Compute MaxSim between ``m`` queries and ``n`` documents directly from its definition.
 
-    A document without tokens scores 0.
+    Parameters
+    ----------
+    queries, documents
+        The token vectors of each text, ``(tokens, dims)`` float32.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(m, n)`` float32. A document without tokens scores 0.
     """
     held = [row for row, tokens in enumerate(documents) if len(tokens)]
     scores = np.zeros((len(queries), len(documents)), dtype=np.float32)
@@ -203,7 +211,7 @@ def maxsim_matrix(queries: Tokens, documents: Tokens) -> Scores:
 class RoutedTexts:
     """Texts of an encoder with language adapters, each encoded through the adapter of its side's language.
 
-    The attributes are those of :class:`BitextScorer`; nothing is calibrated; texts are encoded when asked for.
+    The attributes are those of :class:`BitextScorer`. Nothing is calibrated, and texts are encoded on demand.
 
     Parameters
     ----------
@@ -220,14 +228,14 @@ class RoutedTexts:
         self.seconds = 0.0
         self._encoder = encoder
         self._texts = 0
-        # A pool of candidates is mostly asked from one language after another.
+        # The same candidates are usually searched from one language after another, so the last ones are cached.
         self._last: tuple[Sequence[str], Any] | None = None
 
     def __len__(self) -> int:
         return self._texts
 
     def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
-        """Cosines or MaxSim: ``(m, n)`` float32."""
+        """Return cosines, or MaxSim scores for an encoder of token vectors: ``(m, n)`` float32."""
         start = time.perf_counter()
         if self._last is None or self._last[0] is not candidates.texts:
             found = self._encoder.encode_document(candidates.texts, language=candidates.languages)
@@ -241,7 +249,7 @@ class RoutedTexts:
 
 
 class Bm25Scorer:
-    """BM25 between the two sides of a bitext; the attributes are those of :class:`BitextScorer`."""
+    """BM25 between the two sides of a bitext. The attributes are those of :class:`BitextScorer`."""
 
     name = NAME
     fingerprint: str | None = None
@@ -250,14 +258,14 @@ class Bm25Scorer:
     seconds = 0.0
 
     def __init__(self) -> None:
-        # A pool of candidates is mostly asked from one language after another.
+        # The same candidates are usually searched from one language after another, so the last ones are cached.
         self._last: tuple[Sequence[str], Bm25] | None = None
 
     def __len__(self) -> int:
         return 0
 
     def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
-        """BM25 of each query over the candidates: ``(m, n)`` float32."""
+        """Return the BM25 score of each query against each candidate: ``(m, n)`` float32."""
         if self._last is None or self._last[0] is not candidates.texts:
             self._last = candidates.texts, Bm25(candidates.texts, candidates.languages)
         return np.asarray(self._last[1].scores(queries.texts, queries.languages).toarray(), dtype=np.float32)
@@ -271,7 +279,26 @@ def bitext_scorers(
     batch_size: int = 256,
     show_progress: bool = False,
 ) -> list[BitextScorer]:
-    """Encode texts with every encoder, and with the floors where they are asked for: encoders first."""
+    """Build a scorer for every encoder, and for the baselines if requested.
+
+    Parameters
+    ----------
+    encoders
+        The encoders, of either kind.
+    texts
+        All texts of the evaluation. Encoders without language adapters encode them now.
+    floors
+        Whether to add the baselines.
+    batch_size
+        Texts in one forward pass.
+    show_progress
+        Show progress bars.
+
+    Returns
+    -------
+    list of BitextScorer
+        The encoders' scorers in the given order, then those of the baselines.
+    """
     scorers: list[BitextScorer] = []
     for encoder in encoders:
         if routes_texts(encoder.model):
