@@ -43,12 +43,9 @@ class Analyzer:
     """Tokenizer for text in any language.
 
     Texts are NFKC-normalised and case-folded. Runs of letters, digits and marks are words, stemmed in the languages
-    that
-    Snowball supports. In Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese, overlapping pairs of characters are
-    used
-    as words, as in Lucene's CJK analyzer. No stop words are removed, because inverse document frequency already gives
-    them
-    little weight.
+    that Snowball supports. In Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese, overlapping pairs of characters
+    are used as words, as in Lucene's CJK analyzer. No stop words are removed, because inverse document frequency
+    already gives them little weight.
     """
 
     def __call__(self, text: str, language: str | None = None) -> list[str]:
@@ -99,13 +96,26 @@ class Bm25:
         if any(tokens):
             model = bm25s.BM25(k1=k1, b=b, method="lucene")
             model.index(tokens, show_progress=False)
-            # The empty word, which bm25s adds, has an id without a column.
+            # bm25s adds the empty word to its vocabulary, but without a column of scores.
             self._vocabulary = {word: number for word, number in model.vocab_dict.items() if word}
             parts = (model.scores["data"], model.scores["indices"], model.scores["indptr"])
             self._weights = csc_matrix(parts, shape=(len(tokens), len(model.scores["indptr"]) - 1))
 
     def scores(self, queries: Sequence[str], languages: Sequence[str | None]) -> Any:
-        """The scores of all documents for ``m`` queries: ``(m, n)`` float32 SciPy CSR, 0 where no word is shared."""
+        """Score all ``n`` documents for ``m`` queries.
+
+        Parameters
+        ----------
+        queries
+            ``m`` texts.
+        languages
+            mlret's language code of each query; ``None`` if it is unknown.
+
+        Returns
+        -------
+        scipy.sparse.csr_matrix
+            ``(m, n)`` float32; 0 for a document that shares no word with the query.
+        """
         from scipy.sparse import csr_matrix
 
         ids = [

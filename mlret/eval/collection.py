@@ -181,7 +181,7 @@ def from_ir_datasets(name: str, group: str, language: str | None) -> Collection:
 
 
 def find_present(candidates: Iterable[Path]) -> Path | None:
-    """Return the first of these files that exists, either as named or with ``.gz`` appended; ``None`` if none does."""
+    """Return the first of these files that exists, as named or with ``.gz`` appended, or ``None``."""
     for path in candidates:
         for found in (path, path.with_name(f"{path.name}.gz")):
             if found.is_file():

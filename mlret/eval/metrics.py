@@ -58,8 +58,7 @@ def evaluate_run(
     """Score a run against relevance judgements.
 
     A query of the qrels that is missing from the run scores 0 (``trec_eval -c``), and so does a query without any
-    relevant
-    document. Queries of the run that are missing from the qrels are ignored.
+    relevant document. Queries of the run that are missing from the qrels are ignored.
 
     Parameters
     ----------

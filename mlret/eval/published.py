@@ -1,4 +1,4 @@
-"""Scores that others published, to show beside our own; they are always labelled as published and carry their source."""
+"""Published scores of other systems, shown beside our own and always labelled with their source."""
 
 from __future__ import annotations
 

@@ -96,8 +96,8 @@ class Report:
         }
 
     def json(self) -> str:
-        """Return :meth:`to_dict` as indented JSON that ends with a newline; innermost objects and lists take one line
-        each.
+        """Return :meth:`to_dict` as indented JSON that ends with a newline; innermost objects and lists take
+        one line each.
         """
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
         return _LEAF.sub(lambda leaf: re.sub(r"\n *", " ", leaf[0]), text) + "\n"
@@ -136,10 +136,8 @@ class Report:
         """Write the results into a folder, which is created if necessary.
 
         The folder receives ``report.json``; ``report.md``; a ``.csv`` and a ``.tex`` file for each table;
-        ``scores.tsv.gz``
-        with a score for every query; ``runs/`` with a TREC run for each system and group, if the benchmark ranks
-        documents;
-        and the plots.
+        ``scores.tsv.gz`` with a score for every query; ``runs/`` with a TREC run for each system and group, if the
+        benchmark ranks documents; and the plots.
 
         Parameters
         ----------

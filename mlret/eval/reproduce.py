@@ -1,4 +1,4 @@
-"""Reproductions: run evaluation recipes, compare their scores with the expected ones, and write the table of results."""
+"""Reproductions: run evaluation recipes and compare their scores with the expected ones."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ class Check:
     """An expected score and the measured one.
 
     ``system``, ``group`` and ``metric`` identify the score. ``measured`` is ``None`` if the recipe could not be run;
-    ``why``
-    is then the reason.
+    ``why`` is then the reason.
     """
 
     recipe: str

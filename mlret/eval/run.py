@@ -53,8 +53,7 @@ def evaluate(
         ``"bitext"``, ``"alignment"`` or ``"memory"``.
     data
         Path of the benchmark's folder, in the benchmark's own layout. ``"ir_datasets"`` downloads Mr.TyDi, MIRACL,
-        mMARCO
-        or BEIR by name instead.
+        mMARCO or BEIR by name instead.
     models
         Encoders, or their folders or hub ids. By default the bundled encoder is evaluated, or none if saved runs are
         given.

@@ -84,8 +84,7 @@ class EncodedTexts:
     """Texts and their vectors.
 
     Calibration is an affine map that is applied to the vector before normalisation, so each text goes through the
-    network
-    once, regardless of the number of languages that it is calibrated for. The attributes are those of
+    network once, regardless of the number of languages that it is calibrated for. The attributes are those of
     :class:`BitextScorer`.
 
     Parameters
@@ -131,18 +130,18 @@ class EncodedTexts:
         return len(self._row)
 
     def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
-        """The cosines: ``(m, n)`` float32."""
+        """Return the cosines: ``(m, n)`` float32."""
         if mode == "raw":
             return similarities(self.raw(queries.texts), self.raw(candidates.texts))
         return similarities(*(self.calibrated(side.texts, side.languages) for side in (queries, candidates)))
 
     def raw(self, texts: Sequence[str]) -> Any:
-        """The vectors of ``n`` of the texts without calibration: ``(n, d)`` float32, L2-normalised."""
+        """Return the uncalibrated vectors of ``n`` of the encoded texts: ``(n, d)`` float32 of unit length."""
         vectors = self._vectors[[self._row[text] for text in texts]]
         return vectors if self._calibration is None else normalised(vectors)
 
     def calibrated(self, texts: Sequence[str], language: str | Sequence[str]) -> NDArray[np.float32]:
-        """The vectors of ``n`` of the texts calibrated for their language: ``(n, d)`` float32, L2-normalised."""
+        """Return the vectors of ``n`` texts calibrated for their languages: ``(n, d)`` float32 of unit length."""
         if self._calibration is None:
             vectors = self._encoder.encode(texts, language=language, calibrate=True, batch_size=self._batch_size)
             return np.asarray(vectors, dtype=np.float32)
@@ -151,16 +150,16 @@ class EncodedTexts:
 
 
 class EncodedTokens:
-    """Texts and a vector for each of their tokens, compared by MaxSim; each text is encoded as query and as document.
+    """Texts with a vector for each of their tokens, compared by MaxSim.
 
-    The attributes are those of :class:`BitextScorer`.
+    Each text is encoded twice, as a query and as a document. The attributes are those of :class:`BitextScorer`.
 
     Parameters
     ----------
     encoder
         The encoder.
     texts
-        The texts; repeated ones are encoded once.
+        The texts; repeated texts are encoded once.
     """
 
     modes: Sequence[Mode] = ("raw",)

@@ -62,10 +62,8 @@ def compare_groups(
     """Compare two systems, group by group.
 
     The randomisation test (Fisher; Smucker et al., CIKM 2007) swaps the two scores of each query with probability one
-    half
-    and estimates how often the means then differ by at least the observed difference. Holm's step-down correction
-    (1979)
-    keeps the probability of any false finding over all groups at the level of a single test.
+    half and estimates how often the means then differ by at least the observed difference. Holm's step-down correction
+    (1979) keeps the probability of any false finding over all groups at the level of a single test.
 
     Parameters
     ----------
@@ -132,7 +130,7 @@ def randomisation_test(differences: NDArray[np.float64], resamples: int, generat
 def bootstrap_interval(
     differences: NDArray[np.float64], resamples: int, generator: np.random.Generator, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return the lower and upper bound of the percentile bootstrap interval of the mean of ``(n,)`` paired differences."""
+    """Return the bounds of the percentile bootstrap interval of the mean of ``(n,)`` paired differences."""
     from scipy.stats import bootstrap
 
     if len(differences) < 2 or np.ptp(differences) == 0:
@@ -150,7 +148,7 @@ def bootstrap_interval(
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Adjust p-values by Holm's step-down procedure; each result can be compared with the significance level directly."""
+    """Adjust p-values by Holm's step-down procedure; compare each result with the significance level directly."""
     adjusted = [0.0] * len(values)
     worst = 0.0
     for rank, position in enumerate(sorted(range(len(values)), key=lambda place: values[place])):

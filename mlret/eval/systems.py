@@ -81,10 +81,9 @@ class IndexSystem:
         self._bytes: list[float] = []
 
     def facts(self) -> dict[str, Any]:
-        """Return fingerprint, dimensions and similarity, and after a search its median milliseconds and bytes per
-        document.
+        """Return fingerprint, dimensions and similarity, and after a search the median milliseconds and the bytes.
 
-        The bytes are the size of the index, including the texts, divided by the number of documents.
+        Milliseconds are those of one search; bytes are those of the index per document, including its text.
         """
         encoder = self._encoder
         facts = {"fingerprint": encoder.fingerprint, "dims": encoder.dims, "similarity": encoder.similarity}
