@@ -48,8 +48,9 @@ def similarities(queries: Any, candidates: Any) -> Scores:
 
 
 def csls(similarity: Scores, k: int = CSLS_K) -> Scores:
-    """Compute cross-domain similarity local scaling: ``2 cos - r_x - r_y`` (Conneau et al., arXiv 1710.04087, section
-    2.3).
+    """Compute CSLS, cross-domain similarity local scaling: ``2 cos - r_x - r_y``.
+
+    It is defined by Conneau et al., arXiv 1710.04087, section 2.3.
 
     Parameters
     ----------

@@ -96,8 +96,8 @@ class Report:
         }
 
     def json(self) -> str:
-        """Return :meth:`to_dict` as indented JSON that ends with a newline; innermost objects and lists take
-        one line each.
+        """Return :meth:`to_dict` as indented JSON with a final newline; innermost objects and lists take one
+        line each.
         """
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
         return _LEAF.sub(lambda leaf: re.sub(r"\n *", " ", leaf[0]), text) + "\n"

@@ -106,9 +106,7 @@ class TatoebaResult:
 
     @property
     def averages(self) -> dict[str, TatoebaAverage]:
-        """The averages: ``"all"`` evaluated languages, and ``"xtreme_36"`` if all of the 36 languages were
-        evaluated.
-        """
+        """The averages over ``"all"`` languages, and over ``"xtreme_36"`` if all 36 were evaluated."""
         averages = {}
         xtreme = [row for row in self.rows if row.label in XTREME_36]
         # A mean over only some of the 36 languages could be mistaken for the published score.

@@ -1,5 +1,4 @@
-"""Read XQuAD-R of LAReQA (Roy et al., arXiv 2004.05484): questions, and the sentences that answer them in eleven
-languages.
+"""Read XQuAD-R of LAReQA (Roy et al., arXiv 2004.05484): questions and answering sentences in eleven languages.
 
 Two layouts are supported: LAReQA's own ``xquad-r/de.json`` (SQuAD's JSON with ``sentence_breaks``), and tables:
 ``topics.tsv``, ``corpus.sentences.jsonl``, ``corpus.paragraphs.jsonl``, ``qrels.sentences.any-language.trec``.

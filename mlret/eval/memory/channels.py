@@ -1,4 +1,4 @@
-"""Records and what the channels of a memory say of them: the very functions that the memory searches with."""
+"""Records and their scores by each of the memory's search channels, computed with the memory's own functions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Records:
     Parameters
     ----------
     texts, languages
-        ``n`` of them.
+        ``n`` texts and their language codes.
     vectors
         ``(n, dims)`` float32 of unit length.
     """
@@ -40,11 +40,11 @@ class Records:
         return len(self.texts)
 
     def dense(self, queries: NDArray[np.float32]) -> Matrix:
-        """The cosines: ``(q, n)``."""
+        """Return the cosines: ``(q, n)``."""
         return np.asarray(np.round(queries.astype(np.float64) @ self.vectors.T.astype(np.float64), 6))
 
     def lexical(self, queries: Sequence[str]) -> Matrix:
-        """BM25 over character n-grams: ``(q, n)``, NaN where no n-gram is shared."""
+        """Return BM25 scores over character n-grams: ``(q, n)``, NaN if no n-gram is shared."""
         found = np.full((len(queries), len(self)), np.nan)
         every = np.arange(len(self))
         for row, query in enumerate(queries):
@@ -53,7 +53,7 @@ class Records:
         return found
 
     def fused(self, queries: Sequence[str], language: str, dense: Matrix, lexical: Matrix) -> Matrix:
-        """The mean of standard scores over the channels that apply: ``(q, n)``, -inf outside the candidates."""
+        """Return the mean of standard scores over the channels that apply: ``(q, n)``, -inf outside the candidates."""
         found = np.full(dense.shape, -np.inf)
         for row, query in enumerate(queries):
             rows = np.union1d(_best(dense[row]), _best(lexical[row]))
@@ -64,7 +64,7 @@ class Records:
         return found
 
     def _lexical_applies(self, query: str, language: str) -> NDArray[np.bool_]:
-        """As :func:`mlret.index.fusion.lexical_applies`, the scripts of the records looked up once."""
+        """Like :func:`mlret.index.fusion.lexical_applies`, but with the scripts of the records computed only once."""
         scripts = scripts_of(query)
         shared = {one: share_script(scripts, one) for one in set(self._scripts)}
         return np.array(
@@ -73,7 +73,7 @@ class Records:
         )
 
     def search(self, queries: Sequence[str], language: str, vectors: NDArray[np.float32]) -> dict[str, Matrix]:
-        """System -> ``(q, n)`` scores, higher is better; -inf where a system does not find a record."""
+        """Return the scores of each system: system -> ``(q, n)``; higher is better, -inf if a record is not found."""
         dense, lexical = self.dense(vectors), self.lexical(queries)
         fused = self.fused(queries, language, dense, lexical)
         return {"dense": dense, "lexical": np.where(np.isnan(lexical), -np.inf, lexical), "fused": fused}
@@ -85,7 +85,10 @@ def _best(scores: Matrix) -> NDArray[np.int64]:
 
 
 def ranks(scores: Matrix, gold: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rank, from 1, of the record that each query asks for; equal scores by rising row. ``(q,)``; 0: not found."""
+    """Return the rank, counted from 1, of each query's gold record: ``(q,)`` int64, 0 if it is not found.
+
+    Ties are broken by ascending row.
+    """
     wanted = scores[np.arange(len(gold)), gold][:, None]
     ahead = (scores > wanted).sum(axis=1) + ((scores == wanted) & (np.arange(scores.shape[1]) < gold[:, None])).sum(
         axis=1
@@ -94,11 +97,11 @@ def ranks(scores: Matrix, gold: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def top(scores: Matrix, k: int) -> list[set[int]]:
-    """The best ``k`` records that each query finds."""
+    """Return the rows of the ``k`` best records that each query finds."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return [{int(one) for one in row if np.isfinite(scores[query, one])} for query, row in enumerate(order)]
 
 
 def within(found: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-    """Recall at ``k`` of each query with one answer, from its rank: ``(q,)``, 0 or 1."""
+    """Return the recall at ``k`` of each query from the rank of its only answer: ``(q,)``, 0 or 1."""
     return ((found >= 1) & (found <= k)).astype(np.float64)
