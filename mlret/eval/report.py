@@ -96,9 +96,7 @@ class Report:
         }
 
     def json(self) -> str:
-        """Return :meth:`to_dict` as indented JSON with a final newline; innermost objects and lists take one
-        line each.
-        """
+        """Return :meth:`to_dict` as indented JSON; each innermost object or list takes one line."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
         return _LEAF.sub(lambda leaf: re.sub(r"\n *", " ", leaf[0]), text) + "\n"
 

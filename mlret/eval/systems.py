@@ -92,6 +92,7 @@ class IndexSystem:
         return {**facts, "milliseconds": median(self._milliseconds), "bytes": sum(self._bytes) / len(self._bytes)}
 
     def retrieve(self, collection: Collection, k: int) -> Run:
+        """Return the ``k`` best documents for each judged query; see :class:`RetrievalSystem`."""
         from tqdm import tqdm
 
         queries = collection.queries
@@ -171,6 +172,7 @@ class Bm25System:
         return {"description": DESCRIPTION}
 
     def retrieve(self, collection: Collection, k: int) -> Run:
+        """Return the ``k`` best documents for each judged query; see :class:`RetrievalSystem`."""
         documents = list(_documents(collection))
         bm25 = Bm25([document.text for document in documents], [document.language for document in documents])
         names = np.array([document.id for document in documents], dtype=object)
@@ -202,6 +204,7 @@ class RandomSystem:
         return {"seed": self._seed}
 
     def retrieve(self, collection: Collection, k: int) -> Run:
+        """Return ``k`` random documents for each judged query; see :class:`RetrievalSystem`."""
         names = sorted(document.id for document in _documents(collection))
         run: Run = {}
         for topic in collection.queries:

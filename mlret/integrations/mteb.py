@@ -74,8 +74,9 @@ class MtebEncoder:
 
 
 class MtebRetriever:
-    """An encoder of either kind with mlret's index that implements mteb's ``SearchProtocol``, for retrieval and
-    reranking.
+    """An encoder of either kind with mlret's index, for mteb's retrieval and reranking tasks.
+
+    It implements mteb's ``SearchProtocol``.
 
     Parameters
     ----------

@@ -33,8 +33,6 @@ class ResultTable:
         Number of leftmost columns that hold text and are left-aligned; the others hold numbers and are right-aligned.
     strong
         Whether the first section is bold on a terminal.
-    breaks
-        Shorter words for headings on a terminal.
     """
 
     title: str

@@ -151,9 +151,7 @@ def answer_features(answers: Answers, thresholds: DuplicateThresholds) -> list[F
 
 
 def _silence(answers: Answers, thresholds: DuplicateThresholds) -> list[Feature]:
-    """Store half of the paragraphs; measure right first sentences that are kept, and silence on unanswerable
-    questions.
-    """
+    """Measure, with half of the paragraphs stored, right hits that are kept and silence on unanswerable questions."""
     kept, refused = [], []
     for asked, stored in answers.ways():
         sessions = answers.sessions[stored]
@@ -210,9 +208,7 @@ def _of_pair(answers: Answers, asked: str, stored: str) -> dict[str, NDArray[np.
 
 
 def _floored(scores: Matrix) -> Matrix:
-    """Give records that are not candidates the lowest score of the candidates, so that a neighbour can still
-    raise them.
-    """
+    """Give records that are not candidates the candidates' lowest score, so that a neighbour can still raise them."""
     finite = np.where(np.isfinite(scores), scores, np.inf)
     return np.where(np.isfinite(scores), scores, finite.min(axis=1, keepdims=True))
 

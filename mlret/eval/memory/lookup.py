@@ -1,6 +1,4 @@
-"""Search records in one language with queries in another: recall, and consistency of the results across query
-languages.
-"""
+"""Search records in one language with queries in another: recall, and consistency across query languages."""
 
 from __future__ import annotations
 
