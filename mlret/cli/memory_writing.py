@@ -1,6 +1,4 @@
-"""Commands of `mlret memory` that change what is stored: add, update, link, merge, delete, restore, undo,
-erase, forget.
-"""
+"""Commands of `mlret memory` that change what is stored: add, update, link, merge, delete, erase, forget and undo."""
 
 from __future__ import annotations
 

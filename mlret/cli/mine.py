@@ -93,12 +93,12 @@ def mine(
     """Find hard negatives for training: passages that rank high but do not answer the query.
 
     An index is searched for each query of DATA. Its positives are removed,
-    including those of other rows with the same query, and so is any passage with
-    the same text as a positive; the best of the remaining hits become negatives.
-    Some of these are answers that nobody has marked. A hit whose score is within
-    5 % of the positive's is therefore excluded (NV-Retriever's rule;
-    --relative-margin, --absolute-margin), and --skip skips the first ranks. The
-    table shows how many hits each rule excluded.
+    including those of other rows with the same query, and so is any passage that
+    repeats a positive with trivial differences; the best of the remaining hits
+    become negatives. Some of these are answers that nobody has marked. A hit
+    whose score is within 5 % of the positive's is therefore excluded
+    (NV-Retriever's rule; --relative-margin, --absolute-margin), and --skip skips
+    the first ranks. The table shows how many hits each rule excluded.
 
     The output is training data again: train on it, score it with a teacher
     (`mlret score`), or mine once more with the trained model. A run that was

@@ -64,8 +64,9 @@ def documents_progress(label: str, *, resume: str) -> Iterator[Callable[[Updated
 
 @contextmanager
 def compaction_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a progress bar on standard error while segments are built; yields the callback of
-    :meth:`mlret.Index.compact`.
+    """Show a progress bar on standard error while segments are built.
+
+    Yields the callback for :meth:`mlret.Index.compact`, which takes the step, the work done and the total.
     """
     from rich.console import Console
     from rich.progress import Progress, TaskID

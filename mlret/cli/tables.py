@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlret.index.index import Hit
     from mlret.memory.hits import MemoryHit
 
-_LEFT, _RIGHT, _POP = "\u2066", "\u2067", "\u2069"  # LRI, RLI, PDI
+_LEFT, _RIGHT, _POP = "\u2066", "\u2067", "\u2069"  # isolate characters LRI, RLI and PDI
 _RIGHT_TO_LEFT = frozenset({"R", "AL"})
 _ELLIPSIS = "…"
 _NEVER_FIRST = frozenset("、。,.!?:;)」』】》〉”’…ー～")  # characters that may not begin a line
@@ -168,9 +168,7 @@ def _pieces(text: str, width: int) -> Iterable[str]:
 
 
 def _breaks_anywhere(cluster: str) -> bool:
-    """Return whether lines may break next to a character, as in Chinese and Japanese; Korean is also wide but
-    has spaces.
-    """
+    """Return whether lines may break at a character: yes in Chinese and Japanese, not in Korean, which has spaces."""
     return cell_len(cluster) == 2 and not unicodedata.name(cluster[0], "").startswith("HANGUL")
 
 

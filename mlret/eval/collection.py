@@ -121,7 +121,15 @@ def corpus_reader(sources: Sequence[str | Path], language: str | None) -> Callab
 
 
 def with_language(documents: Iterable[Document], language: str | None) -> Iterator[Document]:
-    """Yield the documents, giving this language to those that have none."""
+    """Yield the documents, with a default language for those that have none.
+
+    Parameters
+    ----------
+    documents
+        The documents.
+    language
+        The default language; if ``None``, the documents are not changed.
+    """
     for document in documents:
         yield document if document.language or language is None else replace(document, language=language)
 
@@ -130,6 +138,13 @@ def collection_tsv_reader(path: Path, language: str | None) -> Callable[[], Iter
     """Return a function that reads an MS MARCO collection with :func:`mlret.data.corpus.read_collection_tsv`.
 
     The first line is read immediately, so that a missing or malformed file is reported early.
+
+    Parameters
+    ----------
+    path
+        The TSV file.
+    language
+        Language of the passages.
     """
     next(read_collection_tsv(path, language), None)
     return lambda: read_collection_tsv(path, language)

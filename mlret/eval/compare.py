@@ -73,7 +73,17 @@ def compare_results(
 
 
 def comparison_table(metric: str, comparisons: list[Comparison], names: tuple[str, str]) -> ResultTable:
-    """Format comparisons as a table; differences significant at 5 % after Holm's correction are marked with ``*``."""
+    """Format comparisons as a table; differences significant at 5 % after Holm's correction are marked with ``*``.
+
+    Parameters
+    ----------
+    metric
+        Name of the metric.
+    comparisons
+        The comparisons, one for each group.
+    names
+        Names of the first and the second system.
+    """
     rows = [
         [
             one.group,
@@ -98,7 +108,15 @@ def comparison_table(metric: str, comparisons: list[Comparison], names: tuple[st
 
 
 def as_dict(metric: str, comparisons: list[Comparison]) -> dict[str, Any]:
-    """Return the comparison as plain data for JSON."""
+    """Return the comparison as plain data for JSON.
+
+    Parameters
+    ----------
+    metric
+        Name of the metric.
+    comparisons
+        The comparisons, one for each group.
+    """
     return {
         "metric": metric,
         "groups": [{**asdict(one), "difference": one.difference} for one in comparisons],

@@ -93,7 +93,20 @@ def ratio_margin(similarity: Scores, k: int = MARGIN_K) -> Scores:
 
 
 def matched(similarity: Scores, matching: Matching) -> Scores:
-    """Return the ``(m, n)`` scores of one of :data:`MATCHINGS`."""
+    """Return the scores of one of :data:`MATCHINGS`.
+
+    Parameters
+    ----------
+    similarity
+        ``(m, n)`` cosines.
+    matching
+        ``"csls"`` or ``"margin"``; ``"cosine"`` returns the cosines unchanged.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(m, n)`` float32.
+    """
     if matching == "csls":
         return csls(similarity)
     return ratio_margin(similarity) if matching == "margin" else similarity

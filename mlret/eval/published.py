@@ -30,7 +30,20 @@ class Published:
 
 
 def published(benchmark: str, metric: str) -> list[Published]:
-    """Return the published scores for a benchmark and a metric; the list is empty if mlret has none."""
+    """Return the published scores for a benchmark and a metric.
+
+    Parameters
+    ----------
+    benchmark
+        The benchmark's name on the command line.
+    metric
+        The metric's name, e.g. ``"mrr@100"``.
+
+    Returns
+    -------
+    list of Published
+        One for each system; empty if mlret knows none.
+    """
     entries = _all().get(benchmark, {}).get(metric, {})
     return [Published(system, entry["source"], entry["scores"]) for system, entry in entries.items()]
 

@@ -187,7 +187,15 @@ def make_recipe(settings: Any, *, origin: str = "") -> Recipe:
 
 
 def under(recipe: Recipe, folder: Path) -> Recipe:
-    """Return the recipe with its data path placed in a folder; the path ``ir_datasets`` is kept unchanged."""
+    """Return the recipe with its data path placed in a folder.
+
+    Parameters
+    ----------
+    recipe
+        The recipe. If its data is ``ir_datasets``, it is returned unchanged.
+    folder
+        The folder that the data path is relative to.
+    """
     if str(recipe.data) == "ir_datasets":
         return recipe
     return recipe.model_copy(update={"data": folder / recipe.data})

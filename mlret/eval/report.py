@@ -26,7 +26,7 @@ REPORT, TABLE, SCORES, RUNS = "report.json", "report.md", "scores.tsv.gz", "runs
 _LEAF = re.compile(r"[{\[]\n[^{}\[\]]*\n\s*[}\]]")
 _COLUMNS = ("system", "group", "metric", "query", "score")
 
-# System -> group (mostly a language) -> metric -> value.
+# System -> group (usually a language) -> metric -> value.
 Figures = dict[str, dict[str, dict[str, float]]]
 # System -> group -> metric -> query -> score.
 QueryScores = dict[str, dict[str, dict[str, dict[str, float]]]]
@@ -183,7 +183,15 @@ class Report:
 
 
 def write_query_scores(path: Path, scores: QueryScores) -> None:
-    """Write a score for every query as a gzipped TSV file with the columns system, group, metric, query and score."""
+    """Write a score for every query as a gzipped TSV file with the columns system, group, metric, query and score.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    scores
+        System -> group -> metric -> query -> score.
+    """
 
     def write(target: Path) -> None:
         with target.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as handle:
@@ -237,10 +245,26 @@ def _versions() -> dict[str, str]:
 
 
 def with_floors(caption: str, systems: Iterable[str]) -> str:
-    """Append BM25's settings to a caption if BM25 is among the systems, because its scores depend on the analyzer."""
+    """Append BM25's settings to a caption if BM25 is among the systems, because its scores depend on the analyzer.
+
+    Parameters
+    ----------
+    caption
+        The caption of a table.
+    systems
+        Names of the systems in the table.
+    """
     return f"{caption} {DESCRIPTION}" if any(NAME in system for system in systems) else caption
 
 
 def mean_over_groups(groups: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> dict[str, float]:
-    """Return the unweighted mean of each metric over the groups."""
+    """Return the unweighted mean of each metric over the groups.
+
+    Parameters
+    ----------
+    groups
+        Group -> metric -> value.
+    metrics
+        The metrics to average.
+    """
     return {metric: sum(scores[metric] for scores in groups.values()) / len(groups) for metric in metrics}

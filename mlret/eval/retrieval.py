@@ -126,7 +126,21 @@ def evaluate_collections(
 def metric_table(
     protocol: Protocol, metric: str, figures: Figures, *, comparable: bool, title: str | None = None
 ) -> ResultTable:
-    """Build a table with a row per system and a column per group; published systems follow if they are comparable."""
+    """Build a table with a row per system and a column per group.
+
+    Parameters
+    ----------
+    protocol
+        How the benchmark is scored.
+    metric
+        The metric to show.
+    figures
+        System -> group -> metric -> value.
+    comparable
+        Whether to add published scores of other systems in a second section.
+    title
+        Title of the table; by default that of the protocol.
+    """
     groups = [group for group in next(iter(figures.values())) if group != AVERAGE]
     columns = [*groups, AVERAGE]
     ours = [[name, *(percent(scores[group][metric]) for group in columns)] for name, scores in figures.items()]

@@ -56,7 +56,20 @@ class BitextScorer(Protocol):
         """Return the number of distinct texts that were encoded."""
 
     def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
-        """Return the ``(m, n)`` float32 similarities of ``m`` queries and ``n`` candidates; higher is more similar."""
+        """Compare queries with candidates.
+
+        Parameters
+        ----------
+        mode
+            One of :attr:`modes`.
+        queries, candidates
+            ``m`` and ``n`` sentences with their languages.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(m, n)`` float32; higher is more similar.
+        """
 
 
 class TextEncoder(Protocol):
@@ -77,7 +90,26 @@ class TextEncoder(Protocol):
         batch_size: int = 64,
         show_progress: bool = False,
     ) -> Any:
-        """Encode ``n`` texts as ``(n, dims)`` float32 unit vectors, dense or SciPy sparse."""
+        """Encode texts.
+
+        Parameters
+        ----------
+        texts
+            ``n`` texts.
+        language
+            Language code of all texts or of each.
+        calibrate
+            Whether to apply the encoder's calibration, if it has one.
+        batch_size
+            Texts in one forward pass.
+        show_progress
+            Show a progress bar.
+
+        Returns
+        -------
+        numpy.ndarray or scipy.sparse matrix
+            ``(n, dims)`` float32 unit vectors.
+        """
 
 
 class EncodedTexts:
@@ -141,7 +173,20 @@ class EncodedTexts:
         return vectors if self._calibration is None else normalised(vectors)
 
     def calibrated(self, texts: Sequence[str], language: str | Sequence[str]) -> NDArray[np.float32]:
-        """Return the vectors of ``n`` texts calibrated for their languages: ``(n, d)`` float32 of unit length."""
+        """Return the vectors of texts, calibrated for their languages.
+
+        Parameters
+        ----------
+        texts
+            ``n`` of the texts that were encoded.
+        language
+            Language code of all texts or of each.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n, d)`` float32 of unit length.
+        """
         if self._calibration is None:
             vectors = self._encoder.encode(texts, language=language, calibrate=True, batch_size=self._batch_size)
             return np.asarray(vectors, dtype=np.float32)

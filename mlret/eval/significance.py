@@ -103,9 +103,18 @@ def compare_groups(
 
 
 def randomisation_test(differences: NDArray[np.float64], resamples: int, generator: np.random.Generator) -> float:
-    """Return the two-sided p-value of ``(n,)`` paired differences, by the paired randomisation test.
+    """Return the two-sided p-value of the paired randomisation test.
 
     Signs are drawn at random, or enumerated if there are few enough combinations.
+
+    Parameters
+    ----------
+    differences
+        ``(n,)`` differences of the paired scores.
+    resamples
+        Number of random sign assignments.
+    generator
+        Source of randomness.
     """
     from scipy.stats import permutation_test
 
@@ -130,7 +139,24 @@ def randomisation_test(differences: NDArray[np.float64], resamples: int, generat
 def bootstrap_interval(
     differences: NDArray[np.float64], resamples: int, generator: np.random.Generator, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return the bounds of the percentile bootstrap interval of the mean of ``(n,)`` paired differences."""
+    """Return the percentile bootstrap interval of the mean of paired differences.
+
+    Parameters
+    ----------
+    differences
+        ``(n,)`` differences of the paired scores.
+    resamples
+        Number of bootstrap resamples.
+    generator
+        Source of randomness.
+    level
+        Confidence level, from 0 to 1.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound.
+    """
     from scipy.stats import bootstrap
 
     if len(differences) < 2 or np.ptp(differences) == 0:

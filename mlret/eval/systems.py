@@ -42,7 +42,20 @@ class RetrievalSystem(Protocol):
     name: str
 
     def retrieve(self, collection: Collection, k: int) -> Run:
-        """Return the ``k`` best documents for each judged query: query id -> document id -> score."""
+        """Rank the documents of a collection for each judged query.
+
+        Parameters
+        ----------
+        collection
+            The documents and queries.
+        k
+            Number of documents to return for each query.
+
+        Returns
+        -------
+        dict
+            Query id -> document id -> score.
+        """
 
     def facts(self) -> dict[str, Any]:
         """Return further facts about the system, for JSON."""
@@ -276,9 +289,18 @@ class SavedRuns:
 
 
 def cut(scores: dict[str, float], query: str, k: int, collection: Collection) -> dict[str, float]:
-    """Return the ``k`` best documents, without the one that has the query's id if the collection drops it.
+    """Return the ``k`` best documents of a query.
 
-    ``scores`` must be in descending order and hold ``k + 1`` documents if that many exist.
+    Parameters
+    ----------
+    scores
+        Document id -> score, in descending order; ``k + 1`` documents if that many exist.
+    query
+        The query's id.
+    k
+        Number of documents to return.
+    collection
+        If its ``drop_identical`` is set, the document with the query's id is removed.
     """
     kept = ((name, score) for name, score in scores.items() if not (collection.drop_identical and name == query))
     return dict(islice(kept, k))

@@ -55,19 +55,58 @@ class MtebEncoder:
     def encode(
         self, inputs: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, prompt_type: Any = None, **kwargs: Any
     ) -> NDArray[np.float32]:
-        """Encode the ``n`` texts of an mteb ``DataLoader`` as ``(n, dims)`` float32 vectors of unit length."""
+        """Encode texts from mteb.
+
+        Parameters
+        ----------
+        inputs
+            An mteb ``DataLoader`` with ``n`` texts.
+        task_metadata, hf_split, hf_subset
+            The task, which determines the language of the texts.
+        prompt_type
+            Ignored.
+        **kwargs
+            ``batch_size``: texts in one forward pass.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n, dims)`` float32 of unit length.
+        """
         texts = [text for batch in inputs for text in batch["text"]]
         languages = _languages(self._encoder, texts, _language(task_metadata, hf_subset))
         return self._encoder.encode(texts, language=languages, batch_size=kwargs.get("batch_size", 64))
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """Return the cosine of every pair of vectors as an ``(n, m)`` tensor."""
+        """Return the cosine of every pair of vectors.
+
+        Parameters
+        ----------
+        embeddings1, embeddings2
+            ``(n, dims)`` and ``(m, dims)`` unit vectors.
+
+        Returns
+        -------
+        torch.Tensor
+            ``(n, m)`` float32.
+        """
         import torch
 
         return torch.from_numpy(_array(embeddings1) @ _array(embeddings2).T)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """Return the cosines of corresponding rows as an ``(n,)`` tensor."""
+        """Return the cosines of corresponding rows.
+
+        Parameters
+        ----------
+        embeddings1, embeddings2
+            ``(n, dims)`` unit vectors.
+
+        Returns
+        -------
+        torch.Tensor
+            ``(n,)`` float32.
+        """
         import torch
 
         return torch.from_numpy((_array(embeddings1) * _array(embeddings2)).sum(axis=-1))
@@ -106,7 +145,15 @@ class MtebRetriever:
         self.mteb_model_meta = _model_meta(self._encoder, revision)
 
     def index(self, corpus: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, **kwargs: Any) -> None:
-        """Index an mteb corpus: a data set with the columns ``id``, ``text`` and optionally ``title``."""
+        """Index an mteb corpus in a temporary folder; a previous index is deleted.
+
+        Parameters
+        ----------
+        corpus
+            A data set with the columns ``id``, ``text`` and optionally ``title``.
+        task_metadata, hf_split, hf_subset
+            The task, which determines the language of the documents.
+        """
         self.clear()
         self._temporary = tempfile.TemporaryDirectory(prefix="mlret-mteb-")
         self._index = Index.create(Path(self._temporary.name) / "index", self._encoder, settings=self._settings)

@@ -74,7 +74,19 @@ Joined = tuple[TatoebaPairs, TatoebaPairs, set[str]]
 
 
 def join_on_english(pairs: Sequence[TatoebaPairs], *, min_queries: int = 10) -> list[Joined]:
-    """Return all pairs of languages that share at least ``min_queries`` English sentences, with these sentences.
+    """Return all pairs of languages that share English sentences.
+
+    Parameters
+    ----------
+    pairs
+        The test set.
+    min_queries
+        Minimum number of shared English sentences.
+
+    Returns
+    -------
+    list of tuple
+        Both languages' sentences, and the set of shared English sentences.
 
     Raises
     ------

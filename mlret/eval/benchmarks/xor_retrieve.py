@@ -99,7 +99,14 @@ def read_questions(path: Path, languages: Sequence[str] | None = None) -> list[Q
 
 
 def questions_file(data: Path, split: str) -> Path:
-    """Return the path of a split's questions in the folder of the official files.
+    """Return the path of a split's questions, with or without ``.gz``.
+
+    Parameters
+    ----------
+    data
+        The folder of the official files.
+    split
+        ``"train"``, ``"dev"`` or ``"test"``.
 
     Raises
     ------

@@ -69,8 +69,13 @@ class PoolRanks:
 def texts_of(data: XquadR, unit: Unit) -> tuple[list[str], list[str]]:
     """Return all texts of the pool, grouped by language, and the language of each.
 
-    For the unit ``"sentence+context"``, as in LAReQA, a text is the sentence, a newline, and the paragraph that
-    contains it.
+    Parameters
+    ----------
+    data
+        The benchmark.
+    unit
+        ``"sentence"``; or, as in LAReQA, ``"sentence+context"``: the sentence, a newline, and the paragraph that
+        contains it.
     """
     texts, languages = [], []
     for language, candidates in data.candidates.items():
@@ -208,7 +213,15 @@ class Pool:
         }
 
     def ranks(self, scores: Scores, language: str) -> PoolRanks:
-        """Return the ranks of the answers, given the ``(questions, n)`` scores of the questions of a language."""
+        """Return the ranks of the answers.
+
+        Parameters
+        ----------
+        scores
+            ``(questions, n)`` scores of the pool's ``n`` candidates.
+        language
+            The language of the questions, which are in the benchmark's order.
+        """
         questions = self._data.questions[language]
         gold = {code: np.array([of[question] for question in questions]) for code, of in self._answers.items()}
         ranks = np.stack([ranks_in(scores, columns, self._order) for columns in gold.values()], axis=1)
@@ -233,7 +246,22 @@ class Pool:
         )
 
     def run(self, scores: Scores, language: str, depth: int) -> dict[str, dict[str, float]]:
-        """Return the ``depth`` best candidates of each question: ``de:ID`` -> sentence id -> score."""
+        """Return the best candidates of each question as a run.
+
+        Parameters
+        ----------
+        scores
+            ``(questions, n)`` scores of the pool's ``n`` candidates.
+        language
+            The language of the questions, which are in the benchmark's order.
+        depth
+            Number of candidates of each question.
+
+        Returns
+        -------
+        dict
+            ``de:ID`` -> sentence id -> score.
+        """
         run = {}
         for question, row in zip(self._data.questions[language], scores, strict=True):
             best = np.lexsort((self._order, -row))[:depth]

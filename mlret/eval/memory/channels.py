@@ -53,7 +53,23 @@ class Records:
         return found
 
     def fused(self, queries: Sequence[str], language: str, dense: Matrix, lexical: Matrix) -> Matrix:
-        """Return the mean of standard scores over the channels that apply: ``(q, n)``, -inf outside the candidates."""
+        """Fuse dense and lexical scores as the memory does, by the mean of standard scores over the channels that
+        apply.
+
+        Parameters
+        ----------
+        queries
+            ``q`` queries.
+        language
+            Language code of the queries.
+        dense, lexical
+            The results of :meth:`dense` and :meth:`lexical`: ``(q, n)``.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(q, n)`` float64, -inf for records that are not candidates of either channel.
+        """
         found = np.full(dense.shape, -np.inf)
         for row, query in enumerate(queries):
             rows = np.union1d(_best(dense[row]), _best(lexical[row]))
@@ -73,7 +89,22 @@ class Records:
         )
 
     def search(self, queries: Sequence[str], language: str, vectors: NDArray[np.float32]) -> dict[str, Matrix]:
-        """Return the scores of each system: system -> ``(q, n)``; higher is better, -inf if a record is not found."""
+        """Search with every system.
+
+        Parameters
+        ----------
+        queries
+            ``q`` queries.
+        language
+            Language code of the queries.
+        vectors
+            ``(q, dims)`` float32 vectors of the queries, of unit length.
+
+        Returns
+        -------
+        dict
+            System -> ``(q, n)`` scores; higher is better, -inf for a record that the system does not find.
+        """
         dense, lexical = self.dense(vectors), self.lexical(queries)
         fused = self.fused(queries, language, dense, lexical)
         return {"dense": dense, "lexical": np.where(np.isnan(lexical), -np.inf, lexical), "fused": fused}
@@ -85,9 +116,19 @@ def _best(scores: Matrix) -> NDArray[np.int64]:
 
 
 def ranks(scores: Matrix, gold: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rank, counted from 1, of each query's gold record: ``(q,)`` int64, 0 if it is not found.
+    """Return the rank, counted from 1, of each query's gold record.
 
-    Ties are broken by ascending row.
+    Parameters
+    ----------
+    scores
+        ``(q, n)``; -inf for records that are not found. Ties are broken by ascending row.
+    gold
+        ``(q,)``: the row of the record that answers each query.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(q,)`` int64; 0 if the record is not found.
     """
     wanted = scores[np.arange(len(gold)), gold][:, None]
     ahead = (scores > wanted).sum(axis=1) + ((scores == wanted) & (np.arange(scores.shape[1]) < gold[:, None])).sum(
@@ -97,11 +138,32 @@ def ranks(scores: Matrix, gold: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def top(scores: Matrix, k: int) -> list[set[int]]:
-    """Return the rows of the ``k`` best records that each query finds."""
+    """Return the rows of the best records that each query finds.
+
+    Parameters
+    ----------
+    scores
+        ``(q, n)``; -inf for records that are not found.
+    k
+        Maximum number of records for each query.
+    """
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return [{int(one) for one in row if np.isfinite(scores[query, one])} for query, row in enumerate(order)]
 
 
 def within(found: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-    """Return the recall at ``k`` of each query from the rank of its only answer: ``(q,)``, 0 or 1."""
+    """Return the recall at ``k`` of queries with one answer each.
+
+    Parameters
+    ----------
+    found
+        ``(q,)``: the rank of each answer, counted from 1; 0 if it was not found.
+    k
+        The cutoff.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(q,)`` float64, 0 or 1.
+    """
     return ((found >= 1) & (found <= k)).astype(np.float64)
