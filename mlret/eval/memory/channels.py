@@ -53,8 +53,9 @@ class Records:
         return found
 
     def fused(self, queries: Sequence[str], language: str, dense: Matrix, lexical: Matrix) -> Matrix:
-        """Fuse dense and lexical scores as the memory does, by the mean of standard scores over the channels that
-        apply.
+        """Fuse dense and lexical scores as the memory does.
+
+        The fused score is the mean of standard scores over the channels that apply to a record.
 
         Parameters
         ----------

@@ -122,6 +122,11 @@ def answer_features(answers: Answers, thresholds: DuplicateThresholds) -> list[F
         The encoded questions, sentences and paragraphs.
     thresholds
         Thresholds calibrated on other texts.
+
+    Returns
+    -------
+    list of Feature
+        The measurements, separately for questions in the records' language and in other languages.
     """
     found: dict[str, dict[str, list[NDArray[np.float64]]]] = defaultdict(lambda: defaultdict(list))
     for asked, stored in answers.ways():
