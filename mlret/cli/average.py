@@ -1,4 +1,4 @@
-"""`mlret average`: the mean of models."""
+"""`mlret average`: average the weights of models."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def average(
 ) -> None:
     """Average the weights of models, as JaColBERTv2.5 does.
 
-    The mean of a model and its further training on other data often does
-    better than either, and costs nothing at search time. Good candidates are
-    checkpoints of one run, or fine-tunings of one start that complement each
-    other; models that were trained from different starts give nonsense.
+    The mean of a model and a version of it trained further on other data is
+    often better than either, and costs nothing at search time. Good candidates
+    are checkpoints of one run, or complementary fine-tunings of one model;
+    averaging models trained from different starting points gives nonsense.
 
-    Takes encoders with one vector a text or a token (sentence-transformers,
+    Accepts encoders with one vector per text or token (sentence-transformers,
     PyLate, ColBERT), plain transformers folders, and a trainer's checkpoints.
-    Numbers that are no floats are the first model's. The result is a folder
-    like the first model's; build indexes anew with it.
+    Values that are not floats are copied from the first model. The result is a
+    folder like the first model's; rebuild indexes with it.
 
     Examples:
 

@@ -61,21 +61,21 @@ def calibrate(
 ) -> None:
     """Fit an encoder's calibration on monolingual text.
 
-    An encoder may put each language in a corner of its own. Per language,
-    calibration moves its mean to the origin (--shift), gives its dimensions
-    unit deviation (--scale) and turns it towards a pivot language (--rotate),
-    in this order. It needs ordinary text in each language: no translations,
-    nor need the languages tell of the same things.
+    An encoder may place each language in its own region of the vector space.
+    For each language, calibration moves the mean to the origin (--shift), gives
+    every dimension unit deviation (--scale) and rotates the vectors towards a
+    pivot language (--rotate), in this order. It needs ordinary text in each
+    language; the texts need not be translations or have the same topics.
 
     The result is a new sentence-transformers folder with the statistics as a
-    module; a calibration that MODEL has is replaced. Its vectors are new ones:
-    build indexes anew with it.
+    module; a calibration that MODEL already has is replaced. Its vectors differ
+    from those of MODEL, so rebuild indexes with it.
 
-    The table shows how far the mean of each language lies from the mean of
-    all, before and after, and what each rotation found: pairs of mutual
-    neighbours, and the mean cosine of neighbours, on sentences held out, that
-    decides whether the rotation is kept. A rotation needs several times as
-    many sentences as the encoder has dimensions: raise --sentences.
+    The table shows how far the mean of each language is from the overall mean,
+    before and after, and what each rotation found: the number of pairs of mutual
+    neighbours, and the mean cosine of neighbours on held-out sentences, which
+    decides whether the rotation is kept. A rotation needs several times as many
+    sentences as the encoder has dimensions: raise --sentences.
 
     Example:
 
@@ -152,7 +152,7 @@ def calibrate(
         typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
         return
     console = Console()
-    # Piped into a file or a pager, the table need not fit a terminal.
+    # If output is piped into a file or a pager, the table need not fit the terminal.
     Console(width=console.width if console.is_terminal else 120).print(_table(report, pivot if rotate else None))
     if left_out:
         typer.echo(f"left out, with fewer than {min_sentences} sentences: {', '.join(left_out)}")
@@ -160,14 +160,15 @@ def calibrate(
 
 
 def _check_output(output: Path, model: str | None) -> None:
-    """Refuse a folder that could not be written at the end, or that holds something."""
+    """Refuse a folder that could not be written at the end, is not empty, or is the encoder itself."""
     if model is not None and Path(model).is_dir() and output.resolve() == Path(model).resolve():
         raise InputError(f"{output} is the encoder to be calibrated: name another --output")
     check_new_folder(output)
 
 
 def _save(model: SentenceTransformer, folder: Path, steps: Sequence[str]) -> None:
-    # The card says where the weights come from and under which licence; its figures are of other vectors.
+    # Keep the model card, which states the origin and licence of the weights, but note that its scores are for other
+    # vectors.
     has_card = model._model_card_text is not None
 
     def write(beside: Path) -> None:

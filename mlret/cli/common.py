@@ -1,4 +1,4 @@
-"""What several verbs do alike: find files, read lists of languages, print tables."""
+"""Helpers that several commands share: finding files, reading lists of languages, printing tables."""
 
 from __future__ import annotations
 
@@ -25,16 +25,23 @@ MaxLine = Annotated[
 
 
 def text_files(patterns: Sequence[str], *, option: str) -> list[Path]:
-    """The files that paths and patterns match, each once.
+    """Return the files that paths and glob patterns match, without repetitions.
+
+    Parameters
+    ----------
+    patterns
+        Paths and glob patterns.
+    option
+        The option that they came from, for error messages.
 
     Raises
     ------
     InputError
-        If a pattern matches nothing, or a folder; ``option`` is where it came from.
+        If a pattern matches nothing, or matches a folder.
     """
     files: dict[Path, None] = {}
     for pattern in patterns:
-        # A file whose name holds brackets is no pattern; a pattern may be absolute, which Path.glob does not take.
+        # An existing file is never a pattern, even if its name contains brackets. Path.glob rejects absolute patterns.
         found = [pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True)  # noqa: PTH207
         if not found:
             raise InputError(f"{pattern}: no such file; check {option}")
@@ -45,23 +52,23 @@ def text_files(patterns: Sequence[str], *, option: str) -> list[Path]:
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of a text file that are not blank.
+    """Return the lines of a text file that are not blank.
 
     Raises
     ------
     InputError
-        If it cannot be read, or is not UTF-8.
+        If the file cannot be read or is not UTF-8.
     """
     return [line for _, line in read_lines(path)]
 
 
 def json_object(text: str | None, option: str) -> dict[str, Any] | None:
-    """The JSON object that an option holds.
+    """Parse an option's value as a JSON object; ``None`` stays ``None``.
 
     Raises
     ------
     InputError
-        If it holds anything else, or a key twice.
+        If the value is anything else, or repeats a key.
     """
     from mlret.data.json_text import RepeatedKeyError, read_json
 
@@ -79,12 +86,12 @@ def json_object(text: str | None, option: str) -> dict[str, Any] | None:
 
 
 def check_new_folder(folder: Path) -> None:
-    """Fail early where a folder could not be written at the end of a long run, or holds something.
+    """Check, before a long run, that a folder can be written at its end and contains nothing yet.
 
     Raises
     ------
     InputError
-        If it is a file, is not empty, or may not be made.
+        If it is a file, is not empty, or cannot be created.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: name another --output")
@@ -96,12 +103,12 @@ def check_new_folder(folder: Path) -> None:
 
 
 def check_new_file(path: Path) -> None:
-    """Fail early where a file could not be written at the end of a long run, or is there already.
+    """Check, before a long run, that a file can be written at its end and does not exist yet.
 
     Raises
     ------
     InputError
-        If it exists, or the folder that it would stand in does not.
+        If it exists, or the folder that would contain it does not.
     """
     check_writable(path)
     if path.exists():
@@ -109,18 +116,18 @@ def check_new_file(path: Path) -> None:
 
 
 def language_codes(values: list[str] | None) -> list[str] | None:
-    """Codes given several to an option, one an option, or both; ``None`` where there are none."""
+    """Split the values of a repeatable, comma-separated option into language codes; ``None`` if there are none."""
     codes = [code.strip() for value in values or [] for code in value.split(",") if code.strip()]
     return codes or None
 
 
 def print_tables(tables: Sequence[ResultTable]) -> None:
-    """Print tables of results, one below the other, and under them their captions, each once."""
+    """Print tables of results one below the other, followed by their distinct captions."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console()
-    # Piped into a file or a pager, a table need not fit a terminal.
+    # If output is piped into a file or a pager, tables need not fit the terminal.
     wide = Console(width=console.width if console.is_terminal else 160)
     for table in tables:
         wide.print((table.transposed() if table.width > wide.width else table).terminal())

@@ -1,4 +1,4 @@
-"""`mlret demo`: the whole chain on the bundled sample, in under a minute."""
+"""`mlret demo`: demonstrate indexing, search, evaluation and memory on the bundled sample in under a minute."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _QUESTIONS = [
     ("zh", "我姐姐的生日是什么时候？"),
     ("ko", "내 자전거는 어디가 고장 났습니까?"),
 ]
-# Fixed beforehand, so that nobody picks what looks good: the first question of every second topic, each asked
-# in the next language of the sample and looked up five languages further on.
+# Number of rows shown. They are fixed in advance, so that no favourable examples are picked: the first question of
+# every second topic, each asked in the next language of the sample and searched five languages further on.
 _SHOWN = 6
 
 

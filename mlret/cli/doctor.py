@@ -19,7 +19,7 @@ _UNITS = {"gib": "GiB", "mib": "MiB"}
 def doctor(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Versions, devices, what is missing for which feature. Exit code 1 if something needed is broken."""
+    """Show versions, devices, and what is missing for which feature. Exit code 1 if something needed is broken."""
     from mlret.doctor import examine
 
     found = examine()

@@ -1,4 +1,4 @@
-"""`mlret encode`: texts to vectors, in a file."""
+"""`mlret encode`: encode texts to vectors in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlret eval`: measure encoders and runs on the field's benchmarks."""
+"""`mlret eval`: evaluate encoders and runs on standard benchmarks."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def tatoeba(
     output: _Output = None,
     plots: _Plots = True,
 ) -> None:
-    """Find translations in 112 languages, both ways, by cosine and CSLS, raw and calibrated."""
+    """Find translations in 112 languages, in both directions, by cosine and CSLS, raw and calibrated."""
     _evaluate(
         {
             "benchmark": "tatoeba",
@@ -125,7 +125,7 @@ def alignment(
     output: _Output = None,
     plots: _Plots = True,
 ) -> None:
-    """See which layers align languages (MEXA), and a map of sentences before and after calibration."""
+    """Measure which layers align languages (MEXA), and draw a map of sentences before and after calibration."""
     settings = {"benchmark": "alignment", "data": data, "models": models, "languages": languages, "pivot": pivot}
     _evaluate({**settings, "lines": _span(lines), "floors": floors}, output, plots=plots, as_json=json_)
 
@@ -146,7 +146,7 @@ def memory(
     output: _Output = None,
     plots: _Plots = True,
 ) -> None:
-    """What a memory finds across languages, what it merges, and what each of its ranking features is worth."""
+    """Measure what a memory finds across languages, what it merges, and the effect of each ranking feature."""
     settings = {"benchmark": "memory", "data": data, "models": models, "languages": languages, "lines": _span(lines)}
     given = {key: value for key, value in settings.items() if value is not None}
     given["languages"] = language_codes(languages)
@@ -197,7 +197,7 @@ def mrtydi(
     output: _Output = None,
     plots: _Plots = True,
 ) -> None:
-    """Mr.TyDi in eleven languages: MRR@100 and Recall@100."""
+    """Evaluate on Mr.TyDi in eleven languages: MRR@100 and Recall@100."""
     settings = {"benchmark": "mrtydi", "data": data, "models": models, "runs": runs, "languages": languages}
     options = {"split": split, "index": index, "index_recipes": index_recipes, "floors": floors}
     _evaluate({**settings, **options}, output, plots=plots, as_json=json_)
@@ -220,7 +220,7 @@ def miracl(
     output: _Output = None,
     plots: _Plots = True,
 ) -> None:
-    """MIRACL in eighteen languages: nDCG@10 and Recall@100."""
+    """Evaluate on MIRACL in eighteen languages: nDCG@10 and Recall@100."""
     settings = {"benchmark": "miracl", "data": data, "models": models, "runs": runs, "languages": languages}
     options = {"split": split, "index": index, "index_recipes": index_recipes, "floors": floors}
     _evaluate({**settings, **options}, output, plots=plots, as_json=json_)
@@ -241,7 +241,7 @@ def mmarco(
     output: _Output = None,
     plots: _Plots = True,
 ) -> None:
-    """MS MARCO's passages in fourteen languages: MRR@10 and Recall@1000."""
+    """Evaluate on MS MARCO's passages in fourteen languages: MRR@10 and Recall@1000."""
     settings = {"benchmark": "mmarco", "data": data, "models": models, "runs": runs, "languages": languages}
     options = {"index": index, "index_recipes": index_recipes, "floors": floors}
     _evaluate({**settings, **options}, output, plots=plots, as_json=json_)
@@ -264,7 +264,7 @@ def beir(
     output: _Output = None,
     plots: _Plots = True,
 ) -> None:
-    """Data sets in BEIR's layout: nDCG@10 and Recall@100."""
+    """Evaluate on data sets in BEIR's layout: nDCG@10 and Recall@100."""
     settings = {"benchmark": "beir", "data": data, "models": models, "runs": runs, "datasets": language_codes(datasets)}
     options: dict[str, Any] = {"language": language, "split": split, "floors": floors}
     options |= {"index": index, "index_recipes": index_recipes}
@@ -290,7 +290,7 @@ def xor_retrieve(
     output: _Output = None,
     plots: _Plots = True,
 ) -> None:
-    """English passages for questions in seven languages (XOR-TyDi): R@2kt and R@5kt."""
+    """Find English passages for questions in seven languages (XOR-TyDi): R@2kt and R@5kt."""
     settings = {"benchmark": "xor-retrieve", "data": data, "models": models, "languages": languages, "split": split}
     options = {"predictions": predictions, "passages": passages, "index": index, "floors": floors}
     _evaluate({**settings, **options}, output, plots=plots, as_json=json_)
@@ -308,7 +308,7 @@ def run(
     output: _Output = None,
     plots: _Plots = True,
 ) -> None:
-    """Evaluate by a recipe; options given here go before the recipe's."""
+    """Run an evaluation recipe; options given here override the recipe's."""
     from mlret.encoders.encoder import check_precision
     from mlret.eval.recipe import read_recipe, under
     from mlret.recipes import find_recipe
@@ -336,7 +336,7 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="Of the resampling.")] = 0,
     json_: _Json = False,
 ) -> None:
-    """Say whether B is better than A: paired tests by language, corrected for their number."""
+    """Test whether B is better than A: paired tests by language, corrected for the number of languages."""
     from mlret.eval.compare import as_dict, compare_results, comparison_table
 
     name, found = compare_results(
@@ -361,7 +361,7 @@ def reproduce(
     plots: _Plots = True,
     json_: _Json = False,
 ) -> None:
-    """Run recipes, hold their figures against the expected ones, and write the table of results."""
+    """Run recipes, compare their scores with the expected ones, and write the table of results."""
     from mlret.eval.reproduce import checks_table, reproduce_all
 
     checks = reproduce_all(recipes or None, data, output, pictures=plots, show_progress=sys.stderr.isatty())

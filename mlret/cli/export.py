@@ -1,4 +1,4 @@
-"""`mlret export`: an encoder in the formats of other libraries."""
+"""`mlret export`: write an encoder in the formats of other libraries."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def export(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Write an encoder with a vector a token as a checkpoint of Stanford's ColBERT or of PyLate.
+    """Write an encoder with one vector per token as a checkpoint of Stanford's ColBERT or PyLate.
 
-    It gives the same scores there, without mlret. What the format cannot
-    hold is named and refused: texts routed to language adapters, queries
-    filled up to a multiple of a length, in ColBERT punctuation of other
-    scripts than ASCII's. --lossy writes the rest.
+    The checkpoint gives the same scores there, without mlret. If the encoder
+    uses something that the format cannot represent, the export names it and
+    fails: texts routed to language adapters, queries padded to a multiple of a
+    length, and in ColBERT punctuation outside ASCII. With --lossy, everything
+    else is written.
 
-    Checkpoints of both load in mlret as they are, wherever an encoder is named.
+    Checkpoints of both formats load in mlret unchanged, wherever an encoder is named.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`mlret index`: build an index from files, change it, look after it."""
+"""`mlret index`: build an index from files, change it and maintain it."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def build(
     max_line: MaxLine = MAX_LINE,
     as_json: Json = False,
 ) -> None:
-    """Build a new index from files. A build that stopped goes on when the same command is given again."""
+    """Build a new index from files. A build that was stopped resumes when the same command is given again."""
     from mlret.index.build import build_index
 
     changes = {"kind": kind, "dims": dims, "lexical": lexical or None, "bits": bits, "pooling": pooling}
@@ -164,7 +164,7 @@ def update(
     max_line: MaxLine = MAX_LINE,
     as_json: Json = False,
 ) -> None:
-    """Add the documents of files, each in place of the one that has its id, if there is one."""
+    """Add the documents of files; a document replaces the stored one with the same id, if any."""
     _extend(path, files, model, _load_vectors(vectors, lengths), batch_size, max_line, "replace", as_json)
 
 
@@ -182,7 +182,7 @@ def delete(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete documents by id, or all that pass a filter."""
+    """Delete documents by id, or all that match a filter."""
     from mlret.index.filters import parse_filter
     from mlret.index.index import Index
 
@@ -198,7 +198,7 @@ def delete(
 
 @app.command()
 def compact(path: IndexPath, as_json: Json = False) -> None:
-    """Merge segments, drop what was deleted from the disk, build the FAISS index that suits the size."""
+    """Merge segments, remove deleted documents from the disk, and build the FAISS index that suits the size."""
     from mlret.index.index import Index
 
     with Index.open(path) as index:
@@ -229,7 +229,7 @@ def tune(
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Choose how hard an index with a vector for each token is searched, by a trial run."""
+    """Choose the search effort of an index with a vector for each token, by a trial run."""
     from mlret.index.index import Index
 
     with Index.open(path, model) as index:
@@ -248,7 +248,7 @@ def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every file, record and vector of an index. Exit code 1 if something is wrong and was not mended."""
+    """Check every file, record and vector of an index. Exit code 1 if something is wrong and was not repaired."""
     from rich.console import Console
 
     from mlret.index.verify import verify_index
@@ -288,7 +288,7 @@ def export(
 
 @app.command()
 def info(path: IndexPath, as_json: Json = False) -> None:
-    """Say what an index holds, and which encoder it was built with."""
+    """Show what an index contains, and which encoder it was built with."""
     from mlret.index.index import Index
 
     with Index.open(path) as index:

@@ -1,6 +1,6 @@
-"""The `mlret` command: verbs, exit codes, one line an error.
+"""The `mlret` command: its subcommands, exit codes, and errors printed on one line.
 
-Verb modules import what is heavy (torch, faiss) inside their functions, so that `mlret --help` is quick.
+Subcommand modules import heavy packages (torch, faiss) inside their functions, so that `mlret --help` is fast.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
-    """Run the command line; exit codes: 0 ok, 1 failed, 2 bad input, 130 interrupted."""
-    # The libraries underneath draw progress bars of their own, which would interleave with ours.
+    """Run the command line. Exit codes: 0 success, 1 failure, 2 bad input, 130 interrupted."""
+    # Progress bars of the underlying libraries would interleave with ours.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # A terminal or a file of another encoding than UTF-8 gets escapes for what it cannot show, and so do the names of
-    # files that are no valid Unicode.
+    # If the output's encoding is not UTF-8, characters that it cannot represent are escaped, and so are file names that
+    # are not valid Unicode.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -91,7 +91,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """One line for a warning of mlret's own, the usual ones for others."""
+    """Print a warning of mlret's own on one line, and any other warning in the usual format."""
     if issubclass(category, MlretWarning):
         print(f"warning: {message}", file=sys.stderr)
     else:

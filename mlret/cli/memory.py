@@ -1,4 +1,4 @@
-"""`mlret memory`: remember texts, find them from any language, change them, forget them, erase them."""
+"""`mlret memory`: remember texts, find them from any language, change, forget and erase them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typer
 from mlret.cli import memory_reading, memory_upkeep, memory_writing
 
 app = typer.Typer(help="Remember texts, and find them from any language.", no_args_is_help=True)
-# In the order in which --help names them.
+# `--help` lists the commands in this order.
 app.command()(memory_writing.add)
 app.command()(memory_reading.search)
 app.command()(memory_reading.get)

@@ -1,4 +1,4 @@
-"""What the verbs of `mlret memory` have in common: options, how a store is opened, how records are printed."""
+"""What the commands of `mlret memory` share: options, opening a store, printing records."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ Levels = Annotated[list[str] | None, typer.Option("--level", help="Only of this 
 
 
 def read_scope(arguments: Sequence[str]) -> dict[str, str]:
-    """The scope that options name."""
+    """Parse the scope that the options name."""
     from mlret.memory.scope import parse_scope
 
     return parse_scope(list(arguments))
@@ -71,7 +71,17 @@ def read_scope(arguments: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def opened(store: Path, model: str | None = None, *, make: bool = False) -> Iterator[Memory]:
-    """A memory store, open; with ``make`` one that is not there is made."""
+    """Open a memory store for a ``with`` block.
+
+    Parameters
+    ----------
+    store
+        The folder of the store.
+    model
+        The encoder's folder or hub id; by default the store's own.
+    make
+        Whether to create the store if it does not exist.
+    """
     from mlret.memory.memory import Memory
 
     with Memory.open(store if make else existing(store), model) as memory:
@@ -79,16 +89,22 @@ def opened(store: Path, model: str | None = None, *, make: bool = False) -> Iter
 
 
 def existing(store: Path) -> Path:
-    """The folder of a store, if it is there."""
+    """Return the folder of a store after checking that it exists.
+
+    Raises
+    ------
+    InputError
+        If it does not exist.
+    """
     from mlret.errors import InputError
 
-    if not store.exists():  # only adding makes a store
+    if not store.exists():  # only `add` and `import` create a store
         raise InputError(f"{store}: no such memory store; make it with `mlret memory add --store {store}`")
     return store
 
 
 def print_done(done: Any, word: str, as_json: bool) -> None:
-    """Say what was done, and in which operation."""
+    """Print what was done, and the number of the operation."""
     if as_json:
         print_json({"ids": list(done.ids), "operation": done.operation})
     else:
@@ -101,7 +117,17 @@ def print_json(value: Any) -> None:
 
 
 def print_records(records: Sequence[MemoryRecord], as_json: bool, *, one: bool = False) -> None:
-    """Print records, one or many."""
+    """Print one or several records, as text or as JSON.
+
+    Parameters
+    ----------
+    records
+        The records.
+    as_json
+        Whether to print JSON.
+    one
+        Whether to print a single JSON object instead of a list.
+    """
     if as_json:
         print_json(records[0].as_json() if one else [record.as_json() for record in records])
         return

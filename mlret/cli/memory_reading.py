@@ -1,4 +1,4 @@
-"""Verbs of `mlret memory` that find and tell: search, get, list, history, events."""
+"""Commands of `mlret memory` that find and print memories: search, get, list, history, events."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def search(
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Find the memories of a scope that are nearest in meaning to a query."""
+    """Find the memories of a scope that are closest in meaning to a query."""
     from mlret.index.filters import parse_filter
     from mlret.memory.search import Ranking
 
@@ -122,7 +122,7 @@ def list_(
 
 
 def history(store: Store, scope: Scope, id: Id, as_json: Json = False) -> None:
-    """Print what happened to a memory, and its versions."""
+    """Print the operations on a memory, and its versions."""
     with opened(store) as memory:
         entries = memory.history(id, read_scope(scope))
         versions = memory.versions(id, read_scope(scope))
@@ -152,7 +152,7 @@ def events(
     penalty: Annotated[float | None, typer.Option(min=0, help="Higher gives fewer events.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Cut a conversation into events by what its turns are about."""
+    """Split a conversation into events by what its turns are about."""
     options = {} if penalty is None else {"penalty": penalty}
     with opened(store) as memory:
         found = memory.events(session, read_scope(scope), keep=keep, **options)

@@ -1,4 +1,4 @@
-"""Verbs of `mlret memory` that move a store and look after it: import, export, feedback, calibrate, verify, reembed."""
+"""Commands of `mlret memory` that move and maintain a store: import, export, feedback, calibrate, verify, reembed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def import_(
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Read what `mlret memory export` wrote, or a chat export."""
+    """Import the output of `mlret memory export`, or a chat export."""
     from mlret.data.files import open_raw, open_standard_input
     from mlret.data.json_text import read_objects
     from mlret.errors import InputError
@@ -101,7 +101,7 @@ def feedback(
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Say what was of use for a query; the ranking of this scope learns from it."""
+    """Record which memories were useful for a query; the ranking of this scope learns from it."""
     with opened(store, model) as memory:
         print_done(memory.feedback(query, used, read_scope(scope), language=language), "noted", as_json)
 
@@ -112,7 +112,7 @@ def calibrate(
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Find what separates duplicates from others with the encoder of the store; `add` uses it from then on."""
+    """Find the thresholds for duplicates with the store's encoder; `add` uses them from then on."""
     with opened(store, model) as memory:
         found = memory.calibrate(precision=precision)
     if as_json:
@@ -129,7 +129,7 @@ def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every file, record, vector and n-gram, and that the journal adds up to the state."""
+    """Check every file, record, vector and n-gram, and that the journal matches the state."""
     import dataclasses
 
     from mlret.errors import MlretError
@@ -155,7 +155,7 @@ def reembed(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a copy of a memory with the vectors of another encoder."""
+    """Write a copy of a memory store with the vectors of another encoder."""
     from mlret.memory.upkeep import reembed as encode_anew
 
     encode_anew(existing(store), output, model)

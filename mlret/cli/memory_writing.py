@@ -1,4 +1,4 @@
-"""Verbs of `mlret memory` that change what is remembered: add, update, link, merge, delete, erase, forget and back."""
+"""Commands of `mlret memory` that change what is stored: add, update, link, merge, delete, erase, forget and undo."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def update(
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Give a memory a new version; the ones before are kept."""
+    """Add a new version to a memory; previous versions are kept."""
     changes = {
         "language": language,
         "event_time": event_time,
@@ -130,7 +130,7 @@ def merge(
     others: Annotated[list[str], typer.Argument(help="The ids of those that are the same memory.")],
     as_json: Json = False,
 ) -> None:
-    """Take memories for one; `undo` takes it back."""
+    """Merge memories into one; `undo` reverts it."""
     with opened(store) as memory:
         print_done(memory.merge(survivor, others, read_scope(scope)), "merged", as_json)
 
@@ -153,7 +153,7 @@ def undo(
     operation: Annotated[int, typer.Argument(help="Its number: `history` and every change print it.")],
     as_json: Json = False,
 ) -> None:
-    """Take an operation back, except an erasure."""
+    """Undo an operation, except an erasure."""
     with opened(store) as memory:
         print_done(memory.undo(operation, read_scope(scope)), "undone", as_json)
 
@@ -166,7 +166,7 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Leave no byte of memories on disk, nor of what was derived from them, and print the proof."""
+    """Remove every byte of memories, and of what was derived from them, from the disk, and print the proof."""
     from mlret.errors import InputError, MlretError
 
     whose = read_scope(scope)
@@ -202,7 +202,7 @@ def forget(
     run: Annotated[bool, typer.Option("--run", help="Archive them; else they are only named.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Archive what meets all conditions; without --run only say what that is."""
+    """Archive the memories that meet all conditions; without --run, only list them."""
     from mlret.memory.forgetting import Policy
 
     chosen: Any = levels or []

@@ -1,4 +1,4 @@
-"""`mlret mine`: hard negatives from an index."""
+"""`mlret mine`: mine hard negatives from an index."""
 
 from __future__ import annotations
 
@@ -90,18 +90,19 @@ def mine(
     cache: data.CacheOption = None,
     as_json: data.JsonOption = False,
 ) -> None:
-    """Find hard negatives for training: passages that rank high and are no answer.
+    """Find hard negatives for training: passages that rank high but do not answer the query.
 
-    Each query of DATA is searched in an index. Its positives are taken out,
-    those of other rows with the same query too, and so is whatever says the
-    same as they do; of what is left the best become negatives. Some of them are answers that nobody has marked: so a
-    hit whose score comes within 5 % of the positive's is left out
-    (NV-Retriever's rule; --relative-margin, --absolute-margin), and --skip
-    passes over the first ranks. The table says how many each rule took.
+    An index is searched for each query of DATA. Its positives are removed,
+    including those of other rows with the same query, and so is any passage that
+    repeats a positive with trivial differences; the best of the remaining hits
+    become negatives. Some of these are answers that nobody has marked. A hit
+    whose score is within 5 % of the positive's is therefore excluded
+    (NV-Retriever's rule; --relative-margin, --absolute-margin), and --skip skips
+    the first ranks. The table shows how many hits each rule excluded.
 
     The output is training data again: train on it, score it with a teacher
-    (`mlret score`), or mine once more with the trained model. Stopped at any
-    point, the same command goes on.
+    (`mlret score`), or mine once more with the trained model. A run that was
+    stopped at any point resumes when the same command is given again.
 
     Examples:
 
@@ -178,9 +179,10 @@ def mine(
 def _opened(
     index: Path | None, model: str | None, output: Path, reader: RankingReader, origin: list[str], mode: str
 ) -> tuple[Index, Path | None]:
-    """The index that is named; or one of the passages of the data, made beside the output, and its folder.
+    """Open the named index, or build one of the data's passages next to the output.
 
-    What a command that was stopped has made of the same data is gone on with.
+    A build that was stopped resumes if the data is the same. The second return value is the folder of a new index, or
+    ``None``.
     """
     from mlret.data.same_text import VERSION
     from mlret.encoders.multi_vector import load_any_encoder

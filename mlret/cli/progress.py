@@ -1,4 +1,4 @@
-"""Progress on the terminal: how many documents, how many a second."""
+"""Progress bars on the terminal, with the number of documents and the rate."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ if TYPE_CHECKING:
 
 @contextmanager
 def documents_progress(label: str, *, resume: str) -> Iterator[Callable[[Updated, float | None], None]]:
-    """Show a bar on standard error; yields the function that takes what each batch did, and which part
-    of the input has been read, where that is known.
+    """Show a progress bar on standard error.
+
+    Yields a function that takes what each batch did, and the share of the input that has been read (``None`` if
+    unknown).
 
     Parameters
     ----------
     label
-        What is being done.
+        Description of the work.
     resume
-        How to go on where an interrupt (Ctrl-C) stopped; printed then.
+        How to resume after an interrupt (Ctrl-C); printed if one occurs after documents were stored.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -62,7 +64,10 @@ def documents_progress(label: str, *, resume: str) -> Iterator[Callable[[Updated
 
 @contextmanager
 def compaction_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar on standard error while segments are made; yields the function for :meth:`mlret.Index.compact`."""
+    """Show a progress bar on standard error while segments are built.
+
+    Yields the callback for :meth:`mlret.Index.compact`, which takes the step, the work done and the total.
+    """
     from rich.console import Console
     from rich.progress import Progress, TaskID
 

@@ -1,4 +1,4 @@
-"""`mlret recipes`: list the recipes that come with mlret, copy one to edit."""
+"""`mlret recipes`: list the recipes that come with mlret, and copy one to edit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlret score`: a teacher's scores for training data."""
+"""`mlret score`: add a teacher's scores to training data."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def score(
 
     Every positive and negative of every query gets a score: the logit of a
     cross-encoder, which reads query and passage together; the cosine of an
-    encoder; or MaxSim of one with a vector for each token. Scores that DATA
-    has are replaced. Negatives that are positives of the same query in
-    another row are dropped.
+    encoder; or MaxSim for an encoder with a vector for each token. Existing
+    scores in DATA are replaced. Negatives that are positives of the same query
+    in another row are dropped.
 
-    The output is training data again. Stopped at any point, the same command
-    goes on. The table says how often the teacher agrees that the positives
-    are better than all negatives: where it seldom does, the negatives are
-    answers, or the teacher does not speak the language.
+    The output is training data again. A run that was stopped at any point
+    resumes when the same command is given again. The table reports how often the
+    teacher agrees that the positives are better than all negatives: if it rarely
+    does, the negatives are answers, or the teacher does not know the language.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`mlret search`: find documents of an index from any language."""
+"""`mlret search`: search the documents of an index in any language."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def search(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Find the documents of an index that are nearest in meaning to a query."""
+    """Find the documents of an index that are closest in meaning to a query."""
     from mlret.index.filters import parse_filter
     from mlret.index.index import Index
     from mlret.index.retrieval import check_mode

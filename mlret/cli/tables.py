@@ -1,9 +1,9 @@
-"""Hits as a table that reads well in every script.
+"""Format hits as a table that is readable in every script.
 
-Terminals disagree about the width of some characters (spacing vowel signs of Indic scripts take one cell or
-none), and reorder right-to-left text across whatever stands beside it. So the text is the last column and
-nothing stands to its right, lines are measured by the wider reading, and each line of right-to-left text is
-enclosed in isolate characters, which take no cell.
+Terminals disagree about the width of some characters (spacing vowel signs of Indic scripts take one cell or none), and
+they reorder right-to-left text across whatever is next to it. The text is therefore the last column with nothing to
+its right, lines are measured by the larger width, and each line of right-to-left text is enclosed in isolate
+characters, which take no cell.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from mlret.index.index import Hit
     from mlret.memory.hits import MemoryHit
 
-_LEFT, _RIGHT, _POP = "\u2066", "\u2067", "\u2069"  # LRI, RLI, PDI
+_LEFT, _RIGHT, _POP = "\u2066", "\u2067", "\u2069"  # isolate characters LRI, RLI and PDI
 _RIGHT_TO_LEFT = frozenset({"R", "AL"})
 _ELLIPSIS = "…"
-_NEVER_FIRST = frozenset("、。,.!?:;)」』】》〉”’…ー～")  # of a line
-# Embeddings, overrides and isolates of the text itself could reach beyond its cell.
+_NEVER_FIRST = frozenset("、。,.!?:;)」』】》〉”’…ー～")  # characters that may not begin a line
+# Directional embeddings, overrides and isolates in the text could affect the terminal beyond its cell.
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class ScriptText:
-    """A text for a table's last column: wrapped, cut to a few lines, isolated if it runs right to left.
+    """A text for a table's last column: wrapped, truncated to a few lines, and isolated if it is right-to-left.
 
     Parameters
     ----------
     text
-        Any text. Control characters are dropped, so that it cannot steer the terminal.
+        Any text. Control characters are removed, so that it cannot control the terminal.
     max_lines
-        Lines to show at most; an ellipsis marks what was cut.
+        Maximum number of lines; an ellipsis marks truncated text.
     style
         A rich style.
     """
@@ -64,16 +64,16 @@ class ScriptText:
 
 
 def hits_table(hits: Sequence[Hit | MemoryHit], *, title: str | None = None, max_lines: int = 3) -> Table:
-    """A table of hits: rank, score and what it is, the cosine where that is something else, language, text.
+    """Build a table of hits with rank, score, language and text, and the cosine if the score is something else.
 
     Parameters
     ----------
     hits
-        What a search returned.
+        The hits of a search.
     title
-        Stands above the table, as it is (no markup).
+        Title of the table, as plain text.
     max_lines
-        Lines of text to show for a hit.
+        Maximum number of lines of text for each hit.
     """
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -102,18 +102,18 @@ def hits_table(hits: Sequence[Hit | MemoryHit], *, title: str | None = None, max
 
 
 def display_language(code: str | None) -> str:
-    """The language's English name; a dash where the language is unknown."""
+    """Return a language's English name, or a dash if the language is ``None``."""
     return "–" if code is None else language_name(code)
 
 
 def printable(text: str) -> str:
-    """The text on one line, without control characters and directional overrides."""
+    """Return the text on one line, without control characters and directional overrides."""
     kept = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text if c not in _BIDI_CONTROLS)
     return " ".join("".join(kept).split())
 
 
 def isolate(line: str) -> str:
-    """Enclose a line that holds right-to-left characters in isolates of its own direction."""
+    """Enclose a line that contains right-to-left characters in isolates of its own direction."""
     directions = [unicodedata.bidirectional(character) for character in line]
     if not _RIGHT_TO_LEFT.intersection(directions):
         return line
@@ -122,16 +122,16 @@ def isolate(line: str) -> str:
 
 
 def terminal_width(text: str) -> int:
-    """The most cells that a terminal may take for a text: a spacing vowel sign counts as one."""
+    """Return the maximum number of cells that a terminal may use for a text; a spacing vowel sign counts as one."""
     return cell_len(text) + sum(
         unicodedata.category(character) == "Mc" and cell_len(character) == 0 for character in text
     )
 
 
 def wrap(text: str, width: int, max_lines: int) -> list[str]:
-    """Break a text into lines of at most ``width`` cells, at spaces where there are any.
+    """Break a text into lines of at most ``width`` cells, at spaces if possible.
 
-    A character keeps its combining marks; the last of ``max_lines`` ends in an ellipsis if text was cut.
+    Combining marks stay with their character. The last of ``max_lines`` ends in an ellipsis if text was truncated.
     """
     lines: list[str] = []
     line = ""
@@ -152,7 +152,7 @@ def wrap(text: str, width: int, max_lines: int) -> list[str]:
 
 
 def _pieces(text: str, width: int) -> Iterable[str]:
-    """What a line may not break: words with their space, single wide characters, parts of long words."""
+    """Yield the units that a line break may not split: words with their space, wide characters, parts of long words."""
     for word in text.split(" "):
         clusters = list(_clusters(word))
         if terminal_width(word) <= width and not any(map(_breaks_anywhere, clusters)):
@@ -168,12 +168,12 @@ def _pieces(text: str, width: int) -> Iterable[str]:
 
 
 def _breaks_anywhere(cluster: str) -> bool:
-    """Chinese and Japanese break between any two characters; Korean, as wide, has spaces."""
+    """Return whether lines may break at a character: yes in Chinese and Japanese, not in Korean, which has spaces."""
     return cell_len(cluster) == 2 and not unicodedata.name(cluster[0], "").startswith("HANGUL")
 
 
 def _clusters(text: str) -> Iterable[str]:
-    """Characters with the marks and joined characters that follow them."""
+    """Yield each character together with the marks and joined characters that follow it."""
     cluster = ""
     for character in text:
         joined = cluster.endswith("\u200d")

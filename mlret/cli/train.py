@@ -1,4 +1,4 @@
-"""`mlret train`: train an encoder by a recipe, or teach it one more language."""
+"""`mlret train`: train an encoder by a recipe, or add one more language to it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mlret.recipes import find_recipe
 
 
 class _RecipeUnlessAVerb(TyperGroup):
-    """``mlret train NAME`` trains the recipe NAME, unless NAME is a verb."""
+    """Command group in which ``mlret train NAME`` trains the recipe NAME, unless NAME is a subcommand."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        # Options may come before the name.
+        # The `recipe` command is inserted first, because options may precede the recipe's name.
         if args and args[0] not in (*self.commands, *self.get_help_option_names(ctx)):
             args = ["recipe", *args]
         return super().parse_args(ctx, args)
@@ -41,10 +41,11 @@ def train(
 ) -> None:
     """Train an encoder by a recipe.
 
-    The run's folder keeps the tokenizer, a checkpoint of the stage under way and the encoder after each stage;
-    OUTPUT/model is the result, a sentence-transformers folder. Stopped at any point, the same command goes on.
-    Collapse and leakage are warned of with their cause. Where TensorBoard is installed, `tensorboard --logdir OUTPUT`
-    draws the curves. On several GPUs: torchrun --nproc-per-node N -m mlret train RECIPE --data FOLDER.
+    The run's folder keeps the tokenizer, a checkpoint of the current stage and the encoder after each stage;
+    OUTPUT/model is the result, a sentence-transformers folder. A run that was stopped at any point resumes when the
+    same command is given again. Collapse and leakage are reported as warnings with their cause. If TensorBoard is
+    installed, `tensorboard --logdir OUTPUT` draws the curves. On several GPUs: torchrun --nproc-per-node N -m mlret
+    train RECIPE --data FOLDER.
     """
     from mlret.training.recipe import read_recipe
     from mlret.training.run import train as run
@@ -100,10 +101,10 @@ def adapter(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the adapter and the batches.")] = 42,
 ) -> None:
-    """Teach an encoder one more language from its running text alone.
+    """Add one more language to an encoder, using only running text in that language.
 
-    A fresh adapter in every layer learns to predict masked words; all other weights stay as they are, bit for bit, and
-    so do the vectors of every other language. Stopped at any point, the same command goes on.
+    A fresh adapter in every layer learns to predict masked words; all other weights stay bit-identical, and so do the
+    vectors of every other language. A run that was stopped at any point resumes when the same command is given again.
 
         mlret train adapter -l rw --text 'kinyarwanda/*.jsonl.gz' -m my-colbert-xm --start sw -o with-rw
     """

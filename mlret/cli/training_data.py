@@ -1,4 +1,4 @@
-"""The options by which verbs read training data for retrieval, and the bar while they work on it."""
+"""Options of the commands that read training data for retrieval, and their progress bar."""
 
 from __future__ import annotations
 
@@ -84,12 +84,15 @@ def open_data(
     limit: int | None,
     cache: Path | None,
 ) -> RankingReader:
-    """Open training data, and say on standard error what it is.
+    """Open training data, and print on standard error what was recognised.
+
+    The parameters are those of :func:`mlret.data.ranking.read_ranking`; sources, languages and ``held_out`` may contain
+    patterns or comma-separated values as on the command line.
 
     Raises
     ------
     InputError
-        As of :func:`mlret.data.ranking.read_ranking`.
+        If :func:`mlret.data.ranking.read_ranking` rejects the data or an option.
     """
     from typing import Any
 
@@ -124,28 +127,28 @@ def open_data(
 
 
 def identity(reader: RankingReader, **options: object) -> list[str]:
-    """What the data was read from, and how: a stopped call is gone on with only where this is the same."""
+    """Return what the data was read from and with which options. A stopped run resumes only if this is unchanged."""
     files = [f"{source.name} {source.bytes}" for source in reader.sources]
     return [*files, *(f"{name}={value}" for name, value in sorted(options.items()) if value)]
 
 
 def passed_over(reader: RankingReader) -> str:
-    """What was left out while the data was read, in words; empty if nothing was."""
+    """Format what was skipped while reading the data as text; empty if nothing was."""
     return ", ".join(f"{why}: {count:,}" for why, count in reader.passed_over.items())
 
 
 @contextmanager
 def examples_progress(label: str, reader: RankingReader, *, resume: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error; yields the function that takes how many examples are done.
+    """Show a progress bar on standard error; yields a function that takes the number of processed examples.
 
     Parameters
     ----------
     label
-        What is being done.
+        Description of the work.
     reader
-        Says how far the data has been read.
+        Provides how much of the data has been read.
     resume
-        How to go on where an interrupt (Ctrl-C) stopped; printed then.
+        How to resume after an interrupt (Ctrl-C); printed if one occurs.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -177,7 +180,7 @@ def examples_progress(label: str, reader: RankingReader, *, resume: str) -> Iter
 
 
 def _matching(source: str) -> list[str]:
-    """The files that a pattern matches; what is no pattern stays as it is."""
+    """Return the files that a pattern matches; anything that is not a pattern is returned unchanged."""
     import glob
 
     if source.startswith("hub:") or Path(source).exists() or not glob.has_magic(source):

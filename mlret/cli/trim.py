@@ -1,4 +1,4 @@
-"""`mlret trim`: cut a model's vocabulary to some languages."""
+"""`mlret trim`: reduce a model's vocabulary to some languages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlret.vocabulary.report import TrimReport
     from mlret.vocabulary.trim import Curve
 
-# Languages that a terminal shows beside the lowest of all.
+# Number of languages shown on a terminal, those with the lowest coverage.
 _SHOWN = 5
 
 
@@ -79,21 +79,21 @@ def trim(
 ) -> None:
     """Make a multilingual model small: keep the tokens that some languages need.
 
-    Two thirds of a multilingual encoder is its table of tokens, most of them
-    of languages that you do not serve. mlret counts tokens on your text,
-    keeps those that come most, balanced over the languages, and cuts the
-    tokenizer, the embeddings, the output head and every id in the
-    configuration. Kept in any case: special tokens, bytes, the single
-    characters of the languages' scripts, and the words that you name.
+    Two thirds of a multilingual encoder is its token embedding table, mostly for
+    languages that you do not use. mlret counts tokens in your text, keeps the
+    most frequent ones, balanced over the languages, and trims the tokenizer, the
+    embeddings, the output head and every id in the configuration. These are
+    always kept: special tokens, bytes, the single characters of the languages'
+    scripts, and the words that you name.
 
-    Texts whose tokens are all kept get the same vectors as before, bit for
-    bit; mlret computes them twice and compares. All others are cut into
-    smaller pieces: the report says how often, by language, on text held out.
-    The result is a model of its own: build indexes anew with it.
+    Texts whose tokens are all kept get bit-identical vectors; mlret computes
+    them with both models and compares. All other texts are split into smaller
+    tokens: the report states how often, by language, on held-out text. The
+    result is a model of its own, so rebuild indexes with it.
 
-    Takes encoders with one vector a text or one a token, masked,
-    sequence-to-sequence and causal language models; before fine-tuning or
-    after it; Unigram, BPE and WordPiece tokenizers.
+    Accepts encoders with one vector per text or token, and masked,
+    sequence-to-sequence and causal language models, before or after
+    fine-tuning; Unigram, BPE and WordPiece tokenizers.
 
     Examples:
 
@@ -145,7 +145,7 @@ def trim(
     from mlret.vocabulary.trim import check_selection, trim_vocabulary
 
     check_selection(corpus, size, min_count, coverage)
-    # First, so that data that cannot be read is known before the work.
+    # Evaluate the original model first, so that unreadable data is reported before the work.
     scores = [_averages(name, data, None if model == "bundled" else model, codes) for name, data in benchmarks]
     trimmed, report = trim_vocabulary(model, **choice)
 
@@ -200,7 +200,7 @@ def _benchmark(text: str) -> tuple[str, Path]:
 
 
 def _averages(benchmark: str, data: Path, model: str | None, languages: list[str] | None) -> dict[str, float]:
-    """Metric -> average over the languages that are kept; Tatoeba pairs each with English."""
+    """Return the average over the kept languages for each metric; Tatoeba pairs each language with English."""
     from mlret.eval import evaluate
 
     some = [code for code in languages or [] if benchmark != "tatoeba" or code != "en"]
@@ -268,7 +268,8 @@ def _trim_head(
     from mlret.vocabulary.drafter import open_drafter, save_drafter, trim_head
 
     drafter, tokenizer = open_drafter(model)
-    # Drafts end lines, too. The vocabulary is one for all languages: which one a file is in is not asked.
+    # Drafts also contain line ends, so each text gets one. The vocabulary is shared by all languages, so a file's
+    # language does not matter.
     texts = (f"{line}\n" for _, line in _read(files, text_language or "en"))
     trim_head(drafter, size=size, corpus=texts, tokenizer=tokenizer, show_progress=sys.stderr.isatty())
     write_folder_atomically(output, lambda folder: save_drafter(drafter, tokenizer, folder))

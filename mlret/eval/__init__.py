@@ -1,6 +1,7 @@
-"""Measure encoders and runs on the field's benchmarks.
+"""Evaluate encoders and saved runs on standard benchmarks.
 
-``mlret.eval.evaluate("mrtydi", data="…", models=["my-model"])`` is the whole of it; the parts are in the modules.
+``mlret.eval.evaluate("mrtydi", data="…", models=["my-model"])`` is the main entry point; the modules of this package
+hold its parts.
 """
 
 from __future__ import annotations

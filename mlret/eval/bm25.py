@@ -1,6 +1,6 @@
-"""BM25, the floor of word matching: bm25s over words, stemmed where Snowball knows the language.
+"""BM25, the lexical baseline: bm25s over words, stemmed in the languages that Snowball supports.
 
-What BM25 reaches depends on the analyzer (on MIRACL one paper prints 31.9 and another 38.8), so ours says what it did.
+BM25's scores depend on the analyzer (on MIRACL, one paper reports 31.9 and another 38.8), so reports describe ours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from mlret.data.languages import normalise_language
 
-# Of Anserini, whose BM25 most baselines in print are.
+# Anserini's defaults; most published baselines use Anserini's BM25.
 K1, B = 0.9, 0.4
 NAME = "BM25"
 DESCRIPTION = (
@@ -23,7 +23,7 @@ DESCRIPTION = (
     "the language, pairs of characters in Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese."
 )
 
-# mlret's codes of the languages that Snowball stems.
+# mlret's language code -> Snowball stemmer.
 _SNOWBALL = {
     "ar": "arabic", "hy": "armenian", "eu": "basque", "ca": "catalan", "cs": "czech", "da": "danish", "nl": "dutch",
     "en": "english", "eo": "esperanto", "et": "estonian", "fi": "finnish", "fr": "french", "de": "german",
@@ -32,7 +32,7 @@ _SNOWBALL = {
     "pl": "polish", "pt": "portuguese", "ro": "romanian", "ru": "russian", "sr": "serbian", "st": "sesotho",
     "es": "spanish", "sv": "swedish", "ta": "tamil", "tr": "turkish", "yi": "yiddish",
 }  # fmt: skip
-# Scripts that put no space between words: Thai, Lao, Myanmar, Khmer, kana, Han; and Hangul, whose words carry endings.
+# Scripts that put no space between words (Thai, Lao, Myanmar, Khmer, kana, Han), and Hangul, whose words carry endings.
 _PAIRED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
     "\uf900-\ufaff\U00020000-\U0003ffff"
@@ -40,15 +40,24 @@ _PAIRED = (
 
 
 class Analyzer:
-    """Words of a text in any language.
+    """Tokenizer for text in any language.
 
-    NFKC and case folding; runs of letters, digits and marks are words, stemmed by Snowball where it knows the language;
-    in Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese overlapping pairs of characters stand for words, as in
-    Lucene's CJK analyzer. No stop words are dropped: inverse document frequency sees to them.
+    Texts are NFKC-normalised and case-folded. Runs of letters, digits and marks are words, stemmed in the languages
+    that Snowball supports. In Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese, overlapping pairs of characters
+    are used as words, as in Lucene's CJK analyzer. No stop words are removed, because inverse document frequency
+    already gives them little weight.
     """
 
     def __call__(self, text: str, language: str | None = None) -> list[str]:
-        """The words of a text of a language (mlret's code; ``None`` where it is not known: nothing is stemmed)."""
+        """Return the words of a text.
+
+        Parameters
+        ----------
+        text
+            The text.
+        language
+            mlret's code of its language; if ``None`` (unknown), nothing is stemmed.
+        """
         words: list[str] = []
         spaced: list[str] = []
         for run in _runs().finditer(unicodedata.normalize("NFKC", text).casefold()):
@@ -59,7 +68,7 @@ class Analyzer:
             else:
                 words += map("".join, zip(run[0], run[0][1:], strict=False))
         stemmer = _stemmer(language)
-        # Of some words a stemmer leaves nothing.
+        # A stemmer may reduce a word to the empty string.
         return words + (list(filter(None, stemmer.stemWords(spaced))) if stemmer else spaced)
 
 
@@ -71,9 +80,9 @@ class Bm25:
     texts
         The documents.
     languages
-        Of each, as mlret writes them; ``None`` where it is not known.
+        mlret's language code of each document; ``None`` if it is unknown.
     k1, b
-        Saturation of term frequency, and how much a document's length counts.
+        Saturation of term frequency, and how strongly a document's length is normalised.
     """
 
     def __init__(self, texts: Sequence[str], languages: Sequence[str | None], *, k1: float = K1, b: float = B) -> None:
@@ -87,13 +96,26 @@ class Bm25:
         if any(tokens):
             model = bm25s.BM25(k1=k1, b=b, method="lucene")
             model.index(tokens, show_progress=False)
-            # The empty word, which bm25s adds, has an id without a column.
+            # bm25s adds the empty word to its vocabulary, but without a column of scores.
             self._vocabulary = {word: number for word, number in model.vocab_dict.items() if word}
             parts = (model.scores["data"], model.scores["indices"], model.scores["indptr"])
             self._weights = csc_matrix(parts, shape=(len(tokens), len(model.scores["indptr"]) - 1))
 
     def scores(self, queries: Sequence[str], languages: Sequence[str | None]) -> Any:
-        """The scores of all documents for ``m`` queries: ``(m, n)`` float32 SciPy CSR, 0 where no word is shared."""
+        """Score all ``n`` documents for ``m`` queries.
+
+        Parameters
+        ----------
+        queries
+            ``m`` texts.
+        languages
+            mlret's language code of each query; ``None`` if it is unknown.
+
+        Returns
+        -------
+        scipy.sparse.csr_matrix
+            ``(m, n)`` float32; 0 for a document that shares no word with the query.
+        """
         from scipy.sparse import csr_matrix
 
         ids = [
@@ -116,7 +138,7 @@ def _snowball(language: str | None) -> str | None:
 
 @cache
 def _runs() -> re.Pattern[str]:
-    # Without its marks, which are no \w, a word of most Indic scripts falls apart.
+    # Combining marks are not matched by \w, and without them words of most Indic scripts would be split.
     marks = "".join(filter(lambda c: unicodedata.category(c)[0] == "M", map(chr, range(0x20000))))
     return re.compile(rf"(?P<paired>[{_PAIRED}]+)|(?:(?![{_PAIRED}])[\w\u200c\u200d{re.escape(marks)}])+")
 

@@ -11,33 +11,33 @@ from mlret.data.documents import Document, document_from_mapping
 from mlret.data.retrieval import Qrels, Topic, check_id, grade_of
 from mlret.errors import InputError, require
 
-# In place of a folder: fetch by name, which takes a network once.
+# Given instead of a folder to download the data by name, which needs network access once.
 IR_DATASETS = "ir_datasets"
 
 
 @dataclass(frozen=True)
 class Collection:
-    """One language (or one set) of a benchmark.
+    """One language (or one data set) of a benchmark.
 
     Attributes
     ----------
     group
-        What tables call it, e.g. ``"sw"``.
+        The group's name in tables, e.g. ``"sw"``.
     language
-        Of topics and documents that do not say theirs; ``None`` where it is not known.
+        Language of topics and documents that do not state their own; ``None`` if it is unknown.
     topics
         The queries.
     qrels
         Query id -> document id -> relevance.
     documents
-        Streams the documents from their start, as often as it is called; ``None`` where only saved runs are scored.
+        Streams the documents from the beginning each time it is called; ``None`` if only saved runs are scored.
     drop_identical
-        Leave a document out of the ranking of the query that has its id. BEIR's code does so; MIRACL's does not, and
-        scores come out lower if one does.
+        Whether to remove the document with the query's id from that query's ranking. BEIR's code does so; MIRACL's does
+        not, and its scores would be lower.
     notes
-        What was found on reading that a reader of the results must know.
+        Problems found while reading that a reader of the results should know.
     size
-        How many documents there are; ``None`` before :func:`checked` has counted them.
+        Number of documents; ``None`` before :func:`checked` has counted them.
     """
 
     group: str
@@ -51,23 +51,23 @@ class Collection:
 
     @property
     def queries(self) -> list[Topic]:
-        """The topics that are judged, each with its language."""
+        """The topics that have judgements, each with its language."""
         judged = (topic for topic in self.topics.values() if topic.id in self.qrels)
         return [replace(topic, language=topic.language or self.language) for topic in judged]
 
 
 def checked(collection: Collection) -> Collection:
-    """Read a collection once and say what does not fit together, as :attr:`Collection.notes`.
+    """Read a collection once, and record inconsistencies in :attr:`Collection.notes`.
 
     Returns
     -------
     Collection
-        The same, its judgements reduced to its topics.
+        The collection with its size, its notes, and only the judgements of its topics.
 
     Raises
     ------
     InputError
-        If no topic is judged, a document's id occurs twice, or none of the judged documents is there.
+        If no topic is judged, a document id occurs twice, or none of the relevant documents is in the corpus.
     """
     group, topics, qrels = collection.group, collection.topics, collection.qrels
     kept = {query: judged for query, judged in qrels.items() if query in topics}
@@ -76,7 +76,7 @@ def checked(collection: Collection) -> Collection:
             f"{group}: no topic is judged (topics: {next(iter(topics), 'none')!r}, qrels: "
             f"{next(iter(qrels), 'none')!r}); give topics and qrels of the same split"
         )
-    for query in kept:  # before anything is encoded: the runs are to be written with these ids
+    for query in kept:  # fail before encoding, because runs are written with these ids
         check_id(query, "query id", group)
     notes = list(collection.notes)
     if missing := [query for query in topics if query not in kept]:
@@ -104,7 +104,15 @@ def checked(collection: Collection) -> Collection:
 
 
 def corpus_reader(sources: Sequence[str | Path], language: str | None) -> Callable[[], Iterator[Document]]:
-    """A reader of files and folders (see :class:`mlret.data.corpus.Corpus`), documents taking this language."""
+    """Return a function that reads documents from files and folders.
+
+    Parameters
+    ----------
+    sources
+        Files and folders; see :class:`mlret.data.corpus.Corpus`.
+    language
+        Language of documents that do not state their own.
+    """
 
     def read() -> Iterator[Document]:
         return with_language(Corpus(sources), language)
@@ -113,32 +121,49 @@ def corpus_reader(sources: Sequence[str | Path], language: str | None) -> Callab
 
 
 def with_language(documents: Iterable[Document], language: str | None) -> Iterator[Document]:
-    """The documents, those without a language in this one."""
+    """Yield the documents, with a default language for those that have none.
+
+    Parameters
+    ----------
+    documents
+        The documents.
+    language
+        The default language; if ``None``, the documents are not changed.
+    """
     for document in documents:
         yield document if document.language or language is None else replace(document, language=language)
 
 
 def collection_tsv_reader(path: Path, language: str | None) -> Callable[[], Iterator[Document]]:
-    """A reader of a collection of MS MARCO (:func:`mlret.data.corpus.read_collection_tsv`), whose first line is looked
-    at now."""
+    """Return a function that reads an MS MARCO collection with :func:`mlret.data.corpus.read_collection_tsv`.
+
+    The first line is read immediately, so that a missing or malformed file is reported early.
+
+    Parameters
+    ----------
+    path
+        The TSV file.
+    language
+        Language of the passages.
+    """
     next(read_collection_tsv(path, language), None)
     return lambda: read_collection_tsv(path, language)
 
 
 def from_ir_datasets(name: str, group: str, language: str | None) -> Collection:
-    """A collection of the catalogue of ir_datasets, which downloads it, checks its checksums and keeps it.
+    """Load a collection from the catalogue of ir_datasets, which downloads, verifies and caches it.
 
     Parameters
     ----------
     name
-        As in its catalogue, e.g. ``"mr-tydi/sw/test"``.
+        Name in the catalogue, e.g. ``"mr-tydi/sw/test"``.
     group, language
-        As of :class:`Collection`.
+        See :class:`Collection`.
 
     Raises
     ------
     InputError
-        If there is no such name, or it cannot be fetched.
+        If the name does not exist, or the data cannot be downloaded.
     MissingExtraError
         If ir_datasets is not installed.
     """
@@ -171,7 +196,7 @@ def from_ir_datasets(name: str, group: str, language: str | None) -> Collection:
 
 
 def find_present(candidates: Iterable[Path]) -> Path | None:
-    """The first of these files that exists, as it is or with ``.gz``."""
+    """Return the first of these files that exists, as named or with ``.gz`` appended, or ``None``."""
     for path in candidates:
         for found in (path, path.with_name(f"{path.name}.gz")):
             if found.is_file():
@@ -180,12 +205,19 @@ def find_present(candidates: Iterable[Path]) -> Path | None:
 
 
 def first_present(candidates: Sequence[Path], what: str) -> Path:
-    """The same, or an error that says what was expected.
+    """Return the first of these files that exists, either as named or with ``.gz`` appended.
+
+    Parameters
+    ----------
+    candidates
+        The files to look for.
+    what
+        What the file contains, for the error message.
 
     Raises
     ------
     InputError
-        If none does; the message names the first.
+        If none exists; the message names the first candidate.
     """
     if (found := find_present(candidates)) is None:
         raise InputError(f"{what} not found: expected {candidates[0]} (or .gz); fetch it, or check --data")

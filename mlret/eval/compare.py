@@ -1,4 +1,4 @@
-"""Compare two results of one benchmark, query by query."""
+"""Compare two results on one benchmark, query by query."""
 
 from __future__ import annotations
 
@@ -33,26 +33,28 @@ def compare_results(
     Parameters
     ----------
     first, second
-        Folders (or their ``scores.tsv.gz``); runs, where ``qrels`` is given. The same folder twice compares two of its
-        systems.
+        Folders (or their ``scores.tsv.gz``), or TREC runs if ``qrels`` is given. To compare two systems of one folder,
+        give the folder twice.
     metric
-        Which; by default the first of the results, of runs ``"ndcg@10"``.
+        The metric to compare. By default the first metric of the results, or ``"ndcg@10"`` for runs.
     systems
-        Which of each folder; by default the first.
+        The system of each folder to compare; by default the first.
     qrels
-        Judgements, for runs.
+        Relevance judgements, to compare runs.
     resamples, seed
-        As for :func:`mlret.eval.significance.compare_groups`.
+        See :func:`mlret.eval.significance.compare_groups`.
 
     Returns
     -------
-    (metric, comparisons)
+    metric : str
+        The metric that was compared.
+    comparisons : list of Comparison
         One for each group.
 
     Raises
     ------
     InputError
-        If something is not there, or the two do not have the same queries.
+        If a file, system or metric does not exist, or the two results do not have the same queries.
     """
     if qrels is not None:
         metric = metric or "ndcg@10"
@@ -71,7 +73,17 @@ def compare_results(
 
 
 def comparison_table(metric: str, comparisons: list[Comparison], names: tuple[str, str]) -> ResultTable:
-    """The comparison for people; differences that hold at 5 % after Holm's correction are marked."""
+    """Format comparisons as a table; differences significant at 5 % after Holm's correction are marked with ``*``.
+
+    Parameters
+    ----------
+    metric
+        Name of the metric.
+    comparisons
+        The comparisons, one for each group.
+    names
+        Names of the first and the second system.
+    """
     rows = [
         [
             one.group,
@@ -96,7 +108,15 @@ def comparison_table(metric: str, comparisons: list[Comparison], names: tuple[st
 
 
 def as_dict(metric: str, comparisons: list[Comparison]) -> dict[str, Any]:
-    """For JSON."""
+    """Return the comparison as plain data for JSON.
+
+    Parameters
+    ----------
+    metric
+        Name of the metric.
+    comparisons
+        The comparisons, one for each group.
+    """
     return {
         "metric": metric,
         "groups": [{**asdict(one), "difference": one.difference} for one in comparisons],

@@ -1,4 +1,4 @@
-"""Floors: encoders that know nothing of meaning. A score is read against what these reach."""
+"""Baselines: encoders without any notion of meaning, whose scores put other scores into perspective."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 
 class RandomVectors:
-    """A random unit vector for every text, the same each time: retrieval by chance.
+    """A reproducible random unit vector for every text: retrieval by chance.
 
     Parameters
     ----------
     dims
-        The length of a vector.
+        Number of dimensions of a vector.
     seed
-        Another seed gives other vectors.
+        Seed of the vectors.
     """
 
     name = "random vectors"
@@ -37,7 +37,7 @@ class RandomVectors:
         batch_size: int = 64,
         show_progress: bool = False,
     ) -> NDArray[np.float32]:
-        """Encode ``n`` texts: ``(n, dims)`` float32, L2-normalised. The options change nothing."""
+        """Encode ``n`` texts as ``(n, dims)`` float32 unit vectors. The options are ignored."""
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
         for row, text in enumerate(texts):
             digest = hashlib.blake2b(text.encode(), digest_size=8, salt=self.seed.to_bytes(8, "big")).digest()
@@ -46,14 +46,14 @@ class RandomVectors:
 
 
 class CharacterNGrams:
-    """Counts of hashed character n-grams (2 to 4, within words, case-folded): what spelling alone finds.
+    """Hashed character n-gram counts (n from 2 to 4, within words, case-folded): what spelling alone can find.
 
-    Names, loan words and related languages in one script share n-grams; other scripts share none.
+    Names, loan words and related languages in one script share n-grams; languages in different scripts share none.
 
     Parameters
     ----------
     dims
-        How many hash buckets; the vectors are sparse.
+        Number of hash buckets; the vectors are sparse.
     """
 
     name = "character n-grams"
@@ -78,7 +78,7 @@ class CharacterNGrams:
         batch_size: int = 64,
         show_progress: bool = False,
     ) -> Any:
-        """Encode ``n`` texts: ``(n, dims)`` float32 SciPy CSR, L2-normalised. The options change nothing."""
+        """Encode ``n`` texts as an ``(n, dims)`` float32 SciPy CSR matrix of unit vectors. The options are ignored."""
         if not texts:
             from scipy.sparse import csr_matrix
 

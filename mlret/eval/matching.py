@@ -1,6 +1,6 @@
 """Bitext retrieval: find each sentence's translation from the similarities of two sides.
 
-All of it starts from the ``(m, n)`` matrix of similarities, so that both directions and every score cost one product.
+Everything starts from the ``(m, n)`` similarity matrix, so both directions and all scores need only one matrix product.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from mlret.errors import InputError
 
 Matching = Literal["cosine", "csls", "margin"]
 MATCHINGS: tuple[Matching, ...] = ("cosine", "csls", "margin")
-# Neighbours that the density is averaged over: Conneau et al. (1710.04087), Artetxe and Schwenk (1811.01136).
+# Number of neighbours that the local density is averaged over: Conneau et al. (1710.04087), Artetxe and Schwenk
+# (1811.01136).
 CSLS_K, MARGIN_K = 10, 4
 
 Scores = NDArray[np.float32]
 
 
 def similarities(queries: Any, candidates: Any) -> Scores:
-    """The inner products of two sides; equal vectors score the same to the last bit.
+    """Compute the inner products of two sides; equal vectors get bit-identical scores.
 
     Parameters
     ----------
     queries
         ``(m, d)`` float32 unit vectors, a NumPy array or a SciPy sparse matrix.
     candidates
-        ``(n, d)`` of the same kind.
+        ``(n, d)`` float32 unit vectors of the same type.
 
     Returns
     -------
@@ -37,7 +38,7 @@ def similarities(queries: Any, candidates: Any) -> Scores:
     """
     if not isinstance(candidates, np.ndarray):
         return np.asarray((queries @ candidates.T).toarray(), dtype=np.float32)
-    # A matrix product may round equal rows and columns differently, so each different vector is multiplied once.
+    # A matrix product may round equal rows and columns differently, so each distinct vector is multiplied only once.
     rows, row_of = _different(queries)
     columns, column_of = _different(candidates)
     products = queries[rows] @ candidates[columns].T
@@ -47,19 +48,43 @@ def similarities(queries: Any, candidates: Any) -> Scores:
 
 
 def csls(similarity: Scores, k: int = CSLS_K) -> Scores:
-    """Cross-domain similarity local scaling (Conneau et al., arXiv 1710.04087, section 2.3): ``2 cos - r_x - r_y``.
+    """Compute CSLS, cross-domain similarity local scaling: ``2 cos - r_x - r_y``.
 
-    ``r`` is the mean similarity to the ``k`` nearest of the other side, to all where it has fewer.
+    It is defined by Conneau et al., arXiv 1710.04087, section 2.3.
+
+    Parameters
+    ----------
+    similarity
+        ``(m, n)`` cosines.
+    k
+        ``r`` is the mean similarity to the ``k`` nearest sentences of the other side, or to all if it has fewer.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(m, n)`` float32.
     """
     rows, columns = _densities(similarity, k)
     return np.asarray(2 * similarity - rows[:, None] - columns, dtype=np.float32)
 
 
 def ratio_margin(similarity: Scores, k: int = MARGIN_K) -> Scores:
-    """The ratio margin (Artetxe and Schwenk, arXiv 1811.01136, section 3): ``cos / ((r_x + r_y) / 2)``; ``r`` as above.
+    """Compute the ratio margin ``cos / ((r_x + r_y) / 2)`` (Artetxe and Schwenk, arXiv 1811.01136, section 3).
 
-    Where the densities sum to nothing or less, as they do where no words are shared, the ratio says nothing, and the
-    similarity is taken as it is.
+    If the sum of the densities is not above zero, as for texts that share no words, the ratio is undefined and the
+    similarity is returned unchanged.
+
+    Parameters
+    ----------
+    similarity
+        ``(m, n)`` cosines.
+    k
+        ``r`` is the mean similarity to the ``k`` nearest sentences of the other side, or to all if it has fewer.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(m, n)`` float32.
     """
     rows, columns = _densities(similarity, k)
     density = (rows[:, None] + columns) / 2
@@ -68,29 +93,42 @@ def ratio_margin(similarity: Scores, k: int = MARGIN_K) -> Scores:
 
 
 def matched(similarity: Scores, matching: Matching) -> Scores:
-    """The scores by one of :data:`MATCHINGS`."""
+    """Return the scores of one of :data:`MATCHINGS`.
+
+    Parameters
+    ----------
+    similarity
+        ``(m, n)`` cosines.
+    matching
+        ``"csls"`` or ``"margin"``; ``"cosine"`` returns the cosines unchanged.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(m, n)`` float32.
+    """
     if matching == "csls":
         return csls(similarity)
     return ratio_margin(similarity) if matching == "margin" else similarity
 
 
 def best_candidates(scores: Scores) -> NDArray[np.int64]:
-    """The column of the best score of each row; of equal scores the first."""
+    """Return the column of the best score in each row, the first column if scores are equal."""
     return np.asarray(scores.argmax(axis=1), dtype=np.int64)
 
 
 def hits_of_aligned(scores: Scores) -> NDArray[np.bool_]:
-    """Whether each query's best candidate is the one at its own place: ``(n,)`` bool.
+    """Return whether each query's best candidate is the one at the same position: ``(n,)`` bool.
 
     Parameters
     ----------
     scores
-        ``(n, n)``; row ``i`` translates column ``i``.
+        ``(n, n)``; row ``i`` is the translation of column ``i``.
 
     Raises
     ------
     InputError
-        If there are no rows, or other than columns.
+        If the matrix is empty or not square.
     """
     rows, columns = scores.shape
     if rows != columns or rows == 0:
@@ -99,19 +137,21 @@ def hits_of_aligned(scores: Scores) -> NDArray[np.bool_]:
 
 
 def xsim_misses(similarity: Scores, k: int = MARGIN_K) -> NDArray[np.bool_]:
-    """The queries that xSIM counts as errors, as LASER's ``xsim.py`` does with ``margin='ratio'``.
+    """Return which queries xSIM counts as errors, like LASER's ``xsim.py`` with ``margin='ratio'``.
 
-    The candidates of a query are its ``k`` nearest by cosine alone, and of them the best by ratio margin is taken.
+    The candidates of a query are its ``k`` nearest by cosine; the one with the highest ratio margin is chosen.
 
     Parameters
     ----------
     similarity
-        ``(n, n)`` cosines; row ``i`` translates column ``i``.
+        ``(n, n)`` cosines; row ``i`` is the translation of column ``i``.
+    k
+        Number of nearest neighbours, both for the candidates and for the margin.
 
     Returns
     -------
     numpy.ndarray
-        ``(n,)`` bool.
+        ``(n,)`` bool, true for an error.
     """
     k = min(k, *similarity.shape)
     near = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
@@ -127,12 +167,12 @@ def _densities(similarity: Scores, k: int) -> tuple[NDArray[np.float32], NDArray
 def _mean_of_largest(similarity: Scores, k: int) -> NDArray[np.float32]:
     k = min(k, similarity.shape[1])
     largest = np.partition(similarity, similarity.shape[1] - k, axis=1)[:, -k:]
-    # Sorted, so that equal rows sum in the same order.
+    # Sorting makes equal rows sum in the same order, and so to the same value.
     return np.asarray(np.sort(largest, axis=1).mean(axis=1), dtype=np.float32)
 
 
 def _different(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows that hold each different vector first, and for every row the place of its vector among them."""
+    """Return the first row of each distinct vector, and for every row the position of its vector among them."""
     first: dict[bytes, int] = {}
     places = [first.setdefault(vector.tobytes(), len(first)) for vector in vectors]
     inverse = np.array(places, dtype=np.int64)

@@ -1,14 +1,15 @@
-"""Metrics of retrieval. Those of a run are trec_eval's, computed by pytrec_eval; ties are broken by id.
+"""Retrieval metrics. Runs are scored with trec_eval's metrics, computed by pytrec_eval, with ties broken by id.
 
-trec_eval orders documents of equal score by *descending* id, and compares scores in single precision, so that
-0.10000000001 and 0.1 are a tie to it. Here, as everywhere in mlret, a run is ordered by descending score in
-double precision, then by *ascending* id; pytrec_eval is handed the ranks, so that it cannot reorder.
+trec_eval orders documents of equal score by *descending* id and compares scores in single precision, so it treats
+0.10000000001 and 0.1 as a tie. Here, as everywhere in mlret, a run is ordered by descending score in double precision,
+then by *ascending* id. pytrec_eval receives ranks instead of scores, so it cannot change that order.
 
-Its C code trusts its input: a grade below -2, one that is very high, or an id that C cannot hold may end the process.
-So it is handed ids and grades of our own making: queries ``q0``, ``q1``, …, documents ``d0``, ``d1``, … of each query,
-grades from 0 up, cuts no longer than the longest list. Grades below 0 become 0, which changes none of these metrics:
-not relevant is what is not above 0, and has no gain. (To trec_eval, -1 and -2 say "not judged"; only measures that ask
-what has been judged, such as bpref, would see a difference.)
+pytrec_eval's C code does not validate its input: a grade below -2, a very high grade, or an id that C cannot represent
+can crash the process. It is therefore given generated ids and sanitised grades: queries ``q0``, ``q1``, …, documents
+``d0``, ``d1``, … of each query, grades of at least 0, and cutoffs no longer than the longest list. Grades below 0
+become 0, which changes none of these metrics: a document counts as relevant only if its grade is above 0, and any other
+document has no gain. (In trec_eval, -1 and -2 mean "not judged"; only measures that depend on which documents were
+judged, such as bpref, would be affected.)
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from mlret.errors import InputError
 
 _METRIC = re.compile(r"(recall|mrr|ndcg|map)@([1-9]\d*)|map")
 _TREC_NAMES = {"recall": "recall", "ndcg": "ndcg_cut", "map": "map_cut"}
-_WHOLE = 10**9  # a cut that no ranking reaches
+_WHOLE = 10**9  # a cutoff longer than any ranking
 
 DEFAULT_METRICS = ("recall@1", "recall@5", "recall@100", "mrr@10", "ndcg@10")
 
 
 @dataclass(frozen=True)
 class RunScores:
-    """What a run scores.
+    """Scores of a run.
 
     Attributes
     ----------
@@ -45,7 +46,7 @@ class RunScores:
 
 
 def rank_documents(scores: Mapping[str, float]) -> list[str]:
-    """The ids of a query's documents, best first: by descending score, then by ascending id."""
+    """Return the ids of a query's documents, best first: by descending score, then by ascending id."""
     return sorted(scores, key=lambda document: (-scores[document], document))
 
 
@@ -56,19 +57,20 @@ def evaluate_run(
 ) -> RunScores:
     """Score a run against relevance judgements.
 
-    A query of the qrels that the run lacks counts 0 (``trec_eval -c``), and so does one without any relevant
-    document. Queries of the run that the qrels lack are left out.
+    A query of the qrels that is missing from the run scores 0 (``trec_eval -c``), and so does a query without any
+    relevant document. Queries of the run that are missing from the qrels are ignored.
 
     Parameters
     ----------
     qrels
-        Query id -> document id -> relevance, a whole number up to 1,000,000; relevant is what is above 0.
+        Query id -> document id -> relevance, an integer up to 1,000,000. A document is relevant if its value is above
+        0.
     run
-        Query id -> document id -> score, higher is better.
+        Query id -> document id -> score; higher is better.
     metrics
         ``"recall@k"``, ``"mrr@k"`` (reciprocal rank of the first relevant document, 0 beyond rank k),
         ``"ndcg@k"`` (gain: the relevance; discount: log2(rank + 1)), ``"map"`` and ``"map@k"`` (average precision;
-        its divisor is the number of relevant documents, also where it is above k).
+        its divisor is the number of relevant documents, even if that exceeds k).
 
     Returns
     -------
@@ -78,7 +80,7 @@ def evaluate_run(
     Raises
     ------
     InputError
-        If a metric is unknown, there are no qrels, a relevance is no whole number or out of range, a score is not a
+        If a metric is unknown, there are no qrels, a relevance is not an integer or is out of range, a score is not a
         number, or run and qrels share no query.
     """
     cuts = {name: _parse(name) for name in metrics}
@@ -110,7 +112,7 @@ def _parse(name: str) -> tuple[str, int]:
 
 
 def _grades(query: str, judged: Mapping[str, int]) -> dict[str, int]:
-    """The grades of a query's documents, those below 0 as 0."""
+    """Return the grades of a query's documents, with negative grades replaced by 0."""
     return {
         document: max(grade_of(grade, f"the qrels' document {document!r} of query {query!r}"), 0)
         for document, grade in judged.items()
@@ -135,7 +137,7 @@ def _trec_eval(
     ranked: Mapping[str, Sequence[str]],
     cuts: Mapping[str, tuple[str, int]],
 ) -> tuple[dict[str, dict[str, float]], int]:
-    """What pytrec_eval says by query, and the longest cut that it was asked for."""
+    """Return pytrec_eval's results by query, and the longest cutoff that was requested."""
     import pytrec_eval
 
     judged: dict[str, dict[str, int]] = {}
@@ -143,7 +145,8 @@ def _trec_eval(
     longest = 1
     for number, (query, best) in enumerate(ranked.items()):
         names = {document: f"d{rank}" for rank, document in enumerate(best)}
-        # Ranks in place of scores, best highest: whole numbers, which single precision keeps apart.
+        # Pass ranks instead of scores, the best document highest: they are integers, which single precision keeps
+        # distinct.
         run[f"q{number}"] = {name: float(len(best) - rank) for rank, name in enumerate(names.values())}
         judged[f"q{number}"] = {
             names.setdefault(document, f"d{len(names)}"): grade for document, grade in grades[query].items()
@@ -157,10 +160,10 @@ def _trec_eval(
 
 
 def _trec_name(kind: str, k: int, longest: int, mark: str) -> str:
-    """A metric as pytrec_eval calls it, with another mark before the cut in requests and in results."""
+    """Return pytrec_eval's name of a metric; ``mark`` precedes the cutoff and differs between requests and results."""
     if kind == "mrr":
         return "recip_rank"
-    # A cut beyond all lists says the same as one at their end.
+    # A cutoff longer than every list gives the same value as one at the end of the longest list.
     return "map" if k == _WHOLE else f"{_TREC_NAMES[kind]}{mark}{min(k, longest)}"
 
 

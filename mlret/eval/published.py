@@ -1,4 +1,4 @@
-"""Figures that others printed, to stand beside ours: always labelled as published, always with their source."""
+"""Published scores of other systems, shown beside our own and always labelled with their source."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import yaml
 
 @dataclass(frozen=True)
 class Published:
-    """One system's scores on one metric.
+    """Published scores of one system on one metric.
 
     Attributes
     ----------
     system
-        As its authors call it.
+        The system's name as its authors use it.
     source
-        Who printed the figures, and where.
+        Who published the scores, and where.
     scores
-        Group -> share from 0 to 1; ``"average"`` is the source's own.
+        Group -> score from 0 to 1; ``"average"`` is the source's own average.
     """
 
     system: str
@@ -30,7 +30,20 @@ class Published:
 
 
 def published(benchmark: str, metric: str) -> list[Published]:
-    """What is in print for a benchmark and a metric; nothing where mlret knows of none."""
+    """Return the published scores for a benchmark and a metric.
+
+    Parameters
+    ----------
+    benchmark
+        The benchmark's name on the command line.
+    metric
+        The metric's name, e.g. ``"mrr@100"``.
+
+    Returns
+    -------
+    list of Published
+        One for each system; empty if mlret knows none.
+    """
     entries = _all().get(benchmark, {}).get(metric, {})
     return [Published(system, entry["source"], entry["scores"]) for system, entry in entries.items()]
 

@@ -1,4 +1,4 @@
-"""Evaluation recipes: what to evaluate, on which benchmark, and what it gave when the recipe was written."""
+"""Evaluation recipes: which systems to evaluate on which benchmark, and the scores that are expected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlret.errors import InputError
 
 
 class Expected(BaseModel):
-    """A figure, and how far a reproduction may be from it."""
+    """An expected score, and how far a reproduction may deviate from it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +46,7 @@ class _WithRuns(_Recipe):
 
 
 class TatoebaRecipe(_Recipe):
-    """`mlret eval tatoeba`."""
+    """Options of `mlret eval tatoeba`."""
 
     benchmark: Literal["tatoeba"] = "tatoeba"
     xtreme_only: bool = Field(False, description="only the 36 languages of XTREME")
@@ -55,27 +55,27 @@ class TatoebaRecipe(_Recipe):
 
 
 class MrTydiRecipe(_WithRuns):
-    """`mlret eval mrtydi`."""
+    """Options of `mlret eval mrtydi`."""
 
     benchmark: Literal["mrtydi"] = "mrtydi"
     split: Literal["train", "dev", "test"] = "test"
 
 
 class MiraclRecipe(_WithRuns):
-    """`mlret eval miracl`."""
+    """Options of `mlret eval miracl`."""
 
     benchmark: Literal["miracl"] = "miracl"
     split: Literal["train", "dev"] = "dev"
 
 
 class MmarcoRecipe(_WithRuns):
-    """`mlret eval mmarco`."""
+    """Options of `mlret eval mmarco`."""
 
     benchmark: Literal["mmarco"] = "mmarco"
 
 
 class BeirRecipe(_WithRuns):
-    """`mlret eval beir`."""
+    """Options of `mlret eval beir`."""
 
     benchmark: Literal["beir"] = "beir"
     datasets: list[str] | None = Field(None, description="which; all that are in the folder by default")
@@ -84,7 +84,7 @@ class BeirRecipe(_WithRuns):
 
 
 class XorRetrieveRecipe(_Recipe):
-    """`mlret eval xor-retrieve`."""
+    """Options of `mlret eval xor-retrieve`."""
 
     benchmark: Literal["xor-retrieve"] = "xor-retrieve"
     split: Literal["train", "dev", "test"] = "dev"
@@ -94,7 +94,7 @@ class XorRetrieveRecipe(_Recipe):
 
 
 class XquadRRecipe(_Recipe):
-    """`mlret eval xquad-r`."""
+    """Options of `mlret eval xquad-r`."""
 
     benchmark: Literal["xquad-r"] = "xquad-r"
     unit: Literal["sentence", "sentence+context"] = Field("sentence+context", description="what a candidate is")
@@ -103,14 +103,14 @@ class XquadRRecipe(_Recipe):
 
 
 class BitextRecipe(_Recipe):
-    """`mlret eval bitext`."""
+    """Options of `mlret eval bitext`."""
 
     benchmark: Literal["bitext"] = "bitext"
     lines: tuple[int, int] | None = Field(None, description="first and last line, from 1; all by default")
 
 
 class AlignmentRecipe(_Recipe):
-    """`mlret eval alignment`."""
+    """Options of `mlret eval alignment`."""
 
     benchmark: Literal["alignment"] = "alignment"
     lines: tuple[int, int] | None = Field(None, description="first and last line, from 1; all by default")
@@ -118,7 +118,7 @@ class AlignmentRecipe(_Recipe):
 
 
 class MemoryRecipe(_Recipe):
-    """`mlret eval memory`."""
+    """Options of `mlret eval memory`."""
 
     benchmark: Literal["memory"] = "memory"
     parallel: Path = Field(Path("ntrex128/ntrex128.long.tsv.gz"), description="parallel sentences, within data")
@@ -145,12 +145,12 @@ _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read and check an evaluation recipe.
+    """Read and validate an evaluation recipe.
 
     Raises
     ------
     InputError
-        If the file is missing, is not YAML, or a key is unknown, missing or out of range.
+        If the file is missing or not YAML, or a key is unknown, missing or out of range.
     """
     try:
         settings: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -166,12 +166,19 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def make_recipe(settings: Any, *, origin: str = "") -> Recipe:
-    """A recipe of plain settings, checked.
+    """Build a recipe from plain settings and validate it.
+
+    Parameters
+    ----------
+    settings
+        The keys of the recipe and their values.
+    origin
+        Where the settings came from; it is prefixed to error messages.
 
     Raises
     ------
     InputError
-        If a key is unknown, missing or out of range; ``origin`` stands before the message.
+        If a key is unknown, missing or out of range.
     """
     try:
         return _ADAPTER.validate_python(settings)
@@ -180,7 +187,15 @@ def make_recipe(settings: Any, *, origin: str = "") -> Recipe:
 
 
 def under(recipe: Recipe, folder: Path) -> Recipe:
-    """The same, its data in a folder; ``ir_datasets`` stays what it is."""
+    """Return the recipe with its data path placed in a folder.
+
+    Parameters
+    ----------
+    recipe
+        The recipe. If its data is ``ir_datasets``, it is returned unchanged.
+    folder
+        The folder that the data path is relative to.
+    """
     if str(recipe.data) == "ir_datasets":
         return recipe
     return recipe.model_copy(update={"data": folder / recipe.data})
@@ -188,7 +203,7 @@ def under(recipe: Recipe, folder: Path) -> Recipe:
 
 def _first(error: ValidationError, settings: Any) -> str:
     first = error.errors()[0]
-    # Of a union the first part of the place is the benchmark's name.
+    # For a discriminated union, the location starts with the benchmark's name.
     places = [str(part) for part in first["loc"]]
     if isinstance(settings, dict) and places and places[0] == settings.get("benchmark"):
         places = places[1:]

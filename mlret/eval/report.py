@@ -1,4 +1,4 @@
-"""What an evaluation found, and the files that it leaves."""
+"""The results of an evaluation and the files that they are written to."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from mlret.reporting.table import ResultTable
 
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "numpy", "pytrec-eval-terrier", "bm25s")
 REPORT, TABLE, SCORES, RUNS = "report.json", "report.md", "scores.tsv.gz", "runs"
-# Objects and lists of an indented JSON text that hold no others. A string in one, too, may hold brackets, but then the
-# object stays as it is.
+# Matches objects and lists in an indented JSON text that contain no other objects or lists. If a string in one of them
+# contains brackets, that object is not matched and stays indented.
 _LEAF = re.compile(r"[{\[]\n[^{}\[\]]*\n\s*[}\]]")
 _COLUMNS = ("system", "group", "metric", "query", "score")
 
-# System -> group (mostly a language) -> metric -> value.
+# System -> group (usually a language) -> metric -> value.
 Figures = dict[str, dict[str, dict[str, float]]]
 # System -> group -> metric -> query -> score.
 QueryScores = dict[str, dict[str, dict[str, dict[str, float]]]]
@@ -35,7 +35,7 @@ Run = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot: the name of its file without the suffix, and what draws it."""
+    """A plot: the name of its file without the suffix, and the function that draws it to a given path."""
 
     name: str
     draw: Callable[[Path], None]
@@ -48,26 +48,26 @@ class Report:
     Attributes
     ----------
     benchmark
-        Its name on the command line.
+        The benchmark's name on the command line.
     data
-        The name of the folder that it was read from.
+        Name of the folder that the benchmark was read from.
     protocol
-        What was done, in a sentence or two, and where it is defined.
+        What was measured, in a sentence or two, and where the protocol is defined.
     figures
-        System -> group -> metric -> value. The first system is the one that was asked about; the group ``"average"``
-        is the benchmark's own mean.
+        System -> group -> metric -> value. The first system is the one under evaluation; the group ``"average"`` holds
+        the benchmark's own mean.
     tables
-        For people.
+        The results as tables to read.
     systems
-        Facts of each system: fingerprint, dimensions, seconds of encoding.
+        Facts about each system: fingerprint, dimensions, seconds of encoding.
     notes
-        What a reader must know of the data: queries without judgements, documents that are missing.
+        Remarks on the data, such as queries without judgements or missing documents.
     query_scores, runs
-        What :meth:`write` leaves for :func:`mlret.eval.compare.compare_results` and for trec_eval.
+        What :meth:`write` saves for :func:`mlret.eval.compare.compare_results` and for trec_eval.
     pictures
-        Plots.
+        Plots to draw.
     details
-        What is in no figure, for JSON.
+        Further results, not part of ``figures``, for the JSON output.
     """
 
     benchmark: str
@@ -83,7 +83,7 @@ class Report:
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON. Scores are from 0 to 1."""
+        """Return the report as plain data for JSON. Scores are from 0 to 1."""
         return {
             "benchmark": self.benchmark,
             "protocol": self.protocol,
@@ -96,22 +96,31 @@ class Report:
         }
 
     def json(self) -> str:
-        """The same, indented, what holds no other object on one line, with a line end."""
+        """Return :meth:`to_dict` as indented JSON; each innermost object or list takes one line."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
         return _LEAF.sub(lambda leaf: re.sub(r"\n *", " ", leaf[0]), text) + "\n"
 
     def markdown(self) -> str:
-        """All tables, and the notes."""
+        """Return all tables and the notes in Markdown."""
         notes = "".join(f"- {note}\n" for note in self.notes)
         return "\n".join([*(table.markdown() for table in self.tables), *([notes] if notes else [])])
 
     def figure(self, metric: str, *, system: str | None = None, group: str = "average") -> float:
-        """One figure; of the first system by default.
+        """Return one score.
+
+        Parameters
+        ----------
+        metric
+            The metric's name, e.g. ``"mrr@100"``.
+        system
+            The system's name; by default the first system.
+        group
+            A language or another group of the benchmark, or ``"average"``.
 
         Raises
         ------
         InputError
-            If there is none such; the message names what there is.
+            If there is no such system, group or metric; the message lists those that exist.
         """
         name = next(iter(self.figures)) if system is None else system
         found: Any = self.figures
@@ -122,22 +131,30 @@ class Report:
         return float(found)
 
     def write(self, folder: str | Path, *, pictures: bool = True) -> list[Path]:
-        """Write the results into a folder, which is made if need be.
+        """Write the results into a folder, which is created if necessary.
 
-        ``report.json``; ``report.md``; for each table a ``.csv`` and a ``.tex``; ``scores.tsv.gz``, a score for every
-        query; ``runs/``, a TREC run for each system and group, where the benchmark ranks documents; the pictures.
+        The folder receives ``report.json``; ``report.md``; a ``.csv`` and a ``.tex`` file for each table;
+        ``scores.tsv.gz`` with a score for every query; ``runs/`` with a TREC run for each system and group, if the
+        benchmark ranks documents; and the plots.
+
+        Parameters
+        ----------
+        folder
+            The folder to write to.
+        pictures
+            Whether to draw the plots.
 
         Returns
         -------
         list of Path
-            What was written.
+            The files that were written.
 
         Raises
         ------
         InputError
             If a file cannot be written.
         MissingExtraError
-            If there are pictures to draw and matplotlib is not installed.
+            If there are plots to draw and matplotlib is not installed.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -166,7 +183,15 @@ class Report:
 
 
 def write_query_scores(path: Path, scores: QueryScores) -> None:
-    """Write a score for every query: a gzipped TSV with the columns system, group, metric, query, score."""
+    """Write a score for every query as a gzipped TSV file with the columns system, group, metric, query and score.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    scores
+        System -> group -> metric -> query -> score.
+    """
 
     def write(target: Path) -> None:
         with target.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as handle:
@@ -182,7 +207,7 @@ def write_query_scores(path: Path, scores: QueryScores) -> None:
 
 
 def read_query_scores(path: Path) -> QueryScores:
-    """Read what :func:`write_query_scores` wrote.
+    """Read a file that :func:`write_query_scores` wrote.
 
     Raises
     ------
@@ -205,7 +230,7 @@ def read_query_scores(path: Path) -> QueryScores:
 
 
 def _file_name(name: str) -> str:
-    """A name that is safe as a file's and holds no blanks, as a run's tag may not."""
+    """Return a name that is safe as a file name and contains no blanks, which a TREC run's tag may not contain."""
     return "".join(c if c.isalnum() or c in "-._" else "-" for c in name).strip("-.") or "system"
 
 
@@ -220,10 +245,26 @@ def _versions() -> dict[str, str]:
 
 
 def with_floors(caption: str, systems: Iterable[str]) -> str:
-    """A caption that also says what BM25 did, where it is among the systems: it depends on the analyzer."""
+    """Append BM25's settings to a caption if BM25 is among the systems, because its scores depend on the analyzer.
+
+    Parameters
+    ----------
+    caption
+        The caption of a table.
+    systems
+        Names of the systems in the table.
+    """
     return f"{caption} {DESCRIPTION}" if any(NAME in system for system in systems) else caption
 
 
 def mean_over_groups(groups: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> dict[str, float]:
-    """The unweighted mean of each metric over groups."""
+    """Return the unweighted mean of each metric over the groups.
+
+    Parameters
+    ----------
+    groups
+        Group -> metric -> value.
+    metrics
+        The metrics to average.
+    """
     return {metric: sum(scores[metric] for scores in groups.values()) / len(groups) for metric in metrics}

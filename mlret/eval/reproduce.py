@@ -1,4 +1,4 @@
-"""Reproductions: run the recipes, hold the figures against those expected, write the table of results."""
+"""Reproductions: run evaluation recipes and compare their scores with the expected ones."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ CHECK = "check.json"
 
 @dataclass(frozen=True)
 class Check:
-    """A figure, as it was expected and as it came out.
+    """An expected score and the measured one.
 
-    ``system`` and ``group`` say of what; ``measured`` is ``None`` where the recipe could not be run, for ``why``.
+    ``system``, ``group`` and ``metric`` identify the score. ``measured`` is ``None`` if the recipe could not be run;
+    ``why`` is then the reason.
     """
 
     recipe: str
@@ -40,38 +41,43 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether the figure came out as expected."""
+        """Whether the measured score is within the tolerance of the expected one."""
         return self.measured is not None and abs(self.measured - self.expected) <= self.tolerance
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the check as plain data for JSON."""
         return {**asdict(self), "holds": self.holds}
 
 
 def reproduce_all(
     names: Sequence[str] | None, data: Path, output: Path, *, pictures: bool = True, show_progress: bool = False
 ) -> list[Check]:
-    """Run recipes, write each one's results into a folder of its name, and ``README.md`` over all of them.
+    """Run recipes, write the results of each into a folder named after it, and summarise all of them in ``README.md``.
 
-    A recipe whose data is not there does not stop the others.
+    A recipe whose data is missing does not stop the others.
 
     Parameters
     ----------
     names
-        Recipes or YAML files; by default all that come with mlret and say what is expected.
+        Recipe names or YAML files. By default, all recipes that come with mlret and state expected scores.
     data
-        The folder that their data is in.
+        The folder that contains the recipes' data.
     output
-        Where the results go. The table also has what stands there from earlier runs.
+        The folder to write results to. Its table also includes results of earlier runs that are stored there.
     pictures
-        Whether to draw them.
+        Whether to draw plots.
     show_progress
         Show progress bars.
+
+    Returns
+    -------
+    list of Check
+        One for each expected score of the recipes that were run.
 
     Raises
     ------
     InputError
-        If a recipe is not there or malformed, or says nothing of what is expected.
+        If a recipe does not exist, is malformed or states no expected scores.
     """
     if names is None:
         recipes = {path.stem: read_recipe(path) for path in list_recipes("eval").values()}
@@ -94,7 +100,7 @@ def reproduce_all(
 
 
 def checks_table(checks: Sequence[Check]) -> ResultTable:
-    """The checks for people, shares in per cent."""
+    """Format the checks as a table, with scores in per cent."""
     rows = [
         [
             one.recipe,
@@ -116,7 +122,7 @@ def checks_table(checks: Sequence[Check]) -> ResultTable:
 
 
 def readme(checks: Sequence[Check]) -> str:
-    """The page over all results: one row a figure, with the command that makes it again."""
+    """Return the Markdown page over all results: one row per score, with the command that reproduces it."""
     lines = [
         "# Results",
         "",
@@ -181,7 +187,7 @@ def _check(name: str, recipe: Recipe, wanted: Expected, report: Report | None, w
 
 
 def _all_checks(output: Path) -> list[Check]:
-    """What stands in the folders of results, in the order of their names."""
+    """Return the checks stored in the result folders, ordered by folder name."""
     found: list[Check] = []
     for path in sorted(output.glob(f"*/{CHECK}")):
         if (path.parent / REPORT).is_file():

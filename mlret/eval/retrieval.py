@@ -1,4 +1,4 @@
-"""Retrieval benchmarks in TREC's manner: rank the documents of each collection, score the runs, average over groups."""
+"""Evaluate retrieval benchmarks: rank each collection's documents, score the runs, and average over groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
 
 AVERAGE = "average"
-# Printed averages of languages printed to three digits may be off by rounding, not by more.
+# An average recomputed from published scores, which are rounded to three digits, may differ from the published average
+# by this much.
 _ROUNDING = 0.002
 
 
@@ -29,18 +30,18 @@ class Protocol:
     Attributes
     ----------
     benchmark
-        Its name on the command line, and in ``published.yaml``.
+        The benchmark's name on the command line and in ``published.yaml``.
     title
-        Of its tables.
+        Title of its tables.
     description
-        The rules, and where they are from.
+        The rules, and where they are defined.
     metrics
-        As :func:`mlret.eval.metrics.evaluate_run` names them, the one that the field quotes first.
+        Metric names of :func:`mlret.eval.metrics.evaluate_run`, the most commonly quoted one first.
     depth
-        How many documents are ranked for a query.
+        Number of documents to rank for each query.
     sizes
-        Group -> how many documents the official corpus has. Published figures stand beside ours only where all
-        corpora have theirs; without sizes they are left out.
+        Group -> number of documents in the official corpus. Published scores are shown only if every corpus has its
+        official size; if this is empty, they are not shown.
     """
 
     benchmark: str
@@ -61,16 +62,21 @@ def evaluate_collections(
     protocol
         How to score.
     collections
-        The groups, mostly one a language.
+        The groups, usually one per language.
     systems
-        What ranks; the first is the one that is asked about.
+        The systems to evaluate, the one under evaluation first.
     data
-        The name of the folder that the benchmark was read from.
+        Name of the folder that the benchmark was read from.
+
+    Returns
+    -------
+    Report
+        The scores by system and group, with tables, runs and plots.
 
     Raises
     ------
     InputError
-        If a collection does not hold together; see :func:`mlret.eval.collection.checked`.
+        If a collection is inconsistent; see :func:`mlret.eval.collection.checked`.
     """
     collections = [checked(collection) for collection in collections]
     figures: Figures = {system.name: {} for system in systems}
@@ -120,7 +126,21 @@ def evaluate_collections(
 def metric_table(
     protocol: Protocol, metric: str, figures: Figures, *, comparable: bool, title: str | None = None
 ) -> ResultTable:
-    """A row for each system and a column for each group, our systems above those in print where these compare."""
+    """Build a table with a row per system and a column per group.
+
+    Parameters
+    ----------
+    protocol
+        How the benchmark is scored.
+    metric
+        The metric to show.
+    figures
+        System -> group -> metric -> value.
+    comparable
+        Whether to add published scores of other systems in a second section.
+    title
+        Title of the table; by default that of the protocol.
+    """
     groups = [group for group in next(iter(figures.values())) if group != AVERAGE]
     columns = [*groups, AVERAGE]
     ours = [[name, *(percent(scores[group][metric]) for group in columns)] for name, scores in figures.items()]
@@ -151,7 +171,7 @@ def metric_table(
 
 
 def _is_official(protocol: Protocol, collections: Sequence[Collection]) -> bool:
-    """Whether every corpus has its official size; one that was not read (saved runs alone) is taken on trust."""
+    """Return whether every corpus has its official size; a corpus that was not read (saved runs only) is assumed to."""
     return bool(protocol.sizes) and all(
         collection.size in (None, protocol.sizes.get(collection.group)) for collection in collections
     )
@@ -182,7 +202,7 @@ def _bars(protocol: Protocol, figures: Figures, title: str, *, comparable: bool)
 
 
 def _trade_offs(protocol: Protocol, figures: Figures, facts: dict[str, dict[str, Any]]) -> list[Picture]:
-    """Quality over time and bytes, where several systems with an index are to be told apart."""
+    """Return plots of quality against search time and bytes, if at least two systems with an index were measured."""
     metric = protocol.metrics[0]
     points = [
         {"name": name, "score": figures[name][AVERAGE][metric], **known}

@@ -1,4 +1,4 @@
-"""Run an evaluation: read the benchmark, load the encoders, score them, report."""
+"""Run an evaluation: read the benchmark, load the encoders, score them and build the report."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evaluate(
     show_progress: bool = False,
     **options: Any,
 ) -> Report:
-    """Evaluate encoders, or saved runs, on a benchmark.
+    """Evaluate encoders or saved runs on a benchmark.
 
     Parameters
     ----------
@@ -52,18 +52,20 @@ def evaluate(
         ``"tatoeba"``, ``"mrtydi"``, ``"miracl"``, ``"mmarco"``, ``"beir"``, ``"xor-retrieve"``, ``"xquad-r"``,
         ``"bitext"``, ``"alignment"`` or ``"memory"``.
     data
-        The benchmark's folder, in its own layout; ``"ir_datasets"`` fetches Mr.TyDi, MIRACL, mMARCO and BEIR by name.
+        Path of the benchmark's folder, in the benchmark's own layout. ``"ir_datasets"`` downloads Mr.TyDi, MIRACL,
+        mMARCO or BEIR by name instead.
     models
-        Encoders, or folders or hub ids of theirs; the bundled one by default, none where saved runs are given.
+        Encoders, or their folders or hub ids. By default the bundled encoder is evaluated, or none if saved runs are
+        given.
     show_progress
         Show progress bars.
     **options
-        The keys of the benchmark's recipe: ``languages``, ``floors``, ``split``, ``runs``, …
+        The other keys of the benchmark's recipe, such as ``languages``, ``floors``, ``split`` and ``runs``.
 
     Returns
     -------
     Report
-        ``.figure("mrr@100")`` is a figure, ``.markdown()`` the tables, ``.write(folder)`` writes everything.
+        ``.figure("mrr@100")`` returns one score, ``.markdown()`` the tables, and ``.write(folder)`` writes everything.
 
     Raises
     ------
@@ -77,21 +79,26 @@ def evaluate(
 
 
 def run_recipe(recipe: Recipe, *, encoders: Sequence[AnyEncoder] = (), show_progress: bool = False) -> Report:
-    """Evaluate by a recipe, whose paths are taken as they stand.
+    """Run the evaluation that a recipe describes, using the recipe's paths unchanged.
 
     Parameters
     ----------
     recipe
-        What to do.
+        The benchmark, its data and the options.
     encoders
-        Encoders that are loaded already, before those that the recipe names.
+        Encoders that are already loaded. They are evaluated before those that the recipe names.
     show_progress
         Show progress bars.
+
+    Returns
+    -------
+    Report
+        The results.
 
     Raises
     ------
     InputError
-        If the benchmark, an encoder, a run or a language is not there.
+        If the benchmark, an encoder, a run or a language does not exist.
     """
     if isinstance(recipe, _Trec):
         return _trec(recipe, encoders, show_progress)
@@ -100,14 +107,21 @@ def run_recipe(recipe: Recipe, *, encoders: Sequence[AnyEncoder] = (), show_prog
 
 
 def check_output(folder: Path, *, pictures: bool) -> None:
-    """Fail before the work where its results could not be written after it.
+    """Check, before a long evaluation, that its results can be written afterwards.
+
+    Parameters
+    ----------
+    folder
+        The folder that the results will be written to. It need not exist, but its parent must.
+    pictures
+        Whether plots will be drawn.
 
     Raises
     ------
     InputError
-        If ``folder`` is a file, or the folder it would stand in does not exist.
+        If ``folder`` is a file, or its parent folder does not exist.
     MissingExtraError
-        If pictures are wanted and matplotlib is not installed.
+        If plots are wanted and matplotlib is not installed.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the results")
@@ -127,7 +141,7 @@ def _tatoeba(recipe: TatoebaRecipe, encoders: Sequence[AnyEncoder], show_progres
     if recipe.joined:
         join_on_english(pairs)
 
-    # What is wrong with the input has been said by now; only then is it worth a second to import torch.
+    # Importing torch takes about a second, so it happens only after the input has been validated.
     from mlret.eval.benchmarks.tatoeba import all_texts, evaluate_tatoeba
     from mlret.eval.benchmarks.tatoeba_report import tatoeba_report
 

@@ -1,4 +1,4 @@
-"""Cross-lingual retrieval on the bundled sample, by pair of languages."""
+"""Evaluate cross-lingual retrieval on the bundled sample, by pair of languages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METRICS = ("recall@1", "recall@5", "mrr@10")
 
 @dataclass(frozen=True)
 class SampleResult:
-    """Scores by (question language, passage language), and their means over the cross-lingual pairs.
+    """Scores by language pair, and their means over the cross-lingual pairs.
 
     Attributes
     ----------
@@ -29,7 +29,15 @@ class SampleResult:
     hits: dict[tuple[str, str], list[Hit]]
 
     def mean(self, question: str | None = None, passage: str | None = None) -> dict[str, float]:
-        """The mean of each metric over the pairs of two different languages, of one side's language if given."""
+        """Return the mean of each metric over the pairs of two different languages.
+
+        Parameters
+        ----------
+        question
+            Only pairs whose questions are in this language; by default any language.
+        passage
+            Only pairs whose passages are in this language; by default any language.
+        """
         chosen = [
             scores
             for (asked, answered), scores in self.pairs.items()
@@ -38,7 +46,7 @@ class SampleResult:
         return {metric: sum(scores[metric] for scores in chosen) / len(chosen) for metric in METRICS}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return the scores as plain data for JSON."""
         return {
             "mean": self.mean(),
             "pairs": [
@@ -48,7 +56,7 @@ class SampleResult:
 
 
 def evaluate_sample(index: Index, sample: Sample) -> SampleResult:
-    """Ask every question of the sample against the passages of every language, one language at a time.
+    """Search for every question of the sample among the passages of each language in turn.
 
     Parameters
     ----------
@@ -56,6 +64,11 @@ def evaluate_sample(index: Index, sample: Sample) -> SampleResult:
         An index of the sample's passages.
     sample
         The sample.
+
+    Returns
+    -------
+    SampleResult
+        The scores and the hits.
     """
     questions = list(sample.questions.values())
     scores: dict[tuple[str, str], dict[str, float]] = {}

@@ -1,4 +1,4 @@
-"""What compares the sentences of a bitext: encoders of both kinds and the floors, each text encoded once."""
+"""Scorers of sentence pairs in a bitext: encoders of both kinds and baselines, each encoding every text once."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ Mode = Literal["raw", "calibrated"]
 
 
 class Side(NamedTuple):
-    """Sentences, and the language of all or of each, as mlret writes it."""
+    """One side of a bitext: the sentences, and one language code for all of them or one for each."""
 
     texts: Sequence[str]
     language: str | Sequence[str]
 
     @property
     def languages(self) -> list[str]:
-        """Of each sentence."""
+        """Language code of each sentence."""
         return [self.language] * len(self.texts) if isinstance(self.language, str) else list(self.language)
 
 
 class BitextScorer(Protocol):
-    """What an evaluation on bitext asks of a system.
+    """Interface of a system that a bitext evaluation can score.
 
     Attributes
     ----------
     name
-        What tables call it.
+        The system's name in tables.
     fingerprint, dims
-        Of the encoder; ``None`` for what is none.
+        Fingerprint and number of dimensions of the encoder; ``None`` if the system is not an encoder.
     modes
-        ``("raw",)``, and ``"calibrated"`` where the encoder has calibration.
+        ``("raw",)``, with ``"calibrated"`` added if the encoder has calibration.
     seconds
-        How long encoding took.
+        Time that encoding took.
     """
 
     name: str
@@ -53,20 +53,33 @@ class BitextScorer(Protocol):
     seconds: float
 
     def __len__(self) -> int:
-        """How many different texts were encoded."""
+        """Return the number of distinct texts that were encoded."""
 
     def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
-        """``(m, n)`` float32: higher is more similar."""
+        """Compare queries with candidates.
+
+        Parameters
+        ----------
+        mode
+            One of :attr:`modes`.
+        queries, candidates
+            ``m`` and ``n`` sentences with their languages.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(m, n)`` float32; higher is more similar.
+        """
 
 
 class TextEncoder(Protocol):
-    """What an evaluation needs of an encoder; :class:`mlret.Encoder` and the floors have it."""
+    """Interface that an evaluation needs of an encoder; :class:`mlret.Encoder` and the baselines implement it."""
 
     name: str
 
     @property
     def dims(self) -> int:
-        """The length of a vector."""
+        """Number of dimensions of a vector."""
 
     def encode(
         self,
@@ -77,27 +90,45 @@ class TextEncoder(Protocol):
         batch_size: int = 64,
         show_progress: bool = False,
     ) -> Any:
-        """Encode ``n`` texts: ``(n, dims)`` float32 unit vectors, dense or SciPy sparse."""
+        """Encode texts.
+
+        Parameters
+        ----------
+        texts
+            ``n`` texts.
+        language
+            Language code of all texts or of each.
+        calibrate
+            Whether to apply the encoder's calibration, if it has one.
+        batch_size
+            Texts in one forward pass.
+        show_progress
+            Show a progress bar.
+
+        Returns
+        -------
+        numpy.ndarray or scipy.sparse matrix
+            ``(n, dims)`` float32 unit vectors.
+        """
 
 
 class EncodedTexts:
     """Texts and their vectors.
 
-    Calibration is an affine map of the vector before it, so the texts go through the network once however
-    many languages they are calibrated for.
+    Calibration is an affine map that is applied to the vector before normalisation, so each text goes through the
+    network once, regardless of the number of languages that it is calibrated for. The attributes are those of
+    :class:`BitextScorer`.
 
     Parameters
     ----------
     encoder
         The encoder.
     texts
-        The texts; repeated ones are encoded once.
+        The texts; repeated texts are encoded once.
     batch_size
         Texts in one forward pass.
     show_progress
         Show a progress bar.
-
-    The attributes are those of :class:`BitextScorer`.
     """
 
     def __init__(
@@ -119,7 +150,7 @@ class EncodedTexts:
         self.modes: Sequence[Mode] = ("raw", "calibrated") if has_calibration else ("raw",)
         start = time.perf_counter()
         if self._calibration is not None and isinstance(encoder, Encoder):
-            # Encoder.encode would normalise, and the calibration must see the length of the vector.
+            # Encoder.encode would normalise the vectors, but calibration needs their original lengths.
             self._vectors: Any = encoder.embed(list(self._row), batch_size=batch_size, show_progress=show_progress)
         else:
             self._vectors = encoder.encode(
@@ -131,18 +162,31 @@ class EncodedTexts:
         return len(self._row)
 
     def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
-        """The cosines: ``(m, n)`` float32."""
+        """Return the cosines: ``(m, n)`` float32."""
         if mode == "raw":
             return similarities(self.raw(queries.texts), self.raw(candidates.texts))
         return similarities(*(self.calibrated(side.texts, side.languages) for side in (queries, candidates)))
 
     def raw(self, texts: Sequence[str]) -> Any:
-        """The vectors of ``n`` of the texts without calibration: ``(n, d)`` float32, L2-normalised."""
+        """Return the uncalibrated vectors of ``n`` of the encoded texts: ``(n, d)`` float32 of unit length."""
         vectors = self._vectors[[self._row[text] for text in texts]]
         return vectors if self._calibration is None else normalised(vectors)
 
     def calibrated(self, texts: Sequence[str], language: str | Sequence[str]) -> NDArray[np.float32]:
-        """The vectors of ``n`` of the texts calibrated for their language: ``(n, d)`` float32, L2-normalised."""
+        """Return the vectors of texts, calibrated for their languages.
+
+        Parameters
+        ----------
+        texts
+            ``n`` of the texts that were encoded.
+        language
+            Language code of all texts or of each.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n, d)`` float32 of unit length.
+        """
         if self._calibration is None:
             vectors = self._encoder.encode(texts, language=language, calibrate=True, batch_size=self._batch_size)
             return np.asarray(vectors, dtype=np.float32)
@@ -151,16 +195,16 @@ class EncodedTexts:
 
 
 class EncodedTokens:
-    """Texts and a vector for each of their tokens, compared by MaxSim; each text is encoded as query and as document.
+    """Texts with a vector for each of their tokens, compared by MaxSim.
 
-    The attributes are those of :class:`BitextScorer`.
+    Each text is encoded twice, as a query and as a document. The attributes are those of :class:`BitextScorer`.
 
     Parameters
     ----------
     encoder
         The encoder.
     texts
-        The texts; repeated ones are encoded once.
+        The texts; repeated texts are encoded once.
     """
 
     modes: Sequence[Mode] = ("raw",)
@@ -179,15 +223,23 @@ class EncodedTokens:
         return len(self._as_query)
 
     def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
-        """MaxSim: ``(m, n)`` float32."""
+        """Return the MaxSim scores: ``(m, n)`` float32."""
         asked = [self._as_query[text] for text in queries.texts]
         return maxsim_matrix(asked, [self._as_document[text] for text in candidates.texts])
 
 
 def maxsim_matrix(queries: Tokens, documents: Tokens) -> Scores:
-    """MaxSim between ``m`` queries and ``n`` documents, by definition: ``(m, n)`` float32.
+    """Compute MaxSim between ``m`` queries and ``n`` documents directly from its definition.
 
-    A document without tokens scores 0.
+    Parameters
+    ----------
+    queries, documents
+        The token vectors of each text, ``(tokens, dims)`` float32.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(m, n)`` float32. A document without tokens scores 0.
     """
     held = [row for row, tokens in enumerate(documents) if len(tokens)]
     scores = np.zeros((len(queries), len(documents)), dtype=np.float32)
@@ -203,7 +255,7 @@ def maxsim_matrix(queries: Tokens, documents: Tokens) -> Scores:
 class RoutedTexts:
     """Texts of an encoder with language adapters, each encoded through the adapter of its side's language.
 
-    The attributes are those of :class:`BitextScorer`; nothing is calibrated; texts are encoded when asked for.
+    The attributes are those of :class:`BitextScorer`. Nothing is calibrated, and texts are encoded on demand.
 
     Parameters
     ----------
@@ -220,14 +272,14 @@ class RoutedTexts:
         self.seconds = 0.0
         self._encoder = encoder
         self._texts = 0
-        # A pool of candidates is mostly asked from one language after another.
+        # The same candidates are usually searched from one language after another, so the last ones are cached.
         self._last: tuple[Sequence[str], Any] | None = None
 
     def __len__(self) -> int:
         return self._texts
 
     def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
-        """Cosines or MaxSim: ``(m, n)`` float32."""
+        """Return cosines, or MaxSim scores for an encoder of token vectors: ``(m, n)`` float32."""
         start = time.perf_counter()
         if self._last is None or self._last[0] is not candidates.texts:
             found = self._encoder.encode_document(candidates.texts, language=candidates.languages)
@@ -241,7 +293,7 @@ class RoutedTexts:
 
 
 class Bm25Scorer:
-    """BM25 between the two sides of a bitext; the attributes are those of :class:`BitextScorer`."""
+    """BM25 between the two sides of a bitext. The attributes are those of :class:`BitextScorer`."""
 
     name = NAME
     fingerprint: str | None = None
@@ -250,14 +302,14 @@ class Bm25Scorer:
     seconds = 0.0
 
     def __init__(self) -> None:
-        # A pool of candidates is mostly asked from one language after another.
+        # The same candidates are usually searched from one language after another, so the last ones are cached.
         self._last: tuple[Sequence[str], Bm25] | None = None
 
     def __len__(self) -> int:
         return 0
 
     def similarities(self, mode: Mode, queries: Side, candidates: Side) -> Scores:
-        """BM25 of each query over the candidates: ``(m, n)`` float32."""
+        """Return the BM25 score of each query against each candidate: ``(m, n)`` float32."""
         if self._last is None or self._last[0] is not candidates.texts:
             self._last = candidates.texts, Bm25(candidates.texts, candidates.languages)
         return np.asarray(self._last[1].scores(queries.texts, queries.languages).toarray(), dtype=np.float32)
@@ -271,7 +323,26 @@ def bitext_scorers(
     batch_size: int = 256,
     show_progress: bool = False,
 ) -> list[BitextScorer]:
-    """Encode texts with every encoder, and with the floors where they are asked for: encoders first."""
+    """Build a scorer for every encoder, and for the baselines if requested.
+
+    Parameters
+    ----------
+    encoders
+        The encoders, of either kind.
+    texts
+        All texts of the evaluation. Encoders without language adapters encode them now.
+    floors
+        Whether to add the baselines.
+    batch_size
+        Texts in one forward pass.
+    show_progress
+        Show progress bars.
+
+    Returns
+    -------
+    list of BitextScorer
+        The encoders' scorers in the given order, then those of the baselines.
+    """
     scorers: list[BitextScorer] = []
     for encoder in encoders:
         if routes_texts(encoder.model):

@@ -1,4 +1,4 @@
-"""Is one system better than another? Tests that pair their scores query by query."""
+"""Test whether one system is better than another by comparing their scores query by query."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from numpy.typing import NDArray
 
 from mlret.errors import InputError
 
-_AT_ONCE = 2**24  # resampled scores in memory
+_AT_ONCE = 2**24  # number of resampled scores held in memory at once
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two systems on the queries of one group (mostly a language).
+    """Comparison of two systems on the queries of one group (usually a language).
 
     Attributes
     ----------
     group
-        Its name.
+        Name of the group.
     queries
-        How many queries both answered.
+        Number of queries, the same for both systems.
     first, second
-        Their means.
+        Mean score of each system.
     low, high
-        The 95 % confidence interval of ``second - first``: percentiles of the paired bootstrap over queries.
+        95 % confidence interval of ``second - first``: percentiles of the paired bootstrap over queries.
     p
-        Two-sided, of the paired randomisation test.
+        Two-sided p-value of the paired randomisation test.
     adjusted
-        The same after Holm's correction for the number of groups.
+        The p-value after Holm's correction for the number of groups.
     wins, losses
-        Queries where ``second`` is above and below ``first``.
+        Number of queries on which ``second`` scores above and below ``first``.
     """
 
     group: str
@@ -48,7 +48,7 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """``second - first``."""
+        """Difference of the means, ``second - first``."""
         return self.second - self.first
 
 
@@ -61,23 +61,28 @@ def compare_groups(
 ) -> list[Comparison]:
     """Compare two systems, group by group.
 
-    The randomisation test (Fisher; Smucker et al., CIKM 2007) swaps the two scores of every query with probability one
-    half and asks how often the means then differ as much as they do. Holm's step-down correction (1979) holds the
-    chance of any false finding over all groups at the level that one test has.
+    The randomisation test (Fisher; Smucker et al., CIKM 2007) swaps the two scores of each query with probability one
+    half and estimates how often the means then differ by at least the observed difference. Holm's step-down correction
+    (1979) keeps the probability of any false finding over all groups at the level of a single test.
 
     Parameters
     ----------
     first, second
         Group -> query -> score.
     resamples
-        Of the test and of the bootstrap each; the least p is one over one more.
+        Number of resamples of the test and of the bootstrap. The smallest possible p-value is ``1 / (resamples + 1)``.
     seed
-        Of the resampling.
+        Seed of the resampling.
+
+    Returns
+    -------
+    list of Comparison
+        One for each group that both systems have, in the order of ``first``.
 
     Raises
     ------
     InputError
-        If they share no group, or one has a query of a shared group that the other lacks.
+        If the systems share no group, or one has a query of a shared group that the other lacks.
     """
     shared = [group for group in first if group in second]
     if not shared:
@@ -98,10 +103,23 @@ def compare_groups(
 
 
 def randomisation_test(differences: NDArray[np.float64], resamples: int, generator: np.random.Generator) -> float:
-    """The two-sided p of paired ``(n,)`` differences, by random signs; where few signs are possible, by all of them."""
+    """Return the two-sided p-value of the paired randomisation test.
+
+    Signs are drawn at random, or enumerated if there are few enough combinations.
+
+    Parameters
+    ----------
+    differences
+        ``(n,)`` differences of the paired scores.
+    resamples
+        Number of random sign assignments.
+    generator
+        Source of randomness.
+    """
     from scipy.stats import permutation_test
 
-    # Queries without a difference change neither side of the comparison; of one alone either sign is as good.
+    # Queries without a difference do not affect the test, and a single difference gives the same statistic with either
+    # sign.
     moved = differences[differences != 0]
     if len(moved) < 2:
         return 1.0
@@ -121,7 +139,24 @@ def randomisation_test(differences: NDArray[np.float64], resamples: int, generat
 def bootstrap_interval(
     differences: NDArray[np.float64], resamples: int, generator: np.random.Generator, level: float = 0.95
 ) -> tuple[float, float]:
-    """The percentile interval of the mean of ``(n,)`` paired differences."""
+    """Return the percentile bootstrap interval of the mean of paired differences.
+
+    Parameters
+    ----------
+    differences
+        ``(n,)`` differences of the paired scores.
+    resamples
+        Number of bootstrap resamples.
+    generator
+        Source of randomness.
+    level
+        Confidence level, from 0 to 1.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound.
+    """
     from scipy.stats import bootstrap
 
     if len(differences) < 2 or np.ptp(differences) == 0:
@@ -139,7 +174,7 @@ def bootstrap_interval(
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values adjusted by Holm's step-down procedure: each may be held against the level as it is."""
+    """Adjust p-values by Holm's step-down procedure; compare each result with the significance level directly."""
     adjusted = [0.0] * len(values)
     worst = 0.0
     for rank, position in enumerate(sorted(range(len(values)), key=lambda place: values[place])):

@@ -1,4 +1,4 @@
-"""What ranks the documents of a collection: encoders through mlret's index, the floors, saved runs."""
+"""Systems that rank a collection's documents: encoders searched through mlret's index, baselines, and saved runs."""
 
 from __future__ import annotations
 
@@ -26,26 +26,39 @@ from mlret.index.space import Vectors
 
 Run = dict[str, dict[str, float]]
 _QUERIES_AT_ONCE = 256
-# Queries of each group that are searched one by one, to see how long one takes.
+# Queries of each group that are searched one at a time, to measure the time of a single search.
 _TIMED = 50
 
 
 class RetrievalSystem(Protocol):
-    """What an evaluation of retrieval asks of a system.
+    """Interface of a system that a retrieval evaluation can score.
 
     Attributes
     ----------
     name
-        What tables call it.
+        The system's name in tables.
     """
 
     name: str
 
     def retrieve(self, collection: Collection, k: int) -> Run:
-        """The ``k`` best documents for each judged query: query id -> document id -> score."""
+        """Rank the documents of a collection for each judged query.
+
+        Parameters
+        ----------
+        collection
+            The documents and queries.
+        k
+            Number of documents to return for each query.
+
+        Returns
+        -------
+        dict
+            Query id -> document id -> score.
+        """
 
     def facts(self) -> dict[str, Any]:
-        """What else is to be known of it, for JSON."""
+        """Return further facts about the system, for JSON."""
 
 
 class IndexSystem:
@@ -56,10 +69,10 @@ class IndexSystem:
     encoder
         The encoder.
     folder
-        Where to keep the indexes, one for each group; an index that is there is used again, one that is not whole is
-        gone on with. By default they are made in a temporary folder and dropped.
+        Where to keep the indexes, one for each group. An existing index is reused, and an incomplete one is completed.
+        By default the indexes are built in a temporary folder and deleted afterwards.
     recipe
-        How the index is made; it is then searched as it would be in use. By default every document is compared.
+        How to build the index, which is then searched with its usual settings. By default every document is compared.
     show_progress
         Show progress bars.
     """
@@ -81,7 +94,10 @@ class IndexSystem:
         self._bytes: list[float] = []
 
     def facts(self) -> dict[str, Any]:
-        """Fingerprint, dimensions, similarity; the median time of one search; what a document takes, text and all."""
+        """Return fingerprint, dimensions and similarity, and after a search the median milliseconds and the bytes.
+
+        Milliseconds are those of one search; bytes are those of the index per document, including its text.
+        """
         encoder = self._encoder
         facts = {"fingerprint": encoder.fingerprint, "dims": encoder.dims, "similarity": encoder.similarity}
         if not self._milliseconds:
@@ -89,7 +105,7 @@ class IndexSystem:
         return {**facts, "milliseconds": median(self._milliseconds), "bytes": sum(self._bytes) / len(self._bytes)}
 
     def retrieve(self, collection: Collection, k: int) -> Run:
-        """See :class:`RetrievalSystem`."""
+        """Return the ``k`` best documents for each judged query; see :class:`RetrievalSystem`."""
         from tqdm import tqdm
 
         queries = collection.queries
@@ -104,7 +120,7 @@ class IndexSystem:
                 vectors = index.encode_queries(
                     [topic.text for topic in some], language=[topic.language for topic in some]
                 )
-                # A few by themselves, for the clock; the others together, which is quicker.
+                # The first queries are searched one at a time to be timed, the rest in batches, which is faster.
                 first = _TIMED if len(run) < _TIMED else 0
                 found = [hits for row in range(min(first, len(some))) for hits in self._timed(index, vectors, row, k)]
                 if first < len(some):
@@ -160,16 +176,16 @@ class IndexSystem:
 
 
 class Bm25System:
-    """BM25 with the analyzers of :mod:`mlret.eval.bm25`; the whole collection is in memory."""
+    """BM25 with the analyzers of :mod:`mlret.eval.bm25`. It keeps the whole collection in memory."""
 
     name = NAME
 
     def facts(self) -> dict[str, Any]:
-        """What BM25 depends on."""
+        """Return a description of BM25's settings."""
         return {"description": DESCRIPTION}
 
     def retrieve(self, collection: Collection, k: int) -> Run:
-        """See :class:`RetrievalSystem`."""
+        """Return the ``k`` best documents for each judged query; see :class:`RetrievalSystem`."""
         documents = list(_documents(collection))
         bm25 = Bm25([document.text for document in documents], [document.language for document in documents])
         names = np.array([document.id for document in documents], dtype=object)
@@ -183,12 +199,12 @@ class Bm25System:
 
 
 class RandomSystem:
-    """Documents in an order that only chance decides, the same each time: what retrieval without a notion gives.
+    """A baseline that ranks documents in a reproducible random order.
 
     Parameters
     ----------
     seed
-        Another seed gives other orders.
+        Seed of the order.
     """
 
     name = "random"
@@ -197,11 +213,11 @@ class RandomSystem:
         self._seed = seed
 
     def facts(self) -> dict[str, Any]:
-        """The seed."""
+        """Return the seed."""
         return {"seed": self._seed}
 
     def retrieve(self, collection: Collection, k: int) -> Run:
-        """See :class:`RetrievalSystem`."""
+        """Return ``k`` random documents for each judged query; see :class:`RetrievalSystem`."""
         names = sorted(document.id for document in _documents(collection))
         run: Run = {}
         for topic in collection.queries:
@@ -214,18 +230,18 @@ class RandomSystem:
 
 
 class SavedRuns:
-    """Runs in TREC's format, made by whatever system.
+    """Saved runs in TREC format, from any system.
 
     Parameters
     ----------
     path
-        A file, whose queries are those of all groups; or a folder with a file for each group, ``sw.trec``,
+        A file with the queries of all groups, or a folder with a file for each group, such as ``sw.trec``,
         ``sw.trec.gz``, ``sw.txt`` or ``sw.run``.
 
     Raises
     ------
     InputError
-        If it does not exist.
+        If the path does not exist.
     """
 
     _SUFFIXES = (".trec.gz", ".trec", ".txt", ".txt.gz", ".run", ".run.gz")
@@ -238,13 +254,19 @@ class SavedRuns:
         self._run = read_run(path) if path.is_file() else None
 
     def facts(self) -> dict[str, Any]:
-        """Where it came from."""
+        """Return the name of the run's file or folder."""
         return {"run": self._path.name}
 
     def retrieve(self, collection: Collection, k: int) -> Run:
-        """See :class:`RetrievalSystem`; documents beyond ``k`` stay, for the metrics cut where they should.
+        """Return the saved ranking of each judged query; ``k`` is ignored, because the metrics apply their own cutoffs.
 
-        Where the collection says so, the document that has the query's id is left out, as from any other ranking.
+        If the collection has ``drop_identical`` set, the document with the query's id is removed, as in any other
+        ranking.
+
+        Raises
+        ------
+        InputError
+            If the run has none of the collection's queries, or there is no run for its group.
         """
         run = self._run if self._run is not None else read_run(self._file(collection.group))
         found = {
@@ -267,16 +289,25 @@ class SavedRuns:
 
 
 def cut(scores: dict[str, float], query: str, k: int, collection: Collection) -> dict[str, float]:
-    """The ``k`` best, where the collection says so without the document that has the query's id.
+    """Return the ``k`` best documents of a query.
 
-    ``scores`` is in order, best first, and one longer than ``k`` if there are as many documents.
+    Parameters
+    ----------
+    scores
+        Document id -> score, in descending order; ``k + 1`` documents if that many exist.
+    query
+        The query's id.
+    k
+        Number of documents to return.
+    collection
+        If its ``drop_identical`` is set, the document with the query's id is removed.
     """
     kept = ((name, score) for name, score in scores.items() if not (collection.drop_identical and name == query))
     return dict(islice(kept, k))
 
 
 def batches(queries: Sequence[Topic]) -> Iterator[Sequence[Topic]]:
-    """The queries, some hundreds at a time."""
+    """Yield the queries in batches of at most 256."""
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
         yield queries[start : start + _QUERIES_AT_ONCE]
 

@@ -1,6 +1,6 @@
-"""Indexes of colbert-ai (Stanford's ColBERT, PLAID): read and written without colbert-ai.
+"""Read and write indexes of colbert-ai (Stanford's ColBERT, PLAID) without colbert-ai.
 
-The format is that of its version 0.2.22: chunks of passages, each with a centroid and a packed residual for every token
+The format is that of version 0.2.22: chunks of passages, each with a centroid and a packed residual for every token
 (Santhanam et al. 2022, arXiv 2112.01488, section 3.3), and for each centroid the passages that have a token near it.
 """
 
@@ -26,29 +26,30 @@ from mlret.index.tokens.lists import lists_of
 from mlret.index.tokens.ragged import Ragged, offsets_of
 
 BITS = (1, 2, 4, 8)
-_CHUNK = 25_000  # passages
-_SAMPLE = 2**20  # tokens
+_CHUNK = 25_000  # passages per chunk
+_SAMPLE = 2**20  # number of tokens to sample
 _BATCH = 512
 _BLOCK = 2**15
 
 
 def read_colbert_index(folder: str | Path) -> Ragged:
-    """The tokens of all passages of an index of colbert-ai, in the order of their numbers.
+    """Read the token vectors of all passages of a colbert-ai index, in passage order.
 
     Parameters
     ----------
     folder
-        With ``metadata.json``, ``centroids.pt``, ``buckets.pt`` and the chunks.
+        A folder with ``metadata.json``, ``centroids.pt``, ``buckets.pt`` and the chunks.
 
     Returns
     -------
     Ragged
-        ``(t, dims)`` float16, of unit length, as colbert-ai decompresses them: 2 bytes a dimension in memory.
+        ``(t, dims)`` float16 of unit length, as colbert-ai decompresses them; they take 2 bytes per dimension in
+        memory.
 
     Raises
     ------
     InputError
-        If a file is missing or is not what it should be.
+        If a file is missing or malformed.
     """
     folder = Path(folder)
     try:
@@ -78,32 +79,32 @@ def read_colbert_index(folder: str | Path) -> Ragged:
 def write_colbert_index(
     index: Index, folder: str | Path, *, bits: int = 2, progress: Callable[[int], None] | None = None
 ) -> int:
-    """Write the documents of a multi-vector index as one that colbert-ai searches.
+    """Write the documents of a multi-vector index as an index that colbert-ai can search.
 
-    A passage's number is its place in ``collection.tsv`` (number, text); ``ids.json`` lists the documents' ids in that
-    order. The encoder is not written: give colbert-ai the same one.
+    A passage's number is its line in ``collection.tsv`` (number, text), counted from 0; ``ids.json`` lists the
+    documents' ids in the same order. The encoder is not written, so give colbert-ai the same encoder.
 
     Parameters
     ----------
     index
-        With a vector for each token, of unit length and a multiple of 8 dimensions.
+        An index with a vector for each token, of unit length and with a multiple of 8 dimensions.
     folder
-        Made whole or not at all.
+        The new folder. It is created atomically: completely or not at all.
     bits
-        Of a dimension of the residual: 1, 2, 4 or 8.
+        Bits per dimension of a residual: 1, 2, 4 or 8.
     progress
         Called with the number of documents written so far.
 
     Returns
     -------
     int
-        How many documents there are.
+        The number of documents.
 
     Raises
     ------
     InputError
-        If the index has one vector a text or no documents, a document has no token, something stands at ``folder``, or
-        the bits or dimensions do not fit the format.
+        If the index has one vector per text or no documents, a document has no tokens, ``folder`` exists, or the bits
+        or dimensions do not fit the format.
     """
     folder = Path(folder)
     dims = index.store.manifest.dims
@@ -128,7 +129,7 @@ def write_colbert_index(
 
 @dataclass(frozen=True)
 class _Part:
-    """A batch of documents and their tokens."""
+    """A batch of documents and their token vectors."""
 
     ids: list[str]
     texts: list[str]
@@ -136,16 +137,16 @@ class _Part:
 
 
 class _Writer:
-    """Writes the files of an index.
+    """Writer of an index's files.
 
     Parameters
     ----------
     folder
-        Where to.
+        The folder to write to.
     dims, bits
-        Of a token.
+        Number of dimensions of a token vector, and bits per dimension of its residual.
     sample
-        ``(s, dims)`` float32 tokens; overwritten.
+        ``(s, dims)`` float32 token vectors to train the centroids on; overwritten.
     """
 
     def __init__(self, folder: Path, dims: int, bits: int, sample: NDArray[np.float32]) -> None:
@@ -160,7 +161,7 @@ class _Writer:
         self._mean = np.abs(residuals).mean(axis=0)
 
     def write(self, index: Index, progress: Callable[[int], None] | None) -> int:
-        """Write the documents of an index; how many there are."""
+        """Write the documents of an index and return their number."""
         import torch
 
         torch.save(torch.from_numpy(self._centroids.vectors).half(), self._folder / "centroids.pt")
@@ -188,7 +189,7 @@ class _Writer:
         offsets, every = offsets_of(np.concatenate(lengths)), np.concatenate(centroids)
         lists = lists_of(every, offsets, len(self._centroids))
         entries = np.diff(lists.starts)
-        # Its strides read beyond the last list.
+        # colbert-ai reads strides beyond the end of the last list, so the array is padded.
         padding = np.zeros(int(entries.max()), dtype=np.int32)
         passages = torch.from_numpy(np.concatenate([lists.documents, padding]))
         torch.save((passages, torch.from_numpy(entries)), self._folder / "ivf.pid.pt")
@@ -228,7 +229,7 @@ class _Writer:
 
 
 def _unpacked(packed: NDArray[np.uint8], bits: int) -> NDArray[np.int64]:
-    """``(t, dims)`` codes, of which each byte holds several, lowest bit first."""
+    """Return the ``(t, dims)`` codes that are packed in bytes, lowest bit first."""
     single = np.unpackbits(packed, axis=1).reshape(len(packed), -1, bits)
     return np.asarray((single.astype(np.int64) << np.arange(bits)).sum(axis=2))
 
@@ -241,7 +242,7 @@ def _load(path: Path, part: int | None = None) -> NDArray[Any]:
 
 
 def _chunks(index: Index) -> Iterator[Iterator[_Part]]:
-    """The documents in chunks, to be read in turn."""
+    """Yield the documents in chunks, each of which must be read before the next."""
     documents = index.documents()
     while first := list(islice(documents, _BATCH)):
         rest = islice(documents, _CHUNK - len(first))
@@ -261,7 +262,7 @@ def _batches(index: Index, documents: Iterator[Document]) -> Iterator[_Part]:
 
 
 def _sample(index: Index) -> NDArray[np.float32]:
-    """``(s, dims)`` float32: tokens drawn from documents all over the index."""
+    """Return ``(s, dims)`` float32 token vectors of documents drawn at random from the whole index."""
     every = [document.id for document in index.documents()]
     order = np.random.default_rng(0).permutation(len(every))
     found, size = [], 0

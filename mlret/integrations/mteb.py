@@ -1,6 +1,6 @@
-"""mlret in mteb: encoders for all its tasks, encoders of both kinds with the index for retrieval, the index alone.
+"""mlret in mteb: encoders for all tasks, encoders of both kinds with an index for retrieval, and the index alone.
 
-``mteb.evaluate(MtebEncoder(), tasks)`` and ``mteb.evaluate(MtebRetriever("my-colbert"), tasks)`` are all it takes.
+``mteb.evaluate(MtebEncoder(), tasks)`` and ``mteb.evaluate(MtebRetriever("my-colbert"), tasks)`` run an evaluation.
 """
 
 from __future__ import annotations
@@ -23,24 +23,26 @@ from mlret.errors import InputError
 from mlret.index.index import Index
 from mlret.index.kinds import IndexSettings
 
-_NO_LANGUAGE = "zxx"  # ISO 639-3: no linguistic content; ids are stored in place of texts
+_NO_LANGUAGE = "zxx"  # ISO 639-3: no linguistic content, because ids are stored in place of texts
 
 
 class MtebEncoder:
-    """An encoder with one vector a text, as mteb's ``EncoderProtocol``: for every kind of task.
+    """An encoder with one vector per text that implements mteb's ``EncoderProtocol``, for every type of task.
 
-    Calibration, where the encoder has it, is told the language of the task's subset, or detects it where a subset has
-    several.
+    If the encoder has calibration, it uses the language of the task's subset, or detects the language of each text if a
+    subset has several.
 
     Parameters
     ----------
     encoder
         The encoder, its folder or hub id; the bundled one by default.
+    revision
+        Revision that mteb files results under; by default the encoder's fingerprint.
 
     Raises
     ------
     InputError
-        If it has a vector for each token; :class:`MtebRetriever` is for these.
+        If the encoder has a vector for each token; use :class:`MtebRetriever` instead.
     """
 
     def __init__(self, encoder: AnyEncoder | str | Path | None = None, revision: str | None = None) -> None:
@@ -53,35 +55,78 @@ class MtebEncoder:
     def encode(
         self, inputs: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, prompt_type: Any = None, **kwargs: Any
     ) -> NDArray[np.float32]:
-        """``(n, dims)`` float32, L2-normalised, for the texts of a ``DataLoader`` of mteb."""
+        """Encode texts from mteb.
+
+        Parameters
+        ----------
+        inputs
+            An mteb ``DataLoader`` with ``n`` texts.
+        task_metadata, hf_split, hf_subset
+            The task, which determines the language of the texts.
+        prompt_type
+            Ignored.
+        **kwargs
+            ``batch_size``: texts in one forward pass.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n, dims)`` float32 of unit length.
+        """
         texts = [text for batch in inputs for text in batch["text"]]
         languages = _languages(self._encoder, texts, _language(task_metadata, hf_subset))
         return self._encoder.encode(texts, language=languages, batch_size=kwargs.get("batch_size", 64))
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """The cosines of every two: ``(n, m)`` tensor."""
+        """Return the cosine of every pair of vectors.
+
+        Parameters
+        ----------
+        embeddings1, embeddings2
+            ``(n, dims)`` and ``(m, dims)`` unit vectors.
+
+        Returns
+        -------
+        torch.Tensor
+            ``(n, m)`` float32.
+        """
         import torch
 
         return torch.from_numpy(_array(embeddings1) @ _array(embeddings2).T)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """The cosines row by row: ``(n,)`` tensor."""
+        """Return the cosines of corresponding rows.
+
+        Parameters
+        ----------
+        embeddings1, embeddings2
+            ``(n, dims)`` unit vectors.
+
+        Returns
+        -------
+        torch.Tensor
+            ``(n,)`` float32.
+        """
         import torch
 
         return torch.from_numpy((_array(embeddings1) * _array(embeddings2)).sum(axis=-1))
 
 
 class MtebRetriever:
-    """An encoder of either kind with mlret's index, as mteb's ``SearchProtocol``: for retrieval and reranking.
+    """An encoder of either kind with mlret's index, for mteb's retrieval and reranking tasks.
+
+    It implements mteb's ``SearchProtocol``.
 
     Parameters
     ----------
     encoder
         The encoder, its folder or hub id; the bundled one by default.
     settings
-        Of the index.
+        Settings of the index.
     exact
-        Compare with every document; without it, as the index is searched in use.
+        Compare queries with every document. If false, the index is searched with its usual settings.
+    revision
+        Revision that mteb files results under; by default the encoder's fingerprint.
     """
 
     def __init__(
@@ -100,7 +145,15 @@ class MtebRetriever:
         self.mteb_model_meta = _model_meta(self._encoder, revision)
 
     def index(self, corpus: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, **kwargs: Any) -> None:
-        """Index a corpus of mteb: a data set with ``id``, ``text`` and perhaps ``title``."""
+        """Index an mteb corpus in a temporary folder; a previous index is deleted.
+
+        Parameters
+        ----------
+        corpus
+            A data set with the columns ``id``, ``text`` and optionally ``title``.
+        task_metadata, hf_split, hf_subset
+            The task, which determines the language of the documents.
+        """
         self.clear()
         self._temporary = tempfile.TemporaryDirectory(prefix="mlret-mteb-")
         self._index = Index.create(Path(self._temporary.name) / "index", self._encoder, settings=self._settings)
@@ -119,7 +172,29 @@ class MtebRetriever:
         top_ranked: Mapping[str, Sequence[str]] | None = None,
         **kwargs: Any,
     ) -> dict[str, dict[str, float]]:
-        """Query id -> document id -> score, for a data set with ``id`` and ``text``."""
+        """Search the index with a data set of queries that has the columns ``id`` and ``text``.
+
+        Parameters
+        ----------
+        queries
+            The queries.
+        task_metadata, hf_split, hf_subset
+            The task, which determines the language of the queries.
+        top_k
+            Number of documents per query.
+        top_ranked
+            Query id -> the only documents to rank, for reranking.
+
+        Returns
+        -------
+        dict
+            Query id -> document id -> score.
+
+        Raises
+        ------
+        InputError
+            If :meth:`index` has not been called.
+        """
         if self._index is None:
             raise InputError("nothing was indexed: call index first")
         language = _language(task_metadata, hf_subset)
@@ -134,7 +209,7 @@ class MtebRetriever:
         return {name: {hit.id: hit.score for hit in hits} for name, hits in zip(names, found, strict=True)}
 
     def clear(self) -> None:
-        """Drop the index."""
+        """Close and delete the index."""
         if self._index is not None:
             self._index.close()
         if self._temporary is not None:
@@ -143,17 +218,17 @@ class MtebRetriever:
 
 
 class MtebIndex:
-    """An index that mteb fills and searches, with one vector a text or one for each token.
+    """An index that mteb fills and searches, with one vector per text or one per token.
 
-    Give it to ``SearchEncoderWrapper(model, index_backend=MtebIndex())``. Single vectors are compared by cosine, tokens
-    by MaxSim, whatever ``similarity_fn`` mteb passes.
+    Pass it to ``SearchEncoderWrapper(model, index_backend=MtebIndex())``. Single vectors are compared by cosine and
+    token vectors by MaxSim, regardless of the ``similarity_fn`` that mteb passes.
 
     Parameters
     ----------
     folder
-        Where the index is made; by default in a temporary folder, which goes with :meth:`clear`.
+        Where to create the index; by default in a temporary folder, which :meth:`clear` deletes.
     settings
-        Of the index.
+        Settings of the index.
     """
 
     def __init__(self, folder: str | Path | None = None, settings: IndexSettings | None = None) -> None:
@@ -165,19 +240,19 @@ class MtebIndex:
         self._compacted = False
 
     def add_documents(self, embeddings: Any, idxs: Sequence[str]) -> None:
-        """Add documents.
+        """Add documents to the index.
 
         Parameters
         ----------
         embeddings
             ``(n, dims)``; or for each document ``(t, dims)``, as a list or padded with zeros to ``(n, t, dims)``.
         idxs
-            Their ids.
+            The documents' ids.
 
         Raises
         ------
         InputError
-            If the shapes do not fit, or an id has been added before.
+            If the shapes do not match, or an id has been added before.
         """
         vectors = _vectors(embeddings)
         if not len(idxs):
@@ -197,28 +272,28 @@ class MtebIndex:
         top_ranked: Mapping[str, Sequence[str]] | None = None,
         query_idx_to_id: Mapping[int, str] | None = None,
     ) -> tuple[list[list[float]], list[list[int]]]:
-        """The ``top_k`` best documents for each query, or the best among those that ``top_ranked`` names for it.
+        """Return the ``top_k`` best documents for each query, or the best among those in ``top_ranked``.
 
         Parameters
         ----------
         embeddings
-            Of queries; as for :meth:`add_documents`.
+            Vectors of the queries, in a form that :meth:`add_documents` accepts.
         top_k
-            How many.
+            Number of documents per query.
         similarity_fn
-            Passed over.
+            Ignored.
         top_ranked, query_idx_to_id
-            For each query's id the only documents to rank, and the id of each query.
+            For each query id, the only documents to rank, and the id of each query.
 
         Returns
         -------
         (scores, positions)
-            For each query, best first; a position counts the documents in the order in which they were added.
+            For each query, best first. A position is the document's position in the order of addition.
 
         Raises
         ------
         InputError
-            If nothing was added, or ``top_ranked`` comes without ``query_idx_to_id``.
+            If nothing was added, or ``top_ranked`` is given without ``query_idx_to_id``.
         """
         if self._index is None:
             raise InputError("nothing was added to this index: call add_documents first")
@@ -240,7 +315,7 @@ class MtebIndex:
         return scores, [[self._positions[hit.id] for hit in hits] for hits in found]
 
     def clear(self) -> None:
-        """Drop everything, the temporary folder too."""
+        """Close the index, forget its documents, and delete the temporary folder if one was used."""
         if self._index is not None:
             self._index.close()
         if self._temporary is not None:
@@ -264,7 +339,10 @@ def _loaded(encoder: AnyEncoder | str | Path | None) -> AnyEncoder:
 
 
 def _model_meta(encoder: AnyEncoder, revision: str | None) -> Any:
-    """mteb's card of the model; results are filed under its name and revision, by default the fingerprint."""
+    """Return mteb's metadata of the model.
+
+    mteb files results under the model's name and revision; the revision is the fingerprint by default.
+    """
     from mteb.models.model_meta import ModelMeta, ScoringFunction
 
     organisation, _, name = encoder.name.replace(":", "/").rstrip("/").rpartition("/")
@@ -279,7 +357,7 @@ def _model_meta(encoder: AnyEncoder, revision: str | None) -> Any:
 
 
 def _language(task_metadata: Any, hf_subset: str) -> str | None:
-    """The language of a subset, as mlret writes it; ``None`` where there are several, as in bitext."""
+    """Return mlret's code of a subset's language; ``None`` if it has several, as in bitext tasks."""
     codes = task_metadata.hf_subsets_to_langscripts.get(hf_subset, task_metadata.languages)
     found = {normalise_language(code.split("-")[0]) for code in codes}
     return found.pop() if len(found) == 1 else None
@@ -299,7 +377,7 @@ def _documents(corpus: Any, language: str | None) -> Iterator[Document]:
 
 
 def _vectors(embeddings: Any) -> Any:
-    """One matrix, or one for each text without the zeros that it was padded with."""
+    """Return one matrix, or one matrix per text with the zero padding removed."""
     if isinstance(embeddings, list | tuple):
         return [_array(one) for one in embeddings]
     whole = _array(embeddings)

@@ -1,6 +1,7 @@
-"""Pictures of results. Each function draws one PNG file; matplotlib comes with the extra `eval`.
+"""Plots of results. Each function draws one PNG file; matplotlib comes with the extra `eval`.
 
-Colours are of Okabe and Ito's palette, which the colour-blind can tell apart; what matters is written, too.
+Colours are from Okabe and Ito's palette, which colour-blind readers can distinguish; essential information is also
+given as text.
 """
 
 from __future__ import annotations
@@ -30,7 +31,23 @@ def heat_map(
     row_label: str = "",
     column_label: str = "",
 ) -> None:
-    """A matrix of scores from 0 to 1, in per cent, every cell with its figure; ``None`` stays blank."""
+    """Draw a matrix of scores, in per cent.
+
+    The value is written into every cell if there are at most 40 columns.
+
+    Parameters
+    ----------
+    title
+        Title of the plot.
+    rows, columns
+        Labels of the rows and columns.
+    values
+        Scores from 0 to 1 for each row and column; a cell with ``None`` stays blank.
+    path
+        The PNG file to write.
+    row_label, column_label
+        Labels of the axes.
+    """
     figure_module = _figure_module()
     matrix = np.array([[np.nan if value is None else 100 * value for value in row] for row in values], dtype=float)
     cell = 0.42 if len(columns) <= 40 else 0.22
@@ -52,9 +69,18 @@ def heat_map(
 
 
 def ranked_bars(title: str, scores: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """System -> language -> score from 0 to 1: bars of the first system, best first, the others as marks upon them.
+    """Draw scores by language, best first: bars for the first system, marks for the others.
 
-    Of more than sixty languages the bars carry no names.
+    Language names are omitted if there are more than sixty.
+
+    Parameters
+    ----------
+    title
+        Title of the plot.
+    scores
+        System -> language -> score from 0 to 1.
+    path
+        The PNG file to write.
     """
     figure_module = _figure_module()
     first = next(iter(scores))
@@ -79,7 +105,17 @@ def ranked_bars(title: str, scores: Mapping[str, Mapping[str, float]], path: Pat
 
 
 def baselines(title: str, ours: Mapping[str, float], published: Mapping[str, float], path: Path) -> None:
-    """Averages from 0 to 1 as bars across: what was measured in colour, what others printed in grey."""
+    """Draw average scores as horizontal bars: our measurements in colour, published scores in grey.
+
+    Parameters
+    ----------
+    title
+        Title of the plot.
+    ours, published
+        System -> score from 0 to 1.
+    path
+        The PNG file to write.
+    """
     figure_module = _figure_module()
     bars = [(name, value, _COLOURS[0]) for name, value in ours.items()]
     bars += [(f"{name} (published)", value, _GREY) for name, value in published.items()]
@@ -95,18 +131,18 @@ def baselines(title: str, ours: Mapping[str, float], published: Mapping[str, flo
 
 
 def embedding_map(title: str, panels: Mapping[str, NDArray[np.float32]], languages: Sequence[str], path: Path) -> None:
-    """Parallel sentences in the plane, coloured by language, one panel beside another (before and after calibration).
+    """Draw parallel sentences in the plane, coloured by language, with one panel for each set of vectors.
 
     Parameters
     ----------
     title
-        Of the picture.
+        Title of the plot.
     panels
-        Name -> ``(n, d)`` vectors. Each is brought to the plane by t-SNE over its fifty leading principal components.
+        Name -> ``(n, d)`` vectors. Each set is projected by t-SNE from its fifty leading principal components.
     languages
-        Of each of the ``n``.
+        Language of each of the ``n`` sentences.
     path
-        The file.
+        The PNG file to write.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -144,7 +180,23 @@ def lines(
     y_label: str = "per cent",
     log_x: bool = False,
 ) -> None:
-    """Curves of scores from 0 to 1 over a common axis, perhaps a logarithmic one; the first is the one that matters."""
+    """Draw curves over a common axis; the first curve is emphasised.
+
+    Parameters
+    ----------
+    title
+        Title of the plot.
+    x
+        Positions on the horizontal axis.
+    curves
+        Name -> scores from 0 to 1, one for each position.
+    path
+        The PNG file to write.
+    x_label, y_label
+        Labels of the axes.
+    log_x
+        Whether the horizontal axis is logarithmic.
+    """
     figure = _figure_module().Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for number, (name, values) in enumerate(curves.items()):
@@ -165,7 +217,17 @@ def lines(
 
 
 def paired_bars(title: str, before: Mapping[str, float], after: Mapping[str, float], path: Path) -> None:
-    """Two bars a name, before and after, in the unit of the values; of more than sixty the bars carry no names."""
+    """Draw two bars for each name, before and after; names are omitted if there are more than sixty.
+
+    Parameters
+    ----------
+    title
+        Title of the plot.
+    before, after
+        Name -> value, drawn in its own unit.
+    path
+        The PNG file to write.
+    """
     names = list(before)
     figure = _figure_module().Figure(figsize=(max(6.0, min(16.0, 0.3 * len(names) + 2)), 4.2), layout="constrained")
     axes = figure.subplots()
@@ -181,23 +243,23 @@ def paired_bars(title: str, before: Mapping[str, float], after: Mapping[str, flo
 
 
 def available() -> bool:
-    """Whether pictures can be drawn here."""
+    """Return whether plots can be drawn, that is, whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def trade_offs(title: str, points: Sequence[Mapping[str, Any]], score: str, path: Path) -> None:
-    """Quality against cost: two panels, ``score`` over milliseconds a query and over bytes a document.
+    """Draw quality against cost in two panels: over milliseconds per query and over bytes per document.
 
     Parameters
     ----------
     title
-        Of the picture.
+        Title of the plot.
     points
-        Each with ``name``, ``milliseconds``, ``bytes`` and ``score`` (from 0 to 1).
+        Each has ``name``, ``milliseconds``, ``bytes`` and ``score`` (from 0 to 1).
     score
-        What the score is.
+        Name of the score.
     path
-        The file.
+        The PNG file to write.
     """
     figure = _figure_module().Figure(figsize=(11, 4.2), layout="constrained")
     for axes, key, label in zip(

@@ -1,4 +1,4 @@
-"""Tables of results: for the terminal, Markdown, LaTeX and CSV."""
+"""Tables of results, formatted for the terminal, Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Cells and how to set them.
+    """The cells of a table and how to format them.
 
     Attributes
     ----------
     title, caption
-        Above and below; plain text.
+        Plain text above and below the table.
     headings
-        Of the columns.
+        Column headings.
     sections
-        Groups of rows, a rule between them; a row has a cell for each heading.
+        Groups of rows, separated by rules; each row has a cell for every heading.
     text_columns
-        How many columns at the left hold text; the others hold numbers and stand to the right.
+        Number of leftmost columns that hold text and are left-aligned; the others hold numbers and are right-aligned.
     strong
-        Whether the first section is set in bold on a terminal.
+        Whether the first section is bold on a terminal.
     """
 
     title: str
@@ -51,20 +51,20 @@ class ResultTable:
 
     @property
     def width(self) -> int:
-        """Cells that the table takes at least, its headings stacked."""
+        """Minimum width of the table in terminal cells, with stacked headings."""
         longest = [max((len(row[column]) for row in self.rows), default=0) for column in range(len(self.headings))]
         words = [max((len(word) for word in heading.split()), default=0) for heading in self.headings]
-        # The first column gives way, but not below a word of its own.
+        # The first column may wrap, but not within a word.
         return min(longest[0], 24) + sum(max(pair) + 2 for pair in zip(longest[1:], words[1:], strict=True))
 
     def terminal(self) -> Table:
-        """For the terminal, as a rich table without its caption; headings are stacked, the first column gives way."""
+        """Return a rich table without the caption; headings are stacked, and only the first column may wrap."""
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
         table = Table(
-            title=Text(self.title),  # as it is: a folder's name may look like markup
+            title=Text(self.title),  # plain text, because a folder's name may look like markup
             title_justify="left",
             box=box.SIMPLE_HEAD,
             show_edge=False,
@@ -88,21 +88,21 @@ class ResultTable:
         return table
 
     def transposed(self) -> ResultTable:
-        """Columns as rows: for terminals too narrow for many languages side by side."""
+        """Return the table with columns as rows, for terminals that are too narrow for many languages side by side."""
         names = [" ".join(filter(None, row[: self.text_columns])) for row in self.rows]
         columns = list(zip(*self.rows, strict=True))[self.text_columns :]
         rows = [[heading, *cells] for heading, cells in zip(self.headings[self.text_columns :], columns, strict=True)]
         return ResultTable(self.title, ["", *names], [rows], self.caption, breaks=self.breaks)
 
     def markdown(self) -> str:
-        """A table of GitHub's Markdown, with title and caption as paragraphs."""
+        """Return a table in GitHub's Markdown, with title and caption as paragraphs."""
         rule = ["---" if column < self.text_columns else "---:" for column in range(len(self.headings))]
         cells = [[cell.replace("|", r"\|") for cell in row] for row in (self.headings, rule, *self.rows)]
         lines = "\n".join(f"| {' | '.join(row)} |" for row in cells)
         return f"{self.title}\n\n{lines}\n" + (f"\n{self.caption}\n" if self.caption else "")
 
     def latex(self) -> str:
-        """A ``table`` of LaTeX with the rules of the package booktabs."""
+        """Return a LaTeX ``table`` with rules of the package booktabs."""
         columns = "l" * self.text_columns + "r" * (len(self.headings) - self.text_columns)
         lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
         lines.append(_latex_row(self.headings))
@@ -113,7 +113,7 @@ class ResultTable:
         return "\n".join(lines) + "\n"
 
     def csv(self) -> str:
-        """Headings and rows, comma-separated, quoted where need be."""
+        """Return headings and rows as comma-separated values, quoted where necessary."""
         target = io.StringIO()
         writer = csv.writer(target, lineterminator="\n")
         writer.writerow(self.headings)
@@ -122,7 +122,7 @@ class ResultTable:
 
 
 def percent(value: float | None) -> str:
-    """A share from 0 to 1 in per cent, to one decimal; a dash where there is none."""
+    """Format a share from 0 to 1 in per cent with one decimal, or as a dash if it is ``None``."""
     return "–" if value is None else f"{100 * value:.1f}"
 
 

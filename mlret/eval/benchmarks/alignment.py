@@ -1,7 +1,8 @@
-"""How well an encoder's layers align languages: MEXA (Kargaran et al., arXiv 2410.05873), and a map to look at.
+"""How well an encoder's layers align languages: MEXA (Kargaran et al., arXiv 2410.05873), and a map of sentences.
 
-For each layer a sentence is the mean of its tokens' states, weighted by their positions. A pair of translations counts
-where each is strictly nearer to the other than to any other sentence of that side. The pivot is English, as there.
+In each layer, a sentence is represented by the mean of its tokens' states, weighted by their positions. A pair of
+translations counts if each is strictly closer to the other than to any other sentence of that side. As in the paper,
+the pivot language is English.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ PROTOCOL = (
     "translation, and it to them, among all sentences; layers: position-weighted mean of the token states, pooled over "
     "the layers by mean and by maximum; vectors: the same on what the encoder gives in the end."
 )
-_ON_MAP = 60  # sentences a language
+_ON_MAP = 60  # sentences per language
 
 
 def mexa(similarity: Scores) -> float:
-    """The share of rows whose own column is strictly their best, and they strictly that column's.
+    """Return the share of rows whose own column is strictly the best of both its row and its column.
 
     Parameters
     ----------
     similarity
-        ``(n, n)`` cosines of translations by their place.
+        ``(n, n)`` cosines; row ``i`` is the translation of column ``i``.
     """
     own = similarity.diagonal()
     others = similarity.copy()
@@ -47,14 +48,29 @@ def mexa(similarity: Scores) -> float:
 
 
 def layer_vectors(encoder: AnyEncoder, texts: Sequence[str], *, batch_size: int = 32) -> NDArray[np.float32]:
-    """The position-weighted means of the token states of every layer: ``(layers + 1, n, d)`` float32, unit length.
+    """Return the position-weighted means of the token states of every layer.
 
-    The first layer is the embeddings. Position ``i`` of a text, from 1, weighs ``i`` (MEXA, section 3).
+    The first layer is the embeddings. Position ``i`` of a text, counted from 1, has weight ``i`` (MEXA, section 3).
+    Texts are truncated to the model's maximum length, and to 512 tokens at most.
+
+    Parameters
+    ----------
+    encoder
+        The encoder.
+    texts
+        ``n`` texts.
+    batch_size
+        Texts in one forward pass.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(layers + 1, n, d)`` float32 of unit length.
 
     Raises
     ------
     InputError
-        If the encoder does not begin with a Transformer that gives its states.
+        If the encoder's first module is not a Transformer that returns its hidden states.
     """
     import torch
 
@@ -85,20 +101,25 @@ def layer_vectors(encoder: AnyEncoder, texts: Sequence[str], *, batch_size: int 
 def evaluate_alignment(
     encoder: AnyEncoder, scorers: Sequence[BitextScorer], parallel: ParallelTexts, *, data: str, pivot: str = "en"
 ) -> Report:
-    """Measure the alignment of every language with the pivot.
+    """Measure the alignment of every language with the pivot language.
 
     Parameters
     ----------
     encoder
-        Whose layers to look at.
+        The encoder whose layers are examined.
     scorers
-        Have encoded all texts: of the encoder, then of the floors.
+        Scorers that have encoded all texts: that of the encoder first, then those of the baselines.
     parallel
-        The sentences; the paper takes 100.
+        The sentences; the paper uses 100.
     data
-        The name of the folder or file that they were read from.
+        Name of the folder or file that they were read from.
     pivot
-        A language of them.
+        Code of the language that all others are compared with.
+
+    Returns
+    -------
+    Report
+        MEXA scores of the layers and of the final vectors, by language.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""BEIR (Thakur et al., arXiv 2104.08663): data sets in its layout, in any language.
+"""BEIR (Thakur et al., arXiv 2104.08663): data sets in BEIR's layout, in any language.
 
-nDCG@10 and Recall@100. As in BEIR's own code, a document with the id of the query is left out of that query's ranking
-(in ArguAna and Quora queries are documents).
+The metrics are nDCG@10 and Recall@100. As in BEIR's own code, the document with the query's id is removed from that
+query's ranking (in ArguAna and Quora, queries are documents too).
 """
 
 from __future__ import annotations
@@ -35,21 +35,26 @@ def read_beir(
     split: str = "test",
     with_corpus: bool = True,
 ) -> list[Collection]:
-    """Read data sets.
+    """Read data sets in BEIR's layout.
 
     Parameters
     ----------
     data
-        The folder of a data set (``corpus.jsonl``, ``queries.jsonl``, ``qrels/test.tsv``), or one that holds several.
-        Or ``"ir_datasets"``.
+        The folder of a data set (``corpus.jsonl``, ``queries.jsonl``, ``qrels/test.tsv``), a folder with several of
+        them, or ``"ir_datasets"``.
     datasets
-        Which; all that are there by default.
+        Names of the data sets to read; by default all in the folder.
     language
-        Of all texts; not known by default.
+        Language code of all texts; unknown by default.
     split
-        The name of the file in ``qrels/``.
+        Name of the file in ``qrels/``, without its suffix.
     with_corpus
-        As for :func:`mlret.eval.benchmarks.mrtydi.read_mrtydi`.
+        Whether the documents are needed; scoring saved runs does not need them.
+
+    Returns
+    -------
+    list of Collection
+        One for each data set.
 
     Raises
     ------
@@ -84,7 +89,8 @@ def _is_dataset(folder: Path) -> bool:
 def _read(folder: Path, language: str | None, split: str, with_corpus: bool) -> Collection:
     queries = first_present([folder / "queries.jsonl"], "queries")
     qrels = read_beir_qrels(first_present([folder / "qrels" / f"{split}.tsv"], f"{folder.name}: judgements"))
-    # The file holds the queries of all splits; those of the others are not judged here, which is no news.
+    # The file contains the queries of all splits. Those of other splits have no judgements here, so they are dropped
+    # without a note.
     topics = {name: topic for name, topic in read_beir_topics(queries, language).items() if name in qrels}
     documents = corpus_reader([folder], language) if with_corpus else None
     return Collection(folder.name, language, topics, qrels, documents, drop_identical=True)

@@ -33,18 +33,23 @@ PROTOCOL = (
 def evaluate_bitext(
     scorers: Sequence[BitextScorer], parallel: ParallelTexts, *, data: str, show_progress: bool = False
 ) -> Report:
-    """Evaluate systems between every two languages, both ways.
+    """Evaluate systems between every two languages, in both directions.
 
     Parameters
     ----------
     scorers
-        Have encoded all texts; the first is the one that is asked about.
+        Scorers that have encoded all texts, the one under evaluation first.
     parallel
         The sentences.
     data
-        The name of the folder or file that they were read from.
+        Name of the folder or file that they were read from.
     show_progress
         Show a progress bar.
+
+    Returns
+    -------
+    Report
+        Accuracy and xSIM by system and ordered language pair.
     """
     from tqdm import tqdm
 

@@ -1,7 +1,7 @@
 """MIRACL v1.0 (Zhang et al., arXiv 2210.09984): judged passages for questions in eighteen languages.
 
-nDCG@10 and Recall@100 (``trec_eval -c -M 100``) on the development split, whose judgements are public. Passages whose
-id is the query's stay in the ranking: ids of MIRACL's queries and passages have nothing to do with each other.
+The metrics are nDCG@10 and Recall@100 (``trec_eval -c -M 100``) on the development split, whose judgements are public.
+Passages with the query's id stay in the ranking, because ids of MIRACL's queries and passages are unrelated.
 """
 
 from __future__ import annotations
@@ -36,18 +36,26 @@ SPLITS = ("train", "dev")
 def read_miracl(
     data: str | Path, *, languages: Sequence[str] | None = None, split: str = "dev", with_corpus: bool = True
 ) -> list[Collection]:
-    """Read the benchmark.
+    """Read MIRACL.
 
     Parameters
     ----------
     data
-        A folder that holds MIRACL's as the hub has them: ``miracl-v1.0-sw/topics/topics.miracl-v1.0-sw-dev.tsv``,
-        ``miracl-v1.0-sw/qrels/…`` and ``miracl-corpus-v1.0-sw/docs-*.jsonl.gz``; topics and qrels may lie in the
-        folder itself. Or ``"ir_datasets"``.
-    languages, with_corpus
-        As for :func:`mlret.eval.benchmarks.mrtydi.read_mrtydi`.
+        A folder that contains MIRACL's folders as they are on the hub:
+        ``miracl-v1.0-sw/topics/topics.miracl-v1.0-sw-dev.tsv``, ``miracl-v1.0-sw/qrels/…`` and
+        ``miracl-corpus-v1.0-sw/docs-*.jsonl.gz``. Topics and qrels may also be in the folder itself. Or
+        ``"ir_datasets"``.
+    languages
+        Language codes to read; by default all that are present.
     split
         ``"train"`` or ``"dev"``.
+    with_corpus
+        Whether the documents are needed; scoring saved runs does not need them.
+
+    Returns
+    -------
+    list of Collection
+        One for each language.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """mMARCO v2 (Bonifacio et al., arXiv 2108.13897): MS MARCO's passages and queries, translated into 13 languages.
 
-MRR@10 and Recall@1000 on the small development split (6,980 queries).
+The metrics are MRR@10 and Recall@1000 on the small development split (6,980 queries).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LANGUAGES = {
     "hi": "hindi", "ar": "arabic",
 }  # fmt: skip
 _PASSAGES = 8_841_823
-_IR_DATASETS_CODES = {"nl": "dt"}  # as its catalogue spells it
+_IR_DATASETS_CODES = {"nl": "dt"}  # mlret's code -> code in the catalogue of ir_datasets
 
 PROTOCOL = Protocol(
     benchmark="mmarco",
@@ -44,16 +44,23 @@ PROTOCOL = Protocol(
 def read_mmarco(
     data: str | Path, *, languages: Sequence[str] | None = None, with_corpus: bool = True
 ) -> list[Collection]:
-    """Read the benchmark.
+    """Read mMARCO.
 
     Parameters
     ----------
     data
-        The folder of the data set (``data/google`` of the hub's): ``collections/german_collection.tsv``,
-        ``queries/dev/german_queries.dev.small.tsv``, and ``qrels.dev.small.tsv`` of MS MARCO, there or in ``qrels/``.
-        Or ``"ir_datasets"``.
-    languages, with_corpus
-        As for :func:`mlret.eval.benchmarks.mrtydi.read_mrtydi`.
+        The folder of the data set (``data/google`` on the hub), with ``collections/german_collection.tsv``,
+        ``queries/dev/german_queries.dev.small.tsv``, and MS MARCO's ``qrels.dev.small.tsv`` in the folder itself or in
+        ``qrels/``. Or ``"ir_datasets"``.
+    languages
+        Language codes to read; by default all that are present.
+    with_corpus
+        Whether the documents are needed; scoring saved runs does not need them.
+
+    Returns
+    -------
+    list of Collection
+        One for each language.
 
     Raises
     ------

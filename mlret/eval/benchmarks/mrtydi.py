@@ -1,7 +1,8 @@
-"""Mr.TyDi (Zhang et al., arXiv 2108.08787): questions in eleven languages over the Wikipedia of each.
+"""Mr.TyDi (Zhang et al., arXiv 2108.08787): questions in eleven languages over the Wikipedia of each language.
 
-Version 1.1 from its archives; ir_datasets fetches the version that its catalogue names (0.6.3: version 1.0).
-MRR@100 and Recall@100 (``trec_eval -c -M 100``), averaged over all judged queries, then over languages without weights.
+Version 1.1 is read from its archives; ir_datasets downloads the version in its catalogue (0.6.3: version 1.0). The
+metrics are MRR@100 and Recall@100 (``trec_eval -c -M 100``), averaged over all judged queries of a language and then
+over languages, without weights.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from mlret.errors import InputError, require
 from mlret.eval.collection import IR_DATASETS, Collection, corpus_reader, find_present, first_present, from_ir_datasets
 from mlret.eval.retrieval import Protocol
 
-# mlret's code -> what the official archives call the language.
+# mlret's language code -> the language's name in the official archives.
 LANGUAGES = {
     "ar": "arabic", "bn": "bengali", "en": "english", "fi": "finnish", "id": "indonesian", "ja": "japanese",
     "ko": "korean", "ru": "russian", "sw": "swahili", "te": "telugu", "th": "thai",
@@ -46,20 +47,25 @@ PROTOCOL = Protocol(
 def read_mrtydi(
     data: str | Path, *, languages: Sequence[str] | None = None, split: str = "test", with_corpus: bool = True
 ) -> list[Collection]:
-    """Read the benchmark.
+    """Read Mr.TyDi.
 
     Parameters
     ----------
     data
-        A folder that holds the official archives, unpacked (``mrtydi-v1.1-swahili/`` with ``collection/``,
-        ``topic.test.tsv``, ``qrels.test.txt``); Anserini's names of the same files are read, too
+        A folder with the official archives, unpacked (``mrtydi-v1.1-swahili/`` with ``collection/``, ``topic.test.tsv``
+        and ``qrels.test.txt``). Anserini's names of these files are also recognised
         (``topics.mrtydi-v1.1-sw.test.txt``). Or ``"ir_datasets"``.
     languages
-        Which; all that are there by default.
+        Language codes to read; by default all that are present.
     split
         ``"train"``, ``"dev"`` or ``"test"``.
     with_corpus
-        Whether documents are needed; scoring saved runs needs none.
+        Whether the documents are needed; scoring saved runs does not need them.
+
+    Returns
+    -------
+    list of Collection
+        One for each language.
 
     Raises
     ------
@@ -85,9 +91,9 @@ def read_mrtydi(
 
 
 def protocol_of(data: str | Path) -> Protocol:
-    """How the benchmark is scored, under the name of the version that is read.
+    """Return the scoring protocol, named after the version of the data.
 
-    Figures in print are of version 1.1: beside another version they are left out.
+    Published scores are for version 1.1, so they are not shown for another version.
     """
     version = fetched_version() if str(data) == IR_DATASETS else _VERSION
     if version == _VERSION:
@@ -102,7 +108,7 @@ def protocol_of(data: str | Path) -> Protocol:
 
 
 def fetched_version() -> str:
-    """The version of the archives that ir_datasets fetches, by the addresses in its catalogue.
+    """Return the version that ir_datasets downloads, according to the URLs in its catalogue.
 
     Raises
     ------

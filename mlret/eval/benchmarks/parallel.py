@@ -1,4 +1,4 @@
-"""Sentences that exist in several languages: FLORES, NTREX, Bibles, or two files of one's own."""
+"""Read sentences that exist in several languages: FLORES, NTREX, Bibles, or files of your own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlret.data.languages import normalise_language
 from mlret.errors import InputError
 
 _LONG_COLUMNS = ("lang", "line", "text")
-# newstest2019-ref.swa.txt, swh_Latn.devtest, sw.txt
+# Matches the language code in names such as newstest2019-ref.swa.txt, swh_Latn.devtest and sw.txt.
 _CODE = re.compile(r"(?:^|\.)([a-z]{2,3}(?:[-_][A-Za-z]{3,8})*)(?=\.|$)")
 
 
@@ -24,9 +24,9 @@ class ParallelTexts:
     Attributes
     ----------
     texts
-        Label (the data's own code) -> ``n`` texts; line ``i`` of each translates line ``i`` of the others.
+        Label (the data's own code) -> ``n`` texts; line ``i`` of each language translates line ``i`` of the others.
     languages
-        Label -> code in mlret's form.
+        Label -> mlret's language code.
     """
 
     texts: dict[str, tuple[str, ...]]
@@ -44,18 +44,19 @@ def read_parallel(
     Parameters
     ----------
     path
-        A folder with a file for each language, a sentence a line (``swh_Latn.devtest`` of FLORES,
-        ``newstest2019-ref.swa.txt`` of NTREX, ``sw.txt``); or a TSV, perhaps gzipped, whose header is ``lang``,
-        ``line``, ``text``, or names a language a column.
+        A folder with a file for each language, one sentence per line (``swh_Latn.devtest`` of FLORES,
+        ``newstest2019-ref.swa.txt`` of NTREX, ``sw.txt``); or a TSV file, optionally gzipped, whose header is ``lang``,
+        ``line``, ``text`` or names a language for each column.
     languages
-        Which, by the data's own codes or by mlret's; all by default.
+        Languages to read, by the data's own codes or by mlret's; all by default.
     lines
-        First and last line to take, from 1; all by default.
+        First and last line to read, counted from 1, both included; all by default.
 
     Raises
     ------
     InputError
-        If nothing is found, a language is not there, or the languages differ in their number of lines.
+        If nothing is found, fewer than two languages are left, a language does not exist, the languages differ in their
+        number of lines, or ``lines`` is out of range.
     """
     path = Path(path)
     if path.is_dir():
@@ -105,7 +106,7 @@ def _read_folder(folder: Path) -> dict[str, list[str]]:
 def _aligned_lines(path: Path) -> list[str]:
     texts: list[str] = []
     for number, line in read_lines(path):
-        # The languages belong together by line, so a blank line may not be skipped.
+        # The languages are aligned by line number, so blank lines must not be skipped.
         if number != len(texts) + 1:
             raise InputError(f"{path}:{len(texts) + 1}: blank line; fill it in, or drop it in every language")
         texts.append(line)

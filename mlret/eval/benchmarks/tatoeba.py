@@ -1,7 +1,7 @@
-"""Tatoeba bitext retrieval: does a sentence find its translation among all the sentences of the other side?
+"""Tatoeba bitext retrieval: does a sentence find its translation among all sentences of the other side?
 
-For each language, both ways: every sentence looks for its nearest neighbour among the English sentences of that
-language's pairs, and every English sentence among the sentences of the language.
+Each language is evaluated in both directions: every sentence is matched with its nearest neighbour among the English
+sentences of that language's pairs, and every English sentence among the language's sentences.
 """
 
 from __future__ import annotations
@@ -18,48 +18,50 @@ from mlret.eval.benchmarks.tatoeba_data import XTREME_36, TatoebaPairs, read_tat
 from mlret.eval.matching import Matching, hits_of_aligned, matched
 from mlret.eval.scorers import BitextScorer, EncodedTexts, Mode, Side, TextEncoder
 
-# What is scored: without or with calibration, and by which matching.
+# How a score is computed: with or without calibration, and with which matching.
 Way = tuple[Mode, Matching]
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracy from 0 to 1: ``xx_en`` has the query in the language, ``en_xx`` in English."""
+    """Accuracy from 0 to 1. Queries are in the language for ``xx_en`` and in English for ``en_xx``."""
 
     xx_en: float
     en_xx: float
 
     @property
     def mean(self) -> float:
-        """The mean of both directions."""
+        """Mean of both directions."""
         return (self.xx_en + self.en_xx) / 2
 
     def to_dict(self) -> dict[str, float]:
-        """For JSON."""
+        """Return the accuracies as plain data for JSON."""
         return {"xx_en": self.xx_en, "en_xx": self.en_xx, "mean": self.mean}
 
 
 class _Scored:
-    """What rows and averages share: accuracies by the way of scoring."""
+    """Base of rows and averages: accuracies by the way of scoring."""
 
     scores: dict[Way, Accuracy]
 
     @property
     def raw(self) -> Accuracy:
-        """By cosine, without calibration."""
+        """Accuracy by cosine, without calibration."""
         return self.scores["raw", "cosine"]
 
     @property
     def calibrated(self) -> Accuracy | None:
-        """By cosine, with calibration; ``None`` for an encoder without it."""
+        """Accuracy by cosine, with calibration; ``None`` for an encoder without calibration."""
         return self.scores.get(("calibrated", "cosine"))
 
 
 @dataclass(frozen=True)
 class TatoebaRow(_Scored):
-    """One language: the test set's ``label``, the same in mlret's form, its name, its number of pairs.
+    """Scores of one language.
 
-    ``hits`` has for each way ``(2, n)`` booleans: which queries found their translation, xx→en and en→xx.
+    ``label`` is the test set's code, ``language`` mlret's code, ``name`` the English name and ``n`` the number of
+    pairs. ``hits`` holds ``(2, n)`` booleans for each way of scoring: which queries found their translation, xx→en and
+    en→xx.
     """
 
     label: str
@@ -72,7 +74,7 @@ class TatoebaRow(_Scored):
 
 @dataclass(frozen=True)
 class TatoebaAverage(_Scored):
-    """The unweighted mean over languages."""
+    """Unweighted mean over languages."""
 
     name: str
     languages: int
@@ -81,16 +83,18 @@ class TatoebaAverage(_Scored):
 
 @dataclass(frozen=True)
 class TatoebaResult:
-    """What a system scores on Tatoeba.
+    """Scores of one system on Tatoeba.
 
     Attributes
     ----------
     encoder
-        The system's name; ``fingerprint`` and ``dims`` are ``None`` for what is no encoder.
-    texts
-        How many different texts were encoded, in ``seconds``.
+        The system's name.
+    fingerprint, dims
+        Fingerprint and number of dimensions of the encoder; ``None`` if the system is not an encoder.
+    texts, seconds
+        Number of distinct texts that were encoded, and the time it took.
     rows
-        One a language, sorted by label.
+        One for each language, sorted by label.
     """
 
     encoder: str
@@ -102,10 +106,10 @@ class TatoebaResult:
 
     @property
     def averages(self) -> dict[str, TatoebaAverage]:
-        """``"xtreme_36"``, unless one of the 36 languages is missing, and ``"all"`` that were evaluated."""
+        """The averages over ``"all"`` languages, and over ``"xtreme_36"`` if all 36 were evaluated."""
         averages = {}
         xtreme = [row for row in self.rows if row.label in XTREME_36]
-        # A mean over some of the 36 would pass for the published figure.
+        # A mean over only some of the 36 languages could be mistaken for the published score.
         if len(xtreme) == len(XTREME_36):
             averages["xtreme_36"] = _average("XTREME's 36", xtreme)
         averages["all"] = _average(f"all {len(self.rows)}", self.rows)
@@ -131,15 +135,15 @@ def evaluate_tatoeba(
     Parameters
     ----------
     system
-        An encoder, or a scorer that has encoded the test set already. One with calibration is scored twice: raw and
-        calibrated.
+        An encoder, or a scorer that has already encoded the test set. A system with calibration is scored twice: raw
+        and calibrated.
     data
-        The folder that holds the test set, or what :func:`read_tatoeba` read.
+        The folder that contains the test set, or the result of :func:`read_tatoeba`.
     languages
-        Which languages; all by default. Not used where ``data`` is already read.
+        Languages to evaluate; all by default. Ignored if ``data`` is already read.
     matchings
-        How the best candidate is chosen: ``"cosine"``, as in XTREME; ``"csls"``, ``"margin"``, which correct for
-        candidates that are near to everything.
+        How the best candidate is chosen: ``"cosine"``, as in XTREME, or ``"csls"`` or ``"margin"``, which correct for
+        candidates that are close to everything.
     batch_size
         Texts in one forward pass.
     show_progress
@@ -160,7 +164,7 @@ def evaluate_tatoeba(
 
 
 def all_texts(pairs: Sequence[TatoebaPairs]) -> Iterator[str]:
-    """Every text of a test set, to encode."""
+    """Yield every text of a test set."""
     for pair in pairs:
         yield from pair.sentences
         yield from pair.english
@@ -171,7 +175,7 @@ def _row(pair: TatoebaPairs, scorer: BitextScorer, matchings: Sequence[Matching]
     hits: dict[Way, NDArray[np.bool_]] = {}
     for mode in scorer.modes:
         forward = scorer.similarities(mode, own, english)
-        # Cosines are the same both ways, BM25 and MaxSim are not.
+        # Cosines are symmetric, but BM25 and MaxSim are not.
         backward = None if isinstance(scorer, EncodedTexts) else scorer.similarities(mode, english, own)
         for matching in matchings:
             there = matched(forward, matching)

@@ -1,8 +1,7 @@
-"""Read the Tatoeba test set of LASER: up to 1,000 sentences in each of 112 languages, with their English.
+"""Read LASER's Tatoeba test set: up to 1,000 sentences in each of 112 languages, with their English translations.
 
-Two layouts are read: one table (``tatoeba.v1.tsv[.gz]`` with the columns ``lang``, ``id``, ``xxx``, ``eng``)
-and the files of the LASER repository (``tatoeba.{xxx}-eng.{xxx}`` and ``tatoeba.{xxx}-eng.eng``, aligned
-by line).
+Two layouts are supported: one table (``tatoeba.v1.tsv[.gz]`` with the columns ``lang``, ``id``, ``xxx``, ``eng``), and
+the files of the LASER repository (``tatoeba.{xxx}-eng.{xxx}`` and ``tatoeba.{xxx}-eng.eng``, aligned by line).
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from mlret.data.files import read_lines
 from mlret.data.languages import language_name, normalise_language
 from mlret.errors import InputError
 
-# The languages of the task in XTREME (arXiv 2003.11080): Tatoeba's code -> XTREME's code, as in
-# tatoeba_preprocess of utils_preprocess.py in github.com/google-research/xtreme. XTREME-R's later additions
-# (aze, lit, pol, ukr, ron) are left out, as they are from the published XTREME averages.
+# The languages of the task in XTREME (arXiv 2003.11080): Tatoeba's code -> XTREME's code, as in tatoeba_preprocess of
+# utils_preprocess.py in github.com/google-research/xtreme. XTREME-R's later additions (aze, lit, pol, ukr, ron) are
+# excluded, as they are from the published XTREME averages.
 XTREME_36 = {
     "afr": "af", "ara": "ar", "ben": "bn", "bul": "bg", "cmn": "zh", "deu": "de",
     "ell": "el", "est": "et", "eus": "eu", "fin": "fi", "fra": "fr", "heb": "he",
@@ -43,7 +42,7 @@ class TatoebaPairs:
     label
         The test set's own code (ISO 639-3), e.g. ``"swh"``.
     language
-        The same in mlret's form, e.g. ``"sw"``. Two labels may share one.
+        mlret's language code, e.g. ``"sw"``. Two labels may share one code.
     sentences, english
         ``n`` texts each; line ``i`` of one translates line ``i`` of the other.
     """
@@ -63,14 +62,14 @@ class TatoebaPairs:
 
 
 def read_tatoeba(path: str | Path, *, languages: Sequence[str] | None = None) -> list[TatoebaPairs]:
-    """Read the test set.
+    """Read the Tatoeba test set.
 
     Parameters
     ----------
     path
         The folder, in either layout, or the table itself.
     languages
-        Which languages, by the test set's labels (``"swh"``) or by code (``"sw"``); all by default.
+        Languages to read, by the test set's labels (``"swh"``) or by code (``"sw"``); all by default.
 
     Returns
     -------
@@ -80,7 +79,7 @@ def read_tatoeba(path: str | Path, *, languages: Sequence[str] | None = None) ->
     Raises
     ------
     InputError
-        If nothing is found, a line is malformed, the sides differ in length, or a language is not there.
+        If nothing is found, a line is malformed, the sides differ in length, or a language does not exist.
     """
     path = Path(path)
     if path.is_file():
@@ -155,7 +154,7 @@ def _read_laser(folder: Path) -> list[TatoebaPairs]:
 def _read_side(path: Path) -> tuple[str, ...]:
     texts: list[str] = []
     for number, line in read_lines(path):
-        # The sides belong together by line, so a blank line may not be skipped.
+        # The sides are aligned by line number, so blank lines must not be skipped.
         if number != len(texts) + 1:
             raise InputError(f"{path}:{len(texts) + 1}: blank line; fill it in or drop it on both sides")
         texts.append(line)

@@ -1,7 +1,7 @@
-"""Tatoeba between two languages other than English, joined on the English that both translate.
+"""Tatoeba between two languages other than English, joined on the English sentence that both translate.
 
-Where an English sentence is in the pairs of two languages, its translations translate each other. Few are (XTREME's 36
-languages have 149 pairs of languages with ten or more), so only the queries are those few: the candidates are all
+If an English sentence occurs in the pairs of two languages, its translations translate each other. There are few of
+these (XTREME's 36 languages have 149 language pairs with ten or more), so only they are queries; the candidates are all
 sentences of the other language, as in the task with English.
 """
 
@@ -22,7 +22,11 @@ from mlret.eval.scorers import BitextScorer, Mode, Side
 
 @dataclass(frozen=True)
 class JoinedRow:
-    """Two languages by their labels: ``queries`` of each way, and the mean accuracy of both ways, from 0 to 1."""
+    """Scores of one language pair.
+
+    ``first`` and ``second`` are labels of the test set, ``queries`` is the number of queries in each direction, and
+    ``raw`` and ``calibrated`` are the mean accuracies of both directions, from 0 to 1.
+    """
 
     first: str
     second: str
@@ -33,28 +37,28 @@ class JoinedRow:
 
 @dataclass(frozen=True)
 class JoinedResult:
-    """What an encoder scores; the averages give every pair of languages the same weight."""
+    """Scores of an encoder; the averages give every language pair the same weight."""
 
     rows: list[JoinedRow]
 
     @property
     def raw(self) -> float:
-        """Without calibration, from 0 to 1."""
+        """Mean accuracy without calibration, from 0 to 1."""
         return float(np.mean([row.raw for row in self.rows]))
 
     @property
     def calibrated(self) -> float | None:
-        """With calibration, from 0 to 1; ``None`` for an encoder without it."""
+        """Mean accuracy with calibration, from 0 to 1; ``None`` for an encoder without calibration."""
         scores = [row.calibrated for row in self.rows if row.calibrated is not None]
         return float(np.mean(scores)) if scores else None
 
     @property
     def queries(self) -> int:
-        """Queries of all pairs of languages, one way."""
+        """Number of queries of all language pairs, in one direction."""
         return sum(row.queries for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON. Accuracies are from 0 to 1."""
+        """Return the scores as plain data for JSON. Accuracies are from 0 to 1."""
         return {
             "average": {
                 "pairs_of_languages": len(self.rows),
@@ -70,12 +74,24 @@ Joined = tuple[TatoebaPairs, TatoebaPairs, set[str]]
 
 
 def join_on_english(pairs: Sequence[TatoebaPairs], *, min_queries: int = 10) -> list[Joined]:
-    """Every two languages that share at least ``min_queries`` English sentences, and these sentences.
+    """Return all pairs of languages that share English sentences.
+
+    Parameters
+    ----------
+    pairs
+        The test set.
+    min_queries
+        Minimum number of shared English sentences.
+
+    Returns
+    -------
+    list of tuple
+        Both languages' sentences, and the set of shared English sentences.
 
     Raises
     ------
     InputError
-        If no two languages share as many.
+        If no two languages share that many.
     """
     english = {pair.label: set(pair.english) for pair in pairs}
     joined = [(a, b, english[a.label] & english[b.label]) for a, b in combinations(pairs, 2)]
@@ -88,21 +104,21 @@ def join_on_english(pairs: Sequence[TatoebaPairs], *, min_queries: int = 10) -> 
 
 
 def evaluate_joined(scorer: BitextScorer, pairs: Sequence[TatoebaPairs], *, min_queries: int = 10) -> JoinedResult:
-    """Evaluate between every two languages that share at least ``min_queries`` English sentences.
+    """Evaluate an encoder between every two languages that share at least ``min_queries`` English sentences.
 
     Parameters
     ----------
     scorer
-        Has encoded all sentences of ``pairs``.
+        A scorer that has encoded all sentences of ``pairs``.
     pairs
         The test set.
     min_queries
-        Pairs of languages with fewer queries are left out.
+        Language pairs with fewer queries are skipped.
 
     Raises
     ------
     InputError
-        If no two languages share as many.
+        If no two languages share that many sentences.
     """
     rows = []
     for first, second, shared in join_on_english(pairs, min_queries=min_queries):
@@ -116,7 +132,10 @@ def _both_ways(first: TatoebaPairs, second: TatoebaPairs, shared: set[str], scor
 
 
 def _one_way(asked: TatoebaPairs, found: TatoebaPairs, shared: set[str], scorer: BitextScorer, mode: Mode) -> float:
-    """The share of queries, the first of each English sentence, whose nearest candidate has the same English."""
+    """Return the share of queries whose nearest candidate has the same English translation.
+
+    If several sentences share an English translation, only the first is a query.
+    """
     first_of = {english: row for row, english in reversed(list(enumerate(asked.english))) if english in shared}
     queries = Side([asked.sentences[row] for row in first_of.values()], asked.language)
     best = best_candidates(scorer.similarities(mode, queries, Side(found.sentences, found.language)))

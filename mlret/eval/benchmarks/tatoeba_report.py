@@ -1,4 +1,4 @@
-"""The tables of Tatoeba: the encoder and the floors side by side, averages first."""
+"""The tables of Tatoeba: the encoder and the baselines side by side, averages first."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _JOINED_CAPTION = (
 
 
 def tatoeba_report(data: str, results: Sequence[TatoebaResult], joined: Sequence[JoinedResult] = ()) -> Report:
-    """The results of encoders and floors, over the same languages, as one report.
+    """Combine the results of encoders and baselines over the same languages into one report.
 
     Parameters
     ----------
     data
         Name of the folder or file that the test set was read from.
     results
-        The encoder's result first, then the others'.
+        The results, that of the encoder under evaluation first.
     joined
-        The same systems between languages other than English; empty where that was not asked for.
+        The same systems between languages other than English; empty if that was not requested.
     """
     tables = [_table(results)]
     pictures = [Picture("tatoeba", partial(plots.ranked_bars, *_bars(results)))]
@@ -177,7 +177,7 @@ def _joined_cells(own: JoinedRow | JoinedResult, others: Sequence[JoinedRow | Jo
 
 
 def _bars(results: Sequence[TatoebaResult]) -> tuple[str, dict[str, dict[str, float]]]:
-    """Language -> mean accuracy of each system, the encoder's best mode alone."""
+    """Return the plot's title, and the mean accuracy of each language for each system, in the system's best mode."""
     shown: dict[str, dict[str, float]] = {}
     for result in results:
         way: Way = ("calibrated", "cosine") if "calibrated" in _modes(result) else ("raw", "cosine")

@@ -1,8 +1,9 @@
 """XOR-Retrieve (Asai et al., arXiv 2010.11856): English passages for questions in seven languages.
 
-R@2kt and R@5kt: does an answer stand in the first 2,000 (5,000) tokens of what was retrieved? The quirk of the official
-script is kept, for its numbers are the ones in print: passages are tokenised (nltk's ``word_tokenize``) and joined with
-blanks, answers are not, so that an answer such as ``don't`` can never be found (the tokens say ``do n't``).
+R@2kt and R@5kt are the share of questions whose answer occurs in the first 2,000 (5,000) tokens of the retrieved
+passages. A quirk of the official script is reproduced, because the published scores depend on it: passages are
+tokenised (with nltk's ``word_tokenize``) and joined with blanks but answers are not, so an answer such as ``don't`` can
+never be found (the tokens are ``do n't``).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from mlret.reporting import plots
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 BUDGETS = {"r@2kt": 2000, "r@5kt": 5000}
-# Passages of 100 words: 5,000 tokens are about fifty; twice that is enough.
+# Passages have 100 words, so about fifty hold 5,000 tokens; twice as many are enough.
 DEPTH = 100
 _NOT_SPANS = ("yes", "no")
 
@@ -46,7 +47,7 @@ PROTOCOL = Protocol(
 
 @dataclass(frozen=True)
 class Question:
-    """A question and its answers, yes and no left out."""
+    """A question and its answers, without the answers yes and no."""
 
     id: str
     text: str
@@ -55,12 +56,21 @@ class Question:
 
 
 def read_questions(path: Path, languages: Sequence[str] | None = None) -> list[Question]:
-    """Read ``xor_dev_retrieve_eng_span_v1_1.jsonl`` and the like; questions answered by yes or no alone are left out.
+    """Read questions from a file such as ``xor_dev_retrieve_eng_span_v1_1.jsonl``.
+
+    Questions whose only answers are yes or no are skipped.
+
+    Parameters
+    ----------
+    path
+        The file.
+    languages
+        Language codes to read; all by default.
 
     Raises
     ------
     InputError
-        If the file is missing, empty or malformed, or a language has no question.
+        If the file is missing, empty or malformed, or a language has no questions.
     """
     questions: list[Question] = []
     seen: dict[str, int] = {}
@@ -89,12 +99,19 @@ def read_questions(path: Path, languages: Sequence[str] | None = None) -> list[Q
 
 
 def questions_file(data: Path, split: str) -> Path:
-    """The file of a split in the folder of the official files.
+    """Return the path of a split's questions, with or without ``.gz``.
+
+    Parameters
+    ----------
+    data
+        The folder of the official files.
+    split
+        ``"train"``, ``"dev"`` or ``"test"``.
 
     Raises
     ------
     InputError
-        If it is not there.
+        If the file does not exist.
     """
     names = (f"xor_{split}_retrieve_eng_span_v1_1.jsonl", f"xor_{split}_retrieve_eng_span.jsonl")
     if (found := find_present([data / name for name in names])) is None:
@@ -103,12 +120,14 @@ def questions_file(data: Path, split: str) -> Path:
 
 
 def passages(path: Path) -> Callable[[], Iterator[Document]]:
-    """A reader of DPR's passages: ``id<TAB>text<TAB>title``, with a header; the title becomes the first line.
+    """Return a function that reads DPR's passages: ``id<TAB>text<TAB>title`` with a header.
+
+    The title becomes the first line of the document's text.
 
     Raises
     ------
     InputError
-        If the file has another header.
+        If the file has a different header.
     """
     number, header = next(read_lines(path), (1, ""))
     if header.split("\t") != ["id", "text", "title"]:
@@ -122,7 +141,7 @@ def passages(path: Path) -> Callable[[], Iterator[Document]]:
             if len(cells) != 3:
                 raise InputError(f"{path}:{number}: {len(cells)} columns, not 3; write id<TAB>text<TAB>title")
             name, text, title = cells
-            if text.startswith('"') and text.endswith('"'):  # DPR's file is quoted as CSV is
+            if text.startswith('"') and text.endswith('"'):  # DPR's file uses CSV quoting
                 text = text[1:-1].replace('""', '"')
             if text.strip():
                 yield Document(name, f"{title}\n{text}", "en", {"passage": text}, origin=f"{path}:{number}")
@@ -131,12 +150,17 @@ def passages(path: Path) -> Callable[[], Iterator[Document]]:
 
 
 def read_predictions(path: Path) -> dict[str, list[str]]:
-    """Read the official predictions: a JSON list of ``{"id", "lang", "ctxs": [text, …]}``, best passage first.
+    """Read official predictions: a JSON list of ``{"id", "lang", "ctxs": [text, …]}``, best passage first.
+
+    Returns
+    -------
+    dict
+        Question id -> passages, best first.
 
     Raises
     ------
     InputError
-        If it is missing or malformed.
+        If the file is missing or malformed.
     """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
@@ -153,12 +177,12 @@ def read_predictions(path: Path) -> dict[str, list[str]]:
 
 
 def word_tokenizer() -> Callable[[str], list[str]]:
-    """nltk's ``word_tokenize``, as the official script calls it.
+    """Return nltk's ``word_tokenize``, which the official script uses.
 
     Raises
     ------
     MissingExtraError
-        If nltk or its model of English sentences (punkt_tab) is not there.
+        If nltk or its English sentence model (punkt_tab) is not installed.
     """
     nltk = require("nltk", extra="eval", feature="XOR-Retrieve's tokenisation")
     try:
@@ -174,7 +198,19 @@ def word_tokenizer() -> Callable[[str], list[str]]:
 def answer_found(
     texts: Iterable[str], answers: Sequence[str], budgets: Sequence[int], tokenize: Callable[[str], list[str]]
 ) -> list[bool]:
-    """For each budget of tokens, whether an answer stands in the texts, joined and cut there."""
+    """Return, for each token budget, whether an answer occurs in the joined texts truncated to that many tokens.
+
+    Parameters
+    ----------
+    texts
+        The passages, best first.
+    answers
+        The answers, any of which counts.
+    budgets
+        Numbers of tokens.
+    tokenize
+        The tokenizer of the passages.
+    """
     tokens: list[str] = []
     most = max(budgets)
     for text in texts:
@@ -197,16 +233,21 @@ def evaluate_xor_retrieve(
     Parameters
     ----------
     questions
-        As :func:`read_questions` gives them.
+        The result of :func:`read_questions`.
     systems
-        What ranks ``documents``.
+        The systems that rank ``documents``.
     predictions
-        Name -> question id -> texts, best first. A question without any counts as not answered; the official script
-        passes it over.
+        Name -> question id -> texts, best first. A question without predictions counts as not answered; the official
+        script ignores it.
     documents
-        As :func:`passages` gives them; ``None`` where only predictions are scored.
+        The result of :func:`passages`; ``None`` if only predictions are scored.
     data
-        The name of the folder.
+        Name of the folder that the benchmark was read from.
+
+    Returns
+    -------
+    Report
+        R@2kt and R@5kt by system and language.
     """
     tokenize = word_tokenizer()
     collections = _collections(questions, documents)
@@ -253,7 +294,7 @@ def _collections(questions: Sequence[Question], documents: Callable[[], Iterator
     groups: dict[str, dict[str, Topic]] = {}
     for question in questions:
         groups.setdefault(question.language, {})[question.id] = Topic(question.id, question.text, question.language)
-    # Every question is judged: by its answers, not by documents.
+    # Every question counts as judged: its answers decide, not judgements of documents.
     return [
         Collection(language, language, topics, {name: {} for name in topics}, documents)
         for language, topics in sorted(groups.items())
@@ -261,7 +302,7 @@ def _collections(questions: Sequence[Question], documents: Callable[[], Iterator
 
 
 def _texts(runs: Iterable[Run], documents: Callable[[], Iterator[Document]]) -> dict[str, list[str]]:
-    """The passages of each question, best first, without their titles: as DPR's output has them."""
+    """Return the passages of each question, best first, without their titles, as in DPR's output."""
     ranked = {query: rank_documents(scores) for run in runs for query, scores in run.items()}
     wanted = {name for names in ranked.values() for name in names}
     text_of = {one.id: one.metadata["passage"] for one in documents() if one.id in wanted}

@@ -1,7 +1,7 @@
 """LAReQA on XQuAD-R (Roy et al., arXiv 2004.05484): does a question find its answer in every language, from one pool?
 
 A question has an answer in each language. All sentences of all languages are ranked together, so a system that prefers
-the question's own language, right or wrong, pays for it: mean average precision falls.
+sentences in the question's own language, right or wrong, has a lower mean average precision.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Unit = Literal["sentence", "sentence+context"]
 
 METRICS = ("map", "map@20", "map other languages", "recall@1 own language", "same language in top 10")
 _TOP = 10
-# Ranks that the histogram tells apart: the first, 2 to 3, …
+# Upper bounds of the histogram's buckets of ranks: 1, 2 to 3, and so on.
 _BUCKETS = (1, 3, 10, 30, 100, 300, 1000)
 PROTOCOL = Protocol(
     benchmark="xquad-r",
@@ -46,18 +46,18 @@ PROTOCOL = Protocol(
 
 @dataclass(frozen=True)
 class PoolRanks:
-    """Where the answers stand, for the questions of one language.
+    """Ranks of the answers, for the questions of one language.
 
     Attributes
     ----------
     ranks
-        ``(questions, languages)`` int64, from 1: the rank of the answer in each language in the whole pool.
+        ``(questions, languages)`` int64, counted from 1: the rank in the whole pool of the answer in each language.
     without_own
-        ``(questions, languages - 1)``: the same, candidates in the question's language left out.
+        ``(questions, languages - 1)``: the same without candidates in the question's language.
     within
-        ``(questions, languages)``: the rank of each answer among the candidates of its language alone.
+        ``(questions, languages)``: the rank of each answer among the candidates of its own language.
     own_share
-        ``(questions,)``: the share of the ten best that are in the question's language.
+        ``(questions,)``: the share of the ten best candidates that are in the question's language.
     """
 
     ranks: NDArray[np.int64]
@@ -67,9 +67,15 @@ class PoolRanks:
 
 
 def texts_of(data: XquadR, unit: Unit) -> tuple[list[str], list[str]]:
-    """All texts of the pool, by language, and the language of each.
+    """Return all texts of the pool, grouped by language, and the language of each.
 
-    ``"sentence+context"``, as in LAReQA, is the sentence, a line's end and the paragraph it stands in.
+    Parameters
+    ----------
+    data
+        The benchmark.
+    unit
+        ``"sentence"``; or, as in LAReQA, ``"sentence+context"``: the sentence, a newline, and the paragraph that
+        contains it.
     """
     texts, languages = [], []
     for language, candidates in data.candidates.items():
@@ -88,23 +94,23 @@ def evaluate_xquad_r(
     runs: Mapping[str, Run] | None = None,
     run_depth: int = 0,
 ) -> Report:
-    """Evaluate systems.
+    """Evaluate systems and saved runs.
 
     Parameters
     ----------
     scorers
-        Have encoded all questions and :func:`texts_of`; the first is the one that is asked about.
+        Scorers that have encoded all questions and the texts of :func:`texts_of`, the one under evaluation first.
     data
         The benchmark.
     name
-        Of the folder that it was read from.
+        Name of the folder that it was read from.
     unit
-        What a candidate is.
+        What a candidate is: a sentence, or a sentence with its paragraph.
     runs
-        Saved runs by their names; a query is called ``de:ID``, a document as its sentence. What a run does not have is
-        not retrieved.
+        Saved runs by name. Query ids have the form ``de:ID``; document ids are those of the sentences. Documents
+        missing from a run count as not retrieved.
     run_depth
-        How many candidates of each query to keep as runs of the report.
+        Number of candidates of each query to keep as runs in the report.
 
     Raises
     ------
@@ -176,7 +182,7 @@ def evaluate_xquad_r(
 
 
 class Pool:
-    """The sentences of all languages, to be ranked together.
+    """The sentences of all languages, which are ranked together.
 
     Parameters
     ----------
@@ -198,7 +204,7 @@ class Pool:
         self.side = Side(*texts_of(data, unit))
         self.names = [one.id for candidates in data.candidates.values() for one in candidates]
         self._languages = np.array(self.side.languages)
-        # Of candidates with the same score the smaller id comes first.
+        # Ties are broken by ascending id.
         self._order = np.argsort(np.argsort(np.array(self.names)))
         column = {name: place for place, name in enumerate(self.names)}
         self._answers = {
@@ -207,7 +213,15 @@ class Pool:
         }
 
     def ranks(self, scores: Scores, language: str) -> PoolRanks:
-        """Where the answers stand, for ``(questions, n)`` scores of the questions of a language."""
+        """Return the ranks of the answers.
+
+        Parameters
+        ----------
+        scores
+            ``(questions, n)`` scores of the pool's ``n`` candidates.
+        language
+            The language of the questions, which are in the benchmark's order.
+        """
         questions = self._data.questions[language]
         gold = {code: np.array([of[question] for question in questions]) for code, of in self._answers.items()}
         ranks = np.stack([ranks_in(scores, columns, self._order) for columns in gold.values()], axis=1)
@@ -232,7 +246,22 @@ class Pool:
         )
 
     def run(self, scores: Scores, language: str, depth: int) -> dict[str, dict[str, float]]:
-        """The ``depth`` best candidates of each question: ``de:ID`` -> sentence's id -> score."""
+        """Return the best candidates of each question as a run.
+
+        Parameters
+        ----------
+        scores
+            ``(questions, n)`` scores of the pool's ``n`` candidates.
+        language
+            The language of the questions, which are in the benchmark's order.
+        depth
+            Number of candidates of each question.
+
+        Returns
+        -------
+        dict
+            ``de:ID`` -> sentence id -> score.
+        """
         run = {}
         for question, row in zip(self._data.questions[language], scores, strict=True):
             best = np.lexsort((self._order, -row))[:depth]
@@ -241,16 +270,21 @@ class Pool:
 
 
 def ranks_in(scores: Scores, columns: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rank, from 1, of one candidate for each query.
+    """Return the rank, counted from 1, of one candidate for each query.
 
     Parameters
     ----------
     scores
         ``(m, n)``.
     columns
-        ``(m,)``: the candidate of each query.
+        ``(m,)``: the column of each query's candidate.
     order
-        ``(n,)``: of candidates with the same score the one with the smaller number comes first.
+        ``(n,)``: candidates with equal scores are ranked by this number, ascending.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(m,)`` int64.
     """
     own = np.take_along_axis(scores, columns[:, None], axis=1)
     above = (scores > own).sum(axis=1)
@@ -259,14 +293,19 @@ def ranks_in(scores: Scores, columns: NDArray[np.int64], order: NDArray[np.int64
 
 
 def average_precision(ranks: NDArray[np.int64], depth: int | None = None) -> NDArray[np.float64]:
-    """The average precision of queries whose relevant documents stand at these ranks, as trec_eval's ``map``.
+    """Return the average precision of queries from the ranks of their relevant documents, as trec_eval's ``map``.
 
     Parameters
     ----------
     ranks
-        ``(m, r)``, from 1: all relevant documents of each query, in any order.
+        ``(m, r)``, counted from 1: the ranks of all relevant documents of each query, in any order.
     depth
-        Documents ranked lower count as not retrieved; the divisor stays ``r``.
+        Documents below this rank count as not retrieved; the divisor is still ``r``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(m,)`` float64.
     """
     ordered = np.sort(ranks, axis=1)
     precisions = np.arange(1, ranks.shape[1] + 1) / ordered
@@ -288,7 +327,7 @@ def _scores(found: PoolRanks, own: int) -> dict[str, NDArray[np.float64]]:
 
 
 def _scores_of_run(system: str, run: Run, data: XquadR, language: str) -> dict[str, NDArray[np.float64]]:
-    """The same for what a saved run has, by pytrec_eval."""
+    """Return the scores of a saved run, computed by pytrec_eval, with the same metrics as :func:`_scores`."""
     of_language = {one.id: code for code, candidates in data.candidates.items() for one in candidates}
     asked = {question: run.get(f"{language}:{question}", {}) for question in data.questions[language]}
     if not any(asked.values()):
@@ -320,7 +359,10 @@ def _scores_of_run(system: str, run: Run, data: XquadR, language: str) -> dict[s
 
 
 def _histogram(ranks: dict[str, PoolRanks], data: XquadR) -> dict[str, dict[str, list[float]]]:
-    """Own and other languages -> the share of answers in each bucket of ranks, the last without an end."""
+    """Return the share of answers in each bucket of ranks, for the question's own language and for the others.
+
+    The last bucket has no upper bound.
+    """
     shares: dict[str, dict[str, list[float]]] = {}
     for language, found in ranks.items():
         own = data.languages.index(language)

@@ -1,6 +1,6 @@
-"""Read XQuAD-R of LAReQA (Roy et al., arXiv 2004.05484): questions, and sentences in eleven languages that answer them.
+"""Read XQuAD-R of LAReQA (Roy et al., arXiv 2004.05484): questions and answering sentences in eleven languages.
 
-Two layouts are read: LAReQA's own ``xquad-r/de.json`` (SQuAD's JSON with ``sentence_breaks``), and tables:
+Two layouts are supported: LAReQA's own ``xquad-r/de.json`` (SQuAD's JSON with ``sentence_breaks``), and tables:
 ``topics.tsv``, ``corpus.sentences.jsonl``, ``corpus.paragraphs.jsonl``, ``qrels.sentences.any-language.trec``.
 """
 
@@ -17,7 +17,7 @@ from mlret.data.retrieval import read_qrels, read_topics
 from mlret.errors import InputError
 from mlret.eval.collection import find_present
 
-# Sentences of each language in LAReQA's README.
+# Number of sentences in each language according to LAReQA's README.
 CANDIDATES = {
     "ar": 1222, "de": 1276, "el": 1234, "en": 1180, "es": 1215, "hi": 1244, "ru": 1219, "th": 852, "tr": 1167,
     "vi": 1209, "zh": 1196,
@@ -27,7 +27,7 @@ QUESTIONS = 1190
 
 @dataclass(frozen=True)
 class Candidate:
-    """A sentence that may answer, and the paragraph it stands in."""
+    """A candidate answer: a sentence and the paragraph that contains it."""
 
     id: str
     sentence: str
@@ -45,7 +45,7 @@ class XquadR:
     candidates
         Language -> sentences.
     answers
-        Language -> question id -> id of the sentence that answers.
+        Language -> question id -> id of the sentence that answers the question.
     """
 
     questions: dict[str, dict[str, str]]
@@ -59,20 +59,20 @@ class XquadR:
 
     @property
     def is_official(self) -> bool:
-        """Whether questions and candidates are as many as in LAReQA's README."""
+        """Whether the numbers of questions and candidates match LAReQA's README."""
         counts = {language: len(candidates) for language, candidates in self.candidates.items()}
         return counts == CANDIDATES and all(len(asked) == QUESTIONS for asked in self.questions.values())
 
 
 def read_xquad_r(path: str | Path, *, languages: Sequence[str] | None = None) -> XquadR:
-    """Read the benchmark.
+    """Read XQuAD-R.
 
     Parameters
     ----------
     path
         The folder, in either layout.
     languages
-        Which; all eleven that are there by default.
+        Language codes to read; by default all of the eleven that are present.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""The evaluation of the memory: lookup across languages, duplicates, and what each ranking feature is worth."""
+"""Evaluation of the memory: lookup across languages, duplicates, and the effect of each ranking feature."""

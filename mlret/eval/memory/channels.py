@@ -1,4 +1,4 @@
-"""Records and what the channels of a memory say of them: the very functions that the memory searches with."""
+"""Records and their scores by each of the memory's search channels, computed with the memory's own functions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Records:
     Parameters
     ----------
     texts, languages
-        ``n`` of them.
+        ``n`` texts and their language codes.
     vectors
         ``(n, dims)`` float32 of unit length.
     """
@@ -40,11 +40,11 @@ class Records:
         return len(self.texts)
 
     def dense(self, queries: NDArray[np.float32]) -> Matrix:
-        """The cosines: ``(q, n)``."""
+        """Return the cosines: ``(q, n)``."""
         return np.asarray(np.round(queries.astype(np.float64) @ self.vectors.T.astype(np.float64), 6))
 
     def lexical(self, queries: Sequence[str]) -> Matrix:
-        """BM25 over character n-grams: ``(q, n)``, NaN where no n-gram is shared."""
+        """Return BM25 scores over character n-grams: ``(q, n)``, NaN if no n-gram is shared."""
         found = np.full((len(queries), len(self)), np.nan)
         every = np.arange(len(self))
         for row, query in enumerate(queries):
@@ -53,7 +53,24 @@ class Records:
         return found
 
     def fused(self, queries: Sequence[str], language: str, dense: Matrix, lexical: Matrix) -> Matrix:
-        """The mean of standard scores over the channels that apply: ``(q, n)``, -inf outside the candidates."""
+        """Fuse dense and lexical scores as the memory does.
+
+        The fused score is the mean of standard scores over the channels that apply to a record.
+
+        Parameters
+        ----------
+        queries
+            ``q`` queries.
+        language
+            Language code of the queries.
+        dense, lexical
+            The results of :meth:`dense` and :meth:`lexical`: ``(q, n)``.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(q, n)`` float64, -inf for records that are not candidates of either channel.
+        """
         found = np.full(dense.shape, -np.inf)
         for row, query in enumerate(queries):
             rows = np.union1d(_best(dense[row]), _best(lexical[row]))
@@ -64,7 +81,7 @@ class Records:
         return found
 
     def _lexical_applies(self, query: str, language: str) -> NDArray[np.bool_]:
-        """As :func:`mlret.index.fusion.lexical_applies`, the scripts of the records looked up once."""
+        """Like :func:`mlret.index.fusion.lexical_applies`, but with the scripts of the records computed only once."""
         scripts = scripts_of(query)
         shared = {one: share_script(scripts, one) for one in set(self._scripts)}
         return np.array(
@@ -73,7 +90,22 @@ class Records:
         )
 
     def search(self, queries: Sequence[str], language: str, vectors: NDArray[np.float32]) -> dict[str, Matrix]:
-        """System -> ``(q, n)`` scores, higher is better; -inf where a system does not find a record."""
+        """Search with every system.
+
+        Parameters
+        ----------
+        queries
+            ``q`` queries.
+        language
+            Language code of the queries.
+        vectors
+            ``(q, dims)`` float32 vectors of the queries, of unit length.
+
+        Returns
+        -------
+        dict
+            System -> ``(q, n)`` scores; higher is better, -inf for a record that the system does not find.
+        """
         dense, lexical = self.dense(vectors), self.lexical(queries)
         fused = self.fused(queries, language, dense, lexical)
         return {"dense": dense, "lexical": np.where(np.isnan(lexical), -np.inf, lexical), "fused": fused}
@@ -85,7 +117,20 @@ def _best(scores: Matrix) -> NDArray[np.int64]:
 
 
 def ranks(scores: Matrix, gold: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rank, from 1, of the record that each query asks for; equal scores by rising row. ``(q,)``; 0: not found."""
+    """Return the rank, counted from 1, of each query's gold record.
+
+    Parameters
+    ----------
+    scores
+        ``(q, n)``; -inf for records that are not found. Ties are broken by ascending row.
+    gold
+        ``(q,)``: the row of the record that answers each query.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(q,)`` int64; 0 if the record is not found.
+    """
     wanted = scores[np.arange(len(gold)), gold][:, None]
     ahead = (scores > wanted).sum(axis=1) + ((scores == wanted) & (np.arange(scores.shape[1]) < gold[:, None])).sum(
         axis=1
@@ -94,11 +139,32 @@ def ranks(scores: Matrix, gold: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def top(scores: Matrix, k: int) -> list[set[int]]:
-    """The best ``k`` records that each query finds."""
+    """Return the rows of the best records that each query finds.
+
+    Parameters
+    ----------
+    scores
+        ``(q, n)``; -inf for records that are not found.
+    k
+        Maximum number of records for each query.
+    """
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return [{int(one) for one in row if np.isfinite(scores[query, one])} for query, row in enumerate(order)]
 
 
 def within(found: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-    """Recall at ``k`` of each query with one answer, from its rank: ``(q,)``, 0 or 1."""
+    """Return the recall at ``k`` of queries with one answer each.
+
+    Parameters
+    ----------
+    found
+        ``(q,)``: the rank of each answer, counted from 1; 0 if it was not found.
+    k
+        The cutoff.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(q,)`` float64, 0 or 1.
+    """
     return ((found >= 1) & (found <= k)).astype(np.float64)

@@ -1,9 +1,9 @@
-"""Duplicates across languages: how many translations are recognised, and how often what is none is merged.
+"""Duplicates across languages: how many translations are recognised, and how often a text is merged wrongly.
 
-For each pair of languages half of the texts are stored in one of them. What comes next, in the other, is judged by
-:func:`mlret.memory.duplicates.judge`, as on a write: the translations of what is stored, the texts of which no
-translation is stored, and near misses, which differ from a stored text in one number, month, weekday or negation. The
-thresholds come from other texts.
+For each pair of languages, half of the texts are stored in one of them. :func:`mlret.memory.duplicates.judge` then
+judges texts in the other language, as it does on a write: translations of stored texts, texts without a stored
+translation, and near misses, which differ from a stored text in one number, month, weekday or negation. The thresholds
+are calibrated on other texts.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from mlret.memory.guards import conflicts
 class Merges:
     """Counts over all pairs of languages.
 
-    ``right`` and ``wrong``: translations, and texts without a stored translation, that were called duplicates of the
-    right and of a wrong record; ``translations``: all that could be found. ``near``: kind -> near misses judged, and
-    how many of them were merged into what they were made of.
+    ``right`` and ``wrong`` are the texts that were called duplicates of the right and of a wrong record;
+    ``translations`` is the number of texts whose translation is stored. ``near`` maps each kind of near miss to the
+    number that were judged and the number that were merged into their original.
     """
 
     right: int = 0
@@ -37,34 +37,34 @@ class Merges:
 
     @property
     def precision(self) -> float:
-        """Of the duplicates, near misses apart; 1 where there are none."""
+        """Precision of the detected duplicates, without near misses, in [0, 1]; 1 if none was detected."""
         return self.right / (self.right + self.wrong) if self.right + self.wrong else 1.0
 
     @property
     def precision_with_near_misses(self) -> float:
-        """The same where near misses are judged, too."""
+        """Precision of the detected duplicates including near misses, in [0, 1]; 1 if none was detected."""
         merged = sum(merged for _, merged in self.near.values())
         total = self.right + self.wrong + merged
         return self.right / total if total else 1.0
 
     @property
     def recall(self) -> float:
-        """Of the translations that are stored."""
+        """Recall over the texts whose translation is stored, in [0, 1]."""
         return self.right / max(1, self.translations)
 
 
 @dataclass(frozen=True)
 class Dedupe:
-    """With guards and without; and what the guards do to all pairs there are, whatever their vectors.
+    """Duplicates found with and without guards, and how often guards block a pair regardless of its vectors.
 
     Attributes
     ----------
     guarded, bare
-        What was merged.
+        What was merged with guards and without them.
     blocked
-        Kind -> the part of near misses that a guard blocks; ``"translation"``: of true pairs, which none should.
+        Kind -> share of near misses that a guard blocks; ``"translation"`` -> share of true pairs, ideally none.
     counts
-        How many of each there are.
+        Kind -> number of pairs.
     """
 
     guarded: Merges
@@ -81,18 +81,18 @@ def measure_dedupe(
     *,
     seed: int = 0,
 ) -> Dedupe:
-    """Judge what comes next, for every ordered pair of languages.
+    """Judge texts in one language against a memory in another, for every ordered pair of languages.
 
     Parameters
     ----------
     texts, vectors
         Language -> ``n`` texts, translations of each other, and their ``(n, dims)`` vectors.
     misses
-        Language -> near misses: of which text, the changed one, and its vector.
+        Language -> near misses: the row of the original text, the changed text, and its vector.
     thresholds
-        Calibrated on other texts.
+        Thresholds calibrated on other texts.
     seed
-        Of what is stored.
+        Seed for choosing the stored texts.
     """
     guarded, bare = Merges(), Merges()
     seen: dict[str, list[bool]] = {"translation": []}
@@ -140,7 +140,7 @@ def _count(
 
 
 class _Memory:
-    """Texts of one language, to be judged against."""
+    """Stored texts in one language that other texts are judged against."""
 
     def __init__(self, language: str, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
         self._language, self._texts, self._vectors = language, texts, vectors
@@ -151,7 +151,7 @@ class _Memory:
     def judge(
         self, text: str, language: str, vector: NDArray[np.float32], thresholds: DuplicateThresholds
     ) -> tuple[int | None, int | None]:
-        """The record that a text is merged into, with guards and without; ``None`` for none."""
+        """Return the rows that a text is merged into with and without guards; ``None`` if it is not merged."""
         cosines = self._vectors @ vector
         order = np.argsort(-cosines, kind="stable")[: CANDIDATES + NEIGHBOURS]
         candidates = [

@@ -1,7 +1,8 @@
-"""What each ranking feature is worth, on and off, on data where it can matter.
+"""Measure each ranking feature off and on, on data where it can make a difference.
 
-Two kinds of data: questions whose answer is a sentence of a paragraph (a session; its sentences are the turns), and
-parallel news, whose documents are sessions. Each measurement says what it can show; none of them is a conversation.
+There are two kinds of data: questions whose answer is a sentence of a paragraph (the paragraph is a session, its
+sentences are the turns), and parallel news, whose documents are sessions. Each measurement states what it can show;
+none of the data are conversations.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ _RESAMPLES = 2_000
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature, off and on.
+    """Measurement of one feature, off and on.
 
     Attributes
     ----------
     name, data, metric
-        What was switched, on which data, and what was measured.
+        The feature, the data it was measured on, and the metric.
     off, on
-        ``(q,)`` scores, 0 to 1, of the same queries or groups.
+        ``(q,)`` scores from 0 to 1 of the same queries or groups, with the feature off and on.
     default
-        Whether it is on by default.
+        Whether the feature is on by default.
     shows
-        What the measurement can show, and cannot.
+        What the measurement can and cannot show.
     """
 
     name: str
@@ -51,19 +52,19 @@ class Feature:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % of the difference of the means, by bootstrap over queries."""
+        """95 % bootstrap interval of the difference of the means, over queries."""
         return bootstrap_interval(self.on - self.off, _RESAMPLES, np.random.default_rng(0))
 
 
 class Answers:
-    """Questions, the sentences that answer them, and their paragraphs, in some languages, encoded.
+    """Encoded questions, the sentences that answer them, and their paragraphs, in some languages.
 
     Parameters
     ----------
     data
         The benchmark.
     encode
-        Texts and their language -> ``(n, dims)``.
+        Function from texts and their language to ``(n, dims)`` vectors.
     """
 
     def __init__(self, data: XquadR, encode: Encode) -> None:
@@ -106,14 +107,27 @@ class Answers:
         self.parts[language] = encode([text for _, text in cut], language), np.array([number for number, _ in cut])
 
     def ways(self) -> Iterator[tuple[str, str]]:
-        """Every language of the questions with every language of the records."""
+        """Yield every pair of a question language and a record language."""
         for asked in self.languages:
             for stored in self.languages:
                 yield asked, stored
 
 
 def answer_features(answers: Answers, thresholds: DuplicateThresholds) -> list[Feature]:
-    """Contiguity, representatives, granularities and keys, and abstention, over all pairs of languages."""
+    """Measure contiguity, representatives, granularities, keys and abstention over all pairs of languages.
+
+    Parameters
+    ----------
+    answers
+        The encoded questions, sentences and paragraphs.
+    thresholds
+        Thresholds calibrated on other texts.
+
+    Returns
+    -------
+    list of Feature
+        The measurements, separately for questions in the records' language and in other languages.
+    """
     found: dict[str, dict[str, list[NDArray[np.float64]]]] = defaultdict(lambda: defaultdict(list))
     for asked, stored in answers.ways():
         where = "same language" if asked == stored else "other languages"
@@ -142,7 +156,7 @@ def answer_features(answers: Answers, thresholds: DuplicateThresholds) -> list[F
 
 
 def _silence(answers: Answers, thresholds: DuplicateThresholds) -> list[Feature]:
-    """Half of the paragraphs are stored: right first sentences that are kept, and questions without an answer."""
+    """Measure, with half of the paragraphs stored, right hits that are kept and silence on unanswerable questions."""
     kept, refused = [], []
     for asked, stored in answers.ways():
         sessions = answers.sessions[stored]
@@ -199,7 +213,7 @@ def _of_pair(answers: Answers, asked: str, stored: str) -> dict[str, NDArray[np.
 
 
 def _floored(scores: Matrix) -> Matrix:
-    """What is no candidate has the lowest score of the candidates: a neighbour may still be lifted."""
+    """Give records that are not candidates the candidates' lowest score, so that a neighbour can still raise them."""
     finite = np.where(np.isfinite(scores), scores, np.inf)
     return np.where(np.isfinite(scores), scores, finite.min(axis=1, keepdims=True))
 
@@ -225,5 +239,5 @@ def _both_levels(turns: Matrix, wholes: Matrix, sessions: NDArray[np.int64]) -> 
 
 
 def mean_of(values: Mapping[str, Sequence[NDArray[np.float64]]]) -> dict[str, NDArray[np.float64]]:
-    """Name -> the mean over pairs of languages of the scores of each query."""
+    """Return the mean over language pairs of each query's scores: name -> ``(q,)``."""
     return {name: np.mean(some, axis=0) for name, some in values.items()}

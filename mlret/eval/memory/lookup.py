@@ -1,4 +1,4 @@
-"""Records in one language, queries in another: recall, and whether one question finds the same in every language."""
+"""Search records in one language with queries in another: recall, and consistency across query languages."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ CONSISTENCY = "consistency@5"
 
 @dataclass
 class Lookup:
-    """What was found.
+    """Results of the lookup evaluation.
 
     Attributes
     ----------
     pairs
-        System -> (language of the queries, of the records) -> metric -> ``(q,)`` scores of the queries.
+        System -> (language of the queries, language of the records) -> metric -> ``(q,)`` scores of the queries.
     consistency
-        System -> language of the records -> the mean overlap of the five best between two languages of the queries.
+        System -> language of the records -> mean overlap of the five best records between two query languages.
     """
 
     pairs: dict[str, dict[tuple[str, str], dict[str, NDArray[np.float64]]]] = field(default_factory=dict)
     consistency: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def mean(self, system: str) -> dict[str, float]:
-        """Each metric over all ordered pairs of two languages, each with the same weight."""
+        """Return the mean of each metric over all ordered pairs of two languages, equally weighted."""
         pairs = [scores for (asked, stored), scores in self.pairs[system].items() if asked != stored]
         found = {metric: float(np.mean([scores[metric].mean() for scores in pairs])) for metric in METRICS}
         return {**found, CONSISTENCY: float(np.mean(list(self.consistency[system].values())))}
@@ -43,16 +43,16 @@ def look_up(
     vectors: Mapping[str, NDArray[np.float32]],
     gold: NDArray[np.int64],
 ) -> Lookup:
-    """Ask every query in every language for the records of every language, one language at a time.
+    """Search for every query in every language among the records of each language in turn.
 
     Parameters
     ----------
     records
-        Language -> the records in it, the same ones in each.
+        Language -> the records in that language, the same ones in each.
     queries, vectors
         Language -> ``q`` queries, the same in each, and their ``(q, dims)`` vectors.
     gold
-        ``(q,)``: the record that each query asks for.
+        ``(q,)``: the row of the record that answers each query.
     """
     found = Lookup({system: {} for system in SYSTEMS}, {system: {} for system in SYSTEMS})
     for stored, of in records.items():

@@ -1,9 +1,10 @@
-"""Near misses: real sentences with one thing changed by rule, so that they state something else.
+"""Near misses: real sentences in which a rule changes one thing, so that they state something else.
 
-A number, a number word, a month, a weekday or a negation. Names of numbers, months and days come from the lists that
-the guards use, so that of these a guard misses only what translation hides. The rules for negation are written for this
-and know nothing of the guards' lists; but most words that negate are in those, too. What all of it can show is how
-often a guard misses a change between languages, and, on translations, how often it blocks a true pair.
+The change is in a number, a number word, a month, a weekday or a negation. Names of numbers, months and days come from
+the lists that the guards use, so a guard misses such a change only if translation hides it. The rules for negation are
+written for this module and do not depend on the guards' lists, but most negating words are in those lists too. The
+evaluation can therefore show only how often a guard misses a change between languages and, on translations, how often
+it blocks a true pair.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from mlret.memory.facts import VAGUE_MONTHS, calendar_names, number_words
 KINDS = ("number", "number word", "month", "weekday", "negation")
 _NUMBER = regex.compile(r"(?<![\w.,])\d{1,4}(?![\w.,]*\d)")
 
-# Language -> rules, of which the first that applies is used, once: what to look for, and what to put there.
+# Language -> rules (pattern, replacement). The first rule that matches is applied, once.
 _NEGATION: dict[str, list[tuple[str, str]]] = {
     "ar": [(r"\bلم يكن\b", "كان"), (r"\bكان\b", "لم يكن"), (r"\bكانت\b", "لم تكن"), (r"\bيمكن\b", "لا يمكن")],
     "de": [
@@ -78,7 +79,7 @@ _NEGATION: dict[str, list[tuple[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class NearMiss:
-    """A changed sentence, what was changed, and the sentence as it was."""
+    """A changed sentence: the kind of change, the changed text and the original text."""
 
     kind: str
     text: str
@@ -86,16 +87,16 @@ class NearMiss:
 
 
 def near_misses(text: str, language: str, random: np.random.Generator) -> list[NearMiss]:
-    """Every near miss that the rules can make of a text, at most one of a kind.
+    """Return all near misses that the rules can make of a text, at most one of each kind.
 
     Parameters
     ----------
     text
         A sentence.
     language
-        In mlret's form.
+        mlret's code of its language.
     random
-        Chooses the place and the change.
+        Chooses the position and the change.
     """
     code = language.partition("-")[0]
     changed = {
@@ -115,9 +116,9 @@ def _number(text: str, random: np.random.Generator) -> str | None:
     match = found[random.integers(len(found))]
     number = int(match[0])
     other = number + int(random.integers(1, 10))
-    if 1900 <= number <= 2100:  # a year stays one
+    if 1900 <= number <= 2100:  # keep a year a year
         other = number - int(random.integers(1, 10))
-    # Digits of the script that the number was written in.
+    # Write the new number in the digits of the original number's script.
     zero = next(point for point in range(ord(match[0][0]), 0, -1) if chr(point).isdecimal() and int(chr(point)) == 0)
     digits = "".join(chr(zero + int(digit)) for digit in str(other))
     return text[: match.start()] + digits + text[match.end() :]
@@ -131,7 +132,7 @@ def _from_list(
     least: int = 0,
     months: bool = False,
 ) -> str | None:
-    """One name of a list put in the place of another."""
+    """Replace one name from a list with another name from it; ``None`` if the text contains none."""
     if names is None:
         return None
     pattern, values = names
@@ -139,7 +140,7 @@ def _from_list(
     if len(folded) != len(text):
         return None
     found = [match for match in pattern.finditer(folded) if values[match[0]] >= least and len(match[0]) > 2]
-    if months:  # `may` and `mar` are also other words
+    if months:  # `may` and `mar` are also ordinary words
         found = [match for match in found if len(match[0]) > 3 and match[0] not in VAGUE_MONTHS]
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""The evaluation of the memory as a whole: measured with the parts that it is made of, and reported."""
+"""Evaluate the memory as a whole by combining the measurements of this package, and report the results."""
 
 from __future__ import annotations
 
@@ -40,12 +40,21 @@ PROTOCOL = (
 
 
 def read_document_ids(path: Path, count: int, lines: tuple[int, int] | None) -> NDArray[np.int64]:
-    """The document of each line, as rising numbers: ``(count,)``.
+    """Return the document number of each line, in ascending order: ``(count,)`` int64.
+
+    Parameters
+    ----------
+    path
+        A file with a document id on each line.
+    count
+        Number of texts.
+    lines
+        First and last line to use, counted from 1, both included; all by default.
 
     Raises
     ------
     InputError
-        If the file is missing or has another number of lines than the texts.
+        If the file is missing, or its number of lines does not match the texts.
     """
     ids = [line for _, line in read_lines(path)]
     first, last = lines or (1, len(ids))
@@ -67,27 +76,27 @@ def evaluate_memory(
     data: str,
     show_progress: bool = False,
 ) -> Report:
-    """Evaluate a memory that uses an encoder.
+    """Evaluate a memory that uses a given encoder.
 
     Parameters
     ----------
     encoder
-        One vector a text.
+        An encoder with one vector per text.
     parallel
         Texts in several languages.
     documents
-        ``(n,)``: the document of each text.
+        ``(n,)``: the document number of each text.
     answers
-        Questions with their answers; ``None`` leaves the features out that need them.
+        Questions with their answers; if ``None``, the features that need them are not measured.
     data
-        The name of the folder.
+        Name of the folder that the texts were read from.
     show_progress
-        Say what is being done.
+        Print the current step.
 
     Raises
     ------
     InputError
-        If the encoder gives a vector for each token.
+        If the encoder produces a vector for each token.
     """
     if not isinstance(encoder, Encoder):
         raise InputError(f"{encoder.name} gives a vector for each token; the evaluation of the memory needs one a text")
@@ -130,7 +139,7 @@ def evaluate_memory(
 
 
 def _sample(encode: Any) -> Lookup:
-    """The questions of the bundled sample in every language, the passages in every other."""
+    """Search the bundled sample's passages in every language with its questions in every language."""
     sample = load_sample()
     topics = list(dict.fromkeys(passage.metadata["topic"] for passage in sample.passages))
     records, queries, vectors = {}, {}, {}

@@ -1,4 +1,4 @@
-"""Features on parallel news: links, near-duplicates, age, abstention, events of a session, learning from use."""
+"""Features measured on parallel news: links, near-duplicates, age, abstention, events, and learning from use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlret.memory.feedback import LoggedSearch, fit_weights, weighted
 from mlret.memory.ranking import collapse, confidence, contiguity, decay, link_hop, retention, standard
 from mlret.memory.segmentation import segment
 
-_SHOWN = 30  # candidates of a search that are collapsed, thinned out or logged
+_SHOWN = 30  # number of candidates of a search that are collapsed, diversified or logged
 _MMR = 0.75
 _DAYS = 365
 _TAU = 30.0
@@ -28,16 +28,16 @@ Vectors = Mapping[str, NDArray[np.float32]]
 def stored_features(
     texts: Texts, vectors: Vectors, documents: NDArray[np.int64], thresholds: DuplicateThresholds
 ) -> list[Feature]:
-    """All of them.
+    """Measure all features that need only stored texts.
 
     Parameters
     ----------
     texts, vectors
         Language -> ``n`` texts, translations of each other, and their ``(n, dims)`` vectors.
     documents
-        ``(n,)``, rising: the document of each.
+        ``(n,)``, ascending: the number of each text's document.
     thresholds
-        Calibrated on other texts.
+        Thresholds calibrated on other texts.
     """
     return [
         *_links_and_copies(texts, vectors, thresholds),
@@ -49,7 +49,7 @@ def stored_features(
 
 
 def _links_and_copies(texts: Texts, vectors: Vectors, thresholds: DuplicateThresholds) -> list[Feature]:
-    """Memories in which each text stands in two other languages, and a query in a third."""
+    """Use memories that store each text in two languages, and queries in a third language."""
     found: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     codes = list(texts)
     for number, asked in enumerate(codes):
@@ -93,7 +93,7 @@ def _links_and_copies(texts: Texts, vectors: Vectors, thresholds: DuplicateThres
 
 
 def _links(records: Records, count: int, thresholds: DuplicateThresholds) -> list[tuple[int, int]]:
-    """What adding the second half of the records would link to the first."""
+    """Return the links that adding the second half of the records would make to the first half."""
     first, second = records.vectors[:count], records.vectors[count:]
     among = first @ first.T
     np.fill_diagonal(among, -1)
@@ -138,7 +138,7 @@ def _shortlist(
 
 
 def _mmr(scores: NDArray[np.float64], vectors: NDArray[np.float32]) -> list[int]:
-    """Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998), relevance brought to 0 … 1."""
+    """Rank by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998), with relevance scaled to [0, 1]."""
     relevance = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-9)
     cosines = vectors @ vectors.T
     chosen = [0]
@@ -150,7 +150,7 @@ def _mmr(scores: NDArray[np.float64], vectors: NDArray[np.float32]) -> list[int]
 
 
 def _age(texts: Texts, vectors: Vectors) -> list[Feature]:
-    """Decay where age tells nothing: what it costs."""
+    """Measure the cost of decay on data where age carries no information."""
     found: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     random = np.random.default_rng(0)
     for asked, stored in _ring(list(texts)):
@@ -168,7 +168,7 @@ def _age(texts: Texts, vectors: Vectors) -> list[Feature]:
 
 
 def _abstention(vectors: Vectors, thresholds: DuplicateThresholds) -> list[Feature]:
-    """Half of the texts are stored: right first hits that are kept, and queries without an answer that get none."""
+    """Store half of the texts; measure right first hits that are kept, and silence on queries without an answer."""
     kept: list[NDArray[np.float64]] = []
     refused: list[NDArray[np.float64]] = []
     for asked, stored in _ring(list(vectors)):
@@ -193,7 +193,7 @@ def _abstention(vectors: Vectors, thresholds: DuplicateThresholds) -> list[Featu
 
 
 def _events(vectors: Vectors, documents: NDArray[np.int64]) -> list[Feature]:
-    """Documents one after another as one session: are their boundaries found?"""
+    """Treat consecutive documents as one session, and measure whether their boundaries are found."""
     true = set((np.flatnonzero(np.diff(documents)) + 1).tolist())
     by_segments, by_surprise = [], []
     for some in vectors.values():
@@ -220,7 +220,7 @@ def _f1(found: set[int], true: set[int]) -> float:
 
 
 def _learning(texts: Texts, vectors: Vectors, documents: NDArray[np.int64]) -> list[Feature]:
-    """Weights fitted on the documents of even number, used on the others."""
+    """Fit weights on documents with an even number and apply them to the others."""
     log: list[LoggedSearch] = []
     cases: list[tuple[dict[str, NDArray[np.float64]], int]] = []
     for asked, stored in _ring(list(texts)):
@@ -250,5 +250,5 @@ def _learning(texts: Texts, vectors: Vectors, documents: NDArray[np.int64]) -> l
 
 
 def _ring(codes: Sequence[str]) -> list[tuple[str, str]]:
-    """Each language asks the next one's records."""
+    """Pair each language of queries with the next language for the records."""
     return [(code, codes[(number + 1) % len(codes)]) for number, code in enumerate(codes)]
