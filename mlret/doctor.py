@@ -1,4 +1,4 @@
-"""Collect what `mlret doctor` reports: versions, devices, the bundled encoder, and packages missing for each feature.
+"""Collect what ``mlret doctor`` reports: versions, devices, the bundled encoder, and packages missing for each feature.
 
 Nothing here may raise an error because something is missing or broken; it must be reported instead.
 """
@@ -64,7 +64,7 @@ class Extra:
 
 @dataclass
 class Findings:
-    """Everything that `mlret doctor` found.
+    """Everything that ``mlret doctor`` found.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """Find the recipes that come with mlret.
 
-In a checkout they are in the folders `training/`, `index/` and `eval/` at the top of the repository; in an installed
-wheel they are in the folder `recipes/` beside this file.
+In a checkout they are in the folders ``training/``, ``index/`` and ``eval/`` at the top of the repository; in an
+installed wheel they are in the folder ``recipes/`` beside this file.
 """
 
 from __future__ import annotations

@@ -172,6 +172,11 @@ def read_collection_tsv(path: Path, language: str | None = None) -> Iterator[Doc
     language
         Language of all passages; ``None`` if it is unknown.
 
+    Yields
+    ------
+    Document
+        The passages, in the order of the file.
+
     Raises
     ------
     InputError

@@ -150,7 +150,15 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
 
 
 def titled(title: str, text: str) -> str:
-    """Return the text of a passage with its title, if any, as the first line."""
+    """Return the text of a passage with its title, if any, as the first line.
+
+    Parameters
+    ----------
+    title
+        The title; may be empty.
+    text
+        The text; may be empty.
+    """
     return f"{title.strip()}\n{text}".rstrip() if title.strip() else text  # some passages of BEIR are only a title
 
 

@@ -62,6 +62,11 @@ def decode_json(text: str, origin: str) -> Any:
     origin
         ``file:line``, for messages.
 
+    Returns
+    -------
+    object
+        The decoded value.
+
     Raises
     ------
     InputError
@@ -87,6 +92,11 @@ def decode_object(text: str, origin: str) -> dict[str, Any]:
     origin
         ``file:line``, for messages.
 
+    Returns
+    -------
+    dict
+        The decoded object.
+
     Raises
     ------
     InputError
@@ -103,7 +113,12 @@ def read_objects(
 ) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects of a file with one object per line.
 
-    The parameters are those of :func:`mlret.data.files.read_lines`.
+    Parameters
+    ----------
+    path
+        The file, optionally compressed.
+    opener, longest
+        As for :func:`mlret.data.files.read_lines`.
 
     Raises
     ------

@@ -54,6 +54,11 @@ def normalise_language(code: str) -> str:
     ------
     InputError
         If the code is not a string, or not a language in BCP 47's registry.
+
+    Examples
+    --------
+    >>> normalise_language("pt_BR"), normalise_language("swh"), normalise_language("zh_TW")
+    ('pt', 'sw', 'zh-Hant')
     """
     if not isinstance(code, str):
         raise InputError(f"the language code {code!r} is {type(code).__name__}; give a string such as 'sw'")
@@ -87,6 +92,16 @@ def narrowed_language(code: str) -> str:
 
     ``nb``, ``cmn`` and ``zh-Hans`` are kept, because ``no`` and ``zh`` would also match other varieties and scripts;
     ``swh`` becomes ``sw``.
+
+    Parameters
+    ----------
+    code
+        A language code in any spelling.
+
+    Returns
+    -------
+    str
+        For example ``"nb"``, ``"zh-Hans"``, ``"sw"``; ``"sh"`` for Serbo-Croatian.
 
     Raises
     ------
@@ -128,6 +143,13 @@ def codes_found_by(code: str) -> tuple[str, ...]:
     ------
     InputError
         As :func:`normalise_language`.
+
+    Examples
+    --------
+    >>> codes_found_by("no")
+    ('no', 'nb', 'no-*', 'nb-*', 'nn')
+    >>> codes_found_by("zh-Hant")
+    ('zh-Hant',)
     """
     narrow = narrowed_language(code)
     if narrow == _SERBO_CROATIAN[0]:

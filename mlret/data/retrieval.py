@@ -208,6 +208,11 @@ def read_beir_qrels(path: Path) -> Qrels:
     """Read judgements in BEIR's format: ``query-id<TAB>corpus-id<TAB>score`` below a header.
 
     Ids are used exactly as written and may contain spaces. Otherwise this is like :func:`read_qrels`.
+
+    Returns
+    -------
+    dict
+        Query id -> document id -> relevance.
     """
     judgements = _Judgements(path)
     for position, (number, line) in enumerate(read_lines(path)):
@@ -227,7 +232,13 @@ def read_beir_qrels(path: Path) -> Qrels:
 
 
 def read_any_qrels(path: Path) -> Qrels:
-    """Read judgements in BEIR's format if the file begins with BEIR's header, otherwise in TREC's."""
+    """Read judgements in BEIR's format if the file begins with BEIR's header, otherwise in TREC's.
+
+    Returns
+    -------
+    dict
+        Query id -> document id -> relevance.
+    """
     first = next((line for _, line in read_lines(path)), "")
     return read_beir_qrels(path) if _is_beir_header(first.split("\t")) else read_qrels(path)
 

@@ -191,7 +191,17 @@ class LanguageTransformer(DynamicQueryTransformer):
         return measured
 
     def forward(self, features: dict[str, Any], language: str | None = None, **options: Any) -> dict[str, Any]:
-        """Run the backbone; ``features["lang_ids"]``, ``(n,)``, holds the number of each text's adapter."""
+        """Run the backbone; ``features["lang_ids"]``, ``(n,)``, holds the number of each text's adapter.
+
+        Parameters
+        ----------
+        features
+            Features of sentence-transformers, with ``"lang_ids"``.
+        language
+            Not used; the language of each text is known from ``"lang_ids"``.
+        **options
+            Options of the backbone.
+        """
         found: dict[str, Any] = super().forward(features, **options)
         return found
 
@@ -391,6 +401,13 @@ def freeze_shared(model: BaseModel, but: Sequence[str] | None = None) -> None:
 
 def adapter_parameters(model: BaseModel, language: str) -> dict[str, nn.Parameter]:
     """Return the parameters of one language's adapters, by their names in the encoder.
+
+    Parameters
+    ----------
+    model
+        An encoder with language adapters.
+    language
+        Language code in any spelling.
 
     Raises
     ------

@@ -259,6 +259,20 @@ class Calibration(Module):
     def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Calibration:  # type: ignore[override]
         """Load what :meth:`save` wrote, from a folder or the hub.
 
+        Parameters
+        ----------
+        model_name_or_path
+            A folder or hub id.
+        subfolder
+            Folder of the module within it.
+        **kwargs
+            ``token``, ``cache_folder``, ``revision`` and ``local_files_only`` of sentence-transformers.
+
+        Returns
+        -------
+        Calibration
+            The loaded module.
+
         Raises
         ------
         InputError

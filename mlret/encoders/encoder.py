@@ -100,8 +100,8 @@ class Encoder:
         Parameters
         ----------
         texts
-            A sequence of ``n`` strings. A single string is rejected, because the result always has one row for each
-            text; use ``encode(["one string"])[0]`` for a single vector.
+            A list of ``n`` strings, or any iterable that can be converted to one. A single string is rejected, because
+            the result always has one row for each text; use ``encode(["one string"])[0]`` for a single vector.
         language
             The language of all texts, or a sequence with the language of each. Calibration and language adapters use
             it. A text whose language is ``None`` is calibrated with the mean over all languages and goes through the
@@ -150,7 +150,7 @@ class Encoder:
         Parameters
         ----------
         texts
-            A sequence of ``n`` strings.
+            A list of ``n`` strings, or any iterable that can be converted to one.
         language
             The language of all texts, or a sequence with the language of each.
 
@@ -174,7 +174,7 @@ class Encoder:
         Parameters
         ----------
         texts
-            A sequence of ``n`` strings.
+            A list of ``n`` strings, or any iterable that can be converted to one.
         language
             The language of all texts, or a sequence with the language of each.
 
@@ -209,12 +209,12 @@ class Encoder:
         return self.encode([prompt + text for text in texts], language=language)
 
     def embed(self, texts: Sequence[str], *, batch_size: int = 64, show_progress: bool = False) -> NDArray[np.float32]:
-        """Encode texts without calibrating or normalising the vectors.
+        """Encode texts without calibrating the vectors, or normalising them unless the model itself does.
 
         Parameters
         ----------
         texts
-            A sequence of ``n`` strings.
+            A list of ``n`` strings, or any iterable that can be converted to one.
         batch_size, show_progress
             As for :meth:`encode`.
 
@@ -384,13 +384,30 @@ def prompt_of_side(model: BaseModel, side: Side) -> str:
     """Return the prompt that a model expects before a query or a document (such as ``"query: "``), or ``""``.
 
     sentence-transformers has three names for a document's prompt: ``document``, ``passage`` and ``corpus``.
+
+    Parameters
+    ----------
+    model
+        Any sentence-transformers model.
+    side
+        ``"query"`` or ``"document"``.
     """
     names = ("query",) if side == "query" else ("document", "passage", "corpus")
     return next((found for name in names if (found := model.prompts.get(name))), "")
 
 
 def tagged(model: BaseModel, texts: list[str], languages: Sequence[str | None]) -> list[str]:
-    """Return the texts unchanged, or as tagged texts with their languages if the encoder has language adapters."""
+    """Return the texts unchanged, or as tagged texts with their languages if the encoder has language adapters.
+
+    Parameters
+    ----------
+    model
+        Any sentence-transformers model.
+    texts
+        ``n`` texts.
+    languages
+        The ``n`` languages of the texts; ``None`` for a language to be detected.
+    """
     from mlret.encoders.adapters import TaggedText, routes_texts
 
     if not routes_texts(model):
@@ -450,6 +467,14 @@ def load_encoder(
         or if the hub does not have the model or cannot be reached.
     MlretError
         If the bundled encoder is missing from the installation.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> encoder = mlret.load_encoder()
+    >>> vectors = encoder.encode_document(["Der Zug ist pünktlich."], language="de")
+    >>> vectors.shape == (1, encoder.dims)
+    True
     """
     if name is None:
         if not (BUNDLED / "modules.json").is_file():
@@ -498,6 +523,11 @@ def from_hub(name: str | Path, load: Callable[[], _Model]) -> _Model:
         The id of a model on the hub.
     load
         Loads the model.
+
+    Returns
+    -------
+    object
+        What ``load`` returns.
 
     Raises
     ------

@@ -66,6 +66,11 @@ def load_head(folder: Path, backbone: SentenceTransformer) -> MultiVectorEncoder
     backbone
         The encoder that the head was made from.
 
+    Returns
+    -------
+    sentence_transformers.MultiVectorEncoder
+        The encoder.
+
     Raises
     ------
     InputError

@@ -122,7 +122,7 @@ def multi_vector_encoder(
 
 
 def _transformer_of(model: str | Path | Encoder | BaseModel | None) -> Any:
-    """Return the first module of a model, as a copy that may be changed."""
+    """Return the first module of a model, which may be changed because nothing else uses it."""
     first: Any
     if model is None or isinstance(model, str | Path):
         loaded = _loaded(model)

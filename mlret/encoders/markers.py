@@ -56,7 +56,15 @@ def add_markers(backbone: Any, tokenizer: Any, markers: tuple[str, str], *, seed
 
 
 def keep_whole(tokenizer: Any, tokens: tuple[str, ...]) -> None:
-    """Make a tokenizer emit each of some tokens as a single token wherever a text contains it; changed in place."""
+    """Make a tokenizer emit each of some tokens as a single token wherever a text contains it; changed in place.
+
+    Parameters
+    ----------
+    tokenizer
+        A tokenizer of transformers.
+    tokens
+        The tokens, which are added to the vocabulary if necessary.
+    """
     split = [token for token in dict.fromkeys(tokens) if tokenizer.tokenize(token) != [token]]
     added = [AddedToken(token, normalized=False, special=True) for token in split]
     if added:
@@ -68,6 +76,13 @@ def prompt_of(tokenizer: Any, marker: str) -> str:
 
     ColBERT inserts the marker's id among the token ids; sentence-transformers writes a prompt before the text, and
     whether a space belongs between them depends on the tokenizer.
+
+    Parameters
+    ----------
+    tokenizer
+        A tokenizer of transformers.
+    marker
+        The marker token, which is in the vocabulary.
 
     Raises
     ------

@@ -60,7 +60,7 @@ class TokenEncoder:
         Parameters
         ----------
         texts
-            A sequence of ``n`` strings; a single string is rejected, as in
+            A list of ``n`` strings, or any iterable that can be converted to one; a single string is rejected, as in
             :meth:`mlret.encoders.encoder.Encoder.encode`.
         language
             The language of all texts, or a sequence with the language of each, for a model with language adapters; by
@@ -86,7 +86,7 @@ class TokenEncoder:
         Parameters
         ----------
         texts
-            A sequence of ``n`` strings.
+            A list of ``n`` strings, or any iterable that can be converted to one.
         language
             As for :meth:`encode_query`.
 
@@ -158,6 +158,14 @@ def load_token_encoder(name: str | Path | None = None, *, device: str | None = N
     ------
     InputError
         If the model cannot be loaded.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> encoder = mlret.load_token_encoder()
+    >>> tokens = encoder.encode_document(["Der Zug ist pünktlich."])
+    >>> tokens[0].shape[1] == encoder.dims
+    True
     """
     from sentence_transformers import MultiVectorEncoder
 

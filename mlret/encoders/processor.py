@@ -57,6 +57,11 @@ def speed_of(precision: Reduced, device: str = "cpu") -> Speed:
         ``"bfloat16"`` or ``"int8"``.
     device
         The type of a torch device: ``"cpu"``, ``"cuda"``, ….
+
+    Returns
+    -------
+    Speed
+        The answer and its reason.
     """
     if device == "cuda":
         return _on_cuda(precision)

@@ -50,7 +50,15 @@ _TINY = 1e-7
 
 
 def fits(weight: Tensor, bits: Bits) -> bool:
-    """Whether a weight is a matrix whose row length is a multiple of the block length."""
+    """Whether a weight is a matrix whose row length is a multiple of the block length.
+
+    Parameters
+    ----------
+    weight
+        Any weight.
+    bits
+        8, 4 or 2.
+    """
     return weight.ndim == 2 and weight.shape[1] % _GRIDS[bits].block == 0
 
 
@@ -86,7 +94,17 @@ def scales(weight: Tensor, bits: Bits) -> Tensor:
 
 
 def rounded(weight: Tensor, scale: Tensor, bits: Bits) -> Tensor:
-    """Return the nearest values that can be represented with these scales, as ``(m, n)`` float32."""
+    """Return the nearest values that can be represented with these scales, as ``(m, n)`` float32.
+
+    Parameters
+    ----------
+    weight
+        ``(m, n)`` float.
+    scale
+        ``(m, n / block)``, as returned by :func:`scales`.
+    bits
+        8, 4 or 2.
+    """
     grid = _GRIDS[bits]
     blocks = _in_blocks(weight.float(), grid)
     return _rounded(blocks, _nonzero(scale).unsqueeze(2), grid).flatten(1)
@@ -140,7 +158,15 @@ def quantise(weight: Tensor, *, bits: Bits) -> tuple[Tensor, Tensor]:
 
 
 def dequantise(numbers: Tensor, scale: Tensor, *, bits: Bits) -> Tensor:
-    """Return the ``(m, n)`` float32 matrix that the output of :func:`quantise` represents."""
+    """Return the ``(m, n)`` float32 matrix that the output of :func:`quantise` represents.
+
+    Parameters
+    ----------
+    numbers, scale
+        What :func:`quantise` returned.
+    bits
+        8, 4 or 2.
+    """
     grid = _GRIDS[bits]
     if bits < 8:
         places = [numbers >> bits * place & 2**bits - 1 for place in range(8 // bits)]
@@ -149,7 +175,15 @@ def dequantise(numbers: Tensor, scale: Tensor, *, bits: Bits) -> Tensor:
 
 
 def bits_of(name: str, *, layers: Bits, embeddings: Bits) -> Bits:
-    """Return the bits of the named matrix: word embeddings, other embeddings (always 8), or a layer's matrix."""
+    """Return the bits of the named matrix: word embeddings, other embeddings (always 8), or a layer's matrix.
+
+    Parameters
+    ----------
+    name
+        Name of the matrix in the transformer.
+    layers, embeddings
+        Bits of the layers' matrices and of the word embeddings.
+    """
     if "word_embeddings" in name:
         return embeddings
     return 8 if "embeddings" in name else layers

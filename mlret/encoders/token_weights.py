@@ -48,7 +48,22 @@ class TokenWeights(Module):
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> TokenWeights:  # type: ignore[override]
-        """Load what :meth:`save` wrote, from a folder or the hub."""
+        """Load what :meth:`save` wrote, from a folder or the hub.
+
+        Parameters
+        ----------
+        model_name_or_path
+            A folder or hub id.
+        subfolder
+            Folder of the module within it.
+        **kwargs
+            ``token``, ``cache_folder``, ``revision`` and ``local_files_only`` of sentence-transformers.
+
+        Returns
+        -------
+        TokenWeights
+            The loaded module.
+        """
         known = {k: kwargs[k] for k in ("token", "cache_folder", "revision", "local_files_only") if k in kwargs}
         module = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **known))
         cls.load_torch_weights(model_name_or_path, subfolder=subfolder, model=module, **known)

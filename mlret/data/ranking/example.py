@@ -145,6 +145,11 @@ def passage_of(value: object, where: str) -> Passage:
     where
         ``file:line``, for messages.
 
+    Returns
+    -------
+    Passage
+        The passage.
+
     Raises
     ------
     InputError
@@ -233,6 +238,13 @@ def build(
 def id_of(value: object, where: str) -> str:
     """Return an id, given as a string or an integer, as a string.
 
+    Parameters
+    ----------
+    value
+        A string or an integer.
+    where
+        ``file:line``, for messages.
+
     Raises
     ------
     InputError
@@ -246,6 +258,13 @@ def id_of(value: object, where: str) -> str:
 def number_of(value: object, where: str) -> float:
     """Return a finite number as a float.
 
+    Parameters
+    ----------
+    value
+        A number.
+    where
+        ``file:line``, for messages.
+
     Raises
     ------
     InputError
@@ -258,6 +277,13 @@ def number_of(value: object, where: str) -> float:
 
 def language_of(value: object, where: str) -> str | None:
     """Return a normalised language code; ``None`` if the value is ``None`` or empty.
+
+    Parameters
+    ----------
+    value
+        A language code in any spelling, or nothing.
+    where
+        ``file:line``, for messages.
 
     Raises
     ------

@@ -136,6 +136,11 @@ def recognise(value: Any, *, tabular: bool, source: str) -> Form:
     source
         The file, for messages.
 
+    Returns
+    -------
+    Form
+        The format.
+
     Raises
     ------
     InputError

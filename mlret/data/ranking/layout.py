@@ -94,7 +94,20 @@ def find(folder: Path, role: Role, *, split: str, language: str | None) -> list[
 
 
 def role_of(path: Path, folder: Path) -> Role | None:
-    """Return a file's role, from its name and then from the names of the folders between it and ``folder``."""
+    """Return a file's role, from its name and then from the names of the folders between it and ``folder``.
+
+    Parameters
+    ----------
+    path
+        A file in ``folder``.
+    folder
+        The folder of the benchmark.
+
+    Returns
+    -------
+    Role or None
+        The role; ``None`` if no role fits.
+    """
     for part in (path.name, *reversed(path.relative_to(folder).parts[:-1])):
         words = set(_WORDS.split(part.lower()))
         for role in _ROLES:

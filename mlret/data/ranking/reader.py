@@ -145,7 +145,7 @@ def read_ranking(
     ============ ================================================================================================
     columns      JSONL, Parquet, TSV with a header, or the hub: ``query``, ``anchor`` or ``question``; ``positive``,
                  ``pos`` or ``answer``; ``negative``, ``negative_1`` …, ``neg``; or a list of ``passages`` with
-                 ``labels`` or ``scores``; what `mlret mine` and `mlret score` write
+                 ``labels`` or ``scores``; what ``mlret mine`` and ``mlret score`` write
     mrtydi       ``query``, ``positive_passages``, ``negative_passages``: Mr.TyDi and MIRACL on the hub
     dpr          ``question``, ``positive_ctxs``, ``hard_negative_ctxs``: one JSON array, read element by element
     squad        questions with their paragraphs: SQuAD, XQuAD, MLQA, TyDi GoldP

@@ -62,6 +62,20 @@ def read_columns(record: Record, where: str, defaults: Defaults) -> Iterator[Out
 
     Scores are a list for the positives followed by the negatives (``scores``, ``teacher_scores``, or ``pos_scores`` and
     ``neg_scores``), or one number: the margin between the positive and the negative, as for MarginMSE.
+
+    Parameters
+    ----------
+    record
+        The decoded JSON object.
+    where
+        ``file:line``, for messages.
+    defaults
+        Values for what the record does not state.
+
+    Yields
+    ------
+    RankingExample or str
+        The example, or the reason why it is skipped.
     """
     query = record[_key(record, QUERY_KEYS, where)]
     if any(_given(record, key) for key in POSITIVE_KEYS):
@@ -82,7 +96,22 @@ def read_columns(record: Record, where: str, defaults: Defaults) -> Iterator[Out
 
 
 def read_judged_passages(record: Record, where: str, defaults: Defaults) -> Iterator[Outcome]:
-    """Read a training record of Mr.TyDi or MIRACL: ``query``, ``positive_passages``, ``negative_passages``."""
+    """Read a training record of Mr.TyDi or MIRACL: ``query``, ``positive_passages``, ``negative_passages``.
+
+    Parameters
+    ----------
+    record
+        The decoded JSON object.
+    where
+        ``file:line``, for messages.
+    defaults
+        Values for what the record does not state.
+
+    Yields
+    ------
+    RankingExample or str
+        The example, or the reason why it is skipped.
+    """
     positives = _passages(_list(record, "positive_passages", where), where)
     negatives = _passages(_list(record, "negative_passages", where, optional=True), where)
     yield _example(record.get("query"), positives, negatives, record, where, defaults)
@@ -92,6 +121,20 @@ def read_dpr(record: Record, where: str, defaults: Defaults) -> Iterator[Outcome
     """Read a question of DPR's training files: ``positive_ctxs``, then ``hard_negative_ctxs`` and ``negative_ctxs``.
 
     The scores in these files are ignored: they are those of BM25 or DPR itself for one side only, not a teacher's.
+
+    Parameters
+    ----------
+    record
+        The decoded JSON object.
+    where
+        ``file:line``, for messages.
+    defaults
+        Values for what the record does not state.
+
+    Yields
+    ------
+    RankingExample or str
+        The example, or the reason why it is skipped.
     """
     found = {}
     for key in ("positive_ctxs", "hard_negative_ctxs", "negative_ctxs"):
@@ -112,6 +155,20 @@ def read_squad(record: Record, where: str, defaults: Defaults) -> Iterator[Outco
 
     A question's positive is its paragraph; negatives are other paragraphs of the article, nearest first, if the
     defaults request any. Questions without an answer are skipped.
+
+    Parameters
+    ----------
+    record
+        The decoded JSON object.
+    where
+        ``file:line``, for messages.
+    defaults
+        Values for what the record does not state.
+
+    Yields
+    ------
+    RankingExample or str
+        The example, or the reason why it is skipped.
     """
     if "paragraphs" not in record:
         yield from _squad_question(record, Passage(_string(record, "context", where)), [], where, defaults)
@@ -143,7 +200,22 @@ def _squad_question(
 
 
 def read_text_triple(cells: Sequence[str], where: str, defaults: Defaults) -> Iterator[Outcome]:
-    """Read a line of MS MARCO's triples: query, positive, negative, and optionally further negatives."""
+    """Read a line of MS MARCO's triples: query, positive, negative, and optionally further negatives.
+
+    Parameters
+    ----------
+    cells
+        The cells of the line.
+    where
+        ``file:line``, for messages.
+    defaults
+        Values for what the record does not state.
+
+    Yields
+    ------
+    RankingExample or str
+        The example, or the reason why it is skipped.
+    """
     if len(cells) < 3:
         raise InputError(f"{where}: {len(cells)} columns; write query<TAB>positive<TAB>negative")
     query, positive, *negatives = (cell.strip() for cell in cells)
@@ -151,7 +223,20 @@ def read_text_triple(cells: Sequence[str], where: str, defaults: Defaults) -> It
 
 
 def read_id_triple(cells: Sequence[str], where: str) -> IdentifiedExample:
-    """Read a line of ids: query, positive, negative, and optionally further negatives."""
+    """Read a line of ids: query, positive, negative, and optionally further negatives.
+
+    Parameters
+    ----------
+    cells
+        The cells of the line.
+    where
+        ``file:line``, for messages.
+
+    Returns
+    -------
+    IdentifiedExample
+        The example, whose texts are looked up later.
+    """
     if len(cells) < 3:
         raise InputError(f"{where}: {len(cells)} columns; write qid<TAB>positive pid<TAB>negative pid")
     query, positive, *negatives = (id_of(cell.strip(), where) for cell in cells)
@@ -159,7 +244,20 @@ def read_id_triple(cells: Sequence[str], where: str) -> IdentifiedExample:
 
 
 def read_id_list(values: Sequence[Any], where: str) -> IdentifiedExample:
-    """Read a line of ColBERT's files, ``[qid, pid, pid, …]`` or ``[qid, [pid, score], …]``, the positive first."""
+    """Read a line of ColBERT's files, ``[qid, pid, pid, …]`` or ``[qid, [pid, score], …]``, the positive first.
+
+    Parameters
+    ----------
+    values
+        The decoded JSON list.
+    where
+        ``file:line``, for messages.
+
+    Returns
+    -------
+    IdentifiedExample
+        The example, whose texts are looked up later.
+    """
     if len(values) < 2:
         raise InputError(f"{where}: a list of {len(values)}; write [qid, [pid, score], …], the positive first")
     query, positive, *negatives = values
@@ -178,6 +276,20 @@ def read_id_record(record: Record, where: str, per_system: int | None) -> Identi
     system that found them, of which the first ``per_system`` of each are used; ``query_id``, ``positive_id`` and
     ``negative_id`` (``negative_1_id``, …); or ``query_id``, ``document_ids`` and ``scores`` of PyLate, where the best
     document is the positive.
+
+    Parameters
+    ----------
+    record
+        The decoded JSON object.
+    where
+        ``file:line``, for messages.
+    per_system
+        Maximum number of negatives of each system; ``None`` for all.
+
+    Returns
+    -------
+    IdentifiedExample
+        The example, whose texts are looked up later.
     """
     query = id_of(record[_key(record, ("query_id", "qid"), where)], where)
     if (key := next((key for key in ID_LIST_KEYS if _given(record, key)), None)) is not None:

@@ -35,7 +35,15 @@ class TextStores:
         self._say = say
 
     def of(self, sources: Sequence[Source], *, queries: bool) -> TextStore:
-        """Return the store of some sources, which hold queries if ``queries`` is true and passages otherwise."""
+        """Return the store of some sources, which hold queries if ``queries`` is true and passages otherwise.
+
+        Parameters
+        ----------
+        sources
+            Files, folders or data sets of the hub.
+        queries
+            Whether the sources hold queries.
+        """
         key = ("queries" if queries else "passages", *map(str, sources))
         if key not in self._open:
             read = stream_queries if queries else stream_passages

@@ -173,6 +173,11 @@ def stream_passages(source: str | Path) -> Iterator[IdentifiedText]:
         Anything that :class:`mlret.data.corpus.Corpus` reads; a TSV file without a header, ``pid<TAB>text``, as in MS
         MARCO and mMARCO; or JSONL or Parquet whose id is ``document_id``, ``passage_id`` or ``pid``.
 
+    Yields
+    ------
+    IdentifiedText
+        The passages, in the order of the source.
+
     Raises
     ------
     InputError
@@ -203,6 +208,11 @@ def stream_queries(source: str | Path) -> Iterator[IdentifiedText]:
     source
         A TSV file (:func:`mlret.data.retrieval.stream_topics`), or JSONL or Parquet whose id is ``_id``, ``query_id``
         or ``qid``, and whose text is ``text`` or ``query``.
+
+    Yields
+    ------
+    IdentifiedText
+        The queries, in the order of the source.
 
     Raises
     ------
