@@ -1,4 +1,4 @@
-"""mlret: multilingual dense retrieval. Store text in any language, find it from any other."""
+"""mlret: multilingual dense retrieval. Store text in any language and find it from any other."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
     "trim_vocabulary",
 ]
 
-# torch takes a second to import; `mlret --help` must not pay for it.
+# Importing torch takes a second, which `mlret --help` must not pay for, so names are imported when first used.
 _HOMES = {
     "Encoder": "mlret.encoders.encoder",
     "load_encoder": "mlret.encoders.encoder",

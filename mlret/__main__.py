@@ -1,4 +1,4 @@
-"""`python -m mlret` is `mlret`, for launchers such as torchrun."""
+"""``python -m mlret`` runs ``mlret``, for launchers such as torchrun."""
 
 from mlret.cli.main import main
 

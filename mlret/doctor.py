@@ -1,6 +1,6 @@
-"""What `mlret doctor` finds out: versions, devices, the bundled encoder, what is missing for which feature.
+"""Collect what ``mlret doctor`` reports: versions, devices, the bundled encoder, and packages missing for each feature.
 
-Nothing here may fail because something is missing or broken: saying so is what it is for.
+Nothing here may raise an error because something is missing or broken; it must be reported instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PACKAGES = (
     "pytrec-eval-terrier",
 )
 
-# What an extra is for, in the user's words.
+# What each extra is for, in the user's words.
 FEATURES = {
     "cpu": "vector search on the CPU: index, search, memory, demo",
     "gpu": "vector search on an NVIDIA GPU, in place of the extra cpu",
@@ -54,7 +54,7 @@ FEATURES = {
 
 @dataclass(frozen=True)
 class Extra:
-    """One of mlret's extras and what it lacks here; ``missing`` is empty where it is installed."""
+    """One of mlret's extras and its missing requirements; ``missing`` is empty if the extra is installed."""
 
     name: str
     feature: str
@@ -64,12 +64,12 @@ class Extra:
 
 @dataclass
 class Findings:
-    """All that `mlret doctor` found.
+    """Everything that ``mlret doctor`` found.
 
     Attributes
     ----------
     problems
-        What is needed and broken, each with its mend. Empty where the base works.
+        Required parts that are missing or broken, each with how to fix it. Empty if the base installation works.
     """
 
     versions: dict[str, str | None] = field(default_factory=dict)
@@ -84,16 +84,16 @@ class Findings:
 
     @property
     def ok(self) -> bool:
-        """Whether the base works."""
+        """Whether the base installation works."""
         return not self.problems
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the findings as a dict for JSON."""
         return {"ok": self.ok, **asdict(self)}
 
 
 def examine() -> Findings:
-    """Find out what is installed and what works."""
+    """Examine what is installed and what works on this machine."""
     found = Findings()
     requirements = _requirements(found)
     found.versions = {"python": platform.python_version(), "mlret": mlret.__version__}
@@ -128,7 +128,7 @@ def _version(package: str) -> str | None:
 
 
 def _requirements(found: Findings) -> dict[str, list[str]]:
-    """Extra -> its requirements on this platform, without markers; those of the base under ``""``."""
+    """Map each extra to its requirements on this platform, without markers; the base requirements are under ``""``."""
     try:
         from packaging.requirements import Requirement
     except ImportError:
@@ -148,7 +148,7 @@ def _requirements(found: Findings) -> dict[str, list[str]]:
 
 
 def _declared() -> dict[str, list[str]]:
-    """The same with markers, from the checkout's pyproject.toml or else from the installed package."""
+    """Return the requirements with markers, from the checkout's pyproject.toml or else from the installed package."""
     project_file = Path(__file__).parents[1] / "pyproject.toml"
     if project_file.is_file():
         project = tomllib.loads(project_file.read_text(encoding="utf-8"))["project"]
@@ -166,7 +166,7 @@ def _declared() -> dict[str, list[str]]:
 
 
 def _lack(requirement: str) -> str | None:
-    """What is wrong with an installed package, or ``None``."""
+    """Return what is wrong with an installed package, or ``None`` if it satisfies the requirement."""
     from packaging.requirements import Requirement
 
     wanted = Requirement(requirement)
@@ -207,7 +207,7 @@ def _memory_gib() -> float | None:
 
 
 def _import(module: str, packages: tuple[str, ...], problems: list[str]) -> ModuleType | None:
-    """Import a module; one whose package is there but does not import is a problem, a missing one is not."""
+    """Import a module; a package that is installed but cannot be imported is a problem, a missing package is not."""
     installed = [package for package in packages if _version(package)]
     try:
         if not installed and importlib.util.find_spec(module) is None:
@@ -220,7 +220,7 @@ def _import(module: str, packages: tuple[str, ...], problems: list[str]) -> Modu
 
 
 def _torch(problems: list[str]) -> dict[str, Any]:
-    # Where torch is not installed, the base requirements have said so.
+    # If torch is not installed, the check of the base requirements has already reported it.
     torch: Any = _import("torch", ("torch",), problems)
     if torch is None:
         return {}
@@ -234,7 +234,7 @@ def _torch(problems: list[str]) -> dict[str, Any]:
 
 
 def _precision(*, torch_works: bool) -> dict[str, Any]:
-    """Which precisions an encoder is fast in here, and how that is known."""
+    """Return which precisions are fast for an encoder on this machine, and why."""
     if not torch_works:
         return {}
     from mlret.encoders.processor import speed_of
@@ -244,7 +244,7 @@ def _precision(*, torch_works: bool) -> dict[str, Any]:
     for kind in kinds:
         try:
             speed = speed_of(kind)
-        except Exception as error:  # what torch asks of a processor may fail on one that it does not know
+        except Exception as error:  # torch's checks of the processor may fail on a processor that it does not know
             found[kind] = f"unknown ({_first_line(error)})"
             continue
         known = "measured" if speed.measured else "by the processor's features"
@@ -256,7 +256,7 @@ def _precision(*, torch_works: bool) -> dict[str, Any]:
 def _cuda(torch: Any) -> bool:
     try:
         return bool(torch.cuda.is_available())
-    except Exception:  # a driver that does not fit the build: then there is no CUDA
+    except Exception:  # a driver that does not match the build, so CUDA is not available
         return False
 
 
@@ -288,7 +288,7 @@ def _sqlite(problems: list[str]) -> dict[str, Any]:
 
 
 def _encoder(problems: list[str], *, torch_works: bool) -> dict[str, Any]:
-    """Load the bundled encoder: the one proof that it works, and its fingerprint is that of its weights."""
+    """Load the bundled encoder to prove that it works, and report its fingerprint, which identifies its weights."""
     found: dict[str, Any] = {}
     if not torch_works:
         return found

@@ -1,4 +1,4 @@
-"""The errors that mlret raises on purpose. Each message names what is wrong and the mend, in one line."""
+"""Errors that mlret raises on purpose. Each message states in one line what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from types import ModuleType
 
 
 class MlretError(Exception):
-    """Anything that mlret reports on purpose. The command line prints it as one line and exits with 1."""
+    """Base class of errors that mlret raises on purpose. The command line prints them as one line and exits with 1."""
 
     exit_code = 1
 
 
 class InputError(MlretError):
-    """What the user gave cannot be used: a file, a column, a language code. Exit code 2."""
+    """An input of the user is invalid: a file, a column, a language code. The exit code is 2."""
 
     exit_code = 2
 
 
 class MissingExtraError(MlretError):
-    """A feature needs a package that its extra would have installed."""
+    """A feature needs a package that is not installed and that an extra of mlret would install."""
 
 
 class FingerprintError(InputError):
-    """Vectors of two encoders would be mixed."""
+    """Vectors of different encoders would be mixed."""
 
 
 class MlretWarning(UserWarning):
-    """Anything that mlret warns of on purpose. The command line prints it as one line on standard error."""
+    """Base class of mlret's own warnings. The command line prints them as one line on standard error."""
 
 
 class FilterWarning(MlretWarning):
-    """A filter names what no document has, so that it cannot mean what it says."""
+    """A filter uses a name that no document has, so it cannot have the intended effect."""
 
 
 def warn(message: str, category: type[MlretWarning]) -> None:
-    """Warn, with the line outside mlret that led to it.
+    """Issue a warning that is attributed to the first calling line outside mlret.
 
     Parameters
     ----------
     message
         One line.
     category
-        Of which kind.
+        The class of the warning.
     """
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "mlret":
@@ -54,7 +54,7 @@ def warn(message: str, category: type[MlretWarning]) -> None:
 
 
 def require(module: str, *, extra: str, feature: str) -> ModuleType:
-    """Import ``module``, or fail with one line that names the extra to install.
+    """Import a module, or raise an error of one line that names the extra to install.
 
     Parameters
     ----------
@@ -64,6 +64,11 @@ def require(module: str, *, extra: str, feature: str) -> ModuleType:
         The extra of mlret that installs it, e.g. ``"cpu"``.
     feature
         What it is needed for, in the user's words.
+
+    Returns
+    -------
+    types.ModuleType
+        The imported module.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""The recipes that come with mlret: where they are, which there are.
+"""Find the recipes that come with mlret.
 
-In a checkout they are the folders `training/`, `index/` and `eval/` at the top of the repository; in an
-installed wheel they are beside this file, in `recipes/`.
+In a checkout they are in the folders ``training/``, ``index/`` and ``eval/`` at the top of the repository; in an
+installed wheel they are in the folder ``recipes/`` beside this file.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ KINDS = ("training", "index", "eval")
 
 
 def recipes_root() -> Path:
-    """The folder that holds the recipe folders."""
+    """Return the folder that contains the recipe folders."""
     installed = Path(__file__).parent / "recipes"
     return installed if installed.is_dir() else Path(__file__).parents[1]
 
 
 def list_recipes(kind: str | None = None) -> dict[str, Path]:
-    """Recipe name -> file, of one kind (``"training"``, ``"index"``, ``"eval"``) or of all.
+    """Map recipe names to files, for one kind (``"training"``, ``"index"``, ``"eval"``) or for all.
 
     The steps of one encoder share a folder, which is part of their names: ``"mlret-mini/taught"``.
     """
@@ -32,12 +32,19 @@ def list_recipes(kind: str | None = None) -> dict[str, Path]:
 
 
 def find_recipe(name: str, kind: str | None = None) -> Path:
-    """The file of a recipe: a path as given, or the name of one that comes with mlret.
+    """Return the file of a recipe.
+
+    Parameters
+    ----------
+    name
+        A path, or the name of a recipe that comes with mlret.
+    kind
+        ``"training"``, ``"index"`` or ``"eval"``; ``None`` for all kinds.
 
     Raises
     ------
     InputError
-        If there is neither; the message names the recipes there are.
+        If there is no such file or recipe; the message lists the available recipes.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.is_file():

@@ -1,4 +1,4 @@
-"""Abbreviations that end in a full stop and seldom end a sentence."""
+"""Abbreviations that end in a full stop and rarely end a sentence."""
 
 from __future__ import annotations
 
@@ -106,13 +106,13 @@ _OF_LANGUAGE = {
 }
 
 
-# Written before a name, in text of any language, since names keep their titles.
+# Titles before names, for text of any language, since names keep their titles.
 TITLES = frozenset(_TITLES.split())
-# Before a number alone: "no. 5", but "He said no. Then he left."
+# Abbreviations only before a number: "no. 5", but "He said no. Then he left."
 BEFORE_NUMBERS = frozenset(_BEFORE_NUMBERS.split())
 
 
 @cache
 def abbreviations(language: str) -> frozenset[str]:
-    """The abbreviations of a language, case-folded, without their last full stop; empty where none are known."""
+    """Return a language's abbreviations, case-folded and without their last full stop; empty if none are known."""
     return frozenset(_OF_LANGUAGE.get(language, "").casefold().split())

@@ -1,4 +1,4 @@
-"""A corpus: documents streamed from files, folders of benchmarks, data sets of the hub, or standard input."""
+"""Stream the documents of a corpus from files, benchmark folders, the Hugging Face hub or standard input."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from mlret.data.tables import hub_rows, open_hub, parquet_rows
 from mlret.errors import InputError
 
 _KINDS = (".jsonl", ".ndjson", ".tsv", ".parquet")
-# Where benchmarks keep their passages, as they come or unpacked.
+# Where benchmarks keep their passages, compressed or not.
 _LAYOUTS = ("corpus.jsonl", "collection/docs.jsonl", "docs-*.jsonl", "docs.jsonl")
-# How many bytes of a part have been read, and a document; none where a passage is blank.
+# Number of bytes of a part that have been read, and a document; ``None`` if a passage is blank.
 _Step = tuple[int, Document | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing to read.
+    """One file or stream of a corpus.
 
     Attributes
     ----------
     name
-        For messages; one thing has one name.
+        Name for messages; unique within a corpus.
     bytes
-        How long it is; -1 if that is unknown.
+        Length in bytes; -1 if it is unknown.
     read
         Reads it from its start.
     language
-        Of the documents that do not say theirs.
+        Language of the documents that do not state theirs.
     repeatable
         Whether it can be read again; a pipe cannot.
     """
@@ -49,41 +49,41 @@ class Part:
 
 
 class Corpus:
-    """Documents of several sources, one after another; memory does not grow with them.
+    """Stream the documents of several sources, one after another; memory use does not grow with their number.
 
-    All sources are checked before the first is read: that each exists, is of a kind that is known, and begins with
-    a document (pipes excepted). That no id occurs twice is for the index to see, which looks every id up anyway.
+    All sources are checked before the first is read: each must exist, have a known format, and begin with a document
+    (except for pipes). Duplicate ids are not checked here, since the index looks up every id anyway.
 
     Parameters
     ----------
     sources
         Each of:
 
-        - ``.jsonl`` (an object a line; see :func:`mlret.data.documents.document_from_mapping`), ``.tsv`` (the first
-          line names the columns, ``id`` and ``text`` among them; others become metadata), both perhaps compressed
-          (``.gz``, ``.bz2``, ``.xz``); ``.parquet`` (columns as the keys of JSONL; ``metadata`` may be JSON text;
-          what JSON cannot say, such as pictures, is passed over);
+        - ``.jsonl`` or ``.ndjson`` (one object per line; see :func:`mlret.data.documents.document_from_mapping`) or
+          ``.tsv`` (the first line names the columns, ``id`` and ``text`` among them; others become metadata),
+          optionally compressed (``.gz``, ``.bz2``, ``.xz``); ``.parquet`` (columns like the keys of JSONL; ``metadata``
+          may be JSON text; columns that JSON cannot represent, such as images, are skipped);
         - a folder of BEIR (``corpus.jsonl``), Mr.TyDi (``collection/docs.jsonl.gz``) or MIRACL (``docs-*.jsonl.gz``),
-          or a file of it; the language is the one in the name of Mr.TyDi's or MIRACL's folder;
+          or a file of it; for Mr.TyDi and MIRACL the language is taken from the folder's name;
         - ``hub:NAME``, ``hub:NAME:CONFIG``, ``hub:NAME:CONFIG@SPLIT``: a data set of the Hugging Face hub, streamed;
         - ``-``, or a named pipe: JSONL, uncompressed.
     max_line
-        Bytes that a line of a text file may have, decompressed.
+        Maximum length of a line of a text file, in bytes after decompression.
 
     Attributes
     ----------
     total_bytes
-        How much there is to read; ``None`` where a source does not say.
+        Total number of bytes to read; ``None`` if it is unknown for a source.
     read_bytes
-        How much of it has been read, of compressed files in their own bytes.
+        Number of bytes read so far; for compressed files, compressed bytes.
     blank
-        How many passages have been passed over because a benchmark left their title and text empty, as BEIR did in
-        FiQA. In documents of one's own that is an error.
+        Number of passages that were skipped because a benchmark has no title and text for them, as BEIR in FiQA. In
+        your own documents, an empty text is an error.
 
     Raises
     ------
     InputError
-        If there are no sources, or one is given twice, is missing, of an unknown kind, empty, or bad from its start.
+        If there are no sources, or one is given twice, missing, of an unknown format, empty, or malformed at its start.
     MissingExtraError
         If a package for Parquet or the hub is not installed.
     """
@@ -112,8 +112,8 @@ class Corpus:
         Raises
         ------
         InputError
-            If a source is empty, damaged, or a record is malformed; the message names file and line (Parquet and hub:
-            row, from 1).
+            If a source is empty or damaged, or a record is malformed; the message names the file and line (Parquet and
+            hub: the row, from 1).
         """
         done = self.read_bytes = self.blank = 0
         for part in self._parts:
@@ -161,13 +161,26 @@ def read_documents(path: str | Path) -> Iterator[Document]:
 
 
 def read_collection_tsv(path: Path, language: str | None = None) -> Iterator[Document]:
-    """Stream a collection of MS MARCO: ``pid<TAB>text``, no header. Blank passages, as some translations are, are
-    passed over.
+    """Stream a collection of MS MARCO: lines of ``pid<TAB>text`` without a header.
+
+    Blank passages, which some translations contain, are skipped.
+
+    Parameters
+    ----------
+    path
+        The file.
+    language
+        Language of all passages; ``None`` if it is unknown.
+
+    Yields
+    ------
+    Document
+        The passages, in the order of the file.
 
     Raises
     ------
     InputError
-        If the file is missing or empty, or a line is of another form.
+        If the file is missing or empty, or a line has another form.
     """
     number = 0
     for number, line in read_lines(path):
@@ -185,7 +198,7 @@ def _empty(part: Part) -> InputError:
 
 
 def _corpus_files(folder: Path) -> list[Path]:
-    """The files of a benchmark's corpus in its own layout."""
+    """Return the files of a benchmark's corpus in the benchmark's own layout."""
     for layout in _LAYOUTS:
         for pattern in (layout, f"{layout}.gz"):
             if found := sorted(folder.glob(pattern), key=_natural):
@@ -281,11 +294,11 @@ def _says_something(value: object) -> bool:
 
 
 def _document_of_row(record: Mapping[str, Any], origin: str) -> Document | None:
-    """The same for the row of a table: empty cells say nothing, metadata may be JSON text."""
+    """Convert the row of a table like a JSON record; empty cells are ignored, and metadata may be JSON text."""
     if _is_blank(record):
         return None
     values = {key: value for key, value in record.items() if value is not None}
-    if not values.keys() & {*TEXT_KEYS, *SENTENCE_KEYS}:  # there are such columns, or the table was refused
+    if not values.keys() & {*TEXT_KEYS, *SENTENCE_KEYS}:  # the cells are empty
         values["text"] = ""
     if isinstance(metadata := values.get("metadata"), str):
         try:

@@ -1,4 +1,4 @@
-"""Which language is a text in? Offline, by py3langid's model of 139 languages (version 0.4)."""
+"""Detect the language of a text offline, with py3langid's model of 139 languages (version 0.4)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,21 @@ def _identifier() -> Any:
 
 
 def detect_language(text: str, *, confidence: float = 0.5) -> str | None:
-    """The language of a text, or ``None`` where the guess is weaker than ``confidence`` (a probability), or is that the
-    text is in none."""
+    """Return the normalised language code of a text.
+
+    Parameters
+    ----------
+    text
+        Any text.
+    confidence
+        Minimum probability of the detected language.
+
+    Returns
+    -------
+    str or None
+        ``None`` if the text has no letters, the detection is less certain than ``confidence``, or the text is detected
+        as having no linguistic content.
+    """
     if not any(character.isalpha() for character in text):
         return None
     code, probability = _identifier().classify(text)
@@ -27,7 +40,7 @@ def detect_language(text: str, *, confidence: float = 0.5) -> str | None:
 
 
 def language_probabilities(text: str) -> dict[str, float]:
-    """Every language that the detector knows, in mlret's form, with the probability that a text is in it."""
+    """Map every language that the detector supports, as a normalised code, to the probability that a text is in it."""
     found: dict[str, float] = {}
     for code, probability in _identifier().rank(text):
         if code != _NO_LANGUAGE:

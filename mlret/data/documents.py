@@ -1,4 +1,4 @@
-"""Documents: what an index stores."""
+"""Documents, the records that an index stores."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from mlret.errors import InputError
 
 _LANGUAGE_KEYS = ("lang", "language")
 SENTENCE_KEYS = ("sents", "sentences")
-# "_id" as BEIR has it, "docid" as MIRACL.
+# BEIR has "_id", MIRACL "docid".
 ID_KEYS = ("id", "_id", "docid")
 TEXT_KEYS = ("text", "contents")
-# What `mlret index export --vectors` writes is the work of an encoder, not a fact about the document.
+# The vectors that `mlret index export --vectors` writes come from an encoder and are not metadata of the document.
 VECTOR = "vector"
-# Mr.TyDi's contents: the title, a blank line, the text.
+# The layout of Mr.TyDi's contents: the title, a blank line, the text.
 _TITLE_LINE = re.compile(r"[^\S\n]*(\S[^\n]*)\n[^\S\n]*\n")
-# A filter on these names means the document's own field, so metadata may not shadow them.
+# A filter on these names refers to the document's own fields, so metadata may not use them.
 RESERVED_KEYS = frozenset({"id", "text", *_LANGUAGE_KEYS})
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text with its name, its language and whatever else is known about it.
+    """A text with an id, an optional language and optional metadata.
 
     Parameters
     ----------
     id
-        Names the document within an index; any non-empty string.
+        Name of the document within an index; any non-empty string.
     text
         The text, in any language; not blank.
     language
-        A language code in any spelling; kept in mlret's form. ``None`` where it is unknown.
+        A language code in any spelling, which is stored in normalised form; ``None`` if it is unknown.
     metadata
-        JSON values by name, copied; tuples become lists. The names ``id``, ``text``, ``lang`` and ``language`` are
-        taken. See :func:`mlret.data.metadata.checked_metadata`.
+        JSON values by name. They are copied, and tuples become lists. The names ``id``, ``text``, ``lang`` and
+        ``language`` are reserved. See :func:`mlret.data.metadata.checked_metadata`.
     origin
-        ``file:line`` that it was read from, for messages; no part of its identity.
+        ``file:line`` from which the document was read, for messages; ignored in comparisons.
 
     Raises
     ------
     InputError
-        If the id or the text is empty or no valid Unicode, the language code is unknown, or the metadata is
-        not JSON or nested too deep.
+        If the id or the text is empty or not valid Unicode, the language code is unknown, or the metadata is not JSON,
+        nested too deeply or uses a reserved name.
     """
 
     id: str
@@ -79,7 +79,13 @@ class Document:
 
     @classmethod
     def stored(cls, id: str, text: str, language: str | None, metadata: dict[str, Any], origin: str = "") -> Document:
-        """A document whose parts were checked when it was first made, as they come back from disk."""
+        """Return a document as read back from disk, without checking its fields again.
+
+        Parameters
+        ----------
+        id, text, language, metadata, origin
+            The fields of a document that was checked when it was created.
+        """
         document = object.__new__(cls)
         put = object.__setattr__
         put(document, "id", id)
@@ -91,25 +97,31 @@ class Document:
 
 
 def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, origin: str = "") -> Document:
-    """Turn a decoded JSON object into a document.
+    """Convert a decoded JSON object to a document.
 
     Parameters
     ----------
     record
-        Has ``text`` (or ``contents``, as Mr.TyDi calls it), or ``sents``/``sentences`` (a list, joined with a space);
-        ``id``, ``_id`` (BEIR) or ``docid`` (MIRACL), a string or an integer; perhaps ``lang``/``language``. A dict
-        under ``metadata`` and all other keys become metadata, but ``vector``, which is passed over. In records of BEIR
-        and MIRACL the title becomes the first line of the text, as it is in Mr.TyDi's ``contents`` (tokenizers take
-        the line's end for the blank that BEIR's own code puts there); in all three it is metadata too.
+        An object with the text under ``text`` (or ``contents``, as in Mr.TyDi), or ``sents``/``sentences`` (a list,
+        joined with spaces); the id under ``id``, ``_id`` (BEIR) or ``docid`` (MIRACL), a string or an integer; and
+        optionally the language under ``lang``/``language``. A dict under ``metadata`` and all other keys become
+        metadata, except for ``vector``, which is skipped. In records of BEIR and MIRACL the title becomes the first
+        line of the text, as it is in Mr.TyDi's ``contents`` (tokenizers treat the line break like the space that BEIR's
+        own code inserts); in all three it is also kept as metadata.
     id
-        The id to use where ``record`` has none.
+        The id to use if ``record`` has none.
     origin
         ``file:line``, for messages.
+
+    Returns
+    -------
+    Document
+        The document.
 
     Raises
     ------
     InputError
-        If a key is missing or a value is of the wrong kind.
+        If a key is missing, a value has the wrong type, or a key is both in ``metadata`` and beside it.
     """
     where = f"{origin}: " if origin else ""
     rest = {key: value for key, value in record.items() if key != VECTOR}
@@ -138,12 +150,20 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
 
 
 def titled(title: str, text: str) -> str:
-    """The text of a passage with its title, if it has one, as the first line."""
-    return f"{title.strip()}\n{text}".rstrip() if title.strip() else text  # some passages of BEIR are a title alone
+    """Return the text of a passage with its title, if any, as the first line.
+
+    Parameters
+    ----------
+    title
+        The title; may be empty.
+    text
+        The text; may be empty.
+    """
+    return f"{title.strip()}\n{text}".rstrip() if title.strip() else text  # some passages of BEIR are only a title
 
 
 def _text_of(rest: dict[str, Any], where: str) -> Any:
-    """Take the text out of a record."""
+    """Remove the text from a record and return it."""
     sentences = [rest.pop(key) for key in SENTENCE_KEYS if key in rest]
     for key in TEXT_KEYS:
         if key in rest:

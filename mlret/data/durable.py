@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, also after a power cut."""
+"""Write files and folders that are either complete or absent, even after a power failure."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from mlret.errors import InputError
 
 
 def fsync_file(path: Path) -> None:
-    """Force a file's bytes to the disk."""
+    """Flush a file's content to the disk."""
     _fsync(path, os.O_RDONLY)
 
 
 def fsync_folder(path: Path) -> None:
-    """Force a folder's entries to the disk: without it, a rename may be lost in a power cut."""
+    """Flush a folder's entries to the disk; otherwise a rename may be lost in a power failure."""
     _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name, force it to the disk, and only then give it its name.
+    """Write a file under a temporary name, flush it to the disk, and only then rename it to its final name.
 
     Parameters
     ----------
     path
-        The file; what stood there is replaced as a whole.
+        The file; an existing one is replaced atomically.
     write
-        Writes the content to the path it is given, a new name in the same folder.
+        Writes the content to the path that it is given, a new file in the same folder.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -46,19 +46,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write a UTF-8 text file so that it is either whole or not there.
+    """Write a UTF-8 text file so that it is either complete or absent.
 
     Parameters
     ----------
     path
-        The file; what stood there is replaced as a whole. Gzipped where the name ends in ``.gz``.
+        The file; an existing one is replaced atomically. It is gzipped if the name ends in ``.gz``.
     text
         The content.
 
     Raises
     ------
     InputError
-        If the folder does not exist, or may not be written to.
+        If the folder does not exist or is not writable.
     """
     check_writable(path)
     content = text.encode("utf-8")
@@ -71,14 +71,14 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 def write_folder_atomically(folder: Path, write: Callable[[Path], object]) -> None:
-    """Write a folder beside its place, force it to the disk and move it there, so that it is whole or absent.
+    """Write a folder under a temporary name, flush it to the disk and rename it, so that it is complete or absent.
 
     Parameters
     ----------
     folder
-        New, or empty; the folders above it are made.
+        A new or empty folder; missing parent folders are created.
     write
-        Fills the folder that it is given: a new, empty one.
+        Fills the folder that it is given, which is new and empty.
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -96,12 +96,12 @@ def write_folder_atomically(folder: Path, write: Callable[[Path], object]) -> No
 
 
 def check_writable(path: Path) -> None:
-    """Fail early where a result could not be written at the end of a long run.
+    """Check that a result can be written to a path, to fail before a long run and not at its end.
 
     Raises
     ------
     InputError
-        If ``path`` is a folder, or the folder it would stand in does not exist.
+        If ``path`` is a folder, or its parent folder does not exist.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")
@@ -110,7 +110,7 @@ def check_writable(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""Find files by pattern; read lines of text files, plain or compressed, with errors that name the line."""
+"""Find files by pattern and read lines of plain or compressed text files, with errors that name the line."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from typing import IO
 
 from mlret.errors import InputError
 
-# What compresses a file, by the end of its name.
+# Compression by file suffix.
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
-# Bytes of a line, by default: far more than any record, far less than a file without line ends that fills the memory.
+# Default maximum length of a line in bytes: larger than any record, but small enough that a file without line breaks
+# does not fill the memory.
 LONGEST_LINE = 64 << 20
 
 
 def open_raw(path: Path) -> IO[bytes]:
-    """Open a file for reading its own bytes."""
+    """Open a file for reading its raw bytes, without decompressing them."""
     return path.open("rb")
 
 
 def open_standard_input(path: Path) -> IO[bytes]:
-    """Standard input, whatever the path: an opener for :func:`read_lines`."""
+    """Return standard input, ignoring the path; an opener for :func:`read_lines`."""
     return sys.stdin.buffer
 
 
 def _decompressed(raw: IO[bytes], path: Path) -> IO[bytes]:
-    """What an open file holds, decompressed as its name says."""
+    """Return the content of an open file, decompressed according to the suffix of its name."""
     match COMPRESSIONS.get(path.suffix.lower()):
         case "gzip":
             return gzip.open(raw, "rb")  # type: ignore[return-value]
@@ -45,35 +46,35 @@ def _decompressed(raw: IO[bytes], path: Path) -> IO[bytes]:
 
 
 class TrackedFile:
-    """Opens a file, and says how far it has been read in its own bytes."""
+    """Opens a file and reports how many of its bytes have been read."""
 
     def __init__(self) -> None:
         self._raw: IO[bytes] | None = None
 
     def open(self, path: Path) -> IO[bytes]:
-        """Open a file, as :func:`open_raw`."""
+        """Open a file, as :func:`open_raw` does."""
         self._raw = open_raw(path)
         return self._raw
 
     @property
     def position(self) -> int:
-        """Bytes read, of a compressed file those of the compressed one; 0 when it is closed."""
+        """Number of bytes read (compressed bytes of a compressed file); 0 when the file is closed."""
         return self._raw.tell() if self._raw is not None and not self._raw.closed else 0
 
 
 def read_lines(
     path: Path, opener: Callable[[Path], IO[bytes]] = open_raw, *, longest: int = LONGEST_LINE
 ) -> Iterator[tuple[int, str]]:
-    """Yield ``(line number from 1, line without its end)`` for every line that is not blank.
+    """Yield ``(line number from 1, line without line break)`` for every line that is not blank.
 
     Parameters
     ----------
     path
-        The file; decompressed where its name ends in ``.gz``, ``.bz2`` or ``.xz``.
+        The file; decompressed if its name ends in ``.gz``, ``.bz2`` or ``.xz``.
     opener
-        Opens its own bytes, compressed as they are; what it gives is closed here.
+        Opens the file's raw bytes, compressed as they are; the result is closed here.
     longest
-        Bytes that a line may have, decompressed. No more than that is ever in memory at once.
+        Maximum length of a line in bytes after decompression; no more than this is held in memory at once.
 
     Raises
     ------
@@ -104,14 +105,14 @@ def _in_words(size: int) -> str:
 
 
 def read_blocks(path: Path, opener: Callable[[Path], IO[bytes]] = open_raw, *, size: int = 1 << 20) -> Iterator[str]:
-    """Yield a text file piece by piece, for formats that are not lines; errors as of :func:`read_lines`.
+    """Yield the text of a file block by block, for formats that are not line-based; errors as in :func:`read_lines`.
 
     Parameters
     ----------
     path, opener
         As for :func:`read_lines`.
     size
-        Bytes of a piece, decompressed.
+        Number of bytes in a block, after decompression.
     """
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     with _named_errors(path), opener(path) as raw_file, _decompressed(raw_file, path) as file:
@@ -129,7 +130,7 @@ def read_blocks(path: Path, opener: Callable[[Path], IO[bytes]] = open_raw, *, s
 
 @contextmanager
 def _named_errors(path: Path, place: Callable[[], str] = str) -> Iterator[None]:
-    """Say which file could not be read, at which place, and why."""
+    """Convert errors of reading to input errors that name the file, the place and the reason."""
     try:
         yield
     except FileNotFoundError as error:
@@ -139,14 +140,26 @@ def _named_errors(path: Path, place: Callable[[], str] = str) -> Iterator[None]:
     except PermissionError as error:
         raise InputError(f"{path}: may not be read; change its permissions") from error
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # not the content: the disk, the network
+        if isinstance(error, OSError) and error.errno is not None:  # the disk or the network failed, not the content
             raise InputError(f"{path}{place()}: cannot be read ({error.strerror}); try again") from error
         kind = COMPRESSIONS.get(path.suffix.lower(), "text")
         raise InputError(f"{path}{place()}: damaged {kind} file ({error}); fetch it again") from error
 
 
 def expand(patterns: Sequence[str], root: Path) -> list[Path]:
-    """The files that paths and globs name, relative to ``root``, sorted.
+    """Return the files that match paths and globs relative to ``root``.
+
+    Parameters
+    ----------
+    patterns
+        Paths or globs, in order.
+    root
+        The folder that they are relative to.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files of each pattern in turn, sorted within a pattern.
 
     Raises
     ------

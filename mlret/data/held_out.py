@@ -1,4 +1,4 @@
-"""Text that is kept for evaluation, so that training can leave it out."""
+"""Read the texts of evaluation files, so that training can exclude them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from mlret.errors import InputError
 
 __all__ = ["held_out_keys", "normalised", "read_held_out"]
 
-# Shorter texts ("Yes.", "42") recur everywhere and give nothing away.
+# Shorter texts ("Yes.", "42") occur everywhere, and training on them reveals nothing about an evaluation.
 _MIN_CHARACTERS = 10
 
 
 def read_held_out(files: Iterable[Path]) -> set[str]:
-    """Every text of evaluation files, normalised, of those with at least ten characters then.
+    """Return the normalised texts of evaluation files that have at least ten characters after normalisation.
 
-    Of TSV the fields, of JSON lines and of ``.json`` files (SQuAD's form) every string, however deep.
+    For TSV these are all fields; for JSON lines and ``.json`` files (SQuAD's format) all strings, however deeply
+    nested.
 
     Raises
     ------
@@ -31,7 +32,7 @@ def read_held_out(files: Iterable[Path]) -> set[str]:
 
 
 def held_out_keys(texts: Iterable[str]) -> set[str]:
-    """What :func:`normalised` makes of texts, of those with at least ten characters then."""
+    """Return the normalised forms of texts, :func:`normalised`, that have at least ten characters."""
     return {key for text in texts if len(key := normalised(text)) >= _MIN_CHARACTERS}
 
 
@@ -42,7 +43,7 @@ def _texts(path: Path) -> Iterator[str]:
             yield from _strings(json.loads("".join(read_blocks(path))))
             return
         except json.JSONDecodeError as error:
-            if "Extra data" not in error.msg:  # a .json file of JSON lines
+            if "Extra data" not in error.msg:  # that message means a .json file that holds JSON lines
                 raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}); mend the file") from error
     for number, line in read_lines(path):
         if not line.lstrip().startswith("{"):

@@ -1,4 +1,4 @@
-"""JSON in text files: one value a line, or one array that may be larger than memory."""
+"""Read JSON from text files: one value per line, or one array that may be larger than memory."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from typing import IO, Any
 from mlret.data.files import LONGEST_LINE, open_raw, read_blocks, read_lines
 from mlret.errors import InputError
 
-# More than any record of a training file; without a limit, one missing quote would read on to the file's end.
+# Larger than any record of a training file. Without a limit, one missing quote would make it read the whole file.
 _LARGEST_VALUE = 1 << 28
-# A literal that a block cut in two (-Infinity, \uXXXX) makes an error at most so far from the block's end.
+# A literal that is cut by the end of a block (-Infinity, \uXXXX) causes an error at most this far from the end.
 _LONGEST_CUT = 12
 _NUMBER_CUT = 2
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class RepeatedKeyError(ValueError):
-    """An object has a key twice: JSON does not say which of the two values counts."""
+    """An object contains a key twice, and JSON does not define which of the two values counts."""
 
 
 def read_json(text: str) -> Any:
-    """:func:`json.loads`, but an object that has a key twice is an error.
+    """Parse JSON like :func:`json.loads`, but reject objects that contain a key twice.
 
     Raises
     ------
     json.JSONDecodeError
         If it is not JSON.
     RepeatedKeyError
-        If an object has a key twice.
+        If an object contains a key twice.
     ValueError, RecursionError
-        If it is not JSON that Python reads: a number of 5000 digits, brackets 1000 deep.
+        If it is JSON that Python cannot read: a number of 5000 digits, brackets nested 1000 deep.
     """
     return _DECODER.decode(text)
 
@@ -48,12 +48,12 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-# Made once: json.loads makes a decoder for each call that has a hook.
+# A shared decoder, because json.loads creates a new one at each call with a hook.
 _DECODER = json.JSONDecoder(object_pairs_hook=_without_repeats)
 
 
 def decode_json(text: str, origin: str) -> Any:
-    """The value that a line holds.
+    """Parse the JSON value of a line.
 
     Parameters
     ----------
@@ -62,10 +62,15 @@ def decode_json(text: str, origin: str) -> Any:
     origin
         ``file:line``, for messages.
 
+    Returns
+    -------
+    object
+        The decoded value.
+
     Raises
     ------
     InputError
-        If it is not JSON, not JSON that Python reads, or an object has a key twice.
+        If it is not JSON, is JSON that Python cannot read, or an object contains a key twice.
     """
     try:
         return read_json(text)
@@ -78,12 +83,24 @@ def decode_json(text: str, origin: str) -> Any:
 
 
 def decode_object(text: str, origin: str) -> dict[str, Any]:
-    """The JSON object that a text holds, as :func:`decode_json` reads it.
+    """Parse a JSON object like :func:`decode_json`.
+
+    Parameters
+    ----------
+    text
+        JSON.
+    origin
+        ``file:line``, for messages.
+
+    Returns
+    -------
+    dict
+        The decoded object.
 
     Raises
     ------
     InputError
-        If it holds anything else.
+        If the text is not a JSON object.
     """
     found = decode_json(text, origin)
     if not isinstance(found, dict):
@@ -94,12 +111,19 @@ def decode_object(text: str, origin: str) -> dict[str, Any]:
 def read_objects(
     path: Path, opener: Callable[[Path], IO[bytes]] = open_raw, *, longest: int = LONGEST_LINE
 ) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file with one a line; parameters and errors as for :func:`mlret.data.files.read_lines`.
+    """Yield the JSON objects of a file with one object per line.
+
+    Parameters
+    ----------
+    path
+        The file, optionally compressed.
+    opener, longest
+        As for :func:`mlret.data.files.read_lines`.
 
     Raises
     ------
     InputError
-        Also where a line is no JSON object; the message names it.
+        As :func:`mlret.data.files.read_lines`, and if a line is not a JSON object; the message names the line.
     """
     for number, line in read_lines(path, opener, longest=longest):
         yield decode_object(line, f"{path}:{number}")
@@ -112,23 +136,23 @@ def stream_array(
     opener: Callable[[Path], IO[bytes]] = open_raw,
     block_bytes: int = 1 << 20,
 ) -> Iterator[tuple[int, Any]]:
-    """Yield ``(line number from 1, value)`` for each element of a JSON array, one in memory at a time.
+    """Yield ``(line number from 1, value)`` for each element of a JSON array, holding one in memory at a time.
 
     Parameters
     ----------
     path
-        The file, perhaps compressed.
+        The file, optionally compressed.
     key
-        The array is the value of this key of an object, which is the whole file; by default it is the whole file.
+        Key of the array in an object that is the whole file; by default the array itself is the whole file.
     opener
         As for :func:`mlret.data.files.read_lines`.
     block_bytes
-        How much is read at once.
+        Number of bytes that are read at once.
 
     Raises
     ------
     InputError
-        If the file is missing or damaged, is of another form, or an element is not JSON; the message names the line.
+        If the file is missing or damaged, has another form, or an element is not JSON; the message names the line.
     """
     text = _Cursor(path, read_blocks(path, opener, size=block_bytes))
     if key is not None:
@@ -153,7 +177,7 @@ def stream_array(
 
 
 class _Cursor:
-    """A place in a text of which only the part behind it is in memory."""
+    """A position in a text of which only the part from there on is held in memory."""
 
     def __init__(self, path: Path, blocks: Iterator[str]) -> None:
         self._path = path
@@ -165,7 +189,7 @@ class _Cursor:
         self.line = 1
 
     def peek(self) -> str:
-        """The next character that is no space; empty at the end."""
+        """Return the next character that is not white space, or ``""`` at the end."""
         while True:
             found = _SPACE.match(self._text, self._at)
             assert found is not None
@@ -176,7 +200,7 @@ class _Cursor:
                 return ""
 
     def next_of(self, characters: str, what: str) -> str:
-        """The same, which must be one of these, and step over it."""
+        """Return the next character that is not white space, which must be one of ``characters``, and move past it."""
         found = self.peek()
         if not found or found not in characters:
             shown = repr(found) if found else "the end of the file"
@@ -185,17 +209,17 @@ class _Cursor:
         return found
 
     def expect(self, character: str, what: str) -> None:
-        """Step over a character that must be there."""
+        """Move past a character that must come next."""
         self.next_of(character, what)
 
     def value(self) -> Any:
-        """Read a value, as much text as it takes."""
+        """Read a value, loading as much text as it needs."""
         self.peek()
         wanted = 1 << 16
         while True:
             try:
                 found, end = self._decode(self._text, self._at)
-                # A number may go on in the next block: 1|5, 1|.5, 1e|5, 1e+|5.
+                # The number may continue in the next block: 1|5, 1|.5, 1e|5, 1e+|5.
                 if end + _NUMBER_CUT < len(self._text) or not self._more(1):
                     self._move(end)
                     return found
@@ -215,7 +239,10 @@ class _Cursor:
         self._at = to
 
     def _more(self, characters: int) -> bool:
-        """Read on by so many characters at least, if there are any; whether there were. If not, places stay valid."""
+        """Load at least this many more characters, if there are any, and return whether there were.
+
+        If there were none, positions stay valid.
+        """
         if self._ended:
             return False
         blocks, length = [self._text[self._at :]], 0

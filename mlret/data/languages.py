@@ -1,14 +1,14 @@
-"""Language codes: every spelling a data set uses, brought to one form.
+"""Normalise language codes: convert every spelling that data sets use to one form.
 
-The form is BCP 47's shortest: the macro-language's two-letter code where there is one (``swh`` -> ``sw``,
-``cmn`` -> ``zh``, ``arb`` -> ``ar``), plus the script where it is not the language's usual one
-(``zh_TW`` -> ``zh-Hant``, ``sr@latin`` -> ``sr-Latn``). Countries are dropped.
+The normalised form is BCP 47's shortest: the macro-language's two-letter code if there is one (``swh`` -> ``sw``,
+``cmn`` -> ``zh``, ``arb`` -> ``ar``), plus the script if it is not the language's usual one (``zh_TW`` -> ``zh-Hant``,
+``sr@latin`` -> ``sr-Latn``). Countries are dropped.
 
-Norwegian Bokmål is ``no``, as data sets and language detection have it for text that does not say more, whatever it is
-called (``nb``, ``nob``, ``no``); Nynorsk is ``nn``.
+Norwegian Bokmål is ``no`` under all its codes (``nb``, ``nob``, ``no``), because data sets and language detection use
+``no`` for Norwegian text that is not specified further; Nynorsk is ``nn``.
 
-Varieties that are not what a macro-language's code stands for by default keep codes of their own (``yue``, ``arz``,
-``nn``). Which codes find each other in a filter is in one place, :func:`codes_found_by`.
+Varieties that are not the default meaning of a macro-language's code keep codes of their own (``yue``, ``arz``,
+``nn``). :func:`codes_found_by` alone decides which codes match each other in a filter.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from langcodes.tag_parser import LanguageTagError
 
 from mlret.errors import InputError
 
-# gettext spells the script as a modifier: sr@latin.
+# gettext writes the script as a modifier: sr@latin.
 _GETTEXT_SCRIPTS = {"latin": "Latn", "cyrillic": "Cyrl", "arabic": "Arab", "devanagari": "Deva"}
-# Codes of one language, the one that mlret writes behind the other: langcodes folds every default member of a
-# macro-language but this.
+# Codes of one language -> the code that mlret uses. langcodes replaces every other default member of a macro-language
+# by the macro-language, but not this one.
 _SAME = {"nb": "no"}
-# Codes for writing that takes in other codes' scripts: Korean and Japanese.
+# Script codes of Korean and Japanese that include other scripts.
 _SCRIPTS_OF_ONE = {"Hang": "Kore", "Hira": "Jpan", "Kana": "Jpan", "Hrkt": "Jpan"}
-# South Azerbaijani is written as Persian is.
+# South Azerbaijani is written in the same script as Persian.
 _WRITTEN_AS = {"azb": "fa"}
-# One code for three languages; mlret's form of it is that of the standard that it mostly is.
+# Codes for Bosnian, Croatian and Serbian together; the first is used in normalised form.
 _SERBO_CROATIAN = ("sh", "hbs", "scr")
-# In ISO 639-3 members of a macro-language (Malay; Serbo-Croatian), in use languages beside what its code stands for.
+# Members of a macro-language in ISO 639-3 (Malay, Serbo-Croatian) that are in practice separate languages.
 _APART = frozenset({"id", "in", "hr", "bs", "sr", "cnr"})
 
 
 @lru_cache(maxsize=4096)
 def normalise_language(code: str) -> str:
-    """Bring a language code to mlret's form.
+    """Convert a language code to its normalised form.
 
     Parameters
     ----------
@@ -53,7 +53,12 @@ def normalise_language(code: str) -> str:
     Raises
     ------
     InputError
-        If the code is not a language known to BCP 47's registry.
+        If the code is not a string, or not a language in BCP 47's registry.
+
+    Examples
+    --------
+    >>> normalise_language("pt_BR"), normalise_language("swh"), normalise_language("zh_TW")
+    ('pt', 'sw', 'zh-Hant')
     """
     if not isinstance(code, str):
         raise InputError(f"the language code {code!r} is {type(code).__name__}; give a string such as 'sw'")
@@ -75,7 +80,7 @@ def normalise_language(code: str) -> str:
 
 
 def _usual_script(name: str) -> str | None:
-    """The script of a language, by CLDR; of a variety that it does not know, that of the macro-language."""
+    """Return a language's usual script from CLDR; a variety that CLDR does not know has its macro-language's script."""
     if name not in LIKELY_SUBTAGS:
         name = _WRITTEN_AS.get(name) or MACROLANGUAGES.get(name, name)
     return Language.get(name).maximize().script
@@ -83,15 +88,25 @@ def _usual_script(name: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def narrowed_language(code: str) -> str:
-    """Bring a code that asks for texts to mlret's form, but as narrow as it was given.
+    """Normalise a code that is used in a query, but keep it as specific as it was given.
 
-    ``nb``, ``cmn`` and ``zh-Hans`` stay what they are, for ``no`` and ``zh`` ask for other varieties and scripts, too;
-    ``swh`` is ``sw``.
+    ``nb``, ``cmn`` and ``zh-Hans`` are kept, because ``no`` and ``zh`` would also match other varieties and scripts;
+    ``swh`` becomes ``sw``.
+
+    Parameters
+    ----------
+    code
+        A language code in any spelling.
+
+    Returns
+    -------
+    str
+        For example ``"nb"``, ``"zh-Hans"``, ``"sw"``; ``"sh"`` for Serbo-Croatian.
 
     Raises
     ------
     InputError
-        As of :func:`normalise_language`.
+        As :func:`normalise_language`.
     """
     own = normalise_language(code)
     tag = code.strip().partition("@")[0].replace("_", "-")
@@ -106,33 +121,41 @@ def narrowed_language(code: str) -> str:
 
 @lru_cache(maxsize=4096)
 def codes_found_by(code: str) -> tuple[str, ...]:
-    """Which codes of texts a code asks for.
+    """Return the codes of stored texts that a language code in a query matches.
 
-    A language's code finds all of it: its varieties, if it is a macro-language's (``no`` finds ``nn``, ``ar`` finds
-    ``arz``, ``zh`` finds ``yue``), and all its scripts. A variety's code, or one with a script, finds just that: ``nn``
-    finds ``nn``, ``zh-Hant`` finds ``zh-Hant``. Two codes of one language find the same (``nb`` and ``no`` for Bokmål,
-    which an index that an earlier version wrote may both hold).
+    The code of a language matches all of its scripts and, if it is a macro-language, its varieties (``no`` matches
+    ``nn``, ``ar`` matches ``arz``, ``zh`` matches ``yue``). The code of a variety, or one with a script, matches only
+    that: ``nn`` matches ``nn``, ``zh-Hant`` matches ``zh-Hant``. Two codes of one language match the same texts (``nb``
+    and ``no`` for Bokmål, both of which may occur in an index that an earlier version wrote).
 
     Parameters
     ----------
     code
-        In any spelling.
+        A language code in any spelling.
 
     Returns
     -------
     tuple of str
-        Codes as they are stored; one that ends in ``-*`` stands for the language in all scripts but its usual one.
+        Codes as they are stored; a code that ends in ``-*`` stands for the language in all scripts except its usual
+        one.
 
     Raises
     ------
     InputError
-        As of :func:`normalise_language`.
+        As :func:`normalise_language`.
+
+    Examples
+    --------
+    >>> codes_found_by("no")
+    ('no', 'nb', 'no-*', 'nb-*', 'nn')
+    >>> codes_found_by("zh-Hant")
+    ('zh-Hant',)
     """
     narrow = narrowed_language(code)
     if narrow == _SERBO_CROATIAN[0]:
         return ("bs", "bs-*", "hr", "hr-*", "sr", "sr-*")
     own = normalise_language(narrow)
-    # What has a script that was given may be stored with it, by an earlier version that took another for the usual one.
+    # An earlier version, with another usual script, may have stored a code together with the given script.
     codes = [own, *(other for other, same in _SAME.items() if same == own)]
     if "-" in narrow:
         codes = list(dict.fromkeys([*codes, narrow]))
@@ -144,7 +167,7 @@ def codes_found_by(code: str) -> tuple[str, ...]:
 
 @cache
 def _varieties() -> dict[str, list[str]]:
-    """Macro-language -> its members that have codes of their own, in mlret's form; from ISO 639-3, by langcodes."""
+    """Map each macro-language to its members with codes of their own, normalised (ISO 639-3, from langcodes)."""
     found: dict[str, set[str]] = {}
     for member, macro in MACROLANGUAGES.items():
         own, of = normalise_language(member), normalise_language(macro)
@@ -154,18 +177,18 @@ def _varieties() -> dict[str, list[str]]:
 
 
 def cldr_code(code: str) -> str:
-    """A code in mlret's form as Unicode's CLDR, and libraries that read it, have it: ``no`` is ``nb`` there."""
+    """Convert a normalised code to the one that Unicode's CLDR and libraries based on it use: ``no`` becomes ``nb``."""
     name, mark, script = code.partition("-")
     return next((other for other, same in _SAME.items() if same == name), name) + mark + script
 
 
 @lru_cache(maxsize=4096)
 def language_name(code: str) -> str:
-    """The English name of a language: ``language_name("sw")`` is ``"Swahili"``."""
+    """Return the English name of a language: ``language_name("sw")`` is ``"Swahili"``."""
     return Language.get(code).display_name()
 
 
 @lru_cache(maxsize=4096)
 def language_autonym(code: str) -> str:
-    """The language's name for itself: ``language_autonym("sw")`` is ``"Kiswahili"``."""
+    """Return the language's name for itself: ``language_autonym("sw")`` is ``"Kiswahili"``."""
     return Language.get(code).autonym()

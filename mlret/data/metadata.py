@@ -1,4 +1,4 @@
-"""Metadata: the JSON values that come with a text, checked once and brought to the form that the disk gives back."""
+"""Check the metadata of a text and convert it to the JSON values that reading it back from disk gives."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any
 from mlret.data.unicode_text import is_unicode
 from mlret.errors import InputError
 
-# Lists and objects within each other, the metadata itself counted. What is deeper cannot be read back where the stack
-# is partly used, as in a web framework: Python's JSON reader takes about a thousand levels less what is used.
+# Maximum nesting of lists and objects, the metadata itself included. Python's JSON reader supports about a thousand
+# levels minus the stack depth already in use, so deeper values could not be read back within a web framework.
 DEEPEST = 32
-# Where integers are compared as floats, they must be finite as such.
+# Integers are sometimes compared as floats, so they must be finite as floats.
 _LARGEST = 10**308
 
 
 def checked_metadata(metadata: object, name: str = "") -> dict[str, Any]:
-    """A copy of metadata as it comes back from disk.
+    """Return a copy of metadata as it comes back from disk.
 
     Parameters
     ----------
     metadata
         A dict of JSON values whose keys are strings. Tuples become lists.
     name
-        Of what it is the metadata, for messages: they begin with it.
+        Start of error messages: the name of the record that the metadata belongs to.
 
     Returns
     -------
     dict
-        Equal to ``json.loads(json.dumps(metadata))``; shares no list and no dict with what was given.
+        Equal to ``json.loads(json.dumps(metadata))``; shares no list or dict with the input.
 
     Raises
     ------
     InputError
-        At the first value that JSON cannot say (NaN and infinities among them), key that is no string, string that is
-        no valid Unicode, integer beyond 1e308, or where lists and dicts are nested more than :data:`DEEPEST` deep. The
-        message says under which keys.
+        At the first value that is not JSON (including NaN and infinities), key that is not a string, string that is not
+        valid Unicode, or integer beyond 1e308, or if lists and dicts are nested more than :data:`DEEPEST` levels deep.
+        The message names the keys that lead to the value.
     """
     if not isinstance(metadata, Mapping):
         raise InputError(f"{name}metadata must be a dict whose keys are strings, not {type(metadata).__name__}")
@@ -54,7 +54,7 @@ def _object(value: Mapping[Any, Any], name: str, path: tuple[str | int, ...], de
                 f"{name}metadata{_at(path)} has the key {key!r}, which is {wrong}; metadata is not JSON then"
             )
         kind = type(one)
-        # The usual cases without a call.
+        # The common cases are handled without a function call.
         if one is None or kind is bool or (kind is str and one.isascii()):
             found[key] = one
         else:
@@ -92,7 +92,7 @@ def _value(value: Any, name: str, path: tuple[str | int, ...], depth: int) -> An
 
 
 def _at(path: tuple[str | int, ...]) -> str:
-    """Where a value is: ``['a'][0]``; of a long path, its beginning."""
+    """Format where a value is: ``['a'][0]``; long paths are shortened to their beginning."""
     shown = "".join(f"[{key!r}]" for key in path[:4])
     return shown + "…" * (len(path) > 4)
 

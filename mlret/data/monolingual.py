@@ -1,4 +1,4 @@
-"""Monolingual documents, sentence by sentence: from JSONL, plain text, Parquet or a Hugging Face dataset."""
+"""Read monolingual documents as lists of sentences, from JSONL, plain text, Parquet or a Hugging Face dataset."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mlret.data.sentences import split_sentences
 from mlret.errors import InputError, require
 
 _KINDS = (".jsonl", ".ndjson", ".txt", ".parquet")
-# Of a text, so many characters tell its language.
+# Number of characters of a text that are used to detect its language.
 _TELLING = 2_000
-# A text file without blank lines would otherwise be one document, held in memory as a whole.
+# Without this limit, a text file without blank lines would be one document, held in memory completely.
 _MOST_LINES = 10_000
 _PARQUET_ROWS = 256
 _PARQUET_BUFFER_BYTES = 1 << 20
@@ -31,9 +31,9 @@ class MonolingualDocument:
     Attributes
     ----------
     language
-        In mlret's form (:func:`mlret.data.languages.normalise_language`).
+        Normalised language code (:func:`mlret.data.languages.normalise_language`).
     sentences
-        Stripped; at least one, and none is empty.
+        At least one sentence; each is stripped and not empty.
     """
 
     language: str
@@ -42,16 +42,16 @@ class MonolingualDocument:
 
 @dataclass(frozen=True, slots=True)
 class TextColumns:
-    """The names of the keys (JSONL) or columns (Parquet, Hugging Face datasets) that are read.
+    """The names of the keys (JSONL) or columns (Parquet, Hugging Face datasets) to read.
 
     Attributes
     ----------
     text
-        Running text, a string; split into sentences.
+        Name of the running text, a string, which is split into sentences.
     sentences
-        Sentences, a list of strings; taken before ``text`` where a record has both.
+        Name of the list of sentences, which takes precedence over ``text`` if a record has both.
     language
-        A language code in any spelling.
+        Name of the language code, which may be in any spelling.
     """
 
     text: str = "text"
@@ -60,12 +60,12 @@ class TextColumns:
 
 
 def is_text_file(path: Path) -> bool:
-    """Whether :func:`read_monolingual` knows a file by its name."""
+    """Whether :func:`read_monolingual` supports a file with this name."""
     return _kind_of(path) is not None
 
 
 def _kind_of(path: Path) -> str | None:
-    """The suffix of a file of text, without that of its compression."""
+    """Return the suffix of a text file, ignoring that of its compression; ``None`` if it is not supported."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compressed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
     kind = "".join((suffixes[:-1] if compressed else suffixes)[-1:])
@@ -75,34 +75,35 @@ def _kind_of(path: Path) -> str | None:
 def read_monolingual(
     path: Path, *, language: str | None = None, columns: TextColumns = TextColumns(), as_found: bool = False
 ) -> Iterator[MonolingualDocument]:
-    """Stream the documents of a file; memory does not grow with the file.
+    """Stream the documents of a file; memory use does not grow with the size of the file.
 
     Parameters
     ----------
     path
-        By its suffix: ``.jsonl`` or ``.ndjson``, an object a line; ``.txt``, a sentence a line and a blank line
-        between documents, where more than 10,000 lines without a blank one come as several documents; ``.parquet``, a
-        document a row. All but Parquet may be compressed (``.gz``, ``.bz2``, ``.xz``).
+        The format depends on the suffix. ``.jsonl`` or ``.ndjson``: one object per line. ``.txt``: one sentence per
+        line and a blank line between documents; more than 10,000 lines without a blank line are split into several
+        documents. ``.parquet``: one document per row. All except Parquet may be compressed (``.gz``, ``.bz2``,
+        ``.xz``).
     language
-        The language where the file names none. What the file says goes before it.
+        Language of documents for which the file states none; what the file states takes precedence.
     columns
         The names of keys or columns.
     as_found
-        Take a file as people have it: the language of a document that does not say its own is detected (of one that is
-        too short for that, it is that of the document before), lines of plain text may hold several sentences, and a
-        file may be empty.
+        Whether to be lenient with files that were not prepared for mlret: the language of a document that does not
+        state one is detected (a document that is too short for that has the language of the one before), lines of plain
+        text may hold several sentences, and a file may be empty.
 
     Returns
     -------
     iterator of MonolingualDocument
-        In the order of the file. Records without any text are passed over.
+        The documents in the order of the file. Records without any text are skipped.
 
     Raises
     ------
     InputError
-        At once if the suffix or the language is unknown, or a text file's language is not given; while reading
-        if the file is missing, damaged or without a document, or a record is malformed. The message names file
-        and line (Parquet: file and row, from 1).
+        At once if the suffix or the language is unknown, or the language of a text file is not given; while reading if
+        the file is missing, damaged or without a document, or a record is malformed. The message names the file and the
+        line (Parquet: the row, from 1).
     MissingExtraError
         If a package for Parquet or for sentence splitting is not installed.
     """
@@ -126,13 +127,13 @@ def read_monolingual(
 
 
 class _Detector:
-    """The language of texts that follow one another: where one is too short to tell, it is that of the one before."""
+    """Detects the language of consecutive texts; a text that is too short has the language of the one before."""
 
     def __init__(self) -> None:
         self._last: str | None = None
 
     def __call__(self, text: str) -> str | None:
-        """``None`` where there is no word in the text and none came before."""
+        """Return the language, or ``None`` if the text has no words and there was no text before."""
         told = detect_language(text[:_TELLING])
         self._last = told or self._last or detect_language(text[:_TELLING], confidence=0)
         return self._last
@@ -147,35 +148,35 @@ def read_hub(
     columns: TextColumns,
     limit: int | None = None,
 ) -> Iterator[MonolingualDocument]:
-    """Stream the documents of a Hugging Face dataset, without downloading it as a whole.
+    """Stream the documents of a Hugging Face dataset, without downloading it completely.
 
     Parameters
     ----------
     dataset
-        The name on the Hub, e.g. ``"wikimedia/wikipedia"``, or a local folder of files that
-        ``datasets.load_dataset`` understands. Code that comes with a dataset is never run.
+        The name on the hub, e.g. ``"wikimedia/wikipedia"``, or a local folder of files that ``datasets.load_dataset``
+        understands. Code that comes with a dataset is never run.
     config
         The configuration, e.g. ``"20231101.sw"``; ``None`` for the default one.
     split
         The split, e.g. ``"train"``.
     language
-        The language where the dataset names none. What the dataset says goes before it.
+        Language of documents for which the dataset states none; what the dataset states takes precedence.
     columns
         The names of the columns.
     limit
-        The most documents to read; ``None`` for all.
+        Maximum number of documents; ``None`` for all.
 
     Returns
     -------
     iterator of MonolingualDocument
-        In the order of the dataset. Records without any text are passed over.
+        The documents in the order of the dataset. Records without any text are skipped.
 
     Raises
     ------
     InputError
-        At once if the language is unknown, the limit is below 1, there is no such dataset, configuration, split
-        or column, or the Hub cannot be reached; while reading if a record is malformed, the split has no
-        document, or the connection is lost.
+        At once if the language is unknown, the limit is below 1, the dataset, configuration, split or column does not
+        exist, or the hub cannot be reached; while reading if a record is malformed, the split has no document, or the
+        connection is lost.
     MissingExtraError
         If the package ``datasets`` is not installed.
     """
@@ -189,7 +190,7 @@ def read_hub(
         stream = datasets.load_dataset(dataset, config, split=split, streaming=True)
     except errors as error:
         raise _hub_error(where, split, error) from error
-    # Some formats show their columns only in the records.
+    # With some formats, the columns are only known from the records.
     if stream.column_names is not None:
         stream = stream.select_columns(
             _wanted_columns(stream.column_names, columns, f"{where}: split {split!r}", language_known=given is not None)
@@ -247,11 +248,11 @@ def _read_text(
 
 
 def _paragraphs(path: Path) -> Iterator[list[str]]:
-    """The lines of a text file between two blank ones."""
+    """Yield the lines of a text file between two blank lines, at most ``_MOST_LINES`` at a time."""
     lines: list[str] = []
     last = 0
     for number, line in read_lines(path):
-        # read_lines passes over blank lines: a gap in the numbers is the end of a document.
+        # read_lines skips blank lines, so a gap in the line numbers is the end of a document.
         if lines and (number > last + 1 or len(lines) == _MOST_LINES):
             yield lines
             lines = []
@@ -271,7 +272,7 @@ def _read_parquet(
     if not path.is_file():
         raise InputError(f"{path}: is a folder; name a file")
     try:
-        # Without these two, the whole column of a row group would be read at once.
+        # Without these two options, the whole column of a row group would be read at once.
         with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_PARQUET_BUFFER_BYTES) as file:
             said = language is not None or detect is not None
             wanted = _wanted_columns(file.schema_arrow.names, columns, f"{path}", language_known=said)
@@ -289,7 +290,7 @@ def _read_parquet(
 
 
 def _wanted_columns(names: Collection[str], columns: TextColumns, where: str, *, language_known: bool) -> list[str]:
-    """The columns to read, of those that there are."""
+    """Return the columns to read, out of those that exist."""
     if columns.sentences not in names and columns.text not in names:
         raise InputError(
             f"{where}: no column {columns.sentences!r} or {columns.text!r}; name the one that holds the text, "
@@ -300,7 +301,7 @@ def _wanted_columns(names: Collection[str], columns: TextColumns, where: str, *,
             f"{where}: no column {columns.language!r}; give the language, or name the column that holds it, "
             f"there are {sorted(names)}"
         )
-    # In this order, and each once: two of the three may have the same name.
+    # In this order and without duplicates, since two of the three may have the same name.
     wanted = dict.fromkeys((columns.sentences, columns.text, columns.language))
     return [name for name in wanted if name in names]
 
@@ -312,7 +313,7 @@ def _document(
     columns: TextColumns,
     detect: _Detector | None = None,
 ) -> MonolingualDocument | None:
-    """The document of a record; ``None`` if it has no text."""
+    """Return the document of a record; ``None`` if it has no text."""
     sentences, text = record.get(columns.sentences), record.get(columns.text)
     if columns.sentences not in record and columns.text not in record:
         raise InputError(
@@ -322,7 +323,7 @@ def _document(
         known = " ".join(map(str, sentences)) if isinstance(sentences, list) else text
         language = detect(known) if isinstance(known, str) else None
         if language is None and known is not None and not isinstance(known, str):
-            language = "und"  # what is wrong with the record is said below
+            language = "und"  # the record is malformed; the error is raised below
         elif language is None:
             return None
     language = _language(record.get(columns.language), where, language, columns)

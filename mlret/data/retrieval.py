@@ -1,9 +1,9 @@
-"""Topics, relevance judgements and runs: the files of a retrieval experiment, in TREC's formats.
+"""Read and write the files of a retrieval experiment: topics, relevance judgements and runs, in TREC's formats.
 
-Every reader takes plain or gzipped UTF-8 and names the file, the line and the remedy when a line is wrong.
+Every reader accepts plain or gzipped UTF-8, and errors name the file, the line and how to fix it.
 
-White space that separates columns, or is trimmed from an id, is ASCII's alone, as it is for trec_eval: an id may hold
-U+00A0, U+3000 or U+2028. Lines end at a line feed.
+Only ASCII white space separates columns or is trimmed from ids, as in trec_eval: an id may contain U+00A0, U+3000 or
+U+2028. Lines end at a line feed.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _ID_COLUMNS = ("qid", "query_id", "query-id")
 _TEXT_COLUMNS = ("text", "query", "question")
 _LANGUAGE_COLUMNS = ("lang", "language")
 
-# What trec_eval takes for white space: C's isspace.
+# The characters that trec_eval treats as white space: C's isspace.
 _BLANKS = " \t\n\v\f\r"
 _FIELD = re.compile(rf"[^{_BLANKS}]+")
 _BLANK = re.compile(rf"[{_BLANKS}]")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
-# trec_eval counts grades in a table with a row for each up to the highest, for every query.
+# trec_eval counts grades in a table with one row for each grade up to the highest, for every query.
 HIGHEST_GRADE = 1_000_000
-# In the column of a run that nothing reads: the ids of this line are percent-encoded.
+# Marks a line whose ids are percent-encoded, in a column of the run that no reader uses.
 _ENCODED = "Q0-percent-encoded"
 _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
 
@@ -48,11 +48,11 @@ class Topic:
     Attributes
     ----------
     id
-        Its name in qrels and runs.
+        Its id in qrels and runs.
     text
-        What is asked.
+        The text of the query.
     language
-        In mlret's form; ``None`` where the file does not say.
+        Normalised language code; ``None`` if the file does not state it.
     """
 
     id: str
@@ -61,17 +61,17 @@ class Topic:
 
 
 def read_topics(path: str | Path) -> dict[str, Topic]:
-    """Read queries; see :func:`stream_topics`.
+    """Read all queries of a file; see :func:`stream_topics` for the format.
 
     Returns
     -------
     dict
-        Query id -> topic, in the file's order.
+        Query id -> topic, in the order of the file.
 
     Raises
     ------
     InputError
-        As of :func:`stream_topics`, and if an id came before.
+        As :func:`stream_topics`, and if an id occurs twice.
     """
     topics: dict[str, Topic] = {}
     first_lines: dict[str, int] = {}
@@ -82,11 +82,16 @@ def read_topics(path: str | Path) -> dict[str, Topic]:
 
 
 def stream_topics(path: str | Path) -> Iterator[tuple[int, Topic]]:
-    """Read queries one by one, with the number of their line.
+    """Read queries one by one.
 
-    A TSV file without a header has lines of ``qid<TAB>text``. With one, whose first column is ``qid`` (or
-    ``query_id``), a column ``text``, ``query`` or ``question`` holds the text and a column ``lang``, if there is one,
-    the language; other columns are passed over.
+    A TSV file without a header has lines of ``qid<TAB>text``. In a file with a header, the first column is ``qid`` (or
+    ``query_id``, ``query-id``), a column ``text``, ``query`` or ``question`` holds the text and an optional column
+    ``lang`` or ``language`` holds the language; other columns are ignored.
+
+    Yields
+    ------
+    (number, topic)
+        The line number, from 1, and the query.
 
     Raises
     ------
@@ -118,9 +123,9 @@ def stream_topics(path: str | Path) -> Iterator[tuple[int, Topic]]:
 
 
 def read_qrels(path: str | Path) -> Qrels:
-    """Read relevance judgements: ``qid iteration docid relevance``, separated by blanks or tabs.
+    """Read relevance judgements: ``qid iteration docid relevance``, separated by spaces or tabs.
 
-    A judgement that is repeated counts once; a warning says how many are.
+    A judgement that is repeated counts once; a warning states how many are repeated.
 
     Returns
     -------
@@ -130,8 +135,8 @@ def read_qrels(path: str | Path) -> Qrels:
     Raises
     ------
     InputError
-        If the file is missing, empty or not UTF-8, a line has not 4 columns, a relevance is not a whole number up to
-        1,000,000, or a document is judged twice for a query and not alike.
+        If the file is missing, empty or not UTF-8, a line does not have 4 columns, a relevance is not an integer
+        between -1,000,000 and 1,000,000, or a document has two different judgements for a query.
     """
     path = Path(path)
     judgements = _Judgements(path)
@@ -152,12 +157,24 @@ def read_qrels(path: str | Path) -> Qrels:
 
 
 def read_beir_topics(path: Path, language: str | None = None) -> dict[str, Topic]:
-    """Read queries in BEIR's form: ``{"_id": …, "text": …}`` a line, all in one language.
+    """Read queries in BEIR's format: one object ``{"_id": …, "text": …}`` per line, all in one language.
+
+    Parameters
+    ----------
+    path
+        The file.
+    language
+        Language of all queries; ``None`` if it is unknown.
+
+    Returns
+    -------
+    dict
+        Query id -> topic, in the order of the file.
 
     Raises
     ------
     InputError
-        If the file is missing or empty, a line is of another form, or an id came before.
+        If the file is missing or empty, a line has another form, or an id occurs twice.
     """
     topics: dict[str, Topic] = {}
     first_lines: dict[str, int] = {}
@@ -188,8 +205,15 @@ def read_beir_topics(path: Path, language: str | None = None) -> dict[str, Topic
 
 
 def read_beir_qrels(path: Path) -> Qrels:
-    """Read judgements in BEIR's form: ``query-id<TAB>corpus-id<TAB>score`` under a header; otherwise as
-    :func:`read_qrels`. Ids are taken as they stand, and may hold blanks."""
+    """Read judgements in BEIR's format: ``query-id<TAB>corpus-id<TAB>score`` below a header.
+
+    Ids are used exactly as written and may contain spaces. Otherwise this is like :func:`read_qrels`.
+
+    Returns
+    -------
+    dict
+        Query id -> document id -> relevance.
+    """
     judgements = _Judgements(path)
     for position, (number, line) in enumerate(read_lines(path)):
         where = f"{path}:{number}"
@@ -208,23 +232,36 @@ def read_beir_qrels(path: Path) -> Qrels:
 
 
 def read_any_qrels(path: Path) -> Qrels:
-    """Read judgements in TREC's form, or in BEIR's where the file begins with BEIR's header."""
+    """Read judgements in BEIR's format if the file begins with BEIR's header, otherwise in TREC's.
+
+    Returns
+    -------
+    dict
+        Query id -> document id -> relevance.
+    """
     first = next((line for _, line in read_lines(path)), "")
     return read_beir_qrels(path) if _is_beir_header(first.split("\t")) else read_qrels(path)
 
 
 def grade_of(value: object, where: str) -> int:
-    """A relevance grade from text or a number.
+    """Return a relevance grade as an integer.
+
+    Parameters
+    ----------
+    value
+        A string or an integer.
+    where
+        Start of the error message, such as ``file:line``.
 
     Raises
     ------
     InputError
-        If it is not a whole number, or beyond 1,000,000 on either side; ``where`` begins the message.
+        If the value is not an integer, or outside [-1,000,000, 1,000,000].
     """
     grade: int | None = None
     if isinstance(value, str):
         if _WHOLE_NUMBER.fullmatch(value):
-            # Longer numbers are out of range, and beyond what int() reads.
+            # Longer numbers are out of range, and int() may refuse to parse them.
             grade = int(value) if len(value) < 20 else HIGHEST_GRADE + 1
     elif hasattr(value, "__index__"):
         grade = int(value)
@@ -239,7 +276,7 @@ def grade_of(value: object, where: str) -> int:
 
 
 class _Judgements:
-    """The judgements of a file as they are read, each line compared with those before it."""
+    """Collects the judgements of a file and compares each line with those before it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -248,7 +285,7 @@ class _Judgements:
         self._repeated = 0
 
     def add(self, query: str, document: str, relevance: str, number: int) -> None:
-        """Take the judgement of a line."""
+        """Add the judgement of a line."""
         where = f"{self._path}:{number}"
         grade = grade_of(relevance, where)
         judged = self._qrels.setdefault(query, {})
@@ -265,7 +302,7 @@ class _Judgements:
             )
 
     def all(self, form: str) -> Qrels:
-        """All of them, with a warning if some are repeated; ``form`` is what a line looks like."""
+        """Return all judgements, with a warning if some are repeated; ``form`` is the expected format of a line."""
         if not self._qrels:
             raise InputError(f"{self._path}: has no judgements; write one a line: {form}")
         if self._repeated:
@@ -275,21 +312,21 @@ class _Judgements:
 
 
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:
-    """Read a run: ``qid Q0 docid rank score tag``, separated by blanks or tabs.
+    """Read a run: ``qid Q0 docid rank score tag``, separated by spaces or tabs.
 
-    The scores decide, as they do for trec_eval; ranks are not looked at. An empty file is an empty run. Ids that
-    :func:`write_run` had to encode are decoded.
+    Documents are ordered by their scores, as in trec_eval; the ranks are ignored. An empty file is an empty run. Ids
+    that :func:`write_run` had to encode are decoded.
 
     Returns
     -------
     dict
-        Query id -> document id -> score, in the file's order.
+        Query id -> document id -> score, in the order of the file.
 
     Raises
     ------
     InputError
-        If the file is missing or not UTF-8, a line has not 6 columns, a score is not a number, or a document
-        stands twice under a query.
+        If the file is missing or not UTF-8, a line does not have 6 columns, a score is not a number, or a document
+        occurs twice for a query.
     """
     path = Path(path)
     run: dict[str, dict[str, float]] = {}
@@ -300,7 +337,7 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
             query, document = _decoded(query, where), _decoded(document, where)
         _check_new((query, document), first_lines, number, where, f"document {document!r} of query {query!r}")
         try:
-            # float() would also read "1_0" and digits of other scripts.
+            # float() would also accept "1_0" and digits of other scripts.
             value = float(score) if score.isascii() and "_" not in score else math.nan
         except ValueError:
             value = math.nan
@@ -311,26 +348,27 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
 
 
 def write_run(path: str | Path, run: Mapping[str, Mapping[str, float]], *, tag: str = "mlret") -> None:
-    """Write a run in TREC's format, best document first; gzipped where the name ends in ``.gz``.
+    """Write a run in TREC's format, best document first; gzipped if the name ends in ``.gz``.
 
-    Scores are written in full, so that :func:`read_run` gives back the same numbers. White space within an id, which
-    would separate columns, is percent-encoded (``New%20York``), and so is ``%`` in the ids of that line, whose second
-    column says ``Q0-percent-encoded`` in place of ``Q0``: :func:`read_run` gives back the same ids.
+    Scores are written with full precision, so that :func:`read_run` returns the same numbers. White space within an id,
+    which would separate columns, is percent-encoded (``New%20York``), and so is ``%`` in the ids of that line. The
+    second column of such a line is ``Q0-percent-encoded`` instead of ``Q0``, so that :func:`read_run` returns the same
+    ids.
 
     Parameters
     ----------
     path
-        The file; what stood there is replaced as a whole.
+        The file to write; an existing file is replaced atomically.
     run
-        Query id -> document id -> score, higher is better. Documents of equal score are ordered by id.
+        Query id -> document id -> score, higher is better. Documents with equal scores are sorted by id.
     tag
-        What to call the run.
+        Name of the run.
 
     Raises
     ------
     InputError
-        If an id is empty or no valid Unicode, the tag is empty or holds blanks, a score is not a number, or the file
-        may not be written.
+        If an id is empty or not valid Unicode, the tag is empty or contains white space, a score is not a number, or
+        the file cannot be written.
     """
     path = Path(path)
     if not tag or _BLANK.search(tag):
@@ -375,12 +413,21 @@ def _check_new(key: _Key, first_lines: dict[_Key, int], number: int, where: str,
 
 
 def check_id(name: str, what: str, where: str) -> None:
-    """Refuse an id that no file of judgements or runs can hold.
+    """Raise an error for an id that files of judgements and runs cannot hold.
+
+    Parameters
+    ----------
+    name
+        The id.
+    what
+        Name of the kind of id in the error message: ``"query id"``.
+    where
+        Start of the error message, such as the file.
 
     Raises
     ------
     InputError
-        If it is empty or no valid Unicode; ``where`` begins the message.
+        If the id is empty or not valid Unicode.
     """
     if not name:
         raise InputError(f"{where}: the {what} {name!r} is empty; name it")

@@ -1,7 +1,7 @@
-"""The sample that comes with mlret: little everyday texts in twelve languages, with questions and judgements.
+"""Load the sample that comes with mlret: short everyday texts in twelve languages, with questions and judgements.
 
-Each topic is the same ordered passage in every language. A question is judged to be answered by its topic's
-passage, in whatever language. Written for mlret; CC0.
+Each topic is the same sequence of sentences in every language. A question is judged to be answered by the passages of
+its topic in all languages. Written for mlret; CC0.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Sample:
     Attributes
     ----------
     passages
-        One a topic and language; ``metadata["topic"]`` names the topic.
+        One passage per topic and language; ``metadata["topic"]`` is the name of the topic.
     questions
         Query id -> question, in every language.
     qrels
@@ -39,11 +39,11 @@ class Sample:
 
     @property
     def languages(self) -> list[str]:
-        """The languages, in the order of the corpus."""
+        """Language codes, in the order of the corpus."""
         return list(dict.fromkeys(passage.language for passage in self.passages if passage.language))
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Every ordered pair of a question language and another passage language."""
+        """Yield every pair of a question language and a different passage language."""
         for question in self.languages:
             for passage in self.languages:
                 if question != passage:
@@ -52,14 +52,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class ParallelSentences:
-    """The passages of the sample, sentence by sentence.
+    """The sentences of the sample's passages, aligned across languages.
 
     Attributes
     ----------
     texts
-        Language -> ``n`` sentences; sentence ``i`` of each translates sentence ``i`` of the others.
+        Language -> ``n`` sentences; sentence ``i`` of each language translates sentence ``i`` of the others.
     topics
-        The topic of each of the ``n``.
+        The topics of the ``n`` sentences.
     """
 
     texts: dict[str, tuple[str, ...]]
@@ -67,7 +67,7 @@ class ParallelSentences:
 
 
 def load_parallel_sentences() -> ParallelSentences:
-    """Read the sentences of the bundled sample, side by side."""
+    """Read the sentences of the bundled sample, aligned across languages."""
     texts: dict[str, list[str]] = {}
     topics: dict[str, list[str]] = {}
     for _, line in read_lines(FOLDER / "corpus.jsonl"):

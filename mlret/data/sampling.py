@@ -9,24 +9,24 @@ from collections.abc import Iterable
 
 
 def draw_by_language(sentences: Iterable[tuple[str, str]], *, most: int, seed: int) -> dict[str, list[str]]:
-    """At most ``most`` different sentences of each language, drawn uniformly from the different ones.
+    """Draw at most ``most`` distinct sentences of each language, uniformly at random.
 
-    Every sentence has a random rank that depends on itself and the seed alone; the lowest ranks are kept. The draw
-    is therefore the same in whatever order the sentences come, and however often each comes.
+    Every sentence has a pseudo-random rank that depends only on the sentence and the seed; the lowest ranks are kept.
+    The result is therefore independent of the order and the number of occurrences of the sentences.
 
     Parameters
     ----------
     sentences
-        Language and sentence; read once.
+        Pairs of language and sentence; iterated once.
     most
-        Sentences of a language.
+        Maximum number of sentences per language.
     seed
-        Of the ranks.
+        Random seed of the ranks.
 
     Returns
     -------
     dict
-        Language, sorted -> sentences, by rank.
+        Language -> sentences, sorted by rank; the languages are sorted.
     """
     key = seed.to_bytes(8, "little", signed=True)
     heaps: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -34,7 +34,7 @@ def draw_by_language(sentences: Iterable[tuple[str, str]], *, most: int, seed: i
     for language, sentence in sentences:
         heap = heaps[language]
         digest = hashlib.blake2b(sentence.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
-        # Python's heaps have the smallest on top; here the largest rank is the first to go.
+        # Ranks are negated because Python's heaps have the smallest item on top, and the largest rank is removed first.
         entry = (-int.from_bytes(digest), sentence)
         if sentence in kept[language] or (len(heap) == most and entry < heap[0]):
             continue

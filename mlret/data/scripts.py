@@ -1,4 +1,4 @@
-"""The scripts that a text is written in, by the names of its characters in Unicode."""
+"""Determine the scripts in which a text is written, from the Unicode names of its characters."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from functools import lru_cache
 
 from langcodes import Language
 
-# A script that makes up less of a text than this is a guest in it: the Latin name in an Arabic sentence. The rarest of
-# the three scripts of Japanese is often rarer, but then the text has the other two.
+# A script with a smaller share of a text's letters is not counted, such as a Latin name in an Arabic sentence. The
+# rarest of the three scripts of Japanese is often below this share, but then the text has the other two.
 MAIN_SHARE = 0.15
 
-# First words of names that say nothing about the script: the second word is needed as well.
+# First words of character names that do not identify the script; the second word is needed as well.
 _VAGUE = {"ANATOLIAN", "INSCRIPTIONAL", "LINEAR", "MEROITIC", "NEW", "OLD", "TAI"}
-# Letters whose name begins with another word than the script's.
+# Letters whose name does not begin with the script's name.
 _ALIASES = {
     "CJK": "HAN",
     "IDEOGRAPHIC": "HAN",
     "HENTAIGANA": "HIRAGANA",
     "KATAKANA-HIRAGANA": "KATAKANA",
 }
-# Letters that belong to no one script, or whose name only says what they are used for.
+# Letters that belong to no single script, or whose name only states what they are used for.
 _NONE = {"CARON", "COMBINING", "MASU", "MODIFIER", "MUSICAL", "VARIATION", "VEDIC", "VERTICAL", "ZNAMENNY"}
-# ISO 15924's codes whose English names say it in other words than the names of the characters. Korean is written
-# without Chinese characters, but for the rare one.
+# Codes of ISO 15924 whose English names differ from those in character names. Korean is written almost without Chinese
+# characters.
 _BY_CODE = {
     "Beng": {"BENGALI"},
     "Cans": {"CANADIAN"},
@@ -50,12 +50,12 @@ _BY_CODE = {
 
 @lru_cache(maxsize=1 << 16)
 def script_of(character: str) -> str | None:
-    """The script of one character.
+    """Return the script of one character.
 
     Parameters
     ----------
     character
-        One character, best in NFKC: a full-width or circled letter is then what it stands for.
+        One character, preferably in NFKC, so that full-width and circled letters are replaced by plain ones.
 
     Returns
     -------
@@ -73,21 +73,21 @@ def script_of(character: str) -> str | None:
 
 
 def scripts_of(text: str) -> frozenset[str]:
-    """The scripts that a text is mainly written in.
+    """Return the scripts in which a text is mainly written.
 
-    Each script that writes at least ``MAIN_SHARE`` of the letters counts. Chinese is ``HAN``; Japanese is ``HAN``,
-    ``HIRAGANA`` and ``KATAKANA`` as far as they occur. They are kept apart, because a text in kana alone has no
-    character in common with a Chinese one, and Japanese in kanji has.
+    A script counts if it writes at least ``MAIN_SHARE`` of the letters. Chinese is ``HAN``; Japanese is those of
+    ``HAN``, ``HIRAGANA`` and ``KATAKANA`` that occur. They are distinguished because a text in kana alone has no
+    character in common with a Chinese text, whereas Japanese in kanji does.
 
     Parameters
     ----------
     text
-        Any text; it is brought into NFKC first.
+        Any text; it is first normalised to NFKC.
 
     Returns
     -------
     frozenset of str
-        Names as :func:`script_of` gives them; empty for a text without letters.
+        Names as returned by :func:`script_of`; empty for a text without letters.
     """
     counts: Counter[str] = Counter()
     for character, count in Counter(unicodedata.normalize("NFKC", text)).items():
@@ -99,17 +99,17 @@ def scripts_of(text: str) -> frozenset[str]:
 
 
 def scripts_of_language(language: str) -> frozenset[str]:
-    """The scripts that a language is usually written in, or the one that its tag names.
+    """Return the scripts in which a language is usually written, or the one that its tag names.
 
     Parameters
     ----------
     language
-        BCP 47, e.g. ``"sw"``, ``"zh-Hant"``, ``"ja"``.
+        A BCP 47 tag, e.g. ``"sw"``, ``"zh-Hant"``, ``"ja"``.
 
     Returns
     -------
     frozenset of str
-        Names as :func:`script_of` gives them; empty where CLDR does not know.
+        Names as returned by :func:`script_of`; empty if CLDR does not know the language's script.
     """
     code = Language.get(language).maximize().script
     if code is None:
@@ -120,11 +120,11 @@ def scripts_of_language(language: str) -> frozenset[str]:
 def share_script(one: frozenset[str], other: frozenset[str]) -> bool:
     """Whether words of two texts can match letter by letter.
 
-    A text without letters (a number, a code of digits) is written in every script.
+    A text without letters (such as a number) is considered to be written in every script.
 
     Parameters
     ----------
     one, other
-        What :func:`scripts_of` says of each text.
+        The result of :func:`scripts_of` for each text.
     """
     return not one or not other or not one.isdisjoint(other)

@@ -1,6 +1,7 @@
-"""Split running text into sentences: ICU's rules, mended where gold sentences show them to be wrong.
+"""Split running text into sentences, by ICU's rules with corrections that are supported by gold sentences.
 
-``scripts/bench/sentences.py`` compares this with other splitters; the table is ``eval/results/bench/sentences.md``.
+``scripts/bench/sentences.py`` compares this with other splitters; the results are in
+``eval/results/bench/sentences.md``.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ _CLOSED_LATE = re.compile(r"»\s+")
 # 「…。」と言った: what follows the quotation belongs to its sentence.
 _AFTER_JAPANESE_QUOTATION = frozenset("とっなはがをにものやでだ")
 
-# Ends that ICU does not see. Everywhere: an ellipsis, a full stop before a number, and a mark before a dialogue's
-# dash. Armenian: the colon that is typed for its full stop. Ethiopic: two word separators in place of its full stop.
-# Tibetan, Dzongkha: a shad before a space, which is left out after the letter ga. Burmese: ICU cuts Zawgyi text inside
-# the syllable that follows. Bambara, Kurdish, Vietnamese: a full stop before a word in lower case, which in text in
-# these languages starts a sentence more often than it follows an abbreviation.
+# Sentence ends that ICU does not find. In every language: an ellipsis, a full stop before a number, and a mark before a
+# dialogue's dash. Armenian: a colon typed instead of its full stop. Ethiopic: two word separators instead of its full
+# stop. Tibetan, Dzongkha: a shad before a space, which is omitted after the letter ga. Burmese: ICU cuts Zawgyi text
+# inside the syllable that follows. Bambara, Kurdish, Vietnamese: a full stop before a word in lower case, which in
+# texts of these languages starts a sentence more often than it follows an abbreviation.
 _ENDS = r"\.[\"”’»)]*\s+(?=\d)|…[\"”’»)]*\s+|[.!?][\"”’»)]*\s+(?=[-–—]\s)"
 _MORE_ENDS = {
     "am": r"፡፡[\"”»)]*\s*",
@@ -44,17 +45,17 @@ _MORE_ENDS = {
 }
 _ENDS_OF = {language: re.compile(f"{_ENDS}|{more}") for language, more in _MORE_ENDS.items()}
 _ENDS_OF_OTHERS = re.compile(_ENDS)
-# Lesser stops that ICU takes for full stops.
+# Marks that ICU takes for full stops although they do not end sentences.
 _NO_STOPS = {"hy": ".․", "my": "၊"}
-# J. R. R., U.S.; but a town's end is a sentence's: Washington, D.C.
+# J. R. R., U.S. do not end a sentence; but "D.C." often does, as in "Washington, D.C."
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
 _NO_INITIALS = frozenset(("D.C", "M.D", "A.I", "º", "ª", "²", "³", "ය", "ව", "જ"))
-# am 3. Oktober: nouns are in upper case, so that is no sign of a new sentence.
+# Nouns are capitalised, so a capital letter is no sign of a new sentence: "am 3. Oktober".
 _CAPITAL_NOUNS = frozenset(("de", "lb"))
 
-# Thai has no mark for the end of a sentence, only a space, which also stands between clauses and around numbers and
-# names. As usual (Slayden et al. 2010, "Thai sentence-breaking for large-scale SMT") each space is decided on: here one
-# ends a sentence between Thai letters, after so many characters, and not beside these words.
+# Thai has no mark for the end of a sentence, only a space, which also separates clauses and surrounds numbers and
+# names. As is usual (Slayden et al. 2010, "Thai sentence-breaking for large-scale SMT"), each space is classified: it
+# ends a sentence if it is between Thai letters, after at least _SHORTEST_THAI characters, and not beside these words.
 _THAI_SPACE = re.compile("(?<=[\u0e01-\u0e5b\"'”’])\\s+(?=[\"'“‘]?[\u0e01-\u0e5b])")
 _SHORTEST_THAI = 30
 _NOT_BEFORE = "ๆ ฯ กับ ของ คือ จาก ซึ่ง ที่ ใน ได้แก่ เช่น เป็น เพื่อ เมื่อ โดย และ ว่า หรือ"
@@ -69,22 +70,23 @@ _WORD = re.compile(r".*\s", re.DOTALL)
 def split_sentences(text: str, language: str) -> list[str]:
     """Split a text into sentences.
 
-    ICU finds the boundaries by Unicode's rules (UAX #29). Those after abbreviations, initials and enumerators and
-    inside quotations are taken back, and those that it does not know are added, each by a rule that gold sentences
-    support. Thai text is cut at spaces into pieces of a sentence's length.
+    ICU finds the boundaries by Unicode's rules (UAX #29). Boundaries after abbreviations, initials and enumerators and
+    inside quotations are removed, and boundaries that ICU does not find are added, each by a rule that gold sentences
+    support. Thai text is split at spaces into fragments of a sentence's length.
 
     Parameters
     ----------
     text
         Running text; a line break ends a sentence.
     language
-        In mlret's form. Where nothing is known of it, Unicode's rules and those for any language apply.
+        Normalised language code. For a language without rules of its own, Unicode's rules and the general ones apply.
 
     Returns
     -------
     list of str
-        The sentences, stripped; none is empty. Put together they are the text without some of its white space. None is
-        longer than :data:`LONGEST_SENTENCE`: what is, is cut at a clause's end, else at a space, else anywhere.
+        The sentences, stripped and not empty. Joined, they are the text without some of its white space. None is longer
+        than :data:`LONGEST_SENTENCE`: longer sentences are cut at the end of a clause, otherwise at a space, otherwise
+        anywhere.
 
     Raises
     ------
@@ -113,7 +115,7 @@ def _cut_after(ends: re.Pattern[str], line: str) -> Iterator[str]:
 
 
 def _mended(pieces: Iterable[str], language: str) -> list[str]:
-    """Put pieces together that are no sentences; their texts, put together, stay the same."""
+    """Join fragments that are not complete sentences; the concatenated text stays the same."""
     sentences: list[str] = []
     left = ""
     for right in pieces:
@@ -134,18 +136,21 @@ def _mended(pieces: Iterable[str], language: str) -> list[str]:
 
 
 def _opened_at_end(left: str) -> int:
-    """The number of characters at the end that open what follows: after a full stop, ICU takes 「 for a closing one."""
+    """Return the number of trailing characters that open what follows.
+
+    After a full stop, ICU takes 「 for a closing mark.
+    """
     if len(left) > 1 and left[-1] == '"' and left[-2] in _CJK_STOPS:
         return left.count('"') % 2
     kept = left.rstrip(_OPENING)
     if kept == left or not kept or kept[-1] not in f"{_CJK_STOPS}…{_CLOSING}":
         return 0
-    # In sloppy text “ also closes.
+    # In carelessly typed text, “ is also used as a closing mark.
     return 0 if left[-1] == "“" and kept.count("“") > kept.count("”") else len(left) - len(kept)
 
 
 def _ends_sentence(left: str, right: str, language: str) -> bool:
-    """Whether a sentence ends between two pieces that ICU, or one of our rules, has cut."""
+    """Whether a sentence ends between two fragments that ICU or one of mlret's rules has separated."""
     stripped = left.rstrip()
     unquoted = stripped.rstrip(_CLOSING)
     if not _has_word(unquoted):
@@ -160,7 +165,7 @@ def _ends_sentence(left: str, right: str, language: str) -> bool:
         return not (language == "ja" and quoted and not spaced and start in _AFTER_JAPANESE_QUOTATION)
     if mark in _NO_STOPS.get(language, ""):
         return False
-    # Georgian's letters count as lower case, and have no upper case in use.
+    # Georgian letters count as lower case, and upper case is not in use.
     if start.islower() and not "ა" <= start <= "ჿ" and (quoted or mark == "…"):
         return False
     if not spaced and mark in ".!?" and start.isalpha() and not _CJK.match(start):
@@ -173,19 +178,19 @@ def _has_word(text: str) -> bool:
 
 
 def _is_abbreviation(left: str, start: str, language: str) -> bool:
-    """Whether the last word of ``left``, which ends in a full stop, is short for something, given what starts next."""
+    """Whether the last word of ``left``, which ends in a full stop, is an abbreviation, given what follows."""
     word = left[:-1].rpartition(" ")[2].lstrip("([{“”„\"'‘’«-–—/")
     if word.isdecimal():
         enumerator = len(word) < 4 and len(word) + 1 == len(left)
         ordinal = language in _CAPITAL_NOUNS and len(word) < 3 and start.isalpha()
         return enumerator or ordinal or start.isdecimal()
-    if "가" <= word <= "힣":  # Korean has words of one syllable
+    if "가" <= word <= "힣":  # Korean has words of one syllable, which are no initials
         return False
     if start.isdecimal() and (len(word) == 1 or word.casefold() in BEFORE_NUMBERS):
         return True
     if word == word.upper() and word not in _NO_INITIALS and _INITIALS.fullmatch(word):
         return True
-    # isiXhosa: e-St. Martin's.
+    # isiXhosa puts a prefix before titles: e-St. Martin's.
     return word.rpartition("-")[2] in TITLES or word.casefold() in abbreviations(language)
 
 
@@ -201,7 +206,7 @@ def _thai(text: str) -> Iterator[str]:
 
 
 def _short_enough(sentence: str) -> list[str]:
-    """The sentence, or its parts if it is too long; nothing if it is empty."""
+    """Return the sentence, or its parts if it is too long; an empty list if it is empty."""
     parts = []
     start = 0
     while len(sentence) - start > LONGEST_SENTENCE:
@@ -209,7 +214,7 @@ def _short_enough(sentence: str) -> list[str]:
         found = _CLAUSE.match(sentence, middle, end) or _WORD.match(sentence, middle, end)
         if found:
             end = found.end()
-        # A vowel sign or an accent stays with its letter.
+        # A vowel sign or an accent must not be separated from its letter.
         while end > middle and unicodedata.category(sentence[end]).startswith("M"):
             end -= 1
         parts.append(sentence[start:end])

@@ -1,4 +1,4 @@
-"""Tables: the rows of Parquet files and of data sets of the hub, streamed as JSON objects."""
+"""Stream the rows of Parquet files and of data sets of the Hugging Face hub as JSON objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PARQUET_ROWS = 256
 _PARQUET_BUFFER_BYTES = 1 << 20
 
 
-# One of each must be among the columns of a table of documents.
+# A table of documents must have one column of each group.
 DOCUMENT_COLUMNS = (ID_KEYS, (*TEXT_KEYS, *SENTENCE_KEYS))
 
 
@@ -29,27 +29,28 @@ def parquet_rows(
     Parameters
     ----------
     path
-        The file. Its columns of strings, numbers, booleans, times, and lists and structs of them are read.
+        The file. Columns of strings, numbers, booleans and times are read, as well as lists and structs of the first
+        three.
     needed
-        Names, of each of which a column must have one.
+        Groups of column names; the file must have at least one column of each group.
 
     Yields
     ------
     (position, row)
-        How many bytes of the file have been read, in proportion to its rows, and the row: JSON values by column,
-        times as ISO 8601.
+        Number of bytes of the file that have been read, estimated from the number of rows, and the row: JSON values by
+        column, with times in ISO 8601.
 
     Raises
     ------
     InputError
-        If the file is damaged or lacks a column that is needed.
+        If the file is damaged or lacks a required column.
     MissingExtraError
         If pyarrow is not installed.
     """
     arrow = require("pyarrow", extra=_EXTRA, feature="reading Parquet files")
     parquet = require("pyarrow.parquet", extra=_EXTRA, feature="reading Parquet files")
     try:
-        # Without these two, the whole column of a row group would be read at once.
+        # Without these two options, the whole column of a row group would be read at once.
         with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_PARQUET_BUFFER_BYTES) as file:
             size, rows, number = path.stat().st_size, file.metadata.num_rows, 0
             if rows == 0:
@@ -72,20 +73,20 @@ def open_hub(source: str, needed: Sequence[Sequence[str]] = DOCUMENT_COLUMNS) ->
     ----------
     source
         ``hub:NAME``, ``hub:NAME:CONFIG`` or ``hub:NAME:CONFIG@SPLIT``. The name is an id, or a local folder that
-        ``datasets.load_dataset`` understands; code that comes with it is never run. The split is ``train`` by default.
+        ``datasets.load_dataset`` understands; code that comes with it is never run. The default split is ``train``.
     needed
         As for :func:`parquet_rows`.
 
     Returns
     -------
     datasets.IterableDataset
-        Of the columns that JSON can say.
+        The data set, with the columns that JSON can represent.
 
     Raises
     ------
     InputError
-        If ``source`` is of another form, there is no such data set, configuration or split, it lacks a column that is
-        needed, or the hub cannot be reached.
+        If ``source`` has another form, the data set, configuration or split does not exist, a required column is
+        missing, or the hub cannot be reached.
     MissingExtraError
         If the package datasets is not installed.
     """
@@ -97,12 +98,19 @@ def open_hub(source: str, needed: Sequence[Sequence[str]] = DOCUMENT_COLUMNS) ->
         rows = datasets.load_dataset(found["name"], found["config"], split=found["split"] or "train", streaming=True)
     except _hub_errors() as error:
         raise _unreachable(source, error) from error
-    # Some formats show their columns only in the rows.
+    # With some formats, the columns are only known from the rows.
     return rows if rows.features is None else rows.select_columns(_columns(rows.features.arrow_schema, source, needed))
 
 
 def hub_rows(source: str, rows: Any) -> Iterator[dict[str, Any]]:
-    """Stream the rows of a data set from :func:`open_hub`, from its first: JSON values by column.
+    """Stream the rows of a data set from :func:`open_hub`, from its start, as JSON values by column.
+
+    Parameters
+    ----------
+    source
+        The data set's name, for messages.
+    rows
+        What :func:`open_hub` returned.
 
     Raises
     ------
@@ -129,7 +137,7 @@ def _unreachable(source: str, error: Exception) -> InputError:
 
 
 def _columns(schema: Any, where: str, needed: Sequence[Sequence[str]]) -> list[str]:
-    """The columns to read, of an Arrow schema."""
+    """Return the columns of an Arrow schema that are read."""
     columns = [field.name for field in schema if field.name != VECTOR and _fits_json(field.type, times=True)]
     for keys in needed:
         if not any(key in columns for key in keys):
@@ -141,7 +149,7 @@ def _columns(schema: Any, where: str, needed: Sequence[Sequence[str]]) -> list[s
 
 
 def _fits_json(kind: Any, *, times: bool = False) -> bool:
-    """Whether the values of an Arrow type are JSON values."""
+    """Whether the values of an Arrow type are JSON values; times count only if ``times`` is set."""
     types = require("pyarrow.types", extra=_EXTRA, feature="reading Parquet files")
     if types.is_struct(kind):
         return all(_fits_json(field.type) for field in kind)

@@ -1,4 +1,7 @@
-"""Strings that are valid Unicode: what is not UTF-8 on a command line reaches Python as halves of surrogate pairs."""
+"""Check that strings are valid Unicode.
+
+Bytes of a command line that are not UTF-8 reach Python as lone surrogates.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from mlret.errors import InputError
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a string can be written as UTF-8: it holds no half of a surrogate pair."""
+    """Whether a string can be encoded as UTF-8, that is, contains no lone surrogate."""
     if text.isascii():
         return True
     try:
@@ -17,21 +20,21 @@ def is_unicode(text: str) -> bool:
 
 
 def check_unicode(text: str, what: str, way_out: str = "give valid Unicode (UTF-8)") -> None:
-    """Fail where a string cannot be written as UTF-8.
+    """Raise an error if a string cannot be encoded as UTF-8.
 
     Parameters
     ----------
     text
         Any string.
     what
-        Names it in the message.
+        Name of the string in the error message.
     way_out
-        What to do about it.
+        How to fix it, for the error message.
 
     Raises
     ------
     InputError
-        If it holds half a surrogate pair.
+        If the string contains a lone surrogate.
     """
     if text.isascii():
         return

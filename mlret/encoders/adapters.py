@@ -1,8 +1,8 @@
-"""Language adapters: a bottleneck for each language in every layer, and batches whose texts go each through its own.
+"""Language adapters: a bottleneck per language in every layer, through which each text of a batch is routed.
 
 The architecture is X-MOD's (Pfeiffer et al. 2022, "Lifting the Curse of Multilinguality by Pre-training Modular
-Transformers"), as in ColBERT-XM (arXiv 2402.15059). transformers has the backbone; here a text finds its
-adapter by its language, given or detected.
+Transformers"), as in ColBERT-XM (arXiv 2402.15059). transformers provides the backbone; this module chooses the adapter
+of each text by its language, which is given or detected.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from mlret.data.languages import language_name, normalise_language
 from mlret.encoders.query_augmentation import DynamicQueryTransformer
 from mlret.errors import InputError
 
-# The adapter of all languages that have none of their own (BCP 47: undetermined).
+# The adapter of all languages that have none of their own (BCP 47's code for "undetermined").
 SHARED = "und"
-# Backbones with X-MOD's layers but for the adapters.
+# Model types whose layers equal X-MOD's except for the adapters.
 _SAME_LAYERS = ("xlm-roberta", "roberta", "camembert")
 
 
 class TaggedText(str):
-    """A text that knows its language, so that batches may be sorted and languages mixed.
+    """A string that carries its language, so that batches can be sorted and languages mixed.
 
     Attributes
     ----------
     language
-        In any spelling; ``None`` where it is to be detected.
+        Language code in any spelling; ``None`` if the language is to be detected.
     """
 
     language: str | None
@@ -47,28 +47,29 @@ class TaggedText(str):
         return tagged
 
     def __getnewargs__(self) -> tuple[str, str | None]:  # type: ignore[override]
-        """To be copied, and sent to other processes."""
+        """Arguments of ``__new__``, so that the text can be copied and pickled."""
         return str(self), self.language
 
 
 class LanguageTransformer(DynamicQueryTransformer):
-    """A transformer with an adapter for each language: each text of a batch goes through its own.
+    """A transformer with one adapter per language that routes each text of a batch through its own adapter.
 
     Parameters
     ----------
     model_name_or_path
         A folder or hub id of an X-MOD model.
     neighbours
-        Language -> another, whose adapter serves it: ``{"gl": "pt"}``.
+        Language -> the language whose adapter is used for it: ``{"gl": "pt"}``.
     default_language
-        Whose adapter serves a text of a language that has neither; ``None`` for an error.
+        The language whose adapter is used for languages with neither an adapter nor a neighbour; with ``None`` these
+        languages raise an error.
     **options
-        Of :class:`mlret.encoders.query_augmentation.DynamicQueryTransformer`.
+        Options of :class:`mlret.encoders.query_augmentation.DynamicQueryTransformer`.
 
     Raises
     ------
     InputError
-        If the model has no adapters, or a neighbour or the default has none.
+        If the model has no adapters, or there is no adapter for a neighbour or the default language.
     """
 
     config_keys: list[str] = [*DynamicQueryTransformer.config_keys, "neighbours", "default_language"]
@@ -100,9 +101,10 @@ class LanguageTransformer(DynamicQueryTransformer):
 
     @classmethod
     def adopt(cls, transformer: Transformer) -> LanguageTransformer:
-        """Have a plain module whose backbone has adapters route texts; the module itself is changed.
+        """Turn a plain transformer whose backbone has adapters into one that routes texts; changed in place.
 
-        Its default language, and ``en`` where it has none, serves languages without an adapter.
+        Languages without an adapter use the adapter of the backbone's default language. If it has none, ``en`` is the
+        default, and otherwise the first language.
         """
         adopted: Any = transformer
         adopted.__class__ = cls
@@ -114,22 +116,23 @@ class LanguageTransformer(DynamicQueryTransformer):
 
     @property
     def languages(self) -> dict[str, int]:
-        """Language, in mlret's form -> the number of its adapter."""
+        """Map each normalised language code to the number of its adapter."""
         found: dict[str, int] = {}
         for number, code in enumerate(self.model.config.languages):
             found.setdefault(_code(code), number)
         return found
 
     def adapter_of(self, language: str | None) -> int:
-        """The number of the adapter that a language's texts go through.
+        """Return the number of the adapter for texts in a language.
 
-        Its own; that of the language without the script (``zh`` for ``zh-Hant``); its neighbour's; the default
-        language's. What is not its own is said once, by a warning.
+        The adapter is chosen in this order: the language's own; its neighbour's; the neighbour's of the language
+        without its script; that of the language without its script (``zh`` for ``zh-Hant``); the default language's. A
+        substitute is reported once per language by a warning, unless it is the shared adapter.
 
         Raises
         ------
         InputError
-            If there is none of these.
+            If none of these exists.
         """
         adapters = self.languages
         code = None if language is None else _code(language)
@@ -164,16 +167,16 @@ class LanguageTransformer(DynamicQueryTransformer):
         language: str | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """Tokenise, and number the adapter of each text.
+        """Tokenise texts and add the number of each text's adapter as ``lang_ids``.
 
         Parameters
         ----------
         inputs
-            Strings; a :class:`TaggedText` knows its language.
+            Strings; the language of a :class:`TaggedText` takes precedence.
         language
-            Of those that do not know theirs; by default it is detected.
+            Language of the texts without one; by default it is detected.
         prompt, processing_kwargs, **options
-            As sentence-transformers' ``Transformer`` takes them.
+            As in sentence-transformers' ``Transformer``.
         """
         features: dict[str, Any] = super().preprocess(inputs, prompt, processing_kwargs, **options)
         numbers = [self.adapter_of(_language_of(text, language)) for text in inputs]
@@ -182,25 +185,36 @@ class LanguageTransformer(DynamicQueryTransformer):
         return features
 
     def _get_prompt_length(self, prompt: str, **options: Any) -> int | None:
-        # The library measures the prompt by preprocessing it alone: it has no language to be detected or missed.
+        # sentence-transformers measures the prompt by preprocessing it alone. Tagging it avoids detecting its language
+        # and warning about a missing adapter.
         measured: int | None = super()._get_prompt_length(TaggedText(prompt, next(iter(self.languages))), **options)
         return measured
 
     def forward(self, features: dict[str, Any], language: str | None = None, **options: Any) -> dict[str, Any]:
-        """Run the backbone; ``features["lang_ids"]``, ``(n,)``, numbers each text's adapter."""
+        """Run the backbone; ``features["lang_ids"]``, ``(n,)``, holds the number of each text's adapter.
+
+        Parameters
+        ----------
+        features
+            Features of sentence-transformers, with ``"lang_ids"``.
+        language
+            Not used; the language of each text is known from ``"lang_ids"``.
+        **options
+            Options of the backbone.
+        """
         found: dict[str, Any] = super().forward(features, **options)
         return found
 
 
 def route_if_modular(model: BaseModel) -> None:
-    """Have an encoder whose backbone has adapters (X-MOD) send each text through that of its language; in place."""
+    """Make an encoder whose backbone has adapters (X-MOD) route each text by its language; changed in place."""
     first: Any = next(iter(model.children()), None)
     if type(first) in (Transformer, DynamicQueryTransformer) and isinstance(first.model, XmodModel):
         LanguageTransformer.adopt(first)
 
 
 def routes_texts(model: BaseModel) -> bool:
-    """Whether an encoder sends each text through the adapter of its language."""
+    """Whether an encoder routes each text through the adapter of its language."""
     return isinstance(next(iter(model.children()), None), LanguageTransformer)
 
 
@@ -212,25 +226,25 @@ def with_adapters(
     neighbours: Mapping[str, str] | None = None,
     default_language: str = SHARED,
 ) -> None:
-    """Give an ordinary encoder an adapter for each language in every layer; in place.
+    """Add an adapter per language to every layer of an encoder that has none; changed in place.
 
-    Every adapter starts as the identity (its second map is zero), so that all vectors stay as they are.
+    Every adapter is initialised as the identity (its second linear map is zero), so all vectors stay the same.
 
     Parameters
     ----------
     model
-        An encoder whose first module is a transformer of XLM-R's kind.
+        An encoder whose first module is a transformer with the layers of XLM-R, RoBERTa or CamemBERT.
     languages
-        Those that get an adapter; ``"und"`` is that of all others.
+        The languages that get an adapter; ``"und"`` is the shared adapter of all other languages.
     reduction
-        An adapter's inner width is the hidden size divided by this.
+        The inner width of an adapter is the hidden size divided by this number.
     neighbours, default_language
         As for :class:`LanguageTransformer`.
 
     Raises
     ------
     InputError
-        If the encoder has adapters, or is of another kind.
+        If the encoder already has adapters, or its backbone is not supported.
     """
     first: Any = next(iter(model.children()))
     if isinstance(first, LanguageTransformer):
@@ -247,7 +261,7 @@ def with_adapters(
         **{key: value for key, value in shared.items() if hasattr(XmodConfig, key)},
         languages=codes,
         adapter_reduction_factor=reduction,
-        # So that the zero adapter leaves out nothing and adds nothing: one layer norm, behind it.
+        # With a single layer norm, placed after the adapter, the zero adapter changes nothing.
         adapter_reuse_layer_norm=False,
         ln_before_adapter=False,
     )
@@ -271,23 +285,25 @@ def with_adapters(
 
 
 def add_language(model: BaseModel, language: str, *, start: str | None = None, seed: int = 0) -> None:
-    """Give a modular encoder an adapter for one more language; in place, everything else stays bit for bit.
+    """Add an adapter for one more language to a modular encoder; changed in place.
+
+    All other weights stay identical bit for bit.
 
     Parameters
     ----------
     model
         An encoder with language adapters.
     language
-        The new one.
+        The language to add.
     start
-        The language whose adapter is copied; by default the adapter starts at random.
+        The language whose adapter is copied; by default the adapter is initialised at random.
     seed
-        Of the random start.
+        Random seed of that initialisation.
 
     Raises
     ------
     InputError
-        If the encoder has no adapters, the language has one, or ``start`` has none.
+        If the encoder has no adapters, the language already has one, or ``start`` has none.
     """
     routed = routed_transformer(model)
     code = _code(language)
@@ -316,12 +332,23 @@ def add_language(model: BaseModel, language: str, *, start: str | None = None, s
 
 
 def copy_adapter(source: BaseModel, target: BaseModel, language: str) -> None:
-    """Give an encoder the adapter that another has for a language, in place; the target's other weights stay.
+    """Copy the adapter of a language from one encoder to another; the target is changed in place.
+
+    The target gets an adapter for the language if it has none. Its other weights stay the same.
+
+    Parameters
+    ----------
+    source
+        The encoder to copy from.
+    target
+        The encoder to copy to.
+    language
+        The language of the adapter.
 
     Raises
     ------
     InputError
-        If one has no adapters, the source none for the language, or theirs are of other shapes.
+        If either encoder has no adapters, the source has none for the language, or the adapters differ in shape.
     """
     given = adapter_parameters(source, language)
     if _code(language) not in routed_transformer(target).languages:
@@ -338,9 +365,9 @@ def copy_adapter(source: BaseModel, target: BaseModel, language: str) -> None:
 
 
 def freeze_for_transfer(model: BaseModel) -> None:
-    """Freeze embeddings and adapters: one language trains the shared weights, all others profit.
+    """Freeze the embeddings and the adapters, so that training on one language improves the weights shared by all.
 
-    ColBERT-XM (arXiv 2402.15059).
+    This is the transfer of ColBERT-XM (arXiv 2402.15059).
     """
     backbone: Any = routed_transformer(model).model
     for part in (backbone.embeddings, *_adapters(backbone)):
@@ -351,7 +378,14 @@ def freeze_for_transfer(model: BaseModel) -> None:
 
 
 def freeze_shared(model: BaseModel, but: Sequence[str] | None = None) -> None:
-    """Freeze all but the adapters of some languages, by default of all: then nothing else can change.
+    """Freeze all parameters except the adapters of some languages, so that training changes nothing else.
+
+    Parameters
+    ----------
+    model
+        An encoder with language adapters.
+    but
+        The languages whose adapters stay trainable; by default all.
 
     Raises
     ------
@@ -366,7 +400,14 @@ def freeze_shared(model: BaseModel, but: Sequence[str] | None = None) -> None:
 
 
 def adapter_parameters(model: BaseModel, language: str) -> dict[str, nn.Parameter]:
-    """The parameters of one language's adapters, by their names in the encoder.
+    """Return the parameters of one language's adapters, by their names in the encoder.
+
+    Parameters
+    ----------
+    model
+        An encoder with language adapters.
+    language
+        Language code in any spelling.
 
     Raises
     ------
@@ -382,12 +423,12 @@ def adapter_parameters(model: BaseModel, language: str) -> dict[str, nn.Paramete
 
 
 def routed_transformer(model: BaseModel) -> LanguageTransformer:
-    """The first module of an encoder with language adapters.
+    """Return the first module of an encoder with language adapters.
 
     Raises
     ------
     InputError
-        If the encoder has none.
+        If the encoder has no language adapters.
     """
     first = next(iter(model.children()), None)
     if not isinstance(first, LanguageTransformer):
@@ -401,7 +442,7 @@ def _adapters(backbone: Any) -> Iterator[XmodAdapter]:
 
 
 def _in_dtype_of_input(adapter: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-    # Under autocast the adapter gives halves, and X-MOD's layer writes them between what the layer norm gave in floats.
+    # Under autocast the adapter returns half precision, but X-MOD's layer writes its output into a float32 tensor.
     return output.to(inputs[0].dtype)
 
 
@@ -415,5 +456,5 @@ def _code(language: str) -> str:
 
 
 def _known_options(options: dict[str, Any]) -> dict[str, Any]:
-    """What a module's configuration holds that its class takes."""
+    """Return the entries of a module's configuration that its class accepts."""
     return {key: options[key] for key in options if key in DynamicQueryTransformer.config_keys}

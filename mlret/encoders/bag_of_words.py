@@ -1,6 +1,7 @@
-"""Encoders of mlret's own kind whose layers are still the identity: a text is the weighted mean of its tokens.
+"""Encoders whose layers are still the identity, so that a text's vector is the weighted mean of its token vectors.
 
-:func:`mlret.training.backbones.backbone.build_backbone` makes them; training may stop before the layers join.
+:func:`mlret.training.backbones.backbone.build_backbone` makes such encoders, and training may stop before it changes
+the layers.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from mlret.encoders.token_weights import TokenWeights
 
 
 def is_bag_of_words(model: BaseModel) -> bool:
-    """Whether leaving the layers of an encoder out changes nothing: both branches of each end in zeros."""
+    """Whether skipping the layers changes nothing, because the last weights of both branches of each layer are zero."""
     first: Any = next(iter(model.children()), None)
     transformer = getattr(first, "model", None)
     if token_weights(model) is None or not isinstance(transformer, XLMRobertaModel):
@@ -27,7 +28,7 @@ def is_bag_of_words(model: BaseModel) -> bool:
 
 
 def branch_versions(model: BaseModel) -> tuple[int, ...]:
-    """Numbers that change when training changes what :func:`is_bag_of_words` looks at."""
+    """Return version numbers that change when training changes the weights that :func:`is_bag_of_words` checks."""
     first: Any = model[0]
     return tuple(tensor._version for tensor in _last_of_branches(first.model))
 
@@ -40,20 +41,20 @@ def _last_of_branches(transformer: Any) -> list[Tensor]:
 
 
 def token_weights(model: BaseModel) -> TokenWeights | None:
-    """The learned weights of tokens, which encoders of mlret's own kind have."""
+    """Return the module with the learned token weights, or ``None`` if the encoder has none."""
     return next((module for module in model.children() if isinstance(module, TokenWeights)), None)
 
 
 def token_embeddings(model: BaseModel) -> Any:
-    """The embeddings of an encoder's transformer: words, positions, types, and their layer norm."""
+    """Return the embedding module of an encoder's transformer: words, positions, types and their layer norm."""
     transformer: Any = model[0]
     return transformer.model.embeddings
 
 
 def token_vectors(model: BaseModel) -> Tensor:
-    """``(v, d)``: what each token of the vocabulary adds to the sum that is a text's vector.
+    """Return ``(v, d)``: what each token of the vocabulary contributes to the sum that is a text's vector.
 
-    Weights of tokens are 1 where the encoder has none.
+    Token weights are 1 if the encoder has none.
     """
     embeddings, weights = token_embeddings(model), token_weights(model)
     with torch.no_grad():
@@ -62,7 +63,7 @@ def token_vectors(model: BaseModel) -> Tensor:
 
 
 def bags(texts: Sequence[str], tokenizer: Any, table: Tensor, *, mode: Literal["sum", "mean"], special: bool) -> Tensor:
-    """``(n, d)``: of each text, the sum or the mean of the rows of its tokens.
+    """Return ``(n, d)``: the sum or the mean of the table's rows over the tokens of each text.
 
     Parameters
     ----------
@@ -71,11 +72,11 @@ def bags(texts: Sequence[str], tokenizer: Any, table: Tensor, *, mode: Literal["
     tokenizer
         A tokenizer of transformers.
     table
-        ``(v, d)``, a row for each of its tokens.
+        ``(v, d)``, one row for each token of the vocabulary.
     mode
-        Which of the two.
+        ``"sum"`` or ``"mean"``.
     special
-        Whether the tokens that the tokenizer puts around a text count.
+        Whether to include the special tokens that the tokenizer adds around a text.
     """
     pieces = [torch.tensor(ids) for ids in tokenizer(list(texts), add_special_tokens=special)["input_ids"]]
     offsets = torch.tensor([0, *(len(ids) for ids in pieces[:-1])]).cumsum(0)

@@ -1,10 +1,11 @@
-"""Cross-lingual calibration: per-language shift, scale and rotation, as a module of the encoder.
+"""Cross-lingual calibration: a module of the encoder that shifts, scales and rotates the vectors of each language.
 
-Contrastive pretraining on one language at a time leaves each language in a cloud of its own. Moving every cloud to
-the origin (shift), giving its dimensions unit spread (scale) and turning it towards a pivot language (rotate) lets
-texts of different languages be compared (Contrastive Context Prediction, arXiv 2206.03281, cross-lingual
-calibration). The statistics come from monolingual text alone. Which text they should come from, and what to rotate
-towards, is not known from the paper: here it is a sample of running text, and one pivot language for all.
+After contrastive pretraining on one language at a time, the embeddings of each language form a separate cluster.
+Moving every cluster to the origin (shift), scaling its dimensions to unit variance (scale) and rotating it towards a
+pivot language (rotate) makes texts of different languages comparable (Contrastive Context Prediction, arXiv
+2206.03281, cross-lingual calibration). The statistics are computed from monolingual text alone. The paper does not
+state which text to compute them from or what to rotate towards; mlret uses a sample of running text and one pivot
+language for all.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _SMALLEST_STD = 1e-6
 
 
 def _switch(step: str, statistic: str) -> property:
-    """A switch of a step, which cannot be on without the step's statistic."""
+    """Return a property that switches a step on or off; switching it on requires the step's statistic."""
 
     def is_on(self: Calibration) -> bool:
         return self._on[step]
@@ -52,35 +53,35 @@ def _switch(step: str, statistic: str) -> property:
 
 
 class Calibration(Module):
-    """Shift, scale and rotate sentence embeddings by the statistics of their language, then L2-normalise.
+    """Shift, scale and rotate sentence embeddings by the statistics of their language, then L2-normalise them.
 
-    Each step can be switched off and on again (``calibration.rotate = False``), on only if it was fitted. Scale and
-    rotation were fitted behind the steps that were on then: without these they fit less well. The fingerprint of an
-    encoder holds the switches, so set them before it is asked for.
+    Each step can be switched off and on again (``calibration.rotate = False``); it can only be switched on if it was
+    fitted. Scale and rotation were fitted to the output of the steps that were on then, so they fit less well if those
+    steps are switched off. The switches are part of an encoder's fingerprint, so set them before reading it.
 
-    A text whose language is unknown, or has no statistics, is shifted and scaled by the mean over all languages and
+    A text whose language is unknown or has no statistics is shifted and scaled by the mean over all languages and is
     not rotated.
 
     Parameters
     ----------
     languages
-        The ``L`` languages that have statistics, in mlret's form (``"sw"``, ``"zh-Hant"``).
+        The ``L`` languages that have statistics, as normalised codes (``"sw"``, ``"zh-Hant"``).
     mean
         ``(L, d)`` float32: the mean embedding of each language; ``None`` without shift.
     std
         ``(L, d)`` float32: the standard deviation of each dimension within each language; ``None`` without scale.
     rotation
-        ``(L, d, d)`` float32: the orthogonal matrix ``W`` of each language, the identity for the pivot;
+        ``(L, d, d)`` float32: the orthogonal matrix ``W`` of each language, which is the identity for the pivot;
         ``None`` without rotation.
     shift, scale, rotate
-        Which of the steps apply; by default those that have their statistic.
+        Whether each step applies; by default the steps that have their statistic do.
     pivot
-        The language that ``rotation`` leads to.
+        The language that ``rotation`` rotates towards.
 
     Raises
     ------
     InputError
-        If a step is switched on without its statistic, or a statistic has other than ``L`` rows.
+        If a step is switched on without its statistic, or a statistic does not have ``L`` rows.
     """
 
     forward_kwargs: set[str] = {"language", "calibrate"}
@@ -104,14 +105,14 @@ class Calibration(Module):
         super().__init__()  # type: ignore[no-untyped-call]
         self.languages = list(languages)
         self.pivot = pivot
-        # Fitted by an earlier version, they may have a code that is another now.
+        # A calibration that was fitted by an earlier version may have codes that are normalised differently now.
         self._row = {normalise_language(language): row for row, language in enumerate(self.languages)}
         for name, statistic in (("mean", mean), ("std", std), ("rotation", rotation)):
             if statistic is not None and len(statistic) != len(self.languages):
                 raise InputError(
                     f"calibration has {len(self.languages)} languages, but {name!r} {len(statistic)} rows: fit it again"
                 )
-        # The last row serves texts of unknown language.
+        # The last row is for texts of unknown language.
         self.register_buffer("mean", None if mean is None else torch.cat([mean, mean.mean(0, keepdim=True)]))
         self.register_buffer("std", None if std is None else torch.cat([std, std.mean(0, keepdim=True)]))
         self.register_buffer("rotation", rotation)
@@ -134,30 +135,35 @@ class Calibration(Module):
         device: str | torch.device = "cpu",
         on_rotation: Callable[[str, FittedRotation], None] | None = None,
     ) -> Calibration:
-        """Measure the statistics of each language, of the steps that are asked for.
+        """Compute the statistics of each language for the requested steps.
 
         Parameters
         ----------
         embeddings
             Language -> ``(n, d)`` float32 embeddings of monolingual sentences, before calibration.
         shift, scale, rotate
-            Which steps to fit. Each is fitted behind those before it.
+            Which steps to fit. Each step is fitted to the output of the steps before it.
         pivot
             The language to rotate towards.
         adversarial
-            Start each rotation from :func:`mlret.encoders.rotation.adversarial_rotation`.
+            Whether to initialise each rotation with :func:`mlret.encoders.rotation.adversarial_rotation`.
         seed
-            Of the rotations.
+            Random seed of the rotations.
         device
-            Where rotations are computed.
+            Device on which rotations are computed.
         on_rotation
-            Takes each language's rotation as it is found, in alphabetical order of the codes.
+            Called with each language and its rotation when it is found, in alphabetical order of the codes.
+
+        Returns
+        -------
+        Calibration
+            The fitted module.
 
         Raises
         ------
         InputError
-            If there is no language, two codes are one language, a language has fewer than two sentences, an embedding
-            is not finite, or the pivot is missing.
+            If there is no language, two codes mean the same language, a language has fewer than two sentences, an
+            embedding is not finite, or the pivot is missing.
         """
         if not embeddings:
             raise InputError("calibration needs the embeddings of at least one language")
@@ -179,7 +185,7 @@ class Calibration(Module):
             )
         if scale:
             std = torch.stack([torch.from_numpy(rows_of[code].std(0, dtype=np.float64)).float() for code in languages])
-            # Divided by next to nothing, a dimension in which a language never varies would drown all others.
+            # A dimension that never varies in a language would dominate all others if it were divided by almost zero.
             std[std < _SMALLEST_STD] = 1.0
         if not rotate:
             return cls(languages, mean, std)
@@ -206,7 +212,17 @@ class Calibration(Module):
     def forward(
         self, features: dict[str, Any], language: str | None = None, calibrate: bool = True, **kwargs: Any
     ) -> dict[str, Any]:
-        """Calibrate ``features["sentence_embedding"]``, ``(n, d)``, whose rows are all in ``language``."""
+        """Calibrate ``features["sentence_embedding"]``, ``(n, d)``, whose rows are all in ``language``.
+
+        Parameters
+        ----------
+        features
+            Features of sentence-transformers; ``"sentence_embedding"`` is replaced.
+        language
+            The language of all rows in any spelling; ``None`` if it is unknown.
+        calibrate
+            If false, the features are returned unchanged.
+        """
         if not calibrate:
             return features
         unknown = len(self.languages)
@@ -224,15 +240,15 @@ class Calibration(Module):
         return features
 
     def get_config_dict(self) -> dict[str, Any]:
-        """The languages and the switches; those of rotation only where there is one.
+        """Return the languages and the switches; the entries for rotation are only present if one was fitted.
 
-        Encoders without rotation thus keep the fingerprint that they had before there was any.
+        Encoders without rotation thus keep the fingerprint that they had before rotation was introduced.
         """
         config: dict[str, Any] = super().get_config_dict()
         return config if self.rotation is None else config | {"rotate": self.rotate, "pivot": self.pivot}
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write the statistics (safetensors) and the switches (JSON) to ``output_path``."""
+        """Write the statistics (safetensors) and the switches (JSON) to the folder ``output_path``."""
         rows = len(self.languages)
         fitted = {"mean": self.mean, "std": self.std, "rotation": self.rotation}
         tensors = {name: rows_of[:rows].contiguous() for name, rows_of in fitted.items() if rows_of is not None}
@@ -241,12 +257,28 @@ class Calibration(Module):
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Calibration:  # type: ignore[override]
-        """Read what :meth:`save` wrote, from a folder or the hub.
+        """Load what :meth:`save` wrote, from a folder or the hub.
+
+        Parameters
+        ----------
+        model_name_or_path
+            A folder or hub id.
+        subfolder
+            Folder of the module within it.
+        **kwargs
+            ``token``, ``cache_folder``, ``revision`` and ``local_files_only`` of sentence-transformers.
+
+        Returns
+        -------
+        Calibration
+            The loaded module.
 
         Raises
         ------
         InputError
-            If a step is on whose statistic is not in the file.
+            If a step is switched on but its statistic is not in the file.
+        OSError
+            If the file of statistics is missing.
         """
         known = {k: kwargs[k] for k in ("token", "cache_folder", "revision", "local_files_only") if k in kwargs}
         config = cls.load_config(model_name_or_path, subfolder=subfolder, **known)
@@ -266,19 +298,19 @@ class Calibration(Module):
 
 @dataclass(frozen=True, slots=True)
 class LanguageCalibration:
-    """What calibration did to one language.
+    """Effect of calibration on one language.
 
     Attributes
     ----------
     language
-        Its code.
+        Language code.
     sentences
-        Sentences that it was fitted to.
+        Number of sentences that the calibration was fitted to.
     distance_before, distance_after
-        From the mean of the language's unit vectors to the mean over all languages' means, Euclidean, without
-        calibration and with it; of the sentences that it was fitted to.
+        Euclidean distance from the mean of the language's unit vectors to the mean of all languages' means, without and
+        with calibration, measured on the sentences that it was fitted to.
     rotation
-        What was found of the rotation; ``None`` for the pivot, and where no rotation was asked for.
+        The fitted rotation; ``None`` for the pivot, and if no rotation was requested.
     """
 
     language: str
@@ -301,25 +333,25 @@ def calibrate_model(
     batch_size: int = 64,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[LanguageCalibration]:
-    """Fit a calibration and make it a module of a model, in place of the one that it has, or behind all others.
+    """Fit a calibration and add it to a model, replacing its current calibration module if it has one.
 
     Parameters
     ----------
     model
-        Any sentence-transformers model; changed in place.
+        Any sentence-transformers model; changed in place. Without a calibration module, the new one becomes the last.
     sentences
-        Language, in mlret's form -> at least two monolingual sentences.
+        Normalised language code -> at least two monolingual sentences.
     shift, scale, rotate, pivot, adversarial, seed
-        As of :meth:`Calibration.fit`.
+        As for :meth:`Calibration.fit`.
     batch_size
-        Sentences in one forward pass.
+        Number of sentences per forward pass.
     say
-        Takes what is being done, one short line at a time.
+        Called with one short line of progress at a time.
 
     Returns
     -------
     list of LanguageCalibration
-        In the order of the languages' codes.
+        One entry for each language, sorted by language code.
 
     Raises
     ------
@@ -330,7 +362,7 @@ def calibrate_model(
     modules = list(model.named_children())
     present = [position for position, (_, module) in enumerate(modules) if isinstance(module, Calibration)]
     position = present[0] if present else len(modules)
-    # What the module is going to see: the model up to its place, neither normalised nor truncated.
+    # The module receives the output of the modules before it, neither normalised nor truncated.
     before = SentenceTransformer(
         modules=OrderedDict(modules[:position]),  # type: ignore[arg-type]
         device=str(model.device),
@@ -383,7 +415,7 @@ def calibrate_model(
 
 
 def _distances(clouds: Mapping[str, Tensor]) -> dict[str, float]:
-    """How far the mean of each cloud lies from the mean of these means."""
+    """Return the distance from the mean of each cluster to the mean of these means."""
     means = {code: cloud.double().mean(0) for code, cloud in clouds.items()}
     centre = torch.stack(list(means.values())).mean(0)
     return {code: (mean - centre).norm().item() for code, mean in means.items()}

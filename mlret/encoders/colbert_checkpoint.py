@@ -1,9 +1,10 @@
-"""Checkpoints of Stanford's ColBERT, XM-retrievers and PyLate: what sentence-transformers reads otherwise than they do.
+"""Load checkpoints of Stanford's ColBERT, XM-retrievers and PyLate with the scores that these projects give.
 
-sentence-transformers reads the weights and most settings. It writes markers before the text, where these projects
-insert their number; it knows no marker that is missing from the vocabulary, as all are from XLM-R's and X-MOD's (then
-ColBERT's is the unknown token); it looks punctuation up in the vocabulary, where ColBERT takes the first piece that a
-mark is cut into; and it leaves a mark out that the vocabulary lacks, where PyLate leaves out the unknown token.
+sentence-transformers reads the weights and most settings, but differs in four points. It writes markers before the
+text, where these projects insert the marker's token id. It does not handle markers that are missing from the
+vocabulary, as they are from those of XLM-R and X-MOD (ColBERT then uses the unknown token). It looks up punctuation in
+the vocabulary, where ColBERT skips the first token that each mark is split into. And it ignores a mark that the
+vocabulary lacks, where PyLate skips the unknown token.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ _STANFORD: dict[str, Any] = {
 
 
 def colbert_skiplist(tokenizer: Any) -> list[str]:
-    """The pieces that colbert-ai skips in documents: the first that each of ASCII's punctuation marks is cut into.
+    """Return the tokens that colbert-ai skips in documents: the first token of each ASCII punctuation mark.
 
-    That may be the bare mark of a word's start (XLM-R's ``▁``), and the unknown token where the vocabulary lacks one.
+    This may be the bare word-start marker (XLM-R's ``▁``), or the unknown token if the vocabulary lacks the mark.
     """
     first = (tokenizer.encode(symbol, add_special_tokens=False)[0] for symbol in string.punctuation)
     pieces: list[str] = tokenizer.convert_ids_to_tokens(list(dict.fromkeys(first)))
@@ -42,19 +43,19 @@ def colbert_skiplist(tokenizer: Any) -> list[str]:
 
 
 def mend_checkpoint(model: MultiVectorEncoder, name: str | Path) -> None:
-    """Have a model that was just loaded do what the project that wrote it does; others stay as they are.
+    """Make a model that was just loaded behave as in the project that wrote it; other models are left unchanged.
 
     Parameters
     ----------
     model
-        What sentence-transformers loaded; changed in place.
+        The model that sentence-transformers loaded; changed in place.
     name
-        From where: a folder or a hub id.
+        The folder or hub id that it was loaded from.
 
     Raises
     ------
     InputError
-        If a marker is not in the vocabulary, and there is no unknown token to stand for it.
+        If a marker is not in the vocabulary and there is no unknown token to use instead.
     """
     first: Any = model[0]
     if ARCHITECTURE in (getattr(getattr(first, "config", None), "architectures", None) or []):

@@ -1,4 +1,4 @@
-"""Load an encoder and turn texts into vectors.
+"""Load an encoder and encode texts as vectors.
 
 An encoder is a sentence-transformers model folder; mlret adds a calibration module and a fingerprint.
 """
@@ -31,38 +31,38 @@ INT8 = "-int8"
 Precision = Literal["float32", "bfloat16", "int8"]
 Similarity = Literal["cosine", "maxsim"]
 Side = Literal["query", "document"]
-_MULTI_VECTOR = ("MultiVectorEncoder", "ColBERT")  # the second is PyLate's
+_MULTI_VECTOR = ("MultiVectorEncoder", "ColBERT")  # PyLate writes the second.
 _Model = TypeVar("_Model")
 
 
 class Encoder:
-    """Texts of any language to unit vectors, one a text.
+    """Encode texts of any language as unit vectors, one vector for each text.
 
     Parameters
     ----------
     model
-        A sentence-transformers model, with or without mlret's calibration module. Its longest input is lowered to what
-        its network takes, where its tokenizer states more or nothing.
+        A sentence-transformers model, with or without mlret's calibration module. Its maximum sequence length is
+        lowered to what its network can process if the tokenizer states a larger length or none.
     name
-        What to call it in messages and manifests: a path or a hub id.
+        Name for messages and manifests: a path or a hub id.
     precision
-        ``"float32"``; ``"bfloat16"``, next to the same; ``"int8"``: its vectors differ by up to a hundredth of a
-        cosine, so that the encoder has another fingerprint, and ``model`` is changed in place. Where the device is
-        slower in the one asked for than in float32, a warning says so and float32 runs in its place; ``mlret doctor``
-        shows which are fast.
+        ``"float32"``, ``"bfloat16"`` or ``"int8"``. Vectors in bfloat16 are almost equal to those in float32. Vectors
+        in int8 differ by up to 0.01 in cosine, so the encoder gets a different fingerprint, and ``model`` is changed in
+        place. If the device is slower in the requested precision than in float32, a warning is issued and float32 is
+        used instead; ``mlret doctor`` shows which precisions are fast.
     emulate
-        Give int8's vectors also where the processor is slow in int8, in the time that float32 takes: for an index that
-        was encoded in int8 elsewhere.
+        Compute int8 vectors even if the processor is slow in int8; this takes as long as float32. Use it to search an
+        index that was encoded in int8 on another machine.
 
     Attributes
     ----------
     precision
-        The one that runs.
+        The precision in use, which may differ from the requested one.
 
     Raises
     ------
     InputError
-        If the precision is unknown, or int8 is asked for on another device than a CPU.
+        If the precision is unknown, the model only runs in float32, or int8 is requested on a device other than a CPU.
     """
 
     similarity: Similarity = "cosine"
@@ -100,29 +100,31 @@ class Encoder:
         Parameters
         ----------
         texts
-            ``n`` strings in a list, or in anything that can be made a list of. One string alone is refused: the result
-            always has a row for each text, ``encode(["one string"])[0]`` is the vector of one.
+            A list of ``n`` strings, or any iterable that can be converted to one. A single string is rejected, because
+            the result always has one row for each text; use ``encode(["one string"])[0]`` for a single vector.
         language
-            The language of all texts, or of each. Calibration and language adapters need it; a text of language
-            ``None`` is calibrated by the mean over all languages, and goes through the adapter of the one detected.
+            The language of all texts, or a sequence with the language of each. Calibration and language adapters use
+            it. A text whose language is ``None`` is calibrated with the mean over all languages and goes through the
+            adapter of its detected language.
         calibrate
-            Apply the calibration module, where the encoder has one.
+            Whether to apply the calibration module, if the encoder has one.
         batch_size
-            Texts in one forward pass of a model that mlret leaves to sentence-transformers. For all others batches are
-            filled by tokens, over texts sorted by length; see :class:`mlret.encoders.forward.ForwardPass`.
+            Number of texts per forward pass, for models that mlret runs through sentence-transformers. For all other
+            models, texts are sorted by length and batched by number of tokens; see
+            :class:`mlret.encoders.forward.ForwardPass`.
         show_progress
-            Show a progress bar.
+            Whether to show a progress bar.
 
         Returns
         -------
         numpy.ndarray
-            ``(n, dims)`` float32, L2-normalised.
+            ``(n, dims)`` float32 array of L2-normalised vectors.
 
         Raises
         ------
         InputError
-            If ``texts`` is one string or no list of strings, a text is not valid Unicode, or ``language`` has another
-            length than ``texts``.
+            If ``texts`` is a single string or not a list of strings, a text is not valid Unicode, or ``language`` and
+            ``texts`` differ in length.
         """
         texts = checked_texts(texts)
         languages = languages_of(texts, language)
@@ -143,13 +145,49 @@ class Encoder:
     def encode_query(
         self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None
     ) -> NDArray[np.float32]:
-        """Encode queries: as :meth:`encode`, behind the model's prompt for queries (``"query: "``), if it has one."""
+        """Encode queries: like :meth:`encode`, with the model's query prompt (``"query: "``), if any, before each text.
+
+        Parameters
+        ----------
+        texts
+            A list of ``n`` strings, or any iterable that can be converted to one.
+        language
+            The language of all texts, or a sequence with the language of each.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n, dims)`` float32 array of L2-normalised vectors.
+
+        Raises
+        ------
+        InputError
+            As :meth:`encode`.
+        """
         return self._behind_prompt("query", texts, language)
 
     def encode_document(
         self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None
     ) -> NDArray[np.float32]:
-        """Encode documents: as :meth:`encode`, behind the model's prompt for documents, if it has one."""
+        """Encode documents: like :meth:`encode`, with the model's document prompt, if any, before each text.
+
+        Parameters
+        ----------
+        texts
+            A list of ``n`` strings, or any iterable that can be converted to one.
+        language
+            The language of all texts, or a sequence with the language of each.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n, dims)`` float32 array of L2-normalised vectors.
+
+        Raises
+        ------
+        InputError
+            As :meth:`encode`.
+        """
         return self._behind_prompt("document", texts, language)
 
     def _behind_prompt(
@@ -160,7 +198,7 @@ class Encoder:
         if not prompt:
             return self.encode(texts, language=language)
         if not all(getattr(module, "include_prompt", True) for module in self.model.children()):
-            # The mean leaves the prompt's tokens out: the library knows which they are.
+            # Pooling excludes the prompt's tokens, and only sentence-transformers knows which tokens those are.
             languages = languages_of(texts, language)
             vectors = np.empty((len(texts), self.dims), dtype=np.float32)
             for code, rows in _by_language(languages).items():
@@ -171,9 +209,19 @@ class Encoder:
         return self.encode([prompt + text for text in texts], language=language)
 
     def embed(self, texts: Sequence[str], *, batch_size: int = 64, show_progress: bool = False) -> NDArray[np.float32]:
-        """The embeddings of texts before calibration and at the length that the model gives them.
+        """Encode texts without calibrating the vectors, or normalising them unless the model itself does.
 
-        Parameters as for :meth:`encode`. Returns ``(n, dims)`` float32.
+        Parameters
+        ----------
+        texts
+            A list of ``n`` strings, or any iterable that can be converted to one.
+        batch_size, show_progress
+            As for :meth:`encode`.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n, dims)`` float32 array; the vectors have the lengths that the model gives them.
         """
         texts = checked_texts(texts)
         if not texts:
@@ -193,7 +241,10 @@ class Encoder:
 
     @property
     def calibration(self) -> Calibration | None:
-        """The calibration module, where the model ends with it: then it applies to what :meth:`embed` gives."""
+        """The calibration module if it is the model's last module, so that it applies to what :meth:`embed` returns.
+
+        ``None`` if the model has no calibration, has it elsewhere, or truncates its vectors.
+        """
         from mlret.encoders.calibration import Calibration
 
         last = list(self.model.children())[-1]
@@ -207,7 +258,7 @@ class Encoder:
 
     @property
     def calibration_languages(self) -> list[str]:
-        """The languages that the calibration module has statistics for; empty without one."""
+        """Languages for which the calibration module has statistics; empty if there is no such module."""
         from mlret.encoders.calibration import Calibration
 
         return [
@@ -216,7 +267,7 @@ class Encoder:
 
     @cached_property
     def dims(self) -> int:
-        """The length of a vector."""
+        """Number of dimensions of a vector."""
         dims = self.model.get_embedding_dimension()
         if dims is None:
             raise InputError(f"{self.name} does not say how long its vectors are: give it a pooling module")
@@ -224,9 +275,10 @@ class Encoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all that decides a vector: weights, tokenizer, modules, calibration, prompts, dims.
+        """Hash of everything that determines a vector: weights, tokenizer, modules, calibration, prompts and dims.
 
-        Vectors of two fingerprints must never be compared. 16 hexadecimal digits, and ``-int8`` for that precision.
+        Vectors of encoders with different fingerprints must never be compared. The fingerprint has 16 hexadecimal
+        digits, followed by ``-int8`` if the precision is int8.
         """
         return self._own_fingerprint or self._hashed()
 
@@ -238,22 +290,22 @@ class Encoder:
 
 
 def check_precision(precision: str) -> None:
-    """Fail where there is no such precision.
+    """Check that a precision is known.
 
     Raises
     ------
     InputError
-        If there is none of that name.
+        If it is not one of :data:`Precision`.
     """
     if precision not in get_args(Precision):
         raise InputError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
 
 
 def _worthwhile(precision: Precision, device: str) -> Precision:
-    """The precision, or float32 with a warning where the device would be slower in it."""
+    """Return the precision, or ``"float32"`` with a warning if the device is slower in that precision."""
     from mlret.encoders.processor import speed_of
 
-    if precision == "float32" or (precision == "int8" and device != "cpu"):  # the latter is refused
+    if precision == "float32" or (precision == "int8" and device != "cpu"):  # ForwardPass rejects the latter
         return precision
     speed = speed_of(precision, device)
     if speed.fast:
@@ -266,7 +318,15 @@ def _worthwhile(precision: Precision, device: str) -> Precision:
 
 
 def fingerprint_of(model: BaseModel, dims: int) -> str:
-    """16 hexadecimal digits that stand for all that decides a model's vectors of ``dims``."""
+    """Return the fingerprint, 16 hexadecimal digits, of everything that determines a model's vectors.
+
+    Parameters
+    ----------
+    model
+        Any sentence-transformers model.
+    dims
+        Number of dimensions of its vectors.
+    """
     from mlret.encoders.longest_input import stated_longest_input
 
     digest = hashlib.sha256()
@@ -274,7 +334,7 @@ def fingerprint_of(model: BaseModel, dims: int) -> str:
         digest.update(f"{key}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().float().numpy().tobytes())
     tokenizer = json.loads(model.tokenizer.backend_tokenizer.to_str())
-    # These two are left behind by whichever text was encoded last.
+    # Truncation and padding depend on the text that was encoded last.
     tokenizer.pop("truncation"), tokenizer.pop("padding")
     digest.update(json.dumps(tokenizer, sort_keys=True).encode())
     for module in model.children():
@@ -285,7 +345,7 @@ def fingerprint_of(model: BaseModel, dims: int) -> str:
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``(n, d)`` vectors at unit length; zero stays zero."""
+    """Return ``(n, d)`` vectors scaled to unit length, as float32; zero vectors stay zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
 
@@ -293,7 +353,22 @@ def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def calibrated(
     calibration: Calibration, vectors: NDArray[np.float32], languages: Sequence[str | None]
 ) -> NDArray[np.float32]:
-    """What a calibration module makes of ``(n, d)`` embeddings, each of its language."""
+    """Apply a calibration module to embeddings.
+
+    Parameters
+    ----------
+    calibration
+        The calibration module.
+    vectors
+        ``(n, d)`` float32 embeddings before calibration.
+    languages
+        The ``n`` languages of the embeddings; ``None`` for an unknown language.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, d)`` float32 array of calibrated vectors.
+    """
     import torch
 
     device = next((tensor.device for tensor in calibration.state_dict().values()), torch.device("cpu"))
@@ -306,16 +381,33 @@ def calibrated(
 
 
 def prompt_of_side(model: BaseModel, side: Side) -> str:
-    """What a model wants before its queries or its documents (``"query: "``, ``"passage: "``); ``""`` for nothing.
+    """Return the prompt that a model expects before a query or a document (such as ``"query: "``), or ``""``.
 
-    sentence-transformers knows a document's prompt by three names.
+    sentence-transformers has three names for a document's prompt: ``document``, ``passage`` and ``corpus``.
+
+    Parameters
+    ----------
+    model
+        Any sentence-transformers model.
+    side
+        ``"query"`` or ``"document"``.
     """
     names = ("query",) if side == "query" else ("document", "passage", "corpus")
     return next((found for name in names if (found := model.prompts.get(name))), "")
 
 
 def tagged(model: BaseModel, texts: list[str], languages: Sequence[str | None]) -> list[str]:
-    """The texts as they are, or, of an encoder with language adapters, texts that know their language."""
+    """Return the texts unchanged, or as tagged texts with their languages if the encoder has language adapters.
+
+    Parameters
+    ----------
+    model
+        Any sentence-transformers model.
+    texts
+        ``n`` texts.
+    languages
+        The ``n`` languages of the texts; ``None`` for a language to be detected.
+    """
     from mlret.encoders.adapters import TaggedText, routes_texts
 
     if not routes_texts(model):
@@ -324,7 +416,10 @@ def tagged(model: BaseModel, texts: list[str], languages: Sequence[str | None]) 
 
 
 def own_modules() -> dict[str, type[Any]]:
-    """mlret's modules, by the names that ``modules.json`` has for them: of code outside libraries these alone run."""
+    """Map the names that ``modules.json`` has for mlret's modules to their classes.
+
+    Of all code outside the libraries, only these modules may run when a model is loaded.
+    """
     from mlret.encoders.adapters import LanguageTransformer
     from mlret.encoders.calibration import Calibration
     from mlret.encoders.quantised import QuantisedTransformer
@@ -354,16 +449,32 @@ def load_encoder(
     Parameters
     ----------
     name
-        ``None`` for the bundled encoder, a folder, or the id of a model on the hub.
+        A model folder or the id of a model on the hub; ``None`` loads the bundled encoder.
     device
         ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
     precision, emulate
         As for :class:`Encoder`.
 
+    Returns
+    -------
+    Encoder
+        The encoder, ready to encode.
+
     Raises
     ------
     InputError
-        If the folder is missing, is no sentence-transformers model, or has no weights.
+        If the folder is missing, is not a sentence-transformers model, has no weights, or holds a multi-vector model;
+        or if the hub does not have the model or cannot be reached.
+    MlretError
+        If the bundled encoder is missing from the installation.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> encoder = mlret.load_encoder()
+    >>> vectors = encoder.encode_document(["Der Zug ist pünktlich."], language="de")
+    >>> vectors.shape == (1, encoder.dims)
+    True
     """
     if name is None:
         if not (BUNDLED / "modules.json").is_file():
@@ -390,12 +501,12 @@ def load_encoder(
 
 
 def is_multi_vector(path: Path) -> bool:
-    """Whether a folder holds a model with a vector for each token: of sentence-transformers, PyLate or ColBERT."""
+    """Whether a folder holds a multi-vector model of sentence-transformers, PyLate or Stanford's ColBERT."""
     try:
         config = path / "config_sentence_transformers.json"
         if config.is_file():
             settings = json.loads(config.read_text(encoding="utf-8"))
-            # PyLate says of itself what it is from its later versions on.
+            # Earlier versions of PyLate do not write their model type.
             return settings.get("model_type") in _MULTI_VECTOR or "query_prefix" in settings
         architectures = json.loads((path / "config.json").read_text(encoding="utf-8")).get("architectures")
     except (OSError, ValueError):
@@ -404,12 +515,24 @@ def is_multi_vector(path: Path) -> bool:
 
 
 def from_hub(name: str | Path, load: Callable[[], _Model]) -> _Model:
-    """Load what is no folder here.
+    """Load a model that is not a local folder.
+
+    Parameters
+    ----------
+    name
+        The id of a model on the hub.
+    load
+        Loads the model.
+
+    Returns
+    -------
+    object
+        What ``load`` returns.
 
     Raises
     ------
     InputError
-        If it looks like a folder, or the hub does not have it or cannot be reached.
+        If ``name`` looks like a path, or the hub does not have the model or cannot be reached.
     """
     path = Path(name)
     if path.is_absolute() or len(path.parts) > 2 or str(name).startswith((".", "~")):
@@ -422,7 +545,7 @@ def from_hub(name: str | Path, load: Callable[[], _Model]) -> _Model:
 
 
 def _load_folder(path: Path, device: str | None) -> SentenceTransformer:
-    """Load a local folder; of code outside sentence-transformers, only mlret's own modules may run."""
+    """Load a local folder. Of all code outside sentence-transformers, only mlret's own modules may run."""
     modules = path / "modules.json"
     if not modules.is_file():
         raise InputError(f"{path} is no encoder: modules.json is missing; give a sentence-transformers folder")

@@ -1,6 +1,7 @@
-"""Write an encoder with a vector for each token in the formats of Stanford's ColBERT (colbert-ai) and of PyLate.
+"""Export a multi-vector encoder to the formats of Stanford's ColBERT (colbert-ai) and of PyLate.
 
-What colbert-ai 0.2.22 and PyLate 1.2 read. Both run transformers 4, so the tokenizer is written as that one knows it.
+The files are those that colbert-ai 0.2.22 and PyLate 1.2 read. Both use transformers 4, so the tokenizer is written in
+the form that version 4 reads.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from mlret.errors import InputError
 Format = Literal["colbert", "pylate"]
 _READERS = {"colbert": "colbert-ai", "pylate": "PyLate"}
 _SPECIAL = ("bos_token", "eos_token", "cls_token", "sep_token", "unk_token", "pad_token", "mask_token")
-# Of colbert-ai by default; it cannot but fill queries up.
+# colbert-ai's default. colbert-ai always pads queries to a fixed length.
 _QUERY_LENGTH = 32
 
 
@@ -37,29 +38,30 @@ def export_encoder(
     format: Format,
     lossy: bool = False,
 ) -> list[str]:
-    """Write an encoder as a checkpoint that colbert-ai or PyLate loads, with the scores that it has here.
+    """Write an encoder as a checkpoint that colbert-ai or PyLate loads with the same scores.
 
     Parameters
     ----------
     model
-        A folder, a hub id, or an encoder with a vector for each token.
+        A model folder, a hub id, or a multi-vector encoder.
     folder
-        New, or empty; written whole or not at all.
+        A new or empty folder. It is written completely or not at all.
     format
-        ``"colbert"``: ``HF_ColBERT``'s weights and ``artifact.metadata``; ``"pylate"``: PyLate's modules.
+        ``"colbert"`` writes the weights of an ``HF_ColBERT`` and ``artifact.metadata``; ``"pylate"`` writes PyLate's
+        modules.
     lossy
-        Write also what the format cannot hold in full; scores then differ there.
+        Whether to write an encoder that the format cannot represent in full; scores then differ in the other library.
 
     Returns
     -------
     list of str
-        What was lost, a line each; empty where the scores are the same.
+        One line for each feature that was lost; empty if the scores are the same.
 
     Raises
     ------
     InputError
-        If the format does not hold the model, or not in full and ``lossy`` is not set; or something stands at
-        ``folder``.
+        If the format cannot represent the model, or not in full and ``lossy`` is not set; or if ``folder`` exists and
+        is not empty.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -82,14 +84,14 @@ def export_encoder(
 
 
 class _Parts:
-    """The parts of an encoder that a format has a place for.
+    """The parts of an encoder that a format can represent.
 
     Parameters
     ----------
     model
         The encoder.
     format
-        Which.
+        The target format.
     """
 
     def __init__(self, model: MultiVectorEncoder, format: Format) -> None:
@@ -110,7 +112,7 @@ class _Parts:
         self.markers = {role: self._marker(role) for role in ("query", "document")}
 
     def _check(self) -> None:
-        """Fail on what has no place at all, and no part of which would be worth having."""
+        """Raise an error for features that the format cannot represent and without which an export would be useless."""
         dense = self.projection
         if dense.bias or dense.use_residual or not isinstance(dense.activation_function, nn.Identity):
             raise InputError(f"{self.reader}'s projection has no bias, no activation and no residual; this one has")
@@ -133,7 +135,7 @@ class _Parts:
         return marker
 
     def losses(self) -> list[str]:
-        """What the format cannot hold, a line each."""
+        """Return one line for each feature that the format cannot represent."""
         found = []
         if isinstance(self.transformer, LanguageTransformer):
             found.append(
@@ -171,7 +173,7 @@ class _Parts:
 
     @property
     def query_length(self) -> int:
-        """Tokens of every query, or the most that it may have where it is not filled up."""
+        """Number of tokens that queries are padded to, or their maximum if they are not padded."""
         if self.expansion is not None:
             return int(self.expansion["length"])
         if self.format == "colbert":
@@ -180,11 +182,11 @@ class _Parts:
 
     @property
     def document_length(self) -> int:
-        """Tokens at which documents are cut."""
+        """Number of tokens to which documents are truncated."""
         return int(self.transformer.document_length or self.tokenizer.model_max_length)
 
     def write_colbert(self, folder: Path) -> None:
-        """As ``BaseColBERT.save`` of colbert-ai."""
+        """Write the files of ``BaseColBERT.save`` of colbert-ai."""
         backbone = self.transformer.model
         weights = {f"{backbone.base_model_prefix}.{key}": value for key, value in backbone.state_dict().items()}
         self._write_backbone(folder, weights | {"linear.weight": self.projection.linear.weight}, ARCHITECTURE)
@@ -197,7 +199,7 @@ class _Parts:
                 "doc_token": "[D]",
                 "dim": self.projection.out_features,
                 "doc_maxlen": self.document_length,
-                # Without it colbert-ai 0.2.22 fails at the first document: it then has no list to look into.
+                # Without this, colbert-ai 0.2.22 has no skiplist to look tokens up in and fails at the first document.
                 "mask_punctuation": True,
                 "query_maxlen": self.query_length,
                 "attend_to_mask_tokens": bool(self.expansion and self.expansion["attend"]),
@@ -207,7 +209,7 @@ class _Parts:
         )
 
     def write_pylate(self, folder: Path) -> None:
-        """As ``ColBERT.save`` of PyLate."""
+        """Write the files of ``ColBERT.save`` of PyLate."""
         backbone = self.transformer.model
         self._write_backbone(folder, backbone.state_dict(), type(backbone).__name__)
         _write_json(
@@ -256,9 +258,9 @@ class _Parts:
         _write_json(folder / "config.json", config)
         _save(folder / "model.safetensors", weights)
         state = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        # These two are left behind by whichever text was encoded last.
+        # Truncation and padding depend on the text that was encoded last.
         _write_json(folder / "tokenizer.json", state | {"truncation": None, "padding": None})
-        # The classes and lists of transformers 5 are unknown to transformers 4.
+        # transformers 4 does not know the tokenizer classes and token lists of transformers 5.
         special = {name: str(token) for name in _SPECIAL if (token := getattr(self.tokenizer, name)) is not None}
         _write_json(
             folder / "tokenizer_config.json",

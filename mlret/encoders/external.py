@@ -1,4 +1,4 @@
-"""Vectors that were made elsewhere: an index of them, without their encoder."""
+"""A placeholder encoder for an index whose vectors were computed elsewhere."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ EXTERNAL = "external:"
 
 
 class ExternalEncoder(Encoder):
-    """Stands for an encoder that mlret does not run: documents and queries come with their vectors.
+    """Represent an encoder that mlret does not run: documents and queries are given together with their vectors.
 
     Parameters
     ----------
     name
-        Names the encoder; vectors of two names are never mixed.
+        Name of the encoder; vectors of encoders with different names are never mixed.
     dims
-        The length of a vector.
+        Number of dimensions of a vector.
     similarity
-        ``"cosine"``: one vector a text; ``"maxsim"``: one a token.
+        ``"cosine"`` for one vector per text, ``"maxsim"`` for one vector per token.
+
+    Raises
+    ------
+    InputError
+        If the name is empty or not valid Unicode, ``dims`` is not a positive integer, or the similarity is unknown.
     """
 
     def __init__(self, name: str, dims: int, similarity: Similarity = "cosine") -> None:
@@ -41,17 +46,17 @@ class ExternalEncoder(Encoder):
 
     @property
     def dims(self) -> int:
-        """The length of a vector."""
+        """Number of dimensions of a vector."""
         return self._dims
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the name: all that is known. 16 hexadecimal digits."""
+        """Hash of the name, which is all that is known of the encoder: 16 hexadecimal digits."""
         return hashlib.sha256(self.name.encode()).hexdigest()[:16]
 
     @property
     def calibration_languages(self) -> list[str]:
-        """None: what comes is taken as it is."""
+        """Always empty: vectors are used as they are given."""
         return []
 
     def _behind_prompt(
@@ -68,7 +73,7 @@ class ExternalEncoder(Encoder):
         batch_size: int = 64,
         show_progress: bool = False,
     ) -> NDArray[np.float32]:
-        """Not possible.
+        """Raise an error, because mlret does not run this encoder.
 
         Raises
         ------

@@ -1,8 +1,8 @@
-"""Many texts through an encoder: tokenised once, sorted by length, batched by tokens, repeats encoded once.
+"""Encode many texts efficiently: tokenise once, sort by length, batch by number of tokens, encode duplicates once.
 
-sentence-transformers tokenises and pads batch by batch, so many texts at a time. Here the batch is filled by tokens:
-a batch of short texts is large and one of long texts small, each as large as the caches like, and padding is
-what the rounding of a sorted list leaves. Layers that are the identity are left out.
+sentence-transformers tokenises and pads batches of a fixed number of texts. Here each batch is filled up to a number of
+tokens, so batches of short texts are large and batches of long texts small. Each batch fits the caches, and sorting
+keeps padding low. Layers that are the identity are skipped.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
 
     from mlret.encoders.encoder import Precision
 
-# Texts tokenised and sorted together: memory stays bounded, and padding small.
+# Number of texts that are tokenised and sorted together: bounds memory and keeps padding low.
 _WINDOW = 16_384
-# Tokens in a forward pass, padding included. On a CPU the activations should stay in the cache.
+# Tokens in a forward pass, padding included. On a CPU the activations should fit in the cache.
 _CPU_TOKENS = 2048
 _GPU_TOKENS = 65_536
 _TINY = 1e-12
-# So many products of two integers up to 127 add up to less than 2**24, up to which float32 holds every integer.
+# The sum of this many products of two integers up to 127 is less than 2**24, up to which float32 is exact.
 _EXACT_IN = 1024
-# Tokens of a batch from which on bfloat16 gains more than converting the weights to it, at each call, costs.
+# Smallest number of tokens in a batch for which bfloat16 saves more time than converting the weights at each call
+# costs.
 _LEAST_CPU_TOKENS_OF_BFLOAT16 = 48
-# What the layers that write into the residual stream are called in the models there are.
+# Parts of the names of layers that write into the residual stream, in the supported models.
 _RESIDUAL = ("output.dense", "o_proj", "out_proj", "down_proj", "out_lin", "ffn.lin2", "fc2", ".Wo", ".wo")
 
 
@@ -47,23 +48,23 @@ class ForwardPass:
     Parameters
     ----------
     model
-        The model; :meth:`suits` says whether it can be used.
+        The model, for which :meth:`suits` must be true.
     precision
-        ``"float32"``; ``"bfloat16"``: matrix products in bfloat16 (autocast), on a CPU those of batches with enough
-        tokens; ``"int8"``: most linear layers in int8, their inputs quantised as they come, the rest in bfloat16 where
-        that is fast (on a CPU alone). ``model`` is then changed in place.
-        :func:`mlret.encoders.processor.speed_of` says which are fast here.
+        ``"float32"`` or one of the reduced precisions. ``"bfloat16"`` computes matrix products in bfloat16 (autocast);
+        on a CPU only for batches with enough tokens. ``"int8"`` is for CPUs only: most linear layers are computed in
+        int8, with their inputs quantised on the fly, and the rest in bfloat16 if that is fast; ``model`` is then
+        changed in place. :func:`mlret.encoders.processor.speed_of` reports which precisions are fast on this machine.
 
     Raises
     ------
     InputError
-        If int8 is asked for on another device than a CPU.
+        If int8 is requested on a device other than a CPU.
     """
 
     def __init__(self, model: SentenceTransformer, precision: Precision = "float32") -> None:
         self._model = model
         self._half = precision == "bfloat16" or (precision == "int8" and speed_of("bfloat16").fast)
-        # Whether the layers are the identity, and of which weights that was said.
+        # Versions of the layers' last weights, and whether the layers were the identity at these versions.
         self._words: tuple[tuple[int, ...], bool] | None = None
         if precision == "float32" and is_bag_of_words(model):
             self._words = branch_versions(model), True
@@ -72,7 +73,10 @@ class ForwardPass:
 
     @staticmethod
     def suits(model: SentenceTransformer) -> bool:
-        """Whether this gives what ``model.encode`` does: text in, a fast tokenizer, no prompt put before the text."""
+        """Whether this class computes the same as ``model.encode``.
+
+        This requires text input, a fast tokenizer, no default prompt, no lower-casing and no truncation of vectors.
+        """
         first = next(iter(model.children()), None)
         return (
             type(first).__name__ == "Transformer"
@@ -84,21 +88,21 @@ class ForwardPass:
         )
 
     def __call__(self, texts: Sequence[str], *, show_progress: bool = False, **options: Any) -> NDArray[np.float32]:
-        """The sentence embeddings of texts.
+        """Return the sentence embeddings of texts.
 
         Parameters
         ----------
         texts
             ``n`` strings.
         show_progress
-            Show a progress bar.
+            Whether to show a progress bar.
         **options
-            For the modules of the model.
+            Passed to the modules of the model.
 
         Returns
         -------
         numpy.ndarray
-            ``(n, dims)`` float32.
+            ``(n, dims)`` float32 array.
         """
         from tqdm.auto import tqdm
 
@@ -144,7 +148,7 @@ class ForwardPass:
         return np.asarray(embeddings.float().cpu().numpy())
 
     def _is_bag_of_words(self) -> bool:
-        """Whether the layers can be left out; training since may have changed that."""
+        """Whether the layers can be skipped; checked again if training has changed them."""
         if self._words is None:
             return False
         versions = branch_versions(self._model)
@@ -174,7 +178,7 @@ class ForwardPass:
             mask[row, : len(some)] = 1
         device = self._model.device
         features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-        if device.type == "cuda":  # the copy then runs beside the kernels of the batch before
+        if device.type == "cuda":  # pinned memory lets the copy overlap with the kernels of the previous batch
             return {key: value.pin_memory().to(device, non_blocking=True) for key, value in features.items()}
         return {key: value.to(device) for key, value in features.items()}
 
@@ -190,15 +194,17 @@ class ForwardPass:
 
 
 class Int8Linear(nn.Module):
-    """A linear layer in int8: a scale for each row of the weights, and for each token of the input as it comes.
+    """A linear layer in int8, with one scale per row of the weights and one per token of the input.
+
+    The inputs are quantised on the fly.
 
     Parameters
     ----------
     linear
-        The layer it stands for, ``(out, in)``.
+        The layer to replace, with weights ``(out, in)``.
     in_hardware
-        Multiply int8 by the processor's instruction for it. Without, float32 numbers that hold the same integers are
-        multiplied: the sums are exact, so the outputs are the same bit for bit, in the time that float32 takes.
+        Whether to multiply with the processor's int8 instruction. Otherwise float32 numbers that hold the same integers
+        are multiplied: the sums are exact, so the outputs are identical bit for bit, in the time that float32 takes.
     """
 
     weight: torch.Tensor
@@ -215,7 +221,7 @@ class Int8Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """``(..., in)`` to ``(..., out)`` float32."""
+        """Apply the layer to inputs of shape ``(..., in)`` and return float32 outputs of shape ``(..., out)``."""
         rows = inputs.reshape(-1, inputs.shape[-1]).float()
         scale = rows.abs().amax(dim=1, keepdim=True).clamp_min(_TINY) / 127
         outputs = self._product(torch.round(rows / scale)) * (scale * self.scale)
@@ -224,7 +230,7 @@ class Int8Linear(nn.Module):
         return outputs.reshape(*inputs.shape[:-1], -1)
 
     def _product(self, integers: torch.Tensor) -> torch.Tensor:
-        """``(n, in)`` float32 numbers from -127 to 127 without a fraction, times the weights: ``(n, out)``."""
+        """Multiply ``(n, in)`` integers, stored as float32, from -127 to 127 by the weights; returns ``(n, out)``."""
         if self._in_hardware:
             return torch._int_mm(integers.to(torch.int8), self.weight)
         with torch.autocast("cpu", enabled=False):  # bfloat16 would round the sums
@@ -232,17 +238,18 @@ class Int8Linear(nn.Module):
                 integers[:, start : start + _EXACT_IN] @ self.weight[start : start + _EXACT_IN]
                 for start in range(0, self.weight.shape[0], _EXACT_IN)
             ]
-        # The sum of several parts may be beyond what float32 counts exactly, and is rounded once, as an integer is.
+        # The sum of several parts may exceed what float32 represents exactly, so it is rounded once, as an int32 sum
+        # is.
         return parts[0] if len(parts) == 1 else torch.stack(parts).double().sum(dim=0).float()
 
 
 def use_int8(model: SentenceTransformer) -> None:
-    """Give the linear layers of a model int8 weights, in place.
+    """Replace the linear layers of a model by int8 layers, in place.
 
-    On a processor without an instruction for int8 they are float32 numbers that hold the same integers.
+    On a processor without an int8 instruction their weights are float32 numbers that hold the same integers.
 
-    The layers that write into the residual stream keep theirs: their inputs have a few very large values, and rounding
-    to these would lose the rest.
+    Layers that write into the residual stream are not replaced: their inputs have a few very large values, and a scale
+    for these would round away the rest.
 
     Raises
     ------
@@ -261,7 +268,7 @@ def use_int8(model: SentenceTransformer) -> None:
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[slice]:
-    """Slices of falling lengths whose padded size stays within a budget, or that hold one text."""
+    """Yield slices, of texts sorted by descending length, that pad to at most the budget or hold a single text."""
     start = 0
     while start < len(lengths):
         count = max(1, budget // max(1, lengths[start]))

@@ -1,7 +1,7 @@
-"""A second head for an encoder's backbone: what it takes to give each token a vector, without the backbone itself.
+"""Save and load a multi-vector head: the part that turns a backbone's tokens into vectors, without the backbone.
 
-An encoder with a vector for each token that was trained with its backbone frozen differs from the encoder that it was
-made from by a projection alone. Kept by itself this is small, and two encoders share one backbone.
+A multi-vector encoder that was trained with a frozen backbone differs from the encoder it was made from only by a
+projection. Stored separately the projection is small, and two encoders share one backbone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SETTINGS, _WEIGHTS = "head.json", "head.safetensors"
 
 
 def save_head(model: MultiVectorEncoder, backbone: SentenceTransformer, folder: Path, settings: dict[str, Any]) -> None:
-    """Keep the projection of an encoder whose transformer is that of another.
+    """Save the projection of an encoder that shares its transformer with another.
 
     Parameters
     ----------
@@ -30,14 +30,14 @@ def save_head(model: MultiVectorEncoder, backbone: SentenceTransformer, folder: 
     backbone
         The encoder that it was made from.
     folder
-        Gets ``head.json`` and ``head.safetensors``.
+        Folder to which ``head.json`` and ``head.safetensors`` are written.
     settings
-        The parameters that it was made with.
+        The arguments of ``multi_vector_encoder`` that it was made with.
 
     Raises
     ------
     InputError
-        If the two have different transformers: then the projection says nothing without its own.
+        If the two transformers differ, since the projection is useless without its own transformer.
     """
     import torch
     from safetensors.torch import save_file
@@ -57,12 +57,24 @@ def save_head(model: MultiVectorEncoder, backbone: SentenceTransformer, folder: 
 
 
 def load_head(folder: Path, backbone: SentenceTransformer) -> MultiVectorEncoder:
-    """The encoder whose head :func:`save_head` kept, over its backbone.
+    """Load a head that :func:`save_head` wrote and combine it with its backbone.
+
+    Parameters
+    ----------
+    folder
+        The folder of the head.
+    backbone
+        The encoder that the head was made from.
+
+    Returns
+    -------
+    sentence_transformers.MultiVectorEncoder
+        The encoder.
 
     Raises
     ------
     InputError
-        If the head is missing, damaged, or of another backbone's width.
+        If the head is missing, damaged, or made for a backbone of another width.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -1,4 +1,4 @@
-"""Make an encoder with a vector for each token (late interaction, as in ColBERT) from any other."""
+"""Make a multi-vector encoder (one vector per token: late interaction, as in ColBERT) from any other encoder."""
 
 from __future__ import annotations
 
@@ -39,48 +39,52 @@ def multi_vector_encoder(
     seed: int = 0,
     device: str | None = None,
 ) -> MultiVectorEncoder:
-    """Take an encoder's transformer, and give each of its tokens a vector: an encoder that is yet to be trained.
+    """Make an untrained multi-vector encoder from an encoder's transformer.
 
-    Khattab and Zaharia 2020 (arXiv 2004.12832): transformer, linear projection without bias, unit length. Pooling,
-    calibration and token weights stay behind: what a weight does to a vector, unit length undoes.
+    The architecture is that of Khattab and Zaharia 2020 (arXiv 2004.12832): transformer, linear projection without
+    bias, normalisation to unit length. Pooling, calibration and token weights are dropped; normalisation would undo the
+    effect of a token's weight.
 
     Parameters
     ----------
     model
-        ``None`` for the bundled encoder, a folder or hub id (of sentence-transformers or of transformers), or an
-        encoder, which is left as it is. Texts are routed by language where the transformer has adapters for it.
+        A model folder or hub id (of sentence-transformers or of transformers), or an encoder, which is not changed;
+        ``None`` for the bundled encoder. If the transformer has language adapters, texts are routed by language.
     dims
-        The length of a token's vector.
+        Number of dimensions of a token vector.
     query_marker, document_marker
-        The token behind the first of every query and document. By default two that the vocabulary keeps unused
-        (``[unused0]``), or else new ones, ``[Q]`` and ``[D]``, whose rows are to be trained.
+        The marker token after the first token of every query and document. By default two tokens that the vocabulary
+        keeps unused (``[unused0]``), or otherwise new tokens, ``[Q]`` and ``[D]``, whose embeddings must be trained.
     query_length
-        Queries are filled with mask tokens, which find documents of their own: up to so many tokens, longer ones cut
-        (``32``, ColBERT's); up to the next multiple (``"dynamic 32"``, JaColBERTv2.5's); not at all (``None``).
+        How queries are padded with mask tokens, which can match documents of their own. ``32`` pads to 32 tokens and
+        truncates longer queries (ColBERT); ``"dynamic 32"`` pads to the next multiple of 32 (JaColBERTv2.5); ``None``
+        does not pad.
     attend
-        Whether the query's tokens attend to the masks, as in ColBERT-XM. The masks attend to the query in any case.
+        Whether the query's tokens attend to the mask tokens, as in ColBERT-XM. The mask tokens always attend to the
+        query.
     document_length
-        Tokens at which documents are cut; by default what the transformer takes.
+        Number of tokens to which documents are truncated; by default the maximum that the transformer accepts.
     punctuation
-        Documents' tokens that get no vector: punctuation and symbols of all scripts, ASCII's alone as in ColBERT, or
-        none.
+        Which tokens of documents get no vector: punctuation and symbols of all scripts, those of ASCII only (as in
+        ColBERT), or none.
     pool_factor
-        Keep one in so many of a document's tokens, the others merged into them (Clavié, Chaffin and Adams 2024, arXiv
-        2409.14683); fractions may be. Left to the index by default, which can do the same.
+        Average number of a document's tokens that are merged into one (Clavié, Chaffin and Adams 2024, arXiv
+        2409.14683); need not be an integer. The default, 1, leaves this to the index, which can do the same.
     seed
-        Of the projection and of new markers.
+        Random seed of the projection and of new markers.
     device
         ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
 
     Returns
     -------
     sentence_transformers.MultiVectorEncoder
-        Saves and loads as any; where it is dynamic or has adapters, with mlret installed.
+        Saves and loads like any other model; mlret must be installed if ``query_length`` is dynamic or the model has
+        adapters.
 
     Raises
     ------
     InputError
-        If the model cannot be loaded, has a vector for each token already, or a parameter does not fit it.
+        If the model cannot be loaded, is already a multi-vector model, or a parameter does not fit it.
     """
     if punctuation not in get_args(Punctuation):
         raise InputError(f"punctuation {punctuation!r}: there are {', '.join(get_args(Punctuation))}")
@@ -118,7 +122,7 @@ def multi_vector_encoder(
 
 
 def _transformer_of(model: str | Path | Encoder | BaseModel | None) -> Any:
-    """The first module, for us alone to change."""
+    """Return the first module of a model, which may be changed because nothing else uses it."""
     first: Any
     if model is None or isinstance(model, str | Path):
         loaded = _loaded(model)
@@ -169,7 +173,7 @@ def _set_lengths(transformer: Any, query_length: int | str | None, attend: bool,
 
 
 def _parsed(query_length: int | str | None) -> tuple[int | None, bool]:
-    """The number of tokens, and whether multiples of it are meant."""
+    """Return the number of tokens, and whether queries are padded to a multiple of it."""
     if query_length is None or (isinstance(query_length, int) and not isinstance(query_length, bool)):
         return query_length, False
     words = str(query_length).split()

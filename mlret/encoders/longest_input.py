@@ -1,9 +1,9 @@
-"""How many tokens a network takes, and encoders that never give it more.
+"""Determine how many tokens a network accepts, and keep the inputs of encoders within that limit.
 
-A network with a table of positions fails on a text that is longer than the table. What a folder states cannot be
-trusted to say so: its tokenizer may state nothing, and sentence-transformers then takes all rows of the table for
-usable, though the networks of RoBERTa's kind (XLM-R, CamemBERT, MPNet, X-MOD) count positions from behind the padding
-token's id. So the table itself is asked.
+A network with a table of positions fails on a text that is longer than the table. The limit that a model folder states
+is not reliable: its tokenizer may state none, and sentence-transformers then assumes that all rows of the table are
+usable, although networks like RoBERTa (XLM-R, CamemBERT, MPNet, X-MOD) number positions from after the padding token's
+id. The limit is therefore derived from the table itself.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 from torch import nn
 
-# transformers writes a number like this where a tokenizer states no longest input.
+# transformers uses a number at least this large if a tokenizer states no maximum length.
 _UNSTATED = 10**20
-# Set on a tokenizer whose longest input was lowered: what it stated before, and to what it was lowered.
+# Attribute of a tokenizer whose maximum length was lowered: the stated length and the one that replaced it.
 _LOWERED = "mlret_lowered_longest_input"
 # Parts of a network that do not read text.
 _NOT_TEXT = ("vision", "visual", "image", "audio")
 
 
 def positions_of(network: nn.Module) -> int | None:
-    """The longest input that a network's tables of positions allow.
+    """Return the longest input that a network's tables of positions allow.
 
     Parameters
     ----------
@@ -32,13 +32,13 @@ def positions_of(network: nn.Module) -> int | None:
     Returns
     -------
     int or None
-        In tokens, special ones included. ``None`` where positions are relative, rotary or computed: then the network
-        itself sets no limit.
+        Number of tokens, special tokens included. ``None`` if positions are relative, rotary or computed, so that the
+        network itself sets no limit.
     """
     tables = [rows for name, module in network.named_modules() if (rows := _usable_rows(name, module)) is not None]
     if not tables:
         return None
-    # Some tables have spare rows that only the configuration knows of.
+    # Some tables have spare rows; only the configuration states how many rows are used.
     configured = getattr(getattr(network, "config", None), "max_position_embeddings", None)
     if isinstance(configured, int) and configured > 0:
         tables.append(configured)
@@ -52,15 +52,15 @@ def _usable_rows(name: str, module: nn.Module) -> int | None:
         return None
     if module.padding_idx is not None:
         return module.num_embeddings - module.padding_idx - 1
-    # BART and its kin leave the first rows empty.
+    # BART and related models leave the first rows unused.
     return module.num_embeddings - int(getattr(module, "offset", 0))
 
 
 def keep_within_positions(model: nn.Module) -> None:
-    """Lower the longest input of an encoder's tokenizer to what its network takes, in place.
+    """Lower the maximum length of an encoder's tokenizer to what its network accepts, in place.
 
-    Text beyond it is cut, where the network would fail. Lengths of queries and documents that are set apart are
-    lowered, too. An encoder that states a length that its network takes stays as it is.
+    Longer texts are then truncated instead of making the network fail. Separate limits for queries and documents are
+    lowered as well. An encoder that states a length which its network accepts is not changed.
 
     Parameters
     ----------
@@ -80,10 +80,20 @@ def keep_within_positions(model: nn.Module) -> None:
 
 
 def longest_input(network: nn.Module, tokenizer: Any, *, most: int) -> int:
-    """The tokens of a text that a network of transformers and its tokenizer take, and no more than ``most``."""
+    """Return the number of tokens that a network and its tokenizer accept, at most ``most``.
+
+    Parameters
+    ----------
+    network
+        A model of transformers.
+    tokenizer
+        Its tokenizer.
+    most
+        Upper bound of the result, in tokens.
+    """
     positions = positions_of(network)
     if positions is None:
-        # XLNet says -1 for no limit.
+        # XLNet uses -1 for no limit.
         configured = getattr(network.config, "max_position_embeddings", None)
         positions = configured if isinstance(configured, int) and configured > 0 else most
     return min(_number(tokenizer.model_max_length), positions, most)
@@ -108,26 +118,26 @@ def _lower_lengths_by_task(transformer: Any, positions: int) -> None:
 
 
 def _number(stated: Any) -> int:
-    """What a tokenizer states; a configuration may hold 512.0, or -1 for no limit."""
+    """Return a tokenizer's stated length as an integer; a configuration may hold 512.0, or -1 for no limit."""
     return int(stated) if stated and stated > 0 else _UNSTATED
 
 
 def stated_longest_input(model: Any) -> int | None:
-    """What an encoder's folder states as its longest input, whether or not its network takes that much.
+    """Return the maximum length that an encoder's folder states, whether or not its network accepts that many tokens.
 
-    The fingerprint is made of this: lowering a limit that could not be used changes no vector, and indexes that were
-    built before it was lowered stay valid.
+    The fingerprint is computed from this value: lowering a limit that could not be used changes no vector, so indexes
+    that were built before it was lowered stay valid.
     """
     now: int | None = model.max_seq_length
     stated, lowered = getattr(model.tokenizer, _LOWERED, (now, now))
-    # Set anew since, it is what the caller wants.
+    # If the limit was set again after it was lowered, that value is what the caller wants.
     return stated if now == lowered else now
 
 
 def truncation(longest: int | None) -> dict[str, Any]:
-    """The options that make a tokenizer of transformers cut texts at so many tokens, or leave them whole.
+    """Return the options that make a tokenizer of transformers truncate texts to a number of tokens.
 
-    ``None`` and numbers that stand for "no limit" leave them whole: the tokenizers library cannot hold these numbers.
+    ``None`` and the numbers that mean "no limit" switch truncation off: the tokenizers library cannot represent them.
     """
     if longest is None or longest >= _UNSTATED:
         return {"truncation": False}

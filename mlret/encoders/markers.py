@@ -1,4 +1,4 @@
-"""The tokens that say what a text is, behind the first token of every query and of every document."""
+"""Marker tokens that tell queries and documents apart, placed after the first token of each."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from mlret.errors import InputError
 
 NEW_MARKERS = ("[Q]", "[D]")
 _UNUSED = re.compile(r"\[unused(\d+)\]")
-# Texts that a marker must leave as they are; the second line only where the tokenizer can.
+# Texts that must be tokenised the same with a marker; the spaced probes only if the tokenizer can satisfy them.
 _PROBES = ("the cat", "Ünïcödé Straße", "你好世界", "12 (x)", "שלום עולם")
 _SPACED_PROBES = (" the cat", "  12")
 
 
 def choose_markers(tokenizer: Any) -> tuple[str, str]:
-    """The markers of queries and documents: two tokens that a vocabulary keeps unused, as BERT's, or new ones."""
+    """Return the markers of queries and documents: two unused tokens of the vocabulary, as BERT has, or new tokens."""
     unused = sorted((int(found[1]), piece) for piece in tokenizer.get_vocab() if (found := _UNUSED.fullmatch(piece)))
     return (unused[0][1], unused[1][1]) if len(unused) > 1 else NEW_MARKERS
 
 
 def add_markers(backbone: Any, tokenizer: Any, markers: tuple[str, str], *, seed: int) -> None:
-    """Make the markers tokens that texts are never cut into; those the vocabulary lacks get rows of their own.
+    """Make the markers special tokens that are never split; markers that the vocabulary lacks get new embeddings.
 
-    A new row is drawn from the normal distribution of all others, dimension by dimension.
+    New embeddings are drawn from the normal distribution of all others, dimension by dimension.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ def add_markers(backbone: Any, tokenizer: Any, markers: tuple[str, str], *, seed
     tokenizer
         Its tokenizer; changed in place.
     markers
-        Of queries and of documents.
+        The markers of queries and of documents.
     seed
-        Of the new rows.
+        Random seed of the new embeddings.
     """
     vocabulary = tokenizer.get_vocab()
     new = [marker for marker in dict.fromkeys(markers) if marker not in vocabulary]
@@ -56,7 +56,15 @@ def add_markers(backbone: Any, tokenizer: Any, markers: tuple[str, str], *, seed
 
 
 def keep_whole(tokenizer: Any, tokens: tuple[str, ...]) -> None:
-    """Have a tokenizer emit each of some tokens as one piece wherever a text holds it; in place."""
+    """Make a tokenizer emit each of some tokens as a single token wherever a text contains it; changed in place.
+
+    Parameters
+    ----------
+    tokenizer
+        A tokenizer of transformers.
+    tokens
+        The tokens, which are added to the vocabulary if necessary.
+    """
     split = [token for token in dict.fromkeys(tokens) if tokenizer.tokenize(token) != [token]]
     added = [AddedToken(token, normalized=False, special=True) for token in split]
     if added:
@@ -64,10 +72,17 @@ def keep_whole(tokenizer: Any, tokens: tuple[str, ...]) -> None:
 
 
 def prompt_of(tokenizer: Any, marker: str) -> str:
-    """The prompt that puts a marker behind a text's first token and leaves all other tokens as they are.
+    """Return the prompt that puts a marker after a text's first token and leaves all other tokens unchanged.
 
-    ColBERT inserts the number of the marker among those of the tokens; sentence-transformers writes a prompt before
-    the text, and whether a space belongs between them depends on the tokenizer.
+    ColBERT inserts the marker's id among the token ids; sentence-transformers writes a prompt before the text, and
+    whether a space belongs between them depends on the tokenizer.
+
+    Parameters
+    ----------
+    tokenizer
+        A tokenizer of transformers.
+    marker
+        The marker token, which is in the vocabulary.
 
     Raises
     ------

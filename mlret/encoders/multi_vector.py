@@ -1,4 +1,4 @@
-"""Encoders with a vector for each token, compared by MaxSim (late interaction, as in ColBERT)."""
+"""Encoders that return one vector per token, compared by MaxSim (late interaction, as in ColBERT)."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ Tokens = list[NDArray[np.float32]]
 
 
 class TokenEncoder:
-    """Texts of any language to a vector for each token.
+    """Encode texts of any language as token vectors, one vector for each token.
 
     Parameters
     ----------
     model
-        A ``MultiVectorEncoder`` of sentence-transformers, which also loads checkpoints of PyLate and of Stanford's
+        A ``MultiVectorEncoder`` of sentence-transformers, which can also load checkpoints of PyLate and of Stanford's
         ColBERT.
     name
-        What to call it in messages and manifests: a path or a hub id.
+        Name for messages and manifests: a path or a hub id.
     """
 
     similarity: Similarity = "maxsim"
@@ -55,32 +55,51 @@ class TokenEncoder:
         self.name = name or type(model).__name__
 
     def encode_query(self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None) -> Tokens:
-        """The tokens of queries, with the markers and the augmentation that the model gives them.
+        """Encode queries, with the markers and the query augmentation that the model uses.
 
         Parameters
         ----------
         texts
-            ``n`` strings in a list; one string alone is refused, as by
+            A list of ``n`` strings, or any iterable that can be converted to one; a single string is rejected, as in
             :meth:`mlret.encoders.encoder.Encoder.encode`.
         language
-            The language of all texts, or of each, for a model with language adapters; by default it is detected.
-            Other models treat all alike.
+            The language of all texts, or a sequence with the language of each, for a model with language adapters; by
+            default it is detected. Other models ignore it.
 
         Returns
         -------
         list of numpy.ndarray
-            ``n`` times ``(t, dims)`` float32; L2-normalised, if the model ends with that, as most do.
+            ``n`` arrays of shape ``(t, dims)``, float32; L2-normalised if the model ends with a normalisation, as most
+            do.
 
         Raises
         ------
         InputError
-            If ``texts`` is one string or no list of strings, a text is not valid Unicode, or ``language`` has another
-            length than ``texts``.
+            If ``texts`` is a single string or not a list of strings, a text is not valid Unicode, or ``language`` and
+            ``texts`` differ in length.
         """
         return self._encode(texts, "query", language)
 
     def encode_document(self, texts: Sequence[str], *, language: str | Sequence[str | None] | None = None) -> Tokens:
-        """The tokens of documents, without those that the model skips; otherwise as :meth:`encode_query`."""
+        """Encode documents, without the tokens that the model skips.
+
+        Parameters
+        ----------
+        texts
+            A list of ``n`` strings, or any iterable that can be converted to one.
+        language
+            As for :meth:`encode_query`.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            ``n`` arrays of shape ``(t, dims)``, float32; L2-normalised if the model ends with a normalisation.
+
+        Raises
+        ------
+        InputError
+            As :meth:`encode_query`.
+        """
         return self._encode(texts, "document", language)
 
     def _encode(self, texts: Sequence[str], task: str, language: str | Sequence[str | None] | None) -> Tokens:
@@ -94,7 +113,7 @@ class TokenEncoder:
 
     @cached_property
     def dims(self) -> int:
-        """The length of a token's vector."""
+        """Number of dimensions of a token vector."""
         dims = self.model.get_embedding_dimension()
         if dims is None:
             raise InputError(f"{self.name} does not say how long its vectors are: give it a projection (Dense)")
@@ -102,7 +121,7 @@ class TokenEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all that decides a vector, as of :class:`mlret.encoders.encoder.Encoder`."""
+        """Hash of everything that determines a vector; see :attr:`mlret.encoders.encoder.Encoder.fingerprint`."""
         return fingerprint_of(self.model, self.dims)
 
     def __repr__(self) -> str:
@@ -110,29 +129,43 @@ class TokenEncoder:
 
 
 AnyEncoder = Encoder | TokenEncoder
-# The name of the bundled encoder's second head.
+# Name of the bundled encoder's multi-vector head.
 BUNDLED_TOKENS = "bundled:multi-vector"
-# What the names of encoders that come with mlret start with.
+# Prefix of the names of encoders that come with mlret.
 _BUNDLED = "bundled:"
 
 
 def load_token_encoder(name: str | Path | None = None, *, device: str | None = None) -> TokenEncoder:
-    """Load an encoder with a vector for each token.
+    """Load an encoder that returns one vector per token.
 
     Parameters
     ----------
     name
-        ``None`` or ``"bundled:multi-vector"`` for the bundled encoder's second head; a folder, or the id of a model on
-        the hub: of sentence-transformers, or of PyLate, Stanford's ColBERT or XM-retrievers, with the scores that it
-        has there. Of a model without a projection one is made at random, to be trained;
-        :func:`mlret.encoders.late_interaction.multi_vector_encoder` makes more of it.
+        ``None`` or ``"bundled:multi-vector"`` for the bundled encoder's multi-vector head; otherwise a folder or the id
+        of a model on the hub. Models of sentence-transformers, PyLate, Stanford's ColBERT and XM-retrievers are
+        supported and give the same scores as in those libraries. A model without a projection gets a randomly
+        initialised one, which must be trained; :func:`mlret.encoders.late_interaction.multi_vector_encoder` offers more
+        options for this.
     device
         ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
+
+    Returns
+    -------
+    TokenEncoder
+        The encoder, ready to encode.
 
     Raises
     ------
     InputError
-        If it cannot be loaded.
+        If the model cannot be loaded.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> encoder = mlret.load_token_encoder()
+    >>> tokens = encoder.encode_document(["Der Zug ist pünktlich."])
+    >>> tokens[0].shape[1] == encoder.dims
+    True
     """
     from sentence_transformers import MultiVectorEncoder
 
@@ -160,15 +193,26 @@ def load_token_encoder(name: str | Path | None = None, *, device: str | None = N
 
 
 def load_any_encoder(name: str | Path | None, *, precision: Precision = "float32", emulate: bool = False) -> AnyEncoder:
-    """An encoder of either kind, by what the folder says of itself; from the hub one vector a text.
+    """Load a single-vector or multi-vector encoder, depending on what the model folder declares.
 
-    ``None`` and names that start with ``bundled:`` are the encoders that come with mlret. ``precision`` and
-    ``emulate`` are as for :class:`mlret.encoders.encoder.Encoder`.
+    Models from the hub are loaded as single-vector encoders.
+
+    Parameters
+    ----------
+    name
+        A model folder or hub id; ``None`` and names that start with ``bundled:`` are the encoders that come with mlret.
+    precision, emulate
+        As for :class:`mlret.encoders.encoder.Encoder`.
+
+    Returns
+    -------
+    Encoder or TokenEncoder
+        The loaded encoder.
 
     Raises
     ------
     InputError
-        If it cannot be loaded, or has no such precision.
+        If the encoder cannot be loaded or does not support the precision.
     """
     check_precision(precision)
     if str(name).startswith(_BUNDLED) and str(name) != BUNDLED_TOKENS:

@@ -1,9 +1,9 @@
-"""Which precisions this processor is fast in.
+"""Determine which precisions are fast on this processor.
 
-Asked for where the processor has no instruction for them, int8 and bfloat16 are computed by way of others and take many
-times as long as float32. Which instructions there are is read from the processor's features, less those that an
-environment variable keeps from oneDNN (``ONEDNN_MAX_CPU_ISA``), which does torch's products. Where features do not
-decide it, one product is timed.
+On a processor without instructions for them, int8 and bfloat16 are emulated and take many times as long as float32.
+The available instructions are read from the processor's features, minus those that an environment variable disables in
+oneDNN (``ONEDNN_MAX_CPU_ISA``), which computes torch's products. If the features do not decide it, one product is
+timed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any, Literal
 import torch
 
 Reduced = Literal["bfloat16", "int8"]
-# oneDNN's names of instruction sets: those with less than AVX512_VNNI, than AVX512_BF16, and than AMX.
+# oneDNN's names of instruction sets that lack AVX512_VNNI, AVX512_BF16 and AMX respectively.
 _BELOW_VNNI = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE"})
 _BELOW_BFLOAT16 = _BELOW_VNNI | {"AVX512_CORE_VNNI"}
 _BELOW_AMX = _BELOW_BFLOAT16 | {"AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512"}
-# The product that is timed, in the sizes of a small encoder's layers, how often, and by how much it must win.
+# The product that is timed, in the sizes of a small encoder's layers; how often it is timed; and the required speed-up.
 _ROWS, _IN, _OUT = 64, 384, 1536
 _TIMES = 5
 _LEAST_GAIN = 1.25
@@ -36,11 +36,11 @@ class Speed:
     Attributes
     ----------
     fast
-        Whether it is.
+        Whether it is faster.
     reason
-        Why, in a few words: what the processor has or lacks.
+        The reason in a few words: what the processor has or lacks.
     measured
-        Whether a product was timed; otherwise the processor's features say so.
+        Whether a product was timed; otherwise the processor's features decided.
     """
 
     fast: bool
@@ -49,7 +49,7 @@ class Speed:
 
 
 def speed_of(precision: Reduced, device: str = "cpu") -> Speed:
-    """Whether a precision is faster than float32 on a device of this machine.
+    """Determine whether a precision is faster than float32 on a device of this machine.
 
     Parameters
     ----------
@@ -57,6 +57,11 @@ def speed_of(precision: Reduced, device: str = "cpu") -> Speed:
         ``"bfloat16"`` or ``"int8"``.
     device
         The type of a torch device: ``"cpu"``, ``"cuda"``, ….
+
+    Returns
+    -------
+    Speed
+        The answer and its reason.
     """
     if device == "cuda":
         return _on_cuda(precision)
@@ -89,7 +94,7 @@ def _bfloat16() -> Speed:
     if _has("_is_amx_tile_supported") and cap not in _BELOW_AMX:
         return Speed(True, "AMX")
     if _has("_is_avx512_bf16_supported") and cap not in _BELOW_BFLOAT16:
-        # On some processors it is twice as fast as float32, on others slower.
+        # With this instruction bfloat16 is twice as fast as float32 on some processors and slower on others.
         return _timed("bfloat16", "AVX512_BF16")
     if "bf16" in _arm_features():
         return _timed("bfloat16", "BF16")
@@ -99,7 +104,7 @@ def _bfloat16() -> Speed:
 
 
 def _has(name: str) -> bool:
-    """One of torch's questions about x86; False on other processors and where a version of torch does not have it."""
+    """Call one of torch's checks for x86 features; false on other processors and if torch does not have the check."""
     asked: Callable[[], Any] | None = getattr(torch.cpu, name, None)
     return asked is not None and bool(asked())
 
@@ -110,7 +115,7 @@ def _capped_at() -> str:
 
 @cache
 def _arm_features() -> frozenset[str]:
-    """Of an ARM processor under Linux; empty elsewhere."""
+    """Return the features of an ARM processor under Linux; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -120,7 +125,7 @@ def _arm_features() -> frozenset[str]:
 
 @cache
 def _timed(precision: Reduced, instruction: str) -> Speed:
-    """Time a product in both precisions: some ten milliseconds, once in a process."""
+    """Time a product in both precisions; this takes about ten milliseconds, once per process."""
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(_ROWS, _IN, generator=generator)
     linear = torch.nn.Linear(_IN, _OUT)

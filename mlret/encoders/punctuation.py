@@ -1,7 +1,7 @@
-"""Which pieces of a vocabulary are punctuation, in any script.
+"""Find the tokens of a vocabulary that are punctuation, in any script.
 
-ColBERT leaves out documents' tokens that are among ASCII's punctuation; of 250,002 pieces of XLM-R that is a small part
-of those that are punctuation or symbols, and in other scripts next to none.
+ColBERT skips tokens of documents that are ASCII punctuation. Of the 250,002 tokens of XLM-R's vocabulary these are only
+a small part of those that are punctuation or symbols, and almost none of those in other scripts.
 """
 
 from __future__ import annotations
@@ -9,26 +9,27 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-# The mark that SentencePiece puts before words; Unicode counts it among the symbols.
+# The marker that SentencePiece puts before words; Unicode classifies it as a symbol.
 _WORD_START = "▁"
-# What decoders make of bytes that are no character: a piece of a letter, perhaps.
+# What decoders return for bytes that are not a complete character, which may be part of a letter.
 _UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
 
 
 def punctuation_pieces(tokenizer: Any) -> list[str]:
-    """The pieces of a vocabulary that hold nothing but punctuation, symbols, and the mark of a word's start.
+    """Return the tokens of a vocabulary that consist only of punctuation, symbols and the word-start marker.
 
-    Unicode's categories P* and S*: of every script, emoji and currencies among them. Special tokens are none.
+    These are the characters of Unicode's categories P* and S* in every script, including emoji and currency signs.
+    Special tokens are excluded.
 
     Parameters
     ----------
     tokenizer
-        Of transformers, and fast.
+        A fast tokenizer of transformers.
 
     Returns
     -------
     list of str
-        In the order of their ids, as the vocabulary spells them (``"▁("``, ``"Ġ("``, ``"##("``).
+        The tokens sorted by id, spelled as in the vocabulary (``"▁("``, ``"Ġ("``, ``"##("``).
     """
     decoder = tokenizer.backend_tokenizer.decoder
     special = set(tokenizer.all_special_tokens)
@@ -37,7 +38,7 @@ def punctuation_pieces(tokenizer: Any) -> list[str]:
 
 
 def _decoded(decoder: Any, piece: str) -> str:
-    # Decoders drop the mark before the first piece, and with it all of a piece that is nothing else.
+    # Decoders drop the marker before the first token, so a token that is only the marker decodes to nothing.
     return decoder.decode([piece]) or piece
 
 
@@ -45,5 +46,5 @@ def _is_punctuation(text: str) -> bool:
     characters = text.replace(_WORD_START, "").strip()
     if _UNDECODABLE in characters:
         return False
-    # The mark alone is what stands before a bracket whose piece is never at a word's start.
+    # The bare marker precedes brackets whose own token never starts a word.
     return bool(text) and all(unicodedata.category(character)[0] in "PS" for character in characters)

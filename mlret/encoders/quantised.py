@@ -1,7 +1,7 @@
-"""Transformers stored in few bits: 8, 4 or 2 for a number of a matrix, in blocks with a scale each.
+"""Transformers stored with 8, 4 or 2 bits per weight, in blocks that share a scale.
 
-Stored small, computed whole: loading gives float32 weights again, so that a model from the wheel is trained, trimmed
-and given adapters like any other. For speed on the processor there is ``precision="int8"`` of the encoder.
+Quantisation only affects storage: loading gives float32 weights again, so that a model from the wheel can be trained,
+trimmed and extended with adapters like any other. For fast inference on a CPU, use ``precision="int8"`` of the encoder.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ Bits = Literal[8, 4, 2]
 
 
 class _Grid(NamedTuple):
-    """What so many bits can hold: ``scale * (number + shift)`` for the whole numbers from ``lowest`` to ``highest``."""
+    """The values that a number of bits can represent: ``scale * (number + shift)``, ``lowest <= number <= highest``."""
 
     lowest: int
     highest: int
     shift: float
-    # Values of a row that share a scale.
+    # Number of values of a row that share a scale.
     block: int
-    # In units of a scale that is tried, where a block's value of the largest magnitude lies. Beyond the grid it is
-    # clipped, which makes the steps of all others finer; on it, weights that were rounded before are found again.
+    # Positions, in units of a candidate scale, of the value with the largest magnitude in a block. Beyond the grid,
+    # that value is clipped and all others are represented more finely; on the grid, weights that were rounded before
+    # are reproduced.
     extremes: tuple[float, ...]
 
 
@@ -49,25 +50,33 @@ _TINY = 1e-7
 
 
 def fits(weight: Tensor, bits: Bits) -> bool:
-    """Whether a weight is a matrix whose rows are whole blocks."""
-    return weight.ndim == 2 and weight.shape[1] % _GRIDS[bits].block == 0
-
-
-def scales(weight: Tensor, bits: Bits) -> Tensor:
-    """Of several scales for each block of a row, the one that leaves the least squared error.
+    """Whether a weight is a matrix whose row length is a multiple of the block length.
 
     Parameters
     ----------
     weight
-        ``(m, n)`` float, ``n`` a multiple of the block's length: 32, of 2 bits 128.
+        Any weight.
+    bits
+        8, 4 or 2.
+    """
+    return weight.ndim == 2 and weight.shape[1] % _GRIDS[bits].block == 0
+
+
+def scales(weight: Tensor, bits: Bits) -> Tensor:
+    """Return the scale of each block of a row that gives the smallest squared error, among several candidates.
+
+    Parameters
+    ----------
+    weight
+        ``(m, n)`` float, where ``n`` is a multiple of the block length: 32, or 128 with 2 bits.
     bits
         8, 4 or 2.
 
     Returns
     -------
     torch.Tensor
-        ``(m, n / block)`` float16. Of a matrix that is on the grid of one, that one (but for rounding, where a block
-        uses half of the grid or less).
+        ``(m, n / block)`` float16. For a matrix that is already on a grid, the scales of that grid (except for
+        rounding, where a block uses half of the grid or less).
     """
     grid = _GRIDS[bits]
     blocks = _in_blocks(weight.float(), grid)
@@ -85,7 +94,17 @@ def scales(weight: Tensor, bits: Bits) -> Tensor:
 
 
 def rounded(weight: Tensor, scale: Tensor, bits: Bits) -> Tensor:
-    """``(m, n)`` float32: the nearest values that ``bits`` hold with these scales."""
+    """Return the nearest values that can be represented with these scales, as ``(m, n)`` float32.
+
+    Parameters
+    ----------
+    weight
+        ``(m, n)`` float.
+    scale
+        ``(m, n / block)``, as returned by :func:`scales`.
+    bits
+        8, 4 or 2.
+    """
     grid = _GRIDS[bits]
     blocks = _in_blocks(weight.float(), grid)
     return _rounded(blocks, _nonzero(scale).unsqueeze(2), grid).flatten(1)
@@ -109,19 +128,19 @@ def _nonzero(scale: Tensor) -> Tensor:
 
 
 def quantise(weight: Tensor, *, bits: Bits) -> tuple[Tensor, Tensor]:
-    """A matrix as whole numbers and a scale for each block of a row.
+    """Quantise a matrix to integers with one scale for each block of a row.
 
     Parameters
     ----------
     weight
-        ``(m, n)`` float, ``n`` a multiple of 32, of 2 bits of 128.
+        ``(m, n)`` float, where ``n`` is a multiple of 32, or of 128 with 2 bits.
     bits
         8, 4 or 2.
 
     Returns
     -------
     numbers : torch.Tensor
-        ``(m, n)`` int8, or ``(m, n * bits / 8)`` uint8.
+        ``(m, n)`` int8 for 8 bits, otherwise ``(m, n * bits / 8)`` uint8.
     scale : torch.Tensor
         ``(m, n / block)`` float16.
     """
@@ -139,7 +158,15 @@ def quantise(weight: Tensor, *, bits: Bits) -> tuple[Tensor, Tensor]:
 
 
 def dequantise(numbers: Tensor, scale: Tensor, *, bits: Bits) -> Tensor:
-    """``(m, n)`` float32: what :func:`quantise` made small."""
+    """Return the ``(m, n)`` float32 matrix that the output of :func:`quantise` represents.
+
+    Parameters
+    ----------
+    numbers, scale
+        What :func:`quantise` returned.
+    bits
+        8, 4 or 2.
+    """
     grid = _GRIDS[bits]
     if bits < 8:
         places = [numbers >> bits * place & 2**bits - 1 for place in range(8 // bits)]
@@ -148,23 +175,31 @@ def dequantise(numbers: Tensor, scale: Tensor, *, bits: Bits) -> Tensor:
 
 
 def bits_of(name: str, *, layers: Bits, embeddings: Bits) -> Bits:
-    """Of the matrix of that name: the table of word embeddings, those of positions and types, a layer's."""
+    """Return the bits of the named matrix: word embeddings, other embeddings (always 8), or a layer's matrix.
+
+    Parameters
+    ----------
+    name
+        Name of the matrix in the transformer.
+    layers, embeddings
+        Bits of the layers' matrices and of the word embeddings.
+    """
     if "word_embeddings" in name:
         return embeddings
     return 8 if "embeddings" in name else layers
 
 
 def save_quantised(state: dict[str, Tensor], path: Path, *, layers: Bits, embeddings: Bits) -> None:
-    """Write the weights of a transformer in few bits: matrices quantised, all else as float16.
+    """Write the weights of a transformer in few bits: matrices are quantised, all other weights are float16.
 
     Parameters
     ----------
     state
         Name -> weight.
     path
-        The file.
+        The file to write.
     layers, embeddings
-        Bits of the layers' matrices and of the table of word embeddings; those of positions and types have 8.
+        Bits of the layers' matrices and of the word embeddings. Position and type embeddings have 8 bits.
     """
     stored: dict[str, Tensor] = {}
     for name, weight in state.items():
@@ -177,12 +212,12 @@ def save_quantised(state: dict[str, Tensor], path: Path, *, layers: Bits, embedd
 
 
 def quantise_folder(folder: Path, *, layers: Bits, embeddings: Bits) -> None:
-    """Store the transformer of a sentence-transformers folder in few bits, in place.
+    """Replace the weights of a sentence-transformers folder's transformer by quantised ones, in place.
 
     Parameters
     ----------
     folder
-        An encoder's folder whose transformer stands in it itself, as ``model.safetensors``.
+        An encoder's folder with the ``model.safetensors`` of its transformer.
     layers, embeddings
         Bits, as for :func:`save_quantised`.
 
@@ -203,7 +238,7 @@ def quantise_folder(folder: Path, *, layers: Bits, embeddings: Bits) -> None:
 
 
 def load_quantised(path: Path) -> dict[str, Tensor]:
-    """Name -> float32 weight: what :func:`save_quantised` wrote.
+    """Return the weights that :func:`save_quantised` wrote, by name, as float32.
 
     Raises
     ------
@@ -226,7 +261,7 @@ def load_quantised(path: Path) -> dict[str, Tensor]:
 
 
 class QuantisedTransformer(DynamicQueryTransformer):
-    """Loads a transformer whose weights stand in ``quantised.safetensors``; what it gives is a plain transformer."""
+    """Loads a transformer whose weights are in ``quantised.safetensors``; the loaded module is a plain transformer."""
 
     def _load_model(self, model_name_or_path: str, *args: Any, **options: Any) -> Any:
         config = next(value for value in (*args, *options.values()) if isinstance(value, PretrainedConfig))
@@ -235,20 +270,20 @@ class QuantisedTransformer(DynamicQueryTransformer):
         missing, unknown = model.load_state_dict(load_quantised(Path(model_name_or_path) / WEIGHTS), strict=False)
         if unknown or any("pooler" not in name for name in missing):
             raise InputError(f"{model_name_or_path}: the quantised weights are of another model: lack {missing}")
-        for (
-            name
-        ) in missing:  # of a pooler that no vector passes: the same at every load, or the fingerprint would not be
+        for name in missing:
+            # The pooler affects no vector, but its weights enter the fingerprint, so they must be the same at every
+            # load.
             model.get_parameter(name).data.zero_()
         return model.eval()
 
     @classmethod
     def load(cls, *args: Any, **options: Any) -> Self:
-        """Read the folder of a quantised transformer.
+        """Load the folder of a quantised transformer.
 
         Raises
         ------
         InputError
-            If its weights are missing, damaged, or another model's.
+            If its weights are missing, damaged, or those of another model.
         """
         loaded: Any = super().load(*args, **options)
         loaded.__class__ = DynamicQueryTransformer if loaded.query_multiple is not None else Transformer

@@ -1,6 +1,6 @@
-"""Queries filled up with mask tokens to the next multiple of a length, as in JaColBERTv2.5 (arXiv 2407.20750).
+"""Pad queries with mask tokens to the next multiple of a length, as in JaColBERTv2.5 (arXiv 2407.20750).
 
-sentence-transformers fills queries to one length: longer ones are cut (``"fixed"``) or go without masks (``"min"``).
+sentence-transformers pads queries to one length: longer ones are truncated (``"fixed"``) or get no masks (``"min"``).
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from torch import Tensor
 
 
 class DynamicQueryTransformer(Transformer):
-    """A transformer whose queries may be filled up to the next multiple of a length.
+    """A transformer that can pad queries to the next multiple of a length.
 
     Parameters
     ----------
     model_name_or_path
         A folder or hub id.
     query_multiple
-        Queries get mask tokens up to the next multiple of this many tokens, markers included, but never more than the
-        model's longest input; needs ``query_expansion`` of the strategy ``"min"`` and the same length. ``None`` leaves
-        it to sentence-transformers.
+        Queries get mask tokens up to the next multiple of this number of tokens, markers included, but never beyond the
+        model's maximum length. This requires ``query_expansion`` with the strategy ``"min"`` and the same length. With
+        ``None``, sentence-transformers pads queries.
     **options
-        Of sentence-transformers' ``Transformer``.
+        Options of sentence-transformers' ``Transformer``.
     """
 
     config_keys: list[str] = [*Transformer.config_keys, "query_multiple"]
@@ -39,14 +39,14 @@ class DynamicQueryTransformer(Transformer):
     def preprocess(
         self, inputs: Sequence[Any], prompt: str | None = None, processing_kwargs: Any = None, **options: Any
     ) -> dict[str, Any]:
-        """Tokenise; fill queries up. Parameters as sentence-transformers' ``Transformer`` takes them."""
+        """Tokenise texts and pad queries. The parameters are those of sentence-transformers' ``Transformer``."""
         features: dict[str, Any] = super().preprocess(inputs, prompt, processing_kwargs, **options)
         if self.query_multiple is not None and "query_expansion_positions" in features:
             self._fill_up(features, self.query_multiple)
         return features
 
     def _fill_up(self, features: dict[str, Any], multiple: int) -> None:
-        """Mask tokens behind each query up to its own multiple; ``(n, t)`` tensors become ``(n, longest)``."""
+        """Append mask tokens to each query up to its own multiple; ``(n, t)`` tensors become ``(n, longest)``."""
         tokenizer: Any = self.tokenizer
         expansion: Any = self.query_expansion
         real: Tensor = features["attention_mask"].bool() & ~features["query_expansion_positions"]

@@ -1,10 +1,10 @@
-"""An orthogonal map between two languages' embeddings, found without parallel text.
+"""Learn an orthogonal map between two languages' embeddings, without parallel text.
 
-Two clouds of sentence embeddings of one encoder, each of monolingual text in a language of its own, have much the
-same shape; what still turns one against the other is undone by a rotation. It is learned from the clouds alone, as
-for word embeddings (MUSE: Conneau, Lample, Ranzato, Denoyer and Jégou, "Word Translation Without Parallel Data",
-ICLR 2018, arXiv 1710.04087): rows that are each other's nearest neighbour are taken for translations, the
-orthogonal Procrustes problem is solved for them, and again with the neighbours under the new map.
+The embeddings of monolingual text in two languages, computed by one encoder, form two clusters of similar shape, which
+differ mostly by a rotation. The rotation is learned from the clusters alone, as for word embeddings (MUSE: Conneau,
+Lample, Ranzato, Denoyer and Jégou, "Word Translation Without Parallel Data", ICLR 2018, arXiv 1710.04087): rows that
+are each other's nearest neighbour are taken to be translations, the orthogonal Procrustes problem is solved for them,
+and this is repeated with the neighbours under the new map.
 
 The map is ``x -> W x`` for one embedding, so ``rows @ W.T`` for embeddings in rows. Rows are compared by cosine.
 """
@@ -28,13 +28,14 @@ Rows = NDArray[np.float32]
 Kept = Literal["identity", "adversarial", "self-learning"]
 
 _NEIGHBOURS = 10  # MUSE's K for CSLS
-_BLOCK = 1024  # rows whose similarities to the whole other cloud are held at once
+_BLOCK = 1024  # number of rows whose similarities to the whole other cluster are held in memory at once
 _FEWEST_PAIRS = 20
-# Kept out of learning, to judge by: a rotation of d dimensions has d (d - 1) / 2 degrees of freedom, so that fitted to
-# a few thousand rows it raises the cosines of these rows whether or not they are translations.
+# Fraction of rows that is held out from learning to evaluate it. A rotation of d dimensions has d (d - 1) / 2 degrees
+# of freedom, so if it is fitted to a few thousand rows it raises the cosines of these rows whether or not they are
+# translations.
 _HELD_OUT = 0.25
 _STANDARD_ERRORS = 3.0
-# MUSE's setting of adversarial training
+# MUSE's settings of adversarial training.
 _BATCH = 32
 _DISCRIMINATOR_STEPS = 5
 _BETA = 0.001
@@ -42,22 +43,23 @@ _BETA = 0.001
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FittedRotation:
-    """What :func:`fit_rotation` found.
+    """Result of :func:`fit_rotation`.
 
     Attributes
     ----------
     matrix
         ``W``: ``(d, d)`` float32, orthogonal.
     kept
-        Where ``W`` comes from: ``"self-learning"``, the ``"adversarial"`` start that learning did not improve
-        upon, or the ``"identity"``, since nothing was better.
+        Where ``W`` comes from: ``"self-learning"``; the ``"adversarial"`` start, if self-learning did not improve on
+        it; or the ``"identity"``, if nothing was better.
     iterations
-        Rounds of self-learning that were done.
+        Number of rounds of self-learning.
     pairs
-        Mutual nearest neighbours that ``W`` was fitted to; where it was fitted to none, those found at the start.
+        Number of mutual nearest neighbours that ``W`` was fitted to; if it was fitted to none, the number found at the
+        start.
     criterion_before, criterion_after
-        The unsupervised criterion, a mean cosine in [-1, 1], under the identity and under ``W``; of rows that ``W``
-        was not fitted to.
+        The unsupervised criterion, a mean cosine in [-1, 1], under the identity and under ``W``, computed on rows that
+        ``W`` was not fitted to.
     """
 
     matrix: Rows
@@ -79,39 +81,46 @@ def fit_rotation(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> FittedRotation:
-    """Rotate one cloud of monolingual embeddings towards another, by self-learning.
+    """Rotate one cluster of monolingual embeddings towards another, by self-learning.
 
-    From the identity (or the adversarial map) on, mutual nearest neighbours by CSLS and the Procrustes map of these
-    pairs take turns. Kept is the map with the highest mean cosine between rows and their CSLS neighbours, MUSE's
-    criterion for choosing a map without supervision (section 2.3), here of a quarter of the rows that learning does
-    not see. The identity is among those compared, and to replace it a map must be better by three standard errors: by
-    this criterion, failed learning leaves the embeddings as they were.
+    Starting from the identity (or the adversarial map), two steps alternate: finding mutual nearest neighbours by CSLS,
+    and solving the Procrustes problem for these pairs. The result is the map with the highest mean cosine between rows
+    and their CSLS neighbours. This is MUSE's criterion for choosing a map without supervision (section 2.3), computed
+    here on the quarter of the rows that is held out from learning. The identity is one of the candidates, and a map
+    only replaces it if it is better by three standard errors, so that failed learning leaves the embeddings unchanged
+    by this criterion.
 
-    The clouds must start near each other, as those of a multilingual encoder do once shifted. The criterion cannot
-    tell a match of the right groups of texts from one of groups that only have a similar shape.
+    The clusters must start close to each other, as those of a multilingual encoder do after shifting. The criterion
+    cannot distinguish a match of the right groups of texts from one of groups that merely have a similar shape.
 
     With fewer pairs than dimensions the Procrustes problem is ill-posed: part of the rotation is arbitrary. Learning
-    ends there, or at fewer than 20 pairs, so give several times as many rows as there are dimensions.
+    stops then, or below 20 pairs, so provide several times as many rows as there are dimensions.
 
     Parameters
     ----------
     source, target
-        ``(n, d)`` and ``(m, d)`` float32; of any length, they are normalised here.
+        ``(n, d)`` and ``(m, d)`` float32 arrays; rows of any length, which are normalised.
     iterations
-        Rounds of self-learning, at most; it also ends when the pairs no longer change.
+        Maximum number of rounds of self-learning; it also stops when the pairs no longer change.
     adversarial
-        Start from :func:`adversarial_rotation`: for clouds that start far apart. Unstable, and slow without a GPU.
+        Whether to start from :func:`adversarial_rotation`, for clusters that start far apart. This is unstable, and
+        slow without a GPU.
     epochs, steps
-        Bounds of the adversarial start; see there.
+        Limits of the adversarial start; see :func:`adversarial_rotation`.
     seed
-        Decides which rows are held out, and the adversarial start.
+        Random seed that determines the held-out rows and the adversarial start.
     device
-        Where torch computes.
+        Device on which torch computes.
+
+    Returns
+    -------
+    FittedRotation
+        The map and how it was found.
 
     Raises
     ------
     InputError
-        If the clouds are not matrices of one width, have fewer than two rows, or hold NaN or infinity.
+        If the clusters are not matrices of the same width, have fewer than two rows, or contain NaN or infinity.
     """
     _check_clouds(source, target)
     random = np.random.default_rng(seed)
@@ -149,21 +158,21 @@ def fit_rotation(
 
 
 def procrustes(source: Rows, target: Rows) -> Rows:
-    """The orthogonal ``W`` that minimises ``||source @ W.T - target||`` in the Frobenius norm.
+    """Return the orthogonal ``W`` that minimises ``||source @ W.T - target||`` in the Frobenius norm.
 
     ``W = U V.T`` of the singular value decomposition ``U S V.T`` of ``target.T @ source`` (Schönemann 1966, "A
-    generalized solution of the orthogonal Procrustes problem"). It may reflect. It is unique where that product has
-    full rank: fewer rows than dimensions leave part of it arbitrary.
+    generalized solution of the orthogonal Procrustes problem"). It may include a reflection. It is unique if that
+    product has full rank; with fewer rows than dimensions part of it is arbitrary.
 
     Parameters
     ----------
     source, target
-        ``(n, d)`` float32; row ``i`` of one belongs to row ``i`` of the other.
+        ``(n, d)`` float32 arrays; row ``i`` of one corresponds to row ``i`` of the other.
 
     Returns
     -------
     numpy.ndarray
-        ``W``: ``(d, d)`` float32; computed in float64.
+        ``W``: ``(d, d)`` float32, computed in float64.
 
     Raises
     ------
@@ -177,28 +186,29 @@ def procrustes(source: Rows, target: Rows) -> Rows:
 
 
 def csls_mutual_neighbours(source: Rows, target: Rows, k: int = _NEIGHBOURS) -> NDArray[np.int64]:
-    """Pairs of rows that are each other's nearest neighbour by CSLS.
+    """Return the pairs of rows that are each other's nearest neighbour by CSLS.
 
-    Cross-domain similarity local scaling (MUSE, section 2.3): ``2 cos(x, y) - r(x) - r(y)``, where ``r`` of a row is
-    its mean cosine to its ``k`` nearest rows of the other cloud. It keeps rows that are near everything (hubs) from
-    being everyone's neighbour.
+    Cross-domain similarity local scaling (MUSE, section 2.3) is ``2 cos(x, y) - r(x) - r(y)``, where ``r`` of a row is
+    its mean cosine to its ``k`` nearest rows of the other cluster. It prevents rows that are close to everything (hubs)
+    from being the neighbour of most rows.
 
     Parameters
     ----------
     source, target
-        ``(n, d)`` and ``(m, d)`` float32; of any length. Memory beside them is about ``1024 * max(n, m)`` floats.
+        ``(n, d)`` and ``(m, d)`` float32 arrays; rows of any length. About ``1024 * max(n, m)`` floats of additional
+        memory are needed.
     k
-        Neighbours that make up the local scale; all rows, where there are fewer.
+        Number of neighbours in the local scale; all rows if there are fewer.
 
     Returns
     -------
     numpy.ndarray
-        ``(p, 2)`` int64: rows of the source, ascending, and of the target. No row occurs twice.
+        ``(p, 2)`` int64: row numbers of the source, in ascending order, and of the target. No row occurs twice.
 
     Raises
     ------
     InputError
-        If the clouds are not matrices of one width, have fewer than two rows, or hold NaN or infinity.
+        If the clusters are not matrices of the same width, have fewer than two rows, or contain NaN or infinity.
     """
     _check_clouds(source, target)
     return _mutual_neighbours(_unit(source, "cpu"), _unit(target, "cpu"), k).numpy()
@@ -214,46 +224,50 @@ def adversarial_rotation(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> Rows:
-    """Learn a rotation that a discriminator cannot tell from the target (MUSE, section 2.1).
+    """Learn a rotation whose output a discriminator cannot distinguish from the target (MUSE, section 2.1).
 
-    Unstable: of two seeds one may succeed and the other fail, and clouds without distinct directions cannot be
-    aligned this way at all. :func:`fit_rotation` therefore takes it as a start only, and judges it as any other map.
+    Training is unstable: it may succeed with one seed and fail with another, and clusters without distinct directions
+    cannot be aligned this way at all. :func:`fit_rotation` therefore only uses the result as a start and evaluates it
+    like any other map.
 
-    The published setting (github.com/facebookresearch/MUSE, its defaults): the map starts as the identity; two hidden
-    layers, leaky ReLU of 0.2, input dropout 0.1, labels smoothed by 0.1, 32 rows of each cloud a step, 5 steps of
-    the discriminator to one of the map, SGD at 0.1 for both; the map's rate falls by 0.98 each epoch and is halved
-    where the criterion fell, from the second time on; after each step ``W <- 1.001 W - 0.001 W W.T W``. The map of the
-    epoch with the highest criterion is returned. MUSE takes 31,250 steps in an epoch, over 75,000 words.
+    The settings are the published defaults (github.com/facebookresearch/MUSE). The map starts as the identity. The
+    discriminator has two hidden layers, leaky ReLU of 0.2, input dropout of 0.1 and labels smoothed by 0.1. A step uses
+    32 rows of each cluster, with 5 discriminator steps per step of the map, and SGD at 0.1 for both. The learning rate
+    of the map is multiplied by 0.98 each epoch and halved when the criterion decreases, from the second time on. After
+    each step ``W <- 1.001 W - 0.001 W W.T W``. The map of the epoch with the highest criterion is returned. MUSE takes
+    31,250 steps per epoch, over 75,000 words.
 
     Parameters
     ----------
     source, target
-        ``(n, d)`` and ``(m, d)`` float32; of any length, they are normalised here.
+        ``(n, d)`` and ``(m, d)`` float32 arrays; rows of any length, which are normalised.
     epochs
-        Times that the criterion is measured and the learning rate changed.
+        Number of times that the criterion is measured and the learning rate changed.
     steps
-        Steps of the map in an epoch. One takes about 0.15 s on a CPU core.
+        Steps of the map per epoch. One takes about 0.15 s on a CPU core.
     hidden
         Width of the discriminator's layers.
     seed
-        Decides the discriminator's weights, its dropout and the batches; the same on one device, another on another.
+        Random seed of the discriminator's weights, its dropout and the batches. Results are reproducible on one device
+        and differ between devices.
     device
-        Where to train.
+        Device on which to train.
 
     Returns
     -------
     numpy.ndarray
-        ``(d, d)`` float32, orthogonal: the learned map's nearest orthogonal matrix. The identity if training diverged.
+        ``(d, d)`` float32, orthogonal: the orthogonal matrix that is nearest to the learned map, or the identity if
+        training diverged.
 
     Raises
     ------
     InputError
-        If the clouds are not matrices of one width, have fewer than two rows, or hold NaN or infinity.
+        If the clusters are not matrices of the same width, have fewer than two rows, or contain NaN or infinity.
     """
     _check_clouds(source, target)
     clouds = _unit(source, device), _unit(target, device)
     dims = source.shape[1]
-    # The entries of unit rows are of the size 1 / sqrt(d): too small for a learning rate that is given.
+    # The entries of unit rows are about 1 / sqrt(d), which is too small for the published learning rate.
     scaled = tuple(cloud * math.sqrt(dims) for cloud in clouds)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -265,7 +279,7 @@ def adversarial_rotation(
         nn.init.eye_(mapping.weight)
         judge = torch.optim.SGD(discriminator.parameters(), lr=0.1)
         mover = torch.optim.SGD(mapping.parameters(), lr=0.1)
-        # How sure the discriminator should be that a row is of the source, after smoothing.
+        # Target probability, after smoothing, that a row belongs to the source.
         labels = torch.tensor([0.9, 0.1], device=device).repeat_interleave(_BATCH)
 
         def loss(wanted: Tensor) -> Tensor:
@@ -308,7 +322,7 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def _self_learning(source: Tensor, target: Tensor, pairs: Tensor, iterations: int) -> Iterator[tuple[Tensor, int]]:
-    """Each round's map and the number of pairs that it was fitted to."""
+    """Yield the map of each round and the number of pairs that it was fitted to."""
     for _ in range(iterations):
         if len(pairs) < max(source.shape[1], _FEWEST_PAIRS):
             return
@@ -329,8 +343,8 @@ def _mutual_neighbours(source: Tensor, target: Tensor, k: int = _NEIGHBOURS) -> 
 
 
 def _csls_nearest(source: Tensor, target: Tensor, k: int = _NEIGHBOURS) -> tuple[Tensor, Tensor]:
-    """The CSLS-nearest target row of each source row, and its cosine: ``(n,)`` int64 and float32, of unit rows."""
-    # r(x) of the source row is the same for all that it is compared with.
+    """Return the CSLS-nearest target row of each source row and its cosine, for unit rows: ``(n,)`` int64, float32."""
+    # r(x) of the source row is the same for all rows that it is compared with, so it does not affect the order.
     scale = torch.cat([
         (block @ source.T).topk(min(k, len(source))).values.mean(1) for block in torch.split(target, _BLOCK)
     ])  # fmt: skip
@@ -344,7 +358,7 @@ def _csls_nearest(source: Tensor, target: Tensor, k: int = _NEIGHBOURS) -> tuple
 
 
 def _split(rows: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """The rows to learn from and those held out, at least one of each."""
+    """Split rows at random into those to learn from and those held out, at least one row held out."""
     order = torch.from_numpy(random.permutation(len(rows))).to(rows.device)
     held_out = max(1, int(len(rows) * _HELD_OUT))
     return rows[order[held_out:]], rows[order[:held_out]]

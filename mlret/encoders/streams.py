@@ -1,4 +1,4 @@
-"""Encode documents into a file: `.npy` beside their ids, or Parquet."""
+"""Encode documents to a file: ``.npy`` with a separate file of ids, or Parquet."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ Batches = Iterator[tuple[list[Document], NDArray[np.float32]]]
 def encode_to_file(
     encoder: Encoder, documents: Iterable[Document], file: str | Path, *, progress: Callable[[int], None] | None = None
 ) -> int:
-    """Encode documents in a stream; memory does not grow with them.
+    """Encode documents as a stream to a file; memory use does not grow with the number of documents.
 
     Parameters
     ----------
     encoder
         The encoder.
     documents
-        The documents. Where an encoder is calibrated by language and a document does not say its own, it is detected.
+        The documents. If the encoder has a calibration, the language of documents that do not state one is detected.
     file
-        ``.npy``: ``(n, dims)`` float32, and beside it ``.ids.txt``, an id a line; ``.parquet``: columns ``id``,
-        ``lang``, ``vector``. Written whole or not at all.
+        ``.npy`` gets an ``(n, dims)`` float32 array, with a separate ``.ids.txt`` of one id per line; ``.parquet`` gets
+        the columns ``id``, ``lang`` and ``vector``. The file is written completely or not at all.
     progress
         Called with the number of documents encoded so far.
 
     Returns
     -------
     int
-        How many documents there are.
+        Number of documents.
 
     Raises
     ------
     InputError
-        If the file is of another kind or cannot be written, there are no documents, or an id has a line break and the
-        file has a line for each.
+        If the file has another suffix or cannot be written, there are no documents, or an id that goes into
+        ``.ids.txt`` contains a line break.
     """
     file = Path(file)
     if file.suffix not in _KINDS:
@@ -91,7 +91,7 @@ def _encoded(encoder: Encoder, documents: Iterable[Document]) -> Batches:
 
 def _write_npy(path: Path, batches: Batches, dims: int, ids: list[str]) -> None:
     def header(rows: int) -> bytes:
-        # Room for the largest number of rows, so that the header can be written again when it is known.
+        # The header is padded for the largest number of rows, so that it can be rewritten when the number is known.
         text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dims}), }}".ljust(117) + "\n"
         return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode("latin1")
 

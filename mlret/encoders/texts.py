@@ -1,4 +1,4 @@
-"""Lists of texts as callers hand them over: checked before any work is done on them."""
+"""Check lists of texts and their languages as callers pass them, before any work is done on them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,27 @@ from mlret.errors import InputError
 
 
 def checked_texts(texts: Iterable[str], *, what: str = "text") -> list[str]:
-    """A list of texts, or an error that names what is wrong with it.
+    """Return texts as a list, or raise an error that names what is wrong with them.
 
-    One string in the place of a list is refused: Python would take it for a list of its letters.
+    A single string is rejected, since Python would treat it as a list of its characters.
 
     Parameters
     ----------
     texts
-        Strings: a list, a tuple, a generator, an array of NumPy, a column of pandas.
+        Strings: a list, a tuple, a generator, a NumPy array or a pandas column.
     what
-        What to call one of them in the error.
+        Word for one of the texts in error messages.
+
+    Returns
+    -------
+    list of str
+        The texts.
 
     Raises
     ------
     InputError
-        If it is one string, bytes, a mapping, a set or nothing that holds texts, or if a text is not a string or not
-        valid Unicode.
+        If ``texts`` is a single string, bytes, a mapping, a set or anything that is not iterable, or if a text is not a
+        string or not valid Unicode.
     """
     found = _listed(texts, what)
     for position, text in enumerate(found):
@@ -54,19 +59,19 @@ def _listed(texts: Any, what: str) -> list[Any]:
 
 
 def check_unicode(text: str, name: str) -> None:
-    """Fail where a string holds half of a surrogate pair, as text does that was decoded wrongly.
+    """Raise an error if a string contains a lone surrogate, as text does that was decoded with the wrong encoding.
 
     Parameters
     ----------
     text
         The string.
     name
-        What to call it in the error: ``"text 3"``.
+        Name of the string in the error message: ``"text 3"``.
 
     Raises
     ------
     InputError
-        If it does.
+        If it contains a lone surrogate.
     """
     try:
         text.encode("utf-8")
@@ -82,12 +87,19 @@ def _shown(text: str) -> str:
 
 
 def languages_of(texts: Sequence[str], language: str | Sequence[str | None] | None) -> list[str | None]:
-    """The language of each text.
+    """Return the language of each text.
+
+    Parameters
+    ----------
+    texts
+        ``n`` texts.
+    language
+        One language for all texts, or a sequence of ``n`` languages; ``None`` stands for an unknown language.
 
     Raises
     ------
     InputError
-        If there are more or fewer languages than texts, or one is not a string.
+        If the numbers of languages and texts differ, or a language is not a string.
     """
     if isinstance(language, str | None):
         return [language] * len(texts)

@@ -1,4 +1,4 @@
-"""Tokenizers as they are, whatever length the last text through them was cut or filled up to."""
+"""Use tokenizers without the truncation and padding that the last call left switched on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tokenizers import Tokenizer
 
 @contextmanager
 def unbounded(tokenizer: Tokenizer) -> Iterator[Tokenizer]:
-    """Neither truncation nor padding inside; afterwards what was there before."""
+    """Context manager that switches truncation and padding off and restores the previous settings afterwards."""
     truncation, padding = tokenizer.truncation, tokenizer.padding
     tokenizer.no_truncation()
     tokenizer.no_padding()
     try:
         yield tokenizer
     finally:
-        # What is run inside may have switched them on.
+        # Code inside the context may have switched them on.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         if truncation is not None:

@@ -1,4 +1,4 @@
-"""Training data for retrieval: queries with passages that answer them and passages that do not, in any of its forms."""
+"""Read training data for retrieval, in many formats: queries with relevant and irrelevant passages."""
 
 from mlret.data.ranking.example import RankingExample
 from mlret.data.ranking.formats import FORMATS, Format

@@ -1,4 +1,4 @@
-"""A training example for retrieval: a query, passages that answer it, passages that do not."""
+"""The training example for retrieval: a query, passages that answer it and passages that do not."""
 
 from __future__ import annotations
 
@@ -25,30 +25,32 @@ class RankingExample:
     query
         The query; not blank.
     positives
-        Passages that answer it, at least one: title and text joined as documents of an index are, the title the first
-        line.
+        Passages that answer it, at least one. Title and text are joined like those of documents in an index, with the
+        title as the first line.
     negatives
-        Passages that do not, or are taken not to; may be none.
+        Passages that do not answer it, or are assumed not to; may be empty.
     scores
-        A teacher's, of the positives and then of the negatives; higher is better. ``None`` where there is no teacher.
+        A teacher's scores of the positives, followed by those of the negatives; higher is better. ``None`` without a
+        teacher.
     language
-        Of the query, in mlret's form; ``None`` where it is unknown.
+        Normalised language code of the query; ``None`` if it is unknown.
     task
-        What the query asks for, by a name of the user's; for instructions, and batches of one task.
+        User-defined name of what the query asks for; used for instructions and for batches of one task.
     query_id
-        Where the data has one.
+        Id of the query, if the data has one.
     passage_ids
-        Of the positives and then of the negatives, where the data has them.
+        Ids of the positives, followed by those of the negatives, if the data has them.
     passage_languages
-        The same for languages; ``None`` where all passages are in the language of the query, or it is unknown.
+        Languages of the positives, followed by those of the negatives; ``None`` if all passages are in the language of
+        the query, or their language is unknown.
     origin
-        ``file:line`` that it was read from, for messages; no part of its identity.
+        ``file:line`` from which the example was read, for messages; ignored in comparisons.
 
     Raises
     ------
     InputError
-        If the query or a passage is blank or no valid Unicode, there is no positive, or scores, ids or languages are
-        more or fewer than the passages, or a score is not finite.
+        If the query or a passage is blank or not valid Unicode, there is no positive, a score is not finite, or the
+        number of scores, ids or languages differs from the number of passages.
     """
 
     query: str
@@ -79,16 +81,16 @@ class RankingExample:
 
     @property
     def passages(self) -> tuple[str, ...]:
-        """The positives, then the negatives: the order of scores, ids and languages."""
+        """The positives, followed by the negatives: the order of scores, ids and languages."""
         return self.positives + self.negatives
 
     @property
     def languages(self) -> tuple[str | None, ...]:
-        """The language of each passage."""
+        """The language of each passage; ``None`` if it is unknown."""
         return self.passage_languages or (self.language,) * len(self.passages)
 
     def with_passages(self, places: Sequence[int]) -> RankingExample:
-        """The example with some of its passages, by their places in :attr:`passages`, in rising order."""
+        """Return the example with only the passages at ``places``, ascending positions in :attr:`passages`."""
 
         def some(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
             return None if values is None else tuple(values[place] for place in places)
@@ -104,7 +106,7 @@ class RankingExample:
         )
 
     def to_record(self) -> dict[str, Any]:
-        """The example as mlret writes it, for JSON: what is not known is left out."""
+        """Return the example as a JSON object in the format that mlret writes; unknown fields are omitted."""
         record: dict[str, Any] = {
             "query": self.query,
             "positives": list(self.positives),
@@ -125,7 +127,7 @@ class RankingExample:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A passage as a file has it, with what the file says about it. ``text`` is blank where the file left it so."""
+    """A passage as it is in a file, with what the file states about it; ``text`` is blank if the file has no text."""
 
     text: str
     id: str | None = None
@@ -134,13 +136,24 @@ class Passage:
 
 
 def passage_of(value: object, where: str) -> Passage:
-    """A passage from a string, or an object with ``text`` and perhaps ``title``, ``docid`` (or ``id``, …), ``score``
-    and ``lang``.
+    """Convert a JSON value to a passage.
+
+    Parameters
+    ----------
+    value
+        A string, or an object with ``text`` and optionally ``title``, ``docid`` (or ``id``, …), ``score`` and ``lang``.
+    where
+        ``file:line``, for messages.
+
+    Returns
+    -------
+    Passage
+        The passage.
 
     Raises
     ------
     InputError
-        If it is neither, or a value is of the wrong kind.
+        If it is neither, or a value has the wrong type.
     """
     if isinstance(value, str):
         return Passage(value)
@@ -171,12 +184,29 @@ def build(
     task: str | None = None,
     query_id: str | None = None,
 ) -> RankingExample | str:
-    """An example, or why it is passed over. Blank passages, as some collections and translations have, are left out.
+    """Return an example, or the reason why it is skipped.
+
+    Blank passages, which some collections and translations contain, are excluded.
+
+    Parameters
+    ----------
+    query
+        The query.
+    positives, negatives
+        The passages.
+    where
+        ``file:line``, for messages.
+    language
+        Normalised language code of the query; ``None`` if it is unknown.
+    task
+        Name of the task.
+    query_id
+        Id of the query.
 
     Raises
     ------
     InputError
-        If the query is blank or no string, or some passages have scores and some do not.
+        If the query is blank or not a string, or only some of the passages have scores.
     """
     if not isinstance(query, str):
         raise InputError(f"{where}: the query is {type(query).__name__}, not a string; mend it")
@@ -206,12 +236,19 @@ def build(
 
 
 def id_of(value: object, where: str) -> str:
-    """An id that is a string or a whole number.
+    """Return an id, given as a string or an integer, as a string.
+
+    Parameters
+    ----------
+    value
+        A string or an integer.
+    where
+        ``file:line``, for messages.
 
     Raises
     ------
     InputError
-        If it is neither.
+        If it is neither, or empty.
     """
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise InputError(f"{where}: the id {value!r} is neither a string nor a whole number; mend it")
@@ -219,12 +256,19 @@ def id_of(value: object, where: str) -> str:
 
 
 def number_of(value: object, where: str) -> float:
-    """A finite number.
+    """Return a finite number as a float.
+
+    Parameters
+    ----------
+    value
+        A number.
+    where
+        ``file:line``, for messages.
 
     Raises
     ------
     InputError
-        If it is none.
+        If the value is not a finite number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InputError(f"{where}: the score {value!r} is not a finite number; mend it")
@@ -232,12 +276,19 @@ def number_of(value: object, where: str) -> float:
 
 
 def language_of(value: object, where: str) -> str | None:
-    """A language code in mlret's form; ``None`` where nothing is given.
+    """Return a normalised language code; ``None`` if the value is ``None`` or empty.
+
+    Parameters
+    ----------
+    value
+        A language code in any spelling, or nothing.
+    where
+        ``file:line``, for messages.
 
     Raises
     ------
     InputError
-        If it is no language code.
+        If it is not a language code.
     """
     if value is None or value == "":
         return None

@@ -1,4 +1,4 @@
-"""The forms in which training data for retrieval comes, and how a file is recognised as one of them."""
+"""The formats of training data for retrieval, and how the format of a file is recognised."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from mlret.errors import InputError
 FileFormat = Literal["columns", "mrtydi", "dpr", "squad", "triples", "id-triples", "id-records", "id-lists"]
 Format = Literal[FileFormat, "judged"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-# An id of MS MARCO, Mr.TyDi, BEIR and the like; a text has blanks, or letters beyond ASCII, or is longer.
+# Maximum length of ids of MS MARCO, Mr.TyDi, BEIR and the like. Texts are longer, or contain spaces or non-ASCII
+# letters.
 _LONGEST_ID = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A format: what it is, a line of it, how it is known, and what reads a row of it.
+    """A format: its description, an example of a line, how to recognise it, and the function that reads a row.
 
-    ``read`` gives examples; ``identify``, instead, examples whose texts are to be found by their ids.
+    Formats with texts set ``read``, which yields examples. Formats with ids set ``identify`` instead, which returns
+    examples whose texts are looked up by their ids.
     """
 
     name: FileFormat
@@ -123,21 +125,26 @@ TABULAR: tuple[Form, ...] = (
 
 
 def recognise(value: Any, *, tabular: bool, source: str) -> Form:
-    """The format of a file by its first row.
+    """Recognise the format of a file by its first row.
 
     Parameters
     ----------
     value
         A JSON value, or the cells of a line.
     tabular
-        Which of the two.
+        Whether ``value`` is the cells of a line.
     source
         The file, for messages.
+
+    Returns
+    -------
+    Form
+        The format.
 
     Raises
     ------
     InputError
-        If it is of no format that is known; the message lists them.
+        If the format is unknown; the message lists the known ones.
     """
     for form in TABULAR if tabular else FORMS:
         if form.matches(value):
@@ -154,12 +161,12 @@ def recognise(value: Any, *, tabular: bool, source: str) -> Form:
 
 
 def form_named(name: str) -> Form:
-    """A format by its name.
+    """Return a format by its name.
 
     Raises
     ------
     InputError
-        If there is none of that name.
+        If there is no format of that name.
     """
     for form in (*FORMS, *TABULAR):
         if form.name == name:

@@ -1,4 +1,4 @@
-"""Training examples from queries, judgements and a run."""
+"""Make training examples from queries, judgements and a run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from mlret.data.retrieval import read_any_qrels, read_run
 
 
 def stream_judged(qrels_path: Path, run_path: Path | None) -> Iterator[IdentifiedExample | str]:
-    """An example for each judged query, in the order of the judgements.
+    """Yield an example for each judged query, in the order of the judgements, or the reason why it is skipped.
 
-    Positives are the documents judged above 0, the highest grades first. Negatives are those judged 0, and then the
-    documents of the run that are not judged positive, the best first.
+    Positives are the documents judged above 0, highest grades first. Negatives are those judged 0, followed by the
+    documents of the run that are not judged positive, best first.
+
+    Parameters
+    ----------
+    qrels_path
+        The judgements, in TREC's or BEIR's format.
+    run_path
+        A run in TREC's format; ``None`` for no run.
 
     Raises
     ------

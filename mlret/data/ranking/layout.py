@@ -1,4 +1,4 @@
-"""Where the folders of benchmarks keep their queries, judgements, passages and triples."""
+"""Find queries, judgements, passages and triples in the folders of benchmarks."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _DEPTH = 3
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a file of a folder is for.
+    """What a file of a folder contains.
 
     Attributes
     ----------
     name
-        The argument of :func:`mlret.data.ranking.read_ranking` that names it instead.
+        The argument of :func:`mlret.data.ranking.read_ranking` that can name the file instead.
     words
-        One of these is in its name, or in that of its folder.
+        Words, one of which must be in the file's name or in that of its folder.
     kinds
-        Its suffixes.
+        Possible suffixes of the file.
     parted
-        Whether it may come in several files.
+        Whether it may be split into several files.
     """
 
     name: str
@@ -52,14 +52,26 @@ _ROLES = (QUERIES, QRELS, TRIPLES, COLLECTION)
 
 
 def find(folder: Path, role: Role, *, split: str, language: str | None) -> list[Path]:
-    """The files of a folder that have a role: one, or the parts of one; none where there is none.
+    """Return the files of a folder that have a role: one file or its parts; empty if there is none.
 
-    Of several, those of the split, or else those of no split; of these, those of the language.
+    If several files match, those of the split are preferred, or otherwise those of no split; of these, those of the
+    language.
+
+    Parameters
+    ----------
+    folder
+        The folder to search.
+    role
+        The role.
+    split
+        Name of the split, such as ``"train"``.
+    language
+        Normalised language code; ``None`` for any.
 
     Raises
     ------
     InputError
-        If it cannot be told which of several files is meant.
+        If it is ambiguous which of several files is meant.
     """
     files = [path for path in _files(folder) if role_of(path, folder) is role]
     for narrower in (
@@ -82,7 +94,20 @@ def find(folder: Path, role: Role, *, split: str, language: str | None) -> list[
 
 
 def role_of(path: Path, folder: Path) -> Role | None:
-    """What a file is for, by its name and then by the names of the folders between it and ``folder``."""
+    """Return a file's role, from its name and then from the names of the folders between it and ``folder``.
+
+    Parameters
+    ----------
+    path
+        A file in ``folder``.
+    folder
+        The folder of the benchmark.
+
+    Returns
+    -------
+    Role or None
+        The role; ``None`` if no role fits.
+    """
     for part in (path.name, *reversed(path.relative_to(folder).parts[:-1])):
         words = set(_WORDS.split(part.lower()))
         for role in _ROLES:
@@ -92,7 +117,7 @@ def role_of(path: Path, folder: Path) -> Role | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files in a folder and its subfolders, a few levels deep; hidden ones are not looked at."""
+    """Return the files in a folder and its subfolders, a few levels deep; hidden ones are skipped."""
     files, level = [], [folder]
     for _ in range(_DEPTH):
         entries = sorted(entry for one in level for entry in one.iterdir() if not entry.name.startswith("."))
@@ -106,5 +131,5 @@ def _words(path: Path, folder: Path) -> set[str]:
 
 
 def _are_parts(files: Sequence[Path]) -> bool:
-    """Whether files differ by a number in their names alone."""
+    """Whether the names of files differ only in a number."""
     return len({re.sub(r"\d+", "#", str(path)) for path in files}) == 1

@@ -1,4 +1,4 @@
-"""Open the sources of training data: what each is, and what it needs beside it."""
+"""Open the sources of training data: recognise their formats and find the other files that they need."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from mlret.data.ranking.resolve import Resolver, Source, TextStores
 from mlret.data.ranking.rows import Rows, rows_of
 from mlret.errors import InputError
 
-# How many bytes of a source have been read, and what came there.
+# Number of bytes of a source that have been read, and an example or the reason why it was skipped.
 Step = tuple[int, Outcome]
 
 
 @dataclass(frozen=True, slots=True)
 class RankingSource:
-    """One thing to read: its name, the format that it was found to be in, what that is, and its length in bytes (-1
-    where that is not known)."""
+    """One source of training data: name, format, description of the format, and length in bytes (-1 if unknown)."""
 
     name: str
     format: Format
@@ -34,7 +33,7 @@ class RankingSource:
 
 @dataclass(frozen=True)
 class Opening:
-    """How sources are opened: the arguments of :func:`read_ranking`."""
+    """Opens sources with the arguments of :func:`read_ranking`."""
 
     format: str
     language: str | None
@@ -54,7 +53,7 @@ class Opening:
         Raises
         ------
         InputError
-            If it is missing, empty, or of no format that is known, or what it needs beside it is not found.
+            If it is missing, empty or of an unknown format, or another file that it needs is not found.
         """
         if str(source).startswith("hub:"):
             return self._rows(source, rows_of(source), None)
@@ -134,7 +133,7 @@ class Opening:
         )
 
     def _beside(self, folder: Path | None, role: Role, source: Source) -> list[Source]:
-        """Files of a role in a folder, or the one above it."""
+        """Return the files of a role in a folder or its parent folder."""
         for place in [] if folder is None else [folder, folder.absolute().parent]:
             if found := self._found(place, role):
                 return list(found)

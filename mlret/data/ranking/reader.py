@@ -1,4 +1,4 @@
-"""Read training data for retrieval, of any form, as one stream of examples."""
+"""Read training data for retrieval, of any supported format, as one stream of examples."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from mlret.errors import InputError
 
 
 class RankingReader:
-    """Training examples of several sources, one after another; memory does not grow with them.
+    """Stream the training examples of several sources, one after another; memory use does not grow with them.
 
-    Made by :func:`read_ranking`. Can be read from its start any number of times, and gives the same each time.
+    Created by :func:`read_ranking`. It can be iterated any number of times and yields the same examples each time.
 
     Attributes
     ----------
     sources
-        What is read, and the format of each.
+        The sources and the format of each.
     total_bytes
-        How much there is to read; ``None`` where a source does not say.
+        Total number of bytes to read; ``None`` if it is unknown for a source.
     read_bytes
-        How much of it has been read, of compressed files in their own bytes.
+        Number of bytes read so far; for compressed files, compressed bytes.
     passed_over
-        Why examples were passed over, or passages left out, and how many.
+        Reason -> number of examples that were skipped, or passages that were excluded, for that reason.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RankingReader:
 
     @property
     def recognised(self) -> str:
-        """What each source was found to be, a line each."""
+        """One line for each source, stating its recognised format."""
         return "\n".join(f"{source.name}: {source.title}" for source in self.sources)
 
     def __iter__(self) -> Iterator[RankingExample]:
@@ -65,8 +65,8 @@ class RankingReader:
         Raises
         ------
         InputError
-            If a source is damaged or has no example, or a record is malformed; the message names file and line
-            (Parquet and hub: row, from 1).
+            If a source is damaged or has no example, or a record is malformed; the message names the file and line
+            (Parquet and hub: the row, from 1).
         """
         self.passed_over.clear()
         done = self.read_bytes = count = 0
@@ -92,7 +92,7 @@ class RankingReader:
             self.read_bytes = done
 
     def _filtered(self, example: RankingExample) -> RankingExample | None:
-        """The example without held-out text, and with no more negatives than asked for."""
+        """Return the example without held-out negatives and with at most ``max_negatives``; ``None`` to skip it."""
         kept = list(range(len(example.passages)))
         first = len(example.positives)
         if self._languages is not None and example.language not in self._languages:
@@ -104,14 +104,14 @@ class RankingReader:
                 return None
             clean = [place for place in kept if not self._is_held_out(example.passages[place])]
             self.passed_over["negative in held-out text"] += len(kept) - len(clean)
-            self.passed_over += Counter()  # no reasons that were none
+            self.passed_over += Counter()  # removes reasons with a count of zero
             kept = clean
         if self._max_negatives is not None:
             kept = kept[: first + self._max_negatives]
         return example if len(kept) == len(example.passages) else example.with_passages(kept)
 
     def _is_held_out(self, text: str) -> bool:
-        # Evaluation files keep titles apart, which here are the first line.
+        # Evaluation files store titles separately; here the title is the first line of the text.
         parts = {text, text.partition("\n")[2]}
         return any(normalised(part) in self._held_out for part in parts)
 
@@ -136,16 +136,16 @@ def read_ranking(
     cache: Path | None = None,
     say: Say | None = None,
 ) -> RankingReader:
-    """Open training data for retrieval, and say what it is.
+    """Open training data for retrieval and recognise its format.
 
-    Every source is looked at before this returns. Files may be compressed (``.gz``, ``.bz2``, ``.xz``).
+    Every source is checked before this returns. Files may be compressed (``.gz``, ``.bz2``, ``.xz``).
 
     ============ ================================================================================================
-    format       what it is
+    format       content
     ============ ================================================================================================
     columns      JSONL, Parquet, TSV with a header, or the hub: ``query``, ``anchor`` or ``question``; ``positive``,
                  ``pos`` or ``answer``; ``negative``, ``negative_1`` …, ``neg``; or a list of ``passages`` with
-                 ``labels`` or ``scores``; what `mlret mine` and `mlret score` write
+                 ``labels`` or ``scores``; what ``mlret mine`` and ``mlret score`` write
     mrtydi       ``query``, ``positive_passages``, ``negative_passages``: Mr.TyDi and MIRACL on the hub
     dpr          ``question``, ``positive_ctxs``, ``hard_negative_ctxs``: one JSON array, read element by element
     squad        questions with their paragraphs: SQuAD, XQuAD, MLQA, TyDi GoldP
@@ -155,52 +155,57 @@ def read_ranking(
                  ``document_ids``, ``scores``
     id-lists     JSON lists ``[qid, [pid, score], …]`` or ``[qid, pid, pid, …]``, the positive first
     judged       a folder of queries, judgements and a corpus: Mr.TyDi, MIRACL, BEIR, MS MARCO, and the like;
-                 negatives are what is judged 0, and what a run ranks
+                 negatives are the documents judged 0 and those that a run ranks
     ============ ================================================================================================
 
     Parameters
     ----------
     sources
-        Files, folders, data sets of the hub (``hub:NAME:CONFIG@SPLIT``), one or several. A folder that has triples
-        stands for them.
+        One or several files, folders or data sets of the hub (``hub:NAME:CONFIG@SPLIT``). For a folder that contains
+        triples, the triples are read.
     format
-        Of all sources; by default each is recognised from its content.
+        Format of all sources; by default the format of each is recognised from its content.
     language
-        Of queries and passages that do not say theirs, and whose file's name does not. Of a folder that keeps
-        languages in files of their own, the one to read.
+        Language of queries and passages if neither they nor their file's name state one. If a folder has separate files
+        for each language, the language to read.
     languages
-        Keep only examples whose query is in one of these.
+        Keep only examples whose query is in one of these languages.
     task
-        The name of the task of examples that do not say theirs.
+        Task of examples that do not state one.
     collection, queries
-        Where ids are found; by default beside the file, or in the folder above it. They are put into an SQLite file
-        first, which takes about as much disk as they do.
+        Where texts are looked up by id; by default in files beside the source or in the folder above it. The texts are
+        first copied to an SQLite file, which takes about as much disk space as they do.
     qrels, run
-        The judgements of ``judged``, and a run in TREC's format whose documents that are not judged positive become
-        negatives, the best first.
+        The judgements of ``judged``, and a run in TREC's format; documents of the run that are not judged positive
+        become negatives, best first.
     split
-        Which files of a folder.
+        The split of a folder's files to read.
     max_negatives
-        Of an example, the first so many; by default all.
+        Keep at most this many negatives of an example, the first ones; by default all.
     per_system
-        Of each system of ``id-records``, the first so many.
+        Keep at most this many negatives of each system of ``id-records``, the first ones; by default all.
     article_negatives
-        For ``squad``: so many other paragraphs of the article become negatives.
+        For ``squad``: the number of other paragraphs of the article that become negatives.
     held_out
-        Evaluation files (:func:`mlret.data.held_out.read_held_out`): examples whose query or positive is among their
-        texts are dropped, and such negatives.
+        Evaluation files (:func:`mlret.data.held_out.read_held_out`). Examples whose query or a positive is among their
+        texts are skipped, and negatives among their texts are removed.
     limit
-        Examples to read in all.
+        Maximum number of examples in total; by default no limit.
     cache
         A folder in which the SQLite files are kept for the next time; by default they are temporary.
     say
-        Takes a line now and then while they are written.
+        Called with a line of progress from time to time while the SQLite files are written.
+
+    Returns
+    -------
+    RankingReader
+        An iterable of the examples.
 
     Raises
     ------
     InputError
-        If a source is missing, empty, of no format that is known, or bad from its start; if ids are given and their
-        texts are not found; if a language code is unknown or a number below what it must be.
+        If a source is missing, empty, of an unknown format, or malformed at its start; if texts are given by ids that
+        are not found; if a language code is unknown or a number too small.
     MissingExtraError
         If a package for Parquet or the hub is not installed.
     """

@@ -1,7 +1,7 @@
-"""From one record of a training file to examples; each function knows one form of record.
+"""Convert records of training files to examples; each function handles one format of record.
 
-All take the record, ``file:line`` for messages, and the language and the task of records that do not say theirs. They
-yield examples, or in place of one why it is passed over.
+Each takes the record and ``file:line`` for messages; most also take the defaults for what records do not state. They
+yield or return examples, or instead of an example the reason why it is skipped.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ Record = Mapping[str, Any]
 
 
 class Defaults(NamedTuple):
-    """What a record takes where it says nothing of its own.
+    """Values for what a record does not state.
 
-    ``passage_language`` is for data whose passages are in one other language than its queries; ``article_negatives``
-    says how many other paragraphs of an article become negatives of its questions.
+    ``passage_language`` is for data whose passages are all in one language that differs from that of the queries.
+    ``article_negatives`` is the number of other paragraphs of an article that become negatives of its questions.
     """
 
     language: str | None = None
@@ -44,7 +44,7 @@ class Defaults(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IdentifiedExample:
-    """An example whose texts are named by their ids, each passage with its score, if it has one."""
+    """An example whose texts are given by ids; passages may have scores."""
 
     query_id: str
     positives: tuple[Passage, ...]
@@ -53,13 +53,29 @@ class IdentifiedExample:
 
 
 def read_columns(record: Record, where: str, defaults: Defaults) -> Iterator[Outcome]:
-    """A query, positives and negatives under the names of sentence-transformers (``anchor``, ``positive``,
-    ``negative_1``, …), FlagEmbedding (``pos``, ``neg``) or mlret (:meth:`RankingExample.to_record`); strings, objects
-    with ``text``, or lists of them. Or a list of passages with ``labels``, or with a teacher's ``scores``, of which the
-    best is then the positive.
+    """Read a record with a query, positives and negatives.
 
-    Scores are a list for the positives and then the negatives (``scores``, ``teacher_scores``, or ``pos_scores`` and
-    ``neg_scores``), or one number, the margin between the positive and the negative, as for MarginMSE.
+    The keys are those of sentence-transformers (``anchor``, ``positive``, ``negative_1``, …), FlagEmbedding (``pos``,
+    ``neg``) or mlret (:meth:`RankingExample.to_record`); the values are strings, objects with ``text``, or lists of
+    them. Alternatively, the record has a list of passages with ``labels``, or with a teacher's ``scores``, in which
+    case the best passage is the positive.
+
+    Scores are a list for the positives followed by the negatives (``scores``, ``teacher_scores``, or ``pos_scores`` and
+    ``neg_scores``), or one number: the margin between the positive and the negative, as for MarginMSE.
+
+    Parameters
+    ----------
+    record
+        The decoded JSON object.
+    where
+        ``file:line``, for messages.
+    defaults
+        Values for what the record does not state.
+
+    Yields
+    ------
+    RankingExample or str
+        The example, or the reason why it is skipped.
     """
     query = record[_key(record, QUERY_KEYS, where)]
     if any(_given(record, key) for key in POSITIVE_KEYS):
@@ -80,16 +96,45 @@ def read_columns(record: Record, where: str, defaults: Defaults) -> Iterator[Out
 
 
 def read_judged_passages(record: Record, where: str, defaults: Defaults) -> Iterator[Outcome]:
-    """A training record of Mr.TyDi and MIRACL: ``query``, ``positive_passages``, ``negative_passages``."""
+    """Read a training record of Mr.TyDi or MIRACL: ``query``, ``positive_passages``, ``negative_passages``.
+
+    Parameters
+    ----------
+    record
+        The decoded JSON object.
+    where
+        ``file:line``, for messages.
+    defaults
+        Values for what the record does not state.
+
+    Yields
+    ------
+    RankingExample or str
+        The example, or the reason why it is skipped.
+    """
     positives = _passages(_list(record, "positive_passages", where), where)
     negatives = _passages(_list(record, "negative_passages", where, optional=True), where)
     yield _example(record.get("query"), positives, negatives, record, where, defaults)
 
 
 def read_dpr(record: Record, where: str, defaults: Defaults) -> Iterator[Outcome]:
-    """A question of DPR's training files: ``positive_ctxs``, then ``hard_negative_ctxs`` before ``negative_ctxs``.
+    """Read a question of DPR's training files: ``positive_ctxs``, then ``hard_negative_ctxs`` and ``negative_ctxs``.
 
-    The scores there are BM25's or DPR's own, of one side alone, and no teacher's; they are passed over.
+    The scores in these files are ignored: they are those of BM25 or DPR itself for one side only, not a teacher's.
+
+    Parameters
+    ----------
+    record
+        The decoded JSON object.
+    where
+        ``file:line``, for messages.
+    defaults
+        Values for what the record does not state.
+
+    Yields
+    ------
+    RankingExample or str
+        The example, or the reason why it is skipped.
     """
     found = {}
     for key in ("positive_ctxs", "hard_negative_ctxs", "negative_ctxs"):
@@ -106,10 +151,24 @@ def read_dpr(record: Record, where: str, defaults: Defaults) -> Iterator[Outcome
 
 
 def read_squad(record: Record, where: str, defaults: Defaults) -> Iterator[Outcome]:
-    """The questions of an article of SQuAD, XQuAD, MLQA or TyDi GoldP, or one question with its ``context``.
+    """Read the questions of an article of SQuAD, XQuAD, MLQA or TyDi GoldP, or one question with its ``context``.
 
-    A question's positive is its paragraph; negatives are other paragraphs of the article, the nearest first, if the
-    defaults ask for any. Questions without an answer are passed over.
+    A question's positive is its paragraph; negatives are other paragraphs of the article, nearest first, if the
+    defaults request any. Questions without an answer are skipped.
+
+    Parameters
+    ----------
+    record
+        The decoded JSON object.
+    where
+        ``file:line``, for messages.
+    defaults
+        Values for what the record does not state.
+
+    Yields
+    ------
+    RankingExample or str
+        The example, or the reason why it is skipped.
     """
     if "paragraphs" not in record:
         yield from _squad_question(record, Passage(_string(record, "context", where)), [], where, defaults)
@@ -141,7 +200,22 @@ def _squad_question(
 
 
 def read_text_triple(cells: Sequence[str], where: str, defaults: Defaults) -> Iterator[Outcome]:
-    """A line of MS MARCO's triples: query, positive, negative, perhaps further negatives."""
+    """Read a line of MS MARCO's triples: query, positive, negative, and optionally further negatives.
+
+    Parameters
+    ----------
+    cells
+        The cells of the line.
+    where
+        ``file:line``, for messages.
+    defaults
+        Values for what the record does not state.
+
+    Yields
+    ------
+    RankingExample or str
+        The example, or the reason why it is skipped.
+    """
     if len(cells) < 3:
         raise InputError(f"{where}: {len(cells)} columns; write query<TAB>positive<TAB>negative")
     query, positive, *negatives = (cell.strip() for cell in cells)
@@ -149,7 +223,20 @@ def read_text_triple(cells: Sequence[str], where: str, defaults: Defaults) -> It
 
 
 def read_id_triple(cells: Sequence[str], where: str) -> IdentifiedExample:
-    """The same with ids."""
+    """Read a line of ids: query, positive, negative, and optionally further negatives.
+
+    Parameters
+    ----------
+    cells
+        The cells of the line.
+    where
+        ``file:line``, for messages.
+
+    Returns
+    -------
+    IdentifiedExample
+        The example, whose texts are looked up later.
+    """
     if len(cells) < 3:
         raise InputError(f"{where}: {len(cells)} columns; write qid<TAB>positive pid<TAB>negative pid")
     query, positive, *negatives = (id_of(cell.strip(), where) for cell in cells)
@@ -157,7 +244,20 @@ def read_id_triple(cells: Sequence[str], where: str) -> IdentifiedExample:
 
 
 def read_id_list(values: Sequence[Any], where: str) -> IdentifiedExample:
-    """A line of ColBERT's training files: ``[qid, pid, pid, …]`` or ``[qid, [pid, score], …]``, the positive first."""
+    """Read a line of ColBERT's files, ``[qid, pid, pid, …]`` or ``[qid, [pid, score], …]``, the positive first.
+
+    Parameters
+    ----------
+    values
+        The decoded JSON list.
+    where
+        ``file:line``, for messages.
+
+    Returns
+    -------
+    IdentifiedExample
+        The example, whose texts are looked up later.
+    """
     if len(values) < 2:
         raise InputError(f"{where}: a list of {len(values)}; write [qid, [pid, score], …], the positive first")
     query, positive, *negatives = values
@@ -170,9 +270,27 @@ def read_id_list(values: Sequence[Any], where: str) -> IdentifiedExample:
 
 
 def read_id_record(record: Record, where: str, per_system: int | None) -> IdentifiedExample:
-    """Ids under names: sentence-transformers' ``qid``, ``pos`` and ``neg`` (pids by the system that found them, of each
-    the first ``per_system``), ``query_id``, ``positive_id`` and ``negative_id`` (``negative_1_id``, …), or PyLate's
-    ``query_id``, ``document_ids`` and ``scores``, of which the best is then the positive."""
+    """Read a record of ids by key.
+
+    It has one of three forms: ``qid``, ``pos`` and ``neg`` of sentence-transformers, where ``neg`` may hold ids by the
+    system that found them, of which the first ``per_system`` of each are used; ``query_id``, ``positive_id`` and
+    ``negative_id`` (``negative_1_id``, …); or ``query_id``, ``document_ids`` and ``scores`` of PyLate, where the best
+    document is the positive.
+
+    Parameters
+    ----------
+    record
+        The decoded JSON object.
+    where
+        ``file:line``, for messages.
+    per_system
+        Maximum number of negatives of each system; ``None`` for all.
+
+    Returns
+    -------
+    IdentifiedExample
+        The example, whose texts are looked up later.
+    """
     query = id_of(record[_key(record, ("query_id", "qid"), where)], where)
     if (key := next((key for key in ID_LIST_KEYS if _given(record, key)), None)) is not None:
         passages = [_identified(one, where) for one in _listed(record[key])]
@@ -192,7 +310,7 @@ def read_id_record(record: Record, where: str, per_system: int | None) -> Identi
 
 
 def _of_systems(found: object, per_system: int | None, where: str) -> list[Passage]:
-    """The negatives of several systems, each once: the first of every system, then the second, and so on."""
+    """Merge the negatives of several systems without duplicates: the first of every system, then the second, …."""
     lists: list[Any] = list(found.values()) if isinstance(found, Mapping) else [found]
     if not all(isinstance(one, list) for one in lists):
         raise InputError(f"{where}: 'neg' must hold a list of ids for each system")
@@ -207,7 +325,7 @@ def _of_systems(found: object, per_system: int | None, where: str) -> list[Passa
 
 
 def _identified(value: object, where: str) -> Passage:
-    """``pid``, ``[pid, score]`` or ``{"pid": …, "ce-score": …}``."""
+    """Read a passage given by id: ``pid``, ``[pid, score]`` or ``{"pid": …, "ce-score": …}``."""
     if isinstance(value, Mapping):
         return passage_of(value, where)
     if isinstance(value, list):
@@ -218,7 +336,7 @@ def _identified(value: object, where: str) -> Passage:
 
 
 def _split(passages: list[Passage], record: Record, where: str) -> tuple[list[Passage], list[Passage]]:
-    """Which of a list of passages are positive: by their labels, or the one that the teacher scores best."""
+    """Split passages into positives and negatives, by their labels or with the best-scored passage as the positive."""
     if (labels := record.get("labels")) is not None:
         marks = [number_of(label, where) > 0 for label in _listed(labels)]
         if len(marks) != len(passages):
@@ -246,7 +364,7 @@ def _annotated(
     passage_ids: object = None,
     passage_languages: object = None,
 ) -> list[Passage]:
-    """The passages with what lists beside them say; each list has one value a passage."""
+    """Add scores, ids and languages from separate lists to the passages; each list has one value per passage."""
     found = list(passages)
     for name, values in (("scores", scores), ("passage_ids", passage_ids), ("passage_languages", passage_languages)):
         if values is None:
@@ -317,7 +435,7 @@ def _passages(value: object, where: str) -> list[Passage]:
 
 
 def _negative_keys(record: Record, end: str = "") -> list[str]:
-    """The columns of negatives, those with numbers in their order."""
+    """Return the columns of negatives; numbered columns are sorted by number."""
     numbered = [
         (int(found[1]), key) for key in record if (found := _NUMBERED.fullmatch(key)) and (found[2] or "") == end
     ]
@@ -353,7 +471,7 @@ def _string(record: object, key: str, where: str) -> str:
 
 
 def _listed(value: object) -> list[Any]:
-    """A list, also one that a table keeps as a string."""
+    """Return a value as a list; tables may store a list as a string."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             found = ast.literal_eval(value)

@@ -1,4 +1,4 @@
-"""From the ids that training files give to the texts of queries and passages."""
+"""Look up the texts of queries and passages that training files give by id."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from mlret.data.ranking.texts import IdentifiedText, Say, TextStore, open_store,
 from mlret.errors import InputError
 
 Source = str | Path
-# Ids that are looked for before it is said that none of them is in the collection.
+# Number of examples without texts after which an error states that the ids are not in the collection.
 _PATIENCE = 100
 
 
 class TextStores:
-    """The stores of one reader, each written when it is first needed.
+    """The text stores of one reader; each is written when it is first needed.
 
     Parameters
     ----------
     cache
-        Where they are kept; ``None`` for a temporary folder, which goes with this object.
+        Folder in which the stores are kept; ``None`` for a temporary folder that is deleted with this object.
     say
-        Takes a line now and then while one is written.
+        Called with a line of progress from time to time while a store is written.
     """
 
     def __init__(self, cache: Path | None, say: Say) -> None:
@@ -35,7 +35,15 @@ class TextStores:
         self._say = say
 
     def of(self, sources: Sequence[Source], *, queries: bool) -> TextStore:
-        """The store of some sources: queries, or passages."""
+        """Return the store of some sources, which hold queries if ``queries`` is true and passages otherwise.
+
+        Parameters
+        ----------
+        sources
+            Files, folders or data sets of the hub.
+        queries
+            Whether the sources hold queries.
+        """
         key = ("queries" if queries else "passages", *map(str, sources))
         if key not in self._open:
             read = stream_queries if queries else stream_passages
@@ -51,16 +59,16 @@ class TextStores:
 
 
 class Resolver:
-    """Gives examples their texts.
+    """Adds texts to examples that are given by ids.
 
     Parameters
     ----------
     queries, passages
-        Where they are found.
+        The stores in which the texts are looked up.
     defaults
-        The language of texts that do not say theirs, and the task.
+        The language of texts that do not state theirs, and the task.
     where
-        What the stores were made of, for messages.
+        What the stores were made from, for messages.
     """
 
     def __init__(self, queries: TextStore, passages: TextStore, defaults: Defaults, where: str) -> None:
@@ -71,12 +79,12 @@ class Resolver:
         self._found = self._missed = 0
 
     def example(self, one: IdentifiedExample) -> Outcome:
-        """The example with its texts. Negatives that the collection lacks, or has blank, are left out.
+        """Return the example with its texts. Negatives that are missing or blank in the collection are excluded.
 
         Raises
         ------
         InputError
-            If of the first hundred examples none can be given its texts.
+            If none of the first hundred examples has texts.
         """
         query = self._queries.get([one.query_id]).get(one.query_id)
         texts = self._passages.get([passage.id for passage in (*one.positives, *one.negatives) if passage.id])
@@ -104,7 +112,7 @@ class Resolver:
         )
 
     def _with_text(self, passage: Passage, texts: Mapping[str, IdentifiedText]) -> Passage:
-        """The passage with its text, which stays blank where the collection does not have it."""
+        """Return the passage with its text, which stays blank if the collection does not have it."""
         found = texts.get(passage.id or "")
         if found is None:
             return passage

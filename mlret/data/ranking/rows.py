@@ -1,4 +1,4 @@
-"""The rows of a file, whatever its form: JSON lines, one JSON array, SQuAD's object, TSV, Parquet, or the hub."""
+"""Read the rows of a file of any format: JSON lines, one JSON array, SQuAD's object, TSV, Parquet, or the hub."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOOKED_AT = 1 << 16
 
 
 class Row(NamedTuple):
-    """A row: how many bytes of its file have been read, ``file:line``, and a JSON value or a list of TSV cells."""
+    """A row: number of bytes of the file read so far, ``file:line``, and a JSON value or a list of TSV cells."""
 
     position: int
     origin: str
@@ -30,18 +30,18 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A file that can be read again and again.
+    """A file whose rows can be read repeatedly.
 
     Attributes
     ----------
     name
-        For messages.
+        Name for messages.
     bytes
-        How long it is; -1 if that is unknown.
+        Length in bytes; -1 if it is unknown.
     read
-        Reads it from its start.
+        Reads the file from its start.
     tabular
-        Whether its rows are cells without names.
+        Whether its rows are cells without column names.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Rows:
     tabular: bool = False
 
     def first(self) -> Any:
-        """The value of the first row.
+        """Return the value of the first row.
 
         Raises
         ------
         InputError
-            If there is none.
+            If the file has no rows.
         """
         rows = self.read()
         first = next(rows, None)
@@ -65,12 +65,12 @@ class Rows:
 
 
 def rows_of(source: str | Path) -> Rows:
-    """How to read a file; its form is seen from its beginning, Parquet from its name.
+    """Return the rows of a file; the format is recognised from its beginning, or from the suffix for Parquet.
 
     Raises
     ------
     InputError
-        If it is missing, empty or damaged.
+        If the file is missing, empty or damaged.
     MissingExtraError
         If a package for Parquet or the hub is not installed.
     """
@@ -90,7 +90,7 @@ def rows_of(source: str | Path) -> Rows:
 
 def _form(path: Path, beginning: str) -> tuple[Callable[[Path], Iterator[Row]], bool]:
     if beginning.startswith("["):
-        # A line of ColBERT's is a list too, but of ids.
+        # A line of ColBERT's files is also a list, but one of ids.
         array = beginning[1:].lstrip()[:1] in ("{", "")
         return (partial(_array, key=None) if array else _json_lines), False
     if beginning.startswith("{"):

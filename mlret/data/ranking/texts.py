@@ -1,4 +1,4 @@
-"""Texts by id, on disk: the passages and queries that training files name by their ids."""
+"""Store texts by id on disk: the passages and queries that training files refer to by id."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class IdentifiedText(NamedTuple):
 
 
 class TextStore:
-    """Texts by id in an SQLite file, so that a collection of millions takes no memory.
+    """Texts by id in an SQLite file, so that a collection of millions of texts uses no memory.
 
     Parameters
     ----------
@@ -46,19 +46,28 @@ class TextStore:
     """
 
     def __init__(self, path: Path) -> None:
-        # Read only, so that several threads may share it.
+        # Read-only, so that several threads may share the connection.
         self._connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
 
     @staticmethod
     def write(path: Path, texts: Iterable[IdentifiedText], what: str) -> None:
-        """Write texts as they come; the file appears when it is whole.
+        """Write texts to a file, which appears only when it is complete.
+
+        Parameters
+        ----------
+        path
+            The file to write.
+        texts
+            The texts, in any order.
+        what
+            Name of the texts in error messages.
 
         Raises
         ------
         InputError
-            If an id comes twice; ``what`` names the texts.
+            If an id occurs twice.
         """
 
         def fill(target: Path) -> None:
@@ -71,7 +80,7 @@ class TextStore:
                 while some := list(islice(rows, _ROWS_TOGETHER)):
                     connection.executemany("INSERT INTO texts VALUES (?, ?, ?)", some)
                 try:
-                    # Sorted once at the end: far faster than a key that is kept sorted while rows come in any order.
+                    # Building the index once at the end is much faster than updating it while rows arrive in any order.
                     connection.execute("CREATE UNIQUE INDEX by_id ON texts (id)")
                 except sqlite3.IntegrityError as error:
                     twice = connection.execute("SELECT id FROM texts GROUP BY id HAVING count(*) > 1").fetchone()
@@ -81,7 +90,7 @@ class TextStore:
         write_atomically(path, fill)
 
     def get(self, ids: Sequence[str]) -> dict[str, IdentifiedText]:
-        """The texts of those ids that are there."""
+        """Return the texts of the given ids that are in the store, by id."""
         found: dict[str, IdentifiedText] = {}
         for start in range(0, len(ids), _MOST_VARIABLES):
             some = ids[start : start + _MOST_VARIABLES]
@@ -102,23 +111,28 @@ def open_store(
     *,
     say: Say,
 ) -> TextStore:
-    """The store of some sources in a folder; it is written if it is not there, or the sources have changed.
+    """Open the store of some sources in a folder; it is written if it does not exist or the sources have changed.
 
     Parameters
     ----------
     folder
-        Where stores are kept.
+        Folder in which stores are kept.
     sources
-        Files, folders, or what else ``read`` reads.
+        Files, folders, or anything else that ``read`` can read.
     read
         Streams the texts of a source.
     say
-        Told how many texts have been put on disk, now and then.
+        Called from time to time with the number of texts written so far.
+
+    Returns
+    -------
+    TextStore
+        The opened store.
 
     Raises
     ------
     InputError
-        If a source is missing or malformed, or an id comes twice.
+        If a source is missing or malformed, or an id occurs twice.
     """
     path = folder / f"texts-{_signature(sources, read.__name__)}.sqlite"
     if not path.exists():
@@ -137,7 +151,7 @@ def _told(texts: Iterable[IdentifiedText], say: Say) -> Iterator[IdentifiedText]
 
 
 def _signature(sources: Sequence[str | Path], kind: str) -> str:
-    """Changes when a source changes: its files' names, sizes and times."""
+    """Return a hash that changes when a source changes: its files' names, sizes and times."""
     parts: list[Any] = [kind]
     for source in sources:
         path = Path(source)
@@ -156,8 +170,13 @@ def stream_passages(source: str | Path) -> Iterator[IdentifiedText]:
     Parameters
     ----------
     source
-        What :class:`mlret.data.corpus.Corpus` reads; a TSV file without a header, ``pid<TAB>text``, as MS MARCO and
-        mMARCO have them; JSONL and Parquet whose id is ``document_id``, ``passage_id`` or ``pid``.
+        Anything that :class:`mlret.data.corpus.Corpus` reads; a TSV file without a header, ``pid<TAB>text``, as in MS
+        MARCO and mMARCO; or JSONL or Parquet whose id is ``document_id``, ``passage_id`` or ``pid``.
+
+    Yields
+    ------
+    IdentifiedText
+        The passages, in the order of the source.
 
     Raises
     ------
@@ -187,8 +206,13 @@ def stream_queries(source: str | Path) -> Iterator[IdentifiedText]:
     Parameters
     ----------
     source
-        A TSV file (:func:`mlret.data.retrieval.stream_topics`); JSONL or Parquet whose id is ``_id``, ``query_id`` or
-        ``qid``, and text ``text`` or ``query``.
+        A TSV file (:func:`mlret.data.retrieval.stream_topics`), or JSONL or Parquet whose id is ``_id``, ``query_id``
+        or ``qid``, and whose text is ``text`` or ``query``.
+
+    Yields
+    ------
+    IdentifiedText
+        The queries, in the order of the source.
 
     Raises
     ------
@@ -207,7 +231,7 @@ def stream_queries(source: str | Path) -> Iterator[IdentifiedText]:
 
 
 def kind_of(path: Path) -> str:
-    """The suffix of a file, without that of its compression."""
+    """Return the suffix of a file in lower case, ignoring that of its compression."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
@@ -234,7 +258,7 @@ def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _renamed(record: Mapping[str, Any], id_keys: Sequence[str]) -> dict[str, Any]:
-    """The record with the names that a document has."""
+    """Return the record with its keys renamed to those of a document."""
     renamed = dict(record)
     for name, keys in (("docid", id_keys), ("text", _TEXT_KEYS)):
         taken = ("id", "_id", "docid") if name == "docid" else ("text", "contents", "sents", "sentences")
