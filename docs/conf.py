@@ -36,6 +36,7 @@ include_patterns = [
     "mlret/encoders/bundled/mlret-mini/README.md",
     "scripts/README.md",
     "scripts/bench/peers/README.md",
+    "findings/README.md",
     "tests/README.md",
 ]
 exclude_patterns = [".venv", "build", "dist", ".git"]
