@@ -99,7 +99,7 @@ class Content:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields that differ from their defaults as JSON values, except metadata, which is stored elsewhere."""
+        """Return the fields that differ from their defaults as JSON values, except metadata, stored elsewhere."""
         found: dict[str, Any] = {}
         for one in fields(self):
             value = getattr(self, one.name)
