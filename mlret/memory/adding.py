@@ -151,7 +151,7 @@ class Adder:
         return found
 
     def _said(self, item: Item) -> str | None:
-        """Return the record that already holds this text, in the same language, kind and level and with all other fields."""
+        """Return the record that already holds this text in the same language, kind and level with all other fields."""
         columns = self._store.columns
         scope = columns.scopes.known(place_of(self._scope))
         for position in columns.hashes.get((-1 if scope is None else scope, hash_of(item.text)), ()):

@@ -237,7 +237,7 @@ def _questions() -> list[tuple[str, str, str]]:
 
 
 def _threshold(margins: NDArray[np.float64], right: NDArray[np.bool_], precision: float) -> tuple[float, int]:
-    """Return the lowest margin with the precision and the number of correct verdicts; infinity and 0 if there is none."""
+    """Return the lowest margin with the precision and the number of correct verdicts; infinity and 0 without any."""
     order = np.argsort(-margins, kind="stable")[: np.count_nonzero(margins > -np.inf)]
     hits = np.cumsum(right[order])
     enough = np.flatnonzero((hits >= precision * np.arange(1, len(order) + 1)) & (np.arange(len(order)) >= _LEAST - 1))

@@ -262,7 +262,7 @@ def _terms(store: MemoryStore, request: Request, found: Candidates, now: int) ->
 
 
 def _dated(store: MemoryStore, request: Request, positions: Positions) -> NDArray[np.float64] | None:
-    """Return the bonus of each record for the dates in the query; ``None`` if the query or the records have no dates."""
+    """Return the bonus of each record for the dates in the query; ``None`` if the query or the records have none."""
     columns = store.columns
     starts = np.where(columns.event_from[positions] == UNTIMED, np.nan, columns.event_from[positions] / 1e6)
     if np.isnan(starts).all():
