@@ -51,7 +51,8 @@ class Memory(Finding, Keeping):
         InputError
             If ``path`` holds something other than a memory store.
         FingerprintError
-            If the store was created with another encoder; :meth:`reembed` moves it to a new one.
+            If the store was created with another encoder; :func:`mlret.memory.upkeep.reembed` copies it
+            to a new one.
         """
         path = Path(path)
         if not has_manifest(path):
