@@ -1,4 +1,4 @@
-"""Adding: is it new, is it said already, is it near to what is there; then one transaction."""
+"""Adding texts: decide whether each is new, a duplicate or related, then store the batch in one transaction."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from mlret.memory.succession import CONTRADICTS, SUPERSEDES, denies
 from mlret.memory.times import FOREVER
 
 RELATED = "related"
-# What a callable says of a new text and a stored record that is near it.
+# Decision of a user's callable about a new text and a stored record near it.
 Ruling = Literal["new", "related", "duplicate", "supersedes"]
 Judge = Callable[[str, MemoryRecord], Ruling]
 _NEW = Verdict("new", None, "not compared")
@@ -45,27 +45,27 @@ _NEW = Verdict("new", None, "not compared")
 
 @dataclass(frozen=True, slots=True)
 class _Near:
-    """What is near to a vector: ids, texts and languages are looked up for those that count."""
+    """The nearest texts of a vector. Ids, texts and languages are looked up only for those that matter."""
 
     cosines: NDArray[np.float64]
-    where: list[int]  # a position, or -1 - the place of an earlier text of the batch
+    where: list[int]  # A position, or -1 - i for draft i of the batch.
 
 
 class Adder:
-    """Adds a batch of texts to one scope; within :meth:`MemoryStore.writing`.
+    """Adds a batch of texts to one scope; use it within :meth:`MemoryStore.writing`.
 
     Parameters
     ----------
     store
         The memory.
     scope
-        Checked. Only texts of this very scope can be duplicates of each other.
+        A checked scope. Only texts of exactly this scope can be duplicates of each other.
     thresholds
-        Of the encoder; without them, or with a vector for each token, only the same text is a duplicate.
+        Thresholds of the encoder. Without them, or with a vector for each token, only identical texts are duplicates.
     dedupe
-        Whether to compare at all.
+        Whether to look for duplicates at all.
     judge
-        Decides about what is found to be related.
+        Decides about stored records that are found to be related.
     """
 
     def __init__(
@@ -82,14 +82,19 @@ class Adder:
         self._dedupe = dedupe
         self._judge_by = judge
         self._thresholds = thresholds if store.store.manifest.similarity == "cosine" else None
-        # Of this batch, what is stored as records of its own: drafts, their links, and their places by text.
+        # The drafts of this batch that become records of their own, their links, and their indices by text.
         self._drafts: list[Draft] = []
         self._links: list[tuple[Link, ...]] = []
         self._texts: dict[tuple[str | None, ...], list[int]] = {}
         self._strength: dict[str, float] = {}
 
     def add(self, items: Sequence[Item]) -> list[Added]:
-        """Store texts, or find that they are stored.
+        """Store texts, except those that are stored already.
+
+        Returns
+        -------
+        list of Added
+            One result for each item, in order.
 
         Raises
         ------
@@ -133,7 +138,7 @@ class Adder:
             seen.add(item.id)
 
     def _places(self, items: Sequence[Item]) -> list[tuple[int, int]]:
-        """The first version, at the place that was given or the next one in the session."""
+        """Return version 1 and the position in the session, given or the next free one, for each item."""
         upcoming: dict[str | None, int] = {}
         found = []
         for item in items:
@@ -146,14 +151,14 @@ class Adder:
         return found
 
     def _said(self, item: Item) -> str | None:
-        """The record that says this very text, in this language, at this level, and all that comes with it."""
+        """Return the record that already holds this text in the same language, kind and level with all other fields."""
         columns = self._store.columns
         scope = columns.scopes.known(place_of(self._scope))
         for position in columns.hashes.get((-1 if scope is None else scope, hash_of(item.text)), ()):
             if not self._alike(position, item) or not self._holds(np.array([position]))[0]:
                 continue
             [record] = self._store.fetch([position])
-            # Texts of one hash may still differ in a superscript.
+            # Texts with the same hash may still differ in a superscript.
             if text_key(record.text) == text_key(item.text) and not additions(
                 item.content, item.links, record, record.links
             ):
@@ -161,14 +166,14 @@ class Adder:
         return None
 
     def _holds(self, positions: Positions) -> Mask:
-        """Which versions are found by a plain search: what is hidden, expired or superseded is no reason not to add."""
+        """Return which versions a plain search can find; hidden, expired or superseded ones do not prevent adding."""
         columns, now = self._store.columns, times.now()
         found: Mask = columns.alive[positions] & columns.current[positions] & (columns.state[positions] == ACTIVE)
         found &= (columns.valid_to[positions] > now) & (columns.expires_at[positions] > now)
         return found
 
     def _said_before(self, item: Item) -> str | None:
-        """The same, in this batch."""
+        """Return the record of this batch that already holds the text, as :meth:`_said`."""
         if not self._dedupe:
             return None
         for place in self._texts.get(_key(item.text, item.language, item.content), ()):
@@ -178,7 +183,7 @@ class Adder:
         return None
 
     def _keep(self, draft: Draft, item: Item) -> None:
-        """Remember what is stored, for the texts that follow it in the batch."""
+        """Record a draft that will be stored, for comparison with later texts of the batch."""
         self._texts.setdefault(_key(draft.text, draft.language, draft.content), []).append(len(self._drafts))
         self._drafts.append(draft)
         self._links.append(item.links)
@@ -193,7 +198,7 @@ class Adder:
         )
 
     def _stronger(self, record: str, item: Item) -> Step:
-        """A record was said again."""
+        """Return the step that strengthens a record whose text was added again."""
         there = self._store.columns.standing.get(record)
         before = self._strength.get(record, 1.0 if there is None else there.strength)
         self._strength[record] = before + 1
@@ -204,7 +209,7 @@ class Adder:
         return Step(record, changes=[SetField("strength", before, before + 1)], note=note)
 
     def _ruled(self, draft: Draft, verdict: Verdict) -> tuple[Verdict, Ruling]:
-        """What is made of a verdict: a callable may know better of what is near and stored."""
+        """Return the verdict and ruling after the user's callable, if any, has decided about a related record."""
         ruling: Ruling = verdict.kind
         there = None if verdict.id is None else self._store.columns.standing.get(verdict.id)
         if self._judge_by is None or verdict.kind != "related" or there is None:
@@ -217,7 +222,7 @@ class Adder:
         return replace(verdict, kind=kind, reason=f"judged: {ruling} ({verdict.reason})"), ruling
 
     def _ended(self, id: str, at: int) -> Step:
-        """From then on a record is no longer valid."""
+        """Return the step that ends the validity of a record's current version at an instant."""
         columns = self._store.columns
         position = columns.standing[id].position
         end, start = int(columns.valid_to[position]), int(columns.valid_from[position])
@@ -236,14 +241,14 @@ class Adder:
             links.append(Link(RELATED, verdict.id))
         changes += [SetLink(link.type, link.target, True) for link in links if link not in item.links]
         if verdict.kind == "duplicate" and verdict.id is not None:
-            # Kept word for word, and out of the way: undo, or restoring it, brings it back.
+            # The text is stored as a merged record, so that undo or restore can bring it back.
             merged = [SetField("state", "active", "merged"), SetField("merged_into", None, verdict.id)]
             return [Step(item.id, draft, None, [*changes, *merged]), self._stronger(verdict.id, item)]
         self._keep(draft, item)
         return [Step(item.id, draft, None, changes)]
 
     def _judge(self, draft: Draft, item: Item, same: Positions) -> tuple[Verdict, str | None]:
-        """What a text is beside those that are stored, and the record that it says holds no longer."""
+        """Return the verdict on a text, and the id of the stored record that it denies, if any."""
         thresholds = self._thresholds
         if not self._dedupe or thresholds is None:
             return _NEW, None
@@ -281,7 +286,7 @@ class Adder:
         return columns.languages.values[columns.language[where]] if where >= 0 else self._drafts[-1 - where].language
 
     def _what(self, where: int, item: Item) -> tuple[str, str, str | None, NDArray[np.float32], tuple[str, ...]]:
-        """A record: id, text, language, vector; and what a new text brings that it does not hold."""
+        """Return a stored text's id, text, language and vector, and what the new text adds that it lacks."""
         if where < 0:
             draft = self._drafts[-1 - where]
             more = additions(item.content, item.links, _placed(draft), self._links[-1 - where])
@@ -297,7 +302,7 @@ def _key(text: str, language: str | None, content: Content) -> tuple[str | None,
 
 
 def _placed(draft: Draft) -> Content:
-    """The content with the place in the session that it gets."""
+    """Return the draft's content with its assigned position in the session."""
     return replace(draft.content, seq=draft.seq)
 
 

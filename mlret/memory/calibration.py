@@ -1,9 +1,9 @@
-"""Calibrate, for the encoder in use, what margin makes two texts duplicates, and what margin makes them related.
+"""Calibrate the margins at which two texts are duplicates or related, for the encoder in use.
 
-Memories of short texts in random languages are made of sentences that exist in several: for some new texts a
-translation is stored, for as many none is, and the nearest is then a wrong one. The threshold is the lowest at which
-the verdicts are as precise as was asked for. Near misses (a number changed) are the guards' business: no threshold on a
-vector tells them apart.
+The calibration simulates memories of short texts in random languages, made of sentences that exist in several: for some
+new texts a translation is stored, for as many none is, and then the nearest text is a wrong one. The threshold is the
+lowest at which the verdicts are as precise as requested. Near misses (such as a changed number) are left to the guards:
+no threshold on a vector separates them.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 BUNDLED = Path(__file__).with_name("thresholds.json")
 PRECISION = 0.98
 """Of the duplicates between languages, by default."""
-_UNRELATED_LINKED = 0.05  # of texts of which nothing related is stored
+_UNRELATED_LINKED = 0.05  # Share of texts without a related record that may be linked.
 _MEMORIES = 20
-_ANSWERS_KEPT = 0.9  # of the answers that were right
-_LEAST = 30  # verdicts that a precision is read from
+_ANSWERS_KEPT = 0.9  # Share of the right answers that must pass the threshold.
+_LEAST = 30  # Minimum number of verdicts that a precision is computed from.
 _Vectors = NDArray[np.float32]
 
 
 class _Judged(NamedTuple):
-    """What is found for new texts, ``(n,)`` each: the best candidate that may be a duplicate, and the best of all."""
+    """The results for new texts, ``(n,)`` each: the best candidate that may be a duplicate, and the best of all."""
 
-    margins: NDArray[np.float64]  # -inf where none is mutual, passes the guards and has a margin over 0
-    same: NDArray[np.bool_]  # it is a translation
-    apart: NDArray[np.float64]  # of the nearest record of another group
-    stored: NDArray[np.bool_]  # a translation is in the memory
+    margins: NDArray[np.float64]  # -inf if no candidate is mutual, passes the guards and has a margin above 0.
+    same: NDArray[np.bool_]  # Whether the candidate is a translation.
+    apart: NDArray[np.float64]  # Margin of the nearest record of another group.
+    stored: NDArray[np.bool_]  # Whether a translation is in the memory.
 
 
 def calibrate(
@@ -55,27 +55,33 @@ def calibrate(
     precision: float = PRECISION,
     seed: int = 0,
 ) -> DuplicateThresholds:
-    """Find the thresholds of an encoder.
+    """Compute the duplicate thresholds of an encoder.
 
     Parameters
     ----------
     encoder
         The encoder; it encodes all texts once.
     texts
-        Language -> ``n`` texts, text ``i`` of each a translation of text ``i`` of the others; by default the sentences
-        of the bundled sample. No text may occur in what results are then reported on.
+        Language -> ``n`` texts, where text ``i`` of each language is a translation of text ``i`` of the others; by
+        default the sentences of the bundled sample. No text may occur in the data that results are later reported on.
     groups
-        ``(n,)``: what each text is about; texts of one group are related, and of texts that have none of their group in
-        the memory one in twenty may be linked. By default, each is a group of its own.
+        ``(n,)``: topic of each text. Texts of one group are related; one in twenty texts that have none of their group
+        in the memory may be linked. By default, each text is a group of its own.
     precision
-        Of duplicates between languages, over 0 to 1: which part of what is called a duplicate is to be one.
+        Required precision of duplicates between languages, above 0 and at most 1.
     seed
-        Of what is stored, and in which language.
+        Seed for which texts are stored, and in which language.
+
+    Returns
+    -------
+    DuplicateThresholds
+        The thresholds.
 
     Raises
     ------
     InputError
-        If there are fewer than two languages or ``NEIGHBOURS`` + 1 texts, or languages differ in their number of texts.
+        If there are fewer than two languages or fewer than 2 ``NEIGHBOURS`` + 1 texts, languages differ in their number
+        of texts, or another value cannot be used.
     """
     if not 0 < precision <= 1:
         raise InputError(f"the precision is {precision}; give a part of one, such as 0.95")
@@ -124,7 +130,7 @@ def calibrate(
 def _memories(
     languages: int, count: int, random: np.random.Generator
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Memories: which texts are stored, and in which language each."""
+    """Return random memories: the indices of the stored texts, and the language of each."""
     memories = []
     for _ in range(_MEMORIES):
         rows = np.sort(random.permutation(count)[: max(2 * NEIGHBOURS, count // 2)])
@@ -135,13 +141,13 @@ def _memories(
 def _densities(
     vectors: _Vectors, memories: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 ) -> NDArray[np.float64]:
-    """Language -> the mean cosine of its texts with the nearest that say something else: ``(languages,)``."""
+    """Return the mean cosine of each language's texts with the nearest that say something else: ``(languages,)``."""
     found = np.zeros((len(memories), len(vectors)))
     for number, (rows, languages) in enumerate(memories):
         stored = vectors[languages, rows]
         for language, some in enumerate(vectors):
             cosines = some @ stored.T
-            cosines[rows, np.arange(len(rows))] = -1  # its translation
+            cosines[rows, np.arange(len(rows))] = -1  # Excludes the translation.
             found[number, language] = np.sort(cosines, axis=1)[:, -NEIGHBOURS:].mean()
     return np.asarray(found.mean(axis=0), dtype=np.float64)
 
@@ -163,7 +169,7 @@ def _judge_all(
     parts = []
     for language, some in enumerate(vectors):
         cosines = (some @ stored.T).astype(np.float64)
-        # A text never meets itself.
+        # A text is never compared with itself.
         mine = languages == language
         cosines[rows[mine], np.flatnonzero(mine)] = -1
         order = np.argsort(-cosines, axis=1, kind="stable")[:, : CANDIDATES + NEIGHBOURS]
@@ -182,7 +188,7 @@ def _judge_all(
         every = np.arange(len(some))
         possible = np.where(allowed, margins, -np.inf)
         chosen = possible.argmax(axis=1)
-        # Measured against the usual density, which is the least that judging takes: this margin is at most too high.
+        # The usual density is the lower bound that judging uses, so this margin is at most too high.
         strange = np.where(groups[rows][None, :] == groups[:, None], -np.inf, cosines - there[None, :] / 2)
         parts.append(
             _Judged(
@@ -203,7 +209,10 @@ def _answer(
     groups: NDArray[np.int64],
     random: np.random.Generator,
 ) -> float:
-    """The confidence that most searches have whose best record is of the group asked for; -1 where none finds it."""
+    """Return the confidence that most correct searches reach; -1 if no search is correct.
+
+    A search is correct if its best record is of the group that the query is about.
+    """
     found = []
     for _ in range(_MEMORIES):
         kept = random.permutation(groups.max() + 1)[: max(2, (groups.max() + 1) // 2)]
@@ -218,7 +227,7 @@ def _answer(
 
 
 def _questions() -> list[tuple[str, str, str]]:
-    """The questions of the sample: text, language, topic."""
+    """Return the questions of the sample: text, language and topic."""
     sample = load_sample()
     topics = {passage.id: passage.metadata["topic"] for passage in sample.passages}
     return [
@@ -228,7 +237,7 @@ def _questions() -> list[tuple[str, str, str]]:
 
 
 def _threshold(margins: NDArray[np.float64], right: NDArray[np.bool_], precision: float) -> tuple[float, int]:
-    """The lowest margin with the precision, and how many are right from it on; infinite and 0 where none has it."""
+    """Return the lowest margin with the precision and the number of correct verdicts; infinity and 0 without any."""
     order = np.argsort(-margins, kind="stable")[: np.count_nonzero(margins > -np.inf)]
     hits = np.cumsum(right[order])
     enough = np.flatnonzero((hits >= precision * np.arange(1, len(order) + 1)) & (np.arange(len(order)) >= _LEAST - 1))
@@ -249,5 +258,5 @@ def _bundled() -> dict[str, DuplicateThresholds]:
 
 
 def bundled_thresholds(fingerprint: str) -> DuplicateThresholds | None:
-    """The thresholds that come with mlret for an encoder, found by :func:`calibrate`; ``None`` where there are none."""
+    """Return the thresholds bundled for an encoder, as computed by :func:`calibrate`; ``None`` if there are none."""
     return _bundled().get(fingerprint)

@@ -1,4 +1,4 @@
-"""The rows of a memory's tables, written with their checksums and read no other way than held against them."""
+"""Read and write the rows of a memory's tables, always with their checksums."""
 
 from __future__ import annotations
 
@@ -13,24 +13,40 @@ from mlret.index.records import Records
 from mlret.memory.proofs import checksum as row_checksum
 from mlret.memory.schema import COVERED, NULLS, USE, VERSION_COLUMNS
 
-_SOME = 500  # rows in one statement
+_SOME = 500  # Maximum number of rows in one SQL statement.
 _RESTORE = "restore the folder from a copy"
-# What reading cells of other types or values than were written ends in.
+# The exceptions that result from cells whose types or values are not those that were written.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError)
 
 
 def damage(path: Path, where: str) -> MlretError:
-    """The error that says that a table is not what was written."""
+    """Return the error for damaged data.
+
+    Parameters
+    ----------
+    path
+        Path of the database.
+    where
+        The damaged place, for the message.
+    """
     return MlretError(f"{path} is damaged ({where}); {_RESTORE}, `mlret memory verify` names all damage")
 
 
 def crc_of(table: str, values: Sequence[Any]) -> int:
-    """The checksum of a row; ``values`` are those of its columns in :data:`COVERED`."""
+    """Return the checksum of a row.
+
+    Parameters
+    ----------
+    table
+        Name of the table.
+    values
+        Values of its columns in :data:`COVERED`.
+    """
     return _crc(COVERED[table], values)
 
 
 def use_crc(values: Sequence[Any]) -> int:
-    """The checksum of what a record counts; ``values`` are those of its columns in :data:`USE`."""
+    """Return the checksum of a record's counters, from the values of its columns in :data:`USE`."""
     return _crc(USE, values)
 
 
@@ -42,24 +58,41 @@ def _crc(columns: Sequence[str], values: Sequence[Any]) -> int:
 
 
 def text_crc(hash: bytes, grams: bytes) -> int:
-    """The checksum of what is derived from a text."""
+    """Return the checksum of what is derived from a text: its hash and its n-grams."""
     return zlib.crc32(grams, zlib.crc32(hash))
 
 
 def named(table: str, values: Sequence[Any]) -> str:
-    """A row in words."""
+    """Return a description of a row for messages.
+
+    Parameters
+    ----------
+    table
+        Name of the table.
+    values
+        Values of its columns in :data:`COVERED`.
+    """
     if table == "memory_links":
         return f"{table}, a link of record {values[0]!r}"
     return f"{table}, {COVERED[table][0]} {values[0]!r}"
 
 
 def checked(path: Path, table: str, rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
-    """Rows of a table, each its columns in :data:`COVERED` and its checksum, without the checksum.
+    """Return rows without their checksums, after verifying them.
+
+    Parameters
+    ----------
+    path
+        Path of the database, for the message.
+    table
+        Name of the table.
+    rows
+        For each row, its columns in :data:`COVERED` and its checksum.
 
     Raises
     ------
     MlretError
-        If one is not what was written.
+        If one is damaged.
     """
     found = []
     for *values, crc in rows:
@@ -70,7 +103,17 @@ def checked(path: Path, table: str, rows: Iterable[Sequence[Any]]) -> list[tuple
 
 
 def whole(table: str, values: Sequence[Any], crc: Any) -> bool:
-    """Whether a row is what was written."""
+    """Return whether a row matches its checksum.
+
+    Parameters
+    ----------
+    table
+        Name of the table.
+    values
+        Values of its columns in :data:`COVERED`.
+    crc
+        The stored checksum.
+    """
     try:
         return bool(crc_of(table, values) == crc)
     except UNREADABLE:
@@ -78,26 +121,60 @@ def whole(table: str, values: Sequence[Any], crc: Any) -> bool:
 
 
 def read_rows(records: Records, table: str, where: str = "1", parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    """The rows of a table that meet a condition, their columns in :data:`COVERED`.
+    """Return the rows of a table that meet a condition, with their columns in :data:`COVERED`.
+
+    Parameters
+    ----------
+    records
+        The database.
+    table
+        Name of the table.
+    where, parameters
+        SQL condition and its parameters; all rows by default.
 
     Raises
     ------
     MlretError
-        If one is not what was written.
+        If a row is damaged.
     """
     query = f"SELECT {', '.join(COVERED[table])}, crc FROM {table} WHERE {where}"
     return checked(records.path, table, records.read(query, parameters))
 
 
 def put(connection: sqlite3.Connection, table: str, values: Sequence[Any]) -> None:
-    """Write a row in place of the one with its key."""
+    """Insert a row, replacing the one with the same key.
+
+    Parameters
+    ----------
+    connection
+        A connection in a transaction.
+    table
+        Name of the table.
+    values
+        Values of its columns in :data:`COVERED`.
+    """
     connection.execute(
         f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(values))}, ?)", (*values, crc_of(table, values))
     )
 
 
 def whole_row(connection: sqlite3.Connection, table: str, key: int) -> dict[str, Any]:
-    """A row that is about to be changed: damage must not be covered by a new checksum."""
+    """Return a row that is about to be changed, verified, so that a new checksum cannot hide damage.
+
+    Parameters
+    ----------
+    connection
+        A connection in a transaction.
+    table
+        Name of the table.
+    key
+        Value of its first column.
+
+    Raises
+    ------
+    MlretError
+        If the row is damaged or missing.
+    """
     columns = COVERED[table]
     query = f"SELECT {', '.join(columns)}, crc FROM {table} WHERE {columns[0]} = ?"
     *values, crc = connection.execute(query, (key,)).fetchone() or (key, None)
@@ -107,17 +184,18 @@ def whole_row(connection: sqlite3.Connection, table: str, key: int) -> dict[str,
 
 
 def damage_of(connection: sqlite3.Connection, table: str, values: Sequence[Any]) -> MlretError:
+    """Return the error for a damaged row, with the path of the connection's database."""
     _, _, file = connection.execute("PRAGMA database_list").fetchone()
     return damage(Path(file), named(table, values))
 
 
 def read_record(connection: sqlite3.Connection, key: int) -> dict[str, Any]:
-    """The row of a record that is about to be changed, by column.
+    """Return the row of a record that is about to be changed, by column.
 
     Raises
     ------
     MlretError
-        If it is not what was written, or there is none.
+        If it is damaged or missing.
     """
     use = connection.execute(
         f"SELECT {', '.join(USE)}, use_crc FROM memory_records WHERE record = ?", (key,)
@@ -129,19 +207,26 @@ def read_record(connection: sqlite3.Connection, key: int) -> dict[str, Any]:
 
 
 def put_record(connection: sqlite3.Connection, record: Mapping[str, Any]) -> None:
-    """Write the row of a record in place of what is there."""
+    """Write the row of a record, replacing the existing one."""
     first, use = ([record[name] for name in names] for names in (COVERED["memory_records"], USE))
     values = (*first, crc_of("memory_records", first), *use[1:], use_crc(use))
     connection.execute(f"INSERT OR REPLACE INTO memory_records VALUES ({', '.join('?' * len(values))})", values)
 
 
 def read_uses(records: Records, keys: Sequence[int]) -> dict[int, tuple[Any, ...]]:
-    """What some records count, by key: the columns of :data:`USE` after the key.
+    """Return the counters of some records by key: the columns of :data:`USE` after the key.
+
+    Parameters
+    ----------
+    records
+        The database.
+    keys
+        Keys of the records.
 
     Raises
     ------
     MlretError
-        If a row is not what was written, or is missing.
+        If a row is damaged or missing.
     """
     found = {}
     for start in range(0, len(keys), _SOME):
@@ -164,7 +249,7 @@ def _is_use(values: Sequence[Any], crc: Any) -> bool:
 
 
 def put_version(connection: sqlite3.Connection, values: Mapping[str, Any]) -> None:
-    """Write a row of ``memory_versions``, from its columns but the checksums."""
+    """Insert a row of ``memory_versions``, computing its checksums from the other columns."""
     covered = [values[name] for name in COVERED["memory_versions"]]
     checksums = {
         "crc": crc_of("memory_versions", covered),

@@ -1,4 +1,4 @@
-"""Changing what is stored: update, link, merge, delete, restore, undo. Nothing is lost by any of them."""
+"""Operations that change stored records: update, link, merge, delete, restore and undo. None of them loses data."""
 
 from __future__ import annotations
 
@@ -17,13 +17,28 @@ from mlret.memory.store import MemoryStore, Step
 from mlret.memory.times import FOREVER
 
 _NAMES = ("active", "archived", "deleted", "merged")
-# What a new version says as the one before, unless it is told otherwise. Keys expand a text, and times are those of
-# what it says: they go with the old text.
+# The fields that a new version with a new text inherits. Keys expand a text, and times belong to its content, so they
+# are not inherited.
 _INHERITED = ("kind", "level", "session", "tags", "importance", "metadata")
 
 
 def update(store: MemoryStore, id: str, scope: Scope, changes: Mapping[str, Any]) -> Done:
-    """Give a record a new version, from which on the ones before are valid no more; within ``writing``."""
+    """Store a new version of a record and end the validity of the earlier ones; use it within ``writing``.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    id, scope
+        Id of the record, and a scope that it belongs to.
+    changes
+        Field -> new value.
+
+    Raises
+    ------
+    InputError
+        If the scope holds no such record, the record is not active, or a value cannot be used.
+    """
     position = store.position(id, scope)
     columns = store.columns
     _in_state(store, id, (ACTIVE,), "update")
@@ -50,7 +65,24 @@ def update(store: MemoryStore, id: str, scope: Scope, changes: Mapping[str, Any]
 
 
 def link(store: MemoryStore, id: str, type: str, target: str, scope: Scope, *, on: bool = True) -> Done:
-    """Draw a link, or cut it; within ``writing``."""
+    """Add a link, or remove it; use it within ``writing``.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    id, type, target
+        The link: from which record, of which type, to which record.
+    scope
+        A scope that holds both records.
+    on
+        Whether to add or to remove it.
+
+    Raises
+    ------
+    InputError
+        If the scope lacks one of the records, they are the same, or the link already is as requested.
+    """
     check_link_type(type)
     store.position(id, scope)
     store.position(target, scope)
@@ -63,8 +95,22 @@ def link(store: MemoryStore, id: str, type: str, target: str, scope: Scope, *, o
 
 
 def merge(store: MemoryStore, survivor: str, others: Sequence[str], scope: Scope) -> Done:
-    """Take records for one: the survivor is found, the others are kept word for word and found no more; within
-    ``writing``."""
+    """Merge records into a survivor; the others are stored unchanged but no longer found. Use it within ``writing``.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    survivor, others
+        Id of the record that remains, and ids of those that are merged into it.
+    scope
+        A scope that holds all of them.
+
+    Raises
+    ------
+    InputError
+        If there are no others, one is the survivor, is not active, or was stored in another scope than the survivor.
+    """
     others = list(dict.fromkeys(others))
     if not others or survivor in others:
         raise InputError("merge takes the record that stays, and one other or more")
@@ -84,7 +130,19 @@ def merge(store: MemoryStore, survivor: str, others: Sequence[str], scope: Scope
 
 
 def set_state(store: MemoryStore, verb: Verb, reasons: Mapping[str, str], after: State) -> Done:
-    """Bring records into a state, each for a reason; within ``writing``."""
+    """Set the state of records; use it within ``writing``.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    verb
+        Name of the operation in the journal.
+    reasons
+        Id of each record -> the reason, which may be empty.
+    after
+        The new state.
+    """
     steps = []
     for id, reason in reasons.items():
         before = _NAMES[store.columns.standing[id].state]
@@ -94,7 +152,22 @@ def set_state(store: MemoryStore, verb: Verb, reasons: Mapping[str, str], after:
 
 
 def delete(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool = True) -> Done:
-    """Hide records, and what was derived from them in the scope; within ``writing``."""
+    """Hide records and, with ``cascade``, what was derived from them in the scope; use it within ``writing``.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    ids, scope
+        Ids of the records, and a scope that holds them.
+    cascade
+        Whether to include derived records.
+
+    Raises
+    ------
+    InputError
+        If the scope lacks one of the records, or one is already deleted.
+    """
     named = _ids(ids)
     for id in named:
         store.position(id, scope)
@@ -106,7 +179,20 @@ def delete(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: boo
 
 
 def restore(store: MemoryStore, ids: Iterable[str], scope: Scope) -> Done:
-    """Bring back what was deleted, archived or merged; within ``writing``."""
+    """Make records active again that were deleted, archived or merged; use it within ``writing``.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    ids, scope
+        Ids of the records, and a scope that holds them.
+
+    Raises
+    ------
+    InputError
+        If the scope lacks one of the records, or one is already active.
+    """
     steps: list[Step] = []
     weaker: dict[str, float] = {}
     named = _ids(ids)
@@ -128,7 +214,20 @@ def restore(store: MemoryStore, ids: Iterable[str], scope: Scope) -> Done:
 
 
 def undo(store: MemoryStore, operation: int) -> Done:
-    """Take an operation of the scope back; within ``writing``."""
+    """Reverse an operation of the scope; use it within ``writing``.
+
+    Parameters
+    ----------
+    store
+        The memory, as seen by the scope.
+    operation
+        Number of the operation within the scope.
+
+    Raises
+    ------
+    InputError
+        If there is no such operation, or what it changed has been changed again since.
+    """
     if type(operation) is not int:
         raise InputError(f"the operation is {operation!r}; give its number, which history and every change name")
     entries = store.operation(operation)
@@ -144,7 +243,7 @@ def undo(store: MemoryStore, operation: int) -> Done:
 
 
 class _Checked:
-    """Whether changes can be made now: what they replace must be there."""
+    """Checks whether changes can be made: the value that each replaces must be the current one."""
 
     def __init__(self, store: MemoryStore, links: set[tuple[str, str, str]]) -> None:
         self._store = store
@@ -152,12 +251,12 @@ class _Checked:
         self._values: dict[tuple[Any, ...], Any] = {}
 
     def apply(self, record: str, change: Change, operation: int) -> None:
-        """Check a change, and remember it.
+        """Check a change, and remember its effect for the following ones.
 
         Raises
         ------
         InputError
-            If what it replaces has been changed since.
+            If the value that it replaces has changed since.
         """
         match change:
             case SetField("merged_into", before, after) if GONE in (before, after):
@@ -194,7 +293,17 @@ class _Checked:
 
 
 def descendants(store: MemoryStore, ids: Iterable[str], *, merged: bool = False) -> list[str]:
-    """What was derived from records, and from that, and so on; with ``merged`` also what was merged into them."""
+    """Return the ids of all records derived from some records, directly or indirectly.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    ids
+        Ids of the records.
+    merged
+        Whether to include the records that were merged into them.
+    """
     found: dict[str, None] = {}
     pending = list(ids)
     into: dict[str, list[str]] = {}

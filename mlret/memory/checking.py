@@ -1,4 +1,4 @@
-"""Are the tables of a memory whole? Row by row, then against each other, then against what the journal adds up to."""
+"""Check the tables of a memory: row by row, then against each other, then against the replayed journal."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from mlret.memory import cells, schema, tables
 from mlret.memory.journal import Entry, NewVersion, State, replay
 from mlret.memory.scope import place_of
 
-_MOST = 20  # damaged rows that are named, of each table
+_MOST = 20  # Maximum number of damaged rows that are named for each table.
 _BATCH = 1000
 
 
 def table_problems(records: Records) -> Iterator[str]:
-    """What is wrong with the tables, in words, row by row where rows are damaged, else as they contradict each other.
+    """Yield the problems of the tables: damaged rows, or, if there are none, contradictions between tables.
 
     Yields
     ------
     str
-        A problem; none where they are whole.
+        A description of a problem; nothing if the tables are intact.
     """
     damaged = False
     for problem in (*_rows(records), *_journal(records)):
         damaged = True
         yield problem
-    if damaged:  # what contradicts what cannot be told
+    if damaged:  # Damaged rows would show up as contradictions again.
         return
     try:
         every = list(tables.entries(records))
@@ -40,7 +40,7 @@ def table_problems(records: Records) -> Iterator[str]:
 
 
 def _rows(records: Records) -> Iterator[str]:
-    """The rows whose checksum is not theirs."""
+    """Yield the rows that do not match their checksum."""
     for table, names in schema.COVERED.items():
         wrong = 0
         for *values, crc in _all(records, table, (*names, "crc")):
@@ -58,7 +58,7 @@ def _rows(records: Records) -> Iterator[str]:
 
 
 def _all(records: Records, table: str, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
-    """All rows of a table, in batches."""
+    """Yield all rows of a table, read in batches."""
     key = {"memory_parts": "whole, row", "memory_links": "record, type, target"}.get(table, names[0])
     place = 0
     while found := records.read(f"SELECT {', '.join(names)} FROM {table} ORDER BY {key} LIMIT {_BATCH} OFFSET {place}"):
@@ -67,7 +67,7 @@ def _all(records: Records, table: str, names: tuple[str, ...]) -> Iterator[tuple
 
 
 def _journal(records: Records) -> Iterator[str]:
-    """The entries that are damaged or missing."""
+    """Yield the entries that are damaged or missing."""
     expected = 1
     for row in records.read(f"{tables.ENTRY} ORDER BY entry"):
         try:
@@ -91,7 +91,7 @@ def _differences(journal: State, tables_say: State) -> Iterator[str]:
 
 
 def _contradictions(records: Records, entries: list[Entry], state: State) -> Iterator[str]:
-    """What one table says against another."""
+    """Yield the contradictions between tables."""
     places = {tuple(place): scope for scope, *place in cells.read_rows(records, "memory_scopes")}
     scopes = {one.record: places.get(place_of(one.scope)) for one in state.versions.values()}
     ids = {one.record: (place_of(one.scope)[0], one.id) for one in state.versions.values()}

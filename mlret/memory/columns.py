@@ -1,11 +1,11 @@
-"""What search asks of every version, in memory: arrays by position, so that scope and filters cost microseconds.
+"""In-memory arrays of what a search needs from every version, so that scope checks and filters take microseconds.
 
-A position is the place of a version among those that were stored when the columns were read, and those that came
-since, in the order of their rows. Erased versions keep their position and are never visible. What only some verbs ask
-for is read, or worked out, when one first does, so that the first search waits for little.
+A position is the index of a version in these arrays; versions are in ascending order of their rows. Erased versions
+keep their position and are never visible. What only some methods need is read or computed on first use, so that the
+first search starts quickly.
 
-Each tenant has columns of its own, which hold nothing of any other's: ids, positions, links and counts are the
-tenant's, as they would be in a store that it had for itself.
+Each tenant has columns of its own, which hold nothing of any other tenant: ids, positions, links and counts are what
+they would be in a store that the tenant had for itself.
 """
 
 from __future__ import annotations
@@ -50,52 +50,52 @@ _TYPES: dict[str, Any] = {
     "length": np.int32,
     "alive": np.bool_,
 }
-_FIRST = 64  # versions that there is room for at first
+_FIRST = 64  # Initial capacity, in versions.
 
 
 class Columns:
-    """The versions of a tenant, as of the last entry that was taken in.
+    """The versions of a tenant, up to the last journal entry that was applied.
 
     Parameters
     ----------
     records
         The database.
     tenant
-        Whose, ``""`` for what has none.
+        The tenant, ``""`` for records without one.
     places
         All scopes of the database, by number.
 
     Raises
     ------
     MlretError
-        If a row of the tenant's is not what was written, or some are missing.
+        If a row of the tenant is damaged, or rows are missing.
     """
 
     def __init__(self, records: Records, tenant: str, places: Mapping[int, Place]) -> None:
         self._size = 0
         self._arrays = {name: np.empty(_FIRST, dtype=kind) for name, kind in _TYPES.items()}
         self.scopes: Names[Place] = Names()
-        self.values: Names[str] = Names()  # of the names of scopes
+        self.values: Names[str] = Names()  # Values of scope names.
         self._named: dict[tuple[str, str], Growing] = {}
         self._exact: dict[int, Growing] = {}
         self.ids: Names[str] = Names()
-        self.keys: dict[str, int] = {}  # of records in the database, by id
-        self._ids: dict[int, str] = {}  # and back
+        self.keys: dict[str, int] = {}  # Record id -> key.
+        self._ids: dict[int, str] = {}  # Key -> record id.
         self.sessions: Names[tuple[int, str | None]] = Names()
         self.languages: Names[str | None] = Names()
         self.scripts: Names[frozenset[str]] = Names()
         self.current = np.zeros(_FIRST, dtype=np.bool_)
         self.state = np.zeros(_FIRST, dtype=np.int8)
-        self.wholes: dict[int, int] = {}  # position of the whole, by the row of a part
-        self.parts: dict[int, tuple[int, ...]] = {}  # rows of the parts, by position
-        self.links: dict[str, set[tuple[str, str, str]]] = {}  # both ways, by each end: (from, type, to)
+        self.wholes: dict[int, int] = {}  # Row of a part -> position of its version.
+        self.parts: dict[int, tuple[int, ...]] = {}  # Position -> rows of the parts.
+        self.links: dict[str, set[tuple[str, str, str]]] = {}  # Record id -> its links in and out: (from, type, to).
         self._rows = Rows(records, tenant)
         self._records = records
         self._path = records.path
         self._versions: dict[str, list[int]] | None = None
         self._hashes: dict[tuple[int, bytes], list[int]] | None = None
         collecting = gc.isenabled()
-        gc.disable()  # so many new objects would be looked through again and again, and none is garbage
+        gc.disable()  # Loading creates many objects and no garbage, so repeated collections would only cost time.
         try:
             self._load(records, places)
         except cells.UNREADABLE as error:
@@ -114,7 +114,7 @@ class Columns:
 
     @property
     def versions(self) -> dict[str, list[int]]:
-        """The positions of the versions of each record, the first first."""
+        """The positions of the versions of each record by id, oldest first."""
         if self._versions is None:
             self._versions = {}
             alive = np.flatnonzero(self.alive)
@@ -124,7 +124,7 @@ class Columns:
 
     @property
     def hashes(self) -> dict[tuple[int, bytes], list[int]]:
-        """The positions of versions by their scope and the hash of their text, erased ones perhaps among them."""
+        """The positions of versions by scope and text hash. May include erased versions; callers filter them."""
         if self._hashes is None:
             self._hashes = {}
             found = self._rows.read("row, hash")
@@ -135,7 +135,7 @@ class Columns:
         return self._hashes
 
     def _grams(self, positions: Sequence[int]) -> list[bytes]:
-        """The n-grams of versions; none of erased ones."""
+        """Return the n-grams of versions; empty for erased ones."""
         rows = self.row[np.array(positions, dtype=np.int64)].tolist()
         found: dict[int, bytes] = {}
         every = len(rows) > self._size // 8
@@ -146,19 +146,19 @@ class Columns:
         return [found.get(row, b"") for row in rows]
 
     def id_of(self, key: int) -> str | None:
-        """What users call the record of a key; ``None`` if it is erased, or not the tenant's."""
+        """Return the id of the record with a key; ``None`` if it is erased or belongs to another tenant."""
         return self._ids.get(key)
 
     def name_of(self, key: int) -> str:
-        """As :meth:`id_of`, :data:`GONE` where there is none."""
+        """Return the id of the record with a key, or :data:`GONE` if there is none."""
         return self._ids.get(key, GONE)
 
     def positions(self, rows: Positions) -> Positions:
-        """Where the versions of rows are: rising where the rows are."""
+        """Return the positions of the versions with some rows; ascending if the rows are."""
         return np.searchsorted(self.row, rows).astype(np.int64)
 
     def in_scope(self, scope: Scope) -> Positions:
-        """The versions that a checked scope holds, rising."""
+        """Return the positions of the versions that a checked scope holds, in ascending order."""
         names = list(scope.items())
         lists = [self._named.get(name) for name in names]
         if not names or None in lists:
@@ -174,7 +174,7 @@ class Columns:
         return alive
 
     def exactly(self, scope: Scope) -> Positions:
-        """The versions of this very scope, rising."""
+        """Return the positions of the versions stored in exactly this scope, in ascending order."""
         number = self.scopes.known(place_of(scope))
         held = None if number is None else self._exact.get(number)
         if held is None:
@@ -184,20 +184,40 @@ class Columns:
         return alive
 
     def next_seq(self, scope: Scope, session: str | None) -> int:
-        """The place after the last one of a session."""
+        """Return the position after the last one of a session.
+
+        Parameters
+        ----------
+        scope
+            The scope that the session is stored in.
+        session
+            Name of the session; ``None`` for texts without one.
+        """
         number = self.scopes.known(place_of(scope))
         known = None if number is None else self.sessions.known((number, session))
         return 0 if known is None else self._turns.upcoming(known)
 
     def beside(self, position: int) -> list[int]:
-        """The positions of the turns before and after one in its conversation, whatever their state."""
+        """Return the positions of the turns just before and after a version in its session, whatever their state."""
         session, place = int(self.session[position]), int(self.seq[position])
         if self.sessions.values[session][1] is None:
             return []
         return [*self._turns.at(session, place - 1), *self._turns.at(session, place + 1)]
 
     def add(self, record: str, place: Place, columns: Mapping[str, Any], parts: Sequence[int]) -> int:
-        """Take in a version, whose columns are those of the table; its position."""
+        """Add a version and return its position.
+
+        Parameters
+        ----------
+        record
+            Id of the record.
+        place
+            Place of the record.
+        columns
+            Column -> value of the row of ``memory_versions``.
+        parts
+            Rows of its parts.
+        """
         position = self._size
         if position == len(self.current):
             self._grow()
@@ -243,8 +263,17 @@ class Columns:
         return position
 
     def apply(self, record: str, changes: Iterable[Change], columns: Mapping[int, Mapping[str, Any]]) -> None:
-        """Take in the changes of an entry, in which records are named by ids; ``columns`` are those of its new
-        versions, as the table has them."""
+        """Apply the changes of an entry.
+
+        Parameters
+        ----------
+        record
+            Id of the record.
+        changes
+            Changes that name records by ids.
+        columns
+            For each new version, by row: the columns of ``memory_versions``.
+        """
         for change in changes:
             match change:
                 case NewVersion():
@@ -258,7 +287,15 @@ class Columns:
                     self._link((record, type, target), on)
 
     def read(self, entry: Entry, columns: Mapping[int, Mapping[str, Any]]) -> None:
-        """Take in an entry of the journal as the database has it, which names records by keys."""
+        """Apply an entry of the journal in the form of the database, which names records by keys.
+
+        Parameters
+        ----------
+        entry
+            The entry.
+        columns
+            As for :meth:`apply`.
+        """
         assert isinstance(entry.record, int)
         if entry.changes is None:
             return
@@ -268,7 +305,7 @@ class Columns:
             self.apply(record, [renamed(change, self.name_of) for change in entry.changes], columns)
 
     def forget(self, key: int) -> None:
-        """Leave an erased record out."""
+        """Remove an erased record."""
         record = self._ids.pop(key, None)
         if record is not None:
             del self.keys[record]
@@ -332,7 +369,7 @@ class Columns:
         self._load_standing(self._rows.of_versions("memory_records", "record", "record"))
 
     def _check_totals(self, versions: Loaded, parts: int) -> None:
-        """Fail where versions or parts of a scope are not there: their own checksums do not miss them."""
+        """Raise an error if versions or parts of a scope are missing, which their own checksums cannot detect."""
         totals = self._rows.totals().arrays
         scopes, counts = np.unique(versions.arrays["scope"], return_counts=True)
         if not np.array_equal(scopes, totals["scope"]) or not np.array_equal(counts, totals["versions"]):
@@ -349,7 +386,7 @@ class Columns:
             raise cells.damage(self._path, "memory_records, a current version is missing")
         self.standing = Standings(ids, current, found.columns["state"], self._read_uses)
         self.current[current] = True
-        # All versions of a record are in its state.
+        # The state of a record applies to all its versions.
         of_record = np.full(len(self.ids.values), ACTIVE, dtype=np.int8)
         for position, state in zip(current.tolist(), found.columns["state"], strict=True):
             if state != "active":
@@ -357,7 +394,7 @@ class Columns:
         self.state[: self._size] = of_record[self.record]
 
     def _read_uses(self, ids: Sequence[str]) -> list[tuple[Any, ...]]:
-        """What records count: strength, accesses, accessed_at, merged_into and links."""
+        """Return strength, accesses, accessed_at, merged_into and the number of links for each of some records."""
         uses = cells.read_uses(self._records, [self.keys[id] for id in ids])
         found = []
         for id in ids:
@@ -366,7 +403,7 @@ class Columns:
         return found
 
     def _fill(self, versions: Loaded, places: Mapping[int, Place]) -> None:
-        """Take in all that is stored, column by column: ten times faster than one by one."""
+        """Fill the arrays from all stored versions, column by column, which is ten times faster than one by one."""
         found, arrays = versions.columns, versions.arrays
         self._size = len(versions)
         capacity = max(_FIRST, 2 * self._size)
@@ -395,7 +432,7 @@ class Columns:
         self._fill_scopes()
 
     def _fill_scopes(self) -> None:
-        """The lists of positions by scope, and by each of its names."""
+        """Build the lists of positions by scope and by each name of a scope."""
         of = self.scope
         order = np.argsort(of, kind="stable")
         cuts = np.searchsorted(of[order], np.arange(len(self.scopes.values) + 1))
@@ -411,5 +448,5 @@ class Columns:
 
 
 def _numbered(values: Sequence[Any], numbers: Mapping[Any, int]) -> int | list[int]:
-    """The number of each of some values; one where they are all the same."""
+    """Return the number of each value, or a single number if all values are the same."""
     return numbers[values[0]] if is_constant(values) else list(map(numbers.__getitem__, values))

@@ -1,8 +1,8 @@
-"""Dates in a query, explicit and relative, for the languages that are declared here: when is it about?
+"""Read the explicit and relative dates in a query, for the languages in :data:`LANGUAGES`.
 
-dateparser has the words, from CLDR; it parses explicit dates, and its patterns for relative ones are matched here, so
-that a window is as long as what was said: *last month* is a month. What is found moves records of that time up; it
-hides none, for a date may be misread, and a record may tell of another time than its own.
+The words come from dateparser, which has them from CLDR. It parses explicit dates; its patterns for relative ones are
+matched here, so that a window is as long as what was said: *last month* is a month. Dates only move records of that
+time up and hide none, because a date may be misread, and a record may be about another time than its own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SLACK = timedelta(days=2)
 
 _UNITS = ("minute", "hour", "day", "week", "month", "year")
 _RELATIVE = regex.compile(r"(?:in )?(?P<count>\d+|\\1) (?P<unit>[a-z]+)(?P<ago> ago)?")
-# Expressions that dateparser lacks, or reads otherwise, in its own terms.
+# Expressions that dateparser lacks or reads differently, with their meaning in dateparser's notation.
 _MORE = {
     "ar": {"العام الماضي": "1 year ago", "السنة الماضية": "1 year ago"},
     "bg": {"миналия месец": "1 month ago", "миналата година": "1 year ago"},
@@ -53,7 +53,7 @@ _MORE = {
     "zh": {"上星期": "1 week ago", "上礼拜": "1 week ago", "上月": "1 month ago"},
 }
 _MORE_AGO = {"ro": ["acum", "în urmă cu"]}
-# Counted expressions in cases that CLDR does not list.
+# Counted expressions in grammatical cases that CLDR does not list.
 _MORE_COUNTED = {
     "cs": {
         r"před (\d{1,4}) (?:dny|dni|dnem)": "day",
@@ -69,7 +69,7 @@ _MORE_COUNTED = {
     },
     "ko": {r"(\d{1,4})\s?일\s?전": "day"},
 }
-# Words for numbers in such cases, and Korean's for spans of days.
+# Number words in such cases, and Korean words for spans of days.
 _MORE_NUMBERS: dict[str, dict[str, Any]] = {
     "cs": {
         "dvěma": 2, "třemi": 3, "čtyřmi": 4, "pěti": 5, "šesti": 6, "sedmi": 7, "osmi": 8, "devíti": 9, "deseti": 10,
@@ -82,12 +82,12 @@ _MORE_NUMBERS: dict[str, dict[str, Any]] = {
 _JA_NUMERALS = regex.compile(
     r"(?:[二三四五六七八九]?十[一二三四五六七八九]?|[一二三四五六七八九])(?=日前|週間前|[かヶヵケカ]月前|年前|時間前)"
 )
-# Dates that are written with numbers alone, and words between them.
+# Dates written as numbers with words between them.
 _NUMBERED = regex.compile(
     r"(?P<year>\d{4})\s*[年년]\s*(?:(?P<month>\d{1,2})\s*[月월]\s*(?:(?P<day>\d{1,2})\s*[日号號일])?)?"
     r"|(?:ngày (?P<day>\d{1,2}) )?tháng (?P<month>\d{1,2}) năm (?P<year>\d{4})"
 )
-# The same without a year, or with one that is counted from now.
+# The same without a year, or with one relative to now.
 _IN_A_YEAR = regex.compile(
     r"(?:(?:(?P<last>去年|昨年|작년|지난해)|(?P<this>今年|올해|금년))\s*の?\s*|(?<!\d)(?<![年년]\s?))(?P<month>\d{1,2})\s*[月월]\s*(?P<day>\d{1,2})\s*[日号號일]"
     r"|(?:ngày|mùng|mồng) (?P<day>\d{1,2}) tháng (?P<month>\d{1,2})(?!\d| năm \d)"
@@ -96,44 +96,52 @@ _IN_A_YEAR = regex.compile(
 _ZH_NUMERALS = str.maketrans("一二两三四五六七八九", "1223456789")
 _UNSPACED = frozenset({"zh", "ja", "th"})
 _TOKEN = regex.compile(r"\d+|[^\W\d]+|[^\w\s]")
-_LONGEST_SPAN = 7  # tokens of an explicit date: `14 de julio de 2023`
+_LONGEST_SPAN = 7  # Maximum number of tokens of an explicit date: `14 de julio de 2023`.
 _DATE_SHAPE = regex.compile(r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4}\s*[年년]")
 _YEAR = regex.compile(r"(?:19|20)\d\d")
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """A span of time that a text names: from ``start`` until before ``end``, time-zone aware; ``text`` names it."""
+    """A span of time that a text names.
+
+    Attributes
+    ----------
+    start, end
+        First instant, and the first one after the span; with time zones.
+    text
+        The words that name it.
+    """
 
     start: datetime
     end: datetime
     text: str
 
 
-# Where something was read, and what: ``None`` where it may mean several days.
+# Start, end and meaning of an expression; the meaning is ``None`` if it is ambiguous.
 _Read = tuple[int, int, TimeWindow | None]
 
 
 def time_windows(text: str, language: str | None, now: datetime) -> list[TimeWindow]:
-    """Read the dates in a text.
+    """Return the dates that a text names.
 
     Relative dates (*yesterday*, *two weeks ago*, *last month*, *on Tuesday*) are counted from ``now``, in its time zone
-    and by its calendar: a day is from midnight to midnight also where the clocks are changed, a week begins on Monday.
-    A weekday alone is the last one before today, a month without a year the last one that has begun.
+    and by its calendar: a day lasts from midnight to midnight even if the clocks change, and a week begins on Monday. A
+    weekday alone is the last one before today, a month without a year the last one that has begun.
 
     Parameters
     ----------
     text
         A query.
     language
-        Its language; where it is none of :data:`LANGUAGES` nothing is read.
+        Its language; nothing is read unless it is one of :data:`LANGUAGES`.
     now
-        Time-zone aware.
+        The present, with a time zone.
 
     Returns
     -------
     list of TimeWindow
-        In the order of the text, none inside another; empty where nothing is found.
+        In the order of the text, without overlaps; empty if nothing is found.
 
     Raises
     ------
@@ -155,7 +163,7 @@ def time_windows(text: str, language: str | None, now: datetime) -> list[TimeWin
         *_months(folded, code, now),
         *_weekdays(folded, code, now),
     ]
-    # What is longer was said more exactly: `14 July 2023`, not `July 2023`.
+    # Longer expressions are more exact and take precedence: `14 July 2023` over `July 2023`.
     taken: list[_Read] = []
     for start, end, window in sorted(found, key=lambda one: (one[0] - one[1], one[0])):
         if all(end <= other_start or start >= other_end for other_start, other_end, _ in taken):
@@ -166,18 +174,23 @@ def time_windows(text: str, language: str | None, now: datetime) -> list[TimeWin
 def time_bonus(
     starts: ArrayLike, ends: ArrayLike, windows: Sequence[TimeWindow], weight: float, slack: timedelta = SLACK
 ) -> NDArray[np.float64]:
-    """What records get for their time: ``weight`` inside a window, less beside it, nothing from ``slack`` on.
+    """Return the bonus of records for their time: ``weight`` inside a window, falling to 0 at a distance of ``slack``.
 
     Parameters
     ----------
     starts, ends
-        ``(n,)``, of each record, in seconds since 1970; NaN where it has no time, which gets nothing.
+        ``(n,)``: time of each record in seconds since 1970; NaN if it has none, for which the bonus is 0.
     windows
-        Of the query; the nearest counts.
+        Windows of the query; the nearest one counts.
     weight
-        In the unit of the scores.
+        Maximum bonus, in the unit of the scores.
     slack
-        The time after which nothing is left.
+        Distance from a window at which the bonus is 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` float64.
     """
     from_, until = np.asarray(starts, dtype=np.float64), np.asarray(ends, dtype=np.float64)
     best = np.zeros(len(from_))
@@ -189,7 +202,7 @@ def time_bonus(
 
 
 def _days(text: str, language: str, now: datetime) -> list[_Read]:
-    """Single days by name; of one that cannot be known, that there is one."""
+    """Return the named single days; ambiguous ones have no window."""
     found: list[_Read] = []
     for start, end, days in day_words(text, language):
         window = None if days is None else _window(now, days, "day")
@@ -198,7 +211,7 @@ def _days(text: str, language: str, now: datetime) -> list[_Read]:
 
 
 def _relative(text: str, language: str, now: datetime) -> list[_Read]:
-    # Numbers in words become digits; the places in the text are kept track of.
+    # Number words become digits; ``places`` maps positions back to the original text.
     plain, places = _in_digits(text, language)
     found: list[_Read] = []
     for pattern, meaning in _relative_patterns(language):
@@ -219,7 +232,7 @@ def _relative_patterns(language: str) -> list[tuple[regex.Pattern[str], str]]:
     phrases: dict[str, str] = {}
     for meaning, expressions in info.get("relative-type", {}).items():
         for expression in expressions:
-            # Hindi's `कल` is yesterday and tomorrow; a memory is asked about what was.
+            # Hindi `कल` means yesterday and tomorrow; queries to a memory are about the past.
             if meaning.endswith("ago") or expression.casefold() not in phrases:
                 phrases[expression.casefold()] = meaning
     phrases |= _MORE.get(language, {})
@@ -229,7 +242,7 @@ def _relative_patterns(language: str) -> list[tuple[regex.Pattern[str], str]]:
     ]
     for meaning, expressions in info.get("relative-type-regex", {}).items():
         for expression in expressions:
-            # Abbreviations of one letter are too short to trust in running text.
+            # Abbreviations of one letter are too short to be trusted in running text.
             whole = regex.sub(r"\(\\d\+\+\[\.,\]\?\\d\*\+\)", r"(\\d{1,4})", expression.casefold())
             if "\\d{1,4}" in whole and not regex.search(r"(?:\)|\*)\s*\p{L}$|\) \p{L}$", whole):
                 patterns.append((regex.compile(bounds[0] + whole + bounds[1]), meaning))
@@ -244,7 +257,7 @@ def _relative_patterns(language: str) -> list[tuple[regex.Pattern[str], str]]:
 
 
 def _counted(info: dict[str, Any]) -> list[tuple[str, str]]:
-    """`3 days ago` in every form of the unit: CLDR's patterns have the plural of some numbers only."""
+    """Return patterns of `3 days ago` with every form of the unit: CLDR's have the plural of some numbers only."""
     return [
         (expression, unit)
         for unit in _UNITS
@@ -263,7 +276,7 @@ def _has_window(meaning: str) -> bool:
 
 
 def _in_digits(text: str, language: str) -> tuple[str, list[int]]:
-    """The text with number words as digits; for each place in it, and its end, the place in the text as it was."""
+    """Return the text with number words as digits, and for each position in it (and its end) the original position."""
     if language == "zh":
         return text.translate(_ZH_NUMERALS), list(range(len(text) + 1))
     spelled = number_words(language)
@@ -286,7 +299,7 @@ def _in_digits(text: str, language: str) -> tuple[str, list[int]]:
 
 @lru_cache(maxsize=64)
 def _small_words(language: str) -> dict[str, int]:
-    """Articles and the like that stand for a number: `a week ago`."""
+    """Return articles and similar words that stand for a number: `a week ago`."""
     return {
         word.casefold(): int(number)
         for one in _info(language).get("simplifications", [])
@@ -323,14 +336,14 @@ def _numbered(text: str, now: datetime) -> list[_Read]:
 
 
 def _in_a_year(text: str, now: datetime) -> list[_Read]:
-    """A day and a month by numbers: in the year that is named, else when that day was last."""
+    """Return dates of a numeric day and month: in the named year, else in the last year that has reached that day."""
     found: list[_Read] = []
     for match in _IN_A_YEAR.finditer(text):
         years = [now.year - 1] if match["last"] else [now.year] if match["this"] else range(now.year, now.year - 9, -1)
         for year in years:
             try:
                 at = now.replace(year=year, month=int(match["month"]), day=int(match["day"]))
-            except ValueError:  # 29 February; or no day at all
+            except ValueError:  # 29 February in a common year, or an invalid date.
                 continue
             if at > now and not match["this"]:
                 continue
@@ -342,7 +355,7 @@ def _in_a_year(text: str, now: datetime) -> list[_Read]:
 
 
 def _months(text: str, language: str, now: datetime) -> list[_Read]:
-    """Months in a case that dateparser does not know, with their year."""
+    """Return months with their year, in grammatical cases that dateparser does not know."""
     found: list[_Read] = []
     for number, name in enumerate(MONTH_CASES.get(language, "").split(), start=1):
         for match in regex.finditer(rf"(?<!\w){name}\s+({_YEAR.pattern})(?!\d)", text):
@@ -353,7 +366,7 @@ def _months(text: str, language: str, now: datetime) -> list[_Read]:
 
 
 def _explicit(text: str, language: str, now: datetime) -> list[_Read]:
-    """Spans that dateparser reads as a date; each has a month's name, a date's shape or a year."""
+    """Return the spans that dateparser reads as a date; each has the name of a month, the shape of a date or a year."""
     names = calendar_names(language)
     month = names[0][0] if names else regex.compile(r"(?!)")
     if not any(pattern.search(text) for pattern in (month, _DATE_SHAPE, _YEAR)):
@@ -375,7 +388,7 @@ def _explicit(text: str, language: str, now: datetime) -> list[_Read]:
 
 
 def _may_be_date(span: str, month: regex.Pattern[str]) -> bool:
-    """Whether it begins and ends with what belongs to a date, so that no word around it is swallowed."""
+    """Return whether a span begins and ends with parts of a date, so that it includes no words around it."""
     if _YEAR.fullmatch(span) or _DATE_SHAPE.match(span):
         return span[-1].isalnum()
     found = month.search(span)
@@ -414,7 +427,7 @@ def _info(language: str) -> dict[str, Any]:
 
 
 def _window(now: datetime, count: int, unit: str) -> tuple[datetime, datetime] | None:
-    """The unit that lies ``count`` units from the one that ``now`` is in; ``None`` outside the calendar."""
+    """Return the unit of time ``count`` units from the one that contains ``now``; ``None`` outside the calendar."""
     day = now.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     try:
         if unit in ("minute", "hour"):

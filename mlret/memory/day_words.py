@@ -1,8 +1,8 @@
-"""Words for single days, counted from today: those that dateparser lacks, and those that hold the word for another day.
+"""Words for single days relative to today: those that dateparser lacks, and those that contain another day's word.
 
-*The day before yesterday* holds *yesterday* in many languages (Arabic أول أمس), and the word for *tomorrow* is that for
-*morning* in some (German `morgen`, Spanish `mañana`). The longest expression counts, so each of these is listed; what
-may be two days, or none, stands under ``None`` and is read as nothing.
+*The day before yesterday* contains *yesterday* in many languages (Arabic أول أمس), and the word for *tomorrow* is that
+for *morning* in some (German `morgen`, Spanish `mañana`). The longest expression counts, so each of these is listed.
+Expressions that may mean two days, or none, are listed under ``None`` and have no meaning.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import regex
 
-# Language -> days from today -> patterns of case-folded text, split at blanks; an underscore is white space.
+# Language -> days from today -> patterns of case-folded text, separated by blanks; an underscore is white space.
 _DAYS: dict[str, dict[int | None, str]] = {
     "ar": {
         -2: "[أا]ول_[أا]مس [أا]مس_ال[أا]ول [أا]ول_من_[أا]مس [أا]ول_البارحة قبل_[أا]مس اليوم_قبل_[أا]مس ما_قبل_[أا]مس",
@@ -214,22 +214,23 @@ _DAYS: dict[str, dict[int | None, str]] = {
     },
 }  # fmt: skip
 _ANYWHERE = frozenset({"zh", "ja"})
-_ENDINGS = frozenset({"ko"})  # what follows a word is written together with it
+_ENDINGS = frozenset({"ko"})  # Particles are written together with the word before them.
 _PREFIXES = {"ar": "[وفبل]?", "he": "[ובלמהש]{0,2}"}
-# Hindi has one word for yesterday and tomorrow, and one for two days from now either way: what lies ahead is no memory.
+# Hindi has one word for yesterday and tomorrow, and one for two days from now in either direction. With a verb in the
+# future tense (this pattern) they are not about the past.
 _AHEAD = regex.compile(r"\w(?:ूँगा|ूंगा|ऊँगा|ऊंगा|ूँगी|ूंगी|ऊँगी|ऊंगी|ेगा|एगा|ेगी|एगी|ेंगे|एंगे|एँगे|ेंगी|एंगी|ोगे|ओगे|ोगी|ोगा)(?!\w)")
 _EITHER_WAY = regex.compile(r"(?<!\w)(?:कल|परसों)(?!\w)")
 
 
 def day_words(text: str, language: str) -> list[tuple[int, int, int | None]]:
-    """Where a text names a day: start, end, and days from today, ``None`` where it cannot be known.
+    """Return where a text names a day: start, end, and days from today, ``None`` if ambiguous.
 
     Parameters
     ----------
     text
-        Case-folded.
+        Case-folded text.
     language
-        Without script and country.
+        Language code without script and country.
     """
     found = [
         (match.start(), match.end(), days) for pattern, days in _patterns(language) for match in pattern.finditer(text)

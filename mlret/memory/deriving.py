@@ -1,7 +1,7 @@
-"""What callables of the user make of memories: facts, summaries, keys, verdicts. All of them are optional.
+"""Records derived from other records by callables of the user: facts, summaries, keys and events. All are optional.
 
-What they give is stored beside the text, as records of kind ``derived`` that are linked to it, in its language and
-scope, and valid as long as it is: the text itself stays as it was said, and erasing it erases them.
+Derived texts are stored beside the original, as records of kind ``derived`` that are linked to it and have its
+language, scope and validity. The original text is unchanged, and erasing it erases what was derived from it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,31 @@ def derive(
     scope: Scope,
     thresholds: DuplicateThresholds | None,
 ) -> list[Added]:
-    """Store what a callable makes of records; within ``writing``."""
+    """Store what a callable extracts from records; use it within ``writing``.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    ids
+        Ids of the records.
+    extract
+        Called with each record; see :meth:`mlret.memory.memory.Memory.derive`.
+    scope
+        A scope that holds the records.
+    thresholds
+        Thresholds of the encoder, if calibrated.
+
+    Returns
+    -------
+    list of Added
+        One result for each extracted text.
+
+    Raises
+    ------
+    InputError
+        If the scope lacks a record, or what was extracted cannot be used.
+    """
     added: list[Added] = []
     for id in ids:
         position = store.position(id, scope)
@@ -62,7 +86,7 @@ def derive(
 
 
 def _keys(store: MemoryStore, record: MemoryRecord, values: Mapping[str, Any], scope: Scope) -> None:
-    """Keys without a text expand the record itself."""
+    """Add extracted keys and tags that come without a text to the record itself."""
     if set(values) - {"keys", "tags"}:
         raise InputError(f"what is extracted has a 'text', or 'keys' and 'tags' for the record, not {sorted(values)}")
     merged = {name: [*dict.fromkeys([*getattr(record, name), *some])] for name, some in values.items()}
@@ -72,7 +96,17 @@ def _keys(store: MemoryStore, record: MemoryRecord, values: Mapping[str, Any], s
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Turns of a session that belong together, and the record that holds them as one, where it was stored."""
+    """Consecutive turns of a session that belong together.
+
+    Attributes
+    ----------
+    ids
+        Ids of the turns.
+    text
+        Their texts, one per line.
+    id
+        Id of the record that holds the event; ``None`` if it was not stored.
+    """
 
     ids: tuple[str, ...]
     text: str
@@ -82,7 +116,30 @@ class Event:
 def events(
     store: MemoryStore, session: str, scope: dict[str, str], options: Mapping[str, Any], *, keep: bool
 ) -> list[Event]:
-    """Cut a session into events by what its turns are about; with ``keep`` within ``writing``."""
+    """Split a session into events by the topics of its turns; with ``keep`` use it within ``writing``.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    session, scope
+        Name of the session, and the scope that holds it.
+    options
+        Options of :func:`mlret.memory.segmentation.segment`.
+    keep
+        Whether to store each event as a record.
+
+    Returns
+    -------
+    list of Event
+        The events in order.
+
+    Raises
+    ------
+    InputError
+        If the scope has no turns of the session, more than one scope has them, or the store has a vector for each
+        token.
+    """
     columns = store.columns
     positions = Selection(scope, levels=["turn"]).positions(store)
     mine = [p for p in positions.tolist() if columns.sessions.values[columns.session[p]][1] == session]
@@ -106,7 +163,7 @@ def events(
 
 
 def _kept(store: MemoryStore, event: Event, turns: Sequence[MemoryRecord]) -> Event:
-    """Store an event as a record derived from its turns."""
+    """Store an event as a record derived from its turns, and return it with its id."""
     mine = [turn for turn in turns if turn.id in event.ids]
     times = [turn.event_time for turn in mine if turn.event_time is not None]
     languages = {turn.language for turn in mine}
@@ -129,7 +186,24 @@ def _kept(store: MemoryStore, event: Event, turns: Sequence[MemoryRecord]) -> Ev
 def packed(
     store: MemoryStore, records: Sequence[MemoryRecord], budget: int, count: Callable[[str], int], scope: Scope
 ) -> Packed:
-    """Fit records, best first, into a budget: whole, else by a summary that was derived from them, in order of time."""
+    """Fit records into a budget, in order of time: each in full, else by its shortest derived summary, else dropped.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    records
+        The records, best first.
+    budget, count
+        As for :func:`mlret.memory.packing.pack`.
+    scope
+        Scope that a summary must belong to.
+
+    Returns
+    -------
+    Packed
+        The chosen texts, their cost and the ids that were dropped.
+    """
     columns = store.columns
     passages = []
     for record in records:

@@ -1,9 +1,9 @@
-"""Whether a new text says what a stored one says, in whatever language: duplicate, related or new, with the evidence.
+"""Decide whether a new text is a duplicate of a stored one, related to one, or new, across languages.
 
-The evidence is a margin: how much nearer two texts are to each other than each is to its other neighbours. A cosine
-alone does not transfer between encoders, nor between the dense and the sparse regions of one. A duplicate must pass a
-threshold calibrated on the encoder in use, be the nearest both ways, and have no guard against it. What fails one of
-these is linked, not merged: under-merging is meant.
+The decision rests on a margin: how much nearer two texts are to each other than each is to its other neighbours. A
+cosine alone does not transfer between encoders, nor between the dense and the sparse regions of one. A duplicate must
+pass a threshold calibrated for the encoder in use, be the nearest neighbour in both directions, and have no guard
+against it. A text that fails one of these tests is linked, not merged: the rules prefer to merge too little.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ Kind = Literal["duplicate", "related", "new"]
 
 @dataclass(frozen=True, slots=True)
 class DuplicateThresholds:
-    """What separates duplicates, related texts and answers from others, for one encoder.
+    """Thresholds that separate duplicates, related texts and answers from the rest, for one encoder.
 
-    :func:`mlret.memory.calibration.calibrate` finds it.
+    :func:`mlret.memory.calibration.calibrate` computes them.
 
     Attributes
     ----------
     fingerprint
-        The encoder's.
+        Fingerprint of the encoder.
     duplicate, related
-        The least margins. ``duplicate`` may be infinite: then no margin reached the precision that was asked for, and
-        only the same text in the same language is a duplicate.
+        Minimum margins. ``duplicate`` may be infinite if no margin reached the requested precision; then only the same
+        text in the same language is a duplicate.
     answer
-        The least :func:`~mlret.memory.ranking.confidence` of a search that found something: of those that found the
-        right thing in the sample, nine in ten have it.
+        Minimum :func:`~mlret.memory.ranking.confidence` of a search that found something: nine in ten of the searches
+        in the sample that found the right record reach it.
     densities
-        Language -> the usual density around its texts; ``""`` for a language that is not there.
+        Language -> usual density around its texts; ``""`` for languages that are not listed.
     precision, recall
-        What was asked for, and the part of the sample's translations that was found with it.
+        The requested precision, and the share of the sample's translations that was found with it.
     texts
-        How many texts that rests on.
+        Number of texts that the calibration used.
     """
 
     fingerprint: str
@@ -63,22 +63,22 @@ class DuplicateThresholds:
     texts: int
 
     def density(self, language: str | None) -> float:
-        """The usual density around texts of a language."""
+        """Return the usual density around texts of a language."""
         code = (language or "").partition("-")[0]
         return self.densities.get(code, self.densities[""])
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; an infinite threshold is ``None`` there."""
+        """Return the fields for JSON; an infinite threshold becomes ``None``."""
         return {name: None if value == math.inf else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DuplicateThresholds:
-        """What :meth:`to_dict` was called on.
+        """Return the thresholds that :meth:`to_dict` was called on.
 
         Raises
         ------
         InputError
-            If a key is missing, unknown or of the wrong kind.
+            If a key is missing, unknown or of the wrong type.
         """
         try:
             given: dict[str, Any] = {name: math.inf if value is None else value for name, value in values.items()}
@@ -95,18 +95,19 @@ class DuplicateThresholds:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A stored record that may say the same.
+    """A stored record that may say the same as a new text.
 
     Attributes
     ----------
     id, text, language
-        Of the record.
+        Id, text and language of the record.
     cosine
-        With the new text.
+        Cosine with the new text.
     others
-        Its cosines with the ``NEIGHBOURS`` stored records nearest to it.
+        Cosines of the record with the ``NEIGHBOURS`` stored records nearest to it.
     more
-        What the new text brings that the record does not hold, such as another event time: then it is no duplicate.
+        What the new text adds that the record does not hold, such as another event time; if anything, the text is not a
+        duplicate.
     """
 
     id: str
@@ -119,11 +120,24 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Why a verdict was given, of one candidate.
+    """Why a verdict was given: the measurements for one candidate.
 
-    ``margin`` is ``cosine - density``, both rounded to six decimals; ``mutual``: whether no other record is nearer to
-    either; ``conflicts`` are the guards against it and what the new text brings beyond it; ``unchecked`` are the guards
-    that have no list for one of the languages, which rule a duplicate out as well.
+    Attributes
+    ----------
+    id
+        Id of the candidate.
+    cosine
+        Cosine of the candidate with the new text.
+    density
+        Mean of the densities around the two texts, rounded to six decimals.
+    margin
+        ``cosine - density``, rounded to six decimals.
+    mutual
+        Whether no other record is nearer to either.
+    conflicts
+        The guards that speak against it, and what the new text adds beyond it.
+    unchecked
+        The guards that have no list for one of the languages, which rules a duplicate out as well.
     """
 
     id: str
@@ -137,7 +151,19 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a new text is: a ``duplicate`` of ``id``, ``related`` to ``id``, or ``new``; ``evidence``, best first."""
+    """The decision about a new text.
+
+    Attributes
+    ----------
+    kind
+        ``duplicate`` of ``id``, ``related`` to ``id``, or ``new``.
+    id
+        Id of the stored record, ``None`` for a new text.
+    reason
+        The decision explained in words.
+    evidence
+        The evidence for each candidate, best first.
+    """
 
     kind: Kind
     id: str | None
@@ -146,19 +172,20 @@ class Verdict:
 
 
 def text_key(text: str) -> str:
-    """The form in which two texts are the same text: composed, in one width, white space as one blank."""
+    """Return the form that identical texts share: composed, in one width, with white space as single blanks."""
     return same_form(text)
 
 
 def density(cosines: ArrayLike, usual: float) -> float:
-    """How close a text's neighbours are: the mean of the ``NEIGHBOURS`` highest cosines, but at least the usual.
+    """Return how close a text's neighbours are: the mean of the highest cosines, but at least the usual density.
 
-    A small store is sparse around everything, and would make each text stand out; hence the floor.
+    The mean is over :data:`NEIGHBOURS` cosines; with fewer, the usual density is returned. A small store is sparse
+    everywhere, which would make every text stand out; hence the lower bound.
 
     Parameters
     ----------
     cosines
-        ``(n,)``, the highest first.
+        ``(n,)``, in descending order.
     usual
         :meth:`DuplicateThresholds.density` of the text's language.
     """
@@ -167,9 +194,16 @@ def density(cosines: ArrayLike, usual: float) -> float:
 
 
 def promising(cosine: float, language: str | None, other: str | None, thresholds: DuplicateThresholds) -> bool:
-    """Whether a candidate can be more than new at all: where it cannot, the search for its neighbours is spared.
+    """Return whether a candidate can be more than new; if not, the search for its neighbours is skipped.
 
-    The languages are those of the new text and of the candidate; the margin is at most the cosine less what is usual.
+    Parameters
+    ----------
+    cosine
+        Cosine of the new text with the candidate; the margin is at most this less the usual density.
+    language, other
+        Languages of the new text and of the candidate.
+    thresholds
+        Thresholds of the encoder.
     """
     usual = (thresholds.density(language) + thresholds.density(other)) / 2
     return cosine - usual >= min(thresholds.related, thresholds.duplicate)
@@ -182,29 +216,29 @@ def judge(
     cosines: ArrayLike,
     thresholds: DuplicateThresholds,
 ) -> Verdict:
-    """Say whether a new text is a duplicate of a stored record, related to one, or new.
+    """Decide whether a new text is a duplicate of a stored record, related to one, or new.
 
-    The margin is ``cos(x, y) - (d_x + d_y) / 2``, ``d`` the mean cosine with the ``NEIGHBOURS`` nearest others: the
-    *distance* margin of Artetxe and Schwenk (arXiv 1811.01136, section 3), half of CSLS. At equal precision it finds
-    more translations than the ratio, and needs no care where densities are near zero.
+    The margin is ``cos(x, y) - (d_x + d_y) / 2``, where ``d`` is the mean cosine with the ``NEIGHBOURS`` nearest
+    others: the *distance* margin of Artetxe and Schwenk (arXiv 1811.01136, section 3), half of CSLS. At equal precision
+    it finds more translations than the ratio, and needs no special care where densities are near zero.
 
     Parameters
     ----------
     text, language
-        The new text; its language, ``None`` if not known.
+        The new text, and its language, ``None`` if unknown.
     candidates
-        Stored records of the same scope, the nearest first; :data:`CANDIDATES` are enough.
+        Stored records of the same scope, nearest first; :data:`CANDIDATES` are enough.
     cosines
-        ``(n,)``: of the new text with the records nearest to it, the highest first, the candidates among them; best
-        :data:`CANDIDATES` + :data:`NEIGHBOURS`.
+        ``(n,)``: cosines of the new text with the records nearest to it, in descending order, candidates included;
+        preferably :data:`CANDIDATES` + :data:`NEIGHBOURS` of them.
     thresholds
-        Of the encoder that made the vectors.
+        Thresholds of the encoder that produced the vectors.
 
     Returns
     -------
     Verdict
-        A duplicate has the same wording and no other language, or it passes the threshold and all guards, none of which
-        lacks a list, and is mutual. Where it passes the threshold alone, or that for related texts, it is related.
+        A duplicate has the same wording in the same language, or it passes the threshold and all guards, none of which
+        lacks a list, and is mutual. A text that passes only the threshold, or the one for related texts, is related.
     """
     new = facts_of(text, language)
     nearest = np.sort(np.asarray(cosines, dtype=np.float64))[::-1]
@@ -236,7 +270,7 @@ def judge(
 
 
 def _without(cosines: np.ndarray[Any, np.dtype[np.float64]], one: float) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The cosines but for the one of a candidate."""
+    """Return the cosines without that of one candidate."""
     if not len(cosines):
         return cosines
     place = int(np.argmin(np.abs(cosines - one)))
@@ -244,7 +278,7 @@ def _without(cosines: np.ndarray[Any, np.dtype[np.float64]], one: float) -> np.n
 
 
 def _why_not(evidence: Evidence, thresholds: DuplicateThresholds) -> str:
-    """Why a related record is no duplicate."""
+    """Return why a related record is not a duplicate."""
     if evidence.margin < thresholds.duplicate:
         return f"margin {evidence.margin:.3f}; a duplicate needs {thresholds.duplicate:.3f}"
     if evidence.conflicts:

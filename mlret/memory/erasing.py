@@ -1,13 +1,13 @@
-"""Erasing: no byte of a text or an id is left on disk, and a proof of it.
+"""Erasing: remove every byte of a text and its id from disk, and prove it.
 
-The rows go in one transaction that overwrites what it frees (``secure_delete``), with the vectors, the n-grams, the
-metadata, the links, the id, and the content of the journal. Then the vector files that held a row of them are written
-anew without it, and the write-ahead log is emptied. Where rows were moved between the pages of the database, copies of
-them can be left in it (:mod:`mlret.index.pages`): if there are any, of whatever row, it is written anew. Then every
-file of the store is read, and looked through for pieces of the texts and for the ids. A crash on the way leaves a list
-of what is still to be done, which the next opening or write does.
+The rows are deleted in one transaction that overwrites the freed space (``secure_delete``), together with the vectors,
+n-grams, metadata, links, the id and the content of the journal. Then the vector files that contained one of the rows
+are rewritten without it, and the write-ahead log is emptied. Where rows moved between the pages of the database, copies
+of them can remain in it (:mod:`mlret.index.pages`); if any do, of whatever row, the database is rewritten. Finally
+every file of the store is read and searched for fragments of the texts and for the ids. After a crash, a list of the
+remaining work is left in the database, which the next opening or write completes.
 
-What stays of an erased record is a number that was never its id's, with what was done to it and when.
+What remains of an erased record is its key, a number that was never its id, with what was done to it and when.
 """
 
 from __future__ import annotations
@@ -24,23 +24,39 @@ from mlret.memory.hits import ErasureProof
 from mlret.memory.scope import Scope
 from mlret.memory.store import MemoryStore
 
-# Long texts stand in pages of the database that need not follow each other: they are looked for in pieces, of so many
-# characters, so many in all.
+# A long text may be spread over database pages that are not adjacent, so it is searched for in fragments. These are the
+# length of a fragment in characters and the maximum number of fragments.
 _PIECE = 16
 _MOST_PIECES = 64
 _BLOCK = 1 << 24
-_SHORTEST = 4  # bytes that are looked for; fewer stand in any file
+_SHORTEST = 4  # Minimum length of a fragment in bytes; shorter ones occur in any file by chance.
 
 
 def erase(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool = True) -> ErasureProof:
-    """Erase records, what was derived from them and what was merged into them; within ``writing``.
+    """Erase records and, with ``cascade``, what was derived from them or merged into them; use it within ``writing``.
 
-    What was derived in another scope of the tenant is erased as well, without a word of it in the proof.
+    Records derived in another scope of the tenant are erased as well, without being mentioned in the proof.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    ids
+        One id or several.
+    scope
+        A scope that holds the records.
+    cascade
+        Whether to include derived and merged records.
+
+    Returns
+    -------
+    ErasureProof
+        The result of searching the files afterwards.
 
     Raises
     ------
     InputError
-        If one is not in the scope.
+        If no id is given, or one is not in the scope.
     """
     named = list(dict.fromkeys([ids] if isinstance(ids, str) else ids))
     if not named:
@@ -80,7 +96,7 @@ def erase(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool
 
 
 def _sample(texts: Sequence[str], ids: Sequence[str]) -> list[str]:
-    """Pieces of texts, all of a few, of many some of each; and ids, as many."""
+    """Return fragments of texts and ids to search for: all of them if they are few, else some of each text."""
     pieces = [
         list(dict.fromkeys(text[start : start + _PIECE] for start in range(0, len(text), _PIECE))) for text in texts
     ]
@@ -93,7 +109,7 @@ def _long_enough(pieces: Sequence[str]) -> list[str]:
 
 
 def _places(folder: Path, pieces: Sequence[str]) -> dict[str, list[str]]:
-    """The files of a folder, those of a folder within it together, and which pieces stand in each."""
+    """Return for each file of a folder, and each subfolder as a whole, which fragments occur in it."""
     found: dict[str, set[str]] = {one.name: set() for one in sorted(folder.iterdir())}
     overlap = max((len(piece.encode()) for piece in pieces), default=0)
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
@@ -104,9 +120,9 @@ def _places(folder: Path, pieces: Sequence[str]) -> dict[str, list[str]]:
 
 
 class _Cells:
-    """What the cells of the database say now, which accounts for pieces that are found in its files.
+    """The current contents of the database's cells, which account for fragments that are found in its files.
 
-    Any text can be part of another: of another record's, of a table's definition, of the name of the encoder.
+    Any text can be part of another one: of another record's text, of a table definition or of the name of the encoder.
     """
 
     def __init__(self, store: MemoryStore) -> None:
@@ -119,7 +135,7 @@ class _Cells:
             self._columns[table] = [name for (name,) in columns]
 
     def hold(self, piece: str) -> bool:
-        """Whether a piece stands in a cell of any table, or in the manifest."""
+        """Return whether a fragment occurs in a cell of any table, or in the manifest."""
         return piece in self._manifest or any(
             self._store.records.read(f'SELECT 1 FROM "{table}" WHERE {self._says(columns)} LIMIT 1', (piece,))
             for table, columns in self._columns.items()
@@ -131,7 +147,7 @@ class _Cells:
         return " OR ".join(f'instr("{column}", ?1)' for column in columns)
 
     def records(self, piece: str) -> list[str]:
-        """The tenant's records that say a piece: in a text, in metadata, in what the journal has of a version."""
+        """Return the tenant's records that contain a fragment in a text, in metadata or in the journal's changes."""
         query = """
             SELECT record FROM records JOIN memory_versions USING (row) WHERE instr(text, ?1) OR instr(metadata, ?1)
             UNION SELECT record FROM memory_journal WHERE instr(changes, ?1)

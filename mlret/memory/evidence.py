@@ -1,4 +1,4 @@
-"""What the channels say of the versions that a query might mean, fused into one score each."""
+"""Score candidate versions by each channel, dense and lexical, and fuse the scores into one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mlret.memory.nearest import nearest, similarities
 from mlret.memory.numbering import Positions
 from mlret.memory.store import MemoryStore
 
-# Each channel is asked for so many versions, of which the ranking is made.
+# Number of versions that each channel returns for the ranking.
 DEPTH = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked: text, language if known, and vector, ``(dims,)`` or ``(t, dims)`` float32."""
+    """A query: text, language if known, and vector, ``(dims,)`` or ``(t, dims)`` float32, if it has been encoded."""
 
     text: str
     language: str | None
@@ -31,18 +31,18 @@ class Query:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Versions that a query might mean.
+    """Versions that may answer a query, with their scores.
 
     Attributes
     ----------
     positions
-        ``(n,)`` int64, rising.
+        ``(n,)`` int64, ascending.
     scores
         ``(n,)`` float64: the mean of the standard scores of the channels that apply.
     dense, lexical
-        ``(n,)`` float64: what each channel says; NaN where it says nothing.
+        ``(n,)`` float64: raw score of each channel; NaN where it has none.
     meaning, words
-        ``(n,)`` float64: the part of the score that is each channel's.
+        ``(n,)`` float64: the share of the score that comes from the dense and from the lexical channel.
     """
 
     positions: Positions
@@ -53,28 +53,33 @@ class Candidates:
     words: NDArray[np.float64]
 
     def __getitem__(self, order: NDArray[np.int64]) -> Candidates:
-        """Some of them, in another order."""
+        """Return the candidates at some indices, in the order of the indices."""
         return Candidates(*(getattr(self, name)[order] for name in self.__dataclass_fields__))
 
 
 def candidates(store: MemoryStore, queries: Sequence[Query], visible: Positions, k: int, mode: Mode) -> Candidates:
-    """The best versions of each channel, fused as in :func:`mlret.index.fusion.z_mean`.
+    """Return the best versions of each channel, fused as in :func:`mlret.index.fusion.z_mean`.
 
-    A version in another language or script than the query's is scored by its meaning alone, on the same scale: it
-    could share no word.
+    A version in another language or script than the query can share no word with it, so it is scored by meaning alone,
+    on the same scale.
 
     Parameters
     ----------
     store
-        Where to look.
+        The memory.
     queries
-        What for; of several, which say the same, the one that suits a version best counts.
+        One query, or several that say the same; the best one counts for each version.
     visible
-        ``(n,)``, rising: the positions that may be found.
+        ``(n,)``, ascending: the positions that may be found.
     k
-        At least so many of each channel; :data:`DEPTH` by default.
+        Minimum number of versions from each channel; at least :data:`DEPTH` are used.
     mode
-        ``dense``, ``lexical`` or ``hybrid``; with the first the score is the cosine, with the second BM25's.
+        ``dense``, ``lexical`` or ``hybrid``; with ``dense`` the score is the cosine, with ``lexical`` the BM25 score.
+
+    Returns
+    -------
+    Candidates
+        The union of the versions of all channels.
     """
     columns = store.columns
     depth = max(DEPTH, k)
@@ -87,7 +92,7 @@ def candidates(store: MemoryStore, queries: Sequence[Query], visible: Positions,
             by_meaning = nearest(store.store, columns, query.vector, visible, depth)
         if mode != "dense":
             by_words = columns.postings.search(query.text, depth, visible, columns.length)
-        # Of those that tie at the end, the ones that were stored first.
+        # Of versions tied at the cut-off, those stored first are kept.
         channels += [(scores[:depth], positions[:depth]) for scores, positions in (by_meaning, by_words)]
     positions, scores = align(channels)
     both = np.stack([np.fmax.reduce(scores[:, 0::2], axis=1), np.fmax.reduce(scores[:, 1::2], axis=1)], axis=1)
@@ -95,16 +100,16 @@ def candidates(store: MemoryStore, queries: Sequence[Query], visible: Positions,
 
 
 def weigh(store: MemoryStore, queries: Sequence[Query], found: Candidates, more: Positions, mode: Mode) -> Candidates:
-    """Candidates with more of them, all weighed together; of those no channel need have found.
+    """Return candidates extended by further positions, all scored together again.
 
     Parameters
     ----------
     store, queries, mode
         As for :func:`candidates`.
     found
-        What it gave.
+        The result of :func:`candidates`.
     more
-        ``(m,)``, rising: other positions.
+        ``(m,)``, ascending: the positions to add, which no channel need have found.
     """
     positions = np.union1d(found.positions, more)
     scores = np.full((len(positions), 2), np.nan)
@@ -117,7 +122,7 @@ def _fused(
     store: MemoryStore, queries: Sequence[Query], positions: Positions, scores: NDArray[np.float64], mode: Mode
 ) -> Candidates:
     if mode != "lexical":
-        # This channel can score anything: what only the other found is no worse for not having been reached.
+        # The dense channel can score any version, so versions that only the other channel found are scored too.
         unknown = np.ones(len(positions), dtype=np.bool_) if len(queries) > 1 else np.isnan(scores[:, 0])
         for query in queries:
             assert query.vector is not None
@@ -141,7 +146,22 @@ def _fused(
 
 
 def lexical_applies(columns: Columns, query: Query, positions: Positions) -> Mask:
-    """As :func:`mlret.index.fusion.lexical_applies`, of versions: in the query's language and script."""
+    """Return for each version whether the lexical channel applies: it shares the query's language and script.
+
+    Parameters
+    ----------
+    columns
+        The tenant's versions.
+    query
+        The query; a language that is unknown on either side matches.
+    positions
+        ``(n,)`` int64: the versions.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` bool.
+    """
     scripts = scripts_of(query.text)
     wanted = None if query.language is None else query.language.partition("-")[0]
     languages = np.array(

@@ -1,4 +1,4 @@
-"""Memories in and out: JSON lines of whole records, and chats as other programs write them."""
+"""Import and export of memories: JSON lines of whole records, and chats as other programs export them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mlret.memory.times import read_instant
 FORMAT = 1
 Existing = Literal["error", "skip"]
 _BATCH = 64
-# Of a version: what it says. The rest is of the record.
+# The fields that belong to a version; the others belong to the record.
 _SAID = (
     "text",
     "language",
@@ -43,12 +43,21 @@ _FIRST = {"state": "active", "strength": 1.0, "accesses": 0, "accessed_at": None
 
 
 def export_records(store: MemoryStore, scope: Scope, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
-    """Every record of a scope, with all its versions, links and whatever state it is in; deleted ones stay behind.
+    """Yield every record of a scope with all its versions and links, in any state except deleted.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    scope
+        A checked scope.
+    vectors
+        Whether to include the vector of each version, so that importing needs no encoder.
 
     Yields
     ------
     dict
-        JSON values. With ``vectors`` each version brings its own, so that no encoder is needed to read it back.
+        JSON values.
     """
     columns = store.columns
     with store.lock:
@@ -93,7 +102,7 @@ def _iso(instant: datetime | None) -> str | None:
 class _Arriving:
     id: str
     scope: dict[str, str]
-    versions: list[tuple[Item, dict[str, Any]]]  # the current one last
+    versions: list[tuple[Item, dict[str, Any]]]  # The current version comes last.
     fields: dict[str, Any]
     links: tuple[Link, ...]
 
@@ -101,9 +110,21 @@ class _Arriving:
 def import_records(
     store: MemoryStore, lines: Iterable[Mapping[str, Any]], scope: Scope, existing: Existing
 ) -> Iterator[list[str]]:
-    """Store records that :func:`export_records` gave, batch by batch; within ``writing``.
+    """Store records that :func:`export_records` produced, batch by batch; use it within ``writing``.
 
-    Links and merges are drawn when all records are there; an import that stopped goes on with ``existing="skip"``.
+    Links and merges are added when all records are stored. An import that was interrupted resumes with
+    ``existing="skip"``.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    lines
+        The exported records.
+    scope
+        A scope that holds the scope of every record.
+    existing
+        ``error`` to fail at an id that is taken, ``skip`` to skip the line.
 
     Yields
     ------
@@ -113,7 +134,7 @@ def import_records(
     Raises
     ------
     InputError
-        At the first line that is no record, whose scope the given one does not hold, or whose id is taken.
+        At the first line that is not a record, whose scope the given one does not hold, or whose id is taken.
     """
     source = enumerate(lines, start=1)
     arrived: list[_Arriving] = []
@@ -160,7 +181,7 @@ def _is_there(store: MemoryStore, one: _Arriving, existing: Existing) -> bool:
         return False
     if existing == "error":
         raise InputError(f"the id {one.id!r} is taken; skip what is there already (--skip-existing)")
-    if store.place(one.id) != place_of(one.scope):  # to skip it would lose it
+    if store.place(one.id) != place_of(one.scope):  # Skipping the line would lose its record.
         raise InputError(f"the id {one.id!r} is taken, and not by the record of this line; give it another")
     return True
 
@@ -181,7 +202,7 @@ def _steps(store: MemoryStore, one: _Arriving) -> list[Step]:
     fields = dict(one.fields)
     if fields["accessed_at"] is not None:
         fields["accessed_at"] = times.micros(read_instant(fields["accessed_at"], "accessed_at"))
-    # A merge waits until the survivor is there.
+    # Merges are applied once the survivor is stored.
     late = {"merged_into", *(["state"] if fields["state"] == "merged" else [])}
     sets = [
         SetField(name, first, fields[name])
@@ -193,7 +214,7 @@ def _steps(store: MemoryStore, one: _Arriving) -> list[Step]:
 
 
 def _joined(store: MemoryStore, one: _Arriving, scope: Scope) -> Step | None:
-    """The links of a record, and what it is merged into, as far as they are not there."""
+    """Return the step that adds the missing links of a record and its merge; ``None`` if nothing is missing."""
     there = store.columns.standing[one.id]
     held = {(type, target) for record, type, target in store.columns.links.get(one.id, ()) if record == one.id}
     changes: list[Change] = []
@@ -212,23 +233,30 @@ def _joined(store: MemoryStore, one: _Arriving, scope: Scope) -> Step | None:
 def read_chat(
     lines: Iterable[Mapping[str, Any]], *, session: str | None = None, zone: tzinfo | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Turns of a chat export as texts to add.
+    """Yield the turns of a chat export as items for :meth:`mlret.memory.memory.Memory.add_batch`.
 
     Parameters
     ----------
     lines
-        Dicts of ``role``, ``content`` (a string, or a list of parts of which those with ``text`` count) and perhaps
-        ``time`` (ISO 8601, or seconds since 1970; also ``timestamp``, ``created_at``, ``create_time``), ``session``
-        (also ``session_id``, ``conversation_id``) and ``language`` (also ``lang``). Turns without text are passed over.
+        Dicts with ``role``, ``content`` (a string, or a list of parts of which those with ``text`` count) and
+        optionally ``time`` (ISO 8601, or seconds since 1970; also ``timestamp``, ``created_at``, ``create_time``),
+        ``session`` (also ``session_id``, ``conversation_id``) and ``language`` (also ``lang``). Turns without text are
+        skipped.
     session
-        The conversation of turns that name none.
+        Conversation of the turns that name none.
     zone
-        Of times that name none; without it they are refused, because a wall clock alone is no point in time.
+        Time zone of the times that name none. Without it they are refused, because a local time alone does not
+        determine an instant.
+
+    Yields
+    ------
+    dict
+        An item with ``text``, ``source``, ``session``, ``language`` and, if the turn has a time, ``event_time``.
 
     Raises
     ------
     InputError
-        At the first line that is no turn.
+        At the first line that is not a turn.
     """
     for number, line in enumerate(lines, start=1):
         where = f"line {number}"

@@ -1,6 +1,6 @@
-"""What a text states that a vector hardly shows: numbers, dates, negations, signs, small words, names, and its wording.
+"""Extract what a vector hardly represents: numbers, dates, negations, signs, small words, names and the wording.
 
-Two texts may be near in meaning and differ in just these. :mod:`mlret.memory.guards` compares them.
+Two texts may be near in meaning and differ in exactly these. :mod:`mlret.memory.guards` compares them.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _MONTHS = (
     "january february march april may june july august september october november december".split()  # noqa: SIM905
 )
 _WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()  # noqa: SIM905
-# A number with its group and decimal separators. Spaces separate groups of three digits after one to three.
+# A number with its group and decimal separators. Spaces separate groups of three digits after the first one to three.
 _NUMBER = regex.compile(
     r"(?:(?<=\s)-|(?<=[(])-|^-)?"
     r"(?:\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)(?:[.,\u066b]\d+)?|\d+(?:[.,'’\u066b\u066c]\d+)*)"
 )
-# What a number is multiplied by: `11 million`, `1100만`. The longest word first.
+# Words that multiply a number, with the power of ten: `11 million`, `1100만`. Longer words come first.
 _SCALES: list[tuple[str, int]] = [
     (r"mil millones|milliards?|milliarden?|mrd|miliardy?|miliardów|миллиард\w*|млрд|мільярд\w*|مليارات?|milyar|tỷ"
      r"|bilioni|billions?|अरब|बिलियन", 9),
@@ -57,54 +57,53 @@ _SMALL_WORDS = (
     "на по вы ты це він вона мені ми ja on ona moja mój bir ben bu ni na ya yeye mimi tôi anh em cô ông bà"
 )
 _BEGINNINGS = frozenset(_SMALL_WORDS.split())
-# Months that are also other words count beside a day or a year alone; so does a month of three letters.
+# Months that are also other words count only next to a day or a year; so do months of three letters.
 VAGUE_MONTHS = frozenset({"march", "mars", "may", "august", "maj", "mai"})
 _SHORTEST_MONTH = 4
-_BESIDE = 8  # characters between a month and its day or year: `12 de mayo`
-# Months in a case that CLDR does not list, from January on.
+_BESIDE = 8  # Maximum number of characters around a month that are searched for its day or year: `12 de mayo`.
+# Months in a grammatical case that CLDR does not list, from January on.
 MONTH_CASES = {
     "el": "ιανουάριο φεβρουάριο μάρτιο απρίλιο μάιο ιούνιο ιούλιο αύγουστο σεπτέμβριο οκτώβριο νοέμβριο δεκέμβριο",
     "pl": "styczniu lutym marcu kwietniu maju czerwcu lipcu sierpniu wrześniu październiku listopadzie grudniu",
     "ru": "январе феврале марте апреле мае июне июле августе сентябре октябре ноябре декабре",
     "uk": "січні лютому березні квітні травні червні липні серпні вересні жовтні листопаді грудні",
 }
-# Particles that are written together with the word after them.
+# Prefixes that are written together with the following word.
 _PREFIXES = {"ar": "(?:[وف]?[بلك]?(?:ال)?)", "he": "[ובלהכמש]{0,2}"}
-# Short forms of a day that are also common words: Ukrainian `серед` is *among*.
+# Short forms of weekdays that are also common words: Ukrainian `серед` means *among*.
 _NO_DAYS = frozenset({"серед"})
-# `On Sundays`; days that end in s do not change.
+# Languages in which weekdays form their plural with s: `on Sundays`.
 _PLURAL_DAYS = frozenset({"en", "de", "fr", "es", "pt"})
 _UNSPACED = frozenset({"zh", "ja", "ko", "th", "lo", "km", "my"})
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a text states.
+    """The facts that a text states.
 
     Attributes
     ----------
     language
-        Of the text, in mlret's form without the script; ``None`` where it is not known.
+        Language of the text, in mlret's form without the script; ``None`` if unknown.
     numbers
-        Numbers in digits, in one spelling: ``"1000"`` for ``1,000``, ``"3.5"`` for ``٣٫٥``, ``"2000000"`` for
-        ``2 million``.
+        Numbers in digits, normalised: ``"1000"`` for ``1,000``, ``"3.5"`` for ``٣٫٥``, ``"2000000"`` for ``2 million``.
     words
-        Numbers in words, likewise; ``None`` where the language has no list.
+        Numbers in words, likewise; ``None`` if the language has no list.
     months, weekdays
-        By number, from 1 and from 0; ``None`` where the language has no list.
+        Months numbered from 1, weekdays from 0; ``None`` if the language has no list.
     negations
-        How often something is negated; ``None`` where the language has no list.
+        Number of negations; ``None`` if the language has no list.
     particles
-        Small words of quantity, obligation, time and degree, as :func:`mlret.memory.particles.particles_of` reads them;
-        ``None`` where the language has no list.
+        Small words of quantity, obligation, time and degree, see :func:`mlret.memory.particles.particles_of`; ``None``
+        if the language has no list.
     signs, units
-        As :mod:`mlret.memory.signs` reads them, in any language.
+        The results of :mod:`mlret.memory.signs`, in any language.
     question
-        Whether it asks something.
+        Whether the text asks something.
     names
-        Capitalised words in their order, case-folded, each once.
+        Capitalised words in order, case-folded, each once.
     words_count
-        How many words it has, for what is written with spaces.
+        Number of words, for languages written with spaces.
     wording
         The text without differences of form; see :func:`mlret.memory.wording.exact_wording`.
     """
@@ -124,16 +123,16 @@ class Facts:
     wording: str
 
 
-@lru_cache(maxsize=4096)  # a candidate is judged against many texts
+@lru_cache(maxsize=4096)  # A candidate is compared with many texts.
 def facts_of(text: str, language: str | None = None) -> Facts:
-    """Read the facts of a text.
+    """Extract the facts of a text.
 
     Parameters
     ----------
     text
         Any text.
     language
-        Its language, in any spelling; without it numbers in digits and the wording alone are read.
+        Its language, in any spelling; if unknown, facts that depend on a language's lists are not extracted.
 
     Raises
     ------
@@ -176,7 +175,7 @@ def facts_of(text: str, language: str | None = None) -> Facts:
 
 
 def words_of(facts: Facts) -> Counter[str]:
-    """The words of a text, case-folded; of what is written without spaces, the pairs of characters."""
+    """Return the words of a text, case-folded; for languages written without spaces, the pairs of characters."""
     text = facts.wording.casefold()
     if facts.language in _UNSPACED - {"ko"}:
         letters = "".join(filter(str.isalnum, text))
@@ -185,7 +184,7 @@ def words_of(facts: Facts) -> Counter[str]:
 
 
 def _names(text: str, language: str | None) -> tuple[str, ...]:
-    """Words with a capital, but for the small words that sentences begin with, months and weekdays."""
+    """Return the capitalised words, except small words that begin sentences, months and weekdays."""
     calendar = None if language is None else calendar_names(language)
     others = {} if calendar is None else calendar[0][1] | calendar[1][1]
     found = (match[0].casefold() for match in _CAPITALISED.finditer(text))
@@ -193,7 +192,7 @@ def _names(text: str, language: str | None) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    """Composed, with ASCII digits, one sign for minus and no marks that only break words."""
+    """Return a text composed, with ASCII digits, a single form of the minus sign and no invisible format characters."""
     text = unicodedata.normalize("NFC", text)
     if text.isascii():
         return text
@@ -207,9 +206,10 @@ def _plain(text: str) -> str:
 
 
 def _canonical(number: str) -> str:
-    """One spelling of a number: without group separators, a point before decimals, no idle zeros.
+    """Return a number without group separators, with a point before decimals and without superfluous zeros.
 
-    A single separator before three digits is taken to group them: ``1.234`` is 1234 in German and, wrongly, in English.
+    A single separator before three digits is taken for a group separator: ``1.234`` is 1234, which is right in German
+    and wrong in English.
     """
     sign = "-" if number.startswith("-") else ""
     number = number.removeprefix("-").replace("\u00a0", " ").replace("\u2009", " ").replace("\u202f", " ")
@@ -219,7 +219,7 @@ def _canonical(number: str) -> str:
         last = separators[-1]
         if last in ".,\u066b" and separators.count(last) == 1:
             whole, _, decimals = number.rpartition(last)
-        elif len(set(separators)) == 1:  # 1.2.3: a version or a date, whose parts are numbers of their own
+        elif len(set(separators)) == 1:  # A version or a date such as 1.2.3.
             return sign + ".".join(part.lstrip("0") or "0" for part in regex.split(r"\D", number))
     whole = regex.sub(r"\D", "", whole).lstrip("0") or "0"
     decimals = decimals.rstrip("0")
@@ -227,11 +227,11 @@ def _canonical(number: str) -> str:
 
 
 def _scaled(number: str, text: str, end: int) -> str:
-    """A number times the thousand, million, … that follows it."""
+    """Return a number multiplied by the thousand, million, … that follows it in the text."""
     for pattern, power in _SCALED:
         if pattern.match(text, end):
             whole, _, decimals = number.partition(".")
-            if "." in decimals:  # a version
+            if "." in decimals:  # A version, not a decimal number.
                 return number
             moved = (whole + decimals.ljust(power, "0")[:power]).lstrip("0") or "0"
             rest = decimals[power:].rstrip("0")
@@ -254,7 +254,7 @@ def _found_months(text: str, months: tuple[regex.Pattern[str], dict[str, int]]) 
 
 @lru_cache(maxsize=1)
 def _spelled() -> dict[str, dict[str, int]]:
-    """Language -> word or words -> number; ``scripts/number_words.py`` wrote them."""
+    """Return the lists written by ``scripts/number_words.py``: language -> one or more words -> number."""
     path = Path(__file__).with_name("number_words.json")
     found: dict[str, dict[str, int]] = json.loads(path.read_text(encoding="utf-8"))
     return found
@@ -262,10 +262,10 @@ def _spelled() -> dict[str, dict[str, int]]:
 
 @lru_cache(maxsize=4)
 def _counted(language: str) -> dict[str, int]:
-    """The numbers from 2 to 99 of languages that CLDR's rules do not help with; empty for others.
+    """Return the words for 2 to 99 in languages that CLDR's rules do not cover; empty for other languages.
 
-    Chinese and Japanese write them in a run of characters. Of Korean and Vietnamese the words are left out that are
-    mostly something else, such as Vietnamese `năm`, five or year, and Korean's syllables of Chinese origin.
+    Chinese and Japanese write numbers within a run of characters. For Korean and Vietnamese, words are excluded that
+    mostly mean something else, such as Vietnamese `năm`, five or year, and Korean's syllables of Chinese origin.
     """
     if language in ("zh", "ja"):
         digits = "一二三四五六七八九"
@@ -291,9 +291,9 @@ def _counted(language: str) -> dict[str, int]:
 
 @lru_cache(maxsize=128)
 def number_words(language: str) -> tuple[regex.Pattern[str], dict[str, int]] | None:
-    """What matches the numbers from 1 to 99 in words, in case-folded text, and their values; ``None`` without any."""
+    """Return the pattern of the words for 1 to 99 in case-folded text, and their values; ``None`` if there are none."""
     values = _spelled().get(language) or _counted(language)
-    if language in ("zh", "ja"):  # not the Saturday of 星期六
+    if language in ("zh", "ja"):  # The lookbehind excludes weekdays such as 星期六, Saturday.
         words = "|".join(sorted(values, key=len, reverse=True))
         return regex.compile(rf"(?<![期周拜])(?:{words})"), values
     return (_any_of(values, language), values) if values else None
@@ -303,14 +303,20 @@ def number_words(language: str) -> tuple[regex.Pattern[str], dict[str, int]] | N
 def calendar_names(
     language: str,
 ) -> tuple[tuple[regex.Pattern[str], dict[str, int]], tuple[regex.Pattern[str], dict[str, int]]] | None:
-    """The names of months, from 1, and of weekdays, from 0, as dateparser has them from CLDR; ``None`` without any."""
+    """Return the names of months, from 1, and of weekdays, from 0, as dateparser has them from CLDR.
+
+    Returns
+    -------
+    tuple or None
+        For months and for weekdays a pattern and its values, name -> number; ``None`` if dateparser lacks the language.
+    """
     from dateparser.languages.loader import default_loader
 
     try:
         info = default_loader.get_locale(cldr_code(language)).info
     except ValueError:
         return None
-    numerals = _spelled().get(language, {})  # French `sept` is seven, Hebrew `שני` is two
+    numerals = _spelled().get(language, {})  # French `sept` is also seven, Hebrew `שני` also two.
     months = {name: n for name, n in _names_of(info, _MONTHS, 1, shortest=3).items() if name not in numerals}
     months |= {name: number for number, name in enumerate(MONTH_CASES.get(language, "").split(), start=1)}
     weekdays = {
@@ -318,7 +324,7 @@ def calendar_names(
     }
     if language in _PLURAL_DAYS:
         weekdays |= {f"{name}s": number for name, number in weekdays.items() if len(name) > _SHORTEST_MONTH}
-    # Written without spaces, or with endings, a name is found inside a run of letters.
+    # Languages written without spaces have names inside a run of letters.
     bounded = language not in _UNSPACED
     return (_any_of(months, language, bounded=bounded), months), (
         _any_of(weekdays, language, bounded=bounded),
@@ -327,7 +333,7 @@ def calendar_names(
 
 
 def _names_of(info: dict[str, list[str]], keys: list[str], first: int, *, shortest: int) -> dict[str, int]:
-    """Name -> number, without names of two months or days, short ones, and those with a digit, which is a number."""
+    """Return name -> number, except ambiguous names, short ones and those that contain a digit."""
     found: dict[str, int] = {}
     shared = set()
     for number, key in enumerate(keys, start=first):

@@ -1,9 +1,9 @@
-"""Learn from what was used: how much each term of the score should weigh.
+"""Fit the weights of the score terms to feedback about which hits were useful.
 
-After a search, the one who asked says which of the hits were of use. From a log of such searches the weights of the
-terms (meaning, words, neighbours, links, time, …) are fitted, all at once and in the order of the log: the same log
-gives the same weights, and an empty one gives those that the ranking began with. It is the supervision that RMM (Tan et
-al., arXiv 2503.08026) takes from citations, with a convex loss in place of REINFORCE: nothing depends on chance.
+After a search, the user says which of the hits were useful. From a log of such searches the weights of the terms
+(meaning, words, neighbours, links, time, …) are fitted, all at once and in the order of the log: the same log gives the
+same weights, and an empty log gives the initial ones. This is the supervision that RMM (Tan et al., arXiv 2503.08026)
+takes from citations, with a convex loss in place of REINFORCE, so that nothing is random.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ MOST = 4.0
 
 @dataclass(frozen=True)
 class LoggedSearch:
-    """The candidates of one search, and which were of use.
+    """The candidates of one search, and which of them were useful.
 
     Attributes
     ----------
     terms
-        Name -> ``(n,)``: the terms of their scores, before weighing.
+        Name -> ``(n,)``: the score terms of the candidates, before weighting.
     used
-        ``(n,)`` bool. A search of which nothing or everything was used teaches nothing.
+        ``(n,)`` bool. A search of which none or all were useful does not affect the weights.
     """
 
     terms: Mapping[str, Sequence[float]]
@@ -45,13 +45,13 @@ class LoggedSearch:
             raise InputError(f"a logged search has terms and marks of {sorted(lengths)} candidates; log one of each")
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the terms, rounded to six decimals, and the marks as JSON values."""
         terms = {name: [round(float(value), 6) for value in values] for name, values in self.terms.items()}
         return {"terms": terms, "used": [bool(one) for one in self.used]}
 
 
 def fit_weights(log: Iterable[LoggedSearch], names: Sequence[str], *, prior: float = PRIOR) -> dict[str, float]:
-    """The weights that best explain what was used, not far from 1.
+    """Return the weights that best explain which candidates were useful, regularised towards 1.
 
     They minimise, over the searches, the cross entropy between what was used and the softmax of the scores, plus
     ``prior / 2`` times the squared distance of each weight from 1: ListNet with top-one probabilities (Cao et al.,
@@ -60,16 +60,16 @@ def fit_weights(log: Iterable[LoggedSearch], names: Sequence[str], *, prior: flo
     Parameters
     ----------
     log
-        Searches, in the order in which they were made. A term that a search does not have was 0 there.
+        Searches, in the order in which they were made. Terms that a search lacks count as 0.
     names
-        The terms to weigh.
+        Names of the terms to weight.
     prior
-        Above 0; see :data:`PRIOR`.
+        Strength of the regularisation, above 0; see :data:`PRIOR`.
 
     Returns
     -------
     dict
-        Name -> weight, 0 to :data:`MOST`, rounded to six decimals; 1 each where the log teaches nothing.
+        Name -> weight, 0 to :data:`MOST`, rounded to six decimals; all 1 if the log holds nothing to learn from.
 
     Raises
     ------
@@ -106,13 +106,13 @@ def fit_weights(log: Iterable[LoggedSearch], names: Sequence[str], *, prior: flo
 
 
 def weighted(terms: Mapping[str, ArrayLike], weights: Mapping[str, float]) -> Ranked:
-    """Rank by the sum of weighted terms; a term without a weight has 1.
+    """Rank candidates by the weighted sum of their terms; terms without a weight have weight 1.
 
     Parameters
     ----------
     terms
         As for :func:`~mlret.memory.ranking.combine`.
     weights
-        What :func:`fit_weights` gave.
+        The result of :func:`fit_weights`.
     """
     return combine({name: weights.get(name, 1.0) * np.asarray(values, dtype=float) for name, values in terms.items()})

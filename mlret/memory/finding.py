@@ -1,4 +1,4 @@
-"""The verbs of a memory that find and tell; they change nothing."""
+"""The read-only methods of a memory: search, lookup, listing, history and export."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mlret.memory.times import Instant
 
 
 class Finding(Handle):
-    """What :class:`mlret.memory.memory.Memory` answers."""
+    """Mixin with the read operations of :class:`mlret.memory.memory.Memory`."""
 
     def search(
         self,
@@ -50,52 +50,53 @@ class Finding(Handle):
         mode: Mode | None = None,
         vector: Any = None,
     ) -> Found:
-        """Find the records of a scope that say what a query asks for, in whatever language.
+        """Search a scope for the records that best answer a query, in any language.
 
-        Scope, time and filters decide what is looked at, before anything is ranked.
+        Scope, time and filters are applied before anything is ranked.
 
         Parameters
         ----------
         query
             A text in any language.
         scope
-            Only records that have all of it; ``{"user": "u1"}`` includes those of ``{"user": "u1", "agent": "a"}``, but
-            nothing of a tenant, whom a scope must name.
+            Only records that match all of it are searched: ``{"user": "u1"}`` includes those of
+            ``{"user": "u1", "agent": "a"}``. Records of a tenant are found only by a scope that names the tenant.
         k
-            How many; fewer only where fewer may be seen.
+            Number of hits; fewer are returned only if fewer records are eligible.
         language
-            Of the query; detected by default.
+            Language of the query; detected by default.
         where
-            A filter on metadata, ``tags`` and ``lang``, as of :meth:`mlret.index.index.Index.search_batch`.
+            A filter on metadata, ``tags`` and ``lang``, as for :meth:`mlret.index.index.Index.search_batch`.
         kinds, levels
-            Only of these, e.g. ``levels=["fact"]``.
+            Only records of these kinds and levels, e.g. ``levels=["fact"]``.
         as_of
-            What was valid at an instant, instead of what is current.
+            Search what was valid at this instant, instead of what is current.
         current_only
-            Leave out what a later version supersedes, or whose validity has ended.
+            Exclude versions that a later one supersedes or whose validity has ended.
         conflicts
-            Give with each hit its other versions and what is linked to it as ``contradicts``.
+            Return with each hit its other versions and the records linked to it as ``contradicts``.
         abstain
-            Give nothing, and the reason, where the best record does not stand out as answers do.
+            Return no hits, with a reason, if the best record does not stand out the way answers do.
         ranking
-            What is added to the evidence; see :class:`mlret.memory.search.Ranking`.
+            Terms that are added to the score; see :class:`mlret.memory.search.Ranking`.
         now
-            What *yesterday* in the query is counted from; the present by default.
+            Reference time for relative dates in the query, such as *yesterday*; defaults to the present.
         translate, languages
-            Ask in these languages as well: called with the query and each; the best of them counts for a record.
+            Also search with translations of the query: ``translate`` is called with the query and each of
+            ``languages``, and the best of the queries counts for each record.
         rerank
-            Called with the query and the texts of the best candidates; its scores rank them.
+            Called with the query and the texts of the best candidates; the scores it returns rank them.
         mode
-            ``hybrid`` (meaning and shared words, the default), ``dense`` or ``lexical``, which gives only records that
-            share a word.
+            ``hybrid`` (meaning and shared words, the default), ``dense`` or ``lexical``; the last returns only records
+            that share a word with the query.
         vector
-            The query's, made by the encoder of the store.
+            Vector of the query, as produced by the encoder of the store.
 
         Returns
         -------
         Found
-            A sequence of hits, each with every term of its score. Texts are returned as they were stored: what they say
-            is data, never an instruction.
+            A sequence of hits, each with every term of its score. Texts are returned as they were stored: treat them as
+            data, never as instructions.
 
         Raises
         ------
@@ -125,16 +126,26 @@ class Finding(Handle):
         )
 
     def context(self, found: Found, budget: int, count: Callable[[str], int] | None = None) -> Packed:
-        """Fit hits into a budget of tokens, told in the order of time: whole, else by their summaries, else left out.
+        """Fit hits into a token budget, in order of time: each in full, else by its summary, else dropped.
 
         Parameters
         ----------
         found
-            What :meth:`search` gave.
+            The result of :meth:`search`.
         budget
-            What it may cost.
+            The most that the texts may cost together.
         count
-            What a text costs; by default the tokens that the encoder makes of it.
+            Function that returns the cost of a text; defaults to its number of tokens by the encoder's tokenizer.
+
+        Returns
+        -------
+        Packed
+            The chosen texts, their total cost and the ids of the hits that were dropped.
+
+        Raises
+        ------
+        InputError
+            If the budget is negative, or ``count`` is missing and the encoder has no tokenizer.
         """
         whose = check_scope(found.scope)
         with self._store.lock:
@@ -148,9 +159,21 @@ class Finding(Handle):
         return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def get(self, id: str, scope: Scope, *, as_of: Instant | None = None) -> MemoryRecord | None:
-        """The current version of a record, or the one that was valid then; ``None`` if the scope holds none.
+        """Return the current version of a record, or the one that was valid at ``as_of``.
 
-        What is archived or merged is there, and says so; what is deleted is not.
+        Archived and merged records are returned, with their state; deleted ones are not.
+
+        Parameters
+        ----------
+        id, scope
+            Id of the record, and a scope that it belongs to.
+        as_of
+            An instant; the current version is returned by default.
+
+        Returns
+        -------
+        MemoryRecord or None
+            ``None`` if the scope holds no such record, it is deleted, or no version was valid at that instant.
         """
         whose = check_scope(scope)
         store = self._store.of(whose)
@@ -179,7 +202,27 @@ class Finding(Handle):
         state: str = "active",
         limit: int | None = None,
     ) -> Sequence[MemoryRecord]:
-        """The records of a scope in the order in which they were stored; as :meth:`search` without a query."""
+        """Return the records of a scope in the order in which they were stored.
+
+        Parameters
+        ----------
+        scope, where, kinds, levels, as_of, current_only
+            As for :meth:`search`.
+        state
+            State of the records: ``active``, ``archived`` or ``merged``.
+        limit
+            Maximum number of records; all by default.
+
+        Returns
+        -------
+        sequence of MemoryRecord
+            The selected versions.
+
+        Raises
+        ------
+        InputError
+            If a value cannot be used.
+        """
         whose = check_scope(scope)
         selection = Selection(whose, where, kinds, levels, as_of, current_only, state)
         store = self._store.of(whose)
@@ -187,7 +230,7 @@ class Finding(Handle):
             return store.fetch(selection.positions(store)[:limit])
 
     def ids(self, scope: Scope) -> Sequence[str]:
-        """The ids of all records of a scope, whatever their state."""
+        """Return the ids of all records of a scope, whatever their state."""
         whose = check_scope(scope)
         with self._store.lock:
             columns = self._store.of(whose).columns
@@ -195,7 +238,18 @@ class Finding(Handle):
             return [columns.ids.values[number] for number in dict.fromkeys(numbers.tolist())]
 
     def versions(self, id: str, scope: Scope) -> Sequence[MemoryRecord]:
-        """All versions of a record, the first first, whatever its state."""
+        """Return all versions of a record, oldest first, whatever its state.
+
+        Parameters
+        ----------
+        id, scope
+            Id of the record, and a scope that it belongs to.
+
+        Raises
+        ------
+        InputError
+            If the scope holds no such record.
+        """
         whose = check_scope(scope)
         store = self._store.of(whose)
         with store.lock:
@@ -203,7 +257,20 @@ class Finding(Handle):
             return store.fetch(store.columns.versions[id])
 
     def history(self, id: str, scope: Scope) -> Sequence[HistoryEntry]:
-        """What happened to a record, in order; of an erased one nothing but that is known, in no scope any more."""
+        """Return what happened to a record, in order.
+
+        An erased record belongs to no scope, so its history is not available.
+
+        Parameters
+        ----------
+        id, scope
+            Id of the record, and a scope that it belongs to. Records outside the scope are not named in the result.
+
+        Raises
+        ------
+        InputError
+            If the scope holds no such record.
+        """
         whose = check_scope(scope)
         store = self._store.of(whose)
         with store.lock:
@@ -213,10 +280,18 @@ class Finding(Handle):
             return [told(entry, numbers, lambda other: store.in_scope(other, whose)) for entry in entries]
 
     def export(self, scope: Scope, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
-        """The records of a scope as JSON values, one each, with all versions; :meth:`import_records` reads them."""
+        """Yield the records of a scope as JSON values for :meth:`import_records`, one per record with all its versions.
+
+        Parameters
+        ----------
+        scope
+            The records to export; deleted ones are skipped.
+        vectors
+            Whether to include the vector of each version, so that importing needs no encoder.
+        """
         whose = check_scope(scope)
         return export_records(self._store.of(whose), whose, vectors=vectors)
 
     def __len__(self) -> int:
-        """How many records can be found, in all scopes."""
+        """Return the number of records that can be found, in all scopes."""
         return len(self._store)

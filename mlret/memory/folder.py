@@ -1,4 +1,4 @@
-"""A memory's folder, open: the index's records and vectors, and what is known of the tenants that were asked for."""
+"""The open folder of a memory: the records and vectors of its index, and the loaded columns of its tenants."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Folder:
-    """What is behind a memory, of all tenants.
+    """The open folder of a memory, with the records of all tenants.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Folder:
     Raises
     ------
     InputError
-        If it has not.
+        If the database lacks the tables.
     """
 
     def __init__(self, index: Index) -> None:
@@ -52,23 +52,23 @@ class Folder:
         self.store.bring_up_to_date(MEMORY, STEPS)
         self._tenants: dict[str, Columns] = {}
         self._places: dict[int, Place] | None = None
-        self._seen = 0  # the last entry that the columns know of
+        self._seen = 0  # Number of the last entry that was applied to the columns.
         self._last_key: int | None = None
-        # What feedback has taught, by scope; worked out again once something may have changed it.
+        # Weights fitted to feedback, by scope; cleared whenever they may have changed.
         self.weights: dict[str, dict[str, float]] = {}
-        # By tenant: what one is warned of must not depend on what another asked for.
+        # Separate for each tenant: warnings to one must not depend on the searches of another.
         self.unmatched: defaultdict[str, Unmatched] = defaultdict(lambda: Unmatched("memory that may be seen here"))
         if outdated:
             self.resume_erasing()
 
     def resume_erasing(self) -> None:
-        """Do what an erasure that was interrupted left to be done, unless another process is at work, which does it."""
+        """Complete an interrupted erasure, unless another process is writing, which will complete it."""
         with contextlib.suppress(MlretError), self.writing():
             pass
 
     @property
     def store(self) -> Store:
-        """The index's folder."""
+        """The store of the index."""
         return self.index.store
 
     @property
@@ -78,22 +78,22 @@ class Folder:
 
     @property
     def lock(self) -> threading.RLock:
-        """Held while the state is read or changed."""
+        """Lock that is held while the state is read or changed."""
         return self.records.lock
 
     def of(self, scope: Scope) -> MemoryStore:
-        """The memory as a checked scope sees it."""
+        """Return the memory as a checked scope sees it."""
         from mlret.memory.store import MemoryStore
 
         return MemoryStore(self, scope)
 
     def __len__(self) -> int:
-        """How many records are active, of all tenants."""
+        """Return the number of active records of all tenants."""
         with self.lock:
             return int(self.records.read("SELECT count(*) FROM memory_records WHERE state = 'active'")[0][0])
 
     def columns(self, tenant: str) -> Columns:
-        """The versions of a tenant as search sees them; read when they are first needed."""
+        """Return the columns of a tenant, loading them on first use."""
         with self.lock:
             found = self._tenants.get(tenant)
             if found is None:
@@ -105,14 +105,14 @@ class Folder:
             return found
 
     def refresh(self) -> None:
-        """Take in what other processes have committed."""
+        """Load the changes that other processes have committed."""
         with self.lock:
             self.store.refresh()
             self.sync()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the writer, as :meth:`mlret.index.store.Store.writing`."""
+        """Hold the write lock of the store; first load all changes and complete pending erasures."""
         with self.store.writing():
             self._last_key = None
             self.sync()
@@ -120,14 +120,17 @@ class Folder:
             yield
 
     def finish_erasing(self, *, indexed: bool = True) -> bool:
-        """Do what is still to be done on disk for what was erased; within :meth:`writing`.
+        """Complete the removal of erased rows from disk; use it within :meth:`writing`.
 
-        ``indexed``: whether it had metadata, tags or links.
+        Parameters
+        ----------
+        indexed
+            Whether the erased records had metadata, tags or links.
 
         Returns
         -------
         bool
-            Whether it is done; it is not while another process reads an older state.
+            Whether it is complete; it is not while another process reads an older state.
         """
         pending = tables.erasing(self.records)
         if not pending:
@@ -138,24 +141,32 @@ class Folder:
         return True
 
     def new_key(self) -> int:
-        """A key that no record ever had; within :meth:`writing`."""
+        """Return a key that no record ever had; use it within :meth:`writing`."""
         if self._last_key is None:
             self._last_key = tables.last_key(self.records)
         self._last_key += 1
         return self._last_key
 
     def last_entry(self) -> int:
-        """The number of the newest entry of the journal; 0 if there is none."""
+        """Return the number of the newest entry of the journal; 0 if there is none."""
         return self._seen if self._tenants else tables.last_entry(self.records)
 
     def wrote(self, entry: int, places: Mapping[int, Place]) -> None:
-        """Note the last entry that was written here and taken in by its tenant, and the scopes that it was about."""
+        """Note that entries were written here and applied to the tenant's columns.
+
+        Parameters
+        ----------
+        entry
+            Number of the last entry.
+        places
+            The scopes that the entries are about, by number.
+        """
         self._seen = entry
         if self._places is not None:
             self._places.update(places)
 
     def sync(self) -> None:
-        """Take in the entries that were committed since, here or elsewhere."""
+        """Apply the entries that were committed since the last call, by this process or others."""
         if not self._tenants or tables.last_entry(self.records) == self._seen:
             return
         self._places = load_places(self.records)
@@ -174,7 +185,7 @@ class Folder:
             self._seen = entry.number
 
     def _versions(self, entry: Entry) -> dict[int, dict[str, Any]]:
-        """The columns of the new versions of an entry, by row."""
+        """Return the columns of the new versions of an entry, by row."""
         found = {}
         for change in entry.changes or ():
             if type(change) is NewVersion:

@@ -1,4 +1,4 @@
-"""Forgetting: archive by a policy what is old, unused and unimportant. Nothing is lost, and it is rehearsed first."""
+"""Forgetting: archive old, unused and unimportant records by a policy. Nothing is lost, and a dry run is available."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _DAY = 86_400 * 10**6
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What may be forgotten: what meets every condition that is given.
+    """Which records to archive: those that meet every condition that is given.
 
     Attributes
     ----------
     unused_days
-        Not stored, nor used according to feedback, for so long.
+        Neither stored nor reported as used by feedback for at least this many days.
     retention_below, tau_days
         ``R = exp(-age / (tau S))`` is below this (:func:`mlret.memory.ranking.retention`); the age counts from the last
         use.
     importance_below
-        Rated lower than this, or not rated. What is rated higher is kept whatever its age.
+        Rated lower than this, or not rated. Records that are rated higher are kept whatever their age.
     strength_below
-        Said less often than so many times.
+        Said fewer times than this.
     kinds, levels
-        Only of these.
+        Only records of these kinds and levels.
     keep
-        Of what meets the conditions, keep the so many that are best retained.
+        Number of best-retained records, among those that meet the conditions, that are kept nevertheless.
     """
 
     unused_days: float | None = None
@@ -63,7 +63,22 @@ class Policy:
 
 
 def forget(store: MemoryStore, policy: Policy, scope: Scope, *, dry_run: bool) -> Forgotten:
-    """What a policy archives; with ``dry_run`` nothing is changed; else within ``writing``."""
+    """Archive the records that meet a policy; use it within ``writing`` unless ``dry_run`` is set.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    policy, scope
+        Which records, and the scope to look in.
+    dry_run
+        Whether to change nothing.
+
+    Returns
+    -------
+    Forgotten
+        The ids of the records, with the reason for each.
+    """
     now = times.now()
     selection = Selection(scope, kinds=policy.kinds, levels=policy.levels)
     chosen: list[tuple[float, MemoryRecord, str]] = []
@@ -74,7 +89,7 @@ def forget(store: MemoryStore, policy: Policy, scope: Scope, *, dry_run: bool) -
         if _meets(policy, record, days, retained):
             said = f"unused for {days:.1f} days, retained {retained:.3f}, said {record.strength:g} times"
             chosen.append((retained, record, said))
-    # The oldest first among equals, so that what is kept of them is the newest.
+    # Of equally retained records the oldest come first, so that ``keep`` keeps the newest.
     chosen.sort(key=lambda one: (one[0], one[1].recorded_at, one[1].id))
     if policy.keep is not None:
         chosen = chosen[: max(0, len(chosen) - int(policy.keep))]

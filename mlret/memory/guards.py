@@ -1,8 +1,8 @@
-"""Reasons why two texts that are near in meaning must not be taken for one.
+"""Reasons why two texts that are near in meaning must not be merged.
 
-An encoder puts *I owe you 30 francs* beside *I owe you 40 francs*, and *I eat nuts* beside *I do not eat nuts*: a
-guard compares what they state (:mod:`mlret.memory.facts`) and blocks the merge. In doubt it blocks: two records that
-say the same cost a little space; two different ones merged cost what one of them said.
+An encoder puts *I owe you 30 francs* next to *I owe you 40 francs*, and *I eat nuts* next to *I do not eat nuts*. A
+guard compares what they state (:mod:`mlret.memory.facts`) and blocks the merge. In doubt it blocks: keeping two records
+that say the same costs a little space, but merging two different ones loses what one of them said.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ GUARDS = (
     "numbers", "number words", "months", "weekdays", "negation", "signs", "units", "question", *CLASSES, "roles",
     "wording",
 )  # fmt: skip
-# In so many words two names are who does it and to whom; in a longer sentence more tells it from its reverse.
+# In sentences of up to this many words, the order of two names alone tells who does what to whom.
 _FEW_WORDS = 8
-# Of so few words half are enough to take two texts for texts of one language.
+# For texts of up to this many words, half of the words suffice to take both for texts of one language.
 _TOO_FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """One reason: which guard, and what each text states."""
+    """One reason against a merge: the guard, and what each text states."""
 
     guard: str
     first: str
@@ -38,33 +38,38 @@ class Conflict:
 
 
 def conflicts(first: Facts, second: Facts) -> list[Conflict]:
-    """Why two texts must not be merged; empty where nothing speaks against it.
+    """Return the reasons why two texts must not be merged; empty if nothing speaks against it.
 
-    Within a language, and where a language is not known, the **wording** must be the same, but for what
-    :mod:`mlret.memory.wording` takes for form: no encoder tells *my door is red* from *my door is blue* and also knows
-    a paraphrase. The other guards say what the difference is. Between languages:
+    Within a language, and if a language is unknown, the **wording** must be the same except for what
+    :mod:`mlret.memory.wording` treats as form: no encoder distinguishes *my door is red* from *my door is blue* and
+    also recognises a paraphrase. The other guards then say what the difference is. Between languages:
 
-    - **numbers**: the numbers in digits must be the same, each as often, where a month counts as its number, so that
-      the parts of a date agree however it is written; one may be in words in the other text. If they are the same ones,
-      they must come in the same order.
-    - **number words**: each but *one*, which is an article in many languages, must be in the other text in words or
+    - **numbers**: the numbers in digits must be the same, equally often. A month counts as its number, so that the
+      parts of a date agree however it is written, and a number may be in words in the other text. If the numbers are
+      the same, they must come in the same order.
+    - **number words**: each except *one*, which is an article in many languages, must be in the other text in words or
       digits.
-    - **months**: they conflict if both texts name some, and others; **weekdays** must be the same.
+    - **months**: they conflict if both texts name some, and they differ; **weekdays** must be the same.
     - **negation**: in both texts or in neither.
     - **signs, units, question**: the same currencies, operators and units; both ask, or neither does.
     - **quantity, modality, time words, degree**: as :func:`mlret.memory.particles.opposed` compares them.
-    - **wording**: texts that share more than half of their words must not be merged, for the language of one of them
-      may have been taken for another, as happens to short texts.
-    - **roles**: names that both texts hold must come in the same order. Two names in few words, and a text in another
-      script, cannot be compared, and conflict.
+    - **wording**: texts that share more than half of their words must not be merged, because the language of one of
+      them may have been misdetected, as happens with short texts.
+    - **roles**: names that occur in both texts must come in the same order. If the text with more names is short and
+      has at least two, and the other is in another script, they cannot be compared and conflict.
 
-    What a language has no list for is not compared; :func:`unchecked` says what that was. The order of the two texts
+    What a language has no list for is not compared; :func:`unchecked` returns what that was. The order of the two texts
     does not matter.
 
     Parameters
     ----------
     first, second
-        What :func:`~mlret.memory.facts.facts_of` read in each text.
+        The results of :func:`~mlret.memory.facts.facts_of` for each text.
+
+    Returns
+    -------
+    list of Conflict
+        One for each guard that blocks the merge.
     """
     same = _one_language(first, second)
     if same_wording(first, second):
@@ -89,9 +94,14 @@ def conflicts(first: Facts, second: Facts) -> list[Conflict]:
 
 
 def unchecked(first: Facts, second: Facts) -> list[str]:
-    """The guards that could not be applied, for want of a list in one of the languages: then they must not be merged.
+    """Return the guards that one of the languages has no list for; if there are any, the texts must not be merged.
 
     Nothing is left to check between texts of one language whose wording is the same.
+
+    Parameters
+    ----------
+    first, second
+        The results of :func:`~mlret.memory.facts.facts_of` for each text.
     """
     if same_wording(first, second):
         return []
@@ -106,23 +116,37 @@ def unchecked(first: Facts, second: Facts) -> list[str]:
 
 
 def same_wording(first: Facts, second: Facts) -> bool:
-    """Whether two texts are the same words of one language, as far as the languages are known."""
+    """Return whether two texts have the same words in one language; an unknown language matches any other.
+
+    Parameters
+    ----------
+    first, second
+        The results of :func:`~mlret.memory.facts.facts_of` for each text.
+    """
     return _one_language(first, second) and same_words(first.wording, second.wording, first.language or second.language)
 
 
 def _one_language(first: Facts, second: Facts) -> bool:
-    """Whether the wording can be compared, or nothing else can."""
+    """Return whether the texts are in one language as far as known, so that their wording must be compared."""
     return first.language is None or second.language is None or first.language == second.language
 
 
 def may_merge(first: str, second: str, language: str | None = None, other: str | None = None) -> bool:
-    """Whether every guard could compare two texts of these languages, and none speaks against merging them."""
+    """Return whether two texts may be merged: every guard can compare them, and none speaks against it.
+
+    Parameters
+    ----------
+    first, second
+        The texts.
+    language, other
+        Their languages, ``None`` if unknown.
+    """
     one, two = facts_of(first, language), facts_of(second, other)
     return not conflicts(one, two) and not unchecked(one, two)
 
 
 def _mostly_shared(first: Facts, second: Facts) -> bool:
-    """Whether two texts of different languages look like texts of one language."""
+    """Return whether two texts of different languages look like texts of one language."""
     one, other = (
         Counter({word: n for word, n in words_of(facts).items() if not word.isdecimal()}) for facts in (first, second)
     )
@@ -134,11 +158,11 @@ def _mostly_shared(first: Facts, second: Facts) -> bool:
 def _numbers(first: Facts, second: Facts, same: bool) -> bool:
     if same:
         return _digits(first) != _digits(second)
-    # 4:00 and 4 o'clock.
+    # Zeros are ignored, so that 4:00 equals 4 o'clock.
     one, other = (Counter({n: c for n, c in facts.numbers.items() if n != "0"}) for facts in (first, second))
     if one - _all_numbers(second) or other - _all_numbers(first):
         return True
-    # A counter keeps the order in which it met its keys: from 5 to 10, and from 10 to 5.
+    # A counter keeps its keys in the order of insertion, which distinguishes `from 5 to 10` from `from 10 to 5`.
     return not first.months and not second.months and one == other and list(one) != list(other)
 
 
@@ -152,7 +176,7 @@ def _words(first: Facts, second: Facts, same: bool) -> bool:
 
 
 def _roles(first: Facts, second: Facts) -> bool:
-    """Whether who does what to whom differs, or cannot be told from the names."""
+    """Return whether who does what to whom differs, or cannot be told from the names."""
     shared = set(first.names) & set(second.names)
     if [name for name in first.names if name in shared] != [name for name in second.names if name in shared]:
         return True
@@ -163,7 +187,7 @@ def _roles(first: Facts, second: Facts) -> bool:
 
 
 def _digits(facts: Facts) -> Counter[str]:
-    """Numbers in digits, and months by their number."""
+    """Return the numbers in digits, and the months by number."""
     return facts.numbers + Counter({str(month): count for month, count in (facts.months or {}).items()})
 
 
@@ -183,7 +207,7 @@ def _negation(first: Facts, second: Facts, same: bool) -> bool:
 
 
 def _shown(guard: str, first: Facts, second: Facts) -> list[str]:
-    """What each text states, for people."""
+    """Return what each text states, in readable form."""
     if guard == "wording":
         return _different(first.wording.split(), second.wording.split())
     if guard == "negation":
@@ -210,7 +234,7 @@ def _list(found: Counter[str] | Counter[int] | None) -> str:
 
 
 def _different(first: list[str], second: list[str]) -> list[str]:
-    """The words that each has beyond the other; all, where only their order differs."""
+    """Return the words that each text has beyond the other; all words if only their order differs."""
     one, other = Counter(first), Counter(second)
     if one == other:
         return [" ".join(first), " ".join(second)]

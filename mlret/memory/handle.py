@@ -1,4 +1,4 @@
-"""A memory's store in hand: what every verb of :class:`mlret.memory.memory.Memory` needs."""
+"""The base class of :class:`mlret.memory.memory.Memory`: an open store and what every method needs from it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from mlret.memory.scope import Scope, check_scope
 from mlret.memory.search import Request
 from mlret.memory.selection import Selection
 
-THRESHOLDS = "duplicates"  # among the settings
+THRESHOLDS = "duplicates"  # Key of the calibrated thresholds in the settings table.
 
 
 class Handle:
-    """An open store, its encoder, and what a search asks of both."""
+    """An open store with its encoder, and the helpers that build a search request from both."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
@@ -37,20 +37,20 @@ class Handle:
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """Folder of the store."""
         return self._index.path
 
     @property
     def encoder(self) -> AnyEncoder:
-        """The encoder of the store."""
+        """Encoder of the store."""
         return self._index.encoder
 
     def refresh(self) -> None:
-        """Take in what other processes have changed."""
+        """Load the changes that other processes have committed."""
         self._store.refresh()
 
     def close(self) -> None:
-        """Close the store; nothing is lost without it."""
+        """Close the store. Closing is optional: every operation is already committed when its method returns."""
         self._index.close()
 
     def __enter__(self) -> Self:
@@ -70,7 +70,7 @@ class Handle:
         mode: Mode | None = None,
         vector: Any = None,
     ) -> Request:
-        """A plain search."""
+        """Return a search request for one query with default ranking, after checking the query and the scope."""
         if not isinstance(query, str) or not query.strip():
             raise InputError(f"the query {query!r} is empty or no string; write a few words")
         check_unicode(query, f"the query {query!r}")
@@ -94,7 +94,7 @@ class Handle:
         return given
 
     def _thresholds(self) -> DuplicateThresholds | None:
-        """Those that were calibrated here, else those that come with mlret for the encoder."""
+        """Return the thresholds calibrated for this store, else those bundled for its encoder, else ``None``."""
         fingerprint = self._index.store.manifest.fingerprint
         with self._store.lock:
             kept = tables.read_setting(self._store.records, THRESHOLDS)

@@ -1,4 +1,4 @@
-"""What the verbs of a memory answer."""
+"""The results that the methods of a memory return."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Verdict = Literal["added", "duplicate", "related"]
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What became of a text.
+    """The outcome of adding a text.
 
     Attributes
     ----------
     id
-        The record that holds it: a new one, or, for a ``duplicate``, the one that said it already.
+        Id of the record that holds the text: a new record, or, for a ``duplicate``, the one that already said it.
     verdict
-        ``added``; ``duplicate``: the record ``id`` says it, with all that came with the text, and is stronger now and
-        has one more source; ``related``: added, and linked to what the evidence names.
+        ``added``; ``duplicate``: the record ``id`` already says the text and everything that came with it, and has
+        gained strength and one more source; ``related``: added, and linked to the record that the evidence names.
     evidence
-        The nearest records that decided, and what spoke for and against each.
+        The nearest records that decided the verdict, with what spoke for and against each.
     reason
-        The same in a sentence.
+        The verdict explained in one sentence.
     operation
-        Takes it back: :meth:`~mlret.memory.memory.Memory.undo`.
+        Number of the operation, for :meth:`~mlret.memory.memory.Memory.undo`.
     """
 
     id: str
@@ -41,14 +41,21 @@ class Added:
     operation: int
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """Return all fields as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a verb changed: the ids of the records, and the operation that :meth:`~mlret.memory.memory.Memory.undo`
-    takes back."""
+    """The outcome of an operation.
+
+    Attributes
+    ----------
+    ids
+        Ids of the records that were changed.
+    operation
+        Number of the operation, for :meth:`~mlret.memory.memory.Memory.undo`.
+    """
 
     ids: tuple[str, ...]
     operation: int
@@ -61,25 +68,25 @@ class MemoryHit:
     Attributes
     ----------
     rank, score
-        From 1; higher is better, equal scores are ordered by id.
+        Rank, from 1, and score; higher is better, and equal scores are ordered by id.
     record
         The version that was found.
     scores
-        Every term of the score by name; what each channel says is in ``dense`` (a cosine, or MaxSim) and ``lexical``
-        (BM25). A ``fused`` score is their sum brought between 0 and 1 by :func:`mlret.index.fusion.in_unit`.
+        Every term of the score by name. The raw channel scores are ``dense`` (a cosine, or MaxSim) and ``lexical``
+        (BM25). A ``fused`` score is the sum of the terms mapped into 0 to 1 by :func:`mlret.index.fusion.in_unit`.
     why
-        The same in words, with what was left out.
+        The score explained in words, including the number of near-duplicates that were collapsed.
     conflicts
-        Other versions and contradicting records, where they were asked for.
+        Other versions and contradicting records, if they were requested.
     also
-        Ids of near-duplicates that this hit stands for.
+        Ids of near-duplicates that are collapsed into this hit.
     kind
-        What the score is: ``fused`` of several terms; ``cosine``, ``maxsim`` or ``bm25`` where it is that of one
-        channel; ``rerank`` as the callable gave it.
+        Kind of the score: ``fused`` for several terms; ``cosine``, ``maxsim`` or ``bm25`` for that of a single
+        channel; ``rerank`` for that of the callable.
     cosine
-        With the query, whatever the kind; ``None`` in a memory with a vector for each token.
+        Cosine with the query, whatever the kind; ``None`` in a memory with a vector for each token.
     yields_to
-        Ids of hits that supersede or contradict this one, and stand before it.
+        Ids of hits that supersede or contradict this one and are ranked before it.
     """
 
     rank: int
@@ -95,26 +102,26 @@ class MemoryHit:
 
     @property
     def id(self) -> str:
-        """Of the record."""
+        """Id of the record."""
         return self.record.id
 
     @property
     def text(self) -> str:
-        """Of the record, word for word."""
+        """Text of the record, word for word."""
         return self.record.text
 
     @property
     def language(self) -> str | None:
-        """Of the text."""
+        """Language of the text, ``None`` if unknown."""
         return self.record.language
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Of the record."""
+        """Metadata of the record."""
         return self.record.metadata
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """Return all fields as JSON values."""
         return {
             "rank": self.rank,
             "score": self.score,
@@ -131,18 +138,18 @@ class MemoryHit:
 
 @dataclass(frozen=True, slots=True)
 class Found(Sequence[MemoryHit]):
-    """The hits of a search, best first: a sequence of them.
+    """The hits of a search, as a sequence, best first.
 
     Attributes
     ----------
     hits
-        What was found.
+        The hits.
     scope
-        Where it was looked for.
+        The scope that was searched.
     searched
-        How many versions could have been found.
+        Number of versions that were eligible.
     reason
-        Why there is nothing, where there is nothing.
+        Why there are no hits, if there are none.
     """
 
     hits: tuple[MemoryHit, ...]
@@ -164,7 +171,7 @@ class Found(Sequence[MemoryHit]):
         return iter(self.hits)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """Return all fields as JSON values."""
         return {
             "scope": self.scope,
             "searched": self.searched,
@@ -175,7 +182,21 @@ class Found(Sequence[MemoryHit]):
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """Something that happened to a record: when, by which operation and verb, and what changed."""
+    """One event in the history of a record.
+
+    Attributes
+    ----------
+    operation
+        Number of the operation.
+    at
+        When it happened.
+    verb
+        What was done.
+    changes
+        The changes to the record, as texts.
+    note
+        Further facts, such as a reason or a source.
+    """
 
     operation: int
     at: datetime
@@ -186,7 +207,15 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What a policy archives, or would: ids with the reason of each; ``operation`` is ``None`` in a dry run."""
+    """The records that a policy archives, or would archive.
+
+    Attributes
+    ----------
+    reasons
+        Id -> why the record is archived.
+    operation
+        Number of the operation; ``None`` in a dry run, or if nothing was archived.
+    """
 
     reasons: dict[str, str]
     operation: int | None = None
@@ -194,25 +223,25 @@ class Forgotten:
 
 @dataclass(frozen=True, slots=True)
 class ErasureProof:
-    """That nothing is left.
+    """The evidence that erased records left nothing on disk.
 
     Attributes
     ----------
     ids
-        The records that were erased: those that were named, what was derived from them, what was merged into them.
+        Ids of the erased records: those that were named, those derived from them and those merged into them.
     versions
-        How many versions with their vectors.
+        Number of versions that were erased, with their vectors.
     pieces
-        How many pieces of the texts, and ids, were looked for.
+        Number of text fragments and ids that were searched for.
     files
-        For each file of the store, and for each folder of files in it: how many of the pieces stand there
-        (``places``) without being part of something that is stored still, whoever stored it.
+        File or folder name -> ``{"places": n}``: how many of the fragments occur in that file, or in the files of that
+        folder, without being part of something that is still stored, whoever stored it.
     shared
-        Ids of records of the scope that still say some of it.
+        Ids of records of the scope that still contain some of the fragments.
     complete
-        Whether no byte is left: no such piece is found, and the write-ahead log was emptied.
+        Whether no byte is left: no unaccounted fragment was found, and the write-ahead log was emptied.
     note
-        What is still to be done, if it is not.
+        What remains to be done if the erasure is not complete; else empty.
     """
 
     ids: tuple[str, ...]
@@ -224,5 +253,5 @@ class ErasureProof:
     note: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """Return all fields as JSON values."""
         return asdict(self)

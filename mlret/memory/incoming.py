@@ -1,4 +1,4 @@
-"""What comes in: texts with what is said of them, one or many, made ready to be stored."""
+"""Incoming texts: check one or many texts with their fields, and prepare them to be stored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OF_ITEM = {"text", "id", "language", "links", "derived_from", "vector"}
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A text that is to be remembered, checked."""
+    """A checked text that is to be stored, with its fields."""
 
     text: str
     content: Content
@@ -45,14 +45,19 @@ Incoming = str | Mapping[str, Any] | Item
 
 
 def read_item(item: Incoming, origin: str = "") -> Item:
-    """Check a text and what is said of it.
+    """Check a text and its fields.
 
     Parameters
     ----------
     item
-        A text, or a dict of ``text`` and any parameter of :meth:`mlret.memory.memory.Memory.add`.
+        A text, or a dict with ``text`` and any parameter of :meth:`mlret.memory.memory.Memory.add`.
     origin
-        Where it comes from, for messages.
+        Where the text comes from, for error messages.
+
+    Returns
+    -------
+    Item
+        The checked text.
 
     Raises
     ------
@@ -116,18 +121,23 @@ def drafts_of(
     scope: dict[str, str],
     versions: Sequence[tuple[int, int]],
 ) -> list[Draft]:
-    """Encode texts, those of a batch together.
+    """Encode texts, all in one batch, and return them ready to be stored.
 
     Parameters
     ----------
     store
-        Where they go.
+        The memory that they will be stored in.
     items
         ``n`` texts.
     scope
-        Whose they are, checked.
+        The checked scope that they belong to.
     versions
-        Of each, the number of the version and its place in the session.
+        ``n`` pairs of the number of the version and the position in the session.
+
+    Returns
+    -------
+    list of Draft
+        The ``n`` drafts.
 
     Raises
     ------
@@ -167,7 +177,7 @@ def drafts_of(
 
 
 def _windows(store: MemoryStore, item: Item) -> list[str]:
-    """The parts of a long text; one with a vector for each token needs none."""
+    """Return the parts of a long text; none if its vector is given or the store has a vector for each token."""
     if item.vector is not None or store.store.manifest.similarity != "cosine":
         return []
     spans = parts(item.text)
@@ -175,7 +185,7 @@ def _windows(store: MemoryStore, item: Item) -> list[str]:
 
 
 def _chosen(texts: Sequence[str], vectors: Sequence[NDArray[np.float32]]) -> list[tuple[str, NDArray[np.float32]]]:
-    """The parts that get vectors of their own."""
+    """Return the parts that get vectors of their own."""
     if not texts:
         return []
     return [(texts[place], vectors[place]) for place in k_center(np.stack(vectors), MOST).tolist()]
@@ -193,7 +203,7 @@ def _valid_from(content: Content, at: int) -> int:
 
 
 def read_items(items: Iterable[Incoming]) -> list[Item]:
-    """Check several; messages say which."""
+    """Check several texts; error messages name the text."""
     if isinstance(items, str | Mapping):
         raise InputError(f"give a list of texts, not one {type(items).__name__}")
     every = list(items)

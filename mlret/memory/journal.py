@@ -1,15 +1,14 @@
-"""The journal: everything that ever happened to a memory, in order; the state is what it adds up to.
+"""The journal: an ordered record of every operation on a memory, from which the current state can be rebuilt.
 
-An entry is about one record and holds its changes, each with what it replaced, so that entries can be played forward
-(:meth:`State.apply`: the journal, replayed, is the state) and taken back (:func:`inverse`: undo). One call of a verb is
-one operation, of an entry for each record that it touches. Texts are not in the journal: a version's text never
-changes, and stands once, in the index. Erasing a record empties its entries; that it was there, what was done to it and
-when, stays, under a number that says nothing. A hash of the text or the id is not kept: that of a short one can be
-guessed.
+An entry is about one record and holds its changes, each with the value that it replaced, so that entries can be
+replayed (:meth:`State.apply`) and reversed (:func:`inverse`). One method call is one operation, with an entry for each
+record that it touches. Texts are not in the journal: the text of a version never changes and is stored once, in the
+index. Erasing a record empties its entries; what remains is when the record existed and what was done to it, under a
+number that reveals nothing. No hash of the text or the id is kept, because a hash of a short string can be guessed.
 
-Records have two names. In the database each has a *key*, an integer that is never given twice; users know it by its
-*id*, which is a text, belongs to a tenant, and stands with the versions alone. Entries name records by keys where they
-are stored, and by ids where a tenant's verbs see them; :func:`renamed` turns one into the other.
+Records have two names. In the database each has a *key*, an integer that is never reused. Users know it by its *id*, a
+string that belongs to a tenant and is stored only with the versions. Stored entries name records by keys, and entries
+handed to a tenant's methods name them by ids; :func:`renamed` converts one into the other.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from mlret.memory.records import dump
 
 # The key of a record in the database, or its id.
 Name = int | str
-# The id of what has none any more: no record can have it.
+# Stands for the id of an erased record; no record can have it.
 GONE = ""
 Verb = Literal["add", "update", "link", "merge", "forget", "delete", "erase", "restore", "undo", "import", "feedback"]
-# What can change of a record, and what it is at first.
+# The fields of a record that can change, with their initial values.
 FIRST: Mapping[str, Any] = {
     "row": None,
     "state": "active",
@@ -42,9 +41,9 @@ FIRST: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """A version came to be: the row of its text in the index, those of its parts, and what it says.
+    """A new version: the row of its text in the index, the rows of its parts, and its content.
 
-    ``id`` is what users call the record, whatever names the entry uses.
+    ``id`` is the id that users know the record by, whichever names the entry uses.
     """
 
     row: int
@@ -59,7 +58,7 @@ class NewVersion:
 
 @dataclass(frozen=True, slots=True)
 class SetField:
-    """A field of the record (:data:`FIRST`) took another value."""
+    """A change of one field of the record; the fields are those of :data:`FIRST`."""
 
     field: str
     before: Any
@@ -68,7 +67,7 @@ class SetField:
 
 @dataclass(frozen=True, slots=True)
 class SetEnd:
-    """The validity of a version took another end."""
+    """A change of the end of a version's validity; ``None`` means no end."""
 
     row: int
     before: int | None
@@ -77,7 +76,7 @@ class SetEnd:
 
 @dataclass(frozen=True, slots=True)
 class SetLink:
-    """A link from the record was drawn, or cut."""
+    """A link from the record that was added (``on``) or removed."""
 
     type: str
     target: Name
@@ -91,13 +90,30 @@ _NAMES = {kind: code for code, kind in _CODES.items()}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What an operation did to a record.
+    """What an operation did to one record.
 
-    ``number`` counts from 1 in the order in which entries were committed. ``operation`` is the number of the first
-    entry of the operation, ``counted`` the number that users know it by, which counts in the scope of the record.
-    ``at`` is microseconds since 1970 in UTC; ``scope`` is the number of the scope that held the record, 0 where it is
-    not known any more; ``asked`` says which of its names the operation was asked for with
-    (:func:`mlret.memory.scope.mask_of`); ``changes`` is ``None`` once the record is erased.
+    Attributes
+    ----------
+    number
+        Number of the entry, from 1 in the order of commits.
+    operation
+        Number of the first entry of the operation.
+    counted
+        The number that users know the operation by, counted within the scope of the record.
+    at
+        Microseconds since 1970 in UTC.
+    verb
+        What was done.
+    scope
+        Number of the scope that the record was in, 0 if it is no longer known.
+    asked
+        Which names the scope of the call gave (:func:`mlret.memory.scope.mask_of`).
+    record
+        The record.
+    changes
+        The changes to it; ``None`` once the record is erased.
+    note
+        Further facts, such as a reason.
     """
 
     number: int
@@ -114,7 +130,7 @@ class Entry:
 
 @dataclass
 class VersionState:
-    """A version as it stands: ``valid_to`` is open where it is ``None``."""
+    """The current state of a version; ``valid_to`` is ``None`` while it has no end."""
 
     record: Name
     id: str
@@ -129,7 +145,7 @@ class VersionState:
 
 @dataclass
 class RecordState:
-    """A record as it stands; ``row`` is that of its current version."""
+    """The current state of a record; ``row`` is that of its current version."""
 
     row: int | None = None
     state: Standing = "active"
@@ -141,19 +157,19 @@ class RecordState:
 
 @dataclass
 class State:
-    """What a journal adds up to: records by name, versions by row, links."""
+    """The state that results from a journal: records by name, versions by row, and links."""
 
     records: dict[Name, RecordState] = field(default_factory=dict)
     versions: dict[int, VersionState] = field(default_factory=dict)
     links: set[tuple[Name, str, Name]] = field(default_factory=set)
 
     def apply(self, entry: Entry) -> None:
-        """Take in the next entry.
+        """Apply the next entry.
 
         Raises
         ------
         MlretError
-            If it does not follow from what was before.
+            If the entry does not follow from the state before it.
         """
         if entry.verb == "erase":
             self.records.pop(entry.record, None)
@@ -186,7 +202,7 @@ class State:
 
 
 def replay(entries: Iterable[Entry]) -> State:
-    """The state that all entries of a journal, in order, add up to."""
+    """Return the state that results from all entries of a journal, in order."""
     state = State()
     for entry in entries:
         state.apply(entry)
@@ -194,16 +210,16 @@ def replay(entries: Iterable[Entry]) -> State:
 
 
 def inverse(changes: Iterable[Change]) -> list[Change]:
-    """The changes that take those of an entry back, the last first.
+    """Return the changes that reverse those of an entry, the last first.
 
-    A version cannot be unmade, as nothing but erasing removes a text; its record goes back to the version before, or,
-    if it was the first, is deleted.
+    A version cannot be removed, because only erasing removes a text: its record goes back to the version before, or, if
+    it was the first, is deleted.
     """
     found: list[Change] = []
     for change in reversed(tuple(changes)):
         match change:
             case NewVersion(row, _, version, _, valid_from) if version > 1:
-                found.append(SetEnd(row, None, valid_from))  # it was never valid
+                found.append(SetEnd(row, None, valid_from))  # An empty period of validity.
             case SetField("row", None, _):
                 found.append(SetField("state", "active", "deleted"))
             case SetField(name, before, after):
@@ -216,7 +232,15 @@ def inverse(changes: Iterable[Change]) -> list[Change]:
 
 
 def renamed(change: Change, rename: Callable[[Any], Any]) -> Change:
-    """A change with other names for the records that it names."""
+    """Return a change with the names of records converted.
+
+    Parameters
+    ----------
+    change
+        A change.
+    rename
+        Called with the name of each record; returns the new name.
+    """
     match change:
         case SetField("merged_into", before, after):
             before, after = (None if one is None else rename(one) for one in (before, after))
@@ -227,12 +251,12 @@ def renamed(change: Change, rename: Callable[[Any], Any]) -> Change:
 
 
 def write_changes(changes: Sequence[Change]) -> str:
-    """Changes as JSON."""
+    """Return changes as JSON text."""
     return dump([[_NAMES[type(change)], *_values(change)] for change in changes])
 
 
 def read_changes(text: str) -> tuple[Change, ...]:
-    """What :func:`write_changes` wrote."""
+    """Return the changes that :func:`write_changes` wrote."""
     found: list[Change] = []
     for code, *values in json.loads(text):
         kind: Any = _CODES[code]
@@ -243,12 +267,12 @@ def read_changes(text: str) -> tuple[Change, ...]:
 
 
 def checksum(*values: int | str | None) -> int:
-    """Tells a damaged entry: the checksum of all its columns.
+    """Return the checksum of all columns of an entry, by which a damaged entry is detected.
 
     Raises
     ------
     TypeError
-        If one is of a type that is never written.
+        If a value is of a type that is never written.
     """
     parts = []
     for value in values:

@@ -1,8 +1,8 @@
-"""What feedback has taught: the weights of the terms of a score, for each scope by itself.
+"""Store feedback and learn the weights of the score terms from it, separately for each scope.
 
-They follow from the journal alone. A feedback is an operation on the records that were of use, which count one more
-access; the first of its entries holds the terms of the candidates, as numbers without ids or texts. Undoing it, or
-erasing the record, takes it out of what is learned.
+The weights follow from the journal alone. A feedback is an operation on the records that were useful, which each count
+one more access; its first entry holds the terms of the candidates, as numbers without ids or texts. Undoing the
+feedback or erasing the record removes it from what is learned.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from mlret.memory.search import Request, logged
 from mlret.memory.store import MemoryStore, Step
 
 TERMS = ("meaning", "words", "contiguity", "links", "date", "decay")
-_LATEST = 500  # searches that are learned from
-# A note that is no JSON is damaged, which reading the entry says.
+_LATEST = 500  # Number of latest searches that weights are fitted to.
+# Notes that are not valid JSON are selected as well, so that reading the entry reports the damage.
 _QUERY = """
     verb = 'feedback' AND (NOT json_valid(note) OR json_extract(note, '$.scope') = ?) AND operation NOT IN (
         SELECT json_extract(note, '$.undoes') FROM memory_journal AS later
@@ -32,7 +32,22 @@ _QUERY = """
 
 
 def feedback(store: MemoryStore, request: Request, used: Sequence[str]) -> Done:
-    """Keep which records were of use for a query; within ``writing``."""
+    """Store which records were useful for a query; use it within ``writing``.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    request
+        The search that the feedback is about.
+    used
+        Ids of the useful records.
+
+    Raises
+    ------
+    InputError
+        If no id is given, or the scope lacks one of the records.
+    """
     scope = request.selection.scope
     ids = list(dict.fromkeys(used))
     if not ids:
@@ -54,7 +69,15 @@ def feedback(store: MemoryStore, request: Request, used: Sequence[str]) -> Done:
 
 
 def weights_of(store: MemoryStore, scope: Scope) -> dict[str, float]:
-    """The weights for searches of a scope; none where nothing was learned."""
+    """Return the fitted weights for searches of a scope, by term; empty if there is no feedback.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    scope
+        A checked scope.
+    """
     key = key_of(scope)
     if key not in store.weights:
         entries = list(tables.entries(store.records, _QUERY, (key,)))[-_LATEST:]
@@ -64,5 +87,5 @@ def weights_of(store: MemoryStore, scope: Scope) -> dict[str, float]:
 
 
 def key_of(scope: Scope) -> str:
-    """Stands for a scope without naming it."""
+    """Return a hash that identifies a scope without naming it."""
     return hashlib.blake2b(dump(check_scope(scope)).encode("utf-8"), digest_size=8).hexdigest()

@@ -1,12 +1,11 @@
-"""Lexical evidence in a memory: BM25 over character n-grams, with the statistics of the scope alone.
+"""Lexical scores in a memory: BM25 over character n-grams, with statistics of the visible texts only.
 
 The index has such a channel too (:mod:`mlret.index.lexical`), made for few and large writes. A memory is written one
-short text at a time and read within a scope, and three things are different here. A text is one row of hashes of its
-n-grams, written and removed with it: a single durable add takes a fifth of the time, and erasing leaves no posting
-behind that a merge would have to drop. Where few texts are to be seen their rows are read and looked through; posting
-lists are made of all rows when a search of many first needs them, and kept in memory. And how rare an n-gram is, and
-how long a text is on average, is counted over what the search may see: what one tenant writes moves no score of
-another's.
+short text at a time and read within a scope, so three things are different here. A text is one row of hashed n-grams,
+written and removed with it: a single durable add takes a fifth of the time, and erasing leaves no posting behind that a
+merge would have to drop. If few texts are visible, their rows are scanned; posting lists of all rows are built when a
+search over many texts first needs them, and kept in memory. Finally, n-gram frequencies and the mean length are counted
+over the visible texts: what one tenant writes changes no score of another.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from numpy.typing import NDArray
 from mlret.index.lexical import K1, B
 from mlret.index.ngrams import ngrams
 
-# A posting is one number: 24 bits of the position of a text, 2 of how often an n-gram occurs there, up to three times:
-# BM25 saturates, and the fourth time hardly counts. With 38 bits of the n-gram's hash before it, postings are sorted.
+# A posting is one number: 24 bits for the position of a text and 2 for how often an n-gram occurs there, at most three
+# times, because BM25 saturates. To sort postings, they are prefixed with 38 bits of the n-gram's hash.
 _POSITION_BITS = 24
 _HASH_BITS = 38
 _MOST_TIMES = 3
@@ -31,23 +30,24 @@ MOST_TEXTS = 1 << _POSITION_BITS
 _SHIFT = np.uint64(_POSITION_BITS + 2)
 _POSTING = np.uint64((MOST_TEXTS << 2) - 1)
 _TIMES = np.uint64(3)
-# The low bits of a hash tell nearly all n-grams that a query has not from those that it has.
+# The low bits of a hash suffice to exclude nearly all n-grams that are not in a query.
 _SIEVE = 1 << 16
-# Texts that came since the lists were made are in a dictionary; of so many, or of this part, new lists are made.
+# Texts added after the lists were built are kept in a dictionary; the lists are rebuilt when it reaches this number of
+# texts or, if that is more, one in this many of those in the lists.
 _LEAST_FRESH = 4096
 _FRESH_PART = 8
-# To look through texts of so many n-grams no lists are made.
+# Lists are built only for searches over texts with more n-grams than this in total.
 _UNLISTED = 1 << 18
-_BATCH = 1 << 16  # postings summed at once
-# An n-gram of a text takes so many times what a posting takes.
+_BATCH = 1 << 16  # Number of postings summed at once.
+# Processing an n-gram of a text takes this many times as long as a posting.
 _PER_GRAM = 4
-# Sums of the same terms in another order differ in their last bits; rounded to so many digits, a tie stays a tie.
+# Sums of the same terms in another order differ in their last bits; rounding to this many digits preserves ties.
 _DIGITS = 9
-_SLACK = 1e-6  # more than they differ by
+_SLACK = 1e-6  # Upper bound of those differences.
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
-Keys = NDArray[np.uint64]  # hashes of n-grams, rising
+Keys = NDArray[np.uint64]  # Hashes of n-grams, ascending.
 List = NDArray[np.uint32]
 
 
@@ -58,22 +58,22 @@ def _hash(ngram: str) -> int:
 
 
 def grams_of(text: str) -> tuple[bytes, int]:
-    """What is stored of a text: its hashed n-grams with how often each occurs, ``<u8``, and how many there are."""
+    """Return what is stored for a text: its hashed n-grams with counts as ``<u8`` bytes, and their total number."""
     counts = Counter(map(_hash, ngrams(text)))
     codes = [gram << 2 | min(times, _MOST_TIMES) for gram, times in sorted(counts.items())]
     return np.array(codes, dtype="<u8").tobytes(), counts.total()
 
 
 class Postings:
-    """Texts by position, searched by the n-grams that they share with a query.
+    """Texts by position, searchable by the n-grams that they share with a query.
 
     Parameters
     ----------
     grams
-        What :func:`grams_of` gave for the texts ``0 … n - 1``; empty for one that is not searched, and ``None`` for one
-        that ``read`` gives once it is needed.
+        The results of :func:`grams_of` for the texts ``0 … n - 1``; empty for texts that are not searched, and ``None``
+        for those that ``read`` returns when they are needed.
     read
-        Called with positions, rising: what :func:`grams_of` gave for them.
+        Called with ascending positions; returns the result of :func:`grams_of` for each.
     """
 
     def __init__(
@@ -84,32 +84,32 @@ class Postings:
         self._lists: _Lists | None = None
 
     def add(self, grams: Iterable[bytes]) -> None:
-        """Append texts, at the next positions."""
+        """Append texts at the next positions."""
         for one in grams:
             if self._lists is not None:
                 self._lists.add(len(self._grams), one)
             self._grams.append(one)
 
     def search(self, query: str, k: int, visible: Positions, lengths: NDArray[np.int32]) -> tuple[Floats, Positions]:
-        """The visible texts that match a query best.
+        """Return the visible texts that match a query best.
 
         Parameters
         ----------
         query
             Any text.
         k
-            How many; those tied with the ``k``-th come too.
+            Number of texts; those tied with the ``k``-th are included.
         visible
-            ``(m,)``, rising: which positions are looked at, and counted.
+            ``(m,)``, ascending: the positions that are searched and counted.
         lengths
-            ``(n,)``: the n-grams of each text.
+            ``(n,)``: number of n-grams of each text.
 
         Returns
         -------
         scores : numpy.ndarray
-            ``(m,)`` float64, falling, above 0.
+            ``(m,)`` float64, descending, above 0.
         positions : numpy.ndarray
-            ``(m,)`` int64; equal scores by rising position.
+            ``(m,)`` int64; equal scores by ascending position.
         """
         mine = lengths[visible].astype(np.float64)
         total = float(mine.sum())
@@ -134,8 +134,10 @@ class Postings:
     def _over_texts(
         self, keys: Keys, positions: Positions, norms: Floats, weights: Floats | None = None
     ) -> tuple[Positions, Floats]:
-        """Those of some texts that share an n-gram, and their scores, from the n-grams of each text. ``weights`` are of
-        the keys, where more texts than these are counted."""
+        """Return the texts that share an n-gram with the keys and their scores, computed from the n-grams of each text.
+
+        ``weights`` are those of the keys; by default they are computed from these texts alone.
+        """
         which, times, places = self._shared(keys, positions)
         if weights is None:
             weights = _weights(len(positions), np.bincount(which, minlength=len(keys)))
@@ -145,7 +147,7 @@ class Postings:
         return positions[found], summed[found]
 
     def _shared(self, keys: Keys, positions: Positions) -> tuple[Positions, Floats, Positions]:
-        """Every n-gram of some texts that is among the keys: which key, how often, and the place of the text."""
+        """Return every n-gram of some texts that is among the keys: index of the key, count, and index of the text."""
         grams = self._held(positions.tolist())
         codes = np.frombuffer(b"".join(grams), dtype="<u8")
         sieve = np.zeros(_SIEVE, dtype=np.bool_)
@@ -159,7 +161,7 @@ class Postings:
         return which, (codes[some] & _TIMES).astype(np.float64), places
 
     def _held(self, positions: Sequence[int]) -> list[bytes]:
-        """The n-grams of some texts, read if they are not held yet."""
+        """Return the n-grams of some texts, reading those that are not in memory yet."""
         grams = self._grams
         lacking = [position for position in positions if grams[position] is None]
         if lacking:
@@ -171,17 +173,18 @@ class Postings:
     def _over_lists(
         self, keys: Keys, lists: Sequence[List], k: int, visible: Positions, norms: Floats, usual: float
     ) -> tuple[Positions, Floats]:
-        """Texts and their scores, among them the ``k`` best and what is tied with them, from posting lists.
+        """Return texts and their scores, among them the ``k`` best and those tied with them, from posting lists.
 
-        The n-grams that weigh most come first. As soon as the others cannot lift a further text among the ``k`` best,
-        the texts that may be there are scored from their own n-grams (MaxScore: Turtle and Flood, Query Evaluation:
-        Strategies and Optimizations, Information Processing & Management 1995). ``usual`` are the n-grams of a text.
+        The n-grams with the highest weights come first. As soon as the others cannot lift a further text among the
+        ``k`` best, the texts that may be there are scored from their own n-grams (MaxScore: Turtle and Flood, Query
+        Evaluation: Strategies and Optimizations, Information Processing & Management 1995). ``usual`` is the mean
+        number of n-grams of a text.
         """
         weights = _weights(len(visible), self._frequencies(keys, lists, visible, usual))
         order = np.argsort(-weights, kind="stable").tolist()
         most = weights * (K1 + 1) * _MOST_TIMES / (_MOST_TIMES + norms.min())
-        still = np.append(np.cumsum(most[order][::-1])[::-1], 0.0)  # what those from a place on add at most
-        norm_of = np.full(len(self._grams), np.inf)  # what cannot be seen gets nothing
+        still = np.append(np.cumsum(most[order][::-1])[::-1], 0.0)  # Upper bound of what the remaining n-grams add.
+        norm_of = np.full(len(self._grams), np.inf)  # Invisible texts score 0.
         norm_of[visible] = norms
         summed = np.zeros(len(self._grams))
         for first, last in _batches([len(lists[one]) for one in order]):
@@ -202,24 +205,24 @@ class Postings:
         return found, summed[found]
 
     def _frequencies(self, keys: Keys, lists: Sequence[List], visible: Positions, usual: float) -> Positions:
-        """How many of the visible texts have each key."""
+        """Return how many of the visible texts have each key."""
         every = np.array([len(one) for one in lists])
         seen = np.zeros(len(self._grams), dtype=np.bool_)
         seen[visible] = True
         hidden = len(seen) - len(visible)
-        if 2 * _PER_GRAM * usual * hidden < every.sum():  # they are few: they are looked through instead
+        if 2 * _PER_GRAM * usual * hidden < every.sum():  # Few texts are hidden: scan those instead.
             which, _, _ = self._shared(keys, np.flatnonzero(~seen))
             return every - np.bincount(which, minlength=len(keys))
         return np.array([np.count_nonzero(seen[one >> np.uint32(2)]) for one in lists])
 
 
 class _Lists:
-    """The texts that have an n-gram, for every n-gram.
+    """Posting lists: for every n-gram the texts that have it.
 
     Parameters
     ----------
     grams
-        Of the texts ``0 … n - 1``.
+        The results of :func:`grams_of` for the texts ``0 … n - 1``.
     """
 
     def __init__(self, grams: Sequence[bytes]) -> None:
@@ -238,19 +241,19 @@ class _Lists:
         self._postings = (joined & _POSTING).astype(np.uint32)
 
     def add(self, position: int, grams: bytes) -> None:
-        """Take in the text at the next position."""
+        """Add the text at the next position."""
         for code in np.frombuffer(grams, dtype="<u8").tolist():
             self._fresh.setdefault(code >> 2, []).append(position << 2 | code & 3)
         self._new.append(grams)
         if len(self._new) > max(_LEAST_FRESH, self._size // _FRESH_PART):
             held = np.repeat(self._hashes, np.diff(self._starts)) << _SHIFT | self._postings
             fresh = _sorted_postings(self._new, self._size)
-            self._take(np.sort(np.concatenate([held, fresh]), kind="stable"))  # two runs: a merge
+            self._take(np.sort(np.concatenate([held, fresh]), kind="stable"))  # Merges two sorted runs.
             self._size += len(self._new)
             self._new, self._fresh = [], {}
 
     def of(self, keys: Keys) -> list[List]:
-        """For each key the texts that have it, by position, with how often."""
+        """Return for each key the postings of the texts that have it, by position, with counts."""
         places = np.searchsorted(self._hashes, keys)
         found = []
         for key, place in zip(keys.tolist(), places.tolist(), strict=True):
@@ -262,7 +265,7 @@ class _Lists:
 
 
 def _batches(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Cut a sequence where the parts so far are large enough: the first and the end of each batch."""
+    """Yield the first index and the end of consecutive batches of limited total size."""
     first, size = 0, 0
     for place, more in enumerate(sizes):
         if size and size + more > _BATCH:
@@ -273,7 +276,7 @@ def _batches(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _weights(texts: int, frequencies: Positions) -> Floats:
-    """BM25's inverse document frequencies, those that cannot become negative."""
+    """Return BM25's inverse document frequencies, in the variant that is never negative."""
     found: Floats = np.log1p((texts - frequencies + 0.5) / (frequencies + 0.5))
     return found
 

@@ -1,4 +1,4 @@
-"""The rows of a memory's tables, read as columns and checked at once."""
+"""Load the rows of a memory's tables as columns, verifying all of them at once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mlret.memory.scope import Place
 _TEXTS = frozenset(
     ("tenant", "user", "agent", "run", "id", "session", "kind", "level", "language", "scripts", "state", "type")
 )
-_SOME = 500  # rows in one statement
+_SOME = 500  # Maximum number of rows in one SQL statement.
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """``n`` rows of a table: every column as it was read, and those of numbers as arrays with what NULL says."""
+    """Rows of a table by column: all columns as they were read, and the numeric ones also as arrays without NULL."""
 
     columns: Mapping[str, Sequence[Any]]
     arrays: Mapping[str, NDArray[Any]]
@@ -33,12 +33,21 @@ class Loaded:
 
 
 def load(records: Records, table: str, where: str = "1", parameters: Sequence[Any] = ()) -> Loaded:
-    """The rows of a table that meet a condition, by their first column, each held against its checksum.
+    """Return the verified rows of a table that meet a condition, sorted by their first column.
+
+    Parameters
+    ----------
+    records
+        The database.
+    table
+        Name of the table.
+    where, parameters
+        SQL condition and its parameters; all rows by default.
 
     Raises
     ------
     MlretError
-        If one is not what was written.
+        If a row is damaged.
     """
     names = COVERED[table]
     query = f"SELECT {', '.join(names)}, crc FROM {table} WHERE {where} ORDER BY {names[0]}"
@@ -58,7 +67,7 @@ def load(records: Records, table: str, where: str = "1", parameters: Sequence[An
                 words.append(arrays[name].view(np.uint64))
         wrong = np.flatnonzero(checksums(words) != integers(crcs))
     except UNREADABLE as error:
-        checked(records.path, table, found)  # says which
+        checked(records.path, table, found)  # Raises an error that names the row.
         raise damage(records.path, table) from error
     if len(wrong):
         raise damage(records.path, named(table, found[int(wrong[0])]))
@@ -66,12 +75,12 @@ def load(records: Records, table: str, where: str = "1", parameters: Sequence[An
 
 
 def load_places(records: Records) -> dict[int, Place]:
-    """All scopes, by number.
+    """Return all scopes by number.
 
     Raises
     ------
     MlretError
-        If one is not what was written.
+        If a row is damaged.
     """
     found = load(records, "memory_scopes").columns
     places: Any = zip(*(found[name] for name in ("tenant", "user", "agent", "run")), strict=True)
@@ -79,14 +88,14 @@ def load_places(records: Records) -> dict[int, Place]:
 
 
 class Rows:
-    """Which rows of the tables are a tenant's.
+    """Selects the rows of the tables that belong to a tenant.
 
     Parameters
     ----------
     records
         The database.
     tenant
-        Whose, ``""`` for what has none.
+        The tenant, ``""`` for records without one.
     """
 
     def __init__(self, records: Records, tenant: str) -> None:
@@ -94,11 +103,19 @@ class Rows:
         self._tenant = tenant
 
     def versions(self) -> Loaded:
-        """The tenant's versions."""
+        """Return the tenant's versions."""
         return load(self._records, "memory_versions", *self._mine())
 
     def of_versions(self, table: str, column: str, version: str) -> Loaded:
-        """The rows of a table of which a column has what a column of the tenant's versions has."""
+        """Return the rows of a table that belong to the tenant's versions.
+
+        Parameters
+        ----------
+        table
+            Name of the table.
+        column, version
+            Column of the table, and the column of ``memory_versions`` that it refers to.
+        """
         mine, parameters = self._mine()
         if not parameters:
             return load(self._records, table)
@@ -106,12 +123,20 @@ class Rows:
         return load(self._records, table, where, parameters)
 
     def totals(self) -> Loaded:
-        """The totals of the tenant's scopes."""
+        """Return the totals of the tenant's scopes."""
         mine, parameters = self._mine()
         return load(self._records, "memory_totals", mine.removeprefix("+"), parameters)
 
     def read(self, columns: str, rows: Sequence[int] | None = None) -> list[tuple[Any, ...]]:
-        """Columns of the tenant's versions, or of some rows of them, unchecked."""
+        """Return columns of the tenant's versions, without verifying them.
+
+        Parameters
+        ----------
+        columns
+            Names of columns, separated by commas.
+        rows
+            Rows to read; all of the tenant by default.
+        """
         if rows is None:
             mine, parameters = self._mine()
             return self._records.read(f"SELECT {columns} FROM memory_versions WHERE {mine} ORDER BY row", parameters)
@@ -123,12 +148,12 @@ class Rows:
         return found
 
     def _mine(self) -> tuple[str, tuple[str, ...]]:
-        """The condition of the tenant's versions, and its parameters."""
+        """Return the SQL condition for the tenant's versions, and its parameters."""
         read = self._records.read
         if read("SELECT min(tenant), max(tenant) FROM memory_scopes") in ([(self._tenant,) * 2], [(None, None)]):
             return "1", ()
         mine = "scope IN (SELECT scope FROM memory_scopes WHERE tenant = ?)"
         count = read(f"SELECT count(*) FROM memory_versions WHERE {mine}", (self._tenant,))[0][0]
         every = read("SELECT count(*) FROM memory_versions")[0][0]
-        # To read most of a table in order is faster than to look its rows up.
+        # Scanning a table is faster than looking up most of its rows; the plus sign disables the index.
         return f"+{mine}" if 4 * count > every else mine, (self._tenant,)

@@ -1,4 +1,4 @@
-"""A memory: short texts that belong to someone, added one at a time and found from any language."""
+"""The :class:`Memory` class: a store of short texts that belong to a scope and can be searched from any language."""
 
 from __future__ import annotations
 
@@ -20,38 +20,45 @@ __all__ = ["THRESHOLDS", "Added", "Memory", "MemoryHit", "MemoryRecord", "parse_
 
 
 class Memory(Finding, Keeping):
-    """Memories on disk, in one folder. Make or open one with :meth:`open`.
+    """A store of memories on disk, in one folder. Create or open one with :meth:`open`.
 
-    Every record belongs to a scope, and every verb names one: what is outside it does not exist for that call. Nothing
-    is changed in place: a record is a chain of versions, and a journal keeps what was done, so that all of it can be
-    asked for and taken back, except :meth:`erase`. It may be used from several threads; one process writes at a time,
-    and what others wrote is seen after :meth:`refresh` or one's own next write.
+    Every record belongs to a scope, and every method takes one: records outside the scope do not exist for that call.
+    Nothing is changed in place. A record is a chain of versions, and a journal records every operation, so that the
+    whole history can be read and any operation undone, except :meth:`erase`. A store may be used from several threads.
+    Only one process writes at a time; changes by other processes become visible after :meth:`refresh` or after this
+    process's next write.
     """
 
     @classmethod
     def open(cls, path: str | Path, encoder: AnyEncoder | str | Path | None = None) -> Memory:
-        """Open a memory store, or make it.
+        """Open a memory store, creating it if it does not exist.
 
         Parameters
         ----------
         path
-            The folder.
+            Folder of the store.
         encoder
-            The encoder, its folder or hub id. By default the one that the store was made with, and the
+            The encoder, its folder or its hub id. Defaults to the encoder that the store was created with, or to the
             bundled one for a new store.
+
+        Returns
+        -------
+        Memory
+            The open store.
 
         Raises
         ------
         InputError
-            If something that is no memory store stands at ``path``.
+            If ``path`` holds something other than a memory store.
         FingerprintError
-            If the store was made with another encoder: :meth:`reembed` moves it to a new one.
+            If the store was created with another encoder; :func:`mlret.memory.upkeep.reembed` copies it
+            to a new one.
         """
         path = Path(path)
         if not has_manifest(path):
             try:
                 return cls(Index.create(path, encoder, kind="memory", schema=tables.SCHEMA))
             except MlretError:
-                if not has_manifest(path):  # else another process made it first: open that
+                if not has_manifest(path):  # Otherwise another process created it first; open that one.
                     raise
         return cls(Index.open(path, encoder, kind="memory"))

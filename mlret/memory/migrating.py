@@ -1,8 +1,8 @@
-"""Bringing the tables of a memory of an earlier version up to date.
+"""Migrate the tables of a memory from an earlier version.
 
-Version 2 named records by the ids that users gave them, in every table and in the index, and nothing in its tables but
-the journal had a checksum. So the journal is what is trusted: the state is made again from it, with keys for records,
-and only what is derived from texts is taken over from the old tables.
+Version 2 named records by the ids that users gave them, in every table and in the index, and only its journal had
+checksums. The journal is therefore what is trusted: the state is rebuilt from it, with keys for records, and only what
+is derived from texts is copied from the old tables.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ MEMORY = "memory"
 _OLD = ("scopes", "journal", "versions", "parts", "records", "links", "erasing", "settings")
 _INDEXES = ("memory_journal_record", "memory_journal_feedback", "memory_versions_record", "memory_links_target")
 _DERIVED = ("language", "scripts", "event_from", "event_to", "expires_at", "length")
-_DAMAGED = -1  # the checksum of a row that was damaged before, and stays so
+_DAMAGED = -1  # Never a valid checksum; marks rows that were damaged before, so that they remain so.
 _SOME = 500
 
 
 def keys_and_checksums(connection: sqlite3.Connection) -> None:
-    """From version 2 to 3: records have keys beside their ids, and every row a checksum."""
+    """Migrate from version 2 to 3: records get keys besides their ids, and every row gets a checksum."""
     for name in _INDEXES:
         connection.execute(f"DROP INDEX IF EXISTS {name}")
     for name in _OLD:
@@ -45,7 +45,7 @@ def keys_and_checksums(connection: sqlite3.Connection) -> None:
     _rename_documents(connection, state)
     for (row,) in connection.execute("SELECT row FROM old_memory_erasing").fetchall():
         cells.put(connection, "memory_erasing", (row,))
-    # Copies of rows with ids may be left where the database moved them; no row has this number.
+    # Old copies of rows with ids may remain in the database. Row 0, which no row has, schedules their removal.
     cells.put(connection, "memory_erasing", (0,))
     for name, content in connection.execute("SELECT name, content FROM old_memory_settings").fetchall():
         cells.put(connection, "memory_settings", (name, content))
@@ -57,7 +57,7 @@ STEPS = (Step(schema.VERSION, "keys of records and checksums of the memory's tab
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script: to run it as one would end the transaction."""
+    """Yield the statements of a script one by one, because running a script as a whole would end the transaction."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
@@ -67,24 +67,24 @@ def _statements(script: str) -> Iterator[str]:
 
 
 class _State:
-    """What an old journal adds up to, with a key for each record."""
+    """The state that results from an old journal, with a key for each record."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._keys: dict[str, int] = {}
         self._last_key = 0
         self._places: dict[int, Place] = {}
-        self._last: dict[int, int] = {}  # operation, by scope
-        self._entries: Counter[int] = Counter()  # by key
+        self._last: dict[int, int] = {}  # Number of a scope -> its last operation.
+        self._entries: Counter[int] = Counter()  # Key -> number of entries.
         self.ids: dict[int, str] = {}
-        self.versions: dict[int, dict[str, Any]] = {}  # by row
-        self.records: dict[int, dict[str, Any]] = {}  # by key
+        self.versions: dict[int, dict[str, Any]] = {}  # Versions by row.
+        self.records: dict[int, dict[str, Any]] = {}  # Records by key.
         self.links: set[tuple[int, str, int]] = set()
         places = connection.execute("SELECT scope, tenant, user, agent, run FROM old_memory_scopes").fetchall()
         self._numbers: dict[Place, int] = {(t, u, a, r): scope for scope, t, u, a, r in places}
 
     def replay(self) -> None:
-        """Write the journal anew, and take in what its entries say."""
+        """Write the journal in the new form, and apply its entries."""
         query = "SELECT entry, operation, at, verb, record, changes, note, crc FROM old_memory_journal ORDER BY entry"
         for _, rows in groupby(self._connection.execute(query).fetchall(), key=lambda row: row[1]):
             self._operation(list(rows))
@@ -105,7 +105,7 @@ class _State:
             )
 
     def _read(self, row: tuple[Any, ...]) -> tuple[bool, int, int, str | None, str]:
-        """Whether an entry is whole, the key of its record, its scope, and its changes and note in the new form."""
+        """Return whether an entry is intact, its record's key, its scope, and its changes and note in the new form."""
         entry, operation, at, verb, record, text, note, crc = row
         if crc != _old_checksum(operation, at, verb, record, text, note):
             return False, 0, 0, None, "{}"
@@ -114,7 +114,7 @@ class _State:
         changes = None if text is None else [self._change(entry, key, record, one) for one in json.loads(text)]
         if verb == "erase":
             self._forget(record, key)
-        # Of an erased record it is not known any more.
+        # The scope of an erased record is no longer known.
         scope = self.records[key]["scope"] if key in self.records else 0
         said = json.loads(note)
         if "merged" in said:
@@ -128,7 +128,7 @@ class _State:
         return self._keys[id]
 
     def _change(self, entry: int, key: int, id: str, change: list[Any]) -> list[Any]:
-        """Take a change in; the change in the new form."""
+        """Apply a change, and return it in the new form."""
         match change:
             case ["version", row, version, scope, valid_from, recorded_at, content, parts]:
                 number = self._scope(place_of(scope))
@@ -164,7 +164,7 @@ class _State:
         return change
 
     def _set(self, key: int, name: str, value: Any) -> None:
-        if key in self.records:  # else the entry that made it is damaged
+        if key in self.records:  # Otherwise the entry that created the record is damaged.
             self.records[key][name] = float(value) if name == "strength" else value
 
     def _scope(self, place: Place) -> int:
@@ -173,7 +173,7 @@ class _State:
         return number
 
     def _forget(self, id: str, key: int) -> None:
-        """Leave an erased record out; a record that was given its id afterwards is another one."""
+        """Remove an erased record; a later record with the same id is a different one."""
         self._keys.pop(id)
         self.ids.pop(key, None)
         self.records.pop(key, None)
@@ -203,7 +203,7 @@ class _State:
             parts[version["scope"]] += len(version["windows"])
         for row in lost:
             del self.versions[row]
-        # Of a record whose first entry is damaged nothing else is kept that others would lead to.
+        # A record whose first entry is damaged is dropped, with all links from and to it.
         there = {version["record"] for version in self.versions.values()}
         self.records = {key: one for key, one in self.records.items() if key in there and one["row"] in self.versions}
         self.links = {link for link in self.links if link[0] in self.records and link[2] in self.records}
@@ -219,7 +219,7 @@ class _State:
 
 
 def _rename_documents(connection: sqlite3.Connection, state: _State) -> None:
-    """Call the documents of the index by keys, which erasing leaves in the journal."""
+    """Rename the documents of the index to keys, because a name remains in the journal after erasing."""
     names: dict[int, str] = {}
     for row, version in state.versions.items():
         name = f"{version['record']}/{version['number']}"
@@ -231,7 +231,8 @@ def _rename_documents(connection: sqlite3.Connection, state: _State) -> None:
         for row, id, *said, crc in connection.execute(query, part).fetchall():
             crc = checksum_of(names[row], *said) if is_whole(crc, id, *said) else _DAMAGED
             renewed.append((names[row], crc, row))
-    # First out of the way, as a new name may be the old one of another; all names have two slashes.
+    # A new name may be the old name of another document, so all are first renamed to temporary names. Those have one
+    # slash, final names have two.
     connection.executemany("UPDATE records SET id = '/' || row WHERE row = ?", [(row,) for row in names])
     connection.executemany("UPDATE records SET id = ?, crc = ? WHERE row = ?", renewed)
 

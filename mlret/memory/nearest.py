@@ -1,7 +1,7 @@
-"""Dense evidence in a memory: the cosine (or MaxSim) of a query with the versions that may be seen.
+"""Dense scores in a memory: the cosine (or MaxSim) of a query with the visible versions.
 
-All that may be seen is compared, which is exact; only where that is much, and the index has accelerators for it or a
-GPU, those are asked. A long text has vectors of its parts besides that of the whole, and counts by the best of them.
+All visible versions are compared, which is exact; only if they are many, and the index has accelerators or a GPU, are
+those used. A long text has vectors of its parts besides that of the whole, and its score is that of the best of them.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from mlret.index.store import Store
 from mlret.memory.columns import Columns
 from mlret.memory.numbering import Positions
 
-# So many rows are compared one by one even where the index has an accelerator.
+# Up to this many rows are compared exactly even if the index has an accelerator.
 _FEW = 8192
-# To compare a row takes a quarter of the time that it takes to copy it from where it stands alone.
+# Comparing a row in place is four times faster than gathering scattered rows first.
 _SCATTERED = 4
 _SAMPLED = 16
-_COPIED = 8192  # rows copied at once: 8 MB at 256 dimensions
-_MARGIN = 1e-5  # a product in float32 sums in another order than the scores that count
+_COPIED = 8192  # Rows gathered at once: 8 MB at 256 dimensions.
+_MARGIN = 1e-5  # Bound of the rounding error of float32 products against the final scores.
 _WIDEN = 4
 
 Scored = tuple[NDArray[np.float64], Positions]
 
 
 def nearest(store: Store, columns: Columns, vector: NDArray[np.float32], visible: Positions, k: int) -> Scored:
-    """The visible versions nearest to a query.
+    """Return the visible versions nearest to a query.
 
     Parameters
     ----------
     store, columns
         The memory.
     vector
-        ``(dims,)`` float32, or ``(t, dims)`` of the query's tokens.
+        ``(dims,)`` float32, or ``(t, dims)`` for the tokens of the query.
     visible
-        ``(n,)``, rising: the positions that may be found.
+        ``(n,)``, ascending: the positions that may be found.
     k
-        How many; those tied with the ``k``-th come too.
+        Number of versions; those tied with the ``k``-th are included.
 
     Returns
     -------
     scores : numpy.ndarray
-        ``(m,)`` float64, falling, rounded to six decimals.
+        ``(m,)`` float64, descending, rounded to six decimals.
     positions : numpy.ndarray
-        ``(m,)`` int64; equal scores by rising position.
+        ``(m,)`` int64; equal scores by ascending position.
     """
     rows = rows_of(columns, visible)
     wanted = k
@@ -58,7 +58,7 @@ def nearest(store: Store, columns: Columns, vector: NDArray[np.float32], visible
         scores, positions = _best(scores, positions)
         if len(positions) >= k or wanted >= len(rows):
             break
-        wanted *= _WIDEN  # of one text there were several parts
+        wanted *= _WIDEN  # Several of the rows were parts of the same text.
     if len(scores) > k:
         last = int(np.count_nonzero(scores >= scores[k - 1]))
         scores, positions = scores[:last], positions[:last]
@@ -68,7 +68,22 @@ def nearest(store: Store, columns: Columns, vector: NDArray[np.float32], visible
 def similarities(
     store: Store, columns: Columns, vector: NDArray[np.float32], positions: Positions
 ) -> NDArray[np.float64]:
-    """The score of each of some positions with a query, as :func:`nearest` gives it; NaN where there is no vector."""
+    """Return the score of each of some positions with a query, as :func:`nearest` computes it.
+
+    Parameters
+    ----------
+    store, columns
+        The memory.
+    vector
+        ``(dims,)`` float32, or ``(t, dims)`` for the tokens of the query.
+    positions
+        ``(n,)``, ascending.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` float64; NaN where there is no vector.
+    """
     rows = rows_of(columns, positions)
     scores = np.full(len(rows), np.nan)
     for view in store.views(rows):
@@ -88,7 +103,15 @@ def similarities(
 
 
 def rows_of(columns: Columns, positions: Positions) -> NDArray[np.int64]:
-    """The rows of versions and of their parts, rising."""
+    """Return the rows of versions and of their parts, in ascending order.
+
+    Parameters
+    ----------
+    columns
+        The tenant's versions.
+    positions
+        ``(n,)``, ascending.
+    """
     rows: NDArray[np.int64] = columns.row[positions]
     if columns.parts:
         parts = [row for position in positions.tolist() for row in columns.parts.get(position, ())]
@@ -116,25 +139,25 @@ def _rows(store: Store, vector: NDArray[np.float32], rows: NDArray[np.int64], k:
 
 
 def _kth(values: NDArray[np.float32], k: int) -> float:
-    """The ``k``-th highest, of ``k`` or more."""
+    """Return the ``k``-th highest of ``k`` or more values."""
     some = values[::_SAMPLED]
-    if len(some) > k:  # what is below the k-th of some is below that of all
+    if len(some) > k:  # The k-th highest of a sample is a lower bound.
         values = values[values >= np.partition(some, len(some) - k)[len(some) - k]]
     return float(np.partition(values, len(values) - k)[len(values) - k])
 
 
 def _plain(view: Any) -> bool:
-    """Whether nothing finds the best of a segment faster than comparing all on the CPU."""
+    """Return whether comparing all rows on the CPU is the fastest way to search a segment."""
     return view.segment.accelerator is None and isinstance(view.segment.exact, CpuExact)
 
 
 def _products(
     matrix: NDArray[np.float32], positions: NDArray[np.int64], vector: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """``(n,)``: the product of a vector with the lines at some positions, rising, of a matrix.
+    """Return the products of a vector with some rows of a matrix: ``(n,)``, for ascending positions.
 
-    Line by line in one thread: a BLAS' product shares the work among threads that wait for each other, and took tens of
-    times as long where other work kept one of their cores busy.
+    Rows are multiplied in one thread: a BLAS product divides the work among threads that wait for each other, and took
+    tens of times as long when other work kept one of their cores busy.
     """
     first, last = int(positions[0]), int(positions[-1])
     if last - first < _SCATTERED * len(positions):
@@ -155,7 +178,7 @@ def _wholes(columns: Columns, rows: NDArray[np.int64]) -> Positions:
 
 
 def _best(scores: NDArray[np.float64], positions: Positions) -> Scored:
-    """The best score of each position, falling, then by rising position."""
+    """Return the best score of each position, in descending order, equal ones by ascending position."""
     order = np.lexsort((positions, -scores))
     positions, scores = positions[order], np.round(scores[order], DECIMALS)
     _, first = np.unique(positions, return_index=True)

@@ -1,8 +1,8 @@
-"""Words and word parts that negate, for the languages that have a list here.
+"""Words and parts of words that negate, for the languages that have a list here.
 
-A list holds what negates a sentence or a part of it: particles, negative pronouns and adverbs, the verb that is not,
-and *without*. Negation inside words (*unable*) is in no list. Where a language negates by a part of the verb (Turkish,
-Swahili, Japanese, Korean), the pattern is of the commonest forms; it misses some, and takes a rare other word for one.
+A list holds what negates a sentence or a part of it: particles, negative pronouns and adverbs, negative verbs, and
+*without*. Negation inside words (*unable*) is not listed. Where a language negates by a part of the verb (Turkish,
+Swahili, Japanese, Korean), the pattern covers the commonest forms; it misses some, and matches a few other, rare words.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import regex
 
-# Between word boundaries, of case-folded text; a star stands for any ending.
+# Whole words of case-folded text; a star stands for any ending.
 _WORDS = {
     "af": "nie nooit niks niemand geen sonder",
     "ar": "لا لم لن ليس ليست ليسوا لست لسنا ليسا غير بدون دون ولا ولم ولن وليس وليست فلا فلم فلن بلا",
@@ -54,7 +54,7 @@ _WORDS = {
     "uk": "не немає нема ні ніколи ніхто нічого без",
     "vi": "không chưa chẳng đừng chớ",
 }
-# Anywhere in the text: parts of words, and writing without spaces.
+# Patterns that match anywhere in the text: parts of words, and languages written without spaces.
 _PATTERNS = {
     "en": r"\w+n['’]t\b",
     "ca": r"\bn['’](?=\w)",
@@ -80,14 +80,14 @@ _PATTERNS = {
 
 @lru_cache(maxsize=256)
 def negation_pattern(language: str) -> regex.Pattern[str] | None:
-    """What matches each negation in a case-folded text of a language; ``None`` where there is no list.
+    r"""Return the pattern of the negations in case-folded text of a language; ``None`` if it has no list.
 
-    The `regex` module is used for its ``\\w``, which takes in the vowel signs of Indic scripts.
+    The `regex` module is used because its ``\\w`` includes the vowel signs of Indic scripts.
 
     Parameters
     ----------
     language
-        BCP 47, in mlret's form; the script and country are not looked at.
+        BCP 47 code in mlret's form; script and country are ignored.
     """
     code = language.partition("-")[0]
     parts = []
@@ -100,5 +100,5 @@ def negation_pattern(language: str) -> regex.Pattern[str] | None:
 
 
 def negation_languages() -> list[str]:
-    """The languages with a list, sorted."""
+    """Return the languages that have a list, sorted."""
     return sorted({*_WORDS, *_PATTERNS})

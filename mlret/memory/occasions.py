@@ -1,8 +1,8 @@
-"""What a text that was said before says beyond its words: another time, another speaker, other metadata.
+"""Compare what accompanies a repeated text: another time, another speaker or other metadata make it another occasion.
 
-The same words of another day are another occasion, and are kept as a record of their own. Only a text of which all
-that comes with it is stored already loses nothing by being counted as said again. A source makes no difference, for it
-is noted in the history of the record that holds the text, unless it is someone in another role.
+The same words of another day are another occasion, and are stored as a record of their own. Only a text whose
+accompanying fields are all stored already loses nothing by being counted as a repetition. A different source does not
+matter, because it is noted in the history of the record that holds the text, unless the speaker's role differs.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from mlret.memory.records import Content, Link, MemoryRecord
 def additions(
     content: Content, links: Iterable[Link], there: Content | MemoryRecord, there_links: Iterable[Link]
 ) -> list[str]:
-    """Name what a text brings that the record with the same words does not hold; empty where it brings nothing.
+    """Return the names of the fields that a text adds to the record with the same words; empty if it adds nothing.
 
     Parameters
     ----------
     content, links
-        Of the new text.
+        Content and links of the new text.
     there, there_links
-        Of what is stored.
+        Content and links of the stored record.
     """
     said = {
         "event time": (content.event_time, there.event_time),
@@ -34,7 +34,7 @@ def additions(
         "speaker": (_role(content), _role(there)),
     }
     found = [name for name, (new, old) in said.items() if new is not None and new != old]
-    # What is said without an expiry must still be found when the record that has one has expired.
+    # A text without an expiry must still be found after a record that has one has expired.
     found += ["expiry"] * (content.expires_at != there.expires_at)
     found += ["tags"] * bool(set(content.tags) - set(there.tags))
     found += ["keys"] * bool(set(content.keys) - set(there.keys))
@@ -51,7 +51,7 @@ def _role(content: Content | MemoryRecord) -> str | None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same; true is not 1."""
+    """Return whether two JSON values are equal; ``true`` does not equal 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):

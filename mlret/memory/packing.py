@@ -1,6 +1,7 @@
-"""Fit what was found into a budget of tokens: whole, else summarised, else left out; told in the order of time.
+"""Fit search results into a token budget, in order of time: each in full, else summarised, else dropped.
 
-After SCM (Wang et al., arXiv 2304.13343), which asks a language model what to shorten; here the lowest ranks are.
+The method follows SCM (Wang et al., arXiv 2304.13343), which asks a language model what to shorten; here the lowest
+ranks are shortened first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,19 @@ Form = Literal["raw", "summary"]
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What may be told: its text, its summary if any, and when it was; by ``at`` it is sorted, equal ones by rank."""
+    """A text that may be included in the context.
+
+    Attributes
+    ----------
+    id
+        Id of the record.
+    text
+        Full text.
+    summary
+        Shorter text, ``None`` if there is none.
+    at
+        Sort key in time; passages of equal time keep the order of their ranks.
+    """
 
     id: str
     text: str
@@ -26,7 +39,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What is told of a passage, and in which form."""
+    """A passage as it is included: its text in one of the forms, and what that costs."""
 
     id: str
     text: str
@@ -36,7 +49,17 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """The pieces in the order of time, what they cost together, and the ids of what was left out, best first."""
+    """The passages that fit a budget.
+
+    Attributes
+    ----------
+    pieces
+        The included passages in order of time.
+    cost
+        Their total cost, separators included.
+    dropped
+        Ids of the passages that were dropped, best first.
+    """
 
     pieces: tuple[Piece, ...]
     cost: int
@@ -44,36 +67,41 @@ class Packed:
 
     @property
     def text(self) -> str:
-        """A piece a line."""
+        """The included texts, one per line."""
         return "\n".join(piece.text for piece in self.pieces)
 
 
 def pack(passages: Sequence[Passage], budget: int, count: Callable[[str], int], *, separator: int = 1) -> Packed:
-    """Choose what is told, and in which form.
+    """Choose which passages to include, and in which form.
 
-    All is told raw if it fits. If not, summaries take the place of texts, from the worst rank up; if it still does not
-    fit, passages are left out, from the worst rank up. What room is left then goes to the best that fit.
+    All are included in full if they fit. If not, summaries replace texts, from the lowest rank up; if that is still too
+    much, passages are dropped, from the lowest rank up. The remaining budget then goes to the best passages that fit.
 
     Parameters
     ----------
     passages
-        Best first.
+        The passages, best first.
     budget
-        What the pieces may cost together, separators included.
+        Maximum total cost, separators included.
     count
-        What a text costs, e.g. its tokens; called once for each text and summary.
+        Function that returns the cost of a text, e.g. its tokens; called once for each text and summary.
     separator
-        What a line break between two pieces costs.
+        Cost of the line break between two pieces.
+
+    Returns
+    -------
+    Packed
+        The chosen pieces, their cost and the ids that were dropped.
 
     Raises
     ------
     InputError
-        If the budget, the separator or a cost is below 0.
+        If the budget, the separator or a cost is negative.
     """
     if budget < 0 or separator < 0:
         raise InputError(f"a budget of {budget} and a separator of {separator}: neither may be below 0")
     options = [_options(passage, count, separator) for passage in passages]
-    # A line has one separator fewer than pieces.
+    # Every piece is counted with a separator after it, so the last one needs extra room.
     room = budget + separator
     chosen: list[Piece | None] = [forms[0] if forms[-1].cost <= room else None for forms in options]
     for forms, place in reversed(list(zip(options, range(len(options)), strict=True))):
@@ -96,7 +124,7 @@ def pack(passages: Sequence[Passage], budget: int, count: Callable[[str], int], 
 
 
 def _options(passage: Passage, count: Callable[[str], int], separator: int) -> list[Piece]:
-    """The forms of a passage, the dearest first, each with the separator after it."""
+    """Return the forms of a passage, the most expensive first, each with the cost of the separator after it."""
     forms: list[tuple[str, Form]] = [(passage.text, "raw")]
     if passage.summary is not None:
         forms.append((passage.summary, "summary"))
@@ -106,7 +134,7 @@ def _options(passage: Passage, count: Callable[[str], int], separator: int) -> l
         if cost < 0:
             raise InputError(f"{passage.id}: its {form} text costs {cost}; a cost may not be below 0")
         pieces.append(Piece(passage.id, text, form, cost + separator))
-    # A summary that is no shorter than the text is none.
+    # A summary that costs no less than the text is useless.
     return pieces[:1] if pieces[-1].cost >= pieces[0].cost else pieces
 
 

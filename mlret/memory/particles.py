@@ -1,8 +1,8 @@
 """Small words that decide what a sentence states: quantity, obligation, time and degree, by language.
 
-*All* and *some*, *must* and *may*, *yesterday* and *tomorrow*, *more* and *less* hardly move a vector, and change what
-is true. The lists in ``particles.json`` are of closed classes: a few words a language, in the forms that are common.
-They are compared between languages only: within one language all words must agree (:mod:`mlret.memory.guards`).
+*All* and *some*, *must* and *may*, *yesterday* and *tomorrow*, *more* and *less* hardly move a vector, but change what
+is true. The lists in ``particles.json`` are of closed classes: a few words for each language, in their common forms.
+They are compared only between languages: within one language all words must agree (:mod:`mlret.memory.guards`).
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from pathlib import Path
 
 import regex
 
-# Class -> its members; a text states the members of a class that it names.
+# Class -> its members.
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "quantity": ("all", "some", "most", "few", "only"),
     "modality": ("must", "may", "should"),
     "time words": ("yesterday", "today", "tomorrow", "before", "after", "ended"),
     "degree": ("more", "less"),
 }
-# In these a word is found inside a run of letters: they are written without spaces, or with endings.
+# Languages in which words are matched inside a run of letters, because they are written without spaces or with endings.
 _ANYWHERE = frozenset({"zh", "ja", "ko"})
-# A member whose presence in one text alone is a difference; of the others, two texts differ if each has one that the
-# other lacks: translators leave them out and put them in.
+# Members whose presence in only one text is a difference. For the others, two texts differ only if each has a member
+# that the other lacks, because translators often omit or add them.
 _DECISIVE = frozenset({"only", "must", "may", "yesterday", "today", "tomorrow", "ended"})
-# What may be written together with the word after it.
+# Prefixes that may be written together with the following word.
 _PREFIXES = {"ar": "[وفبلك]{0,2}", "he": "[ובלהכמש]{0,2}"}
 
 
 def particles_of(text: str, language: str) -> frozenset[str] | None:
-    """The members of :data:`CLASSES` that a text names; ``None`` where the language has no lists.
+    """Return the members of :data:`CLASSES` that a text names; ``None`` if the language has no lists.
 
     Parameters
     ----------
     text
-        Case-folded.
+        Case-folded text.
     language
-        Without script and country.
+        Language code without script and country.
     """
     patterns = _patterns(language)
     if patterns is None:
@@ -48,7 +48,13 @@ def particles_of(text: str, language: str) -> frozenset[str] | None:
 
 
 def opposed(first: frozenset[str], second: frozenset[str]) -> list[str]:
-    """The classes in which two texts of different languages state different things."""
+    """Return the classes in which two texts of different languages state different things.
+
+    Parameters
+    ----------
+    first, second
+        The results of :func:`particles_of` for each text.
+    """
     found = []
     for name, members in CLASSES.items():
         one, other = first.intersection(members), second.intersection(members)
@@ -58,15 +64,15 @@ def opposed(first: frozenset[str], second: frozenset[str]) -> list[str]:
 
 
 def particle_languages() -> list[str]:
-    """The languages with lists, sorted."""
+    """Return the languages that have lists, sorted."""
     return sorted(_lists())
 
 
 @lru_cache(maxsize=1)
 def _lists() -> dict[str, dict[str, str]]:
-    """Language -> member -> words.
+    """Return the lists: language -> member -> words.
 
-    A star stands for any ending, an underscore for a blank; a word with a parenthesis is a pattern.
+    A star stands for any ending, an underscore for a blank; a word with a parenthesis is a regular expression.
     """
     path = Path(__file__).with_name("particles.json")
     found: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
-"""Checksums of the rows of a memory's tables, row by row and of whole columns.
+"""Checksums of the rows of a memory's tables, for single rows and for whole columns.
 
-SQLite does not check what it reads. Every row of the memory's tables has a checksum over its columns, so that a cell
-that changed by itself is noticed before anything is answered from it. One row is summed with Python's integers, a
-hundred thousand with numpy's, in the time in which they are read; both give the same number. Each step of the sum is a
+SQLite does not verify what it reads. Every row of the memory's tables has a checksum over its columns, so that a cell
+that changed by accident is noticed before anything is answered from it. One row is summed with Python integers, a
+hundred thousand with NumPy in the time that reading them takes; both give the same number. Each step of the sum is a
 bijection of 64 bits, so that a change of one cell always changes the sum before it is shortened by two bits.
 """
 
@@ -20,19 +20,19 @@ Words = NDArray[np.uint64]
 _MASK = 2**64 - 1
 _START, _FACTOR = 0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD
 _NULL = 0xA5A5A5A5A5A5A5A5
-# A text and a number never have the same word by having the same digits.
+# Type marks, so that a text and a number with the same digits have different words.
 _TEXT, _BYTES = 1 << 48, 1 << 49
-# The sum always takes eight bytes, so that a row that is brought up to date keeps its size.
+# This bit makes the sum always take eight bytes, so that an updated row keeps its size.
 _WIDE = 1 << 62
 _SAMPLE = 64
 
 
 class DamagedColumnError(ValueError):
-    """A column holds a value of a type that was never written there."""
+    """A column holds a value of a type that is never written there."""
 
 
 def word(value: Any) -> int:
-    """The 64 bits that stand for a value of a cell."""
+    """Return the 64-bit word that represents the value of a cell."""
     kind = type(value)
     if kind is int:
         return int(value) & _MASK
@@ -46,10 +46,10 @@ def word(value: Any) -> int:
 
 
 def checksum(values: Iterable[Any]) -> int:
-    """The checksum of a row: of the values of its cells, in order."""
+    """Return the checksum of a row from the values of its cells, in order."""
     found = _START
     for value in values:
-        # What is most frequent stands here, without a call.
+        # Integers, the most frequent type, are handled inline to avoid a call.
         found ^= value & _MASK if type(value) is int else word(value)
         found = found * _FACTOR & _MASK
         found ^= found >> 32
@@ -57,7 +57,7 @@ def checksum(values: Iterable[Any]) -> int:
 
 
 def checksums(columns: Sequence[Words]) -> NDArray[np.int64]:
-    """The checksums of ``n`` rows.
+    """Return the checksums of ``n`` rows.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def checksums(columns: Sequence[Words]) -> NDArray[np.int64]:
     Returns
     -------
     numpy.ndarray
-        ``(n,)`` int64: what :func:`checksum` gives for each row.
+        ``(n,)`` int64: the result of :func:`checksum` for each row.
     """
     found = np.full(len(columns[0]), _START, dtype=np.uint64)
     for column in columns:
@@ -78,12 +78,24 @@ def checksums(columns: Sequence[Words]) -> NDArray[np.int64]:
 
 
 def integers(values: Sequence[int | None], null: int | None = None) -> NDArray[np.int64]:
-    """A column of integers, ``null`` in place of NULL; viewed as uint64 it is the words of the column.
+    """Return a column of integers as an array; viewed as uint64 it holds the words of the column.
+
+    Parameters
+    ----------
+    values
+        ``n`` integers, or ``None`` for NULL.
+    null
+        The integer that represents NULL.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` int64.
 
     Raises
     ------
     DamagedColumnError
-        If a value is none.
+        If a value is not an integer.
     """
     if is_constant(values):
         one = null if values[0] is None else values[0]
@@ -94,7 +106,7 @@ def integers(values: Sequence[int | None], null: int | None = None) -> NDArray[n
 
 
 def is_constant(values: Sequence[Any]) -> bool:
-    """Whether a column says the same in every row, as many do."""
+    """Return whether a column has the same value in all of two or more rows, as many columns do."""
     return len(values) > 1 and values[0] is values[1] and values.count(values[0]) == len(values)
 
 
@@ -106,21 +118,21 @@ def _integers(values: Sequence[int | None]) -> NDArray[np.int64]:
 
 
 def texts(values: Sequence[str | None]) -> Words:
-    """The words of a column of texts, of which some may be NULL.
+    """Return the words of a column of texts, some of which may be NULL.
 
     Raises
     ------
     DamagedColumnError
-        If a value is no text.
+        If a value is not a text.
     """
     try:
         if is_constant(values):
             return np.full(len(values), word(values[0]) if values[0] is None else _word_of_text(values[0]), np.uint64)
-        if len(values) > _SAMPLE and len(set(values[:_SAMPLE])) > _SAMPLE // 2:  # hardly any value comes twice
+        if len(values) > _SAMPLE and len(set(values[:_SAMPLE])) > _SAMPLE // 2:  # Few repeated values.
             found = np.fromiter(map(zlib.crc32, map(str.encode, values)), dtype=np.uint64, count=len(values))  # type: ignore[arg-type]
             return found | np.uint64(_TEXT)
         words = {value: _NULL if value is None else _word_of_text(value) for value in set(values)}
-    except TypeError as error:  # a number, or bytes
+    except TypeError as error:  # The value is a number or bytes.
         raise DamagedColumnError from error
     return np.fromiter(map(words.__getitem__, values), dtype=np.uint64, count=len(values))
 

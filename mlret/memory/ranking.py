@@ -1,8 +1,8 @@
-"""What is added to the evidence of a search: neighbours in a conversation, links, age; and when to say nothing.
+"""Terms that are added to the score of a search (neighbours in a session, links, age), and the confidence in a result.
 
-Scores here are on the scale that fusion gives, standard deviations among the candidates (:mod:`mlret.index.fusion`), so
-what is added has a bound in the same unit, and the score of a hit is the sum of its terms. Which terms are on by
-default, and what each is worth: both are measured by ``mlret eval memory``.
+Scores here are on the scale of fusion, standard deviations among the candidates (:mod:`mlret.index.fusion`), so each
+term is bounded in the same unit, and the score of a hit is the sum of its terms. Which terms are on by default, and
+their weights, are measured by ``mlret eval memory``.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Ranked:
-    """Candidates in their order, and why.
+    """Ranked candidates with their score terms.
 
     Attributes
     ----------
     order
-        ``(n,)`` int64: places of the candidates, best first; equal scores by the lower place.
+        ``(n,)`` int64: indices of the candidates, best first; of equal scores the lower index comes first.
     scores
-        ``(n,)`` float64, falling; the sum of the terms, rounded to six decimals.
+        ``(n,)`` float64, descending: the sums of the terms, rounded to six decimals.
     terms
         Name -> ``(n,)`` float64, in the same order.
     """
@@ -47,17 +47,22 @@ class Ranked:
 
 
 def combine(terms: Mapping[str, ArrayLike]) -> Ranked:
-    """Rank by the sum of terms.
+    """Rank candidates by the sum of their terms.
 
     Parameters
     ----------
     terms
-        Name -> ``(n,)`` of the candidates.
+        Name -> ``(n,)``: the terms of the candidates.
+
+    Returns
+    -------
+    Ranked
+        The candidates, best first.
 
     Raises
     ------
     InputError
-        If there is no term, or two differ in length, or one is no number.
+        If there are no terms, they differ in length, or one is not finite.
     """
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in terms.items()}
     if len({values.shape for values in arrays.values()}) != 1:
@@ -66,25 +71,27 @@ def combine(terms: Mapping[str, ArrayLike]) -> Ranked:
     for name, values in arrays.items():
         if not np.isfinite(values).all():
             raise InputError(f"the term {name!r} of a ranking holds what is no number; leave the candidate out")
-    scores = np.round(sum(arrays.values(), np.zeros(())), 6) + 0.0  # + 0.0: no negative zero
+    scores = np.round(sum(arrays.values(), np.zeros(())), 6) + 0.0  # Adding 0.0 removes negative zeros.
     order = np.argsort(-scores, kind="stable").astype(np.int64)
     return Ranked(order, scores[order], {name: values[order] for name, values in arrays.items()})
 
 
 def contiguity(scores: ArrayLike, sessions: ArrayLike, places: ArrayLike, weight: float = CONTIGUITY) -> Scores:
-    """What a turn gets for its neighbours: ``weight`` times the better score of the turns beside it, if above 0.
+    """Return the bonus of turns for their neighbours: ``weight`` times the better adjacent score, if above 0.
 
-    An answer often shares no word with the question that was asked before it; the question does. After EM-LLM's
-    contiguity buffer (Fountas et al., arXiv 2407.09450).
+    An answer often shares no word with the question that was asked before it, but a query matches the question. After
+    EM-LLM's contiguity buffer (Fountas et al., arXiv 2407.09450).
 
     Parameters
     ----------
     scores
-        ``(n,)`` of the candidates; the neighbours of good ones must be among them, or they get nothing.
+        ``(n,)``: scores of the candidates. Neighbours of good candidates must be among them to get a bonus.
     sessions
-        ``(n,)`` integers: the conversation of each; -1 for none.
+        ``(n,)`` integers: session of each; -1 for none.
     places
-        ``(n,)`` integers: the place in it. Neighbours are one apart.
+        ``(n,)`` integers: position in the session. Neighbours are one apart.
+    weight
+        Factor of the neighbour's score.
 
     Returns
     -------
@@ -103,16 +110,19 @@ def contiguity(scores: ArrayLike, sessions: ArrayLike, places: ArrayLike, weight
 
 
 def link_hop(scores: ArrayLike, links: ArrayLike, weight: float = LINK_HOP) -> Scores:
-    """What a record gets for its links: ``weight`` times the best score of a record linked to it, if above 0.
+    """Return the bonus of records for their links: ``weight`` times the best score of a linked record, if above 0.
 
-    One hop: what is handed on is the evidence, not what links added to it. Links count both ways.
+    Only one hop is followed: the score that is passed on is that of the channels, not what links added to it. Links
+    count in both directions.
 
     Parameters
     ----------
     scores
-        ``(n,)`` of the candidates.
+        ``(n,)``: scores of the candidates.
     links
         ``(m, 2)`` integers: pairs of candidates.
+    weight
+        Factor of the linked record's score.
 
     Returns
     -------
@@ -129,19 +139,24 @@ def link_hop(scores: ArrayLike, links: ArrayLike, weight: float = LINK_HOP) -> S
 
 
 def retention(age: ArrayLike, accesses: ArrayLike, tau: float) -> Scores:
-    """How well a memory is retained: ``R = exp(-age / (tau * S))``, ``S = 1 + log(1 + accesses)``.
+    """Return how well memories are retained: ``R = exp(-age / (tau * S))``, ``S = 1 + log(1 + accesses)``.
 
-    Ebbinghaus' curve as MemoryBank (Zhong et al., arXiv 2305.10250) takes it, with a strength that grows
-    ever more slowly: it rises with use and falls with time, from 1 towards 0.
+    Ebbinghaus' curve as used by MemoryBank (Zhong et al., arXiv 2305.10250), with a strength that grows ever more
+    slowly: retention increases with use and decreases with time, from 1 towards 0.
 
     Parameters
     ----------
     age
-        ``(n,)``, in the unit of ``tau``; what lies ahead has age 0.
+        ``(n,)``, in the unit of ``tau``; times in the future have age 0.
     accesses
-        ``(n,)``, how often each was used.
+        ``(n,)``: how often each was used.
     tau
-        After so long an unused memory is down to ``1 / e``.
+        Time after which the retention of an unused memory is ``1 / e``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` float64, above 0 and at most 1.
 
     Raises
     ------
@@ -155,19 +170,34 @@ def retention(age: ArrayLike, accesses: ArrayLike, tau: float) -> Scores:
 
 
 def decay(retained: ArrayLike, weight: float) -> Scores:
-    """What a memory loses by its age: from 0 for a fresh one to ``-weight`` for one long past; it is never a filter."""
+    """Return the penalty of memories for their age, from 0 for a fresh one to ``-weight`` for a very old one.
+
+    The penalty reorders hits and never filters them.
+
+    Parameters
+    ----------
+    retained
+        ``(n,)``: the result of :func:`retention`.
+    weight
+        Maximum penalty.
+    """
     return weight * (np.asarray(retained, dtype=np.float64) - 1)
 
 
 def standard(scores: ArrayLike, levels: ArrayLike | None = None) -> Scores:
-    """Standard scores, within each level: a summary's and a turn's are then on one scale.
+    """Return standard scores within each level, so that summaries and turns are on one scale.
 
     Parameters
     ----------
     scores
-        ``(n,)``; NaN stays NaN and counts for nothing.
+        ``(n,)``; NaN stays NaN and is ignored.
     levels
-        ``(n,)``: turn, event, session, …; all one by default. A level whose scores are all the same has 0.
+        ``(n,)``: turn, event, session, …; by default all are of one level. A level whose scores are all equal gets 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` float64.
     """
     values = np.asarray(scores, dtype=np.float64)
     of = (
@@ -184,20 +214,20 @@ def standard(scores: ArrayLike, levels: ArrayLike | None = None) -> Scores:
 
 
 def granularities(scores: ArrayLike, levels: ArrayLike, units: ArrayLike) -> tuple[Rows, Scores]:
-    """Rank sessions by all that is stored of them: turns, events, summaries, facts.
+    """Rank sessions by everything that is stored about them: turns, events, summaries and facts.
 
     A session's score is the mean, over the levels that it has, of the standard score of its best record there. A level
-    that a session lacks does not count against it. Weighing levels by the entropy of their scores, as MemGAS (arXiv
+    that a session lacks does not count against it. Weighting levels by the entropy of their scores, as MemGAS (arXiv
     2505.19549) does, ranked worse than the mean where both were measured.
 
     Parameters
     ----------
     scores
-        ``(n,)`` of records.
+        ``(n,)``: scores of records.
     levels
-        ``(n,)``: the level of each.
+        ``(n,)``: level of each.
     units
-        ``(n,)`` integers: the session of each; -1 for none, which is passed over.
+        ``(n,)`` integers: session of each; records with -1 belong to none and are skipped.
 
     Returns
     -------
@@ -226,28 +256,28 @@ def collapse(
     thresholds: DuplicateThresholds,
     times: Sequence[object] | None = None,
 ) -> list[list[int]]:
-    """Gather hits that say the same, in whatever language.
+    """Group hits that say the same, in any language.
 
-    A hit joins the first better one that says the same words, or that it is as near to as a duplicate must be, with no
-    guard between them that speaks against it or lacks a list. This
-    takes the place of maximal marginal relevance, which also thins out what merely concerns the same thing.
+    A hit joins the first better one that has the same words, or that is as near as a duplicate must be without any
+    guard that blocks it or lacks a list. This replaces maximal marginal relevance, which also removes hits that merely
+    concern the same topic.
 
     Parameters
     ----------
     vectors
-        ``(n, dims)`` float32 of unit length, of the hits, best first.
+        ``(n, dims)`` float32 of unit length: vectors of the hits, best first.
     facts
-        Of their texts.
+        Facts of their texts.
     thresholds
-        Of the encoder.
+        Thresholds of the encoder.
     times
-        When what each text tells of happened, ``None`` where that is not known: texts of different times are different
-        occasions. By default all are of one time.
+        When the event of each text happened, ``None`` if unknown. Texts of different times are different occasions and
+        are not grouped. By default all are of one time.
 
     Returns
     -------
     list of list of int
-        The groups by their best, and in each the places by rank.
+        The groups in the order of their best hits; each lists the ranks of its hits in ascending order.
     """
     groups: list[list[int]] = []
     cosines = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
@@ -268,20 +298,20 @@ def collapse(
 
 
 def confidence(cosines: ArrayLike, usual: float) -> float:
-    """How far the best record stands out: its cosine less how close the next ones are, but at least the usual.
+    """Return how far the best record stands out: its cosine less the density around it, which is at least the usual.
 
     Parameters
     ----------
     cosines
-        ``(n,)`` of a query with the nearest records, the highest first; five are enough.
+        ``(n,)``: cosines of a query with the nearest records, in descending order; five are enough.
     usual
         :meth:`~mlret.memory.duplicates.DuplicateThresholds.density` of the query's language.
 
     Returns
     -------
     float
-        -1 where there are no records. Below :attr:`~mlret.memory.duplicates.DuplicateThresholds.answer` the memory may
-        say that it does not know.
+        -1 if there are no records. Below :attr:`~mlret.memory.duplicates.DuplicateThresholds.answer` the memory may say
+        that it does not know.
     """
     nearest = np.asarray(cosines, dtype=np.float64)
     return float(nearest[0]) - density(nearest[1:], usual) if len(nearest) else -1.0

@@ -1,7 +1,7 @@
-"""Records: what is remembered, word for word, and all that is known about it.
+"""Memory records: a text kept word for word, and everything that is known about it.
 
-A record is a chain of immutable versions. What a version says (text, language, kind, times, source, tags, keys) never
-changes; what happens to the record afterwards (state, strength, links, the end of its validity) is in the journal.
+A record is a chain of immutable versions. The content of a version (text, language, kind, times, source, tags, keys)
+never changes; what happens to the record afterwards (state, strength, links, end of validity) is in the journal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mlret.memory.times import Instant, read_instant
 
 Kind = Literal["raw", "derived"]
 Level = Literal["turn", "event", "session", "summary", "fact"]
-# Of a version: ``superseded`` by a later one, else what its record is.
+# The state of a version: ``superseded`` if there is a later one, else the state of its record.
 State = Literal["active", "superseded", "archived", "deleted", "merged"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -33,10 +33,18 @@ DERIVED_FROM = "derived_from"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a text comes from.
+    """The origin of a text.
 
-    ``span`` counts characters from ``start`` to ``end`` in ``uri``; ``role`` is who said it (``user``, ``assistant``,
-    …); ``trust`` is from 0 to 1, as the writer rates it: it is returned with every hit and changes no rank.
+    Attributes
+    ----------
+    uri
+        Where the text comes from.
+    span
+        Start and end of the text in ``uri``, in characters.
+    role
+        Who said it (``user``, ``assistant``, …).
+    trust
+        How far the writer trusts it, 0 to 1. It is returned with every hit and does not change the ranking.
     """
 
     uri: str | None = None
@@ -59,8 +67,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A directed link from a record to another; ``type`` is a word of the user's, or ``derived_from``, ``related``,
-    ``contradicts``, which the memory knows."""
+    """A directed link from one record to another.
+
+    Attributes
+    ----------
+    type
+        A word of the user's, or one that the memory interprets: ``derived_from``, ``related`` or ``contradicts``.
+    target
+        Id of the record that the link leads to.
+    """
 
     type: str
     target: str
@@ -68,7 +83,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What one version says, beside text and language. Fields as in :class:`MemoryRecord`."""
+    """The fields of one version besides text and language; see :class:`MemoryRecord` for their meaning."""
 
     kind: Kind = "raw"
     level: Level = "turn"
@@ -84,7 +99,7 @@ class Content:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """What differs from the defaults, as JSON values; the metadata is kept elsewhere."""
+        """Return the fields that differ from their defaults as JSON values, except metadata, stored elsewhere."""
         found: dict[str, Any] = {}
         for one in fields(self):
             value = getattr(self, one.name)
@@ -101,7 +116,7 @@ class Content:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], metadata: Mapping[str, Any]) -> Content:
-        """What :meth:`as_json` was called on; the metadata was checked when it was stored."""
+        """Return the content that :meth:`as_json` was called on; the metadata was checked when it was stored."""
         return replace(make_content(**values), metadata=metadata)
 
 
@@ -112,23 +127,23 @@ class MemoryRecord:
     Attributes
     ----------
     id, version
-        Which: versions count from 1.
+        Id of the record, and number of the version, from 1.
     text
-        Word for word as it was given.
+        The text, word for word as it was given.
     language
-        Given or detected; ``None`` where it is not known.
+        Language of the text, given or detected; ``None`` if unknown.
     scope
-        Whose it is.
+        The scope that the record belongs to.
     kind
-        ``raw`` as it was said, ``derived`` if something made it of other records (links ``derived_from``).
+        ``raw`` if the text was said, ``derived`` if it was made from other records (links ``derived_from``).
     level
         ``turn``, ``event``, ``session``, ``summary`` or ``fact``.
     session, seq
-        A conversation within the scope, and the place in it.
+        A conversation within the scope, and the position in it.
     event_time
-        From when to when what the text tells of happened.
+        Start and end of the event that the text describes.
     valid_from, valid_to
-        While what it says holds; ``valid_to`` is ``None`` while no end is known.
+        When the content holds; ``valid_to`` is ``None`` while no end is known.
     recorded_at
         When it was stored.
     expires_at
@@ -136,13 +151,14 @@ class MemoryRecord:
     source
         Where it comes from, and how far it is trusted.
     tags, keys
-        Words to filter by; expansions that are searched with the text.
+        Tags to filter by, and expansions that are searched with the text.
     links
-        To other records.
+        Links to other records.
     importance
-        As the writer rates it, 0 to 1; a policy of :meth:`~mlret.memory.memory.Memory.forget` may look at it.
+        Rating by the writer, 0 to 1; policies of :meth:`~mlret.memory.memory.Memory.forget` may use it.
     strength, accesses, accessed_at
-        How often it was said, and used according to :meth:`~mlret.memory.memory.Memory.feedback`.
+        How often it was said, how often :meth:`~mlret.memory.memory.Memory.feedback` reported it as used, and when
+        last.
     state
         ``active``, ``superseded`` by a later version, ``archived``, ``deleted`` or ``merged`` into ``merged_into``.
     metadata
@@ -176,7 +192,7 @@ class MemoryRecord:
     metadata: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON values; times in ISO 8601."""
+        """Return all fields as JSON values; times are in ISO 8601."""
         return cast("dict[str, Any]", _plain(asdict(self)))
 
 
@@ -195,7 +211,10 @@ def make_content(
     importance: float | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Content:
-    """Check what comes with a text.
+    """Check the fields that accompany a text, and return them as a :class:`Content`.
+
+    The parameters are the fields of :class:`MemoryRecord`. Times may be strings or datetimes, ``event_time`` one
+    instant or two, and ``source`` a URI, a dict or a :class:`Source`.
 
     Raises
     ------
@@ -228,31 +247,55 @@ def make_content(
 
 
 def value_of(text: str, keys: Sequence[str]) -> str:
-    """What is indexed for a text: the text, and below it the keys that expand it."""
+    """Return the string that is indexed for a text: the text, followed by its expansion keys, one per line."""
     return "\n".join([text, *keys]) if keys else text
 
 
 def check_text(text: str, language: str | None, metadata: Mapping[str, Any]) -> str | None:
-    """Fail where a text cannot be stored; the language in mlret's form.
+    """Check that a text can be stored, and return its language code in normalised form.
+
+    Parameters
+    ----------
+    text
+        The text.
+    language
+        Its language, ``None`` if unknown.
+    metadata
+        Its metadata; reserved names are refused.
+
+    Returns
+    -------
+    str or None
+        The normalised language code.
 
     Raises
     ------
     InputError
-        If the text is blank or no valid Unicode, the language is unknown, or the metadata is not JSON.
+        If the text is blank or not valid Unicode, the language is unknown, or the metadata is not JSON.
     """
-    Document("memory", text, None, dict(metadata))  # names that are taken, and the text
+    Document("memory", text, None, dict(metadata))  # Checks the text, and that metadata uses no reserved name.
     return None if language is None else normalise_language(language)
 
 
 def new_id() -> str:
-    """A new name: random, and rising with time (UUID version 7, RFC 9562), so that tables of them grow at their end."""
+    """Return a new random id.
+
+    Ids are UUIDs of version 7 (RFC 9562), which sort by time of creation, so that new ones are appended at the end of
+    database indexes.
+    """
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 7 << 76
     return str(UUID(int=value & ~(0x3 << 62) | 0x2 << 62))
 
 
 def check_id(id: str) -> str:
-    """Fail where a record cannot have this name."""
+    """Return the id if it can name a record.
+
+    Raises
+    ------
+    InputError
+        If it is not a string, is blank, contains NUL or is not valid Unicode.
+    """
     if not isinstance(id, str) or not id.strip() or "\0" in id:
         raise InputError(f"the id {id!r} cannot name a record; give a string that is not empty")
     check_unicode(id, f"the id {id!r}")
@@ -260,7 +303,13 @@ def check_id(id: str) -> str:
 
 
 def check_link_type(type: str) -> str:
-    """Fail where a link cannot be of this type."""
+    """Return the link type if it is valid.
+
+    Raises
+    ------
+    InputError
+        If it is not a string, is blank or is not valid Unicode.
+    """
     if not isinstance(type, str) or not type.strip():
         raise InputError(f"a link's type is {type!r}; give a word such as 'about'")
     check_unicode(type, f"the link's type {type!r}")
@@ -316,5 +365,5 @@ def _plain(value: Any) -> Any:
 
 
 def dump(value: Any) -> str:
-    """Compact JSON."""
+    """Return a value as compact JSON."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

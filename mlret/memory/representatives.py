@@ -1,8 +1,8 @@
 """Several vectors for a long record: one for each of its parts, of which the best counts.
 
-One vector for a page is near to no question about a line of it. The parts are runs of sentences of about one length;
-where they are more than may be stored, those are kept that leave no part far from its nearest (k-center), after
-InfLLM's representative tokens (Xiao et al., arXiv 2402.04617), which are chosen by attention.
+A single vector for a page is not near to questions about one line of it. The parts are runs of sentences of roughly
+equal length. If there are more than may be stored, those are kept that leave no part far from its nearest kept one
+(k-center), after InfLLM's representative tokens (Xiao et al., arXiv 2402.04617), which are chosen by attention.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ WINDOW = 300
 """Characters of a part, about: two or three sentences."""
 MOST = 8
 """Vectors of a record, beside the one of its whole text."""
-# Marks that end sentences, in the scripts that have marks; a line's end; then what closes, and white space.
+# Marks that end sentences, in the scripts that have them, or a line end; then closing marks and white space.
 _ENDS = regex.compile(r"(?:[.!?…]+[\"”’»)\]]*(?=\s)|[。！？｡।॥؟۔።፧။៕།]+[\"”’»」』）)]*|\n)\s*")
 _SPACE = regex.compile(r"\s+")
 
 
 def parts(text: str, length: int = WINDOW) -> list[tuple[int, int]]:
-    """Cut a text into parts of about one length, at ends of sentences where there are any.
+    """Split a text into parts of roughly equal length, at ends of sentences where possible.
 
     Parameters
     ----------
     text
         Any text.
     length
-        Characters of a part, about; a sentence of more than twice as many is cut at a space.
+        Approximate length of a part in characters; a sentence of more than twice this length is cut at a space.
 
     Returns
     -------
     list of (start, end)
-        Rising; put together they are the text. A text of up to one and a half lengths is one part.
+        Spans in ascending order; concatenated they are the text. A text of up to one and a half lengths is one part.
 
     Raises
     ------
@@ -51,17 +51,17 @@ def parts(text: str, length: int = WINDOW) -> list[tuple[int, int]]:
     found, start = [], 0
     for place, end in enumerate(ends):
         following = ends[place + 1] if place + 1 < len(ends) else None
-        # Stop where going on would overshoot by more than stopping falls short.
+        # End the part here if adding the next sentence would overshoot by more than ending falls short.
         if following is None or following - start - length > length - (end - start):
             found.append((start, end))
             start = end
-    if len(found) > 1 and found[-1][1] - found[-1][0] < length / 3:  # a last line joins the part before it
+    if len(found) > 1 and found[-1][1] - found[-1][0] < length / 3:  # Join a short rest to the part before it.
         found[-2:] = [(found[-2][0], found[-1][1])]
     return found
 
 
 def _cut_long(ends: list[int], text: str, length: int) -> list[int]:
-    """The ends, with more of them inside sentences that are much too long."""
+    """Return the ends of sentences, with more of them inside sentences that are much too long."""
     found: list[int] = []
     start = 0
     for end in ends:
@@ -78,19 +78,24 @@ def k_center(vectors: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """Choose ``k`` vectors such that none is far from its nearest chosen one.
 
     The greedy choice of Gonzalez (Clustering to minimize the maximum intercluster distance, 1985) is at most twice as
-    far off as the best. The first is the one that is nearest to the mean.
+    far off as the best. The first choice is the vector nearest to the mean.
 
     Parameters
     ----------
     vectors
         ``(n, dims)`` float32 of unit length.
     k
-        How many; all where there are no more.
+        Number of vectors to choose; all are chosen if there are no more.
 
     Returns
     -------
     numpy.ndarray
-        ``(min(n, k),)`` int64, rising; of equally far ones the first.
+        ``(min(n, k),)`` int64, ascending indices; of equally far vectors the first is chosen.
+
+    Raises
+    ------
+    InputError
+        If ``k`` is below 1.
     """
     if k < 1:
         raise InputError(f"{k} representatives; give at least 1")

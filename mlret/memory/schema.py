@@ -1,4 +1,4 @@
-"""The tables of a memory in the database of its index, and what the checksums of their rows cover."""
+"""The tables of a memory in the database of its index, and the columns that the checksums of their rows cover."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from mlret.memory.times import FOREVER, UNTIMED
 
-# Times are microseconds since 1970 in UTC. A version is named by the row of its text in the index; its language is
-# there. An open end is FOREVER, of eight bytes as every end is: a row that outgrew its page would leave a copy there,
-# which erasing must look for. `hash` tells texts that are the same but for their form; `grams` are its n-grams
-# (mlret.memory.lexical); `text_crc` is the checksum of both, `crc` that of what search reads of every row, `use_crc`
-# that of what is read of a record when it is found. Rows that go missing have no checksum to fail: they are counted,
-# links and entries of the journal with their record, versions and parts with their scope.
+# Times are microseconds since 1970 in UTC. A version is identified by the row of its text in the index. An open end is
+# stored as FOREVER, which takes eight bytes like any other end: a row that outgrew its page would leave a copy behind,
+# which erasing would have to find. `hash` is equal for texts that differ only in form; `grams` are the n-grams of the
+# text (mlret.memory.lexical). `text_crc` is the checksum of both, `crc` that of the columns that search reads of every
+# row, `use_crc` that of the columns that are read when a record is found. Missing rows cannot fail a checksum, so rows
+# are counted: links and journal entries for each record, versions and parts for each scope.
 TABLES = """
 CREATE TABLE memory_scopes (
     scope INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -103,11 +103,11 @@ CREATE TABLE memory_erasing (row INTEGER PRIMARY KEY, crc INTEGER NOT NULL);
 -- What was fitted on the encoder in use: JSON by name.
 CREATE TABLE memory_settings (name TEXT PRIMARY KEY, content TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
 """
-# The version of these tables (mlret.index.migration), and what a new database runs.
+# The version of these tables (mlret.index.migration), and the script that creates them in a new database.
 VERSION = 3
 SCHEMA = f"{TABLES}INSERT INTO counters VALUES ('memory', {VERSION});"
-# The columns that the checksum `crc` of a row covers, in order. The hash and the n-grams of a text have one of their
-# own, and the entry that made a version is known by the row that it names.
+# The columns that the checksum `crc` of a row covers, in order. The hash and the n-grams of a text have a checksum of
+# their own, and the entry that created a version is verified by the row that it names.
 COVERED: Mapping[str, tuple[str, ...]] = {
     "memory_scopes": ("scope", "tenant", "user", "agent", "run"),
     "memory_totals": ("scope", "last", "versions", "parts"),
@@ -121,9 +121,9 @@ COVERED: Mapping[str, tuple[str, ...]] = {
     "memory_erasing": ("row",),
     "memory_settings": ("name", "content"),
 }
-# Those that `use_crc` covers.
+# The columns that `use_crc` covers.
 USE = ("record", "strength", "accesses", "accessed_at", "merged_into", "links", "entries")
-# What NULL says in a column.
+# The number that stands for NULL in a column.
 NULLS: Mapping[str, int] = {
     "valid_to": FOREVER,
     "event_from": UNTIMED,

@@ -1,11 +1,11 @@
-"""Whose a memory is: the scope, which every verb names and the store enforces.
+"""Scopes: the owner of a record, which every method names and the store enforces.
 
-A scope is a point in four names: tenant, user, agent, run. It is kept in a table of its own, never among the metadata,
-and a record is read only through the scopes that hold it: nothing that a user writes into text, tags or metadata can
-move a record to another scope.
+A scope gives values for up to four names: tenant, user, agent and run. Scopes are stored in a table of their own, never
+in the metadata, and a record is read only through the scopes that hold it: nothing that a user writes into text, tags
+or metadata can move a record to another scope.
 
-Tenants are apart: no scope holds records of two of them. A scope that names no tenant holds what was stored without
-one, and nothing else. Within a tenant, a scope holds every record that agrees in the names that it has.
+Tenants are isolated: no scope holds records of two tenants, and a scope that names no tenant holds only what was stored
+without one. Within a tenant, a scope holds every record that agrees with it in all the names that it gives.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from mlret.errors import InputError
 ScopeName = Literal["tenant", "user", "agent", "run"]
 SCOPE_NAMES: tuple[ScopeName, ...] = get_args(ScopeName)
 Scope = Mapping[str, str]
-# As the database has it: a value for each name, "" where the scope does not name it.
+# A scope as stored in the database: a value for each name, "" for names that the scope does not give.
 Place = tuple[str, str, str, str]
 
 
 def check_scope(scope: Scope) -> dict[str, str]:
-    """A scope, checked, its names in their order.
+    """Return a checked copy of a scope, with its names in the order of ``SCOPE_NAMES``.
 
     Raises
     ------
     InputError
-        If it is empty, has other names, or a value is no string or blank.
+        If the scope is empty, has unknown names, or a value is blank, not a string or not valid Unicode.
     """
     names = ", ".join(SCOPE_NAMES)
     if not isinstance(scope, Mapping) or not scope:
@@ -46,32 +46,43 @@ def check_scope(scope: Scope) -> dict[str, str]:
 
 
 def place_of(scope: Scope) -> Place:
-    """A checked scope as the database has it."""
+    """Return a checked scope as it is stored in the database."""
     return scope.get("tenant", ""), scope.get("user", ""), scope.get("agent", ""), scope.get("run", "")
 
 
 def scope_at(place: Place) -> dict[str, str]:
-    """The scope that :func:`place_of` was given."""
+    """Return the scope that :func:`place_of` was called with."""
     return {name: value for name, value in zip(SCOPE_NAMES, place, strict=True) if value}
 
 
 def holds(scope: Scope, place: Place) -> bool:
-    """Whether a checked scope holds what was stored at a place: of the same tenant, and it agrees in every name."""
+    """Return whether a checked scope holds a record stored at a place.
+
+    Parameters
+    ----------
+    scope
+        A checked scope.
+    place
+        Place of the record: it is held if the tenants are equal and every name of the scope has the same value.
+    """
     return all(place[SCOPE_NAMES.index(name)] == value for name, value in {"tenant": "", **scope}.items())
 
 
 def mask_of(scope: Scope) -> int:
-    """Which names a scope has, as bits: with the place of a record that it holds, they tell the scope."""
+    """Return the names that a scope gives, as a bit mask.
+
+    Together with the place of a record that the scope holds, the mask determines the scope.
+    """
     return sum(1 << bit for bit, name in enumerate(SCOPE_NAMES) if scope.get(name))
 
 
 def tenant_of(scope: Scope) -> str:
-    """The tenant of a checked scope; ``""`` where it names none."""
+    """Return the tenant of a checked scope, ``""`` if it names none."""
     return scope.get("tenant", "")
 
 
 def parse_scope(arguments: Sequence[str]) -> dict[str, str]:
-    """Read a scope from the command line: ``["user=u1", "agent=a"]``.
+    """Read a scope from command-line arguments such as ``["user=u1", "agent=a"]``.
 
     Raises
     ------

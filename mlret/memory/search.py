@@ -1,4 +1,4 @@
-"""Search: what may be seen, what the channels say of it, how it is ranked; and why, for every hit."""
+"""Search in a memory: select the visible versions, score them by each channel, rank them and explain every hit."""
 
 from __future__ import annotations
 
@@ -43,35 +43,35 @@ from mlret.memory.standing import ACTIVE
 from mlret.memory.store import MemoryStore
 from mlret.memory.succession import CONTRADICTS, SUPERSEDES, TERM, excluded_by, exclusions, settle
 
-# The scores of texts for a query, higher is better.
+# Called with a query and texts; returns a score for each text, higher is better.
 Rerank = Callable[[str, Sequence[str]], Sequence[float]]
 _DAY = 86_400 * 10**6
-_HEADS = 20  # the best candidates whose neighbours and links are looked at
-_SPARE = 4  # hits looked at for near-duplicates, per hit wanted
-_LOGGED = 20  # candidates of a search that feedback is about, with those that were of use
-_NEAREST = 5  # that a best hit must stand out from
+_HEADS = 20  # Number of best candidates whose neighbours and links are added.
+_SPARE = 4  # Hits that are checked for near-duplicates, per requested hit.
+_LOGGED = 20  # Best candidates that feedback logs, besides those that were useful.
+_NEAREST = 5  # Number of nearest records that the confidence is computed from.
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What is added to the evidence of the channels. Weights are in standard deviations of it; 0 switches a term off.
+    """Terms that are added to the channels' scores. Weights are in standard deviations of those; 0 disables a term.
 
     Attributes
     ----------
     contiguity
-        Of the better neighbour's score, for what stands beside it in a session.
+        Weight of the better neighbour's score, for records next to it in a session.
     links
-        Of the best linked record's score, one hop, either way.
+        Weight of the best linked record's score: one hop, in either direction.
     dates
-        Of a record whose time lies within a date that the query names, in a language of
-        :data:`mlret.memory.dates.LANGUAGES`; less beside it. A reordering, never a filter.
+        Bonus of a record whose time lies within a date that the query names, in a language of
+        :data:`mlret.memory.dates.LANGUAGES`; smaller outside it. It reorders hits and never filters.
     decay, tau_days
-        What a memory loses at most by age, which its use slows; off unless it is asked for.
+        The most that a record can lose by age, and the time constant, which grows with use. Off by default.
     collapse
-        Gather near-duplicates in one hit; needs thresholds calibrated on the encoder.
+        Whether to collapse near-duplicates into one hit; requires thresholds calibrated for the encoder.
     sessions
-        Rank sessions, by the mean over the granularities that each has (turns, events, summaries, facts), and give the
-        best record of each.
+        Whether to rank sessions, by the mean over the granularities that each has (turns, events, summaries, facts),
+        and return the best record of each.
     """
 
     contiguity: float = CONTIGUITY
@@ -85,12 +85,32 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Request:
-    """A search: what is asked, what may be seen, and how it is ranked.
+    """A search request.
 
-    ``queries`` are the question and its translations: the best of them counts.
-    Dates are counted from ``now``; ``weights`` are what feedback has taught. ``rerank`` scores the texts of the best
-    candidates again, higher is better. With ``abstain`` nothing is found where the best record does not stand out; with
-    ``conflicts`` hits bring other versions and what contradicts them.
+    Attributes
+    ----------
+    queries
+        The query and its translations; the best of them counts.
+    selection
+        The versions that may be returned.
+    k
+        Number of hits.
+    mode
+        ``hybrid``, ``dense`` or ``lexical``; ``None`` means ``hybrid``.
+    ranking
+        Terms that are added to the score.
+    thresholds
+        Thresholds of the encoder, if calibrated.
+    abstain
+        Whether to return nothing if the best record does not stand out.
+    conflicts
+        Whether hits include their other versions and what contradicts them.
+    now
+        Reference time for relative dates; ``None`` means the present.
+    rerank
+        Callable that rescores the texts of the best candidates.
+    weights
+        Term name -> weight that was fitted to feedback.
     """
 
     queries: Sequence[Query]
@@ -107,7 +127,14 @@ class Request:
 
 
 def search(store: MemoryStore, request: Request) -> Found:
-    """The best records for a query."""
+    """Return the best records for a request.
+
+    Raises
+    ------
+    InputError
+        If ``k`` or ``mode`` is not valid, ``abstain`` is set without thresholds, or ``rerank`` returns anything but a
+        finite number for each text.
+    """
     mode = check_mode(request.mode) or "hybrid"
     k = request.k
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
@@ -140,7 +167,22 @@ def search(store: MemoryStore, request: Request) -> Found:
 
 
 def logged(store: MemoryStore, request: Request, used: Sequence[str]) -> LoggedSearch | None:
-    """The terms of the candidates that a search would rank, and which were of use; ``None`` if there are none."""
+    """Return the score terms of the best candidates and which of them were useful, to be stored as feedback.
+
+    Parameters
+    ----------
+    store
+        The memory.
+    request
+        The search that the feedback is about.
+    used
+        Ids of the useful records.
+
+    Returns
+    -------
+    LoggedSearch or None
+        ``None`` if no record is visible.
+    """
     columns = store.columns
     now = times.now()
     visible = request.selection.positions(store, now)
@@ -159,7 +201,7 @@ def logged(store: MemoryStore, request: Request, used: Sequence[str]) -> LoggedS
 
 
 def _unsure(request: Request, found: Candidates) -> str | None:
-    """Why nothing is said, if so: the best does not stand out."""
+    """Return why the search abstains, or ``None`` if the best record stands out or abstaining was not requested."""
     if not request.abstain:
         return None
     assert request.thresholds is not None
@@ -170,7 +212,7 @@ def _unsure(request: Request, found: Candidates) -> str | None:
 
 
 def _widened(store: MemoryStore, request: Request, found: Candidates, visible: Positions, mode: Mode) -> Candidates:
-    """The candidates, with the neighbours and the links of the best."""
+    """Return the candidates together with the visible neighbours and linked records of the best ones."""
     ranking, columns = request.ranking, store.columns
     more: set[int] = set()
     heads = found.positions[np.argsort(-found.scores, kind="stable")[:_HEADS]].tolist()
@@ -189,7 +231,7 @@ def _widened(store: MemoryStore, request: Request, found: Candidates, visible: P
 
 
 def _sorted_by_id(store: MemoryStore, found: Candidates) -> Candidates:
-    """So that equal scores are ordered by id."""
+    """Return the candidates sorted by record id, so that a stable sort orders equal scores by id."""
     columns = store.columns
     ids = [columns.ids.values[one] for one in columns.record[found.positions]]
     order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
@@ -220,7 +262,7 @@ def _terms(store: MemoryStore, request: Request, found: Candidates, now: int) ->
 
 
 def _dated(store: MemoryStore, request: Request, positions: Positions) -> NDArray[np.float64] | None:
-    """What records get for the dates that the query names; ``None`` where there are none on either side."""
+    """Return the bonus of each record for the dates in the query; ``None`` if the query or the records have none."""
     columns = store.columns
     starts = np.where(columns.event_from[positions] == UNTIMED, np.nan, columns.event_from[positions] / 1e6)
     if np.isnan(starts).all():
@@ -246,7 +288,7 @@ def _pairs(store: MemoryStore, positions: Positions) -> list[tuple[int, int]]:
 
 
 def _reranked(store: MemoryStore, request: Request, found: Candidates, ranked: Ranked) -> Ranked:
-    """The best candidates by a callable's scores; the others are left out."""
+    """Return the best candidates ranked by the callable's scores; the other candidates are dropped."""
     assert request.rerank is not None
     count = min(len(ranked.order), max(_HEADS, _SPARE * request.k))
     texts = [record.text for record in store.fetch(found.positions[ranked.order[:count]])]
@@ -259,7 +301,10 @@ def _reranked(store: MemoryStore, request: Request, found: Candidates, ranked: R
 
 
 def _by_session(store: MemoryStore, found: Candidates, ranked: Ranked) -> Ranked:
-    """The best record of each session, by the score of the session; records of no session come after, as they were."""
+    """Return the best record of each session, ranked by the session's score.
+
+    Records without a session keep their own scores and are ranked among them.
+    """
     columns = store.columns
     positions = found.positions[ranked.order]
     sessions = columns.session[positions].astype(np.int64)
@@ -281,7 +326,7 @@ def _by_session(store: MemoryStore, found: Candidates, ranked: Ranked) -> Ranked
 
 
 def _groups(store: MemoryStore, request: Request, found: Candidates, ranked: Ranked) -> list[list[int]]:
-    """The places of hits in the ranking, near-duplicates together."""
+    """Return the ranks of each hit and of the near-duplicates that are collapsed into it."""
     count = len(ranked.order)
     alone = [[place] for place in range(count)]
     thresholds = request.thresholds
@@ -345,7 +390,7 @@ def _hits(
 
 
 def _kind(store: MemoryStore, request: Request, ranked: Ranked, mode: Mode) -> ScoreKind | Literal["rerank"]:
-    """What the scores are: those of one channel where nothing was added to them."""
+    """Return the kind of the scores: that of a single channel if nothing was added to it."""
     if request.rerank is not None and not request.ranking.sessions:
         return "rerank"
     added = any(values.any() for name, values in ranked.terms.items() if name not in ("meaning", "words", TERM))
@@ -357,12 +402,12 @@ def _kind(store: MemoryStore, request: Request, ranked: Ranked, mode: Mode) -> S
 
 
 def _cosines(store: MemoryStore, request: Request, found: Candidates, places: Sequence[int]) -> list[float | None]:
-    """The cosine of each of some candidates with the query."""
+    """Return the cosine of each of some candidates with the query; ``None`` in a store with a vector for each token."""
     if store.store.manifest.similarity != "cosine":
         return [None] * len(places)
     cosines = found.dense[places]
     unknown = np.isnan(cosines)
-    if unknown.any():  # of words alone
+    if unknown.any():  # Candidates that were found by their words alone.
         positions = found.positions[places]
         order = np.argsort(positions)
         for query in request.queries:
@@ -374,7 +419,7 @@ def _cosines(store: MemoryStore, request: Request, found: Candidates, places: Se
 
 
 def _why(request: Request, hit: MemoryHit) -> tuple[str, ...]:
-    """The terms of a hit in words."""
+    """Return an explanation of each term of a hit's score."""
     found = []
     if "dense" in hit.scores:
         found.append(f"nearness in meaning {hit.scores['dense']:.3f}")
@@ -404,7 +449,7 @@ def _why(request: Request, hit: MemoryHit) -> tuple[str, ...]:
 
 
 def _conflicts(store: MemoryStore, request: Request, record: MemoryRecord) -> tuple[MemoryRecord, ...]:
-    """Other versions of a record, and what contradicts it, as far as the scope holds them."""
+    """Return the other versions of a record and the active records that contradict it, within the scope."""
     columns = store.columns
     scope = request.selection.scope
     versions = columns.versions[record.id]

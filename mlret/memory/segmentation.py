@@ -1,10 +1,10 @@
-"""Events of a conversation: runs of turns about one thing, found from their vectors, without a language model.
+"""Split a conversation into events, runs of turns about one topic, from the vectors of the turns.
 
-The segmentation is the one, of all there are, with the least sum of squared distances between each turn and the mean of
-its event, and a penalty for every event: optimal partitioning (Jackson et al., An algorithm for optimal partitioning of
-data on an interval, 2005) of the kind that Alemi and Ginsparg (arXiv 1503.05543) use on word vectors. A boundary
-wherever a turn is far from the mean of the last ones, as EM-LLM does it by surprise, finds fewer true boundaries and
-more false ones: ``mlret eval memory`` measures both.
+No language model is used. The segmentation minimises the sum of squared distances between each turn and the mean of its
+event, plus a penalty for every event: optimal partitioning (Jackson et al., An algorithm for optimal partitioning of
+data on an interval, 2005) of the kind that Alemi and Ginsparg (arXiv 1503.05543) use on word vectors. Placing a
+boundary wherever a turn is far from the mean of the preceding ones, as EM-LLM does by surprise, finds fewer true
+boundaries and more false ones: ``mlret eval memory`` measures both.
 """
 
 from __future__ import annotations
@@ -26,27 +26,28 @@ SMALLEST, LARGEST = 2, 64
 def segment(
     vectors: ArrayLike, *, penalty: float = PENALTY, smallest: int = SMALLEST, largest: int = LARGEST
 ) -> list[tuple[int, int]]:
-    """Cut a session into events.
+    """Split a session into events.
 
     Parameters
     ----------
     vectors
-        ``(n, dims)``, of the turns in their order, of unit length.
+        ``(n, dims)``: the vectors of the turns in order, of unit length.
     penalty
-        What an event costs, as for :data:`PENALTY`; higher gives fewer.
+        Cost of an event, in the unit of :data:`PENALTY`; higher values give fewer events.
     smallest, largest
-        Turns of an event.
+        Minimum and maximum number of turns of an event.
 
     Returns
     -------
     list of (start, end)
-        Rising, ``end`` exclusive; together all turns. One event where nothing stands out and ``largest`` allows it.
+        Spans in ascending order, ``end`` exclusive, that cover all turns; a single one if nothing stands out and
+        ``largest`` allows it.
 
     Raises
     ------
     InputError
-        If the sizes are not ``1 <= smallest <= largest / 2``, with which any session can be cut, or the penalty is
-        below 0.
+        If the sizes are not ``1 <= smallest <= largest / 2``, with which any session can be split, or the penalty is
+        negative.
     """
     turns = np.asarray(vectors, dtype=np.float64)
     if not 1 <= smallest <= largest / 2 or penalty < 0:
@@ -68,7 +69,7 @@ def segment(
         if not len(starts):
             continue
         totals = best[starts] + _scatter(sums, squares, starts, end) + price
-        # Rounded, so that turns that are all alike are one event whatever the order of summation.
+        # Rounding makes identical turns one event regardless of the order of summation.
         chosen = int(np.round(totals, 9).argmin())
         best[end], before[end] = totals[chosen], starts[chosen]
     found, end = [], count
@@ -81,6 +82,6 @@ def segment(
 def _scatter(
     sums: NDArray[np.float64], squares: NDArray[np.float64], starts: NDArray[np.int64], end: int
 ) -> NDArray[np.float64]:
-    """The sum of squared distances from their mean, of the turns from each start to the end."""
+    """Return the sum of squared distances from their mean, for the turns from each start to the end."""
     total = sums[end] - sums[starts]
     return np.asarray(squares[end] - squares[starts] - np.einsum("ij,ij->i", total, total) / (end - starts))

@@ -1,4 +1,4 @@
-"""Which versions a verb may see: scope first, then state, time and filters; all before anything is ranked."""
+"""Select the versions that a call may see: by scope first, then by state, time and filters, all before ranking."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _IN_STATE = {"active": ACTIVE, "archived": ARCHIVED, "merged": MERGED}
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What may be seen.
+    """The conditions that a version must meet.
 
     Attributes
     ----------
     scope
-        Checked; what is outside it does not exist.
+        A checked scope; records outside it do not exist for the call.
     where
         A filter on metadata, ``tags`` and ``lang``; see :func:`mlret.index.filters.read_filter`.
     kinds, levels
-        Only of these; all by default.
+        Only versions of these kinds and levels; all by default.
     as_of
-        What was valid then, instead of what is current.
+        Select what was valid at this instant, instead of what is current.
     current_only
-        Leave superseded versions out.
+        Whether to exclude superseded versions.
     state
         ``active``, ``archived`` or ``merged``.
     """
@@ -50,7 +50,19 @@ class Selection:
     state: str = "active"
 
     def positions(self, store: MemoryStore, now: int | None = None) -> Positions:
-        """The positions that may be seen, rising.
+        """Return the positions of the selected versions, in ascending order.
+
+        Parameters
+        ----------
+        store
+            The memory.
+        now
+            Microseconds since 1970 in UTC; the present by default.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n,)`` int64.
 
         Raises
         ------
@@ -61,7 +73,7 @@ class Selection:
         if self.state not in _IN_STATE:
             raise InputError(f"state is {self.state!r}; there are {', '.join(_IN_STATE)}")
         found: Positions = columns.in_scope(check_scope(self.scope))
-        # Of many, arrays are read as they are, which is faster than picked from.
+        # If the scope holds many versions, whole arrays are compared, which is faster than gathering elements.
         some: Positions | slice = slice(0, len(columns)) if len(found) > len(columns) // 8 else found
         holds: Mask = columns.state[some] == _IN_STATE[self.state]
         holds &= self._in_time(columns, some, times.now() if now is None else now)

@@ -1,7 +1,7 @@
-"""Signs and units in a text: currencies, operators, percent, blood groups, what a number counts, questions.
+"""Signs and units in a text: currencies, operators, percent, blood groups, units of numbers, and questions.
 
-They are compared between languages, so a sign and the word for it are one: `5 $` and `5 Dollar`. Within a language the
-signs themselves must agree, as every character must (:mod:`mlret.memory.wording`).
+They are compared between languages, so a sign and the word for it are the same: `5 $` and `5 Dollar`. Within a language
+the signs themselves must agree, as every character must (:mod:`mlret.memory.wording`).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _BLOOD = regex.compile(r"(?<!\w)(?:AB|[ABO0])\s?(?:Rh\s?)?-(?![\w-])")
 _CLOCK = r"(?=\s?[\d一二三四五六七八九十한두세네다여일열])"
 _MORNING = regex.compile(rf"\d\s?a\.?m\.?(?!\w)|(?:上午|早上|午前|오전|凌晨){_CLOCK}")
 _EVENING = regex.compile(rf"\d\s?p\.?m\.?(?!\w)|(?:下午|晚上|午後|오후){_CLOCK}")
-# Of languages that ask without a mark.
+# Question marks, and endings of questions in languages that ask without a mark.
 _ASKS = regex.compile(
     r"[?՞፧៖]|(?:です|ます|ました|でした|ません|だろう|でしょう)か(?:[。,]|$)|[吗嗎呢](?:[。,]|$)|ไหม|หรือเปล่า"
 )
@@ -77,12 +77,12 @@ _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]"
 
 
 def signs_of(text: str) -> frozenset[str]:
-    """Currencies, percent, operators, negative blood groups and halves of the day that a text names.
+    """Return the currencies, percent, operators, negative blood groups and halves of the day that a text names.
 
     Parameters
     ----------
     text
-        In the form of :func:`mlret.memory.wording.exact_wording`.
+        Text in the form of :func:`mlret.memory.wording.exact_wording`.
     """
     folded = text.casefold()
     for pair, sign in _DOUBLE.items():
@@ -101,7 +101,7 @@ def signs_of(text: str) -> frozenset[str]:
 
 
 def units_of(text: str) -> frozenset[str]:
-    """What numbers in digits are counted in: lengths, weights, volumes, spans of time."""
+    """Return the units that follow numbers in digits: lengths, weights, volumes and spans of time."""
     folded = text.casefold()
     if not any(character.isdecimal() for character in folded):
         return frozenset()
@@ -109,12 +109,12 @@ def units_of(text: str) -> frozenset[str]:
 
 
 def asks(text: str) -> bool:
-    """Whether a text, in the form of :func:`mlret.memory.wording.exact_wording`, is or holds a question."""
+    """Return whether a text, in the form of :func:`mlret.memory.wording.exact_wording`, is or contains a question."""
     return _ASKS.search(text) is not None
 
 
 def _whole(words: str) -> str:
-    """Words between the boundaries of words; in scripts that set none apart, anywhere."""
+    """Return a pattern of whole words; in scripts without spaces, of words anywhere."""
     return rf"(?:(?<!\w)(?:{words})(?!\w)|(?=\d*{_UNSPACED})(?:{words}))"
 
 

@@ -1,4 +1,4 @@
-"""How records stand: their state, their current version, and what they count."""
+"""The current state of records: their state, the position of their current version, and their counters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATES = {"active": ACTIVE, "archived": ARCHIVED, "deleted": DELETED, "merged": 
 
 @dataclass
 class Standing:
-    """A record as search knows it: the position of its current version and what it counts."""
+    """The state of one record: the position of its current version, its state and its counters."""
 
     position: int
     state: int
@@ -25,23 +25,23 @@ class Standing:
     links: int = 0
 
 
-# Gives strength, accesses, accessed_at, merged_into (an id) and how many links they have, of records.
+# Returns strength, accesses, accessed_at, merged_into (an id) and the number of links for each of some records.
 ReadUses = Callable[[Sequence[str]], Sequence[tuple[Any, ...]]]
 
 
 class Standings(MutableMapping[str, Standing]):
-    """How records stand, by id; what each counts is read when it is first asked for.
+    """The states of all records by id; the counters of a record are read when they are first needed.
 
     Parameters
     ----------
     ids
-        ``n`` of them.
+        The ``n`` ids.
     positions
-        ``(n,)``: of the current version of each.
+        ``(n,)`` int64: position of the current version of each.
     states
-        The state of each, by name.
+        Name of the state of each.
     read
-        Reads what records count.
+        Function that reads the counters of records.
     """
 
     def __init__(self, ids: Sequence[str], positions: Positions, states: Sequence[str], read: ReadUses) -> None:
@@ -50,12 +50,12 @@ class Standings(MutableMapping[str, Standing]):
         self._made: dict[str, Standing] = {}
 
     def position(self, id: str) -> int:
-        """The position of the current version of a record; no more is read for it."""
+        """Return the position of a record's current version, without reading its counters."""
         made = self._made.get(id)
         return int(self._positions[self._places[id]]) if made is None else made.position
 
     def prepare(self, ids: Iterable[str]) -> None:
-        """Read what some records count, at once."""
+        """Read the counters of several records at once."""
         lacking = [id for id in dict.fromkeys(ids) if id not in self._made]
         for id, use in zip(lacking, self._read(lacking) if lacking else (), strict=True):
             place = self._places[id]
@@ -86,7 +86,7 @@ class Standings(MutableMapping[str, Standing]):
         return len(self._places)
 
     def left_by(self, id: str) -> None:
-        """What was merged into an erased record is merged into nothing any more."""
+        """Clear ``merged_into`` of the records that were merged into a record that is being erased."""
         for standing in self._made.values():
             if standing.merged_into == id:
                 standing.merged_into = None

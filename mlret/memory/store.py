@@ -1,4 +1,4 @@
-"""A memory as one scope sees it: what its verbs read, and how they commit records, journal and state together."""
+"""A memory as one scope sees it: reading records, and committing them together with the journal and the state."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from mlret.memory.records import Content, Link, MemoryRecord, State, value_of
 from mlret.memory.scope import Place, Scope, holds, mask_of, place_of, scope_at, tenant_of
 from mlret.memory.standing import DELETED
 
-# The opening tells the language; a whole book would tell it no better.
+# The beginning of a text suffices to detect its language.
 _DETECTION_CHARACTERS = 2000
 _STATES: tuple[State, ...] = ("active", "archived", "deleted", "merged")
-_PARTS = 500  # values in one statement
-NEW = -1
-TAGS = "tags"  # among the metadata of the index, so that filters see them
+_PARTS = 500  # Maximum number of parameters in one SQL statement.
+NEW = -1  # Stands for the row of a version that is not stored yet.
+TAGS = "tags"  # Tags are stored under this key of the index's metadata, so that filters see them.
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A version that is to be stored: its text and language, what it says, its vectors and those of its parts.
+    """A version that is ready to be stored, with its vectors.
 
-    ``vector`` and ``part_vectors`` are as the index's space prepares them: ``(dims,)`` each, or ``(t, dims)``.
+    ``vector`` and ``part_vectors`` are in the form that the index's space prepares: ``(dims,)`` each, or ``(t, dims)``.
     """
 
     record: str
@@ -63,15 +63,15 @@ class Draft:
 
     @property
     def value(self) -> str:
-        """What is indexed: the text with its keys."""
+        """The string that is indexed: the text with its keys."""
         return value_of(self.text, self.content.keys)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an operation does to one record: perhaps a new version in place of the row ``replaces``, then changes.
+    """What an operation does to one record: optionally a new version in place of the row ``replaces``, then changes.
 
-    The row of the new version is not known yet: a :class:`SetEnd` of row :data:`NEW` means it.
+    The row of the new version is not known in advance; a :class:`SetEnd` refers to it as row :data:`NEW`.
     """
 
     record: str
@@ -82,14 +82,14 @@ class Step:
 
 
 class MemoryStore:
-    """A memory as a scope sees it: its tenant's records and no others, named by the ids that the tenant gave them.
+    """A memory as a scope sees it: the records of its tenant, named by the ids that the tenant gave them.
 
     Parameters
     ----------
     folder
-        What is behind it.
+        The open folder of the memory.
     scope
-        Checked: whose verbs these are.
+        The checked scope of the caller.
     """
 
     def __init__(self, folder: Folder, scope: Scope) -> None:
@@ -99,12 +99,12 @@ class MemoryStore:
 
     @property
     def index(self) -> Index:
-        """The index, open."""
+        """The open index."""
         return self.folder.index
 
     @property
     def store(self) -> Store:
-        """The index's folder."""
+        """The store of the index."""
         return self.folder.store
 
     @property
@@ -114,40 +114,40 @@ class MemoryStore:
 
     @property
     def lock(self) -> threading.RLock:
-        """Held while the state is read or changed."""
+        """Lock that is held while the state is read or changed."""
         return self.folder.lock
 
     @property
     def weights(self) -> dict[str, dict[str, float]]:
-        """What feedback has taught, by scope."""
+        """Weights that were fitted to feedback, by scope."""
         return self.folder.weights
 
     @property
     def unmatched(self) -> Unmatched:
-        """Warns of filters that can match none of the tenant's records."""
+        """Warns of filters that cannot match any record of the tenant."""
         return self.folder.unmatched[self._tenant]
 
     @property
     def columns(self) -> Columns:
-        """The tenant's versions as search sees them."""
+        """The tenant's versions, as arrays for searching."""
         return self.folder.columns(self._tenant)
 
     def commit(self, verb: Verb, steps: Sequence[Step], *, settings: Mapping[str, Any] | None = None) -> int:
-        """Carry an operation out, durably and as a whole; within :meth:`Folder.writing`.
+        """Commit an operation atomically and durably; use it within :meth:`Folder.writing`.
 
         Parameters
         ----------
         verb
-            What the journal calls it.
+            Name of the operation in the journal.
         steps
-            What is done, a step a record.
+            One step for each record.
         settings
-            What else is kept, by name.
+            Name -> JSON value of settings to save with it.
 
         Returns
         -------
         int
-            The number of the operation, which counts those that touched what the scope holds.
+            The number of the operation, counted among those that touched records of the scope.
         """
         columns = self.columns
         keys = {step.record: columns.keys.get(step.record) or 0 for step in steps}
@@ -207,13 +207,21 @@ class MemoryStore:
         return counted
 
     def place(self, record: str) -> Place:
-        """Where a record of the tenant is."""
+        """Return the place of a record of the tenant."""
         columns = self.columns
         place: Place = columns.scopes.values[columns.scope[columns.standing.position(record)]]
         return place
 
     def forget_rows(self, records: Sequence[str], rows: Sequence[int]) -> None:
-        """Take erased records out of every table and the index, in one transaction; within :meth:`Folder.writing`."""
+        """Delete erased records from all tables and the index in one transaction, within :meth:`Folder.writing`.
+
+        Parameters
+        ----------
+        records
+            Ids of the records.
+        rows
+            All their rows in the index.
+        """
         columns = self.columns
         number = self.folder.last_entry() + 1
         counted = tables.last_operation(self.records, self.scope) + 1
@@ -233,23 +241,24 @@ class MemoryStore:
         self.folder.sync()
 
     def merged(self) -> list[tuple[str, str]]:
-        """The tenant's records that are merged into others, each with the one that it is merged into."""
+        """Return the tenant's merged records, each with the record that it is merged into."""
         id_of = self.columns.id_of
         query = "SELECT record, merged_into FROM memory_records WHERE merged_into IS NOT NULL ORDER BY record"
         found = [(id_of(key), id_of(into)) for key, into in self.records.read(query)]
         return [(record, into) for record, into in found if record is not None and into is not None]
 
     def entries(self, record: str) -> list[Entry]:
-        """What happened to a record of the tenant, records named by ids."""
+        """Return the journal entries of a record of the tenant, in order, with records named by ids."""
         return [self.named(entry) for entry in tables.entries_of(self.records, self.columns.keys[record])]
 
     def operation(self, number: int) -> list[Entry]:
-        """The entries of the scope's operation of a number, records named by ids.
+        """Return the entries of an operation of the scope, with records named by ids.
 
         Raises
         ------
         InputError
-            If there is none that is the scope's alone and whose records are all there, or more than one.
+            If the scope has no such operation, it touched records outside the scope or erased ones, or the number is
+            ambiguous.
         """
         found = tables.entries_of_operation(self.records, number, self.scope)
         if len(found) > 1:
@@ -262,14 +271,14 @@ class MemoryStore:
         return [self.named(entry) for entry in found[0]]
 
     def no_operation(self, number: int) -> InputError:
-        """The one answer for an operation that cannot be taken back from here."""
+        """Return the error for an operation that this scope cannot undo; its text does not reveal the reason."""
         return InputError(
             f"there is no operation {number} in the scope {dict(self.scope)} that can be undone; history names the "
             "operations of a record"
         )
 
     def named(self, entry: Entry) -> Entry:
-        """An entry of the tenant's with ids instead of keys, and :data:`GONE` for what is erased since."""
+        """Return an entry with ids instead of keys, and :data:`GONE` for records that have been erased."""
         name_of = self.columns.name_of
         changes = None if entry.changes is None else tuple(renamed(change, name_of) for change in entry.changes)
         assert isinstance(entry.record, int)
@@ -278,33 +287,58 @@ class MemoryStore:
         return replace(entry, record=name_of(entry.record), changes=changes, note=_renamed_note(entry.note, name_of))
 
     def position(self, record: str, scope: Scope) -> int:
-        """The position of the current version of a record that a scope holds.
+        """Return the position of the current version of a record.
+
+        Parameters
+        ----------
+        record
+            Id of the record.
+        scope
+            A scope that must hold it.
 
         Raises
         ------
         InputError
-            If there is none: a record of another scope is as good as not there.
+            If the scope holds no such record; whether another scope holds one is not revealed.
         """
         if not self.in_scope(record, scope):
             raise InputError(f"no record {record!r} in the scope {dict(scope)}; check the id and the scope")
         return self.columns.standing[record].position
 
     def in_scope(self, record: str, scope: Scope) -> bool:
-        """Whether a scope holds a record."""
+        """Return whether a scope holds a record.
+
+        Parameters
+        ----------
+        record
+            Id of the record.
+        scope
+            A checked scope.
+        """
         return record in self.columns.standing and holds(scope, self.place(record))
 
     def rows_of(self, record: str) -> list[int]:
-        """All rows of a record in the index, with those of parts."""
+        """Return all rows of a record in the index, including those of parts, in ascending order."""
         columns = self.columns
         positions = columns.versions.get(record, [])
         found = [int(columns.row[position]) for position in positions]
         return sorted([*found, *(row for position in positions for row in columns.parts.get(position, ()))])
 
     def fetch(self, positions: Sequence[int] | Positions) -> list[MemoryRecord]:
-        """The versions at some positions, as the scope sees them.
+        """Return the versions at some positions, as the scope sees them.
 
-        Each is proven to be what was stored in the tenant's name: what the tables of the state say of it is held
-        against the entry of the journal that made it, and both against the text that the index has.
+        Each version is verified: the tables of the state are compared with the journal entry that created the version,
+        and both with the text in the index.
+
+        Parameters
+        ----------
+        positions
+            ``(n,)`` positions.
+
+        Returns
+        -------
+        list of MemoryRecord
+            The ``n`` versions, in the order of ``positions``.
 
         Raises
         ------
@@ -379,7 +413,7 @@ class MemoryStore:
         )
 
     def _news(self, rows: Sequence[int]) -> dict[int, tuple[int, NewVersion]]:
-        """The key of the record and what the journal says of new versions, by row."""
+        """Return the record key and the journal's account of each version, by row."""
         found: dict[int, tuple[int, NewVersion]] = {}
         for part in _chunks(rows):
             marks = ",".join("?" * len(part))
@@ -392,12 +426,19 @@ class MemoryStore:
         return found
 
     def encode(self, texts: Sequence[str], languages: Sequence[str | None]) -> list[Any]:
-        """The vectors of texts that are stored, as the space keeps them.
+        """Return the vectors of texts, in the form that the index's space stores.
+
+        Parameters
+        ----------
+        texts
+            ``n`` texts.
+        languages
+            ``n`` language codes, ``None`` where unknown.
 
         Raises
         ------
         MlretError
-            If the encoder gives one that is not finite.
+            If the encoder returns a vector that is not finite.
         """
         if not texts:
             return []
@@ -405,7 +446,7 @@ class MemoryStore:
         return self.checked(vectors)
 
     def checked(self, vectors: Any) -> list[Any]:
-        """Vectors as the space keeps them.
+        """Return vectors in the form that the index's space stores.
 
         Raises
         ------
@@ -422,29 +463,47 @@ def _of_row(change: Change, row: int) -> Change:
 
 
 def detect(text: str, language: str | None) -> str | None:
-    """The language of a text: what was given, else what is detected offline."""
+    """Return the given language of a text, else the one that is detected offline; ``None`` if it cannot be detected.
+
+    Parameters
+    ----------
+    text
+        The text.
+    language
+        Its language, if given.
+    """
     return language if language is not None else detect_language(folded(text[:_DETECTION_CHARACTERS]))
 
 
 def folded(text: str) -> str:
-    """What is equal for texts that differ in their form alone: Unicode composition, width, white space."""
+    """Return a text with differences of form removed: Unicode composition, width and white space."""
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def hash_of(text: str) -> bytes:
-    """Equal for texts of one :func:`folded` form."""
+    """Return the 16-byte hash of the :func:`folded` form of a text."""
     return hashlib.blake2b(folded(text).encode("utf-8"), digest_size=16).digest()
 
 
 def _renamed_note(note: Mapping[str, Any], rename: Any) -> Mapping[str, Any]:
-    """The note of an entry with other names for the records that it names; without those that have none."""
+    """Return a note with the names of records converted, without those that have none."""
     if "merged" not in note:
         return note
     return {**note, "merged": [name for one in note["merged"] if (name := rename(one)) != GONE]}
 
 
 def document_id(key: int, version: int, part: int = 0) -> str:
-    """What the index calls the text of a version, or a part of it."""
+    """Return the id under which the index stores the text of a version, or one of its parts.
+
+    Parameters
+    ----------
+    key
+        Key of the record.
+    version
+        Number of the version.
+    part
+        0 for the whole text, else the number of the part.
+    """
     return f"{key}/{version}/{part}"
 
 

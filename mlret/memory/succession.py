@@ -1,8 +1,8 @@
-"""What takes the place of what: later records stand before those that they supersede or contradict.
+"""Succession: rank later records before those that they supersede or contradict.
 
 Two records that cannot both hold are about the same thing, so a query that finds one finds the other; which is nearer
-to the words of the query says nothing about which holds. Where the earlier one would stand before the later one they
-change places, scores and all, and the hit of the earlier one says what it yields to.
+to the words of the query says nothing about which of them holds. Where the earlier one would be ranked before the later
+one, they swap places and scores, and the hit of the earlier one names the later one in ``yields_to``.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from mlret.memory.ranking import Ranked
 SUPERSEDES, CONTRADICTS = "supersedes", "contradicts"
 TERM = "succession"
 """What a record gains or loses by standing where a record that it excludes would have stood."""
-_STEP = 1e-6  # the unit that scores are rounded to
-# Of a record's words, how many a text repeats that denies it, or ends it and says what came after.
+_STEP = 1e-6  # The unit that scores are rounded to.
+# Minimum share of a record's words that a text repeats to negate it, or to end it.
 _DENIED, _ENDED = 0.8, 0.6
-_ADDED = 0.6  # of the words of a text that does no more than deny
+_ADDED = 0.6  # Minimum share of a negating text's own words that come from the record.
 
 
 def denies(new: Facts, old: Facts) -> bool:
-    """Whether a text says that what an earlier one says does not hold, or holds no longer.
+    """Return whether a text says that an earlier one does not hold, or no longer holds.
 
-    Read of the words alone: either they are nearly the same and one text negates them, or the new one has a word such
-    as *no longer* and repeats most of the others. Between languages nothing is read.
+    Only the words are compared: either they are nearly the same and one text negates them, or the new text has a word
+    such as *no longer* and repeats most of the others. Texts in different languages never deny each other.
 
     Parameters
     ----------
     new, old
-        Of the texts.
+        Facts of the new and of the earlier text.
     """
     if new.language is None or new.language != old.language or new.question or old.question:
         return False
@@ -49,17 +49,23 @@ def denies(new: Facts, old: Facts) -> bool:
 
 
 def exclusions(columns: Columns, positions: Positions) -> list[tuple[int, int]]:
-    """Pairs of candidates of which the first takes the place of the second.
+    """Return pairs of candidates of which the first takes the place of the second.
 
-    A version takes that of earlier versions of its record, a record that of those that it ``supersedes``; of two that
-    are linked by ``contradicts`` the later one does: by the time from which it holds, then by when it was stored.
+    A version takes the place of earlier versions of its record, and a record that of the records that it
+    ``supersedes``. Of two records linked by ``contradicts`` the later one takes the place of the other: by the start of
+    validity, then by when it was stored.
 
     Parameters
     ----------
     columns
-        Of the memory.
+        The tenant's versions.
     positions
-        ``(n,)`` of the candidates.
+        ``(n,)`` positions of the candidates.
+
+    Returns
+    -------
+    list of (int, int)
+        Pairs of indices into ``positions``.
     """
     numbers = columns.record[positions].tolist()
     places: dict[int, list[int]] = {}
@@ -87,17 +93,22 @@ def _age(columns: Columns, positions: Positions, place: int) -> tuple[int, int]:
 
 
 def settle(ranked: Ranked, pairs: Sequence[tuple[int, int]]) -> Ranked:
-    """The ranking with each first of a pair before the second.
+    """Return the ranking with the first of each pair before the second.
 
-    The records that exclude each other share out the scores that they have, so that what holds stands where the best of
-    them would have stood. Where pairs contradict each other, the ranking decides among them.
+    Records that exclude each other redistribute their scores, so that the one that holds gets the best of them. Where
+    pairs contradict each other, the original ranking decides.
 
     Parameters
     ----------
     ranked
-        The candidates.
+        The ranked candidates.
     pairs
-        Of :func:`exclusions`; numbers of candidates, before they were ranked.
+        The result of :func:`exclusions`, as indices before ranking.
+
+    Returns
+    -------
+    Ranked
+        The same ranking if it already respects all pairs; else one with a further term, :data:`TERM`.
     """
     rank = {int(place): number for number, place in enumerate(ranked.order.tolist())}
     known = [(rank[one], rank[other]) for one, other in pairs if one in rank and other in rank]
@@ -117,7 +128,7 @@ def settle(ranked: Ranked, pairs: Sequence[tuple[int, int]]) -> Ranked:
 
 
 def _groups(pairs: Iterable[tuple[int, int]]) -> list[set[int]]:
-    """The parts that pairs join."""
+    """Return the connected components of pairs."""
     found: list[set[int]] = []
     for pair in pairs:
         joined = [group for group in found if not group.isdisjoint(pair)]
@@ -126,7 +137,7 @@ def _groups(pairs: Iterable[tuple[int, int]]) -> list[set[int]]:
 
 
 def _in_order(group: Sequence[int], pairs: Sequence[tuple[int, int]]) -> list[int]:
-    """The group, the first of each pair before the second; otherwise, and in circles, as it comes."""
+    """Return the group with the first of each pair before the second; ties and cycles keep their order."""
     left, found = list(group), []
     while left:
         held = {other for one, other in pairs if one in left}
@@ -139,7 +150,17 @@ def _in_order(group: Sequence[int], pairs: Sequence[tuple[int, int]]) -> list[in
 def excluded_by(
     columns: Columns, positions: Positions, pairs: Sequence[tuple[int, int]]
 ) -> Mapping[int, tuple[str, ...]]:
-    """Candidate -> the ids of what takes its place."""
+    """Return for each excluded candidate the ids of the records that take its place.
+
+    Parameters
+    ----------
+    columns
+        The tenant's versions.
+    positions
+        ``(n,)`` positions of the candidates.
+    pairs
+        The result of :func:`exclusions`.
+    """
     found: dict[int, list[str]] = {}
     for one, other in pairs:
         found.setdefault(other, []).append(columns.ids.values[columns.record[positions[one]]])

@@ -1,8 +1,8 @@
-"""A memory's own tables, in the database of the index: the journal, and the state that it adds up to.
+"""The tables of a memory in the database of its index: the journal, and the state that results from it.
 
 Both are written in the transaction that writes the index's records, so that a crash leaves all of them or none. Every
-row has a checksum (:mod:`mlret.memory.proofs`). Records are named by their keys here; the ids that users know stand
-with the versions, and nowhere else but in the journal's account of them, so that erasing a record erases its id.
+row has a checksum (:mod:`mlret.memory.proofs`). Records are named by keys here; the ids that users know are stored only
+with the versions and in the journal's account of them, so that erasing a record erases its id.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ from mlret.memory.schema import SCHEMA as SCHEMA
 from mlret.memory.scope import Place, Scope, mask_of, scope_at
 from mlret.memory.times import FOREVER
 
-# Of an entry: the columns before its changes, as Entry calls them.
+# The columns of an entry before its changes, under the names of the fields of Entry.
 _FIRST_COLUMNS = ("number", "operation", "counted", "at", "verb", "scope", "asked", "record")
 ENTRY = "SELECT entry, operation, counted, at, verb, scope, asked, record, changes, note, crc FROM memory_journal"
 
 
 def append_entry(connection: sqlite3.Connection, entry: Entry) -> None:
-    """Write an entry, whose records are named by keys."""
+    """Write an entry that names records by keys."""
     changes = None if entry.changes is None else write_changes(entry.changes)
     values = (
         *(entry.number, entry.operation, entry.counted, entry.at, entry.verb, entry.scope, entry.asked, entry.record),
@@ -68,16 +68,16 @@ def append_entry(connection: sqlite3.Connection, entry: Entry) -> None:
 
 
 def project(connection: sqlite3.Connection, entry: Entry, columns: Mapping[int, Mapping[str, Any]]) -> None:
-    """Carry the changes of an entry out in the tables of the state.
+    """Apply the changes of an entry to the tables of the state.
 
     Parameters
     ----------
     connection
-        In a transaction.
+        A connection in a transaction.
     entry
-        Its records are named by keys.
+        An entry that names records by keys.
     columns
-        For each new version, by row: the columns of ``memory_versions`` that only its text tells.
+        For each new version, by row: the columns of ``memory_versions`` that depend on its text.
     """
     key, changes = entry.record, entry.changes or ()
     assert isinstance(key, int)
@@ -123,7 +123,15 @@ def _insert_version(connection: sqlite3.Connection, entry: Entry, new: NewVersio
 
 
 def derive_again(connection: sqlite3.Connection, versions: Iterable[tuple[int, bytes, bytes, int]]) -> None:
-    """Write again what is derived from texts: the hash, the n-grams and how many they are, of some rows."""
+    """Rewrite what is derived from texts.
+
+    Parameters
+    ----------
+    connection
+        A connection in a transaction.
+    versions
+        The row, text hash, n-grams and number of n-grams of each version to rewrite.
+    """
     for row, hash, grams, length in versions:
         version = whole_row(connection, "memory_versions", row) | {"length": length}
         connection.execute(
@@ -133,26 +141,34 @@ def derive_again(connection: sqlite3.Connection, versions: Iterable[tuple[int, b
 
 
 def scope_number(connection: sqlite3.Connection, place: Place) -> int:
-    """The number of a scope; it is given one if it has none."""
+    """Return the number of a scope, assigning one if it has none."""
     found = connection.execute(
         "SELECT scope FROM memory_scopes WHERE (tenant, user, agent, run) = (?, ?, ?, ?)", place
     ).fetchone()
     if found is not None:
         return int(found[0])
     last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'memory_scopes'").fetchone()
-    number = 1 + (last[0] if last else 0)  # never that of a scope that is erased
+    number = 1 + (last[0] if last else 0)  # Numbers of erased scopes are not reused.
     put(connection, "memory_scopes", (number, *place))
     return int(number)
 
 
 def held_by(scope: Scope) -> tuple[str, list[str]]:
-    """The condition of the rows of ``memory_scopes`` that a checked scope holds, and its parameters."""
+    """Return the SQL condition for the rows of ``memory_scopes`` that a checked scope holds, and its parameters."""
     names = {"tenant": "", **scope}
     return " AND ".join(f"{name} = ?" for name in names), list(names.values())
 
 
 def last_operation(records: Records, scope: Scope) -> int:
-    """The number of the last operation that touched what a scope holds; 0 if there was none."""
+    """Return the number of the last operation that touched records of a scope; 0 if there was none.
+
+    Parameters
+    ----------
+    records
+        The database.
+    scope
+        A checked scope.
+    """
     condition, parameters = held_by(scope)
     found = read_rows(
         records, "memory_totals", f"scope IN (SELECT scope FROM memory_scopes WHERE {condition})", parameters
@@ -161,7 +177,17 @@ def last_operation(records: Records, scope: Scope) -> int:
 
 
 def count(connection: sqlite3.Connection, more: Mapping[int, tuple[int, int]], operation: int) -> None:
-    """Bring the totals of scopes up to date: how many versions and parts came, or went, in an operation."""
+    """Update the totals of scopes after an operation.
+
+    Parameters
+    ----------
+    connection
+        A connection in a transaction.
+    more
+        Number of a scope -> how many versions and parts were added; negative for removed ones.
+    operation
+        Number of the operation.
+    """
     for scope, (versions, parts) in more.items():
         query = "SELECT scope, last, versions, parts, crc FROM memory_totals WHERE scope = ?"
         *values, crc = connection.execute(query, (scope,)).fetchone() or (scope, 0, 0, 0, None)
@@ -171,9 +197,23 @@ def count(connection: sqlite3.Connection, more: Mapping[int, tuple[int, int]], o
 
 
 def entries_of_operation(records: Records, number: int, scope: Scope) -> list[list[Entry]]:
-    """The entries of each operation that users of a scope know by a number, as far as it is theirs alone.
+    """Return the entries of each operation that a scope knows by a number, if all its records are in the scope.
 
-    It is not theirs where it touched a record outside the scope, or one that is erased since.
+    Operations that touched a record outside the scope, or one that has since been erased, are excluded.
+
+    Parameters
+    ----------
+    records
+        The database.
+    number
+        Number of the operation, as counted in the scope.
+    scope
+        A checked scope.
+
+    Returns
+    -------
+    list of list of Entry
+        If the scope itself was the one asked with, that operation alone; else those of the scopes that it holds.
     """
     condition, parameters = held_by(scope)
     held = {scope for (scope,) in records.read(f"SELECT scope FROM memory_scopes WHERE {condition}", parameters)}
@@ -181,11 +221,11 @@ def entries_of_operation(records: Records, number: int, scope: Scope) -> list[li
     operations = {operation for operation, scope in records.read(first, (number,)) if scope in held}
     found = []
     for operation in sorted(operations):
-        # It is the number of the first of its entries, which follow each other.
+        # An operation is numbered by its first entry, and its entries are consecutive.
         every = list(entries(records, "entry >= ? AND operation = ?", (operation, operation)))
         if every and all(one.scope in held and one.changes is not None and one.verb != "erase" for one in every):
             found.append(every)
-    # What was asked for in this very scope; within it each number is given once.
+    # Prefer the operation that was requested with exactly this scope, within which numbers are unique.
     own = [every for every in found if every[0].asked == mask_of(scope)]
     return own or found
 
@@ -197,27 +237,27 @@ def wipe(
     gone: Mapping[int, tuple[int, int]],
     entry: Entry,
 ) -> None:
-    """Take records out of all tables, empty their entries, and note that they were erased; in a transaction.
+    """Delete records from all tables, empty their journal entries, and record the erasure; in a transaction.
 
     Parameters
     ----------
     connection
         The database.
     records
-        Keys of records, and the number of the scope of each.
+        Key of each record -> number of its scope.
     rows
-        All rows of theirs in the index.
+        All their rows in the index.
     gone
-        How many versions and parts go, by the number of their scope, below 0.
+        Number of a scope -> how many versions and parts are removed, as negative numbers.
     entry
-        The first entry of the operation: the number, which the next ones follow, the operation and the time.
+        The first entry of the operation. It supplies the operation and the time; further entries are numbered after it.
     """
     run = connection.executemany
     keys = [(key,) for key in records]
     run("DELETE FROM memory_versions WHERE row = ?", [(row,) for row in rows])
     run("DELETE FROM memory_parts WHERE whole = ?", [(row,) for row in rows])
     run("DELETE FROM memory_records WHERE record = ?", keys)
-    # What was merged into them, and stays, is merged into nothing that could be named.
+    # Records that remain but were merged into erased ones no longer name what they were merged into.
     merged = connection.execute("SELECT record, merged_into FROM memory_records WHERE merged_into IS NOT NULL")
     for left in [record for record, into in merged if into in records]:
         put_record(connection, read_record(connection, left) | {"merged_into": None})
@@ -244,17 +284,24 @@ def wipe(
 
 
 def erased(connection: sqlite3.Connection, rows: Sequence[int]) -> None:
-    """Note that nothing is left of erased rows."""
+    """Record that nothing is left on disk of erased rows."""
     connection.executemany("DELETE FROM memory_erasing WHERE row = ?", [(row,) for row in rows])
 
 
 def erasing(records: Records) -> list[int]:
-    """The rows of which something may be left on disk, in order."""
+    """Return the erased rows that may not be gone from disk yet, in ascending order."""
     return [row for (row,) in read_rows(records, "memory_erasing", "1 ORDER BY row")]
 
 
 def entries(records: Records, where: str = "1", parameters: Sequence[Any] = ()) -> Iterator[Entry]:
-    """Entries of the journal that meet a condition, in order.
+    """Yield the entries of the journal that meet a condition, in order.
+
+    Parameters
+    ----------
+    records
+        The database.
+    where, parameters
+        SQL condition and its parameters; all entries by default.
 
     Raises
     ------
@@ -266,7 +313,20 @@ def entries(records: Records, where: str = "1", parameters: Sequence[Any] = ()) 
 
 
 def read_entry(path: Path, row: Sequence[Any]) -> Entry:
-    """An entry from its columns."""
+    """Return the entry that is stored in a row of the journal.
+
+    Parameters
+    ----------
+    path
+        Path of the database, for the message.
+    row
+        The columns selected by :data:`ENTRY`.
+
+    Raises
+    ------
+    MlretError
+        If it is damaged.
+    """
     *values, crc = row
     try:
         if checksum(*values) != crc:
@@ -279,7 +339,14 @@ def read_entry(path: Path, row: Sequence[Any]) -> Entry:
 
 
 def entries_of(records: Records, key: int) -> list[Entry]:
-    """All entries about a record, in order.
+    """Return all journal entries of a record, in order.
+
+    Parameters
+    ----------
+    records
+        The database.
+    key
+        Key of the record.
 
     Raises
     ------
@@ -293,12 +360,18 @@ def entries_of(records: Records, key: int) -> list[Entry]:
 
 
 def last_entry(records: Records) -> int:
-    """The number of the newest entry; 0 if there is none."""
+    """Return the number of the newest entry; 0 if there is none."""
     return int(records.read("SELECT coalesce(max(entry), 0) FROM memory_journal")[0][0])
 
 
 def last_key(records: Records) -> int:
-    """The highest key that was ever given to a record; 0 if none was."""
+    """Return the highest key that was ever given to a record; 0 if none was.
+
+    Raises
+    ------
+    MlretError
+        If the journal names a record by anything but an integer.
+    """
     found = records.read("SELECT coalesce(max(record), 0) FROM memory_journal")[0][0]
     if type(found) is not int:
         raise damage(records.path, f"memory_journal, an entry of record {found!r}")
@@ -306,12 +379,12 @@ def last_key(records: Records) -> int:
 
 
 def read_state(records: Records) -> State:
-    """The state as the tables have it, to be compared with what the journal adds up to.
+    """Return the state stored in the tables, for comparison with the replayed journal.
 
     Raises
     ------
     MlretError
-        If a row is not what was written.
+        If a row is damaged.
     """
     state = State()
     standing = read_rows(records, "memory_records")
@@ -347,11 +420,27 @@ def read_state(records: Records) -> State:
 
 
 def read_setting(records: Records, name: str) -> Any:
-    """What is kept under a name; ``None`` if nothing is."""
+    """Return the value of a setting; ``None`` if it is not set.
+
+    Parameters
+    ----------
+    records
+        The database.
+    name
+        Name of the setting.
+    """
     found = read_rows(records, "memory_settings", "name = ?", (name,))
     return json.loads(found[0][1]) if found else None
 
 
 def write_setting(connection: sqlite3.Connection, name: str, content: Any) -> None:
-    """Keep JSON under a name."""
+    """Save a JSON value as a setting.
+
+    Parameters
+    ----------
+    connection
+        A connection in a transaction.
+    name, content
+        Name and value of the setting.
+    """
     put(connection, "memory_settings", (name, dump(content)))

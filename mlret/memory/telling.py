@@ -1,4 +1,4 @@
-"""The journal in words."""
+"""Format journal entries as readable text."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from mlret.memory.hits import HistoryEntry
 from mlret.memory.journal import Change, Entry, NewVersion, SetEnd, SetField, SetLink
 from mlret.memory.times import from_micros, iso
 
-# What a note says to the reader of a history; the rest is what feedback keeps to learn from.
+# The keys of a note that a history shows; other keys hold data that feedback is learned from.
 _SAID = ("again", "source", "reason", "merged", "undoes")
 _ELSEWHERE = "a record that is not in this scope"
 
 
 def told(entry: Entry, numbers: Mapping[int, int], seen: Callable[[str], bool]) -> HistoryEntry:
-    """An entry as its reader knows it.
+    """Return a journal entry as a readable history entry.
 
     Parameters
     ----------
     entry
-        It names records by ids.
+        An entry that names records by ids.
     numbers
-        What the reader calls the operations that it may name.
+        Number of an operation in the journal -> the number that the reader knows it by.
     seen
-        Whether the reader's scope holds a record: what it does not hold is not named.
+        Whether the reader's scope holds a record; records that it does not hold are not named.
     """
     changes = ("erased",) if entry.changes is None else tuple(_told(change, seen) for change in entry.changes)
     note: dict[str, Any] = {name: entry.note[name] for name in _SAID if name in entry.note}

@@ -1,6 +1,6 @@
-"""Instants: time-zone aware, and nothing else.
+"""Instants, which always have a time zone.
 
-In the database an instant is microseconds since 1970 in UTC; as text it keeps the zone that it was given in.
+In the database an instant is stored as microseconds since 1970 in UTC; as text it keeps the zone that it was given in.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from mlret.errors import InputError
 Instant = datetime | str
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# Later than any instant: an open end.
+# Later than any instant; stands for an open end.
 FOREVER = 2**62
-# Of a version without an event time.
+# Stands for the event time of a version that has none.
 UNTIMED = -(2**62)
 
 
 def read_instant(value: Instant, what: str) -> datetime:
-    """An instant from a ``datetime`` or from ISO 8601.
+    """Return an instant from a ``datetime`` or an ISO 8601 string.
 
     Parameters
     ----------
     value
-        Must name its offset from UTC.
+        The instant, with its offset from UTC.
     what
-        What it is, for the message.
+        Name of the value, for the error message.
 
     Raises
     ------
     InputError
-        If it is no instant, or has no time zone: a wall clock's reading alone is not a point in time.
+        If it is not an instant, or has no time zone: a local time alone does not determine an instant.
     """
     if isinstance(value, str):
         try:
@@ -48,20 +48,20 @@ def read_instant(value: Instant, what: str) -> datetime:
 
 
 def micros(instant: datetime) -> int:
-    """Microseconds since 1970 in UTC."""
+    """Return an instant as microseconds since 1970 in UTC."""
     return (instant - _EPOCH) // _MICROSECOND
 
 
 def from_micros(value: int) -> datetime:
-    """The instant of :func:`micros`, in UTC."""
+    """Return the instant of :func:`micros`, in UTC."""
     return _EPOCH + value * _MICROSECOND
 
 
 def iso(value: int) -> str:
-    """An instant of :func:`micros` in ISO 8601, in UTC."""
+    """Return an instant of :func:`micros` in ISO 8601, in UTC."""
     return from_micros(value).isoformat(timespec="microseconds")
 
 
 def now() -> int:
-    """The present in :func:`micros`."""
+    """Return the present as :func:`micros`."""
     return micros(datetime.now(UTC))

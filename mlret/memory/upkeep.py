@@ -1,4 +1,4 @@
-"""Looking after a memory: is it whole, and how does it move to another encoder."""
+"""Maintenance of a memory: verify its integrity, and move it to another encoder."""
 
 from __future__ import annotations
 
@@ -34,12 +34,18 @@ _BATCH = 256
 def verify(
     path: Path, encoder: AnyEncoder | None = None, *, repair: bool = False, say: Callable[[str], None] | None = None
 ) -> list[Problem]:
-    """Check every file, record, vector and n-gram, and whether the journal, replayed, is the state.
+    """Check every file, record, vector and n-gram, and whether replaying the journal gives the stored state.
 
     Parameters
     ----------
     path, encoder, repair, say
-        As of :func:`mlret.index.verify.verify_index`. What can be repaired is what the index says, and n-grams.
+        As for :func:`mlret.index.verify.verify_index`. Repairable are the problems that the index reports as such, and
+        n-grams.
+
+    Returns
+    -------
+    list of Problem
+        The problems found; empty if there are none.
     """
     problems = verify_index(path, encoder, repair=repair, say=say)
     if any(not problem.mended for problem in problems):
@@ -60,7 +66,7 @@ def verify(
 
 
 def _texts(folder: Folder, *, repair: bool) -> Iterator[Problem]:
-    """Problems of what is derived from texts: every version has one, with its hash and n-grams."""
+    """Yield the problems of texts, hashes and n-grams: every version must have all three."""
     records = folder.records
     query = """
         SELECT row, record, entry, hash, grams, length, text_crc FROM memory_versions WHERE row > ?
@@ -99,14 +105,14 @@ def _texts(folder: Folder, *, repair: bool) -> Iterator[Problem]:
 
 
 def _news(records: Records, entries: list[int]) -> dict[int, NewVersion]:
-    """The new versions of some entries, by row."""
+    """Return the new versions of some entries, by row."""
     every = tables.entries(records, f"entry IN ({','.join('?' * len(entries))})", entries)
     changes = [change for entry in every for change in entry.changes or ()]
     return {change.row: change for change in changes if type(change) is NewVersion}
 
 
 def _derived(text: str, keys: Sequence[str]) -> tuple[bytes, bytes, int]:
-    """The hash, the n-grams and how many they are, of what is indexed for a text with its keys."""
+    """Return the hash, the n-grams and their number for the indexed string of a text with its keys."""
     suffix = len(value_of("", keys))
     grams, length = grams_of(text)
     return hash_of(text[: len(text) - suffix]), grams, length
@@ -119,26 +125,26 @@ def reembed(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a copy of a memory whose vectors another encoder made, from the texts.
+    """Write a copy of a memory with the vectors of another encoder.
 
-    The old store is only read, and serves meanwhile; the new one is made whole or not at all. Ids, versions, journal
-    and settings are the same; thresholds of the old encoder are not used with the new one.
+    The old store is only read and stays usable meanwhile; the new one is created completely or not at all. Ids,
+    versions, journal and settings are the same; thresholds of the old encoder are not used with the new one.
 
     Parameters
     ----------
     path
-        The memory.
+        Folder of the memory.
     output
-        A new folder.
+        Folder to create.
     encoder
         The new encoder; ``None`` for the bundled one.
     progress
-        Called with how many texts are encoded, and of how many.
+        Called with the number of encoded texts and the total.
 
     Raises
     ------
     InputError
-        If ``path`` is no memory, or something stands at ``output``.
+        If ``path`` is not a memory, or ``output`` exists.
     """
     manifest = read_manifest(path)
     if manifest.kind != "memory":
@@ -175,7 +181,7 @@ def reembed(
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    """A snapshot of a database."""
+    """Copy a snapshot of a database."""
     with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
         old.backup(new)
         new.execute("PRAGMA journal_mode = WAL")

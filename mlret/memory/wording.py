@@ -1,10 +1,9 @@
-"""Whether two texts of one language are the same words: the only duplicates that need no further check.
+"""Compare the wording of two texts in one language: texts with the same words are duplicates without further checks.
 
-What may differ is form alone: Unicode composition, width, white space, the shape of quotation marks and digits,
+Only differences of form are ignored: Unicode composition, width, white space, the shape of quotation marks and digits,
 capitals where they mark the start of a sentence or where one of the texts uses none, and the mark that ends a
-statement.
-Everything else is kept, for it may be what the text is about: `5 €` and `5 $`, `A+` and `A-`, `x²` and `x2`, a question
-mark, a comma.
+statement. Everything else counts, because it may be what the text is about: `5 €` and `5 $`, `A+` and `A-`, `x²` and
+`x2`, a question mark, a comma.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from functools import lru_cache
 
 import regex
 
-# Compatibility forms that are shapes of a character; superscripts, fractions and circled numbers are not among them.
+# Compatibility forms that are mere shapes of a character; superscripts, fractions and circled numbers are not.
 _SHAPES = frozenset({"<wide>", "<narrow>", "<initial>", "<medial>", "<final>", "<isolated>", "<vertical>", "<noBreak>"})
-# Marks of direction, of where a word may be broken, and of how a sign is drawn.
+# Marks of text direction, of possible line breaks, and of how a character is drawn.
 _INVISIBLE = regex.compile(r"[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufe0e\ufe0f\ufeff]")
 _ALIKE = str.maketrans(
     {
@@ -32,14 +31,14 @@ _ALIKE = str.maketrans(
 )
 _STATEMENT_ENDS = regex.compile(r"(?:(?<!\d)!|[.。।॥۔።։])+$")
 _ENDS_IN_ORDINAL = regex.compile(r"\d\.$")
-# In these `5.` at the end may be `fifth`.
+# Languages in which a final `5.` may mean `fifth`.
 _DOTTED_ORDINALS = frozenset("cs da de et fi hr hu is lv nb nn no pl sk sl sr tr".split())  # noqa: SIM905
 _DOTLESS = str.maketrans({"I": "ı", "İ": "i"})
 _SENTENCE_ENDS = (".", "!", "?", ":", "。")
 
 
 def same_form(text: str) -> str:
-    """The form in which two texts are the same text: composed, in one width, with single blanks."""
+    """Return the form that identical texts share: composed, in one width, with single blanks."""
     if not text.isascii():
         shaped = "".join(
             unicodedata.normalize("NFKC", character) if _is_shape(character) else character for character in text
@@ -54,7 +53,7 @@ def _is_shape(character: str) -> bool:
 
 
 def exact_wording(text: str, language: str | None = None) -> str:
-    """The text with the differences of form taken out, but for capitals, which :func:`same_words` compares.
+    """Return a text with differences of form removed, except for capitals, which :func:`same_words` compares.
 
     Parameters
     ----------
@@ -79,17 +78,17 @@ def _digit(character: str) -> str:
 
 
 def same_words(first: str, second: str, language: str | None = None) -> bool:
-    """Whether two exact wordings differ at most in capitals that say nothing.
+    """Return whether two exact wordings are equal or differ only in capitals that carry no meaning.
 
-    Capitals say nothing at the start of a sentence, and where one text has none or nothing else. They do say something
-    in a unit after a number (`5 MW`, `5 mW`) and in an abbreviation (`US`, `us`).
+    Capitals carry no meaning at the start of a sentence, or if one of the texts has no capitals or nothing else. They
+    do carry meaning in a unit after a number (`5 MW`, `5 mW`) and in an abbreviation (`US`, `us`).
 
     Parameters
     ----------
     first, second
-        What :func:`exact_wording` made of each text.
+        The results of :func:`exact_wording` for each text.
     language
-        Of both, where it is known.
+        Language of both, if known.
     """
     if first == second:
         return True
@@ -117,6 +116,6 @@ def _lower(word: str, language: str | None) -> str:
 
 
 def _abbreviation(word: str) -> bool:
-    """Whether it has two capitals or more, and nothing else."""
+    """Return whether a word has two or more letters, all of them capitals."""
     letters = [character for character in word if character.isalpha()]
     return len(letters) > 1 and all(map(str.isupper, letters))
