@@ -457,8 +457,7 @@ def _summed(
 def _best_texts(
     texts: Mapping[int, str], weights: Mapping[str, float], k: int, mean_length: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the best scores and rows, computed from the texts instead of the posting lists; the scores are the same.
-    """
+    """Return the best scores and rows, computed from the texts instead of the posting lists, with the same result."""
     rows = np.array(sorted(texts), dtype=np.int64)
     sums, lengths = np.zeros((len(rows), len(_LEVELS))), np.zeros(len(rows))
     for place, row in enumerate(rows.tolist()):
