@@ -50,9 +50,7 @@ class Database:
 
     @property
     def changed(self) -> bool:
-        """Whether another process has changed the file since it was opened as one that does not change, or
-        was copied.
-        """
+        """Whether another process has changed the file since it was copied or opened as one that does not change."""
         return self.watched is not None and self.watched != _state(self.path)
 
     def close(self) -> None:

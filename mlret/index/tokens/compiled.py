@@ -1,6 +1,7 @@
-"""Comparing packed tokens with lanes, compiled by numba: no allocation in a loop, no padded copy of the tokens.
+"""Kernels compiled by numba that compare packed tokens with lanes.
 
-Each function works on a range, holds no lock of Python's meanwhile and starts no thread: who calls divides the work.
+They neither allocate in a loop nor pad a copy of the tokens. Each function works on a range, without holding Python's
+lock and without starting threads; the caller divides the work.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from numba import njit
 from mlret.index.tokens import vnni
 from mlret.index.tokens.bits import LANES
 
-# Comparisons with -inf are undefined under fastmath.
+# Comparisons with -inf are undefined under fastmath, so a very low number is used instead.
 _LEAST = np.float32(-1e30)
-_TILE = 512  # tokens that stay in the cache while all centroids pass
+_TILE = 512  # Tokens that stay in the cache while all centroids pass.
 _float = np.float32
 
 if VNNI := vnni.available():
@@ -124,9 +125,9 @@ def nearest(
     last: int,
     found: Any,
 ) -> None:
-    """For 8-bit tokens ``first`` … ``last`` the lane, over all blocks, of the nearest centroid.
+    """Set ``found`` for the 8-bit tokens ``first`` … ``last`` to the lane, over all blocks, of the nearest centroid.
 
-    ``halves`` are half of the centroids' squared lengths: the nearest has the largest product less that.
+    ``halves`` are half of the centroids' squared lengths: the nearest centroid has the largest product minus that.
     """
     products = np.empty(4 * LANES, dtype=np.float32)
     best = np.empty((_TILE, LANES), dtype=np.float32)
@@ -159,7 +160,7 @@ def nearest(
 def multiply(
     codes: Any, width: int, units: Any, vectors: Any, scales: Any, shifts: Any, first: int, last: int, found: Any
 ) -> None:
-    """``found[token, lane]``: the product of 8-bit tokens ``first`` … ``last`` with one block of lanes."""
+    """Set ``found[token, lane]`` to the product of 8-bit tokens ``first`` … ``last`` with one block of lanes."""
     products = np.empty(4 * LANES, dtype=np.float32)
     for token in range(first, last, 4):
         _multiply(codes, token * width, width, 8, vectors, products)
@@ -171,7 +172,7 @@ def multiply(
 
 @njit(nogil=True, cache=True)
 def most(near: Any, count: int, probes: int, found: Any) -> None:
-    """``found[lane]``: the ``probes`` rows of ``near`` that score a lane highest, for ``count`` lanes."""
+    """Set ``found[lane]`` to the ``probes`` rows of ``near`` that score a lane highest, for ``count`` lanes."""
     values = np.full((count, probes), _LEAST)
     least = np.full(count, _LEAST)
     for row in range(len(near)):
@@ -191,8 +192,11 @@ def most(near: Any, count: int, probes: int, found: Any) -> None:
 
 @njit(nogil=True, cache=True)
 def gather(probed: Any, gains: Any, starts: Any, documents: Any, seen: Any, scores: Any) -> None:
-    """Add to ``scores`` of the documents in the lists of the centroids ``probed[lane]``, which fall by ``gains[lane]``,
-    the gain of the first such list of each lane. ``seen`` is -1 for every document, and names its last lane then."""
+    """Add to ``scores`` the gain of each document in the lists of the centroids ``probed[lane]``.
+
+    The gains ``gains[lane]`` are in descending order, and a document gets that of the first list of a lane that holds
+    it. ``seen`` is -1 for every document at the beginning, and names its last lane afterwards.
+    """
     for lane in range(len(probed)):
         for place in range(probed.shape[1]):
             centroid, gain = probed[lane, place], gains[lane, place]
