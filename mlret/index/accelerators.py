@@ -129,8 +129,9 @@ class _Binary(_Scan):
 
 
 def signs(vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Pack the signs of ``(n, dims)`` vectors into ``(n, ceil(dims / 8))`` bytes, with a set bit for each value above
-    zero.
+    """Pack the signs of vectors into bytes, with a set bit for each value above zero.
+
+    The result is ``(n, ceil(dims / 8))`` uint8 for ``(n, dims)`` vectors.
     """
     return np.packbits(vectors > 0, axis=1, bitorder="little")
 
@@ -229,9 +230,7 @@ def _factory(kind: SegmentKind, matrix: NDArray[np.float32], settings: IndexSett
 
 
 def _subvectors(dims: int) -> int:
-    """Return the number of 4-bit product codes: one for every 4 dimensions, or the next lower number that divides
-    ``dims``.
-    """
+    """Return the number of 4-bit product codes: one for every 4 dimensions, or the next lower divisor of ``dims``."""
     return next(m for m in range(max(1, dims // 4), 0, -1) if dims % m == 0)
 
 

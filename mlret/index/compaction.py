@@ -21,11 +21,10 @@ _DEAD = 0.25
 
 
 def maintain(store: Store, *, more: bool = False) -> None:
-    """Do what is needed after a write: seal a long tail, merge small segments, remove deleted rows. Call it within
-    ``writing``.
+    """Do what is needed after a write: seal a long tail, merge small segments, remove deleted rows.
 
-    No accelerator is built here, unless deletions require an accelerated segment to be rewritten. A write therefore
-    takes time in proportion to what it writes, and a row is copied logarithmically often.
+    Call it within ``writing``. No accelerator is built here, unless deletions require an accelerated segment to be
+    rewritten. A write therefore takes time in proportion to what it writes, and a row is copied logarithmically often.
 
     Parameters
     ----------
@@ -44,7 +43,15 @@ def maintain(store: Store, *, more: bool = False) -> None:
 
 
 def seal(store: Store, progress: Callable[[str, int, int], None] | None = None) -> None:
-    """Write the vectors that are only in the database to a segment. Call it within ``writing``."""
+    """Write the vectors that are only in the database to a segment. Call it within ``writing``.
+
+    Parameters
+    ----------
+    store
+        The store of the index.
+    progress
+        Called with the name of the current step, the number of vectors that are done, and their total number.
+    """
     sealer = store.sealer()
     sealer.progress = progress
     info = sealer.from_records(store.manifest.last_sealed_row + 1, store.last_row)
@@ -53,17 +60,17 @@ def seal(store: Store, progress: Callable[[str, int, int], None] | None = None) 
 
 
 def purge(store: Store, rows: NDArray[np.int64], *, thorough: bool = False, indexed: bool = True) -> bool:
-    """Leave nothing of removed rows on disk: rewrite the segments that hold some of them, and empty the write-ahead
-    log.
+    """Remove all traces of deleted rows from disk.
 
-    Call it within ``writing``.
+    The segments that hold some of the rows are rewritten, and the write-ahead log is emptied. Call it within
+    ``writing``.
 
     Parameters
     ----------
     store
         The store of the index.
     rows
-        The numbers of the removed rows.
+        The numbers of the deleted rows.
     thorough
         Look for copies that SQLite left when it moved rows between pages, and rewrite the database if there are any.
     indexed
@@ -83,8 +90,7 @@ def purge(store: Store, rows: NDArray[np.int64], *, thorough: bool = False, inde
 
 
 def compact(store: Store, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:
-    """Merge all segments into as few as possible, without deleted rows, with the accelerators that the settings ask
-    for.
+    """Merge all segments into as few as possible, without deleted rows, with the accelerators of the settings.
 
     Segments that are in this state already are kept. Call it within ``writing``.
 

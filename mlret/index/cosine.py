@@ -90,8 +90,9 @@ class CosineSpace(Space):
         return found
 
     def check_vectors(self, vectors: Any) -> NDArray[np.floating[Any]]:
-        """Check that vectors are ``(n, dims)`` floats. More dimensions are accepted only if the index keeps some of
-        them.
+        """Check that vectors are ``(n, dims)`` floats.
+
+        Vectors with more dimensions are accepted only if the index keeps some of them.
         """
         wider = self.manifest.settings.dims is not None
         return check_matrix(vectors, self.manifest.dims, "the vectors", wider=wider)

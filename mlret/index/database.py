@@ -108,9 +108,7 @@ def open_database(path: Path) -> Database:
 
 
 def unwritable(path: Path) -> Path | None:
-    """Return what this user cannot write to: the folder, the database, or a file beside it; ``None`` if all is
-    writable.
-    """
+    """Return the folder or file that this user cannot write to; ``None`` if all that is needed is writable."""
     beside = [path.with_name(path.name + suffix) for suffix in (_WAL, "-shm")]
     needed = [path.parent, path, *(file for file in beside if file.exists())]
     return next((one for one in needed if not _allowed(one, os.W_OK)), None)

@@ -39,7 +39,20 @@ class ExactSearch(ABC):
 
     @abstractmethod
     def search(self, queries: NDArray[np.float32], k: int) -> Found:
-        """Return ``(q, k)`` float32 scores, descending, and ``(q, k)`` int64 positions, -1 if there are fewer."""
+        """Return the best positions for each query.
+
+        Parameters
+        ----------
+        queries
+            ``(q, dims)`` float32, L2-normalised.
+        k
+            The number of positions.
+
+        Returns
+        -------
+        (scores, positions)
+            ``(q, k)`` float32 in descending order and ``(q, k)`` int64; -1 as position if there are fewer.
+        """
 
 
 class CpuExact(ExactSearch):
@@ -92,9 +105,7 @@ class CpuExact(ExactSearch):
         return best
 
     def _multiply(self, queries: NDArray[np.float32], start: int, stop: int, products: NDArray[np.float32]) -> None:
-        """Fill ``products``, ``(q, stop - start)`` float32, with the products of the queries and a part of
-        the matrix.
-        """
+        """Fill ``products``, ``(q, stop - start)`` float32, with those of the queries and a part of the matrix."""
         if len(queries) > _SINGLY:
             np.matmul(queries, self._matrix[start:stop].T, out=products)
             return

@@ -45,10 +45,17 @@ def next_manifest(records: Records, manifest: Manifest, changes: Mapping[str, An
 
 
 def finish(records: Records, written: Written) -> None:
-    """Bring the database in line with the manifest if a writer was killed between the two. Only the writer may call
-    this.
+    """Bring the database in line with the manifest if a writer was killed between the two.
 
-    What the manifest made superfluous stays in the database until the next change of segments.
+    Only the writer may call this. What the manifest made superfluous stays in the database until the next change of
+    segments.
+
+    Parameters
+    ----------
+    records
+        The database.
+    written
+        The manifest of the folder.
     """
     if records.counter("generation") < written.manifest.generation:
         records.settle((), written.manifest.generation, written.text)

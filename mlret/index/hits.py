@@ -71,8 +71,9 @@ class IndexInfo:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """How many documents were added, how many replaced one with the same id, and how many were skipped as stored
-    already.
+    """How many documents were added, replaced an earlier one with the same id, or were skipped.
+
+    A document is skipped if it is stored already.
     """
 
     added: int = 0

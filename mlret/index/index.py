@@ -168,8 +168,12 @@ class Index:
 
     @property
     def store(self) -> Store:
-        """The store that reads and writes the folder, for code that is built on the index. It raises MlretError once
-        the index is closed.
+        """The store that reads and writes the folder, for code that is built on the index.
+
+        Raises
+        ------
+        MlretError
+            If the index is closed.
         """
         if self._open_store is None:
             raise MlretError(f"the index {self.path} is closed; open it again")
@@ -705,8 +709,17 @@ class Index:
             return store.manifest.probing.why
 
     def compact_if_due(self, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:
-        """Run :meth:`compact` if much was added since the last compaction; otherwise do nothing and return an empty
-        list.
+        """Run :meth:`compact` if much was added since the last compaction; otherwise do nothing.
+
+        Parameters
+        ----------
+        progress
+            As for :meth:`compact`.
+
+        Returns
+        -------
+        list of Choice
+            The new kind of each segment; empty if nothing was done.
         """
         with self.store.writing():
             return compaction.compact(self.store, progress) if compaction.is_due(self.store) else []

@@ -417,8 +417,9 @@ def _crc_of_totals(records: int, length: int) -> int:
 
 
 def tokens_of(counts: Counter[str]) -> list[str]:
-    """Return the tokens that FTS5 stores for a text: each n-gram, and further tokens for a second and a third
-    occurrence.
+    """Return the tokens that FTS5 stores for a text.
+
+    They are each n-gram, and further tokens for its second and its third occurrence.
     """
     return [*counts] + [
         ngram + mark for ngram, count in counts.items() if count > 1 for mark in _LEVELS[1 : min(count, len(_LEVELS))]

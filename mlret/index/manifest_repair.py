@@ -23,8 +23,9 @@ _ROUNDS = 100
 
 @dataclass(frozen=True)
 class Found:
-    """The manifest to continue with, the problems that were found, and the number of changes noted outside the
-    database.
+    """The manifest to continue with, the problems that were found, and the noted number of changes.
+
+    ``noted`` is the number of changes that was noted outside the database.
     """
 
     manifest: Manifest

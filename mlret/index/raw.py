@@ -69,8 +69,16 @@ def reading(file: Path) -> Iterator[int]:
 
 
 def blocks(file: Path, size: int, *, overlap: int = 0) -> Iterator[bytes]:
-    """Iterate over a file in blocks of ``size`` bytes, each beginning with the last ``overlap`` bytes of the one
-    before.
+    """Iterate over the content of a file in blocks.
+
+    Parameters
+    ----------
+    file
+        The file.
+    size
+        Bytes of a block.
+    overlap
+        Bytes from the end of a block with which the next one begins again.
     """
     with reading(file) as descriptor:
         place = 0

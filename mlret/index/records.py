@@ -134,7 +134,17 @@ class Records(Snapshots):
 
     @staticmethod
     def start_over(path: Path, generation: int, manifest: str) -> None:
-        """Keep the records of a database that nobody has open, remove their vectors, and store another manifest."""
+        """Reset a database that nobody has open: keep the records, remove their vectors, and store another manifest.
+
+        Parameters
+        ----------
+        path
+            The database.
+        generation
+            The generation of the manifest.
+        manifest
+            The text of the manifest.
+        """
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("BEGIN")
             for table in ("vectors", "tombstones", "manifest"):
@@ -232,7 +242,15 @@ class Records(Snapshots):
         self.counters.add({"documents": -len(rows), "changes": 1, "tombstones": sum_of(rows)})
 
     def replace_vectors(self, rows: Sequence[int], vectors: Vectors) -> None:
-        """Replace the vectors of records. Call it within :meth:`transaction`."""
+        """Replace the vectors of records. Call it within :meth:`transaction`.
+
+        Parameters
+        ----------
+        rows
+            ``n`` row numbers.
+        vectors
+            The vectors of each record.
+        """
         blobs = [self.blobs.write(vector) for vector in vectors]
         self._connection.executemany(
             "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)",
@@ -247,10 +265,10 @@ class Records(Snapshots):
         *,
         vectors: Iterable[tuple[int, int]] = (),
     ) -> None:
-        """Remove what a change of segments has made superfluous, and store a copy of the new manifest, in one
-        transaction.
+        """Remove what a change of segments has made superfluous, and store a copy of the new manifest.
 
-        A process that has read a manifest older than ``generation`` must read it again before it trusts the database.
+        This is one transaction. A process that has read a manifest older than ``generation`` must read it again before
+        it trusts the database.
 
         Parameters
         ----------
@@ -271,7 +289,15 @@ class Records(Snapshots):
             self._connection.execute("UPDATE manifest SET content = ?", (manifest,))
 
     def replace_manifest(self, generation: int, manifest: str) -> None:
-        """Store a copy of a manifest and its generation in one transaction, whatever was there before."""
+        """Store a copy of a manifest and its generation in one transaction, whatever was there before.
+
+        Parameters
+        ----------
+        generation
+            The generation of the manifest.
+        manifest
+            The text of the manifest.
+        """
         with self.transaction() as connection:
             connection.execute("DELETE FROM manifest")
             connection.execute("INSERT INTO manifest VALUES (?)", (manifest,))
@@ -369,7 +395,18 @@ class Records(Snapshots):
     def match(
         self, query: str, k: int, allowed: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the rows whose texts match a query best; see :meth:`mlret.index.lexical.LexicalTable.search`."""
+        """Return the rows whose texts match a query best.
+
+        Parameters
+        ----------
+        query, k, allowed
+            As for :meth:`mlret.index.lexical.LexicalTable.search`.
+
+        Returns
+        -------
+        (scores, rows)
+            ``(n,)`` float64 in descending order and ``(n,)`` int64.
+        """
         assert self.lexical is not None
         with self.reporting():
             return self.lexical.search(query, k, allowed=allowed)
@@ -395,6 +432,13 @@ class Records(Snapshots):
         self, first_row: int, last_row: int, *, batch_size: int = 8192
     ) -> Iterator[tuple[NDArray[np.int64], Any]]:
         """Iterate in batches over the vectors of the existing rows from ``first_row`` to ``last_row``.
+
+        Parameters
+        ----------
+        first_row, last_row
+            The first and the last row.
+        batch_size
+            The largest number of rows in a batch.
 
         Yields
         ------
@@ -453,8 +497,9 @@ class Records(Snapshots):
             return int(self._connection.execute(query, (first_row, last_row)).fetchone()[0])
 
     def vector_bytes(self, first_row: int, last_row: int) -> NDArray[np.int64]:
-        """Return the size in bytes of the vectors of each record from ``first_row`` to ``last_row``: ``(n,)``, by
-        ascending row.
+        """Return the size in bytes of the vectors of each record from ``first_row`` to ``last_row``.
+
+        The result is ``(n,)`` int64, by ascending row; 0 for a record without vectors.
         """
         query = """
             SELECT coalesce(length(vector), 0) FROM records LEFT JOIN vectors USING (row)
@@ -497,11 +542,15 @@ class Records(Snapshots):
         return not busy
 
     def traces(self, *, indexes: bool) -> bool:
-        """Return whether pages of the database hold data that no row accounts for, once :meth:`shrink` has emptied the
-        log.
+        """Return whether pages of the database hold data that no row accounts for.
 
-        See :func:`mlret.index.pages.holds_traces`. A lexical index is not examined, so with one the answer is always
-        true.
+        Call it after :meth:`shrink` has emptied the log. A lexical index is not examined, so with one the answer is
+        always true.
+
+        Parameters
+        ----------
+        indexes
+            As for :func:`mlret.index.pages.holds_traces`.
         """
         return self.lexical is not None or holds_traces(self.path, indexes=indexes)
 

@@ -37,8 +37,9 @@ def check_mode(mode: str | None) -> Mode | None:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query: its vector, ``(dims,)`` float32, or its token vectors, ``(t, dims)``, with the text and language that
-    the lexical channel needs.
+    """A query: its vector or its token vectors, and for the lexical channel its text and language.
+
+    ``vector`` is ``(dims,)`` float32, or ``(t, dims)`` in a multi-vector index.
     """
 
     vector: NDArray[np.float32]
@@ -166,8 +167,9 @@ def _lexical(store: Store, query: Query, k: int, allowed: Rows | None) -> Ranked
 
 
 def _cosines(store: Store, similarities: Sequence[float]) -> list[float | None]:
-    """Return the similarities if they are cosines, with ``None`` for a row without a vector; else ``None`` for every
-    row.
+    """Return similarities as cosines.
+
+    The result is ``None`` for a row without a vector, and for every row of a multi-vector index.
     """
     known = store.space.manifest.similarity == "cosine"
     return [one if known and one == one else None for one in similarities]

@@ -178,8 +178,9 @@ def map_array(
 
 
 class Tail:
-    """The newest vectors, which are in no sealed file yet. Segments that were returned before do not change as it
-    grows.
+    """The newest vectors, which are in no sealed file yet.
+
+    Segments that were returned before do not change as it grows.
 
     Parameters
     ----------

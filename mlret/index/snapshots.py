@@ -150,8 +150,9 @@ class Snapshots:
                 self.snapshot()
 
     def counter(self, name: str) -> int:
-        """Return a counter (:class:`mlret.index.counters.Counters`) in the state that all reads see; 0 if there is
-        none.
+        """Return a counter in the state that all reads see; 0 if there is none.
+
+        See :class:`mlret.index.counters.Counters`.
         """
         with self.lock:
             return self._counts.get(name, 0)
@@ -183,7 +184,15 @@ class Snapshots:
                 raise MlretError(f"{self.path} is damaged ({error}); {DAMAGED}") from error
 
     def read(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return the rows of a query, in the state that all reads see; for code that is built on the index."""
+        """Return the rows of a query, in the state that all reads see; for code that is built on the index.
+
+        Parameters
+        ----------
+        query
+            A SELECT statement.
+        parameters
+            The parameters of the statement.
+        """
         with self.reporting():
             return self._connection.execute(query, parameters).fetchall()
 

@@ -34,7 +34,15 @@ class Growing(Protocol):
         """The size in the unit of :attr:`Space.segment_size`."""
 
     def add(self, numbers: NDArray[np.int64], vectors: Any) -> None:
-        """Append vectors of ``(n,)`` row numbers, which are in ascending order and follow those in the tail."""
+        """Append vectors to the tail.
+
+        Parameters
+        ----------
+        numbers
+            ``(n,)`` int64 row numbers, which are in ascending order and follow those in the tail.
+        vectors
+            The joined vectors of these rows.
+        """
 
     def segment(self) -> Any:
         """Return the present content as a segment. Segments that were returned before do not change."""
@@ -151,7 +159,15 @@ class Space(ABC):
 
     @abstractmethod
     def is_due(self, plain: int, size: int) -> bool:
-        """Return whether building accelerators is worthwhile if ``plain`` of the total ``size`` have none."""
+        """Return whether building accelerators is worthwhile.
+
+        Parameters
+        ----------
+        plain
+            The size of the vectors that have no accelerator.
+        size
+            The size of all vectors.
+        """
 
     @abstractmethod
     def calibrated(self, segments: Sequence[Any]) -> dict[str, Any]:
@@ -204,7 +220,22 @@ class Space(ABC):
 
     @abstractmethod
     def score(self, segment: Any, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the scores, ``(c,)`` float64, of a query with the vectors at ``(c,)`` positions of a segment."""
+        """Return the scores of a query with the vectors at some positions of a segment.
+
+        Parameters
+        ----------
+        segment
+            The segment.
+        query
+            ``(dims,)``, or ``(t, dims)``, float32.
+        positions
+            ``(c,)`` int64.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(c,)`` float64.
+        """
 
     @abstractmethod
     def check_vectors(self, vectors: Any) -> Vectors:
@@ -306,11 +337,39 @@ class Sealer(ABC):
 
     @abstractmethod
     def merge(self, segments: Sequence[Any], dead: NDArray[np.int64]) -> AnySegmentInfo | None:
-        """Seal neighbouring segments as one, without the rows ``dead``, which are in ascending order."""
+        """Seal neighbouring segments as one, without deleted rows.
+
+        Parameters
+        ----------
+        segments
+            The segments, in the order of their rows.
+        dead
+            The numbers of the deleted rows, in ascending order.
+
+        Returns
+        -------
+        SegmentInfo or TokenSegmentInfo or None
+            What the manifest should state about the new segment; ``None`` if no row is left.
+        """
 
     @abstractmethod
     def accelerate(self, info: Any, choice: Choice, progress: Progress | None = None) -> AnySegmentInfo:
-        """Build an accelerator over a sealed segment; none if the choice is ``flat``."""
+        """Build an accelerator over a sealed segment; none if the choice is ``flat``.
+
+        Parameters
+        ----------
+        info
+            What the manifest states about the segment.
+        choice
+            The kind of the accelerator.
+        progress
+            Called with the number of vectors, or tokens, that are done.
+
+        Returns
+        -------
+        SegmentInfo or TokenSegmentInfo
+            What the manifest should state about the segment from now on.
+        """
 
     def name(self, first_row: int, last_row: int) -> str:
         """Return the common beginning of the file names of a segment."""

@@ -82,15 +82,16 @@ def _check_name(folder: Path) -> None:
 
 
 def beside(folder: Path, suffix: str) -> Path:
-    """Return a hidden name beside a folder, on the same disk, under which the folder is made before it gets its own
-    name.
+    """Return a hidden name beside a folder, on the same disk.
+
+    The folder is made under this name before it gets its own.
 
     Parameters
     ----------
     folder
         The folder that is to be made.
     suffix
-        What the name ends in, without the dot.
+        The end of the name, without the dot.
     """
     folder = folder.resolve()  # Resolve "." and "..", which have no name of their own.
     return folder.with_name(f".{folder.name}.{suffix}")
@@ -239,9 +240,7 @@ class Store:
         return len(segment.positions_of(self._dead))
 
     def matching(self, condition: Condition) -> NDArray[np.int64]:
-        """Return the rows that satisfy a condition, in ascending order; the result is cached until the
-        index changes.
-        """
+        """Return the rows that satisfy a condition, in ascending order; cached until the index changes."""
         with self.records.lock:
             return self._matching(condition)
 
@@ -299,8 +298,9 @@ class Store:
         upgrade(self.folder, self.records, component, steps)
 
     def vectors_of(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
-        """Return the vectors of row numbers, from the database or the segments; rows that neither holds are missing
-        from the result.
+        """Return the vectors of row numbers, from the database or the segments.
+
+        Rows that neither of them holds are missing from the result.
         """
         found = self.records.vectors_of(rows)
         if not self.space.keeps_vectors:
@@ -331,15 +331,14 @@ class Store:
         replaced: Sequence[int] = (),
         also: Callable[[sqlite3.Connection, NDArray[np.int64]], None] | None = None,
     ) -> None:
-        """Store documents and their vectors in one transaction, in place of the rows ``replaced``. Call it within
-        :meth:`writing`.
+        """Store documents and their vectors in one transaction. Call it within :meth:`writing`.
 
         Parameters
         ----------
         documents
             ``n`` documents.
         vectors
-            The vectors of each document, in the form that the space of the index prepares.
+            The joined vectors of the documents; see :meth:`mlret.index.space.Space.joined`.
         replaced
             Rows to remove in the same transaction.
         also
@@ -361,7 +360,15 @@ class Store:
         self._changed(replaced)
 
     def remove(self, rows: Sequence[int], also: Callable[[sqlite3.Connection], None] | None = None) -> None:
-        """Remove records in one transaction, together with what ``also`` writes. Call it within :meth:`writing`."""
+        """Remove records in one transaction. Call it within :meth:`writing`.
+
+        Parameters
+        ----------
+        rows
+            The row numbers.
+        also
+            Called with the connection, to write further tables in the same transaction.
+        """
         with self.records.transaction() as connection:
             self.records.remove(rows)
             if also is not None:
@@ -387,8 +394,7 @@ class Store:
             self._lock.note(self.manifest.identity, self.changes)
 
     def switch(self, segments: Sequence[AnySegmentInfo], changes: Mapping[str, Any] | None = None) -> None:
-        """Replace the list of sealed segments, and change other fields of the manifest with it. Call it within
-        :meth:`writing`.
+        """Replace the list of sealed segments. Call it within :meth:`writing`.
 
         The manifest is written first, then what it makes superfluous is removed from the database, then the files that
         it does not name are removed.
@@ -427,9 +433,7 @@ class Store:
         self.segments, self._tail = [], self.space.tail()
 
     def _load(self) -> None:
-        """Load the present state: the manifest first and then the database, so that the database is never the older
-        one.
-        """
+        """Load the present state: the manifest first, so that the database is never the older of the two."""
         before = {segment.info: segment for segment in self.segments}
         manifest, segments = self._opened(before)
         last, changes = self.records.last_row(), self.records.counter("changes")
@@ -451,9 +455,7 @@ class Store:
         self.manifest, self.segments, self.last_row, self.changes = manifest, segments, last, changes
 
     def _opened(self, before: Mapping[AnySegmentInfo, Any]) -> tuple[Manifest, list[Any]]:
-        """Return the manifest that the database agrees with, and its segments; those that were open ``before`` are
-        reused.
-        """
+        """Return the manifest that the database agrees with, and its segments, reusing those open ``before``."""
         for _ in range(_ROUNDS):
             manifest = self._agreed_manifest()
             if manifest is None:

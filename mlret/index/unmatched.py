@@ -1,6 +1,4 @@
-"""Warnings about filters that can match nothing, because no document has the field or only with other types
-of value.
-"""
+"""Warnings about filters that can match nothing: no document has the field, or none with that type of value."""
 
 from __future__ import annotations
 
@@ -117,8 +115,9 @@ def _is_plain(condition: Condition) -> bool:
 
 
 def _fields(condition: Condition, negated: bool) -> Iterator[tuple[str, frozenset[Kind]]]:
-    """Iterate over the names in a filter, with the kinds of value that each is compared with; an empty set means any
-    kind.
+    """Iterate over the names in a filter, with the kinds of value that each is compared with.
+
+    An empty set of kinds means any kind.
     """
     match condition:
         case Among(key, kind) | Contains(key, kind):
@@ -149,9 +148,7 @@ def _of_some(parts: Sequence[Condition], negated: bool) -> Iterator[tuple[str, f
 
 
 def _near(key: str, connection: sqlite3.Connection, visible: NDArray[np.int64] | None) -> list[str]:
-    """Return names that were perhaps meant: those spelled alike, or with ``key`` as the end or the beginning of the
-    path.
-    """
+    """Return names that were perhaps meant: spelled alike, or with ``key`` as the end or beginning of the path."""
     names = field_names(connection)
     within = [name for name in names if name.endswith("." + key) or (key.endswith(".") and name.startswith(key))]
     alike = difflib.get_close_matches(key, names, n=_CONSIDERED)

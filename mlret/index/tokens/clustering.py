@@ -43,9 +43,7 @@ class Centroids:
         return products(*self._bytes, lanes(vectors, 8))
 
     def nearest(self, tokens: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return the index, ``(t,)`` int64, of the centroid nearest to each of ``(t, dims)`` tokens, up to rounding to
-        8 bits.
-        """
+        """Return the centroid nearest to each of ``(t, dims)`` tokens, up to rounding to 8 bits: ``(t,)`` int64."""
         found = np.empty(len(tokens), dtype=np.int64)
         for start in range(0, len(tokens), _BLOCK):
             codes, scales = _bytes(tokens[start : start + _BLOCK])

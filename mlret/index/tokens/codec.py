@@ -1,5 +1,4 @@
-"""Codes tokens in a few bits for each dimension: tokens are centred and rotated, and their residual from a centroid is
-rounded.
+"""Codes tokens in a few bits for each dimension, as the rounded residual from a centroid.
 
 The residual codes are those of ColBERTv2 (Santhanam et al. 2022, arXiv 2112.01488, section 3.3) with three changes. All
 tokens are centred by one mean: the product of a query with the mean is the same for every document, so rankings do not
@@ -176,9 +175,7 @@ class TokenCodec:
         return codec
 
     def residuals(self, tokens: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Return the residuals of ``(t, dims)`` tokens from their centroids of the last generation: ``(t, dims)``
-        float32.
-        """
+        """Return the residuals of tokens from their centroids of the last generation: ``(t, dims)`` float32."""
         return np.asarray(self._residuals_of(self._turned(tokens)) @ self.rotation.T, dtype=np.float32)
 
     def drift(self, tokens: NDArray[np.float32]) -> float:

@@ -106,8 +106,10 @@ class TokenSealer(Sealer):
         return sum(info.size for info in self.manifest.segments)
 
     def _train(self, total: int, stream: Callable[[], Iterable[Tokens]], count: int, *, must: bool = False) -> None:
-        """Train the codec, or let it grow, on ``count`` tokens of a stream, if ``total`` tokens require it or ``must``
-        is set.
+        """Train the codec or let it grow, if that is needed.
+
+        It is needed if the ``total`` of tokens requires it, or if ``must`` is set. The ``count`` tokens of the stream
+        are sampled.
         """
         settings, dims = self.manifest.settings, self.manifest.dims
         drift = 1.0

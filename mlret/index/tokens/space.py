@@ -168,8 +168,9 @@ class MaxSimSpace(Space):
         return check_tokens(vectors, self.manifest.dims, wider=self.manifest.settings.dims is not None)
 
     def first_unusable(self, vectors: Vectors) -> tuple[int, str] | None:
-        """Return the position and the reason of the first text with a NaN or a value too large for float16, or
-        ``None``.
+        """Return the position and the reason of the first text with a NaN or a value too large for float16.
+
+        Returns ``None`` if all tokens can be stored.
         """
         for place, tokens in enumerate(vectors):
             if (why := _unusable(tokens)) is not None:
@@ -236,9 +237,7 @@ def _unusable(tokens: NDArray[np.floating[Any]]) -> str | None:
 
 
 def _cut(tokens: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
-    """Return the first ``dims`` of each token, at its previous length; tokens of ``dims`` dimensions are returned
-    unchanged.
-    """
+    """Return the first ``dims`` of each token, at its previous length; unchanged if it has no more dimensions."""
     if tokens.shape[1] == dims:
         return tokens
     return _rescaled(tokens[:, :dims], _lengths(tokens))

@@ -77,8 +77,9 @@ class StoredTokens(ABC):
 
     @abstractmethod
     def latest(self, codec: TokenCodec) -> NDArray[np.int64]:
-        """Return the nearest centroid of the codec's last generation for each token, ``(t,)``, counted from
-        its first.
+        """Return the nearest centroid of the codec's last generation for each token, counted from its first.
+
+        The result is ``(t,)`` int64.
         """
 
     def score(self, query: TokenQuery, documents: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -104,10 +105,16 @@ class StoredTokens(ABC):
     def _products(
         self, query: TokenQuery, documents: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
-        """Return the products of the documents' tokens with the query's, ``(t, n)``, and the offsets of the documents
-        in them.
+        """Return the products of the documents' tokens with the query's tokens.
 
-        The third value is a constant that must be added to the sum of the query's maxima.
+        Returns
+        -------
+        products : numpy.ndarray
+            ``(t, n)`` float64.
+        offsets : numpy.ndarray
+            Where the tokens of each document begin, and where the last one ends.
+        constant : float
+            What must be added to the sum of the maxima over the query's tokens.
         """
 
 

@@ -62,8 +62,9 @@ def products(bits: Bits) -> Any:
 def _loop(
     builder: Any, data: Any, at: Any, width: Any, other: Any, target: Any, per_byte: int, bits: int, mask: int
 ) -> None:
-    """Generate a loop that takes four bytes of each token in each turn, against all lanes; eight sums stay in
-    registers.
+    """Generate a loop that takes four bytes of each token in each turn, and multiplies them with all lanes.
+
+    Eight sums stay in registers.
     """
     multiply_add = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(_INTS, [_INTS, _INTS, _INTS]), _INSTRUCTION
