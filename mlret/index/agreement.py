@@ -51,7 +51,15 @@ def copy_in(records: Records) -> Written:
 
 
 def follows(manifest: Written, copy: Written) -> bool:
-    """Return whether a manifest is the direct successor of the copy that a database keeps."""
+    """Return whether a manifest is the direct successor of the copy that a database keeps.
+
+    Parameters
+    ----------
+    manifest
+        The manifest of a folder.
+    copy
+        The copy in its database.
+    """
     new, old = manifest.manifest, copy.manifest
     if new.generation != old.generation + 1 or not _same(new, old, _CHANGING):
         return False

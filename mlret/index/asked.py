@@ -10,7 +10,13 @@ from mlret.errors import InputError
 
 
 def check_k(k: object) -> None:
-    """Raise InputError if ``k`` is not an integer of at least 1."""
+    """Check a number of hits.
+
+    Raises
+    ------
+    InputError
+        If ``k`` is not an integer of at least 1.
+    """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InputError(f"k is {k!r}; it must be an integer of at least 1")
 
@@ -46,7 +52,13 @@ def check_queries(
 
 
 def check_ids(ids: Iterable[str]) -> list[str]:
-    """Return ids without duplicates, after checking that each is a string of valid Unicode."""
+    """Return ids without duplicates.
+
+    Raises
+    ------
+    InputError
+        If an id is not a string of valid Unicode.
+    """
     found = list(dict.fromkeys(ids))
     for id in found:
         if not isinstance(id, str):

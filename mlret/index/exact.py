@@ -31,8 +31,8 @@ _NVIDIA = Path("/dev/nvidiactl")
 class ExactSearch(ABC):
     """Finds the best positions of a matrix for each query.
 
-    ``margin`` bounds the difference between two rounded cosines: a vector that scores lower than another by more than
-    the margin is worse. For the true order, the vectors within the margin must be scored again.
+    ``margin`` bounds the error of the scores: a vector that scores lower than another by more than the margin has the
+    lower cosine. For the true order, vectors within the margin must be scored again.
     """
 
     margin: float

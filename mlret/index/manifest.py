@@ -312,6 +312,13 @@ def written_of(manifest: Manifest) -> Written:
 def write_manifest(folder: Path, written: Written) -> None:
     """Replace the manifest of a folder atomically.
 
+    Parameters
+    ----------
+    folder
+        The folder of the index.
+    written
+        The new manifest.
+
     Raises
     ------
     MlretError

@@ -95,7 +95,20 @@ class _Spool:
 
 
 def check_counts(vectors: int, documents: int) -> None:
-    """Raise if there is not one vector, or one matrix of tokens, for each document."""
+    """Raise if the numbers of vectors and documents differ.
+
+    Parameters
+    ----------
+    vectors
+        The number of vectors, or of matrices of tokens.
+    documents
+        The number of documents.
+
+    Raises
+    ------
+    InputError
+        If they differ.
+    """
     if vectors != documents:
         raise InputError(
             f"{vectors} vectors but {documents} documents; give one vector a document, in the same order "

@@ -18,7 +18,15 @@ LANES = 32  # Query tokens, or centroids, that a kernel compares a token with at
 
 
 def width(dims: int, bits: Bits) -> int:
-    """Return the number of bytes of a packed token."""
+    """Return the number of bytes of a packed token.
+
+    Parameters
+    ----------
+    dims
+        The number of dimensions of a token.
+    bits
+        Bits for each dimension.
+    """
     return dims * bits // 8
 
 
@@ -28,10 +36,22 @@ def centre(bits: Bits) -> float:
 
 
 def pack(codes: NDArray[np.uint8], bits: Bits) -> NDArray[np.uint8]:
-    """Pack codes of a few bits into bytes: ``(t, dims)`` uint8 to ``(t, width)`` uint8.
+    """Pack codes of a few bits into bytes.
 
     A byte holds dimensions that are ``width`` apart, so that one shift and one mask unpack neighbouring dimensions to
     neighbouring places.
+
+    Parameters
+    ----------
+    codes
+        ``(t, dims)`` uint8, each below ``2**bits``.
+    bits
+        Bits of a code.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(t, width)`` uint8.
     """
     parts = np.split(codes, 8 // bits, axis=1)
     packed = np.zeros_like(parts[0])
@@ -41,7 +61,20 @@ def pack(codes: NDArray[np.uint8], bits: Bits) -> NDArray[np.uint8]:
 
 
 def unpack(packed: NDArray[np.uint8], bits: Bits) -> NDArray[np.uint8]:
-    """Unpack codes: ``(t, width)`` uint8 to ``(t, dims)`` uint8, the inverse of :func:`pack`."""
+    """Unpack codes; the inverse of :func:`pack`.
+
+    Parameters
+    ----------
+    packed
+        ``(t, width)`` uint8.
+    bits
+        Bits of a code.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(t, dims)`` uint8.
+    """
     mask = np.uint8(2**bits - 1)
     return np.concatenate([packed >> np.uint8(place * bits) & mask for place in range(8 // bits)], axis=1)
 
@@ -71,7 +104,20 @@ class Lanes(NamedTuple):
 
 
 def lanes(vectors: NDArray[np.float32], bits: Bits) -> Lanes:
-    """Quantise ``(n, dims)`` vectors to int8 for multiplication with codes of ``bits`` bits."""
+    """Quantise vectors to int8 for multiplication with codes.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, dims)`` float32.
+    bits
+        Bits of the codes.
+
+    Returns
+    -------
+    Lanes
+        The vectors in blocks of ``LANES``.
+    """
     count, dims = vectors.shape
     blocks = -(-count // LANES)
     scales = np.zeros(blocks * LANES, dtype=np.float32)

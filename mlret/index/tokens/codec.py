@@ -166,7 +166,19 @@ class TokenCodec:
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> TokenCodec:
-        """Return a codec with one more generation of centroids; the parameters are those of :meth:`train`."""
+        """Return a codec with one more generation of centroids.
+
+        Parameters
+        ----------
+        sample
+            ``(t, dims)`` float32 tokens; it may be overwritten.
+        centroids
+            The number of new centroids; fewer if the sample has fewer tokens.
+        seed
+            The seed of the new centroids.
+        progress
+            As for :func:`mlret.index.tokens.clustering.k_means`.
+        """
         turned = _turned(sample, self.mean, self.rotation)
         found = k_means(turned, min(centroids, len(turned)), seed=seed, progress=progress)
         every = np.concatenate([self.centroids.vectors, found.vectors])
@@ -266,7 +278,15 @@ class TokenCodec:
         return lanes(turned, self.bits), self.centroids.products(turned), constant
 
     def generation(self, first: int, count: int) -> str:
-        """Return a hash of ``count`` centroids from ``first`` on, as 16 hexadecimal digits."""
+        """Return a hash that identifies some of the centroids, as 16 hexadecimal digits.
+
+        Parameters
+        ----------
+        first
+            The first of these centroids.
+        count
+            The number of these centroids.@ store.py
+        """
         some = np.ascontiguousarray(self.centroids.vectors[first : first + count])
         return hashlib.blake2b(some.tobytes(), digest_size=8).hexdigest()
 

@@ -109,7 +109,22 @@ class Sample:
         self._chosen = np.sort(rng.choice(count, min(size, count), replace=False))
 
     def draw(self, stream: Iterable[Tokens], codec: TokenCodec | None, dims: int) -> NDArray[np.float32]:
-        """Draw the sample from a stream of tokens in float16 or in codes of ``codec``: ``(s, dims)`` float32."""
+        """Draw the sample from a stream of tokens.
+
+        Parameters
+        ----------
+        stream
+            The tokens in blocks, in float16 or in codes.
+        codec
+            The codec of the codes.
+        dims
+            The number of dimensions of a token.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(s, dims)`` float32.
+        """
         found = np.empty((len(self._chosen), dims), dtype=np.float32)
         start = done = 0
         for block in stream:
