@@ -124,8 +124,20 @@ class CosineSpace(Space):
 
 
 def cut(vectors: NDArray[np.floating[Any]], dims: int) -> NDArray[np.float32]:
-    """Return the first ``dims`` of each vector (Matryoshka; Kusupati et al. 2022, arXiv 2205.13147), at unit length.
+    """Return the first dimensions of vectors (Matryoshka; Kusupati et al. 2022, arXiv 2205.13147), at unit length.
 
     See :func:`mlret.index.given.at_unit_length`.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)`` finite floats, with ``d >= dims``.
+    dims
+        The number of dimensions to keep.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, dims)`` float32.
     """
     return at_unit_length(vectors[:, :dims])

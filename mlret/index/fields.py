@@ -161,7 +161,7 @@ def field_names(connection: sqlite3.Connection) -> list[str]:
 
 
 def _readable(text: object) -> Sequence[tuple[str, Value]]:
-    """Return the rows of stored metadata. Damaged metadata has none; `mlret index verify` reports it."""
+    """Return the rows of stored metadata. Damaged metadata has none; ``mlret index verify`` reports it."""
     try:
         metadata = json.loads(text) if isinstance(text, str) else None
         return fields_of(metadata) if isinstance(metadata, dict) else []

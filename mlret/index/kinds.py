@@ -91,7 +91,7 @@ def check_settings(settings: IndexSettings, similarity: str) -> None:
 
 
 class IndexRecipe(BaseModel):
-    """The content of a recipe file for `mlret index build`."""
+    """The content of a recipe file for ``mlret index build``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

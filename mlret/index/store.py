@@ -554,7 +554,20 @@ def space_of(files: SealedFiles, manifest: Manifest, device: Device = "cpu") -> 
 
 
 def gaps_between(ranges: Sequence[tuple[int, int]], last: int) -> list[tuple[int, int]]:
-    """Return the parts of 1 … ``last`` that lie in none of the ranges, which are in ascending order."""
+    """Return the parts of 1 … ``last`` that lie in none of some ranges.
+
+    Parameters
+    ----------
+    ranges
+        The first and the last number of each range, in ascending order.
+    last
+        The last number.
+
+    Returns
+    -------
+    list of (int, int)
+        The first and the last number of each gap.
+    """
     gaps, start = [], 1
     for first, end in ranges:
         if first > start:

@@ -285,7 +285,7 @@ class TokenCodec:
         first
             The first of these centroids.
         count
-            The number of these centroids.@ store.py
+            The number of these centroids.
         """
         some = np.ascontiguousarray(self.centroids.vectors[first : first + count])
         return hashlib.blake2b(some.tobytes(), digest_size=8).hexdigest()
