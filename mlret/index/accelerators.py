@@ -1,4 +1,4 @@
-"""FAISS indexes over the vectors of a segment: they name candidates, which are then scored exactly."""
+"""FAISS indexes over the vectors of a segment. They propose candidates, which are then scored exactly."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _BLOCK = 16_384
 
 
 def faiss_module() -> Any:
-    """FAISS, or one line that says which extra brings it."""
+    """Return the module ``faiss``, or raise an error that names the extra to install."""
     return require("faiss", extra="cpu", feature="the vector index")
 
 
 class Accelerator(ABC):
-    """Candidates from among the vectors of a segment, by position.
+    """Proposes candidates from the vectors of a segment, by their positions.
 
     Parameters
     ----------
     index
         The FAISS index.
     settings
-        How hard it searches.
+        The settings of the search, such as ``nprobe`` and ``ef_search``.
     """
 
     def __init__(self, index: Any, settings: IndexSettings) -> None:
@@ -41,23 +41,24 @@ class Accelerator(ABC):
     def search(
         self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.uint8] | None = None, effort: float = 1.0
     ) -> Found:
-        """The best candidates for each query.
+        """Return the best candidates for each query.
 
         Parameters
         ----------
         queries
-            ``(q, dims)`` float32, of unit length.
+            ``(q, dims)`` float32, L2-normalised.
         k
-            How many.
+            The number of candidates for each query.
         allowed
-            A bitmap (lowest bit first) of the positions that may be found; all by default.
+            A bitmap (lowest bit first) of the positions to search; all by default.
         effort
-            Multiplies ``nprobe`` or ``ef_search``.
+            The search effort, a factor on ``nprobe`` or ``ef_search``.
 
         Returns
         -------
         (scores, positions)
-            ``(q, k)`` float32, falling, in the index's own scale, and ``(q, k)`` int64, -1 where there is none.
+            ``(q, k)`` float32 in descending order, on the index's own scale, and ``(q, k)`` int64, -1 if there is no
+            candidate.
         """
         selector = None if allowed is None else faiss_module().IDSelectorBitmap(allowed)
         parameters = self._parameters(selector, k, effort)
@@ -70,35 +71,39 @@ class Accelerator(ABC):
 
     @abstractmethod
     def _parameters(self, selector: Any, k: int, effort: float) -> Any:
-        """FAISS's parameters of a search."""
+        """Return FAISS's search parameters."""
 
     def _coded(self, queries: NDArray[np.float32]) -> NDArray[Any]:
         return np.ascontiguousarray(queries)
 
 
 class _Scan(Accelerator):
-    """Every code is compared."""
+    """Compares the query with every code."""
 
     def _parameters(self, selector: Any, k: int, effort: float) -> Any:
         return None if selector is None else faiss_module().SearchParameters(sel=selector)
 
 
 class _InvertedFile(Accelerator):
+    """Visits the cells of an inverted file that are nearest to the query."""
+
     def _parameters(self, selector: Any, k: int, effort: float) -> Any:
         nprobe = min(self.index.nlist, int(self.settings.nprobe * effort))
         return faiss_module().SearchParametersIVF(nprobe=nprobe, **({} if selector is None else {"sel": selector}))
 
 
 class _Graph(Accelerator):
+    """Walks a graph of neighbours (HNSW)."""
+
     def _parameters(self, selector: Any, k: int, effort: float) -> Any:
         ef = max(k, int(self.settings.ef_search * effort))
         return faiss_module().SearchParametersHNSW(efSearch=ef, **({} if selector is None else {"sel": selector}))
 
 
 class _Binary(_Scan):
-    """Signs of the centred vectors, by Hamming distance.
+    """Compares the signs of the centred vectors by Hamming distance.
 
-    The first vector that is kept is the mean, in a file of its own format: see :meth:`write`.
+    The mean that is subtracted is stored at the beginning of the file; see :meth:`write`.
     """
 
     def __init__(self, index: Any, settings: IndexSettings, mean: NDArray[np.float32]) -> None:
@@ -111,12 +116,12 @@ class _Binary(_Scan):
     def search(
         self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.uint8] | None = None, effort: float = 1.0
     ) -> Found:
-        """As of any accelerator; the scores are Hamming distances, negated."""
+        """Return candidates as :meth:`Accelerator.search` does; the scores are negated Hamming distances."""
         distances, positions = super().search(queries, k, allowed=allowed, effort=effort)
         return -distances.astype(np.float32), positions
 
     def write(self, path: Path) -> None:
-        """Write the mean (``dims`` float32) and, after it, the index."""
+        """Write the mean (``dims`` float32) and after it the index."""
         content = faiss_module().serialize_index_binary(self.index)
         with path.open("wb") as out:
             out.write(self.mean.astype("<f4").tobytes())
@@ -124,7 +129,10 @@ class _Binary(_Scan):
 
 
 def signs(vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """``(n, dims)`` as ``(n, ceil(dims / 8))`` bytes: a bit for each value above zero."""
+    """Pack the signs of vectors into bytes, with a set bit for each value above zero.
+
+    The result is ``(n, ceil(dims / 8))`` uint8 for ``(n, dims)`` vectors.
+    """
     return np.packbits(vectors > 0, axis=1, bitorder="little")
 
 
@@ -136,13 +144,18 @@ def build_accelerator(
     Parameters
     ----------
     kind
-        Any but ``flat``.
+        Any kind except ``flat``.
     matrix
-        ``(n, dims)`` float32, of unit length; a memory map is fine.
+        ``(n, dims)`` float32, L2-normalised; a memory map is accepted.
     settings
-        The parameters; training takes at most ``train_size * nlist`` rows, drawn with ``seed``.
+        The parameters. Training takes at most ``train_size * nlist`` rows, drawn with ``seed``.
     progress
-        Called with the number of rows done.
+        Called with the number of rows that are done.
+
+    Returns
+    -------
+    Accelerator
+        The built index.
     """
     if kind == "binary":
         return _build_binary(matrix, settings, progress)
@@ -162,12 +175,23 @@ def build_accelerator(
 def read_accelerator(
     kind: SegmentKind, path: Path, matrix: NDArray[np.float32], settings: IndexSettings
 ) -> Accelerator:
-    """Open what :meth:`Accelerator.write` wrote over the rows of ``matrix``, memory-mapped where FAISS can.
+    """Open a file that :meth:`Accelerator.write` wrote for the rows of ``matrix``, memory-mapped if FAISS can do so.
+
+    Parameters
+    ----------
+    kind
+        The kind of the index in the file.
+    path
+        The file.
+    matrix
+        ``(n, dims)`` float32, L2-normalised: the vectors that the index was built over.
+    settings
+        The settings of the search.
 
     Raises
     ------
     RuntimeError
-        If FAISS cannot read it, or it is not of this matrix.
+        If FAISS cannot read the file, or it belongs to another number of vectors.
     """
     faiss = faiss_module()
     if kind == "binary":
@@ -177,7 +201,7 @@ def read_accelerator(
         index = faiss.deserialize_index_binary(content[4 * dims :])
         found: Accelerator = _Binary(index, settings, mean)
     else:
-        # A mapped inverted file is an on-disk one; the others are mapped as they are.
+        # An inverted file is mapped by turning it into an on-disk one; the other indexes are mapped as they are.
         flag = faiss.IO_FLAG_MMAP if kind.startswith("ivf") else getattr(faiss, "IO_FLAG_MMAP_IFC", 0)
         index = faiss.read_index(str(path), flag)
         found = _wrapped(kind, index, settings)
@@ -206,7 +230,7 @@ def _factory(kind: SegmentKind, matrix: NDArray[np.float32], settings: IndexSett
 
 
 def _subvectors(dims: int) -> int:
-    """Product codes of 4 bits for every 4 dimensions, or the nearest number that divides ``dims``."""
+    """Return the number of 4-bit product codes: one for every 4 dimensions, or the next lower divisor of ``dims``."""
     return next(m for m in range(max(1, dims // 4), 0, -1) if dims % m == 0)
 
 

@@ -1,9 +1,9 @@
-"""Whether the manifest of a folder and its database belong together.
+"""Checks whether the manifest of a folder and its database belong together.
 
-A change of segments writes ``manifest.json`` first and then, in one transaction, the database, with a copy of the
-manifest. So the two are equal, or a writer is between the two steps, or was killed there: then the manifest is newer by
-one generation and names the checksum of the copy. Anything else is a restored file, a file of another folder, or
-damage.
+A change of segments writes ``manifest.json`` first, and then, in one transaction, the database with a copy of the
+manifest. So the two manifests are equal unless a writer is between the two steps or was killed there: then the manifest
+is newer by one generation and names the checksum of the copy. Anything else means a restored file, a file of another
+folder, or damage.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from mlret.errors import MlretError
 from mlret.index.manifest import MANIFEST, Manifest, Written, parse_manifest
 from mlret.index.records import RECORDS, Records
 
-# In a change of segments these change, and nothing else.
+# A change of segments changes these fields and no others.
 _CHANGING = {"format_version", "identity", "previous", "changes", "generation", "segments", "codec", "probing"}
 _OF_SEGMENTS = {"segments", "codec", "probing"}
 
 
 class DisagreementError(MlretError):
-    """A manifest and a database do not belong together: ``what`` is wrong, and what it looks like the trace of."""
+    """A manifest and a database do not belong together; ``what`` is wrong, and ``trace`` is what may have caused it."""
 
     def __init__(self, folder: Path, what: str, trace: str = "") -> None:
         self.what = what
@@ -32,7 +32,7 @@ class DisagreementError(MlretError):
 
 
 def copy_in(records: Records) -> Written:
-    """The copy of the manifest that a database keeps.
+    """Return the copy of the manifest that a database keeps.
 
     Raises
     ------
@@ -51,7 +51,15 @@ def copy_in(records: Records) -> Written:
 
 
 def follows(manifest: Written, copy: Written) -> bool:
-    """Whether a manifest is the very next one after the copy that a database keeps."""
+    """Return whether a manifest is the direct successor of the copy that a database keeps.
+
+    Parameters
+    ----------
+    manifest
+        The manifest of a folder.
+    copy
+        The copy in its database.
+    """
     new, old = manifest.manifest, copy.manifest
     if new.generation != old.generation + 1 or not _same(new, old, _CHANGING):
         return False
@@ -61,23 +69,23 @@ def follows(manifest: Written, copy: Written) -> bool:
 
 
 def check_agreement(folder: Path, manifest: Written, copy: Written, changes: int) -> None:
-    """Fail where a manifest and the database beside it do not belong together.
+    """Raise if a manifest and the database beside it do not belong together.
 
     Parameters
     ----------
     folder
         The folder of both.
     manifest
-        That of the folder.
+        The manifest of the folder.
     copy
-        That of the database.
+        The manifest in the database.
     changes
-        How many changes the database counts.
+        The number of changes that the database counts.
 
     Raises
     ------
     DisagreementError
-        If they do not; the message names the generations of both, and the way out.
+        If they do not belong together; the message names both generations and how to fix it.
     """
     new, old = manifest.manifest, copy.manifest
     if manifest.checksum == copy.checksum or follows(manifest, copy):
@@ -96,12 +104,23 @@ def check_agreement(folder: Path, manifest: Written, copy: Written, changes: int
 
 
 def check_changes(folder: Path, found: int, noted: int, where: str) -> None:
-    """Fail where a database counts fewer changes than were written down outside it.
+    """Raise if a database counts fewer changes than were noted outside it.
+
+    Parameters
+    ----------
+    folder
+        The folder of the index.
+    found
+        The number of changes that the database counts.
+    noted
+        The number of changes that was noted outside it.
+    where
+        The name of the file in which that number was noted.
 
     Raises
     ------
     DisagreementError
-        If it has lost the last ones.
+        If the database has lost its last changes.
     """
     if found < noted:
         what = f"{RECORDS} has lost its last changes (it counts {found}, and {where} {noted})"

@@ -1,4 +1,4 @@
-"""What is asked of an index: queries, ids and numbers of hits, checked before anything is done."""
+"""Checks of the queries, ids and numbers of hits that an index is asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from mlret.errors import InputError
 
 
 def check_k(k: object) -> None:
-    """Fail where ``k`` cannot be a number of hits."""
+    """Check a number of hits.
+
+    Raises
+    ------
+    InputError
+        If ``k`` is not an integer of at least 1.
+    """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InputError(f"k is {k!r}; it must be an integer of at least 1")
 
@@ -18,7 +24,20 @@ def check_k(k: object) -> None:
 def check_queries(
     queries: Sequence[str], language: str | Sequence[str | None] | None
 ) -> tuple[list[str], list[str | None]]:
-    """Queries and the language of each, ``None`` where it was not given."""
+    """Check queries, and return them with the language code of each, ``None`` if it was not given.
+
+    Parameters
+    ----------
+    queries
+        Texts that are not blank.
+    language
+        The language of all queries, or a sequence with one for each.
+
+    Raises
+    ------
+    InputError
+        If a query is blank or no string, a language code is unknown, or there are more or fewer languages than queries.
+    """
     if isinstance(queries, str):
         raise InputError("search_batch takes a list of queries; use search for one")
     queries = list(queries)
@@ -33,7 +52,13 @@ def check_queries(
 
 
 def check_ids(ids: Iterable[str]) -> list[str]:
-    """Ids, each once, that a document may have."""
+    """Return ids without duplicates.
+
+    Raises
+    ------
+    InputError
+        If an id is not a string of valid Unicode.
+    """
     found = list(dict.fromkeys(ids))
     for id in found:
         if not isinstance(id, str):

@@ -1,4 +1,4 @@
-"""How the vectors of a document are written into the database: one vector, or one for each token."""
+"""Serialisation of a document's vectors for the database: one vector, or one for each token."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mlret.index.tokens.ragged import Ragged, offsets_of
 
 
 class Blobs(ABC):
-    """Vectors to bytes and back.
+    """Converts vectors to bytes and back.
 
     Parameters
     ----------
     dims
-        The length of a vector.
+        The number of dimensions of a vector.
     """
 
     dtype: np.dtype[Any]
@@ -27,44 +27,40 @@ class Blobs(ABC):
         self.dims = dims
 
     def write(self, vectors: NDArray[np.floating[Any]]) -> bytes:
-        """What one document has."""
+        """Return the vectors of one document as bytes."""
         return vectors.astype(self.dtype).tobytes()
 
     @abstractmethod
     def fits(self, blob: bytes) -> bool:
-        """Whether it may be what :meth:`write` gave."""
+        """Return whether bytes have a length that :meth:`write` can produce."""
 
     @abstractmethod
     def read(self, blobs: Sequence[bytes]) -> Any:
-        """What :meth:`write` was given, of documents."""
+        """Return the vectors of several documents from the bytes that :meth:`write` returned for each."""
 
 
 class OneVector(Blobs):
-    """``(dims,)`` float32; of ``n`` documents ``(n, dims)``."""
+    """One vector for each document: ``(dims,)`` float32; ``n`` documents are read as ``(n, dims)``."""
 
     dtype = np.dtype("<f4")
 
     def fits(self, blob: bytes) -> bool:
-        """As of any."""
         return len(blob) == self.dims * self.dtype.itemsize
 
     def read(self, blobs: Sequence[bytes]) -> NDArray[np.float32]:
-        """As of any."""
         matrix = np.frombuffer(b"".join(blobs), dtype=self.dtype).reshape(-1, self.dims)
         return matrix.astype(np.float32, copy=False)
 
 
 class ManyVectors(Blobs):
-    """``(t, dims)`` float16; of ``n`` documents a :class:`Ragged`."""
+    """A vector for each token: ``(t, dims)`` float16; ``n`` documents are read as a :class:`Ragged`."""
 
     dtype = np.dtype("<f2")
 
     def fits(self, blob: bytes) -> bool:
-        """As of any."""
         return len(blob) % (self.dims * self.dtype.itemsize) == 0
 
     def read(self, blobs: Sequence[bytes]) -> Ragged:
-        """As of any."""
         lengths = np.array([len(blob) for blob in blobs], dtype=np.int64) // (self.dims * self.dtype.itemsize)
         values = np.frombuffer(b"".join(blobs), dtype=self.dtype).reshape(-1, self.dims)
         return Ragged(values.astype(np.float16, copy=False), offsets_of(lengths))

@@ -1,4 +1,4 @@
-"""Build an index from files, in one pass over them."""
+"""Build an index from files in a single pass over them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,20 @@ Compacting = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What was stored, in how many seconds, of which kind the segments are and why, and what the index holds now.
+    """The result of building or extending an index.
 
-    ``blank`` counts the passages of benchmarks that have neither title nor text, and are in no index.
+    Attributes
+    ----------
+    documents
+        How many documents were added, replaced and skipped.
+    blank
+        The number of benchmark passages that have neither title nor text. They are not stored.
+    seconds
+        The time that reading, encoding and storing took.
+    kinds
+        The kind of each segment and why it was chosen; empty if the index was not compacted.
+    index
+        A summary of the index afterwards.
     """
 
     documents: Updated
@@ -55,44 +66,50 @@ def build_index(
 ) -> BuildReport:
     """Build a new index from files.
 
-    The index is made beside ``path``, as ``.NAME.building``, and takes its name when it is whole, so that
-    nobody opens half of it. A build that was interrupted, killed, or stopped by bad input stays there, and the same
-    call goes on after its last batch: documents that are stored already and have not changed are read, compared and
-    passed over.
+    The index is built in ``.NAME.building`` beside ``path`` and is renamed to ``path`` when it is complete, so that
+    nobody opens a partial index. A build that was interrupted, killed, or stopped by invalid input is kept, and the
+    same call resumes it after its last batch: documents that are stored already and have not changed are read, compared
+    and skipped.
 
     Parameters
     ----------
     path
-        The folder to make.
+        The folder to create.
     sources
-        What to read: files, folders of benchmarks, data sets of the hub; see :class:`mlret.data.corpus.Corpus`.
+        What to read: files, folders of benchmarks, or data sets of the hub; see :class:`mlret.data.corpus.Corpus`.
     encoder
-        The encoder, its folder or hub id; ``None`` for the bundled one.
+        The encoder, its folder or its hub id; ``None`` for the bundled one.
     settings
         As for :meth:`Index.create`.
     precision
-        As for :func:`mlret.load_encoder`, where ``encoder`` names one.
+        As for :func:`mlret.load_encoder`, if ``encoder`` names an encoder.
     vectors
-        For each document, in their order, as for :meth:`Index.add_batches`: more or fewer than there are documents
-        are refused before anything is stored. By default the texts are encoded.
+        The vectors of the documents in the same order, as for :meth:`Index.add_batches`. If their number differs from
+        that of the documents, nothing is stored. By default the texts are encoded.
     batch_size
-        Documents in one transaction.
+        Number of documents in one transaction.
     max_line
-        Bytes that a line of a text file may have.
+        The longest line of a text file that is accepted, in bytes.
     progress
-        Called after each batch with what it did, and which part of the input has been read, where that is known.
+        Called after each batch with what it did and the fraction of the input that has been read, or ``None`` if that
+        is unknown.
     compacting
         Called while the segments are merged at the end; see :meth:`Index.compact`.
+
+    Returns
+    -------
+    BuildReport
+        What was stored.
 
     Raises
     ------
     InputError
-        If a file is missing or malformed, an id occurs twice, something stands at ``path`` already, or a build with
+        If a file is missing or malformed, an id occurs twice, something exists at ``path`` already, or a build with
         other settings was begun there.
     FingerprintError
-        If what stands there is an index of another encoder.
+        If the folder holds an index, or an unfinished build, of another encoder.
     MlretError
-        If a build that was begun here holds documents that the files do not have.
+        If an unfinished build holds documents that the files do not have.
     """
     path = Path(path)
     corpus = Corpus(sources, max_line=max_line)
@@ -131,14 +148,14 @@ def build_index(
             raise
     try:
         building.replace(path)
-    except OSError as error:  # something was put there meanwhile
+    except OSError as error:  # Another process has created the folder in the meantime.
         raise MlretError(f"{path} cannot be made ({error.strerror}); what was stored is in {building}") from error
     fsync_folder(path.parent)
     return replace(report, index=replace(report.index, path=str(path)))
 
 
 def _resumed(building: Path, encoder: AnyEncoder, settings: IndexSettings | None) -> Index:
-    """A build that was begun, if it is of the same encoder and settings."""
+    """Open an unfinished build, and raise if it has another encoder or other settings."""
     mend = f"name another folder, or remove {building} to begin anew"
     try:
         index = Index.open(building, encoder)
@@ -151,7 +168,7 @@ def _resumed(building: Path, encoder: AnyEncoder, settings: IndexSettings | None
 
 
 def _check_complete(report: BuildReport, building: Path) -> None:
-    """A build that was begun with other files may hold what these do not have."""
+    """Raise if an unfinished build, perhaps begun with other files, holds documents that these files do not have."""
     read = report.documents.added + report.documents.replaced + report.documents.skipped
     if read != report.index.documents:
         raise MlretError(
@@ -172,13 +189,27 @@ def extend_index(
     progress: Progress | None = None,
     compacting: Compacting | None = None,
 ) -> BuildReport:
-    """Add the documents of files to an index; parameters as for :func:`build_index` and :meth:`Index.add_batches`.
+    """Add the documents of files to an existing index.
+
+    Parameters
+    ----------
+    path
+        The folder of the index.
+    sources, encoder, batch_size, max_line, progress, compacting
+        As for :func:`build_index`. By default the encoder is the one that the manifest names.
+    vectors, existing
+        As for :meth:`Index.add_batches`.
+
+    Returns
+    -------
+    BuildReport
+        What was stored.
 
     Raises
     ------
     InputError
-        If a file is missing or malformed, or an id is stored already and ``existing`` is ``"error"``. The
-        batches before it stay, and the message says how many documents they are.
+        If a file is missing or malformed, or an id is stored already and ``existing`` is ``"error"``. The batches
+        before it stay stored, and the message states how many documents they hold.
     """
     corpus = Corpus(sources, max_line=max_line)
     stored = Updated()
@@ -217,7 +248,7 @@ def _fill(
         total += done
         if progress is None:
             continue
-        if vectors is not None:  # the files were read to their end first, to count
+        if vectors is not None:  # The files were first read to their end, to count the documents.
             progress(done, (total.added + total.replaced + total.skipped) / len(vectors))
         else:
             progress(done, corpus.read_bytes / corpus.total_bytes if corpus.total_bytes else None)

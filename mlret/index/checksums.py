@@ -1,4 +1,4 @@
-"""Checksums over columns of integers that can be brought up to date row by row."""
+"""Checksums over columns of integers that can be updated row by row."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): each bit of a number reaches every bit of what comes
-# out.
+# The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): every input bit affects every output bit.
 _STEPS = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _STEP, _FIRST, _SECOND = map(np.uint64, _STEPS)
 _MASK = 2**64 - 1
-# SQLite has signed integers of 64 bits.
+# SQLite has signed 64-bit integers.
 MODULUS = 2**63
-# So few numbers are quicker without numpy.
+# Up to this many numbers are faster without numpy.
 _FEW = 8
 
 
 def mixed(*columns: ArrayLike) -> NDArray[np.int64]:
-    """A checksum of each row.
+    """Return a checksum of each row.
 
     Parameters
     ----------
     columns
-        One or more ``(n,)`` int64.
+        One or more ``(n,)`` int64 arrays.
 
     Returns
     -------
     numpy.ndarray
-        ``(n,)`` int64, from 0 up.
+        ``(n,)`` int64, not negative.
     """
     found = np.zeros(np.shape(columns[0]), dtype=np.uint64)
     for column in columns:
@@ -41,7 +40,7 @@ def mixed(*columns: ArrayLike) -> NDArray[np.int64]:
 
 
 def mixed_row(*row: int) -> int:
-    """:func:`mixed` of one row."""
+    """Return the checksum that :func:`mixed` gives one row."""
     found = 0
     step, first, second = _STEPS
     for value in row:
@@ -53,7 +52,7 @@ def mixed_row(*row: int) -> int:
 
 
 def mixed_rows(*columns: Sequence[int]) -> list[int]:
-    """:func:`mixed` as a list."""
+    """Return the checksums that :func:`mixed` gives rows, as a list."""
     if len(columns[0]) <= _FEW:
         return [mixed_row(*row) for row in zip(*columns, strict=True)]
     found: list[int] = mixed(*columns).tolist()
@@ -61,13 +60,14 @@ def mixed_rows(*columns: Sequence[int]) -> list[int]:
 
 
 def sum_of(numbers: Sequence[int] | NDArray[np.int64]) -> int:
-    """A checksum of a set of integers: that of two sets without a common element is the sum of theirs, modulo
-    :data:`MODULUS`.
+    """Return a checksum of a set of integers, from 0 to :data:`MODULUS` - 1.
+
+    The checksum of the union of two disjoint sets is the sum of theirs, modulo :data:`MODULUS`.
 
     Parameters
     ----------
     numbers
-        ``(n,)`` int64, each once.
+        ``(n,)`` int64 without duplicates.
     """
     if len(numbers) <= _FEW:
         return sum(mixed_row(int(number)) for number in numbers) % MODULUS

@@ -1,4 +1,4 @@
-"""Keeping segments few, large and free of deleted rows."""
+"""Compaction: keeps segments few, large and free of deleted rows."""
 
 from __future__ import annotations
 
@@ -13,17 +13,25 @@ from mlret.index.manifest import AnySegmentInfo
 from mlret.index.segments import Rows
 from mlret.index.store import Store
 
-# So many segments of about one size become one: a row is then copied once per size, not once per segment.
+# This many segments of about one size are merged, so that a row is copied once for each size and not once for each
+# segment.
 _MERGED = 8
-# A segment is written anew when this part of it is deleted rows.
+# A segment is rewritten when this share of its rows is deleted.
 _DEAD = 0.25
 
 
 def maintain(store: Store, *, more: bool = False) -> None:
-    """What is due after a write: seal a long tail, merge small segments, drop deleted rows; within ``writing``.
+    """Do what is needed after a write: seal a long tail, merge small segments, remove deleted rows.
 
-    No accelerator is built here unless one is lost to deletes, so that a write takes time in proportion to what it
-    writes, with logarithmically many copies of it. With ``more`` to come the tail may be longer.
+    Call it within ``writing``. No accelerator is built here, unless deletions require an accelerated segment to be
+    rewritten. A write therefore takes time in proportion to what it writes, and a row is copied logarithmically often.
+
+    Parameters
+    ----------
+    store
+        The store of the index.
+    more
+        Whether more will be written at once; the tail may then be longer.
     """
     if store.tail_size() >= (store.space.bulk_size if more else store.space.segment_size):
         seal(store)
@@ -35,7 +43,15 @@ def maintain(store: Store, *, more: bool = False) -> None:
 
 
 def seal(store: Store, progress: Callable[[str, int, int], None] | None = None) -> None:
-    """Write the vectors that are in the database alone to a segment; within ``writing``."""
+    """Write the vectors that are only in the database to a segment. Call it within ``writing``.
+
+    Parameters
+    ----------
+    store
+        The store of the index.
+    progress
+        Called with the name of the current step, the number of vectors that are done, and their total number.
+    """
     sealer = store.sealer()
     sealer.progress = progress
     info = sealer.from_records(store.manifest.last_sealed_row + 1, store.last_row)
@@ -44,17 +60,21 @@ def seal(store: Store, progress: Callable[[str, int, int], None] | None = None) 
 
 
 def purge(store: Store, rows: NDArray[np.int64], *, thorough: bool = False, indexed: bool = True) -> bool:
-    """Leave nothing of removed rows on disk: write the segments that hold some of them anew, and empty the write-ahead
-    log; within ``writing``.
+    """Remove all traces of deleted rows from disk.
+
+    The segments that hold some of the rows are rewritten, and the write-ahead log is emptied. Call it within
+    ``writing``.
 
     Parameters
     ----------
-    store, rows
-        Of what.
+    store
+        The store of the index.
+    rows
+        The numbers of the deleted rows.
     thorough
-        Look for copies that SQLite left when it moved rows between pages, and write the database anew if there are any.
+        Look for copies that SQLite left when it moved rows between pages, and rewrite the database if there are any.
     indexed
-        Whether anything of the rows was in an index or a table without row numbers, which metadata are.
+        Whether any data of the rows was in an index or in a table without row numbers, as metadata is.
 
     Returns
     -------
@@ -70,20 +90,21 @@ def purge(store: Store, rows: NDArray[np.int64], *, thorough: bool = False, inde
 
 
 def compact(store: Store, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:
-    """Merge everything into as few segments as there should be, without deleted rows, each with the accelerator that
-    the settings ask for; within ``writing``. What is so already stays.
+    """Merge all segments into as few as possible, without deleted rows, with the accelerators of the settings.
+
+    Segments that are in this state already are kept. Call it within ``writing``.
 
     Parameters
     ----------
     store
-        The index.
+        The store of the index.
     progress
-        Called with what is being done, how many vectors of it are done, and of how many.
+        Called with the name of the current step, the number of vectors that are done, and their total number.
 
     Returns
     -------
     list of Choice
-        The kind of each segment, and why.
+        The kind of each segment, and why it was chosen.
     """
     seal(store, progress)
     for group in _groups(store):
@@ -105,7 +126,7 @@ def compact(store: Store, progress: Callable[[str, int, int], None] | None = Non
 
 
 def is_due(store: Store) -> bool:
-    """Whether enough vectors are outside any accelerator that building one pays."""
+    """Return whether enough vectors are outside any accelerator to make building one worthwhile."""
     plain = sum(segment.size for segment in store.segments if segment.kind == "flat") + store.tail_size()
     return store.space.is_due(plain, sum(segment.size for segment in store.segments) + store.tail_size())
 
@@ -115,7 +136,7 @@ def _replace(
     groups: list[tuple[list[Rows], bool]],
     progress: Callable[[str, int, int], None] | None = None,
 ) -> None:
-    """Write each group of neighbouring segments as one, with an accelerator where it says so."""
+    """Rewrite each group of neighbouring segments as one segment, with an accelerator if the group's flag is set."""
     sealer = store.sealer()
     sealer.progress = progress
     dead = store.records.tombstones()
@@ -131,7 +152,7 @@ def _replace(
 
 
 def _alike(store: Store, segments: list[Rows]) -> bool:
-    """Whether segments are of one size class, have no accelerator, and together stay below the bound."""
+    """Return whether segments are of one size class, have no accelerator, and together stay within the largest size."""
     space = store.space
     classes = {int(math.log(max(1, segment.size / space.segment_size), _MERGED) + 1e-9) for segment in segments}
     plain = all(segment.kind == "flat" for segment in segments)
@@ -139,7 +160,7 @@ def _alike(store: Store, segments: list[Rows]) -> bool:
 
 
 def _groups(store: Store) -> list[list[Rows]]:
-    """Neighbours that fit into one segment each, in as few groups as a pass from the first on makes."""
+    """Group neighbouring segments that fit into one segment each, in a single greedy pass from the first one."""
     groups: list[list[Rows]] = []
     size = 0
     for segment in store.segments:

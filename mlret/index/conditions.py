@@ -1,8 +1,8 @@
-"""Which records meet a condition: each of its parts is looked up in the database, and the rows found are combined.
+"""Find the records that satisfy a condition: each part is looked up in the database, and the found rows are combined.
 
-Nothing but the parts themselves is SQL, and every value is a parameter of its statement. So a filter may be as deep and
-as wide as :mod:`mlret.index.filters` lets it, and strings are compared whole: SQLite's JSON functions, which an earlier
-form used to pass many values at once, end a string at NUL.
+Only the parts themselves are SQL, and every value is a parameter of its statement. So a filter may be as deep and as
+wide as :mod:`mlret.index.filters` allows, and strings are compared completely: SQLite's JSON functions, which an
+earlier version used to pass many values at once, end a string at NUL.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mlret.index.filters import (
 )
 
 Rows = NDArray[np.int64]
-_FEW = 500  # rows that fit into one statement
+_FEW = 500  # Rows that fit into one statement.
 Test = Callable[[Entry], bool]
 _COMPARE: dict[Comparison, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -46,14 +46,14 @@ _COMPARE: dict[Comparison, Callable[[Any, Any], bool]] = {
 
 
 def matching_rows(connection: sqlite3.Connection, condition: Condition) -> Rows:
-    """The rows of the table ``records`` that meet a condition: ``(m,)`` int64, ascending.
+    """Return the rows of the table ``records`` that satisfy a condition: ``(m,)`` int64 in ascending order.
 
     Parameters
     ----------
     connection
         A database of :mod:`mlret.index.records`, within a transaction, so that all parts see one state.
     condition
-        Of :func:`mlret.index.filters.read_filter`.
+        A condition from :func:`mlret.index.filters.read_filter`.
     """
     return _Lookup(connection).rows(condition)
 
@@ -61,11 +61,11 @@ def matching_rows(connection: sqlite3.Connection, condition: Condition) -> Rows:
 class _Lookup:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._found: dict[Leaf, Rows] = {}  # a part that occurs twice is looked up once
+        self._found: dict[Leaf, Rows] = {}  # A part that occurs twice is looked up once.
         self._every: Rows | None = None
 
     def rows(self, condition: Condition) -> Rows:
-        """The rows that meet a condition, ascending."""
+        """Return the rows that satisfy a condition, in ascending order."""
         match condition:
             case All(some):
                 return self._all(some)
@@ -80,7 +80,7 @@ class _Lookup:
     def _all(self, some: Sequence[Condition]) -> Rows:
         negated = [one.part for one in some if isinstance(one, Not)]
         found: Rows | None = None
-        # What reads records comes last: of few rows only those are read.
+        # Parts that read records come last, so that only the few rows that are left are read.
         for part in sorted((one for one in some if not isinstance(one, Not)), key=_reads_records):
             if found is not None and len(found) <= _FEW and isinstance(part, HasLanguage | TextContains):
                 found = self._of_few(part, found)
@@ -145,7 +145,7 @@ class _Lookup:
         exact = len(value) <= LONGEST_VALUE if isinstance(value, str) else abs(value) < EXACT_INTEGERS
         if exact:
             return _unique(self._select(f"{query} value {comparison} ?", key, kind, value))
-        # What was shortened when it was stored is compared whole.
+        # Values that were cut or rounded when they were stored are compared in full with the metadata.
         if isinstance(value, str):
             tie = "value >= ? AND value < ?"
             bounds: list[Any] = [value[:LONGEST_VALUE] + "#", value[:LONGEST_VALUE] + "$"]
@@ -168,7 +168,7 @@ class _Lookup:
             return equal
         sure: list[int] = []
         likely: list[int] = []
-        # Of a string that was cut, the rest may contain it; what the cut added does not count.
+        # The cut-off rest of a long string may contain it; the appended hash does not count.
         query = (
             "SELECT row, value FROM fields WHERE key = ? AND kind = 'string' "
             "AND (instr(value, ?) OR length(CAST(value AS BLOB)) >= ?)"
@@ -179,7 +179,7 @@ class _Lookup:
                     sure.append(row)
             else:
                 (sure if wanted in found[:LONGEST_VALUE] else likely).append(row)
-        # An element of a list must equal it; a part of an element is not enough.
+        # An element of a list must equal the wanted string; containing it is not enough.
         lists = _unique(self._select("SELECT row FROM fields WHERE key = ? AND kind = 'list'", key))
         substrings = _unique(np.array(sure, dtype=np.int64))
         unsure = _united([_common(substrings, lists), np.array(likely, dtype=np.int64)])
@@ -192,7 +192,7 @@ class _Lookup:
         return _united([equal, _without(substrings, unsure), verified])
 
     def _verified(self, key: str, rows: Rows, holds: Test) -> Rows:
-        """Those of some rows whose metadata has, under a name, a value of which something holds."""
+        """Return those rows whose metadata has under a name a value for which ``holds`` is true."""
         found = []
         for part in parts(_unique(rows).tolist()):
             query = f"SELECT row, metadata FROM records WHERE row IN ({_marks(part)})"
@@ -215,7 +215,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _in_language(code: str) -> tuple[str, list[str]]:
-    """The condition of the texts that a code finds; ``-*`` stands for any script, as a range of strings."""
+    """Return the SQL condition and parameters for the languages that a code finds.
+
+    A code that ends in ``-*`` stands for any script and becomes a range of strings.
+    """
     codes = codes_found_by(code)
     full = [one for one in codes if not one.endswith("*")]
     clauses, parameters = [f"language IN ({_marks(full)})"], full
@@ -227,7 +230,7 @@ def _in_language(code: str) -> tuple[str, list[str]]:
 
 
 def _unique(rows: Rows) -> Rows:
-    """In ascending order, each once."""
+    """Return rows in ascending order and without duplicates."""
     if len(rows) < 2 or bool((rows[1:] > rows[:-1]).all()):
         return rows
     return np.unique(rows)
@@ -241,7 +244,7 @@ def _united(some: Sequence[Rows]) -> Rows:
 
 
 def _common(one: Rows, other: Rows) -> Rows:
-    """Of two ascending lists of rows, those that are in both."""
+    """Return the rows that are in both of two ascending lists."""
     few, many = (one, other) if len(one) <= len(other) else (other, one)
     return few[_among(few, many)]
 
@@ -251,7 +254,7 @@ def _without(rows: Rows, others: Rows) -> Rows:
 
 
 def _among(rows: Rows, others: Rows) -> NDArray[np.bool_]:
-    """Whether each of some rows is among others; both ascending."""
+    """Return for each row whether it is among ``others``; both are in ascending order."""
     if not len(others):
         return np.zeros(len(rows), dtype=np.bool_)
     places = np.searchsorted(others, rows)

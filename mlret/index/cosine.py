@@ -1,4 +1,4 @@
-"""One vector a record, compared by cosine."""
+"""Storage and search of one vector for each record, compared by cosine."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ from mlret.index.search import score, search_views
 from mlret.index.segments import Segment, Tail, open_accelerator, open_segment
 from mlret.index.space import Found, Space, Vectors, View
 
-# Accelerators are built at the end of a build when this part of the vectors has none.
+# Accelerators are built at the end of a build if more than this share of the vectors has none.
 _PLAIN = 0.25
 
 
 class CosineSpace(Space):
-    """Unit vectors, one a record. Sizes are numbers of records.
+    """One unit vector for each record. Sizes are numbers of records.
 
     Parameters
     ----------
-    files, manifest
-        As of any.
+    files
+        The sealed files of the index.
+    manifest
+        The manifest of the index.
     device
         Where sealed segments are searched exactly; see :func:`mlret.index.exact.exact_search`.
     """
 
-    # The tail is read back from the database when the index is first searched: so many rows take a moment only.
+    # The tail is read from the database when the index is first searched; this many rows take only a moment.
     segment_size = 16_384
     bulk_size = 16_384
     largest_segment = 2**20
@@ -48,92 +50,94 @@ class CosineSpace(Space):
         self._device = device
 
     def tail(self) -> Tail:
-        """As of any."""
         return Tail(self.manifest.dims)
 
     def size_of(self, vectors: NDArray[np.float32]) -> int:
-        """As of any."""
         return len(vectors)
 
     def size_in(self, records: Records, first_row: int, last_row: int) -> int:
-        """As of any."""
         return records.count(first_row, last_row)
 
     def open(self, info: SegmentInfo, *, thorough: bool = False) -> Segment:
-        """As of any."""
         segment = open_segment(self.files, info, self.manifest.dims, thorough=thorough)
         segment.exact = exact_search(segment.matrix, self._device)
         return segment
 
     def open_accelerator(self, segment: Segment, *, thorough: bool = False) -> None:
-        """As of any."""
         segment.accelerator = open_accelerator(self.files, segment, self.manifest.settings, thorough=thorough)
 
     def sealer(self, records: Records) -> CosineSealer:
-        """As of any."""
         return CosineSealer(self.files, records, self.manifest)
 
     def choose(self, size: int) -> Choice:
-        """As of any."""
         settings = self.manifest.settings
         if settings.kind == "auto":
             return choose_kind(size, self.manifest.dims)
         return Choice(settings.kind, "the recipe says so")
 
     def is_due(self, plain: int, size: int) -> bool:
-        """As of any."""
         return self.choose(plain).kind != "flat" and plain > _PLAIN * size
 
     def calibrated(self, segments: Sequence[Segment]) -> dict[str, Any]:
-        """Nothing."""
+        """Return no changes, because there is nothing to calibrate."""
         return {}
 
     def search(self, views: Sequence[View], queries: Sequence[NDArray[np.float32]], k: int, *, exact: bool) -> Found:
-        """As of any."""
         return search_views(views, np.stack(queries), k, exact=exact, refine=self.manifest.settings.refine)
 
     def score(self, segment: Segment, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        """As of any."""
         found: NDArray[np.float64] = score(segment, query[None], positions[None])[0]
         return found
 
     def check_vectors(self, vectors: Any) -> NDArray[np.floating[Any]]:
-        """``(n, dims)`` floats; longer ones only where the index was made to keep some of their dimensions."""
+        """Check that vectors are ``(n, dims)`` floats.
+
+        Vectors with more dimensions are accepted only if the index keeps some of them.
+        """
         wider = self.manifest.settings.dims is not None
         return check_matrix(vectors, self.manifest.dims, "the vectors", wider=wider)
 
     def first_unusable(self, vectors: Vectors) -> tuple[int, str] | None:
-        """The first that has a NaN or an infinity."""
+        """Return the position of the first vector that has a NaN or an infinity, with that reason, or ``None``."""
         place = first_not_finite(np.asarray(vectors))
         return None if place is None else (place, "has a NaN or an infinity")
 
     def check_queries(self, vectors: Any) -> NDArray[np.float32]:
-        """``(n, dims)``, of any length: what is given back is at unit length."""
+        """Check ``(n, dims)`` query vectors of any length, and return them L2-normalised."""
         found = check_matrix(vectors, self.manifest.dims, "the query vectors")
         if (place := first_not_finite(found)) is not None:
             raise InputError(f"the query vector {place} (counted from 0) has a NaN or an infinity; check the encoder")
         return at_unit_length(found)
 
     def prepared(self, vectors: Vectors) -> NDArray[np.float32]:
-        """As of any."""
         return self.queries(vectors)
 
     def queries(self, vectors: Vectors) -> NDArray[np.float32]:
-        """As of any."""
         return cut(np.asarray(vectors), self.manifest.dims)
 
     def joined(self, vectors: Vectors) -> NDArray[np.float32]:
-        """``(n, dims)``."""
+        """Return vectors as one ``(n, dims)`` float32 array."""
         return np.array(vectors, dtype=np.float32).reshape(-1, self.manifest.dims)
 
     def taken_out(self, segment: Segment, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """As of any."""
         return segment.matrix[positions]
 
 
 def cut(vectors: NDArray[np.floating[Any]], dims: int) -> NDArray[np.float32]:
-    """The first ``dims`` of each vector (Matryoshka; Kusupati et al. 2022, arXiv 2205.13147), at unit length.
+    """Return the first dimensions of vectors (Matryoshka; Kusupati et al. 2022, arXiv 2205.13147), at unit length.
 
     See :func:`mlret.index.given.at_unit_length`.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)`` finite floats, with ``d >= dims``.
+    dims
+        The number of dimensions to keep.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, dims)`` float32.
     """
     return at_unit_length(vectors[:, :dims])

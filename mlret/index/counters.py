@@ -1,4 +1,4 @@
-"""The counters of a database: a few numbers that the rest is held against, under one checksum."""
+"""The counters of a database: a few numbers for checking the rest of its content, protected by one checksum."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from mlret.errors import MlretError
 from mlret.index.checksums import MODULUS
 
-# What format 2 had: without a checksum, and without the number of its format.
+# Format 2 had these counters, without a checksum and without the version of its tables.
 _OF_FORMAT_2 = {"documents", "generation", "changes"}
 _MODULAR = ("tombstones",)
 _CHECKSUM = "checksum"
@@ -22,38 +22,40 @@ class DamagedCountersError(MlretError):
 class Counters:
     """Integers by name, in the table ``counters``.
 
-    ``documents`` is how many there are; ``changes`` grows with each transaction that changes something; ``generation``
-    is that of the manifest that the database was brought in step with; ``tombstones`` is the checksum of the rows that
-    were removed (:func:`mlret.index.checksums.sum_of`); ``format`` is the version of the tables of the index. What is
-    built on top has the version of its own tables under its own name, e.g. ``memory``.
+    ``documents`` is the number of documents. ``changes`` grows with each transaction that changes something.
+    ``generation`` is that of the manifest that the database was last brought in line with. ``tombstones`` is the
+    checksum of the rows that were removed (:func:`mlret.index.checksums.sum_of`). ``format`` is the version of the
+    tables of the index; code that is built on the index keeps the version of its own tables under its own name, e.g.
+    ``memory``.
 
-    Nothing here begins or ends a transaction.
+    No method begins or ends a transaction.
 
     Parameters
     ----------
     connection
         An open database.
     name
-        What messages call it.
+        The name of the database in messages.
     """
 
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         self._connection = connection
         self._name = name
-        self._seen: tuple[list[tuple[str, int]], dict[str, int]] = [], {}  # what was read last, and found to be whole
+        # The rows that were read last, and the counters in them once they were checked.
+        self._seen: tuple[list[tuple[str, int]], dict[str, int]] = [], {}
 
     def read(self, *, checked: bool = True) -> dict[str, int]:
-        """All counters, without their checksum.
+        """Return all counters, without their checksum.
 
         Parameters
         ----------
         checked
-            Fail where the checksum is not that of the counters; otherwise those that are no integers are left out.
+            Raise if the checksum does not match. Otherwise counters that are not integers are skipped.
 
         Raises
         ------
         DamagedCountersError
-            If they are not what was written.
+            If the counters are not what was written.
         """
         rows = self._connection.execute("SELECT name, value FROM counters").fetchall()
         if checked and rows == self._seen[0]:
@@ -72,12 +74,12 @@ class Counters:
         return dict(found)
 
     def add(self, changes: Mapping[str, int]) -> None:
-        """Add to counters."""
+        """Add a number to each of some counters."""
         found = self.read()
         self._write(found, {name: found[name] + by for name, by in changes.items()})
 
     def set(self, values: Mapping[str, int]) -> None:
-        """Give counters new values."""
+        """Set some counters to new values."""
         self._write(self.read(), values)
 
     def rewrite(self, values: Mapping[str, int]) -> None:
@@ -97,4 +99,4 @@ class Counters:
 
 
 def _checksum(values: Mapping[str, int]) -> int:
-    return zlib.crc32("".join(sorted(map(repr, values.items()))).encode())  # what is damaged may be of any type
+    return zlib.crc32("".join(sorted(map(repr, values.items()))).encode())  # Damaged values may be of any type.

@@ -1,4 +1,4 @@
-"""What is not as it was written in the database of an index, and making again what can be."""
+"""Finds damage in the database of an index, and rebuilds what can be rebuilt."""
 
 from __future__ import annotations
 
@@ -23,13 +23,24 @@ _BATCH = 1024
 
 @dataclass
 class Damage:
-    """What :func:`damage_of` found.
+    """The damage that :func:`damage_of` found.
 
-    ``pages`` are messages of SQLite on pages, and on tables that are not those of an index; ``records`` the rows and
-    ids of records, ``vectors`` the rows of vectors; ``orphans`` rows with a vector and no record; ``tombstones`` rows
-    that are listed as removed and stored all the same; ``removed`` says that this list is not what was written,
-    ``fields``, ``counters`` and ``lexical`` that the filterable metadata, the counters and the lexical index are not
-    what the records say.
+    Attributes
+    ----------
+    pages
+        Messages of SQLite about damaged pages, and about tables that are not those of an index.
+    records
+        The rows and ids of damaged records.
+    vectors
+        The rows whose vectors are missing or damaged.
+    orphans
+        The rows that have a vector and no record.
+    tombstones
+        The rows that are listed as removed although they are stored.
+    removed
+        Whether the list of removed rows differs from what was written.
+    fields, counters, lexical
+        Whether the filterable metadata, the counters or the lexical index disagree with the records.
     """
 
     pages: list[str] = field(default_factory=list)
@@ -44,12 +55,12 @@ class Damage:
 
 
 def damage_of(records: Records, *, first_vector: int = 1) -> Damage:
-    """Look at every page, record and vector for what is not as it was written.
+    """Check every page, record and vector of a database, and return the damage.
 
     Parameters
     ----------
     records
-        The database, open.
+        The open database.
     first_vector
         Rows before it need not have a vector.
     """
@@ -93,7 +104,7 @@ def _look_at_records(records: Records, first_vector: int, found: Damage) -> None
 
 
 def _look_at_rows(records: Records, found: Damage) -> None:
-    """Rows that stand in one table and should not, or should stand in another; the counters."""
+    """Look for rows that a table should not have, and check the list of removed rows and the counters."""
     found.orphans = records.numbers("SELECT row FROM vectors WHERE row NOT IN (SELECT row FROM records)").tolist()
     dead = records.tombstones(checked=False)
     stored = records.numbers("SELECT row FROM records ORDER BY row")
@@ -121,7 +132,7 @@ def _lexical_differs(records: Records) -> bool:
         return False
     try:
         if records.writable:
-            with records.transaction():  # FTS5 checks itself by a statement that writes
+            with records.transaction():  # FTS5 checks itself by a statement that writes.
                 lexical.check()
         else:
             with records.reporting():
@@ -138,7 +149,7 @@ def _lexical_differs(records: Records) -> bool:
 
 
 def rebuild_lexical(records: Records) -> None:
-    """Make the lexical index again from the records; commits."""
+    """Rebuild the lexical index from the records in one transaction."""
     assert records.lexical is not None
     with records.transaction():
         records.lexical.clear()
@@ -147,7 +158,7 @@ def rebuild_lexical(records: Records) -> None:
 
 
 def rebuild_fields(records: Records) -> None:
-    """Make the filterable metadata again from the records; commits."""
+    """Rebuild the filterable metadata from the records in one transaction."""
     with records.transaction() as connection:
         connection.execute("DELETE FROM fields")
         for batch in records.stream():
@@ -159,13 +170,13 @@ def rebuild_fields(records: Records) -> None:
 
 
 def drop_orphans(records: Records, rows: Iterable[int]) -> None:
-    """Drop vectors of which there is no record; commits."""
+    """Remove vectors that belong to no record, in one transaction."""
     with records.transaction() as connection:
         connection.executemany("DELETE FROM vectors WHERE row = ?", [(row,) for row in rows])
 
 
 def recount(records: Records, tombstones: NDArray[np.int64], least_changes: int) -> None:
-    """Replace the list of removed rows, and count again; commits.
+    """Replace the list of removed rows and recount the counters, in one transaction.
 
     Parameters
     ----------
@@ -174,7 +185,7 @@ def recount(records: Records, tombstones: NDArray[np.int64], least_changes: int)
     tombstones
         ``(n,)`` int64: the rows that were removed.
     least_changes
-        The counter of changes becomes higher than this, and than it was: what is remembered by it is then read again.
+        The counter of changes is set above this and above its old value, so that everything cached by it is read again.
     """
     manifest = parse_manifest(records.manifest()).manifest
     with records.transaction() as connection:

@@ -1,9 +1,9 @@
-"""Opening the database of an index in whatever way its folder allows.
+"""Opens the database of an index in a way that the access rights of its folder allow.
 
-Where one may write, SQLite opens it as usual. Where one may only read, there are three ways. While another process has
-it open, its log and its shared memory are there, and SQLite reads through them. If nobody has it open and its log is
-empty, the file is read as one that does not change; should somebody change it meanwhile, that is noticed. If it has a
-log but no shared memory, a temporary copy of both is read.
+If the folder is writable, SQLite opens the database as usual. If it is read-only, there are three ways. While another
+process has the database open, its log and its shared memory exist, and SQLite reads through them. If nobody has it open
+and its log is empty, the file is read as one that does not change; should somebody change it nevertheless, that is
+noticed. If it has a log but no shared memory, a temporary copy of both is read.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class Database:
     Parameters
     ----------
     path
-        Where it belongs.
+        The path of the database.
     connection
-        The connection.
+        The connection to the file or to a copy of it.
     writable
-        Whether what is written stays: the connection is to the file itself, in a folder that may be written to.
+        Whether writes are kept, that is, the connection is to the file itself in a writable folder.
     temporary
-        The folder of the temporary copy that is open in place of the file.
+        The folder of the temporary copy that is open in place of the file, if there is one.
     watched
-        What the file looked like when it was opened as one that does not change, or copied.
+        The state of the file when it was opened as one that does not change, or was copied.
     """
 
     path: Path
@@ -50,23 +50,23 @@ class Database:
 
     @property
     def changed(self) -> bool:
-        """Whether another process has changed a file that is read as one that does not change, or through a copy."""
+        """Whether another process has changed the file since it was copied or opened as one that does not change."""
         return self.watched is not None and self.watched != _state(self.path)
 
     def close(self) -> None:
-        """Close the connection; a temporary copy is removed."""
+        """Close the connection, and remove a temporary copy."""
         self.connection.close()
         if self.temporary is not None:
             shutil.rmtree(self.temporary, ignore_errors=True)
 
 
 def check_database(path: Path) -> None:
-    """Fail where there is no database.
+    """Raise if there is no database that can be read.
 
     Raises
     ------
     MlretError
-        If the file is missing, empty, or may not be read.
+        If the file is missing, empty, or cannot be read.
     """
     try:
         size = path.stat().st_size if path.is_file() else -1
@@ -86,7 +86,7 @@ def open_database(path: Path) -> Database:
     Raises
     ------
     MlretError
-        If there is none, or it may not be read.
+        If there is none, or it cannot be read.
     sqlite3.Error
         If SQLite cannot open it.
     """
@@ -108,14 +108,14 @@ def open_database(path: Path) -> Database:
 
 
 def unwritable(path: Path) -> Path | None:
-    """What keeps this user from writing to a database: its folder, itself, or a file beside it; ``None``: nothing."""
+    """Return the folder or file that this user cannot write to; ``None`` if all that is needed is writable."""
     beside = [path.with_name(path.name + suffix) for suffix in (_WAL, "-shm")]
     needed = [path.parent, path, *(file for file in beside if file.exists())]
     return next((one for one in needed if not _allowed(one, os.W_OK)), None)
 
 
 def read_only(path: Path) -> MlretError:
-    """What to raise where something is to be written to a database that may only be read."""
+    """Return the error to raise when something should be written to a read-only database."""
     return MlretError(
         f"{path.parent} may only be read by this user ({(unwritable(path) or path).name} is not writable): searching "
         "works, writing does not; change its rights (chmod), or copy the folder"
@@ -123,7 +123,7 @@ def read_only(path: Path) -> MlretError:
 
 
 def open_copy(path: Path) -> Database:
-    """Open a temporary copy of a database, which may be written to; it is removed when it is closed.
+    """Open a temporary copy of a database. The copy can be written to and is removed when it is closed.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def open_copy(path: Path) -> Database:
 
 
 def backed_up(database: Database) -> Database:
-    """A temporary copy of what an open database shows, as :func:`open_copy`."""
+    """Return a temporary copy of what an open database shows, as :func:`open_copy` does."""
     folder, watched = Path(tempfile.mkdtemp(prefix="mlret-")), _state(database.path)
     try:
         connection = _connected(folder / database.path.name, "mode=rwc")
@@ -155,9 +155,9 @@ def backed_up(database: Database) -> Database:
 
 
 def reported(path: Path, error: sqlite3.DatabaseError) -> MlretError:
-    """What to raise for what SQLite says: one line that names the cause and the way out."""
+    """Return the error to raise for an error of SQLite: one line that names the cause and how to fix it."""
     name = getattr(error, "sqlite_errorname", "") or ""
-    # The text that is no UTF-8 comes after this: it may be of many lines, and is nobody's to see.
+    # The text that is no UTF-8 follows this; it may have many lines, and must not be shown.
     said = str(error).partition(" with text ")[0]
     if name.startswith("SQLITE_READONLY"):
         return read_only(path)
@@ -166,13 +166,14 @@ def reported(path: Path, error: sqlite3.DatabaseError) -> MlretError:
     if not path.parent.exists():
         return MlretError(f"{path} is gone ({said}): its folder was moved or removed; open it where it is now")
     unreadable = said.startswith(("no such", "Could not decode", "malformed"))
-    if isinstance(error, sqlite3.OperationalError) and not unreadable:  # full, unwritable: not the content's fault
+    # Such as a full disk or missing rights, which are no damage.
+    if isinstance(error, sqlite3.OperationalError) and not unreadable:
         return MlretError(f"{path}: {said}; check the disk's space and rights, then try again")
     return MlretError(f"{path} is damaged ({said}); {DAMAGED}")
 
 
 def read_aside(path: Path, query: str) -> list[tuple[object, ...]]:
-    """What a query finds in a database that need not be whole; nothing if it cannot be read."""
+    """Return the rows of a query to a database that may be damaged; an empty list if it cannot be read."""
     with suppress(sqlite3.Error, UnicodeDecodeError, MlretError):
         database = open_database(path)
         with closing(database):

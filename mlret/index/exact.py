@@ -1,4 +1,4 @@
-"""Exact search of one matrix: numpy and FAISS on the CPU, FAISS or torch on a GPU, with one answer."""
+"""Exact search of one matrix by numpy or FAISS on the CPU, or FAISS or torch on a GPU, with the same hits."""
 
 from __future__ import annotations
 
@@ -15,51 +15,64 @@ from mlret.index.accelerators import faiss_module
 Device = Literal["auto", "cpu", "cuda"]
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 
-_CELLS = 2**20  # scores held at once on a CPU
-# So few queries are multiplied one at a time, faster than as a matrix, with blocks of vectors that stay in the cache.
+_CELLS = 2**20  # Scores that are held at once on a CPU.
+# Up to this many queries are multiplied one at a time, which is faster than as a matrix, with blocks of vectors that
+# stay in the cache.
 _SINGLY = 4
 _CACHED = 4_096
-_MANY = 512  # queries from which on FAISS is the faster
-_BLOCK = 2**18  # vectors scored at once on a device, so that the scores of a batch fit
-_QUERIES = 1024  # queries scored at once on a device
-# Copied into a GPU's memory when it pays: below that, the CPU answers in a millisecond.
+_MANY = 512  # From this number of queries on, FAISS is faster.
+_BLOCK = 2**18  # Vectors scored at once on a device, so that the scores of a batch fit.
+_QUERIES = 1024  # Queries scored at once on a device.
+# Smaller matrices are not copied to a GPU, because the CPU searches them in a millisecond.
 _ON_DEVICE = 50_000
 _NVIDIA = Path("/dev/nvidiactl")
 
 
 class ExactSearch(ABC):
-    """The best positions of a matrix for each query.
+    """Finds the best positions of a matrix for each query.
 
-    ``margin`` bounds how far a score may be from the true cosine: what scores lower than another by more than that is
-    lower. Who wants the true order scores again what is within it.
+    ``margin`` bounds the error of the scores: a vector that scores lower than another by more than the margin has the
+    lower cosine. For the true order, vectors within the margin must be scored again.
     """
 
     margin: float
 
     @abstractmethod
     def search(self, queries: NDArray[np.float32], k: int) -> Found:
-        """``(q, k)`` float32 scores, falling, and ``(q, k)`` int64 positions, -1 where there are fewer."""
+        """Return the best positions for each query.
+
+        Parameters
+        ----------
+        queries
+            ``(q, dims)`` float32, L2-normalised.
+        k
+            The number of positions.
+
+        Returns
+        -------
+        (scores, positions)
+            ``(q, k)`` float32 in descending order and ``(q, k)`` int64; -1 as position if there are fewer.
+        """
 
 
 class CpuExact(ExactSearch):
-    """Matrix products, block by block; of each block only what beats the ``k``-th best so far is looked at again.
+    """Multiplies blocks of the matrix with the queries, and examines only scores that beat the ``k``-th best so far.
 
-    FAISS takes twice as long for a single query, which it gives one thread, and several times as long for a few
-    hundred; for more it is the faster by a sixth, and does them.
+    FAISS takes twice as long for a single query, for which it uses one thread, and several times as long for a few
+    hundred. For more queries FAISS is a sixth faster, and is used.
 
     Parameters
     ----------
     matrix
-        ``(n, dims)`` float32 of unit length; a memory map is searched where it is.
+        ``(n, dims)`` float32, L2-normalised; a memory map is searched without copying it.
     """
 
-    margin = 1e-5  # a product sums in another order than we do
+    margin = 1e-5  # A matrix product sums in another order than the exact scoring.
 
     def __init__(self, matrix: NDArray[np.float32]) -> None:
         self._matrix = matrix
 
     def search(self, queries: NDArray[np.float32], k: int) -> Found:
-        """As :meth:`ExactSearch.search`."""
         if len(queries) >= _MANY:
             faiss = faiss_module()
             scores, positions = faiss.knn(queries, self._matrix, k, metric=faiss.METRIC_INNER_PRODUCT)
@@ -83,7 +96,7 @@ class CpuExact(ExactSearch):
                 positions = np.broadcast_to(np.arange(start, start + scores.shape[1]), scores.shape)
                 best = top(np.concatenate([best[0], scores], 1), np.concatenate([best[1], positions], 1), k)
                 continue
-            # The maximum of a line is found several times faster than the places that are above a bound.
+            # Finding the maximum of each line is several times faster than finding the places above a bound.
             lines = np.flatnonzero(scores.max(axis=1) > best[0][:, -1])
             if len(lines):
                 above, positions = _above(scores[lines], best[0][lines, -1], start)
@@ -92,7 +105,7 @@ class CpuExact(ExactSearch):
         return best
 
     def _multiply(self, queries: NDArray[np.float32], start: int, stop: int, products: NDArray[np.float32]) -> None:
-        """Fill ``(q, stop - start)`` products with a part of the matrix."""
+        """Fill ``products``, ``(q, stop - start)`` float32, with those of the queries and a part of the matrix."""
         if len(queries) > _SINGLY:
             np.matmul(queries, self._matrix[start:stop].T, out=products)
             return
@@ -103,21 +116,21 @@ class CpuExact(ExactSearch):
 
 
 class TorchExact(ExactSearch):
-    """The matrix in half precision on a device, multiplied block by block.
+    """Keeps the matrix in half precision on a device, and multiplies it block by block.
 
     Parameters
     ----------
     matrix
-        ``(n, dims)`` float32 of unit length; copied to the device block by block.
+        ``(n, dims)`` float32, L2-normalised; copied to the device block by block.
     device
         A device of torch.
     dtype
-        ``"float16"`` or ``"bfloat16"``: two bytes a value either way; float16 rounds eight times finer.
+        ``"float16"`` or ``"bfloat16"``: both take two bytes a value, and float16 rounds eight times finer.
 
     Raises
     ------
     MlretError
-        If the matrix does not fit into the memory that is free there.
+        If the matrix does not fit into the free memory of the device.
     """
 
     def __init__(
@@ -125,7 +138,7 @@ class TorchExact(ExactSearch):
     ) -> None:
         import torch
 
-        # Rounding both factors of unit vectors, and the score: three times half a unit in the last place.
+        # Both factors, which are unit vectors, and the score are rounded: three times half a unit in the last place.
         self.margin = 3 * {"float16": 2.0**-10, "bfloat16": 2.0**-7}[dtype]
         self._device, self._dtype = torch.device(device), getattr(torch, dtype)
         needed = 2 * matrix.size
@@ -142,7 +155,6 @@ class TorchExact(ExactSearch):
             self._matrix[start : start + len(block)] = block.to(self._device, self._dtype)
 
     def search(self, queries: NDArray[np.float32], k: int) -> Found:
-        """As :meth:`ExactSearch.search`."""
         found = [self._search(queries[start : start + _QUERIES], k) for start in range(0, len(queries), _QUERIES)]
         scores, positions = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return scores, positions
@@ -168,12 +180,12 @@ class TorchExact(ExactSearch):
 
 
 class FaissGpuExact(ExactSearch):
-    """FAISS's exact search on all GPUs that it sees, each with a part of the matrix, in half precision.
+    """FAISS's exact search in half precision on all GPUs that it sees, with a part of the matrix on each.
 
     Parameters
     ----------
     matrix
-        ``(n, dims)`` float32 of unit length.
+        ``(n, dims)`` float32, L2-normalised.
     """
 
     margin = 3 * 2.0**-10
@@ -189,26 +201,25 @@ class FaissGpuExact(ExactSearch):
         self._size = len(matrix)
 
     def search(self, queries: NDArray[np.float32], k: int) -> Found:
-        """As :meth:`ExactSearch.search`."""
         scores, positions = self._index.search(queries, min(k, self._size))
         return scores, positions
 
 
 def exact_search(matrix: NDArray[np.float32], device: Device) -> ExactSearch:
-    """What searches a matrix exactly on a device.
+    """Return the exact search of a matrix on a device.
 
     Parameters
     ----------
     matrix
-        ``(n, dims)`` float32 of unit length.
+        ``(n, dims)`` float32, L2-normalised.
     device
-        ``"cuda"``: FAISS if it has GPUs, else torch; ``"auto"``: that, where there is a GPU and the matrix is large
-        enough to pay; else the CPU.
+        ``"cuda"`` uses FAISS if it sees GPUs, else torch. ``"auto"`` does the same if there is a GPU and the matrix is
+        large enough, and otherwise uses the CPU. ``"cpu"`` uses the CPU.
 
     Raises
     ------
     InputError
-        If a GPU is asked for by name and there is none.
+        If ``"cuda"`` is asked for and there is no GPU.
     MlretError
         If the matrix does not fit there.
     """
@@ -226,18 +237,18 @@ def exact_search(matrix: NDArray[np.float32], device: Device) -> ExactSearch:
 
 
 def may_have_gpu() -> bool:
-    """Whether it is worth a second to import torch and look."""
+    """Return whether there may be a GPU, so that importing torch, which takes a second, is worthwhile."""
     return _NVIDIA.exists()
 
 
 def faiss_has_gpus() -> bool:
-    """Whether this FAISS was built for GPUs and sees one."""
+    """Return whether this FAISS was built for GPUs and sees one."""
     faiss = faiss_module()
     return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
 
 
 def _above(scores: NDArray[np.float32], worst: NDArray[np.float32], first: int) -> Found:
-    """What is above a bound of each line, to the left: ``(q, c)`` scores and positions, padded with -inf and -1."""
+    """Return the scores above each line's bound and their positions, ``(q, c)`` each, padded with -inf and -1."""
     lines, columns = np.nonzero(scores > worst[:, None])
     counts = np.bincount(lines, minlength=len(scores))
     places = np.arange(len(lines)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -248,7 +259,7 @@ def _above(scores: NDArray[np.float32], worst: NDArray[np.float32], first: int) 
 
 
 def top(scores: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
-    """The ``k`` best of each line, falling."""
+    """Return the ``k`` best scores of each line, in descending order, and their positions."""
     if scores.shape[1] > k:
         some = np.argpartition(-scores, k - 1, axis=1)[:, :k]
         scores, positions = np.take_along_axis(scores, some, 1), np.take_along_axis(positions, some, 1)

@@ -1,4 +1,4 @@
-"""Write the documents of an index to a file that an index can be built from."""
+"""Export the documents of an index to a file that an index can be built from."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def export_index(
     index
         The index.
     file
-        ``.jsonl``, ``.jsonl.gz`` or ``.parquet``; written whole or not at all.
+        A ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file. It is written completely or not at all.
     vectors
-        Write the vectors too, as lists of ``dims`` floats under ``vector``; in a multi-vector index a list of such
+        Write the vectors too, as lists of ``dims`` floats under ``vector``; in a multi-vector index as lists of such
         lists under ``vectors``.
     progress
         Called with the number of documents written so far.
@@ -39,7 +39,7 @@ def export_index(
     Returns
     -------
     int
-        How many documents there are.
+        The number of documents.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def _write_jsonl(path: Path, batches: Iterator[list[dict[str, Any]]], kind: str)
 def _write_parquet(path: Path, batches: Iterator[list[dict[str, Any]]], kind: str, dims: int) -> None:
     pa = require("pyarrow", extra="data", feature="writing Parquet")
     parquet = require("pyarrow.parquet", extra="data", feature="writing Parquet")
-    # Metadata differs from record to record: as JSON it has one type.
+    # Metadata differs from record to record; as JSON it has one type.
     schema = pa.schema([("id", pa.string()), ("text", pa.string()), ("lang", pa.string()), ("metadata", pa.string())])
     writer = None
     try:

@@ -1,10 +1,10 @@
-"""Metadata as the table of fields has it: a row for each value that a filter can name.
+"""Metadata in the form of the table of fields: one row for each value that a filter can name.
 
-The name of a value within an object is a path, with a dot between the names: ``{"author": {"born": 1980}}`` has the
-value 1980 under ``author.born``. A list stands for its elements: those of ``{"tags": ["a", "b"]}`` are under ``tags``,
-and what the objects of ``{"authors": [{"born": 1980}]}`` hold is under ``authors.born``. Lists within lists cannot be
-named. A key that has a dot of its own is spelled like a path and found under the same name: a filter on it holds if
-either does.
+A value within an object is named by a path with dots: ``{"author": {"born": 1980}}`` has the value 1980 under
+``author.born``. The elements of a list are found under the name of the list: those of ``{"tags": ["a", "b"]}`` under
+``tags``, and the values in ``{"authors": [{"born": 1980}]}`` under ``authors.born``. Lists within lists cannot be
+named. A key that contains a dot itself is found under the same name as the path that it looks like: a filter on that
+name matches if either value does.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from numpy.typing import NDArray
 
 Scalar = str | int | float | bool | None
 Kind = Literal["number", "string", "boolean", "null", "list", "object"]
-# Longer strings are cut and told apart by a hash, so that the table of fields stays small.
+# Longer strings are cut and get a hash as suffix, so that the table of fields stays small.
 LONGEST_VALUE = 200
 CUT_LENGTH = LONGEST_VALUE + 1 + hashlib.sha256().digest_size * 2
-# SQLite has integers of 64 bits. What is larger is kept as a float, and compared exactly with the metadata itself.
+# SQLite has 64-bit integers. Larger ones are stored as floats, and compared exactly with the metadata itself.
 EXACT_INTEGERS = 2**63
 _BATCH = 500
-_READ = 10_000  # rows of the table that are read at once
+_READ = 10_000  # Number of rows of the table that are read at once.
 
 
 class Value(NamedTuple):
-    """A metadata value as the table of fields has it: numbers, strings, booleans and nulls never equal each other.
+    """A metadata value as the table of fields stores it. Numbers, strings, booleans and nulls never equal each other.
 
-    Lists and objects have a row of their own besides those of what they hold; its value is 0.
+    Lists and objects have a row of their own, with value 0, besides those of the values in them.
     """
 
     kind: Kind
@@ -44,15 +44,15 @@ _LIST, _OBJECT = Value("list", 0), Value("object", 0)
 
 
 class Entry(NamedTuple):
-    """A scalar, or the fact that there is a list or an object (``value`` is then the type), under a path."""
+    """A scalar under a path, or the fact that a list or an object is there (``value`` is then the type)."""
 
     path: str
     value: Any
-    in_list: bool  # whether it is an element of a list under this path
+    in_list: bool  # Whether the value is an element of a list under this path.
 
 
 def stored_value(value: Scalar) -> Value:
-    """A metadata value in the form in which it is stored and compared; ``1`` and ``1.0`` are equal."""
+    """Return a metadata value in the form in which it is stored and compared; ``1`` and ``1.0`` are equal."""
     if isinstance(value, str):
         if len(value) > LONGEST_VALUE:
             value = value[:LONGEST_VALUE] + "#" + hashlib.sha256(value.encode("utf-8")).hexdigest()
@@ -65,9 +65,9 @@ def stored_value(value: Scalar) -> Value:
 
 
 def entries(metadata: Mapping[str, Any]) -> Iterator[Entry]:
-    """What metadata holds that a filter can name.
+    """Iterate over the values in metadata that a filter can name.
 
-    Without recursion: what was stored before nesting had a limit may be deeper than the stack.
+    The traversal does not recurse, because metadata stored before nesting was limited may be deeper than the stack.
     """
     pending: list[tuple[str, Mapping[str, Any]]] = [("", metadata)]
     while pending:
@@ -89,11 +89,11 @@ def entries(metadata: Mapping[str, Any]) -> Iterator[Entry]:
 
 
 def fields_of(metadata: Mapping[str, Any]) -> list[tuple[str, Value]]:
-    """The rows of metadata in the table of fields: names and values, each pair once."""
+    """Return the rows of metadata in the table of fields, as pairs of name and value without duplicates."""
     found: dict[tuple[str, Value], None] = {}
     nested = False
     for key, value in metadata.items():
-        # What most metadata is, without the detour.
+        # Most metadata is flat and needs no traversal.
         if isinstance(value, dict | list):
             nested = True
             break
@@ -107,10 +107,10 @@ def fields_of(metadata: Mapping[str, Any]) -> list[tuple[str, Value]]:
 
 
 def add_nested_fields(connection: sqlite3.Connection) -> None:
-    """Add what the table of fields lacks in a database of format 2, which had no names for what is in objects and no
-    rows for lists and objects themselves; within a transaction.
+    """Add the rows that the table of fields lacks in a database of format 2, within the caller's transaction.
 
-    Only records whose metadata holds a list or an object are read.
+    Format 2 had no rows for values in objects, nor for lists and objects themselves. Only records whose metadata holds
+    a list or an object are read.
     """
     last = 0
     query = (
@@ -126,7 +126,19 @@ def add_nested_fields(connection: sqlite3.Connection) -> None:
 
 
 def has_field(connection: sqlite3.Connection, key: str, kind: Kind, visible: NDArray[np.int64] | None = None) -> bool:
-    """Whether a record has, under a name, a value of a kind; with ``visible``, one of these rows (ascending)."""
+    """Return whether a record has a value of a kind under a name.
+
+    Parameters
+    ----------
+    connection
+        The database of the records.
+    key
+        The name of the metadata value.
+    kind
+        The kind of the value.
+    visible
+        Row numbers in ascending order; if given, only these records count.
+    """
     query = "SELECT row FROM fields WHERE key = ? AND kind = ?"
     if visible is None:
         return connection.execute(query + " LIMIT 1", (key, kind)).fetchone() is not None
@@ -138,7 +150,7 @@ def has_field(connection: sqlite3.Connection, key: str, kind: Kind, visible: NDA
 
 
 def field_names(connection: sqlite3.Connection) -> list[str]:
-    """The names of all metadata values, sorted; each is looked up, not every value read."""
+    """Return the names of all metadata values, sorted. Each name is looked up in the index; not every value is read."""
     query = """
         WITH RECURSIVE names(name) AS (
             SELECT min(key) FROM fields
@@ -149,7 +161,7 @@ def field_names(connection: sqlite3.Connection) -> list[str]:
 
 
 def _readable(text: object) -> Sequence[tuple[str, Value]]:
-    """The rows of stored metadata; none of what is damaged, which `verify` names."""
+    """Return the rows of stored metadata. Damaged metadata has none; ``mlret index verify`` reports it."""
     try:
         metadata = json.loads(text) if isinstance(text, str) else None
         return fields_of(metadata) if isinstance(metadata, dict) else []
@@ -158,7 +170,7 @@ def _readable(text: object) -> Sequence[tuple[str, Value]]:
 
 
 def parts(values: Sequence[Any], size: int = _BATCH) -> Iterator[list[Any]]:
-    """Values in parts that fit into one SQL statement."""
+    """Split values into lists that are short enough for one SQL statement."""
     iterator = iter(values)
     while part := list(islice(iterator, size)):
         yield part

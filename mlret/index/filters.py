@@ -1,4 +1,4 @@
-"""Conditions on records: ``{"lang": ["sw", "en"], "year": {"$gte": 2020}}``, in the manner of MongoDB."""
+"""Filters on records in the manner of MongoDB: ``{"lang": ["sw", "en"], "year": {"$gte": 2020}}``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LANGUAGE = ("lang", "language")
 _RANGES: dict[str, Comparison] = {"$lt": "<", "$lte": "<=", "$gt": ">", "$gte": ">="}
 _OPERATORS = ("$eq", "$ne", "$in", "$nin", *_RANGES, "$contains", "$exists")
 _COMBINERS = ("$and", "$or", "$not")
-# Filters within each other ($and, $or, $not), and names and values in all. Both are far beyond what is written by hand.
+# Limits on nesting ($and, $or, $not) and on the total of names and values, both far above what is written by hand.
 DEEPEST_FILTER = 64
 MOST_PARTS = 1_000_000
 _ARGUMENT = re.compile(r"(?P<key>[^=<>!~]+)(?P<operator>!=|!~|<=|>=|=|<|>|~)(?P<value>.*)", re.DOTALL)
@@ -32,7 +32,7 @@ _IN_WORDS = {"<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 
 @dataclass(frozen=True, slots=True)
 class Among:
-    """A record has, under ``key``, one of some values of a kind; numbers may be beyond 64 bits."""
+    """The record has under ``key`` one of these values, which all have this kind. Numbers may be beyond 64 bits."""
 
     key: str
     kind: Kind
@@ -41,7 +41,7 @@ class Among:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A record has, under ``key``, a string (or a number) that compares with the string (the number) as said."""
+    """The record has under ``key`` a value of the same type, string or number, for which the comparison holds."""
 
     key: str
     comparison: Comparison
@@ -50,9 +50,9 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """A record has, under ``key``, a list with this element, this very value, or a string that has this one in it.
+    """The record has under ``key`` this very value, a list with this element, or a string that contains this string.
 
-    The kind tells ``1`` from ``True``, which Python takes for equal.
+    The kind distinguishes ``1`` from ``True``, which are equal in Python.
     """
 
     key: str
@@ -62,35 +62,35 @@ class Contains:
 
 @dataclass(frozen=True, slots=True)
 class TextContains:
-    """The text of a record has this string in it."""
+    """The text of the record contains this string."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """A record has a value under ``key``."""
+    """The record has a value under ``key``."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class HasLanguage:
-    """The language of a record is this one; ``None``: unknown."""
+    """The record has this language; ``None`` stands for an unknown language."""
 
     code: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Every part holds; of no parts, always."""
+    """Every part holds. With no parts it always holds."""
 
     parts: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Some:
-    """One part holds at least; of no parts, never."""
+    """At least one part holds. With no parts it never holds."""
 
     parts: tuple[Condition, ...]
 
@@ -107,25 +107,26 @@ Condition = Leaf | All | Some | Not
 
 
 def read_filter(where: Where | None) -> Condition | None:
-    """Read a filter.
+    """Read a filter, and return it as a condition.
 
     Parameters
     ----------
     where
-        By name what a record must have: a value, a list of values of which one will do, or operators. All names must
-        hold. ``$and`` and ``$or`` take a list of filters, ``$not`` one.
+        For each name what a record must have: a value, a list of values of which one must match, or operators. All
+        names must match. ``$and`` and ``$or`` take a list of filters, ``$not`` takes one.
 
-        A name is ``lang`` or ``language``, ``text`` (with ``$contains``), or that of a metadata value. What is within
-        an object has a path for a name, with dots: ``{"author.born": 1980}``; see :mod:`mlret.index.fields`. A key
-        that has a dot of its own is found under the same name.
+        A name is ``lang`` or ``language``, ``text`` (with ``$contains`` only), or the name of a metadata value. A value
+        within an object is named by a path with dots, ``{"author.born": 1980}``; see :mod:`mlret.index.fields`. A key
+        that contains a dot itself is found under the same name.
 
-        The operators: ``$eq``, ``$ne``, ``$in``, ``$nin``; ``$lt``, ``$lte``, ``$gt``, ``$gte`` (numbers among
-        numbers, strings among strings by code point, which orders ISO 8601 dates); ``$contains`` (a list that has this
-        element; a string that has this one in it, letter for letter: case and accents count); ``$exists`` (true or
-        false: whether the name is there, even if its value is null or an empty list).
+        The operators are ``$eq``, ``$ne``, ``$in``, ``$nin``; ``$lt``, ``$lte``, ``$gt``, ``$gte`` (numbers are
+        compared with numbers, and strings with strings by code point, which orders ISO 8601 dates); ``$contains`` (a
+        list with this element, or a string that contains this string exactly, including case and accents); and
+        ``$exists`` (true or false: whether the name is present, even if its value is null or an empty list).
 
-        A record whose value is a list passes if one of its elements does. Where a name is missing, every condition on
-        it fails; ``$ne``, ``$nin`` and ``$not`` are the exact opposite of what they negate, and so hold there.
+        A record whose value is a list passes if one of its elements does. If a name is missing from a record, every
+        condition on it fails; ``$ne``, ``$nin`` and ``$not`` are the exact opposite of what they negate, and so hold
+        there.
 
     Returns
     -------
@@ -144,20 +145,26 @@ def read_filter(where: Where | None) -> Condition | None:
 
 
 def parse_filter(arguments: Iterable[str]) -> dict[str, Any]:
-    """Read filters from the command line.
+    """Read filters from the command line, and return one filter for :func:`read_filter`.
 
     Parameters
     ----------
     arguments
         ``NAME=VALUE``, ``NAME!=VALUE``, ``NAME<VALUE``, ``<=``, ``>``, ``>=``, ``NAME~VALUE`` (``$contains``),
-        ``NAME!~VALUE``; or a JSON object as in :func:`read_filter`. All must hold; but of several ``NAME=VALUE`` with
-        one name, one will do. A value that reads as a number, a boolean or null equals both that and the string,
-        because a shell cannot tell them apart. Names with ``=``, ``<``, ``>``, ``!`` or ``~`` need the JSON form.
+        ``NAME!~VALUE``; or a JSON object as for :func:`read_filter`. All must match, except that of several
+        ``NAME=VALUE`` with the same name one must match. A value that reads as a number, a boolean or null matches both
+        that and the string, because a shell cannot distinguish them. Names with ``=``, ``<``, ``>``, ``!`` or ``~``
+        need the JSON form.
+
+    Returns
+    -------
+    dict
+        The filter; empty if there are no arguments.
 
     Raises
     ------
     InputError
-        If an argument is none of these.
+        If an argument has none of these forms.
     """
     parts: list[dict[str, Any]] = []
     equal: dict[str, list[Scalar]] = {}
@@ -199,7 +206,7 @@ def _parse_json(argument: str) -> dict[str, Any]:
 
 
 class _Reader:
-    """Reads one filter, and counts its parts."""
+    """Reads one filter and counts its parts."""
 
     def __init__(self) -> None:
         self._parts = 0
@@ -297,7 +304,7 @@ class _Reader:
 
 
 def _checked(key: str, value: Any) -> Any:
-    """A value that may be compared."""
+    """Return a value unchanged after checking that it can be compared, and raise InputError if not."""
     if isinstance(value, str):
         check_unicode(value, f"the value under {key!r} in the filter")
         return value
@@ -325,7 +332,10 @@ def _always() -> Condition:
 
 
 def _some(parts: Sequence[Condition]) -> Condition:
-    """One of some parts; equalities with one name become one, so that thousands of them are one look-up."""
+    """Return a condition that holds if one part does.
+
+    Equalities on the same name are merged into one, so that thousands of them need a single look-up.
+    """
     equal: dict[tuple[str, Kind], dict[Any, None]] = {}
     others: list[Condition] = []
     for part in parts:
@@ -338,7 +348,7 @@ def _some(parts: Sequence[Condition]) -> Condition:
 
 
 def _other_readings(value: str) -> list[Scalar]:
-    """What a shell's argument may mean besides a string."""
+    """Return what an argument of a shell may mean besides a string: a number, a boolean, null, or nothing."""
     try:
         read = json.loads(value)
         if isinstance(read, int | float) and not math.isfinite(read):
@@ -349,5 +359,5 @@ def _other_readings(value: str) -> list[Scalar]:
 
 
 def _shown(value: object) -> str:
-    """A value in an error message: short, however large or deep it is."""
+    """Format a value for an error message: the text is short, however large or deeply nested the value is."""
     return reprlib.repr(value)

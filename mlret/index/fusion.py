@@ -1,8 +1,9 @@
 """Fuse the rankings of several channels (dense, lexical) into one.
 
-A channel may be unable to say anything about a record: words of another language or script than the query's cannot
-match. Such a record is scored by the channels that apply to it, on the same scale, and is not put behind those that
-merely had the chance. Evidence that a channel finds all the same, such as a number that both texts hold, can only help.
+A channel may be unable to judge a record: a text in another language or script than the query cannot match its words.
+Such a record is scored by the channels that apply to it, on the same scale, and so is not ranked behind records that
+merely could have matched. If a channel matches such a record nevertheless, for instance by a number that both texts
+contain, the match can only raise its score.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from mlret.data.scripts import scripts_of, share_script
 from mlret.errors import InputError
 
 _NEARLY_ONE = 1 - 1e-9
-RRF_K = 60  # Cormack et al. chose it in a pilot; results hardly depend on it
+RRF_K = 60  # Cormack et al. chose it in a pilot experiment; the results hardly depend on it.
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,12 @@ class Fused:
     Attributes
     ----------
     rows
-        ``(n,)`` int64, best first; equal scores by rising row.
+        ``(n,)`` int64, best first; equal scores are ordered by ascending row.
     scores
-        ``(n,)`` float64, falling.
+        ``(n,)`` float64, in descending order.
     parts
-        ``(n, c)`` float64: what each channel says of the record, on the common scale; NaN where it was not counted.
-        ``scores`` is the mean of a row over what is no NaN.
+        ``(n, c)`` float64: the score of each channel for the record, on the common scale; NaN where it was not counted.
+        ``scores`` is the mean of each row over the values that are not NaN.
     """
 
     rows: NDArray[np.int64]
@@ -43,17 +44,17 @@ class Fused:
 def align(
     channels: Sequence[tuple[NDArray[np.float64], NDArray[np.int64]]],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The records that any channel found, and what each channel gave them.
+    """Collect the records that any channel found, with the score that each channel gave them.
 
     Parameters
     ----------
     channels
-        For each of ``c`` channels its scores and rows, a row at most once.
+        For each of ``c`` channels its scores and rows. A channel names a row at most once.
 
     Returns
     -------
     rows : numpy.ndarray
-        ``(n,)`` int64, rising.
+        ``(n,)`` int64, in ascending order.
     scores : numpy.ndarray
         ``(n, c)`` float64; NaN where a channel did not find the record.
     """
@@ -67,24 +68,29 @@ def align(
 def reciprocal_rank_fusion(
     rows: NDArray[np.int64], scores: NDArray[np.float64], applies: NDArray[np.bool_], *, k: int = RRF_K
 ) -> Fused:
-    """The mean of ``1 / (k + rank)`` over the channels that apply to a record.
+    """Rank records by the mean of ``1 / (k + rank)`` over the channels that apply to them.
 
     Cormack, Clarke and Büttcher, Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods
-    (SIGIR 2009), sum over the channels; the mean ranks records to which all channels apply in the same way. Ranks count
-    from 1; equal scores rank by rising row. A channel that applies and did not find the record counts as 0; one that
-    found nothing at all is left out.
+    (SIGIR 2009), sum over the channels; the mean gives the same order for records to which all channels apply. Ranks
+    start at 1, and equal scores are ranked by ascending row. A channel that applies to a record and did not find it
+    counts as 0. A channel that found nothing at all is excluded.
 
     Parameters
     ----------
     rows
-        ``(n,)`` int64, each once.
+        ``(n,)`` int64 without duplicates.
     scores
         ``(n, c)`` float64, higher is better; NaN where a channel did not find the record.
     applies
-        ``(n, c)`` bool: whether the channel would have found the record, were it about the query; see
+        ``(n, c)`` bool: whether the channel would have found the record if it were relevant to the query; see
         :func:`lexical_applies`.
     k
-        What is added to every rank.
+        The constant that is added to every rank.
+
+    Returns
+    -------
+    Fused
+        The records in their fused order.
 
     Raises
     ------
@@ -95,25 +101,30 @@ def reciprocal_rank_fusion(
     found = ~np.isnan(scores)
     parts = np.where(applies & found.any(axis=0), 0.0, np.nan)
     for channel in range(scores.shape[1]):
-        order = np.lexsort((rows, -scores[:, channel]))[: np.count_nonzero(found[:, channel])]  # NaN is sorted last
+        order = np.lexsort((rows, -scores[:, channel]))[: np.count_nonzero(found[:, channel])]  # NaN is sorted last.
         parts[order, channel] = 1 / (k + 1 + np.arange(len(order)))
     return _ordered(rows, parts, applies)
 
 
 def z_mean(rows: NDArray[np.int64], scores: NDArray[np.float64], applies: NDArray[np.bool_]) -> Fused:
-    """The mean of the standard scores over the channels that apply to a record.
+    """Rank records by the mean of their standard scores over the channels that apply to them.
 
-    A channel's standard score is ``(score - mean) / deviation``, both over the records that it applies to or found. A
-    record that it could have found and did not counts with the lowest score that it found: it may have had as much.
-    A channel that found nothing, or all with one score, tells nothing apart and is left out. To average over the
-    systems that speak of a record is CombANZ of Fox and Shaw, Combination of Multiple Searches (TREC-2, 1994); to do
-    it with standard scores is from Renda and Straccia, Web Metasearch: Rank vs. Score Based Rank Aggregation Methods
-    (SAC 2003).
+    A channel's standard score is ``(score - mean) / deviation``, both over the records that the channel applies to or
+    found. A record that the channel applies to and did not find gets the lowest score that the channel found, which is
+    an upper bound of its score. A channel that found nothing, or gave all records one score, distinguishes nothing and
+    is excluded. Averaging over the systems that score a record is CombANZ of Fox and Shaw, Combination of Multiple
+    Searches (TREC-2, 1994); using standard scores is from Renda and Straccia, Web Metasearch: Rank vs. Score Based Rank
+    Aggregation Methods (SAC 2003).
 
     Parameters
     ----------
     rows, scores, applies
-        As for :func:`reciprocal_rank_fusion`. Best without NaN for a channel that can score any record.
+        As for :func:`reciprocal_rank_fusion`. A channel that can score any record should leave no NaN.
+
+    Returns
+    -------
+    Fused
+        The records in their fused order.
 
     Raises
     ------
@@ -132,22 +143,24 @@ def z_mean(rows: NDArray[np.int64], scores: NDArray[np.float64], applies: NDArra
 
 
 def in_unit(sums: ArrayLike) -> NDArray[np.float64]:
-    """Sums of standard scores and what is added to them, brought between 0 and 1: ``1 / (1 + exp(-sum))``.
+    """Map sums of standard scores to values between 0 and 1 by ``1 / (1 + exp(-sum))``.
 
-    The order stays. One half is what an average candidate has, or one beside which there is no other. It is a place
-    among the candidates of one query, and no probability: to compare queries, take the cosine.
+    The order is kept. The value 0.5 is that of an average candidate, or of a candidate without any other to compare
+    with. The result is a relative score among the candidates of one query and not a probability; use the cosine to
+    compare across queries.
     """
     return np.asarray(1 / (1 + np.exp(-np.asarray(sums, dtype=np.float64))))
 
 
 def alone(cosines: ArrayLike) -> NDArray[np.float64]:
-    """The sums of candidates that no channel tells apart, such as a single one: :func:`in_unit` makes them
-    ``(1 + cosine) / 2``.
+    """Return sums for candidates that no channel distinguishes, such as a single one, from their cosines.
+
+    :func:`in_unit` maps these sums to ``(1 + cosine) / 2``.
 
     Parameters
     ----------
     cosines
-        ``(n,)`` with the query.
+        ``(n,)`` cosines with the query.
     """
     return 2 * np.arctanh(np.clip(np.asarray(cosines, dtype=np.float64), -_NEARLY_ONE, _NEARLY_ONE))
 
@@ -155,17 +168,18 @@ def alone(cosines: ArrayLike) -> NDArray[np.float64]:
 def lexical_applies(
     query: str, language: str | None, texts: Sequence[str], languages: Sequence[str | None]
 ) -> NDArray[np.bool_]:
-    """Which records would share words with a query if they were about the same thing.
+    """Return which records would share words with a query if they were about the same thing.
 
-    They are those in the query's language and script. Where a language is not known, the script alone decides.
-    Between languages of one script words do match (names, loan words, numbers), but their absence means nothing.
+    These are the records in the query's language and script. If a language is unknown, the script alone decides. Words
+    may match between languages of one script (names, loan words, numbers), but their absence says nothing about
+    relevance.
 
     Parameters
     ----------
     query, language
-        The query, and its language if it is known.
+        The query, and its language if known.
     texts, languages
-        ``n`` records, and the language of each if it is known.
+        The texts of ``n`` records, and the language of each if known.
 
     Returns
     -------
@@ -198,9 +212,9 @@ def _check(rows: NDArray[np.int64], scores: NDArray[np.float64], applies: NDArra
 
 
 def _ordered(rows: NDArray[np.int64], parts: NDArray[np.float64], applies: NDArray[np.bool_]) -> Fused:
-    """Average what counts for each record, and sort. ``parts`` is NaN where a channel says nothing."""
+    """Average the counted scores of each record, and sort. ``parts`` is NaN where a channel gives no score."""
     counted = np.where(applies, parts, np.nan)
-    # What a channel found although it need not have counts only where that raises the mean.
+    # A match in a channel that does not apply to the record counts only if it raises the mean.
     for channel in range(parts.shape[1]):
         better = ~applies[:, channel] & (parts[:, channel] > _mean(counted, empty=-np.inf))
         counted[better, channel] = parts[better, channel]
@@ -210,7 +224,7 @@ def _ordered(rows: NDArray[np.int64], parts: NDArray[np.float64], applies: NDArr
 
 
 def _mean(parts: NDArray[np.float64], *, empty: float) -> NDArray[np.float64]:
-    """The mean of each row over what is no NaN; ``empty`` where all is."""
+    """Return the mean of each row over the values that are not NaN; ``empty`` for a row that is all NaN."""
     present = ~np.isnan(parts)
     counts = present.sum(axis=1)
     sums = np.where(present, parts, 0.0).sum(axis=1)

@@ -1,4 +1,4 @@
-"""From one generation of a folder to the next: the manifest first, then its database."""
+"""Moves a folder from one generation to the next: the manifest first, then its database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,17 @@ _log = logging.getLogger("mlret.index")
 
 
 def next_manifest(records: Records, manifest: Manifest, changes: Mapping[str, Any]) -> Written:
-    """The manifest after one that the database has a copy of."""
+    """Return the manifest that follows one of which the database has a copy.
+
+    Parameters
+    ----------
+    records
+        The database.
+    manifest
+        The present manifest.
+    changes
+        The fields that change, with their new values.
+    """
     following = {
         "generation": manifest.generation + 1,
         "previous": copy_in(records).checksum,
@@ -35,20 +45,39 @@ def next_manifest(records: Records, manifest: Manifest, changes: Mapping[str, An
 
 
 def finish(records: Records, written: Written) -> None:
-    """Bring the database in step with the manifest, where a writer was killed between the two; for the writer to call.
+    """Bring the database in line with the manifest if a writer was killed between the two.
 
-    What the manifest made superfluous in the database stays there until the next change of segments.
+    Only the writer may call this. What the manifest made superfluous stays in the database until the next change of
+    segments.
+
+    Parameters
+    ----------
+    records
+        The database.
+    written
+        The manifest of the folder.
     """
     if records.counter("generation") < written.manifest.generation:
         records.settle((), written.manifest.generation, written.text)
 
 
 def upgrade(folder: Path, records: Records, component: str = FORMAT, steps: Sequence[Step] = STEPS) -> None:
-    """Bring tables of an earlier version up to date (:mod:`mlret.index.migration`): in the folder where it may be
-    written to, else in a temporary copy of the database.
+    """Migrate tables of an earlier version (:mod:`mlret.index.migration`).
 
-    The manifest of the new format comes first, so that earlier versions of mlret, which do not know it, stay away. A
-    crash at any point leaves a folder that the next open brings up to date.
+    This is done in the folder if it is writable, else in a temporary copy of the database. The manifest of the new
+    format is written first, so that earlier versions of mlret, which do not know it, refuse the folder. After a crash
+    at any point the next open completes the migration.
+
+    Parameters
+    ----------
+    folder
+        The folder of the index.
+    records
+        The database of the folder.
+    component
+        The name under which the version of the tables is kept.
+    steps
+        All migration steps of these tables.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Vectors that were made elsewhere: what an array must be like before anything is done with it, and at unit length."""
+"""Checks arrays of vectors that were made elsewhere, and normalises vectors to unit length."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from numpy.typing import NDArray
 
 from mlret.errors import InputError
 
-# Two vectors whose lengths are this close to 1 have a cosine that rounds to no more than 1 at six decimals.
+# If the lengths of two vectors are this close to 1, their cosine rounds to no more than 1 at six decimals.
 _UNIT = 2e-7
 
 
 def as_floats(given: Any, what: str) -> NDArray[np.floating[Any]]:
-    """An array, a tensor or nested lists as an array of floats.
+    """Return an array, a tensor or nested lists as an array of floats.
 
     Parameters
     ----------
     given
-        What came in; a memory map is not read.
+        The values; a memory map is not read.
     what
-        Names it in messages, in the plural.
+        Their name in messages, in the plural.
 
     Raises
     ------
     InputError
-        If it is not rectangular, has masked values, or its numbers are not floats.
+        If the values are not rectangular, have masked values, or are not floats.
     """
     if hasattr(given, "detach"):
         given = given.detach().cpu()
-        if str(given.dtype) == "torch.bfloat16":  # numpy has no such type
+        if str(given.dtype) == "torch.bfloat16":  # numpy has no such type.
             given = given.float()
     if np.ma.is_masked(given):
         raise InputError(f"{what} have masked values; fill them in (array.filled(...))")
@@ -45,16 +45,16 @@ def as_floats(given: Any, what: str) -> NDArray[np.floating[Any]]:
 
 
 def check_matrix(given: Any, dims: int, what: str, *, wider: bool = False) -> NDArray[np.floating[Any]]:
-    """``(n, dims)`` floats, one vector a line; a memory map is not read.
+    """Return the given vectors as ``(n, dims)`` floats, one vector in each row; a memory map is not read.
 
     Parameters
     ----------
     given, what
         As for :func:`as_floats`.
     dims
-        The length that each vector must have.
+        The number of dimensions that each vector must have.
     wider
-        Longer vectors will do too, because their first dimensions are to be kept (Matryoshka).
+        Accept longer vectors too, because their first dimensions will be kept (Matryoshka).
 
     Raises
     ------
@@ -73,8 +73,22 @@ def check_matrix(given: Any, dims: int, what: str, *, wider: bool = False) -> ND
 
 
 def check_width(shape: tuple[int, ...], dims: int, what: str, *, wider: bool, rows: str = "n") -> None:
-    """Fail where vectors are not of the length that an index takes; ``rows`` names the lines of a matrix in messages,
-    other parameters as for :func:`check_matrix`."""
+    """Raise if vectors do not have the dimensions that an index takes.
+
+    Parameters
+    ----------
+    shape
+        The shape of the vectors.
+    dims, what, wider
+        As for :func:`check_matrix`.
+    rows
+        The name of the number of rows in messages.
+
+    Raises
+    ------
+    InputError
+        If the shape is another.
+    """
     if len(shape) == 2 and (shape[1] == dims or (wider and shape[1] > dims)):
         return
     message = f"{what} have the shape {shape}; they must be ({rows}, {dims})"
@@ -84,7 +98,7 @@ def check_width(shape: tuple[int, ...], dims: int, what: str, *, wider: bool, ro
 
 
 def first_not_finite(vectors: NDArray[np.floating[Any]]) -> int | None:
-    """The first line of ``(n, dims)`` vectors that holds a NaN or an infinity."""
+    """Return the index of the first of ``(n, dims)`` vectors that has a NaN or an infinity, or ``None``."""
     finite = np.isfinite(vectors)
     if finite.all():
         return None
@@ -92,11 +106,11 @@ def first_not_finite(vectors: NDArray[np.floating[Any]]) -> int | None:
 
 
 def at_unit_length(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Vectors at unit length, whatever length they had.
+    """Normalise vectors to unit length, whatever length they had.
 
-    Lengths are taken in float64 of vectors scaled by their largest value, so that neither 1e300 overflows nor 1e-300
-    vanishes. A vector of float32 that is at unit length already stays bit for bit as it is. A zero vector stays zero:
-    its cosine with everything is 0.
+    Lengths are computed in float64 from vectors scaled by their largest value, so that 1e300 does not overflow and
+    1e-300 does not vanish. A float32 vector that has unit length already is returned bit for bit. A zero vector stays
+    zero, so its cosine with everything is 0.
 
     Parameters
     ----------
@@ -106,7 +120,7 @@ def at_unit_length(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     Returns
     -------
     numpy.ndarray
-        ``(n, dims)`` float32, an array of its own.
+        ``(n, dims)`` float32, a new array.
     """
     if vectors.dtype != np.float32:
         return _scaled(vectors)

@@ -1,4 +1,4 @@
-"""What an index tells: the hits of a search, and what it holds."""
+"""Results of an index: the hits of a search, a summary of an index, and the counts of an update."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ class Hit:
 
     Attributes
     ----------
-    rank, score
-        From 1; higher is better, equal scores are ordered by id.
+    rank
+        The position among the hits, starting at 1. Documents with equal scores are ordered by id.
+    score
+        The score by which the hits are ranked; higher is better.
     id, text, language, metadata
-        Of the document.
+        The fields of the document.
     scores
-        What each channel that found the document gave it: ``dense`` (the cosine, or MaxSim) and ``lexical`` (BM25).
+        The score of each channel that found the document: ``dense`` (the cosine, or MaxSim) and ``lexical`` (BM25).
     kind
-        What the score is: ``cosine`` (from -1 to 1, rounded to six decimals), ``maxsim``, ``bm25`` (from 0 without
-        bound), or ``fused``: the standard scores of the channels, averaged and brought between 0 and 1 by
+        What ``score`` is: ``cosine`` (from -1 to 1, rounded to six decimals), ``maxsim``, ``bm25`` (from 0, unbounded),
+        or ``fused``: the mean of the channels' standard scores, mapped to a value between 0 and 1 by
         :func:`mlret.index.fusion.in_unit`.
     cosine
-        With the query, whatever the kind; ``None`` in an index with a vector for each token.
+        The cosine with the query, whatever ``kind`` is; ``None`` in an index with a vector for each token.
     """
 
     rank: int
@@ -41,11 +43,12 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """What an index holds.
+    """A summary of what an index holds.
 
-    ``kinds`` counts the documents whose vectors are in segments of each kind, ``unsealed`` those that are in no segment
-    yet; ``probing`` says how a multi-vector index is searched, and the recall that had; ``deleted`` counts rows of
-    segments that the next compaction drops; ``bytes`` is what the folder takes.
+    ``kinds`` counts the documents whose vectors are in segments of each kind, and ``unsealed`` those that are in no
+    segment yet. ``probing`` describes how a multi-vector index is searched and the recall that was measured.
+    ``deleted`` counts the rows of segments that the next compaction removes. ``bytes`` is the size of the folder on
+    disk.
     """
 
     path: str
@@ -68,7 +71,10 @@ class IndexInfo:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """How many documents were new, how many took the place of one with their id, and how many were there already."""
+    """How many documents were added, replaced an earlier one with the same id, or were skipped.
+
+    A document is skipped if it is stored already.
+    """
 
     added: int = 0
     replaced: int = 0

@@ -1,4 +1,4 @@
-"""The index: add texts in any language, find them from any other."""
+"""A searchable index of documents: add texts in any language and find them with queries in any other."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ __all__ = ["Hit", "Index", "IndexInfo", "Updated"]
 
 
 class Index:
-    """Documents on disk with their vectors, in one folder. Make one with :meth:`create` or :meth:`open`.
+    """A folder on disk that holds documents and their vectors. Make one with :meth:`create` or :meth:`open`.
 
-    An open index shows what was stored when it was opened, and what it changes itself; :meth:`refresh` takes in
-    what other processes have changed since. It may be searched from several threads.
+    An open index shows the documents that were stored when it was opened, and its own changes since. Call
+    :meth:`refresh` to see what other processes have changed. Several threads may search one index at the same time.
     """
 
     def __init__(self, store: Store, encoder: AnyEncoder | None) -> None:
@@ -57,30 +57,35 @@ class Index:
         settings: IndexSettings | None = None,
         schema: str = "",
     ) -> Index:
-        """Make an empty index.
+        """Create an empty index and open it.
 
         Parameters
         ----------
         path
-            The folder; it is made whole or not at all.
+            The folder to create. It is created completely or not at all.
         encoder
-            The encoder, its folder or hub id; ``None`` for the bundled one. One that gives a vector for each token
-            makes a multi-vector index, compared by MaxSim.
+            The encoder, its folder or its hub id; ``None`` for the bundled one. An encoder that gives a vector for each
+            token makes a multi-vector index, whose documents are compared by MaxSim.
         kind
-            Who looks after the records: an index, or a memory store on top of it.
+            What manages the records: ``"index"`` for this class, ``"memory"`` for a memory store that uses the index.
         settings
-            Which FAISS index large segments get, how many dimensions are kept, and so on; by default chosen from the
-            number of documents.
+            The FAISS index for large segments, the number of dimensions to keep, and so on. By default these are chosen
+            from the number of documents.
         schema
-            SQL that makes the tables of what is built on top, in the database of the records.
+            SQL that creates further tables in the database of the records, for the memory store that uses the index.
+
+        Returns
+        -------
+        Index
+            The open index.
 
         Raises
         ------
         InputError
-            If something stands at ``path`` already, the encoder cannot be loaded, or gives fewer dimensions than the
+            If something exists at ``path`` already, the encoder cannot be loaded, or it gives fewer dimensions than the
             settings ask for.
         FingerprintError
-            If what stands there is an index of another encoder.
+            If the folder holds an index of another encoder.
         """
         encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
         settings = settings or IndexSettings()
@@ -110,32 +115,39 @@ class Index:
         kind: Literal["index", "memory"] = "index",
         device: Device = "auto",
     ) -> Index:
-        """Open an index.
+        """Open an existing index.
 
-        Missing or torn vector files are made again from the records, with a warning to the log ``mlret.index``.
+        Missing or truncated vector files are rebuilt from the records; a warning is written to the logger
+        ``mlret.index``.
 
         Parameters
         ----------
         path
             The folder of the index.
         encoder
-            The encoder, its folder or hub id; by default the one that the manifest names, loaded when it is
+            The encoder, its folder or its hub id. By default the encoder that the manifest names is loaded when it is
             first needed.
         kind
-            What the folder must be.
+            The kind of store that the folder must hold.
         device
-            Where large segments are searched exactly: ``"cpu"``; ``"cuda"`` (copied there in half precision, by FAISS
-            or by torch; tokens as they are coded); ``"auto"``, a GPU where there is one. The hits are the same.
-            Accelerators of large segments run on the CPU; where a GPU is used, they are passed over.
+            Where large segments are searched exactly: ``"cpu"``; ``"cuda"``, where FAISS or torch holds a copy in half
+            precision (tokens are copied as they are coded); or ``"auto"``, which takes a GPU if there is one. The hits
+            are the same on every device. The FAISS accelerators of large segments run on the CPU only and are skipped
+            when a GPU is used.
+
+        Returns
+        -------
+        Index
+            The open index.
 
         Raises
         ------
         InputError
-            If ``path`` is no index, or of another kind or format.
+            If ``path`` holds no index, or one of another kind or format.
         FingerprintError
             If the index was built with another encoder.
         MlretError
-            If its records are missing or damaged.
+            If the records are missing or damaged.
         """
         path = Path(path)
         manifest = read_manifest(path)
@@ -149,14 +161,20 @@ class Index:
 
     @property
     def encoder(self) -> AnyEncoder:
-        """The encoder of the index."""
+        """The encoder of the index, which is loaded on first use."""
         if self._encoder is None:
             self._encoder = encoder_of(self.path, self.store.manifest)
         return self._encoder
 
     @property
     def store(self) -> Store:
-        """The folder behind the index, for what is built on top of it."""
+        """The store that reads and writes the folder, for code that is built on the index.
+
+        Raises
+        ------
+        MlretError
+            If the index is closed.
+        """
         if self._open_store is None:
             raise MlretError(f"the index {self.path} is closed; open it again")
         return self._open_store
@@ -169,13 +187,29 @@ class Index:
         batch_size: int = 256,
         skip_existing: bool = False,
     ) -> int:
-        """Store documents; see :meth:`add_batches`. Returns how many were stored.
+        """Store new documents, and return how many were stored.
+
+        Parameters
+        ----------
+        documents
+            The documents, as in :meth:`add_batches`.
+        vectors
+            The vectors of the documents, as in :meth:`add_batches`; by default the texts are encoded.
+        batch_size
+            Number of documents in one transaction.
+        skip_existing
+            Skip a document whose id is stored already, instead of raising.
+
+        Returns
+        -------
+        int
+            The number of documents that were stored.
 
         Raises
         ------
         InputError
-            At the first bad document, or the first whose id is stored already. The batches before it stay,
-            and the message says how many documents they are.
+            At the first invalid document, or the first whose id is stored already. The batches before it stay stored,
+            and the message states how many documents they hold.
         """
         existing: Existing = "skip" if skip_existing else "error"
         return self._store_all(documents, vectors, batch_size, existing).added
@@ -187,9 +221,29 @@ class Index:
         vectors: Vectors | None = None,
         batch_size: int = 256,
     ) -> Updated:
-        """Store documents, each in place of the one that has its id, if there is one; as :meth:`add` otherwise.
+        """Store documents, and replace the stored documents that have the same ids.
 
-        Where neither text nor language changed, the vector is kept and nothing is encoded.
+        If neither the text nor the language of a document has changed, its vector is kept and nothing is encoded.
+
+        Parameters
+        ----------
+        documents
+            The documents, as in :meth:`add_batches`.
+        vectors
+            The vectors of the documents, as in :meth:`add_batches`; by default the texts are encoded.
+        batch_size
+            Number of documents in one transaction.
+
+        Returns
+        -------
+        Updated
+            How many documents were added, replaced and skipped.
+
+        Raises
+        ------
+        InputError
+            At the first invalid document. The batches before it stay stored, and the message states how many documents
+            they hold.
         """
         return self._store_all(documents, vectors, batch_size, "replace")
 
@@ -215,40 +269,40 @@ class Index:
         batch_size: int = 256,
         existing: Existing = "error",
     ) -> Iterator[Updated]:
-        """Store documents batch by batch, each in one transaction.
+        """Store documents batch by batch, with one transaction for each batch.
 
         Parameters
         ----------
         documents
-            Read as they are needed. A string, or a dict without ``id``, is named ``auto-1``, ``auto-2``, ….
-            Where the language is not given it is detected.
+            The documents, read as they are needed. A string, or a dict without ``id``, gets the id ``auto-1``,
+            ``auto-2``, …. If the language is not given, it is detected.
         vectors
-            ``(n, dims)`` floats, one for each document in the same order, made by the encoder of the index; in a
-            multi-vector index a list of ``(t, dims)`` arrays or tensors, as ``MultiVectorEncoder.encode_document``
-            gives it, or a :class:`mlret.index.tokens.ragged.Ragged`. Memory maps are fine. By default the texts are
-            encoded.
+            ``(n, dims)`` floats, one row for each document in the same order, made by the encoder of the index. In a
+            multi-vector index, a list of ``(t, dims)`` arrays or tensors, as returned by
+            ``MultiVectorEncoder.encode_document``, or a :class:`mlret.index.tokens.ragged.Ragged`. Memory maps are
+            accepted. By default the texts are encoded.
 
-            Single vectors are stored at unit length, a zero vector as it is (its cosine with everything is 0); tokens
-            keep their lengths. Documents and vectors are counted before anything is stored: a stream of documents is
-            read to its end first, into a temporary file in the index's folder. Longer vectors than the index's are
-            refused, except in an index that was made to keep fewer dimensions than its encoder gives
-            (``IndexSettings(dims=…)``): there the first of them are kept.
+            Single vectors are normalised to unit length; a zero vector is stored as it is, and its cosine with
+            everything is 0. Token vectors keep their lengths. Documents and vectors are counted before anything is
+            stored, so a stream of documents is first read to its end into a temporary file in the index's folder.
+            Vectors with more dimensions than the index are refused, unless the index was created to keep fewer
+            dimensions than its encoder gives (``IndexSettings(dims=…)``): then the first dimensions are kept.
         batch_size
-            Documents in one transaction.
+            Number of documents in one transaction.
         existing
-            What to do with a document whose id is stored already: fail, pass over it (an interrupted call, repeated
-            with this, goes on where it stopped), or replace what is stored.
+            What to do with a document whose id is stored already: ``"error"`` raises; ``"skip"`` skips it, so that
+            repeating an interrupted call resumes where it stopped; ``"replace"`` replaces the stored document.
 
         Yields
         ------
         Updated
-            What was done, after each batch: from then on it survives a crash.
+            What was done, after each batch. From then on the batch survives a crash.
 
         Raises
         ------
         InputError
-            At the first bad document or vector, or the first document whose id is stored already; before anything is
-            stored, if there are more or fewer vectors than documents.
+            At the first invalid document or vector, or the first document whose id is stored already. If the numbers of
+            vectors and documents differ, this is raised before anything is stored.
         MlretError
             If another process keeps writing, or the encoder gives a vector that is not finite.
         """
@@ -266,10 +320,11 @@ class Index:
             compaction.maintain(store)
 
     def _checked(self, vectors: Any) -> Vectors:
-        """Vectors of documents of the shape that the index takes."""
+        """Check document vectors, and return them in the form that the index stores."""
         found = self.store.space.check_vectors(vectors)
         dims = (found.values if isinstance(found, Ragged) else np.asarray(found)).shape[1]
-        # Of an encoder that mlret does not run, only the dimensions that are kept are known once it is reopened.
+        # The dimensions of an encoder that mlret does not run are unknown once the index is reopened, except those
+        # kept.
         if dims == self.store.manifest.dims or isinstance(self.encoder, ExternalEncoder) or dims == self.encoder.dims:
             return found
         raise InputError(
@@ -278,21 +333,21 @@ class Index:
         )
 
     def delete(self, ids: Iterable[str] = (), *, where: Where | None = None, ignore_missing: bool = False) -> int:
-        """Drop documents; on return they are found no more, and survive no crash either.
+        """Delete documents. On return they are no longer found, and a crash does not bring them back.
 
         Parameters
         ----------
         ids
-            Which.
+            The ids of the documents to delete.
         where
-            Instead of ``ids``, all that match; see :meth:`search_batch`.
+            A filter, given instead of ``ids``: all documents that match it are deleted. See :meth:`search_batch`.
         ignore_missing
-            Pass over ids that are not stored, instead of failing before anything is deleted.
+            Skip ids that are not stored, instead of raising before anything is deleted.
 
         Returns
         -------
         int
-            How many were deleted.
+            The number of documents that were deleted.
 
         Raises
         ------
@@ -333,7 +388,36 @@ class Index:
         mode: Mode | None = None,
         exact: bool = False,
     ) -> list[Hit]:
-        """Find the documents nearest in meaning to a query; see :meth:`search_batch`."""
+        """Find the documents nearest in meaning to one query.
+
+        Parameters
+        ----------
+        query
+            A text in any language.
+        k
+            The number of hits to return; fewer are returned only if fewer documents pass the filters.
+        language
+            The language code of the query. If it is ``None`` and the search uses languages, it is detected.
+        where
+            A filter; only documents that match it are ranked. See :func:`mlret.index.filters.read_filter`.
+        ids
+            Rank only the documents with these ids; ids that are not stored are skipped.
+        mode
+            ``"dense"``, ``"lexical"`` or ``"hybrid"``; see :meth:`search_batch`. By default ``"hybrid"`` if the index
+            has a lexical channel, else ``"dense"``.
+        exact
+            Compare the query with every document, without the accelerators of large segments.
+
+        Returns
+        -------
+        list of Hit
+            The hits, best first.
+
+        Raises
+        ------
+        InputError
+            If the query is blank, ``k`` is below 1, or a language code or a filter is invalid.
+        """
         return self.search_batch([query], k, language=language, where=where, ids=ids, mode=mode, exact=exact)[0]
 
     def search_batch(
@@ -349,41 +433,42 @@ class Index:
     ) -> list[list[Hit]]:
         """Find the documents nearest in meaning to each query.
 
-        In a small index, or with ``exact``, what it returns is what comparing with every document would. In a large one
-        (:meth:`info` names the kinds of its segments) some of the best may be missing; the scores are exact all the
-        same, and never fewer hits come back than there are documents to find.
+        In a small index, or with ``exact``, the result is the same as comparing with every document. In a large index
+        (:meth:`info` names the kinds of its segments) some of the best documents may be missing. The scores are exact
+        in both cases, and fewer than ``k`` hits are returned only if there are fewer documents to find.
 
         Parameters
         ----------
         queries
             Texts in any language.
         k
-            How many hits to return; fewer only where fewer documents pass the filters.
+            The number of hits to return for each query; fewer are returned only if fewer documents pass the filters.
         language
-            The language of all queries, or of each; detected where it is ``None`` and the encoder is
-            calibrated by language.
+            The language code of all queries, or a sequence with one for each. A language that is ``None`` is detected
+            if the encoder is calibrated by language or ``mode`` is not ``"dense"``.
         where
-            Keep only documents that match before ranking: ``{"lang": "sw"}``, ``{"lang": ["sw", "en"]}``,
-            ``{"year": {"$gte": 2020}}``, ``{"$or": [...]}``; see :func:`mlret.index.filters.read_filter`.
+            A filter; only documents that match it are ranked: ``{"lang": "sw"}``, ``{"lang": ["sw", "en"]}``,
+            ``{"year": {"$gte": 2020}}``, ``{"$or": [...]}``. See :func:`mlret.index.filters.read_filter`.
         ids
-            Keep only these documents before ranking; ids that are not stored are passed over.
+            Rank only the documents with these ids; ids that are not stored are skipped.
         mode
-            ``"dense"``: by meaning, the scores are cosines. ``"lexical"``: by the characters that query and document
-            share (BM25 over character n-grams). ``"hybrid"``: both, ranked by the mean of the standard scores over
-            the channels that apply, brought between 0 and 1, so that a document in another language or script loses
-            nothing by sharing no word. By default hybrid where the index has a lexical channel, else dense.
+            ``"dense"`` ranks by meaning, and the scores are cosines. ``"lexical"`` ranks by the characters that query
+            and document share (BM25 over character n-grams). ``"hybrid"`` uses both: it ranks by the mean of the
+            standard scores over the channels that apply to a document, mapped to a value between 0 and 1, so that a
+            document in another language or script is not ranked lower because it shares no word with the query. The
+            default is ``"hybrid"`` if the index has a lexical channel, else ``"dense"``.
         exact
-            Compare with every document.
+            Compare each query with every document, without the accelerators of large segments.
 
         Returns
         -------
         list of list of Hit
-            For each query, the best first.
+            For each query its hits, best first.
 
         Raises
         ------
         InputError
-            If a query is blank, ``k`` is below 1, or a language code or a filter cannot be used.
+            If a query is blank, ``k`` is below 1, or a language code or a filter is invalid.
         """
         mode = check_mode(mode) or ("hybrid" if self.store.manifest.settings.lexical else "dense")
         check_k(k)
@@ -396,7 +481,7 @@ class Index:
         return retrieve(self.store, found, k, allowed=self._allowed(where, ids), mode=mode, exact=exact)
 
     def encode_queries(self, queries: Sequence[str], *, language: str | Sequence[str | None] | None = None) -> Vectors:
-        """The vectors of queries, to search with more than once.
+        """Encode queries, so that they can be searched with more than once.
 
         Parameters
         ----------
@@ -408,7 +493,7 @@ class Index:
         Returns
         -------
         numpy.ndarray or list of numpy.ndarray
-            ``(n, dims)`` float32, L2-normalised; in a multi-vector index ``n`` times ``(t, dims)``.
+            ``(n, dims)`` float32, L2-normalised; in a multi-vector index ``n`` arrays of shape ``(t, dims)``.
 
         Raises
         ------
@@ -437,15 +522,20 @@ class Index:
         Parameters
         ----------
         vectors
-            As :meth:`encode_queries` gives them. Where one vector stands for a text, only its direction counts: it is
-            brought to unit length, so that the scores are cosines.
+            Query vectors as returned by :meth:`encode_queries`. In an index with one vector for each text, they are
+            normalised to unit length, so that the scores are cosines.
         k, where, ids, exact
             As in :meth:`search_batch`.
+
+        Returns
+        -------
+        list of list of Hit
+            For each query vector its hits, best first.
 
         Raises
         ------
         InputError
-            If the vectors have other dimensions than the index's or are not finite, or ``k`` is below 1.
+            If the vectors have other dimensions than the index or are not finite, or ``k`` is below 1.
         """
         store = self.store
         check_k(k)
@@ -455,7 +545,7 @@ class Index:
         return retrieve(store, [Query(vector) for vector in vectors], k, allowed=self._allowed(where, ids), exact=exact)
 
     def _allowed(self, where: Where | None, ids: Iterable[str] | None) -> NDArray[np.int64] | None:
-        """The rows that pass the filters, rising; ``None`` for all."""
+        """Return the row numbers that pass the filters, in ascending order; ``None`` if all rows pass."""
         if isinstance(ids, str):
             raise InputError("ids takes a list; write [id] for one")
         condition = read_filter(where)
@@ -466,30 +556,40 @@ class Index:
         return rows if allowed is None else np.intersect1d(rows, allowed, assume_unique=True)
 
     def _matching(self, condition: Condition) -> NDArray[np.int64]:
-        """The rows that meet a condition; a warning where a part of it cannot match."""
+        """Return the row numbers that satisfy a condition, and log a warning if a part of it cannot match anything."""
         rows = self.store.matching(condition)
         self._unmatched.check(self.store.records, condition, rows)
         return rows
 
     def get(self, id: str) -> Document | None:
-        """The document with this id, or ``None``.
+        """Return the document with this id, or ``None`` if it is not stored.
 
         Raises
         ------
         InputError
-            If the id is no string of valid Unicode, which no document's is.
+            If the id is not a string of valid Unicode.
         """
         [id] = check_ids([id])
         return self.store.records.get(id)
 
     def documents(self) -> Iterator[Document]:
-        """All documents, in the order in which they were stored; as of the last refresh or change."""
+        """Iterate over all documents in the order in which they were stored, as of the last refresh or change."""
         for batch in self.store.records.stream():
             yield from (document for _, document in batch)
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
-        """The vectors of documents, ``(n, dims)`` float32; in a multi-vector index a
-        :class:`mlret.index.tokens.ragged.Ragged`, as far as the codes keep them.
+        """Return the vectors of stored documents.
+
+        Parameters
+        ----------
+        ids
+            The ids of ``n`` documents.
+
+        Returns
+        -------
+        numpy.ndarray or Ragged
+            ``(n, dims)`` float32. In a multi-vector index a :class:`mlret.index.tokens.ragged.Ragged`, whose values are
+            only as exact as the stored codes.
 
         Raises
         ------
@@ -513,7 +613,7 @@ class Index:
         return isinstance(id, str) and is_unicode(id) and bool(self.store.records.rows_of([id]))
 
     def info(self) -> IndexInfo:
-        """What the index holds, and with which encoder it was built."""
+        """Return a summary of what the index holds and of the encoder that it was built with."""
         store, manifest = self.store, self.store.manifest
         kinds: dict[str, int] = {}
         for segment in store.segments:
@@ -539,26 +639,26 @@ class Index:
         )
 
     def refresh(self) -> None:
-        """Take in what other processes have changed since the index was opened."""
+        """Load what other processes have changed since the index was opened."""
         self.store.refresh()
 
     def seal(self) -> None:
-        """Write the vectors that are in the database alone to a segment file: the index then opens faster."""
+        """Write the vectors that are only in the database to a segment file, so that the index opens faster."""
         with self.store.writing():
             compaction.seal(self.store)
 
     def compact(self, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:
-        """Merge the segments, drop what was deleted from disk, and build the FAISS index that suits what is left.
+        """Merge the segments, remove deleted rows from disk, and build the FAISS index that suits the remaining rows.
 
         Parameters
         ----------
         progress
-            Called with what is being done, how many vectors of it are done, and of how many.
+            Called with the name of the current step, the number of vectors that are done, and their total number.
 
         Returns
         -------
         list of Choice
-            The kind of each segment now, and why.
+            The new kind of each segment, and why it was chosen.
 
         Raises
         ------
@@ -575,26 +675,27 @@ class Index:
         vectors: Vectors | None = None,
         recall: float | None = None,
     ) -> str:
-        """Choose how hard a multi-vector index is searched, by a trial run.
+        """Choose by a trial run how many candidates a search of a multi-vector index examines.
 
         Parameters
         ----------
         queries
-            Some as they will be asked; a few dozen do. Made from the index's own tokens by default.
+            A few dozen typical queries. By default queries are made from the index's own tokens.
         vectors
-            Instead of ``queries``, their vectors, as :meth:`encode_queries` gives them.
+            Query vectors, as returned by :meth:`encode_queries`, given instead of ``queries``.
         recall
-            Of the ten documents that comparing all gives, the share to be found; by default that of the settings.
+            The share of the ten best documents of an exhaustive comparison that a search must find. By default that of
+            the settings.
 
         Returns
         -------
         str
-            What was chosen, the recall it had, and the milliseconds of a query.
+            What was chosen, its recall, and its milliseconds for each query.
 
         Raises
         ------
         InputError
-            If the index has no lists to probe, or the recall is not in 0 … 1.
+            If the index has no lists to probe, or the recall is not above 0 and up to 1.
         """
         if recall is not None and not 0 < recall <= 1:
             raise InputError(f"a recall of {recall} cannot be had; give one above 0 and up to 1")
@@ -608,12 +709,23 @@ class Index:
             return store.manifest.probing.why
 
     def compact_if_due(self, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:
-        """:meth:`compact`, if much was added since the last one; nothing otherwise."""
+        """Run :meth:`compact` if much was added since the last compaction; otherwise do nothing.
+
+        Parameters
+        ----------
+        progress
+            As for :meth:`compact`.
+
+        Returns
+        -------
+        list of Choice
+            The new kind of each segment; empty if nothing was done.
+        """
         with self.store.writing():
             return compaction.compact(self.store, progress) if compaction.is_due(self.store) else []
 
     def close(self) -> None:
-        """Close the index; nothing is lost without it. Closing twice is allowed."""
+        """Close the index. No data is lost if this is not called, and closing twice is allowed."""
         if self._open_store is not None:
             self._open_store.close()
             self._open_store = None
@@ -628,14 +740,21 @@ class Index:
 
 
 def encoder_of(path: Path, manifest: Manifest) -> AnyEncoder:
-    """The encoder that a manifest names.
+    """Load the encoder that a manifest names.
+
+    Parameters
+    ----------
+    path
+        The folder of the index, for error messages.
+    manifest
+        The manifest of the index.
 
     Raises
     ------
     InputError
-        If it cannot be loaded.
+        If the encoder cannot be loaded.
     FingerprintError
-        If it is another now.
+        If the encoder has changed since the index was built.
     """
     if manifest.encoder.startswith(EXTERNAL):
         dims = manifest.settings.dims or manifest.dims
@@ -648,7 +767,7 @@ def encoder_of(path: Path, manifest: Manifest) -> AnyEncoder:
 
 
 def _reference(encoder: AnyEncoder) -> str:
-    """What the manifest calls an encoder: a folder by its full path, so that it is found from anywhere."""
+    """Return the name of an encoder for the manifest: a folder by its full path, so that it is found from anywhere."""
     return str(Path(encoder.name).resolve()) if Path(encoder.name).is_dir() else encoder.name
 
 

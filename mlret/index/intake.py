@@ -1,4 +1,4 @@
-"""What comes in: documents made whole, their vectors made or checked."""
+"""Adds incoming documents to a store: completes the documents, and encodes them or checks their vectors."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from mlret.index.store import Store
 
 Existing = Literal["error", "skip", "replace"]
 Incoming = str | Mapping[str, Any] | Document
-# The opening tells the language; a whole book would tell it no better.
+# The beginning of a text suffices to detect its language; a whole book would do no better.
 _DETECTION_CHARACTERS = 2000
 
 
 class Intake:
-    """Stores documents batch by batch, each in one transaction; to be used within ``store.writing()``.
+    """Stores documents batch by batch, each in one transaction. Use it within ``store.writing()``.
 
     Parameters
     ----------
     store
-        Where to.
+        The store to write to.
     encoder
-        Encodes what comes without a vector.
+        Encodes documents that come without a vector.
     existing
         What to do with a document whose id is stored already.
     """
@@ -43,10 +43,18 @@ class Intake:
         self._existing = existing
 
     def batches(self, documents: Iterable[Incoming], batch_size: int, vectors: Vectors | None) -> Iterator[Updated]:
-        """Store documents; yields after each batch, which survives a crash from then on.
+        """Store documents, and yield what was done after each batch, which survives a crash from then on.
 
-        ``vectors``, one for each document in their order, have been checked by the index's space. With them, the
-        documents are counted before the first is stored; see :func:`mlret.index.pairing.as_many`.
+        Parameters
+        ----------
+        documents
+            The documents.
+        batch_size
+            Number of documents in one transaction.
+        vectors
+            One for each document in the same order, which the space of the index has checked; ``None`` to encode the
+            texts. If vectors are given, the documents are counted before the first is stored; see
+            :func:`mlret.index.pairing.as_many`.
         """
         source = self._read(documents)
         if vectors is not None:
@@ -60,12 +68,13 @@ class Intake:
     def _store_batch(self, batch: Sequence[Document], given: Vectors | None) -> Updated:
         rows = self._store.records.rows_of([document.id for document in batch])
         fresh: dict[str, Document] = {}
-        places: dict[str, int] = {}  # of each, in the batch: where its vector is
+        places: dict[str, int] = {}  # The position of each document in the batch, where its vector is.
         for place, document in enumerate(batch):
             there = document.id in fresh or document.id in rows
             if there and self._existing == "error":
                 self._refuse(document)
-            if not there or self._existing == "replace":  # of two in one batch the later counts
+            # Of two documents with one id in a batch, the later one counts.
+            if not there or self._existing == "replace":
                 fresh[document.id] = _with_language(document)
                 places[document.id] = place
         stored = self._store.records.fetch([rows[id] for id in fresh if id in rows])
@@ -91,7 +100,7 @@ class Intake:
         )
 
     def _encoded(self, documents: Sequence[Document], stored: Mapping[int, Document]) -> Vectors:
-        """The vectors of documents; where only metadata changed, those that are stored."""
+        """Return the vectors of documents; if only the metadata of a document changed, its stored vector is reused."""
         rows = {(old.id, old.text, old.language): row for row, old in stored.items()}
         same = {d.id: rows[d.id, d.text, d.language] for d in documents if (d.id, d.text, d.language) in rows}
         known = self._store.vectors_of(list(same.values()))
@@ -111,7 +120,7 @@ class Intake:
         return self._store.space.prepared(vectors)
 
     def _read(self, documents: Iterable[Incoming]) -> Iterator[Document]:
-        # Rows only grow and an automatic number takes a row, so that a later call starts beyond it.
+        # Row numbers only grow and each automatic id takes a row, so a later call starts with a higher number.
         number = self._store.last_row
         for document in documents:
             if isinstance(document, Document):
@@ -133,7 +142,7 @@ def _with_language(document: Document) -> Document:
 
 
 def _some(vectors: Vectors, start: int, end: int) -> Vectors:
-    """The vectors of some documents in a row; only these are read of a memory map."""
+    """Return the vectors of consecutive documents; of a memory map only these are read."""
     return vectors[start:end] if isinstance(vectors, np.ndarray) else [vectors[place] for place in range(start, end)]
 
 
@@ -142,6 +151,6 @@ def _at(vectors: Vectors, places: list[int]) -> Vectors:
 
 
 def _not_finite(documents: Sequence[Document], vectors: Vectors) -> str | None:
-    """The id of the first document that has a value that is not finite."""
+    """Return the id of the first document that has a value that is not finite, or ``None``."""
     finite = (bool(np.isfinite(one).all()) for one in vectors)
     return next((document.id for document, good in zip(documents, finite, strict=True) if not good), None)

@@ -1,4 +1,4 @@
-"""Which FAISS index large segments get: the settings, and the choice by size and memory."""
+"""The settings of an index, and the choice of a FAISS index for large segments by their size and the memory."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from mlret.errors import InputError
 
 SegmentKind = Literal["flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq", "sq8", "fp16", "binary"]
 KINDS: tuple[SegmentKind, ...] = get_args(SegmentKind)
-# The last is for indexes with a vector for each token.
+# "probe" is for indexes with a vector for each token.
 Kind = Literal[SegmentKind, "probe"]
 
-# Thresholds from the measured table in index/README.md.
+# The thresholds come from the measurements in index/README.md.
 FLAT_ROWS = 100_000
-# Of the machine's memory that the vectors of a segment may take before they are compressed.
+# The share of the machine's memory that a segment's vectors may take before they are compressed.
 _COMFORTABLE = 0.5
 
 
 class Choice(NamedTuple):
-    """A kind, and why it suits: one sentence with the numbers that decided."""
+    """A kind of segment, and why it was chosen: one sentence with the deciding numbers."""
 
     kind: Kind
     why: str
 
 
 class IndexSettings(BaseModel):
-    """How the segments of an index are searched. Names are FAISS's own where it has one."""
+    """How the segments of an index are searched. Settings that FAISS has too are named as in FAISS."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,17 +61,25 @@ class IndexSettings(BaseModel):
     )
 
     def cells(self, rows: int) -> int:
-        """``nlist`` for so many rows."""
-        return min(self.nlist or 4 * math.isqrt(rows), max(1, rows // 39))  # FAISS wants 39 vectors to train each
+        """Return the number of cells of an inverted file (``nlist``) for a number of rows."""
+        # FAISS recommends 39 vectors to train each cell.
+        return min(self.nlist or 4 * math.isqrt(rows), max(1, rows // 39))
 
 
 def check_settings(settings: IndexSettings, similarity: str) -> None:
-    """Fail where settings are of the other sort of index.
+    """Raise if the settings do not fit the similarity of the encoder.
+
+    Parameters
+    ----------
+    settings
+        The settings of an index.
+    similarity
+        ``"cosine"`` for encoders with one vector for each text, ``"maxsim"`` for those with a vector for each token.
 
     Raises
     ------
     InputError
-        If they name a kind that it does not have.
+        If the settings name a kind of segment that such an index does not have.
     """
     if similarity == "maxsim" and settings.kind not in ("auto", "flat", "probe"):
         raise InputError(
@@ -83,7 +91,7 @@ def check_settings(settings: IndexSettings, similarity: str) -> None:
 
 
 class IndexRecipe(BaseModel):
-    """The content of a recipe for `mlret index build`."""
+    """The content of a recipe file for ``mlret index build``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -93,14 +101,19 @@ class IndexRecipe(BaseModel):
 
 
 def choose_kind(rows: int, dims: int, *, memory_bytes: int | None = None) -> Choice:
-    """The kind for a segment of ``rows`` vectors of ``dims`` float32.
+    """Choose the kind of a segment of ``rows`` float32 vectors with ``dims`` dimensions.
 
     Parameters
     ----------
     rows, dims
         The shape of the segment.
     memory_bytes
-        The memory of the machine; asked of the system by default.
+        The memory of the machine in bytes; by default the operating system is asked.
+
+    Returns
+    -------
+    Choice
+        The kind, and why it was chosen.
     """
     if rows < FLAT_ROWS:
         return Choice("flat", f"{rows:,} vectors are fewer than {FLAT_ROWS:,}: comparing with all is exact and quick")
@@ -113,7 +126,7 @@ def choose_kind(rows: int, dims: int, *, memory_bytes: int | None = None) -> Cho
 
 
 def read_index_recipe(path: Path) -> IndexRecipe:
-    """Read and check an index recipe.
+    """Read and check the recipe of an index.
 
     Raises
     ------
@@ -137,7 +150,14 @@ def read_index_recipe(path: Path) -> IndexRecipe:
 
 
 def changed_settings(settings: IndexSettings, changes: dict[str, Any]) -> IndexSettings:
-    """Settings with some values replaced, checked.
+    """Return settings with some values replaced, after checking them.
+
+    Parameters
+    ----------
+    settings
+        The settings to start from.
+    changes
+        The new values by name.
 
     Raises
     ------

@@ -1,10 +1,10 @@
-"""The lexical channel: BM25 over character n-grams, in the database of the records.
+"""The lexical channel: BM25 over character n-grams, kept in the database of the records.
 
-SQLite's FTS5 keeps the posting lists, so that they commit and roll back with the records; the scores are summed here.
-FTS5's own ``bm25()`` is not used: it visits every record that any n-gram of the query matches, several microseconds
-each, and needs lists with positions, of two and a half times the size. FTS5's ``contentless_delete`` (SQLite 3.43)
-is not used either: a table that has it cannot be opened by an older SQLite. Records are removed by naming their text,
-which every version can.
+SQLite's FTS5 stores the posting lists, so that they commit and roll back with the records; the scores are computed
+here. FTS5's own ``bm25()`` is not used: it visits every record that any n-gram of the query matches, at several
+microseconds each, and needs posting lists with positions, which are two and a half times as large. FTS5's
+``contentless_delete`` (SQLite 3.43) is not used either, because an older SQLite cannot open a table that has it.
+Records are removed by passing their text, which every version supports.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from mlret.index.checksums import mixed, mixed_row, mixed_rows
 from mlret.index.ngrams import ngrams
 
 # BM25 as in Robertson and Zaragoza, The Probabilistic Relevance Framework (2009), section 3.5, with their usual
-# parameters; the inverse document frequency is the one that cannot become negative.
+# parameters. The inverse document frequency is the variant that cannot become negative.
 K1 = 1.2
 B = 0.75
-# How often an n-gram occurs is told apart up to three times, by a token of its own for each: a posting list without
-# positions is then enough. BM25 saturates, and the fourth time hardly counts.
+# Up to three occurrences of an n-gram are distinguished, each by a token of its own, so that posting lists need no
+# positions. BM25 saturates, so a fourth occurrence would hardly change a score.
 _LEVELS = ("", "²", "³")
-# What one search may read, in postings: about 0.3 microseconds each.
+# The number of postings that one search may read, at about 0.3 microseconds each.
 POSTINGS = 200_000
-# Cutting a text into n-grams takes as long as reading so many postings.
+# Splitting a text into n-grams takes as long as reading this many postings.
 _TEXT_COST = 600
-# Lengths are looked up for so many records at first, the best by what they can reach.
+# Lengths are first looked up for this many records, those with the highest upper bounds of their scores.
 _FIRST_LENGTHS = 1024
-_VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
-# Sums of the same terms in another order differ in their last bits; rounded to so many digits, a tie stays a tie.
+_VARIABLES = 500  # Parameters in one statement; SQLite's limit was 999 for a long time.
+# Adding the same terms in another order changes the last bits. Rounding to this many digits keeps ties.
 _DIGITS = 9
 
 _SCHEMA = (
@@ -45,9 +45,9 @@ _SCHEMA = (
     CREATE VIRTUAL TABLE lexical
     USING fts5(tokens, content = '', detail = none, columnsize = 0, tokenize = 'ascii')
     """,
-    # FTS5 would count a list by reading it; the rarest n-grams of a query must be known beforehand.
+    # FTS5 would have to read a list to count it, but the rarest n-grams of a query must be known beforehand.
     "CREATE TABLE lexical_ngrams (ngram TEXT PRIMARY KEY, records INTEGER NOT NULL) WITHOUT ROWID",
-    # `checksum` is that of the text's n-grams, `crc` that of its row and length, which scores depend on.
+    # `checksum` is that of the text's n-grams; `crc` is that of the row and length, on which scores depend.
     """
     CREATE TABLE lexical_texts (
         row INTEGER PRIMARY KEY, length INTEGER NOT NULL, checksum INTEGER NOT NULL, crc INTEGER NOT NULL DEFAULT 0
@@ -57,12 +57,12 @@ _SCHEMA = (
     "INSERT INTO lexical_totals (records, length) VALUES (0, 0)",
 )
 VOCABULARY = "CREATE VIRTUAL TABLE IF NOT EXISTS temp.lexical_vocabulary USING fts5vocab('main', 'lexical', 'row')"
-# Rows that get their checksums at once.
+# Number of rows that get their checksums in one step.
 _BATCH = 65_536
 
 
 class DamagedLexicalError(MlretError):
-    """The lexical index is not what was written: ``why``."""
+    """The lexical index is not what was written; ``why`` is the reason."""
 
     def __init__(self, why: str) -> None:
         super().__init__(
@@ -71,18 +71,18 @@ class DamagedLexicalError(MlretError):
 
 
 class LexicalTable:
-    """Texts by row number, searched by BM25 over their character n-grams.
+    """Texts by row number, which are searched by BM25 over their character n-grams.
 
-    Nothing here begins or ends a transaction: what :meth:`add` and :meth:`remove` do becomes durable with the
-    caller's commit and vanishes with its rollback.
+    No method begins or ends a transaction: what :meth:`add` and :meth:`remove` write becomes durable with the caller's
+    commit and is undone by its rollback.
 
     Parameters
     ----------
     connection
         An open database.
     texts
-        Gives the texts of rows, by row, without those that are removed. With it a search in few rows of a large index
-        reads the rows instead of the posting lists.
+        A function that returns the texts of rows by row number, without deleted rows. With it, a search in few rows of
+        a large index reads the texts instead of the posting lists.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class LexicalTable:
         self._texts = texts
 
     def create(self) -> None:
-        """Make the empty tables.
+        """Create the empty tables.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class LexicalTable:
             ) from error
 
     def add_checksums(self) -> None:
-        """Give tables that an earlier version made the columns that are checked when texts are searched."""
+        """Add the checksum columns, which searches check, to tables that an earlier version made."""
         for table in ("lexical_texts", "lexical_totals"):
             self._connection.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER NOT NULL DEFAULT 0")
         last = 0
@@ -130,14 +130,14 @@ class LexicalTable:
         return self._totals()[0]
 
     def add(self, rows: Sequence[int], texts: Sequence[str]) -> None:
-        """Index texts.
+        """Add texts to the index.
 
         Parameters
         ----------
         rows
             ``n`` row numbers that are not indexed.
         texts
-            The text of each.
+            The text of each row.
 
         Raises
         ------
@@ -165,19 +165,19 @@ class LexicalTable:
         self._set_totals(records + len(lengths), length + sum(length for _, length, _ in lengths))
 
     def remove(self, rows: Sequence[int], texts: Sequence[str]) -> None:
-        """Take texts out of the index.
+        """Remove texts from the index.
 
         Parameters
         ----------
         rows
-            ``n`` row numbers that are indexed, each once.
+            ``n`` row numbers that are indexed, without duplicates.
         texts
-            The text of each, as it was added: FTS5 finds the postings by it.
+            The text of each row as it was added, because FTS5 finds the postings by the text.
 
         Raises
         ------
         DamagedLexicalError
-            If a row is not indexed, or with another text, before anything is removed.
+            If a row is not indexed, or with another text. It is raised before any posting is removed.
         """
         postings, lengths, frequencies = [], [], Counter[str]()
         for row, text in zip(rows, texts, strict=True):
@@ -207,53 +207,53 @@ class LexicalTable:
         self._set_totals(records - len(lengths), length - sum(lengths))
 
     def clear(self) -> None:
-        """Empty the index, to be filled again."""
+        """Remove all texts from the index."""
         self._connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
         for table in ("lexical_ngrams", "lexical_texts"):
             self._connection.execute(f"DELETE FROM {table}")
         self._set_totals(0, 0)
 
     def purge(self) -> None:
-        """Merge all posting lists, so that no posting of a removed text is left in them: seconds at a million texts.
+        """Merge all posting lists, so that none of them holds a removed text. This takes seconds for a million texts.
 
-        FTS5 marks removed postings first and drops them when it merges. The pages that become free are overwritten
-        only under ``PRAGMA secure_delete``.
+        FTS5 only marks removed postings at first, and removes them when it merges. Freed pages are overwritten only
+        under ``PRAGMA secure_delete``.
         """
         self._connection.execute("INSERT INTO lexical (lexical) VALUES ('optimize')")
 
     def search(
         self, query: str, k: int, *, last_row: int | None = None, allowed: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """The texts that match a query best.
+        """Return the texts that match a query best.
 
-        The n-grams of the query are read from the rarest on, until ``POSTINGS`` are read and ``k`` texts are found;
-        in a large index the most frequent n-grams of a long query are so left out. Fewer than ``k`` texts come back
-        only if no more share an n-gram with the query.
+        The n-grams of the query are read in order of rarity until ``POSTINGS`` postings are read and ``k`` texts are
+        found, so in a large index the most frequent n-grams of a long query are skipped. Fewer than ``k`` texts are
+        returned only if no more texts share an n-gram with the query.
 
         Parameters
         ----------
         query
-            Any text; nothing in it is an operator.
+            Any text; it has no operators.
         k
-            How many.
+            The number of texts to return.
         last_row
-            Rows beyond it are not seen.
+            Rows after it are ignored.
         allowed
-            ``(m,)`` int64, rising: the only rows to look at.
+            ``(m,)`` int64 in ascending order: the only rows to search.
 
         Returns
         -------
         scores : numpy.ndarray
-            ``(n,)`` float64, falling, above 0; ``n`` is at most ``k``.
+            ``(n,)`` float64 in descending order, above 0; ``n`` is at most ``k``.
         rows : numpy.ndarray
-            ``(n,)`` int64; equal scores by rising row.
+            ``(n,)`` int64; equal scores are ordered by ascending row.
 
         Raises
         ------
         InputError
             If ``k`` is below 1.
         DamagedLexicalError
-            If counts, lengths or posting lists that it reads do not belong together.
+            If the counts, lengths or posting lists that are read do not belong together.
         """
         if k < 1:
             raise InputError(f"k is {k}; ask for one text or more")
@@ -287,12 +287,12 @@ class LexicalTable:
         return self._best(*_summed(found), k, length / records)
 
     def check(self, *, postings: bool = True) -> None:
-        """Compare the posting lists, the frequencies and the totals with each other; reads all of them.
+        """Compare the posting lists, the frequencies and the totals with each other; all of them are read.
 
         Parameters
         ----------
         postings
-            Let FTS5 check its posting lists, which takes a statement that writes.
+            Let FTS5 check its posting lists too, which needs a writable database.
 
         Raises
         ------
@@ -316,12 +316,12 @@ class LexicalTable:
                 raise DamagedLexicalError(f"the n-gram {odd[0]!r} is not in as many texts as were counted")
 
     def _totals(self) -> tuple[int, int]:
-        """How many texts there are, and how many n-grams in all of them.
+        """Return the number of texts and the number of n-grams in all of them.
 
         Raises
         ------
         DamagedLexicalError
-            If they are not what was written.
+            If the totals do not match their checksum.
         """
         found = self._connection.execute("SELECT records, length, crc FROM lexical_totals").fetchall()
         if len(found) != 1 or any(type(value) is not int for value in found[0]):
@@ -338,7 +338,7 @@ class LexicalTable:
         )
 
     def _by_rarity(self, query: str, records: int) -> list[tuple[str, int]]:
-        """The n-grams of a query that are in the index, with the number of texts of each, the rarest first."""
+        """Return the n-grams of a query that are in the index with the number of texts of each, the rarest first."""
         wanted = sorted(set(ngrams(query)))
         found: list[tuple[str, int]] = []
         for start in range(0, len(wanted), _VARIABLES):
@@ -352,12 +352,20 @@ class LexicalTable:
     def postings(
         self, token: str, last_row: int | None = None, allowed: NDArray[np.int64] | None = None
     ) -> NDArray[np.int64]:
-        """The rows of the texts that have a token, ascending, of those that are looked at (:meth:`search`)."""
-        match = f'"{token}"'  # a token has no quotation mark in it
+        """Return the rows of the texts that have a token, in ascending order.
+
+        Parameters
+        ----------
+        token
+            An n-gram, with the mark of its second or third occurrence if any.
+        last_row, allowed
+            The rows to search, as for :meth:`search`.
+        """
+        match = f'"{token}"'  # Tokens contain no quotation marks.
         first, last = 0, np.iinfo(np.int64).max if last_row is None else last_row
         if allowed is not None:
             first, last = int(allowed[0]), min(int(allowed[-1]), int(last))
-        # One string of numbers is read several times faster than as many rows.
+        # Reading one string of numbers is several times faster than reading as many rows.
         query = "SELECT group_concat(rowid) FROM lexical WHERE lexical MATCH ? AND rowid BETWEEN ? AND ?"
         rows = _numbers(self._connection.execute(query, (match, first, int(last))))
         if allowed is None or not len(rows):
@@ -369,7 +377,7 @@ class LexicalTable:
     def _best(
         self, rows: NDArray[np.int64], weights: NDArray[np.float64], k: int, mean_length: float
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """The ``k`` best rows; the lengths of those that cannot be among them are not looked up."""
+        """Return the ``k`` best scores and rows. Lengths are not looked up for rows that cannot be among them."""
         reach = weights @ _saturated(np.zeros(1))[0]
         order = np.argsort(-reach, kind="stable")
         scores, kept = np.empty(0), np.empty(0, dtype=np.int64)
@@ -388,7 +396,7 @@ class LexicalTable:
         return scores, kept
 
     def _lengths(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The length of each text in n-grams; -1 for a row that is not indexed any more."""
+        """Return the length of each text in n-grams; -1 for a row that is no longer indexed."""
         query = "SELECT row, length, crc FROM json_each(?) AS some CROSS JOIN lexical_texts ON row = some.value"
         found = self._connection.execute(query, (json.dumps(rows.tolist()),)).fetchall()
         lengths = np.full(len(rows), -1.0)
@@ -409,7 +417,10 @@ def _crc_of_totals(records: int, length: int) -> int:
 
 
 def tokens_of(counts: Counter[str]) -> list[str]:
-    """What FTS5 stores of a text: each n-gram, and once more for the second and the third time that it occurs."""
+    """Return the tokens that FTS5 stores for a text.
+
+    They are each n-gram, and further tokens for its second and its third occurrence.
+    """
     return [*counts] + [
         ngram + mark for ngram, count in counts.items() if count > 1 for mark in _LEVELS[1 : min(count, len(_LEVELS))]
     ]
@@ -429,7 +440,10 @@ def _distinct(found: Iterable[tuple[NDArray[np.int64], int, float]]) -> int:
 def _summed(
     found: Sequence[tuple[NDArray[np.int64], int, float]],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Rows, and for each the summed weights of its n-grams that occur once, twice, and more often: ``(n, 3)``."""
+    """Return the distinct rows, and for each the summed weights of its n-grams by occurrence.
+
+    The weights are ``(n, 3)``: those of n-grams that occur once, twice, and three times or more.
+    """
     rows, places = np.unique(np.concatenate([rows for rows, _, _ in found]), return_inverse=True)
     weights = np.repeat([weight for _, _, weight in found], [len(rows) for rows, _, _ in found])
     levels = np.repeat([level for _, level, _ in found], [len(rows) for rows, _, _ in found])
@@ -444,7 +458,7 @@ def _summed(
 def _best_texts(
     texts: Mapping[int, str], weights: Mapping[str, float], k: int, mean_length: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The same scores from the texts themselves."""
+    """Return the best scores and rows, computed from the texts instead of the posting lists, with the same result."""
     rows = np.array(sorted(texts), dtype=np.int64)
     sums, lengths = np.zeros((len(rows), len(_LEVELS))), np.zeros(len(rows))
     for place, row in enumerate(rows.tolist()):
@@ -465,7 +479,7 @@ def _scored(weights: NDArray[np.float64], relative_lengths: NDArray[np.float64])
 
 
 def _saturated(relative_lengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """BM25's factor for an n-gram that occurs once, twice and three times, in texts of these lengths: ``(n, 3)``."""
+    """Return BM25's factor for one, two and three occurrences of an n-gram in texts of these lengths: ``(n, 3)``."""
     times = np.arange(1, len(_LEVELS) + 1, dtype=np.float64)
     return times * (K1 + 1) / (times + K1 * (1 - B + B * relative_lengths[:, None]))
 

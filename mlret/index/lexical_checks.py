@@ -1,4 +1,4 @@
-"""Whether the lexical index holds the texts of the records, and nothing else."""
+"""Checks that the lexical index holds the texts of the records and nothing else."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def compare_with_texts(
     batches: Iterable[tuple[Sequence[int], Sequence[str]]],
     last_row: int,
 ) -> None:
-    """Compare posting lists and lengths with the texts themselves; reads all of them.
+    """Compare posting lists and lengths with the texts themselves; all of them are read.
 
     Parameters
     ----------
     table, connection
         The lexical index, and its database.
     batches
-        Row numbers in ascending order, and the text of each: all that should be indexed.
+        Row numbers in ascending order and the text of each: everything that should be indexed.
     last_row
         The highest row number.
 
     Raises
     ------
     DamagedLexicalError
-        If another text is indexed, or one is not.
+        If a text is indexed that should not be, or one is missing.
     """
-    # The checksum of a text's n-grams is the sum of those of each: posting lists are then read one by one.
+    # The checksum of a text's n-grams is the sum of the checksums of each, so posting lists can be read one by one.
     sums = np.zeros(last_row + 1, dtype=np.int64)
     connection.execute(VOCABULARY)
     for (term,) in connection.execute("SELECT term FROM temp.lexical_vocabulary").fetchall():

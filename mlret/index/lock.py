@@ -1,4 +1,4 @@
-"""One writer at a time."""
+"""A lock that lets one process at a time write to an index."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from types import TracebackType
 from mlret.errors import MlretError
 
 _POLL_SECONDS = 0.02
-_LONGEST_OWNER = 320  # a host name has 253 characters at most
+_LONGEST_OWNER = 320  # A host name has at most 253 characters.
 _LONGEST_NOTE = 80
 LOCK = "writer.lock"
 
 
 class WriterLock:
-    """A lock between processes, and between two handles in one; the kernel frees it if its owner dies.
+    """A lock between processes, and between two handles in one process. The kernel releases it if its owner dies.
 
     Parameters
     ----------
     path
-        The lock file; made if missing, never removed. Its content names the last owner, for people, and behind it how
-        many changes the database counts, which :func:`noted_changes` reads.
+        The lock file, which is created if missing and never removed. It names the last owner, for people to read, and
+        after that the number of changes that the database counts, which :func:`noted_changes` reads.
     timeout
         Seconds to wait for another writer.
 
@@ -66,7 +66,7 @@ class WriterLock:
                 time.sleep(_POLL_SECONDS)
         owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
         self._descriptor = descriptor
-        # Blanks cover what an owner of a longer name wrote; to cut the file costs some disks a flush of their journal.
+        # Blanks overwrite a longer previous name. Truncating the file would flush the journal of some file systems.
         self._write(owner.ljust(_LONGEST_OWNER)[:_LONGEST_OWNER], 0)
         return self
 
@@ -74,12 +74,22 @@ class WriterLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._descriptor is not None:
-            os.close(self._descriptor)  # closing frees the lock
+            os.close(self._descriptor)  # Closing the file releases the lock.
             self._descriptor = None
 
     def note(self, identity: str, changes: int) -> None:
-        """Write down how many changes the database of an index counts; not forced to the disk, which would double the
-        time of a write. It comes after the commit, so that it never counts more than the database."""
+        """Write down how many changes the database of an index counts.
+
+        The note is written after the commit, so that it never counts more than the database. It is not forced to the
+        disk, which would double the time of a write.
+
+        Parameters
+        ----------
+        identity
+            The identity of the index.
+        changes
+            The number of changes that the database counts.
+        """
         self._write(_note(identity, changes), _LONGEST_OWNER)
 
     def _opened(self) -> int:
@@ -100,19 +110,19 @@ class WriterLock:
 
     def _write(self, text: str, place: int) -> None:
         assert self._descriptor is not None
-        with suppress(OSError):  # a full disk: what is written here serves people and checks, not the data
+        with suppress(OSError):  # A full disk may fail here: this text is for people and checks, not data.
             os.pwrite(self._descriptor, text.encode(), place)
 
 
 def noted_changes(path: Path, identity: str) -> int:
-    """How many changes the last writer of an index wrote down; 0 if that cannot be known.
+    """Return how many changes the last writer of an index noted; 0 if that is unknown.
 
     Parameters
     ----------
     path
         The lock file.
     identity
-        Of the index.
+        The identity of the index.
     """
     try:
         with path.open("rb") as handle:

@@ -1,7 +1,7 @@
-"""What an index says about itself: its format, its encoder, its sealed segments.
+"""The manifest of an index: its format, its encoder and its sealed segments.
 
-The manifest stands twice: in ``manifest.json`` and, as a copy, in the database. Each has a checksum over its content,
-and each names the checksum of the manifest before it: :mod:`mlret.index.agreement` says when the two belong together.
+The manifest is stored twice: in ``manifest.json`` and, as a copy, in the database. Each has a checksum over its content
+and names the checksum of the manifest before it; :mod:`mlret.index.agreement` decides whether the two belong together.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VECTORS = "vectors"
 
 
 class FileInfo(BaseModel):
-    """A sealed file, by its name under the folder of the index, its length and what its bytes hash to."""
+    """A sealed file: its name under the folder of the index, its length, and the SHA-256 of its bytes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,16 +35,16 @@ class FileInfo(BaseModel):
 
 
 class AcceleratorInfo(FileInfo):
-    """A FAISS index over the vectors of a segment; ``why`` it is of this kind."""
+    """A FAISS index over the vectors of a segment; ``why`` states why it is of this kind."""
 
     kind: SegmentKind
     why: str
 
 
 class SealedRows(BaseModel):
-    """The sealed vectors of ``rows`` records out of ``first_row`` … ``last_row``.
+    """The sealed vectors of ``rows`` records, whose row numbers are from ``first_row`` to ``last_row``.
 
-    ``numbers`` is the ``(rows,)`` int64 row numbers, rising.
+    ``numbers`` is the file of the ``(rows,)`` int64 row numbers, in ascending order.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,24 +56,24 @@ class SealedRows(BaseModel):
 
 
 class SegmentInfo(SealedRows):
-    """A segment with one vector a record: ``vectors`` is a ``(rows, dims)`` float32 ``.npy``."""
+    """A segment with one vector for each record: ``vectors`` is a ``(rows, dims)`` float32 ``.npy``."""
 
     vectors: FileInfo
     accelerator: AcceleratorInfo | None = None
 
     @property
     def size(self) -> int:
-        """How large it is, in the unit of its space: records."""
+        """The number of records, which is the unit of size of its space."""
         return self.rows
 
     @property
     def main(self) -> FileInfo:
-        """The file that all others can be made from."""
+        """The main file, from which all others can be rebuilt."""
         return self.vectors
 
     @property
     def why(self) -> str:
-        """Why it is of its kind."""
+        """Why the segment is of its kind; empty without an accelerator."""
         return self.accelerator.why if self.accelerator else ""
 
     @property
@@ -83,23 +83,26 @@ class SegmentInfo(SealedRows):
 
 
 class ListsInfo(BaseModel):
-    """For each of the centroids ``first_centroid`` … the records with a token near it; see
-    :class:`mlret.index.tokens.lists.Lists`."""
+    """Inverted lists: for each centroid, from ``first_centroid`` on, the records that have a token near it.
+
+    See :class:`mlret.index.tokens.lists.Lists`. ``generation`` identifies the centroids.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     starts: FileInfo
     documents: FileInfo
     first_centroid: int = Field(ge=0)
-    generation: str  # of these centroids: see mlret.index.tokens.codec.TokenCodec.generation
+    generation: str  # See mlret.index.tokens.codec.TokenCodec.generation.
     why: str
 
 
 class TokenSegmentInfo(SealedRows):
     """A segment with a vector for each token.
 
-    With 16 bits ``codes`` is the ``(tokens, dims)`` float16 themselves; otherwise they are codes, with ``units`` and
-    ``centroids``, as in :class:`mlret.index.tokens.kernels.PackedTokens`. ``offsets`` says whose they are.
+    With 16 bits ``codes`` holds the ``(tokens, dims)`` float16 vectors themselves; otherwise it holds codes, together
+    with ``units`` and ``centroids``, as in :class:`mlret.index.tokens.kernels.PackedTokens`. ``offsets`` states which
+    tokens belong to which record.
     """
 
     tokens: int = Field(ge=0)
@@ -112,17 +115,17 @@ class TokenSegmentInfo(SealedRows):
 
     @property
     def size(self) -> int:
-        """How large it is, in the unit of its space: tokens."""
+        """The number of tokens, which is the unit of size of its space."""
         return self.tokens
 
     @property
     def main(self) -> FileInfo:
-        """The largest file, without which the others are nothing."""
+        """The main file, which is the largest and without which the others are useless."""
         return self.codes
 
     @property
     def why(self) -> str:
-        """Why it is of its kind."""
+        """Why the segment is of its kind; empty without lists."""
         return self.lists.why if self.lists else ""
 
     @property
@@ -137,8 +140,10 @@ AnySegmentInfo = SegmentInfo | TokenSegmentInfo
 
 
 class Probing(BaseModel):
-    """How hard a multi-vector index is searched (:class:`mlret.index.tokens.search.Effort`), and the recall that this
-    had when it was measured."""
+    """The search effort of a multi-vector index, and the recall that was measured with it.
+
+    See :class:`mlret.index.tokens.search.Effort`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -153,11 +158,11 @@ class Probing(BaseModel):
 class Manifest(BaseModel):
     """The content of ``manifest.json``.
 
-    ``generation`` grows with every change of the segments; ``dims`` is what is stored, which Matryoshka truncation
-    makes less than what the encoder gives. ``codec`` codes the tokens of a multi-vector index, ``probing`` is how it is
-    searched. ``identity`` is the index's own and never changes; ``previous`` is the checksum of the manifest before
-    this one; ``changes`` is how many changes the database counted when this one was written. Format 2 had none of these
-    three, and no checksum.
+    ``generation`` grows with every change of the segments. ``dims`` is the number of stored dimensions, which is less
+    than the encoder gives if vectors are truncated (Matryoshka). ``codec`` codes the tokens of a multi-vector index,
+    and ``probing`` states how it is searched. ``identity`` identifies the index and never changes; ``previous`` is the
+    checksum of the manifest before this one; ``changes`` is the number of changes that the database counted when this
+    one was written. Format 2 had none of these three, and no checksum.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -189,7 +194,7 @@ class Manifest(BaseModel):
 
 
 class Written(NamedTuple):
-    """A manifest as it was read, with the checksum of its content, and its text."""
+    """A manifest with the checksum of its content and its text."""
 
     manifest: Manifest
     checksum: str
@@ -201,12 +206,12 @@ class DamagedManifestError(MlretError):
 
 
 def new_identity() -> str:
-    """The identity of a new index."""
+    """Return a random identity for a new index."""
     return secrets.token_hex(16)
 
 
 def has_manifest(folder: Path) -> bool:
-    """Whether a folder has the manifest of an index, as far as this user may look into it."""
+    """Return whether a folder has the manifest of an index; false if this user cannot look into it."""
     try:
         return (folder / MANIFEST).exists()
     except OSError:
@@ -214,7 +219,7 @@ def has_manifest(folder: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an index, as :func:`read_written`."""
+    """Read the manifest of an index; errors are those of :func:`read_written`."""
     return read_written(folder).manifest
 
 
@@ -224,7 +229,7 @@ def read_written(folder: Path) -> Written:
     Raises
     ------
     InputError
-        If the folder is no index, may not be read, or is of a format that this version of mlret does not know.
+        If the folder is no index, cannot be read, or has a format that this version of mlret does not know.
     DamagedManifestError
         If the manifest is not what was written.
     """
@@ -254,7 +259,7 @@ def read_written(folder: Path) -> Written:
 
 
 class UnknownFormatError(ValueError):
-    """A manifest is of another version of mlret."""
+    """A manifest was written by another version of mlret."""
 
     def __init__(self, version: object) -> None:
         super().__init__(f"format version {version!r}")
@@ -263,14 +268,14 @@ class UnknownFormatError(ValueError):
 
 @lru_cache(maxsize=8)
 def parse_manifest(text: bytes) -> Written:
-    """Read the content of a manifest. Every write does, while it hardly ever changes.
+    """Parse the content of a manifest. The result is cached, because every write parses it although it hardly changes.
 
     Raises
     ------
     UnknownFormatError
-        If it is of another version of mlret.
+        If it was written by another version of mlret.
     ValueError
-        If it is not what was written; the message says why.
+        If it is not what was written; the message states why.
     """
     try:
         content = json.loads(text)
@@ -298,19 +303,26 @@ def parse_manifest(text: bytes) -> Written:
 
 
 def written_of(manifest: Manifest) -> Written:
-    """A manifest as it is to be written."""
+    """Return a manifest in the form in which it is written, with its checksum and its text."""
     content = json.loads(manifest.model_dump_json())
     content["checksum"] = checksum = _checksum(content)
     return Written(manifest, checksum, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def write_manifest(folder: Path, written: Written) -> None:
-    """Replace the manifest, atomically.
+    """Replace the manifest of a folder atomically.
+
+    Parameters
+    ----------
+    folder
+        The folder of the index.
+    written
+        The new manifest.
 
     Raises
     ------
     MlretError
-        If the disk is full or may not be written to; the manifest that was there stays.
+        If the disk is full or the folder is not writable; the old manifest is then kept.
     """
     try:
         write_atomically(folder / MANIFEST, partial(Path.write_text, data=written.text, encoding="utf-8"))

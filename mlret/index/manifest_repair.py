@@ -1,4 +1,4 @@
-"""Do the manifest and the database of a folder belong together, and if not, which of the two can be made again?"""
+"""Checks whether the manifest and the database of a folder belong together, and repairs either from the other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _ROUNDS = 100
 
 @dataclass(frozen=True)
 class Found:
-    """The manifest to go on with, what was wrong, and how many changes were written down outside the database."""
+    """The manifest to continue with, the problems that were found, and the noted number of changes.
+
+    ``noted`` is the number of changes that was noted outside the database.
+    """
 
     manifest: Manifest
     problems: Sequence[Problem]
@@ -38,32 +41,32 @@ def check_manifest(folder: Path, *, repair: bool) -> Found:
     folder
         The folder of an index.
     repair
-        Write the manifest again from the copy, or the copy from the manifest, whichever is whole.
+        Rewrite the manifest from the copy, or the copy from the manifest, whichever is intact.
 
     Raises
     ------
     InputError
         If the folder is no index.
     MlretError
-        If neither is whole, or the copy is of files that are not there.
+        If neither is intact, or another process keeps changing the folder.
     """
     for _ in range(_ROUNDS):
         written, why = _read(folder)
         if written is not None:
             check_database(folder / RECORDS)
-        # First: the database is read after it, and then counts no fewer.
+        # Read this before the database, which then counts at least as many changes.
         noted = 0 if written is None else noted_changes(folder / LOCK, written.manifest.identity)
         copy = _copy(folder / RECORDS)
         if written is not None and copy is not None:
             counted = max(noted, written.manifest.changes)
             try:
-                check_agreement(folder, written, copy, counted)  # changes that are lost are looked at afterwards
+                check_agreement(folder, written, copy, counted)  # Lost changes are examined later.
                 return Found(written.manifest, [], counted)
             except MlretError as error:
                 why = error
             noted = counted if written.manifest.identity == copy.manifest.identity else noted
         again, _ = _read(folder)
-        if (again and again.checksum) == (written and written.checksum):  # else another process is at work
+        if (again and again.checksum) == (written and written.checksum):  # Otherwise another process is at work.
             break
     else:
         raise MlretError(f"{folder} is changed by another process all the time; try again when that is done")
@@ -80,9 +83,9 @@ def check_manifest(folder: Path, *, repair: bool) -> Found:
 
 
 def _from_copy(folder: Path, copy: Written, why: str, repair: bool, noted: int) -> Found:
-    """Go on with the copy of the database, where what it names is there or can be made again."""
+    """Continue with the copy in the database, if the files that it names exist or can be rebuilt."""
     missing = [info.file for info in copy.manifest.files if not (folder / info.file).is_file()]
-    # Of tokens that are sealed the database has no vectors; mlret cannot make those again that came from elsewhere.
+    # The database has no vectors of sealed tokens, and mlret cannot rebuild tokens that were encoded elsewhere.
     if missing and copy.manifest.similarity == "maxsim" and copy.manifest.encoder.startswith(EXTERNAL):
         what = f"{why}; the copy in {RECORDS} names {missing[0]}, which is missing, and is not put in its place"
         return Found(copy.manifest, [Problem(MANIFEST, what, mendable=False)], noted)

@@ -1,21 +1,22 @@
-"""Bringing the tables of an older format up to date, when a folder is opened.
+"""Migrates the tables of an older format when a folder is opened.
 
-The tables of the index have a version, kept in the counter ``format`` (:mod:`mlret.index.counters`); what is built on
-top has its own version in a counter of its own, e.g. ``memory``. A database without the counter is of version
-:data:`OLDEST`. All steps above the version of a database run in one transaction, which also writes the new version: a
-crash leaves the tables as they were, and the next open runs the steps again. Where the folder cannot be written to, the
-steps run on a temporary copy of the database, so that the rest of the code knows the newest tables alone.
+The tables of the index have a version, kept in the counter ``format`` (:mod:`mlret.index.counters`). Code that is built
+on the index keeps the version of its tables in a counter of its own, e.g. ``memory``. A database without the counter
+has version :data:`OLDEST`. All steps above the version of a database run in one transaction, which also writes the new
+version: after a crash the tables are as before, and the next open runs the steps again. If the folder is read-only, the
+steps run on a temporary copy of the database, so that the rest of the code only has to know the newest tables.
 
-To add a step, append a :class:`Step` to :data:`STEPS` (or to the list of what is built on top, which
-:meth:`mlret.index.store.Store.bring_up_to_date` takes), with the version that it leads to. A step
+To add a step, append a :class:`Step` with the version that it leads to to :data:`STEPS`, or to the list of the code
+that is built on the index, which :meth:`mlret.index.store.Store.bring_up_to_date` takes. A step
 
 - is a function of an open connection that neither begins nor ends a transaction;
-- changes tables and rows so that they are what a database made by the present build would have: the schema for new
-  databases is changed beside it, with new columns at the end of a table, where ``ALTER TABLE`` puts them;
-- leaves out a row that is damaged instead of failing: ``verify`` names it afterwards;
-- never changes the counters: that is done after the last step.
+- changes tables and rows so that they are what a database made by the present version would have. The schema for new
+  databases is changed as well, with new columns at the end of a table, where ``ALTER TABLE`` puts them;
+- skips a damaged row instead of failing; ``verify`` reports it afterwards;
+- never changes the counters, which is done after the last step.
 
-Steps of one version run in the order of the list. A version that was released gets no more steps: the next one does.
+Steps of one version run in the order of the list. Once a version is released it gets no more steps; new steps lead to
+the next version.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ OLDEST = 2
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A change of tables that leads to ``version``; ``name`` says what it does, for the log."""
+    """A change of tables that leads to ``version``; ``name`` describes it in the log."""
 
     version: int
     name: str
@@ -49,7 +50,7 @@ def _checksums_of_lexical_lengths(connection: sqlite3.Connection) -> None:
         LexicalTable(connection).add_checksums()
 
 
-# Of the tables of the index.
+# The migration steps of the tables of the index.
 STEPS: tuple[Step, ...] = (
     Step(3, "checksums of the lengths of lexical texts", _checksums_of_lexical_lengths),
     Step(3, "names for what is in nested metadata", add_nested_fields),
@@ -57,17 +58,28 @@ STEPS: tuple[Step, ...] = (
 
 
 def version_of(counters: dict[str, int], component: str) -> int:
-    """The version of the tables of a component."""
+    """Return the version of the tables of a component."""
     return counters.get(component, OLDEST)
 
 
 def newest(steps: Sequence[Step]) -> int:
-    """The version that steps lead to."""
+    """Return the version that steps lead to."""
     return max(step.version for step in steps)
 
 
 def migrate(connection: sqlite3.Connection, counters: Counters, component: str, steps: Sequence[Step]) -> list[str]:
-    """Run the steps that a database has not seen, and write down its new version; within a transaction.
+    """Run the steps that a database has not seen, and store its new version. Call it within a transaction.
+
+    Parameters
+    ----------
+    connection
+        The database.
+    counters
+        The counters of the database.
+    component
+        The name under which the version of the tables is kept.
+    steps
+        All migration steps of these tables.
 
     Returns
     -------

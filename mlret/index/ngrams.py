@@ -1,7 +1,7 @@
-"""Texts to character n-grams: the words of the lexical channel, whatever the script.
+"""Splits texts into character n-grams, which are the terms of the lexical channel in any script.
 
-The lengths are those that found a passage best by a sentence cut out of it, in fifteen languages of the training text;
-between equals, the longer ones, whose posting lists are shorter.
+The lengths of the n-grams are those that best found a passage by a sentence cut out of it, in fifteen languages of the
+training text. Between equally good lengths the longer ones were taken, because their posting lists are shorter.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from collections.abc import Iterator
 
 from mlret.data.scripts import script_of
 
-# Neither sign survives normalisation inside a word, and both are token characters to FTS5's ascii tokenizer.
+# Neither sign survives normalisation within a word, and both are token characters for FTS5's ascii tokenizer.
 EDGE = "·"
 WHOLE = "¤"
-# Longer words are pasted data; their n-grams do.
+# Longer words are pasted data, for which the n-grams suffice.
 _LONGEST_WHOLE = 40
 
 _WORD_LENGTH = 4
 _SYLLABIC_LENGTH = 2
-_HAN_LENGTHS = (1, 2)  # one character is a word there
+_HAN_LENGTHS = (1, 2)  # In Han text a single character may be a word.
 _UNSPACED_LENGTHS = (2, 3)
 
-# Each letter is a consonant with its vowel, or a whole syllable; words are set apart by spaces.
+# In these scripts a letter is a consonant with its vowel or a whole syllable, and spaces separate words.
 _SYLLABIC = {"ETHIOPIC", "HANGUL", "YI"}
 _HAN = {"BOPOMOFO", "HAN", "HIRAGANA", "KATAKANA"}
 _UNSPACED = {"BALINESE", "JAVANESE", "KHMER", "LAO", "MYANMAR", "NEW TAI", "TAI LE", "TAI THAM", "TAI VIET", "THAI"}
 
-# Marks that writers of Arabic and Hebrew mostly leave out, the stretching tatweel, accents (which many leave out when
-# they type a query), joiners and soft hyphens inside words. Vowel signs of Indic and Southeast Asian scripts stay.
+# Dropped are marks that writers of Arabic and Hebrew mostly omit, the stretching tatweel, accents (which many omit when
+# they type a query), and joiners and soft hyphens within words. Vowel signs of Indic and Southeast Asian scripts are
+# kept.
 _DROPPED = dict.fromkeys(
     [
         *range(0x0300, 0x0370),
@@ -50,7 +51,7 @@ _DROPPED = dict.fromkeys(
 
 
 class _Classes(dict[int, str]):
-    """Code point -> the class of the character, worked out when it is first met."""
+    """Maps a code point to the class of the character, which is computed when it is first needed."""
 
     def __missing__(self, point: int) -> str:
         self[point] = value = _class_of(chr(point))
@@ -58,7 +59,7 @@ class _Classes(dict[int, str]):
 
 
 class _Digits(dict[int, str]):
-    """Code point -> the same character, or the ASCII digit of its value."""
+    """Maps a code point to the same character, or to the ASCII digit of its value."""
 
     def __missing__(self, point: int) -> str:
         character = chr(point)
@@ -88,11 +89,11 @@ _NUMBER = re.compile("[0-9]+")
 
 
 def normalise(text: str) -> str:
-    """The form in which texts are compared: NFKC, case-folded, without accents, digits in ASCII.
+    """Return the form in which texts are compared: NFKC, case-folded, without accents, with ASCII digits.
 
-    Accents are dropped in the scripts where they are marks on whole letters (Latin, Greek, Cyrillic, Arabic, Hebrew):
-    a query typed without them then finds what was written with them, which is worth more than what the difference
-    tells apart.
+    Accents are dropped in scripts in which they are marks on complete letters (Latin, Greek, Cyrillic, Arabic, Hebrew).
+    A query typed without accents then finds texts written with them, which is worth more than the distinctions that are
+    lost.
 
     Parameters
     ----------
@@ -107,13 +108,13 @@ def normalise(text: str) -> str:
 
 
 def ngrams(text: str) -> list[str]:
-    """The n-grams of a text, as often as they occur.
+    """Return the n-grams of a text, each as often as it occurs.
 
-    - Words of alphabets: 4-grams over the word with an edge mark on either side, and the word as a whole. Digits
-      count as letters; a number inside a word of letters counts on its own as well.
-    - Hangul, Ethiopic, Yi: bigrams over the marked word.
+    - Words of alphabets: 4-grams over the word with an edge mark on either side, and the complete word. Digits count as
+      letters; a number within a word of letters is also a term of its own.
+    - Hangul, Ethiopic, Yi: bigrams over the word with its edge marks.
     - Han and kana, written without spaces: single characters and bigrams.
-    - Thai, Lao, Khmer, Myanmar and the like: bigrams and trigrams.
+    - Thai, Lao, Khmer, Myanmar and similar scripts: bigrams and trigrams.
 
     Parameters
     ----------
@@ -123,8 +124,8 @@ def ngrams(text: str) -> list[str]:
     Returns
     -------
     list of str
-        Tokens without white space or ASCII punctuation, in the order of the text; empty if there is no letter or
-        digit.
+        Terms without white space or ASCII punctuation, grouped by the words of the text in their order; empty if the
+        text has no letter or digit.
     """
     text = normalise(text)
     classes = text.translate(_CLASSES)
@@ -150,7 +151,7 @@ def _word_tokens(word: str) -> Iterator[str]:
     marked = EDGE + word + EDGE
     for start in range(len(marked) - _WORD_LENGTH + 1):
         yield marked[start : start + _WORD_LENGTH]
-    if len(marked) != _WORD_LENGTH:  # of two letters: the n-gram is the whole
+    if len(marked) != _WORD_LENGTH:  # For a word of two letters, the n-gram is the complete word.
         yield from _whole(word)
 
 

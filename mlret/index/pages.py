@@ -1,12 +1,12 @@
-"""The pages of an SQLite file, read as the file format has them: is there anything in them that no row accounts for?
+"""Reads the pages of an SQLite file to find data that no row accounts for.
 
-With ``secure_delete`` SQLite overwrites a row that is deleted, and a page that is freed. But where it moves rows
-between pages, to make room or to fill up, it can leave a copy of what it moved in a page's unallocated space: the row's
-own deletion does not reach that. Of B-tree pages that space is the gap between the cell pointers and the cells
+With ``secure_delete`` SQLite overwrites a row that is deleted and a page that is freed. But when it moves rows between
+pages, to make room or to fill them up, it can leave a copy of a moved row in a page's unallocated space, which deleting
+the row does not overwrite. In B-tree pages that space is the gap between the cell pointers and the cells
 (https://www.sqlite.org/fileformat2.html, section 1.6).
 
-The pages of the schema are not looked at: they never held a row of a user's, and one that is longer than a page leaves
-copies of itself each time that it is made.
+The pages of the schema are not examined: they never held a user's row, and a definition that is longer than a page
+leaves copies of itself each time that it is created.
 """
 
 from __future__ import annotations
@@ -22,24 +22,23 @@ from mlret.index import raw
 _TABLE_LEAF = 13
 _INTERIOR = (2, 5)
 _INTERIOR_OF_TABLE = 5
-_WITH_ROWS = (2, 10, 13)  # interior pages of tables have row numbers alone
-# Of a page whose last row went, the head of a free block can stay: two numbers of two bytes.
+_WITH_ROWS = (2, 10, 13)  # Interior pages of tables hold only row numbers.
+# The head of a free block can stay in a page whose last row was removed: two numbers of two bytes.
 _TRACE = re.compile(rb"[^\0]{4}")
-_PAGES = 2048  # read at once
-_FILE_HEADER = 100  # stands before the first page's own
+_PAGES = 2048  # Pages that are read at once.
+_FILE_HEADER = 100  # It precedes the header of the first page.
 
 
 def holds_traces(path: Path, *, indexes: bool = True) -> bool:
-    """Whether the unallocated space of a page holds anything.
-
-    The write-ahead log must be empty.
+    """Return whether the unallocated space of a page holds any data. The write-ahead log must be empty.
 
     Parameters
     ----------
     path
         The database.
     indexes
-        Look at all B-trees; without it, only at the rows of tables, which indexes and ``WITHOUT ROWID`` tables are not.
+        Examine all B-trees. Without it only the rows of tables are examined, and neither indexes nor ``WITHOUT ROWID``
+        tables.
     """
     with raw.reading(path) as descriptor:
         head = os.pread(descriptor, _FILE_HEADER, 0)
@@ -68,7 +67,7 @@ def holds_traces(path: Path, *, indexes: bool = True) -> bool:
 
 
 def _schema_pages(descriptor: int, head: bytes) -> set[int]:
-    """The numbers of the pages of the table of tables, whose root is the first page."""
+    """Return the numbers of the pages of the schema table, whose root is the first page."""
     size = int.from_bytes(head[16:18], "big")
     size = 65536 if size == 1 else size
     found, pending = {1}, [1]
@@ -88,8 +87,8 @@ def _schema_pages(descriptor: int, head: bytes) -> set[int]:
 
 
 def _written(gap: bytes, usable: int) -> bool:
-    """Whether there is anything in a gap but pointers to cells that are no more, which stand at its beginning."""
-    if gap == bytes(len(gap)) or _TRACE.search(gap) is None:  # to compare with zeros is quicker
+    """Return whether a gap holds anything besides pointers to deleted cells, which are at its beginning."""
+    if gap == bytes(len(gap)) or _TRACE.search(gap) is None:  # Comparing with zeros first is faster.
         return False
     place = 0
     while 0 < int.from_bytes(gap[place : place + 2], "big") <= usable and place + 2 <= len(gap):

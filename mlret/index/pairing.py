@@ -1,4 +1,4 @@
-"""Documents that come with vectors: counted before the first is stored, so that none gets the vector of another."""
+"""Counts documents that come with vectors before the first is stored, so that no document gets another's vector."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from typing import IO
 from mlret.data.documents import Document
 from mlret.errors import InputError
 
-# Documents, and characters of their texts, that are kept in memory; what comes after them goes to a temporary file.
+# Number of documents, and of characters of their texts, that are kept in memory; the rest goes to a temporary file.
 _IN_MEMORY = 1 << 14
 _CHARACTERS = 1 << 24
 
 
 def as_many(documents: Iterable[Document], source: object, count: int, folder: Path) -> Iterable[Document]:
-    """The documents, once it is known that they are as many as their vectors.
+    """Return the documents after checking that there are as many as vectors.
 
-    Where the source says how many it has, nothing is read for that. A stream is read to its end first; what
-    follows its beginning is kept in a temporary file without a name, in ``folder``, which is on the disk that the
-    documents go to anyway. Had its 5th line been lost, all later documents would be stored with the vector of another.
+    If the source has a length, nothing is read. A stream is first read to its end; what follows its beginning is kept
+    in an unnamed temporary file in ``folder``, which is on the disk that the documents go to anyway. Without this
+    check, one lost line of a file would give every later document the vector of another.
 
     Parameters
     ----------
     documents
-        What was made of ``source``, in its order; read once.
+        The documents made from ``source``, in its order; read once.
     source
-        What came in; its length counts if it has one.
+        The original input, whose length counts if it has one.
     count
-        How many vectors there are.
+        The number of vectors.
     folder
         Where a temporary file may be made.
 
     Raises
     ------
     InputError
-        If there are more or fewer documents than vectors, or a document of a stream is bad.
+        If there are more or fewer documents than vectors, or a document of a stream is invalid.
     """
     if isinstance(source, Sized):
         check_counts(count, len(source))
@@ -65,8 +65,10 @@ def as_many(documents: Iterable[Document], source: object, count: int, folder: P
 
 
 class _Spool:
-    """Documents in a temporary file, which is made for the first, and gone when the last was read or nobody holds the
-    spool any more."""
+    """Documents in a temporary file.
+
+    The file is created for the first document, and removed when the last one was read or the spool is released.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -93,7 +95,20 @@ class _Spool:
 
 
 def check_counts(vectors: int, documents: int) -> None:
-    """Fail where there is not one vector, or one matrix of tokens, for each document."""
+    """Raise if the numbers of vectors and documents differ.
+
+    Parameters
+    ----------
+    vectors
+        The number of vectors, or of matrices of tokens.
+    documents
+        The number of documents.
+
+    Raises
+    ------
+    InputError
+        If they differ.
+    """
     if vectors != documents:
         raise InputError(
             f"{vectors} vectors but {documents} documents; give one vector a document, in the same order "

@@ -1,4 +1,4 @@
-"""What verifying a folder finds."""
+"""The problems that verifying a folder can find."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is not as it was written: where, what, and whether it was mended, or could be."""
+    """Something in a file that is not as it was written: ``mended`` if it was repaired, ``mendable`` if it can be."""
 
     file: str
     what: str

@@ -1,9 +1,9 @@
-"""The bytes of files that SQLite has open, read without taking its locks away.
+"""Reads the bytes of files that SQLite has open, without releasing its locks.
 
-POSIX locks belong to a process: when it closes any descriptor of a file, those that SQLite holds through another go
-(https://www.sqlite.org/howtocorrupt.html, section 2.2), and another process may take away the write-ahead log while
-this one writes to it. So a descriptor of a database, or of a file beside it, stays open while this process has a
-connection.
+POSIX locks belong to a process: when the process closes any descriptor of a file, it loses the locks that SQLite holds
+through another descriptor (https://www.sqlite.org/howtocorrupt.html, section 2.2), and another process may remove the
+write-ahead log while this one writes to it. So a descriptor of a database, or of a file beside it, is kept open as long
+as this process has a connection.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _databases: dict[_Identity, _Database] = {}
 
 
 def connected(path: Path) -> _Identity:
-    """Note a connection to a database; what is given back names it to :func:`disconnected`."""
+    """Register a connection to a database, and return the identity that :func:`disconnected` takes."""
     with _lock:
         identity = identity_of(path)
         _databases.setdefault(identity, _Database()).connections += 1
@@ -38,7 +38,7 @@ def connected(path: Path) -> _Identity:
 
 
 def disconnected(identity: _Identity) -> None:
-    """Note that a connection was closed; with the last one go the descriptors."""
+    """Register that a connection was closed; with the last one, the kept descriptors are closed."""
     with _lock:
         database = _databases[identity]
         database.connections -= 1
@@ -50,7 +50,7 @@ def disconnected(identity: _Identity) -> None:
 
 @contextmanager
 def reading(file: Path) -> Iterator[int]:
-    """A descriptor to read any file with, by ``os.pread``; it is not to be closed, nor mapped."""
+    """Yield a descriptor to read a file with ``os.pread``. The caller must neither close nor map it."""
     with _lock:
         database = _databases.get(identity_of(_database_of(file)))
         if database is not None:
@@ -69,7 +69,17 @@ def reading(file: Path) -> Iterator[int]:
 
 
 def blocks(file: Path, size: int, *, overlap: int = 0) -> Iterator[bytes]:
-    """The content of a file, in blocks of ``size`` bytes that begin with the last ``overlap`` of the one before."""
+    """Iterate over the content of a file in blocks.
+
+    Parameters
+    ----------
+    file
+        The file.
+    size
+        Bytes of a block.
+    overlap
+        Bytes from the end of a block with which the next one begins again.
+    """
     with reading(file) as descriptor:
         place = 0
         while True:
@@ -89,9 +99,9 @@ def _database_of(file: Path) -> Path:
 
 
 def identity_of(file: Path) -> _Identity:
-    """What tells a file from every other, whatever it is called."""
+    """Return the device and inode of a file, which identify it under any name."""
     try:
         found = file.stat()
-    except OSError:  # it is gone, or its folder is
+    except OSError:  # The file or its folder was removed.
         return (-1, -1)
     return found.st_dev, found.st_ino

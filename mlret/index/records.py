@@ -1,4 +1,4 @@
-"""The records of an index in SQLite: the truth, from which all else can be made again."""
+"""The records of an index in SQLite, from which everything else can be rebuilt."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from mlret.index.snapshots import Snapshots
 
 RECORDS = "records.db"
 
-# AUTOINCREMENT: a row number is never given twice, because sealed segments name records by it.
-# Vectors have a table of their own, so that reading texts and filters does not page through them.
-# SQLite does not check its pages: each record and each vector brings a checksum.
+# AUTOINCREMENT never reuses a row number, which matters because sealed segments refer to records by it. Vectors have a
+# table of their own, so that reading texts and filters does not page through them. SQLite does not checksum its pages,
+# so each record and each vector has a checksum.
 _SCHEMA = """
 CREATE TABLE records (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -65,31 +65,30 @@ _COUNTERS = {"documents": 0, "generation": 0, "changes": 0, "tombstones": 0}
 _LAST_ROW = """
 SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0), (SELECT max(row) FROM records)
 """
-_MANIFEST = "SELECT CAST(content AS BLOB) FROM manifest"  # its bytes need not be a text
-_VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
+_MANIFEST = "SELECT CAST(content AS BLOB) FROM manifest"  # Read as bytes, because a damaged cell need not be text.
+_VARIABLES = 500  # Parameters in one statement; SQLite's limit was 999 for a long time.
 _T = TypeVar("_T", str, int)
 Vectors = Iterable[NDArray[Any]]
 
 
 class Records(Snapshots):
-    """The table of records, their vectors and their filterable metadata.
+    """The records of an index, their vectors and their metadata fields.
 
     Parameters
     ----------
     path
-        The database; it must exist.
+        The database, which must exist.
     blobs
         How vectors are written.
     lexical
-        Whether it has a lexical index.
-
+        Whether the database has a lexical index.
     lenient
-        As for any.
+        Open the database even if parts of it are damaged; see :class:`mlret.index.snapshots.Snapshots`.
 
     Raises
     ------
     MlretError
-        If the file is no SQLite database, is damaged, or may not be read.
+        If the file is no SQLite database, is damaged, or cannot be read.
     """
 
     def __init__(self, path: Path, blobs: Blobs, *, lexical: bool = False, lenient: bool = False) -> None:
@@ -104,10 +103,19 @@ class Records(Snapshots):
 
     @staticmethod
     def create(path: Path, manifest: str, *, lexical: bool = False, schema: str = "") -> None:
-        """Make an empty database, which keeps a copy of the manifest, and a lexical index if asked to.
+        """Create an empty database with a copy of the manifest, and with a lexical index on request.
 
-        ``schema`` is SQL that makes the tables of what is built on top, and inserts the version of these tables into
-        ``counters``, under the name of the manifest's ``kind``.
+        Parameters
+        ----------
+        path
+            The database to create.
+        manifest
+            The text of the manifest.
+        lexical
+            Whether to create a lexical index.
+        schema
+            SQL that creates the tables of code built on the index, and inserts the version of these tables into
+            ``counters`` under the name of the manifest's ``kind``.
 
         Raises
         ------
@@ -126,7 +134,17 @@ class Records(Snapshots):
 
     @staticmethod
     def start_over(path: Path, generation: int, manifest: str) -> None:
-        """Leave the records of a database that nobody has open, without their vectors, under another manifest."""
+        """Reset a database that nobody has open: keep the records, remove their vectors, and store another manifest.
+
+        Parameters
+        ----------
+        path
+            The database.
+        generation
+            The generation of the manifest.
+        manifest
+            The text of the manifest.
+        """
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("BEGIN")
             for table in ("vectors", "tombstones", "manifest"):
@@ -139,19 +157,19 @@ class Records(Snapshots):
             connection.execute("VACUUM")
 
     def make_tables(self, connection: sqlite3.Connection) -> None:
-        """Make the tables that this database should have, in an empty one."""
+        """Create the tables that this database should have, in an empty database."""
         connection.executescript(_SCHEMA)
         if self.lexical is not None:
             LexicalTable(connection).create()
 
     @staticmethod
     def read_manifest(path: Path) -> bytes | None:
-        """The copy of the manifest in a database, ``None`` if there is none to be read."""
+        """Return the copy of the manifest in a database, or ``None`` if none can be read."""
         found = read_aside(path, _MANIFEST)
         return found[0][0] if len(found) == 1 and isinstance(found[0][0], bytes) else None
 
     def manifest(self) -> bytes:
-        """The copy of the manifest, in the state that all reads see.
+        """Return the copy of the manifest, in the state that all reads see.
 
         Raises
         ------
@@ -166,21 +184,21 @@ class Records(Snapshots):
     def append(
         self, documents: Sequence[Document], vectors: Vectors, *, replaced: Sequence[int] = ()
     ) -> NDArray[np.int64]:
-        """Store documents and their vectors, and drop the rows that they replace; within :meth:`transaction`.
+        """Store documents and their vectors, and remove the rows that they replace. Call it within :meth:`transaction`.
 
         Parameters
         ----------
         documents
             ``n`` documents whose ids are not stored yet, or only under the rows ``replaced``.
         vectors
-            The vectors of each.
+            The vectors of each document.
         replaced
             Rows to remove first.
 
         Returns
         -------
         numpy.ndarray
-            ``(n,)`` int64: the row number of each, rising.
+            ``(n,)`` int64: the row number of each document, in ascending order.
         """
         if len(replaced):
             self.remove(replaced)
@@ -208,7 +226,7 @@ class Records(Snapshots):
         return row
 
     def remove(self, rows: Sequence[int]) -> None:
-        """Drop records that are there; within :meth:`transaction`."""
+        """Remove records that are stored. Call it within :meth:`transaction`."""
         documents = self.fetch(rows)
         if self.lexical is not None:
             self.lexical.remove(list(documents), [document.text for document in documents.values()])
@@ -224,7 +242,15 @@ class Records(Snapshots):
         self.counters.add({"documents": -len(rows), "changes": 1, "tombstones": sum_of(rows)})
 
     def replace_vectors(self, rows: Sequence[int], vectors: Vectors) -> None:
-        """Give records new vectors; within :meth:`transaction`."""
+        """Replace the vectors of records. Call it within :meth:`transaction`.
+
+        Parameters
+        ----------
+        rows
+            ``n`` row numbers.
+        vectors
+            The vectors of each record.
+        """
         blobs = [self.blobs.write(vector) for vector in vectors]
         self._connection.executemany(
             "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)",
@@ -239,10 +265,21 @@ class Records(Snapshots):
         *,
         vectors: Iterable[tuple[int, int]] = (),
     ) -> None:
-        """Drop what a change of segments has made superfluous: the tombstones of row ranges whose segments hold no such
-        rows any more, and the vectors of ranges that have them in segments alone; keep a copy of the manifest; commit.
+        """Remove what a change of segments has made superfluous, and store a copy of the new manifest.
 
-        Who has read a manifest older than ``generation`` must read it again before trusting the database.
+        This is one transaction. A process that has read a manifest older than ``generation`` must read it again before
+        it trusts the database.
+
+        Parameters
+        ----------
+        gaps
+            Ranges of rows (first and last) whose segments hold no deleted rows any more; their tombstones are removed.
+        generation
+            The generation of the new manifest.
+        manifest
+            The text of the new manifest.
+        vectors
+            Ranges of rows whose vectors are kept in segments only; they are removed from the database.
         """
         with self.transaction():
             self._connection.executemany("DELETE FROM tombstones WHERE row BETWEEN ? AND ?", list(gaps))
@@ -252,15 +289,23 @@ class Records(Snapshots):
             self._connection.execute("UPDATE manifest SET content = ?", (manifest,))
 
     def replace_manifest(self, generation: int, manifest: str) -> None:
-        """Keep a copy of a manifest of a generation, whatever was there; commits."""
+        """Store a copy of a manifest and its generation in one transaction, whatever was there before.
+
+        Parameters
+        ----------
+        generation
+            The generation of the manifest.
+        manifest
+            The text of the manifest.
+        """
         with self.transaction() as connection:
             connection.execute("DELETE FROM manifest")
             connection.execute("INSERT INTO manifest VALUES (?)", (manifest,))
-            if not self.counters_damaged:  # else they are counted again
+            if not self.counters_damaged:  # Damaged counters are counted again later.
                 self.counters.set({"generation": generation})
 
     def last_row(self) -> int:
-        """The highest row number ever given; 0 if none was.
+        """Return the highest row number that was ever given; 0 if none was.
 
         Raises
         ------
@@ -274,12 +319,12 @@ class Records(Snapshots):
         return last
 
     def tombstones(self, *, checked: bool = True) -> NDArray[np.int64]:
-        """Rows that are no more, ascending.
+        """Return the numbers of deleted rows that a sealed segment may still hold, in ascending order.
 
         Raises
         ------
         MlretError
-            If they are not those that were removed, unless they are not to be ``checked``.
+            If they do not match their checksum, unless ``checked`` is false.
         """
         rows = self.numbers("SELECT row FROM tombstones ORDER BY row")
         if checked and self.version() > OLDEST and sum_of(rows) != self.counter("tombstones"):
@@ -290,7 +335,7 @@ class Records(Snapshots):
         return rows
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
-        """The rows of those of ``ids`` that are stored."""
+        """Return the row numbers of those ids that are stored."""
         found: dict[str, int] = {}
         with self.reporting():
             for part in _parts(ids):
@@ -299,12 +344,12 @@ class Records(Snapshots):
         return found
 
     def get(self, id: str) -> Document | None:
-        """The document of an id."""
+        """Return the document with this id, or ``None`` if it is not stored."""
         rows = self.rows_of([id])
         return self.fetch([rows[id]])[rows[id]] if rows else None
 
     def fetch(self, rows: Sequence[int]) -> dict[int, Document]:
-        """The documents of row numbers.
+        """Return the documents of row numbers; rows that do not exist are missing from the result.
 
         Raises
         ------
@@ -320,7 +365,7 @@ class Records(Snapshots):
         return documents
 
     def stream(self, *, batch_size: int = 1024) -> Iterator[list[tuple[int, Document]]]:
-        """All rows and documents, by row, in batches; damage as in :meth:`fetch`."""
+        """Iterate over all rows and documents in batches, by ascending row; damage raises as in :meth:`fetch`."""
         last = 0
         while True:
             with self.reporting():
@@ -338,7 +383,7 @@ class Records(Snapshots):
             raise MlretError(f"{self.path}: the record in row {row} is damaged; {DAMAGED}")
         try:
             return Document.stored(id, text, language, json.loads(metadata))
-        except RecursionError as error:  # stored by a version that had no limit
+        except RecursionError as error:  # It was stored by a version that had no limit on nesting.
             raise MlretError(
                 f"{self.path}: the metadata of {id!r} is nested deeper than can be read from here; read it from a "
                 "program with fewer calls in progress, and store it flatter"
@@ -350,13 +395,24 @@ class Records(Snapshots):
     def match(
         self, query: str, k: int, allowed: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """The rows whose texts share most with a query; see :meth:`mlret.index.lexical.LexicalTable.search`."""
+        """Return the rows whose texts match a query best.
+
+        Parameters
+        ----------
+        query, k, allowed
+            As for :meth:`mlret.index.lexical.LexicalTable.search`.
+
+        Returns
+        -------
+        (scores, rows)
+            ``(n,)`` float64 in descending order and ``(n,)`` int64.
+        """
         assert self.lexical is not None
         with self.reporting():
             return self.lexical.search(query, k, allowed=allowed)
 
     def ids(self, rows: Sequence[int]) -> dict[int, str]:
-        """The ids of row numbers."""
+        """Return the ids of row numbers."""
         found: dict[int, str] = {}
         with self.reporting():
             for part in _parts(rows):
@@ -365,7 +421,7 @@ class Records(Snapshots):
         return found
 
     def matching(self, condition: Condition) -> NDArray[np.int64]:
-        """The rows that meet a condition: ``(m,)`` int64, rising."""
+        """Return the rows that satisfy a condition: ``(m,)`` int64 in ascending order."""
         with self.reporting():
             try:
                 return matching_rows(self._connection, condition)
@@ -375,16 +431,24 @@ class Records(Snapshots):
     def vectors(
         self, first_row: int, last_row: int, *, batch_size: int = 8192
     ) -> Iterator[tuple[NDArray[np.int64], Any]]:
-        """Stream the vectors of the rows ``first_row`` … ``last_row`` that are there.
+        """Iterate in batches over the vectors of the existing rows from ``first_row`` to ``last_row``.
+
+        Parameters
+        ----------
+        first_row, last_row
+            The first and the last row.
+        batch_size
+            The largest number of rows in a batch.
 
         Yields
         ------
         (rows, vectors)
-            ``(n,)`` int64, rising, and what :meth:`mlret.index.blobs.Blobs.read` makes of them.
+            ``(n,)`` int64 in ascending order, and the vectors in the form that :meth:`mlret.index.blobs.Blobs.read`
+            returns.
 
         Raises
         ------
-        MlretError
+        DamagedVectorError
             If a vector is missing or damaged.
         """
         query = """
@@ -408,11 +472,11 @@ class Records(Snapshots):
             first_row = batch[-1][0] + 1
 
     def holds(self, blob: object, crc: object) -> bool:
-        """Whether a cell is the vectors that were written with a checksum."""
+        """Return whether a cell holds the vectors that were written with this checksum."""
         return isinstance(blob, bytes) and self.blobs.fits(blob) and crc == zlib.crc32(blob)
 
     def vectors_of(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
-        """The vectors of row numbers; those that are missing or damaged are left out."""
+        """Return the vectors of row numbers; missing and damaged vectors are missing from the result."""
         found: dict[int, NDArray[Any]] = {}
         with self.reporting():
             for part in _parts(rows):
@@ -423,17 +487,20 @@ class Records(Snapshots):
         return found
 
     def rows(self, first_row: int, last_row: int) -> NDArray[np.int64]:
-        """The rows that are there among ``first_row`` … ``last_row``, rising."""
+        """Return the existing rows from ``first_row`` to ``last_row``, in ascending order."""
         return self.numbers("SELECT row FROM records WHERE row BETWEEN ? AND ? ORDER BY row", (first_row, last_row))
 
     def count(self, first_row: int, last_row: int) -> int:
-        """How many records there are among the rows ``first_row`` … ``last_row``."""
+        """Return the number of records from row ``first_row`` to row ``last_row``."""
         with self.reporting():
             query = "SELECT count(*) FROM records WHERE row BETWEEN ? AND ?"
             return int(self._connection.execute(query, (first_row, last_row)).fetchone()[0])
 
     def vector_bytes(self, first_row: int, last_row: int) -> NDArray[np.int64]:
-        """``(n,)``: the bytes of the vectors of each record among the rows ``first_row`` … ``last_row``, by row."""
+        """Return the size in bytes of the vectors of each record from ``first_row`` to ``last_row``.
+
+        The result is ``(n,)`` int64, by ascending row; 0 for a record without vectors.
+        """
         query = """
             SELECT coalesce(length(vector), 0) FROM records LEFT JOIN vectors USING (row)
             WHERE row BETWEEN ? AND ? ORDER BY row
@@ -441,23 +508,23 @@ class Records(Snapshots):
         return self.numbers(query, (first_row, last_row))
 
     def count_by_language(self) -> dict[str | None, int]:
-        """How many records there are of each language, the most frequent first."""
+        """Return the number of records in each language, the most frequent language first."""
         query = "SELECT language, count(*) FROM records GROUP BY language ORDER BY count(*) DESC, language"
         with self.reporting():
             return dict(self._connection.execute(query).fetchall())
 
     def shrink(self, *, rewrite: bool = True) -> bool:
-        """Empty the write-ahead log as far as readers let it, and give the space of what was removed back to the disk.
+        """Empty the write-ahead log as far as readers allow it, and return freed space to the disk.
 
         Parameters
         ----------
         rewrite
-            Write the whole database anew, so that only what is stored is in it.
+            Rewrite the whole database, so that it holds nothing but what is stored.
 
         Returns
         -------
         bool
-            Whether the log is empty now: no other process reads an older state out of it.
+            Whether the log is empty now, that is, no other process reads an older state from it.
         """
         with self.reporting():
             self._connection.execute("COMMIT")
@@ -466,7 +533,7 @@ class Records(Snapshots):
                     self.lexical.purge()
                 if rewrite:
                     self._connection.execute("VACUUM")
-                # Readers keep the log that their snapshots need: do not wait for them.
+                # Readers keep the part of the log that their snapshots need; do not wait for them.
                 self._connection.execute("PRAGMA busy_timeout = 0")
                 busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
@@ -475,13 +542,21 @@ class Records(Snapshots):
         return not busy
 
     def traces(self, *, indexes: bool) -> bool:
-        """Whether pages of the database hold what no row accounts for, after :meth:`shrink` emptied the log; as
-        :func:`mlret.index.pages.holds_traces`, but where there is a lexical index, which is not looked at, always."""
+        """Return whether pages of the database hold data that no row accounts for.
+
+        Call it after :meth:`shrink` has emptied the log. A lexical index is not examined, so with one the answer is
+        always true.
+
+        Parameters
+        ----------
+        indexes
+            As for :func:`mlret.index.pages.holds_traces`.
+        """
         return self.lexical is not None or holds_traces(self.path, indexes=indexes)
 
 
 class DamagedVectorError(MlretError):
-    """A vector in the database is not what was written; ``row`` is whose."""
+    """A vector in the database is not what was written; ``row`` is the row number of its record."""
 
     def __init__(self, message: str, row: int) -> None:
         super().__init__(message)
@@ -489,14 +564,14 @@ class DamagedVectorError(MlretError):
 
 
 def is_whole(crc: object, id: object, text: object, language: object, metadata: object) -> bool:
-    """Whether the cells of a record are what was written with its checksum."""
+    """Return whether the cells of a record match the checksum that was written with them."""
     if not isinstance(id, str) or not isinstance(text, str) or not isinstance(metadata, str):
         return False
     return (language is None or isinstance(language, str)) and crc == checksum_of(id, text, language, metadata)
 
 
 def checksum_of(id: str, text: str, language: str | None, metadata: str) -> int:
-    """The checksum of the cells of a record."""
+    """Return the checksum of the cells of a record."""
     return zlib.crc32("\0".join((id, text, language or "", metadata)).encode("utf-8"))
 
 

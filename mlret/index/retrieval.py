@@ -1,4 +1,4 @@
-"""From query vectors to hits: dense, lexical, or both fused."""
+"""Turn query vectors and texts into hits by dense, lexical or hybrid search."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from mlret.index.store import Store
 Mode = Literal["dense", "lexical", "hybrid"]
 Rows = NDArray[np.int64]
 
-# Each channel is asked for so many documents, of which the fused ranking is made.
+# The number of documents that each channel contributes to the fused ranking.
 _DEPTH = 100
 
 
 def check_mode(mode: str | None) -> Mode | None:
-    """A mode by its name.
+    """Return a mode unchanged if it is valid; ``None`` is allowed.
 
     Raises
     ------
     InputError
-        If there is none of that name.
+        If there is no mode of that name.
     """
     if mode is not None and mode not in get_args(Mode):
         raise InputError(f"no mode {mode!r}; there are {', '.join(get_args(Mode))}")
@@ -37,8 +37,10 @@ def check_mode(mode: str | None) -> Mode | None:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query: its text and language where a channel needs them, and its vector, ``(dims,)`` float32, or those of its
-    tokens, ``(t, dims)``."""
+    """A query: its vector or its token vectors, and for the lexical channel its text and language.
+
+    ``vector`` is ``(dims,)`` float32, or ``(t, dims)`` in a multi-vector index.
+    """
 
     vector: NDArray[np.float32]
     text: str = ""
@@ -47,7 +49,11 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Rows with their scores, best first, and what each channel gave them; what the scores are, and the cosines."""
+    """The rows that one query found, best first.
+
+    ``parts`` holds for each row the score of each channel that found it, ``kind`` says what ``scores`` are, and
+    ``cosines`` holds the cosine with the query or ``None``.
+    """
 
     scores: Sequence[float]
     rows: Sequence[int]
@@ -65,37 +71,43 @@ def retrieve(
     mode: Mode = "dense",
     exact: bool = False,
 ) -> list[list[Hit]]:
-    """The ``k`` best documents for each query.
+    """Return the ``k`` best documents for each query.
 
     Parameters
     ----------
     store
-        Where to look.
+        The store to search.
     queries
-        What for; texts are needed for the lexical channel.
+        The queries. The lexical channel needs their texts.
     k
-        At least 1.
+        The number of hits, at least 1.
     allowed
-        ``(m,)`` row numbers, rising: the only ones to look at.
+        ``(m,)`` row numbers in ascending order: the only rows to search. ``None`` for all.
     mode
-        The channels. ``hybrid`` asks each for 100 documents or ``k``, and takes the mean of their standard scores over
-        the channels that apply to a document (:func:`mlret.index.fusion.z_mean`).
+        The channels to use. ``hybrid`` takes the best 100 documents, or ``k`` if that is more, of each channel, and
+        ranks them by the mean of their standard scores over the channels that apply to a document
+        (:func:`mlret.index.fusion.z_mean`).
     exact
-        Pass over the accelerators.
+        Compare with every row, without the accelerators.
+
+    Returns
+    -------
+    list of list of Hit
+        For each query its hits, best first.
 
     Raises
     ------
     InputError
-        If the lexical channel is asked for and the index has none.
+        If the lexical channel is needed and the index has none.
     MlretError
-        If vectors and records do not belong together.
+        If there are vectors without records.
     """
     if mode != "dense" and store.records.lexical is None:
         raise InputError(
             f"{store.folder} has no lexical channel: build it with lexical=True (mlret index build --lexical), or "
             "search it with mode='dense'"
         )
-    # A delete in another thread may take a document away between search and fetch: then search again.
+    # Another thread may delete a document between search and fetch; the search is then repeated.
     while True:
         changes = store.changes
         if mode == "dense":
@@ -114,7 +126,7 @@ def retrieve(
 
 def _dense(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Ranked]:
     found = _nearest(store, queries, k, allowed, exact)
-    # Of thousands that are tied with the k-th, the id decides.
+    # More rows than k may tie with the k-th best; the ids decide which of them are kept.
     tied = sorted({int(row) for scores, rows in found if len(rows) > 1 for row in rows if _repeats(scores)})
     ids = store.records.ids(tied)
     ranked = []
@@ -155,7 +167,10 @@ def _lexical(store: Store, query: Query, k: int, allowed: Rows | None) -> Ranked
 
 
 def _cosines(store: Store, similarities: Sequence[float]) -> list[float | None]:
-    """Similarities where they are cosines; ``None`` where a row has no vector, or one for each token."""
+    """Return similarities as cosines.
+
+    The result is ``None`` for a row without a vector, and for every row of a multi-vector index.
+    """
     known = store.space.manifest.similarity == "cosine"
     return [one if known and one == one else None for one in similarities]
 
@@ -177,7 +192,8 @@ def _fused(
     lexical: tuple[NDArray[np.float64], Rows],
 ) -> Ranked:
     rows, scores = align([dense, lexical])
-    # The dense channel can score anything: what only the lexical one found is no worse for not having been reached.
+    # The dense channel can score any row, so rows that only the lexical channel found get their dense score here, and
+    # are not ranked lower for having been missed.
     scores[:, 0] = _similarities(store, query.vector, rows)
     documents = store.records.fetch(rows.tolist())
     there = np.array([row in documents for row in rows.tolist()], dtype=np.bool_) & ~np.isnan(scores[:, 0])
@@ -207,7 +223,7 @@ def _fused(
 
 
 def _similarities(store: Store, vector: NDArray[np.float32], rows: Rows) -> NDArray[np.float64]:
-    """The cosine or MaxSim of each row (rising) with a query; NaN where no segment has it."""
+    """Return the cosine or MaxSim of a query with each row (ascending); NaN for a row that no segment has."""
     found = np.full(len(rows), np.nan)
     for view in store.views():
         positions = view.segment.positions_of(rows)

@@ -1,4 +1,4 @@
-"""Whether the tables of a database are those that its rows were written for: SQLite takes its schema from the file."""
+"""Checks that a database has the tables that mlret made, because SQLite takes its schema from the file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import closing
 
 
 def schema_differs(connection: sqlite3.Connection, make: Callable[[sqlite3.Connection], object]) -> list[str]:
-    """What of some tables is not as it should be.
+    """Return what is wrong with some tables of a database.
 
     Parameters
     ----------
     connection
-        The database; it may have other tables too.
+        The database; it may have further tables.
     make
-        Makes the tables in an empty database.
+        Creates the tables in an empty database.
 
     Returns
     -------
@@ -33,8 +33,10 @@ def schema_differs(connection: sqlite3.Connection, make: Callable[[sqlite3.Conne
 
 
 def _shapes(connection: sqlite3.Connection) -> dict[tuple[str, str], object]:
-    """What decides how rows are read and written, by kind and name. The text of a definition does not: a column that
-    was added later stands elsewhere in it."""
+    """Return what determines how rows are read and written, by kind and name.
+
+    The text of a definition does not count, because a column that was added later is at another place in it.
+    """
     shapes: dict[tuple[str, str], object] = {}
     for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall():
         if kind == "table":

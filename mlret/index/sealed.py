@@ -1,4 +1,4 @@
-"""Sealed files: written once, checked before they are used, never changed."""
+"""Sealed files are written once, checked before they are used, and never changed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class TornFileError(MlretError):
 class SealedFiles:
     """The sealed files of an index folder.
 
-    Hashing gigabytes takes seconds, so a file is hashed once: ``checked.json`` keeps the inode and the time of what was
-    found whole. Whatever writes to the file changes its time, and it is hashed again before it is used.
-    :meth:`check` with ``thorough`` hashes in any case, and so finds also what a failing disk did.
+    Hashing gigabytes takes seconds, so a file is hashed once: ``checked.json`` keeps the inode and the times of files
+    that were found intact. A write to the file changes its time, and it is then hashed again before it is used.
+    :meth:`check` with ``thorough`` always hashes, and so also finds damage done by a failing disk.
 
     Parameters
     ----------
@@ -40,12 +40,19 @@ class SealedFiles:
         self._checked = self._read_checked()
 
     def seal(self, name: str, write: Callable[[Path], object]) -> FileInfo:
-        """Write a file under ``vectors/``; it counts once the manifest lists what is returned.
+        """Write a file under ``vectors/``. It becomes part of the index once the manifest lists the returned info.
+
+        Parameters
+        ----------
+        name
+            The name of the file.
+        write
+            Writes the file to the path that it is called with.
 
         Raises
         ------
         MlretError
-            If the disk is full or may not be written to.
+            If the disk is full or the folder is not writable.
         """
         path = self.folder / VECTORS / name
         try:
@@ -61,12 +68,19 @@ class SealedFiles:
         return info
 
     def check(self, info: FileInfo, *, thorough: bool = False) -> Path:
-        """The path of a sealed file, which is whole.
+        """Return the path of a sealed file after checking that it is intact.
+
+        Parameters
+        ----------
+        info
+            What the manifest states about the file.
+        thorough
+            Hash the file even if it has not changed since it was last hashed.
 
         Raises
         ------
         TornFileError
-            If it is missing or torn.
+            If it is missing or damaged.
         """
         path = self.folder / info.file
         try:
@@ -84,7 +98,7 @@ class SealedFiles:
         return path
 
     def remove_all_but(self, infos: list[FileInfo]) -> None:
-        """Drop the files that the manifest does not list; only the writer may."""
+        """Remove the files that the manifest does not list. Only the writer may call this."""
         listed = {info.file for info in infos} | {_CHECKED}
         for path in (self.folder / VECTORS).glob("*"):
             if str(path.relative_to(self.folder)) not in listed:
@@ -105,13 +119,25 @@ class SealedFiles:
     def _remember(self, info: FileInfo) -> None:
         known = self._read_checked() | self._checked | {info.file: self._state(info)}
         self._checked = {name: state for name, state in known.items() if (self.folder / name).exists()}
-        # Readers of a read-only folder hash every time; of two that write at once, one is forgotten.
+        # Readers of a read-only folder hash every time. If two processes write at once, one entry is lost.
         with contextlib.suppress(OSError, MlretError):
             write_text_atomically(self.folder / _CHECKED, json.dumps(self._checked, indent=1))
 
 
 def write_npy(path: Path, dtype: str, shape: tuple[int, ...], blocks: Iterable[NDArray[Any]]) -> None:
-    """Write an array block by block."""
+    """Write an ``.npy`` file block by block.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    dtype
+        The type of the array, as in ``numpy.dtype.str``.
+    shape
+        The shape of the whole array.
+    blocks
+        The parts of the array along its first axis.
+    """
     with path.open("wb") as handle:
         np.lib.format.write_array_header_1_0(handle, {"descr": dtype, "fortran_order": False, "shape": shape})
         for block in blocks:
@@ -119,6 +145,6 @@ def write_npy(path: Path, dtype: str, shape: tuple[int, ...], blocks: Iterable[N
 
 
 def save_npy(path: Path, array: NDArray[Any]) -> None:
-    """Write an array; to this very name, to which ``np.save`` would add a suffix."""
+    """Write an array to exactly this path, to which ``np.save`` would add a suffix."""
     with path.open("wb") as handle:
         np.save(handle, array, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""Writing segments of one vector a record: vectors and row numbers block by block, then an accelerator over them."""
+"""Writes segments with one vector for each record: vectors and row numbers block by block, then an accelerator."""
 
 from __future__ import annotations
 
@@ -21,22 +21,19 @@ _BLOCK = 8192
 
 
 class CosineSealer(Sealer):
-    """Writes segments of one vector a record."""
+    """Writes segments with one vector for each record."""
 
     def from_records(self, first_row: int, last_row: int) -> SegmentInfo | None:
-        """As of any."""
         count = self.records.count(first_row, last_row)
         return self._write(first_row, last_row, count, self.records.vectors(first_row, last_row))
 
     def merge(self, segments: Sequence[Segment], dead: NDArray[np.int64]) -> SegmentInfo | None:
-        """As of any."""
         alive = rows_alive(segments, dead)
         count = sum(int(some.sum()) for some in alive)
         blocks = (block for segment, some in zip(segments, alive, strict=True) for block in _blocks(segment, some))
         return self._write(segments[0].info.first_row, segments[-1].info.last_row, count, blocks)
 
     def accelerate(self, info: SegmentInfo, choice: Choice, progress: Progress | None = None) -> SegmentInfo:
-        """As of any."""
         if choice.kind == "flat" or choice.kind == "probe":
             return info.model_copy(update={"accelerator": None})
         segment = open_segment(self.files, info, self.manifest.dims)

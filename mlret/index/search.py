@@ -1,4 +1,4 @@
-"""Search over segments of one vector a record: candidates from each, scored exactly, the best of all."""
+"""Searches segments with one vector for each record: finds candidates in each, scores them exactly, and merges."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mlret.index.exact import top
 from mlret.index.segments import Segment
 from mlret.index.space import View
 
-# A float32 cosine is good for about six decimals: records closer than that are tied.
+# A float32 cosine is accurate to about six decimals; records whose cosines are closer than that are tied.
 DECIMALS = 6
 _SLACK = 16
-# Where at most this part of a segment may be found, the few are compared one by one, which is exact and faster.
+# If at most this share of a segment is visible, its rows are compared one by one, which is exact and faster.
 _FEW = 1 / 8
 _WIDEN = 4
 _MOST_EFFORT = 64.0
-_BLOCK = 16_384  # vectors multiplied at once, so that memory stays bounded
-_RESCORED = 4_096  # vectors scored at once
+_BLOCK = 16_384  # Vectors multiplied at once, to bound the memory.
+_RESCORED = 4_096  # Vectors scored at once.
 
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -27,29 +27,29 @@ Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 def search_views(
     views: Sequence[View], queries: NDArray[np.float32], k: int, *, exact: bool = False, refine: int = 1
 ) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
-    """Find, for each query, every row that may be among the ``k`` best.
+    """Find for each query every row that may be among the ``k`` best.
 
-    Where a segment has no accelerator the search is exact: all rows tied with the ``k``-th are included, so that the
-    caller can break ties by what it knows. An accelerator gives candidates that are then scored exactly; it may miss
-    some, but never returns fewer than there are.
+    In a segment without an accelerator the search is exact, and all rows tied with the ``k``-th are included, so that
+    the caller can break ties. An accelerator proposes candidates, which are then scored exactly; it may miss some of
+    the best rows, but never returns fewer rows than there are.
 
     Parameters
     ----------
     views
-        Where to search.
+        The segments to search.
     queries
-        ``(q, dims)`` float32, of unit length.
+        ``(q, dims)`` float32, L2-normalised.
     k
-        At least 1.
+        The number of rows to find, at least 1.
     exact
-        Pass over the accelerators.
+        Compare with every row, without the accelerators.
     refine
-        Candidates that an accelerator is asked for, per ``k``.
+        The number of candidates that an accelerator is asked for, as a factor on ``k``.
 
     Returns
     -------
     list of (scores, rows)
-        For each query ``(c,)`` float64 cosines, rounded to ``DECIMALS``, falling, and ``(c,)`` int64 rows;
+        For each query ``(c,)`` float64 cosines, rounded to ``DECIMALS``, in descending order, and ``(c,)`` int64 rows;
         ``c >= k`` unless there are fewer rows.
     """
     views = [view for view in views if len(view)]
@@ -65,9 +65,9 @@ def search_views(
 
 
 def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The cosine of each query with the vectors at some positions of a segment.
+    """Return the cosine of each query with the vectors at some positions of a segment.
 
-    One order of summation whatever the batch, so that equal vectors tie.
+    The order of summation does not depend on the batch, so equal vectors have equal scores.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.
     Returns
     -------
     numpy.ndarray
-        ``(q, c)`` float64 in [-1, 1], rounded to ``DECIMALS``; -inf where there is none.
+        ``(q, c)`` float64 in [-1, 1], rounded to ``DECIMALS``; -inf where there is no position.
     """
     scores = np.full(positions.shape, -np.inf)
     step = max(1, _RESCORED // max(1, positions.shape[1]))
@@ -89,7 +89,7 @@ def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.
         part = positions[start : start + step]
         vectors = segment.matrix[np.maximum(part, 0)].astype(np.float64)
         vectors *= queries[start : start + step, None, :]
-        # + 0.0: no negative zero. Lengths are 1 but for float32's rounding: no cosine is beyond 1.
+        # Adding 0.0 removes negative zeros. Lengths are 1 up to float32's rounding, so clipping changes no true cosine.
         found = np.clip(np.round(vectors.sum(axis=2), DECIMALS), -1, 1) + 0.0
         scores[start : start + step] = np.where(part >= 0, found, -np.inf)
     return scores
@@ -107,7 +107,10 @@ def _best(
 
 
 def _accelerated(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """``(q, c)`` positions by the accelerator: harder where it finds too few, and in the end one by one."""
+    """Return ``(q, c)`` positions from the accelerator.
+
+    The search effort is raised for queries that find too few; if that does not suffice, all rows are compared.
+    """
     accelerator = view.segment.accelerator
     assert accelerator is not None
     bitmap = None if view.visible is None else view.bitmap
@@ -125,10 +128,10 @@ def _accelerated(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np
 
 
 def _exactly(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """``(q, c)`` positions, among them all that may be tied with the ``k``-th best, -1 padded."""
+    """Return ``(q, c)`` positions, including all that may be tied with the ``k``-th best, padded with -1."""
     found: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)] * len(queries)
     pending = np.arange(len(queries))
-    # Of what the segment returns, some cannot be seen.
+    # Fetch more than k, because some of the positions that the segment returns are not visible.
     fetch = int((k + _SLACK) * len(view.segment) / len(view)) + 1
     while len(pending):
         fetch = min(fetch, len(view.segment))
@@ -137,7 +140,8 @@ def _exactly(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int
         unfinished = []
         for place, query in enumerate(pending):
             mine = scores[place, seen[place]]
-            # What was not returned scores no better than the last that was: is that below the k-th by the margin?
+            # Positions that were not returned score no better than the last one that was. The result is complete if
+            # that is below the k-th by more than the margin.
             whole = len(mine) == len(view) or fetch == len(view.segment)
             if whole or (len(mine) >= k and scores[place, -1] < mine[k - 1] - view.segment.exact.margin):
                 found[query] = positions[place, seen[place]]
@@ -150,7 +154,7 @@ def _exactly(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int
 
 
 def _nearest(view: View, queries: NDArray[np.float32], fetch: int) -> Found:
-    """The best ``fetch`` positions of a segment, seen or not; or of what is visible, where that is little."""
+    """Return the best ``fetch`` positions of a segment, visible or not; if few rows are visible, only visible ones."""
     few = _FEW * len(view.segment)
     if len(view) > few and fetch <= max(few, _BLOCK):
         found: Found = view.segment.exact.search(queries, fetch)

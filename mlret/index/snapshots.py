@@ -24,19 +24,19 @@ class Snapshots:
     """A connection to a database.
 
     Between two calls of :meth:`snapshot` all reads see one state of the database, whatever other processes write;
-    what this object writes itself moves it on. It may be used from several threads.
+    writes of this object itself advance that state. Several threads may use it.
 
     Parameters
     ----------
     path
-        The database; it must exist.
+        The database, which must exist.
     lenient
-        Open also where the counters are damaged; :attr:`counters_damaged` says so.
+        Open the database even if its counters are damaged; :attr:`counters_damaged` is then true.
 
     Raises
     ------
     MlretError
-        If the file is no SQLite database, is damaged, or may not be read.
+        If the file is no SQLite database, is damaged, or cannot be read.
     """
 
     def __init__(self, path: Path, *, lenient: bool = False) -> None:
@@ -50,13 +50,13 @@ class Snapshots:
         self._identity: Any = raw.connected(path)
 
     def _use(self, database: Database) -> None:
-        """Read and write through an open database."""
+        """Use an open database for all reads and writes from now on."""
         self._database, self._connection = database, database.connection
         try:
             if database.writable:
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute("PRAGMA synchronous = FULL")
-                # A write in a few hundred waits until the log is taken into the file, 16 MB of it at once.
+                # With this limit one write in a few hundred waits until 16 MB of the log are copied into the file.
                 self._connection.execute("PRAGMA wal_autocheckpoint = 4000")
                 # A deleted record leaves no trace in the file.
                 self._connection.execute("PRAGMA secure_delete = ON")
@@ -68,11 +68,11 @@ class Snapshots:
             raise
 
     def _opened(self) -> None:
-        """What else is to be done with a new connection."""
+        """Do further work on a new connection; subclasses override this."""
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """The connection; to be used within :meth:`reporting` or :meth:`transaction`."""
+        """The connection. Use it within :meth:`reporting` or :meth:`transaction`."""
         return self._connection
 
     @property
@@ -82,16 +82,24 @@ class Snapshots:
 
     @property
     def in_place(self) -> bool:
-        """Whether the file that was opened is still the one that stands at :attr:`path`."""
+        """Whether the file at :attr:`path` is still the one that was opened."""
         return bool(self._identity == raw.identity_of(self.path))
 
     def version(self, component: str = FORMAT) -> int:
-        """The version of the tables of the index, or of what is built on top; see :mod:`mlret.index.migration`."""
+        """Return the version of the tables of a component; see :mod:`mlret.index.migration`."""
         return version_of(self._counts, component)
 
     def bring_up_to_date(self, component: str = FORMAT, steps: Sequence[Step] = STEPS) -> list[str]:
-        """Run the steps of :mod:`mlret.index.migration` that the database has not seen, in one transaction; where the
-        folder may not be written to, in a temporary copy that is open from then on.
+        """Run the steps of :mod:`mlret.index.migration` that the database has not seen, in one transaction.
+
+        If the folder is read-only, they run on a temporary copy, which is used from then on.
+
+        Parameters
+        ----------
+        component
+            The name under which the version of the tables is kept.
+        steps
+            All migration steps of these tables.
 
         Returns
         -------
@@ -107,7 +115,7 @@ class Snapshots:
             return migrate(connection, self.counters, component, steps)
 
     def snapshot(self) -> None:
-        """Take in what other processes have committed, and stay there."""
+        """Show what other processes have committed until now, and keep showing that state."""
         with self.reporting():
             if self._database.changed:
                 self._database.close()
@@ -117,7 +125,7 @@ class Snapshots:
                 self._connection.execute("COMMIT")
             self._connection.execute("BEGIN")
             try:
-                self._counts = self.counters.read()  # BEGIN alone takes no snapshot
+                self._counts = self.counters.read()  # BEGIN alone takes no snapshot; the first read does.
             except DamagedCountersError:
                 if not self._lenient:
                     raise
@@ -125,7 +133,7 @@ class Snapshots:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written inside is committed, or none of it; on return it survives a power cut."""
+        """Commit everything that is written inside, or nothing. On return it survives a power failure."""
         if not self.writable and self._database.temporary is None:
             raise read_only(self.path)
         with self.reporting():
@@ -142,21 +150,31 @@ class Snapshots:
                 self.snapshot()
 
     def counter(self, name: str) -> int:
-        """A counter (:class:`mlret.index.counters.Counters`) in the state that all reads see; 0 if there is none."""
+        """Return a counter in the state that all reads see; 0 if there is none.
+
+        See :class:`mlret.index.counters.Counters`.
+        """
         with self.lock:
             return self._counts.get(name, 0)
 
     def touch(self) -> None:
-        """Count a change that touched no record; within :meth:`transaction`."""
+        """Count a change that touched no record. Call it within :meth:`transaction`."""
         self.counters.add({"changes": 1})
 
     def numbers(self, query: str, parameters: Sequence[Any] = ()) -> NDArray[np.int64]:
-        """The only column of a query, of integers.
+        """Return the only column of a query, as int64.
+
+        Parameters
+        ----------
+        query
+            A SELECT statement with one column of integers.
+        parameters
+            The parameters of the statement.
 
         Raises
         ------
         MlretError
-            If it holds something else.
+            If the column holds something else.
         """
         with self.reporting():
             found = self._connection.execute(query, parameters)
@@ -166,7 +184,15 @@ class Snapshots:
                 raise MlretError(f"{self.path} is damaged ({error}); {DAMAGED}") from error
 
     def read(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """What a query of what is built on top finds, in the state that all reads see."""
+        """Return the rows of a query, in the state that all reads see; for code that is built on the index.
+
+        Parameters
+        ----------
+        query
+            A SELECT statement.
+        parameters
+            The parameters of the statement.
+        """
         with self.reporting():
             return self._connection.execute(query, parameters).fetchall()
 
@@ -180,7 +206,7 @@ class Snapshots:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Hold the lock; what SQLite raises inside becomes a :class:`MlretError` that names the file and the cause."""
+        """Hold the lock, and turn errors of SQLite into a :class:`MlretError` that names the file and the cause."""
         with self.lock:
             try:
                 yield

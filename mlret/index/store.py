@@ -1,4 +1,4 @@
-"""The folder of an index: records and vectors kept in step, whatever happens between two writes."""
+"""The folder of an index: keeps records and vectors consistent whatever happens between two writes."""
 
 from __future__ import annotations
 
@@ -48,17 +48,18 @@ from mlret.index.tokens.space import MaxSimSpace
 
 _log = logging.getLogger("mlret.index")
 _FILTERS_KEPT = 64
-# Each time that another process changes the segments while they are being opened, they are opened again.
+# Each time that another process changes the segments while they are being opened, opening starts over, at most this
+# often.
 _ROUNDS = 100
 
 
 def check_vacant(folder: Path) -> None:
-    """Fail where an index cannot be made because something stands there already.
+    """Raise if an index cannot be created in a folder because something exists there already.
 
     Raises
     ------
     InputError
-        If ``folder`` exists and is not an empty folder, or is the current one, which no rename can replace.
+        If ``folder`` exists and is not an empty folder, or is the current folder, which no rename can replace.
     """
     try:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
@@ -75,35 +76,46 @@ def check_vacant(folder: Path) -> None:
 
 
 def _check_name(folder: Path) -> None:
-    """Fail where FAISS could not open the files of a folder: it takes names in UTF-8 alone."""
+    """Raise if FAISS could not open files in the folder: it accepts only names in UTF-8."""
     path = str(folder.absolute())
     check_unicode(path, f"the name of the folder {path!r}", "rename it: FAISS opens files by names in UTF-8 alone")
 
 
 def beside(folder: Path, suffix: str) -> Path:
-    """A hidden name next to a folder, on the same disk, to make it under before it gets its own name."""
-    folder = folder.resolve()  # "." and ".." have names too
+    """Return a hidden name beside a folder, on the same disk.
+
+    The folder is made under this name before it gets its own.
+
+    Parameters
+    ----------
+    folder
+        The folder that is to be made.
+    suffix
+        The end of the name, without the dot.
+    """
+    folder = folder.resolve()  # Resolve "." and "..", which have no name of their own.
     return folder.with_name(f".{folder.name}.{suffix}")
 
 
 class Store:
-    """An index folder, open.
+    """An open index folder.
 
-    It shows the records that were committed when it opened, or at the last :meth:`refresh`, and its own changes.
+    It shows the records that were committed when it was opened or at the last :meth:`refresh`, and its own changes
+    since.
 
     Parameters
     ----------
     folder
         The folder of the index.
     thorough
-        Hash every sealed file, also those that have not changed since they were last hashed.
+        Hash every sealed file, including those that have not changed since they were last hashed.
     device
         Where sealed segments are searched exactly; see :func:`mlret.index.exact.exact_search`.
 
     Raises
     ------
     InputError
-        If the folder is no index, or of another format.
+        If the folder is no index, or one of another format.
     MlretError
         If the database is missing or damaged, or does not belong to the manifest.
     MissingExtraError
@@ -125,7 +137,7 @@ class Store:
         self.files = SealedFiles(folder)
         self.manifest = read_manifest(folder)
         self.space = space_of(self.files, self.manifest, device)
-        # Before the database is opened, which then counts no fewer.
+        # Read this before the database is opened, so that the database then counts at least as many changes.
         noted = noted_changes(folder / LOCK, self.manifest.identity)
         self.records = Records(folder / RECORDS, self.space.blobs, lexical=self.manifest.settings.lexical)
         self.segments, self.last_row = [], 0
@@ -148,14 +160,23 @@ class Store:
 
     @staticmethod
     def create(folder: Path, manifest: Manifest, schema: str = "") -> None:
-        """Make the folder of an empty index: all of it, or nothing.
+        """Create the folder of an empty index, completely or not at all.
 
-        ``schema`` is SQL that makes the tables of what is built on top.
+        Parameters
+        ----------
+        folder
+            The folder to create.
+        manifest
+            The manifest of the index; it gets a new identity.
+        schema
+            SQL that creates further tables in the database, for code that is built on the index.
 
         Raises
         ------
         InputError
-            If something that is not an empty folder stands there.
+            If something that is not an empty folder exists there.
+        MlretError
+            If the folder cannot be created.
         """
         faiss_module()
         _check_name(folder)
@@ -180,7 +201,7 @@ class Store:
 
     @property
     def tail(self) -> Growing:
-        """The vectors that are in no sealed segment; read from the database when they are first needed."""
+        """The vectors that are in no sealed segment, read from the database when they are first needed."""
         with self.records.lock:
             if self._tail is None:
                 tail = self.space.tail()
@@ -190,13 +211,13 @@ class Store:
             return self._tail
 
     def views(self, allowed: NDArray[np.int64] | None = None) -> list[View]:
-        """What can be searched: every segment without what was deleted, and of that only the rows ``allowed``; the tail
-        only where it may hold some.
+        """Return what can be searched: every sealed segment without its deleted rows, and the tail.
 
         Parameters
         ----------
         allowed
-            ``(m,)`` row numbers, rising; ``None`` for all.
+            ``(m,)`` row numbers in ascending order: the only rows to search. The tail is then returned only if it may
+            hold some of them. ``None`` for all rows.
         """
         with self.records.lock:
             segments = list(self.segments)
@@ -205,7 +226,7 @@ class Store:
             return [self._view(segment, allowed) for segment in segments]
 
     def _view(self, segment: Rows, allowed: NDArray[np.int64] | None) -> View:
-        if allowed is not None:  # they come from the database, which has no deleted ones
+        if allowed is not None:  # These rows come from the database, which has no deleted ones.
             return View(segment, segment.positions_of(allowed))
         dead = segment.positions_of(self._dead)
         if not len(dead):
@@ -215,11 +236,11 @@ class Store:
         return View(segment, np.flatnonzero(alive))
 
     def dead_in(self, segment: Rows) -> int:
-        """How many of a segment's rows were deleted."""
+        """Return how many rows of a segment were deleted."""
         return len(segment.positions_of(self._dead))
 
     def matching(self, condition: Condition) -> NDArray[np.int64]:
-        """The rows that meet a condition, rising; remembered until something changes."""
+        """Return the rows that satisfy a condition, in ascending order; cached until the index changes."""
         with self.records.lock:
             return self._matching(condition)
 
@@ -228,19 +249,20 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the writer: no other process writes meanwhile, and what others wrote before is seen.
+        """Hold the writer lock: no other process writes in the meantime, and everything written before is seen.
 
         Raises
         ------
         MlretError
-            If the folder may only be read, was moved, or another process keeps writing.
+            If the folder is read-only or was moved, or another process keeps writing.
         """
         if not self.records.writable:
             raise read_only(self.records.path)
         with WriterLock(self.folder / LOCK) as lock, self.records.lock:
             self.refresh()
             if self.records.counter("generation") < self.manifest.generation:
-                finish(self.records, read_written(self.folder))  # a writer was killed between the two
+                # A writer was killed between writing the manifest and the database.
+                finish(self.records, read_written(self.folder))
             self._lock = lock
             try:
                 yield
@@ -248,7 +270,7 @@ class Store:
                 self._lock = None
 
     def refresh(self) -> None:
-        """Take in what other processes have committed since.
+        """Load what other processes have committed since the last refresh.
 
         Raises
         ------
@@ -263,27 +285,30 @@ class Store:
             self._load()
 
     def bring_up_to_date(self, component: str, steps: Sequence[Step]) -> None:
-        """Bring the tables of what is built on top up to date; see :mod:`mlret.index.migration`.
+        """Migrate the tables of code that is built on the index; see :mod:`mlret.index.migration`.
 
         Parameters
         ----------
         component
-            The name of their version: the ``kind`` of the manifest.
+            The name under which the version of the tables is kept: the ``kind`` of the manifest.
         steps
-            All steps that there are.
+            All migration steps.
         """
         self._components[component] = steps
         upgrade(self.folder, self.records, component, steps)
 
     def vectors_of(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
-        """The vectors of row numbers, from the database or from the segments; those that neither has are left out."""
+        """Return the vectors of row numbers, from the database or the segments.
+
+        Rows that neither of them holds are missing from the result.
+        """
         found = self.records.vectors_of(rows)
         if not self.space.keeps_vectors:
             found |= self.sealed_vectors([row for row in rows if row not in found])
         return found
 
     def sealed_vectors(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
-        """The vectors of those of the rows that whole segments have."""
+        """Return the vectors of those rows that are in intact segments."""
         found: dict[int, NDArray[Any]] = {}
         wanted = np.array(sorted(rows), dtype=np.int64)
         for segment in self.segments:
@@ -294,7 +319,7 @@ class Store:
         return found
 
     def tail_size(self) -> int:
-        """About how large the tail is; it is not read for that."""
+        """Return the approximate size of the tail, without reading the tail."""
         if self._tail_size is None:
             self._tail_size = self.space.size_in(self.records, self.manifest.last_sealed_row + 1, self.last_row)
         return self._tail_size
@@ -306,25 +331,44 @@ class Store:
         replaced: Sequence[int] = (),
         also: Callable[[sqlite3.Connection, NDArray[np.int64]], None] | None = None,
     ) -> None:
-        """Commit documents and the vectors of each in one transaction, in place of the rows ``replaced``; within
-        :meth:`writing`. ``also`` writes, in the same transaction, what is built on top of their rows."""
+        """Store documents and their vectors in one transaction. Call it within :meth:`writing`.
+
+        Parameters
+        ----------
+        documents
+            ``n`` documents.
+        vectors
+            The joined vectors of the documents; see :meth:`mlret.index.space.Space.joined`.
+        replaced
+            Rows to remove in the same transaction.
+        also
+            Called with the connection and the new row numbers, to write further tables in the same transaction.
+        """
         with self.records.transaction() as connection:
             rows = self.records.append(documents, vectors, replaced=replaced)
             if also is not None:
                 also(connection, rows)
-        # First: an interrupt between these two may hide rows until the next refresh, but never double them.
+        # This comes first: an interrupt after it may hide rows until the next refresh, but never duplicates them.
         self.last_row = int(rows[-1])
         if self._tail_size is not None:
             self._tail_size += self.space.size_of(vectors)
         if self._tail is not None:
             if self._tail.size > self.space.segment_size:
-                self._tail = None  # many are being added: it is read again if anybody searches
+                self._tail = None  # Many rows are being added; the tail is read again if anybody searches.
             else:
                 self._tail.add(rows, vectors)
         self._changed(replaced)
 
     def remove(self, rows: Sequence[int], also: Callable[[sqlite3.Connection], None] | None = None) -> None:
-        """Drop records in one transaction, with what ``also`` writes; within :meth:`writing`."""
+        """Remove records in one transaction. Call it within :meth:`writing`.
+
+        Parameters
+        ----------
+        rows
+            The row numbers.
+        also
+            Called with the connection, to write further tables in the same transaction.
+        """
         with self.records.transaction() as connection:
             self.records.remove(rows)
             if also is not None:
@@ -332,7 +376,7 @@ class Store:
         self._changed(rows)
 
     def commit(self, write: Callable[[sqlite3.Connection], None]) -> None:
-        """Commit what is built on top alone; within :meth:`writing`."""
+        """Commit changes to tables of code that is built on the index. Call it within :meth:`writing`."""
         with self.records.transaction() as connection:
             write(connection)
             self.records.touch()
@@ -350,17 +394,24 @@ class Store:
             self._lock.note(self.manifest.identity, self.changes)
 
     def switch(self, segments: Sequence[AnySegmentInfo], changes: Mapping[str, Any] | None = None) -> None:
-        """Make these the sealed segments, and change what else of the manifest changes with them; within
-        :meth:`writing`.
+        """Replace the list of sealed segments. Call it within :meth:`writing`.
 
-        The manifest first, then what it makes superfluous in the database, then the files that nothing names.
+        The manifest is written first, then what it makes superfluous is removed from the database, then the files that
+        it does not name are removed.
+
+        Parameters
+        ----------
+        segments
+            The segments that the manifest names from now on.
+        changes
+            Other fields of the manifest with their new values.
         """
         kept = {info.main for info in self.manifest.segments}
         torn = {segment.info.main for segment in self.segments if segment.torn}
         written = next_manifest(self.records, self.manifest, {"segments": tuple(segments), **(changes or {})})
         manifest = written.manifest
         write_manifest(self.folder, written)
-        # A row below the last sealed one is in a kept segment or in none.
+        # A row number up to the last sealed one is in a segment that was kept, or in none.
         covered = [(info.first_row, info.last_row) for info in segments if info.main in kept]
         whole = [(info.first_row, info.last_row) for info in segments if info.main not in torn]
         self.records.settle(
@@ -373,16 +424,16 @@ class Store:
         self._load()
 
     def sealer(self) -> Sealer:
-        """What writes segments into this folder."""
+        """Return a sealer, which writes segments into this folder."""
         return self.space.sealer(self.records)
 
     def close(self) -> None:
-        """Close the database and drop the vectors."""
+        """Close the database and release the vectors."""
         self.records.close()
         self.segments, self._tail = [], self.space.tail()
 
     def _load(self) -> None:
-        """Show the present state: manifest, then database, so that the latter is never the older of the two."""
+        """Load the present state: the manifest first, so that the database is never the older of the two."""
         before = {segment.info: segment for segment in self.segments}
         manifest, segments = self._opened(before)
         last, changes = self.records.last_row(), self.records.counter("changes")
@@ -404,7 +455,7 @@ class Store:
         self.manifest, self.segments, self.last_row, self.changes = manifest, segments, last, changes
 
     def _opened(self, before: Mapping[AnySegmentInfo, Any]) -> tuple[Manifest, list[Any]]:
-        """The manifest that the database agrees with, and its segments, opened where they were not open ``before``."""
+        """Return the manifest that the database agrees with, and its segments, reusing those open ``before``."""
         for _ in range(_ROUNDS):
             manifest = self._agreed_manifest()
             if manifest is None:
@@ -417,8 +468,10 @@ class Store:
         raise MlretError(f"{self.folder} is changed by another process all the time; try again when that is done")
 
     def _agreed_manifest(self) -> Manifest | None:
-        """The manifest, if the database agrees with it, in the state that reads see from now on; ``None`` if another
-        process changed both meanwhile."""
+        """Return the manifest if the database agrees with it, and show that state to all reads from now on.
+
+        Returns ``None`` if another process changed both in the meantime.
+        """
         written = read_written(self.folder)
         self.records.snapshot()
         old = [name for name, steps in self._components.items() if self.records.version(name) < newest(steps)]
@@ -430,7 +483,8 @@ class Store:
         try:
             check_agreement(self.folder, written, copy_in(self.records), self.records.counter("changes"))
         except DisagreementError:
-            # The manifest is always written before the database: if it still is the same, nobody is at work.
+            # The manifest is always written before the database, so an unchanged manifest means that no writer is at
+            # work.
             if read_written(self.folder).checksum == written.checksum:
                 raise
             return None
@@ -481,7 +535,7 @@ class Store:
         return segment
 
     def _mend(self) -> None:
-        """Write segments that were torn anew, unless another process writes or the disk is read-only."""
+        """Rewrite damaged segments, unless another process writes or the disk is read-only."""
         with contextlib.suppress(MlretError, OSError), WriterLock(self.folder / LOCK, timeout=0.5):
             sealer = self.sealer()
             infos = [sealer.rewrite(segment) if segment.torn else segment.info for segment in self.segments]
@@ -493,14 +547,27 @@ class _OutdatedError(MlretError):
 
 
 def space_of(files: SealedFiles, manifest: Manifest, device: Device = "cpu") -> Space:
-    """What does with the vectors of an index what its manifest says."""
+    """Return the space for the vectors of an index, according to the similarity that its manifest names."""
     if manifest.similarity == "maxsim":
         return MaxSimSpace(files, manifest, device)
     return CosineSpace(files, manifest, device)
 
 
 def gaps_between(ranges: Sequence[tuple[int, int]], last: int) -> list[tuple[int, int]]:
-    """What of 1 … ``last`` lies in none of the ranges, which are in ascending order."""
+    """Return the parts of 1 … ``last`` that lie in none of some ranges.
+
+    Parameters
+    ----------
+    ranges
+        The first and the last number of each range, in ascending order.
+    last
+        The last number.
+
+    Returns
+    -------
+    list of (int, int)
+        The first and the last number of each gap.
+    """
     gaps, start = [], 1
     for first, end in ranges:
         if first > start:

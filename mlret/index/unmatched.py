@@ -1,4 +1,4 @@
-"""Filters that can match nothing because no document has the field, or has it with values of another type."""
+"""Warnings about filters that can match nothing: no document has the field, or none with that type of value."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ _IN_WORDS: dict[Kind, str] = {
     "list": "lists",
     "object": "objects",
 }
-_MOST_FIELDS = 20  # that are looked up for one filter
+_MOST_FIELDS = 20  # Fields that are looked up for one filter.
 _NEAR = 3
 _CONSIDERED = 30
 _REMEMBERED = 64
 
 
 class Unmatched:
-    """Warns once of each field that filters name in vain.
+    """Warns once about each field that filters name in vain.
 
     Parameters
     ----------
     holders
-        What has fields, in messages: ``"document"``.
+        What has fields, as messages name it: ``"document"``.
     """
 
     def __init__(self, holders: str) -> None:
         self._holders = holders
         self._said: set[str] = set()
-        # What was looked at lately: to find that a field is nowhere may take reading it of all that is not visible.
+        # Filters that were checked recently. Finding that no visible row has a field may require reading all rows that
+        # have it.
         self._checked: set[Hashable] = set()
 
     def check(
@@ -50,7 +51,7 @@ class Unmatched:
         matching: NDArray[np.int64],
         visible: NDArray[np.int64] | None = None,
     ) -> None:
-        """Warn where a part of a filter cannot match anything.
+        """Warn if a part of a filter cannot match anything.
 
         Parameters
         ----------
@@ -59,12 +60,12 @@ class Unmatched:
         condition
             The filter.
         matching
-            ``(m,)`` the rows that meet it, of those that are visible.
+            ``(m,)`` int64: the visible rows that satisfy it.
         visible
-            ``(n,)`` the rows that may be known of, ascending; all by default. What other rows have is neither counted
-            nor named.
+            ``(n,)`` int64, ascending: the rows that the caller may know of; all by default. Fields of other rows are
+            neither counted nor named.
         """
-        # Where all of several conditions must hold and something was found, each of them matches something.
+        # If all of several conditions must hold and something was found, each of them matches something.
         if len(matching) and _is_plain(condition):
             return
         if visible is not None and not len(visible):
@@ -105,7 +106,7 @@ class Unmatched:
 
 
 def _is_plain(condition: Condition) -> bool:
-    """Whether every part must match something for the whole to."""
+    """Return whether every part of a condition must match something for the whole to match."""
     if isinstance(condition, All):
         return all(map(_is_plain, condition.parts))
     if isinstance(condition, Some):
@@ -114,7 +115,10 @@ def _is_plain(condition: Condition) -> bool:
 
 
 def _fields(condition: Condition, negated: bool) -> Iterator[tuple[str, frozenset[Kind]]]:
-    """The names of a filter, each with the kinds of value that it is compared with; none where any will do."""
+    """Iterate over the names in a filter, with the kinds of value that each is compared with.
+
+    An empty set of kinds means any kind.
+    """
     match condition:
         case Among(key, kind) | Contains(key, kind):
             yield key, frozenset() if kind == "null" else frozenset([kind])
@@ -132,7 +136,7 @@ def _fields(condition: Condition, negated: bool) -> Iterator[tuple[str, frozense
 
 
 def _of_some(parts: Sequence[Condition], negated: bool) -> Iterator[tuple[str, frozenset[Kind]]]:
-    """Of what is compared with one name, one kind that is there will do."""
+    """Merge the alternatives that compare the same name, of which one existing kind suffices."""
     kinds: dict[str, frozenset[Kind]] = {}
     anything: set[str] = set()
     for part in parts:
@@ -144,7 +148,7 @@ def _of_some(parts: Sequence[Condition], negated: bool) -> Iterator[tuple[str, f
 
 
 def _near(key: str, connection: sqlite3.Connection, visible: NDArray[np.int64] | None) -> list[str]:
-    """Names that were perhaps meant: spelled alike, or the end or the beginning of a path."""
+    """Return names that were perhaps meant: spelled alike, or with ``key`` as the end or beginning of the path."""
     names = field_names(connection)
     within = [name for name in names if name.endswith("." + key) or (key.endswith(".") and name.startswith(key))]
     alike = difflib.get_close_matches(key, names, n=_CONSIDERED)

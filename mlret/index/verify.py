@@ -1,4 +1,4 @@
-"""Is an index whole? Look at everything, and make again what can be."""
+"""Verifies every part of an index, and repairs what can be repaired."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ _BATCH = 256
 def verify_index(
     path: str | Path, encoder: AnyEncoder | str | Path | None = None, *, repair: bool = False, say: Say | None = None
 ) -> list[Problem]:
-    """Check every file of an index, every record and every vector.
+    """Check every file, record and vector of an index.
 
     Parameters
     ----------
     path
-        The folder.
+        The folder of the index.
     encoder
-        Encodes texts anew whose vectors are damaged; by default the one that the manifest names, loaded if needed.
+        Encodes texts again whose vectors are damaged. By default the encoder that the manifest names is loaded if
+        needed.
     repair
-        Make again what can be: the manifest from its copy in the database, or the copy from the manifest; the list of
-        removed rows, counters, filterable metadata and the lexical index from the records; vector files and
-        accelerators from the database; damaged vectors from their texts, as well as token files, which the database has
-        no copy of. The records themselves exist once: those that are damaged are named.
+        Rebuild what can be rebuilt: the manifest from its copy in the database, or the copy from the manifest; the list
+        of removed rows, the counters, the filterable metadata and the lexical index from the records; vector files and
+        accelerators from the database; and damaged vectors from their texts, as well as token files, of which the
+        database has no copy. The records themselves exist only once, so damaged records are only reported.
     say
-        Called with what is being looked at.
+        Called with the name of what is being checked.
 
     Returns
     -------
     list of Problem
-        Empty if the index is whole.
+        The problems; empty if the index is intact.
 
     Raises
     ------
     InputError
         If the folder is no index.
     MlretError
-        If the database cannot be opened at all, another process keeps writing, or there is something to repair in a
-        folder that may only be read.
+        If the database cannot be opened at all, another process keeps writing, or a read-only folder needs repair.
     """
     path, say = Path(path), say or (lambda _: None)
     found = check_manifest(path, repair=repair)
@@ -85,12 +85,12 @@ def verify_index(
             _vectors_again(path, encoder, look.vectors)
         problems.append(Problem(RECORDS, f"{len(look.vectors)} vectors are damaged", mended=repair))
         if not repair:
-            return problems  # segments are compared with the vectors that are here
+            return problems  # Segments are compared with the vectors in the database.
     return problems + list(_segments(path, encoder, repair, say))
 
 
 def _database(path: Path, records: Records, look: damage.Damage, found: Found, repair: bool) -> Iterator[Problem]:
-    """The problems of the database but for its vectors, repaired as they are found."""
+    """Find the problems of the database except for its vectors, and repair each as it is found."""
     yield from (Problem(RECORDS, line, mendable=False) for line in look.pages)
     if look.pages:
         return
@@ -131,11 +131,11 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
 
 
 def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, say: Say) -> Iterator[Problem]:
-    """The problems of the sealed files, each compared with the database."""
+    """Find the problems of the sealed files by comparing each with the database."""
     manifest = read_manifest(path)
     space = space_of(SealedFiles(path), manifest)
-    torn: set[str] = set()  # the main files of segments that are to be built again
-    lost: list[tuple[int, int]] = []  # the rows of those of which the database has no vectors
+    torn: set[str] = set()  # The main files of segments that must be rebuilt.
+    lost: list[tuple[int, int]] = []  # The rows of those segments of which the database has no vectors.
     with closing(Records(path / RECORDS, space.blobs, lexical=manifest.settings.lexical)) as records:
         tombstones = records.tombstones()
         try:
@@ -177,7 +177,7 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
 def _unaccounted(
     path: Path, records: Records, segment: Rows, tombstones: NDArray[np.int64], repair: bool
 ) -> Problem | None:
-    """Rows of a segment of which there is neither a record nor a note that it was removed."""
+    """Report rows of a segment that have neither a record nor an entry in the list of removed rows."""
     there = records.rows(segment.info.first_row, segment.info.last_row)
     odd = np.setdiff1d(np.setdiff1d(segment.numbers, there), tombstones)
     if not len(odd):
@@ -194,13 +194,13 @@ def _unaccounted(
 
 
 def _uncovered(records: Records, manifest: Manifest) -> list[tuple[int, int]]:
-    """Ranges of rows up to the last sealed one that no segment covers, and that have records."""
+    """Return the ranges of rows up to the last sealed one that have records but no segment."""
     covered = [(info.first_row, info.last_row) for info in manifest.segments]
     return [part for part in gaps_between(covered, manifest.last_sealed_row) if records.count(*part)]
 
 
 def _compare(space: Space, records: Records, segment: Rows, tombstones: NDArray[np.int64]) -> None:
-    """Fail where a segment does not hold the vectors of the database, and of those that were deleted since."""
+    """Raise if a segment does not hold the vectors of the database, apart from those deleted since."""
     info = segment.info
     alive = np.setdiff1d(segment.numbers, tombstones, assume_unique=True)
     there = records.rows(info.first_row, info.last_row)
@@ -220,7 +220,7 @@ def _encode_again(
     encoder: AnyEncoder | str | Path | None,
     ranges: Sequence[tuple[int, int]],
 ) -> None:
-    """Put the vectors of records back into the database, from their texts."""
+    """Encode the texts of records again, and put their vectors back into the database."""
     space = space_of(SealedFiles(path), manifest)
     if encoder is None:
         encoder = encoder_of(path, manifest)
@@ -236,7 +236,7 @@ def _encode_again(
 
 
 def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: list[int]) -> None:
-    """Give records whose vectors are damaged those of their sealed segment, or encode their texts anew."""
+    """Replace damaged vectors by those of their sealed segment, or by encoding their texts again."""
     with Index.open(path, encoder, kind=read_manifest(path).kind) as index:
         store = index.store
         with store.writing():
@@ -252,7 +252,7 @@ def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: li
 
 
 def _build_again(index: Index, torn: set[str], uncovered: Sequence[tuple[int, int]]) -> None:
-    """Seal segments again that are torn, and rows that no segment covers."""
+    """Rewrite damaged segments, and seal rows that no segment covers."""
     store: Store = index.store
     with store.writing():
         sealer = store.sealer()
@@ -269,9 +269,12 @@ def _build_again(index: Index, torn: set[str], uncovered: Sequence[tuple[int, in
 
 
 def _sealed_again(store: Store, sealer: Sealer, info: AnySegmentInfo) -> AnySegmentInfo | None:
-    """From the database where it has the vectors, else from the segment, of which only the accelerator is torn then."""
+    """Seal the rows of a segment again: from the database if it has the vectors, else from the segment itself.
+
+    In the latter case only the accelerator of the segment is damaged.
+    """
     segment = next(segment for segment in store.segments if segment.info == info)
     if store.space.keeps_vectors or segment.torn:
         return sealer.from_records(info.first_row, info.last_row)
-    # Without the rows that were removed: nothing notes them any more once there is a new segment.
+    # Leave removed rows out, because nothing records their removal any more once there is a new segment.
     return sealer.merge([segment], store.records.tombstones())

@@ -198,6 +198,7 @@ def seconds_of(encoder: Encoder, texts: list[str]) -> float:
     return min(found[1:])
 
 
+@pytest.mark.slow  # It measures time, which other tests beside it make uneven.
 @pytest.mark.parametrize("cap", [None, "AVX2"])
 def test_no_precision_is_slower_than_float32_whatever_the_processor_has(cap: str | None, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ONEDNN_MAX_CPU_ISA"}

@@ -1,4 +1,8 @@
-"""Codes of a few bits, packed into bytes; queries as integers in the order in which the kernels meet the codes."""
+"""Codes of a few bits packed into bytes, and queries as integers in the layout that the kernels read.
+
+A kernel compares a token with several vectors at once by SIMD instructions. A *lane* is the place of one of these
+vectors, a query token or a centroid, in a block of :data:`LANES` vectors.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +12,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bits = Literal[1, 2, 4, 8]
-WHOLE = 16  # bits of a dimension that is kept as it is, in float16
+WHOLE = 16  # Bits of a dimension that is not coded but kept in float16.
 BITS: tuple[Bits, ...] = get_args(Bits)
-LANES = 32  # query tokens, or centroids, that a kernel compares a token with at once
+LANES = 32  # Query tokens, or centroids, that a kernel compares a token with at once.
 
 
 def width(dims: int, bits: Bits) -> int:
-    """Bytes of a packed token."""
+    """Return the number of bytes of a packed token.
+
+    Parameters
+    ----------
+    dims
+        The number of dimensions of a token.
+    bits
+        Bits for each dimension.
+    """
     return dims * bits // 8
 
 
 def centre(bits: Bits) -> float:
-    """The code that stands for zero: half way between the middle two."""
+    """Return the code that represents zero, which is half way between the middle two codes."""
     return (2**bits - 1) / 2
 
 
 def pack(codes: NDArray[np.uint8], bits: Bits) -> NDArray[np.uint8]:
-    """Pack codes: ``(t, dims)`` to ``(t, width)``.
+    """Pack codes of a few bits into bytes.
 
-    A byte holds dimensions that are ``width`` apart, so that one shift and one mask unpack neighbours to neighbours.
+    A byte holds dimensions that are ``width`` apart, so that one shift and one mask unpack neighbouring dimensions to
+    neighbouring places.
+
+    Parameters
+    ----------
+    codes
+        ``(t, dims)`` uint8, each below ``2**bits``.
+    bits
+        Bits of a code.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(t, width)`` uint8.
     """
     parts = np.split(codes, 8 // bits, axis=1)
     packed = np.zeros_like(parts[0])
@@ -36,13 +61,26 @@ def pack(codes: NDArray[np.uint8], bits: Bits) -> NDArray[np.uint8]:
 
 
 def unpack(packed: NDArray[np.uint8], bits: Bits) -> NDArray[np.uint8]:
-    """The inverse of :func:`pack`."""
+    """Unpack codes; the inverse of :func:`pack`.
+
+    Parameters
+    ----------
+    packed
+        ``(t, width)`` uint8.
+    bits
+        Bits of a code.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(t, dims)`` uint8.
+    """
     mask = np.uint8(2**bits - 1)
     return np.concatenate([packed >> np.uint8(place * bits) & mask for place in range(8 // bits)], axis=1)
 
 
 class Lanes(NamedTuple):
-    """Vectors as integers, in blocks of ``LANES``: what kernels multiply codes with.
+    """Vectors as integers in blocks of ``LANES``, which kernels multiply with codes.
 
     A vector is ``scales`` times its integers, which lie in -127 … 127. With codes of at most 8 bits and up to 512
     dimensions, products stay below 2^24, so that int32 and float32 give the same sums in any order.
@@ -50,13 +88,13 @@ class Lanes(NamedTuple):
     Attributes
     ----------
     integers
-        ``(blocks, LANES, dims)`` int8; lanes that are not used are zero.
+        ``(blocks, LANES, dims)`` int8; unused lanes are zero.
     scales
         ``(blocks, LANES)`` float32.
     shifts
         ``(blocks, LANES)`` float32: what the codes' offset from zero adds to a product.
     used
-        How many vectors there are.
+        The number of vectors.
     """
 
     integers: NDArray[np.int8]
@@ -66,7 +104,20 @@ class Lanes(NamedTuple):
 
 
 def lanes(vectors: NDArray[np.float32], bits: Bits) -> Lanes:
-    """``(n, dims)`` vectors for codes of so many bits."""
+    """Quantise vectors to int8 for multiplication with codes.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, dims)`` float32.
+    bits
+        Bits of the codes.
+
+    Returns
+    -------
+    Lanes
+        The vectors in blocks of ``LANES``.
+    """
     count, dims = vectors.shape
     blocks = -(-count // LANES)
     scales = np.zeros(blocks * LANES, dtype=np.float32)

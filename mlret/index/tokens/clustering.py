@@ -1,4 +1,4 @@
-"""Centroids of tokens: k-means by Lloyd's algorithm over integers."""
+"""Centroids of tokens by k-means, using Lloyd's algorithm over integers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from mlret.index.tokens.bits import LANES, Lanes, centre, lanes
 from mlret.index.tokens.kernels import SPARE_ROWS, nearest, products
 
-_BLOCK = 2**16  # tokens handled at once
+_BLOCK = 2**16  # Tokens that are handled at once.
 _NOWHERE = np.float32(1e30)
 
 
 class Centroids:
-    """Centroids, ready to find the nearest of tokens.
+    """Centroids that are prepared for finding the nearest one of a token.
 
     Parameters
     ----------
@@ -36,11 +36,14 @@ class Centroids:
         return len(self.vectors)
 
     def products(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``(blocks, k, LANES)`` float32: of each centroid with each of ``(n, dims)`` vectors, both at 8 bits."""
+        """Return the products of each centroid with each of ``(n, dims)`` vectors, both quantised to 8 bits.
+
+        The result is ``(blocks, k, LANES)`` float32.
+        """
         return products(*self._bytes, lanes(vectors, 8))
 
     def nearest(self, tokens: NDArray[np.float32]) -> NDArray[np.int64]:
-        """``(t,)``: the centroid nearest to each of ``(t, dims)`` tokens, up to the rounding to 8 bits."""
+        """Return the centroid nearest to each of ``(t, dims)`` tokens, up to rounding to 8 bits: ``(t,)`` int64."""
         found = np.empty(len(tokens), dtype=np.int64)
         for start in range(0, len(tokens), _BLOCK):
             codes, scales = _bytes(tokens[start : start + _BLOCK])
@@ -56,20 +59,25 @@ def k_means(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Centroids:
-    """Centroids of a sample (Lloyd 1982), which need not be of unit length.
+    """Cluster a sample by Lloyd's algorithm (1982). The centroids need not have unit length.
 
     Parameters
     ----------
     sample
         ``(t, dims)`` float32, ``t >= count``.
     count
-        How many centroids.
+        The number of centroids.
     rounds
-        Of assigning and averaging.
+        The number of rounds of assigning and averaging.
     seed
-        Of the first centroids, which are tokens, and of those that replace centroids of nothing.
+        The seed for choosing the tokens that are the first centroids and those that replace empty centroids.
     progress
-        Called with the number of tokens assigned so far, of ``rounds * t``.
+        Called with the number of tokens assigned so far, out of ``rounds * t``.
+
+    Returns
+    -------
+    Centroids
+        The centroids.
     """
     rng = np.random.default_rng(seed)
     centroids = Centroids(sample[rng.choice(len(sample), count, replace=False)])
@@ -98,7 +106,7 @@ def _add(
 
 
 def _bytes(tokens: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """8-bit codes of tokens, and what multiplies them."""
+    """Return 8-bit codes of tokens, and the factor of each token."""
     scales = np.maximum(np.abs(tokens).max(axis=1) / np.float32(centre(8)), np.float32(1e-30))
     codes = np.zeros((len(tokens) + SPARE_ROWS, tokens.shape[1]), dtype=np.uint8)
     codes[: len(tokens)] = np.rint(tokens / scales[:, None] + np.float32(centre(8)))

@@ -1,10 +1,10 @@
-"""Tokens in a few bits a dimension: centred, turned, near a centroid, and the rest rounded.
+"""Codes tokens in a few bits for each dimension, as the rounded residual from a centroid.
 
-The residual codes are those of ColBERTv2 (Santhanam et al. 2022, arXiv 2112.01488, section 3.3) with three changes.
-All tokens are centred by one mean: a query's product with it is the same for every document, so that rankings stay, and
-the centroids of encoders whose tokens share a direction are not wasted on it. A random rotation spreads what a few
-dimensions hold over all, and steps are uniform with a length of each token's own (as in RaBitQ, Gao and Long 2024,
-arXiv 2405.12497), so that codes can be multiplied as the integers that they are.
+The residual codes are those of ColBERTv2 (Santhanam et al. 2022, arXiv 2112.01488, section 3.3) with three changes. All
+tokens are centred by one mean: the product of a query with the mean is the same for every document, so rankings do not
+change, and the centroids of encoders whose tokens share a direction are not spent on that direction. A random rotation
+spreads over all dimensions what a few dimensions hold. Steps are uniform, with a length for each token (as in RaBitQ,
+Gao and Long 2024, arXiv 2405.12497), so that codes can be multiplied as integers.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from mlret.errors import MlretError
 from mlret.index.tokens.bits import BITS, Bits, Lanes, centre, lanes, pack, unpack, width
 from mlret.index.tokens.clustering import Centroids, k_means
 
-# The step that rounds a normal distribution of deviation 1 best, by bits (Max 1960, table II).
+# The optimal step for rounding a normal distribution of deviation 1, by bits (Max 1960, table II).
 _STEPS = {1: 1.596, 2: 0.996, 4: 0.335}
 _LARGEST_UNIT = 2**16 - 1
 _BLOCK = 2**14
-_TRIED = 2**16  # tokens of a sample that steps and spread are measured on
+_TRIED = 2**16  # Tokens of a sample on which steps and spread are measured.
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class TokenCodes:
     Attributes
     ----------
     codes
-        ``(t, width)`` uint8.
+        ``(t, width)`` uint8: the packed codes of the residuals.
     units
-        ``(t,)`` uint16.
+        ``(t,)`` uint16: the length of a token's step, in units of the codec.
     centroids
-        ``(t,)`` uint16 or uint32.
+        ``(t,)`` uint16 or uint32: the centroid of each token.
     """
 
     codes: NDArray[np.uint8]
@@ -54,28 +54,28 @@ class TokenCodes:
         return len(self.units)
 
     def take(self, rows: NDArray[np.int64]) -> TokenCodes:
-        """Some of them."""
+        """Return the tokens with these indices."""
         return TokenCodes(self.codes[rows], self.units[rows], self.centroids[rows])
 
 
 class TokenCodec:
-    """Codes tokens and decodes them.
+    """Encodes tokens into codes and decodes them.
 
-    Centroids are only ever added: codes stay what they are when a codec grows. Each generation of centroids is a
-    clustering of its own; the last one codes what is new.
+    Centroids are only ever added, so existing codes stay valid when a codec grows. Each generation of centroids is a
+    clustering of its own, and new tokens are coded by the last one.
 
     Parameters
     ----------
     mean
         ``(dims,)`` float32.
     rotation
-        ``(dims, inner)`` float32 with orthonormal rows; ``inner`` is ``dims``, or what fills whole words.
+        ``(dims, inner)`` float32 with orthonormal rows; ``inner`` is ``dims``, or larger to fill complete words.
     centroids
-        ``(k, inner)`` float32, of centred and turned tokens.
+        ``(k, inner)`` float32, of centred and rotated tokens.
     bits
-        A dimension of the residual.
+        Bits for each dimension of the residual.
     unit
-        The length of a step is so many times a 16-bit number.
+        The length of a step is this number times a 16-bit integer.
     first
         The first centroid of the last generation.
     spread
@@ -104,12 +104,12 @@ class TokenCodec:
 
     @property
     def dims(self) -> int:
-        """Of a token."""
+        """Number of dimensions of a token vector."""
         return len(self.mean)
 
     @property
     def width(self) -> int:
-        """Bytes of a coded residual."""
+        """Number of bytes of a coded residual."""
         return width(self.rotation.shape[1], self.bits)
 
     @classmethod
@@ -122,20 +122,25 @@ class TokenCodec:
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> TokenCodec:
-        """Fit a codec to a sample.
+        """Fit a codec to a sample of tokens.
 
         Parameters
         ----------
         sample
-            ``(t, dims)`` float32 tokens, drawn from all; overwritten.
+            ``(t, dims)`` float32 tokens, drawn from all; it is overwritten.
         bits
-            A dimension: 1, 2, 4 or 8.
+            Bits for each dimension: 1, 2, 4 or 8.
         centroids
-            How many; fewer if the sample has fewer tokens.
+            The number of centroids; fewer if the sample has fewer tokens.
         seed
-            Of rotation and centroids.
+            The seed of the rotation and the centroids.
         progress
             As for :func:`mlret.index.tokens.clustering.k_means`.
+
+        Returns
+        -------
+        TokenCodec
+            The codec.
         """
         rng = np.random.default_rng(seed)
         dims = sample.shape[1]
@@ -146,7 +151,8 @@ class TokenCodec:
         found = k_means(turned, min(centroids, len(turned)), seed=seed, progress=progress)
         codec = cls(mean, rotation[:dims].astype(np.float32), found.vectors, bits, 1.0)
         residuals = codec._residuals_of(turned[:_TRIED])
-        # Tokens of another sort may be as far from every centroid as they are long, and longer than the sample's.
+        # Tokens of another kind may be as far from every centroid as they are long, and longer than those of the
+        # sample.
         farthest = 4 * max(float(np.linalg.norm(turned[:_TRIED], axis=1).max()), 1e-6)
         codec.unit = _longest_step(farthest, inner, bits) / _LARGEST_UNIT
         codec.spread = _spread(residuals)
@@ -160,7 +166,19 @@ class TokenCodec:
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> TokenCodec:
-        """A codec with one more generation of centroids; parameters as for :meth:`train`."""
+        """Return a codec with one more generation of centroids.
+
+        Parameters
+        ----------
+        sample
+            ``(t, dims)`` float32 tokens; it may be overwritten.
+        centroids
+            The number of new centroids; fewer if the sample has fewer tokens.
+        seed
+            The seed of the new centroids.
+        progress
+            As for :func:`mlret.index.tokens.clustering.k_means`.
+        """
         turned = _turned(sample, self.mean, self.rotation)
         found = k_means(turned, min(centroids, len(turned)), seed=seed, progress=progress)
         every = np.concatenate([self.centroids.vectors, found.vectors])
@@ -169,12 +187,19 @@ class TokenCodec:
         return codec
 
     def residuals(self, tokens: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """``(t, dims)`` float32: what tokens are off their centroids of the last generation."""
+        """Return the residuals of tokens from their centroids of the last generation: ``(t, dims)`` float32."""
         return np.asarray(self._residuals_of(self._turned(tokens)) @ self.rotation.T, dtype=np.float32)
 
     def drift(self, tokens: NDArray[np.float32]) -> float:
-        """How much farther tokens are from their centroids than those of the last generation's sample were: 1 for
-        tokens of the same sort, more for others. ``(t, dims)`` float32."""
+        """Return how much farther tokens are from their centroids than those of the last generation's sample were.
+
+        The value is a ratio of mean squared distances: 1 for tokens of the same kind, and more for others.
+
+        Parameters
+        ----------
+        tokens
+            ``(t, dims)`` float32.
+        """
         return _spread(self._residuals_of(self._turned(tokens))) / max(self.spread, 1e-12)
 
     def _turned(self, tokens: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -201,15 +226,15 @@ class TokenCodec:
         return found
 
     def decode(self, coded: TokenCodes) -> NDArray[np.float32]:
-        """``(t, dims)`` float32: the tokens that the codes stand for."""
+        """Return the ``(t, dims)`` float32 tokens that the codes represent."""
         return np.asarray(self.inner(coded) @ self.rotation.T + self.mean, dtype=np.float32)
 
     def inner(self, coded: TokenCodes) -> NDArray[np.float32]:
-        """``(t, inner)`` float32: the tokens that the codes stand for, centred and turned."""
+        """Return the ``(t, inner)`` float32 tokens that the codes represent, centred and rotated."""
         return np.asarray(self.centroids.vectors[coded.centroids] + self._residuals(coded.codes, coded.units))
 
     def latest(self, coded: TokenCodes) -> NDArray[np.int64]:
-        """``(t,)``: the nearest centroid of the last generation, counted from its first."""
+        """Return the nearest centroid of the last generation for each token, ``(t,)`` int64, counted from its first."""
         found = coded.centroids.astype(np.int64) - self.first
         for start in range(0, len(found), _BLOCK):
             old = np.flatnonzero(found[start : start + _BLOCK] < 0) + start
@@ -218,7 +243,7 @@ class TokenCodec:
         return found
 
     def latest_of(self, tokens: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-        """:meth:`latest` of ``(t, dims)`` tokens that are not coded."""
+        """Return :meth:`latest` of ``(t, dims)`` tokens that are not coded."""
         found = np.empty(len(tokens), dtype=np.int64)
         for start in range(0, len(tokens), _BLOCK):
             part = slice(start, start + _BLOCK)
@@ -226,13 +251,13 @@ class TokenCodec:
         return found
 
     def _residuals(self, codes: NDArray[np.uint8], units: NDArray[np.uint16]) -> NDArray[np.float32]:
-        """``(t, inner)`` float32: what codes stand for beside the centroid."""
+        """Return the ``(t, inner)`` float32 residuals that the codes represent."""
         found = unpack(codes, self.bits).astype(np.float32) - np.float32(centre(self.bits))
         found *= (units * np.float32(self.unit))[:, None]
         return found
 
     def query(self, tokens: NDArray[np.float32]) -> tuple[Lanes, NDArray[np.float32], float]:
-        """A query as the kernels want it.
+        """Prepare a query for the kernels.
 
         Parameters
         ----------
@@ -242,18 +267,26 @@ class TokenCodec:
         Returns
         -------
         lanes : Lanes
-            The turned tokens as integers.
+            The rotated tokens as integers.
         near : numpy.ndarray
             ``(blocks, k, LANES)`` float32: the product of each centroid with each token, both rounded to 8 bits.
         constant : float
-            The product with the mean, which every document's score has to gain.
+            The product with the mean, which must be added to every document's score.
         """
         turned = np.asarray(tokens @ self.rotation, dtype=np.float32)
         constant = float((tokens @ self.mean).sum(dtype=np.float64))
         return lanes(turned, self.bits), self.centroids.products(turned), constant
 
     def generation(self, first: int, count: int) -> str:
-        """16 hexadecimal digits that stand for ``count`` centroids from ``first`` on."""
+        """Return a hash that identifies some of the centroids, as 16 hexadecimal digits.
+
+        Parameters
+        ----------
+        first
+            The first of these centroids.
+        count
+            The number of these centroids.
+        """
         some = np.ascontiguousarray(self.centroids.vectors[first : first + count])
         return hashlib.blake2b(some.tobytes(), digest_size=8).hexdigest()
 
@@ -275,7 +308,7 @@ class TokenCodec:
         Raises
         ------
         MlretError
-            If it is not one.
+            If the file holds no codec.
         """
         try:
             found = load_file(path)
@@ -290,14 +323,17 @@ class TokenCodec:
 
 
 def centroids_for(tokens: int) -> int:
-    """How many centroids so many tokens should have: the power of two below 16 times the root (ColBERT's rule)."""
+    """Return the number of centroids for a number of tokens.
+
+    It is the largest power of two up to 16 times the square root of the tokens (ColBERT's rule).
+    """
     return max(1, int(2 ** math.floor(math.log2(16 * math.sqrt(max(1, tokens))))))
 
 
 def _turned(
     sample: NDArray[np.float32], mean: NDArray[np.float32], rotation: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """A sample centred and turned, in its own memory if it fits: it may be half of what there is."""
+    """Centre and rotate a sample, in its own memory if possible, because it may take half of what is available."""
     fits = rotation.shape[1] == sample.shape[1]
     found = sample if fits else np.empty((len(sample), rotation.shape[1]), dtype=np.float32)
     for start in range(0, len(sample), _BLOCK):
@@ -307,7 +343,7 @@ def _turned(
 
 
 def _longest_step(length: float, dims: int, bits: Bits) -> float:
-    """The step of a residual of such a length."""
+    """Return the step for a residual of this length."""
     return length / centre(8) if bits == 8 else _STEPS[bits] * length / math.sqrt(dims)
 
 
@@ -316,9 +352,9 @@ def _spread(residuals: NDArray[np.float32]) -> float:
 
 
 def _rounded(residuals: NDArray[np.float32], bits: Bits) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Codes of residuals, ``(t, inner)``, and the length of a step for each."""
+    """Return the codes of ``(t, inner)`` residuals, and the length of a step for each token."""
     middle, largest = np.float32(centre(bits)), np.float32(2**bits - 1)
-    if bits == 8:  # fine enough that nothing need be cut off
+    if bits == 8:  # With 8 bits the steps are fine enough that no value has to be clipped.
         steps = np.abs(residuals).max(axis=1) / middle
     else:
         steps = np.float32(_STEPS[bits]) * np.sqrt((residuals**2).mean(axis=1))
@@ -326,6 +362,6 @@ def _rounded(residuals: NDArray[np.float32], bits: Bits) -> tuple[NDArray[np.uin
     codes = np.clip(np.rint(residuals / steps[:, None] + middle), 0, largest)
     if bits < 8:
         numbers = codes - middle
-        # The length that fits the codes best, now that they are what they are.
+        # The length of a step that fits these codes best.
         steps = np.maximum((numbers * residuals).sum(axis=1) / (numbers**2).sum(axis=1), 0)
     return codes.astype(np.uint8), np.asarray(steps, dtype=np.float32)

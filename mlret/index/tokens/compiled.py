@@ -1,6 +1,7 @@
-"""Comparing packed tokens with lanes, compiled by numba: no allocation in a loop, no padded copy of the tokens.
+"""Kernels compiled by numba that compare packed tokens with lanes.
 
-Each function works on a range, holds no lock of Python's meanwhile and starts no thread: who calls divides the work.
+They neither allocate in a loop nor pad a copy of the tokens. Each function works on a range, without holding Python's
+lock and without starting threads; the caller divides the work.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from numba import njit
 from mlret.index.tokens import vnni
 from mlret.index.tokens.bits import LANES
 
-# Comparisons with -inf are undefined under fastmath.
+# Comparisons with -inf are undefined under fastmath, so a very low number is used instead.
 _LEAST = np.float32(-1e30)
-_TILE = 512  # tokens that stay in the cache while all centroids pass
+_TILE = 512  # Tokens that stay in the cache while all centroids pass.
 _float = np.float32
 
 if VNNI := vnni.available():
@@ -87,6 +88,25 @@ def maxsim(
     """Add to ``scores`` the MaxSim of ``documents[first:last]`` with one block of lanes.
 
     The score of a token and a lane is ``near[centroid of the token, lane]`` plus that of the residual.
+
+    Parameters
+    ----------
+    codes, width, bits, units, unit, centroids, offsets
+        The tokens as in :class:`mlret.index.tokens.kernels.PackedTokens`, with flat ``codes`` of ``width`` bytes a
+        token.
+    documents
+        ``(m,)`` int64: the documents to score.
+    vectors, scales, shifts
+        One block of :class:`mlret.index.tokens.bits.Lanes`, its integers ordered by
+        :func:`mlret.index.tokens.kernels.ordered`.
+    count
+        The number of lanes that are used.
+    near
+        ``(k, LANES)`` float32: the product of each centroid with each lane.
+    first, last
+        The range of ``documents`` to score.
+    scores
+        ``(m,)`` float32, to which the scores are added.
     """
     products = np.empty(4 * LANES, dtype=np.float32)
     best = np.empty(LANES, dtype=np.float32)
@@ -124,9 +144,22 @@ def nearest(
     last: int,
     found: Any,
 ) -> None:
-    """For 8-bit tokens ``first`` … ``last`` the lane, over all blocks, of the nearest centroid.
+    """Find the nearest centroid of 8-bit tokens.
 
-    ``halves`` are half of the centroids' squared lengths: the nearest has the largest product less that.
+    Parameters
+    ----------
+    codes, width, units
+        Flat uint8 codes of ``width`` bytes a token, and the ``(t,)`` float32 factor of each token.
+    vectors, scales, shifts
+        The centroids in blocks of lanes, the integers of each block ordered by
+        :func:`mlret.index.tokens.kernels.ordered`.
+    halves
+        ``(blocks, LANES)`` float32: half of the centroids' squared lengths. The nearest centroid has the largest
+        product minus that.
+    first, last
+        The range of tokens.
+    found
+        ``(t,)`` int64, which gets the lane, counted over all blocks, of the nearest centroid.
     """
     products = np.empty(4 * LANES, dtype=np.float32)
     best = np.empty((_TILE, LANES), dtype=np.float32)
@@ -159,7 +192,19 @@ def nearest(
 def multiply(
     codes: Any, width: int, units: Any, vectors: Any, scales: Any, shifts: Any, first: int, last: int, found: Any
 ) -> None:
-    """``found[token, lane]``: the product of 8-bit tokens ``first`` … ``last`` with one block of lanes."""
+    """Set ``found[token, lane]`` to the product of 8-bit tokens ``first`` … ``last`` with one block of lanes.
+
+    Parameters
+    ----------
+    codes, width, units
+        Flat uint8 codes of ``width`` bytes a token, and the ``(t,)`` float32 factor of each token.
+    vectors, scales, shifts
+        One block of lanes, its integers ordered by :func:`mlret.index.tokens.kernels.ordered`.
+    first, last
+        The range of tokens.
+    found
+        ``(t, LANES)`` float32, which is filled.
+    """
     products = np.empty(4 * LANES, dtype=np.float32)
     for token in range(first, last, 4):
         _multiply(codes, token * width, width, 8, vectors, products)
@@ -171,7 +216,19 @@ def multiply(
 
 @njit(nogil=True, cache=True)
 def most(near: Any, count: int, probes: int, found: Any) -> None:
-    """``found[lane]``: the ``probes`` rows of ``near`` that score a lane highest, for ``count`` lanes."""
+    """Set ``found[lane]`` to the rows of ``near`` that score a lane highest, best first.
+
+    Parameters
+    ----------
+    near
+        ``(rows, LANES)`` float32.
+    count
+        The number of lanes that are used.
+    probes
+        The number of rows for each lane.
+    found
+        ``(count, probes)`` int64, which is filled.
+    """
     values = np.full((count, probes), _LEAST)
     least = np.full(count, _LEAST)
     for row in range(len(near)):
@@ -191,8 +248,23 @@ def most(near: Any, count: int, probes: int, found: Any) -> None:
 
 @njit(nogil=True, cache=True)
 def gather(probed: Any, gains: Any, starts: Any, documents: Any, seen: Any, scores: Any) -> None:
-    """Add to ``scores`` of the documents in the lists of the centroids ``probed[lane]``, which fall by ``gains[lane]``,
-    the gain of the first such list of each lane. ``seen`` is -1 for every document, and names its last lane then."""
+    """Add to ``scores`` the gain of each document in the lists of the probed centroids.
+
+    A document gets the gain of the first list of a lane that holds it, which is its highest.
+
+    Parameters
+    ----------
+    probed
+        ``(count, probes)`` int64: the centroids to probe for each lane.
+    gains
+        ``(count, probes)`` float32: the gain of each, in descending order for each lane.
+    starts, documents
+        The list of centroid ``c`` is ``documents[starts[c] : starts[c + 1]]``.
+    seen
+        ``(n,)`` int32, -1 for every document at the beginning; it then holds the last lane that found the document.
+    scores
+        ``(n,)`` float32; the score of a document is set to 0 when it is first found.
+    """
     for lane in range(len(probed)):
         for place in range(probed.shape[1]):
             centroid, gain = probed[lane, place], gains[lane, place]

@@ -1,4 +1,4 @@
-"""The tokens of a segment on a GPU, where comparing a query with all of them takes as long as reading them."""
+"""Holds the tokens of a segment on a GPU, where comparing a query with all of them takes as long as reading them."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from mlret.index.tokens.stored import CodedTokens, StoredTokens, WholeTokens
 if TYPE_CHECKING:
     import torch
 
-# Copied to a GPU when it pays: below that, the CPU answers in some ten milliseconds.
+# Smaller segments are not copied to a GPU, because the CPU compares them in some ten milliseconds.
 _ON_DEVICE = 2**20
-# Documents whose codes take so much go to the device as one piece; where all do not fit, one after another.
+# Size of the chunks of codes that are copied to the device; if they do not all fit, they are copied one by one.
 _CHUNK_BYTES = 2**29
-# Of the memory that is free, what the codes may take.
+# The share of the free memory that the codes may take.
 _PART = 0.8
-_TOKENS = 2**16  # decoded at once without triton
+_TOKENS = 2**16  # Tokens that are decoded at once without triton.
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Documents on a device, or on the way there.
+    """A part of the documents, on a device or on the way there.
 
     Attributes
     ----------
     codes
         ``(t, width)`` uint8, or ``(t, dims)`` float16.
     units, centroids
-        ``(t,)`` int32 each; empty where tokens are whole.
+        ``(t,)`` int32 each; empty if tokens are not coded.
     offsets
-        ``(n + 1,)`` int64, from 0 on; every document has a token.
+        ``(n + 1,)`` int64, beginning with 0; every document has at least one token.
     bits, unit
-        As of :class:`mlret.index.tokens.kernels.PackedTokens`; 16 bits for whole tokens.
+        As in :class:`mlret.index.tokens.kernels.PackedTokens`; ``bits`` is 16 if tokens are not coded.
     """
 
     codes: torch.Tensor
@@ -52,23 +52,23 @@ class Chunk:
     unit: float
 
     def to(self, device: torch.device) -> Chunk:
-        """The same there; what is pinned is on its way when this returns."""
+        """Return a copy on a device. A pinned chunk may still be on its way when this returns."""
         codes, units, centroids, offsets = (one.to(device, non_blocking=True) for one in self.tensors)
         return Chunk(codes, units, centroids, offsets, self.bits, self.unit)
 
     def pinned(self) -> Chunk:
-        """The same in memory that a GPU reads by itself."""
+        """Return a copy in pinned memory, from which a GPU copies by itself."""
         codes, units, centroids, offsets = (one.pin_memory() for one in self.tensors)
         return Chunk(codes, units, centroids, offsets, self.bits, self.unit)
 
     @property
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """All of it that takes memory."""
+        """All tensors of the chunk."""
         return self.codes, self.units, self.centroids, self.offsets
 
 
 class DeviceTokens:
-    """Tokens on a device, compared as a whole.
+    """Tokens on a device, where a query is compared with all of them.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class DeviceTokens:
     device
         A device of torch.
     fused
-        Use the triton kernel; by default where the device is a GPU and triton is installed.
+        Use the triton kernel; by default if the device is a GPU and triton is installed.
     """
 
     def __init__(self, stored: StoredTokens, device: str = "cuda", *, fused: bool | None = None) -> None:
@@ -100,21 +100,21 @@ class DeviceTokens:
     def best(
         self, queries: Sequence[NDArray[np.float32]], k: int, visible: NDArray[np.int64] | None = None
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """The ``k`` best documents for each query, as far as half precision tells.
+        """Return the ``k`` best documents for each query, up to the accuracy of half precision.
 
         Parameters
         ----------
         queries
             ``(t, dims)`` float32 each; all share one pass over the tokens.
         k
-            How many.
+            The number of documents.
         visible
-            ``(m,)``, rising: the only documents to find.
+            ``(m,)`` in ascending order: the only documents to find; all by default.
 
         Returns
         -------
         list of (documents, scores)
-            ``(c,)`` int64 and ``(c,)`` float32, in no order.
+            ``(c,)`` int64 and ``(c,)`` float32, in no particular order.
         """
         import torch
 
@@ -130,7 +130,7 @@ class DeviceTokens:
         return found
 
     def scores(self, queries: Sequence[NDArray[np.float32]]) -> torch.Tensor:
-        """``(q, n)`` float32: the MaxSim of every document with each query."""
+        """Return the MaxSim of every document with each query: ``(q, n)`` float32."""
         import torch
 
         with torch.inference_mode():
@@ -154,7 +154,10 @@ class DeviceTokens:
         return found
 
     def _lanes(self, queries: Sequence[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """``(blocks, inner, LANES)`` tokens of queries, filled up with zeros, which add nothing; whose each is."""
+        """Return the tokens of queries in blocks of lanes, and the query of each block.
+
+        The tokens are ``(blocks, inner, LANES)``; unused lanes are zero and add nothing.
+        """
         import torch
 
         parts, owners = [], []
@@ -176,7 +179,7 @@ class DeviceTokens:
         return torch.tensor(constants, device=self._device)
 
     def _on_device(self) -> Iterator[Chunk]:
-        """The chunks in turn; where they are in the host's memory the next is copied while one is compared."""
+        """Iterate over the chunks. If they are in the host's memory, the next one is copied while one is compared."""
         if self.resident:
             yield from self._chunks
             return
@@ -198,7 +201,7 @@ class DeviceTokens:
 
 
 def _chunks(stored: StoredTokens, filled: NDArray[np.int64]) -> Iterator[Chunk]:
-    """Documents that have tokens, cut into pieces."""
+    """Split the documents that have tokens into chunks."""
     import torch
 
     offsets = stored.offsets
@@ -232,7 +235,7 @@ def _fused(chunk: Chunk, queries: torch.Tensor, near: torch.Tensor, scores: torc
 
 
 def _unfused(chunk: Chunk, queries: torch.Tensor, near: torch.Tensor, scores: torch.Tensor) -> None:
-    """The same by torch alone: tokens decoded block by block, products written out and reduced."""
+    """Compute the same scores by torch alone: decode the tokens block by block, then multiply and reduce them."""
     import torch
 
     offsets = chunk.offsets.tolist()
@@ -257,12 +260,19 @@ def _unfused(chunk: Chunk, queries: torch.Tensor, near: torch.Tensor, scores: to
 
 
 def device_tokens(stored: StoredTokens, device: Device) -> DeviceTokens | None:
-    """The tokens of a segment on a GPU, if that is asked for, or pays.
+    """Copy the tokens of a segment to a GPU if that is asked for, or worthwhile; else return ``None``.
+
+    Parameters
+    ----------
+    stored
+        The tokens of a segment.
+    device
+        ``"cpu"``, ``"cuda"``, or ``"auto"``, which uses a GPU if there is one and the segment is large enough.
 
     Raises
     ------
     InputError
-        If a GPU is asked for by name and there is none.
+        If ``"cuda"`` is asked for and there is no GPU.
     """
     tokens = int(stored.offsets[-1])
     if device == "cpu" or not tokens or (device == "auto" and (tokens < _ON_DEVICE or not may_have_gpu())):

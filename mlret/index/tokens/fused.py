@@ -1,4 +1,4 @@
-"""MaxSim on a GPU as one triton kernel: codes are unpacked, multiplied and reduced without leaving the processor."""
+"""MaxSim on a GPU as one triton kernel, which unpacks, multiplies and reduces codes without writing them to memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import triton.language as tl
 
 from mlret.index.tokens.bits import LANES
 
-_TOKENS = 64  # of a document at once
+_TOKENS = 64  # Tokens of a document that are compared at once.
 
 
 @triton.jit
@@ -31,7 +31,7 @@ def _maxsim(  # type: ignore[no-untyped-def]
     TOKENS: tl.constexpr,
 ):
     program = tl.program_id(0).to(tl.int64)
-    # Neighbouring programs have the same document: it comes from memory once, for all queries.
+    # Neighbouring programs share a document, which is then read from memory once for all queries.
     document, block = program // blocks, program % blocks
     first = tl.load(offsets + document)
     last = tl.load(offsets + document + 1)
@@ -60,14 +60,14 @@ def _maxsim(  # type: ignore[no-untyped-def]
             centroid = tl.load(centroids + token, mask=there, other=0).to(tl.int64)
             beside = near + (block * centroid_count + centroid[:, None]) * LANES + lane[None, :]
             products = products * step[:, None] + tl.load(beside)
-        # A row beyond the document never beats one of it.
+        # Rows beyond the end of the document must never have the maximum.
         products = tl.where(there[:, None], products, float("-inf"))
         best = tl.maximum(best, tl.max(products, axis=0))
     tl.store(scores + block * count + document, tl.sum(best, axis=0))
 
 
 def fused_maxsim(tokens: Any, queries: Any, near: Any, scores: Any) -> None:
-    """Fill ``(blocks, n)`` float32 scores of documents, each with at least one token.
+    """Fill ``(blocks, n)`` float32 scores of documents, each of which has at least one token.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def fused_maxsim(tokens: Any, queries: Any, near: Any, scores: Any) -> None:
     near
         ``(blocks, k, LANES)`` float32: the products of the centroids.
     scores
-        What to fill.
+        ``(blocks, n)`` float32, which is filled.
     """
     count = len(tokens.offsets) - 1
     if not count:

@@ -1,6 +1,6 @@
-"""Comparing packed tokens with queries and with centroids: by numba where it is installed, else by numpy.
+"""Compares packed tokens with queries and with centroids, by numba if it is installed and else by numpy.
 
-All ways multiply the same integers and so agree but for the rounding of a sum of float32.
+Both multiply the same integers, so their results agree up to the rounding of float32 sums.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from mlret.index.tokens.bits import LANES, Bits, Lanes, centre, unpack
 from mlret.index.tokens.parallel import divide
 
 COMPILED = find_spec("numba") is not None
-# Rows that a kernel may read beyond the last token, because it reads four at a time.
+# Rows that a kernel may read beyond the last token, because it reads four tokens at a time.
 SPARE_ROWS = 3
-_TOKENS = 16_384  # unpacked at once without numba
+_TOKENS = 16_384  # Tokens that are unpacked at once without numba.
 
 
 @dataclass(frozen=True)
 class PackedTokens:
-    """The tokens of documents, one after another.
+    """The coded tokens of documents, one document after another.
 
     Attributes
     ----------
     codes
         ``(t + SPARE_ROWS, width)`` uint8, C-contiguous.
     bits
-        Of a code.
+        Bits of a code.
     units, unit
-        ``(t,)`` uint16: a token's residual is ``units * unit`` times its codes, less their centre.
+        ``(t,)`` uint16 and a float: a token's residual is ``units * unit`` times its codes, minus their centre.
     centroids
-        ``(t,)`` uint16 or uint32.
+        ``(t,)`` uint16 or uint32: the centroid of each token.
     offsets
-        ``(n + 1,)`` int64: the tokens of document ``d`` are ``offsets[d]`` … ``offsets[d + 1]``.
+        ``(n + 1,)`` int64: document ``d`` has the tokens ``offsets[d]`` … ``offsets[d + 1]``, without the last.
     """
 
     codes: NDArray[np.uint8]
@@ -57,14 +57,14 @@ def maxsim(
     query: Lanes,
     near: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """The MaxSim of documents with a query (Khattab and Zaharia 2020, arXiv 2004.12832, section 3.2).
+    """Return the MaxSim of documents with a query (Khattab and Zaharia 2020, arXiv 2004.12832, section 3.2).
 
     Parameters
     ----------
     tokens
-        The tokens.
+        The coded tokens.
     documents
-        ``(m,)`` which of their documents.
+        ``(m,)`` the documents to score.
     query
         The ``n`` tokens of the query, for codes of these bits.
     near
@@ -73,8 +73,8 @@ def maxsim(
     Returns
     -------
     numpy.ndarray
-        ``(m,)`` float32: over the query's tokens the sum of the highest product with a token of the document; a
-        document without tokens gets the least that a cosine can be, -1 a token.
+        ``(m,)`` float32: the sum over the query's tokens of the highest product with a token of the document. A
+        document without tokens gets the lowest possible cosine, -1, for each token of the query.
     """
     scores = np.zeros(len(documents), dtype=np.float32)
     for block in range(len(query.integers)):
@@ -89,18 +89,18 @@ def maxsim(
 def nearest(
     codes: NDArray[np.uint8], scales: NDArray[np.float32], centroids: Lanes, halves: NDArray[np.float32]
 ) -> NDArray[np.int64]:
-    """The nearest centroid of each token.
+    """Return the nearest centroid of each token.
 
     Parameters
     ----------
     codes
         ``(t + SPARE_ROWS, dims)`` uint8 codes of 8 bits.
     scales
-        ``(t,)`` float32: what multiplies them.
+        ``(t,)`` float32: the factor of each token.
     centroids
         The centroids, for codes of 8 bits.
     halves
-        ``(blocks, LANES)`` float32: half of their squared lengths, and 1e30 where there is none.
+        ``(blocks, LANES)`` float32: half of their squared lengths, and 1e30 for unused lanes.
 
     Returns
     -------
@@ -119,16 +119,16 @@ def nearest(
 
 
 def products(codes: NDArray[np.uint8], scales: NDArray[np.float32], others: Lanes) -> NDArray[np.float32]:
-    """The products of 8-bit tokens with lanes.
+    """Return the products of 8-bit tokens with lanes.
 
     Parameters
     ----------
     codes
         ``(t + SPARE_ROWS, dims)`` uint8 codes of 8 bits.
     scales
-        ``(t,)`` float32: what multiplies them.
+        ``(t,)`` float32: the factor of each token.
     others
-        For codes of 8 bits.
+        The lanes, for codes of 8 bits.
 
     Returns
     -------
@@ -157,8 +157,22 @@ def _multiply(arguments: tuple[Any, ...], target: NDArray[np.float32], first: in
 
 
 def most(near: NDArray[np.float32], count: int, probes: int) -> NDArray[np.int64]:
-    """``(count, probes)``: for each of the first ``count`` lanes of ``(blocks, rows, LANES)`` the rows with the highest
-    values, falling."""
+    """Return for each lane the rows with its highest values.
+
+    Parameters
+    ----------
+    near
+        ``(blocks, rows, LANES)`` float32.
+    count
+        The number of lanes that are used.
+    probes
+        The number of rows to return; at most all.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(count, probes)`` int64, by descending value.
+    """
     probes = min(probes, near.shape[1])
     found = np.empty((count, probes), dtype=np.int64)
     for block, values in enumerate(near):
@@ -180,28 +194,29 @@ def gathered(
     documents: NDArray[np.int32],
     size: int,
 ) -> NDArray[np.float32]:
-    """What the centroids alone tell of documents, from the lists of those that are nearest to a token of the query.
+    """Score documents by the centroids alone, from the lists of those that are nearest to a token of the query.
 
-    A document in none of a token's lists is taken to score what the best centroid that was not probed does (as in WARP,
-    Scheerer et al. 2025, arXiv 2501.17788, section 4.1); that part is the same for all and left out.
+    A document that is in none of a token's lists is assumed to score as much as the best centroid that was not probed
+    (as in WARP, Scheerer et al. 2025, arXiv 2501.17788, section 4.1). That part is the same for all documents and is
+    omitted.
 
     Parameters
     ----------
     near
         ``(blocks, k, LANES)`` float32: the products of the centroids with the query's tokens.
     count
-        How many tokens it has.
+        The number of tokens of the query.
     probes
-        Centroids a token, fewer than ``k``.
+        The number of centroids for each token, fewer than ``k``.
     starts, documents
-        Centroid ``c`` has the list ``documents[starts[c] : starts[c + 1]]``.
+        The list of centroid ``c`` is ``documents[starts[c] : starts[c + 1]]``.
     size
-        How many documents there are.
+        The number of documents.
 
     Returns
     -------
     numpy.ndarray
-        ``(size,)`` float32; -inf for documents in no list.
+        ``(size,)`` float32; -inf for documents that are in no list.
     """
     probed = most(near, count, probes + 1)
     lanes = np.arange(count)
@@ -223,11 +238,11 @@ def gathered(
 
 
 def ordered(integers: NDArray[np.int8], bits: Bits) -> NDArray[Any]:
-    """The integers of a block of lanes in the order in which the compiled kernels read them; flat."""
+    """Return the integers of a block of lanes in the order in which the compiled kernels read them, as a flat array."""
     from mlret.index.tokens import compiled
 
     per_byte = 8 // bits
-    # A step takes four bytes of a token: in each, `per_byte` dimensions that are a width apart.
+    # One step takes four bytes of a token, and each byte holds `per_byte` dimensions that are a width apart.
     steps = integers.reshape(LANES, per_byte, -1, 4)
     if compiled.VNNI:
         return np.ascontiguousarray(steps.transpose(2, 1, 0, 3)).reshape(-1)

@@ -13,9 +13,10 @@ class Lists(NamedTuple):
 
     Attributes
     ----------
-    starts, documents
-        The centroid ``first + c`` has ``documents[starts[c] : starts[c + 1]]``, rising: ``(k + 1,)`` int64 and
-        ``(entries,)`` int32.
+    starts
+        ``(k + 1,)`` int64: the list of centroid ``first + c`` is ``documents[starts[c] : starts[c + 1]]``.
+    documents
+        ``(entries,)`` int32, ascending within each list.
     first
         The first centroid of the generation.
     """
@@ -26,16 +27,18 @@ class Lists(NamedTuple):
 
 
 def lists_of(centroids: NDArray[np.int64], offsets: NDArray[np.int64], count: int, first: int = 0) -> Lists:
-    """The lists of ``count`` centroids, from the centroid of each token and the tokens of each document.
+    """Build the lists of ``count`` centroids from the centroid of each token.
 
     Parameters
     ----------
     centroids
-        ``(t,)``, counted from ``first``.
+        ``(t,)`` the centroid of each token, counted from ``first``.
     offsets
-        ``(n + 1,)``: where the tokens of each document begin.
-    count, first
-        The generation.
+        ``(n + 1,)`` the place where the tokens of each document begin.
+    count
+        The number of centroids of the generation.
+    first
+        The first centroid of the generation.
     """
     documents = np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
     pairs = np.unique(centroids * len(offsets) + documents)

@@ -1,4 +1,4 @@
-"""Parts of one query on several threads, as many as FAISS may use."""
+"""Runs parts of one query on several threads, as many as FAISS may use."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 
 from mlret.index.accelerators import faiss_module
 
-_FEW = 2_000  # tokens that one thread compares sooner than a second one starts
+_FEW = 2_000  # One thread compares this many tokens before a second one has started.
 
 
 def divide(count: int, work: int, run: Callable[[int, int], None]) -> None:
-    """Run a range in parts.
+    """Run a function over the parts of a range, on several threads if that is worthwhile.
 
     Parameters
     ----------
     count
         The range is 0 … ``count``.
     work
-        How many tokens that is.
+        The number of tokens that are compared in the whole range.
     run
         Called with the bounds of each part.
     """

@@ -1,4 +1,4 @@
-"""Matrices of different lengths, one after another: the tokens of documents."""
+"""Matrices of different lengths in one array: the tokens of documents."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Ragged:
     Attributes
     ----------
     values
-        ``(t, dims)`` floats; a memory map is fine.
+        ``(t, dims)`` floats; a memory map is accepted.
     offsets
-        ``(n + 1,)`` int64: document ``d`` has the tokens ``offsets[d]`` … ``offsets[d + 1]``.
+        ``(n + 1,)`` int64: document ``d`` has the tokens ``offsets[d]`` … ``offsets[d + 1]``, without the last.
     """
 
     values: Matrix
@@ -41,52 +41,80 @@ class Ragged:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """``(n,)``: tokens of each document."""
+        """``(n,)`` int64: the number of tokens of each document."""
         return np.diff(self.offsets)
 
     def take(self, documents: NDArray[np.int64]) -> Ragged:
-        """Some of the documents, in that order."""
+        """Return some of the documents, in the given order."""
         rows, offsets = rows_of(self.offsets, documents)
         return Ragged(self.values[rows], offsets)
 
     @classmethod
     def of(cls, matrices: Sequence[Matrix], dims: int) -> Ragged:
-        """Put matrices of ``dims`` columns one after another."""
+        """Concatenate matrices of ``dims`` columns.
+
+        Parameters
+        ----------
+        matrices
+            A ``(t, dims)`` matrix for each document.
+        dims
+            The number of columns, which counts if there are no matrices.
+        """
         offsets = offsets_of(np.array([len(matrix) for matrix in matrices], dtype=np.int64))
         values = np.concatenate(matrices) if len(matrices) else np.empty((0, dims), dtype=np.float32)
         return cls(values, offsets)
 
 
 def offsets_of(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """``(n + 1,)``: where each document begins, and where the last one ends."""
+    """Return the place where each document begins, and where the last one ends: ``(n + 1,)`` int64."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def rows_of(offsets: NDArray[np.int64], documents: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows of the tokens of some documents, one document after another, and the offsets of these documents then."""
+    """Return the rows of the tokens of some documents, and the offsets of these documents in them.
+
+    Parameters
+    ----------
+    offsets
+        ``(n + 1,)`` int64: where the tokens of each document begin.
+    documents
+        ``(m,)`` int64: the documents, in the order of the result.
+
+    Returns
+    -------
+    rows : numpy.ndarray
+        ``(t,)`` int64.
+    offsets : numpy.ndarray
+        ``(m + 1,)`` int64.
+    """
     lengths = (offsets[1:] - offsets[:-1])[documents]
     found = offsets_of(lengths)
     return np.repeat(offsets[documents] - found[:-1], lengths) + np.arange(found[-1]), found
 
 
 def check_tokens(given: Any, dims: int, what: str = "the tokens of document", *, wider: bool = False) -> Ragged:
-    """Tokens that came from outside: a :class:`Ragged`, or a list of ``(t, dims)`` arrays or tensors.
+    """Check tokens that were made elsewhere: a :class:`Ragged`, or a list of ``(t, dims)`` arrays or tensors.
 
     Parameters
     ----------
     given
-        What came in.
+        The tokens.
     dims
-        The length of a token.
+        The number of dimensions of a token.
     what
-        Names the tokens of one text in messages, before its place.
+        The name of the tokens of one text in messages, before its position.
     wider
-        Longer tokens will do too, because their first dimensions are to be kept.
+        Accept longer tokens too, because their first dimensions will be kept.
+
+    Returns
+    -------
+    Ragged
+        The tokens.
 
     Raises
     ------
     InputError
-        If one of them is no matrix of ``dims`` floats a row, or the offsets do not divide the tokens.
+        If one of them is no matrix of floats with ``dims`` columns, or the offsets do not divide the tokens.
     """
     if isinstance(given, Ragged):
         return _check_ragged(given, dims, wider)

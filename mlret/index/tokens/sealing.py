@@ -1,4 +1,4 @@
-"""Writing segments with a vector for each token: coded once, then copied as they are."""
+"""Writes segments with a vector for each token. Tokens are coded once, and their codes are then copied unchanged."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from mlret.index.tokens.training import DRIFT, LOOKED_AT, Sample, Tokens, plan_c
 
 _log = logging.getLogger("mlret.index")
 
-_DOCUMENTS = 512  # read and coded at once
+_DOCUMENTS = 512  # Documents that are read and coded at once.
 _TOKENS = 2**16
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some records: their rows, how many tokens each has, and these, in codes or in float16."""
+    """Some records: their row numbers, the number of tokens of each, and the tokens in codes or in float16."""
 
     numbers: NDArray[np.int64]
     lengths: NDArray[np.int64]
@@ -42,16 +42,15 @@ class Batch:
 
 
 class TokenSealer(Sealer):
-    """Writes segments with a vector for each token, and trains the codec when there is enough to train it on."""
+    """Writes segments with a vector for each token, and trains the codec once there are enough tokens."""
 
     def __init__(self, files: SealedFiles, records: Records, manifest: Manifest, codec: TokenCodec | None) -> None:
         super().__init__(files, records, manifest)
         self.codec = codec
         if codec is None and manifest.codec is not None:
-            self.changes["codec"] = None  # it is torn, and what it coded is coded anew
+            self.changes["codec"] = None  # The codec is damaged, and what it coded is coded again.
 
     def from_records(self, first_row: int, last_row: int) -> TokenSegmentInfo | None:
-        """As of any."""
         sizes = self.records.vector_bytes(first_row, last_row) // (2 * self.manifest.dims)
         total = int(sizes.sum())
 
@@ -64,7 +63,7 @@ class TokenSealer(Sealer):
         return self._write(first_row, last_row, sizes, batches())
 
     def merge(self, segments: Sequence[TokenSegment], dead: NDArray[np.int64]) -> TokenSegmentInfo | None:
-        """As of any; codes are copied as they are."""
+        """Seal neighbouring segments as one; codes are copied unchanged."""
         alive = rows_alive(segments, dead)
         lengths = [np.diff(one.tokens.offsets)[some] for one, some in zip(segments, alive, strict=True)]
         sizes = np.concatenate(lengths)
@@ -78,10 +77,10 @@ class TokenSealer(Sealer):
         return self._write(segments[0].info.first_row, segments[-1].info.last_row, sizes, batches())
 
     def accelerate(self, info: TokenSegmentInfo, choice: Choice, progress: Progress | None = None) -> TokenSegmentInfo:
-        """Make the lists of a sealed segment; as of any."""
+        """Build the lists of a sealed segment; none if the choice is ``flat``."""
         if choice.kind == "flat":
             return info.model_copy(update={"lists": None})
-        if self.codec is None:  # all is in float16: centroids are for the lists alone
+        if self.codec is None:  # All tokens are in float16; centroids are needed for the lists only.
             whole = open_token_segment(self.files, info, self.manifest.dims, None)
             everything = np.ones(info.rows, dtype=np.bool_)
             self._train(
@@ -107,7 +106,11 @@ class TokenSealer(Sealer):
         return sum(info.size for info in self.manifest.segments)
 
     def _train(self, total: int, stream: Callable[[], Iterable[Tokens]], count: int, *, must: bool = False) -> None:
-        """Train the codec, or let it grow, if ``total`` tokens ask for that; on ``count`` tokens of a stream."""
+        """Train the codec or let it grow, if that is needed.
+
+        It is needed if the ``total`` of tokens requires it, or if ``must`` is set. The ``count`` tokens of the stream
+        are sampled.
+        """
         settings, dims = self.manifest.settings, self.manifest.dims
         drift = 1.0
         if self.codec is not None:
@@ -166,7 +169,7 @@ class TokenSealer(Sealer):
         units: NDArray[np.uint16],
         centroids: NDArray[np.uint32],
     ) -> None:
-        """Write codes, or whole tokens, and gather what goes into the smaller files."""
+        """Write codes, or tokens in float16, and collect the content of the smaller files."""
         total = int(sizes.sum())
         counted = self.counting("coding tokens", total)
 

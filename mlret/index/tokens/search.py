@@ -1,4 +1,4 @@
-"""Multi-vector search: documents by MaxSim, all of them or those near a centroid that is near the query."""
+"""Multi-vector search by MaxSim, of all documents or of those near a centroid that is near the query."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from mlret.index.tokens.stored import TokenQuery
 
 
 class Effort(NamedTuple):
-    """How hard to look.
+    """The search effort: how many candidates a search finds and compares.
 
-    Documents with a token near one of the ``probes`` centroids nearest to a token of the query are candidates. Of these
-    the ``compared`` that the centroids alone rank highest are compared, or all where it is ``None``; so many for up to
-    ten hits, in proportion for more. Where there are fewer than ``k`` candidates, more centroids are probed.
+    Documents with a token near one of the ``probes`` centroids nearest to a token of the query are candidates. Of
+    these, the ``compared`` documents that the centroids alone rank highest are compared, or all if it is ``None``. The
+    number is for up to ten hits, and grows in proportion for more. If there are fewer than ``k`` candidates, more
+    centroids are probed.
     """
 
     probes: int
     compared: int | None = None
 
 
-# A segment, positions in it, and about how they score.
+# A segment, positions in it, and their approximate scores.
 Ranked = tuple[Any, NDArray[np.int64], NDArray[np.float32]]
 _SLACK = 16
-# Where at most this part of the documents may be found, all of them are compared.
+# If at most this share of the documents is visible, all of them are compared.
 _FEW = 1 / 8
 _WIDEN = 4
 _TEN = 10
@@ -43,27 +44,27 @@ def search_tokens(
     effort: Effort | None = None,
     ranked: Sequence[Ranked] = (),
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The records with the highest MaxSim.
+    """Return the records with the highest MaxSim.
 
     Parameters
     ----------
     views
-        Where to search: of :class:`mlret.index.tokens.segments.TokenSegment`.
+        The segments to search: views of :class:`mlret.index.tokens.segments.TokenSegment`.
     query
         The query.
     k
-        How many; fewer come back only if fewer are visible.
+        The number of records; fewer are returned only if fewer are visible.
     effort
-        Which documents of a segment that has lists are compared; ``None`` for all.
+        The documents to compare in a segment that has lists; ``None`` for all.
     ranked
         What :func:`compare_on_device` found in other segments.
 
     Returns
     -------
     scores : numpy.ndarray
-        ``(c,)`` float64, falling; all that are tied with the ``k``-th among them as far as they were candidates.
+        ``(c,)`` float64 in descending order, including the candidates that are tied with the ``k``-th.
     rows : numpy.ndarray
-        ``(c,)`` int64 row numbers; equal scores by rising row.
+        ``(c,)`` int64 row numbers; equal scores are ordered by ascending row.
     """
     kept = _kept(k)
     found = list(ranked)
@@ -91,13 +92,26 @@ def search_tokens(
 
 
 def compare_on_device(view: View, queries: Sequence[NDArray[np.float32]], k: int) -> list[Ranked]:
-    """For each query the best documents of a segment that is on a GPU, all queries in one pass."""
+    """Return for each query the best documents of a segment on a GPU, in one pass for all queries.
+
+    Parameters
+    ----------
+    view
+        The segment.
+    queries
+        ``(t, dims)`` float32 each.
+    k
+        The number of documents that the search will return.
+    """
     found = view.segment.device.best(queries, _kept(k), view.visible)
     return [(view.segment, positions, scores) for positions, scores in found]
 
 
 def _kept(k: int) -> int:
-    """How many are scored again: a query's integers, or half precision, err by less than what separates so many."""
+    """Return how many documents are scored again.
+
+    Rounding the query to integers, or half precision, changes scores by less than the gap below so many documents.
+    """
     return 2 * k + _SLACK
 
 
@@ -109,12 +123,20 @@ def _top(
 
 
 def _nth(scores: NDArray[np.float32], n: int) -> float:
-    """The ``n``-th highest score, or the lowest if there are fewer."""
+    """Return the ``n``-th highest score, or the lowest if there are fewer."""
     return float(-np.partition(-scores, min(n, len(scores)) - 1)[min(n, len(scores)) - 1])
 
 
 def candidates(view: View, query: TokenQuery, k: int, effort: Effort | None) -> NDArray[np.int64]:
-    """Positions in a segment that are to be compared, rising; parameters as for :func:`search_tokens`."""
+    """Return the positions in a segment that are to be compared, in ascending order.
+
+    Parameters
+    ----------
+    view
+        The segment.
+    query, k, effort
+        As for :func:`search_tokens`.
+    """
     total = len(view.segment)
     everything = np.arange(total) if view.visible is None else view.visible
     lists: Lists | None = view.segment.lists

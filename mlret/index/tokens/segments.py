@@ -23,11 +23,11 @@ class TokenSegment(Rows):
     Parameters
     ----------
     numbers
-        ``(n,)`` int64 row numbers, rising.
+        ``(n,)`` int64 row numbers, in ascending order.
     tokens
-        The tokens of each.
+        The tokens of each record.
     info
-        What the manifest says of it; ``None`` where it is in no sealed file.
+        What the manifest states about the segment; ``None`` if it is in no sealed file.
     """
 
     def __init__(self, numbers: NDArray[np.int64], tokens: StoredTokens, info: TokenSegmentInfo | None = None) -> None:
@@ -38,12 +38,11 @@ class TokenSegment(Rows):
 
     @property
     def size(self) -> int:
-        """Tokens."""
+        """The number of tokens."""
         return int(self.tokens.offsets[-1])
 
     @property
     def kind(self) -> str:
-        """As of any."""
         return "probe" if self.lists is not None else "flat"
 
 
@@ -52,10 +51,23 @@ def open_token_segment(
 ) -> TokenSegment:
     """Open a sealed segment, memory-mapped, without its lists.
 
+    Parameters
+    ----------
+    files
+        The sealed files of the index.
+    info
+        What the manifest states about the segment.
+    dims
+        The number of dimensions of a token.
+    codec
+        The codec of the index, if it has one.
+    thorough
+        Hash the files even if they have not changed since they were last hashed.
+
     Raises
     ------
     TornFileError
-        If a file is missing or is not what the manifest says, or the codec is missing.
+        If a file is missing or is not what the manifest states, or the codec is missing.
     """
     numbers = map_array(files, info.numbers, (info.rows,), np.int64, thorough=thorough)
     offsets = map_array(files, info.offsets, (info.rows + 1,), np.int64, thorough=thorough)
@@ -77,10 +89,21 @@ def open_token_segment(
 def open_lists(files: SealedFiles, info: ListsInfo, codec: TokenCodec | None, *, thorough: bool = False) -> Lists:
     """Open the lists of a segment, memory-mapped.
 
+    Parameters
+    ----------
+    files
+        The sealed files of the index.
+    info
+        What the manifest states about the lists.
+    codec
+        The codec of the index, if it has one.
+    thorough
+        Hash the files even if they have not changed since they were last hashed.
+
     Raises
     ------
     TornFileError
-        If a file is missing or is not what the manifest says, or the codec has not these centroids.
+        If a file is missing or is not what the manifest states, or the codec does not have these centroids.
     """
     starts = map_array(files, info.starts, (None,), np.int64, thorough=thorough)
     documents = map_array(files, info.documents, (None,), np.int32, thorough=thorough)
@@ -94,14 +117,14 @@ def open_lists(files: SealedFiles, info: ListsInfo, codec: TokenCodec | None, *,
 class TokenTail:
     """The newest tokens, which are in no sealed file yet.
 
-    They are coded once they are searched, as they will be when they are sealed: a score does not change by that.
+    They are coded when they are first searched, as they will be when they are sealed, so that sealing changes no score.
 
     Parameters
     ----------
     dims
-        The length of a token.
+        The number of dimensions of a token.
     codec
-        Codes them; ``None`` while there is none.
+        The codec that codes them; ``None`` if there is none yet.
     """
 
     def __init__(self, dims: int, codec: TokenCodec | None) -> None:
@@ -112,17 +135,17 @@ class TokenTail:
 
     @property
     def size(self) -> int:
-        """Tokens."""
+        """The number of tokens."""
         return sum(len(tokens.values) for tokens in self._tokens)
 
     def add(self, numbers: NDArray[np.int64], vectors: Ragged) -> None:
-        """Append the tokens of ``(n,)`` row numbers, rising and beyond those it has."""
+        """Append the tokens of ``(n,)`` row numbers, which are in ascending order and follow those in the tail."""
         self._numbers.append(numbers)
         self._tokens.append(Ragged(vectors.values.astype(np.float16, copy=False), vectors.offsets))
         self._segment = None
 
     def segment(self) -> TokenSegment:
-        """What it holds now."""
+        """Return the present content as a segment."""
         if self._segment is None:
             lengths = np.concatenate([tokens.lengths for tokens in self._tokens])
             whole = Ragged(np.concatenate([tokens.values for tokens in self._tokens]), offsets_of(lengths))
@@ -135,7 +158,7 @@ class TokenTail:
 
 
 def packed(codec: TokenCodec, tokens: Ragged) -> PackedTokens:
-    """Tokens in codes."""
+    """Return tokens in codes, with spare rows for the kernels."""
     coded = codec.encode(tokens.values)
     codes = np.concatenate([coded.codes, np.zeros((SPARE_ROWS, codec.width), np.uint8)])
     return PackedTokens(codes, codec.bits, coded.units, codec.unit, coded.centroids, tokens.offsets)

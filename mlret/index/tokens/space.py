@@ -1,4 +1,4 @@
-"""A vector for each token of a record, compared by MaxSim."""
+"""Storage and search of a vector for each token of a record, compared by MaxSim."""
 
 from __future__ import annotations
 
@@ -26,23 +26,26 @@ from mlret.index.tokens.search import Effort, compare_on_device, search_tokens
 from mlret.index.tokens.segments import TokenSegment, TokenTail, open_lists, open_token_segment
 from mlret.index.tokens.stored import TokenQuery
 
-# Comparing a query with fewer tokens takes a few milliseconds.
+# With fewer tokens, comparing a query with all of them takes a few milliseconds.
 FLAT_TOKENS = 2**18
-# Lists are made at the end of a build when this part of the tokens is in none.
+# Lists are made at the end of a build if more than this share of the tokens is in none.
 _PLAIN = 0.25
-_ON_DEVICE = 32  # queries that share a pass over the tokens on a GPU
+_ON_DEVICE = 32  # Queries that share a pass over the tokens on a GPU.
 _LARGEST = float(np.finfo(np.float16).max)
 
 
 class MaxSimSpace(Space):
-    """The tokens of records. Sizes are numbers of tokens.
+    """A vector for each token of a record. Sizes are numbers of tokens.
 
     Parameters
     ----------
-    files, manifest
-        As of any.
+    files
+        The sealed files of the index.
+    manifest
+        The manifest of the index.
     device
-        Where large segments are compared as a whole: ``"cuda"``; ``"auto"``, a GPU where there is one.
+        Where large segments are compared as a whole: ``"cuda"``; ``"cpu"``; or ``"auto"``, which takes a GPU if there
+        is one.
     """
 
     segment_size = 2**16
@@ -58,12 +61,12 @@ class MaxSimSpace(Space):
         self._codec_file: FileInfo | None = None
 
     def load(self, manifest: Manifest) -> None:
-        """As of any.
+        """Use a new manifest, and load its codec if it has changed.
 
         Raises
         ------
         TornFileError
-            If the codec is missing or torn.
+            If the codec is missing or damaged.
         """
         super().load(manifest)
         if manifest.codec is None:
@@ -74,34 +77,27 @@ class MaxSimSpace(Space):
             self._codec_file = manifest.codec
 
     def tail(self) -> TokenTail:
-        """As of any."""
         return TokenTail(self.manifest.dims, None if self.manifest.settings.bits == WHOLE else self.codec)
 
     def size_of(self, vectors: Ragged) -> int:
-        """As of any."""
         return len(vectors.values)
 
     def size_in(self, records: Records, first_row: int, last_row: int) -> int:
-        """As of any."""
         return int(records.vector_bytes(first_row, last_row).sum()) // (2 * self.manifest.dims)
 
     def open(self, info: TokenSegmentInfo, *, thorough: bool = False) -> TokenSegment:
-        """As of any."""
         segment = open_token_segment(self.files, info, self.manifest.dims, self.codec, thorough=thorough)
         segment.device = device_tokens(segment.tokens, self._device)
         return segment
 
     def open_accelerator(self, segment: TokenSegment, *, thorough: bool = False) -> None:
-        """As of any."""
         if segment.info.lists is not None:
             segment.lists = open_lists(self.files, segment.info.lists, self.codec, thorough=thorough)
 
     def sealer(self, records: Records) -> TokenSealer:
-        """As of any."""
         return TokenSealer(self.files, records, self.manifest, self.codec)
 
     def choose(self, size: int) -> Choice:
-        """As of any."""
         settings = self.manifest.settings
         if settings.kind == "auto":
             if size < FLAT_TOKENS:
@@ -110,15 +106,14 @@ class MaxSimSpace(Space):
         return Choice(settings.kind, "the recipe says so")
 
     def outdated(self, segment: TokenSegment) -> bool:
-        """Whether its lists are of an older generation of centroids."""
+        """Return whether the lists of a segment belong to an older generation of centroids."""
         return segment.lists is not None and self.codec is not None and segment.lists.first != self.codec.first
 
     def is_due(self, plain: int, size: int) -> bool:
-        """As of any."""
         return self.choose(plain).kind != "flat" and plain > _PLAIN * size
 
     def calibrated(self, segments: Sequence[TokenSegment]) -> dict[str, Any]:
-        """How many centroids to probe, by a trial run."""
+        """Return the search effort that a trial run found, as a change of the manifest."""
         listed = [segment for segment in segments if segment.lists is not None]
         if not listed or self.codec is None:
             return {"probing": None} if self.manifest.probing else {}
@@ -129,7 +124,6 @@ class MaxSimSpace(Space):
     def tuned(
         self, segments: Sequence[TokenSegment], queries: Sequence[NDArray[np.float32]], recall: float | None
     ) -> dict[str, Any]:
-        """As of any."""
         listed = [segment for segment in segments if segment.lists is not None]
         if not listed or self.codec is None:
             return super().tuned(segments, queries, recall)
@@ -145,7 +139,7 @@ class MaxSimSpace(Space):
         exact: bool,
         effort: Effort | None = None,
     ) -> Found:
-        """As of any; ``effort`` instead of what was calibrated."""
+        """Search as :meth:`mlret.index.space.Space.search` does; ``effort`` overrides the calibrated search effort."""
         probing = self.manifest.probing
         if effort is None and probing is not None and probing.probes is not None:
             effort = Effort(probing.probes, probing.compared)
@@ -164,51 +158,62 @@ class MaxSimSpace(Space):
     def score(
         self, segment: TokenSegment, query: NDArray[np.float32], positions: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """As of any."""
         return segment.tokens.score(TokenQuery.of(query, self.codec), positions)
 
     def check_vectors(self, vectors: Any) -> Ragged:
-        """A list of ``(t, dims)`` arrays or tensors, or a :class:`Ragged`; longer tokens only where the index was made
-        to keep some of their dimensions."""
+        """Check a list of ``(t, dims)`` arrays or tensors, or a :class:`Ragged`.
+
+        Longer tokens are accepted only if the index keeps some of their dimensions.
+        """
         return check_tokens(vectors, self.manifest.dims, wider=self.manifest.settings.dims is not None)
 
     def first_unusable(self, vectors: Vectors) -> tuple[int, str] | None:
-        """The first that has a NaN, or a value beyond what tokens are stored in."""
+        """Return the position and the reason of the first text with a NaN or a value too large for float16.
+
+        Returns ``None`` if all tokens can be stored.
+        """
         for place, tokens in enumerate(vectors):
             if (why := _unusable(tokens)) is not None:
                 return place, why
         return None
 
     def check_queries(self, vectors: Any) -> list[NDArray[np.float32]]:
-        """As :meth:`check_vectors`, but of ``dims`` exactly."""
+        """Check tokens of queries, which must have exactly ``dims`` dimensions."""
         found = check_tokens(vectors, self.manifest.dims, "the tokens of query")
         if (bad := self.first_unusable(found)) is not None:
             raise InputError(f"the query {bad[0]} (counted from 0) {bad[1]}; check the encoder")
         return [np.ascontiguousarray(one, dtype=np.float32) for one in found]
 
     def prepared(self, vectors: Vectors) -> list[NDArray[np.float32]]:
-        """As of any."""
         found = self.queries(vectors)
         if self.manifest.settings.pooling > 1:
             found = pooled(found, self.manifest.settings.pooling)
         return found
 
     def queries(self, vectors: Vectors) -> list[NDArray[np.float32]]:
-        """As of any."""
         return [_cut(np.asarray(one, dtype=np.float32), self.manifest.dims) for one in vectors]
 
     def joined(self, vectors: Vectors) -> Ragged:
-        """A :class:`Ragged`."""
+        """Return vectors as one :class:`Ragged`."""
         return Ragged.of(list(vectors), self.manifest.dims)
 
     def taken_out(self, segment: TokenSegment, positions: NDArray[np.int64]) -> Ragged:
-        """As of any, as far as the codes keep them."""
+        """Return the tokens at some positions of a segment, as exactly as the codes represent them."""
         return segment.tokens.matrices(positions)
 
 
 def pooled(vectors: Sequence[NDArray[np.float32]], factor: int) -> list[NDArray[np.float32]]:
-    """Merge the tokens of each document until one in ``factor`` is left (Clavié et al. 2024, arXiv 2409.14683), each at
-    the mean length of the document's tokens."""
+    """Merge the tokens of each document until one in ``factor`` is left (Clavié et al. 2024, arXiv 2409.14683).
+
+    Each merged token gets the mean length of the document's tokens.
+
+    Parameters
+    ----------
+    vectors
+        ``(t, dims)`` float32 for each document.
+    factor
+        The number of tokens that are merged into one on average.
+    """
     import torch
     from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 
@@ -222,8 +227,8 @@ def _at_length(tokens: NDArray[np.float32], before: NDArray[np.float32]) -> NDAr
 
 
 def _unusable(tokens: NDArray[np.floating[Any]]) -> str | None:
-    """Why the tokens of a text cannot be kept."""
-    # One pass: a NaN fails the comparison too.
+    """Return why the tokens of a text cannot be stored, or ``None`` if they can."""
+    # One pass suffices, because a NaN fails the comparison too.
     if not tokens.size or bool((np.abs(tokens) <= _LARGEST).all()):
         return None
     if not np.isfinite(tokens).all():
@@ -232,7 +237,7 @@ def _unusable(tokens: NDArray[np.floating[Any]]) -> str | None:
 
 
 def _cut(tokens: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
-    """The first ``dims`` of each token, at the length that it had; tokens of ``dims`` stay bit for bit as they are."""
+    """Return the first ``dims`` of each token, at its previous length; unchanged if it has no more dimensions."""
     if tokens.shape[1] == dims:
         return tokens
     return _rescaled(tokens[:, :dims], _lengths(tokens))
@@ -244,6 +249,6 @@ def _rescaled(tokens: NDArray[np.float32], lengths: NDArray[np.floating[Any]]) -
 
 
 def _lengths(tokens: NDArray[np.float32]) -> NDArray[np.float64]:
-    """``(t, 1)``, in float64: the squares of small values vanish in float32."""
+    """Return the length of each token, ``(t, 1)``, in float64, because squares of small values vanish in float32."""
     found: NDArray[np.float64] = np.linalg.norm(tokens.astype(np.float64), axis=1, keepdims=True)
     return found

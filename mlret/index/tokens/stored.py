@@ -1,4 +1,4 @@
-"""The tokens of documents as a segment has them, in codes or whole, and MaxSim over them."""
+"""The tokens of documents as a segment stores them, in codes or in float16, and MaxSim over them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from mlret.index.tokens.codec import TokenCodec, TokenCodes
 from mlret.index.tokens.kernels import PackedTokens, maxsim
 from mlret.index.tokens.ragged import Ragged, rows_of
 
-# A score is good for about so many decimals: documents closer than that are tied.
+# A score is accurate to about this many decimals; documents whose scores are closer than that are tied.
 DECIMALS = 4
-_BLOCK = 2**14  # whole tokens multiplied at once
-_KEPT = 2**17  # whole tokens kept in float32, which are converted once
+_BLOCK = 2**14  # Tokens in float16 that are multiplied at once.
+_KEPT = 2**17  # Up to this many tokens in float16 are kept in float32, so that they are converted once.
 
 
 @dataclass(frozen=True)
 class TokenQuery:
-    """A query as the kernels want it.
+    """A query that is prepared for the kernels.
 
     Attributes
     ----------
     tokens
         ``(n, dims)`` float32.
     lanes, near, constant
-        As :meth:`TokenCodec.query` gives them; ``lanes`` is ``None`` without a codec.
+        As returned by :meth:`TokenCodec.query`; ``lanes`` is ``None`` without a codec.
     """
 
     tokens: NDArray[np.float32]
@@ -40,7 +40,7 @@ class TokenQuery:
 
     @classmethod
     def of(cls, tokens: NDArray[np.float32], codec: TokenCodec | None) -> TokenQuery:
-        """A query for what this codec coded."""
+        """Prepare a query for tokens that a codec coded, or for tokens in float16 if ``codec`` is ``None``."""
         if codec is None:
             return cls(tokens, None, np.empty((0, 0, 0), dtype=np.float32), 0.0)
         return cls(tokens, *codec.query(tokens))
@@ -52,7 +52,7 @@ class StoredTokens(ABC):
     Attributes
     ----------
     offsets
-        ``(n + 1,)`` int64: document ``d`` has the tokens ``offsets[d]`` … ``offsets[d + 1]``.
+        ``(n + 1,)`` int64: document ``d`` has the tokens ``offsets[d]`` … ``offsets[d + 1]``, without the last.
     """
 
     offsets: NDArray[np.int64]
@@ -62,23 +62,38 @@ class StoredTokens(ABC):
 
     @abstractmethod
     def approximate(self, query: TokenQuery, documents: NDArray[np.int64]) -> NDArray[np.float32]:
-        """``(m,)``: the MaxSim of documents (rising), as fast as can be; -1 a query token where there is no token."""
+        """Return the MaxSim of ``(m,)`` documents (ascending) as fast as possible: ``(m,)`` float32.
+
+        A document without tokens scores -1 for each token of the query.
+        """
 
     @abstractmethod
     def matrices(self, documents: NDArray[np.int64]) -> Ragged:
-        """What is known of the tokens of documents, in float32."""
+        """Return the tokens of documents in float32, as exactly as they are stored."""
 
     @abstractmethod
     def raw(self, rows: NDArray[np.int64]) -> TokenCodes | NDArray[np.floating[Any]]:
-        """Some of the tokens, as they are stored."""
+        """Return some of the tokens in the form in which they are stored."""
 
     @abstractmethod
     def latest(self, codec: TokenCodec) -> NDArray[np.int64]:
-        """``(t,)``: the centroid of the codec's last generation that is nearest to each token, from its first."""
+        """Return the nearest centroid of the codec's last generation for each token, counted from its first.
+
+        The result is ``(t,)`` int64.
+        """
 
     def score(self, query: TokenQuery, documents: NDArray[np.int64]) -> NDArray[np.float64]:
-        """``(m,)`` float64: the MaxSim of documents with the query as it is, rounded to ``DECIMALS``; the same for a
-        document whatever it is scored beside."""
+        """Return the MaxSim of documents with the unrounded query: ``(m,)`` float64, rounded to ``DECIMALS``.
+
+        The score of a document does not depend on the other documents that are scored with it.
+
+        Parameters
+        ----------
+        query
+            The query.
+        documents
+            ``(m,)`` int64: the documents to score.
+        """
         products, offsets, constant = self._products(query, documents)
         scores = np.full(len(documents), -float(len(query.tokens)))
         some = np.flatnonzero(np.diff(offsets))
@@ -90,17 +105,26 @@ class StoredTokens(ABC):
     def _products(
         self, query: TokenQuery, documents: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
-        """``(t, n)`` products of the documents' tokens with the query's, their offsets, and what a sum of the query's
-        maxima lacks."""
+        """Return the products of the documents' tokens with the query's tokens.
+
+        Returns
+        -------
+        products : numpy.ndarray
+            ``(t, n)`` float64.
+        offsets : numpy.ndarray
+            Where the tokens of each document begin, and where the last one ends.
+        constant : float
+            What must be added to the sum of the maxima over the query's tokens.
+        """
 
 
 class CodedTokens(StoredTokens):
-    """Tokens in a few bits a dimension.
+    """Tokens in a few bits for each dimension.
 
     Parameters
     ----------
     codec
-        What coded them, or has grown since.
+        The codec that coded them, which may have grown since.
     packed
         The codes.
     """
@@ -111,7 +135,7 @@ class CodedTokens(StoredTokens):
         self.offsets = packed.offsets
 
     def approximate(self, query: TokenQuery, documents: NDArray[np.int64]) -> NDArray[np.float32]:
-        """As of any; the query rounded to 8 bits."""
+        """Return the MaxSim of documents with the query rounded to 8 bits: ``(m,)`` float32."""
         assert query.lanes is not None
         scores = maxsim(self.packed, documents, query.lanes, query.near)
         scores[self._filled[documents]] += np.float32(query.constant)
@@ -122,12 +146,10 @@ class CodedTokens(StoredTokens):
         return self.offsets[1:] > self.offsets[:-1]
 
     def matrices(self, documents: NDArray[np.int64]) -> Ragged:
-        """What the codes stand for."""
         rows, offsets = rows_of(self.offsets, documents)
         return Ragged(self.codec.decode(self.raw(rows)), offsets)
 
     def raw(self, rows: NDArray[np.int64]) -> TokenCodes:
-        """The codes of some tokens."""
         return self._all.take(rows)
 
     @cached_property
@@ -136,7 +158,6 @@ class CodedTokens(StoredTokens):
         return TokenCodes(self.packed.codes[:count], self.packed.units, self.packed.centroids)
 
     def latest(self, codec: TokenCodec) -> NDArray[np.int64]:
-        """As of any."""
         return codec.latest(self._all)
 
     def _products(
@@ -148,7 +169,7 @@ class CodedTokens(StoredTokens):
 
 
 class WholeTokens(StoredTokens):
-    """Tokens in float16, exactly.
+    """Tokens that are stored exactly, in float16.
 
     Parameters
     ----------
@@ -161,7 +182,7 @@ class WholeTokens(StoredTokens):
         self.offsets = tokens.offsets
 
     def approximate(self, query: TokenQuery, documents: NDArray[np.int64]) -> NDArray[np.float32]:
-        """As of any; exact but for the rounding of a product to float32."""
+        """Return the MaxSim of documents, exact up to rounding each product to float32: ``(m,)`` float32."""
         scores = np.full(len(documents), -float(len(query.tokens)), dtype=np.float32)
         everything = len(documents) == len(self)
         lengths = (self.offsets[1:] - self.offsets[:-1])[documents]
@@ -188,16 +209,13 @@ class WholeTokens(StoredTokens):
         return values.astype(np.float32) if len(values) <= _KEPT else values
 
     def matrices(self, documents: NDArray[np.int64]) -> Ragged:
-        """The tokens."""
         found = self.tokens.take(documents)
         return Ragged(found.values.astype(np.float32), found.offsets)
 
     def raw(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
-        """As of any."""
         return self.tokens.values[rows]
 
     def latest(self, codec: TokenCodec) -> NDArray[np.int64]:
-        """As of any."""
         return codec.latest_of(self.tokens.values)
 
     def _products(

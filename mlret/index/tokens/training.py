@@ -1,4 +1,4 @@
-"""When a codec is trained and when it grows, on how many tokens, in how much memory."""
+"""Decides when a codec is trained and when it grows, on how many tokens, and in how much memory."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from mlret.index.tokens.codec import TokenCodec, TokenCodes, centroids_for
 
 Tokens = TokenCodes | NDArray[np.floating[Any]]
 
-# Fewer tokens are kept whole: comparing with all takes a hundredth of a second.
+# With fewer tokens they are kept in float16, because comparing with all takes a hundredth of a second.
 LEAST = 2**17
-# A sample takes so much at most; clustering it takes little more.
+# The largest size of a sample; clustering it takes little more memory.
 _SAMPLE_BYTES = 2**30
-_GROWTH = 2  # centroids that the tokens ask for, over those there are
-DRIFT = 1.2  # how much farther from their centroids tokens may be than those that were trained on
-LOOKED_AT = 2**14  # tokens that drift is measured on
+_GROWTH = 2  # A codec grows if the tokens need this many times its centroids.
+DRIFT = 1.2  # How much farther from their centroids tokens may be than those of the training sample.
+LOOKED_AT = 2**14  # Tokens on which drift is measured.
 
 
 @dataclass(frozen=True)
 class CodecPlan:
-    """Whether a codec is to be trained, or to grow: by how many centroids, from a sample of how many tokens."""
+    """Whether a codec should be trained or should grow, by how many centroids, and from a sample of how many tokens."""
 
     due: bool
     centroids: int
@@ -39,7 +39,19 @@ class CodecPlan:
         settings: IndexSettings,
         progress: Callable[[int], None] | None = None,
     ) -> TokenCodec:
-        """Train a codec, or let one grow, on such a sample, which is overwritten."""
+        """Train a codec, or let an existing one grow, on a sample of tokens.
+
+        Parameters
+        ----------
+        codec
+            The codec to grow; ``None`` to train a new one.
+        tokens
+            ``(t, dims)`` float32 sample, which is overwritten.
+        settings
+            The settings of the index, which give the bits and the seed.
+        progress
+            As for :func:`mlret.index.tokens.clustering.k_means`.
+        """
         if codec is not None:
             return codec.grown(tokens, centroids=self.centroids, seed=settings.seed, progress=progress)
         bits: Bits = 8 if settings.bits == 16 else settings.bits
@@ -49,24 +61,25 @@ class CodecPlan:
 def plan_codec(
     settings: IndexSettings, dims: int, total: int, count: int, codec: TokenCodec | None, *, drift: float = 1.0
 ) -> CodecPlan:
-    """What to do before ``count`` tokens are coded.
+    """Decide what to do with the codec before ``count`` tokens are coded.
 
-    A codec grows only where half of all tokens are at hand: a sample of the few that are new would cluster these alone.
+    A codec grows only if at least half of all tokens are available: a sample of a few new tokens would cluster only
+    these.
 
     Parameters
     ----------
     settings
-        ``train_size`` tokens train each centroid, as far as a gigabyte allows.
+        ``train_size`` tokens train each centroid, as far as a sample of a gigabyte allows.
     dims
-        Of a token.
+        The number of dimensions of a token.
     total
-        Tokens of the index, with these.
+        The number of tokens of the index, including these.
     count
-        Tokens that a sample is drawn from.
+        The number of tokens from which a sample is drawn.
     codec
-        The one there is.
+        The existing codec, if there is one.
     drift
-        As :meth:`TokenCodec.drift` gives it of them.
+        The drift of these tokens, as returned by :meth:`TokenCodec.drift`.
     """
     wanted = centroids_for(total)
     sample = min(count, settings.train_size * wanted, _SAMPLE_BYTES // (4 * dims))
@@ -79,16 +92,16 @@ def plan_codec(
 
 
 class Sample:
-    """Draws tokens from a stream.
+    """Draws a random sample of tokens from a stream.
 
     Parameters
     ----------
     size
-        How many.
+        The size of the sample.
     count
-        How many the stream has.
+        The number of tokens in the stream.
     seed
-        Of the choice.
+        The seed of the choice.
     """
 
     def __init__(self, size: int, count: int, seed: int) -> None:
@@ -96,7 +109,22 @@ class Sample:
         self._chosen = np.sort(rng.choice(count, min(size, count), replace=False))
 
     def draw(self, stream: Iterable[Tokens], codec: TokenCodec | None, dims: int) -> NDArray[np.float32]:
-        """``(s, dims)`` float32, of tokens in float16 or as the codec coded them."""
+        """Draw the sample from a stream of tokens.
+
+        Parameters
+        ----------
+        stream
+            The tokens in blocks, in float16 or in codes.
+        codec
+            The codec of the codes.
+        dims
+            The number of dimensions of a token.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(s, dims)`` float32.
+        """
         found = np.empty((len(self._chosen), dims), dtype=np.float32)
         start = done = 0
         for block in stream:
@@ -107,7 +135,7 @@ class Sample:
 
 
 def as_floats(tokens: Tokens, rows: NDArray[np.int64], codec: TokenCodec | None) -> NDArray[np.float32]:
-    """``(m, dims)`` float32: some of the tokens."""
+    """Return the tokens of some rows as ``(m, dims)`` float32, decoded if they are coded."""
     if isinstance(tokens, TokenCodes):
         assert codec is not None
         return codec.decode(tokens.take(rows))

@@ -1,6 +1,6 @@
-"""Products of codes and int8 vectors by AVX512_VNNI: 64 multiplications an instruction.
+"""Multiplies codes with int8 vectors by AVX512_VNNI, which does 64 multiplications in one instruction.
 
-numba compiles through LLVM, which knows the instruction by name; no compiler is needed on the user's machine.
+numba compiles through LLVM, which knows the instruction by name, so no compiler is needed on the user's machine.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from numba.np.arrayobj import make_array
 
 from mlret.index.tokens.bits import LANES, Bits
 
-_TOKENS = 4  # multiplied at once, so that a load of the other side serves four
+_TOKENS = 4  # Tokens that are multiplied at once, so that one load of the other side serves all of them.
 _I8, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
-_WIDE = 16  # int32 in a register
+_WIDE = 16  # Number of int32 values in a register.
 _INTS, _FLOATS = ir.VectorType(_I32, _WIDE), ir.VectorType(_F32, _WIDE)
 _HALVES = LANES // _WIDE
 _INSTRUCTION = "llvm.x86.avx512.vpdpbusd.512"
 
 
 def available() -> bool:
-    """Whether this processor has the instruction, and numba compiles for this processor."""
+    """Return whether this processor has the instruction, and numba compiles for this processor."""
     if config.CPU_NAME or config.CPU_FEATURES is not None:
         return False
     features = binding.get_host_cpu_features()
@@ -32,10 +32,11 @@ def available() -> bool:
 
 
 def products(bits: Bits) -> Any:
-    """An intrinsic for numba: ``(codes, at, width, vectors, out)``.
+    """Return an intrinsic for numba with the arguments ``(codes, at, width, vectors, out)``.
 
-    ``codes`` is a flat uint8 array that has at ``at`` four tokens of ``width`` bytes; ``vectors`` a flat int8 array of
-    ``LANES`` vectors, ordered by :func:`mlret.index.tokens.kernels.ordered`; ``out`` gets ``4 * LANES`` float32.
+    ``codes`` is a flat uint8 array that holds four tokens of ``width`` bytes from ``at`` on. ``vectors`` is a flat int8
+    array of ``LANES`` vectors, ordered by :func:`mlret.index.tokens.kernels.ordered`. ``out`` gets ``4 * LANES``
+    float32.
     """
     per_byte = 8 // bits
     mask = (2**bits - 1) * 0x01010101
@@ -61,7 +62,10 @@ def products(bits: Bits) -> Any:
 def _loop(
     builder: Any, data: Any, at: Any, width: Any, other: Any, target: Any, per_byte: int, bits: int, mask: int
 ) -> None:
-    """Four bytes of each token a turn, against all lanes; eight sums stay in registers."""
+    """Generate a loop that takes four bytes of each token in each turn, and multiplies them with all lanes.
+
+    Eight sums stay in registers.
+    """
     multiply_add = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(_INTS, [_INTS, _INTS, _INTS]), _INSTRUCTION
     )
@@ -109,7 +113,7 @@ def _all(value: int) -> Any:
 
 
 def _spread(builder: Any, pointer: Any) -> Any:
-    """Four bytes in every lane."""
+    """Load four bytes, and repeat them across a register."""
     word = builder.load(builder.bitcast(pointer, _I32.as_pointer()))
     word.align = 1
     nothing = ir.Constant(_INTS, ir.Undefined)
