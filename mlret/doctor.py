@@ -214,8 +214,8 @@ def _import(module: str, packages: tuple[str, ...], problems: list[str]) -> Modu
             return None
         return importlib.import_module(module)
     except Exception as error:  # a broken binary package may raise anything
-        mend = f"pip install --force-reinstall {' '.join(installed) or packages[0]}"
-        problems.append(f"{module} does not import ({_first_line(error)}): {mend}")
+        fix = f"pip install --force-reinstall {' '.join(installed) or packages[0]}"
+        problems.append(f"{module} does not import ({_first_line(error)}): {fix}")
         return None
 
 

@@ -245,7 +245,7 @@ def tune(
 def verify(
     path: IndexPath,
     model: Model = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check every file, record and vector of an index. Exit code 1 if something is wrong and was not repaired."""
@@ -259,8 +259,8 @@ def verify(
     if as_json:
         _print_json({"problems": [dataclasses.asdict(problem) for problem in problems]})
     for problem in problems if not as_json else []:
-        mend = "mended" if problem.mended else "--repair mends it" if problem.mendable else "restore it from a copy"
-        typer.echo(f"{problem.file}: {problem.what} ({mend})")
+        fix = "repaired" if problem.mended else "--repair repairs it" if problem.mendable else "restore it from a copy"
+        typer.echo(f"{problem.file}: {problem.what} ({fix})")
     if not problems and not as_json:
         typer.echo(f"{path} is whole")
     if any(not problem.mended for problem in problems):
@@ -408,7 +408,7 @@ def _print_report(report: BuildReport, as_json: bool) -> None:
     stored = done.added + done.replaced
     parts = [f"{done.added} documents stored"]
     parts += [f"{done.replaced} replaced"] if done.replaced else []
-    parts += [f"{done.skipped} passed over"] if done.skipped else []
+    parts += [f"{done.skipped} skipped"] if done.skipped else []
     parts += [f"{report.blank} blank passages left out"] if report.blank else []
     rate = f"{stored / seconds:.0f}/s" if seconds else ""
     typer.echo(f"{', '.join(parts)} in {seconds:.1f} s ({rate}); {index.path} holds {index.documents}")

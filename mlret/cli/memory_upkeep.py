@@ -126,7 +126,7 @@ def calibrate(
 
 def verify(
     store: Store,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check every file, record, vector and n-gram, and that the journal matches the state."""
@@ -140,7 +140,7 @@ def verify(
         print_json([dataclasses.asdict(problem) for problem in problems])
     else:
         for problem in problems:
-            typer.echo(f"{problem.file}: {problem.what}{' (mended)' if problem.mended else ''}")
+            typer.echo(f"{problem.file}: {problem.what}{' (repaired)' if problem.mended else ''}")
         if not problems:
             typer.echo(f"{store} is whole")
     if any(not problem.mended for problem in problems):

@@ -186,7 +186,7 @@ def read_collection_tsv(path: Path, language: str | None = None) -> Iterator[Doc
     for number, line in read_lines(path):
         name, tab, text = line.partition("\t")
         if not tab or not name:
-            raise InputError(f"{path}:{number}: not pid<TAB>text; mend the line")
+            raise InputError(f"{path}:{number}: not pid<TAB>text; fix the line")
         if text.strip():
             yield Document(name, text, language, origin=f"{path}:{number}")
     if not number:

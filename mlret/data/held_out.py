@@ -44,7 +44,7 @@ def _texts(path: Path) -> Iterator[str]:
             return
         except json.JSONDecodeError as error:
             if "Extra data" not in error.msg:  # that message means a .json file that holds JSON lines
-                raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}); mend the file") from error
+                raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}); fix the file") from error
     for number, line in read_lines(path):
         if not line.lstrip().startswith("{"):
             yield from line.split("\t")

@@ -204,7 +204,7 @@ class _Cursor:
         found = self.peek()
         if not found or found not in characters:
             shown = repr(found) if found else "the end of the file"
-            raise InputError(f"{self._path}:{self.line}: {shown} where {what} should be; mend the file")
+            raise InputError(f"{self._path}:{self.line}: {shown} where {what} should be; fix the file")
         self._move(self._at + 1)
         return found
 
@@ -227,7 +227,7 @@ class _Cursor:
                 cut = error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - _LONGEST_CUT
                 if not cut or len(self._text) - self._at > _LARGEST_VALUE or not self._more(wanted):
                     line = self.line + self._text.count("\n", self._at, error.pos)
-                    raise InputError(f"{self._path}:{line}: not JSON ({error.msg}); mend the file") from error
+                    raise InputError(f"{self._path}:{line}: not JSON ({error.msg}); fix the file") from error
                 wanted *= 2
             except RepeatedKeyError as error:
                 raise InputError(f"{self._path}:{self.line}: {error}") from error

@@ -340,7 +340,7 @@ def _document(
     try:
         "".join(sentences or [text or ""]).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"{where}: the text holds half a surrogate pair; drop the document, or mend it") from error
+        raise InputError(f"{where}: the text holds half a surrogate pair; drop the document, or fix it") from error
     if sentences is None:
         sentences = split_sentences(text or "", language)
     kept = tuple(stripped for sentence in sentences if (stripped := sentence.strip()))

@@ -214,7 +214,7 @@ def _first(error: ValidationError, settings: Any) -> str:
     if first["type"] == "extra_forbidden" and isinstance(settings, dict):
         known = ", ".join(BENCHMARKS[settings["benchmark"]].model_fields)
         return f"{key}: {first['msg']}; the keys are {known}"
-    return f"{key}: {first['msg']}; mend this key"
+    return f"{key}: {first['msg']}; fix this key"
 
 
 BENCHMARKS: dict[str, type[_Recipe]] = {

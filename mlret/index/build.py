@@ -139,7 +139,7 @@ def build_index(
                 shutil.rmtree(building)
                 raise
             raise type(error)(
-                f"{error} ({len(index)} documents before it are stored; mend it and repeat the command to go on)"
+                f"{error} ({len(index)} documents before it are stored; fix it and repeat the command to go on)"
             ) from error
         except BaseException:
             if not len(index):
@@ -156,14 +156,14 @@ def build_index(
 
 def _resumed(building: Path, encoder: AnyEncoder, settings: IndexSettings | None) -> Index:
     """Open an unfinished build, and raise if it has another encoder or other settings."""
-    mend = f"name another folder, or remove {building} to begin anew"
+    fix = f"name another folder, or remove {building} to begin anew"
     try:
         index = Index.open(building, encoder)
     except FingerprintError as error:
-        raise FingerprintError(f"a build with another encoder was begun here: {mend}") from error
+        raise FingerprintError(f"a build with another encoder was begun here: {fix}") from error
     if read_manifest(building).settings != (settings or IndexSettings()):
         index.close()
-        raise InputError(f"a build with other settings was begun here: {mend}")
+        raise InputError(f"a build with other settings was begun here: {fix}")
     return index
 
 
@@ -227,7 +227,7 @@ def extend_index(
             if not stored.added + stored.replaced:
                 raise
             raise type(error)(
-                f"{error} ({stored.added + stored.replaced} documents before it are stored; mend it and repeat with "
+                f"{error} ({stored.added + stored.replaced} documents before it are stored; fix it and repeat with "
                 "--skip-existing)"
             ) from error
         kinds = index.compact_if_due(compacting)

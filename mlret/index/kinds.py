@@ -174,5 +174,5 @@ def _first(error: ValidationError) -> str:
     found = error.errors()[0]
     key = ".".join(str(part) for part in found["loc"]) or "recipe"
     known = ", ".join(IndexSettings.model_fields)
-    mend = f"the settings are {known}" if found["type"] == "extra_forbidden" else "mend this key"
-    return f"{key}: {found['msg']}; {mend}"
+    fix = f"the settings are {known}" if found["type"] == "extra_forbidden" else "fix this key"
+    return f"{key}: {found['msg']}; {fix}"

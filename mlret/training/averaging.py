@@ -274,7 +274,7 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); mend the model") from error
+        raise InputError(f"{path}: not JSON ({error}); fix the model") from error
 
 
 def _difference(first: Any, other: Any) -> str:

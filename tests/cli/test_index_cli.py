@@ -163,8 +163,8 @@ def test_an_index_is_changed_looked_after_and_exported(mlret: Run, files: Path, 
         assert again["index"]["documents"] == 3
     segment = next(path for path in (index / "vectors").iterdir() if path.suffix == ".npy")
     segment.write_bytes(b"torn")
-    assert "--repair mends it" in mlret("index", "verify", index, code=1).out
-    assert "(mended)" in mlret("index", "verify", index, "--repair").out
+    assert "--repair repairs it" in mlret("index", "verify", index, code=1).out
+    assert "(repaired)" in mlret("index", "verify", index, "--repair").out
     assert mlret("index", "verify", index, "--json").json == {"problems": []}
 
 

@@ -77,7 +77,7 @@ class RankingExample:
             if values is not None and len(values) != count:
                 raise InputError(f"{where}{len(values)} {name} for {count} passages; give one a passage, or none")
         if self.scores is not None and not all(map(math.isfinite, self.scores)):
-            raise InputError(f"{where}a score is not a finite number; mend it, or drop the scores")
+            raise InputError(f"{where}a score is not a finite number; fix it, or drop the scores")
 
     @property
     def passages(self) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ def passage_of(value: object, where: str) -> Passage:
     text = next((value[key] for key in _TEXT_KEYS if value.get(key) is not None), "")
     title = value.get("title") or ""
     if not isinstance(text, str) or not isinstance(title, str):
-        raise InputError(f"{where}: title and text of a passage must be strings; mend them")
+        raise InputError(f"{where}: title and text of a passage must be strings; fix them")
     name = next((value[key] for key in _ID_KEYS if value.get(key) is not None), None)
     score = next((value[key] for key in _SCORE_KEYS if value.get(key) is not None), None)
     language = value.get("lang") or value.get("language")
@@ -209,7 +209,7 @@ def build(
         If the query is blank or not a string, or only some of the passages have scores.
     """
     if not isinstance(query, str):
-        raise InputError(f"{where}: the query is {type(query).__name__}, not a string; mend it")
+        raise InputError(f"{where}: the query is {type(query).__name__}, not a string; fix it")
     positives = [passage for passage in positives if passage.text.strip()]
     negatives = [passage for passage in negatives if passage.text.strip()]
     if not positives:
@@ -251,7 +251,7 @@ def id_of(value: object, where: str) -> str:
         If it is neither, or empty.
     """
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise InputError(f"{where}: the id {value!r} is neither a string nor a whole number; mend it")
+        raise InputError(f"{where}: the id {value!r} is neither a string nor a whole number; fix it")
     return str(value)
 
 
@@ -271,7 +271,7 @@ def number_of(value: object, where: str) -> float:
         If the value is not a finite number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{where}: the score {value!r} is not a finite number; mend it")
+        raise InputError(f"{where}: the score {value!r} is not a finite number; fix it")
     return float(value)
 
 
@@ -302,10 +302,10 @@ def language_of(value: object, where: str) -> str | None:
 
 def _check_text(value: object, what: str) -> None:
     if not isinstance(value, str):
-        raise InputError(f"{what} is {type(value).__name__}, not a string; mend it")
+        raise InputError(f"{what} is {type(value).__name__}, not a string; fix it")
     if not value.strip():
         raise InputError(f"{what} is empty; fill it in, or drop the example")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"{what} holds half a surrogate pair at character {error.start}; mend it") from error
+        raise InputError(f"{what} holds half a surrogate pair at character {error.start}; fix it") from error

@@ -330,7 +330,7 @@ def _identified(value: object, where: str) -> Passage:
         return passage_of(value, where)
     if isinstance(value, list):
         if len(value) != 2:
-            raise InputError(f"{where}: {value!r} is no [pid, score]; mend it")
+            raise InputError(f"{where}: {value!r} is no [pid, score]; fix it")
         return Passage("", id_of(value[0], where), score=number_of(value[1], where))
     return Passage("", id_of(value, where))
 
@@ -459,14 +459,14 @@ def _list(record: object, key: str, where: str, *, optional: bool = False) -> li
     if value is None and optional:
         return []
     if not isinstance(value, list):
-        raise InputError(f"{where}: {key!r} must be a list; mend it")
+        raise InputError(f"{where}: {key!r} must be a list; fix it")
     return value
 
 
 def _string(record: object, key: str, where: str) -> str:
     value = record.get(key) if isinstance(record, Mapping) else None
     if not isinstance(value, str):
-        raise InputError(f"{where}: {key!r} must be a string; mend it")
+        raise InputError(f"{where}: {key!r} must be a string; fix it")
     return value
 
 

@@ -98,7 +98,7 @@ def _read_table(path: Path) -> list[TatoebaPairs]:
     if not header:
         raise InputError(f"{path}: is empty; fetch the test set again")
     if header.split("\t") != _COLUMNS:
-        raise InputError(f"{path}:{number}: the header is not {'<TAB>'.join(_COLUMNS)}; mend it")
+        raise InputError(f"{path}:{number}: the header is not {'<TAB>'.join(_COLUMNS)}; fix it")
     rows: dict[str, tuple[list[str], list[str]]] = {}
     languages: dict[str, str] = {}
     seen: dict[tuple[str, str], int] = {}

@@ -83,7 +83,7 @@ def read_questions(path: Path, languages: Sequence[str] | None = None) -> list[Q
                 raise TypeError("question, lang and answers must be strings")
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{path}:{number}: not {{id, question, lang, answers}} ({error}); mend the line"
+                f"{path}:{number}: not {{id, question, lang, answers}} ({error}); fix the line"
             ) from error
         if name in seen:
             raise InputError(f"{path}:{number}: question {name!r} is on line {seen[name]} too; drop one of them")

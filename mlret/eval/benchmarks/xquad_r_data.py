@@ -173,6 +173,6 @@ def _records(path: Path) -> Any:
                 raise TypeError("id, text and lang must be strings")
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{path}:{number}: not an object with id, text and lang ({error}); mend the line"
+                f"{path}:{number}: not an object with id, text and lang ({error}); fix the line"
             ) from error
         yield record

@@ -140,7 +140,7 @@ class ContextMonitor:
         return metrics | _spread(centre)
 
     def judge(self, metrics: dict[str, float]) -> list[TrainingWarning]:
-        """Warnings that the metrics call for, each when it has held twice in a row, with its cause and its mend."""
+        """Warnings that the metrics call for, each when it has held twice in a row, with its cause and how to fix it."""
         if int(self._loss.optimizer_steps) < self._warmup:
             return []
         warnings = []

@@ -81,7 +81,7 @@ class GlossSource(Settings):
 
     kind: Literal["glosses"]
     files: list[str] = Field(min_length=1, description="documents, as of the kind 'documents'")
-    language: str = Field("en", description="the documents' and the lexicons'; others in the files are passed over")
+    language: str = Field("en", description="the documents' and the lexicons'; others in the files are skipped")
     lexicons: str = Field("words", description="the group of parallel sources that are lexicons")
     per_language: int = Field(8_000, ge=1, description="pairs of a language, at most")
     least: float = Field(0.5, gt=0, le=1, description="share of a sentence's words that a lexicon must have")

@@ -155,7 +155,7 @@ def test_a_planted_leak_through_batch_statistics_is_caught_and_asymmetry_stops_i
 
 def test_a_planted_collapse_is_caught_with_its_cause() -> None:
     one_point = torch.ones(4 * DOCUMENTS, DIMS) + 0.01 * torch.randn(4 * DOCUMENTS, DIMS)
-    for options, mend in (
+    for options, fix in (
         ({"bank": 0}, "set bank"),
         ({"bank": 64, "bank_per_language": False}, "set bank_per_language to true"),
         ({"bank": 64}, "Lower learning_rate"),
@@ -164,7 +164,7 @@ def test_a_planted_collapse_is_caught_with_its_cause() -> None:
         _train(loss, 1)
         assert monitor.judge(monitor.measure()) == []  # once may be chance
         found = {warning.kind: warning.message for warning in monitor.judge(monitor.measure())}
-        assert mend in found["collapse"]
+        assert fix in found["collapse"]
         assert monitor.judge(monitor.measure()) == []  # said once, not at every log
 
 
