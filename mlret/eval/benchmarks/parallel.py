@@ -128,9 +128,7 @@ def _read_table(path: Path) -> dict[str, list[str]]:
     for number, line in lines:
         cells = next(csv.reader([line], delimiter="\t", quoting=csv.QUOTE_NONE))
         if len(cells) != len(columns):
-            raise InputError(
-                f"{path}:{number}: {len(cells)} columns where the header has {len(columns)}; fix the line"
-            )
+            raise InputError(f"{path}:{number}: {len(cells)} columns where the header has {len(columns)}; fix the line")
         if long:
             texts.setdefault(cells[0], []).append(cells[2])
         else:

@@ -82,9 +82,7 @@ def read_questions(path: Path, languages: Sequence[str] | None = None) -> list[Q
             if not (isinstance(text, str) and isinstance(language, str) and all(isinstance(a, str) for a in answers)):
                 raise TypeError("question, lang and answers must be strings")
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}:{number}: not {{id, question, lang, answers}} ({error}); fix the line"
-            ) from error
+            raise InputError(f"{path}:{number}: not {{id, question, lang, answers}} ({error}); fix the line") from error
         if name in seen:
             raise InputError(f"{path}:{number}: question {name!r} is on line {seen[name]} too; drop one of them")
         seen[name] = number

@@ -140,7 +140,10 @@ class ContextMonitor:
         return metrics | _spread(centre)
 
     def judge(self, metrics: dict[str, float]) -> list[TrainingWarning]:
-        """Warnings that the metrics call for, each when it has held twice in a row, with its cause and how to fix it."""
+        """Return the warnings that the metrics call for, each with its cause and how to fix it.
+
+        A warning is returned once it has held twice in a row.
+        """
         if int(self._loss.optimizer_steps) < self._warmup:
             return []
         warnings = []
