@@ -81,7 +81,7 @@ class TokenCounts:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Share of each language's tokens per token, ``(languages, tokens)`` float64; each row with counts sums to 1."""
+        """Share of each token in each language, ``(languages, tokens)`` float64; each row with counts sums to 1."""
         shares: NDArray[np.float64] = self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
         return shares
 
