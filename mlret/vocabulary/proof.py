@@ -131,7 +131,10 @@ class Examples:
         return found
 
     def largest_difference(self, subject: Subject) -> float | None:
-        """Return the largest absolute difference between vectors of covered texts; ``None`` if no text is covered."""
+        """Return the largest absolute difference between the vectors of covered texts before and after trimming.
+
+        It is ``None`` if no text is covered, and infinite if the vectors differ in shape.
+        """
         if not self.covered:
             return None
         after = self._computed(subject)
