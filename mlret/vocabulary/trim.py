@@ -1,6 +1,7 @@
 """Trim the vocabulary of a multilingual model to selected languages.
 
-The method is described in Ushio, Zhou and Camacho-Collados, "An Efficient Multilingual Language Model Compression through Vocabulary Trimming"
+The method is that of Ushio, Zhou and Camacho-Collados,
+"An Efficient Multilingual Language Model Compression through Vocabulary Trimming"
 (2023, arXiv:2305.15020). Trimming before fine-tuning makes fine-tuning cheaper; trimming after it needs no further
 training.
 """
@@ -77,7 +78,7 @@ def trim_vocabulary(
     Parameters
     ----------
     model
-        A folder, a Hugging Face Hub id, an encoder of mlret, a ``SentenceTransformer``, a ``MultiVectorEncoder``, or a model of
+        A folder, a Hub id, an encoder of mlret, a ``SentenceTransformer``, a ``MultiVectorEncoder``, or a model of
         transformers: encoder, masked, sequence-to-sequence or causal. A model passed as an object is not changed.
     languages
         Languages to keep; by default all languages of the corpus. The single characters of their scripts are always
