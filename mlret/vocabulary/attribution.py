@@ -1,10 +1,10 @@
-"""Which of the languages asked for is a text in, that does not say its own?
+"""Attribute texts without a stated language to one of the requested languages.
 
-A caller who hands over texts and languages means the texts to be in these languages. The detector's guess decides
-which; it leaves a text out only where the text is clearly in none of them. Of fragments of the bundled sample in Latin
-letters (English, French, German, Spanish, Swahili) it names another language in one of five of 15 characters, and in
-hardly any of 60: so short texts are never left out, and a longer one only where its probability of being in any of the
-languages is next to none.
+A caller who passes texts and languages means that the texts are in these languages. The detector decides in which, and
+a text is excluded only if it is clearly in none of them. On fragments of the bundled sample in Latin letters (English,
+French, German, Spanish, Swahili), the detector names a wrong language for one in five fragments of 15 characters and
+for hardly any of 60. Short texts are therefore never excluded for the detector's guess alone, and longer ones only if
+the probability of every requested language is close to zero.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from collections.abc import Sequence
 from mlret.data.detection import language_probabilities
 from mlret.data.scripts import script_of, scripts_of_language
 
-# The language of texts of which it is neither known nor asked (BCP 47: undetermined).
+# The language code of texts whose language is neither known nor requested (BCP 47: undetermined).
 UNDETERMINED = "und"
-# Letters below which no guess says that a text is in another language.
+# Texts with fewer letters than this are never excluded because of the detector's guess.
 _SHORT = 25
-# Of the likeliest language asked for; below it a text is in none of them. Fragments of 25 characters that the detector
-# took for another language had 0.04 or more in their own.
+# A text is in none of the requested languages if the likeliest has a lower probability than this. Misdetected fragments
+# of 25 characters had a probability of 0.04 or more for their own language.
 _LEAST_PROBABILITY = 0.005
 
 
 class Attribution:
-    """Finds the language of texts among some languages.
+    """Attributes texts to one of several languages.
 
     Parameters
     ----------
     wanted
-        The languages asked for, in mlret's form; at least one.
+        The requested languages, in mlret's form; at least one.
     """
 
     def __init__(self, wanted: Sequence[str]) -> None:
@@ -37,19 +37,19 @@ class Attribution:
         self._scripts = {code: scripts_of_language(code) for code in wanted}
 
     def language(self, text: str) -> tuple[str | None, str]:
-        """The language to count a text under, and the one that was detected.
+        """Return the language to count a text under, and the detected language.
 
         Returns
         -------
         str or None
-            One of those asked for; ``None`` where the text is clearly in none of them.
+            One of the requested languages; ``None`` if the text is clearly in none of them.
         str
-            In mlret's form; ``"und"`` where there is no telling.
+            The detected language in mlret's form; ``"und"`` if detection is not needed or the text has no letters.
         """
         if len(self._wanted) == 1:
             return self._wanted[0], UNDETERMINED
         letters = [character for character in text if character.isalpha()]
-        if not letters:  # digits and symbols belong to every language
+        if not letters:  # Digits and symbols belong to every language.
             return self._wanted[0], UNDETERMINED
         found = language_probabilities(text)
         detected = max(found, key=lambda code: found[code])
@@ -58,7 +58,7 @@ class Attribution:
         written = [code for code in self._wanted if self._writes(code, letters)]
         if not written:
             return None, detected
-        # Texts in a language that the detector does not know are taken for another one, whatever their length.
+        # The detector takes texts in a language that it does not know for another language, whatever their length.
         if unknown := [code for code in written if self._probability(found, code) is None]:
             return unknown[0], detected
         likeliest = max(written, key=lambda code: self._probability(found, code) or 0)
@@ -67,13 +67,13 @@ class Attribution:
         return None, detected
 
     def _same(self, detected: str) -> str | None:
-        """The language asked for that a detected one is: itself, or the same in a script (``zh-Hant``)."""
+        """Return the requested language that equals the detected one, ignoring script subtags such as ``zh-Hant``."""
         if detected in self._scripts:
             return detected
         return next((code for code in self._wanted if _base(code) == _base(detected)), None)
 
     def _writes(self, code: str, letters: Sequence[str]) -> bool:
-        """Whether most letters are of a script that the language is written in; of a language without one, any."""
+        """Return whether at least half of the letters fit the language's scripts; true if it has no known script."""
         scripts = self._scripts[code]
         if not scripts:
             return True

@@ -1,6 +1,6 @@
-"""Choose the tokens to keep: by number, by count or by coverage, balanced over languages.
+"""Choose the tokens to keep by number, count or coverage, balanced over languages.
 
-Vocabulary trimming after Ushio, Zhou and Camacho-Collados (2023, arXiv:2305.15020), for any set of languages.
+This is vocabulary trimming after Ushio, Zhou and Camacho-Collados (2023, arXiv:2305.15020), for any set of languages.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from mlret.vocabulary.counting import TokenCounts
 from mlret.vocabulary.surgery import Ids, TokenizerState
 
 Floats = NDArray[np.float64]
-# Rounds in which the weights of languages are moved; later rounds move them less.
+# Rounds in which the language weights are updated, with a decreasing step size.
 _ROUNDS = 40
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The tokens that are kept.
+    """A choice of tokens to keep.
 
     Attributes
     ----------
     kept
-        ``(n,)`` ids, ascending.
+        ``(n,)`` int64 token ids in ascending order.
     always
-        How many of them are kept whatever the counts: specials, single characters, byte pieces, the user's words.
+        Number of tokens kept regardless of the counts: special tokens, single characters, byte tokens and the words
+        that the user asked to keep.
     """
 
     kept: Ids
@@ -39,19 +40,19 @@ class Choice:
 
 
 class Chooser:
-    """Which tokens of a tokenizer to keep.
+    """Choose which tokens of a tokenizer to keep.
 
     Parameters
     ----------
     state
-        The tokenizer.
+        The tokenizer to choose tokens from.
     languages
-        The single characters of their scripts, and of those that the text is in, are always kept, and so are digits,
-        punctuation and symbols.
+        Languages to keep. The single characters of their scripts and of the scripts found in the text are always
+        kept, as are digits, punctuation and symbols.
     counts
-        What :func:`mlret.vocabulary.counting.count_tokens` found; ``None`` where there is no text.
+        The result of :func:`mlret.vocabulary.counting.count_tokens`; ``None`` if there is no text.
     always
-        Ids of further tokens to keep, e.g. of the user's words.
+        Ids of further tokens to keep, for example those of words given by the user.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Chooser:
             *(scripts_of_language(code) for code in languages if code != UNDETERMINED)
         )
         if counts is not None:
-            # The text may be in another script than the language is usually written in.
+            # The text may use a script in which the language is not usually written.
             self._scripts |= frozenset().union(*(scripts_of(" ".join(some)) for some in counts.first.values()))
         surfaces = [state.surface(token) if token is not None else "" for token in state.tokens]
         self._in_script = np.array([self._writes(surface) for surface in surfaces])
@@ -75,18 +76,18 @@ class Chooser:
         self.always = state.closed({position for position in single if self._in_script[position]} | set(always))
 
     def _writes(self, surface: str) -> bool:
-        """Whether the languages could write this."""
+        """Return whether a non-empty surface uses only the scripts of the languages and characters common to all."""
         return bool(surface) and all(
             (script := script_of(letter)) is None or script in self._scripts for letter in surface
         )
 
     @property
     def candidates(self) -> int:
-        """How many tokens could be kept for a reason: counted, of the scripts, always, or needed by one of these."""
+        """Number of tokens eligible to be kept: counted, in the scripts, always kept, or needed by one of these."""
         return len(self._state.closed(self.always | set(map(int, self._order()))))
 
     def _order(self) -> Ids:
-        """Tokens to keep first: by their share of each language's tokens, averaged; then the scripts' others, by id."""
+        """Return ids by descending mean share over languages, then the uncounted tokens of the scripts by id."""
         if self._counts is None:
             return np.flatnonzero(self._in_script)
         score = self._counts.shares.mean(axis=0)
@@ -96,19 +97,19 @@ class Chooser:
         return np.concatenate([counted, rest])
 
     def by_scripts(self) -> Choice:
-        """Every token that the languages' scripts could write."""
+        """Choose every token that can be written in the languages' scripts."""
         return self._closed(np.flatnonzero(self._in_script))
 
     def by_size(self, size: int) -> Choice:
-        """The ``size`` tokens that come most, every language weighing the same.
+        """Choose the ``size`` most frequent tokens, with equal weight for every language.
 
-        Where fewer come in the text, the scripts' other tokens fill up; where these are too few, fewer are kept. A
-        token whose parts have no room is passed over.
+        If the text has fewer tokens, further tokens of the scripts are added; if these do not suffice, fewer than
+        ``size`` are kept. A token is skipped if the tokens that it needs do not fit.
 
         Raises
         ------
         InputError
-            If what is always kept is more.
+            If more than ``size`` tokens are always kept.
         """
         if size < len(self.always):
             raise InputError(
@@ -126,21 +127,21 @@ class Chooser:
         return self._chosen(kept)
 
     def by_count(self, least: int) -> Choice:
-        """All tokens that come ``least`` times or more in the whole text."""
+        """Choose all tokens that occur at least ``least`` times in the whole text."""
         counts = self._needed_counts()
         return self._closed(np.flatnonzero(counts.counts.sum(axis=0) >= least))
 
     def by_coverage(self, coverage: float) -> Choice:
-        """A set as small as can be found that holds the share ``coverage`` of every language's tokens.
+        """Choose a small set of tokens that covers the share ``coverage`` of every language's tokens.
 
-        Tokens are ranked by their share of each language, weighted by language, and the shortest prefix is taken that
-        is enough for all. A language that has more than enough loses weight, and again: this is the ascent of the
-        dual of the covering problem, whose integer optimum is smaller by no more than about a token a language.
+        Tokens are ranked by their language-weighted share, and the shortest prefix that covers every language is
+        taken. Languages with surplus coverage then lose weight, and the ranking is repeated. This is dual ascent on
+        the covering problem, whose integer optimum is smaller by at most about one token per language.
         """
         counts = self._needed_counts()
         always = np.fromiter(self.always, np.int64)
         base = counts.coverage(always)
-        # Sums of shares miss 1 by rounding.
+        # The tolerance absorbs rounding errors in sums of shares.
         enough = coverage - 1e-12
         if (base >= enough).all():
             return self._closed(always)
@@ -174,14 +175,14 @@ class Chooser:
 
 
 def _superfluous(shares: Floats, spare: Floats) -> NDArray[np.bool_]:
-    """Which tokens are not needed, the rarest first.
+    """Return a mask of the tokens that coverage does not need, testing the rarest tokens first.
 
     Parameters
     ----------
     shares
-        ``(languages, tokens)``: a token's share of each language.
+        ``(languages, tokens)`` shares of each language's tokens.
     spare
-        ``(languages,)``: what the tokens hold together beyond what is asked for.
+        ``(languages,)`` coverage of all the tokens together beyond the required coverage.
     """
     found = np.zeros(shares.shape[1], dtype=bool)
     for place in np.argsort(shares.max(axis=0), kind="stable"):

@@ -1,4 +1,4 @@
-"""Count tokens by language on streamed text."""
+"""Count the tokens of a streamed corpus by language."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from mlret.vocabulary.attribution import UNDETERMINED, Attribution
 from mlret.vocabulary.surgery import components
 
 Corpus = Mapping[str, Iterable[str]] | Iterable[tuple[str, str]] | Iterable[str]
-# One different text in so many is not counted but held out, to measure on; of a language no more than so many.
+# One in this many distinct texts is held out for measuring instead of counted, up to a maximum per language.
 _HELD_OUT_SHARE = 20
 _MOST_HELD_OUT = 500
-# Of a language too small for that, its first texts are measured on, though they were counted.
+# A language without held-out texts is measured on its first texts, although they were counted.
 _EXAMPLES = 50
 _BATCH_TEXTS = 2_000
 _BATCH_CHARACTERS = 1_000_000
-# Different words that wait to be cut, of a language, and that are cut at once.
+# Distinct words buffered per language before they are tokenised, and words tokenised per batch.
 _MOST_WORDS = 200_000
 _BATCH_WORDS = 20_000
-# Normalisers that change no word by the words beside it.
+# Normalisers that treat each word independently of its neighbours.
 _WORD_NORMALIZERS = (
     "NFC",
     "NFD",
@@ -51,24 +51,24 @@ _WORD_NORMALIZERS = (
 
 @dataclass
 class TokenCounts:
-    """How often each token comes in text of each language.
+    """Frequencies of each token in the text of each language.
 
     Attributes
     ----------
     languages
-        In mlret's form, in the order in which they were asked for, or else met.
+        Language codes in mlret's form, in the order requested, or else in order of first occurrence.
     counts
-        ``(languages, tokens)`` int64, without the tokens that every text gets.
+        ``(languages, tokens)`` int64 counts, without the special tokens that are added to every text.
     texts
-        Texts counted, by language.
+        Number of texts counted, by language.
     held_out
-        Texts not counted, by language, to measure on.
+        Texts reserved for measuring and therefore not counted, by language.
     first
         The first texts counted, by language.
     left_out
-        Texts not counted, since they are in other languages than those asked for: their language -> how many.
+        Number of texts excluded because they are in a language that was not requested, by their language.
     detected_otherwise
-        Of ``left_out``, those whose language was detected, not given.
+        The part of ``left_out`` whose language was detected rather than given.
     """
 
     languages: list[str]
@@ -81,16 +81,16 @@ class TokenCounts:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """``(languages, tokens)``: of a language's tokens, how many are this one; each row sums to 1."""
+        """Share of each token in each language, ``(languages, tokens)`` float64; each row with counts sums to 1."""
         shares: NDArray[np.float64] = self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
         return shares
 
     def coverage(self, kept: NDArray[np.int64]) -> NDArray[np.float64]:
-        """``(languages,)``: the share of each language's tokens that are kept."""
+        """Return the share of each language's tokens that are kept, ``(languages,)`` float64."""
         return np.asarray(self.shares[:, kept].sum(axis=1))
 
     def examples(self, language: str) -> tuple[list[str], bool]:
-        """Texts to measure on, and whether they are held out."""
+        """Return the texts of a language to measure on, and whether they were held out from counting."""
         held_out = self.held_out.get(language, [])
         return (held_out, True) if held_out else (self.first[language], False)
 
@@ -105,28 +105,29 @@ def count_tokens(
 ) -> TokenCounts:
     """Count the tokens of a corpus, by language.
 
-    One text in twenty, by a hash of the text, is held out and not counted: up to 500 a language.
+    One text in twenty, chosen by a hash of the text, is held out and not counted, up to 500 per language.
 
     Parameters
     ----------
     tokenizer
-        Of the ``tokenizers`` library; truncation and padding are off while it counts.
+        A tokenizer of the ``tokenizers`` library. Truncation and padding are disabled while counting.
     corpus
-        Language -> texts; or pairs of language and text; or texts alone. Of texts alone, all are in the one language
-        asked for; where several are, each is counted under the likeliest of them, and a text that is clearly in none
-        is left out with a warning; where none is, all are counted together, under ``"und"``. Read once, in bounded
-        memory.
+        A mapping from language to texts, pairs of language and text, or texts alone. Texts alone are counted under
+        the requested language if there is one; under the likeliest of them if there are several, and a text that is
+        clearly in none of them is excluded with a warning; and together under ``"und"`` if no language is requested.
+        The corpus is read once, in bounded memory.
     languages
-        Those to count; all that the corpus has, if left out.
+        Languages to count; by default all languages of the corpus.
     size
-        Ids that tokens may have; as many as the tokenizer has, if left out.
+        Number of token ids; by default the highest id of the tokenizer plus one.
     show_progress
         Show a progress bar.
 
     Raises
     ------
     InputError
-        If a text is none, its language is unknown, or the corpus has nothing in a language asked for.
+        If a text is not a string, its language is unknown, the corpus is empty, or it has no text in a requested
+        language.
     """
     wanted = None if languages is None else [normalise_language(code) for code in languages]
     size = size or _ids_of(tokenizer)
@@ -158,7 +159,7 @@ def count_tokens(
                     by_language.setdefault(entry.language, []).append(entry.text)
             for language, texts in by_language.items():
                 count(language, texts)
-        # Of a handful of texts all may have been held out.
+        # All texts of a very small corpus may have been held out; count them after all.
         for language in [code for code in found.held_out if code not in rows or not rows[code].counts().any()]:
             count(language, found.held_out.pop(language))
         counts = {code: row.counts() for code, row in rows.items()}
@@ -177,19 +178,19 @@ def count_tokens(
 
 
 class Histogram:
-    """How often each token comes in texts, without those that every text gets.
+    """Token frequencies of texts, without the special tokens that are added to every text.
 
-    Where the tokenizer splits at white space before all else, as those of XLM-R and BERT do, each different word is
-    cut once: text repeats itself, and cutting is what counting costs.
+    If the tokenizer first splits at white space, as those of XLM-R and BERT do, each distinct word is tokenised only
+    once, because words repeat and tokenisation dominates the cost of counting.
 
     Parameters
     ----------
     tokenizer
-        As it stands: switch truncation and padding off.
+        The tokenizer, used as it is: the caller must disable truncation and padding.
     size
-        Ids that tokens may have.
+        Number of token ids.
     by_words
-        Whether it does: :func:`splits_at_white_space`.
+        Whether words can be tokenised separately; see :func:`splits_at_white_space`.
     """
 
     def __init__(self, tokenizer: Tokenizer, size: int, *, by_words: bool) -> None:
@@ -198,7 +199,7 @@ class Histogram:
         self._words: Counter[str] | None = Counter() if by_words else None
 
     def add(self, texts: Sequence[str]) -> None:
-        """Count the tokens of some texts."""
+        """Add the tokens of the texts to the counts."""
         if self._words is None:
             self._cut(texts, None)
             return
@@ -207,7 +208,7 @@ class Histogram:
             self._cut_words()
 
     def counts(self) -> NDArray[np.int64]:
-        """``(size,)``: what was counted so far."""
+        """Return the counts so far, ``(size,)`` int64."""
         self._cut_words()
         return self._counts
 
@@ -228,14 +229,14 @@ class Histogram:
 
 
 def splits_at_white_space(tokenizer: Tokenizer) -> bool:
-    """Whether words are cut one by one, so that a text's tokens are those of its words (parted by ``str.split``)."""
+    """Return whether a text's tokens are exactly those of its words, as split by ``str.split``."""
     state = json.loads(tokenizer.to_str())
     first = next(iter(components(state.get("pre_tokenizer"))), {"type": None})
     normalizers = components(state.get("normalizer"))
     return (
         first["type"] in ("WhitespaceSplit", "Whitespace", "BertPreTokenizer")
         and all(_within_words(normalizer) for normalizer in normalizers)
-        # An added token may hold a blank, and be found across words.
+        # An added token that contains white space could match across words.
         and not any(added["content"].split() != [added["content"]] for added in state["added_tokens"])
     )
 
@@ -248,18 +249,18 @@ def _within_words(normalizer: dict[str, Any]) -> bool:
 
 
 class Entry(NamedTuple):
-    """A text of a corpus.
+    """A text of a corpus with its language.
 
     Attributes
     ----------
     language
-        To count it under, in mlret's form; ``None`` where it is clearly in none of those asked for.
+        Language to count the text under, in mlret's form; ``None`` if it is clearly in none of those requested.
     text
         The text.
     detected
-        The language that it is in, given or detected.
+        The language of the text, given or detected.
     given
-        Whether the corpus says the language.
+        Whether the corpus states the language.
     """
 
     language: str | None
@@ -311,7 +312,7 @@ def _warn_of_left_out(found: TokenCounts, languages: Sequence[str]) -> None:
 
 
 def _numbers(counts: Mapping[str, int]) -> str:
-    """The languages of texts, those of most texts first: ``"12 ru, 3 fr"``."""
+    """Format the number of texts per language, most frequent first: ``"12 ru, 3 fr"``."""
     most_first = sorted(counts.items(), key=lambda item: -item[1])
     return ", ".join(f"{number:,} {language}" for language, number in most_first)
 
@@ -330,7 +331,7 @@ def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 
 def _hold_out(found: TokenCounts, language: str, text: str) -> bool:
-    """Whether a text is held out; by its content, so that no copy of it is counted either."""
+    """Return whether a text is held out, decided by its content so that duplicates are treated alike."""
     digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
     if int.from_bytes(digest) % _HELD_OUT_SHARE:
         return False

@@ -1,9 +1,9 @@
 """Trim only the output head of a drafter, for speculative decoding.
 
-VocabTrim (2025, arXiv:2506.22694): a small model that drafts tokens for a large one spends much of its time on an
-output head as wide as the large model's vocabulary. The head keeps the rows of the tokens that come most; an id map
-leads from its rows to the vocabulary that both share. What the large model accepts is what it would have said itself,
-so its output stays as it is; only fewer drafts may be accepted.
+The method is VocabTrim (2025, arXiv:2506.22694). A small model that drafts tokens for a large one spends much of its time on an
+output head as wide as the large model's vocabulary. The head keeps the rows of the most frequent tokens, and an id map
+maps its rows to the vocabulary that both models share. The large model accepts only what it would have generated
+itself, so its output does not change; only fewer drafts may be accepted.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _BATCH = 1_000
 
 
 class DraftHead(nn.Module):
-    """An output head over some tokens, whose logits stand at those tokens' places in the whole vocabulary.
+    """An output head over some tokens that places their logits at their ids in the whole vocabulary.
 
     Parameters
     ----------
     weight
         ``(n, d)``: the rows of the kept tokens.
     bias
-        ``(n,)`` or ``None``.
+        ``(n,)`` bias of the kept tokens, or ``None``.
     target_ids
         ``(n,)`` int64: the id, in the vocabulary of drafter and target, of each row.
     rows
-        Ids in that vocabulary. Of those left out the logits are minus infinity.
+        Number of ids in that vocabulary. The logits of excluded tokens are minus infinity.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, target_ids: Tensor, rows: int) -> None:
@@ -57,7 +57,7 @@ class DraftHead(nn.Module):
         self.rows = rows
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """``(…, d)`` hidden states to ``(…, rows)`` logits."""
+        """Return ``(…, rows)`` logits for ``(…, d)`` hidden states."""
         some = nn.functional.linear(hidden, self.weight, self.bias)
         logits = some.new_full((*some.shape[:-1], self.rows), float("-inf"))
         return logits.index_copy(-1, self.target_ids, some)
@@ -71,31 +71,31 @@ def trim_head(
     tokenizer: PreTrainedTokenizerBase,
     show_progress: bool = False,
 ) -> PreTrainedModel:
-    """Give a causal language model an output head of the ``size`` tokens that come most; in place.
+    """Trim the output head of a causal language model to the ``size`` most frequent tokens, in place.
 
     Parameters
     ----------
     model
-        The drafter. Its input embeddings stay whole.
+        The drafter. Its input embeddings are not trimmed.
     size
-        Rows of the head.
+        Number of rows of the trimmed head.
     corpus
-        Best what the target model generates on prompts of the kind to come; then what the drafter does; then raw text
-        (section 4 of the paper).
+        Text to count tokens on. Text that the target model generates for representative prompts is best, followed by
+        text that the drafter generates and by raw text (section 4 of the paper).
     tokenizer
-        That of drafter and target.
+        The tokenizer that drafter and target share.
     show_progress
         Show a progress bar.
 
     Returns
     -------
     PreTrainedModel
-        The same, with a :class:`DraftHead`: pass it as ``assistant_model`` to ``generate``.
+        The same model with a :class:`DraftHead`: pass it as ``assistant_model`` to ``generate``.
 
     Raises
     ------
     InputError
-        If the model has no output head of its vocabulary, is quantised, or ``size`` leaves no room for the special
+        If the model has no output head over its vocabulary, is quantised, or ``size`` is too small for the special
         tokens.
     """
     rows = vocabulary_rows(model)
@@ -122,7 +122,7 @@ def trim_head(
 
 
 def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a causal language model, and its tokenizer, to trim the head of.
+    """Load a causal language model whose head is to be trimmed, and its tokenizer.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     Raises
     ------
     InputError
-        If it cannot be loaded as such, or is quantised.
+        If it cannot be loaded as a causal language model, or is quantised.
     """
 
     def load() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -153,7 +153,7 @@ def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def save_drafter(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
     """Write a drafter that :func:`load_drafter` reads: the model, and its head with the id map beside it.
 
-    ``draft_head.safetensors`` holds ``weight``, ``(n, d)``, perhaps ``bias``, and ``target_ids``, ``(n,)`` int64. The
+    ``draft_head.safetensors`` holds ``weight``, ``(n, d)``, optionally ``bias``, and ``target_ids``, ``(n,)`` int64. The
     whole head is not written: transformers alone would load the folder with a random one, unless it is tied.
     """
     head = _draft_head(model)
@@ -169,14 +169,14 @@ def save_drafter(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
 
 
 def load_drafter(folder: str | Path, **options: Any) -> PreTrainedModel:
-    """Load what :func:`save_drafter` wrote.
+    """Load a drafter written by :func:`save_drafter`.
 
     Parameters
     ----------
     folder
-        The folder.
+        The folder of the drafter.
     **options
-        For ``AutoModelForCausalLM.from_pretrained``.
+        Keyword arguments for ``AutoModelForCausalLM.from_pretrained``.
 
     Raises
     ------
@@ -187,7 +187,7 @@ def load_drafter(folder: str | Path, **options: Any) -> PreTrainedModel:
     if not (folder / HEAD).is_file():
         raise InputError(f"{folder} has no {HEAD}: it is no drafter that `mlret trim --head` wrote")
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(ERROR)  # it would say that the head is missing, which is read below
+    logging.set_verbosity(ERROR)  # Suppress the warning that the head is missing; it is read below.
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, **options)
     finally:

@@ -1,4 +1,7 @@
-"""How much memory a process takes that has loaded a model and run it once: ``python -m mlret.vocabulary.footprint``."""
+"""Measure the memory of a process that has loaded a model and run it once.
+
+Run it as ``python -m mlret.vocabulary.footprint MODEL``.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,22 @@ _STATUS = Path("/proc/self/status")
 
 
 def resident_bytes(model: str | Path) -> int:
-    """Load a model in a process of its own, run it on a word, and say how much memory the process then has.
+    """Load a model in a separate process, run it on one word, and return the memory that the process then uses.
 
     Parameters
     ----------
     model
-        A folder or a hub id.
+        A folder or a Hugging Face Hub id.
 
     Returns
     -------
     int
-        Resident bytes; where the system does not tell, the most that the process had.
+        Resident memory in bytes; the peak if the system does not report the current value.
+
+    Raises
+    ------
+    MlretError
+        If the process fails.
     """
     found = subprocess.run(
         [sys.executable, "-m", "mlret.vocabulary.footprint", str(model)], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""How byte-pair encoding comes to a token: the tokens that must be there so that it is reached."""
+"""Merges of byte-pair encoding (BPE), and the intermediate tokens through which a token is built."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Merges:
         self.parts = lru_cache(maxsize=None)(self._parts)
 
     def product(self, left: str, right: str) -> str:
-        """The token that two neighbours become."""
+        """Return the token that results from merging two adjacent tokens."""
         return left + right.removeprefix(self._prefix) if self._prefix else left + right
 
     def _parts(self, token: str) -> frozenset[str]:
-        """All tokens on the way from the characters of a token to the token, without itself.
+        """Return all tokens from which a token is built, from its characters up, without the token itself.
 
-        Wherever in a text BPE arrives at this token, it went this way: merges are taken by rank, and none reached
-        across the token's ends. Empty for a token that no merges lead to: an added one, a single character, or one
-        that only ``ignore_merges`` finds.
+        Wherever BPE produces this token in a text, it takes this path, because merges are applied by rank and none
+        crossed the token's boundaries. The set is empty for a token that no merges produce: an added token, a single
+        character, or a token found only through ``ignore_merges``.
         """
         symbols = self._characters(token)
         seen = set(symbols)
@@ -61,7 +61,7 @@ class Merges:
         return symbols
 
     def among(self, kept: set[str]) -> list[tuple[str, str]]:
-        """The merges, in their order, whose two parts and product are all kept."""
+        """Return the merges, in their original order, whose two parts and product are all kept."""
         return [
             (left, right)
             for left, right in self.pairs
@@ -70,6 +70,6 @@ class Merges:
 
 
 def pairs(model: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The merges of a BPE model in their order, in whichever of the two ways they are written."""
+    """Return the merges of a BPE model in order; both serialised forms (strings and pairs) are supported."""
     merges: Sequence[str | Sequence[str]] = model["merges"]
     return [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in merges]  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Read rows of a table that is mapped from a file without having the whole table in memory."""
+"""Read rows of a memory-mapped table without keeping the whole table in memory."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import sys
 
 from torch import Tensor
 
-_PAGE_OUT = 21  # Linux' MADV_PAGEOUT, which Python's mmap does not name
+_PAGE_OUT = 21  # MADV_PAGEOUT of Linux, for which Python's mmap has no constant
 _PIECE_ROWS = 4_096
 
 
 def rows_of(table: Tensor, kept: Tensor, *, sole: bool = False) -> Tensor:
-    """The rows ``kept`` of a table.
+    """Return a copy of the rows ``kept`` of a table.
 
     Parameters
     ----------
     table
-        ``(rows, …)``.
+        ``(rows, …)`` tensor, possibly mapped from a file.
     kept
-        ``(n,)`` int64, ascending.
+        ``(n,)`` int64 row numbers in ascending order.
     sole
-        Nobody else reads the table: on Linux the part that was read leaves memory at once. Nothing is lost by it, for
-        whoever reads it still gets it from its file again.
+        Whether nothing else reads the table. On Linux, the part that has been read is then paged out at once. This is
+        safe, because a later read loads it from its file again.
 
     Returns
     -------
     torch.Tensor
-        ``(n, …)``, a copy.
+        ``(n, …)`` copy of the rows.
     """
     if not sole or table.device.type != "cpu" or not table.is_contiguous():
         return table[kept.to(table.device)]
@@ -44,7 +44,7 @@ def rows_of(table: Tensor, kept: Tensor, *, sole: bool = False) -> Tensor:
 
 
 def _page_out(tensor: Tensor) -> None:
-    """Ask the system to take a tensor's whole pages out of memory; where it cannot, nothing happens."""
+    """Ask Linux to page out the whole pages of a tensor; do nothing on other systems."""
     if sys.platform != "linux":
         return
     start = tensor.data_ptr()

@@ -1,4 +1,4 @@
-"""Prove a trimming: what texts are cut into, and what the model computes, before and after."""
+"""Verify a trimming by comparing the tokens and vectors of texts before and after it."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from mlret.vocabulary.counting import TokenCounts
 from mlret.vocabulary.subject import Rows, Subject
 from mlret.vocabulary.surgery import Ids, TokenizerState
 
-# Texts that go through the model twice.
+# Maximum number of texts that are run through both models.
 _COMPARED = 32
 
 
 @dataclass(frozen=True)
 class LanguageFigures:
-    """What trimming does to texts of one language.
+    """Effects of trimming on texts of one language.
 
     Attributes
     ----------
     language
-        In mlret's form.
+        Language code in mlret's form.
     counted
-        Texts that the choice of tokens rests on.
+        Number of texts on which the choice of tokens is based.
     texts
-        Texts measured.
+        Number of texts measured.
     held_out
-        Whether these were not counted.
+        Whether the measured texts were excluded from counting.
     coverage
-        The share of their tokens that are kept, from 0 to 1.
+        Share of the measured texts' tokens that are kept, in [0, 1].
     unknown_before, unknown_after
-        Unknown tokens among all tokens, from 0 to 1.
+        Share of unknown tokens among all tokens, in [0, 1].
     fertility_before, fertility_after
-        Tokens a word, words being what white space parts: of Chinese, Japanese or Thai a whole clause.
+        Tokens per word. Words are separated by white space, so a word of Chinese, Japanese or Thai is a whole clause.
     changed
-        The share of texts that are cut otherwise than before, from 0 to 1.
+        Share of texts whose tokens differ from before, in [0, 1].
     """
 
     language: str
@@ -55,18 +55,18 @@ class LanguageFigures:
 
 
 class Examples:
-    """Texts to measure on, as the untrimmed model sees them.
+    """Texts to measure on, with their tokens and vectors from the untrimmed model.
 
     Parameters
     ----------
     subject
-        The model before the cut.
+        The model before trimming.
     state
-        Its tokenizer.
+        The state of its tokenizer.
     texts
-        Language -> texts.
+        Texts by language.
     kept
-        ``(n,)`` ids that will be kept, ascending.
+        ``(n,)`` int64 ids to keep, in ascending order.
     """
 
     def __init__(self, subject: Subject, state: TokenizerState, texts: Mapping[str, Sequence[str]], kept: Ids) -> None:
@@ -79,12 +79,12 @@ class Examples:
         self._vectors = self._computed(subject)
 
     def _computed(self, subject: Subject) -> list[Rows]:
-        # Models cut what is too long for them: their tokenizer must not be written with that switched on.
+        # Running a model enables truncation, which must not be saved with its tokenizer.
         with unbounded(subject.backend):
             return subject.vectors(self.covered)
 
     def _covered(self, tokenizer: Tokenizer) -> list[str]:
-        """Texts all of whose tokens are kept, languages in turn: of a longer text the words for which that is so."""
+        """Return texts whose tokens are all kept, alternating languages; other texts are reduced to such words."""
         by_language = (
             (text for text in some if self._is_covered(tokenizer, text))
             for some in ([self._covered_words(tokenizer, text) for text in texts] for texts in self.texts.values())
@@ -92,7 +92,7 @@ class Examples:
         return [text for text in chain.from_iterable(zip_longest(*by_language)) if text is not None][:_COMPARED]
 
     def _covered_words(self, tokenizer: Tokenizer, text: str) -> str:
-        # Byte-level tokenizers have other tokens after a blank, so the first word has one, too.
+        # Byte-level tokenizers use different tokens after a space, so the first word gets one as well.
         words = [f" {word}" for word in text.split()]
         return "".join(word for word, ids in zip(words, encoded(tokenizer, words), strict=True) if self._keeps(ids))
 
@@ -103,7 +103,7 @@ class Examples:
         return bool((self._new_id[ids] >= 0).all()) and self._unknown not in ids
 
     def figures(self, subject: Subject, counts: TokenCounts | None) -> list[LanguageFigures]:
-        """Measure the trimmed model's tokenizer on the same texts."""
+        """Return the figures of the trimmed model's tokenizer on the same texts, by language."""
         found = []
         for language, texts in self.texts.items():
             before, after = self._before[language], encoded(subject.backend, texts)
@@ -131,7 +131,10 @@ class Examples:
         return found
 
     def largest_difference(self, subject: Subject) -> float | None:
-        """The largest difference of a number in the vectors of covered texts; ``None`` where no text is covered."""
+        """Return the largest absolute difference between the vectors of covered texts before and after trimming.
+
+        It is ``None`` if no text is covered, and infinite if the vectors differ in shape.
+        """
         if not self.covered:
             return None
         after = self._computed(subject)
@@ -141,7 +144,7 @@ class Examples:
 
 
 def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Ids]:
-    """The ids of each text, whole and without the tokens that every text gets."""
+    """Return the ids of each text, untruncated and without special tokens."""
     with unbounded(tokenizer):
         return [
             np.array(encoding.ids, np.int64)

@@ -1,4 +1,4 @@
-"""What a trimming did: for JSON, for people, for the model card."""
+"""Report the effects of a trimming as JSON, as tables and in the model card."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _FIGURES = "Coverage is the share of a language's tokens that are kept; fertilit
 
 @dataclass(frozen=True)
 class Size:
-    """How large a model is.
+    """Size of a model.
 
     Attributes
     ----------
     tokens
-        In its tokenizer.
+        Number of tokens in its tokenizer.
     parameters
-        Numbers; those that are shared count once.
+        Number of parameters; shared ones count once.
     bytes
-        That these take in memory.
+        Memory of the parameters in bytes.
     resident_bytes
-        Of a process that has loaded the model and run it once; ``None`` where it was not measured.
+        Resident memory in bytes of a process that has loaded the model and run it once; ``None`` if not measured.
     fingerprint
-        Of an encoder: an index of another is refused.
+        Fingerprint of an encoder, by which an index built with another encoder is refused; ``None`` for other models.
     """
 
     tokens: int
@@ -48,38 +48,38 @@ class Size:
 
 @dataclass
 class TrimReport:
-    """A trimming.
+    """Report of a trimming.
 
     Attributes
     ----------
     model
-        What was trimmed.
+        Name of the trimmed model.
     languages
-        For which.
+        Languages that were kept.
     selection
         ``{"size": 60000}``, ``{"min_count": 2}``, ``{"coverage": 0.999}`` or ``{"scripts": true}``.
     before, after
-        The model's size.
+        Size of the model before and after trimming.
     always_kept
-        Tokens kept whatever the counts.
+        Number of tokens kept regardless of the counts.
     figures
-        By language; empty without text.
+        Figures by language; empty if there was no text.
     compared
-        Covered texts that went through both models.
+        Number of covered texts that were run through both models.
     largest_difference
-        Between their vectors: 0 where nothing else changed. ``None`` without text.
+        Largest absolute difference between their vectors: 0 if nothing else changed; ``None`` if no text was compared.
     dtype
-        Of the weights.
+        Data type of the weights.
     left_out
-        Texts that were not counted, since they are in no language asked for: their language -> how many.
+        Number of texts excluded because they are in no requested language, by their language.
     retrieval
-        Benchmark and metric before and after, where one was asked for.
+        Benchmark and metric before and after, if a benchmark was requested.
     old_ids
-        ``(n,)`` int64: the old id of each new one.
+        ``(n,)`` int64: the old id of each new id.
     tokenizer
         The trimmed tokenizer.
     sentencepiece
-        The SentencePiece models that the original has for slow tokenizers.
+        Paths of the SentencePiece models that the original has for slow tokenizers.
     """
 
     model: str
@@ -99,7 +99,7 @@ class TrimReport:
     sentencepiece: list[Path] = field(default_factory=list, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the ids and the tokenizer, as JSON takes it."""
+        """Return the report without the ids and the tokenizer, as values that JSON can represent."""
         shown = {
             item.name: getattr(self, item.name)
             for item in dataclasses.fields(self)
@@ -112,7 +112,7 @@ class TrimReport:
         }
 
     def tables(self) -> list[ResultTable]:
-        """The model before and after; every language."""
+        """Return the tables of the model before and after trimming, and of the figures by language."""
         rows = [
             [label, show(self.before), show(self.after), ratio(self.before, self.after)]
             for label, show, ratio in (
@@ -157,7 +157,7 @@ class TrimReport:
         return tables
 
     def verdict(self) -> str:
-        """Whether covered texts get the same vectors, in a sentence."""
+        """Return a sentence that states whether covered texts get the same vectors."""
         if self.largest_difference is None:
             return "No text was at hand to compare vectors on."
         if self.largest_difference == 0:
@@ -165,7 +165,7 @@ class TrimReport:
         return f"The vectors of {self.compared} covered texts differ by up to {self.largest_difference:.1e}."
 
     def card(self) -> str:
-        """A paragraph for the model card."""
+        """Return a paragraph for the model card."""
         names = ", ".join(name_of(code) for code in self.languages)
         ((kind, value),) = self.selection.items()
         how = {
@@ -183,12 +183,12 @@ class TrimReport:
         )
 
     def write(self, folder: Path) -> None:
-        """Write ``trim.json``, ``trim.md``, tables as CSV, the old ids and, with matplotlib, a picture.
+        """Write ``trim.json``, ``trim.md``, tables as CSV, the old ids and, if matplotlib is installed, a figure.
 
         Parameters
         ----------
         folder
-            Made where it is not there.
+            The folder to write to, created if it does not exist.
         """
         folder.mkdir(parents=True, exist_ok=True)
         write_text_atomically(folder / "trim.json", json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n")
@@ -203,7 +203,7 @@ class TrimReport:
 
 
 def name_of(code: str) -> str:
-    """A language's English name; that of texts that were counted whatever their language."""
+    """Return the English name of a language, or a phrase for texts counted regardless of language."""
     return "any language" if code == UNDETERMINED else language_name(code)
 
 
@@ -220,5 +220,5 @@ def _ratio(name: str) -> Any:
 
 
 def _fine(share: float) -> str:
-    """In per cent, with a digit more than elsewhere: what matters lies near none and near all."""
+    """Format a share in per cent with an extra digit, because differences near 0 % and 100 % matter."""
     return f"{100 * share:.2f}"

@@ -1,4 +1,4 @@
-"""Write a trimmed model: its folder, the SentencePiece model beside its tokenizer, the report, the card."""
+"""Write a trimmed model to a folder, with its tokenizer, SentencePiece model, report and model card."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ def save_trimmed(
     *,
     measure: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write what :func:`mlret.vocabulary.trim_vocabulary` gave; the folder is whole or absent.
+    """Write the result of :func:`mlret.vocabulary.trim_vocabulary` atomically: the folder is complete or absent.
 
-    The model and its tokenizer as their own libraries read them; the ``.model`` of slow tokenizers, where the original
-    had one, cut to the same pieces; ``trim/`` with the report; a paragraph in the model card.
+    The folder holds the model and its tokenizer in the formats of their own libraries; the ``.model`` file of slow
+    tokenizers, if the original has one, cut to the same tokens (pieces, in SentencePiece's terms); ``trim/`` with the
+    report; and a model card to which a paragraph is added.
 
     Parameters
     ----------
     model, report
         The trimmed model and its report.
     folder
-        New, or empty.
+        The folder to write, which must be new or empty.
     measure
-        Is given the folder before the report is written, to put further figures into it.
+        Function called with the folder before the report is written, to add further figures to the report.
 
     Raises
     ------

@@ -1,4 +1,7 @@
-"""Cut a SentencePiece ``.model``, which slow tokenizers read, to the pieces that the fast tokenizer keeps."""
+"""Cut a SentencePiece ``.model``, which slow tokenizers read, to the tokens that the fast tokenizer keeps.
+
+Tokens are called pieces here, as in SentencePiece.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ _NORMAL, _UNUSED = 1, 5
 
 
 def cut_sentencepiece(content: bytes, kept: Collection[str], name: str = "the SentencePiece model") -> bytes:
-    """Drop the normal pieces that are not kept; what controls, is unknown, user-defined or a byte stays.
+    """Drop the normal and unused pieces that are not kept; control, unknown, user-defined and byte pieces stay.
 
     Parameters
     ----------
@@ -19,18 +22,19 @@ def cut_sentencepiece(content: bytes, kept: Collection[str], name: str = "the Se
     kept
         The pieces to keep.
     name
-        What to call it in messages.
+        Name of the model in error messages.
 
     Returns
     -------
     bytes
-        The same model with fewer pieces, in their order, so that slow tokenizers, which count them, come to the same
-        ids as the fast one. Its self-test data, which may name pieces that are gone, is dropped.
+        The serialised model with the remaining pieces in their original order, so that slow tokenizers, which number
+        pieces by position, assign the same ids as the fast one. Self-test data is dropped, because it may name removed
+        pieces.
 
     Raises
     ------
     InputError
-        If it is no SentencePiece model.
+        If ``content`` is not a SentencePiece model or has no pieces.
     MissingExtraError
         If sentencepiece or protobuf is not installed.
     """
@@ -52,6 +56,6 @@ def cut_sentencepiece(content: bytes, kept: Collection[str], name: str = "the Se
     for role in ("unk", "bos", "eos", "pad"):
         if getattr(proto.trainer_spec, f"{role}_id") >= 0:
             setattr(proto.trainer_spec, f"{role}_id", place.get(getattr(proto.trainer_spec, f"{role}_piece"), -1))
-    # The self-test data, where there is any: this reader of the format does not know the field.
+    # This drops the self-test data, a field that this version of the message definition does not know.
     proto.DiscardUnknownFields()
     return bytes(proto.SerializeToString())

@@ -1,4 +1,4 @@
-"""What can be trimmed: models of transformers, and encoders of sentence-transformers with one vector or many a text."""
+"""Models that can be trimmed: those of transformers, and single- and multi-vector sentence-transformers encoders."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ from mlret.vocabulary.weights import (
 )
 
 Rows = NDArray[np.float32]
-# Of a text that is only run to compare.
+# Maximum length of a text that is run only for comparison.
 _MOST_TOKENS = 512
 
 
 class Subject(ABC):
-    """A model with its tokenizer, seen as what trimming changes.
+    """Common interface of the models, with their tokenizers, that can be trimmed.
 
     Attributes
     ----------
     name
-        What to call it.
+        Name of the model.
     """
 
     name: str
@@ -61,12 +61,12 @@ class Subject(ABC):
     @property
     @abstractmethod
     def tokenizer(self) -> PreTrainedTokenizerBase | Tokenizer:
-        """The tokenizer as the model's user holds it."""
+        """The tokenizer in the form in which users of the model use it."""
 
     @property
     @abstractmethod
     def network(self) -> nn.Module:
-        """All parameters are in here."""
+        """The module that contains all parameters."""
 
     @property
     @abstractmethod
@@ -74,7 +74,7 @@ class Subject(ABC):
         """The model in the form in which it was given."""
 
     def sentencepiece(self) -> list[Path]:
-        """The SentencePiece models beside the tokenizer, which slow tokenizers read."""
+        """Return the paths of the SentencePiece models stored with the tokenizer, which slow tokenizers read."""
         folder = Path(self.name)
         beside = sorted(folder.glob("*.model")) if folder.is_dir() else []
         own = getattr(self.tokenizer, "vocab_file", None)
@@ -84,22 +84,22 @@ class Subject(ABC):
 
     @abstractmethod
     def needed(self) -> set[int]:
-        """Ids that the model itself speaks of: of its configuration, prompts and skip-lists."""
+        """Return the ids that the model itself uses: in its configuration, prompts and skip-lists."""
 
     @abstractmethod
     def copied(self) -> Subject:
-        """A copy to cut, so that the caller's model stays as it is. Tables that are cut anyway are not copied."""
+        """Return a copy to cut, so that the caller's model is unchanged; tables that cutting replaces are shared."""
 
     @abstractmethod
     def cut(self, kept: Tensor, backend: Tokenizer, *, sole: bool) -> None:
-        """Leave the tokens ``kept``, ``(n,)`` int64, in place; ``backend`` is the tokenizer that goes with them.
+        """Cut the model in place to the tokens ``kept``, ``(n,)`` int64; ``backend`` is the matching tokenizer.
 
-        ``sole``: nobody else holds the model.
+        ``sole`` states that nothing else uses the model.
         """
 
     @abstractmethod
     def vectors(self, texts: Sequence[str]) -> list[Rows]:
-        """What the model computes for each text: ``(vectors, dims)`` float32."""
+        """Return the model's output for each text, ``(vectors, dims)`` float32."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -136,7 +136,7 @@ class ModelSubject(Subject):
         return self.model
 
     def needed(self) -> set[int]:
-        """Ids of the configuration, and those below the padding token where positions are counted from it."""
+        """Return ids in the configuration, and all below the padding token if positions are counted from it."""
         return _model_ids(self.model)
 
     def copied(self) -> ModelSubject:
@@ -150,7 +150,7 @@ class ModelSubject(Subject):
 
     @torch.inference_mode()
     def vectors(self, texts: Sequence[str]) -> list[Rows]:
-        """The last hidden states, of the decoder below those of the encoder where there are both."""
+        """Return the last hidden states; with encoder and decoder, the decoder's follow the encoder's."""
         training = self.model.training
         self.model.train(False)
         limit = longest_input(self.model, self._tokenizer, most=_MOST_TOKENS)
@@ -163,7 +163,7 @@ class ModelSubject(Subject):
             if self.model.config.model_type == "xmod":
                 # Any adapter will do, and the model may have none by default.
                 inputs["lang_ids"] = torch.zeros(1, dtype=torch.long, device=self.model.device)
-            # Without the output head, which costs more than all layers together.
+            # Skip the output head, which costs more than all layers together.
             found = self.model.base_model(**inputs, output_hidden_states=True)
             parts = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
             last = [layers[-1][0] for part in parts if (layers := getattr(found, part, None))]
@@ -219,10 +219,10 @@ class EncoderSubject(Subject):
         return self.model if self._wrap is None else self._wrap(self.model, self.name)
 
     def needed(self) -> set[int]:
-        """Ids of the configuration, of the prompts and markers, and of words that are skipped."""
+        """Return ids in the configuration, the prompts and markers, and of words that are skipped."""
         found = _model_ids(self._first.model) if isinstance(self._first, Transformer) else set()
         for prompt in self.model.prompts.values():
-            # Alone, and as the text's first word follows it.
+            # Tokenise the prompt alone and followed by text.
             for text in (prompt, f"{prompt}."):
                 found |= set(self.backend.encode(text, add_special_tokens=False).ids)
         for module in self.model.children():
@@ -240,7 +240,7 @@ class EncoderSubject(Subject):
         return EncoderSubject(_copied(self.model, shared), self.name, wrap=self._wrap)
 
     def cut(self, kept: Tensor, backend: Tokenizer, *, sole: bool) -> None:
-        """Cut the first module, and every module behind it that counts or weighs tokens by id."""
+        """Cut the first module, and every later module that counts or weights tokens by id."""
         first = self._first
         if isinstance(first, Transformer):
             cut_weights(first.model, kept, sole=sole)
@@ -266,8 +266,8 @@ class EncoderSubject(Subject):
                     module.keep_only_token_ids = [new_id[old] for old in module.keep_only_token_ids]
 
     def vectors(self, texts: Sequence[str]) -> list[Rows]:
-        """The embeddings of each text as a document."""
-        # Of a copy, or of what was loaded here: the caller's own encoder is never run.
+        """Return the embeddings of each text as a document."""
+        # This changes a copy or a model loaded here: the caller's own encoder is never run.
         keep_within_positions(self.model)
         encode = self.model.encode_document if isinstance(self.model, MultiVectorEncoder) else self.model.encode
         found = encode(list(texts), batch_size=16, convert_to_numpy=True, show_progress_bar=False)
@@ -279,7 +279,7 @@ class EncoderSubject(Subject):
 
 
 def open_subject(model: Any, tokenizer: PreTrainedTokenizerBase | None = None) -> tuple[Subject, bool]:
-    """Open what is to be trimmed.
+    """Open a model to be trimmed.
 
     Parameters
     ----------
@@ -292,7 +292,7 @@ def open_subject(model: Any, tokenizer: PreTrainedTokenizerBase | None = None) -
     Returns
     -------
     Subject, bool
-        And whether it was loaded here, so that nobody else holds it.
+        The opened model, and whether it was loaded here, so that nothing else uses it.
 
     Raises
     ------
@@ -383,15 +383,15 @@ def _copied(model: Any, shared: Sequence[Tensor]) -> Any:
 
 
 def retokenized(tokenizer: PreTrainedTokenizerBase, backend: Tokenizer) -> PreTrainedTokenizerBase:
-    """A tokenizer of transformers like another, with a vocabulary cut.
+    """Return a copy of a transformers tokenizer with the cut vocabulary of ``backend``.
 
-    It is written, its ``tokenizer.json`` is exchanged and it is read again, for its class may have made more of the
-    vocabulary than the ``tokenizers`` library knows: ids of language codes, templates.
+    The tokenizer is saved, its ``tokenizer.json`` is replaced, and it is loaded again, because its class may derive more
+    from the vocabulary than the ``tokenizers`` library knows, such as ids of language codes and templates.
 
     Raises
     ------
     MlretError
-        If its class makes other ids of it.
+        If its class assigns different ids.
     """
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)

@@ -1,7 +1,7 @@
-"""Cut a tokenizer: keep some of its tokens, and have everything else in it speak of their new ids.
+"""Cut a tokenizer to some of its tokens and renumber every token id in it.
 
-Works on what ``tokenizer.json`` holds (the ``tokenizers`` library's format), so that every normaliser, pre-tokenizer
-and decoder stays as it is.
+This edits the contents of ``tokenizer.json`` (the format of the ``tokenizers`` library), so that every normaliser,
+pre-tokenizer and decoder stays as it is.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _BYTE_TOKENS = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 
 
 class TokenizerState:
-    """A tokenizer, opened for the knife.
+    """The parsed state of a tokenizer, from which a smaller tokenizer can be made.
 
     Parameters
     ----------
     tokenizer
-        A tokenizer of the ``tokenizers`` library: Unigram, BPE, WordPiece or WordLevel. It is left as it is.
+        A tokenizer of the ``tokenizers`` library: Unigram, BPE, WordPiece or WordLevel. It is not changed.
 
     Raises
     ------
     InputError
-        If its model is of another kind.
+        If the tokenizer's model is of another kind.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -47,7 +47,7 @@ class TokenizerState:
 
     @cached_property
     def tokens(self) -> list[str | None]:
-        """Token by id; ``None`` where an id has none."""
+        """Tokens in the order of their ids; ``None`` for an id without a token."""
         named = self._named()
         found: list[str | None] = [None] * (max((position for position, _ in named), default=-1) + 1)
         for position, token in named:
@@ -68,12 +68,12 @@ class TokenizerState:
 
     @cached_property
     def ids(self) -> dict[str, int]:
-        """Id by token."""
+        """Mapping from token to id."""
         return {token: position for position, token in enumerate(self.tokens) if token is not None}
 
     @cached_property
     def byte_level(self) -> bool:
-        """Whether tokens are written in the 256 letters that stand for bytes (GPT-2's alphabet)."""
+        """Whether tokens are written in the 256 characters that represent bytes (GPT-2's alphabet)."""
         return any(
             part.get("type") == "ByteLevel"
             for name in ("pre_tokenizer", "decoder", "normalizer")
@@ -81,9 +81,9 @@ class TokenizerState:
         )
 
     def surface(self, token: str) -> str:
-        """What a token stands for in a text, without the marks for word starts, continuations and ends.
+        """Return the text that a token represents, without marks of word starts, continuations and ends.
 
-        For tokens of bytes that make no whole characters, an empty string.
+        For byte-level tokens that are not valid UTF-8 on their own, this is an empty string.
         """
         if self.byte_level:
             try:
@@ -95,11 +95,11 @@ class TokenizerState:
 
     @cached_property
     def indispensable(self) -> set[int]:
-        """Ids of tokens without which the tokenizer would do something else than before.
+        """Ids of tokens without which the tokenizer would behave differently.
 
-        Added tokens, the unknown token, whatever the post-processor and padding insert, the mark of a word's start,
-        byte pieces, the alphabet of bytes; of Unigram the piece with the lowest score, by which unknown characters are
-        scored.
+        These are added tokens, the unknown token, all tokens inserted by the post-processor and by padding, the mark of
+        a word's start, byte tokens and the byte-level alphabet. For Unigram, they include the token with the lowest
+        score, from which the score of unknown characters is derived.
         """
         found = {added["id"] for added in self.state["added_tokens"]}
         found |= {position for position in self._inserted() if position < len(self.tokens)}
@@ -127,10 +127,11 @@ class TokenizerState:
         return found
 
     def needs(self, position: int) -> tuple[int, ...]:
-        """Ids of the tokens that must be kept with a token, so that texts are cut into it as before.
+        """Return the ids of the tokens that must be kept with a token so that texts are tokenised into it as before.
 
-        For BPE the tokens that its merges pass through; for the others the single characters of which it consists,
-        for where one has none, Unigram considers an unknown character, and WordPiece gives up on the word.
+        For BPE these are the intermediate tokens of its merges. For Unigram and WordPiece they are its single
+        characters: if one is missing, Unigram considers an unknown character, and WordPiece treats the whole word as
+        unknown. WordLevel needs none.
         """
         token = self.tokens[position]
         if token is None:
@@ -152,7 +153,7 @@ class TokenizerState:
         return Merges(self.model)
 
     def closed(self, kept: set[int]) -> set[int]:
-        """The ids, what is indispensable, and all that these need; without ids that have no token."""
+        """Return the ids, the indispensable ids and all ids that these need, without ids that have no token."""
         closed = {
             position
             for position in kept | self.indispensable
@@ -166,7 +167,7 @@ class TokenizerState:
         return closed
 
     def cut(self, kept: Ids) -> Tokenizer:
-        """A tokenizer of the kept tokens alone.
+        """Build a tokenizer that has only the kept tokens.
 
         Parameters
         ----------
@@ -176,12 +177,12 @@ class TokenizerState:
         Returns
         -------
         tokenizers.Tokenizer
-            It cuts a text whose tokens are all kept just as before, if the ids are :meth:`closed`.
+            A tokenizer that tokenises a text whose tokens are all kept as before, if the ids are :meth:`closed`.
 
         Raises
         ------
         MlretError
-            If the tokenizer that comes of it does not have the kept tokens at these ids.
+            If the new tokenizer cannot be built or does not have the kept tokens at these ids.
         """
         new_id = {int(old): new for new, old in enumerate(kept)}
         state = {**self.state, "model": self._cut_model(new_id)}
@@ -192,7 +193,7 @@ class TokenizerState:
             state["padding"] = {**padding, "pad_id": new_id.get(padding["pad_id"], padding["pad_id"])}
         try:
             cut = Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
-        except Exception as error:  # the library raises nothing narrower
+        except Exception as error:  # The library raises no narrower exception.
             raise MlretError(f"the trimmed tokenizer cannot be built: {error}") from error
         expected = {self.tokens[old]: new for old, new in new_id.items()}
         if cut.get_vocab(with_added_tokens=True) != expected:
@@ -207,8 +208,8 @@ class TokenizerState:
                 model["unk_id"] = new_id[model["unk_id"]]
             return model
         model["vocab"] = {token: new_id[old] for token, old in self.model["vocab"].items() if old in new_id}
-        # The library numbers added tokens from the size of the model's vocabulary on. Where that had gaps, they may
-        # stand before tokens of it: as entries of their own they keep their place.
+        # The library numbers added tokens from the size of the model's vocabulary. If that had gaps, added tokens may
+        # have lower ids than tokens of the model; adding them to its vocabulary preserves their ids.
         added = {entry["content"]: new_id[entry["id"]] for entry in self.state["added_tokens"]}
         if min((new for token, new in added.items() if token not in model["vocab"]), default=len(new_id)) < len(
             model["vocab"]
@@ -220,7 +221,7 @@ class TokenizerState:
 
 
 def components(component: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """A component, or those that a sequence consists of."""
+    """Return a component as a list, with nested sequences flattened; an empty list for ``None``."""
     if component is None:
         return []
     for name in ("processors", "pretokenizers", "normalizers", "decoders"):
@@ -248,7 +249,7 @@ def _renumbered(processor: dict[str, Any] | None, new_id: Mapping[int, int]) -> 
 
 
 def _byte_letters() -> dict[str, int]:
-    """The letter of each byte in byte-level BPE: printable bytes stand for themselves, others are moved past 255."""
+    """Map each character of the byte-level alphabet to its byte: printable bytes as themselves, others from 256."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(printable)]
     return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}

@@ -1,8 +1,8 @@
-"""Give an encoder of one language the vocabulary of many: every new token starts where its nearest words are.
+"""Give a monolingual encoder a multilingual vocabulary, with embeddings initialised from the nearest words.
 
-The method is WECHSEL's (Minixhofer, Paischer and Rekabsaz 2022, arXiv 2112.06598, section 3): static vectors in which
-the languages share a space say which words of the old language a new token is near, and its embedding is the mean of
-theirs, weighted by a softmax. The layers keep what they know; what remains to be learned is small.
+The method is WECHSEL (Minixhofer, Paischer and Rekabsaz 2022, arXiv 2112.06598, section 3). Static vectors in a space
+shared by the languages determine the words of the old language that are nearest to a new token, and the token's
+embedding is the softmax-weighted mean of theirs. The layers are kept, so that little training remains.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers import BertModel, PreTrainedTokenizerFast, XLMRobertaConfig, X
 from mlret.encoders.bag_of_words import bags
 from mlret.errors import InputError
 
-# RoBERTa counts the positions of tokens from behind the padding id.
+# RoBERTa numbers positions from the padding id plus one.
 _FIRST_POSITION = 2
 _BLOCK = 4096
 
@@ -36,14 +36,14 @@ def transplant_vocabulary(
     temperature: float = 0.1,
     max_length: int = 128,
 ) -> XLMRobertaModel:
-    """The layers of an encoder of one language under a vocabulary of many.
+    """Return a model with the layers of a monolingual encoder and a multilingual vocabulary.
 
     Parameters
     ----------
     donor
-        An encoder whose transformer is BERT; it is left as it is.
+        An encoder whose transformer is BERT; it is not changed.
     tokenizer
-        The new vocabulary, in XLM-R's order of special tokens.
+        The tokenizer of the new vocabulary, with special tokens in XLM-R's order.
     token_vectors
         ``(len(tokenizer), s)`` static vectors of its tokens.
     words
@@ -51,11 +51,11 @@ def transplant_vocabulary(
     word_vectors
         ``(n, s)`` static vectors of the words, in the space of ``token_vectors``.
     neighbours
-        How many words a token's embedding is made of.
+        Number of words from which a token's embedding is computed.
     temperature
-        Of the softmax over their cosines.
+        Temperature of the softmax over their cosines.
     max_length
-        The longest input in tokens, special ones included.
+        Maximum input length in tokens, including special tokens.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def transplant_vocabulary(
     Raises
     ------
     InputError
-        If the donor is of another kind, takes shorter inputs, or there are too few words.
+        If the donor is of another kind, accepts only shorter inputs, or there are too few words.
     """
     bert = _bert_of(donor)
     longest = bert.config.max_position_embeddings
@@ -124,23 +124,23 @@ def _bert_of(donor: SentenceTransformer) -> Any:
 def nearest_mean(
     queries: Tensor, keys: Tensor, values: Tensor, *, neighbours: int = 10, temperature: float = 0.1
 ) -> Tensor:
-    """For each query the mean of the values of its nearest keys, weighted by a softmax over the cosines.
+    """Return for each query the mean of its nearest keys' values, weighted by a softmax over the cosines.
 
     Parameters
     ----------
     queries, keys
-        ``(m, s)`` and ``(n, s)``.
+        Vectors of shapes ``(m, s)`` and ``(n, s)``.
     values
-        ``(n, h)``.
+        Values of the keys, ``(n, h)``.
     neighbours
-        How many keys count, at most ``n``.
+        Number of nearest keys to average, at most ``n``.
     temperature
-        Cosines are divided by it.
+        Divisor of the cosines in the softmax.
 
     Returns
     -------
     torch.Tensor
-        ``(m, h)``.
+        The weighted means, ``(m, h)``.
     """
     keys = functional.normalize(keys, dim=1)
     rows = []

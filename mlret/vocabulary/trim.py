@@ -1,7 +1,9 @@
-"""Trim the vocabulary of a multilingual model to some languages.
+"""Trim the vocabulary of a multilingual model to selected languages.
 
-Ushio, Zhou and Camacho-Collados, "An Efficient Multilingual Language Model Compression through Vocabulary Trimming"
-(2023, arXiv:2305.15020): before fine-tuning, which it makes cheaper, or after it, which needs no further training.
+The method is that of Ushio, Zhou and Camacho-Collados,
+"An Efficient Multilingual Language Model Compression through Vocabulary Trimming"
+(2023, arXiv:2305.15020). Trimming before fine-tuning makes fine-tuning cheaper; trimming after it needs no further
+training.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from mlret.vocabulary.report import Size, TrimReport
 from mlret.vocabulary.subject import Subject, open_subject
 from mlret.vocabulary.surgery import TokenizerState
 
-# Where nothing else is asked for: the share of every language's tokens that are kept.
+# Default coverage: the share of every language's tokens that are kept.
 DEFAULT_COVERAGE = 0.999
 
 
@@ -37,17 +39,18 @@ class Curve:
     Attributes
     ----------
     sizes
-        Tokens, ascending: from what is always kept to all that come in the text or that its scripts can write.
+        Numbers of tokens in ascending order, from the tokens that are always kept to all tokens that occur in the
+        text or can be written in its scripts.
     coverage
-        ``(languages, sizes)``: the share of a language's tokens, counted on the text, from 0 to 1.
+        ``(languages, sizes)`` float64: the share of each language's counted tokens that are kept, in [0, 1].
     languages
-        In mlret's form.
+        Language codes in mlret's form.
     always_kept
-        Tokens kept whatever the counts.
+        Number of tokens kept regardless of the counts.
     tokens
-        In the tokenizer today.
+        Number of tokens in the untrimmed tokenizer.
     selected
-        The size that the selection asked for comes to.
+        Number of tokens that the requested selection keeps.
     """
 
     sizes: list[int]
@@ -70,46 +73,50 @@ def trim_vocabulary(
     tokenizer: Any = None,
     show_progress: bool = False,
 ) -> tuple[Any, TrimReport]:
-    """Trim the vocabulary of a model.
+    """Trim the vocabulary of a model to the tokens of selected languages.
 
     Parameters
     ----------
     model
-        A folder, a hub id, an encoder of mlret, a ``SentenceTransformer``, a ``MultiVectorEncoder``, or a model of
-        transformers: encoder, masked, sequence-to-sequence or causal. An object is left as it is.
+        A folder, a Hub id, an encoder of mlret, a ``SentenceTransformer``, a ``MultiVectorEncoder``, or a model of
+        transformers: encoder, masked, sequence-to-sequence or causal. A model passed as an object is not changed.
     languages
-        Those to keep; all that the corpus has, if left out. The single characters of their scripts stay in any case.
+        Languages to keep; by default all languages of the corpus. The single characters of their scripts are always
+        kept.
     corpus
-        Text to count tokens on: language -> texts; pairs of language and text; or texts alone. Of these, where several
-        languages are asked for, each counts for the likeliest of them, and one that is clearly in none (in another
-        script, or long enough to be sure) is left out with a warning; where none is asked for, all count together.
-        Read once. One text in twenty is held out for the report. Without a corpus all
-        tokens that the languages' scripts can write are kept, or the first ``size`` of them.
+        Text to count tokens on: a mapping from language to texts, pairs of language and text, or texts alone. If
+        several languages are requested, each text without a language is counted for the likeliest of them, and a text
+        that is clearly in none (in another script, or long enough to be sure) is excluded with a warning. If no
+        language is requested, all such texts are counted together. The corpus is read once, and one text in twenty is
+        held out for the report. Without a corpus, all tokens that can be written in the languages' scripts are kept,
+        or the first ``size`` of them.
     size
-        Tokens to keep in all. Parts that a token needs (the merges that lead to it, its single characters) count.
+        Total number of tokens to keep, including the tokens that another token needs (those of its merges, its single
+        characters).
     min_count
-        Instead: keep tokens that come so often.
+        Alternative to ``size``: keep the tokens that occur at least this many times.
     coverage
-        Instead: keep as few tokens as hold this share (from 0 to 1) of every language's tokens. The default: .999.
+        Alternative to ``size``: keep a small set of tokens that covers this share (above 0, up to 1) of every
+        language's tokens. With a corpus, the default is 0.999.
     keep
-        Words whose pieces are kept whatever the counts.
+        Words whose tokens are kept regardless of the counts.
     tokenizer
-        Of a model of transformers, where it is not found where the model came from.
+        The tokenizer of a model of transformers, if it cannot be loaded from where the model came from.
     show_progress
         Show a progress bar.
 
     Returns
     -------
     model, TrimReport
-        The model in the form in which it was given, a path as what it holds; of a model of transformers the tokenizer
-        is ``report.tokenizer``.
+        The trimmed model, of the same type as the given one, or of the type that a given path holds, and its report.
+        The tokenizer of a model of transformers is ``report.tokenizer``.
 
     Raises
     ------
     InputError
         If the model cannot be trimmed, a language is unknown or has no text, or the selection cannot be met.
     MlretError
-        If a float32 model computes anything else for covered texts than before. This is a defect of mlret's.
+        If a float32 model computes different vectors for covered texts than before. This is a bug in mlret.
     """
     selection = check_selection(corpus, size, min_count, coverage)
     subject, ours = open_subject(model, tokenizer)
@@ -158,9 +165,9 @@ def preview(
     points: int = 12,
     show_progress: bool = False,
 ) -> Curve:
-    """What each size of the vocabulary would cover; nothing is trimmed.
+    """Compute the coverage of several vocabulary sizes without trimming the model.
 
-    Parameters as for :func:`trim_vocabulary`; ``points`` sizes are tried.
+    The parameters are those of :func:`trim_vocabulary`; up to ``points`` sizes are tried.
     """
     selection = check_selection(corpus, size, min_count, coverage)
     subject, _ = open_subject(model, tokenizer)
@@ -181,12 +188,12 @@ def preview(
 def check_selection(
     corpus: Corpus | Sequence[str] | None, size: int | None, min_count: int | None, coverage: float | None
 ) -> dict[str, float | bool]:
-    """The one way of choosing that is asked for, or the default.
+    """Return the one requested selection method with its value, or the default.
 
     Raises
     ------
     InputError
-        If several are, one has an impossible value, or it needs text and there is none.
+        If several methods are requested, a value is invalid, or the method needs text and there is none.
     """
     given = {"size": size, "min_count": min_count, "coverage": coverage}
     asked = {name: value for name, value in given.items() if value is not None}
@@ -219,7 +226,7 @@ def _counted(
 
 
 def _pieces(subject: Subject, state: TokenizerState, words: Sequence[str]) -> set[int]:
-    """The ids of words as tokens, at the start of a text and within it."""
+    """Return the ids of the tokens of words, both at the start of a text and within it."""
     if isinstance(words, str):
         raise InputError(f"keep is one string: give a list of words, such as [{words!r}]")
     found: set[int] = set()

@@ -1,4 +1,4 @@
-"""Cut a model's weights: the rows of the kept tokens, wherever the vocabulary is a dimension, and all ids it knows."""
+"""Cut a model's weights to the rows of the kept tokens and renumber the token ids in its configuration."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def refuse_quantised(config: PreTrainedConfig) -> None:
 
 
 def vocabulary_rows(model: PreTrainedModel) -> int:
-    """How many rows the input embeddings have; a model may have more than its tokenizer has tokens.
+    """Return the number of rows of the input embeddings, which may exceed the number of tokens of the tokenizer.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def vocabulary_rows(model: PreTrainedModel) -> int:
 
 
 def special_ids(model: PreTrainedModel) -> set[int]:
-    """All token ids that the configuration and the generation configuration speak of."""
+    """Return all token ids in the configuration and the generation configuration."""
     found: set[int] = set()
 
     def note(token: int) -> int:
@@ -67,7 +67,7 @@ def special_ids(model: PreTrainedModel) -> set[int]:
 
 
 def positions_start_at_padding(model: PreTrainedModel) -> bool:
-    """Whether positions are counted from the padding token's id, as RoBERTa, M2M-100 and their kin do."""
+    """Return whether positions start at the padding token's id, as in RoBERTa, M2M-100 and related models."""
     return any(
         "position" in name.rpartition(".")[-1] and getattr(module, "padding_idx", None) is not None
         for name, module in model.named_modules()
@@ -75,14 +75,15 @@ def positions_start_at_padding(model: PreTrainedModel) -> bool:
 
 
 def shared_tables(model: PreTrainedModel) -> list[Tensor]:
-    """The tensors that :func:`cut_weights` puts others in the place of: a copy of the model need not copy these."""
+    """Return the tensors that :func:`cut_weights` replaces, which a copy of the model can therefore share."""
     return [parameter for module in _tables(model) for parameter in module.parameters(recurse=False)]
 
 
 def cut_weights(model: PreTrainedModel, kept: Tensor, *, sole: bool = False) -> None:
-    """Leave a model the rows of the kept tokens; in place.
+    """Cut a model to the rows of the kept tokens, in place.
 
-    Input embeddings, tied and untied output heads, the heads' biases, ``final_logits_bias``, and every id in the
+    This changes input embeddings, tied
+    and untied output heads, the heads' biases, ``final_logits_bias``, and every id in the
     configuration and generation configuration.
 
     Parameters
@@ -90,15 +91,14 @@ def cut_weights(model: PreTrainedModel, kept: Tensor, *, sole: bool = False) -> 
     model
         Any model of transformers with a table of input embeddings.
     kept
-        ``(n,)`` int64, ascending: the old id of each new one.
+        ``(n,)`` int64 in ascending order: the old id of each new id.
     sole
-        Nobody else holds the model's tables: while they are read, what was read leaves memory.
+        Whether nothing else uses the model's tables, so that the parts already read can be paged out.
 
     Raises
     ------
     InputError
-        If a weight is left that has the old vocabulary as a dimension, or another vocabulary, and that mlret does not
-        know.
+        If there remains a weight, unknown to mlret, that has the old vocabulary or another vocabulary as a dimension.
     """
     rows = vocabulary_rows(model)
     tables = _tables(model)
@@ -108,7 +108,7 @@ def cut_weights(model: PreTrainedModel, kept: Tensor, *, sole: bool = False) -> 
     for module in tables:
         for name, parameter in list(module.named_parameters(recurse=False)):
             if len(parameter) == rows:
-                # Tied weights stay one tensor.
+                # Tied weights must remain one tensor.
                 if id(parameter) not in done:
                     done[id(parameter)] = nn.Parameter(
                         rows_of(parameter.data, kept, sole=sole), requires_grad=parameter.requires_grad
@@ -138,7 +138,7 @@ def cut_weights(model: PreTrainedModel, kept: Tensor, *, sole: bool = False) -> 
 
 
 def _tables(model: PreTrainedModel) -> list[nn.Module]:
-    """Modules whose first dimension is the vocabulary: embeddings, heads, what is tied to them, and heads' biases."""
+    """Return modules whose first dimension is the vocabulary: embeddings, heads, modules tied to them, head biases."""
     rows = vocabulary_rows(model)
     found: list[nn.Module] = [module for module in _vocabulary_modules(model) if len(module.weight) == rows]
     weights = {id(module.weight) for module in found}
@@ -152,7 +152,7 @@ def _tables(model: PreTrainedModel) -> list[nn.Module]:
 
 
 def _vocabulary_modules(model: PreTrainedModel) -> Iterator[nn.Embedding | nn.Linear]:
-    """The input embeddings and output heads that the model and the models inside it name."""
+    """Yield the input embeddings and output heads that the model and its submodels declare."""
     for part in model.modules():
         if isinstance(part, PreTrainedModel):
             for name in ("get_input_embeddings", "get_output_embeddings"):
@@ -166,7 +166,7 @@ def _vocabulary_modules(model: PreTrainedModel) -> Iterator[nn.Embedding | nn.Li
 
 def _refuse_unknown(model: PreTrainedModel, tables: list[nn.Module], rows: int) -> None:
     for module in _vocabulary_modules(model):
-        # DeBERTa names the square layer below its head.
+        # DeBERTa declares the square layer below its head as the head.
         if len(module.weight) not in (rows, module.weight.shape[1]):
             raise InputError(
                 f"{type(model).__name__} has two vocabularies, of {rows:,} and {len(module.weight):,} rows: mlret "
@@ -198,7 +198,7 @@ def _is_logit_buffer(name: str, buffer: Tensor, rows: int) -> bool:
 
 
 def _configs(model: PreTrainedModel) -> Iterator[Any]:
-    """The model's configuration, those inside it, and the generation configuration; each once."""
+    """Yield the model's configuration, nested configurations and the generation configuration, each once."""
     waiting: list[Any] = [model.config, getattr(model, "generation_config", None)]
     waiting += [part.config for part in model.modules() if isinstance(part, PreTrainedModel)]
     seen: set[int] = set()
@@ -216,7 +216,7 @@ def _own(config: Any) -> dict[str, Any]:
 
 
 def _moved(key: str, value: Any, move: Callable[[int], int]) -> Any:
-    """A configuration's value with every token id in it moved; one that holds none as it is."""
+    """Return a configuration value with its token ids renumbered; other values are returned unchanged."""
     if key == "forced_decoder_ids" and value:
         return [[place, move(token)] for place, token in value]
     if key == "sequence_bias" and value:
