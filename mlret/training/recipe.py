@@ -1,4 +1,4 @@
-"""Training recipes: YAML in, checked settings out. A wrong key is an error that names it."""
+"""Read training recipes: YAML files that are validated into settings. A wrong key raises an error that names it."""
 
 from __future__ import annotations
 
@@ -33,12 +33,15 @@ from mlret.training.text.sources import (
     Source,
 )
 
-# Stages that draw from groups of parallel sources.
+# The stages that draw pairs from groups of parallel sources.
 _Paired = AlignmentStage | LexicalStage | TranslationDistillationStage
 
 
 class TokenizerSettings(Settings):
-    """A SentencePiece Unigram vocabulary, trained on text balanced over languages, or chosen from one that exists."""
+    """Settings of a SentencePiece Unigram vocabulary.
+
+    The vocabulary is trained on text balanced over languages, or selected from the vocabulary of an existing tokenizer.
+    """
 
     vocab_size: int = Field(30_000, ge=16)
     pieces: str | None = Field(
@@ -55,7 +58,7 @@ class TokenizerSettings(Settings):
 
 
 class NewBackbone(Settings):
-    """An XLM-R-shaped backbone of our own, untrained; its tokenizer is trained from the recipe's text."""
+    """An untrained backbone of XLM-R's architecture; its tokenizer is trained on the recipe's text."""
 
     kind: Literal["new"] = "new"
     layers: int = Field(6, ge=1)
@@ -67,7 +70,7 @@ class NewBackbone(Settings):
 
 
 class AdapterSettings(Settings):
-    """A language adapter in every layer of an encoder that has none (bottlenecks, as in X-MOD)."""
+    """Language adapters to insert into every layer of an encoder that has none (bottlenecks, as in X-MOD)."""
 
     languages: list[str] = Field(min_length=1, description="those that get an adapter of their own")
     reduction: int = Field(2, ge=1, description="hidden size / inner width of an adapter")
@@ -76,7 +79,7 @@ class AdapterSettings(Settings):
 
 
 class PretrainedBackbone(Settings):
-    """A model that exists, with its tokenizer: a transformers model, or an encoder to go on with."""
+    """An existing model with its tokenizer: a transformers model, or an encoder to train further."""
 
     kind: Literal["pretrained"]
     model: str = Field(description="a folder or a hub id, or 'bundled'")
@@ -89,12 +92,12 @@ class PretrainedBackbone(Settings):
 
     @property
     def source(self) -> str:
-        """The folder or hub id."""
+        """The folder or hub id of the model; ``"bundled"`` is resolved to the folder of the bundled encoder."""
         return str(BUNDLED) if self.model == "bundled" else self.model
 
 
 class TransplantedBackbone(Settings):
-    """The layers of an encoder of one language under the vocabulary of many (WECHSEL, arXiv 2112.06598)."""
+    """The layers of a monolingual encoder, given the vocabulary of a multilingual one (WECHSEL, arXiv 2112.06598)."""
 
     kind: Literal["transplanted"]
     model: str = Field(description="the donor of the layers, an encoder of BERT's kind: a folder or a hub id")
@@ -110,7 +113,10 @@ Backbone = Annotated[NewBackbone | PretrainedBackbone | TransplantedBackbone, Fi
 
 
 class MultiVectorSettings(Settings):
-    """A vector for each token (ColBERT): see :func:`mlret.encoders.late_interaction.multi_vector_encoder`."""
+    """Settings of an encoder with one vector per token (ColBERT).
+
+    See :func:`mlret.encoders.late_interaction.multi_vector_encoder`.
+    """
 
     dims: int = Field(128, ge=1, description="length of a token's vector")
     query_marker: str | None = None
@@ -122,7 +128,7 @@ class MultiVectorSettings(Settings):
 
 
 class CalibrationSettings(Settings):
-    """Per-language statistics, from monolingual text."""
+    """Settings of the per-language calibration statistics, which are estimated from monolingual text."""
 
     sentences: int = Field(2000, ge=2, description="sentences a language, at most")
     min_sentences: int = Field(50, ge=2, description="a language with fewer is calibrated as unknown")
@@ -133,7 +139,7 @@ class CalibrationSettings(Settings):
 
 
 class Recipe(Settings):
-    """How to train an encoder from text."""
+    """Everything that determines how an encoder is trained from text."""
 
     name: str
     description: str
@@ -156,13 +162,13 @@ class Recipe(Settings):
 
     @cached_property
     def instructions(self) -> dict[str, tuple[str, str]]:
-        """Task -> what stands before its queries and before its documents."""
+        """Map each task to the instructions that are prepended to its queries and to its documents."""
         sources = [source for source in self.sources if isinstance(source, ExampleSource)]
         return {source.task: (source.query_instruction, source.document_instruction) for source in sources}
 
     @property
     def pretrained_language_model(self) -> str | None:
-        """Where the head of a masked language model may come from."""
+        """Folder or hub id to load a masked-language head from; ``None`` unless the backbone is pretrained."""
         return self.backbone.source if isinstance(self.backbone, PretrainedBackbone) else None
 
     @model_validator(mode="after")
@@ -227,20 +233,25 @@ class Recipe(Settings):
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and check a training recipe.
+    """Read and validate a training recipe.
 
     Parameters
     ----------
     path
         A YAML file.
     overrides
-        Changes to it, ``"key.key=value"``: the value is YAML, a stage or source goes by its name or its number
-        (``"stages.ccp.steps=100"``, ``"backbone.model=models/xlm-r"``).
+        Changes to the recipe, each written ``"key.key=value"``. The value is YAML. A stage or source is addressed by
+        its name or by its position (``"stages.ccp.steps=100"``, ``"backbone.model=models/xlm-r"``).
+
+    Returns
+    -------
+    Recipe
+        The validated recipe.
 
     Raises
     ------
     InputError
-        If the file is missing, is not YAML, or a key is unknown, missing or out of range.
+        If the file is missing, is not UTF-8 or not YAML, or a key is unknown, missing or out of range.
     """
     try:
         settings: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -261,14 +272,14 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def problem_of(error: ValidationError) -> str:
-    """The first key that is wrong in settings, and why."""
+    """Return the first invalid key of a validation error, with the reason, as one line."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "recipe"
     return f"{key}: {first['msg']}"
 
 
 def _override(settings: Any, override: str) -> None:
-    """Change one value of a recipe's nested settings, in place."""
+    """Apply one ``key.key=value`` override to a recipe's nested settings, in place."""
     path, equals, value = override.partition("=")
     *parents, last = path.split(".")
     if not equals or not path:

@@ -1,4 +1,4 @@
-"""Run a recipe: text, tokenizer, stages, calibration. Every step resumes where it was interrupted."""
+"""Run a recipe: read text, train the tokenizer, run the stages, calibrate. Every step resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -63,43 +63,43 @@ _DONE = "done.json"
 def train(recipe: Recipe, data: Path, output: Path, *, say: Say) -> Path:
     """Train an encoder from a recipe.
 
-    Under ``torchrun`` every process calls this; the first one reads, writes and speaks.
+    Under ``torchrun`` every process calls this function; only the first one writes files and reports progress.
 
     Parameters
     ----------
     recipe
         What to train.
     data
-        The folder that the recipe's file patterns start from.
+        The folder that the recipe's file patterns are relative to.
     output
-        The run's folder. An interrupted run of the same recipe goes on from its last checkpoint.
+        The run's folder. An interrupted run of the same recipe resumes from its last checkpoint.
     say
-        Takes a line of progress.
+        Called with each line of progress.
 
     Returns
     -------
     pathlib.Path
-        The trained encoder, a sentence-transformers folder: ``output/model``. Each stage leaves one too, in
-        ``output/stages/NAME/model``.
+        The folder of the trained encoder, in sentence-transformers' format: ``output/model``. Each stage also leaves
+        its encoder, in ``output/stages/NAME/model``.
 
     Raises
     ------
     InputError
-        If the text cannot be read, a model cannot be loaded, or ``output`` holds a run of another recipe.
+        If the text cannot be read, a model cannot be loaded, or ``output`` contains a run of another recipe.
     """
     for module in ("datasets", "accelerate", "sentencepiece"):
         require(module, extra="train", feature="training")
-    # Joins the processes that torchrun started; they wait while the first one reads text and trains the tokenizer.
+    # Join the processes that torchrun started. They wait while the first one reads text and trains the tokenizer.
     PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=12))
     return _Run(recipe, data, output, say if is_main() else _say_nothing).train()
 
 
 def _say_nothing(line: str) -> None:
-    """The other processes do the same and need not say so."""
+    """Discard a line of progress; processes other than the first do not report."""
 
 
 class _Run:
-    """One recipe on its way, in a folder of its own."""
+    """State of one run of a recipe, in its own folder."""
 
     def __init__(self, recipe: Recipe, data: Path, output: Path, say: Say) -> None:
         for stage in recipe.stages:
@@ -144,7 +144,10 @@ class _Run:
         return final
 
     def _pretrained(self) -> AnyModel | None:
-        """The model that the recipe starts from, if it exists, checked against all stages before any text is read."""
+        """Load the model that the recipe starts from, and check it against all stages before any text is read.
+
+        Returns ``None`` if the recipe does not start from a pretrained model.
+        """
         recipe = self.recipe
         if not isinstance(recipe.backbone, PretrainedBackbone):
             return None
@@ -187,8 +190,8 @@ class _Run:
             if stage.layers == "none":
                 restore_embedding_length(model)
             if (weights := token_weights(model)) is not None:
-                # How much a token matters is learned from translations: what predicts a sentence's neighbours is its
-                # topic.
+                # Train the token weights on translations only: context prediction would give weight to the words of a
+                # sentence's topic.
                 weights.requires_grad_(isinstance(stage, AlignmentStage | TranslationDistillationStage))
             objective = self.objectives(stage, model)
             say(_outline(stage, objective))
@@ -224,7 +227,9 @@ class _Run:
         if isinstance(stage, RankingStage):
             remember_instructions(model, self.recipe.instructions)
         if isinstance(model, SentenceTransformer):
-            if not (isinstance(stage, MaskedStage) and stage.adapter):  # an adapter leaves the others where they were
+            if not (
+                isinstance(stage, MaskedStage) and stage.adapter
+            ):  # training one adapter does not change other languages
                 calibration = fit_calibration(model, self.text, self.recipe.calibration, seed=self.recipe.seed)
                 self.tail = [Normalize(), *([] if calibration is None else [calibration])]
             model = assembled([*model.children(), *self.tail], model)
@@ -247,7 +252,7 @@ class _Run:
 
 @contextmanager
 def _frozen_parts_restored(model: BaseModel) -> Iterator[None]:
-    """What a stage freezes is frozen in that stage alone."""
+    """Restore every parameter's ``requires_grad`` on exit, so that a stage freezes parameters for itself only."""
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     yield
     for name, parameter in model.named_parameters():
@@ -266,7 +271,7 @@ def _outline(stage: Stage, objective: Objective) -> str:
 
 
 def _claim(output: Path, recipe: Recipe) -> None:
-    """Mark a folder as the run of a recipe; a run of another recipe is never overwritten."""
+    """Mark a folder as the run of a recipe, creating it if necessary; never overwrite a run of another recipe."""
     mark = output / "recipe.json"
     wanted = recipe.model_dump_json(indent=1)
     if mark.is_file():
@@ -280,7 +285,7 @@ def _claim(output: Path, recipe: Recipe) -> None:
 
 
 def _is_recipe(written: str, recipe: Recipe) -> bool:
-    """Whether a run's mark is of a recipe; keys that a later version added have their defaults."""
+    """Whether the recipe stored by a run equals ``recipe``; keys added by a later version take their defaults."""
     try:
         return Recipe.model_validate_json(written) == recipe
     except ValidationError:
@@ -288,7 +293,7 @@ def _is_recipe(written: str, recipe: Recipe) -> bool:
 
 
 def _own_text(recipe: Recipe, root: Path) -> list[str]:
-    """What is to be known where a recipe runs on other data than it was written for."""
+    """Return warnings and notes for a recipe that runs on other data than it was written for."""
     lines = []
     _, missing = held_out_files(recipe, root)
     if missing:
@@ -305,7 +310,7 @@ def _own_text(recipe: Recipe, root: Path) -> list[str]:
 
 
 def _describe(statistics: TextStatistics) -> list[str]:
-    """A table of the text by language, and what the filters dropped."""
+    """Return the lines of a table of the text by language, followed by what the filters removed."""
     columns = {
         name: getattr(statistics, name) for name in ("documents", "sentences", "characters", "pairs", "examples")
     }
@@ -326,7 +331,7 @@ def _describe(statistics: TextStatistics) -> list[str]:
 
 
 def save_whole(model: BaseModel, folder: Path) -> None:
-    """Write an encoder beside its place and move it there, so that a folder is whole or absent."""
+    """Save an encoder to a temporary folder and then move it into place, so that ``folder`` is never incomplete."""
     beside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)
     model.save(str(beside), create_model_card=False)

@@ -1,4 +1,4 @@
-"""The stages of a recipe: what each objective can be told."""
+"""The stages of a recipe: one settings class for each training objective."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _Weight = Annotated[float, Field(gt=0)]
 
 
 class FewBits(Settings):
-    """Weights that are rounded in every forward pass to what so many bits hold."""
+    """Settings for quantisation-aware training: weights are rounded to this many bits in every forward pass."""
 
     layers: Literal[8, 4, 2] = Field(4, description="of a number of the layers' matrices")
     embeddings: Literal[8, 4, 2] = Field(4, description="of a number of the tokens' embeddings")
 
 
 class StageSettings(Settings):
-    """What every stage of training has."""
+    """Settings that all training stages share."""
 
     name: str = Field(pattern=r"^[\w.-]+$")
     steps: int = Field(ge=1, description="optimizer steps")
@@ -64,7 +64,7 @@ class StageSettings(Settings):
 
 
 class ContextStage(StageSettings):
-    """Contrastive context prediction."""
+    """A stage of contrastive context prediction (CCP)."""
 
     objective: Literal["ccp"]
     temperature: float = Field(0.05, gt=0)
@@ -98,7 +98,7 @@ class ContextStage(StageSettings):
 
 
 class AlignmentStage(StageSettings):
-    """Translation ranking on parallel text."""
+    """A stage of translation ranking on parallel text."""
 
     objective: Literal["alignment"]
     temperature: float = Field(0.05, gt=0)
@@ -109,12 +109,12 @@ class AlignmentStage(StageSettings):
 
 
 RankingTerm = Literal["pairwise", "in_batch", "kl", "margin_mse", "rank_aware"]
-# Those that learn from a teacher's scores.
+# The terms that are distilled from a teacher's scores.
 DISTILLED: frozenset[RankingTerm] = frozenset({"kl", "margin_mse", "rank_aware"})
 
 
 class RankingStage(StageSettings):
-    """Rank the passages that answer a query first: contrast, distillation, or both."""
+    """A stage that trains an encoder to rank relevant passages first, by contrast, by distillation, or by both."""
 
     objective: Literal["ranking"]
     temperature: Annotated[float, Field(gt=0)] | None = Field(
@@ -141,12 +141,12 @@ class RankingStage(StageSettings):
 
     @property
     def is_taught(self) -> bool:
-        """Whether it learns from a teacher's scores."""
+        """Whether a term of the loss is distilled from a teacher's scores."""
         return bool(DISTILLED & self.losses.keys())
 
 
 class TranslationDistillationStage(StageSettings):
-    """A text and its translation get the vector that a teacher gives the text."""
+    """A stage in which a text and its translation are both trained towards the teacher's vector of the text."""
 
     objective: Literal["translation-distillation"]
     teacher: str = Field(description="an encoder of the source language: 'bundled', a folder or a hub id")
@@ -171,7 +171,7 @@ class TranslationDistillationStage(StageSettings):
 
 
 class LexicalStage(StageSettings):
-    """Words of one meaning are pulled together, in any two languages."""
+    """A stage that pulls together words of the same meaning, in any two languages."""
 
     objective: Literal["lexical"]
     temperature: float = Field(0.07, gt=0)
@@ -179,7 +179,7 @@ class LexicalStage(StageSettings):
 
 
 class MaskedStage(StageSettings):
-    """Masked language modelling; of an encoder with language adapters, one of them alone."""
+    """A stage of masked language modelling; it can train a single language adapter of a modular encoder."""
 
     objective: Literal["mlm"]
     adapter: str | None = Field(None, description="the language whose adapter learns, everything else frozen")

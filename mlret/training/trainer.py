@@ -1,4 +1,4 @@
-"""One stage of training, run by sentence-transformers' trainer."""
+"""Train one stage with sentence-transformers' trainer."""
 
 from __future__ import annotations
 
@@ -38,24 +38,27 @@ _LOSS_STATE = "loss.safetensors"
 
 
 class LossState(TrainerCallback):
-    """Tell the objective of optimizer steps, and keep its state (head, banks, step count) in checkpoints."""
+    """Callback that reports optimizer steps to the objective and stores its state in checkpoints.
+
+    The state comprises the projection head, the memory banks and the step count.
+    """
 
     def __init__(self, loss: nn.Module) -> None:
         self.loss = loss
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """An optimizer step was taken."""
+        """Inform a context prediction loss that an optimizer step was taken."""
         if isinstance(self.loss, ContextPredictionLoss):
             self.loss.on_optimizer_step()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A checkpoint was written."""
+        """Write the objective's own state into the checkpoint that was just written."""
         own = {key: value.contiguous() for key, value in self._own().items()}
         if own and state.is_world_process_zero:
             save_file(own, Path(args.output_dir) / f"checkpoint-{state.global_step}" / _LOSS_STATE)
 
     def load(self, checkpoint: Path) -> None:
-        """Take up what a checkpoint holds.
+        """Restore the objective's state from a checkpoint.
 
         Raises
         ------
@@ -72,7 +75,10 @@ class LossState(TrainerCallback):
         self.loss.load_state_dict(stored, strict=False)
 
     def _own(self) -> dict[str, torch.Tensor]:
-        """All but the encoder, which the trainer keeps; of tensors that are tied, and of those tied to it, one."""
+        """Return the objective's tensors without the encoder's, which the trainer stores.
+
+        Of tensors that share memory only the first is returned, and none that shares memory with the encoder.
+        """
         state = self.loss.state_dict()
         kept = {value.data_ptr() for key, value in state.items() if key.startswith("model.")}
         own = {}
@@ -84,14 +90,14 @@ class LossState(TrainerCallback):
 
 
 class _Averaged(TrainerCallback):
-    """Leave the averaged weights in the model at the end of training without a schedule."""
+    """Callback that leaves the averaged weights in the model at the end of schedule-free training."""
 
     def on_train_end(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
         optimizer.eval()
 
 
 class _Pace(TrainerCallback):
-    """Sentences a second, and the share of the time that was spent waiting for the next batch."""
+    """Callback that measures sentences per second and the share of time spent waiting for the next batch."""
 
     def __init__(self, sentences_per_step: int) -> None:
         self._sentences = sentences_per_step
@@ -103,7 +109,7 @@ class _Pace(TrainerCallback):
         self.restart()
 
     def on_save(self, *args: Any, **kwargs: Any) -> None:
-        # Writing a checkpoint is no waiting for data.
+        # The time that it takes to write a checkpoint does not count as waiting for data.
         self._step_end = time.perf_counter()
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
@@ -114,19 +120,19 @@ class _Pace(TrainerCallback):
         self._step_end = time.perf_counter()
 
     def take(self) -> dict[str, float]:
-        """The figures since the last call."""
+        """Return the measurements since the last call, and start a new measurement."""
         now = time.perf_counter()
         elapsed, steps, waited = now - self._start, self._steps, self._waited
         self._start, self._steps, self._waited = now, 0, 0.0
         return {"sentences_per_second": steps * self._sentences / elapsed, "data_wait": waited / elapsed}
 
     def restart(self) -> None:
-        """Leave out the time that measuring took."""
+        """Restart the clock, so that the time spent on evaluation does not count."""
         self._start = self._step_end = time.perf_counter()
 
 
 class _Ours(BaseTrainer):
-    """sentence-transformers' trainer with batches, monitors and progress of our own."""
+    """Mixin for sentence-transformers' trainers that adds mlret's batches, monitors and progress reports."""
 
     def __init__(
         self,
@@ -146,10 +152,10 @@ class _Ours(BaseTrainer):
         super().__init__(**options)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """No card: the encoder's maker writes it, not one of its stages."""
+        """Add no callback: the model card is written for the finished encoder, not for a stage."""
 
     def get_train_dataloader(self) -> Any:
-        """Batches of our sampler; over several processes each takes its part of every batch."""
+        """Return a loader of the sampler's batches; with several processes, each takes its part of every batch."""
         self.accelerator.even_batches = False
         loader = DataLoader(
             self._pair_dataset,
@@ -161,7 +167,7 @@ class _Ours(BaseTrainer):
         return self.accelerator.prepare(loader)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add what the monitors see; print what they warn of."""
+        """Add the monitor's metrics to the log entry, and report the monitor's warnings."""
         if "loss" in logs and is_main():
             logs = logs | self._pace.take()
             if self._monitor is not None:
@@ -175,15 +181,18 @@ class _Ours(BaseTrainer):
 
 
 class _Trainer(_Ours, SentenceTransformerTrainer):
-    """Of encoders with one vector a text."""
+    """Trainer of encoders with one vector per text."""
 
 
 class _TokenTrainer(_Ours, MultiVectorEncoderTrainer):
-    """Of encoders with a vector for each token."""
+    """Trainer of encoders with one vector per token."""
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: the trainer's state comes last."""
+    """Return the newest complete checkpoint in a folder, or ``None``.
+
+    A checkpoint is complete if it contains the trainer's state, which is written last.
+    """
     whole = [path.parent for path in folder.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2])) if whole else None
 
@@ -197,29 +206,29 @@ def train_stage(
     seed: int,
     say: Say,
 ) -> tuple[list[dict[str, float]], list[str]]:
-    """Train ``model`` in place, from the last checkpoint where there is one.
+    """Train ``model`` in place, resuming from the last complete checkpoint if there is one.
 
     Parameters
     ----------
     stage
-        Steps, batch size, learning rate.
+        Settings such as the number of steps, the batch size and the learning rate.
     model
         The encoder.
     objective
-        What to train on and by.
+        The batches, the loss and the monitor.
     folder
-        Gets ``checkpoints/`` and, where TensorBoard is installed, its ``logs/``.
+        Receives ``checkpoints/`` and, if TensorBoard is installed, its ``logs/``.
     seed
-        Of batches and dropout.
+        Seed of the batches and of dropout.
     say
-        Takes a line of progress.
+        Called with each line of progress.
 
     Returns
     -------
     history : list of dict
-        What was logged on the way, oldest first: step, loss and its parts, learning rate, gradient norm, metrics.
+        The log entries, oldest first: step, loss and its parts, learning rate, gradient norm, metrics.
     warnings : list of str
-        What the monitor warned of.
+        The monitor's warnings.
 
     Raises
     ------
@@ -242,7 +251,7 @@ def train_stage(
         weight_decay=stage.weight_decay,
         adam_beta2=stage.adam_beta2,
         adam_epsilon=stage.adam_epsilon,
-        # The optimizer that needs no schedule warms up by itself.
+        # The schedule-free optimizer implements its own warm-up.
         lr_scheduler_type="constant" if schedule_free else "linear",
         warmup_steps=int(stage.warmup * stage.steps),
         optim="schedule_free_adamw" if schedule_free else "adamw_torch_fused",
@@ -297,7 +306,7 @@ def train_stage(
 
 
 def _tensorboard_writer(folder: Path) -> Any:
-    """A writer of event files, where TensorBoard is installed and this process is the one that writes."""
+    """Return a writer of event files, or ``None`` without TensorBoard or in a process other than the first."""
     if not is_main() or importlib.util.find_spec("tensorboard") is None:
         return None
     from torch.utils.tensorboard import SummaryWriter

@@ -1,1 +1,1 @@
-"""From text to batches: what is drawn together for each kind of objective."""
+"""Make batches of training text: what is drawn together for each kind of objective."""

@@ -1,4 +1,4 @@
-"""Batches of one language, of texts of like length."""
+"""A sampler of batches in one language, of texts of similar length."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _BATCHES_SORTED_TOGETHER = 8
 
 
 class LanguageBatchSampler(Sampler[list[NDArray[np.int64]]]):
-    """Draw ``batches`` batches, each from one group of pairs, the group by its weight.
+    """Draw batches, each from one group of pairs; groups are drawn by their weights.
 
-    Within a group the pairs come in random order, each once before any comes again; a few batches' worth is sorted
-    by length before it is cut, so that a batch pads little and its negatives are of like length. Every batch is full;
-    a group smaller than a batch fills it by coming round again. The draw depends on the seed alone, so that skipping
-    the first batches goes on where an interrupted run was.
+    Within a group, pairs come in random order, and each comes once before any comes again. A few batches' worth of
+    pairs is sorted by length before it is split, so that a batch has little padding and its negatives are of similar
+    length. Every batch is full: a group that is smaller than a batch fills it by repeating its pairs. The batches
+    depend on the seed alone, so an interrupted run resumes by skipping the first batches.
 
     Parameters
     ----------
     pairs
-        What to draw from.
+        The groups to draw from.
     batch_size
-        Pairs in a batch.
+        The number of pairs in a batch.
     batches
-        How many.
+        The number of batches.
     seed
         The same seed gives the same batches.
     """
@@ -44,7 +44,7 @@ class LanguageBatchSampler(Sampler[list[NDArray[np.int64]]]):
         return self._batches
 
     def __iter__(self) -> Iterator[list[NDArray[np.int64]]]:
-        """Batches of keys ``(1 + k,)`` int64: the group, and what ``draw`` made of the thing."""
+        """Yield batches of keys ``(1 + k,)`` int64: the group, then the key that ``draw`` returned."""
         random = np.random.default_rng(self._seed)
         streams = [self._endless(group, random) for group in range(len(self._pairs.weights))]
         for group in random.choice(len(streams), size=self._batches, p=self._pairs.weights):
@@ -56,7 +56,7 @@ class LanguageBatchSampler(Sampler[list[NDArray[np.int64]]]):
         while True:
             while len(order) < self.batch_size:
                 order = np.concatenate([order, random.permutation(rows)])
-            # Never further than this pass goes, or a pair would come again before others came once.
+            # Only full batches of this pass: otherwise a pair would come again before others came once.
             together = min(_BATCHES_SORTED_TOGETHER, len(order) // self.batch_size)
             chosen, order = np.split(order, [together * self.batch_size])
             pairs = self._pairs.draw(chosen, random)

@@ -1,4 +1,4 @@
-"""Words of one meaning in many languages, as pairs to pull together."""
+"""Pairs of words with the same meaning, in many languages."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from mlret.training.text.training_text import TrainingText
 
 
 class ConceptPairs(Pairs):
-    """Two words of one concept, each in any language that has a word for it (BabelBERT, arXiv 2208.01018).
+    """Pairs of two words of one concept, each in any language that has a word for it (BabelBERT, arXiv 2208.01018).
 
-    A word of several concepts stands once for each. A batch is of anchors of one language, drawn in proportion to its
-    words ** alpha; each visit of an anchor draws the other word anew.
+    A word that belongs to several concepts occurs once for each. All anchors of a batch are in one language, which is
+    drawn in proportion to its number of words ** alpha. The other word is drawn anew at each visit of an anchor.
 
     Parameters
     ----------
     text
-        The aligned pairs of a recipe; both sides are words of the pair's concept.
+        The aligned pairs of a recipe. Both sides are words of the pair's concept.
     tokenizer
-        Its ids are stored.
+        The tokenizer whose ids are stored.
     stage
-        Which groups of sources to take.
+        The settings that select the groups of sources.
     """
 
     def __init__(self, text: TrainingText, tokenizer: PreTrainedTokenizerFast, stage: LexicalStage) -> None:
@@ -38,7 +38,7 @@ class ConceptPairs(Pairs):
                 number = numbers.setdefault((pair.group, pair.concept), len(numbers))
                 words[number, pair.source_language, pair.source] = None
                 words[number, pair.language, pair.target] = None
-        # Sorted: the words of a concept stand together.
+        # Sorted, so that the words of a concept are adjacent.
         entries = sorted(words)
         self.texts = PackedTexts.of([word for _, _, word in entries], tokenizer, max_length=stage.max_length)
         self._spoken = [language for _, language, _ in entries]
@@ -57,12 +57,12 @@ class ConceptPairs(Pairs):
 
     def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
         first, end = self._first[self._concept[rows]], self._first[self._concept[rows] + 1]
-        other = random.integers(first, end - 1)  # one place is left out: the word's own
+        other = random.integers(first, end - 1)  # one less, because the word itself is excluded
         return np.stack([rows, other + (other >= rows)], axis=1)
 
     def spoken(self, group: int, rows: NDArray[np.int64]) -> list[str]:
         return [self._spoken[row] for row in map(int, rows)]
 
     def document(self, anchors: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The concept of each anchor: words of one concept are not each other's negatives."""
+        """Return the concept of each anchor: words of one concept are not negatives of each other."""
         return self._concept[anchors]

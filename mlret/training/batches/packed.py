@@ -1,4 +1,4 @@
-"""Training text as token ids, packed end to end, in memory or on disk."""
+"""Training text as token ids, stored contiguously in memory or on disk."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _TEXTS_TOGETHER = 8192
 
 @dataclass(frozen=True)
 class PackedTexts:
-    """Token ids of many texts, without special tokens.
+    """The token ids of many texts, without special tokens.
 
     Attributes
     ----------
     ids
-        ``(total,)`` int32, all texts end to end; may be a memory map.
+        ``(total,)`` int32, the ids of all texts, concatenated; may be a memory map.
     offsets
         ``(n + 1,)`` int64: text ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
     """
@@ -40,18 +40,18 @@ class PackedTexts:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """``(n,)`` int64 tokens of each text."""
+        """The number of tokens of each text, ``(n,)`` int64."""
         return np.diff(self.offsets)
 
     @classmethod
     def of(cls, texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, *, max_length: int) -> PackedTexts:
-        """Tokenize texts, cut at ``max_length`` tokens with the two special ones counted in."""
+        """Tokenize texts, truncated to ``max_length`` tokens including the two special tokens."""
         rows = list(_token_ids(texts, tokenizer, max_length))
         return cls(np.concatenate(rows) if rows else np.empty(0, np.int32), _offsets(map(len, rows)))
 
     @classmethod
     def kept(cls, path: Path, make: Callable[[], PackedTexts]) -> PackedTexts:
-        """What a file keeps, made and written first where there is none."""
+        """Load the texts from a file; if it does not exist, call ``make`` and write it first."""
         if not path.is_file():
             made = make()
             arrays: dict[str, NDArray[Any]] = {"ids": made.ids, "offsets": made.offsets}
@@ -61,25 +61,25 @@ class PackedTexts:
 
     @classmethod
     def joined(cls, parts: Sequence[PackedTexts]) -> PackedTexts:
-        """The texts of all parts, one after the other."""
+        """Concatenate the texts of all parts."""
         lengths = np.concatenate([part.lengths for part in parts])
         return cls(np.concatenate([part.ids for part in parts]), _offsets(lengths.tolist()))
 
 
 @dataclass(frozen=True)
 class PackedDocuments:
-    """Token ids of documents' sentences, memory-mapped. Sentences without a token are left out.
+    """The token ids of the sentences of documents, memory-mapped. Sentences without tokens are excluded.
 
     Attributes
     ----------
     sentences
-        The sentences of all documents, end to end.
+        The sentences of all documents, concatenated.
     first
         ``(documents + 1,)`` int64: document ``d`` is sentences ``first[d]:first[d + 1]``.
     language
-        ``(documents,)`` int64 rows of ``languages``.
+        ``(documents,)`` int64 positions in ``languages``.
     languages
-        The languages, sorted.
+        The language codes, sorted.
     """
 
     sentences: PackedTexts
@@ -97,20 +97,20 @@ class PackedDocuments:
         *,
         max_length: int,
     ) -> PackedDocuments:
-        """Tokenize documents to files in ``folder``, or take the files that are there.
+        """Tokenize documents to files in ``folder``, or load the files if they exist.
 
         Parameters
         ----------
         documents
-            Read in a stream, and only where the files are not there.
+            The documents, which are read as a stream, and only if the files do not exist.
         languages
-            The languages that the documents have.
+            The languages of the documents.
         tokenizer
-            Its ids are stored.
+            The tokenizer whose ids are stored.
         folder
-            Of the files; it must exist.
+            An existing folder for the files.
         max_length
-            Tokens of a sentence at most, with the two special ones counted in.
+            The maximum number of tokens of a sentence, including the two special tokens.
         """
         codes = sorted(languages)
         ids, index = folder / "ids.npy", folder / "index.npz"
@@ -137,7 +137,7 @@ class PackedDocuments:
             _write_growing(ids, stream())
             offsets = _offsets(length for chunk in lengths for length in chunk.tolist())
             arrays = {"offsets": offsets, "first": _offsets(counts), "language": np.asarray(owners, dtype=np.int64)}
-            # The index says that the packing is whole: it is written last.
+            # The index is written last, so its existence implies that the files are complete.
             write_atomically(index, lambda target: _save_arrays(target, arrays))
         with np.load(index, allow_pickle=False) as stored:
             return cls(
@@ -152,7 +152,7 @@ def _token_ids(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int
 ) -> Iterator[NDArray[np.int32]]:
     for start in range(0, len(texts), _TEXTS_TOGETHER):
-        # A token has at least one byte: what lies far behind the cut need not be tokenized.
+        # Text far beyond the cut is not tokenized, to save time.
         batch = [text[: 16 * max_length] for text in texts[start : start + _TEXTS_TOGETHER]]
         with unbounded(tokenizer.backend_tokenizer) as backend:
             encodings = backend.encode_batch_fast(batch, add_special_tokens=False)

@@ -1,4 +1,4 @@
-"""Running text as passages of many sentences, to learn masked tokens from."""
+"""Running text cut into passages of many sentences, for masked language modelling."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from mlret.training.stages import MaskedStage
 
 
 class Passages(Pairs):
-    """Documents cut into passages of the stage's longest input; keys ``(n, 1)`` are rows of ``texts``.
+    """Documents cut into passages of the stage's maximum length. Keys ``(n, 1)`` are rows of ``texts``.
 
     Parameters
     ----------
     documents
         The tokenized text.
     stage
-        How long passages are, and how often each language is drawn.
+        The settings that hold the length of passages and the sampling of languages.
     languages
-        Draw from these alone, by default from all.
+        The languages to draw from; all languages by default.
 
     Raises
     ------
     InputError
-        If there is no text in one of these.
+        If there is no text in one of the languages.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""What an encoder learns by: the losses, and what they need beside a batch (banks, normalisation, a teacher)."""
+"""The training losses, and what they need beside a batch: memory banks, normalisation and teacher vectors."""

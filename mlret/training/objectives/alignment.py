@@ -1,4 +1,4 @@
-"""Translation ranking: a text and its translation, or two words of a meaning, are pulled together."""
+"""The translation ranking loss: it pulls together a text and its translation, or two words with the same meaning."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from mlret.training.ranks import gather_rows
 
 
 class TranslationRankingLoss(nn.Module):
-    """Symmetric InfoNCE over the batch, pairs of the same source text masked.
+    """Symmetric InfoNCE over the batch, in which pairs with the same source text are not negatives of each other.
 
-    sentence-transformers' ranking loss has no such mask: in a batch of many short pairs a source text recurs
-    with several right translations, which would be pushed away. Under several processes the batch is that of all.
+    The ranking loss of sentence-transformers has no such mask. In a batch of many short pairs, a source text recurs
+    with several correct translations, which that loss would push away. With several processes, the batch is the union
+    of the batches of all processes.
 
     Parameters
     ----------
     model
         The encoder.
     temperature
-        Cosines are divided by it.
+        The cosines are divided by this value.
     own_side
-        Whether the other sources are negatives, too: with words of one meaning as pairs this is the NT-Xent of
-        BabelBERT (arXiv 2208.01018).
+        Whether the other source texts are negatives, too. With words of one meaning as pairs, this is the NT-Xent loss
+        of BabelBERT (arXiv 2208.01018).
     """
 
     def __init__(self, model: SentenceTransformer, *, temperature: float = 0.05, own_side: bool = False) -> None:
@@ -36,7 +37,15 @@ class TranslationRankingLoss(nn.Module):
         self.own_side = own_side
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
-        """The loss of one batch; ``labels`` is ``(n, 2)`` int64: the group and the source text of each pair."""
+        """Return the loss of one batch.
+
+        Parameters
+        ----------
+        sentence_features
+            The tokenized source texts, then the tokenized target texts.
+        labels
+            ``(n, 2)`` int64: the group and the source text of each pair.
+        """
         source, target = (
             functional.normalize(gather_rows(self.model(features)["sentence_embedding"]).float(), dim=-1)
             for features in sentence_features

@@ -1,4 +1,4 @@
-"""Memory banks: the latest vectors of each language, as negatives beyond the batch."""
+"""Memory banks: the most recent vectors of each language, used as negatives in addition to those of the batch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ class MemoryBank(nn.Module):
     Parameters
     ----------
     languages
-        How many queues ``L``.
+        The number of queues, ``L``.
     size
-        Vectors in a queue, ``Q``; 0 for no bank.
+        The number of vectors in a queue, ``Q``; 0 for no bank.
     dims
-        Length of a vector, ``d``.
+        The number of dimensions of a vector, ``d``.
     dtype
-        Of the stored vectors. With ``b`` bytes a number a bank takes ``L Q (b d + 16)`` bytes: each vector's
-        document and age come to 16. 108 languages x 4,096 x 768 are 1.37 GB in float32 and 0.69 GB in float16.
+        The dtype of the stored vectors. With ``b`` bytes per number, a bank takes ``L Q (b d + 16)`` bytes: the
+        document and the step stored with each vector take 16 bytes. A bank of 108 languages x 4,096 x 768 takes 1.37 GB
+        in float32 and 0.69 GB in float16.
     """
 
     vectors: Tensor
@@ -37,27 +38,39 @@ class MemoryBank(nn.Module):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the queues take."""
+        """The size of the queues in bytes."""
         return sum(buffer.nbytes for buffer in self.buffers())
 
     def filled(self, language: int) -> int:
-        """How many vectors a language's queue holds."""
+        """Return the number of vectors in a language's queue."""
         return min(int(self.pushed[language]), self.size)
 
     def rows(self, language: int) -> tuple[Tensor, Tensor]:
-        """The vectors ``(m, d)`` and documents ``(m,)`` of a language; ``m`` counts filled rows alone."""
+        """Return copies of a language's vectors, ``(m, d)``, and their document numbers, ``(m,)``; only filled rows."""
         filled = self.filled(language)
-        # Copies: backward still reads these rows when the next push has overwritten them.
+        # Copied, because the backward pass reads these rows after the next push has overwritten them.
         return self.vectors[language, :filled].clone(), self.documents[language, :filled].clone()
 
     def age(self, language: int, step: int) -> float:
-        """The mean age of a language's vectors at a step, in steps; 0 for an empty queue."""
+        """Return the mean age of a language's vectors at a step, in steps; 0 for an empty queue."""
         stored = self.stored_at[language, : self.filled(language)]
         return float((step - stored).float().mean()) if len(stored) else 0.0
 
     @torch.no_grad()
     def push(self, language: int, vectors: Tensor, documents: Tensor, *, step: int = 0) -> None:
-        """Append vectors ``(n, d)``, the oldest going out. Of more than ``size`` the last ``size`` stay."""
+        """Append vectors to a language's queue; the oldest vectors are dropped.
+
+        Parameters
+        ----------
+        language
+            The number of the language's queue.
+        vectors
+            ``(n, d)``. If ``n`` is more than ``size``, only the last ``size`` vectors are kept.
+        documents
+            ``(n,)`` int64 document number of each vector.
+        step
+            The current optimizer step, from which the age of the vectors is computed.
+        """
         if not self.size:
             return
         n = len(vectors)

@@ -1,4 +1,4 @@
-"""Asymmetric batch normalisation, and the projection head that it belongs to (CCP, arXiv 2206.03281)."""
+"""Asymmetric batch normalisation, and the projection head that uses it (CCP, arXiv 2206.03281)."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from torch.nn import functional
 
 
 class AsymmetricBatchNorm(nn.Module):
-    """Batch normalisation whose caller says which statistics a forward pass uses.
+    """Batch normalisation whose caller chooses the statistics that a forward pass uses.
 
-    Batch statistics on both sides would let the model recognise the positive as "normalised like me": all rows
-    of a batch share their mean and variance, and the rows of the memory bank have those of other batches. One side
-    therefore uses running statistics.
+    With batch statistics on both sides, the model could recognise the positive by its normalisation: all rows of a
+    batch share their mean and variance, while the rows of the memory bank were normalised with those of other batches.
+    One side therefore uses running statistics.
 
     Parameters
     ----------
     dims
-        Length of a row, ``d``.
+        The length of a row, ``d``.
     groups
-        How many running statistics there are, ``G``: 1, or one a language.
+        The number of sets of running statistics, ``G``: 1, or one for each language.
     affine
         Whether a scale and a shift are learned.
     momentum
-        Weight of the newest batch in the running statistics. The first batches of a group weigh ``1 / n``, so that
-        its statistics are the plain mean over batches until that would be slower.
+        The weight of the newest batch in the running statistics. The ``n``-th batch of a group has weight ``1 / n``
+        while that is larger, so the statistics start as the plain mean over batches.
     eps
         Added to the variance.
     """
@@ -46,7 +46,23 @@ class AsymmetricBatchNorm(nn.Module):
         self.register_buffer("batches", torch.zeros(groups, dtype=torch.int64))
 
     def normalise(self, rows: Tensor, *, batch_statistics: bool, group: int = 0) -> Tensor:
-        """Normalise ``(n, d)`` rows in float32; a group's running statistics move only with batch statistics."""
+        """Normalise rows in float32.
+
+        Parameters
+        ----------
+        rows
+            ``(n, d)``.
+        batch_statistics
+            Whether to use the statistics of the rows, which also updates the group's running statistics. Otherwise the
+            running statistics are used and left unchanged.
+        group
+            The number of the set of running statistics.
+
+        Returns
+        -------
+        torch.Tensor
+            ``(n, d)`` float32.
+        """
         momentum = self.momentum
         if batch_statistics:
             self.batches[group] += 1
@@ -64,21 +80,22 @@ class AsymmetricBatchNorm(nn.Module):
 
 
 class ProjectionHead(nn.Module):
-    """Linear, batch norm, ReLU, linear, perhaps a last batch norm: used in training and thrown away afterwards.
+    """A linear layer, batch norm, ReLU, a linear layer and optionally a final batch norm.
 
-    The paper is said to have two linear layers with a batch norm between; the code of the same authors' later work
-    ends in another one, without scale and shift. Hence the switch.
+    The head is used in training only and discarded afterwards. According to reports, the paper's head has two linear
+    layers with a batch norm between them; the code of the same authors' later work adds a final batch norm without
+    scale and shift. Hence ``final_batch_norm``.
 
     Parameters
     ----------
     dims
-        Length of an embedding.
+        The number of dimensions of an embedding.
     projection
-        Length of a projected vector.
+        The number of dimensions of a projected vector.
     groups
-        Running statistics: 1, or one a language.
+        The number of sets of running statistics: 1, or one for each language.
     final_batch_norm
-        Whether a batch norm without scale and shift ends the head.
+        Whether the head ends in a batch norm without scale and shift.
     """
 
     def __init__(self, dims: int, projection: int, *, groups: int = 1, final_batch_norm: bool = False) -> None:
@@ -89,7 +106,7 @@ class ProjectionHead(nn.Module):
         self.final_norm = AsymmetricBatchNorm(projection, groups=groups, affine=False) if final_batch_norm else None
 
     def batches(self, group: int = 0) -> int:
-        """How many batches a group's running statistics come from."""
+        """Return the number of batches that a group's running statistics were computed from."""
         return int(self.norm.batches[group])
 
     def forward(self, embedding: Tensor, *, batch_statistics: bool, group: int = 0) -> Tensor:

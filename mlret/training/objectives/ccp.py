@@ -1,8 +1,8 @@
 """Contrastive context prediction (CCP), arXiv 2206.03281.
 
-Sentences near each other in a monolingual document are pulled together; sentences of other documents in the
-same language, from the batch and from the language's memory bank, are pushed away. Where the paper leaves a
-detail open, the choice is said here.
+The loss pulls together sentences that are near each other in a monolingual document. It pushes away sentences of other
+documents in the same language, from the batch and from the language's memory bank. Where the paper leaves a detail
+open, the docstrings here state the choice.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _SHORTEST_TEMPERATURE = 0.01
 
 @dataclass(frozen=True)
 class LastBatch:
-    """What the monitors look at: the first rows of a batch as it was trained on, all detached.
+    """The first rows of the last training batch, for the monitors. All tensors are detached.
 
     Attributes
     ----------
     language
-        Number of its language.
+        The number of the batch's language.
     centre, context
         ``(m, dims)`` embeddings.
     query, key
-        ``(m, projection)`` projected unit vectors, with the statistics that the step used.
+        ``(m, projection)`` projected unit vectors, computed with the batch norm statistics that the step used.
     document
-        ``(m,)`` int64.
+        ``(m,)`` int64 document number of each pair.
     bank, bank_document
-        The memory bank that the step saw.
+        The vectors and document numbers of the memory bank that the step used.
     """
 
     language: int
@@ -57,53 +57,56 @@ class LastBatch:
 class ContextPredictionLoss(nn.Module):
     """Symmetric InfoNCE between centre sentences and their contexts.
 
-    A batch is of one language. Negatives, by the switches, are the other rows of both sides and the language's
-    memory bank; rows of the same document are masked. After the loss both sides are pushed to the bank, detached.
+    All sentences of a batch are in one language. Depending on the switches, the negatives are the other rows of both
+    sides and the language's memory bank; rows of the same document are masked. After the loss is computed, the vectors
+    of both sides are detached and pushed to the bank.
 
-    Under several processes the embeddings are gathered first; head, statistics, loss and bank are then the same on
-    all of them, so that two processes do what one would with the whole batch.
+    With several processes, the embeddings are gathered first. The head, the statistics, the loss and the bank are then
+    the same on all processes, and two processes compute what one process would with the whole batch.
 
     Parameters
     ----------
     model
-        The encoder that is trained.
+        The encoder to train.
     languages
-        How many languages there are.
+        The number of languages.
     bank
-        Vectors in each bank; 0 for none.
+        The number of vectors in each bank; 0 for no bank.
     bank_per_language
-        One bank a language; otherwise one for all.
+        Whether each language has its own bank; otherwise all languages share one.
     bank_dtype
-        Of the stored vectors.
+        The dtype of the stored vectors.
     own_side_negatives, other_side_negatives
-        Whether a centre's negatives are the batch's other centres, and the contexts of the others; and the other way
-        round.
+        Whether the other rows of the same side, and the other rows of the opposite side, are negatives. For a centre
+        these are the other centres and the contexts of the other centres; for a context, the reverse.
     projection
-        Width of the projection head.
+        The number of dimensions of a projected vector.
     final_batch_norm
-        Whether a batch norm ends the head.
+        Whether the head ends in a batch norm.
     temperature
-        Of the softmax.
+        The temperature of the softmax.
     learn_temperature
-        Learn it from there (as its logarithm, never below 0.01).
+        Whether the temperature is learned, starting from ``temperature`` (as its logarithm, and never below 0.01).
     asymmetric_batch_norm
-        One side in batch statistics, the other in running statistics, swapped at every optimizer step. Off:
-        batch statistics on both sides.
+        Whether one side uses batch statistics and the other running statistics, swapped at every optimizer step.
+        Otherwise both sides use batch statistics.
     statistics_per_language
-        Running statistics of each language, rather than one for all.
+        Whether each language has its own running statistics; otherwise all languages share them.
     batch_norm_warmup
-        Batches, of the language where statistics are kept by language, that use batch statistics on both sides, so
-        that the running ones mean something.
+        The number of initial batches that use batch statistics on both sides, until the running statistics are
+        meaningful. They are counted per language if the statistics are kept per language.
     momentum
-        Where given, the vectors to pick and the bank come from a second encoder, the moving average of the first
-        with this weight on the old value (MoCo, arXiv 1911.05722, section 3.2).
+        If given, the targets and the bank's vectors come from a second encoder: the moving average of the first, with
+        this weight on the old value (MoCo, arXiv 1911.05722, section 3.2).
     masked_language_model
-        A second task on the centre sentences, with ``masked_language_model_weight``.
+        A second task, computed on the centre sentences.
+    masked_language_model_weight
+        The weight of the second task in the loss.
 
     Raises
     ------
     InputError
-        If no kind of negative is left.
+        If no kind of negative is switched on, or the encoder does not state the number of dimensions of its vectors.
     """
 
     optimizer_steps: Tensor
@@ -164,20 +167,20 @@ class ContextPredictionLoss(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """The temperature as it is now."""
+        """The current temperature, a scalar."""
         return self.log_temperature.exp().clamp_min(_SHORTEST_TEMPERATURE)
 
     def statistics_group(self, language: int) -> int:
-        """Which running statistics a language has."""
+        """Return the number of the set of running statistics that a language uses."""
         return language if self.statistics_per_language else 0
 
     def bank_of(self, language: int) -> int:
-        """Which bank a language has."""
+        """Return the number of the bank that a language uses."""
         return language if self.bank_per_language else 0
 
     def sides_with_batch_statistics(self, language: int = 0) -> tuple[bool, bool]:
-        """Whether the centre and the context use batch statistics at the present optimizer step."""
-        # Both sides of a warm-up batch count.
+        """Return whether the centre and the context use batch statistics at the current optimizer step."""
+        # Each warm-up batch is counted twice, once for each side.
         warm = self.head.batches(self.statistics_group(language)) >= 2 * self.batch_norm_warmup
         if not self.asymmetric_batch_norm or not warm:
             return True, True
@@ -186,7 +189,10 @@ class ContextPredictionLoss(nn.Module):
 
     @torch.no_grad()
     def on_optimizer_step(self) -> None:
-        """Swap the roles of the two sides. Called once for each optimizer step, however many batches it had."""
+        """Swap the roles of the two sides, and update the momentum encoder if there is one.
+
+        Call this once per optimizer step, however many batches the step had.
+        """
         self.optimizer_steps += 1
         if self.momentum is None or self.momentum_model is None or self.momentum_head is None:
             return
@@ -198,14 +204,19 @@ class ContextPredictionLoss(nn.Module):
                 stale.copy_(fresh)
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
-        """The loss of one batch.
+        """Return the loss of one batch.
 
         Parameters
         ----------
         sentence_features
-            Token ids and masks of the centre sentences, and of their contexts.
+            The token ids and masks of the centre sentences, then those of their contexts.
         labels
-            ``(n, 2)`` int64: the language (one value) and the document of each pair.
+            ``(n, 2)`` int64: the language (the same for all pairs) and the document of each pair.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            The scalar ``"ccp"`` and, if there is a second task, its weighted loss ``"mlm"``.
         """
         features = list(sentence_features)
         language, document = int(labels[0, 0]), gather_rows(labels[:, 1])
@@ -213,7 +224,7 @@ class ContextPredictionLoss(nn.Module):
         bank, bank_document = self.bank.rows(self.bank_of(language))
         self.batches_seen[language] += 1
 
-        # The model's modules write into the dict that they are given.
+        # Copied, because the model's modules write into the dict that they receive.
         embeddings = [gather_rows(self.model(dict(side))["sentence_embedding"]) for side in features]
         group = self.statistics_group(language)
         query, key = (
@@ -236,7 +247,7 @@ class ContextPredictionLoss(nn.Module):
         (forward, accuracy), (backward, reverse_accuracy) = predict(query, key_target), predict(key, query_target)
         self._right = self._right + (accuracy + reverse_accuracy) / 2
         self._batches += 1
-        # Interleaved, so that a bank smaller than a push keeps rows of both sides.
+        # Interleaved, so that a bank that is smaller than a push keeps rows of both sides.
         self.bank.push(
             self.bank_of(language),
             torch.stack([query_target, key_target], dim=1).flatten(0, 1),
@@ -253,7 +264,7 @@ class ContextPredictionLoss(nn.Module):
         return parts
 
     def take_pretext_accuracy(self) -> float:
-        """The mean accuracy of both directions over the batches since the last call; NaN without any."""
+        """Return the mean accuracy of both directions over the batches since the last call; NaN without any."""
         mean = float(self._right) / self._batches if self._batches else math.nan
         self._right, self._batches = torch.zeros(()), 0
         return mean
@@ -262,7 +273,7 @@ class ContextPredictionLoss(nn.Module):
     def _targets(
         self, features: list[dict[str, Tensor]], roles: tuple[bool, bool], group: int
     ) -> tuple[Tensor, Tensor] | None:
-        """Both sides by the momentum encoder, where there is one."""
+        """Return the projected vectors of both sides by the momentum encoder; ``None`` if there is none."""
         if self.momentum_model is None or self.momentum_head is None:
             return None
         centre, context = (

@@ -1,4 +1,4 @@
-"""InfoNCE between two sides of a batch, with the negatives and masks that mlret's objectives share."""
+"""InfoNCE between the two sides of a batch, with the negatives and masks that mlret's objectives share."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def info_nce(
     bank: Tensor | None = None,
     bank_document: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The cross-entropy of picking ``key[i]`` for ``query[i]``.
+    """Compute the cross-entropy of picking ``key[i]`` for ``query[i]`` among the candidates.
 
-    The candidates of ``query[i]`` are its own key and, by the switches, the other keys, the other queries and the
-    bank. Candidates that come from the document of ``i`` are no negatives and are masked, its own key excepted.
-    Computed in float32, under autocast too.
+    The candidates for ``query[i]`` are its own key and, depending on the switches, the other keys, the other queries
+    and the bank. Candidates from the same document as pair ``i`` are not negatives and are masked, except for its own
+    key. The computation is in float32, even under autocast.
 
     Parameters
     ----------
     query, key
         ``(n, d)`` unit vectors.
     document
-        ``(n,)`` int64 document of each pair.
+        ``(n,)`` int64 document number of each pair.
     temperature
-        Cosines are divided by it.
+        The cosines are divided by this value.
     own_side
         Whether the other queries are negatives.
     other_side
@@ -39,17 +39,17 @@ def info_nce(
     bank
         ``(m, d)`` unit vectors without gradient.
     bank_document
-        ``(m,)`` int64 documents of the bank's vectors.
+        ``(m,)`` int64 document numbers of the bank's vectors.
 
     Returns
     -------
     loss
-        Scalar, the mean over the batch.
+        A scalar, the mean over the batch.
     accuracy
-        Scalar: how often the key scores higher than every candidate that is not masked.
+        A scalar, the share of queries whose key scores strictly higher than every candidate that is not masked.
     """
     with torch.autocast(query.device.type, enabled=False):
-        # Scaling one side costs less than scaling every score.
+        # Scaling one side is cheaper than scaling every score.
         query, scaled, key = query.float(), query.float() / temperature, key.float()
         same = document[:, None] == document[None, :]
         scores = [(scaled * key).sum(dim=1, keepdim=True)]
@@ -69,7 +69,10 @@ def info_nce(
 
 
 def _accuracy(logits: Tensor) -> Tensor:
-    """How often the first column is strictly the highest: a collapsed encoder, whose scores tie, is never right."""
+    """Return the share of rows whose first column is strictly the highest.
+
+    Ties count as wrong, so a collapsed encoder, whose scores all tie, has accuracy 0.
+    """
     if logits.shape[1] == 1:
         return torch.ones((), device=logits.device)
     return (logits[:, 0] > logits[:, 1:].amax(dim=1)).float().mean()

@@ -1,4 +1,4 @@
-"""Distillation across languages: a text and its translation get the vector that a teacher gives the text."""
+"""Distillation across languages: a text and its translation are trained towards the teacher's vector of the text."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch.nn import functional
 from mlret.training.objectives.contrast import info_nce
 from mlret.training.ranks import gather_rows
 
-# Teacher's vectors that are nearer than this are those of the same text.
+# Teacher vectors with a cosine above this value are treated as vectors of the same text.
 _SAME = 0.9999
 
 
 class TranslationDistillationLoss(EmbedDistillLoss):
-    """The distance to the teacher's vector and, beside it, contrast with the teacher's vectors of the other texts.
+    """The distance to the teacher's vector plus, optionally, a contrast with the teacher's vectors of the other texts.
 
-    Reimers and Gurevych 2020 (arXiv 2004.09813) have the distance alone. It is content with a vector that is near;
-    contrast asks that no other text's be nearer, which is what retrieval needs. The teacher's side costs nothing: its
-    vectors are computed once.
+    Reimers and Gurevych 2020 (arXiv 2004.09813) use the distance alone, which is satisfied by any vector that is near.
+    The contrast also asks that no other text's vector be nearer, which is what retrieval needs. It adds no forward pass
+    of the teacher, because the teacher's vectors are computed once, in advance.
 
     Parameters
     ----------
@@ -32,11 +32,12 @@ class TranslationDistillationLoss(EmbedDistillLoss):
     distance
         ``"cosine"`` or ``"mse"``.
     contrast
-        Weight of the contrast beside the distance; 0 for none.
+        The weight of the contrast term; 0 leaves it out.
     temperature
-        Of the contrast: cosines are divided by it.
+        The cosines of the contrast term are divided by this value.
     projection_dim
-        The length of the teacher's vectors, where the student's are of another: a linear map is learned between them.
+        The number of dimensions of the teacher's vectors, if it differs from the student's. A linear map from the
+        student's vectors to the teacher's is then learned.
     """
 
     def __init__(
@@ -53,14 +54,22 @@ class TranslationDistillationLoss(EmbedDistillLoss):
         self.temperature = temperature
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
-        """The loss of one batch; ``labels`` is ``(n, d)`` float32, the teacher's vectors."""
+        """Return the loss of one batch.
+
+        Parameters
+        ----------
+        sentence_features
+            The tokenized texts of each side of the pairs.
+        labels
+            ``(n, d)`` float32: the teacher's vectors of the pairs.
+        """
         assert labels is not None
         sides = [self.model(features)["sentence_embedding"] for features in sentence_features]
         loss = self.compute_loss_from_embeddings(sides, [labels for _ in sides])
         if not self.contrast:
             return loss
         teacher = functional.normalize(gather_rows(labels).float(), dim=-1)
-        # The number of each text's first occurrence in the batch: texts that are the same are no negatives.
+        # The row where each text first occurs in the batch: equal texts are not negatives of each other.
         text = (teacher @ teacher.T > _SAME).int().argmax(dim=1)
         terms = []
         for side in sides:

@@ -1,4 +1,4 @@
-"""Masked language modelling, alone or beside a contrastive objective."""
+"""Masked language modelling, on its own or as a second task beside a contrastive objective."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ _POSITIONS_AT_ONCE = 2048
 
 
 class MaskedLanguageModel(nn.Module):
-    """Predict masked tokens with an encoder's backbone (BERT, arXiv 1810.04805, section 3.1).
+    """Prediction of masked tokens with an encoder's backbone (BERT, arXiv 1810.04805, section 3.1).
 
-    The head is transformers' own for the backbone's architecture; its output weights are the input embeddings.
+    The head is the one that transformers defines for the backbone's architecture. Its output weights are tied to the
+    input embeddings.
 
     Parameters
     ----------
     model
-        The encoder whose first module is a transformers backbone.
+        An encoder whose first module is a transformers backbone.
     pretrained
-        Folder or hub id to take the head's weights from; by default they start at random.
+        The folder or hub id to load the head's weights from. By default they are initialised at random.
     frozen
-        Leave the head as it is; then ``pretrained`` must hold one.
+        Keep the head's weights fixed; ``pretrained`` must then contain a head.
     probability
-        Share of the tokens to predict: of these 80 % are masked, 10 % replaced at random, 10 % left.
+        The share of the tokens to predict. Of these, 80 % are masked, 10 % replaced at random and 10 % left unchanged.
 
     Raises
     ------
     InputError
-        If the tokenizer has no mask token, transformers has no such head for the architecture, or that of
-        ``pretrained`` is missing though it is to stay, or is of another size.
+        If the tokenizer has no mask token, if transformers has no such head for the architecture, if ``pretrained``
+        lacks a head although ``frozen`` is set, or if its head has another size.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class MaskedLanguageModel(nn.Module):
         if tokenizer.mask_token_id is None:
             raise InputError("masked language modelling needs a tokenizer with a mask token: leave it out")
         transformer: Any = model[0]
-        self._backbone = [transformer.model]  # in a list: it is the encoder's, not this module's
+        self._backbone = [transformer.model]  # in a list, so that it is not registered as a submodule
         self._tokenizer = tokenizer
         self.head = _prediction_head(transformer.model, pretrained, needed=frozen)
         if frozen:
@@ -68,10 +69,20 @@ class MaskedLanguageModel(nn.Module):
     def forward(
         self, features: dict[str, Tensor], encoder: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
     ) -> Tensor:
-        """The mean cross-entropy over the masked positions of ``input_ids`` ``(n, t)``; 0 where there are none.
+        """Return the mean cross-entropy over the masked positions.
 
-        ``encoder`` gives the backbone's ``token_embeddings`` in its place, where the forward pass is more than the
-        backbone's own.
+        Parameters
+        ----------
+        features
+            ``input_ids`` ``(n, t)`` and optionally ``attention_mask`` and ``lang_ids``.
+        encoder
+            A callable that computes ``token_embeddings`` in place of the backbone, for when the forward pass must do
+            more than the backbone's own.
+
+        Returns
+        -------
+        torch.Tensor
+            A scalar; 0 if no position was masked.
         """
         backbone = self._backbone[0]
         corrupted, chosen = self.corrupt(features["input_ids"], backbone.config.vocab_size)
@@ -82,7 +93,7 @@ class MaskedLanguageModel(nn.Module):
         wanted = features["input_ids"][chosen]
         if not len(wanted):
             return torch.zeros((), device=hidden.device)
-        # The logits of all positions at once would take more memory than everything else together.
+        # Computed in parts: the logits of all positions would take more memory than everything else together.
         parts = [
             checkpoint(self._cross_entropy, rows, ids, use_reentrant=False)
             for rows, ids in zip(*(torch.split(t, _POSITIONS_AT_ONCE) for t in (hidden, wanted)), strict=True)
@@ -93,10 +104,10 @@ class MaskedLanguageModel(nn.Module):
         return functional.cross_entropy(self.head(hidden).float(), wanted, reduction="sum")
 
     def save(self, folder: Path) -> None:
-        """Write backbone, head and tokenizer as a masked language model of transformers.
+        """Save the backbone, the head and the tokenizer in ``folder`` as a transformers masked language model.
 
-        Of a modular encoder this is what a language that comes later learns with: the adapters there are and the new
-        one then speak to the same head.
+        A language that is added to a modular encoder later is trained with this head, so that the existing adapters and
+        the new one work with the same head.
         """
         backbone = self._backbone[0]
         whole: Any = AutoModelForMaskedLM.from_config(backbone.config)  # type: ignore[no-untyped-call]
@@ -106,26 +117,39 @@ class MaskedLanguageModel(nn.Module):
         self._tokenizer.save_pretrained(folder)
 
     def corrupt(self, ids: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
-        """Corrupted ids, and the boolean mask of the positions to predict; special tokens are left alone."""
+        """Replace some of the tokens for the model to predict.
+
+        Parameters
+        ----------
+        ids
+            ``(n, t)`` int64 token ids. Special tokens are never chosen.
+        vocabulary
+            The number of tokens from which replacements are drawn.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            The corrupted ids, and the boolean mask of the positions to predict, both ``(n, t)``.
+        """
         ordinary = ~torch.isin(ids, torch.tensor(self.specials, device=ids.device))
         draw = torch.rand(ids.shape, device=ids.device)
         chosen = ordinary & (draw < self.probability)
-        # One draw serves both choices: below the probability it is uniform again.
+        # One draw serves both choices: conditional on being below the probability, it is uniform again.
         corrupted = ids.masked_fill(chosen & (draw < 0.8 * self.probability), self.mask)
         swapped = chosen & (draw >= 0.8 * self.probability) & (draw < 0.9 * self.probability)
         return torch.where(swapped, torch.randint_like(ids, vocabulary), corrupted), chosen
 
 
 class MaskedObjective(nn.Module):
-    """Masked language modelling as a stage of its own.
+    """Masked language modelling as the objective of a stage.
 
     Parameters
     ----------
     model
-        The encoder, whose forward pass is its transformer's alone
-        (:func:`mlret.training.backbones.backbone.as_transformer_alone`); this learns, or what of it is not frozen.
+        The encoder to train, except for its frozen parameters. Its forward pass must be that of its transformer alone
+        (:func:`mlret.training.backbones.backbone.as_transformer_alone`).
     language_model
-        The task on that backbone.
+        The masked language model over the encoder's backbone.
     """
 
     def __init__(self, model: BaseModel, language_model: MaskedLanguageModel) -> None:
@@ -134,17 +158,17 @@ class MaskedObjective(nn.Module):
         self.language_model = language_model
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
-        """The loss of a batch of one column."""
+        """Return the loss of a batch that has one column of texts; ``labels`` is ignored."""
         (features,) = sentence_features
-        # Through the encoder: several processes average the gradients of what goes through it.
+        # The forward pass goes through the encoder, because only its gradients are averaged over several processes.
         return {"mlm": self.language_model(features, self.model)}
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's report of missing weights: an encoder has no head, and one at random is what is wanted."""
+    """Silence the report of missing weights by transformers, because an encoder without a head is expected here."""
     before = logging.get_verbosity()
-    logging.set_verbosity(40)  # errors alone
+    logging.set_verbosity(40)  # errors only
     try:
         yield
     finally:
@@ -152,9 +176,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _prediction_head(backbone: Any, pretrained: str | None, *, needed: bool) -> nn.Module:
-    """The architecture's own head, tied to the backbone's embeddings."""
+    """Return the head that the architecture defines, tied to the backbone's embeddings."""
     missing: set[str] = set()
-    if pretrained is not None and (Path(pretrained) / WEIGHTS).is_file():  # an encoder stored small has none
+    if pretrained is not None and (Path(pretrained) / WEIGHTS).is_file():  # quantised encoders have no head
         if needed:
             raise InputError(f"{pretrained} holds no head that predicts tokens: name a masked language model")
         pretrained = None
@@ -166,7 +190,7 @@ def _prediction_head(backbone: Any, pretrained: str | None, *, needed: bool) -> 
                 )
             missing = set(info["missing_keys"])
             _check_size(whole, backbone, pretrained)
-            # The encoder may have got tokens of its own, such as markers.
+            # Tokens may have been added to the encoder, such as markers.
             whole.resize_token_embeddings(backbone.get_input_embeddings().num_embeddings, mean_resizing=False)
         else:
             config = type(backbone.config).from_dict({**backbone.config.to_dict(), "num_hidden_layers": 0})

@@ -1,4 +1,4 @@
-"""What a stage trains on and by: its batches and its loss."""
+"""Build the objective of each training stage: the examples it draws, how they become batches, and its loss."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ from mlret.training.text.training_text import TrainingText
 
 @dataclass(frozen=True)
 class Objective:
-    """What a stage trains on and by.
+    """The data and the loss that a stage trains with.
 
     Attributes
     ----------
     examples
-        What batches are drawn from.
+        The examples that batches are drawn from.
     collator
-        Keys of the examples to a batch.
+        A callable that turns the keys of examples into a batch.
     loss
         A sentence-transformers loss over the encoder.
     monitor
-        Measured at every log.
+        Measurements to take at every log step; ``None`` for no monitor.
     unit
-        What one example is called.
+        The name of one example in reports, in the plural.
     texts
-        How many texts one example has.
+        The number of texts in one example.
     """
 
     examples: Batchable
@@ -75,13 +75,22 @@ class Objective:
 
 
 def check_stage(stage: Stage, model: BaseModel) -> None:
-    """Fail where a stage cannot train a model: a run asks this of a model that exists before it reads any text.
+    """Raise an error if a stage cannot train a model.
+
+    If the model exists before the run starts, this is checked before any text is read.
+
+    Parameters
+    ----------
+    stage
+        The settings of the stage.
+    model
+        The encoder that the stage would train.
 
     Raises
     ------
     InputError
-        If the stage needs language adapters that the model lacks, one vector a text where it has more, or longer inputs
-        than it takes; or the head of a masked language model is in a folder that is missing.
+        If the stage needs language adapters that the model lacks, needs one vector per text but the model has more, or
+        needs longer inputs than the model accepts; or if the folder with the masked language modelling head is missing.
     """
     if not isinstance(stage, RankingStage | MaskedStage) and not isinstance(model, SentenceTransformer):
         raise InputError(
@@ -102,7 +111,7 @@ def check_stage(stage: Stage, model: BaseModel) -> None:
             "trained: set layers to 'all'"
         )
     longest = model.max_seq_length
-    if not isinstance(stage, MaskedStage):  # these cut at their own length, which the network has to take
+    if not isinstance(stage, MaskedStage):  # other stages set their own length, which the network must accept
         longest = positions_of(model[0].model) if isinstance(model[0], Transformer) else None
     if longest is not None and stage.max_length > longest:
         raise InputError(
@@ -115,30 +124,42 @@ def check_stage(stage: Stage, model: BaseModel) -> None:
 
 
 class ObjectiveBuilder:
-    """Builds the objectives of a run's stages.
+    """Build the objectives of a run's stages.
 
     Parameters
     ----------
     recipe
-        The run's recipe.
+        The recipe of the run.
     text
-        Its text.
+        The training text of the run.
     tokenizer
-        The encoder's.
+        The tokenizer of the encoder.
     output
-        The run's folder; ``tokens/`` and ``teacher/`` in it keep what is computed once.
+        The run's folder. Its subfolders ``tokens/`` and ``teacher/`` cache what is computed only once.
     """
 
     def __init__(self, recipe: Recipe, text: TrainingText, tokenizer: PreTrainedTokenizerFast, output: Path) -> None:
         self.recipe, self.text, self.tokenizer, self.output = recipe, text, tokenizer, output
 
     def __call__(self, stage: Stage, model: BaseModel) -> Objective:
-        """The objective of a stage, for a model that is changed in place where the stage freezes or adds something.
+        """Return the objective of a stage.
+
+        Parameters
+        ----------
+        stage
+            The settings of the stage.
+        model
+            The encoder to train. It is changed in place if the stage freezes parameters or adds an adapter.
+
+        Returns
+        -------
+        Objective
+            The examples, the collator and the loss of the stage.
 
         Raises
         ------
         InputError
-            If the model is of a kind that the stage cannot train, or the recipe's text is too little for it.
+            If the stage cannot train this kind of model, or the recipe has too little text for the stage.
         """
         check_stage(stage, model)
         if stage.freeze == "transfer":
@@ -237,7 +258,7 @@ class ObjectiveBuilder:
             languages = [stage.adapter]
             self._open_adapter(stage, model)
         elif stage.freeze == "shared" and isinstance(first := model[0], LanguageTransformer):
-            # The text of a language without an adapter would teach another's.
+            # The text of a language without an adapter would train the adapter of another language.
             languages = [code for code in documents.languages if code in first.languages]
         passages = Passages(documents, stage, languages=languages)
         language_model = MaskedLanguageModel(
@@ -250,7 +271,7 @@ class ObjectiveBuilder:
         return Objective(passages, self._collator(passages, stage, model), loss, unit="passages", texts=1)
 
     def _open_adapter(self, stage: MaskedStage, model: BaseModel) -> None:
-        """Give the language an adapter where it has none, and let nothing else learn."""
+        """Add an adapter for the stage's language if there is none, and freeze all other parameters."""
         assert stage.adapter is not None
         first: Any = model[0]
         if not isinstance(first, LanguageTransformer) or stage.adapter not in first.languages:

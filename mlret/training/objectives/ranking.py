@@ -1,7 +1,8 @@
-"""Learn to rank: scores of queries against their own documents and the other queries', for either kind of encoder.
+"""Ranking losses over the scores of queries against their own documents and those of other queries.
 
-sentence-transformers has a loss for most of these terms, and each encodes the batch by itself. Here one forward pass
-serves any sum of them: ColBERT-XM adds a pairwise and an in-batch term, LLM-Embedder distillation and contrast.
+They serve encoders with one vector per text and multi-vector encoders. sentence-transformers has a loss for most of
+these terms, but each of its losses encodes the batch by itself. Here one forward pass serves any sum of terms:
+ColBERT-XM adds a pairwise and an in-batch term, and LLM-Embedder adds distillation and contrast.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch.nn import functional
 from mlret.training.ranks import gather_rows, ranks
 from mlret.training.stages import RankingTerm
 
-# Keys that the collator adds to a column's features.
+# Keys that the collator adds to the features of a column.
 PASSAGE = "passage"
 POSITIVES = "positives"
 
@@ -35,13 +36,14 @@ class RankingLoss(nn.Module):
     Parameters
     ----------
     model
-        A ``SentenceTransformer`` (scores are cosines) or a ``MultiVectorEncoder`` (MaxSim).
+        A ``SentenceTransformer`` (scored by cosine) or a ``MultiVectorEncoder`` (scored by MaxSim).
     terms
-        Term -> weight; see :func:`pairwise`, :func:`in_batch`, :func:`kl`, :func:`margin_mse`, :func:`rank_aware`.
+        Map each term to its weight. The terms are :func:`pairwise`, :func:`in_batch`, :func:`kl`, :func:`margin_mse`
+        and :func:`rank_aware`.
     temperature
-        Scores are divided by it in the first two and the last.
+        The scores are divided by this value in ``pairwise``, ``in_batch`` and ``rank_aware``.
     normalise
-        Whether :func:`kl` brings scores of both sides to 0 to 1 first.
+        Whether :func:`kl` first scales the scores of both sides to the range 0 to 1.
 
     Raises
     ------
@@ -61,17 +63,28 @@ class RankingLoss(nn.Module):
         self.normalise = normalise
 
     def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None) -> dict[str, Tensor]:
-        """The terms of one batch, each by its weight.
+        """Return the weighted terms of one batch.
 
         Parameters
         ----------
         sentence_features
-            Of the queries, then of each column of documents, the positives first. ``passage`` ``(b,)`` int64 tells
-            equal documents, ``positives`` ``(b, p)`` int64 of the queries all that are known to answer them; these
-            are no negatives, neither another query's nor, in the first two terms, its own. Without these keys all
-            documents count as different.
+            The features of the queries, then of each column of documents, with the positives first. Documents with the
+            same ``passage`` ``(b,)`` int64 are equal. In the features of the queries, ``positives`` ``(b, p)`` int64
+            holds the documents known to answer each query. They are not used as negatives: neither those of another
+            query nor, in ``pairwise`` and ``in_batch``, the query's own. Without these keys, all documents count as
+            different.
         labels
             ``(b, n)`` scores of a teacher, for the terms that distil.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            Each term's scalar loss, multiplied by its weight.
+
+        Raises
+        ------
+        ValueError
+            If a term needs a teacher's scores and ``labels`` is ``None``.
         """
         query, *documents = (dict(features) for features in sentence_features)
         across = bool(_ACROSS_QUERIES & self.terms.keys())
@@ -108,7 +121,7 @@ class RankingLoss(nn.Module):
         return losses
 
     def _vector_scores(self, query: dict[str, Any], documents: list[dict[str, Any]], across: bool) -> Tensor:
-        """Cosines: ``(b, b, n)`` of every query with every query's documents, or ``(b, n)`` with its own."""
+        """Return cosines of each query with every query's documents, ``(b, b, n)``, or with its own, ``(b, n)``."""
         vectors, *columns = embed_columns(self.model, [query, *documents])
         with torch.autocast(vectors.device.type, enabled=False):
             queries = functional.normalize(vectors.float(), dim=-1)
@@ -118,7 +131,7 @@ class RankingLoss(nn.Module):
             return torch.einsum("qd,bnd->qbn", gather_rows(queries), gather_rows(stacked))
 
     def _token_scores(self, query: dict[str, Any], documents: list[dict[str, Any]], across: bool) -> Tensor:
-        """MaxSim, otherwise as :meth:`_vector_scores`."""
+        """Return MaxSim scores, in the shapes of :meth:`_vector_scores`."""
         found = self.model(query, task="query")
         queries, mask = found["token_embeddings"], found["attention_mask"].bool()
         columns, masks = embed_columns_padded(self.model, documents, task_default="document")
@@ -134,18 +147,21 @@ class RankingLoss(nn.Module):
 
 
 def _others(every: Tensor, passages: Tensor, answers: Tensor) -> Tensor:
-    """Scores of each query with the other queries' documents, ``(b, b * n)``; its own and its answers at -inf."""
+    """Return the scores of each query with the documents of the other queries, ``(b, b * n)``.
+
+    The query's own documents and all documents that answer it are at -inf.
+    """
     own = torch.eye(len(every), dtype=torch.bool, device=every.device)[:, :, None]
     known = torch.zeros_like(every, dtype=torch.bool)
-    for column in answers.T:  # one after another: all at once they would be the largest tensor of the step
+    for column in answers.T:  # in a loop, because all at once would be the largest tensor of the step
         known |= passages[None] == column[:, None, None]
     return every.masked_fill(known | own, float("-inf")).flatten(1)
 
 
 def _without_other_answers(own: Tensor, passages: Tensor, answers: Tensor) -> Tensor:
-    """Scores ``(b, n)`` of each query with its own documents; those behind the first that answer it at -inf.
+    """Return the scores of each query with its own documents, ``(b, n)``, with other answers than the first at -inf.
 
-    Such come along where a teacher has scored several answers.
+    A query has several answers among its documents if a teacher has scored them.
     """
     known = (passages[:, :, None] == answers[:, None, :]).any(dim=-1)
     known[:, 0] = False
@@ -153,26 +169,38 @@ def _without_other_answers(own: Tensor, passages: Tensor, answers: Tensor) -> Te
 
 
 def pairwise(own: Tensor) -> Tensor:
-    """Cross-entropy of picking the first of a query's own documents: ``(b, n)`` logits to a scalar.
+    """Return the cross-entropy of picking the first of each query's own documents, from ``(b, n)`` logits.
 
-    ``L_pair`` of ColBERT-XM (arXiv 2402.15059).
+    This is ``L_pair`` of ColBERT-XM (arXiv 2402.15059).
     """
     return functional.cross_entropy(own, torch.zeros(len(own), dtype=torch.int64, device=own.device))
 
 
 def in_batch(own: Tensor, others: Tensor) -> Tensor:
-    """Cross-entropy of picking a query's first document among its own ``(b, n)`` and the others' ``(b, m)``.
+    """Return the cross-entropy of picking a query's first document among its own and those of other queries.
 
-    ``L_ib`` of ColBERT-XM; with one document a query, InfoNCE.
+    This is ``L_ib`` of ColBERT-XM (arXiv 2402.15059); with one document per query, it is InfoNCE.
+
+    Parameters
+    ----------
+    own
+        ``(b, n)`` logits of each query's own documents.
+    others
+        ``(b, m)`` logits of the documents of the other queries.
     """
     return pairwise(torch.cat([own, others], dim=1))
 
 
 def kl(own: Tensor, teacher: Tensor, *, normalise: bool) -> Tensor:
-    """KL divergence of the softmax over ``(b, n)`` scores from that over the teacher's.
+    """Return the KL divergence of the softmax over the student's scores from that over the teacher's.
 
-    With ``normalise`` both are brought to 0 to 1 by query first (JaColBERTv2.5, arXiv 2407.20750): the scale of the
-    teacher then does not matter, and both distributions are nearly even, so that the loss is small from the start.
+    Parameters
+    ----------
+    own, teacher
+        ``(b, n)`` scores of the student and of the teacher.
+    normalise
+        Whether to scale both to the range 0 to 1 in each row first (JaColBERTv2.5, arXiv 2407.20750). The scale of the
+        teacher then does not matter. Both distributions become nearly uniform, so the loss is small from the start.
     """
     teacher = teacher.to(own.dtype)
     if normalise:
@@ -181,43 +209,58 @@ def kl(own: Tensor, teacher: Tensor, *, normalise: bool) -> Tensor:
 
 
 def min_max(scores: Tensor) -> Tensor:
-    """``(b, n)`` scores with the lowest of a row at 0 and the highest at 1."""
+    """Scale each row of ``(b, n)`` scores so that its lowest value is 0 and its highest is 1."""
     low, high = scores.amin(dim=1, keepdim=True), scores.amax(dim=1, keepdim=True)
     return (scores - low) / (high - low + _TINY)
 
 
 def margin_mse(own: Tensor, teacher: Tensor) -> Tensor:
-    """Squared error of the margins between a query's first document and its others, ``(b, n)`` both.
+    """Return the squared error of the margins between a query's first document and its other documents.
 
-    Hofstätter and others, "Improving Efficient Neural Ranking Models" (arXiv 2010.02666).
+    See Hofstätter and others, "Improving Efficient Neural Ranking Models" (arXiv 2010.02666).
+
+    Parameters
+    ----------
+    own, teacher
+        ``(b, n)`` scores of the student and of the teacher.
     """
     margins, wanted = own[:, :1] - own[:, 1:], teacher[:, :1] - teacher[:, 1:]
     return functional.mse_loss(margins, wanted.to(margins.dtype))
 
 
 def rank_aware(own: Tensor, rewards: Tensor, others: Tensor) -> Tensor:
-    """Contrast each of a query's documents with those of lower reward and the other queries', by its reward.
+    """Contrast each document of a query with those of lower reward and with the other queries', weighted by its reward.
 
-    The stable distillation of LLM-Embedder (arXiv 2310.07554): with weights ``softmax(rewards)``, the cross-entropy of
-    each document among itself, the query's documents ranked below it and the others'. ``own`` and ``rewards`` are
-    ``(b, n)``, ``others`` ``(b, m)``.
+    This is the stable distillation of LLM-Embedder (arXiv 2310.07554): the sum, with weights ``softmax(rewards)``, of
+    the cross-entropy of each document among itself, the query's documents that rank below it, and those of other
+    queries.
+
+    Parameters
+    ----------
+    own, rewards
+        ``(b, n)`` logits and rewards of each query's own documents.
+    others
+        ``(b, m)`` logits of the documents of the other queries.
     """
     order = rewards.argsort(dim=1, descending=True)
     ranked = own.gather(1, order)
-    # From the last to the first: the sum over a document and those below it.
+    # Accumulated from the last to the first: the log-sum-exp over a document and those ranked below it.
     tails = ranked.flip(1).logcumsumexp(dim=1).flip(1)
-    # No others: a column that adds nothing.
+    # The added column of -inf keeps the reduction valid if there are no others.
     beside = torch.cat([others, torch.full_like(own[:, :1], float("-inf"))], dim=1).logsumexp(dim=1, keepdim=True)
     weights = rewards.to(own.dtype).gather(1, order).softmax(dim=1)
     return (weights * (torch.logaddexp(tails, beside) - ranked)).sum(dim=1).mean()
 
 
 def _passages(documents: list[dict[str, Any]]) -> Tensor:
-    """``(b, n)`` numbers of the documents, equal for equal ones; taken out of the features, which a model gets."""
+    """Return the numbers of the documents, ``(b, n)``, and remove them from the features that the model receives.
+
+    Equal documents have equal numbers.
+    """
     if PASSAGE in documents[0]:
         return torch.stack([features.pop(PASSAGE) for features in documents], dim=1)
     rows, columns = len(documents[0]["input_ids"]), len(documents)
-    # Different on every process, too.
+    # The numbers also differ between processes.
     first = distributed.get_rank() * rows * columns if ranks() > 1 else 0
     numbers = torch.arange(rows * columns, device=documents[0]["input_ids"].device)
     return first + numbers.reshape(rows, columns)

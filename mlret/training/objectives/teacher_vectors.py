@@ -1,4 +1,4 @@
-"""The vectors that a teacher gives the source side of parallel text, for a student to learn in every language."""
+"""The teacher's vectors for the source side of parallel text, which a student learns in every language."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from mlret.training.batches.pairs import TranslationPairs
 
 
 class TeacherVectors:
-    """What a teacher makes of the pairs' anchors; kept in a folder, so that it is computed once.
+    """The teacher's vectors of the pairs' anchors, cached in a folder so that they are computed only once.
 
-    Reimers and Gurevych 2020, "Making Monolingual Sentence Embeddings Multilingual using Knowledge Distillation"
-    (arXiv 2004.09813): a text and its translation are both to have the vector that the teacher gives the text, behind
-    its prompt for queries where it has one: what such models ask for where both sides are alike.
+    In Reimers and Gurevych 2020, "Making Monolingual Sentence Embeddings Multilingual using Knowledge Distillation"
+    (arXiv 2004.09813), a text and its translation are both trained towards the teacher's vector of the text. If the
+    teacher has a prompt for queries, the text is encoded with it, as such models recommend when both sides are of the
+    same kind.
 
     Parameters
     ----------
@@ -28,12 +29,13 @@ class TeacherVectors:
     teacher
         ``"bundled"``, a folder or a hub id.
     folder
-        Gets ``FINGERPRINT-TEXTS.npy`` and ``.keys``, from which another stage takes what it needs too. It must exist.
+        An existing folder for the cache, ``FINGERPRINT-TEXTS.npy`` and ``.keys``. Vectors that another stage has stored
+        there are reused.
 
     Attributes
     ----------
     dims
-        The length of a teacher's vector.
+        The number of dimensions of a teacher's vector.
 
     Raises
     ------
@@ -55,13 +57,13 @@ class TeacherVectors:
             prompt = prompt_of_side(encoder.model, "query")
             some, spoken = [prompt + texts[row] for row in new], [languages[row] for row in new]
             vectors[new] = encoder.encode(some, language=spoken, show_progress=True)
-            # The vectors last: their file says that both are there.
+            # The vectors are written last, so that their file implies that both files are complete.
             for target, array in ((path.with_suffix(_KEYS), keys), (path, vectors)):
                 write_atomically(target, partial(_save, array))
         self._vectors: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
 
     def __call__(self, anchors: NDArray[np.int64]) -> NDArray[np.float32]:
-        """``(n, dims)`` float32 unit vectors of some anchors' texts."""
+        """Return the unit vectors of the texts of some anchors, ``(n, dims)`` float32."""
         return np.asarray(self._vectors[np.searchsorted(self._anchors, anchors)])
 
 
@@ -76,7 +78,7 @@ def _keys(texts: list[str], languages: list[str]) -> NDArray[np.uint64]:
 
 
 def _known(folder: Path, fingerprint: str, keys: NDArray[np.uint64], dims: int) -> NDArray[np.float32]:
-    """``(n, dims)``: the vectors that another stage asked for before, and ``nan`` in place of the others."""
+    """Return the cached vectors of the keys, ``(n, dims)``, with NaN in the rows of keys that are not cached."""
     vectors = np.full((len(keys), dims), np.nan, dtype=np.float32)
     for path in sorted(folder.glob(f"{fingerprint}-*.npy")):
         before = np.load(path.with_suffix(_KEYS), allow_pickle=False)
