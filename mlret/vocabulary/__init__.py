@@ -1,4 +1,4 @@
-"""Vocabulary trimming: count, choose, cut the tokenizer, cut the weights, prove that nothing else changed."""
+"""Vocabulary trimming: count and choose tokens, cut the tokenizer and weights, and verify the result."""
 
 from __future__ import annotations
 

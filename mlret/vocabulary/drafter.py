@@ -1,9 +1,9 @@
 """Trim only the output head of a drafter, for speculative decoding.
 
-The method is VocabTrim (2025, arXiv:2506.22694). A small model that drafts tokens for a large one spends much of its time on an
-output head as wide as the large model's vocabulary. The head keeps the rows of the most frequent tokens, and an id map
-maps its rows to the vocabulary that both models share. The large model accepts only what it would have generated
-itself, so its output does not change; only fewer drafts may be accepted.
+The method is VocabTrim (2025, arXiv:2506.22694). A small model that drafts tokens for a large one spends much of its
+time on an output head as wide as the large model's vocabulary. The head keeps the rows of the most frequent tokens, and
+an id map maps its rows to the vocabulary that both models share. The large model accepts only what it would have
+generated itself, so its output does not change; only fewer drafts may be accepted.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def save_drafter(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
     """Write a drafter that :func:`load_drafter` reads: the model, and its head with the id map beside it.
 
-    ``draft_head.safetensors`` holds ``weight``, ``(n, d)``, optionally ``bias``, and ``target_ids``, ``(n,)`` int64. The
-    whole head is not written: transformers alone would load the folder with a random one, unless it is tied.
+    ``draft_head.safetensors`` holds ``weight``, ``(n, d)``, optionally ``bias``, and ``target_ids``, ``(n,)`` int64.
+    The whole head is not written: transformers alone would load the folder with a random one, unless it is tied.
     """
     head = _draft_head(model)
     folder = Path(folder)

@@ -385,8 +385,8 @@ def _copied(model: Any, shared: Sequence[Tensor]) -> Any:
 def retokenized(tokenizer: PreTrainedTokenizerBase, backend: Tokenizer) -> PreTrainedTokenizerBase:
     """Return a copy of a transformers tokenizer with the cut vocabulary of ``backend``.
 
-    The tokenizer is saved, its ``tokenizer.json`` is replaced, and it is loaded again, because its class may derive more
-    from the vocabulary than the ``tokenizers`` library knows, such as ids of language codes and templates.
+    The tokenizer is saved, its ``tokenizer.json`` is replaced, and it is loaded again, because its class may derive
+    more from the vocabulary than the ``tokenizers`` library knows, such as ids of language codes and templates.
 
     Raises
     ------

@@ -1,9 +1,8 @@
 """Trim the vocabulary of a multilingual model to selected languages.
 
-The method is that of Ushio, Zhou and Camacho-Collados,
-"An Efficient Multilingual Language Model Compression through Vocabulary Trimming"
-(2023, arXiv:2305.15020). Trimming before fine-tuning makes fine-tuning cheaper; trimming after it needs no further
-training.
+The method is that of Ushio, Zhou and Camacho-Collados, "An Efficient Multilingual Language Model
+Compression through Vocabulary Trimming" (2023, arXiv:2305.15020). Trimming before fine-tuning makes
+fine-tuning cheaper; trimming after it needs no further training.
 """
 
 from __future__ import annotations

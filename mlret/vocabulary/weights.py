@@ -82,9 +82,8 @@ def shared_tables(model: PreTrainedModel) -> list[Tensor]:
 def cut_weights(model: PreTrainedModel, kept: Tensor, *, sole: bool = False) -> None:
     """Cut a model to the rows of the kept tokens, in place.
 
-    This changes input embeddings, tied
-    and untied output heads, the heads' biases, ``final_logits_bias``, and every id in the
-    configuration and generation configuration.
+    This changes input embeddings, tied and untied output heads, the heads' biases, ``final_logits_bias``, and every id
+    in the configuration and generation configuration.
 
     Parameters
     ----------
