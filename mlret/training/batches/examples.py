@@ -1,4 +1,4 @@
-"""Examples of retrieval as batches: a query, a passage that answers it, passages that do not."""
+"""Batches of retrieval examples: a query, a passage that answers it, and passages that do not."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from mlret.training.objectives.ranking import PASSAGE, POSITIVES
 from mlret.training.stages import RankingStage
 from mlret.training.text.store import ExampleStore, TaskExample
 
-# Positives of a query that are kept from being its negatives; the rest of a longer list may be.
+# At most this many positives of a query are excluded from its in-batch negatives; further ones may be drawn as such.
 _MOST_POSITIVES = 64
 
 
 class RankingExamples(Batchable):
-    """Examples grouped by task and language; every visit of a query draws its passages anew.
+    """Retrieval examples grouped by task and language. The passages of a query are drawn anew at each visit.
 
-    Where several rows ask the same query of a task, the positives of all of them answer it.
+    If several rows of a task have the same query, the positives of all of them count as its answers.
 
     Parameters
     ----------
     store
         The examples on disk.
     stage
-        How many negatives it wants, whether a teacher's scores, and how often it draws each task.
+        The settings: the number of negatives, whether a teacher's scores are needed, and how often each task is drawn.
 
     Raises
     ------
     InputError
-        If a task that the stage draws has no examples, or no example has what the stage needs.
+        If a task that the stage draws from has no examples, or if no example has what the stage needs.
     """
 
     def __init__(self, store: ExampleStore, stage: RankingStage) -> None:
@@ -81,38 +81,56 @@ class RankingExamples(Batchable):
         self.most_answers = min(most, _MOST_POSITIVES)
 
     def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-        """Some of a group's examples as keys ``(n, 2)`` int64: the example, and a seed for the choice of passages."""
+        """Return keys ``(n, 2)`` int64 for some of a group's examples: the row, and a seed for drawing its passages."""
         return np.stack([rows, random.integers(np.iinfo(np.int64).max, size=len(rows))], axis=1)
 
     def lengths(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``(n,)`` int64: about how long, in characters, a query and its passage are together."""
+        """Return the approximate length of the query and its first positive together, in characters, ``(n,)`` int64."""
         return self._lengths[keys[:, 0]]
 
     def __getitem__(self, row: int) -> TaskExample:
         return self._store[row]
 
     def answers(self, row: int) -> list[int]:
-        """The numbers of all passages that answer an example's query, in any row, its own first; at most
-        ``most_answers``."""
+        """Return the numbers of the passages that answer an example's query, at most ``most_answers``.
+
+        The example's own positives come first, then those of other rows with the same query.
+        """
         own = dict.fromkeys(text_number(text) for text in self[row].positives)
         return list(own | dict.fromkeys(sorted(self._answers.get(row, ()))))[: self.most_answers]
 
     def passages(self, group: int, row: int, seed: int) -> tuple[list[TaggedText], list[float]]:
-        """A positive and the stage's number of negatives, drawn by the seed, with the teacher's scores if there are.
+        """Draw a positive and the negatives of an example.
 
         An example with too few negatives borrows positives of other queries of its group.
+
+        Parameters
+        ----------
+        group
+            The group of the example.
+        row
+            The row of the example.
+        seed
+            The seed of the draw.
+
+        Returns
+        -------
+        passages : list of TaggedText
+            The positive, then as many negatives as the stage asks for.
+        scores : list of float
+            The teacher's score of each passage; empty if the stage uses no teacher's scores.
 
         Raises
         ------
         InputError
-            If there are not enough to borrow.
+            If there are not enough passages to borrow.
         """
         example, wanted = self[row], self._stage.negatives
         every = _passages(example)
         random = np.random.default_rng(seed)
         positive = int(random.integers(len(example.positives)))
         if self._stage.is_taught:
-            # Every other scored passage may be compared with the chosen one.
+            # Any other scored passage, including another positive, may be compared with the chosen positive.
             others = [place for place in range(len(every)) if place != positive]
             chosen = [positive, *random.permutation(others)[:wanted]]
             return [every[place] for place in chosen], [example.scores[place] for place in chosen]
@@ -132,7 +150,7 @@ class RankingExamples(Batchable):
     def _borrowed(self, group: int, known: set[int], count: int, random: np.random.Generator) -> list[TaggedText]:
         found: list[TaggedText] = []
         rows = self.rows[group]
-        # A few more than are needed, for some may be known; the whole group where it is small.
+        # More candidates than needed, because some may be known already; the whole group if it is small.
         for other in random.choice(rows, min(len(rows), 8 * count + 8), replace=False):
             candidate = _passages(self[int(other)])[0]
             if len(found) < count and text_number(candidate) not in known:
@@ -142,21 +160,22 @@ class RankingExamples(Batchable):
 
 
 class RankingCollator:
-    """Keys of :class:`RankingExamples` to a batch of columns, as sentence-transformers' trainer expects them.
+    """Turn keys of :class:`RankingExamples` into a batch of columns, as sentence-transformers' trainer expects them.
 
-    The columns are ``query``, ``document_1`` (the positive), ``document_2`` … The query's and the document's prompts of
-    the model (the markers of a multi-vector encoder) come first, then the task's instructions.
+    The columns are ``query``, ``document_1`` (the positive), ``document_2`` and so on. Each text is preceded by the
+    model's prompt for queries or documents (the markers of a multi-vector encoder), then by the instruction of the
+    task.
 
     Parameters
     ----------
     examples
-        What the keys are rows of.
+        The examples that the keys refer to.
     model
-        Its tokenizer, prompts and adapters are used.
+        The model whose tokenizer, prompts and adapters are used.
     instructions
-        Task -> (of its queries, of its documents).
+        Map each task to the instructions for its queries and for its documents.
     query_length, max_length
-        Tokens at most, of a query and of a document.
+        The maximum number of tokens of a query and of a document.
     """
 
     valid_label_columns = ("label",)
@@ -198,7 +217,7 @@ class RankingCollator:
 
 
 def _collator(model: BaseModel, query_length: int, max_length: int) -> BaseDataCollator:
-    # A multi-vector encoder fills its queries up to a length of its own.
+    # A multi-vector encoder pads its queries to a length of its own.
     lengths = {"document": max_length}
     if not isinstance(model, MultiVectorEncoder):
         lengths["query"] = query_length
@@ -206,18 +225,25 @@ def _collator(model: BaseModel, query_length: int, max_length: int) -> BaseDataC
 
 
 def _prompts(model: BaseModel, instructions: tuple[str, str]) -> tuple[str | None, str | None]:
-    """What stands before a task's queries and documents: the model's own prompts, then the instructions."""
-    # A model that has been trained on the task keeps them already.
+    """Return the prefixes of a task's queries and documents: the model's own prompts, then the instructions."""
+    # The prompts of a model that was trained on the task already end in the instructions.
     query = prompt_of_side(model, "query").removesuffix(instructions[0]) + instructions[0]
     document = prompt_of_side(model, "document").removesuffix(instructions[1]) + instructions[1]
     return query or None, document or None
 
 
 def remember_instructions(model: BaseModel, instructions: Mapping[str, tuple[str, str]]) -> None:
-    """Have a trained model keep its tasks' instructions as prompts, in place.
+    """Store the instructions of the tasks as prompts of a trained model, in place.
 
-    Of one task they become the prompts of queries and documents; of several, ``TASK-query`` and ``TASK-document``,
-    which ``encode(prompt_name=…)`` takes.
+    The instructions of a single task become the prompts ``query`` and ``document``. With several tasks they become
+    ``TASK-query`` and ``TASK-document``, for use with ``encode(prompt_name=…)``.
+
+    Parameters
+    ----------
+    model
+        The trained model.
+    instructions
+        Map each task to the instructions for its queries and for its documents.
     """
     found: dict[str, str | None] = {}
     for task, pair in instructions.items():

@@ -152,7 +152,7 @@ def _token_ids(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int
 ) -> Iterator[NDArray[np.int32]]:
     for start in range(0, len(texts), _TEXTS_TOGETHER):
-        # Text far beyond the cut is not tokenized, to save time.
+        # A token has at least one byte, so text far beyond the cut need not be tokenized.
         batch = [text[: 16 * max_length] for text in texts[start : start + _TEXTS_TOGETHER]]
         with unbounded(tokenizer.backend_tokenizer) as backend:
             encodings = backend.encode_batch_fast(batch, add_special_tokens=False)

@@ -23,21 +23,21 @@ from mlret.training.stages import AlignmentStage, ContextStage, TranslationDisti
 from mlret.training.text.tokenizer import with_pieces_missing
 from mlret.training.text.training_text import TrainingText
 
-# Where texts are cut in several ways.
+# The share of tokens left out of the vocabulary for each further way to segment the texts.
 _PIECES_MISSING = 0.25
 
 
 class Batchable(Protocol):
-    """Groups of things to draw; a batch comes from one group.
+    """Groups of examples to draw from; all examples of a batch come from one group.
 
     Attributes
     ----------
     languages
         The language of each group.
     weights
-        ``(groups,)`` float64, how often each group is drawn; sums to 1.
+        ``(groups,)`` float64: how often each group is drawn; sums to 1.
     rows
-        For each group, ``(n,)`` int64: its things, by their numbers.
+        For each group, ``(n,)`` int64: the row numbers of its examples.
     """
 
     languages: list[str]
@@ -45,21 +45,21 @@ class Batchable(Protocol):
     rows: list[NDArray[np.int64]]
 
     def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-        """Some of a group's ``rows`` as keys ``(n, k)`` int64, of which a collator makes a batch."""
+        """Return keys ``(n, k)`` int64 for some of a group's ``rows``; a collator turns keys into a batch."""
         ...
 
     def lengths(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``(n,)`` int64: how long the texts of each key are; a batch is of like length."""
+        """Return the length of the texts of each key, ``(n,)`` int64. Texts of a batch have similar lengths."""
         ...
 
 
 class Pairs(Batchable, Protocol):
-    """Pairs of texts, or texts alone; keys ``(n, 2)`` or ``(n, 1)`` are rows of ``texts``, the anchor first.
+    """Pairs of texts, or single texts. Keys ``(n, 2)`` or ``(n, 1)`` are rows of ``texts``, with the anchor first.
 
     Attributes
     ----------
     texts
-        What the keys are rows of.
+        The texts that the keys refer to.
     """
 
     texts: PackedTexts
@@ -72,17 +72,17 @@ class Pairs(Batchable, Protocol):
         return self.texts.lengths
 
     def document(self, anchors: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The document of each anchor: pairs of one document are not each other's negatives."""
+        """Return the document of each anchor: pairs of one document are not negatives of each other."""
         ...
 
     def spoken(self, group: int, rows: NDArray[np.int64]) -> list[str]:
-        """The language of each of some texts, drawn for a group."""
+        """Return the language of each of some texts that were drawn for a group."""
         return [self.languages[group]] * len(rows)
 
 
 @dataclass(frozen=True)
 class HeldOutPairs:
-    """Pairs of documents that are not trained on, one a document: language -> ``(n, 2)`` rows of the texts."""
+    """Pairs from held-out documents, one per document. ``pairs`` maps a language to ``(n, 2)`` rows of ``texts``."""
 
     texts: PackedTexts
     pairs: dict[int, NDArray[np.int64]]
@@ -91,19 +91,19 @@ class HeldOutPairs:
 class ContextPairs(Pairs):
     """Centre sentences and their contexts: ``C(s_c) = {s_j : 0 < |j - c| <= w}`` within the document.
 
-    Each visit of a centre draws a context anew.
+    The context is drawn anew at each visit of a centre.
 
     Parameters
     ----------
     documents
         The tokenized text.
     stage
-        Its window, its sampling of languages, and how many documents it holds out.
+        The settings that hold the window, the sampling of languages and the number of held-out documents.
     seed
-        Of the choice of held-out documents.
+        The seed for the choice of held-out documents.
     """
 
-    # With fewer a language's held-out accuracy says little, and its documents are better trained on.
+    # With fewer documents, held-out accuracy is too noisy to be useful; the documents are used for training.
     fewest_held_out = 32
 
     def __init__(self, documents: PackedDocuments, stage: ContextStage, *, seed: int) -> None:
@@ -117,19 +117,19 @@ class ContextPairs(Pairs):
         self.rows = []
         for language in range(len(self.languages)):
             usable = np.flatnonzero((documents.language == language) & (counts > 1))
-            # A tenth at most: a language with little text keeps it for training.
+            # At most a tenth, so that a language with little text keeps most of it for training.
             n = min(stage.monitor_documents, len(usable) // 10)
             if n >= self.fewest_held_out:
                 usable = random.permutation(usable)
                 held_out[language], usable = np.sort(usable[:n]), np.sort(usable[n:])
-            # One document alone has no negatives.
+            # A single document has no negatives.
             self.rows.append(self._sentences(usable) if len(usable) > 1 else np.empty(0, np.int64))
         self.weights = sampling_weights([len(rows) for rows in self.rows], stage.alpha)
         middles = {row: (documents.first[d] + documents.first[d + 1]) // 2 for row, d in held_out.items()}
         self.held_out = HeldOutPairs(self.texts, {row: self.draw(m, random) for row, m in middles.items()})
 
     def _sentences(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The rows of all sentences of some documents, in order."""
+        """Return the rows of all sentences of some documents, in order."""
         starts = self._documents.first[documents]
         counts = self._documents.first[documents + 1] - starts
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -139,7 +139,7 @@ class ContextPairs(Pairs):
         document = self.document(rows)
         low = np.maximum(self._documents.first[document], rows - self._window)
         high = np.minimum(self._documents.first[document + 1] - 1, rows + self._window)
-        context = random.integers(low, high)  # high is left out: the centre itself takes no place
+        context = random.integers(low, high)  # the upper end is exclusive, because the centre itself is skipped
         return np.stack([rows, context + (context >= rows)], axis=1)
 
     def document(self, anchors: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -147,24 +147,24 @@ class ContextPairs(Pairs):
 
 
 class TranslationPairs(Pairs):
-    """Aligned texts. Every different text is stored once, and a pair's document is its source text.
+    """Aligned texts. Each distinct text is stored once, and the document of a pair is its source text.
 
     Parameters
     ----------
     text
-        Of a recipe.
+        The training text of a recipe.
     tokenizer
-        Its ids are stored.
+        The tokenizer whose ids are stored.
     stage
-        Which groups of sources to take, and how texts are cut.
+        The settings that select the groups of sources and how texts are segmented.
     cut
-        A folder that keeps the texts as they were cut, for another stage of the same groups and for a run that goes on:
-        cutting takes minutes.
+        A folder that caches the tokenized texts, for another stage with the same groups and for a resumed run, because
+        tokenizing takes minutes.
 
     Attributes
     ----------
     strings
-        What ``texts`` holds the ids of, once for every way of cutting them.
+        The distinct texts. ``texts`` holds the ids of all of them, once for each way to segment them.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class TranslationPairs(Pairs):
 def _cut(
     strings: Sequence[str], tokenizer: PreTrainedTokenizerFast, ways: int, max_length: int, folder: Path | None
 ) -> PackedTexts:
-    """The texts as the tokenizer cuts them, then once more for every other way; from ``folder`` if they are there."""
+    """Tokenize the texts, then once more for each further way to segment them, or load the result from ``folder``."""
 
     def made() -> PackedTexts:
         others = (with_pieces_missing(tokenizer, _PIECES_MISSING, seed=way) for way in range(1, ways))
@@ -238,12 +238,26 @@ def _cut(
 
 
 def sampling_weights(sizes: Sequence[int], alpha: float) -> NDArray[np.float64]:
-    """Shares in proportion to size ** alpha; a group of one pair has no negatives and gets none.
+    """Return the share of each group, in proportion to size ** alpha.
+
+    A group of one pair has no negatives, so its share is 0.
+
+    Parameters
+    ----------
+    sizes
+        The number of pairs of each group.
+    alpha
+        The exponent.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(groups,)`` float64 that sums to 1.
 
     Raises
     ------
     InputError
-        If no group has more.
+        If no group has more than one pair.
     """
     counts = np.asarray(sizes, dtype=np.float64)
     share = counts**alpha * (counts > 1)
@@ -255,16 +269,16 @@ def sampling_weights(sizes: Sequence[int], alpha: float) -> NDArray[np.float64]:
 def group_weights(
     rows: Sequence[NDArray[np.int64]], names: Sequence[str], wanted: Mapping[str, float] | None, alpha: float
 ) -> NDArray[np.float64]:
-    """How often each group is drawn: in proportion to size ** ``alpha`` among the groups of one name.
+    """Return how often each group is drawn: in proportion to size ** ``alpha`` among the groups with the same name.
 
     Parameters
     ----------
     rows
-        Of each group.
+        The rows of each group.
     names
-        Of each group; several may share one.
+        The name of each group; several groups may share one.
     wanted
-        Name -> how often its groups are drawn together; ``None`` leaves that to the sizes.
+        Map each name to how often its groups together are drawn; ``None`` lets the sizes decide.
     alpha
         The exponent.
 
@@ -289,7 +303,7 @@ def group_weights(
 
 
 class PairDataset(Dataset[NDArray[np.int64]]):
-    """What the batches are drawn from: a key is the ``(group, anchor, positive)`` that the sampler chose."""
+    """A dataset that returns its keys: a key is the ``(group, anchor, positive)`` that the sampler drew."""
 
     def __init__(self, pairs: Batchable) -> None:
         self._size = sum(map(len, pairs.rows))
@@ -302,25 +316,26 @@ class PairDataset(Dataset[NDArray[np.int64]]):
 
 
 class PairCollator:
-    """Keys of :class:`PairDataset` to padded batches of one side or two, for sentence-transformers' trainer.
+    """Turn keys of :class:`PairDataset` into padded batches of one or two sides, for sentence-transformers' trainer.
 
     The batch holds ``anchor_input_ids`` and ``positive_input_ids`` ``(b, t)`` int64, their attention masks, and
-    ``label`` ``(b, 2)`` int64: the pair's group (its language) and its document.
+    ``label`` ``(b, 2)`` int64: the group (the language) and the document of each pair.
 
     Parameters
     ----------
     pairs
-        What the keys are rows of.
+        The pairs that the keys refer to.
     tokenizer
-        For the ids of the special tokens.
+        The tokenizer that provides the ids of the special tokens.
     max_length
-        Tokens of a text at most, with the special ones.
+        The maximum number of tokens of a text, including the special tokens.
     targets
-        What the labels are instead: anchors ``(b,)`` -> ``(b, d)`` float32.
+        A callable that returns the labels to use instead: from anchors ``(b,)`` to ``(b, d)`` float32.
     adapter_of
-        Of an encoder with language adapters: language -> the number of its adapter, which comes as ``lang_ids``.
+        For an encoder with language adapters, a callable from a language to the number of its adapter, which is passed
+        to the encoder as ``lang_ids``.
     without_anchors
-        Leave out the tokens of the anchors, for a loss that needs their targets alone.
+        Omit the tokens of the anchors, for a loss that needs only their targets.
     """
 
     valid_label_columns = ("label",)
@@ -360,7 +375,7 @@ class PairCollator:
 
 
 class Padding:
-    """Rows of packed texts to padded token ids, between ``<s>`` and ``</s>`` (or what the tokenizer has)."""
+    """Turn rows of packed texts into padded token ids between ``<s>`` and ``</s>`` (or the tokenizer's equivalents)."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, *, max_length: int) -> None:
         first, last = (tokenizer.cls_token_id, tokenizer.sep_token_id)
@@ -370,7 +385,7 @@ class Padding:
         self._max_length = max_length
 
     def features(self, texts: PackedTexts, rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:
-        """``input_ids`` and ``attention_mask`` of rows, both ``(n, t)`` int64, padded to the longest."""
+        """Return ``input_ids`` and ``attention_mask`` of the rows, both ``(n, t)`` int64, padded to the longest."""
         starts = texts.offsets[rows]
         lengths = np.minimum(texts.offsets[rows + 1] - starts, self._max_length - 2)
         columns = np.arange(int(lengths.max()))

@@ -160,7 +160,7 @@ class MaskedObjective(nn.Module):
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
         """Return the loss of a batch that has one column of texts; ``labels`` is ignored."""
         (features,) = sentence_features
-        # The forward pass goes through the encoder, because only its gradients are averaged over several processes.
+        # Through the encoder: several processes average only the gradients of its own forward pass.
         return {"mlm": self.language_model(features, self.model)}
 
 
