@@ -14,7 +14,7 @@ LOWEST_TESTS ?= tests/test_versions.py tests/data/ranking tests/encoders/test_en
 	tests/encoders/test_late_interaction.py tests/encoders/test_longest_input.py tests/vocabulary/test_counting.py \
 	tests/index/test_index.py tests/index/test_lexical.py tests/index/test_accelerators.py tests/memory/test_dates.py \
 	tests/memory/test_memory.py tests/eval/test_metrics.py tests/eval/test_xor_retrieve.py tests/eval/test_report.py \
-	tests/training/objectives tests/training/test_run.py tests/integrations
+	tests/training/objectives tests/integrations
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-gpu test-lowest lowest lint types format docs install clean

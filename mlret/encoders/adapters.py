@@ -257,8 +257,9 @@ def with_adapters(
         )
     codes = list(dict.fromkeys(_code(code) for code in (*languages, default_language)))
     shared = {key: value for key, value in kind.to_dict().items() if key not in ("model_type", "architectures")}
+    known = XmodConfig().to_dict()
     config = XmodConfig(
-        **{key: value for key, value in shared.items() if hasattr(XmodConfig, key)},
+        **{key: value for key, value in shared.items() if key in known},
         languages=codes,
         adapter_reduction_factor=reduction,
         # With a single layer norm, placed after the adapter, the zero adapter changes nothing.
