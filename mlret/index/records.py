@@ -61,9 +61,9 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT RO
 CREATE TABLE manifest (content TEXT NOT NULL);
 """
 _COUNTERS = {"documents": 0, "generation": 0, "changes": 0, "tombstones": 0}
-_LAST_ROW = """
-SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0), (SELECT max(row) FROM records)
-"""
+_LAST_ROW = (
+    "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0), (SELECT max(row) FROM records)"
+)
 _MANIFEST = "SELECT CAST(content AS BLOB) FROM manifest"  # its bytes need not be a text
 _VARIABLES = 500  # in one statement; SQLite's own limit was 999 for long
 _T = TypeVar("_T", str, int)
@@ -279,7 +279,10 @@ class Records(Snapshots):
         MlretError
             If they are not those that were removed, unless they are not to be ``checked``.
         """
-        rows = self.numbers("SELECT row FROM tombstones ORDER BY row")
+        with self.reporting():
+            joined = self._connection.execute("SELECT group_concat(row) FROM tombstones").fetchone()[0]
+        # One string of numbers is read several times faster than as many rows.
+        rows: NDArray[np.int64] = np.sort(np.fromstring(joined or "", dtype=np.int64, sep=","))
         if checked and self.version() > OLDEST and sum_of(rows) != self.counter("tombstones"):
             raise MlretError(
                 f"{self.path} is damaged (its list of removed rows is not what was written); `mlret index verify "
