@@ -62,9 +62,9 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT RO
 CREATE TABLE manifest (content TEXT NOT NULL);
 """
 _COUNTERS = {"documents": 0, "generation": 0, "changes": 0, "tombstones": 0}
-_LAST_ROW = """
-SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0), (SELECT max(row) FROM records)
-"""
+_LAST_ROW = (
+    "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0), (SELECT max(row) FROM records)"
+)
 _MANIFEST = "SELECT CAST(content AS BLOB) FROM manifest"  # Read as bytes, because a damaged cell need not be text.
 _VARIABLES = 500  # Parameters in one statement; SQLite's limit was 999 for a long time.
 _T = TypeVar("_T", str, int)
@@ -326,7 +326,10 @@ class Records(Snapshots):
         MlretError
             If they do not match their checksum, unless ``checked`` is false.
         """
-        rows = self.numbers("SELECT row FROM tombstones ORDER BY row")
+        with self.reporting():
+            joined = self._connection.execute("SELECT group_concat(row) FROM tombstones").fetchone()[0]
+        # One string of numbers is read several times faster than as many rows.
+        rows: NDArray[np.int64] = np.sort(np.fromstring(joined or "", dtype=np.int64, sep=","))
         if checked and self.version() > OLDEST and sum_of(rows) != self.counter("tombstones"):
             raise MlretError(
                 f"{self.path} is damaged (its list of removed rows is not what was written); `mlret index verify "

@@ -1,0 +1,126 @@
+"""Does this checkout open, search and write an index as fast as another one does?
+
+    python scripts/bench/index_against.py --base FOLDER_OF_ANOTHER_CHECKOUT
+
+Two processes, one for each checkout, take turns on equal indexes, a few operations at a time, and each reports the
+processor time that it used: what else the machine does falls on both alike. A ratio above 1 means slower than the
+other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[2]
+# Name -> (operations at a time, turns).
+OPERATIONS = {"open": (3, 60), "search": (10, 40), "lexical": (1, 20), "add": (5, 80), "add_and_delete": (3, 60)}
+WORKER = """
+import sys, time
+import numpy as np
+from mlret.encoders.external import ExternalEncoder
+from mlret.index.index import Index
+from mlret.index.kinds import IndexSettings
+
+folder, records = sys.argv[1], int(sys.argv[2])
+rng, encoder, number = np.random.default_rng(0), ExternalEncoder("bench", 64), 0
+vectors = rng.standard_normal((records, 64)).astype(np.float32)
+vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+words = [f"word{place}" for place in range(2000)]
+texts = [" ".join(words[place] for place in rng.integers(0, 2000, 12)) for _ in range(records)]
+documents = [{"id": f"d{place}", "text": text, "lang": "en"} for place, text in enumerate(texts)]
+with Index.create(folder, encoder, settings=IndexSettings(lexical=True)) as index:
+    index.add(documents, vectors=vectors, batch_size=2000)
+    index.delete([f"d{place}" for place in range(0, records, 20)])
+index = Index.open(folder, encoder)
+query = vectors[:1]
+
+
+def once(operation):
+    global number
+    number += 1
+    if operation == "open":
+        Index.open(folder, encoder).close()
+    elif operation == "search":
+        index.search_vectors(query, 10)
+    elif operation == "lexical":
+        index.store.records.match("word17 word33 word5", 100, None)
+    else:
+        index.add([{"id": f"x{number}", "text": "word1 and word2", "lang": "en"}], vectors=query)
+        if operation == "add_and_delete":
+            index.delete([f"x{number}"])
+
+
+print("ready", flush=True)
+for line in sys.stdin:
+    operation, times = line.split()
+    start = time.process_time()
+    for _ in range(int(times)):
+        once(operation)
+    print((time.process_time() - start) / int(times), flush=True)
+"""
+
+
+def started(checkout: Path, folder: Path, records: int) -> subprocess.Popen[str]:
+    """A process of a checkout, with its index made."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+    arguments = [sys.executable, "-c", WORKER, str(folder), str(records)]
+    process = subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder.parent
+    )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
+
+
+def asked(process: subprocess.Popen[str], operation: str, times: int) -> float:
+    """Seconds of processor time of an operation."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(f"{operation} {times}\n")
+    process.stdin.flush()
+    return float(process.stdout.readline())
+
+
+def main() -> None:
+    """Measure, print a table, and write the figures where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", type=Path, required=True, help="the folder of the other checkout")
+    parser.add_argument("--quick", action="store_true", help="few records and turns")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    arguments = parser.parse_args()
+    ratios: dict[str, float] = {}
+    figures: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        records = 2_000 if arguments.quick else 20_000
+        base = started(arguments.base.resolve(), Path(place) / "base", records)
+        here = started(HERE, Path(place) / "here", records)
+        for operation, (times, turns) in OPERATIONS.items():
+            seconds = []
+            for turn in range(max(4, turns // 10) if arguments.quick else turns):
+                order = (base, here) if turn % 2 else (here, base)
+                found = {process.pid: asked(process, operation, times) for process in order}
+                seconds.append((found[base.pid], found[here.pid]))
+            ratios[f"overhead_{operation}"] = statistics.median(one / other for other, one in seconds)
+            figures[operation] = {
+                "base_us": 1e6 * statistics.median(one for one, _ in seconds),
+                "here_us": 1e6 * statistics.median(one for _, one in seconds),
+            }
+            us = figures[operation]
+            print(
+                f"{ratios[f'overhead_{operation}']:6.3f}  {operation:<15} {us['here_us']:9.0f} {us['base_us']:9.0f} µs"
+            )
+        for process in (base, here):
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps({"ratios": ratios, "figures": figures}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
