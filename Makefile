@@ -12,7 +12,7 @@ LOWEST_INSTALLED := $(LOWEST)/.installed
 # Those that touch every library; all of them: make test-lowest LOWEST_TESTS=tests
 LOWEST_TESTS ?= tests/test_versions.py tests/data/ranking tests/encoders/test_encoder.py tests/encoders/test_forward.py \
 	tests/encoders/test_late_interaction.py tests/encoders/test_longest_input.py tests/vocabulary/test_counting.py \
-	tests/index/test_index.py tests/index/test_lexical.py tests/index/test_accelerators.py tests/memory/test_dates.py \
+	tests/index/test_index.py tests/index/test_lexical.py tests/index/test_faiss_index.py tests/memory/test_dates.py \
 	tests/memory/test_memory.py tests/eval/test_metrics.py tests/eval/test_xor_retrieve.py tests/eval/test_report.py \
 	tests/training/objectives tests/integrations
 

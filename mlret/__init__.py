@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlret.encoders.late_interaction import multi_vector_encoder
     from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
     from mlret.index.index import Hit, Index
-    from mlret.index.kinds import IndexSettings
+    from mlret.index.settings import IndexSettings
     from mlret.memory.memory import Memory
     from mlret.vocabulary.trim import trim_vocabulary
 
@@ -45,7 +45,7 @@ _HOMES = {
     "load_token_encoder": "mlret.encoders.multi_vector",
     "Hit": "mlret.index.index",
     "Index": "mlret.index.index",
-    "IndexSettings": "mlret.index.kinds",
+    "IndexSettings": "mlret.index.settings",
     "Memory": "mlret.memory.memory",
     "trim_vocabulary": "mlret.vocabulary.trim",
 }

@@ -1,4 +1,4 @@
-"""Write mlret/memory/thresholds.json: when two texts are duplicates to the encoder that comes with mlret.
+"""Write mlret/memory/maintenance/thresholds.json: when two texts are duplicates to the encoder that comes with mlret.
 
     python scripts/bundled_thresholds.py
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 
 from mlret.encoders.encoder import load_encoder
-from mlret.memory.calibration import BUNDLED, calibrate
+from mlret.memory.maintenance.thresholds import BUNDLED, calibrate
 
 
 def main() -> None:

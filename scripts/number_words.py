@@ -1,9 +1,10 @@
-"""Write mlret/memory/number_words.json: how languages spell 1 to 99, and 2nd to 31st, by the rules of Unicode's CLDR.
+"""Write mlret/memory/text/number_words.json: how languages spell 1 to 99, and 2nd to 31st, by the rules of Unicode's
+CLDR.
 
     python scripts/number_words.py
 
 ICU spells them, in every gender and case that CLDR has rules for; it comes with the extra `train`. The file is what
-:mod:`mlret.memory.facts` reads, so that no user needs ICU for it.
+:mod:`mlret.memory.text.features` reads, so that no user needs ICU for it.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from mlret.errors import InputError
 if TYPE_CHECKING:
     from mlret.data.sample import Sample
     from mlret.eval.sample import SampleResult
-    from mlret.memory.hits import MemoryHit
     from mlret.memory.memory import Memory
+    from mlret.memory.results import MemoryHit
 
 _MEMORIES = [
     ("fr", "Je suis allergique aux arachides et aux noix."),

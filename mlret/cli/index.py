@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from mlret.encoders.external import ExternalEncoder
     from mlret.index.build import BuildReport
-    from mlret.index.kinds import IndexSettings
-    from mlret.index.space import Vectors as VectorsOfDocuments
+    from mlret.index.settings import IndexSettings
+    from mlret.index.vectors.space import Vectors as VectorsOfDocuments
 
 app = typer.Typer(help="Build an index from files, change it, look after it.", no_args_is_help=True)
 
@@ -344,7 +344,7 @@ def _extend(
 
 
 def _settings(recipe: str | None, changes: dict[str, Any]) -> IndexSettings:
-    from mlret.index.kinds import IndexSettings, changed_settings, read_index_recipe
+    from mlret.index.settings import IndexSettings, changed_settings, read_index_recipe
     from mlret.recipes import find_recipe
 
     settings = read_index_recipe(find_recipe(recipe, "index")).settings if recipe else IndexSettings()
@@ -360,7 +360,7 @@ def _load_vectors(path: Path | None, lengths: Path | None) -> VectorsOfDocuments
         return None
     if lengths is None:
         return _load_array(path)
-    from mlret.index.tokens.ragged import Ragged, offsets_of
+    from mlret.index.vectors.ragged import Ragged, offsets_of
 
     counts = _load_array(lengths)
     if counts.ndim != 1 or counts.dtype.kind not in "iu" or (len(counts) and counts.min() < 0):
@@ -387,7 +387,7 @@ def _external(name: str | None, vectors: VectorsOfDocuments | None, model: str |
         return model
     from mlret.encoders.external import ExternalEncoder
     from mlret.errors import InputError
-    from mlret.index.tokens.ragged import Ragged
+    from mlret.index.vectors.ragged import Ragged
 
     if vectors is None or model is not None:
         raise InputError("--external names the encoder of --vectors: give these, and no --model")

@@ -49,7 +49,7 @@ def search(
 ) -> None:
     """Find the memories of a scope that are closest in meaning to a query."""
     from mlret.index.filters import parse_filter
-    from mlret.memory.search import Ranking
+    from mlret.memory.search.search import Ranking
 
     whose = read_scope(scope)
     given: Any = mode

@@ -47,7 +47,7 @@ def import_(
     from mlret.data.files import open_raw, open_standard_input
     from mlret.data.json_text import read_objects
     from mlret.errors import InputError
-    from mlret.memory.exchange import read_chat
+    from mlret.memory.ingest.import_export import read_chat
 
     piped = str(file) == "-"
     if not piped and not file.exists():
@@ -133,7 +133,7 @@ def verify(
     import dataclasses
 
     from mlret.errors import MlretError
-    from mlret.memory.upkeep import verify as check
+    from mlret.memory.maintenance.upkeep import verify as check
 
     problems = check(existing(store), repair=repair)
     if as_json:
@@ -156,7 +156,7 @@ def reembed(
     as_json: Json = False,
 ) -> None:
     """Write a copy of a memory store with the vectors of another encoder."""
-    from mlret.memory.upkeep import reembed as encode_anew
+    from mlret.memory.maintenance.upkeep import reembed as encode_anew
 
     encode_anew(existing(store), output, model)
     if as_json:

@@ -203,7 +203,7 @@ def forget(
     as_json: Json = False,
 ) -> None:
     """Archive the memories that meet all conditions; without --run, only list them."""
-    from mlret.memory.forgetting import Policy
+    from mlret.memory.ingest.forget import Policy
 
     chosen: Any = levels or []
     policy = Policy(

@@ -41,7 +41,7 @@ def search(
     """Find the documents of an index that are closest in meaning to a query."""
     from mlret.index.filters import parse_filter
     from mlret.index.index import Index
-    from mlret.index.retrieval import check_mode
+    from mlret.index.search import check_mode
 
     with Index.open(path, model) as index:
         hits = index.search(

@@ -24,7 +24,7 @@ from mlret.data.languages import language_name
 
 if TYPE_CHECKING:
     from mlret.index.index import Hit
-    from mlret.memory.hits import MemoryHit
+    from mlret.memory.results import MemoryHit
 
 _LEFT, _RIGHT, _POP = "\u2066", "\u2067", "\u2069"  # isolate characters LRI, RLI and PDI
 _RIGHT_TO_LEFT = frozenset({"R", "AL"})

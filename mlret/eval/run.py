@@ -23,7 +23,7 @@ from mlret.eval.recipe import (
     make_recipe,
 )
 from mlret.eval.report import Report
-from mlret.index.kinds import read_index_recipe
+from mlret.index.settings import read_index_recipe
 from mlret.recipes import find_recipe
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mlret.eval.collection import Collection
     from mlret.eval.retrieval import Protocol
     from mlret.eval.systems import RetrievalSystem
-    from mlret.index.kinds import IndexRecipe
+    from mlret.index.settings import IndexRecipe
 
 _Trec = MrTydiRecipe | MiraclRecipe | MmarcoRecipe | BeirRecipe
 
@@ -173,7 +173,7 @@ def _xquad_r(recipe: XquadRRecipe, encoders: Sequence[AnyEncoder], show_progress
 
 
 def _bitext(recipe: BitextRecipe, encoders: Sequence[AnyEncoder], show_progress: bool) -> Report:
-    from mlret.eval.benchmarks.parallel import read_parallel
+    from mlret.eval.benchmarks.parallel_text import read_parallel
 
     parallel = read_parallel(recipe.data, languages=recipe.languages, lines=recipe.lines)
 
@@ -185,7 +185,7 @@ def _bitext(recipe: BitextRecipe, encoders: Sequence[AnyEncoder], show_progress:
 
 
 def _alignment(recipe: AlignmentRecipe, encoders: Sequence[AnyEncoder], show_progress: bool) -> Report:
-    from mlret.eval.benchmarks.parallel import read_parallel
+    from mlret.eval.benchmarks.parallel_text import read_parallel
 
     parallel = read_parallel(recipe.data, languages=recipe.languages, lines=recipe.lines)
     if len(recipe.models) + len(encoders) > 1:
@@ -201,9 +201,9 @@ def _alignment(recipe: AlignmentRecipe, encoders: Sequence[AnyEncoder], show_pro
 
 
 def _memory(recipe: MemoryRecipe, encoders: Sequence[AnyEncoder], show_progress: bool) -> Report:
-    from mlret.eval.benchmarks.parallel import read_parallel
+    from mlret.eval.benchmarks.parallel_text import read_parallel
     from mlret.eval.benchmarks.xquad_r_data import read_xquad_r
-    from mlret.eval.memory.report import evaluate_memory, read_document_ids
+    from mlret.eval.memory.evaluation import evaluate_memory, read_document_ids
 
     path = recipe.data / recipe.parallel
     parallel = read_parallel(path, languages=recipe.languages, lines=recipe.lines)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mlret.encoders.adapters import routes_texts
 from mlret.encoders.encoder import Encoder, calibrated, normalised
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, Tokens
+from mlret.eval.baselines import FLOORS
 from mlret.eval.bm25 import NAME, Bm25
-from mlret.eval.floors import FLOORS
 from mlret.eval.matching import Scores, similarities
 
 Mode = Literal["raw", "calibrated"]

@@ -21,8 +21,8 @@ from mlret.errors import InputError
 from mlret.eval.bm25 import DESCRIPTION, NAME, Bm25
 from mlret.eval.collection import Collection
 from mlret.index.index import Hit, Index
-from mlret.index.kinds import IndexRecipe
-from mlret.index.space import Vectors
+from mlret.index.settings import IndexRecipe
+from mlret.index.vectors.space import Vectors
 
 Run = dict[str, dict[str, float]]
 _QUERIES_AT_ONCE = 256

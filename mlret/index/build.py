@@ -16,11 +16,11 @@ from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encod
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index.hits import IndexInfo, Updated
 from mlret.index.index import Index
-from mlret.index.intake import Existing
-from mlret.index.kinds import Choice, IndexSettings
-from mlret.index.manifest import has_manifest, read_manifest
-from mlret.index.space import Vectors
-from mlret.index.store import beside, check_vacant
+from mlret.index.ingest import Existing
+from mlret.index.settings import Choice, IndexSettings
+from mlret.index.storage.manifest import has_manifest, read_manifest
+from mlret.index.storage.store import beside, check_vacant
+from mlret.index.vectors.space import Vectors
 
 Progress = Callable[[Updated, float | None], None]
 Compacting = Callable[[str, int, int], None]

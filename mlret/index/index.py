@@ -17,19 +17,19 @@ from mlret.encoders.encoder import INT8, Encoder, Precision
 from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
-from mlret.index import compaction
-from mlret.index.asked import check_ids, check_k, check_queries
-from mlret.index.exact import Device
+from mlret.index.filter_warnings import Unmatched
 from mlret.index.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
-from mlret.index.intake import Existing, Incoming, Intake
-from mlret.index.kinds import Choice, IndexSettings, check_settings
-from mlret.index.manifest import Manifest, has_manifest, read_manifest
-from mlret.index.retrieval import Mode, Query, check_mode, retrieve
-from mlret.index.space import Vectors
-from mlret.index.store import Store
-from mlret.index.tokens.ragged import Ragged
-from mlret.index.unmatched import Unmatched
+from mlret.index.ingest import Existing, Incoming, Intake
+from mlret.index.queries import check_ids, check_k, check_queries
+from mlret.index.search import Mode, Query, check_mode, retrieve
+from mlret.index.settings import Choice, IndexSettings, check_settings
+from mlret.index.storage import compaction
+from mlret.index.storage.manifest import Manifest, has_manifest, read_manifest
+from mlret.index.storage.store import Store
+from mlret.index.vectors.exact import Device
+from mlret.index.vectors.ragged import Ragged
+from mlret.index.vectors.space import Vectors
 
 __all__ = ["Hit", "Index", "IndexInfo", "Updated"]
 
@@ -279,7 +279,7 @@ class Index:
         vectors
             ``(n, dims)`` floats, one row for each document in the same order, made by the encoder of the index. In a
             multi-vector index, a list of ``(t, dims)`` arrays or tensors, as returned by
-            ``MultiVectorEncoder.encode_document``, or a :class:`mlret.index.tokens.ragged.Ragged`. Memory maps are
+            ``MultiVectorEncoder.encode_document``, or a :class:`mlret.index.vectors.ragged.Ragged`. Memory maps are
             accepted. By default the texts are encoded.
 
             Single vectors are normalised to unit length; a zero vector is stored as it is, and its cosine with
@@ -588,8 +588,8 @@ class Index:
         Returns
         -------
         numpy.ndarray or Ragged
-            ``(n, dims)`` float32. In a multi-vector index a :class:`mlret.index.tokens.ragged.Ragged`, whose values are
-            only as exact as the stored codes.
+            ``(n, dims)`` float32. In a multi-vector index a :class:`mlret.index.vectors.ragged.Ragged`, whose values
+            are only as exact as the stored codes.
 
         Raises
         ------

@@ -1,169 +1,254 @@
-"""Searches segments with one vector for each record: finds candidates in each, scores them exactly, and merges."""
+"""Turn query vectors and texts into hits by dense, lexical or hybrid search."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.index.exact import top
-from mlret.index.segments import Segment
-from mlret.index.space import View
+from mlret.data.documents import Document
+from mlret.errors import InputError, MlretError
+from mlret.index.fusion import align, alone, in_unit, lexical_applies, z_mean
+from mlret.index.hits import Hit, ScoreKind
+from mlret.index.storage.store import Store
 
-# A float32 cosine is accurate to about six decimals; records whose cosines are closer than that are tied.
-DECIMALS = 6
-_SLACK = 16
-# If at most this share of a segment is visible, its rows are compared one by one, which is exact and faster.
-_FEW = 1 / 8
-_WIDEN = 4
-_MOST_EFFORT = 64.0
-_BLOCK = 16_384  # Vectors multiplied at once, to bound the memory.
-_RESCORED = 4_096  # Vectors scored at once.
+Mode = Literal["dense", "lexical", "hybrid"]
+Rows = NDArray[np.int64]
 
-Found = tuple[NDArray[np.float32], NDArray[np.int64]]
+# The number of documents that each channel contributes to the fused ranking.
+_DEPTH = 100
 
 
-def search_views(
-    views: Sequence[View], queries: NDArray[np.float32], k: int, *, exact: bool = False, refine: int = 1
-) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
-    """Find for each query every row that may be among the ``k`` best.
+def check_mode(mode: str | None) -> Mode | None:
+    """Return a mode unchanged if it is valid; ``None`` is allowed.
 
-    In a segment without an accelerator the search is exact, and all rows tied with the ``k``-th are included, so that
-    the caller can break ties. An accelerator proposes candidates, which are then scored exactly; it may miss some of
-    the best rows, but never returns fewer rows than there are.
+    Raises
+    ------
+    InputError
+        If there is no mode of that name.
+    """
+    if mode is not None and mode not in get_args(Mode):
+        raise InputError(f"no mode {mode!r}; there are {', '.join(get_args(Mode))}")
+    return cast("Mode | None", mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query: its vector or its token vectors, and for the lexical channel its text and language.
+
+    ``vector`` is ``(dims,)`` float32, or ``(t, dims)`` in a multi-vector index.
+    """
+
+    vector: NDArray[np.float32]
+    text: str = ""
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The rows that one query found, best first.
+
+    ``parts`` holds for each row the score of each channel that found it, ``kind`` says what ``scores`` are, and
+    ``cosines`` holds the cosine with the query or ``None``.
+    """
+
+    scores: Sequence[float]
+    rows: Sequence[int]
+    parts: Sequence[dict[str, float]]
+    kind: ScoreKind
+    cosines: Sequence[float | None]
+
+
+def retrieve(
+    store: Store,
+    queries: Sequence[Query],
+    k: int,
+    *,
+    allowed: Rows | None = None,
+    mode: Mode = "dense",
+    exact: bool = False,
+) -> list[list[Hit]]:
+    """Return the ``k`` best documents for each query.
 
     Parameters
     ----------
-    views
-        The segments to search.
+    store
+        The store to search.
     queries
-        ``(q, dims)`` float32, L2-normalised.
+        The queries. The lexical channel needs their texts.
     k
-        The number of rows to find, at least 1.
+        The number of hits, at least 1.
+    allowed
+        ``(m,)`` row numbers in ascending order: the only rows to search. ``None`` for all.
+    mode
+        The channels to use. ``hybrid`` takes the best 100 documents, or ``k`` if that is more, of each channel, and
+        ranks them by the mean of their standard scores over the channels that apply to a document
+        (:func:`mlret.index.fusion.z_mean`).
     exact
         Compare with every row, without the accelerators.
-    refine
-        The number of candidates that an accelerator is asked for, as a factor on ``k``.
 
     Returns
     -------
-    list of (scores, rows)
-        For each query ``(c,)`` float64 cosines, rounded to ``DECIMALS``, in descending order, and ``(c,)`` int64 rows;
-        ``c >= k`` unless there are fewer rows.
+    list of list of Hit
+        For each query its hits, best first.
+
+    Raises
+    ------
+    InputError
+        If the lexical channel is needed and the index has none.
+    MlretError
+        If there are vectors without records.
     """
-    views = [view for view in views if len(view)]
-    if not views:
-        return [(np.empty(0), np.empty(0, dtype=np.int64)) for _ in queries]
-    parts = []
-    for view in views:
-        accelerated = not exact and view.segment.accelerated and len(view) > _FEW * len(view.segment)
-        find = _accelerated if accelerated else _exactly
-        positions = find(view, queries, min(k * refine if accelerated else k, len(view)))
-        parts.append((view, score(view.segment, queries, positions), positions))
-    return [_best(parts, query, k) for query in range(len(queries))]
+    if mode != "dense" and store.records.lexical is None:
+        raise InputError(
+            f"{store.folder} has no lexical channel: build it with lexical=True (mlret index build --lexical), or "
+            "search it with mode='dense'"
+        )
+    # Another thread may delete a document between search and fetch; the search is then repeated.
+    while True:
+        changes = store.changes
+        if mode == "dense":
+            found = _dense(store, queries, k, allowed, exact)
+        elif mode == "lexical":
+            found = [_lexical(store, query, k, allowed) for query in queries]
+        else:
+            found = _hybrid(store, queries, k, allowed, exact)
+        rows = sorted({row for ranked in found for row in ranked.rows})
+        documents = store.records.fetch(rows)
+        if len(documents) == len(rows):
+            return [_hits(ranked, documents) for ranked in found]
+        if store.changes == changes:
+            raise MlretError(f"{store.folder} has vectors without records: `mlret index verify` says more")
 
 
-def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the cosine of each query with the vectors at some positions of a segment.
+def _dense(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Ranked]:
+    found = _nearest(store, queries, k, allowed, exact)
+    # More rows than k may tie with the k-th best; the ids decide which of them are kept.
+    tied = sorted({int(row) for scores, rows in found if len(rows) > 1 for row in rows if _repeats(scores)})
+    ids = store.records.ids(tied)
+    ranked = []
+    for scores, rows in found:
+        order = sorted(range(len(rows)), key=lambda place: (-scores[place], ids.get(int(rows[place]), "")))[:k]
+        chosen = [float(scores[place]) for place in order]
+        parts = [{"dense": one} for one in chosen]
+        similarity = store.space.manifest.similarity
+        ranked.append(
+            Ranked(
+                chosen,
+                [int(rows[place]) for place in order],
+                parts,
+                "cosine" if similarity == "cosine" else "maxsim",
+                _cosines(store, chosen),
+            )
+        )
+    return ranked
 
-    The order of summation does not depend on the batch, so equal vectors have equal scores.
 
-    Parameters
-    ----------
-    segment
-        The segment.
-    queries
-        ``(q, dims)`` float32.
-    positions
-        ``(q, c)`` int64; -1 for none.
+def _repeats(scores: NDArray[np.float64]) -> bool:
+    return bool((scores[1:] == scores[:-1]).any())
 
-    Returns
-    -------
-    numpy.ndarray
-        ``(q, c)`` float64 in [-1, 1], rounded to ``DECIMALS``; -inf where there is no position.
+
+def _nearest(
+    store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool
+) -> list[tuple[NDArray[np.float64], Rows]]:
+    return store.space.search(store.views(allowed), [query.vector for query in queries], k, exact=exact)
+
+
+def _lexical(store: Store, query: Query, k: int, allowed: Rows | None) -> Ranked:
+    scores, rows = store.records.match(query.text, k, allowed)
+    order = np.argsort(rows)
+    similar = np.empty(len(rows))
+    similar[order] = _similarities(store, query.vector, rows[order])
+    parts = [{"lexical": one} for one in scores.tolist()]
+    return Ranked(scores.tolist(), rows.tolist(), parts, "bm25", _cosines(store, similar.tolist()))
+
+
+def _cosines(store: Store, similarities: Sequence[float]) -> list[float | None]:
+    """Return similarities as cosines.
+
+    The result is ``None`` for a row without a vector, and for every row of a multi-vector index.
     """
-    scores = np.full(positions.shape, -np.inf)
-    step = max(1, _RESCORED // max(1, positions.shape[1]))
-    for start in range(0, len(queries), step):
-        part = positions[start : start + step]
-        vectors = segment.matrix[np.maximum(part, 0)].astype(np.float64)
-        vectors *= queries[start : start + step, None, :]
-        # Adding 0.0 removes negative zeros. Lengths are 1 up to float32's rounding, so clipping changes no true cosine.
-        found = np.clip(np.round(vectors.sum(axis=2), DECIMALS), -1, 1) + 0.0
-        scores[start : start + step] = np.where(part >= 0, found, -np.inf)
-    return scores
+    known = store.space.manifest.similarity == "cosine"
+    return [one if known and one == one else None for one in similarities]
 
 
-def _best(
-    parts: Sequence[tuple[View, NDArray[np.float64], NDArray[np.int64]]], query: int, k: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    scores = np.concatenate([scores[query] for _, scores, _ in parts])
-    rows = np.concatenate([view.segment.numbers[positions[query]] for view, _, positions in parts])
-    rows, scores = rows[scores > -np.inf], scores[scores > -np.inf]
-    order = np.argsort(-scores, kind="stable")
-    keep = len(order) if len(order) <= k else int(np.sum(scores >= scores[order[k - 1]]))
-    return scores[order[:keep]], rows[order[:keep]]
+def _hybrid(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Ranked]:
+    depth = max(_DEPTH, k)
+    nearest = _nearest(store, queries, depth, allowed, exact)
+    return [
+        _fused(store, query, k, (scores[:depth], rows[:depth]), store.records.match(query.text, depth, allowed))
+        for query, (scores, rows) in zip(queries, nearest, strict=True)
+    ]
 
 
-def _accelerated(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Return ``(q, c)`` positions from the accelerator.
+def _fused(
+    store: Store,
+    query: Query,
+    k: int,
+    dense: tuple[NDArray[np.float64], Rows],
+    lexical: tuple[NDArray[np.float64], Rows],
+) -> Ranked:
+    rows, scores = align([dense, lexical])
+    # The dense channel can score any row, so rows that only the lexical channel found get their dense score here, and
+    # are not ranked lower for having been missed.
+    scores[:, 0] = _similarities(store, query.vector, rows)
+    documents = store.records.fetch(rows.tolist())
+    there = np.array([row in documents for row in rows.tolist()], dtype=np.bool_) & ~np.isnan(scores[:, 0])
+    rows, scores = rows[there], scores[there]
+    texts = [documents[row].text for row in rows.tolist()]
+    languages = [documents[row].language for row in rows.tolist()]
+    applies = np.ones(scores.shape, dtype=np.bool_)
+    applies[:, 1] = lexical_applies(query.text, query.language, texts, languages)
+    fused = z_mean(rows, scores, applies)
+    given = dict(zip(rows.tolist(), scores, strict=True))
+    ids = {row: documents[row].id for row in rows.tolist()}
+    order = sorted(range(len(rows)), key=lambda place: (-fused.scores[place], ids[int(fused.rows[place])]))[:k]
+    chosen = [int(fused.rows[place]) for place in order]
+    parts = [
+        {
+            name: float(value)
+            for name, value in zip(("dense", "lexical"), given[row], strict=True)
+            if not np.isnan(value)
+        }
+        for row in chosen
+    ]
+    sums = fused.scores[order]
+    if np.isnan(fused.parts).all() and store.space.manifest.similarity == "cosine":
+        sums = alone([given[row][0] for row in chosen])
+    cosines = _cosines(store, [float(given[row][0]) for row in chosen])
+    return Ranked(np.round(in_unit(sums), 6).tolist(), chosen, parts, "fused", cosines)
 
-    The search effort is raised for queries that find too few; if that does not suffice, all rows are compared.
-    """
-    accelerator = view.segment.accelerator
-    assert accelerator is not None
-    bitmap = None if view.visible is None else view.bitmap
-    found = np.full((len(queries), k), -1, dtype=np.int64)
-    pending = np.arange(len(queries))
-    effort = 1.0
-    while len(pending) and effort <= _MOST_EFFORT:
-        _, positions = accelerator.search(queries[pending], k, allowed=bitmap, effort=effort)
-        found[pending, : positions.shape[1]] = positions
-        pending = pending[(found[pending] < 0).any(axis=1)]
-        effort *= _WIDEN
-    if len(pending):
-        found[pending] = _exactly(view, queries[pending], k)[:, :k]
+
+def _similarities(store: Store, vector: NDArray[np.float32], rows: Rows) -> NDArray[np.float64]:
+    """Return the cosine or MaxSim of a query with each row (ascending); NaN for a row that no segment has."""
+    found = np.full(len(rows), np.nan)
+    for view in store.views():
+        positions = view.segment.positions_of(rows)
+        if len(positions):
+            places = np.searchsorted(rows, view.segment.numbers[positions])
+            found[places] = store.space.score(view.segment, vector, positions)
     return found
 
 
-def _exactly(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Return ``(q, c)`` positions, including all that may be tied with the ``k``-th best, padded with -1."""
-    found: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)] * len(queries)
-    pending = np.arange(len(queries))
-    # Fetch more than k, because some of the positions that the segment returns are not visible.
-    fetch = int((k + _SLACK) * len(view.segment) / len(view)) + 1
-    while len(pending):
-        fetch = min(fetch, len(view.segment))
-        scores, positions = _nearest(view, queries[pending], fetch)
-        seen = positions >= 0 if view.visible is None else view.mask[positions] & (positions >= 0)
-        unfinished = []
-        for place, query in enumerate(pending):
-            mine = scores[place, seen[place]]
-            # Positions that were not returned score no better than the last one that was. The result is complete if
-            # that is below the k-th by more than the margin.
-            whole = len(mine) == len(view) or fetch == len(view.segment)
-            if whole or (len(mine) >= k and scores[place, -1] < mine[k - 1] - view.segment.exact.margin):
-                found[query] = positions[place, seen[place]]
-            else:
-                unfinished.append(query)
-        pending = np.array(unfinished, dtype=np.int64)
-        fetch *= _WIDEN
-    width = max(map(len, found))
-    return np.stack([np.pad(positions, (0, width - len(positions)), constant_values=-1) for positions in found])
-
-
-def _nearest(view: View, queries: NDArray[np.float32], fetch: int) -> Found:
-    """Return the best ``fetch`` positions of a segment, visible or not; if few rows are visible, only visible ones."""
-    few = _FEW * len(view.segment)
-    if len(view) > few and fetch <= max(few, _BLOCK):
-        found: Found = view.segment.exact.search(queries, fetch)
-        return found
-    best: Found = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-    visible = np.arange(len(view.segment)) if view.visible is None else view.visible
-    for start in range(0, len(view), _BLOCK):
-        some = visible[start : start + _BLOCK]
-        scores = np.concatenate([best[0], queries @ view.segment.matrix[some].T], axis=1)
-        positions = np.concatenate([best[1], np.broadcast_to(some, (len(queries), len(some)))], axis=1)
-        best = top(scores, positions, fetch)
-    return best
+def _hits(ranked: Ranked, documents: dict[int, Document]) -> list[Hit]:
+    found = []
+    columns = zip(ranked.scores, ranked.rows, ranked.parts, ranked.cosines, strict=True)
+    for rank, (value, row, parts, cosine) in enumerate(columns, start=1):
+        document = documents[row]
+        found.append(
+            Hit(
+                rank,
+                document.id,
+                value,
+                document.text,
+                document.language,
+                document.metadata,
+                parts,
+                ranked.kind,
+                cosine,
+            )
+        )
+    return found

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
-from mlret.index import damage
-from mlret.index.database import read_only
-from mlret.index.generations import upgrade
 from mlret.index.index import Index, encoder_of
-from mlret.index.lock import LOCK, WriterLock
-from mlret.index.manifest import AnySegmentInfo, Manifest, read_manifest
-from mlret.index.manifest_repair import Found, check_manifest
-from mlret.index.problems import Problem
-from mlret.index.records import RECORDS, Records
-from mlret.index.sealed import SealedFiles, TornFileError
-from mlret.index.segments import Rows
-from mlret.index.space import Sealer, Space
-from mlret.index.store import Store, gaps_between, space_of
+from mlret.index.storage import damage
+from mlret.index.storage.database import read_only
+from mlret.index.storage.generations import upgrade
+from mlret.index.storage.lock import LOCK, WriterLock
+from mlret.index.storage.manifest import AnySegmentInfo, Manifest, read_manifest
+from mlret.index.storage.manifest_repair import Found, check_manifest
+from mlret.index.storage.problems import Problem
+from mlret.index.storage.records import RECORDS, Records
+from mlret.index.storage.sealed import SealedFiles, TornFileError
+from mlret.index.storage.store import Store, gaps_between, space_of
+from mlret.index.vectors.segments import Rows
+from mlret.index.vectors.space import Sealer, Space
 
 __all__ = ["Problem", "verify_index"]
 

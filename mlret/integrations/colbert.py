@@ -23,7 +23,7 @@ from mlret.index.index import Index
 from mlret.index.tokens.clustering import Centroids, k_means
 from mlret.index.tokens.codec import centroids_for
 from mlret.index.tokens.lists import lists_of
-from mlret.index.tokens.ragged import Ragged, offsets_of
+from mlret.index.vectors.ragged import Ragged, offsets_of
 
 BITS = (1, 2, 4, 8)
 _CHUNK = 25_000  # passages per chunk

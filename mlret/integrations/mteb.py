@@ -21,7 +21,7 @@ from mlret.encoders.external import ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.errors import InputError
 from mlret.index.index import Index
-from mlret.index.kinds import IndexSettings
+from mlret.index.settings import IndexSettings
 
 _NO_LANGUAGE = "zxx"  # ISO 639-3: no linguistic content, because ids are stored in place of texts
 

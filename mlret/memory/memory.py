@@ -7,14 +7,14 @@ from pathlib import Path
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import MlretError
 from mlret.index.index import Index
-from mlret.index.manifest import has_manifest
-from mlret.memory import tables
-from mlret.memory.finding import Finding
-from mlret.memory.handle import THRESHOLDS
-from mlret.memory.hits import Added, MemoryHit
-from mlret.memory.keeping import Keeping
+from mlret.index.storage.manifest import has_manifest
+from mlret.memory.base import THRESHOLDS
+from mlret.memory.reading import Finding
 from mlret.memory.records import MemoryRecord
+from mlret.memory.results import Added, MemoryHit
 from mlret.memory.scope import parse_scope
+from mlret.memory.storage import tables
+from mlret.memory.writing import Keeping
 
 __all__ = ["THRESHOLDS", "Added", "Memory", "MemoryHit", "MemoryRecord", "parse_scope"]
 
@@ -51,7 +51,7 @@ class Memory(Finding, Keeping):
         InputError
             If ``path`` holds something other than a memory store.
         FingerprintError
-            If the store was created with another encoder; :func:`mlret.memory.upkeep.reembed` copies it
+            If the store was created with another encoder; :func:`mlret.memory.maintenance.upkeep.reembed` copies it
             to a new one.
         """
         path = Path(path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlret.memory.hits import HistoryEntry
-from mlret.memory.journal import Change, Entry, NewVersion, SetEnd, SetField, SetLink
+from mlret.memory.results import HistoryEntry
+from mlret.memory.storage.journal import Change, Entry, NewVersion, SetEnd, SetField, SetLink
 from mlret.memory.times import from_micros, iso
 
 # The keys of a note that a history shows; other keys hold data that feedback is learned from.

@@ -52,7 +52,7 @@ def _resident() -> int:
 
 
 def _main() -> None:
-    from mlret.vocabulary.subject import open_subject
+    from mlret.vocabulary.target_model import open_subject
 
     subject, _ = open_subject(sys.argv[1])
     subject.vectors(["a"])

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer
 
 from mlret.encoders.tokenizing import unbounded
 from mlret.vocabulary.counting import TokenCounts
-from mlret.vocabulary.subject import Rows, Subject
 from mlret.vocabulary.surgery import Ids, TokenizerState
+from mlret.vocabulary.target_model import Rows, Subject
 
 # Maximum number of texts that are run through both models.
 _COMPARED = 32

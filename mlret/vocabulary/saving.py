@@ -9,7 +9,7 @@ from typing import Any
 from mlret.data.durable import write_folder_atomically
 from mlret.vocabulary.report import TrimReport
 from mlret.vocabulary.sentencepiece_model import cut_sentencepiece
-from mlret.vocabulary.subject import open_subject
+from mlret.vocabulary.target_model import open_subject
 
 REPORT_FOLDER = "trim"
 

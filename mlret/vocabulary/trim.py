@@ -24,8 +24,8 @@ from mlret.vocabulary.choice import Choice, Chooser
 from mlret.vocabulary.counting import Corpus, TokenCounts, count_tokens
 from mlret.vocabulary.proof import Examples
 from mlret.vocabulary.report import Size, TrimReport
-from mlret.vocabulary.subject import Subject, open_subject
 from mlret.vocabulary.surgery import TokenizerState
+from mlret.vocabulary.target_model import Subject, open_subject
 
 # Default coverage: the share of every language's tokens that are kept.
 DEFAULT_COVERAGE = 0.999

@@ -37,7 +37,7 @@ from rich.table import Table
 from mlret.doctor import examine
 from mlret.encoders.external import ExternalEncoder
 from mlret.index.index import Index
-from mlret.index.kinds import IndexSettings
+from mlret.index.settings import IndexSettings
 
 K = 10
 BATCHES = (1, 32, 256, 1000)

@@ -26,7 +26,7 @@ import sys, time
 import numpy as np
 from mlret.encoders.external import ExternalEncoder
 from mlret.index.index import Index
-from mlret.index.kinds import IndexSettings
+from mlret.index.settings import IndexSettings
 
 folder, records = sys.argv[1], int(sys.argv[2])
 rng, encoder, number = np.random.default_rng(0), ExternalEncoder("bench", 64), 0

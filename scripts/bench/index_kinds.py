@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mlret.doctor import examine
-from mlret.index.accelerators import build_accelerator, read_accelerator
-from mlret.index.kinds import KINDS, IndexSettings, SegmentKind
-from mlret.index.search import View, search_views
-from mlret.index.segments import Segment
+from mlret.index.settings import KINDS, IndexSettings, SegmentKind
+from mlret.index.vectors.faiss_index import build_accelerator, read_accelerator
+from mlret.index.vectors.scan import View, search_views
+from mlret.index.vectors.segments import Segment
 
 K = 10
 SINGLES = 50

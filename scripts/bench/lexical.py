@@ -48,7 +48,7 @@ from mlret.data.sample import load_sample
 from mlret.encoders.encoder import Encoder, load_encoder
 from mlret.errors import InputError
 from mlret.index.fusion import align, lexical_applies, reciprocal_rank_fusion, z_mean
-from mlret.index.lexical import LexicalTable
+from mlret.index.lexical.fts import LexicalTable
 
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 5_000)

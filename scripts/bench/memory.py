@@ -36,9 +36,9 @@ from rich.table import Table
 from mlret.doctor import examine
 from mlret.encoders.external import ExternalEncoder
 from mlret.index.index import Index
-from mlret.memory import tables
-from mlret.memory.duplicates import DuplicateThresholds
 from mlret.memory.memory import THRESHOLDS, Memory
+from mlret.memory.storage import tables
+from mlret.memory.text.duplicates import DuplicateThresholds
 
 USERS = 100
 K = 5

@@ -33,12 +33,12 @@ from rich.table import Table
 
 from mlret import ExternalEncoder, Index, IndexSettings
 from mlret.doctor import examine
-from mlret.index.accelerators import faiss_module
-from mlret.index.kinds import changed_settings
-from mlret.index.tokens.ragged import Ragged, offsets_of
-from mlret.index.tokens.search import Effort, candidates
-from mlret.index.tokens.space import MaxSimSpace
-from mlret.index.tokens.stored import TokenQuery
+from mlret.index.settings import changed_settings
+from mlret.index.tokens.maxsim import Effort, candidates
+from mlret.index.tokens.stored_tokens import TokenQuery
+from mlret.index.tokens.token_space import MaxSimSpace
+from mlret.index.vectors.faiss_index import faiss_module
+from mlret.index.vectors.ragged import Ragged, offsets_of
 
 K = 10
 EFFORTS = (

@@ -25,9 +25,9 @@ from mlret.doctor import examine
 from mlret.index.tokens.bits import WHOLE
 from mlret.index.tokens.codec import TokenCodec, centroids_for
 from mlret.index.tokens.device import DeviceTokens
-from mlret.index.tokens.ragged import Ragged
-from mlret.index.tokens.segments import packed
-from mlret.index.tokens.stored import CodedTokens, StoredTokens, WholeTokens
+from mlret.index.tokens.stored_tokens import CodedTokens, StoredTokens, WholeTokens
+from mlret.index.tokens.token_segments import packed
+from mlret.index.vectors.ragged import Ragged
 
 BITS = (4, 8, WHOLE)
 ROUNDS = 10

@@ -110,7 +110,7 @@ def make_corpus(folder: Path, patterns: list[str], most: int) -> int:
 def child() -> None:
     """Trim with mlret, in a process of its own."""
     model, corpus, output, size, result = sys.argv[2:7]
-    from mlret.vocabulary import proof, subject, trim
+    from mlret.vocabulary import proof, target_model, trim
     from mlret.vocabulary.saving import save_trimmed
 
     spent = {"proof": 0.0}
@@ -135,7 +135,7 @@ def child() -> None:
         "tokens": report.after.tokens,
         "largest_difference": report.largest_difference,
     }
-    assert isinstance(trimmed, subject.PreTrainedModel)
+    assert isinstance(trimmed, target_model.PreTrainedModel)
     Path(result).write_text(json.dumps(found))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from mlret.data.durable import write_atomically
 from mlret.errors import MlretError
-from mlret.index.lock import WriterLock
+from mlret.index.storage.lock import WriterLock
 
 
 def test_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from mlret.eval.collection import Collection
 from mlret.eval.metrics import rank_documents
 from mlret.eval.scorers import maxsim_matrix
 from mlret.eval.systems import Bm25System, IndexSystem, RandomSystem, SavedRuns
-from mlret.index.kinds import IndexRecipe, IndexSettings
+from mlret.index.settings import IndexRecipe, IndexSettings
 from tests.conftest import WORDS
 
 NAMES = [f"d{number:02}" for number in range(30)]

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from mlret.encoders.encoder import Encoder
+from mlret.eval.baselines import FLOORS, CharacterNGrams, RandomVectors
 from mlret.eval.benchmarks.tatoeba import TatoebaResult, evaluate_tatoeba
 from mlret.eval.benchmarks.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
 from mlret.eval.benchmarks.tatoeba_report import tatoeba_report
-from mlret.eval.floors import FLOORS, CharacterNGrams, RandomVectors
 from tests.shared import shared_data
 
 

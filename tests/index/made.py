@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Similarity
 from mlret.encoders.external import ExternalEncoder
-from mlret.index.cosine import CosineSpace
-from mlret.index.kinds import IndexSettings
-from mlret.index.space import Vectors
-from mlret.index.tokens import training
-from mlret.index.tokens.space import MaxSimSpace
+from mlret.index.settings import IndexSettings
+from mlret.index.tokens import codec_training
+from mlret.index.tokens.token_space import MaxSimSpace
+from mlret.index.vectors.cosine import CosineSpace
+from mlret.index.vectors.space import Vectors
 
 DIMS = 8
 SIMILARITIES: tuple[Similarity, ...] = ("cosine", "maxsim")
@@ -34,7 +34,7 @@ def shrink() -> None:
     """Segments so small that a few documents make several, of tokens in codes."""
     CosineSpace.segment_size = CosineSpace.bulk_size = 24
     MaxSimSpace.segment_size = MaxSimSpace.bulk_size = 80
-    training.LEAST = 150
+    codec_training.LEAST = 150
 
 
 def vector_of(text: str) -> NDArray[np.float32]:

@@ -11,12 +11,12 @@ import pytest
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError, MlretError
-from mlret.index import store
 from mlret.index.build import build_index, extend_index
 from mlret.index.hits import Updated
 from mlret.index.index import Index
-from mlret.index.kinds import IndexSettings
-from mlret.index.lock import WriterLock
+from mlret.index.settings import IndexSettings
+from mlret.index.storage import store
+from mlret.index.storage.lock import WriterLock
 
 
 def write(path: Path, names: list[str]) -> Path:

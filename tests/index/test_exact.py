@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError
-from mlret.index import exact
-from mlret.index.exact import CpuExact, TorchExact, exact_search, faiss_has_gpus
 from mlret.index.index import Index
-from mlret.index.search import View, search_views
-from mlret.index.segments import Segment
+from mlret.index.vectors import exact
+from mlret.index.vectors.exact import CpuExact, TorchExact, exact_search, faiss_has_gpus
+from mlret.index.vectors.scan import View, search_views
+from mlret.index.vectors.segments import Segment
 
 
 def unit(seed: int, count: int, dims: int) -> NDArray[np.float32]:

@@ -17,10 +17,10 @@ import pytest
 from mlret.encoders.encoder import Similarity
 from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError, MlretError
-from mlret.index.cosine import CosineSpace
 from mlret.index.index import Index
-from mlret.index.tokens import training
-from mlret.index.tokens.space import MaxSimSpace
+from mlret.index.tokens import codec_training
+from mlret.index.tokens.token_space import MaxSimSpace
+from mlret.index.vectors.cosine import CosineSpace
 from mlret.index.verify import verify_index
 from tests.index.made import (
     DIMS,
@@ -52,7 +52,7 @@ def make(folder: Path, similarity: Similarity) -> Path:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for owner, name in ((CosineSpace, "segment_size"), (MaxSimSpace, "segment_size"), (training, "LEAST")):
+    for owner, name in ((CosineSpace, "segment_size"), (MaxSimSpace, "segment_size"), (codec_training, "LEAST")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     for owner in (CosineSpace, MaxSimSpace):
         monkeypatch.setattr(owner, "bulk_size", owner.bulk_size)

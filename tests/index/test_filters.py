@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from mlret.data.documents import Document
 from mlret.errors import FilterWarning, InputError
 from mlret.index import filters
-from mlret.index.blobs import OneVector
-from mlret.index.conditions import matching_rows
-from mlret.index.fields import fields_of, stored_value
+from mlret.index.filter_warnings import Unmatched
 from mlret.index.filters import DEEPEST_FILTER, HasLanguage, Some, parse_filter, read_filter
 from mlret.index.index import Index
-from mlret.index.records import Records
-from mlret.index.unmatched import Unmatched
+from mlret.index.storage.blobs import OneVector
+from mlret.index.storage.fields import fields_of, stored_value
+from mlret.index.storage.filter_sql import matching_rows
+from mlret.index.storage.records import Records
 from tests.index.made import encoder, vector_of, vectors_of
 from tests.memory.made import add, open_memory
 

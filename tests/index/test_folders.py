@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 from mlret.cli.main import app
 from mlret.errors import InputError, MlretError
-from mlret.index import database
 from mlret.index.index import Index
+from mlret.index.storage import database
 from mlret.index.verify import verify_index
+from mlret.memory.maintenance.upkeep import verify as verify_memory
 from mlret.memory.memory import Memory
-from mlret.memory.upkeep import verify as verify_memory
 from tests.index.damaging import all_answers, store
 from tests.index.made import SIMILARITIES, encoder, settings, vector_of
 from tests.index.old.write_folders import memory_answers

@@ -21,12 +21,12 @@ from mlret.data.documents import Document
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError
-from mlret.index import pairing
 from mlret.index.build import build_index, extend_index
-from mlret.index.given import at_unit_length
 from mlret.index.index import Index
-from mlret.index.kinds import IndexSettings
-from mlret.index.tokens.ragged import Ragged
+from mlret.index.settings import IndexSettings
+from mlret.index.vectors import pairing
+from mlret.index.vectors.given_vectors import at_unit_length
+from mlret.index.vectors.ragged import Ragged
 from mlret.memory.memory import Memory
 from tests.index.made import DIMS, encoder, tokens_of, vector_of, vectors_of
 from tests.memory.made import open_memory
@@ -424,7 +424,7 @@ def test_memory_refuses_the_same_vectors(tmp_path: Path, vector: Any, message: s
 
 
 def _schema() -> str:
-    from mlret.memory import tables
+    from mlret.memory.storage import tables
 
     return tables.SCHEMA
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from mlret.data.documents import Document
 from mlret.encoders.encoder import Encoder
 from mlret.errors import FingerprintError, InputError, MissingExtraError, MlretError
-from mlret.index import store as store_module
-from mlret.index.cosine import CosineSpace
 from mlret.index.index import Hit, Index
-from mlret.index.lock import WriterLock
+from mlret.index.storage import store as store_module
+from mlret.index.storage.lock import WriterLock
+from mlret.index.vectors.cosine import CosineSpace
 from tests.conftest import WORDS
 
 DOCUMENTS = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlret import Index
-from mlret.index.records import checksum_of
+from mlret.index.storage.records import checksum_of
 from tests.index.made import encoder, vector_of
 
 STORED = {

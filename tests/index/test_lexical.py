@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from mlret.data.sample import load_sample
 from mlret.errors import InputError, MlretError
-from mlret.index import lexical
-from mlret.index.lexical import LexicalTable
-from mlret.index.ngrams import ngrams
+from mlret.index.lexical import fts
+from mlret.index.lexical.fts import LexicalTable
+from mlret.index.lexical.ngrams import ngrams
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 WORDS = st.sampled_from(["cat", "cats", "dog", "東京", "京都", "1789", "ไทย", "학교", "кот", "the the the the"])
@@ -93,7 +93,7 @@ def test_search_is_bm25(sample) -> None:
 
 @pytest.mark.parametrize("first", [1, 3])
 def test_lengths_looked_up_in_parts_give_the_same_hits(sample, monkeypatch: pytest.MonkeyPatch, first: int) -> None:
-    monkeypatch.setattr(lexical, "_FIRST_LENGTHS", first)
+    monkeypatch.setattr(fts, "_FIRST_LENGTHS", first)
     table, texts = sample
     for question in list(load_sample().questions.values())[::120]:
         assert rows_of(table.search(question.text, 2)) == [row for _, row in bm25(texts, question.text)[:2]]
@@ -189,7 +189,7 @@ def test_only_allowed_rows_up_to_the_last_are_seen(words: list[str], some: set[i
     table = made(words)
     allowed = np.array(sorted(some), dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lexical, "_TEXT_COST", cost)
+        patch.setattr(fts, "_TEXT_COST", cost)
         for query in ("cat dog 東京 the", "cats"):
             every = bm25(dict(enumerate(words, start=1)), query)
             expected = [row for _, row in every if row in some and row <= last]
@@ -201,7 +201,7 @@ def test_only_allowed_rows_up_to_the_last_are_seen(words: list[str], some: set[i
 def test_the_budget_leaves_out_frequent_ngrams_but_no_hits(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["apple zebra", *["apple pie"] * 30]
     table = made(texts)
-    monkeypatch.setattr(lexical, "POSTINGS", 5)
+    monkeypatch.setattr(fts, "POSTINGS", 5)
     read: list[str] = []
     postings = LexicalTable.postings
     monkeypatch.setattr(

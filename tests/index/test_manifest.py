@@ -17,10 +17,10 @@ from mlret.encoders.encoder import Similarity
 from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError, MlretError
 from mlret.index.index import Index
-from mlret.index.manifest import Manifest, parse_manifest, written_of
+from mlret.index.storage.manifest import Manifest, parse_manifest, written_of
 from mlret.index.verify import verify_index
+from mlret.memory.maintenance.upkeep import verify as verify_memory
 from mlret.memory.memory import Memory
-from mlret.memory.upkeep import verify as verify_memory
 from tests.index.damaging import all_answers, outcome, store
 from tests.index.made import SIMILARITIES, encoder, settings, vectors_of
 from tests.memory.made import add, open_memory

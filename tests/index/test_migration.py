@@ -16,10 +16,10 @@ import pytest
 
 from mlret.encoders.encoder import Similarity
 from mlret.index.index import Index
-from mlret.index.migration import STEPS, Step, newest
-from mlret.index.records import Records
+from mlret.index.storage.migration import STEPS, Step, newest
+from mlret.index.storage.records import Records
 from mlret.index.verify import verify_index
-from mlret.memory.upkeep import verify as verify_memory
+from mlret.memory.maintenance.upkeep import verify as verify_memory
 from tests.index.made import encoder
 from tests.index.old.write_folders import answers, documents, memory_answers
 from tests.index.old.write_folders import store as store_old
@@ -114,7 +114,9 @@ _KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
 from mlret.data import durable
-from mlret.index import generations, records, snapshots
+from mlret.index.storage import generations
+from mlret.index.storage import records
+from mlret.index.storage import snapshots
 from mlret.index.index import Index
 from tests.index.made import encoder
 
@@ -198,7 +200,7 @@ def test_new_database_is_of_the_newest_version(tmp_path: Path) -> None:
 
 
 def test_migrated_tables_are_those_of_a_new_database(tmp_path: Path) -> None:
-    from mlret.index.schema import schema_differs
+    from mlret.index.storage.schema import schema_differs
 
     folder = unpacked("index-cosine", tmp_path)
     with Index.open(folder, encoder()) as index:

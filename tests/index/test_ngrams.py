@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlret.index.ngrams import ngrams, normalise
+from mlret.index.lexical.ngrams import ngrams, normalise
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 

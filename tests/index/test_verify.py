@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from mlret.errors import MlretError
-from mlret.index.cosine import CosineSpace
 from mlret.index.index import Index
-from mlret.index.lock import LOCK, noted_changes
-from mlret.index.tokens import training
-from mlret.index.tokens.space import MaxSimSpace
+from mlret.index.storage.lock import LOCK, noted_changes
+from mlret.index.tokens import codec_training
+from mlret.index.tokens.token_space import MaxSimSpace
+from mlret.index.vectors.cosine import CosineSpace
 from mlret.index.verify import verify_index
 from tests.index.damaging import all_answers, damage_rounds, outcome, store
 from tests.index.made import SIMILARITIES, Similarity, encoder, settings, shrink, vector_of
@@ -32,7 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner in (CosineSpace, MaxSimSpace):
         for name in ("segment_size", "bulk_size"):
             monkeypatch.setattr(owner, name, getattr(owner, name))
-    monkeypatch.setattr(training, "LEAST", training.LEAST)
+    monkeypatch.setattr(codec_training, "LEAST", codec_training.LEAST)
     shrink()
 
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from mlret.data.scripts import scripts_of, share_script
 from mlret.index.index import Index
-from mlret.index.ngrams import ngrams
-from mlret.memory import tables
-from mlret.memory.duplicates import DuplicateThresholds
+from mlret.index.lexical.ngrams import ngrams
 from mlret.memory.memory import THRESHOLDS, Memory
 from mlret.memory.records import MemoryRecord
+from mlret.memory.storage import tables
+from mlret.memory.text.duplicates import DuplicateThresholds
 from tests.index.made import encoder, vector_of
 
 

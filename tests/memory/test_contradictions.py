@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mlret.encoders.encoder import load_encoder
 from mlret.memory.memory import Memory
-from mlret.memory.wording import exact_wording, same_words
+from mlret.memory.text.wording import exact_wording, same_words
 
 PAIRS: dict[str, list[tuple[str, str]]] = json.loads(
     Path(__file__).with_name("contradictions.json").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret.errors import InputError
-from mlret.memory.dates import LANGUAGES, TimeWindow, time_bonus, time_windows
+from mlret.memory.text.dates import LANGUAGES, TimeWindow, time_bonus, time_windows
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)  # a Wednesday
 EXPECTED = {

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from mlret.data.sample import load_parallel_sentences
 from mlret.encoders.encoder import Encoder, load_encoder
 from mlret.errors import InputError
-from mlret.memory.calibration import bundled_thresholds, calibrate
-from mlret.memory.duplicates import (
+from mlret.memory.maintenance.thresholds import bundled_thresholds, calibrate
+from mlret.memory.text.duplicates import (
     CANDIDATES,
     NEIGHBOURS,
     Candidate,

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from mlret.index.index import Index
-from mlret.index.kinds import IndexSettings
-from mlret.memory import tables
-from mlret.memory.journal import State, replay
-from mlret.memory.upkeep import verify
+from mlret.index.settings import IndexSettings
+from mlret.memory.maintenance.upkeep import verify
+from mlret.memory.storage import tables
+from mlret.memory.storage.journal import State, replay
 from tests.index.made import encoder, vector_of
 from tests.memory.made import open_memory
 
@@ -26,7 +26,7 @@ from tests.memory.made import open_memory
 _WRITER = """
 import json, random, sys
 from pathlib import Path
-from mlret.memory.forgetting import Policy
+from mlret.memory.ingest.forget import Policy
 from tests.index.made import shrink, vector_of
 from tests.memory.made import open_memory
 from tests.memory.test_memory_crash import digest, state_of

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from mlret.errors import MlretError
-from mlret.index.records import RECORDS
-from mlret.memory import cells, schema, tables, times
+from mlret.index.storage.records import RECORDS
+from mlret.memory import times
+from mlret.memory.maintenance.upkeep import verify
 from mlret.memory.memory import Memory
 from mlret.memory.records import Content
-from mlret.memory.store import Draft, Step
-from mlret.memory.upkeep import verify
+from mlret.memory.storage import cells, schema, tables
+from mlret.memory.storage.store import Draft, Step
 from tests.index.made import encoder, vector_of
 from tests.memory.made import add, open_memory
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from mlret.errors import InputError
-from mlret.index.cosine import CosineSpace
+from mlret.index.vectors.cosine import CosineSpace
+from mlret.memory.maintenance.upkeep import verify
 from mlret.memory.memory import Memory
 from mlret.memory.records import Link
-from mlret.memory.upkeep import verify
 from tests.index.made import encoder, vector_of
 from tests.memory.made import add, open_memory
 

@@ -18,9 +18,9 @@ import pytest
 
 from mlret.errors import InputError
 from mlret.index.fusion import in_unit
-from mlret.index.records import RECORDS
+from mlret.index.storage.records import RECORDS
+from mlret.memory.maintenance.upkeep import verify
 from mlret.memory.memory import Memory
-from mlret.memory.upkeep import verify
 from tests.index.made import encoder, vector_of
 from tests.memory.made import add, open_memory
 from tests.memory.old.write_memories import HERE, SCOPES, answers
@@ -30,7 +30,7 @@ EXPECTED = json.loads((HERE / "memory-of-tenants.json").read_text(encoding="utf-
 _KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-from mlret.memory import migrating
+from mlret.memory.storage import migration
 from tests.memory.made import open_memory
 
 left = int(sys.argv[2])
@@ -44,7 +44,7 @@ class Counting:
             os.kill(os.getpid(), signal.SIGKILL)
         return getattr(self._connection, name)
 
-step = migrating.STEPS[0]
+step = migration.STEPS[0]
 def run(connection, run=step.run):
     run(Counting(connection))
 object.__setattr__(step, "run", run)
@@ -110,7 +110,7 @@ def test_killed_while_it_is_brought_up_to_date_it_still_is_what_it_was(old: Path
 
 
 def test_memory_of_format_2_that_may_only_be_read_is_read(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlret.index.database._allowed", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr("mlret.index.storage.database._allowed", lambda path, mode: mode != os.W_OK)
     before = {file.name: file.read_bytes() for file in old.iterdir() if file.is_file()}
     with open_memory(old) as memory:
         the_same(memory)

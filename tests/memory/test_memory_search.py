@@ -13,11 +13,11 @@ import pytest
 
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
-from mlret.memory.duplicates import DuplicateThresholds
 from mlret.memory.memory import Memory
-from mlret.memory.nearest import _FEW
-from mlret.memory.ranking import retention
-from mlret.memory.search import Ranking
+from mlret.memory.search.nearest import _FEW
+from mlret.memory.search.ranking import retention
+from mlret.memory.search.search import Ranking
+from mlret.memory.text.duplicates import DuplicateThresholds
 from tests.conftest import WORDS
 from tests.index.made import vector_of
 from tests.memory.made import add, brute_force, keep, open_memory, same_ranking
@@ -28,7 +28,7 @@ PLAIN = Ranking(contiguity=0, links=0, dates=0, collapse=False)
 
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlret.index.cosine import CosineSpace
+    from mlret.index.vectors.cosine import CosineSpace
 
     monkeypatch.setattr(CosineSpace, "segment_size", 24)
     monkeypatch.setattr(CosineSpace, "bulk_size", 24)
@@ -37,10 +37,10 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("few", [_FEW, 0])
 @pytest.mark.usefixtures("small_segments")
 def test_search_is_brute_force_over_what_may_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
-    monkeypatch.setattr("mlret.memory.nearest._FEW", few)
-    monkeypatch.setattr("mlret.memory.lexical._LEAST_FRESH", 40)
-    monkeypatch.setattr("mlret.memory.lexical._UNLISTED", few)
-    monkeypatch.setattr("mlret.memory.lexical._BATCH", 64)
+    monkeypatch.setattr("mlret.memory.search.nearest._FEW", few)
+    monkeypatch.setattr("mlret.memory.storage.postings._LEAST_FRESH", 40)
+    monkeypatch.setattr("mlret.memory.storage.postings._UNLISTED", few)
+    monkeypatch.setattr("mlret.memory.storage.postings._BATCH", 64)
     chance = random.Random(few)
     with open_memory(tmp_path / "m") as memory:
         for turn in range(400):
@@ -108,7 +108,7 @@ def test_neighbour_in_the_session_is_lifted(tmp_path: Path) -> None:
 
 
 def test_linked_record_beyond_the_candidates_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlret.memory.evidence.DEPTH", 5)
+    monkeypatch.setattr("mlret.memory.search.candidates.DEPTH", 5)
     with open_memory(tmp_path / "m") as memory:
         head = add(memory, "the cat sat on a mat", ME).id
         for number in range(60):

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mlret.errors import InputError
-from mlret.index.cosine import CosineSpace
-from mlret.memory import tables
-from mlret.memory.journal import replay
+from mlret.index.vectors.cosine import CosineSpace
 from mlret.memory.memory import Memory
 from mlret.memory.scope import holds, place_of
+from mlret.memory.storage import tables
+from mlret.memory.storage.journal import replay
 from tests.index.made import vector_of
 from tests.memory.made import open_memory
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from mlret.errors import InputError
-from mlret.memory.duplicates import DuplicateThresholds
-from mlret.memory.forgetting import Policy
+from mlret.memory.ingest.forget import Policy
+from mlret.memory.maintenance.upkeep import verify
 from mlret.memory.memory import Memory
-from mlret.memory.upkeep import verify
+from mlret.memory.text.duplicates import DuplicateThresholds
 from tests.index.made import encoder, vector_of
 from tests.memory.made import keep, open_memory
 

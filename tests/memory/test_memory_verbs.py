@@ -16,14 +16,14 @@ import pytest
 
 from mlret.encoders.encoder import Encoder, load_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
-from mlret.index.records import RECORDS
-from mlret.memory import cells, schema, tables
-from mlret.memory.duplicates import DuplicateThresholds
-from mlret.memory.exchange import read_chat
-from mlret.memory.forgetting import Policy
+from mlret.index.storage.records import RECORDS
+from mlret.memory.ingest.forget import Policy
+from mlret.memory.ingest.import_export import read_chat
+from mlret.memory.maintenance.upkeep import reembed, verify
 from mlret.memory.memory import Memory
 from mlret.memory.records import Link, MemoryRecord
-from mlret.memory.upkeep import reembed, verify
+from mlret.memory.storage import cells, schema, tables
+from mlret.memory.text.duplicates import DuplicateThresholds
 from tests.index.made import vector_of
 from tests.memory.made import add, keep, open_memory
 
@@ -99,7 +99,7 @@ def test_erasing_writes_the_database_anew_only_where_copies_of_rows_are_left(
         gone = [b"secret 007.", b"secret 008.", b"secret 110.", b"another 110."]
         content = [file.read_bytes() for file in (tmp_path / "m").rglob("*") if file.is_file()]
         assert "VACUUM" not in said and not any(text in one for text in gone for one in content)
-        monkeypatch.setattr("mlret.index.records.holds_traces", lambda path, *, indexes: True)
+        monkeypatch.setattr("mlret.index.storage.records.holds_traces", lambda path, *, indexes: True)
         assert memory.erase(ids[9], ME).complete and "VACUUM" in said
     assert verify(tmp_path / "m") == []
 

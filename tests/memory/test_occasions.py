@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlret.memory.duplicates import DuplicateThresholds
+from mlret.memory.ingest.occasions import additions
 from mlret.memory.memory import Memory
-from mlret.memory.occasions import additions
 from mlret.memory.records import make_content
+from mlret.memory.text.duplicates import DuplicateThresholds
 from tests.index.made import vector_of
 from tests.memory.made import keep, open_memory
 

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 
 from mlret.errors import InputError
 from mlret.index.fusion import z_mean
-from mlret.memory.duplicates import DuplicateThresholds
-from mlret.memory.facts import facts_of
-from mlret.memory.ranking import (
+from mlret.memory.search.ranking import (
     collapse,
     combine,
     confidence,
@@ -24,6 +22,8 @@ from mlret.memory.ranking import (
     retention,
     standard,
 )
+from mlret.memory.text.duplicates import DuplicateThresholds
+from mlret.memory.text.features import facts_of
 
 SCORE = st.floats(-5, 5, width=32)
 TURNS = st.lists(

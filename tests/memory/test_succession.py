@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlret.memory.duplicates import DuplicateThresholds
-from mlret.memory.facts import facts_of
-from mlret.memory.ranking import Ranked
 from mlret.memory.records import Link
-from mlret.memory.search import Ranking
-from mlret.memory.succession import TERM, denies, settle
+from mlret.memory.search.ranking import Ranked
+from mlret.memory.search.search import Ranking
+from mlret.memory.search.succession import TERM, denies, settle
+from mlret.memory.text.duplicates import DuplicateThresholds
+from mlret.memory.text.features import facts_of
 from tests.index.made import vector_of
 from tests.memory.made import keep, open_memory
 

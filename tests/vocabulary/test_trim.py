@@ -249,7 +249,7 @@ def test_a_defect_does_not_go_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
         weights.cut_weights(model, kept, **options)
         model.get_input_embeddings().weight.data[6:] = model.get_input_embeddings().weight.data[5]
 
-    monkeypatch.setattr("mlret.vocabulary.subject.cut_weights", cut_wrongly)
+    monkeypatch.setattr("mlret.vocabulary.target_model.cut_weights", cut_wrongly)
     tokenizer = made.fast("unigram")
     with pytest.raises(MlretError, match=r"computes other vectors for covered texts"):
         trim(made.model("bert", len(tokenizer)), tokenizer=tokenizer)

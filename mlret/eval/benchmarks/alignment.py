@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
-from mlret.eval.benchmarks.parallel import ParallelTexts
+from mlret.eval.benchmarks.parallel_text import ParallelTexts
 from mlret.eval.matching import Scores
 from mlret.eval.report import Figures, Picture, Report, mean_over_groups, with_floors
 from mlret.eval.retrieval import AVERAGE

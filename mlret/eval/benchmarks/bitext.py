@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mlret.eval.benchmarks.parallel import ParallelTexts
+from mlret.eval.benchmarks.parallel_text import ParallelTexts
 from mlret.eval.matching import csls, hits_of_aligned, ratio_margin, xsim_misses
 from mlret.eval.report import Figures, Picture, QueryScores, Report, mean_over_groups, with_floors
 from mlret.eval.retrieval import AVERAGE

@@ -1,6 +1,6 @@
 """Duplicates across languages: how many translations are recognised, and how often a text is merged wrongly.
 
-For each pair of languages, half of the texts are stored in one of them. :func:`mlret.memory.duplicates.judge` then
+For each pair of languages, half of the texts are stored in one of them. :func:`mlret.memory.text.duplicates.judge` then
 judges texts in the other language, as it does on a write: translations of stored texts, texts without a stored
 translation, and near misses, which differ from a stored text in one number, month, weekday or negation. The thresholds
 are calibrated on other texts.
@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.eval.memory.near_misses import NearMiss
-from mlret.memory.duplicates import CANDIDATES, NEIGHBOURS, Candidate, DuplicateThresholds, judge, promising
-from mlret.memory.facts import Facts, facts_of
-from mlret.memory.guards import conflicts
+from mlret.memory.text.duplicates import CANDIDATES, NEIGHBOURS, Candidate, DuplicateThresholds, judge, promising
+from mlret.memory.text.features import Facts, facts_of
+from mlret.memory.text.guards import conflicts
 
 
 @dataclass

@@ -18,9 +18,9 @@ from mlret.eval.benchmarks.xquad_r_data import XquadR
 from mlret.eval.memory.channels import Matrix, Records, ranks, within
 from mlret.eval.significance import bootstrap_interval
 from mlret.index.fusion import reciprocal_rank_fusion
-from mlret.memory.duplicates import NEIGHBOURS, DuplicateThresholds
-from mlret.memory.ranking import confidence, contiguity, granularities
-from mlret.memory.representatives import parts
+from mlret.memory.search.ranking import confidence, contiguity, granularities
+from mlret.memory.text.duplicates import NEIGHBOURS, DuplicateThresholds
+from mlret.memory.text.passages import parts
 
 Encode = Callable[[Sequence[str], str], NDArray[np.float32]]
 _RESAMPLES = 2_000

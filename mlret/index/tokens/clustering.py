@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.tokens.bits import LANES, Lanes, centre, lanes
-from mlret.index.tokens.kernels import SPARE_ROWS, nearest, products
+from mlret.index.tokens.kernels.dispatch import SPARE_ROWS, nearest, products
 
 _BLOCK = 2**16  # Tokens that are handled at once.
 _NOWHERE = np.float32(1e30)

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
-from mlret.index.exact import Device, may_have_gpu
 from mlret.index.tokens.bits import LANES, WHOLE, centre
-from mlret.index.tokens.ragged import Ragged
-from mlret.index.tokens.stored import CodedTokens, StoredTokens, WholeTokens
+from mlret.index.tokens.stored_tokens import CodedTokens, StoredTokens, WholeTokens
+from mlret.index.vectors.exact import Device, may_have_gpu
+from mlret.index.vectors.ragged import Ragged
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ class Chunk:
     offsets
         ``(n + 1,)`` int64, beginning with 0; every document has at least one token.
     bits, unit
-        As in :class:`mlret.index.tokens.kernels.PackedTokens`; ``bits`` is 16 if tokens are not coded.
+        As in :class:`mlret.index.tokens.kernels.dispatch.PackedTokens`; ``bits`` is 16 if tokens are not coded.
     """
 
     codes: torch.Tensor
@@ -229,7 +229,7 @@ def _whole(stored: StoredTokens) -> Ragged:
 
 
 def _fused(chunk: Chunk, queries: torch.Tensor, near: torch.Tensor, scores: torch.Tensor) -> None:
-    from mlret.index.tokens.fused import fused_maxsim
+    from mlret.index.tokens.kernels.triton_kernels import fused_maxsim
 
     fused_maxsim(chunk, queries, near, scores)
 

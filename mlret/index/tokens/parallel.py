@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from mlret.index.accelerators import faiss_module
+from mlret.index.vectors.faiss_index import faiss_module
 
 _FEW = 2_000  # One thread compares this many tokens before a second one has started.
 

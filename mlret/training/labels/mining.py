@@ -26,8 +26,8 @@ from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
 from mlret.index.hits import Hit
 from mlret.index.index import Index
-from mlret.index.kinds import IndexSettings
-from mlret.index.retrieval import Mode, check_mode
+from mlret.index.search import Mode, check_mode
+from mlret.index.settings import IndexSettings
 from mlret.training.labels.answers import KnownAnswers, repeatable
 from mlret.training.labels.mining_report import MiningReport
 from mlret.training.labels.resumable import Figures, Progress, Worked, work_through

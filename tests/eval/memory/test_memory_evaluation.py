@@ -14,13 +14,13 @@ from mlret.errors import InputError
 from mlret.eval import evaluate
 from mlret.eval.memory.channels import Records, ranks, top, within
 from mlret.eval.memory.dedupe import measure_dedupe
+from mlret.eval.memory.evaluation import read_document_ids
 from mlret.eval.memory.lookup import look_up
 from mlret.eval.memory.near_misses import NearMiss
-from mlret.eval.memory.report import read_document_ids
 from mlret.index.fusion import in_unit
-from mlret.memory.duplicates import DuplicateThresholds
 from mlret.memory.memory import Memory
-from mlret.memory.search import Ranking
+from mlret.memory.search.search import Ranking
+from mlret.memory.text.duplicates import DuplicateThresholds
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret.eval.memory.near_misses import KINDS, near_misses
-from mlret.memory.facts import facts_of
-from mlret.memory.guards import conflicts
+from mlret.memory.text.features import facts_of
+from mlret.memory.text.guards import conflicts
 
 
 def made(text: str, language: str) -> dict[str, str]:

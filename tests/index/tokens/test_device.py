@@ -11,13 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
-from mlret.index.space import View
 from mlret.index.tokens.codec import TokenCodec
 from mlret.index.tokens.device import DeviceTokens, device_tokens
-from mlret.index.tokens.ragged import Ragged, offsets_of
-from mlret.index.tokens.search import compare_on_device, search_tokens
-from mlret.index.tokens.segments import TokenSegment, packed
-from mlret.index.tokens.stored import CodedTokens, StoredTokens, TokenQuery, WholeTokens
+from mlret.index.tokens.maxsim import compare_on_device, search_tokens
+from mlret.index.tokens.stored_tokens import CodedTokens, StoredTokens, TokenQuery, WholeTokens
+from mlret.index.tokens.token_segments import TokenSegment, packed
+from mlret.index.vectors.ragged import Ragged, offsets_of
+from mlret.index.vectors.space import View
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -19,11 +19,11 @@ from mlret.errors import InputError, MlretError
 from mlret.index.build import build_index, extend_index
 from mlret.index.export import export_index
 from mlret.index.index import Index
-from mlret.index.kinds import IndexSettings
-from mlret.index.tokens import space as space_module
-from mlret.index.tokens import training
-from mlret.index.tokens.ragged import Ragged
-from mlret.index.tokens.space import MaxSimSpace
+from mlret.index.settings import IndexSettings
+from mlret.index.tokens import codec_training
+from mlret.index.tokens import token_space as space_module
+from mlret.index.tokens.token_space import MaxSimSpace
+from mlret.index.vectors.ragged import Ragged
 from mlret.index.verify import verify_index
 
 DIMS = 32
@@ -38,7 +38,7 @@ def unit(vectors: Tokens) -> Tokens:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MaxSimSpace, "segment_size", 3_000)
     monkeypatch.setattr(MaxSimSpace, "bulk_size", 12_000)
-    monkeypatch.setattr(training, "LEAST", 8_000)
+    monkeypatch.setattr(codec_training, "LEAST", 8_000)
     monkeypatch.setattr(space_module, "FLAT_TOKENS", 8_000)
 
 

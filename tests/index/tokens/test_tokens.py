@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlret.errors import MlretError
-from mlret.index.space import View
-from mlret.index.tokens import kernels, parallel
+from mlret.index.tokens import parallel
 from mlret.index.tokens.bits import BITS, LANES, Bits, centre, lanes, pack, unpack
 from mlret.index.tokens.clustering import Centroids, k_means
 from mlret.index.tokens.codec import TokenCodec, TokenCodes, centroids_for
-from mlret.index.tokens.kernels import SPARE_ROWS, PackedTokens
+from mlret.index.tokens.kernels import dispatch
+from mlret.index.tokens.kernels.dispatch import SPARE_ROWS, PackedTokens
 from mlret.index.tokens.lists import lists_of
-from mlret.index.tokens.search import Effort, search_tokens
-from mlret.index.tokens.segments import TokenSegment
-from mlret.index.tokens.stored import DECIMALS, CodedTokens, TokenQuery
+from mlret.index.tokens.maxsim import Effort, search_tokens
+from mlret.index.tokens.stored_tokens import DECIMALS, CodedTokens, TokenQuery
+from mlret.index.tokens.token_segments import TokenSegment
+from mlret.index.vectors.space import View
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -59,7 +60,7 @@ def brute(tokens: NDArray[np.float32], offsets: NDArray[np.int64], query: NDArra
 def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     if request.param:
         pytest.importorskip("numba")
-    monkeypatch.setattr(kernels, "COMPILED", request.param)
+    monkeypatch.setattr(dispatch, "COMPILED", request.param)
     return bool(request.param)
 
 
@@ -101,11 +102,11 @@ def test_maxsim_of_codes_is_that_of_what_they_stand_for(
     stored = PackedTokens(codes, bits, units, unit_, centroids, offsets)
     with pytest.MonkeyPatch.context() as patch:
         found = {}
-        for name in (True, False) if kernels.COMPILED else (False,):
-            patch.setattr(kernels, "COMPILED", name)
+        for name in (True, False) if dispatch.COMPILED else (False,):
+            patch.setattr(dispatch, "COMPILED", name)
             patch.setattr(parallel, "_FEW", 5)
-            patch.setattr(kernels, "_TOKENS", 7)
-            found[name] = kernels.maxsim(stored, chosen, made_lanes, near)
+            patch.setattr(dispatch, "_TOKENS", 7)
+            found[name] = dispatch.maxsim(stored, chosen, made_lanes, near)
     for scores in found.values():
         assert scores.dtype == np.float32
         assert np.allclose(scores, expected[chosen], rtol=1e-4, atol=1e-3)
@@ -118,9 +119,9 @@ def test_the_rows_with_the_most_are_found(rows: int, lanes_: int, probes: int, s
     flat = near.transpose(1, 0, 2).reshape(rows, -1)[:, :lanes_].T
     best = np.sort(flat, axis=1)[:, ::-1][:, :probes]
     with pytest.MonkeyPatch.context() as patch:
-        for name in (True, False) if kernels.COMPILED else (False,):
-            patch.setattr(kernels, "COMPILED", name)
-            found = kernels.most(near, lanes_, probes)
+        for name in (True, False) if dispatch.COMPILED else (False,):
+            patch.setattr(dispatch, "COMPILED", name)
+            found = dispatch.most(near, lanes_, probes)
             assert found.shape == best.shape
             assert np.array_equal(np.sort(np.take_along_axis(flat, found, 1), axis=1)[:, ::-1], best)
 
@@ -247,9 +248,9 @@ def test_centroids_alone_score_documents_as_their_best_lists_say(tokens: int, pr
         hit = best > -np.inf
         expected[hit] = np.maximum(expected[hit], 0) + best[hit]
     with pytest.MonkeyPatch.context() as patch:
-        for name in (True, False) if kernels.COMPILED else (False,):
-            patch.setattr(kernels, "COMPILED", name)
-            found = kernels.gathered(near, tokens, probes, lists.starts, lists.documents, 50)
+        for name in (True, False) if dispatch.COMPILED else (False,):
+            patch.setattr(dispatch, "COMPILED", name)
+            found = dispatch.gathered(near, tokens, probes, lists.starts, lists.documents, 50)
             assert np.allclose(found, expected, atol=1e-4)
 
 

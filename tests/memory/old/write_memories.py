@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mlret.memory import tables
 from mlret.memory.memory import Memory
+from mlret.memory.storage import tables
 from tests.index.made import shrink, vector_of
 from tests.memory.made import add, open_memory
 

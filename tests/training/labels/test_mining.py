@@ -16,7 +16,7 @@ from mlret import Encoder, Index, TokenEncoder
 from mlret.data.held_out import normalised
 from mlret.data.ranking import RankingExample, read_ranking
 from mlret.errors import InputError
-from mlret.index.kinds import IndexSettings
+from mlret.index.settings import IndexSettings
 from mlret.training.labels.mining import Mined, MiningSettings, index_passages, mine_negatives, mine_to_file
 from mlret.training.labels.teachers import similarity
 from tests.conftest import WORDS

@@ -1,0 +1,223 @@
+"""Writes segments with a vector for each token. Tokens are coded once, and their codes are then copied unchanged."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.index.settings import Choice
+from mlret.index.storage.manifest import FileInfo, ListsInfo, Manifest, TokenSegmentInfo
+from mlret.index.storage.records import Records
+from mlret.index.storage.sealed import SealedFiles, save_npy, write_npy
+from mlret.index.tokens.bits import WHOLE
+from mlret.index.tokens.codec import TokenCodec, TokenCodes
+from mlret.index.tokens.codec_training import DRIFT, LOOKED_AT, Sample, Tokens, plan_codec
+from mlret.index.tokens.kernels.dispatch import SPARE_ROWS
+from mlret.index.tokens.lists import lists_of
+from mlret.index.tokens.token_segments import TokenSegment, open_token_segment
+from mlret.index.vectors.ragged import offsets_of
+from mlret.index.vectors.space import Progress, Sealer, rows_alive
+
+_log = logging.getLogger("mlret.index")
+
+_DOCUMENTS = 512  # Documents that are read and coded at once.
+_TOKENS = 2**16
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some records: their row numbers, the number of tokens of each, and the tokens in codes or in float16."""
+
+    numbers: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    tokens: Tokens
+
+
+class TokenSealer(Sealer):
+    """Writes segments with a vector for each token, and trains the codec once there are enough tokens."""
+
+    def __init__(self, files: SealedFiles, records: Records, manifest: Manifest, codec: TokenCodec | None) -> None:
+        super().__init__(files, records, manifest)
+        self.codec = codec
+        if codec is None and manifest.codec is not None:
+            self.changes["codec"] = None  # The codec is damaged, and what it coded is coded again.
+
+    def from_records(self, first_row: int, last_row: int) -> TokenSegmentInfo | None:
+        sizes = self.records.vector_bytes(first_row, last_row) // (2 * self.manifest.dims)
+        total = int(sizes.sum())
+
+        def batches() -> Iterator[Batch]:
+            for numbers, tokens in self.records.vectors(first_row, last_row, batch_size=_DOCUMENTS):
+                yield Batch(numbers, tokens.lengths, tokens.values)
+
+        if total:
+            self._train(total + self._sealed(), lambda: (batch.tokens for batch in batches()), total)
+        return self._write(first_row, last_row, sizes, batches())
+
+    def merge(self, segments: Sequence[TokenSegment], dead: NDArray[np.int64]) -> TokenSegmentInfo | None:
+        """Seal neighbouring segments as one; codes are copied unchanged."""
+        alive = rows_alive(segments, dead)
+        lengths = [np.diff(one.tokens.offsets)[some] for one, some in zip(segments, alive, strict=True)]
+        sizes = np.concatenate(lengths)
+
+        def batches() -> Iterator[Batch]:
+            for segment, some in zip(segments, alive, strict=True):
+                yield from _batches(segment, some)
+
+        if (len(segments) > 1 or self.codec is None) and sizes.sum():
+            self._train(self._sealed(), lambda: (batch.tokens for batch in batches()), int(sizes.sum()))
+        return self._write(segments[0].info.first_row, segments[-1].info.last_row, sizes, batches())
+
+    def accelerate(self, info: TokenSegmentInfo, choice: Choice, progress: Progress | None = None) -> TokenSegmentInfo:
+        """Build the lists of a sealed segment; none if the choice is ``flat``."""
+        if choice.kind == "flat":
+            return info.model_copy(update={"lists": None})
+        if self.codec is None:  # All tokens are in float16; centroids are needed for the lists only.
+            whole = open_token_segment(self.files, info, self.manifest.dims, None)
+            everything = np.ones(info.rows, dtype=np.bool_)
+            self._train(
+                info.tokens, lambda: (batch.tokens for batch in _batches(whole, everything)), info.tokens, must=True
+            )
+        assert self.codec is not None
+        segment = open_token_segment(self.files, info, self.manifest.dims, self.codec)
+        count = len(self.codec.centroids) - self.codec.first
+        lists = lists_of(segment.tokens.latest(self.codec), segment.tokens.offsets, count, self.codec.first)
+        name = self.name(info.first_row, info.last_row)
+        found = ListsInfo(
+            starts=self._save(f"{name}.starts.npy", lists.starts),
+            documents=self._save(f"{name}.documents.npy", lists.documents),
+            first_centroid=lists.first,
+            generation=self.codec.generation(lists.first, count),
+            why=choice.why,
+        )
+        if progress is not None:
+            progress(info.tokens)
+        return info.model_copy(update={"lists": found})
+
+    def _sealed(self) -> int:
+        return sum(info.size for info in self.manifest.segments)
+
+    def _train(self, total: int, stream: Callable[[], Iterable[Tokens]], count: int, *, must: bool = False) -> None:
+        """Train the codec or let it grow, if that is needed.
+
+        It is needed if the ``total`` of tokens requires it, or if ``must`` is set. The ``count`` tokens of the stream
+        are sampled.
+        """
+        settings, dims = self.manifest.settings, self.manifest.dims
+        drift = 1.0
+        if self.codec is not None:
+            looked_at = Sample(LOOKED_AT, count, settings.seed).draw(stream(), self.codec, dims)
+            drift = self.codec.drift(looked_at)
+        plan = plan_codec(settings, dims, total, count, self.codec, drift=drift)
+        if not (plan.due or must):
+            if drift > DRIFT:
+                _log.warning(
+                    "new tokens are %.1f times as far from their centroids as those that were trained on; "
+                    "`mlret index compact` adds centroids where many are",
+                    math.sqrt(drift),
+                )
+            return
+        sample = Sample(plan.sample, count, settings.seed).draw(stream(), self.codec, dims)
+        self.codec = plan.train(self.codec, sample, settings, self.counting("clustering tokens", 6 * len(sample)))
+        name = f"codec.{self.manifest.generation + 1}.safetensors"
+        self.changes["codec"] = self.files.seal(name, self.codec.save)
+
+    def _write(
+        self, first_row: int, last_row: int, sizes: NDArray[np.int64], batches: Iterator[Batch]
+    ) -> TokenSegmentInfo | None:
+        if not len(sizes):
+            return None
+        name, total = self.name(first_row, last_row), int(sizes.sum())
+        numbers = np.empty(len(sizes), dtype=np.int64)
+        coded = self.codec is not None and self.manifest.settings.bits != WHOLE and total > 0
+        units = np.empty(total if coded else 0, dtype=np.uint16)
+        centroids = np.empty(len(units), dtype=np.uint32)
+        write = partial(self._fill, sizes=sizes, batches=batches, numbers=numbers, units=units, centroids=centroids)
+        codes = self.files.seal(f"{name}.codes.npy", write)
+        extra: dict[str, Any] = {}
+        if coded:
+            assert self.codec is not None
+            small = np.uint16 if len(self.codec.centroids) <= 2**16 else np.uint32
+            extra["units"] = self._save(f"{name}.units.npy", units)
+            extra["centroids"] = self._save(f"{name}.centroids.npy", centroids.astype(small))
+        return TokenSegmentInfo(
+            first_row=first_row,
+            last_row=last_row,
+            rows=len(sizes),
+            tokens=total,
+            bits=self.manifest.settings.bits if coded else WHOLE,
+            codes=codes,
+            offsets=self._save(f"{name}.offsets.npy", offsets_of(sizes)),
+            numbers=self._save(f"{name}.rows.npy", numbers),
+            **extra,
+        )
+
+    def _fill(
+        self,
+        path: Path,
+        sizes: NDArray[np.int64],
+        batches: Iterator[Batch],
+        numbers: NDArray[np.int64],
+        units: NDArray[np.uint16],
+        centroids: NDArray[np.uint32],
+    ) -> None:
+        """Write codes, or tokens in float16, and collect the content of the smaller files."""
+        total = int(sizes.sum())
+        counted = self.counting("coding tokens", total)
+
+        def blocks() -> Iterator[NDArray[Any]]:
+            row = token = 0
+            for batch in batches:
+                numbers[row : row + len(batch.numbers)] = batch.numbers
+                assert np.array_equal(sizes[row : row + len(batch.numbers)], batch.lengths)
+                row += len(batch.numbers)
+                if not len(units):
+                    assert not isinstance(batch.tokens, TokenCodes)
+                    yield batch.tokens
+                    continue
+                coded = self._coded(batch.tokens)
+                part = slice(token, token + len(coded))
+                units[part], centroids[part] = coded.units, coded.centroids
+                token += len(coded)
+                if counted is not None:
+                    counted(token)
+                yield coded.codes
+            assert row == len(sizes)
+            if len(units):
+                assert self.codec is not None
+                yield np.zeros((SPARE_ROWS, self.codec.width), dtype=np.uint8)
+
+        if len(units):
+            assert self.codec is not None
+            write_npy(path, "|u1", (total + SPARE_ROWS, self.codec.width), blocks())
+        else:
+            write_npy(path, "<f2", (total, self.manifest.dims), blocks())
+
+    def _coded(self, tokens: Tokens) -> TokenCodes:
+        if isinstance(tokens, TokenCodes):
+            return tokens
+        assert self.codec is not None
+        return self.codec.encode(tokens)
+
+    def _save(self, name: str, array: NDArray[Any]) -> FileInfo:
+        return self.files.seal(name, partial(save_npy, array=array))
+
+
+def _batches(segment: TokenSegment, alive: NDArray[np.bool_]) -> Iterator[Batch]:
+    offsets = segment.tokens.offsets
+    start = 0
+    while start < len(segment):
+        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _TOKENS, side="right")) - 1)
+        lengths = np.diff(offsets[start : stop + 1])
+        kept = alive[start:stop]
+        rows = np.flatnonzero(np.repeat(kept, lengths)) + int(offsets[start])
+        yield Batch(segment.numbers[start:stop][kept], lengths[kept], segment.tokens.raw(rows))
+        start = stop

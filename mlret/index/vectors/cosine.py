@@ -1,0 +1,143 @@
+"""Storage and search of one vector for each record, compared by cosine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.errors import InputError
+from mlret.index.settings import Choice, choose_kind
+from mlret.index.storage.blobs import OneVector
+from mlret.index.storage.manifest import Manifest, SegmentInfo
+from mlret.index.storage.records import Records
+from mlret.index.storage.sealed import SealedFiles
+from mlret.index.vectors.exact import Device, exact_search
+from mlret.index.vectors.given_vectors import at_unit_length, check_matrix, first_not_finite
+from mlret.index.vectors.scan import score, search_views
+from mlret.index.vectors.segments import Segment, Tail, open_accelerator, open_segment
+from mlret.index.vectors.space import Found, Space, Vectors, View
+from mlret.index.vectors.writing import CosineSealer
+
+# Accelerators are built at the end of a build if more than this share of the vectors has none.
+_PLAIN = 0.25
+
+
+class CosineSpace(Space):
+    """One unit vector for each record. Sizes are numbers of records.
+
+    Parameters
+    ----------
+    files
+        The sealed files of the index.
+    manifest
+        The manifest of the index.
+    device
+        Where sealed segments are searched exactly; see :func:`mlret.index.vectors.exact.exact_search`.
+    """
+
+    # The tail is read from the database when the index is first searched; this many rows take only a moment.
+    segment_size = 16_384
+    bulk_size = 16_384
+    largest_segment = 2**20
+    keeps_vectors = True
+
+    def __init__(self, files: SealedFiles, manifest: Manifest, device: Device = "cpu") -> None:
+        super().__init__(files, manifest)
+        self.blobs = OneVector(manifest.dims)
+        self._device = device
+
+    def tail(self) -> Tail:
+        return Tail(self.manifest.dims)
+
+    def size_of(self, vectors: NDArray[np.float32]) -> int:
+        return len(vectors)
+
+    def size_in(self, records: Records, first_row: int, last_row: int) -> int:
+        return records.count(first_row, last_row)
+
+    def open(self, info: SegmentInfo, *, thorough: bool = False) -> Segment:
+        segment = open_segment(self.files, info, self.manifest.dims, thorough=thorough)
+        segment.exact = exact_search(segment.matrix, self._device)
+        return segment
+
+    def open_accelerator(self, segment: Segment, *, thorough: bool = False) -> None:
+        segment.accelerator = open_accelerator(self.files, segment, self.manifest.settings, thorough=thorough)
+
+    def sealer(self, records: Records) -> CosineSealer:
+        return CosineSealer(self.files, records, self.manifest)
+
+    def choose(self, size: int) -> Choice:
+        settings = self.manifest.settings
+        if settings.kind == "auto":
+            return choose_kind(size, self.manifest.dims)
+        return Choice(settings.kind, "the recipe says so")
+
+    def is_due(self, plain: int, size: int) -> bool:
+        return self.choose(plain).kind != "flat" and plain > _PLAIN * size
+
+    def calibrated(self, segments: Sequence[Segment]) -> dict[str, Any]:
+        """Return no changes, because there is nothing to calibrate."""
+        return {}
+
+    def search(self, views: Sequence[View], queries: Sequence[NDArray[np.float32]], k: int, *, exact: bool) -> Found:
+        return search_views(views, np.stack(queries), k, exact=exact, refine=self.manifest.settings.refine)
+
+    def score(self, segment: Segment, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = score(segment, query[None], positions[None])[0]
+        return found
+
+    def check_vectors(self, vectors: Any) -> NDArray[np.floating[Any]]:
+        """Check that vectors are ``(n, dims)`` floats.
+
+        Vectors with more dimensions are accepted only if the index keeps some of them.
+        """
+        wider = self.manifest.settings.dims is not None
+        return check_matrix(vectors, self.manifest.dims, "the vectors", wider=wider)
+
+    def first_unusable(self, vectors: Vectors) -> tuple[int, str] | None:
+        """Return the position of the first vector that has a NaN or an infinity, with that reason, or ``None``."""
+        place = first_not_finite(np.asarray(vectors))
+        return None if place is None else (place, "has a NaN or an infinity")
+
+    def check_queries(self, vectors: Any) -> NDArray[np.float32]:
+        """Check ``(n, dims)`` query vectors of any length, and return them L2-normalised."""
+        found = check_matrix(vectors, self.manifest.dims, "the query vectors")
+        if (place := first_not_finite(found)) is not None:
+            raise InputError(f"the query vector {place} (counted from 0) has a NaN or an infinity; check the encoder")
+        return at_unit_length(found)
+
+    def prepared(self, vectors: Vectors) -> NDArray[np.float32]:
+        return self.queries(vectors)
+
+    def queries(self, vectors: Vectors) -> NDArray[np.float32]:
+        return cut(np.asarray(vectors), self.manifest.dims)
+
+    def joined(self, vectors: Vectors) -> NDArray[np.float32]:
+        """Return vectors as one ``(n, dims)`` float32 array."""
+        return np.array(vectors, dtype=np.float32).reshape(-1, self.manifest.dims)
+
+    def taken_out(self, segment: Segment, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        return segment.matrix[positions]
+
+
+def cut(vectors: NDArray[np.floating[Any]], dims: int) -> NDArray[np.float32]:
+    """Return the first dimensions of vectors (Matryoshka; Kusupati et al. 2022, arXiv 2205.13147), at unit length.
+
+    See :func:`mlret.index.vectors.given_vectors.at_unit_length`.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)`` finite floats, with ``d >= dims``.
+    dims
+        The number of dimensions to keep.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, dims)`` float32.
+    """
+    return at_unit_length(vectors[:, :dims])

@@ -1,0 +1,256 @@
+"""FAISS indexes over the vectors of a segment. They propose candidates, which are then scored exactly."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.errors import require
+from mlret.index.settings import IndexSettings, SegmentKind
+
+Progress = Callable[[int], None]
+Found = tuple[NDArray[np.float32], NDArray[np.int64]]
+_BLOCK = 16_384
+
+
+def faiss_module() -> Any:
+    """Return the module ``faiss``, or raise an error that names the extra to install."""
+    return require("faiss", extra="cpu", feature="the vector index")
+
+
+class Accelerator(ABC):
+    """Proposes candidates from the vectors of a segment, by their positions.
+
+    Parameters
+    ----------
+    index
+        The FAISS index.
+    settings
+        The settings of the search, such as ``nprobe`` and ``ef_search``.
+    """
+
+    def __init__(self, index: Any, settings: IndexSettings) -> None:
+        self.index = index
+        self.settings = settings
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.uint8] | None = None, effort: float = 1.0
+    ) -> Found:
+        """Return the best candidates for each query.
+
+        Parameters
+        ----------
+        queries
+            ``(q, dims)`` float32, L2-normalised.
+        k
+            The number of candidates for each query.
+        allowed
+            A bitmap (lowest bit first) of the positions to search; all by default.
+        effort
+            The search effort, a factor on ``nprobe`` or ``ef_search``.
+
+        Returns
+        -------
+        (scores, positions)
+            ``(q, k)`` float32 in descending order, on the index's own scale, and ``(q, k)`` int64, -1 if there is no
+            candidate.
+        """
+        selector = None if allowed is None else faiss_module().IDSelectorBitmap(allowed)
+        parameters = self._parameters(selector, k, effort)
+        scores, positions = self.index.search(self._coded(queries), min(k, self.index.ntotal), params=parameters)
+        return scores, positions
+
+    def write(self, path: Path) -> None:
+        """Write the index to a file."""
+        faiss_module().write_index(self.index, str(path))
+
+    @abstractmethod
+    def _parameters(self, selector: Any, k: int, effort: float) -> Any:
+        """Return FAISS's search parameters."""
+
+    def _coded(self, queries: NDArray[np.float32]) -> NDArray[Any]:
+        return np.ascontiguousarray(queries)
+
+
+class _Scan(Accelerator):
+    """Compares the query with every code."""
+
+    def _parameters(self, selector: Any, k: int, effort: float) -> Any:
+        return None if selector is None else faiss_module().SearchParameters(sel=selector)
+
+
+class _InvertedFile(Accelerator):
+    """Visits the cells of an inverted file that are nearest to the query."""
+
+    def _parameters(self, selector: Any, k: int, effort: float) -> Any:
+        nprobe = min(self.index.nlist, int(self.settings.nprobe * effort))
+        return faiss_module().SearchParametersIVF(nprobe=nprobe, **({} if selector is None else {"sel": selector}))
+
+
+class _Graph(Accelerator):
+    """Walks a graph of neighbours (HNSW)."""
+
+    def _parameters(self, selector: Any, k: int, effort: float) -> Any:
+        ef = max(k, int(self.settings.ef_search * effort))
+        return faiss_module().SearchParametersHNSW(efSearch=ef, **({} if selector is None else {"sel": selector}))
+
+
+class _Binary(_Scan):
+    """Compares the signs of the centred vectors by Hamming distance.
+
+    The mean that is subtracted is stored at the beginning of the file; see :meth:`write`.
+    """
+
+    def __init__(self, index: Any, settings: IndexSettings, mean: NDArray[np.float32]) -> None:
+        super().__init__(index, settings)
+        self.mean = mean
+
+    def _coded(self, queries: NDArray[np.float32]) -> NDArray[Any]:
+        return signs(queries - self.mean)
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.uint8] | None = None, effort: float = 1.0
+    ) -> Found:
+        """Return candidates as :meth:`Accelerator.search` does; the scores are negated Hamming distances."""
+        distances, positions = super().search(queries, k, allowed=allowed, effort=effort)
+        return -distances.astype(np.float32), positions
+
+    def write(self, path: Path) -> None:
+        """Write the mean (``dims`` float32) and after it the index."""
+        content = faiss_module().serialize_index_binary(self.index)
+        with path.open("wb") as out:
+            out.write(self.mean.astype("<f4").tobytes())
+            out.write(content.tobytes())
+
+
+def signs(vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Pack the signs of vectors into bytes, with a set bit for each value above zero.
+
+    The result is ``(n, ceil(dims / 8))`` uint8 for ``(n, dims)`` vectors.
+    """
+    return np.packbits(vectors > 0, axis=1, bitorder="little")
+
+
+def build_accelerator(
+    kind: SegmentKind, matrix: NDArray[np.float32], settings: IndexSettings, *, progress: Progress | None = None
+) -> Accelerator:
+    """Build a FAISS index over the rows of a matrix, block by block.
+
+    Parameters
+    ----------
+    kind
+        Any kind except ``flat``.
+    matrix
+        ``(n, dims)`` float32, L2-normalised; a memory map is accepted.
+    settings
+        The parameters. Training takes at most ``train_size * nlist`` rows, drawn with ``seed``.
+    progress
+        Called with the number of rows that are done.
+
+    Returns
+    -------
+    Accelerator
+        The built index.
+    """
+    if kind == "binary":
+        return _build_binary(matrix, settings, progress)
+    faiss = faiss_module()
+    index = faiss.index_factory(matrix.shape[1], _factory(kind, matrix, settings), faiss.METRIC_INNER_PRODUCT)
+    if kind == "hnsw":
+        index.hnsw.efConstruction = settings.ef_construction
+    if not index.is_trained:
+        index.train(_sample(matrix, settings))
+    for start, block in _blocks(matrix):
+        index.add(block)
+        if progress is not None:
+            progress(start + len(block))
+    return _wrapped(kind, index, settings)
+
+
+def read_accelerator(
+    kind: SegmentKind, path: Path, matrix: NDArray[np.float32], settings: IndexSettings
+) -> Accelerator:
+    """Open a file that :meth:`Accelerator.write` wrote for the rows of ``matrix``, memory-mapped if FAISS can do so.
+
+    Parameters
+    ----------
+    kind
+        The kind of the index in the file.
+    path
+        The file.
+    matrix
+        ``(n, dims)`` float32, L2-normalised: the vectors that the index was built over.
+    settings
+        The settings of the search.
+
+    Raises
+    ------
+    RuntimeError
+        If FAISS cannot read the file, or it belongs to another number of vectors.
+    """
+    faiss = faiss_module()
+    if kind == "binary":
+        dims = matrix.shape[1]
+        content = np.fromfile(path, dtype=np.uint8)
+        mean = content[: 4 * dims].view("<f4").astype(np.float32)
+        index = faiss.deserialize_index_binary(content[4 * dims :])
+        found: Accelerator = _Binary(index, settings, mean)
+    else:
+        # An inverted file is mapped by turning it into an on-disk one; the other indexes are mapped as they are.
+        flag = faiss.IO_FLAG_MMAP if kind.startswith("ivf") else getattr(faiss, "IO_FLAG_MMAP_IFC", 0)
+        index = faiss.read_index(str(path), flag)
+        found = _wrapped(kind, index, settings)
+    if index.ntotal != len(matrix):
+        raise RuntimeError(f"{path} is of {index.ntotal} vectors, not of {len(matrix)}")
+    return found
+
+
+def _wrapped(kind: SegmentKind, index: Any, settings: IndexSettings) -> Accelerator:
+    if kind.startswith("ivf"):
+        return _InvertedFile(index, settings)
+    return _Graph(index, settings) if kind == "hnsw" else _Scan(index, settings)
+
+
+def _factory(kind: SegmentKind, matrix: NDArray[np.float32], settings: IndexSettings) -> str:
+    rows, dims = matrix.shape
+    cells = settings.cells(rows)
+    return {
+        "hnsw": f"HNSW{settings.m}_SQ8",
+        "sq8": "SQ8",
+        "fp16": "SQfp16",
+        "ivf-flat": f"IVF{cells},Flat",
+        "ivf-sq8": f"IVF{cells},SQ8",
+        "ivf-pq": f"IVF{cells},PQ{_subvectors(dims)}x4fs",
+    }[kind]
+
+
+def _subvectors(dims: int) -> int:
+    """Return the number of 4-bit product codes: one for every 4 dimensions, or the next lower divisor of ``dims``."""
+    return next(m for m in range(max(1, dims // 4), 0, -1) if dims % m == 0)
+
+
+def _sample(matrix: NDArray[np.float32], settings: IndexSettings) -> NDArray[np.float32]:
+    size = min(len(matrix), settings.train_size * settings.cells(len(matrix)))
+    rows = np.random.default_rng(settings.seed).choice(len(matrix), size, replace=False)
+    return np.ascontiguousarray(matrix[np.sort(rows)])
+
+
+def _blocks(matrix: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    for start in range(0, len(matrix), _BLOCK):
+        yield start, np.ascontiguousarray(matrix[start : start + _BLOCK])
+
+
+def _build_binary(matrix: NDArray[np.float32], settings: IndexSettings, progress: Progress | None) -> Accelerator:
+    faiss = faiss_module()
+    mean = _sample(matrix, settings).mean(axis=0)
+    index = faiss.IndexBinaryFlat(8 * signs(matrix[:1]).shape[1])
+    for start, block in _blocks(matrix):
+        index.add(signs(block - mean))
+        if progress is not None:
+            progress(start + len(block))
+    return _Binary(index, settings, cast("NDArray[np.float32]", mean))

@@ -1,0 +1,169 @@
+"""Searches segments with one vector for each record: finds candidates in each, scores them exactly, and merges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.index.vectors.exact import top
+from mlret.index.vectors.segments import Segment
+from mlret.index.vectors.space import View
+
+# A float32 cosine is accurate to about six decimals; records whose cosines are closer than that are tied.
+DECIMALS = 6
+_SLACK = 16
+# If at most this share of a segment is visible, its rows are compared one by one, which is exact and faster.
+_FEW = 1 / 8
+_WIDEN = 4
+_MOST_EFFORT = 64.0
+_BLOCK = 16_384  # Vectors multiplied at once, to bound the memory.
+_RESCORED = 4_096  # Vectors scored at once.
+
+Found = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+def search_views(
+    views: Sequence[View], queries: NDArray[np.float32], k: int, *, exact: bool = False, refine: int = 1
+) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """Find for each query every row that may be among the ``k`` best.
+
+    In a segment without an accelerator the search is exact, and all rows tied with the ``k``-th are included, so that
+    the caller can break ties. An accelerator proposes candidates, which are then scored exactly; it may miss some of
+    the best rows, but never returns fewer rows than there are.
+
+    Parameters
+    ----------
+    views
+        The segments to search.
+    queries
+        ``(q, dims)`` float32, L2-normalised.
+    k
+        The number of rows to find, at least 1.
+    exact
+        Compare with every row, without the accelerators.
+    refine
+        The number of candidates that an accelerator is asked for, as a factor on ``k``.
+
+    Returns
+    -------
+    list of (scores, rows)
+        For each query ``(c,)`` float64 cosines, rounded to ``DECIMALS``, in descending order, and ``(c,)`` int64 rows;
+        ``c >= k`` unless there are fewer rows.
+    """
+    views = [view for view in views if len(view)]
+    if not views:
+        return [(np.empty(0), np.empty(0, dtype=np.int64)) for _ in queries]
+    parts = []
+    for view in views:
+        accelerated = not exact and view.segment.accelerated and len(view) > _FEW * len(view.segment)
+        find = _accelerated if accelerated else _exactly
+        positions = find(view, queries, min(k * refine if accelerated else k, len(view)))
+        parts.append((view, score(view.segment, queries, positions), positions))
+    return [_best(parts, query, k) for query in range(len(queries))]
+
+
+def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the cosine of each query with the vectors at some positions of a segment.
+
+    The order of summation does not depend on the batch, so equal vectors have equal scores.
+
+    Parameters
+    ----------
+    segment
+        The segment.
+    queries
+        ``(q, dims)`` float32.
+    positions
+        ``(q, c)`` int64; -1 for none.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(q, c)`` float64 in [-1, 1], rounded to ``DECIMALS``; -inf where there is no position.
+    """
+    scores = np.full(positions.shape, -np.inf)
+    step = max(1, _RESCORED // max(1, positions.shape[1]))
+    for start in range(0, len(queries), step):
+        part = positions[start : start + step]
+        vectors = segment.matrix[np.maximum(part, 0)].astype(np.float64)
+        vectors *= queries[start : start + step, None, :]
+        # Adding 0.0 removes negative zeros. Lengths are 1 up to float32's rounding, so clipping changes no true cosine.
+        found = np.clip(np.round(vectors.sum(axis=2), DECIMALS), -1, 1) + 0.0
+        scores[start : start + step] = np.where(part >= 0, found, -np.inf)
+    return scores
+
+
+def _best(
+    parts: Sequence[tuple[View, NDArray[np.float64], NDArray[np.int64]]], query: int, k: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    scores = np.concatenate([scores[query] for _, scores, _ in parts])
+    rows = np.concatenate([view.segment.numbers[positions[query]] for view, _, positions in parts])
+    rows, scores = rows[scores > -np.inf], scores[scores > -np.inf]
+    order = np.argsort(-scores, kind="stable")
+    keep = len(order) if len(order) <= k else int(np.sum(scores >= scores[order[k - 1]]))
+    return scores[order[:keep]], rows[order[:keep]]
+
+
+def _accelerated(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return ``(q, c)`` positions from the accelerator.
+
+    The search effort is raised for queries that find too few; if that does not suffice, all rows are compared.
+    """
+    accelerator = view.segment.accelerator
+    assert accelerator is not None
+    bitmap = None if view.visible is None else view.bitmap
+    found = np.full((len(queries), k), -1, dtype=np.int64)
+    pending = np.arange(len(queries))
+    effort = 1.0
+    while len(pending) and effort <= _MOST_EFFORT:
+        _, positions = accelerator.search(queries[pending], k, allowed=bitmap, effort=effort)
+        found[pending, : positions.shape[1]] = positions
+        pending = pending[(found[pending] < 0).any(axis=1)]
+        effort *= _WIDEN
+    if len(pending):
+        found[pending] = _exactly(view, queries[pending], k)[:, :k]
+    return found
+
+
+def _exactly(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return ``(q, c)`` positions, including all that may be tied with the ``k``-th best, padded with -1."""
+    found: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)] * len(queries)
+    pending = np.arange(len(queries))
+    # Fetch more than k, because some of the positions that the segment returns are not visible.
+    fetch = int((k + _SLACK) * len(view.segment) / len(view)) + 1
+    while len(pending):
+        fetch = min(fetch, len(view.segment))
+        scores, positions = _nearest(view, queries[pending], fetch)
+        seen = positions >= 0 if view.visible is None else view.mask[positions] & (positions >= 0)
+        unfinished = []
+        for place, query in enumerate(pending):
+            mine = scores[place, seen[place]]
+            # Positions that were not returned score no better than the last one that was. The result is complete if
+            # that is below the k-th by more than the margin.
+            whole = len(mine) == len(view) or fetch == len(view.segment)
+            if whole or (len(mine) >= k and scores[place, -1] < mine[k - 1] - view.segment.exact.margin):
+                found[query] = positions[place, seen[place]]
+            else:
+                unfinished.append(query)
+        pending = np.array(unfinished, dtype=np.int64)
+        fetch *= _WIDEN
+    width = max(map(len, found))
+    return np.stack([np.pad(positions, (0, width - len(positions)), constant_values=-1) for positions in found])
+
+
+def _nearest(view: View, queries: NDArray[np.float32], fetch: int) -> Found:
+    """Return the best ``fetch`` positions of a segment, visible or not; if few rows are visible, only visible ones."""
+    few = _FEW * len(view.segment)
+    if len(view) > few and fetch <= max(few, _BLOCK):
+        found: Found = view.segment.exact.search(queries, fetch)
+        return found
+    best: Found = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    visible = np.arange(len(view.segment)) if view.visible is None else view.visible
+    for start in range(0, len(view), _BLOCK):
+        some = visible[start : start + _BLOCK]
+        scores = np.concatenate([best[0], queries @ view.segment.matrix[some].T], axis=1)
+        positions = np.concatenate([best[1], np.broadcast_to(some, (len(queries), len(some)))], axis=1)
+        best = top(scores, positions, fetch)
+    return best

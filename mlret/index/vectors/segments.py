@@ -1,0 +1,217 @@
+"""Segments: vectors with the row number of each, sealed on disk or growing in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.index.settings import IndexSettings
+from mlret.index.storage.manifest import AnySegmentInfo, FileInfo, SegmentInfo
+from mlret.index.storage.sealed import SealedFiles, TornFileError
+from mlret.index.vectors.exact import CpuExact, ExactSearch
+from mlret.index.vectors.faiss_index import Accelerator, read_accelerator
+
+
+class Rows:
+    """A segment: the row numbers of some records, some of which may have been deleted.
+
+    Parameters
+    ----------
+    numbers
+        ``(n,)`` int64 row numbers, in ascending order.
+    info
+        What the manifest states about the segment; ``None`` if it is in no sealed file.
+    """
+
+    def __init__(self, numbers: NDArray[np.int64], info: AnySegmentInfo | None) -> None:
+        self.numbers = numbers
+        self.info: Any = info
+        self.torn = False  # Set if the segment was read from the database because its files are damaged.
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def size(self) -> int:
+        """The size of the segment, in the unit of its space."""
+        return len(self)
+
+    @property
+    def kind(self) -> str:
+        """How candidates are found in the segment; ``flat`` if all rows are compared."""
+        return "flat"
+
+    def positions_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions of those ``rows`` (ascending) that the segment holds, in ascending order."""
+        if not len(self) or not len(rows):
+            return np.empty(0, dtype=np.int64)
+        first, last = self.numbers[0], self.numbers[-1]
+        rows = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last, side="right")]
+        if last - first + 1 == len(self):  # No row number is missing in between.
+            return np.asarray(rows - first, dtype=np.int64)
+        positions = np.searchsorted(self.numbers, rows)
+        return np.asarray(positions[self.numbers[positions] == rows], dtype=np.int64)
+
+
+class Segment(Rows):
+    """The unit vectors of records.
+
+    Parameters
+    ----------
+    numbers
+        ``(n,)`` int64 row numbers, in ascending order.
+    matrix
+        ``(n, dims)`` float32.
+    info
+        What the manifest states about the segment; ``None`` if it is in no sealed file.
+    """
+
+    def __init__(
+        self, numbers: NDArray[np.int64], matrix: NDArray[np.float32], info: SegmentInfo | None = None
+    ) -> None:
+        super().__init__(numbers, info)
+        self.matrix = matrix
+        self.accelerator: Accelerator | None = None
+        self.exact: ExactSearch = CpuExact(matrix)
+
+    @property
+    def kind(self) -> str:
+        return self.info.accelerator.kind if self.accelerator is not None else "flat"
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether candidates come from an accelerator. A GPU compares all rows instead, which is faster still."""
+        return self.accelerator is not None and isinstance(self.exact, CpuExact)
+
+
+def open_segment(files: SealedFiles, info: SegmentInfo, dims: int, *, thorough: bool = False) -> Segment:
+    """Open a sealed segment, memory-mapped, without its accelerator.
+
+    Parameters
+    ----------
+    files
+        The sealed files of the index.
+    info
+        What the manifest states about the segment.
+    dims
+        The number of dimensions of a vector.
+    thorough
+        Hash the files even if they have not changed since they were last hashed.
+
+    Raises
+    ------
+    TornFileError
+        If a file is missing, or its bytes, its dimensions or its rows are not what the manifest states.
+    """
+    matrix = map_array(files, info.vectors, (info.rows, dims), np.float32, thorough=thorough)
+    numbers = map_array(files, info.numbers, (info.rows,), np.int64, thorough=thorough)
+    return Segment(numbers, matrix, info)
+
+
+def open_accelerator(
+    files: SealedFiles, segment: Segment, settings: IndexSettings, *, thorough: bool = False
+) -> Accelerator | None:
+    """Open the accelerator of a sealed segment; ``None`` if it has none.
+
+    Parameters
+    ----------
+    files
+        The sealed files of the index.
+    segment
+        The open segment.
+    settings
+        The settings of the search.
+    thorough
+        Hash the file even if it has not changed since it was last hashed.
+
+    Raises
+    ------
+    TornFileError
+        If the file is missing or damaged, or this FAISS cannot read it.
+    """
+    info = segment.info.accelerator if segment.info else None
+    if info is None:
+        return None
+    path = files.check(info, thorough=thorough)
+    try:
+        return read_accelerator(info.kind, path, segment.matrix, settings)
+    except (RuntimeError, AttributeError) as error:
+        raise TornFileError(f"{path} cannot be read by this faiss") from error
+
+
+def map_array(
+    files: SealedFiles, info: FileInfo, shape: tuple[int | None, ...], *dtypes: Any, thorough: bool = False
+) -> NDArray[Any]:
+    """Memory-map a sealed ``.npy`` file after checking its shape and type.
+
+    Parameters
+    ----------
+    files
+        The sealed files of the index.
+    info
+        What the manifest states about the file.
+    shape
+        The expected shape, with ``None`` for any length.
+    *dtypes
+        The accepted types.
+    thorough
+        Hash the file even if it has not changed since it was last hashed.
+
+    Raises
+    ------
+    TornFileError
+        If the file is missing, or has another shape or type.
+    """
+    path: Path = files.check(info, thorough=thorough)
+    try:
+        # Use a plain array, because np.memmap costs a microsecond more at every slice.
+        found = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, OSError) as error:
+        raise TornFileError(f"{path} is no array") from error
+    fits = len(shape) == found.ndim and all(want in (None, have) for want, have in zip(shape, found.shape, strict=True))
+    if not fits or found.dtype not in dtypes:
+        raise TornFileError(f"{info.file} holds {found.shape} {found.dtype}")
+    return found
+
+
+class Tail:
+    """The newest vectors, which are in no sealed file yet.
+
+    Segments that were returned before do not change as it grows.
+
+    Parameters
+    ----------
+    dims
+        The number of dimensions of a vector.
+    """
+
+    def __init__(self, dims: int) -> None:
+        self._numbers = np.empty(256, dtype=np.int64)
+        self._matrix = np.empty((256, dims), dtype=np.float32)
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """The number of vectors."""
+        return self._size
+
+    def add(self, numbers: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Append ``(n,)`` row numbers, ascending and higher than those in the tail, and ``(n, dims)`` vectors."""
+        size = self._size + len(numbers)
+        if size > len(self._numbers):
+            capacity = max(size, 2 * len(self._numbers))
+            # Allocate new memory, because a search that has begun still reads the old.
+            self._numbers = np.concatenate([self._numbers, np.empty(capacity - len(self._numbers), np.int64)])
+            grown = np.empty((capacity, self._matrix.shape[1]), np.float32)
+            grown[: self._size] = self._matrix[: self._size]
+            self._matrix = grown
+        self._numbers[self._size : size] = numbers
+        self._matrix[self._size : size] = vectors
+        self._size = size
+
+    def segment(self) -> Segment:
+        """Return the present content as a segment."""
+        return Segment(self._numbers[: self._size], self._matrix[: self._size])

@@ -1,0 +1,103 @@
+"""The base class of :class:`mlret.memory.memory.Memory`: an open store and what every method needs from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mlret.data.detection import detect_language
+from mlret.data.languages import normalise_language
+from mlret.data.unicode_text import check_unicode
+from mlret.encoders.multi_vector import AnyEncoder
+from mlret.errors import InputError
+from mlret.index.index import Index
+from mlret.index.search import Mode
+from mlret.memory.maintenance.thresholds import bundled_thresholds
+from mlret.memory.scope import Scope, check_scope
+from mlret.memory.search.candidates import Query
+from mlret.memory.search.feedback import weights_of
+from mlret.memory.search.search import Request
+from mlret.memory.search.selection import Selection
+from mlret.memory.storage import tables
+from mlret.memory.storage.folder import Folder
+from mlret.memory.text.duplicates import DuplicateThresholds
+
+THRESHOLDS = "duplicates"  # Key of the calibrated thresholds in the settings table.
+
+
+class Handle:
+    """An open store with its encoder, and the helpers that build a search request from both."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._store = Folder(index)
+        if self._store.records.read("SELECT 1 FROM memory_erasing LIMIT 1"):
+            self._store.resume_erasing()
+
+    @property
+    def path(self) -> Path:
+        """Folder of the store."""
+        return self._index.path
+
+    @property
+    def encoder(self) -> AnyEncoder:
+        """Encoder of the store."""
+        return self._index.encoder
+
+    def refresh(self) -> None:
+        """Load the changes that other processes have committed."""
+        self._store.refresh()
+
+    def close(self) -> None:
+        """Close the store. Closing is optional: every operation is already committed when its method returns."""
+        self._index.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _request(
+        self,
+        query: str,
+        scope: Scope,
+        *,
+        language: str | None = None,
+        mode: Mode | None = None,
+        vector: Any = None,
+    ) -> Request:
+        """Return a search request for one query with default ranking, after checking the query and the scope."""
+        if not isinstance(query, str) or not query.strip():
+            raise InputError(f"the query {query!r} is empty or no string; write a few words")
+        check_unicode(query, f"the query {query!r}")
+        whose = check_scope(scope)
+        code = detect_language(query) if language is None else normalise_language(language)
+        with self._store.lock:
+            weights = weights_of(self._store.of(whose), whose)
+        return Request(
+            queries=[Query(query, code, self._vector(query, code, mode, vector))],
+            selection=Selection(whose),
+            mode=mode,
+            thresholds=self._thresholds(),
+            weights=weights,
+        )
+
+    def _vector(self, query: str, language: str | None, mode: Mode | None, vector: Any) -> Any:
+        space = self._index.store.space
+        if vector is None:
+            return space.queries(self.encoder.encode_query([query], language=[language]))[0]
+        [given] = space.check_queries([vector])
+        return given
+
+    def _thresholds(self) -> DuplicateThresholds | None:
+        """Return the thresholds calibrated for this store, else those bundled for its encoder, else ``None``."""
+        fingerprint = self._index.store.manifest.fingerprint
+        with self._store.lock:
+            kept = tables.read_setting(self._store.records, THRESHOLDS)
+        if kept is not None and kept["fingerprint"] == fingerprint:
+            return DuplicateThresholds.from_dict(kept)
+        return bundled_thresholds(fingerprint)

@@ -1,0 +1,201 @@
+"""Maintenance of a memory: verify its integrity, and move it to another encoder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from mlret.data.durable import fsync_folder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
+from mlret.errors import InputError, MlretError
+from mlret.index.index import Index, _reference
+from mlret.index.storage import compaction
+from mlret.index.storage.manifest import VECTORS, read_manifest, write_manifest, written_of
+from mlret.index.storage.records import RECORDS, Records
+from mlret.index.storage.store import Store, beside, check_vacant
+from mlret.index.verify import Problem, verify_index
+from mlret.memory.records import value_of
+from mlret.memory.storage import cells, tables
+from mlret.memory.storage.folder import Folder
+from mlret.memory.storage.journal import NewVersion
+from mlret.memory.storage.postings import grams_of
+from mlret.memory.storage.store import document_id, hash_of
+from mlret.memory.storage.table_checks import table_problems
+
+_BATCH = 256
+
+
+def verify(
+    path: Path, encoder: AnyEncoder | None = None, *, repair: bool = False, say: Callable[[str], None] | None = None
+) -> list[Problem]:
+    """Check every file, record, vector and n-gram, and whether replaying the journal gives the stored state.
+
+    Parameters
+    ----------
+    path, encoder, repair, say
+        As for :func:`mlret.index.verify.verify_index`. Repairable are the problems that the index reports as such, and
+        n-grams.
+
+    Returns
+    -------
+    list of Problem
+        The problems found; empty if there are none.
+    """
+    problems = verify_index(path, encoder, repair=repair, say=say)
+    if any(not problem.mended for problem in problems):
+        return problems
+    try:
+        with Index.open(path, encoder, kind="memory") as index:
+            folder = Folder(index)
+            (say or (lambda _: None))("the tables, and the journal, replayed")
+            problems += [Problem(RECORDS, what, mendable=False) for what in table_problems(folder.records)]
+            if problems and not all(problem.mended for problem in problems):
+                return problems
+            problems += _texts(folder, repair=repair)
+            if tables.erasing(folder.records):
+                problems.append(Problem(RECORDS, "an erasure is not finished; open the memory to write", mended=False))
+    except MlretError as error:
+        problems.append(Problem(RECORDS, str(error), mendable=False))
+    return problems
+
+
+def _texts(folder: Folder, *, repair: bool) -> Iterator[Problem]:
+    """Yield the problems of texts, hashes and n-grams: every version must have all three."""
+    records = folder.records
+    query = """
+        SELECT row, record, entry, hash, grams, length, text_crc FROM memory_versions WHERE row > ?
+        ORDER BY row LIMIT ?
+    """
+    last, wrong = 0, []
+    while found := records.read(query, (last, _BATCH)):
+        last = found[-1][0]
+        documents = records.fetch([row for row, *_ in found])
+        news = _news(records, [entry for _, _, entry, *_ in found])
+        for row, record, _, *stored in found:
+            new = news.get(row)
+            if new is None or row not in documents or documents[row].id != document_id(record, new.version):
+                what = f"memory_versions, row {row}: a version of record {record} has lost its text"
+                yield Problem(RECORDS, what, mendable=False)
+                continue
+            expected = _derived(documents[row].text, new.content.get("keys", ()))
+            if stored != [*expected, cells.text_crc(*expected[:2])]:
+                wrong.append((row, *expected))
+    if wrong:
+        yield Problem(
+            RECORDS, f"the hashes or n-grams of {len(wrong)} versions are not those of their texts", mended=repair
+        )
+        if repair:
+            with folder.writing():
+                folder.store.commit(lambda connection: tables.derive_again(connection, wrong))
+    orphans = """
+        SELECT count(*) FROM records WHERE row NOT IN (SELECT row FROM memory_versions)
+        AND row NOT IN (SELECT row FROM memory_parts)
+    """
+    if count := records.read(orphans)[0][0]:
+        yield Problem(RECORDS, f"{count} texts belong to no version", mendable=False)
+    lost = "SELECT count(*) FROM memory_parts WHERE row NOT IN (SELECT row FROM records)"
+    if count := records.read(lost)[0][0]:
+        yield Problem(RECORDS, f"memory_parts: {count} parts have lost their text", mendable=False)
+
+
+def _news(records: Records, entries: list[int]) -> dict[int, NewVersion]:
+    """Return the new versions of some entries, by row."""
+    every = tables.entries(records, f"entry IN ({','.join('?' * len(entries))})", entries)
+    changes = [change for entry in every for change in entry.changes or ()]
+    return {change.row: change for change in changes if type(change) is NewVersion}
+
+
+def _derived(text: str, keys: Sequence[str]) -> tuple[bytes, bytes, int]:
+    """Return the hash, the n-grams and their number for the indexed string of a text with its keys."""
+    suffix = len(value_of("", keys))
+    grams, length = grams_of(text)
+    return hash_of(text[: len(text) - suffix]), grams, length
+
+
+def reembed(
+    path: Path,
+    output: Path,
+    encoder: AnyEncoder | str | Path | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a copy of a memory with the vectors of another encoder.
+
+    The old store is only read and stays usable meanwhile; the new one is created completely or not at all. Ids,
+    versions, journal and settings are the same; thresholds of the old encoder are not used with the new one.
+
+    Parameters
+    ----------
+    path
+        Folder of the memory.
+    output
+        Folder to create.
+    encoder
+        The new encoder; ``None`` for the bundled one.
+    progress
+        Called with the number of encoded texts and the total.
+
+    Raises
+    ------
+    InputError
+        If ``path`` is not a memory, or ``output`` exists.
+    """
+    manifest = read_manifest(path)
+    if manifest.kind != "memory":
+        raise InputError(f"{path} is an index, not a memory store; build it anew with `mlret index build`")
+    encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
+    check_vacant(output)
+    temporary = beside(output, f"{os.getpid()}.new")
+    try:
+        (temporary / VECTORS).mkdir(parents=True)
+        settings = manifest.settings.model_copy(update={"dims": None})
+        changed: dict[str, Any] = {
+            "encoder": _reference(encoder),
+            "fingerprint": encoder.fingerprint,
+            "dims": encoder.dims,
+            "similarity": encoder.similarity,
+            "settings": settings,
+            "segments": (),
+            "codec": None,
+            "probing": None,
+        }
+        written = written_of(manifest.model_copy(update=changed))
+        _copy_database(path / RECORDS, temporary / RECORDS)
+        Records.start_over(temporary / RECORDS, manifest.generation, written.text)
+        write_manifest(temporary, written)
+        store = Store(temporary)
+        try:
+            _encode_all(store, encoder, progress)
+        finally:
+            store.close()
+        temporary.replace(output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    fsync_folder(output.resolve().parent)
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """Copy a snapshot of a database."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+        new.execute("PRAGMA journal_mode = WAL")
+
+
+def _encode_all(store: Store, encoder: AnyEncoder, progress: Callable[[int, int], None] | None) -> None:
+    total, done = len(store), 0
+    with store.writing():
+        for batch in store.records.stream(batch_size=_BATCH):
+            texts = [document.text for _, document in batch]
+            vectors = encoder.encode_document(texts, language=[document.language for _, document in batch])
+            with store.records.transaction():
+                store.records.replace_vectors([row for row, _ in batch], store.space.prepared(vectors))
+            done += len(batch)
+            if progress is not None:
+                progress(done, total)
+        compaction.seal(store)

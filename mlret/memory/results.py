@@ -1,0 +1,257 @@
+"""The results that the methods of a memory return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal, overload
+
+from mlret.index.hits import ScoreKind
+from mlret.memory.records import MemoryRecord
+from mlret.memory.storage.journal import Verb
+from mlret.memory.text.duplicates import Evidence
+
+Verdict = Literal["added", "duplicate", "related"]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The outcome of adding a text.
+
+    Attributes
+    ----------
+    id
+        Id of the record that holds the text: a new record, or, for a ``duplicate``, the one that already said it.
+    verdict
+        ``added``; ``duplicate``: the record ``id`` already says the text and everything that came with it, and has
+        gained strength and one more source; ``related``: added, and linked to the record that the evidence names.
+    evidence
+        The nearest records that decided the verdict, with what spoke for and against each.
+    reason
+        The verdict explained in one sentence.
+    operation
+        Number of the operation, for :meth:`~mlret.memory.memory.Memory.undo`.
+    """
+
+    id: str
+    verdict: Verdict
+    evidence: tuple[Evidence, ...]
+    reason: str
+    operation: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The outcome of an operation.
+
+    Attributes
+    ----------
+    ids
+        Ids of the records that were changed.
+    operation
+        Number of the operation, for :meth:`~mlret.memory.memory.Memory.undo`.
+    """
+
+    ids: tuple[str, ...]
+    operation: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryHit:
+    """A record that a search found.
+
+    Attributes
+    ----------
+    rank, score
+        Rank, from 1, and score; higher is better, and equal scores are ordered by id.
+    record
+        The version that was found.
+    scores
+        Every term of the score by name. The raw channel scores are ``dense`` (a cosine, or MaxSim) and ``lexical``
+        (BM25). A ``fused`` score is the sum of the terms mapped into 0 to 1 by :func:`mlret.index.fusion.in_unit`.
+    why
+        The score explained in words, including the number of near-duplicates that were collapsed.
+    conflicts
+        Other versions and contradicting records, if they were requested.
+    also
+        Ids of near-duplicates that are collapsed into this hit.
+    kind
+        Kind of the score: ``fused`` for several terms; ``cosine``, ``maxsim`` or ``bm25`` for that of a single
+        channel; ``rerank`` for that of the callable.
+    cosine
+        Cosine with the query, whatever the kind; ``None`` in a memory with a vector for each token.
+    yields_to
+        Ids of hits that supersede or contradict this one and are ranked before it.
+    """
+
+    rank: int
+    score: float
+    record: MemoryRecord
+    scores: dict[str, float] = field(default_factory=dict)
+    why: tuple[str, ...] = ()
+    conflicts: tuple[MemoryRecord, ...] = ()
+    also: tuple[str, ...] = ()
+    kind: ScoreKind | Literal["rerank"] = "fused"
+    cosine: float | None = None
+    yields_to: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Id of the record."""
+        return self.record.id
+
+    @property
+    def text(self) -> str:
+        """Text of the record, word for word."""
+        return self.record.text
+
+    @property
+    def language(self) -> str | None:
+        """Language of the text, ``None`` if unknown."""
+        return self.record.language
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Metadata of the record."""
+        return self.record.metadata
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all fields as JSON values."""
+        return {
+            "rank": self.rank,
+            "score": self.score,
+            "scores": self.scores,
+            "why": list(self.why),
+            "also": list(self.also),
+            "record": self.record.as_json(),
+            "conflicts": [record.as_json() for record in self.conflicts],
+            "kind": self.kind,
+            "cosine": self.cosine,
+            "yields_to": list(self.yields_to),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Sequence[MemoryHit]):
+    """The hits of a search, as a sequence, best first.
+
+    Attributes
+    ----------
+    hits
+        The hits.
+    scope
+        The scope that was searched.
+    searched
+        Number of versions that were eligible.
+    reason
+        Why there are no hits, if there are none.
+    """
+
+    hits: tuple[MemoryHit, ...]
+    scope: dict[str, str]
+    searched: int
+    reason: str | None = None
+
+    @overload
+    def __getitem__(self, place: int) -> MemoryHit: ...
+    @overload
+    def __getitem__(self, place: slice) -> Found: ...
+    def __getitem__(self, place: int | slice) -> MemoryHit | Found:
+        return replace(self, hits=self.hits[place]) if isinstance(place, slice) else self.hits[place]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[MemoryHit]:
+        return iter(self.hits)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all fields as JSON values."""
+        return {
+            "scope": self.scope,
+            "searched": self.searched,
+            "reason": self.reason,
+            "hits": [hit.as_json() for hit in self.hits],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One event in the history of a record.
+
+    Attributes
+    ----------
+    operation
+        Number of the operation.
+    at
+        When it happened.
+    verb
+        What was done.
+    changes
+        The changes to the record, as texts.
+    note
+        Further facts, such as a reason or a source.
+    """
+
+    operation: int
+    at: datetime
+    verb: Verb
+    changes: tuple[str, ...]
+    note: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The records that a policy archives, or would archive.
+
+    Attributes
+    ----------
+    reasons
+        Id -> why the record is archived.
+    operation
+        Number of the operation; ``None`` in a dry run, or if nothing was archived.
+    """
+
+    reasons: dict[str, str]
+    operation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureProof:
+    """The evidence that erased records left nothing on disk.
+
+    Attributes
+    ----------
+    ids
+        Ids of the erased records: those that were named, those derived from them and those merged into them.
+    versions
+        Number of versions that were erased, with their vectors.
+    pieces
+        Number of text fragments and ids that were searched for.
+    files
+        File or folder name -> ``{"places": n}``: how many of the fragments occur in that file, or in the files of that
+        folder, without being part of something that is still stored, whoever stored it.
+    shared
+        Ids of records of the scope that still contain some of the fragments.
+    complete
+        Whether no byte is left: no unaccounted fragment was found, and the write-ahead log was emptied.
+    note
+        What remains to be done if the erasure is not complete; else empty.
+    """
+
+    ids: tuple[str, ...]
+    versions: int
+    pieces: int
+    files: dict[str, dict[str, int]]
+    shared: tuple[str, ...]
+    complete: bool
+    note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all fields as JSON values."""
+        return asdict(self)

@@ -1,0 +1,196 @@
+"""The open folder of a memory: the records and vectors of its index, and the loaded columns of its tenants."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlret.errors import InputError, MlretError
+from mlret.index.filter_warnings import Unmatched
+from mlret.index.index import Index
+from mlret.index.storage import compaction
+from mlret.index.storage.records import Records
+from mlret.index.storage.store import Store
+from mlret.memory.scope import Place, Scope
+from mlret.memory.storage import cells, schema, tables
+from mlret.memory.storage.columns import Columns
+from mlret.memory.storage.journal import Entry, NewVersion
+from mlret.memory.storage.loading import load_places
+from mlret.memory.storage.migration import MEMORY, STEPS
+
+if TYPE_CHECKING:
+    from mlret.memory.storage.store import MemoryStore
+
+
+class Folder:
+    """The open folder of a memory, with the records of all tenants.
+
+    Parameters
+    ----------
+    index
+        An open index of kind ``memory``, whose database has the tables of :mod:`mlret.memory.storage.tables`.
+
+    Raises
+    ------
+    InputError
+        If the database lacks the tables.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        if not self.records.read("SELECT 1 FROM sqlite_master WHERE name = 'memory_journal'"):
+            raise InputError(
+                f"{index.path} was made before memories had a journal; add its texts to a new store (mlret memory add)"
+            )
+        outdated = self.records.version(MEMORY) < schema.VERSION
+        self.store.bring_up_to_date(MEMORY, STEPS)
+        self._tenants: dict[str, Columns] = {}
+        self._places: dict[int, Place] | None = None
+        self._seen = 0  # Number of the last entry that was applied to the columns.
+        self._last_key: int | None = None
+        # Weights fitted to feedback, by scope; cleared whenever they may have changed.
+        self.weights: dict[str, dict[str, float]] = {}
+        # Separate for each tenant: warnings to one must not depend on the searches of another.
+        self.unmatched: defaultdict[str, Unmatched] = defaultdict(lambda: Unmatched("memory that may be seen here"))
+        if outdated:
+            self.resume_erasing()
+
+    def resume_erasing(self) -> None:
+        """Complete an interrupted erasure, unless another process is writing, which will complete it."""
+        with contextlib.suppress(MlretError), self.writing():
+            pass
+
+    @property
+    def store(self) -> Store:
+        """The store of the index."""
+        return self.index.store
+
+    @property
+    def records(self) -> Records:
+        """The database."""
+        return self.index.store.records
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Lock that is held while the state is read or changed."""
+        return self.records.lock
+
+    def of(self, scope: Scope) -> MemoryStore:
+        """Return the memory as a checked scope sees it."""
+        from mlret.memory.storage.store import MemoryStore
+
+        return MemoryStore(self, scope)
+
+    def __len__(self) -> int:
+        """Return the number of active records of all tenants."""
+        with self.lock:
+            return int(self.records.read("SELECT count(*) FROM memory_records WHERE state = 'active'")[0][0])
+
+    def columns(self, tenant: str) -> Columns:
+        """Return the columns of a tenant, loading them on first use."""
+        with self.lock:
+            found = self._tenants.get(tenant)
+            if found is None:
+                if not self._tenants:
+                    self._seen = tables.last_entry(self.records)
+                if self._places is None:
+                    self._places = load_places(self.records)
+                found = self._tenants[tenant] = Columns(self.records, tenant, self._places)
+            return found
+
+    def refresh(self) -> None:
+        """Load the changes that other processes have committed."""
+        with self.lock:
+            self.store.refresh()
+            self.sync()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the write lock of the store; first load all changes and complete pending erasures."""
+        with self.store.writing():
+            self._last_key = None
+            self.sync()
+            self.finish_erasing()
+            yield
+
+    def finish_erasing(self, *, indexed: bool = True) -> bool:
+        """Complete the removal of erased rows from disk; use it within :meth:`writing`.
+
+        Parameters
+        ----------
+        indexed
+            Whether the erased records had metadata, tags or links.
+
+        Returns
+        -------
+        bool
+            Whether it is complete; it is not while another process reads an older state.
+        """
+        pending = tables.erasing(self.records)
+        if not pending:
+            return True
+        if not compaction.purge(self.store, np.array(pending, dtype=np.int64), thorough=True, indexed=indexed):
+            return False
+        self.store.commit(lambda connection: tables.erased(connection, pending))
+        return True
+
+    def new_key(self) -> int:
+        """Return a key that no record ever had; use it within :meth:`writing`."""
+        if self._last_key is None:
+            self._last_key = tables.last_key(self.records)
+        self._last_key += 1
+        return self._last_key
+
+    def last_entry(self) -> int:
+        """Return the number of the newest entry of the journal; 0 if there is none."""
+        return self._seen if self._tenants else tables.last_entry(self.records)
+
+    def wrote(self, entry: int, places: Mapping[int, Place]) -> None:
+        """Note that entries were written here and applied to the tenant's columns.
+
+        Parameters
+        ----------
+        entry
+            Number of the last entry.
+        places
+            The scopes that the entries are about, by number.
+        """
+        self._seen = entry
+        if self._places is not None:
+            self._places.update(places)
+
+    def sync(self) -> None:
+        """Apply the entries that were committed since the last call, by this process or others."""
+        if not self._tenants or tables.last_entry(self.records) == self._seen:
+            return
+        self._places = load_places(self.records)
+        for entry in tables.entries(self.records, "entry > ?", (self._seen,)):
+            if entry.verb == "erase":
+                assert isinstance(entry.record, int)
+                for columns in self._tenants.values():
+                    columns.forget(entry.record)
+            elif entry.changes is not None:
+                place = self._places.get(entry.scope)
+                if place is None:
+                    raise cells.damage(self.records.path, f"memory_scopes, scope {entry.scope}")
+                if place[0] in self._tenants:
+                    self._tenants[place[0]].read(entry, self._versions(entry))
+            self.weights.clear()
+            self._seen = entry.number
+
+    def _versions(self, entry: Entry) -> dict[int, dict[str, Any]]:
+        """Return the columns of the new versions of an entry, by row."""
+        found = {}
+        for change in entry.changes or ():
+            if type(change) is NewVersion:
+                [values] = cells.read_rows(self.records, "memory_versions", "row = ?", (change.row,))
+                found[change.row] = dict(zip(schema.COVERED["memory_versions"], values, strict=True))
+                [more] = self.records.read("SELECT hash, grams FROM memory_versions WHERE row = ?", (change.row,))
+                found[change.row] |= dict(zip(("hash", "grams"), more, strict=True))
+        return found

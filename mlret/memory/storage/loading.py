@@ -1,0 +1,159 @@
+"""Load the rows of a memory's tables as columns, verifying all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.index.storage.records import Records
+from mlret.memory.scope import Place
+from mlret.memory.storage.cells import UNREADABLE, checked, damage, named
+from mlret.memory.storage.row_checksums import checksums, integers, texts
+from mlret.memory.storage.schema import COVERED, NULLS
+
+_TEXTS = frozenset(
+    ("tenant", "user", "agent", "run", "id", "session", "kind", "level", "language", "scripts", "state", "type")
+)
+_SOME = 500  # Maximum number of rows in one SQL statement.
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Rows of a table by column: all columns as they were read, and the numeric ones also as arrays without NULL."""
+
+    columns: Mapping[str, Sequence[Any]]
+    arrays: Mapping[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+
+def load(records: Records, table: str, where: str = "1", parameters: Sequence[Any] = ()) -> Loaded:
+    """Return the verified rows of a table that meet a condition, sorted by their first column.
+
+    Parameters
+    ----------
+    records
+        The database.
+    table
+        Name of the table.
+    where, parameters
+        SQL condition and its parameters; all rows by default.
+
+    Raises
+    ------
+    MlretError
+        If a row is damaged.
+    """
+    names = COVERED[table]
+    query = f"SELECT {', '.join(names)}, crc FROM {table} WHERE {where} ORDER BY {names[0]}"
+    found = records.read(query, parameters)
+    if not found:
+        nothing = np.empty(0, dtype=np.int64)
+        return Loaded(dict.fromkeys(names, ()), {name: nothing for name in names if name not in _TEXTS})
+    *columns, crcs = zip(*found, strict=True)
+    arrays: dict[str, NDArray[Any]] = {}
+    words = []
+    try:
+        for name, values in zip(names, columns, strict=True):
+            if name in _TEXTS:
+                words.append(texts(values))
+            else:
+                arrays[name] = integers(values, NULLS.get(name))
+                words.append(arrays[name].view(np.uint64))
+        wrong = np.flatnonzero(checksums(words) != integers(crcs))
+    except UNREADABLE as error:
+        checked(records.path, table, found)  # Raises an error that names the row.
+        raise damage(records.path, table) from error
+    if len(wrong):
+        raise damage(records.path, named(table, found[int(wrong[0])]))
+    return Loaded(dict(zip(names, columns, strict=True)), arrays)
+
+
+def load_places(records: Records) -> dict[int, Place]:
+    """Return all scopes by number.
+
+    Raises
+    ------
+    MlretError
+        If a row is damaged.
+    """
+    found = load(records, "memory_scopes").columns
+    places: Any = zip(*(found[name] for name in ("tenant", "user", "agent", "run")), strict=True)
+    return dict(zip(found["scope"], places, strict=True))
+
+
+class Rows:
+    """Selects the rows of the tables that belong to a tenant.
+
+    Parameters
+    ----------
+    records
+        The database.
+    tenant
+        The tenant, ``""`` for records without one.
+    """
+
+    def __init__(self, records: Records, tenant: str) -> None:
+        self._records = records
+        self._tenant = tenant
+
+    def versions(self) -> Loaded:
+        """Return the tenant's versions."""
+        return load(self._records, "memory_versions", *self._mine())
+
+    def of_versions(self, table: str, column: str, version: str) -> Loaded:
+        """Return the rows of a table that belong to the tenant's versions.
+
+        Parameters
+        ----------
+        table
+            Name of the table.
+        column, version
+            Column of the table, and the column of ``memory_versions`` that it refers to.
+        """
+        mine, parameters = self._mine()
+        if not parameters:
+            return load(self._records, table)
+        where = f"{column} IN (SELECT {version} FROM memory_versions WHERE {mine})"
+        return load(self._records, table, where, parameters)
+
+    def totals(self) -> Loaded:
+        """Return the totals of the tenant's scopes."""
+        mine, parameters = self._mine()
+        return load(self._records, "memory_totals", mine.removeprefix("+"), parameters)
+
+    def read(self, columns: str, rows: Sequence[int] | None = None) -> list[tuple[Any, ...]]:
+        """Return columns of the tenant's versions, without verifying them.
+
+        Parameters
+        ----------
+        columns
+            Names of columns, separated by commas.
+        rows
+            Rows to read; all of the tenant by default.
+        """
+        if rows is None:
+            mine, parameters = self._mine()
+            return self._records.read(f"SELECT {columns} FROM memory_versions WHERE {mine} ORDER BY row", parameters)
+        found = []
+        for start in range(0, len(rows), _SOME):
+            part = rows[start : start + _SOME]
+            query = f"SELECT {columns} FROM memory_versions WHERE row IN ({','.join('?' * len(part))})"
+            found += self._records.read(query, part)
+        return found
+
+    def _mine(self) -> tuple[str, tuple[str, ...]]:
+        """Return the SQL condition for the tenant's versions, and its parameters."""
+        read = self._records.read
+        if read("SELECT min(tenant), max(tenant) FROM memory_scopes") in ([(self._tenant,) * 2], [(None, None)]):
+            return "1", ()
+        mine = "scope IN (SELECT scope FROM memory_scopes WHERE tenant = ?)"
+        count = read(f"SELECT count(*) FROM memory_versions WHERE {mine}", (self._tenant,))[0][0]
+        every = read("SELECT count(*) FROM memory_versions")[0][0]
+        # Scanning a table is faster than looking up most of its rows; the plus sign disables the index.
+        return f"+{mine}" if 4 * count > every else mine, (self._tenant,)

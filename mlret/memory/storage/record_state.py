@@ -1,0 +1,92 @@
+"""The current state of records: their state, the position of their current version, and their counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlret.memory.storage.positions import Positions
+
+ACTIVE, ARCHIVED, DELETED, MERGED = range(4)
+STATES = {"active": ACTIVE, "archived": ARCHIVED, "deleted": DELETED, "merged": MERGED}
+
+
+@dataclass
+class Standing:
+    """The state of one record: the position of its current version, its state and its counters."""
+
+    position: int
+    state: int
+    strength: float
+    accesses: int
+    accessed_at: int | None
+    merged_into: str | None
+    links: int = 0
+
+
+# Returns strength, accesses, accessed_at, merged_into (an id) and the number of links for each of some records.
+ReadUses = Callable[[Sequence[str]], Sequence[tuple[Any, ...]]]
+
+
+class Standings(MutableMapping[str, Standing]):
+    """The states of all records by id; the counters of a record are read when they are first needed.
+
+    Parameters
+    ----------
+    ids
+        The ``n`` ids.
+    positions
+        ``(n,)`` int64: position of the current version of each.
+    states
+        Name of the state of each.
+    read
+        Function that reads the counters of records.
+    """
+
+    def __init__(self, ids: Sequence[str], positions: Positions, states: Sequence[str], read: ReadUses) -> None:
+        self._positions, self._states, self._read = positions, states, read
+        self._places: dict[str, int] = dict(zip(ids, range(len(ids)), strict=True))
+        self._made: dict[str, Standing] = {}
+
+    def position(self, id: str) -> int:
+        """Return the position of a record's current version, without reading its counters."""
+        made = self._made.get(id)
+        return int(self._positions[self._places[id]]) if made is None else made.position
+
+    def prepare(self, ids: Iterable[str]) -> None:
+        """Read the counters of several records at once."""
+        lacking = [id for id in dict.fromkeys(ids) if id not in self._made]
+        for id, use in zip(lacking, self._read(lacking) if lacking else (), strict=True):
+            place = self._places[id]
+            self._made[id] = Standing(int(self._positions[place]), STATES[self._states[place]], *use)
+
+    def __getitem__(self, id: str) -> Standing:
+        if id not in self._made:
+            if id not in self._places:
+                raise KeyError(id)
+            self.prepare([id])
+        return self._made[id]
+
+    def __setitem__(self, id: str, standing: Standing) -> None:
+        self._made[id] = standing
+        self._places.setdefault(id, -1)
+
+    def __delitem__(self, id: str) -> None:
+        del self._places[id]
+        self._made.pop(id, None)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def left_by(self, id: str) -> None:
+        """Clear ``merged_into`` of the records that were merged into a record that is being erased."""
+        for standing in self._made.values():
+            if standing.merged_into == id:
+                standing.merged_into = None
