@@ -1,9 +1,9 @@
-"""Join bags of words over one vocabulary into one encoder, calibrated.
+"""Join bags of words over one vocabulary into one encoder, and calibrate it.
 
     python scripts/join_words.py MODEL MODEL … --run RUN -o JOINED [--dims 384]
 
-Each MODEL is the folder of a bag of words, RUN is the run whose text has sentences of all languages: they find the axes
-that are worth keeping, and the calibration as the run's recipe has it.
+Each MODEL is the folder of a bag of words. RUN is a run whose text has sentences in all languages: they determine the
+axes that are kept and the calibration, which has the settings of the run's recipe.
 """
 
 from __future__ import annotations
