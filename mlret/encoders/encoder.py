@@ -270,7 +270,7 @@ class Encoder:
         """Number of dimensions of a vector."""
         dims = self.model.get_embedding_dimension()
         if dims is None:
-            raise InputError(f"{self.name} does not say how long its vectors are: give it a pooling module")
+            raise InputError(f"{self.name} does not state its number of dimensions: give it a pooling module")
         return dims
 
     @cached_property
@@ -548,9 +548,9 @@ def _load_folder(path: Path, device: str | None) -> SentenceTransformer:
     """Load a local folder. Of all code outside sentence-transformers, only mlret's own modules may run."""
     modules = path / "modules.json"
     if not modules.is_file():
-        raise InputError(f"{path} is no encoder: modules.json is missing; give a sentence-transformers folder")
+        raise InputError(f"{path} is not an encoder: modules.json is missing; give a sentence-transformers folder")
     if not any(path.rglob("*.safetensors")):
-        raise InputError(f"{path} has no weights (*.safetensors): train the encoder, or copy the whole folder")
+        raise InputError(f"{path} has no weights (*.safetensors): train the encoder, or copy the complete folder")
     from sentence_transformers import SentenceTransformer
 
     from mlret.encoders.adapters import route_if_modular

@@ -101,7 +101,7 @@ def average_models(
         raise InputError("nothing to average: name at least two models")
     shares = _shares(weights, len(models))
     if (output.exists() and not output.is_dir()) or (output.is_dir() and any(output.iterdir())):
-        raise InputError(f"{output} is there already: name a new folder")
+        raise InputError(f"{output} already exists: name a new folder")
     names = tuple(map(str, models))
     folders = [_folder(model) for model in models]
     with ExitStack() as stack:
@@ -167,7 +167,7 @@ class _Weights:
         if mine != theirs:
             only = sorted("/".join(filter(None, place)) for place in mine ^ theirs)
             raise InputError(
-                f"{self.name} and {other.name} have not the same tensors: {len(mine - theirs)} are in the first alone, "
+                f"{self.name} and {other.name} have different tensors: {len(mine - theirs)} are in the first alone, "
                 f"{len(theirs - mine)} in the other alone, such as {only[0]!r}; average models of one architecture"
             )
         for place, file in self._file_of.items():
@@ -224,9 +224,9 @@ def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
     if weights is None:
         return [1 / count] * count
     if len(weights) != count:
-        raise InputError(f"{len(weights)} weights for {count} models; give one a model")
+        raise InputError(f"{len(weights)} weights for {count} models; give one for each model")
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights):
-        raise InputError(f"the weights {list(weights)} are no shares; give numbers of 0 or more, not all 0")
+        raise InputError(f"the weights {list(weights)} are not valid; give numbers of 0 or more, not all 0")
     return [weight / sum(weights) for weight in weights]
 
 
@@ -256,8 +256,8 @@ def _check_same_files(first: Path, first_name: str, other: Path, other_name: str
     for name, path in mine.items():
         if difference := _difference(_read(path), _read(theirs[name])):
             raise InputError(
-                f"{name} of {first_name} and of {other_name} differ ({difference}); average models that differ in "
-                "their weights alone"
+                f"{name} of {first_name} and of {other_name} differ ({difference}); average models that differ only in "
+                "their weights"
             )
     if _tokens(first) != _tokens(other):
         raise InputError(

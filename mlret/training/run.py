@@ -175,7 +175,7 @@ class _Run:
             else:
                 trained = choose_pieces(self.text, settings, self.data / settings.pieces, **limits)
             trained.save_pretrained(folder)
-            self.say(f"tokenizer: {len(trained):,} pieces in {(time.monotonic() - started) / 60:.1f} minutes")
+            self.say(f"tokenizer: {len(trained):,} tokens in {(time.monotonic() - started) / 60:.1f} minutes")
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise MlretError(f"{folder} holds no fast tokenizer: remove it and train again")
@@ -266,7 +266,7 @@ def _outline(stage: Stage, objective: Objective) -> str:
     return (
         f"stage {stage.name}: {sum(map(len, examples.rows)):,} {objective.unit} in {groups} groups, "
         f"{stage.steps:,} steps of {stage.batch_size * stage.gradient_accumulation:,}"
-        + (f"; left out {dropped:,} with too few scored passages" if dropped else "")
+        + (f"; {dropped:,} skipped with too few scored passages" if dropped else "")
     )
 
 

@@ -126,7 +126,7 @@ def test_the_table_says_what_each_step_did(
     assert (language, sentences) == ("Swahili", "80") and rows["Swahili"][7:] == ["none", "is", "better"]
     before, after, pairs, criterion_before, criterion_after = map(float, numbers)
     assert after < before and pairs > 0 and criterion_before == criterion_after
-    assert "left out, with fewer than 50 sentences: ja" in done.out
+    assert "skipped, with fewer than 50 sentences: ja" in done.out
     assert f"encoder: {tmp_path / 'a'} (fingerprint {load_encoder(tmp_path / 'a').fingerprint})" in done.out
     assert not done.err
     shifted = calibrate(tiny_encoder_folder, "-t", text / "en.jsonl.gz", "-o", tmp_path / "b").out
@@ -183,7 +183,7 @@ def test_the_bundled_encoder_is_the_default(calibrate: Run, text: Path, tmp_path
         (["--rotate", "--pivot", "ja"], "the pivot 'ja' has 10 sentences, fewer than --min-sentences 50"),
         (["--rotate", "--pivot", "xx"], "unknown language code 'xx'"),
         (["--min-sentences", "81"], "no language has 81 distinct sentences (the most: 80)"),
-        (["-t", "{text}/fr.txt"], "fr.txt: a text file does not say its language"),
+        (["-t", "{text}/fr.txt"], "fr.txt: a text file does not state its language"),
         (["-t", "{text}/no*.jsonl"], "no*.jsonl: no such file; check --text"),
         (["-t", "{text}"], "is a folder; name its files, e.g. --text '{text}/*.jsonl.gz'"),
         (["-o", "{model}"], "is the encoder to be calibrated"),

@@ -102,7 +102,7 @@ def test_an_interrupted_command_goes_on(run: Run, pairs: Path, tmp_path: Path, m
 
     monkeypatch.setattr(mining, "_mine", interrupted)
     _, err = run("mine", pairs, "-o", path, "--batch-size", "4", code=130)
-    assert "stopped; to go on, give the same command again" in err
+    assert "stopped; to resume, give the same command again" in err
     assert not path.exists()
     monkeypatch.setattr(mining, "_mine", work)
     run("mine", pairs, "-o", path, "--batch-size", "4", "-n", "2", code=2)
@@ -113,7 +113,7 @@ def test_an_interrupted_command_goes_on(run: Run, pairs: Path, tmp_path: Path, m
 def test_averaging_writes_an_encoder(run: Run, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     out, _ = run("average", tiny_encoder_folder, tiny_encoder_folder, "--weights", "2,1", "-o", tmp_path / "mean")
     assert "0.667" in out
-    assert "build indexes anew" in out
+    assert "build indexes again" in out
     assert mlret.load_encoder(tmp_path / "mean").fingerprint == mlret.load_encoder(tiny_encoder_folder).fingerprint
     out, _ = run("average", tiny_encoder_folder, tiny_encoder_folder, "-o", tmp_path / "json", "--json")
     found = json.loads(out)
@@ -124,7 +124,7 @@ def test_averaging_writes_an_encoder(run: Run, tiny_encoder_folder: Path, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mine", "{pairs}", "-o", "{pairs}"], "exists already; name another --output"),
+        (["mine", "{pairs}", "-o", "{pairs}"], "already exists; name another --output"),
         (["mine", "{pairs}", "-o", "/nowhere/x.jsonl"], "does not exist; make it first"),
         (["mine", "{pairs}", "-o", "{new}", "--no-margin", "--absolute-margin", "1"], "exclude each other"),
         (["mine", "{pairs}", "-o", "{new}", "--passages", "foreign"], "no language 'foreign'"),

@@ -164,7 +164,7 @@ def test_a_quantised_model_is_refused_before_it_is_loaded(trim: Trim, text: Path
             ["--head", "--keep", "a", "--dry-run", "-o", "{new}"],
             "--head takes --size, --corpus and --output, and has no",
         ),
-        (["--head", "--size", "9", "-c", "{text}", "-o", "{new}"], "no causal language model"),
+        (["--head", "--size", "9", "-c", "{text}", "-o", "{new}"], "not a causal language model"),
     ],
 )
 def test_bad_input_leaves_nothing(

@@ -133,8 +133,8 @@ def test_records_without_text_are_passed_over(tmp_path: Path) -> None:
         ("d.jsonl.gz", b"", r"d\.jsonl\.gz: empty file; expected"),
         ("d.jsonl", b'{"lang": "en", "sents": ["a"]}\n{"lang": "en"}\n', r"d\.jsonl:2: .* needs the keys 'lang' and"),
         ("d.jsonl", b'{"sents": ["a b"]}\n', r"d\.jsonl:1: a document needs the key 'lang', or a language"),
-        ("d.jsonl", b'{"lang": "en", "sents": ["a"]}\n{"lang": \n', r"d\.jsonl:2: not JSON .*; one object a line"),
-        ("d.jsonl", b"[" * 100_000, r"d\.jsonl:1: not JSON that can be read"),
+        ("d.jsonl", b'{"lang": "en", "sents": ["a"]}\n{"lang": \n', r"d\.jsonl:2: not JSON .*; one object per line"),
+        ("d.jsonl", b"[" * 100_000, r"d\.jsonl:1: not readable JSON"),
         ("d.jsonl", b"3\n", r"d\.jsonl:1: a JSON int, not an object; write"),
         ("d.jsonl", b'{"lang": "en", "sents": ["\xff"]}\n', r"d\.jsonl:1: not UTF-8 at byte"),
         ("d.jsonl", b'{"lang": "english!", "sents": ["a b"]}\n', r"d\.jsonl:1: unknown language code 'english!'"),
@@ -193,7 +193,7 @@ def test_unknown_kinds_of_file_are_refused_before_reading(tmp_path: Path, name: 
 
 
 def test_language_is_checked_before_reading(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"d\.txt: a text file does not say its language; give it"):
+    with pytest.raises(InputError, match=r"d\.txt: a text file does not state its language; give it"):
         read_monolingual(tmp_path / "d.txt")
     with pytest.raises(InputError, match="unknown language code 'xx'"):
         read_monolingual(tmp_path / "d.jsonl", language="xx")

@@ -37,9 +37,9 @@ def test_a_head_with_a_backbone_of_its_own_and_a_damaged_one_are_refused(tiny_en
     with pytest.raises(InputError, match="train the head with freeze: backbone"):
         save_head(model, tiny_encoder.model, tmp_path / "other", SETTINGS)
     (tmp_path / "head" / "head.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="holds no head"):
+    with pytest.raises(InputError, match="has no head"):
         load_head(tmp_path / "head", tiny_encoder.model)
-    with pytest.raises(InputError, match="holds no head"):
+    with pytest.raises(InputError, match="has no head"):
         load_head(tmp_path / "nowhere", tiny_encoder.model)
 
 

@@ -247,7 +247,7 @@ def test_what_does_not_fit_is_refused(source: SentenceTransformer, options: dict
 def test_what_is_no_single_vector_encoder_is_refused(dynamic: MultiVectorEncoder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has a vector for each token already"):
         multi_vector_encoder(dynamic)
-    with pytest.raises(InputError, match=r"Linear is no encoder"):
+    with pytest.raises(InputError, match=r"Linear is not an encoder"):
         multi_vector_encoder(torch.nn.Linear(2, 2))
     with pytest.raises(InputError, match=r"cannot be loaded as a transformer"):
         multi_vector_encoder(tmp_path)

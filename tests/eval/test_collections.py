@@ -64,7 +64,7 @@ def test_a_missing_folder_is_an_error(made: Made, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: no such folder"):
         made[1](tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: (holds no|is no data set)"):
+    with pytest.raises(InputError, match=r"empty: (contains no|is not a data set)"):
         made[1](tmp_path / "empty")
 
 
@@ -85,13 +85,13 @@ def test_topics_without_judgements_are_left_out_and_said() -> None:
     qrels = {query: found for query, found in QRELS.items() if query != "3"}
     found = checked(collection(qrels=qrels))
     assert "3" not in {topic.id for topic in found.queries}
-    assert found.notes == ("sw: 1 topic without judgements left out, e.g. '3'",)
+    assert found.notes == ("sw: 1 topic without judgements skipped, e.g. '3'",)
 
 
 def test_judgements_without_a_topic_are_left_out_and_said() -> None:
     found = checked(collection(qrels={**QRELS, "99": {"0#0": 1}, "98": {"0#0": 1}}))
     assert found.qrels == QRELS
-    assert found.notes == ("sw: judgements of 2 queries without a topic left out, e.g. '99'",)
+    assert found.notes == ("sw: judgements of 2 queries without a topic skipped, e.g. '99'",)
 
 
 def test_judged_documents_that_are_not_there_are_said() -> None:

@@ -67,8 +67,8 @@ def test_a_truncated_gzip_file_is_an_error(tmp_path: Path) -> None:
     ("files", "message"),
     [
         ({}, "holds neither"),
-        ({"tatoeba.swh-eng.swh": "a\n"}, r"tatoeba\.swh-eng\.eng is not beside it"),
-        ({"tatoeba.swh-eng.eng": "a\n"}, r"tatoeba\.swh-eng\.swh is not beside it"),
+        ({"tatoeba.swh-eng.swh": "a\n"}, r"tatoeba\.swh-eng\.eng is not in the same folder"),
+        ({"tatoeba.swh-eng.eng": "a\n"}, r"tatoeba\.swh-eng\.swh is not in the same folder"),
         (
             {"tatoeba.swh-eng.swh": "a\nb\n", "tatoeba.swh-eng.eng": "a\n"},
             "2 lines, tatoeba.swh-eng.eng has 1",

@@ -50,7 +50,7 @@ def test_blank_passages_of_a_benchmark_are_counted(tmp_path: Path, tiny_encoder:
 
 BAD = {
     "nothing.jsonl": r"nothing\.jsonl: no such file",
-    "bad.jsonl": r"bad\.jsonl:2: the key 'text' is missing; .*repeat the command to go on",
+    "bad.jsonl": r"bad\.jsonl:2: the key 'text' is missing; .*repeat the command to resume",
     "twice.jsonl": r"twice\.jsonl:1: the id 'b' is in",
     None: "no files to read",
 }
@@ -68,7 +68,7 @@ def test_bad_input_makes_no_index_and_loses_nothing(tmp_path: Path, tiny_encoder
     begun = tmp_path / ".i.building"
     assert sorted(tmp_path.iterdir()) == ([begun, *before] if bad in ("bad.jsonl", "twice.jsonl") else before)
     if bad == "bad.jsonl":  # its first document is stored, and not in the files below
-        with pytest.raises(MlretError, match=r"the files have 3 documents, .* holds 4: .*\.i\.building to begin anew"):
+        with pytest.raises(MlretError, match=r"the files have 3 documents, .* holds 4: .*\.i\.building to start again"):
             build_index(tmp_path / "i", [good], tiny_encoder)
         (tmp_path / bad).write_text('{"id": "x", "text": "dogs"}\n')
         assert build_index(tmp_path / "i", files, tiny_encoder).documents == Updated(skipped=4)
@@ -181,7 +181,7 @@ def test_vectors_made_elsewhere_are_stored_without_their_encoder(tmp_path: Path)
     file = write(tmp_path / "a.jsonl", list("abc"))
     vectors = np.eye(3, 4, dtype=np.float32) * 5
     encoder = ExternalEncoder("their-model", 4)
-    with pytest.raises(InputError, match="give one vector a document"):
+    with pytest.raises(InputError, match="give one vector for each document"):
         build_index(tmp_path / "j", [file], encoder, vectors=vectors[:2])
     build_index(tmp_path / "i", [file], encoder, vectors=vectors)
     with Index.open(tmp_path / "i") as index:

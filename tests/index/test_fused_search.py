@@ -110,7 +110,7 @@ def test_damaged_lexical_index_is_found_and_made_again(index: Index) -> None:
     connection.execute("DELETE FROM lexical_ngrams")
     connection.commit()
     connection.close()
-    assert [problem.what for problem in verify_index(index.path)] == ["the lexical index is not what the records say"]
+    assert [problem.what for problem in verify_index(index.path)] == ["the lexical index differs from the records"]
     assert verify_index(index.path, repair=True)[0].mended
     assert verify_index(index.path) == []
     with Index.open(index.path) as again:

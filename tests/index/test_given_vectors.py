@@ -157,7 +157,7 @@ def test_more_or_fewer_vectors_than_documents_store_nothing(
         documents = iter(documents)
     vectors = vectors_of([f"v{number}" for number in range(count)], similarity) if count else []
     with Index.create(tmp_path / "i", encoder(similarity)) as index:
-        with pytest.raises(InputError, match="one vector a document"):
+        with pytest.raises(InputError, match="one vector for each document"):
             index.add(documents, vectors=vectors, batch_size=2)
         assert len(index) == 0 and list(index.documents()) == []
 
@@ -287,7 +287,7 @@ BAD_FOR_ONE = [
     (np.ones((2, 8), np.bool_), "type bool; give floats"),
     (np.full((2, 8), "1.0"), "type <U3; give floats"),
     ([["1"] * 8] * 2, "type <U1; give floats"),
-    ([[1.0] * 8, [1.0] * 7], "no array of numbers"),
+    ([[1.0] * 8, [1.0] * 7], "not an array of numbers"),
     ({"a": 1}, "type object; give floats"),
     (np.ma.masked_array(np.ones((2, 8)), np.eye(2, 8)), "masked values"),
     (np.full((2, 8), np.nan), "document 'a' has a NaN or an infinity"),
@@ -317,7 +317,7 @@ BAD_FOR_TOKENS = [
     ([np.ones((3, 7))], r"\(3, 7\)"),
     ([np.ones(8)], r"shape \(8,\)"),
     ([[]], r"shape \(0,\)"),
-    ([[[1.0] * 8, [1.0] * 7]], "tokens of document 0 are no array"),
+    ([[[1.0] * 8, [1.0] * 7]], "tokens of document 0 are not an array"),
     (np.ones((1, 8)), "one array of shape"),
     (np.ones(8), "one array of shape"),
     (3, "tokens of the type int"),

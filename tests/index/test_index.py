@@ -323,7 +323,7 @@ def test_damaged_folder_is_reported(index: Index, tiny_encoder: Encoder) -> None
     with pytest.raises(MlretError, match=r"records\.db is missing"):
         Index.open(index.path)
     manifest.unlink()
-    with pytest.raises(InputError, match=r"is no index: manifest\.json is missing"):
+    with pytest.raises(InputError, match=r"is not an index: manifest\.json is missing"):
         Index.open(index.path)
     with pytest.raises(InputError, match="no such index; make it"):
         Index.open(index.path / "nothing")
@@ -336,7 +336,7 @@ def test_create_refuses_what_is_no_index(
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thing").write_text("x")
     for name in ("file", "folder"):
-        with pytest.raises(InputError, match="there already and is no index"):
+        with pytest.raises(InputError, match="already exists and is not an index"):
             Index.create(tmp_path / name, tiny_encoder)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")

@@ -225,7 +225,7 @@ def test_a_callable_judges_what_is_related(tmp_path: Path) -> None:
         assert (same.verdict, same.id) == ("duplicate", old)
         apart = memory.add("I have 5 cats", ME, judge=lambda *_: "new", **about)
         assert apart.verdict == "added" and memory.get(apart.id, ME).links == ()  # type: ignore[union-attr]
-        with pytest.raises(InputError, match="judge said"):
+        with pytest.raises(InputError, match="judge returned"):
             memory.add("I have 6 cats", ME, judge=lambda *_: "maybe", **about)  # type: ignore[arg-type,return-value]
 
 
@@ -272,7 +272,7 @@ def test_export_and_import_give_the_same_memory(tmp_path: Path, tiny_encoder: En
         hits = [(hit.id, hit.score) for hit in memory.search("a cat in the rain", ME)]
         versions = memory.versions(one, ME)
         with Memory.open(tmp_path / "other", tiny_encoder) as other:
-            with pytest.raises(InputError, match="line 1: the record is of the scope"):
+            with pytest.raises(InputError, match="line 1: the record belongs to the scope"):
                 other.import_records(lines, {"user": "u2"})
             assert other.import_records(lines, ME) == 4
             with pytest.raises(InputError, match="taken"):

@@ -189,13 +189,13 @@ def test_what_cannot_be_averaged(tiny_encoder_folder: Path, tmp_path: Path) -> N
     for models, weights, message in (
         (two[:1], None, "at least two"),
         (two, [1.0], "1 weights for 2 models"),
-        (two, [1.0, -1.0], "are no shares"),
-        (two, [0.0, 0.0], "are no shares"),
+        (two, [1.0, -1.0], "are not valid"),
+        (two, [0.0, 0.0], "are not valid"),
         ([*two, tmp_path / "none"], None, "no encoder folder at"),
     ):
         with pytest.raises(InputError, match=message):
             average_models(models, tmp_path / "mean", weights=weights)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         average_models(two, tmp_path / "full")

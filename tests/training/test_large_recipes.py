@@ -73,7 +73,7 @@ def test_a_large_recipe_starts_steps_checkpoints_and_resumes(
             train(recipe, world, output, say=str)
     lines: list[str] = []
     model = train(recipe, world, output, say=lines.append)
-    assert "stage ccp: going on from checkpoint 2" in lines
+    assert "stage ccp: resuming from checkpoint 2" in lines
     history = json.loads((output / "stages" / "ccp" / "done.json").read_text())["history"]
     assert [entry["step"] for entry in history if "loss" in entry] == [1, 2, 3, 4]
     assert all(entry["mlm"] > 0 for entry in history if "mlm" in entry)

@@ -83,7 +83,7 @@ def test_overrides_change_one_value_and_name_what_is_wrong() -> None:
         ("stages.ccq.steps=7", "no entry 'ccq'; there are ['ccp-words', 'ccp']"),
         ("stages.ccp.stepps=7", "stages.1.ccp.stepps: Extra inputs"),
         ("seed", "expected key=value"),
-        ("seed.x=1", "no key here"),
+        ("seed.x=1", "not a key here"),
         ("name=[", "not YAML"),
     ):
         with pytest.raises(InputError) as error:

@@ -117,7 +117,7 @@ def test_the_other_objectives_train(
     if stage["objective"] == "mlm":
         assert isinstance(load_any_encoder(train(tokens, data, tmp_path / "tokens", say=str)).model, MultiVectorEncoder)
     else:
-        with pytest.raises(InputError, match=r"trains encoders with one vector a text"):
+        with pytest.raises(InputError, match=r"trains encoders with one vector per text"):
             train(tokens, data, tmp_path / "tokens", say=str)
 
 

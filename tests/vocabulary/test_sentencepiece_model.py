@@ -101,7 +101,7 @@ def test_a_real_model_of_fifty_thousand_pieces() -> None:
 
 @pytest.mark.parametrize("content", [b"\xff\xff", b""])
 def test_what_is_no_model_is_refused(content: bytes) -> None:
-    with pytest.raises(InputError, match=r"x\.model is no SentencePiece model"):
+    with pytest.raises(InputError, match=r"x\.model is not a SentencePiece model"):
         cut_sentencepiece(content, {"a"}, "x.model")
 
 

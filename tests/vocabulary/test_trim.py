@@ -295,7 +295,7 @@ def test_the_preview_rises_to_everything() -> None:
     ("options", "message"),
     [
         ({"size": 900}, r"size and coverage are given: choose one"),
-        ({"coverage": 1.5}, r"coverage 1.5 is no share"),
+        ({"coverage": 1.5}, r"coverage 1.5 is out of range"),
         ({"coverage": None, "size": 0}, r"size 0 is not positive"),
         ({"corpus": None}, r"coverage needs text"),
         ({"corpus": None, "coverage": None}, r"neither languages nor a corpus"),
@@ -312,7 +312,7 @@ def test_bad_choices_are_refused(options: dict[str, Any], message: str) -> None:
 
 def test_what_cannot_be_trimmed_is_refused(tmp_path: Path) -> None:
     for model, message in [
-        (object(), r"object is no model that mlret trims"),
+        (object(), r"object is not a model that mlret trims"),
         (tmp_path, r"neither modules.json nor config.json"),
         (tmp_path / "nowhere", r"no encoder folder"),
         (SentenceTransformer(modules=[Pooling(8, "mean")], device="cpu"), r"begins with Pooling"),

@@ -74,7 +74,7 @@ def join_words(
         if encoder.model.tokenizer.get_vocab() != tokenizer.get_vocab():
             raise InputError(f"{encoder.name} has another vocabulary than {encoders[0].name}")
         if token_weights(encoder.model) is None:
-            raise InputError(f"{encoder.name} is no bag of words: it has no weights of tokens")
+            raise InputError(f"{encoder.name} is not a bag of words: it has no token weights")
         own = token_vectors(encoder.model)
         lengths = bags(texts, tokenizer, own, mode="sum", special=True).norm(dim=1)
         parts.append(own * (share**0.5 / lengths.mean()))

@@ -262,7 +262,7 @@ def sampling_weights(sizes: Sequence[int], alpha: float) -> NDArray[np.float64]:
     counts = np.asarray(sizes, dtype=np.float64)
     share = counts**alpha * (counts > 1)
     if not share.sum():
-        raise InputError("no language has two pairs to tell apart: give more text, documents of several sentences")
+        raise InputError("no language has two pairs to contrast: give more text, in documents of several sentences")
     return np.asarray(share / share.sum())
 
 

@@ -109,11 +109,11 @@ class MiningSettings:
                 raise InputError(f"no {name} {getattr(self, name)!r}; there are {', '.join(get_args(known))}")
         if self.mode == "lexical" and (self.absolute_margin is not None or self.with_scores):
             raise InputError(
-                "a lexical search gives positives no score to compare with: leave out the absolute margin and the "
+                "a lexical search gives positives no score to compare with: omit the absolute margin and the "
                 "scores, or search dense or hybrid"
             )
         if self.keep and self.with_scores:
-            raise InputError("the negatives that are kept have no score of the index; leave out keep or with_scores")
+            raise InputError("the negatives that are kept have no score of the index; omit keep or with_scores")
 
 
 class Mined(NamedTuple):

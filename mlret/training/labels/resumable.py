@@ -67,7 +67,7 @@ def work_through(
     """
     check_writable(output)
     if output.exists():
-        raise InputError(f"{output}: exists already; name another file, or remove it")
+        raise InputError(f"{output}: already exists; name another file, or remove it")
     partial = output.with_name(f".{output.name}.partial")
     # JSON changes some types, such as tuples, so the settings are converted before they are compared.
     header = json.loads(json.dumps(settings))
@@ -110,7 +110,7 @@ def _begun(partial: Path, settings: Any) -> int:
             if not lines and json.loads(line) != settings:
                 raise InputError(
                     f"{partial}: was begun with other settings or data; repeat the command that began it, or remove "
-                    "the file to begin anew"
+                    "the file to start again"
                 )
             whole += len(line)
             lines += 1

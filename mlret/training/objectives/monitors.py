@@ -185,7 +185,7 @@ class ContextMonitor:
             return f"{what}{cause}. Enlarge batch_size, or set statistics_per_language to true"
         return (
             f"{what}. The text gives it away: the two sides share what other documents lack (headers, templates, ids), "
-            "or the encoder learns the documents by heart. Drop repeated sentences, give more text, or train less"
+            "or the encoder memorises the documents. Drop repeated sentences, give more text, or train less"
         )
 
     def _encode(self, rows: NDArray[np.int64]) -> Tensor:

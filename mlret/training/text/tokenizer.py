@@ -145,7 +145,7 @@ def train_tokenizer(
         )
     except RuntimeError as error:
         raise InputError(
-            f"the text is too small for {settings.vocab_size} pieces ({error}); lower tokenizer.vocab_size"
+            f"the text is too small for {settings.vocab_size} tokens ({error}); lower tokenizer.vocab_size"
         ) from error
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "unigram.model"))
     vocabulary = [(pieces.id_to_piece(i), pieces.get_score(i)) for i in range(pieces.get_piece_size())]
@@ -180,7 +180,7 @@ def with_pieces_missing(tokenizer: PreTrainedTokenizerFast, share: float, *, see
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     if state["model"]["type"] != "Unigram":
-        raise InputError(f"texts are cut in several ways by Unigram tokenizers alone, not by {state['model']['type']}")
+        raise InputError(f"only Unigram tokenizers can split texts in several ways, not {state['model']['type']}")
     entries = state["model"]["vocab"]
     dropped = np.random.default_rng(seed).random(len(entries)) < share
     state["model"]["vocab"] = [
@@ -260,7 +260,7 @@ def _folded_pieces(source: Path) -> dict[str, float]:
         entries = [(str(piece), float(score)) for piece, score in state["model"]["vocab"]]
         special = {str(added["content"]) for added in state["added_tokens"]} | set(_SPECIALS)
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{source} is no tokenizer.json of Unigram kind: {error}") from error
+        raise InputError(f"{source} is not a tokenizer.json of Unigram kind: {error}") from error
     found: dict[str, float] = {}
     for piece, score in entries:
         # The start of a word is a mark here, not a space that the normalizer would strip.

@@ -444,7 +444,7 @@ DPR = {"question": QUERY, "positive_ctxs": [{"text": YES}]}
         ("x.jsonl", lines(PAIR | {"lang": "klingonish"}), "x.jsonl:1: unknown language"),
         ("x.jsonl", lines(PAIR | {"negative": NO, "scores": [1]}), "x.jsonl:1: 1 scores for 2"),
         ("x.jsonl", lines(PAIR | {"scores": ["high"]}), "x.jsonl:1: the score 'high'"),
-        ("x.jsonl", lines({"query": QUERY, "passages": [YES, NO]}), "nothing says which passage is positive"),
+        ("x.jsonl", lines({"query": QUERY, "passages": [YES, NO]}), "no passage is marked as positive"),
         ("x.jsonl", lines({"query": QUERY, "docs": [YES, NO], "labels": [1]}), "1 labels for 2 passages"),
         ("x.jsonl", lines({"query": QUERY, "docs": [{"text": YES, "score": 1}, NO], "labels": [1, 0]}), "1 of 2 "),
         ("x.jsonl", lines(PAIR | {"negatives": [NO, NEVER], "score": 1}), "one 'score' for 3"),
@@ -522,5 +522,5 @@ def test_arguments_that_cannot_be(tmp_path: Path) -> None:
             read_ranking(path, **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no such file"):
         read_ranking(tmp_path / "none")
-    with pytest.raises(InputError, match="no training data"):
+    with pytest.raises(InputError, match="no known format of training data"):
         read_ranking([])

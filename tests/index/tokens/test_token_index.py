@@ -289,7 +289,7 @@ def test_torn_tokens_are_encoded_again(tmp_path: Path, tiny_token_encoder: Token
         before = index.search("cat 7", 9)
         torn = tmp_path / "i" / index.store.manifest.segments[0].main.file
     torn.write_bytes(torn.read_bytes()[:-100])
-    with pytest.raises(MlretError, match=r"verify --repair .* encodes the 60 texts anew"):
+    with pytest.raises(MlretError, match=r"verify --repair .* encodes the 60 texts again"):
         Index.open(tmp_path / "i")
     assert [problem.mended for problem in verify_index(tmp_path / "i", repair=True)] == [True]
     assert verify_index(tmp_path / "i") == []
@@ -377,7 +377,7 @@ def test_bad_vectors_are_named_and_nothing_is_stored(tmp_path: Path) -> None:
             index.search("words")
     with pytest.raises(InputError, match=r"auto, flat .* or probe"):
         Index.create(tmp_path / "j", ExternalEncoder("x", 4, "maxsim"), settings=IndexSettings(kind="hnsw"))
-    with pytest.raises(InputError, match="this one gives one a text"):
+    with pytest.raises(InputError, match="this one gives one per text"):
         Index.create(tmp_path / "j", ExternalEncoder("x", 4), settings=IndexSettings(kind="probe"))
 
 

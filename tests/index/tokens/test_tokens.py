@@ -184,7 +184,7 @@ def test_a_codec_is_read_as_it_was_written(tmp_path: Path) -> None:
         assert np.array_equal(getattr(coded, name), getattr(other, name))
     assert np.array_equal(codec.decode(coded), again.decode(coded)) and again.dims == 24
     (tmp_path / "codec").write_bytes(b"torn")
-    with pytest.raises(MlretError, match="is no codec of tokens"):
+    with pytest.raises(MlretError, match="is not a codec of tokens"):
         TokenCodec.load(tmp_path / "codec")
 
 

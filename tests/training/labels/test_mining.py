@@ -285,7 +285,7 @@ def test_settings_and_queries_that_do_not_do(index: Index, tiny_encoder: Encoder
         ({"mode": "sparse"}, "no mode 'sparse'"),
         ({"mode": "lexical", "absolute_margin": 0.1}, "no score to compare"),
         ({"mode": "lexical", "with_scores": True}, "no score to compare"),
-        ({"keep": True, "with_scores": True}, "leave out keep or with_scores"),
+        ({"keep": True, "with_scores": True}, "omit keep or with_scores"),
     ):
         with pytest.raises(InputError, match=message):
             MiningSettings(**options)  # type: ignore[arg-type]

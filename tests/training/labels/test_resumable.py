@@ -82,7 +82,7 @@ def test_other_settings_and_files_that_are_there_are_refused(tmp_path: Path) -> 
     with pytest.raises(InputError, match="was begun with other settings"):
         run(path, Work(), settings={"a": (1, 3)})
     run(path, Work())
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         run(path, Work())
     with pytest.raises(InputError, match="does not exist; make it first"):
         run(tmp_path / "none" / "x.jsonl", Work())

@@ -136,7 +136,7 @@ def test_a_head_that_is_missing_or_another_encoders_is_not_kept(
     model: SentenceTransformer, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     for folder in (tiny_encoder_folder, BUNDLED):
-        with pytest.raises(InputError, match=r"holds no head that predicts tokens: name a masked language model"):
+        with pytest.raises(InputError, match=r"has no head that predicts tokens: name a masked language model"):
             MaskedLanguageModel(model, pretrained=str(folder), frozen=True)
     MaskedLanguageModel(model, pretrained=str(BUNDLED))  # a new one learns
     config = XLMRobertaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)

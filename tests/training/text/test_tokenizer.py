@@ -56,5 +56,5 @@ def test_a_recipe_trains_with_them_and_what_is_no_tokenizer_is_told(
     made["stages"] = made["stages"][-1:]
     assert (train(Recipe.model_validate(made), world, tmp_path / "run", say=str) / "model.safetensors").is_file()
     (world / "pieces.json.gz").write_bytes(gzip.compress(b'{"model": {}}'))
-    with pytest.raises(InputError, match=r"pieces\.json\.gz is no tokenizer\.json of Unigram kind"):
+    with pytest.raises(InputError, match=r"pieces\.json\.gz is not a tokenizer\.json of Unigram kind"):
         train(Recipe.model_validate(made), world, tmp_path / "other", say=str)
