@@ -132,7 +132,7 @@ def share_preparation(first: Path, other: Path, recipe: Recipe) -> None:
     beside.replace(other)
 
 
-def kept_scores(folder: Path, recipe: Recipe) -> Scores | None:
+def stored_scores(folder: Path, recipe: Recipe) -> Scores | None:
     """Return the stored scores of a run; ``None`` if it has not been measured.
 
     Raises
@@ -153,7 +153,7 @@ def train_all(base: Recipe, data: Path, runs: Path, seeds: int, console: Console
     first = folder_of(runs, BASE, 0)
     for variant, seed in jobs(seeds):
         folder, recipe = folder_of(runs, variant, seed), recipe_of(base, variant, seed)
-        if kept_scores(folder, recipe) is not None:
+        if stored_scores(folder, recipe) is not None:
             continue
         # Only train() knows whether a run is complete; the folder of a model may exist before.
         console.rule(f"{variant}, seed {seed}")
@@ -249,7 +249,7 @@ def measure_all(base: Recipe, data: Path, runs: Path, seeds: int, console: Conso
     tatoeba = read_tatoeba(data / "tatoeba", languages=list(XTREME_36))
     for variant, seed in jobs(seeds):
         folder = folder_of(runs, variant, seed)
-        if kept_scores(folder, recipe_of(base, variant, seed)) is None:
+        if stored_scores(folder, recipe_of(base, variant, seed)) is None:
             console.print(f"measuring {variant}, seed {seed}", highlight=False)
             found = measure(folder, recipe_of(base, BASE, seed), data, variant, tatoeba)
             write_text_atomically(folder / "scores.json", json.dumps(found, indent=1))
@@ -266,7 +266,7 @@ def read_scores(base: Recipe, runs: Path, seeds: int) -> dict[str, list[Scores]]
     scores: dict[str, list[Scores]] = {variant: [] for variant in VARIANTS | PROBES}
     for variant, seed in jobs(seeds):
         folder = folder_of(runs, variant, seed)
-        found = kept_scores(folder, recipe_of(base, variant, seed))
+        found = stored_scores(folder, recipe_of(base, variant, seed))
         if found is None:
             raise InputError(f"{folder} has no scores.json: run without --report-only to train and measure it")
         scores[variant].append(found)

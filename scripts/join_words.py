@@ -20,7 +20,7 @@ from mlret.training.backbones.backbone import assembled
 from mlret.training.backbones.joining import join_words
 from mlret.training.calibrate import fit_calibration
 from mlret.training.recipe import NewBackbone, Recipe
-from mlret.training.run import save_whole
+from mlret.training.run import save_atomically
 from mlret.training.text.training_text import TextStatistics, TrainingText
 
 
@@ -45,7 +45,7 @@ def join(
     work = output.with_name(output.name + ".backbone")
     model = join_words(encoders, [1 / len(encoders)] * len(encoders), texts, backbone=backbone, folder=work, seed=seed)
     calibration = fit_calibration(assembled([*model.children()][:-1], model), text, recipe.calibration, seed=seed)
-    save_whole(assembled([*model.children(), *([] if calibration is None else [calibration])], model), output)
+    save_atomically(assembled([*model.children(), *([] if calibration is None else [calibration])], model), output)
     print(f"wrote {output}: {dims} dims of {sum(encoder.dims for encoder in encoders)}")
 
 

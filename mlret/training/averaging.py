@@ -136,7 +136,7 @@ class _Weights:
 
     def __init__(self, folder: Path, name: str, stack: ExitStack) -> None:
         self.name = name
-        paths = sorted(path for path in folder.rglob(f"*{_WEIGHTS}") if not _is_beside(path, folder))
+        paths = sorted(path for path in folder.rglob(f"*{_WEIGHTS}") if not _is_ignored(path, folder))
         if not paths:
             raise InputError(f"{name}: has no weights in safetensors; load the model and save it again")
         if any(path.name.startswith("adapter_model") for path in paths):
@@ -267,7 +267,7 @@ def _check_same_files(first: Path, first_name: str, other: Path, other_name: str
 
 
 def _settings(folder: Path) -> list[Path]:
-    return sorted(path for name in _COMPARED for path in folder.rglob(name) if not _is_beside(path, folder))
+    return sorted(path for name in _COMPARED for path in folder.rglob(name) if not _is_ignored(path, folder))
 
 
 def _read(path: Path) -> Any:
@@ -302,7 +302,7 @@ def _of_colbert(settings: dict[str, Any]) -> dict[str, Any] | None:
 def _tokens(folder: Path) -> dict[str, Any]:
     """Return the vocabularies in a folder: parts of each ``tokenizer.json``, else the bytes of vocabulary files."""
     found: dict[str, Any] = {}
-    for path in sorted(path for path in folder.rglob("*") if not _is_beside(path, folder)):
+    for path in sorted(path for path in folder.rglob("*") if not _is_ignored(path, folder)):
         name = str(path.relative_to(folder))
         if path.name == "tokenizer.json":
             # Truncation and padding are also stored in this file, but depend on what was encoded last.
@@ -318,7 +318,7 @@ def _tokens(folder: Path) -> dict[str, Any]:
 
 def _copy_files(source: Path, target: Path) -> None:
     for path in sorted(source.rglob("*")):
-        if not path.is_file() or _is_beside(path, source) or path.suffix in (_WEIGHTS, *_OTHER_WEIGHTS):
+        if not path.is_file() or _is_ignored(path, source) or path.suffix in (_WEIGHTS, *_OTHER_WEIGHTS):
             continue
         if path.name.startswith(_OF_THE_RUN):
             continue
@@ -346,6 +346,6 @@ def _place(file: str, key: str) -> tuple[str, str]:
     return ("" if parent == "." else parent, key)
 
 
-def _is_beside(path: Path, folder: Path) -> bool:
+def _is_ignored(path: Path, folder: Path) -> bool:
     """Return whether a file is hidden, or belongs to a checkpoint that a trainer left in the folder."""
     return any(part.startswith((".", "checkpoint-")) for part in path.relative_to(folder).parts)

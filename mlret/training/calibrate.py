@@ -39,8 +39,8 @@ def fit_calibration(
     sentences = {code: lines for code, lines in drawn.items() if len(lines) >= settings.min_sentences}
     if not sentences:
         return None
-    spoken = [code for code, lines in sentences.items() for _ in lines]
-    vectors = Encoder(model).encode([line for lines in sentences.values() for line in lines], language=spoken)
+    languages = [code for code, lines in sentences.items() for _ in lines]
+    vectors = Encoder(model).encode([line for lines in sentences.values() for line in lines], language=languages)
     ends = np.cumsum([len(lines) for lines in sentences.values()])
     embeddings = dict(zip(sentences, np.split(vectors, ends[:-1]), strict=True))
     return Calibration.fit(

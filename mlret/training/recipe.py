@@ -190,7 +190,7 @@ class Recipe(Settings):
 
     @field_validator("backbone", mode="before")
     @classmethod
-    def _a_backbone_is_new_unless_it_says(cls, value: Any) -> Any:
+    def _set_default_kind(cls, value: Any) -> Any:
         return {"kind": "new", **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")

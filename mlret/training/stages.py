@@ -140,7 +140,7 @@ class RankingStage(StageSettings):
         return self
 
     @property
-    def is_taught(self) -> bool:
+    def uses_teacher(self) -> bool:
         """Whether a term of the loss is distilled from a teacher's scores."""
         return bool(DISTILLED & self.losses.keys())
 

@@ -188,7 +188,7 @@ class _TokenTrainer(_Ours, MultiVectorEncoderTrainer):
     """Trainer of encoders with one vector per token."""
 
 
-def last_whole_checkpoint(folder: Path) -> Path | None:
+def last_complete_checkpoint(folder: Path) -> Path | None:
     """Return the newest complete checkpoint in a folder, or ``None``.
 
     A checkpoint is complete if it contains the trainer's state, which is written last.
@@ -290,7 +290,7 @@ def train_stage(
     )
     for unwanted in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(unwanted)
-    last = last_whole_checkpoint(folder / "checkpoints")
+    last = last_complete_checkpoint(folder / "checkpoints")
     if last is not None:
         state.load(last)
         say(f"stage {stage.name}: resuming from {last.name.replace('-', ' ')}")

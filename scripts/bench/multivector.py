@@ -278,7 +278,7 @@ def run_peers(folder: Path, corpus: Corpus, truth: list[NDArray[np.int64]]) -> d
     return found
 
 
-def kept_peers(file: Path) -> dict[str, dict[str, Any]]:
+def stored_peers(file: Path) -> dict[str, dict[str, Any]]:
     """Return the peers' figures of an earlier run, because they take most of the time of a run."""
     figures = json.loads(file.read_text(encoding="utf-8"))["figures"]
     peers = {name: part for name, part in figures.items() if name not in ("corpus", "mlret")}
@@ -323,7 +323,7 @@ def main(
         ours.append(measure_hits(index, queries, truth))
         built |= {"stages_ms": stages(index, queries), "reading_ms": reading(index)}
         index.close()
-    found_peers = kept_peers(kept) if kept else run_peers(peers, corpus, truth) if peers else {}
+    found_peers = stored_peers(kept) if kept else run_peers(peers, corpus, truth) if peers else {}
     ratios = {f"speedup_over_exact_{one.setting}".replace(" ", "_"): exact_ms / one.p50_ms for one in ours}
     ratios |= speedups(ours, found_peers)
     title = f"{len(corpus.offsets) - 1:,} documents, {len(corpus.tokens):,} tokens, {bits} bits, k = {K}"

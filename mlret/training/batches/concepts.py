@@ -60,7 +60,7 @@ class ConceptPairs(Pairs):
         other = random.integers(first, end - 1)  # one less, because the word itself is excluded
         return np.stack([rows, other + (other >= rows)], axis=1)
 
-    def spoken(self, group: int, rows: NDArray[np.int64]) -> list[str]:
+    def languages_of(self, group: int, rows: NDArray[np.int64]) -> list[str]:
         return [self._spoken[row] for row in map(int, rows)]
 
     def document(self, anchors: NDArray[np.int64]) -> NDArray[np.int64]:

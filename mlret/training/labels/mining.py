@@ -30,7 +30,7 @@ from mlret.index.search import Mode, check_mode
 from mlret.index.settings import IndexSettings
 from mlret.training.labels.answers import KnownAnswers, repeatable
 from mlret.training.labels.mining_report import MiningReport
-from mlret.training.labels.resumable import Figures, Progress, Worked, work_through
+from mlret.training.labels.resumable import Figures, Processed, Progress, process_to_file
 from mlret.training.labels.teachers import similarity
 
 Sampling = Literal["top", "random"]
@@ -207,7 +207,7 @@ def mine_to_file(
 ) -> MiningReport:
     """Mine hard negatives into a file; a repeated call resumes where an interrupted one stopped.
 
-    See :func:`mlret.training.labels.resumable.work_through`.
+    See :func:`mlret.training.labels.resumable.process_to_file`.
 
     Parameters
     ----------
@@ -234,8 +234,8 @@ def mine_to_file(
     examples = repeatable(examples)
     answers = KnownAnswers(examples)
 
-    def work(batch: Sequence[RankingExample]) -> list[Worked]:
-        return [Worked(one.example, _figures(one)) for one in _mine(batch, index, settings, answers)]
+    def work(batch: Sequence[RankingExample]) -> list[Processed]:
+        return [Processed(one.example, _figures(one)) for one in _mine(batch, index, settings, answers)]
 
     origin = {
         "mining": asdict(settings),
@@ -244,7 +244,7 @@ def mine_to_file(
         "same_text": VERSION,
     }
     report = MiningReport(asked=settings.negatives)
-    for figures in work_through(examples, work, output, settings=origin, batch_size=batch_size, progress=progress):
+    for figures in process_to_file(examples, work, output, settings=origin, batch_size=batch_size, progress=progress):
         report.count(figures)
     return report
 

@@ -19,16 +19,16 @@ Figures = dict[str, float]
 Progress = Callable[[int], None]
 
 
-class Worked(NamedTuple):
+class Processed(NamedTuple):
     """A processed example, and its figures for the report."""
 
     example: RankingExample
     figures: Figures
 
 
-def work_through(
+def process_to_file(
     examples: Iterable[RankingExample],
-    work: Callable[[Sequence[RankingExample]], list[Worked]],
+    work: Callable[[Sequence[RankingExample]], list[Processed]],
     output: Path,
     *,
     settings: dict[str, Any],
@@ -71,7 +71,7 @@ def work_through(
     partial = output.with_name(f".{output.name}.partial")
     # JSON changes some types, such as tuples, so the settings are converted before they are compared.
     header = json.loads(json.dumps(settings))
-    done = _begun(partial, header)
+    done = _resume_position(partial, header)
     remaining = islice(examples, done, None)
     count = done
     with partial.open("ab") as file:
@@ -90,19 +90,19 @@ def work_through(
     if not count:
         partial.unlink()
         raise InputError("there are no examples to work on; check the data and its filters")
-    write_atomically(output, lambda target: _whole(partial, target, compress=output.suffix == ".gz"))
+    write_atomically(output, lambda target: _write_examples(partial, target, compress=output.suffix == ".gz"))
     figures = list(_figures(partial))
     partial.unlink()
     yield from figures
 
 
-def _begun(partial: Path, settings: Any) -> int:
+def _resume_position(partial: Path, settings: Any) -> int:
     """Return the number of finished examples. Create a missing file, and remove an incomplete last line."""
     if not partial.exists():
         with partial.open("wb") as file:
             file.write(json.dumps(settings).encode() + b"\n")
         return 0
-    whole = lines = 0
+    length = lines = 0
     with partial.open("rb+") as file:
         for line in file:
             if not line.endswith(b"\n"):
@@ -112,16 +112,16 @@ def _begun(partial: Path, settings: Any) -> int:
                     f"{partial}: was begun with other settings or data; repeat the command that began it, or remove "
                     "the file to start again"
                 )
-            whole += len(line)
+            length += len(line)
             lines += 1
-        file.truncate(whole)
+        file.truncate(length)
         if not lines:  # the first line itself was incomplete
             file.seek(0)
             file.write(json.dumps(settings).encode() + b"\n")
     return max(lines - 1, 0)
 
 
-def _whole(partial: Path, target: Path, *, compress: bool) -> None:
+def _write_examples(partial: Path, target: Path, *, compress: bool) -> None:
     """Write the examples of the partial file, without their figures."""
     with target.open("wb") as raw:
         out = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if compress else raw

@@ -19,7 +19,7 @@ from mlret.encoders.longest_input import keep_within_positions
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_token_encoder
 from mlret.errors import InputError
 from mlret.training.labels.answers import KnownAnswers, repeatable
-from mlret.training.labels.resumable import Progress, Worked, work_through
+from mlret.training.labels.resumable import Processed, Progress, process_to_file
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -234,7 +234,7 @@ def score_to_file(
 ) -> ScoringReport:
     """Write examples with the scores of a teacher to a file; a repeated call resumes where an interrupted one stopped.
 
-    See :func:`mlret.training.labels.resumable.work_through`. Negatives that answer the query in another example are
+    See :func:`mlret.training.labels.resumable.process_to_file`. Negatives that answer the query in another example are
     dropped.
 
     Parameters
@@ -265,7 +265,7 @@ def score_to_file(
     examples = repeatable(examples)
     answers = KnownAnswers(examples)
 
-    def work(batch: Sequence[RankingExample]) -> list[Worked]:
+    def work(batch: Sequence[RankingExample]) -> list[Processed]:
         found = []
         clean = [answers.without(one) for one in batch]
         for before, example in zip(batch, add_scores(clean, teacher, batch_size=batch_size), strict=True):
@@ -279,12 +279,12 @@ def score_to_file(
                 "answers": len(before.passages) - len(example.passages),
             }
             right = {"right": float(min(positives) > max(negatives))} if negatives else {}
-            found.append(Worked(kept, figures | right | {"positive": sum(positives) / first}))
+            found.append(Processed(kept, figures | right | {"positive": sum(positives) / first}))
         return found
 
     origin = {"teacher": teacher.fingerprint, "margin": margin, "data": list(data), "same_text": VERSION}
     report = ScoringReport(teacher.name, teacher.kind)
-    for figures in work_through(examples, work, output, settings=origin, batch_size=batch_size, progress=progress):
+    for figures in process_to_file(examples, work, output, settings=origin, batch_size=batch_size, progress=progress):
         report.queries += 1
         report.passages += int(figures["passages"])
         report.dropped += int(figures["dropped"])

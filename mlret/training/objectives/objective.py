@@ -181,7 +181,7 @@ class ObjectiveBuilder:
             return Objective(words, self._collator(words, stage, model), loss, unit="words")
         pairs = self._translations(stage)
         if isinstance(stage, TranslationDistillationStage):
-            return self._taught(stage, model, pairs)
+            return self._distillation(stage, model, pairs)
         loss = TranslationRankingLoss(model, temperature=stage.temperature)
         return Objective(pairs, self._collator(pairs, stage, model), loss)
 
@@ -214,7 +214,7 @@ class ObjectiveBuilder:
         )
         return Objective(examples, collator, loss, unit="queries", texts=stage.negatives + 2)
 
-    def _taught(
+    def _distillation(
         self, stage: TranslationDistillationStage, model: SentenceTransformer, pairs: TranslationPairs
     ) -> Objective:
         folder = self.output / "teacher"

@@ -16,7 +16,7 @@ from mlret.training.text.sources import DocumentSource, ExampleSource
 _EXAMPLES = (".jsonl", ".ndjson", ".json", ".tsv", ".parquet")
 
 
-def document_files(source: DocumentSource, root: Path, *, apart: Path | None = None) -> list[Path]:
+def document_files(source: DocumentSource, root: Path, *, excluded: Path | None = None) -> list[Path]:
     """Return the files of documents that match the patterns of a source.
 
     If none matches and the source may take the whole folder, every text file below ``root`` is returned.
@@ -27,7 +27,7 @@ def document_files(source: DocumentSource, root: Path, *, apart: Path | None = N
         The source.
     root
         The data folder.
-    apart
+    excluded
         A folder that is not searched: that of the run.
 
     Returns
@@ -42,7 +42,7 @@ def document_files(source: DocumentSource, root: Path, *, apart: Path | None = N
     """
     if not is_own(source, root):
         return expand(source.files, root)
-    found = [path for path in files_below(root, apart) if is_text_file(path)]
+    found = [path for path in files_below(root, excluded) if is_text_file(path)]
     if not found:
         raise InputError(
             f"{root}: holds neither {source.files[0]} nor any text of your own (.jsonl, .txt or .parquet); give a "
@@ -51,7 +51,7 @@ def document_files(source: DocumentSource, root: Path, *, apart: Path | None = N
     return found
 
 
-def example_sources(source: ExampleSource, root: Path, *, apart: Path | None = None) -> list[Path | str]:
+def example_sources(source: ExampleSource, root: Path, *, excluded: Path | None = None) -> list[Path | str]:
     """Return the files and folders of examples, and the names of data sets of the hub.
 
     If the patterns match nothing and the source may take the whole folder, this is the folder itself if it holds
@@ -63,7 +63,7 @@ def example_sources(source: ExampleSource, root: Path, *, apart: Path | None = N
         The source.
     root
         The data folder.
-    apart
+    excluded
         A folder that is not searched: that of the run.
 
     Returns
@@ -81,7 +81,7 @@ def example_sources(source: ExampleSource, root: Path, *, apart: Path | None = N
         for name in source.files:
             found += [name] if name.startswith("hub:") else expand([name], root)
         return found
-    files = list(files_below(root, apart))
+    files = list(files_below(root, excluded))
     roles = {path: role_of(path, root) for path in files}
     if any(role in (QRELS, TRIPLES) for role in roles.values()):
         return [root]
@@ -130,8 +130,8 @@ def held_out_files(recipe: Recipe, root: Path) -> tuple[list[Path], list[str]]:
     return expand([pattern for pattern in recipe.held_out if pattern not in missing], root), missing
 
 
-def files_below(root: Path, apart: Path | None) -> Sequence[Path]:
-    """Return the files below a folder, sorted, without hidden files and without those in the folder ``apart``.
+def files_below(root: Path, excluded: Path | None) -> Sequence[Path]:
+    """Return the files below a folder, sorted, without hidden files and without those in the folder ``excluded``.
 
     Raises
     ------
@@ -140,11 +140,13 @@ def files_below(root: Path, apart: Path | None) -> Sequence[Path]:
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the one that holds the text with --data")
-    away = None if apart is None or apart.resolve() in (root.resolve(), *root.resolve().parents) else apart.resolve()
+    run = None if excluded is None else excluded.resolve()
+    if run in (root.resolve(), *root.resolve().parents):
+        run = None  # the data folder lies within the run's folder
     return [
         path
         for path in sorted(root.rglob("*"))
         if path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and (away is None or away not in path.resolve().parents)
+        and (run is None or run not in path.resolve().parents)
     ]

@@ -74,7 +74,7 @@ def _read_parallel(source: ParallelSource, root: Path) -> Iterator[TextPair]:
             yield TextPair(source.group, source.source_language, text, language, target, concept)
 
 
-def read_left_out(source: MultiParallelSource, root: Path) -> Iterator[str]:
+def read_excluded(source: MultiParallelSource, root: Path) -> Iterator[str]:
     """Stream the texts of the documents that a source excludes because they are for evaluation.
 
     Parameters

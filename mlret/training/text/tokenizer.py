@@ -147,12 +147,12 @@ def train_tokenizer(
         raise InputError(
             f"the text is too small for {settings.vocab_size} tokens ({error}); lower tokenizer.vocab_size"
         ) from error
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "unigram.model"))
-    vocabulary = [(pieces.id_to_piece(i), pieces.get_score(i)) for i in range(pieces.get_piece_size())]
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "unigram.model"))
+    vocabulary = [(processor.id_to_piece(i), processor.get_score(i)) for i in range(processor.get_piece_size())]
     return fast_tokenizer([*vocabulary, (_MASK, 0.0)], max_length=max_length)
 
 
-def with_pieces_missing(tokenizer: PreTrainedTokenizerFast, share: float, *, seed: int) -> PreTrainedTokenizerFast:
+def with_tokens_missing(tokenizer: PreTrainedTokenizerFast, share: float, *, seed: int) -> PreTrainedTokenizerFast:
     """Return a tokenizer that splits some words into smaller tokens, because a share of its tokens is disabled.
 
     This is a repeatable form of subword regularisation (Kudo 2018, arXiv 1804.10959): a seed disables tokens for all
@@ -184,8 +184,8 @@ def with_pieces_missing(tokenizer: PreTrainedTokenizerFast, share: float, *, see
     entries = state["model"]["vocab"]
     dropped = np.random.default_rng(seed).random(len(entries)) < share
     state["model"]["vocab"] = [
-        [piece, _NEVER if drop and len(piece.removeprefix(_START)) > 1 and piece not in _SPECIALS else score]
-        for (piece, score), drop in zip(entries, dropped, strict=True)
+        [token, _NEVER if drop and len(token.removeprefix(_START)) > 1 and token not in _SPECIALS else score]
+        for (token, score), drop in zip(entries, dropped, strict=True)
     ]
     copy = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)))  # type: ignore[no-untyped-call]
     copy.model_max_length = tokenizer.model_max_length
@@ -196,7 +196,7 @@ def _sample(text: TrainingText, settings: TokenizerSettings, seed: int) -> Itera
     return (line[:2000] for line in balanced_sentences(text, settings.sentences, settings.alpha, seed))
 
 
-def choose_pieces(
+def choose_tokens(
     text: TrainingText, settings: TokenizerSettings, source: Path, *, max_length: int, seed: int
 ) -> PreTrainedTokenizerFast:
     """Return a tokenizer with the tokens of another one that a text needs.
@@ -228,7 +228,7 @@ def choose_pieces(
     InputError
         If the file is no such tokenizer.
     """
-    folded = _folded_pieces(source)
+    folded = _normalised_tokens(source)
     whole = fast_tokenizer([*((special, 0.0) for special in _SPECIALS), *folded.items()], max_length=max_length)
     counts = np.zeros(len(whole), dtype=np.int64)
     backend = whole.backend_tokenizer
@@ -236,37 +236,37 @@ def choose_pieces(
     while some := list(islice(lines, _LINES_AT_ONCE)):
         for encoding in backend.encode_batch(some, add_special_tokens=False):
             counts += np.bincount(encoding.ids, minlength=len(counts))
-    pieces = list(folded)
+    tokens = list(folded)
     frequent = counts[len(_SPECIALS) :]
     order = np.argsort(-frequent, kind="stable")
     wanted = settings.vocab_size - len(_SPECIALS) - 1  # the mask is added below
-    letters = {character for row in np.flatnonzero(frequent) for character in pieces[row]} & folded.keys()
+    letters = {character for row in np.flatnonzero(frequent) for character in tokens[row]} & folded.keys()
     for row in order:
         if len(letters) >= wanted or frequent[row] < settings.min_count:
             break
-        letters.add(pieces[row])
-    kept = [(piece, score) for piece, score in folded.items() if piece in letters]
+        letters.add(tokens[row])
+    kept = [(token, score) for token, score in folded.items() if token in letters]
     return fast_tokenizer(
         [*((special, 0.0) for special in _SPECIALS), *kept, (_MASK, 0.0)],
         max_length=max_length,
     )
 
 
-def _folded_pieces(source: Path) -> dict[str, float]:
+def _normalised_tokens(source: Path) -> dict[str, float]:
     """Return normalised tokens with their log probabilities, best first, without special and empty tokens."""
     fold = normaliser()
     try:
         state = json.loads("".join(line for _, line in read_lines(source)))
-        entries = [(str(piece), float(score)) for piece, score in state["model"]["vocab"]]
+        entries = [(str(token), float(score)) for token, score in state["model"]["vocab"]]
         special = {str(added["content"]) for added in state["added_tokens"]} | set(_SPECIALS)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{source} is not a tokenizer.json of Unigram kind: {error}") from error
     found: dict[str, float] = {}
-    for piece, score in entries:
+    for token, score in entries:
         # The start of a word is a mark here, not a space that the normalizer would strip.
-        start = piece.startswith(_START)
-        name = _START * start + fold.normalize_str(piece.removeprefix(_START)).replace(" ", "")
-        if piece not in special and name:
+        start = token.startswith(_START)
+        name = _START * start + fold.normalize_str(token.removeprefix(_START)).replace(" ", "")
+        if token not in special and name:
             found[name] = float(np.logaddexp(found[name], score)) if name in found else score
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 

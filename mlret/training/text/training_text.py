@@ -22,7 +22,7 @@ from mlret.training.progress import counted
 from mlret.training.recipe import Recipe
 from mlret.training.text.glosses import Lexicon, glossed
 from mlret.training.text.own_text import document_files, example_sources, files_below, held_out_files, is_own
-from mlret.training.text.parallel import TextPair, read_left_out, read_pairs
+from mlret.training.text.parallel import TextPair, read_excluded, read_pairs
 from mlret.training.text.sources import (
     DocumentSource,
     ExampleSource,
@@ -137,7 +137,7 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
         If a file is missing, empty or malformed (the message names file and line), or has changed since the text in
         ``folder`` was read.
     """
-    origin = _origin(recipe, root, apart=folder.parent)
+    origin = _origin(recipe, root, excluded=folder.parent)
     done = folder / _STATISTICS
     if done.is_file():
         before = json.loads(done.read_text(encoding="utf-8"))
@@ -147,7 +147,7 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
                 "name another --output, or bring the files back"
             )
         return TrainingText(folder, TextStatistics.from_dict(before["statistics"]))
-    reader = _Reader(recipe, root, apart=folder.parent)
+    reader = _Reader(recipe, root, excluded=folder.parent)
     DocumentStore.write(folder / "documents.arrow", counted(reader.documents(), "reading documents"))
     PairStore.write(folder / "pairs.arrow", counted(reader.pairs(), "reading pairs"))
     ExampleStore.write(folder / "examples.arrow", counted(reader.examples(folder / "texts"), "reading examples"))
@@ -156,8 +156,8 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
     return TrainingText(folder, reader.statistics)
 
 
-def source_files(recipe: Recipe, root: Path, *, apart: Path | None = None) -> list[Path]:
-    """Return the files that a recipe reads, except those in the folder ``apart``, which is that of the run.
+def source_files(recipe: Recipe, root: Path, *, excluded: Path | None = None) -> list[Path]:
+    """Return the files that a recipe reads, except those in the folder ``excluded``, which is that of the run.
 
     Raises
     ------
@@ -167,20 +167,20 @@ def source_files(recipe: Recipe, root: Path, *, apart: Path | None = None) -> li
     files, _ = held_out_files(recipe, root)
     for source in recipe.sources:
         if isinstance(source, ExampleSource):
-            paths = [path for path in example_sources(source, root, apart=apart) if isinstance(path, Path)]
+            paths = [path for path in example_sources(source, root, excluded=excluded) if isinstance(path, Path)]
             named = (source.collection, source.queries, source.qrels, source.run)
             paths += expand([name for name in named if name is not None], root)
             for path in paths:
-                files += files_below(path, apart) if path.is_dir() else [path]
+                files += files_below(path, excluded) if path.is_dir() else [path]
         elif isinstance(source, DocumentSource):
-            files += document_files(source, root, apart=apart)
+            files += document_files(source, root, excluded=excluded)
         elif not isinstance(source, HubSource):
             files += expand(source.files, root)
             files += expand([source.documents], root) if isinstance(source, MultiParallelSource) else []
     return files
 
 
-def _origin(recipe: Recipe, root: Path, *, apart: Path) -> dict[str, Any]:
+def _origin(recipe: Recipe, root: Path, *, excluded: Path) -> dict[str, Any]:
     """Return what determines the text: the recipe's settings for it, and the SHA-256 of each file.
 
     Modification times are not used, because copying files changes them.
@@ -193,7 +193,7 @@ def _origin(recipe: Recipe, root: Path, *, apart: Path) -> dict[str, Any]:
             "or_whole_folder"
         ):  # so that text that an earlier version stored, which lacks the key, stays valid
             source.pop("or_whole_folder", None)
-    files = {str(path.relative_to(root)): sha256_of(path) for path in source_files(recipe, root, apart=apart)}
+    files = {str(path.relative_to(root)): sha256_of(path) for path in source_files(recipe, root, excluded=excluded)}
     origin: dict[str, Any] = {"settings": settings, "files": files}
     if recipe.held_out or any(isinstance(source, MultiParallelSource) for source in recipe.sources):
         origin["same_text"] = VERSION  # held-out text is recognised by this normalisation
@@ -203,15 +203,15 @@ def _origin(recipe: Recipe, root: Path, *, apart: Path) -> dict[str, Any]:
 class _Reader:
     """One pass over the sources of a recipe, which remembers the texts that it has seen for its filters."""
 
-    def __init__(self, recipe: Recipe, root: Path, *, apart: Path) -> None:
+    def __init__(self, recipe: Recipe, root: Path, *, excluded: Path) -> None:
         self._recipe = recipe
         self._root = root
-        self._apart = apart
+        self._excluded = excluded
         self._held_out_files, _ = held_out_files(recipe, root)
         self._held_out = read_held_out(self._held_out_files)
         for source in recipe.sources:
             if isinstance(source, MultiParallelSource):
-                self._held_out |= held_out_keys(read_left_out(source, root))
+                self._held_out |= held_out_keys(read_excluded(source, root))
         self._languages = None if recipe.languages is None else set(recipe.languages)
         # Hashes instead of texts take about a hundred bytes for each different text.
         self._seen: set[int] = set()
@@ -297,7 +297,7 @@ class _Reader:
             return None if name is None else self._root / name
 
         return read_ranking(
-            example_sources(source, self._root, apart=self._apart),
+            example_sources(source, self._root, excluded=self._excluded),
             source.format,
             language=source.language,
             languages=self._recipe.languages
@@ -319,7 +319,7 @@ class _Reader:
         columns = TextColumns(**source.columns.model_dump())
         if isinstance(source, DocumentSource):
             own = is_own(source, self._root)
-            for path in document_files(source, self._root, apart=self._apart):
+            for path in document_files(source, self._root, excluded=self._excluded):
                 yield from read_monolingual(path, language=source.language, columns=columns, as_found=own)
             return
         local = self._root / source.dataset

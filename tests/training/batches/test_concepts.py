@@ -50,7 +50,7 @@ def test_a_pair_shares_its_concept_and_is_of_two_words(
 
     def word_of(row: int) -> tuple[str, str]:
         start, end = made_pairs.texts.offsets[row : row + 2]
-        return made_pairs.spoken(0, np.asarray([row]))[0], str(tokenizer.decode(made_pairs.texts.ids[start:end]))
+        return made_pairs.languages_of(0, np.asarray([row]))[0], str(tokenizer.decode(made_pairs.texts.ids[start:end]))
 
     known = {(concept, code, str(tokenizer.decode(tokenizer(w).input_ids[1:-1]))) for concept, code, w in entries}
     random = np.random.default_rng(seed)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mlret.data.ranking import RankingExample, read_ranking
 from mlret.errors import InputError
-from mlret.training.labels.resumable import Worked, work_through
+from mlret.training.labels.resumable import Processed, process_to_file
 
 EXAMPLES = [RankingExample(f"query {number}", (f"answer {number}",)) for number in range(10)]
 
@@ -29,16 +29,16 @@ class Work:
         self.seen: list[str] = []
         self.stop = stop
 
-    def __call__(self, batch: Sequence[RankingExample]) -> list[Worked]:
+    def __call__(self, batch: Sequence[RankingExample]) -> list[Processed]:
         if self.stop is not None and any(one.query == f"query {self.stop}" for one in batch):
             raise StoppedError
         self.seen += [one.query for one in batch]
-        return [Worked(replace(one, negatives=(f"not {one.query}",)), {"one": 1.0}) for one in batch]
+        return [Processed(replace(one, negatives=(f"not {one.query}",)), {"one": 1.0}) for one in batch]
 
 
 def run(path: Path, work: Work, batch_size: int = 3, **changes: object) -> float:
     options = {"settings": {"a": (1, 2)}} | changes
-    return sum(figures["one"] for figures in work_through(EXAMPLES, work, path, batch_size=batch_size, **options))  # type: ignore[arg-type]
+    return sum(figures["one"] for figures in process_to_file(EXAMPLES, work, path, batch_size=batch_size, **options))  # type: ignore[arg-type]
 
 
 names = st.sampled_from(["x.jsonl", "x.jsonl.gz"])
@@ -90,7 +90,7 @@ def test_other_settings_and_files_that_are_there_are_refused(tmp_path: Path) -> 
 
 def test_no_examples_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no examples"):
-        list(work_through([], Work(), tmp_path / "x.jsonl", settings={}, batch_size=1))
+        list(process_to_file([], Work(), tmp_path / "x.jsonl", settings={}, batch_size=1))
     assert not list(tmp_path.iterdir())
 
 

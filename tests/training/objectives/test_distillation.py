@@ -20,7 +20,7 @@ from mlret.training.objectives.distillation import TranslationDistillationLoss
 from mlret.training.recipe import Recipe
 from mlret.training.run import train
 from mlret.training.stages import TranslationDistillationStage
-from mlret.training.text.tokenizer import with_pieces_missing
+from mlret.training.text.tokenizer import with_tokens_missing
 from mlret.training.text.training_text import prepare_text
 from tests.training.conftest import retrieval_recipe
 
@@ -103,8 +103,8 @@ def test_the_ways_of_cutting_are_of_the_same_texts(data: Path, tiny_encoder: Enc
     assert (pairs.document(keys[:, 0]) < count).all()
     # A share of the pieces is not used, always the same of a seed; what remains cuts finer.
     coarse = PackedTexts.of(pairs.strings, tokenizer, max_length=64)
-    fine = PackedTexts.of(pairs.strings, with_pieces_missing(tokenizer, 0.5, seed=1), max_length=64)
-    again = PackedTexts.of(pairs.strings, with_pieces_missing(tokenizer, 0.5, seed=1), max_length=64)
+    fine = PackedTexts.of(pairs.strings, with_tokens_missing(tokenizer, 0.5, seed=1), max_length=64)
+    again = PackedTexts.of(pairs.strings, with_tokens_missing(tokenizer, 0.5, seed=1), max_length=64)
     assert fine.lengths.sum() > coarse.lengths.sum() and (fine.ids == again.ids).all()
 
 

@@ -62,10 +62,10 @@ def test_parquet_without_languages_is_taken(tmp_path: Path) -> None:
 
 def test_a_run_inside_the_folder_is_no_text_of_it(own: Path) -> None:
     recipe = read_recipe(find_recipe("ccp-mini", "training"))
-    before = source_files(recipe, own, apart=own / "runs" / "x")
+    before = source_files(recipe, own, excluded=own / "runs" / "x")
     (own / "runs" / "x" / "model").mkdir(parents=True)
     (own / "runs" / "x" / "model" / "vocab.txt").write_text("a\nb\n", encoding="utf-8")
-    assert source_files(recipe, own, apart=own / "runs" / "x") == before
+    assert source_files(recipe, own, excluded=own / "runs" / "x") == before
     first = prepared(recipe, own, own / "runs" / "x").statistics
     assert prepared(recipe, own, own / "runs" / "x").statistics == first
 

@@ -11,7 +11,7 @@ import pytest
 from mlret.errors import InputError
 from mlret.training.recipe import Recipe
 from mlret.training.run import train
-from mlret.training.text.tokenizer import choose_pieces, fast_tokenizer
+from mlret.training.text.tokenizer import choose_tokens, fast_tokenizer
 from mlret.training.text.training_text import prepare_text
 
 
@@ -34,7 +34,7 @@ def test_pieces_are_folded_counted_and_the_most_frequent_taken(
     text = prepare_text(small_recipe, world, tmp_path / "text")
     assert small_recipe.tokenizer is not None
     settings = small_recipe.tokenizer.model_copy(update={"vocab_size": 100, "min_count": 2})
-    chosen = choose_pieces(text, settings, _source(tmp_path), max_length=32, seed=0)
+    chosen = choose_tokens(text, settings, _source(tmp_path), max_length=32, seed=0)
     pieces = json.loads(chosen.backend_tokenizer.to_str())["model"]["vocab"]
     names = [piece for piece, _ in pieces]
     assert names[:4] == ["<s>", "<pad>", "</s>", "<unk>"] and names[-1] == "<mask>"
@@ -42,7 +42,7 @@ def test_pieces_are_folded_counted_and_the_most_frequent_taken(
     assert not {"▁Sun", "▁zebra", "字"} & set(names)  # folded into another, or not in the text
     assert dict(map(tuple, pieces))["▁sun"] > -1.0  # two probabilities, added
     assert chosen.tokenize("SUN mvua") == ["▁sun", "▁mvua"]
-    few = choose_pieces(text, settings.model_copy(update={"vocab_size": 30}), _source(tmp_path), max_length=32, seed=0)
+    few = choose_tokens(text, settings.model_copy(update={"vocab_size": 30}), _source(tmp_path), max_length=32, seed=0)
     # Every letter that the text's pieces have stays: nothing of it becomes unknown.
     assert few.unk_token_id not in few("sun rain jua mvua")["input_ids"]
 
