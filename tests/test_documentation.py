@@ -81,7 +81,7 @@ def run_mlret(arguments: list[str]) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_code_of_a_page_runs_and_prints_what_the_page_says(
+def test_code_of_a_page_runs_and_prints_what_the_page_shows(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -147,7 +147,7 @@ def test_command_line_page_is_made_from_the_commands(monkeypatch: pytest.MonkeyP
     assert "…" not in page.split("## `mlret search`")[0]
 
 
-def test_version_stands_once() -> None:
+def test_version_is_defined_once() -> None:
     """The package and the site take it from one place, and nothing repeats it."""
     import mlret
 

@@ -56,7 +56,7 @@ def test_the_versions_of_ci_are_allowed() -> None:
             assert requirement.specifier.contains(version), f"{requirement} does not allow {version}"
 
 
-def test_no_requirement_admits_an_interface_that_nobody_has_seen() -> None:
+def test_no_requirement_admits_an_untested_interface() -> None:
     for extra, requirements in declared().items():
         for requirement in requirements:
             low, high = bound(requirement, ">="), bound(requirement, "<")

@@ -116,7 +116,7 @@ def test_a_calibrated_folder_is_written_and_described(
     assert (module.shift, module.scale, module.rotate, module.pivot) == (True, True, True, "sw")
 
 
-def test_the_table_says_what_each_step_did(
+def test_the_table_shows_the_effect_of_each_step(
     calibrate: Run, text: Path, tmp_path: Path, tiny_encoder_folder: Path
 ) -> None:
     done = calibrate(tiny_encoder_folder, "-t", f"{text}/*.jsonl.gz", "-o", tmp_path / "a", "--rotate")
@@ -216,7 +216,7 @@ def test_a_save_that_fails_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_help_teaches_without_loading_torch() -> None:
+def test_help_describes_the_command_without_loading_torch() -> None:
     script = "import sys\nfrom mlret.cli.main import main\ntry: main()\nfinally: print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script, "calibrate", "--help"], capture_output=True, text=True, check=True

@@ -163,7 +163,7 @@ def test_joined_without_shared_english_fails_before_an_encoder_is_loaded(mlret, 
     assert "no two of the 1 languages share 10 English sentences" in err
 
 
-def test_every_benchmark_says_what_it_needs_and_does(mlret) -> None:  # type: ignore[no-untyped-def]
+def test_every_benchmark_describes_its_data_and_protocol(mlret) -> None:  # type: ignore[no-untyped-def]
     from mlret.eval.recipe import BENCHMARKS
 
     code, out, _ = mlret("eval", "--help")

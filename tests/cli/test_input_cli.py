@@ -97,7 +97,7 @@ def write(path: Path, *lines: object) -> Path:
     ],
     ids=lambda arguments: " ".join(arguments).encode("ascii", "backslashreplace").decode(),
 )
-def test_arguments_that_are_no_unicode_end_in_one_line(
+def test_arguments_that_are_not_unicode_are_one_line_errors(
     mlret: Run, index: Path, memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -109,7 +109,7 @@ def test_arguments_that_are_no_unicode_end_in_one_line(
     assert "Traceback" not in said and ((said.startswith("error: ") and said.count("\n") == 1) or "Usage" in said)
 
 
-def test_lines_that_are_no_utf_8_are_named(mlret: Run, index: Path, memory: Path, tmp_path: Path) -> None:
+def test_lines_that_are_not_utf_8_are_named(mlret: Run, index: Path, memory: Path, tmp_path: Path) -> None:
     file = tmp_path / "d.jsonl"
     file.write_bytes(b'{"id": "a", "text": "caf\xe9"}\n')
     np.save(tmp_path / "v.npy", np.ones((1, 8), np.float32))

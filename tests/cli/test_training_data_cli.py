@@ -87,7 +87,7 @@ def test_negatives_in_other_languages_from_a_ready_index(run: Run, pairs: Path, 
         assert one.passage_ids is not None and all(one.passage_ids[1:])
 
 
-def test_an_interrupted_command_goes_on(run: Run, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_command_resumes(run: Run, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlret.training.labels import mining
 
     whole, path = tmp_path / "whole.jsonl", tmp_path / "mined.jsonl"
@@ -146,7 +146,7 @@ def test_what_is_refused(run: Run, pairs: Path, tmp_path: Path, arguments: list[
 
 
 @pytest.mark.parametrize("verb", ["mine", "score", "average"])
-def test_help_teaches(run: Run, verb: str) -> None:
+def test_help_describes_the_command(run: Run, verb: str) -> None:
     out, _ = run(verb, "--help")
     assert "Examples:" in out
     assert f"mlret {verb} " in out

@@ -104,7 +104,9 @@ def test_reading_streams(tmp_path: Path) -> None:
         ("d.tsv", "id\ttext\tlang\na\tx\tklingonish\n", r"d\.tsv:2: unknown language code"),
     ],
 )
-def test_bad_input_names_file_line_and_mend(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+def test_bad_input_names_file_line_and_how_to_fix_it(
+    tmp_path: Path, name: str, content: str | bytes, message: str
+) -> None:
     path = write(tmp_path / name, content)
     with pytest.raises(InputError, match=message) as caught:
         list(read_documents(path))

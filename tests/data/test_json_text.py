@@ -65,7 +65,7 @@ def test_lines_are_those_on_which_elements_begin(tmp_path: Path) -> None:
         ("[1, nul]", ":1: not JSON"),
     ],
 )
-def test_what_is_no_json_is_named_with_its_line(tmp_path: Path, text: str, message: str, block: int) -> None:
+def test_invalid_json_is_named_with_its_line(tmp_path: Path, text: str, message: str, block: int) -> None:
     path = tmp_path / "bad.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
@@ -103,7 +103,7 @@ def test_an_object_with_a_key_twice_is_refused_by_every_reader(tmp_path: Path, t
 
 
 @given(values)
-def test_json_without_repeated_keys_reads_as_ever(value: Any) -> None:
+def test_json_without_repeated_keys_is_read_as_by_the_standard_library(value: Any) -> None:
     assert read_json(json.dumps(value)) == value
 
 

@@ -105,21 +105,21 @@ def test_columns_may_have_other_names(tmp_path: Path) -> None:
     assert list(read_monolingual(tmp_path / "d.parquet", columns=columns)) == [ENGLISH]
 
 
-def test_windows_line_ends_and_byte_order_marks_are_no_text(tmp_path: Path) -> None:
+def test_windows_line_ends_and_byte_order_marks_are_not_text(tmp_path: Path) -> None:
     text = write(tmp_path / "d.txt", "\ufeffIt rains.\r\nTake a coat!\r\n\r\n \t\r\n Jua.\r\n")
     assert list(read_monolingual(text, language="en")) == [ENGLISH, MonolingualDocument("en", ("Jua.",))]
     jsonl = write(tmp_path / "d.jsonl", "\ufeff" + as_jsonl([ENGLISH, CHINESE]).replace("\n", "\r\n"))
     assert list(read_monolingual(jsonl)) == [ENGLISH, CHINESE]
 
 
-def test_text_file_without_blank_lines_comes_in_pieces(tmp_path: Path) -> None:
+def test_text_file_without_blank_lines_is_split_into_parts(tmp_path: Path) -> None:
     lines = [f"line {number}" for number in range(25_000)]
     read = list(read_monolingual(write(tmp_path / "d.txt", "\n".join(lines)), language="en"))
     assert [len(document.sentences) for document in read] == [10_000, 10_000, 5_000]
     assert [sentence for document in read for sentence in document.sentences] == lines
 
 
-def test_records_without_text_are_passed_over(tmp_path: Path) -> None:
+def test_records_without_text_are_skipped(tmp_path: Path) -> None:
     content = '{"lang": "en", "sents": []}\n{"lang": "en", "text": " \\n"}\n\n' + as_jsonl([ENGLISH])
     assert list(read_monolingual(write(tmp_path / "d.jsonl", content))) == [ENGLISH]
 
@@ -147,7 +147,7 @@ def test_records_without_text_are_passed_over(tmp_path: Path) -> None:
         ("d.parquet", b"", r"d\.parquet: damaged or no Parquet file"),
     ],
 )  # fmt: skip
-def test_bad_input_names_file_line_and_mend(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_bad_input_names_file_line_and_how_to_fix_it(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = write(tmp_path / name, content)
     with pytest.raises(InputError, match=message) as caught:
         list(read_monolingual(path))
@@ -178,7 +178,9 @@ def test_bad_text_files_are_named(tmp_path: Path, content: bytes, message: str) 
         ([{"text": "x", "id": 1}], r"d\.parquet: no column 'lang'; give the language"),
     ],
 )
-def test_bad_parquet_names_file_row_and_mend(tmp_path: Path, rows: list[dict[str, object]], message: str) -> None:
+def test_bad_parquet_names_file_row_and_how_to_fix_it(
+    tmp_path: Path, rows: list[dict[str, object]], message: str
+) -> None:
     schema = None if rows else pa.schema({"text": pa.string(), "lang": pa.string()})
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "d.parquet")
     with pytest.raises(InputError, match=message) as caught:
@@ -267,7 +269,7 @@ def test_hub_reader_streams_a_local_folder(hub_folder: Path) -> None:
     assert read == [MonolingualDocument("en", (f"It rains {i}.", "Take a coat!")) for i in range(50)]
 
 
-def test_hub_reader_takes_the_given_language_where_there_is_none(hub_folder: Path) -> None:
+def test_hub_reader_uses_the_given_language_if_there_is_none(hub_folder: Path) -> None:
     pytest.importorskip("datasets")
     columns = TextColumns(language="none")
     first = next(read_hub(str(hub_folder), config=None, split="train", language="swh", columns=columns))
@@ -330,7 +332,7 @@ def test_hub_reader_names_what_is_wrong(hub_folder: Path, options: dict[str, obj
         (RuntimeError("Dataset scripts are no longer supported"), r"a/b: split 'x' cannot be read \(Dataset scripts"),
     ],
 )
-def test_hub_that_cannot_be_reached_is_told_from_a_wrong_name(
+def test_unreachable_hub_and_wrong_name_have_different_errors(
     monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     datasets = pytest.importorskip("datasets")

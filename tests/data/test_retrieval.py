@@ -189,7 +189,7 @@ def test_columns_are_separated_by_ascii_white_space_alone(file, blank: str) -> N
     assert read_beir_qrels(file(f"{query}\t{document}\t1\n")) == {query: {document: 1}}
 
 
-def test_ids_of_beir_are_taken_as_they_stand(file) -> None:  # type: ignore[no-untyped-def]
+def test_ids_of_beir_are_not_changed(file) -> None:  # type: ignore[no-untyped-def]
     content = "\ufeffquery-id\tcorpus-id\tscore\r\nq 1\tNew York\t1\r\nq 1\tb\t-1 \r\n"
     assert read_beir_qrels(file(content)) == read_any_qrels(file(content)) == {"q 1": {"New York": 1, "b": -1}}
     assert read_any_qrels(file("q1 0 d1 1\n")) == {"q1": {"d1": 1}}

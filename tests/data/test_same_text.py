@@ -28,7 +28,7 @@ from mlret.data.same_text import normalised, text_key, text_number
         (".5", "5"), ("costs .5", "costs 5"), ("10²", "102"), ("x²", "x2"), ("5 * 3", "5 3"), ("٢٫٥", "٢٥"),
     ],
 )  # fmt: skip
-def test_vowels_and_signs_tell_texts_apart(first: str, second: str) -> None:
+def test_vowels_and_signs_distinguish_texts(first: str, second: str) -> None:
     assert normalised(first) != normalised(second)
     assert text_number(first) != text_number(second)
 
@@ -72,6 +72,6 @@ def test_another_mark_is_another_text(parts: list[str], data: st.DataObject) -> 
         assert normalised(text[:place] + text[place + 1 :]) != normalised(text)
 
 
-def test_mere_punctuation_is_compared_as_it_stands() -> None:
+def test_mere_punctuation_is_compared_literally() -> None:
     assert normalised("?!") == ""
     assert text_key("?!") == "?!" != text_key("…")

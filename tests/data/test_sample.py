@@ -15,7 +15,7 @@ def sample() -> Sample:
     return load_sample()
 
 
-def test_every_topic_stands_in_every_language(sample: Sample) -> None:
+def test_every_topic_is_in_every_language(sample: Sample) -> None:
     per_topic = Counter(passage.metadata["topic"] for passage in sample.passages)
     assert len(sample.languages) >= 12
     assert len(per_topic) >= 20

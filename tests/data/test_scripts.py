@@ -49,7 +49,7 @@ def test_letters_of_a_script_get_its_name_and_no_others_do() -> None:
 
 
 @pytest.mark.parametrize("character", [*"0٣५!。 ·-\n\x00", "\u0301", "\ud800", "😀"])
-def test_what_is_no_letter_has_no_script(character: str) -> None:
+def test_characters_that_are_not_letters_have_no_script(character: str) -> None:
     assert script_of(character) is None
 
 

@@ -123,7 +123,7 @@ def test_marks_are_read_as_meant(language: str, sentences: list[str]) -> None:
     assert split_sentences(between.join(sentences), language) == sentences
 
 
-def test_thai_is_cut_at_spaces_into_pieces_of_some_length() -> None:
+def test_thai_is_split_at_spaces_into_parts_of_some_length() -> None:
     text = "ฉันชอบอ่านหนังสือในห้องสมุดของโรงเรียน และดื่มชา ปี 2020 ฉันไป Bangkok กับเพื่อน " * 5
     pieces = split_sentences(text, "th")
     assert len(pieces) > 1

@@ -95,7 +95,7 @@ def test_a_batch_of_many_languages_is_what_each_language_alone_gives(tmp_path: P
         assert np.allclose(vector, expected / np.linalg.norm(expected), atol=1e-5)
 
 
-def test_a_language_that_is_not_told_is_detected(tmp_path: Path) -> None:
+def test_a_language_that_is_not_given_is_detected(tmp_path: Path) -> None:
     encoder = mlret.Encoder(modular(tmp_path))
     told = encoder.encode([TEXTS[2][0]], language="ru")
     assert np.array_equal(encoder.encode([TEXTS[2][0]]), told)
@@ -105,7 +105,7 @@ def test_a_language_that_is_not_told_is_detected(tmp_path: Path) -> None:
     assert np.allclose(raw, told, atol=1e-6)
 
 
-def test_a_language_without_adapter_falls_to_its_neighbour_and_says_so_once(tmp_path: Path) -> None:
+def test_a_language_without_adapter_uses_its_neighbour_and_warns_once(tmp_path: Path) -> None:
     encoder = mlret.Encoder(modular(tmp_path, neighbours={"rw": "sw"}, default_language="en"))
     with pytest.warns(UserWarning, match=r"no adapter for Kinyarwanda \(rw\): it goes through that of sw"):
         found = encoder.encode(["Samaki"], language="rw")

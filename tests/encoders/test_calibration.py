@@ -87,7 +87,7 @@ def test_steps_apply_in_order_and_each_has_its_switch(
     np.testing.assert_allclose(apply(fitted, rows, language), expected, atol=1e-5)
 
 
-def test_calibration_can_be_left_out(fitted: Calibration) -> None:
+def test_calibration_can_be_omitted(fitted: Calibration) -> None:
     rows = torch.randn(4, 6)
     assert fitted({"sentence_embedding": rows}, language="sw", calibrate=False)["sentence_embedding"] is rows
 
@@ -313,7 +313,7 @@ def test_rotations_of_a_model_are_reported_and_survive_saving(tiny_encoder: Enco
     np.testing.assert_allclose(plain.encode(text, language="en"), loaded.encode(text, language="en"), atol=1e-6)
 
 
-def test_the_fingerprint_tells_rotation_and_its_switch(tiny_encoder: Encoder) -> None:
+def test_the_fingerprint_depends_on_the_rotation_and_its_switch(tiny_encoder: Encoder) -> None:
     random = np.random.default_rng(0)
     mean = torch.from_numpy(random.normal(size=(1, 32)).astype(np.float32))
     turned = torch.from_numpy(quarter_turn(32))[None]

@@ -178,14 +178,14 @@ def test_a_checkpoint_of_pylate_is_read_as_it_is(tmp_path: Path, config: dict[st
     assert_same(encoder, parts, markers, skipped, config.get("attend_to_expansion_tokens", False))
 
 
-def test_a_prompt_of_pylate_stands_behind_the_marker(tmp_path: Path) -> None:
+def test_a_prompt_of_pylate_follows_the_marker(tmp_path: Path) -> None:
     parts = pylate(tmp_path / "c", prompts={"query": "find: ", "document": ""})
     found = mlret.load_token_encoder(tmp_path / "c").encode_query(["the cat"])[0]
     marker = parts[1].convert_tokens_to_ids("[Q] ")
     assert np.allclose(found, by_hand(parts, "find: the cat", marker, length=QUERY, fill=True), atol=1e-5)
 
 
-def test_models_that_are_no_such_checkpoints_stay_as_they_are(tmp_path: Path) -> None:
+def test_models_that_are_not_such_checkpoints_are_not_changed(tmp_path: Path) -> None:
     model = multi_vector_encoder(plain(tmp_path / "plain"), dims=8, document_length=20)
     model.save(str(tmp_path / "saved"), create_model_card=False)
     loaded = mlret.load_token_encoder(tmp_path / "saved").model

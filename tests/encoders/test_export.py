@@ -83,7 +83,7 @@ def test_the_files_are_those_of_colbert(source: SentenceTransformer, tmp_path: P
         ({"pool_factor": 2}, "pylate", r"tokens are not merged"),
     ],
 )
-def test_what_a_format_cannot_hold_is_refused_or_said(
+def test_what_a_format_cannot_represent_is_refused_or_reported(
     source: SentenceTransformer, tmp_path: Path, options: dict[str, Any], format: Any, loss: str
 ) -> None:
     model = whole(source, **options)
@@ -155,7 +155,7 @@ def test_nothing_is_overwritten(source: SentenceTransformer, tmp_path: Path) -> 
         export_encoder(whole(source), tmp_path / "out", format="onnx")  # type: ignore[arg-type]
 
 
-def test_the_command_writes_and_says_what_is_lost(source: SentenceTransformer, tmp_path: Path) -> None:
+def test_the_command_writes_and_reports_what_is_lost(source: SentenceTransformer, tmp_path: Path) -> None:
     whole(source, query_length="dynamic 8").save(str(tmp_path / "saved"), create_model_card=False)
     arguments = ["export", str(tmp_path / "saved"), "-f", "pylate", "-o", str(tmp_path / "out")]
     refused = CliRunner().invoke(app, arguments)

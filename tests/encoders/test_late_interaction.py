@@ -102,7 +102,7 @@ def test_documents_lose_the_punctuation_of_every_script_but_attend_to_it(dynamic
 
 
 @pytest.mark.parametrize("kind", made.KINDS)
-def test_pieces_are_punctuation_by_what_they_write(kind: str) -> None:
+def test_tokens_are_punctuation_by_the_text_that_they_write(kind: str) -> None:
     tokenizer = made.fast(kind)
     found = punctuation_pieces(tokenizer)
     assert {".", ","} <= {tokenizer.convert_tokens_to_string([piece]).strip() for piece in found}
@@ -120,7 +120,7 @@ def test_pieces_are_punctuation_by_what_they_write(kind: str) -> None:
             assert tokenizer.convert_ids_to_tokens(ids[0]) in found
 
 
-def test_undecodable_bytes_are_no_punctuation() -> None:
+def test_undecodable_bytes_are_not_punctuation() -> None:
     tokenizer = made.fast("byte-bpe")
     found = set(punctuation_pieces(tokenizer))
     # The bytes of Cyrillic and of an ideographic full stop, each alone.
@@ -216,7 +216,7 @@ def test_adapters_can_be_given_to_a_dynamic_encoder(source: SentenceTransformer)
         assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_sources_of_every_kind_are_taken(source: SentenceTransformer, tmp_path: Path) -> None:
+def test_sources_of_every_kind_are_accepted(source: SentenceTransformer, tmp_path: Path) -> None:
     bundled = multi_vector_encoder()
     assert bundled.get_embedding_dimension() == 128 and len(bundled) == 4
     assert bundled.prompts == {"query": "[Q]", "document": "[D]"}
@@ -244,7 +244,7 @@ def test_what_does_not_fit_is_refused(source: SentenceTransformer, options: dict
         multi_vector_encoder(source, **options)
 
 
-def test_what_is_no_single_vector_encoder_is_refused(dynamic: MultiVectorEncoder, tmp_path: Path) -> None:
+def test_models_that_are_not_single_vector_encoders_are_refused(dynamic: MultiVectorEncoder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has a vector for each token already"):
         multi_vector_encoder(dynamic)
     with pytest.raises(InputError, match=r"Linear is not an encoder"):

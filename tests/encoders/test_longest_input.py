@@ -272,7 +272,7 @@ def test_a_backbone_to_be_trained_takes_what_its_network_takes(
             load_backbone(PretrainedBackbone(kind="pretrained", model=str(source), max_length=ROWS), seed=0)
 
 
-def test_numbers_that_stand_for_no_limit_never_reach_the_tokenizer() -> None:
+def test_numbers_that_mean_no_limit_never_reach_the_tokenizer() -> None:
     assert truncation(None) == truncation(10**30) == truncation(int(1e30)) == {"truncation": False}
     assert truncation(512) == {"truncation": "longest_first", "max_length": 512}
 

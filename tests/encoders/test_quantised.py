@@ -73,7 +73,7 @@ def test_zeros_stay_next_to_zero() -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_a_quantised_encoder_loads_as_a_plain_one_and_says_next_to_the_same(
+def test_a_quantised_encoder_loads_as_a_plain_one_with_nearly_the_same_vectors(
     bits: Bits, tiny_encoder: Encoder, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "small"
@@ -94,7 +94,7 @@ def test_a_quantised_encoder_loads_as_a_plain_one_and_says_next_to_the_same(
     assert modules[0]["type"].startswith("sentence_transformers.")
 
 
-def test_damage_and_another_models_weights_are_told(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_damage_and_weights_of_another_model_are_reported(tiny_encoder_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "small"
     shutil.copytree(tiny_encoder_folder, folder)
     quantise_folder(folder, layers=8, embeddings=8)

@@ -232,7 +232,7 @@ def test_self_learning_starts_from_the_adversarial_map(far_off: tuple[Rows, Rows
         (np.ones((3, 4)), np.full((3, 4), np.nan), "the target of a rotation holds NaN"),
     ],
 )
-def test_what_is_no_pair_of_clouds_is_refused(source: Rows, target: Rows, message: str) -> None:
+def test_arguments_that_are_not_two_clouds_are_refused(source: Rows, target: Rows, message: str) -> None:
     for function in (fit_rotation, csls_mutual_neighbours, adversarial_rotation):
         with pytest.raises(InputError, match=message):
             function(source.astype(np.float32), target.astype(np.float32))  # type: ignore[operator]

@@ -63,7 +63,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_list_of_texts_is_refused_at_every_door(doors: dict[str, Callable[[Any], Any]], name: str) -> None:
+def test_arguments_that_are_no_lists_of_texts_are_refused(doors: dict[str, Callable[[Any], Any]], name: str) -> None:
     given_, message = BAD[name]
     for door, encode in doors.items():
         if not door.startswith("external"):

@@ -56,7 +56,7 @@ def test_xsim_takes_the_best_margin_among_the_nearest(similarity: np.ndarray) ->
         assert (row not in best) <= bool(miss) <= (best != {row})
 
 
-def test_margin_says_nothing_where_nothing_is_shared() -> None:
+def test_margin_of_zero_similarities_is_finite() -> None:
     assert np.isfinite(ratio_margin(np.zeros((3, 3), np.float32))).all()
 
 

@@ -83,7 +83,7 @@ def test_ties_go_to_the_smaller_id_where_pytrec_eval_prefers_the_larger() -> Non
     assert evaluate_run(qrels, run, ["mrr@10"]).mean["mrr@10"] == 1.0
 
 
-def test_scores_that_differ_below_single_precision_are_no_tie() -> None:
+def test_scores_that_differ_below_single_precision_are_not_tied() -> None:
     run = {"q": {"b": 1.00000000001, "a": 1.0}}
     assert rank_documents(run["q"]) == ["b", "a"]
     assert evaluate_run({"q": {"b": 1}}, run, ["mrr@10"]).mean["mrr@10"] == 1.0

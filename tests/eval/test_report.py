@@ -59,7 +59,7 @@ def test_everything_is_written_and_reads_back(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "scores.tsv.gz").read_bytes() == first
 
 
-def test_a_figure_is_found_by_name_or_what_there_is_is_said() -> None:
+def test_a_figure_is_found_by_name_or_the_known_names_are_listed() -> None:
     made = report()
     assert made.figure("mrr@10") == 0.5
     assert made.figure("mrr@10", system="b", group="sw") == 0.25

@@ -32,7 +32,7 @@ def test_holm_is_the_textbooks_example() -> None:
     assert holm([]) == []
 
 
-def test_the_interval_holds_the_difference_about_as_often_as_it_says() -> None:
+def test_the_interval_contains_the_difference_about_as_often_as_its_level() -> None:
     random = np.random.default_rng(1)
     held = 0
     for seed in range(100):

@@ -80,7 +80,9 @@ def test_the_average_over_36_is_given_only_for_all_36() -> None:
     assert list(result([*list(XTREME_36)[1:], "xho"]).averages) == ["all"]
 
 
-def test_report_shows_averages_first_and_the_floors_beside(calibrated_encoder: Encoder, table_folder: Path) -> None:
+def test_report_shows_averages_first_and_the_baselines_next_to_them(
+    calibrated_encoder: Encoder, table_folder: Path
+) -> None:
     results = [evaluate_tatoeba(system, table_folder) for system in (calibrated_encoder, *(f() for f in FLOORS))]
     report = tatoeba_report(str(table_folder), results)
     lines = [line for line in report.markdown().splitlines() if line.startswith("|")]
@@ -101,7 +103,7 @@ def test_report_shows_averages_first_and_the_floors_beside(calibrated_encoder: E
     assert report.query_scores[calibrated]["swh"]["accuracy"].keys() >= {"xx-en:1", "en-xx:12"}
 
 
-def test_floors_on_the_real_test_set() -> None:
+def test_baselines_on_the_real_test_set() -> None:
     pairs = read_tatoeba(shared_data("tatoeba"), languages=["deu", "rus"])
     chance, spelling = (evaluate_tatoeba(floor, pairs) for floor in (RandomVectors(), CharacterNGrams()))
     assert chance.averages["all"].raw.mean < 0.01

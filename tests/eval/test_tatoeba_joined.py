@@ -77,7 +77,7 @@ def test_it_equals_the_loop(sides: list[list[str]]) -> None:
     assert result.calibrated is None
 
 
-def test_pairs_of_languages_with_few_queries_are_left_out() -> None:
+def test_pairs_of_languages_with_few_queries_are_skipped() -> None:
     pairs = [_pairs("fra", "abcd"), _pairs("deu", "abcx"), _pairs("swh", "az")]
     result = evaluate_joined(_encoded(pairs), pairs, min_queries=2)
     assert [(row.first, row.second, row.queries) for row in result.rows] == [("fra", "deu", 3)]

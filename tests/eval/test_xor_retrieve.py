@@ -98,7 +98,7 @@ def test_predictions_are_scored_by_language(punkt: None, tmp_path: Path) -> None
         read_predictions(predictions)
 
 
-def test_an_encoder_and_the_floors_rank_the_passages(punkt: None, tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_an_encoder_and_the_baselines_rank_the_passages(punkt: None, tmp_path: Path, tiny_encoder: Encoder) -> None:
     report = evaluate("xor-retrieve", make_xor(tmp_path), models=[tiny_encoder])
     assert list(report.figures) == [tiny_encoder.name, "BM25", "random"]
     # All twelve passages fit into 2,000 tokens, so what is there is found.
@@ -109,7 +109,7 @@ def test_an_encoder_and_the_floors_rank_the_passages(punkt: None, tmp_path: Path
     assert report.figure("r@5kt", system="BM25", group="ja") == 1.0
 
 
-def test_without_the_sentence_model_the_mend_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_sentence_model_the_error_says_how_to_fix_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nltk.data, "path", [])
     getattr(nltk.tokenize._get_punkt_tokenizer, "cache_clear", lambda: None)()
     with pytest.raises(MissingExtraError, match=r"nltk.downloader punkt_tab"):

@@ -142,7 +142,7 @@ def test_an_index_that_appears_during_a_build_is_left_alone(tmp_path: Path, tiny
             assert len(index) == count
 
 
-def test_interrupted_build_goes_on(tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_interrupted_build_resumes(tmp_path: Path, tiny_encoder: Encoder) -> None:
     file = write(tmp_path / "a.jsonl", list("abcdef"))
     seen = Updated()
 
@@ -168,7 +168,7 @@ def test_interrupted_build_goes_on(tmp_path: Path, tiny_encoder: Encoder) -> Non
         assert found is not None and found.text == "dogs a"
 
 
-def test_extending_says_what_is_stored_when_it_fails(tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_extending_reports_what_is_stored_when_it_fails(tmp_path: Path, tiny_encoder: Encoder) -> None:
     build_index(tmp_path / "i", [write(tmp_path / "a.jsonl", ["a"])], tiny_encoder)
     more = write(tmp_path / "b.jsonl", ["b", "c", "d", "a"])
     with pytest.raises(InputError, match=r"b\.jsonl:4: the id 'a' is in .*2 documents before it are stored"):

@@ -146,7 +146,7 @@ build_index(sys.argv[1], [sys.argv[2]], encoder, batch_size=2, progress=lambda d
 
 
 @pytest.mark.timeout(60)
-def test_killed_build_goes_on_where_it_stopped(
+def test_killed_build_resumes_where_it_stopped(
     tmp_path: Path, tiny_encoder: Encoder, tiny_encoder_folder: Path
 ) -> None:
     file, folder = tmp_path / "a.jsonl", tmp_path / "i"

@@ -294,7 +294,7 @@ def test_a_hundred_thousand_deletes_then_search(tmp_path: Path) -> None:
         assert [hit.id for hit in again.search_vectors(vectors[:1], 10)[0]] == expected
 
 
-def test_vectors_that_are_no_vectors_are_refused(folder: Path) -> None:
+def test_values_that_are_not_vectors_are_refused(folder: Path) -> None:
     with Index.open(folder) as index:
         bad = np.full((1, DIMS), np.inf, dtype=np.float32)
         with pytest.raises(InputError, match="the vector of document 'n' has a NaN or an infinity"):

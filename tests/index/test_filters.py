@@ -46,7 +46,7 @@ def test_values_are_equal_as_json_has_it(one: Any, other: Any) -> None:
     assert (stored_value(one) == stored_value(other)) == equal(one, other)
 
 
-def test_long_values_are_told_apart_though_stored_short() -> None:
+def test_long_values_are_distinguished_although_stored_short() -> None:
     assert stored_value("x" * 5000) != stored_value("x" * 5001)
     assert len(str(stored_value("x" * 5000).value)) < 300
 
@@ -402,7 +402,7 @@ def test_error_messages_stay_short_whatever_was_given() -> None:
         {"$not": {"n": {"$nin": ["\udce9"]}}},
     ],
 )
-def test_what_is_no_unicode_is_refused(where: dict[str, Any]) -> None:
+def test_strings_that_are_not_unicode_are_refused(where: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         read_filter(where)
 
@@ -421,7 +421,7 @@ def test_what_is_no_unicode_is_refused(where: dict[str, Any]) -> None:
         ({"nme": {"$exists": True}}, "no document has the field 'nme'"),
     ],
 )
-def test_a_field_that_is_nowhere_is_warned_of_once(numbered: Index, where: dict[str, Any], message: str) -> None:
+def test_a_field_that_no_document_has_is_warned_of_once(numbered: Index, where: dict[str, Any], message: str) -> None:
     numbered._unmatched = Unmatched("document")
     with pytest.warns(FilterWarning, match=message) as caught:
         for _ in range(2):
@@ -457,7 +457,7 @@ def test_an_empty_index_warns_of_nothing(tmp_path: Path) -> None:
         assert index.search_vectors(np.ones((1, 8), np.float32), where={"a": 1}) == [[]]
 
 
-def test_warnings_of_a_memory_know_only_the_scope(tmp_path: Path) -> None:
+def test_warnings_of_a_memory_depend_only_on_the_scope(tmp_path: Path) -> None:
     query: Any = {"vector": vector_of("text"), "language": "en"}
     with open_memory(tmp_path / "m") as memory:
         add(memory, "text one", {"user": "u"}, metadata={"colour": "red"})
@@ -470,7 +470,7 @@ def test_warnings_of_a_memory_know_only_the_scope(tmp_path: Path) -> None:
             assert not memory.list({"user": "u"}, where={"secret": 1})
 
 
-def test_strings_that_hold_nul_are_told_apart(tmp_path: Path) -> None:
+def test_strings_that_contain_nul_are_distinguished(tmp_path: Path) -> None:
     values = ["a", "a\0", "a\0b", "\0", "\0a", ""]
     with Index.create(tmp_path / "i", encoder()) as index:
         documents = [Document(f"d{n}", "t", "en", {"k": value}) for n, value in enumerate(values)]

@@ -83,7 +83,7 @@ def test_lexical_channel_follows_updates_and_deletes(index: Index, tiny_encoder:
     assert verify_index(index.path) == []
 
 
-def test_without_the_channel_it_is_refused_with_the_mend(tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_without_the_channel_it_is_refused_with_how_to_fix_it(tmp_path: Path, tiny_encoder: Encoder) -> None:
     with Index.create(tmp_path / "i", tiny_encoder) as plain:
         plain.add(DOCUMENTS)
         assert all(set(hit.scores) == {"dense"} for hit in plain.search("cat"))
@@ -117,7 +117,7 @@ def test_damaged_lexical_index_is_found_and_made_again(index: Index) -> None:
         assert ids(again.search("Xanthippe", mode="lexical")) == ["code"]
 
 
-def test_every_score_says_what_it_is_with_the_cosine_beside(index: Index) -> None:
+def test_every_score_states_its_kind_and_has_a_cosine(index: Index) -> None:
     query = "the Xanthippe flight 7421"
     cosines = {hit.id: hit.score for hit in index.search(query, 6, language="en", mode="dense")}
     for mode, kind in (("dense", "cosine"), ("lexical", "bm25"), ("hybrid", "fused")):

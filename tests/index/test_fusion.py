@@ -133,7 +133,7 @@ def test_align_puts_scores_of_all_channels_beside_each_other() -> None:
     np.testing.assert_array_equal(scores, [[0.5, 7.0], [np.nan, 3.0], [0.9, np.nan]])
 
 
-def test_lexical_evidence_is_due_within_a_language_and_script() -> None:
+def test_lexical_evidence_is_expected_within_a_language_and_script() -> None:
     texts = ["the cat", "die Katze", "кошка", "the cat", "кошка", "1789"]
     languages = ["en", "de", "ru", None, None, "en-GB"]
     assert lexical_applies("a cat", "en", texts, languages).tolist() == [True, False, False, True, False, True]

@@ -123,7 +123,7 @@ class KilledError(Exception):
     """Stands for a kill between two batches."""
 
 
-def test_build_that_goes_on_keeps_texts_and_vectors_together(tmp_path: Path) -> None:
+def test_resumed_build_keeps_texts_and_vectors_together(tmp_path: Path) -> None:
     file, documents = tmp_path / "d.jsonl", named("abcde")
     file.write_text("".join(json.dumps({"id": d.id, "text": d.text, "lang": "en"}) + "\n" for d in documents))
     vectors = vectors_of([document.text for document in documents], "cosine")

@@ -285,7 +285,7 @@ def test_reader_keeps_its_snapshot_until_it_refreshes(index: Index, tiny_encoder
     assert sorted(ids(index.search("cat", 50))) == sorted([d.id for d in DOCUMENTS] + ["late", "later", "last"])
 
 
-def test_second_writer_waits_and_is_told_why(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_writer_waits_and_gets_the_reason(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "WriterLock", lambda path: WriterLock(path, timeout=0.05))
     with (
         WriterLock(index.path / "writer.lock"),
@@ -329,7 +329,7 @@ def test_damaged_folder_is_reported(index: Index, tiny_encoder: Encoder) -> None
         Index.open(index.path / "nothing")
 
 
-def test_create_refuses_what_is_no_index(
+def test_create_refuses_a_folder_that_is_not_an_index(
     tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("x")
@@ -358,7 +358,7 @@ def test_without_faiss_the_extra_is_named(
     assert not list(tmp_path.iterdir())
 
 
-def test_closed_index_says_so(index: Index) -> None:
+def test_closed_index_reports_that_it_is_closed(index: Index) -> None:
     index.close()
     index.close()
     with pytest.raises(MlretError, match="is closed"):

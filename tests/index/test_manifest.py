@@ -247,14 +247,14 @@ def test_where_manifest_and_copy_are_both_damaged_nothing_is_guessed(folder: Pat
             verify_index(copy, repair=repair)
 
 
-def test_manifest_that_names_files_that_are_gone_is_served_from_the_database(folder: Path, tmp_path: Path) -> None:
+def test_manifest_that_names_missing_files_is_replaced_from_the_database(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "i"))
     shutil.rmtree(copy / "vectors")
     assert outcome(copy, all_answers(folder)) == "right"
     assert verify_index(copy) == []  # opening wrote them again
 
 
-def test_two_writers_in_turn_leave_manifest_and_copy_equal(tmp_path: Path) -> None:
+def test_two_alternating_writers_leave_manifest_and_copy_equal(tmp_path: Path) -> None:
     folder = made(tmp_path / "i")
     with Index.open(folder) as one, Index.open(folder) as two:
         for number in range(3):

@@ -177,7 +177,7 @@ def test_vectors_of_no_record_are_dropped(folder: Path) -> None:
         "DROP INDEX records_language",
     ],
 )
-def test_cells_of_any_kind_end_in_one_error_that_says_damaged_and_where(folder: Path, statement: str) -> None:
+def test_damaged_cells_of_any_kind_give_one_error_that_names_the_place(folder: Path, statement: str) -> None:
     right = all_answers(folder)
     tampered(folder, statement)
     try:
@@ -249,7 +249,7 @@ def test_killed_writer_leaves_a_count_that_is_never_ahead(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [b"", b"{}", b"x" * 500, "digit"])
-def test_lock_file_of_any_content_is_no_obstacle(folder: Path, change: bytes | str) -> None:
+def test_damaged_lock_file_changes_no_answer(folder: Path, change: bytes | str) -> None:
     right = all_answers(folder)
     content = (folder / LOCK).read_bytes()
     place = content.index(b" ", 320) + 1
@@ -322,7 +322,7 @@ def test_hundreds_of_random_damages_are_right_or_seen(
     assert sum(counts.values()) == 200 and len(counts) > 3
 
 
-def test_lock_of_another_index_is_no_evidence(tmp_path: Path) -> None:
+def test_lock_of_another_index_is_not_used(tmp_path: Path) -> None:
     one, other = made(tmp_path / "one"), made(tmp_path / "other")
     with Index.open(other) as index:
         for number in range(100, 130):

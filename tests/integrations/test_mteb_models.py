@@ -107,7 +107,7 @@ def test_a_dense_encoder_scores_in_mteb_what_it_does_here(tiny_encoder: Encoder)
     assert score(MtebRetriever(tiny_encoder), retrieval_task(), "ndcg_at_10") == pytest.approx(expected, abs=1e-4)
 
 
-def test_calibration_is_told_the_language_of_the_subset(calibrated_encoder: Encoder) -> None:
+def test_calibration_gets_the_language_of_the_subset(calibrated_encoder: Encoder) -> None:
     queries, documents = (
         calibrated_encoder.encode(list(texts.values()), language="en") for texts in (QUERIES, DOCUMENTS)
     )

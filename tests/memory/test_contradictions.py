@@ -122,7 +122,7 @@ def memory(
 
 @pytest.mark.parametrize("given_language", [True, False])
 @pytest.mark.parametrize("language", PAIRS)
-def test_what_differs_is_kept_apart_whether_or_not_the_language_is_known(
+def test_different_texts_are_separate_records_whether_or_not_the_language_is_known(
     memory: Callable[..., Any], language: str, given_language: bool
 ) -> None:
     code = language if given_language else None
@@ -132,7 +132,7 @@ def test_what_differs_is_kept_apart_whether_or_not_the_language_is_known(
 
 
 @pytest.mark.parametrize(("language", "text", "other", "said"), ACROSS)
-def test_what_differs_is_kept_apart_across_languages(
+def test_different_texts_are_separate_records_across_languages(
     memory: Callable[..., Any], language: str, text: str, other: str, said: str
 ) -> None:
     assert memory((text, language), (said, other)).verdict != "duplicate"

@@ -52,7 +52,7 @@ def test_dates_are_read_in_every_declared_language(language: str) -> None:
         ("昨天和２０２４年３月５日", "zh", [(2026, 5, 19, 20), (2024, 3, 5, 6)]),
     ],
 )
-def test_several_dates_are_told_in_their_order(
+def test_several_dates_are_read_in_their_order(
     query: str, language: str, expected: list[tuple[int, int, int, int]]
 ) -> None:
     assert days(time_windows(query, language, NOW)) == [

@@ -62,7 +62,7 @@ def test_what_differs_blocks_a_merge(first: str, language: str, second: str, oth
         ("Anna lives in Cologne.", "en", "Anna wohnt in Köln.", "de"),
     ],
 )
-def test_what_says_the_same_may_merge(first: str, language: str, second: str, other: str) -> None:
+def test_texts_with_the_same_content_may_merge(first: str, language: str, second: str, other: str) -> None:
     assert guards(first, second, language, other) == []
 
 

@@ -156,11 +156,11 @@ def kill_rounds(folder: Path, rounds: int) -> None:
 
 
 @pytest.mark.timeout(200)
-def test_killed_writer_leaves_a_whole_memory(tmp_path: Path) -> None:
+def test_killed_writer_leaves_an_undamaged_memory(tmp_path: Path) -> None:
     kill_rounds(tmp_path / "m", 8)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_two_hundred_killed_writers_leave_a_whole_memory(tmp_path: Path) -> None:
+def test_two_hundred_killed_writers_leave_an_undamaged_memory(tmp_path: Path) -> None:
     kill_rounds(tmp_path / "m", 200)

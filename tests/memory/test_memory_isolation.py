@@ -129,7 +129,7 @@ def test_operations_are_numbered_within_the_scope(tmp_path: Path) -> None:
         assert [record.text for record in memory.list(BOB)] == ["b 1", "b in another run"]
 
 
-def test_undo_of_what_was_erased_says_what_it_says_of_nothing(tmp_path: Path) -> None:
+def test_undo_of_an_erased_record_has_the_error_of_an_unknown_operation(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         one, two = (add(memory, f"text {word}", ALICE, id=f"secret-id-{word}") for word in ("one", "two"))
         merged = memory.merge(one.id, [two.id], ALICE).operation
@@ -178,7 +178,7 @@ def test_erase_leaves_no_byte_of_an_id(tmp_path: Path, monkeypatch: pytest.Monke
     assert verify(tmp_path / "m", encoder()) == []
 
 
-def test_proof_of_an_erasure_tells_nothing_of_others(tmp_path: Path) -> None:
+def test_proof_of_an_erasure_reveals_nothing_of_others(tmp_path: Path) -> None:
     """Not how much they have, nor that they say, or call a record, what is erased."""
     proofs = []
     for others in (False, True):
@@ -196,7 +196,7 @@ def test_proof_of_an_erasure_tells_nothing_of_others(tmp_path: Path) -> None:
     assert proofs[0] == proofs[1] and proofs[0].complete and not proofs[0].shared
 
 
-def test_texts_that_stand_in_the_folder_anyway_are_not_taken_for_remains(tmp_path: Path) -> None:
+def test_texts_that_are_in_the_folder_anyway_are_not_counted_as_remains(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         for text in ("memory", "CREATE TABLE memory_scopes", "cosine"):
             assert memory.erase(add(memory, text, ALICE).id, ALICE).complete

@@ -91,7 +91,7 @@ def test_memory_of_format_2_answers_as_before(old: Path) -> None:
     assert verify(old, encoder()) == []
 
 
-def test_ids_that_format_2_kept_of_erased_records_are_gone(old: Path) -> None:
+def test_ids_that_format_2_kept_of_erased_records_are_removed(old: Path) -> None:
     erased = [f"{scope['user']}-10".encode() for scope in SCOPES]
     assert any(id in (old / RECORDS).read_bytes() for id in erased)
     open_memory(old).close()
@@ -109,7 +109,7 @@ def test_killed_while_it_is_brought_up_to_date_it_still_is_what_it_was(old: Path
     assert verify(old, encoder()) == []
 
 
-def test_memory_of_format_2_that_may_only_be_read_is_read(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_only_memory_of_format_2_is_read(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlret.index.storage.database._allowed", lambda path, mode: mode != os.W_OK)
     before = {file.name: file.read_bytes() for file in old.iterdir() if file.is_file()}
     with open_memory(old) as memory:
@@ -126,7 +126,7 @@ def test_scope_that_damage_gave_to_another_tenant_is_taken_from_the_journal(old:
     assert verify(old, encoder()) == []
 
 
-def test_damaged_entry_of_an_old_journal_is_reported_and_answered_from_no_more(old: Path) -> None:
+def test_damaged_entry_of_an_old_journal_is_reported_and_no_longer_used(old: Path) -> None:
     with closing(sqlite3.connect(old / RECORDS)) as connection:
         [(entry,)] = connection.execute("SELECT entry FROM memory_journal WHERE record = 'alice-1' AND verb = 'add'")
         connection.execute("UPDATE memory_journal SET changes = replace(changes, 'bob', 'eve')")

@@ -83,7 +83,7 @@ def test_erase_takes_vectors_out_of_sealed_files(tmp_path: Path) -> None:
         assert len(memory.search("x", ME, 200, vector=vector_of("text 50"), mode="dense")) == 99
 
 
-def test_erasing_writes_the_database_anew_only_where_copies_of_rows_are_left(
+def test_erasing_rewrites_the_database_only_if_copies_of_rows_are_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_memory(tmp_path / "m") as memory:
@@ -134,7 +134,7 @@ def test_after_an_erasure_another_process_does_not_take_the_log_away(tmp_path: P
     assert not log.exists() and verify(tmp_path / "m") == []
 
 
-def test_erasing_what_another_says_too_is_told_within_the_scope_alone(tmp_path: Path) -> None:
+def test_texts_shared_with_other_records_are_reported_only_within_the_scope(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         mine, again = (add(memory, "a sentence that is said twice", ME).id for _ in range(2))
         add(memory, "a sentence that is said twice", {"user": "u2"})
@@ -229,7 +229,7 @@ def test_a_callable_judges_what_is_related(tmp_path: Path) -> None:
             memory.add("I have 6 cats", ME, judge=lambda *_: "maybe", **about)  # type: ignore[arg-type,return-value]
 
 
-def test_what_is_not_found_any_more_is_no_reason_not_to_add(tmp_path: Path) -> None:
+def test_hidden_records_do_not_prevent_adding(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     with open_memory(tmp_path / "m") as memory:
         about: Any = {"language": "en", "vector": vector_of("where")}
@@ -393,7 +393,7 @@ def test_feedback_changes_the_ranking_of_its_scope_alone(tmp_path: Path, tiny_en
         assert left(tmp_path, "cat home, which was asked") == left(tmp_path, "cat home, which was asked")
 
 
-def test_forgetting_is_rehearsed_and_taken_back(tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_forgetting_has_a_trial_run_and_can_be_undone(tmp_path: Path, tiny_encoder: Encoder) -> None:
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
         texts = ["the cat", "seven dogs", "warm rain", "fish"]
         ids = [memory.add(text, ME, importance=0.9 if text == "fish" else None).id for text in texts]
@@ -469,7 +469,7 @@ def test_verify_names_what_is_damaged(tmp_path: Path, tiny_encoder: Encoder) -> 
         ("memory_totals", {"last": 7}, "totals"),
     ],
 )
-def test_verify_compares_tables_whose_rows_are_whole(
+def test_verify_compares_tables_whose_rows_are_undamaged(
     tmp_path: Path, tiny_encoder: Encoder, table: str, columns: dict[str, Any], what: str
 ) -> None:
     """A row with a checksum of its own that contradicts another table: what a faulty program would write."""

@@ -83,7 +83,7 @@ def test_what_brings_nothing_new_is_counted(tmp_path: Path, left_out: tuple[str,
         assert memory.get(one.id, ME).strength == 2  # type: ignore[union-attr]
 
 
-def test_occasions_of_one_batch_are_kept_apart(tmp_path: Path) -> None:
+def test_occasions_of_one_batch_are_separate_records(tmp_path: Path) -> None:
     days = [DAY + timedelta(days=number) for number in (0, 1, 2, 1)]
     items = [{"text": TEXT, "language": "en", "vector": vector_of(TEXT), "event_time": day} for day in days]
     with calibrated(tmp_path / "m") as memory:
@@ -114,7 +114,7 @@ def test_a_translation_of_another_day_stays(tmp_path: Path) -> None:
         assert (same.verdict, same.id) == ("duplicate", other.id)
 
 
-def test_a_superscript_is_no_digit_and_true_is_not_one(tmp_path: Path) -> None:
+def test_a_superscript_is_not_a_digit_and_true_is_not_one(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         say(memory, "The area is 5 m²", metadata={"checked": True})
         assert say(memory, "The area is 5 m2").verdict == "added"
@@ -130,7 +130,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=3), VALUES, max_size=3), VALUES)
-def test_metadata_brings_something_unless_all_of_it_is_there(metadata: dict[str, Any], value: Any) -> None:
+def test_metadata_is_new_unless_all_of_it_is_stored(metadata: dict[str, Any], value: Any) -> None:
     stored = make_content(metadata=metadata)
     for name in metadata:
         part = make_content(metadata={name: metadata[name]})

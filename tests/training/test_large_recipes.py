@@ -89,7 +89,7 @@ def test_a_large_recipe_starts_steps_checkpoints_and_resumes(
     assert 0 < float(change) < 1e-3
 
 
-def test_missing_weights_are_said_with_the_mend(world: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_reported_with_how_to_fix_it(world: Path, tmp_path: Path) -> None:
     recipe = read_recipe(
         find_recipe("ccp-xlmr-base", "training"), ["sources.0.files=[mono.jsonl]", "backbone.model=no/such"]
     )

@@ -114,7 +114,7 @@ print("averaged")
 """
 
 
-def test_two_processes_average_what_masked_words_teach(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_two_processes_average_the_gradients_of_masked_words(tiny_encoder_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "masked.py").write_text(_MASKED, encoding="utf-8")
     finished = _by_two(str(tmp_path / "masked.py"), str(tiny_encoder_folder))
     assert finished.stdout.count("averaged") == 2, finished.stderr[-3000:]

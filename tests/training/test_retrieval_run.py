@@ -82,7 +82,7 @@ def test_what_ranks_well_is_learned(kind: str, data: Path, tiny_encoder_folder: 
     assert np.mean(losses[-2:]) < 0.7 * losses[0]
 
 
-def test_a_model_learns_to_do_without_its_prompts(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_a_model_is_trained_to_work_without_its_prompts(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "prompted"
     shutil.copytree(tiny_encoder_folder, folder)
     described = folder / "config_sentence_transformers.json"
@@ -126,7 +126,7 @@ def test_the_other_objectives_train(
     [{}, {"optimizer": "schedule-free"}, {"few_bits": {"layers": 4, "embeddings": 4}, "learning_rate": 1e-2}],
     ids=["adamw", "schedule-free", "few bits"],
 )
-def test_an_interrupted_ranking_goes_on_to_the_same_encoder(
+def test_an_interrupted_ranking_resumes_to_the_same_encoder(
     options: dict[str, Any], data: Path, tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = {"objective": "ranking", "negatives": 1, "steps": 6, "temperature": 1.0} | options
@@ -211,7 +211,7 @@ def test_a_language_is_added_and_no_other_changes_by_a_bit(
     assert "sw" in load_any_encoder(added).model[0].languages
 
 
-def test_an_added_language_learns_its_words(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_an_added_language_is_learned_from_its_words(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     base = train(modular(tiny_encoder_folder, "dense", {"objective": "ranking"}), data, tmp_path / "base", say=str)
     train_adapter(
         str(base), "sw", [data / "mono.jsonl"], tmp_path / "added", steps=150, batch_size=16, max_length=16,
@@ -241,7 +241,7 @@ def test_bad_stages_are_refused_before_training(data: Path, tiny_encoder_folder:
     refused(r"have other instructions: name two tasks", {"objective": "ranking"}, sources=two)
 
 
-def test_tasks_are_batched_apart_and_keep_their_instructions(
+def test_tasks_are_batched_separately_and_keep_their_instructions(
     data: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     sources = [

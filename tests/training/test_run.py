@@ -103,7 +103,7 @@ class _Watched(TrainerCallback):
         self.own.load(checkpoint)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_encoder(
+def test_an_interrupted_run_resumes_to_the_same_encoder(
     world: Path, small_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched: list[_Watched] = []
@@ -152,7 +152,7 @@ def test_a_run_of_another_recipe_is_not_overwritten(world: Path, small_recipe: R
         train(small_recipe, world, output, say=str)
 
 
-def test_too_little_text_for_the_vocabulary_is_said(world: Path, small_recipe: Recipe, tmp_path: Path) -> None:
+def test_too_little_text_for_the_vocabulary_is_an_error(world: Path, small_recipe: Recipe, tmp_path: Path) -> None:
     large = small_recipe.model_copy(
         update={"tokenizer": small_recipe.tokenizer.model_copy(update={"vocab_size": 5000})}
     )

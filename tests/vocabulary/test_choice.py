@@ -27,7 +27,7 @@ def chooser_of(kind: str, *languages: str) -> tuple[Chooser, TokenizerState, Tok
 
 
 @pytest.mark.parametrize("kind", made.KINDS)
-def test_the_size_asked_for_is_the_size_that_comes(kind: str) -> None:
+def test_the_requested_size_is_the_resulting_size(kind: str) -> None:
     chooser, state, _ = chooser_of(kind, "sw", "ru")
     for size in (len(chooser.always), len(chooser.always) + 1, 900, 1500):
         kept = chooser.by_size(size).kept

@@ -45,7 +45,7 @@ print((peak() - before) * 1024, float(rows.sum()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not let pages go")
-def test_a_mapped_table_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+def test_a_mapped_table_is_never_completely_in_memory(tmp_path: Path) -> None:
     rows, width = 80_000, 256
     save_file({"table": torch.ones(rows, width)}, tmp_path / "table.safetensors")
     assert load_file(tmp_path / "table.safetensors")["table"].shape == (rows, width)

@@ -73,7 +73,7 @@ def test_the_fast_and_the_slow_tokenizer_agree(kind: str, tmp_path: Path) -> Non
             ]
 
 
-def test_what_is_no_normal_piece_stays() -> None:
+def test_tokens_of_special_types_are_kept() -> None:
     content = trained("unigram", byte_fallback=True, user_defined_symbols=["<sep>"], pad_id=3)
     cut = cut_sentencepiece(content, {"▁", "a"})
     proto = sentencepiece_model_pb2.ModelProto.FromString(cut)
@@ -84,7 +84,7 @@ def test_what_is_no_normal_piece_stays() -> None:
     assert processor.decode(processor.encode("a𓀀")) == "a𓀀"
 
 
-def test_a_real_model_of_fifty_thousand_pieces() -> None:
+def test_a_real_model_of_fifty_thousand_tokens() -> None:
     content = shared_data("tokenizers", "laser_50k.model").read_bytes()
     whole = sentencepiece.SentencePieceProcessor(model_proto=content)
     texts = [text.lower() for code in ("sw", "en") for text in made.corpus()[code]]
@@ -100,7 +100,7 @@ def test_a_real_model_of_fifty_thousand_pieces() -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff", b""])
-def test_what_is_no_model_is_refused(content: bytes) -> None:
+def test_files_that_are_not_models_are_refused(content: bytes) -> None:
     with pytest.raises(InputError, match=r"x\.model is not a SentencePiece model"):
         cut_sentencepiece(content, {"a"}, "x.model")
 

@@ -67,7 +67,7 @@ def test_what_has_no_word_of_its_own_is_the_mean_of_its_neighbours() -> None:
     assert torch.allclose(found[1], weights[0] * values[2] + weights[1] * values[3], atol=1e-4)
 
 
-def test_what_does_not_fit_is_told(donor: SentenceTransformer, tiny_encoder: Encoder) -> None:
+def test_models_that_do_not_fit_are_refused(donor: SentenceTransformer, tiny_encoder: Encoder) -> None:
     with pytest.raises(InputError, match="2 words of the donor's language are too few"):
         moved(donor, WORDS[:2])
     tokenizer = donor.tokenizer

@@ -141,7 +141,7 @@ def test_trimming_again_and_by_folder(encoder: SentenceTransformer, tmp_path: Pa
     assert isinstance(twice, SentenceTransformer)
 
 
-def test_trimmed_before_fine_tuning_it_learns(encoder: SentenceTransformer) -> None:
+def test_a_model_trimmed_before_fine_tuning_is_trained(encoder: SentenceTransformer) -> None:
     small, _ = trim(encoder)
     small.train()
     features = small.preprocess(["the cat", "the dog"])

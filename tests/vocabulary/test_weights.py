@@ -128,7 +128,7 @@ def test_a_small_vocabulary_may_be_as_large_as_a_layer() -> None:
     assert torch.equal(model(ids, output_hidden_states=True).hidden_states[-1], before)
 
 
-def test_a_weight_that_nobody_knows_is_refused() -> None:
+def test_an_unknown_weight_is_refused() -> None:
     model = made.model("bert", ROWS)
     model.token_prior = nn.Parameter(torch.zeros(ROWS))
     with pytest.raises(InputError, match=r"token_prior of BertModel has the vocabulary as a dimension \(211,\)"):

@@ -200,7 +200,7 @@ def test_squad_languages_come_from_tydi_s_ids_and_mlqa_s_names(tmp_path: Path) -
     assert (one.language, one.languages) == ("es", ("de",))
 
 
-def test_squad_without_answers_is_passed_over(tmp_path: Path) -> None:
+def test_squad_without_answers_is_skipped(tmp_path: Path) -> None:
     data = squad("a", "b")
     data["data"][0]["paragraphs"][1]["qas"][0] |= {"is_impossible": True, "answers": []}
     flat = {
@@ -222,7 +222,7 @@ def marco(folder: Path, prefix: str = "") -> Path:
     return folder
 
 
-def test_ms_marco_triples_of_texts_and_of_ids_are_told_apart(tmp_path: Path) -> None:
+def test_ms_marco_triples_of_texts_and_of_ids_are_distinguished(tmp_path: Path) -> None:
     text = write(tmp_path / "triples.train.small.tsv", f"{QUERY}\t{YES}\t{NO}\n")
     assert read(text) == [ONE]
     ids = write(marco(tmp_path / "ids") / "triples.train.ids.tsv.gz", "1\t7\t8\n1\t7\t9\n1\t10\t8\n3\t7\t8\n1\t7\t10\n")
@@ -345,7 +345,7 @@ def test_beir_s_layout(tmp_path: Path) -> None:
     assert (one.query, one.positives) == (QUERY, (f"Mats\n{YES}",))
 
 
-def test_tydi_goldp_train_is_read_whole_and_by_language() -> None:
+def test_tydi_goldp_train_is_read_completely_and_by_language() -> None:
     folder = shared_data("tydiqa_goldp")
     found = read(folder)
     assert {code: sum(one.language == code for one in found) for code in ("en", "ko", "sw")} == {
@@ -462,7 +462,7 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, name: str, content
         read(write(tmp_path / name, content))
 
 
-def test_an_unknown_file_is_told_what_is_known(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_file_lists_the_known_formats(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_ranking(write(tmp_path / "x.jsonl", lines({"prompt": "a", "chosen": "b"})))
     message = str(caught.value)

@@ -138,7 +138,7 @@ def test_from_data_to_report(folder: Path, tiny_encoder: Encoder, tmp_path: Path
     assert tmp_path / "out" / "lookup.png" in written
 
 
-def test_what_does_not_fit_is_told(folder: Path, tiny_encoder: Encoder, tiny_token_encoder: object) -> None:
+def test_models_that_do_not_fit_are_refused(folder: Path, tiny_encoder: Encoder, tiny_token_encoder: object) -> None:
     with pytest.raises(InputError, match="20 lines, of which 20 go with 7 texts"):
         read_document_ids(folder / "ntrex128" / "doc_ids.txt.gz", 7, None)
     assert read_document_ids(folder / "ntrex128" / "doc_ids.txt.gz", 4, (4, 7)).tolist() == [0, 0, 1, 1]

@@ -68,7 +68,7 @@ def test_the_best_of_what_is_visible_come_back() -> None:
         assert rows[:4].tolist() == (order + 1).tolist() and np.allclose(best[:4], scores[order], atol=1e-3)
 
 
-def test_a_gpu_that_is_not_there_is_named() -> None:
+def test_a_missing_gpu_is_named() -> None:
     stored, _ = made(4)
     assert device_tokens(stored, "cpu") is None and device_tokens(stored, "auto") is None
     torch = pytest.importorskip("torch")

@@ -100,7 +100,7 @@ def test_a_small_index_gives_what_brute_force_gives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8, 16])
-def test_a_large_index_chooses_how_to_search_and_says_what_it_found(tmp_path: Path, bits: int) -> None:
+def test_a_large_index_chooses_how_to_search_and_reports_the_recall(tmp_path: Path, bits: int) -> None:
     made = Made()
     documents = named(made.documents(1500))
     queries = [made.query(documents[f"d{n}"]) for n in range(0, 1500, 50)]
@@ -255,7 +255,7 @@ def test_any_order_of_changes_leaves_what_a_dict_would(
         index.close()
 
 
-def test_what_an_encoder_gives_is_taken_as_it_is(tmp_path: Path, tiny_token_encoder: TokenEncoder) -> None:
+def test_vectors_of_an_encoder_are_accepted_unchanged(tmp_path: Path, tiny_token_encoder: TokenEncoder) -> None:
     texts = ["the cat sat on the mat", "a dog ran over the hill", "rain by night", "the old house by the river"]
     file = tmp_path / "a.jsonl"
     file.write_text(

@@ -111,7 +111,7 @@ def test_every_passage_comes_in_time_and_scores_stay_with_theirs(tmp_path: Path)
     assert seen == score_of.keys()
 
 
-def test_too_few_to_borrow_from_is_said(tmp_path: Path) -> None:
+def test_too_few_to_borrow_from_is_an_error(tmp_path: Path) -> None:
     examples = examples_of(tmp_path, example(1), example(2), negatives=2)
     with pytest.raises(InputError, match=r"has 0 negatives, and the others of its task too few .* lower negatives"):
         examples.passages(0, 0, 0)
@@ -162,7 +162,7 @@ def test_groups_of_a_name_share_its_weight(
             assert share[name] == pytest.approx(wanted[name] / sum(wanted[other] for other in there))
 
 
-def test_a_batch_holds_the_texts_behind_their_prompts_and_tells_equal_passages(
+def test_a_batch_has_the_texts_after_their_prompts_and_marks_equal_passages(
     tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     model = load_encoder(tiny_encoder_folder, device="cpu").model
@@ -191,7 +191,7 @@ def test_a_batch_holds_the_texts_behind_their_prompts_and_tells_equal_passages(
     assert torch.equal(batch[f"query_{POSITIVES}"][:, 0], first) and (batch[f"query_{POSITIVES}"][:, 1:] == -1).all()
 
 
-def test_positives_of_another_row_of_the_query_are_no_negatives(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_positives_of_another_row_of_the_query_are_not_negatives(tiny_encoder_folder: Path, tmp_path: Path) -> None:
     model = load_encoder(tiny_encoder_folder, device="cpu").model
     rows = [
         row("who sings", ["a bird"], ["A tree.", "a stone"]),

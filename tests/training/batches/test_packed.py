@@ -54,7 +54,7 @@ def test_packed_documents_decode_to_their_sentences(
     assert isinstance(packed.ids, np.memmap)
 
 
-def test_packing_again_takes_the_files_that_are_there(
+def test_packing_again_uses_the_existing_files(
     tokenizer: PreTrainedTokenizerFast, documents: PackedDocuments, tmp_path: Path
 ) -> None:
     again = PackedDocuments.prepare(iter(()), documents.languages, tokenizer, tmp_path / "tokens", max_length=32)
@@ -62,7 +62,7 @@ def test_packing_again_takes_the_files_that_are_there(
     np.testing.assert_array_equal(again.first, documents.first)
 
 
-def test_sentences_without_a_token_are_left_out(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+def test_sentences_without_a_token_are_skipped(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     documents = [MonolingualDocument("en", ("sun", "\u200b", "moon")), MonolingualDocument("en", ("\u200b",))]
     packed = PackedDocuments.prepare(documents, ["en"], tokenizer, tmp_path, max_length=32)
     assert packed.first.tolist() == [0, 2, 2]

@@ -137,7 +137,7 @@ def test_random_negatives_depend_on_the_seed_alone(index: Index) -> None:
         assert places == sorted(places), "in the order of their ranks"
 
 
-def test_what_repeats_a_positive_or_the_query_is_no_negative(tiny_encoder: Encoder, tmp_path: Path) -> None:
+def test_repetitions_of_a_positive_or_the_query_are_not_negatives(tiny_encoder: Encoder, tmp_path: Path) -> None:
     example = RankingExample("the cat sat", ("seven dogs ran home",), language="en")
     with Index.create(tmp_path / "index", tiny_encoder) as index:
         index.add(["Seven dogs -- ran home!", "The cat, sat.", "fish in warm rain", "Fish in warm rain."])
@@ -158,7 +158,7 @@ SAME_QUERY = [
 
 @pytest.mark.parametrize("batch_size", [1, 5])
 @pytest.mark.parametrize("as_iterator", [False, True])
-def test_positives_of_another_row_of_the_query_are_no_negatives(
+def test_positives_of_another_row_of_the_query_are_not_negatives(
     tiny_encoder: Encoder, batch_size: int, as_iterator: bool
 ) -> None:
     examples = iter(SAME_QUERY) if as_iterator else SAME_QUERY
@@ -170,7 +170,7 @@ def test_positives_of_another_row_of_the_query_are_no_negatives(
     assert [one.positives for one in mined] == [len(some) for some in answers]
 
 
-def test_positives_of_another_row_are_no_negatives_of_a_file_either(tiny_encoder: Encoder, tmp_path: Path) -> None:
+def test_positives_of_another_row_are_not_negatives_in_a_file(tiny_encoder: Encoder, tmp_path: Path) -> None:
     with Index.create(tmp_path / "index", tiny_encoder) as index:
         index.add(["Fish in warm rain!", "SEVEN dogs, ran home", "green tea"])
         mine_to_file(iter(SAME_QUERY), index, tmp_path / "mined.jsonl", FREE, batch_size=2)
@@ -249,9 +249,7 @@ def test_other_searches(index: Index, mode: str) -> None:
         assert np.isnan(mined.positive_score) == (mode == "lexical")
 
 
-def test_an_index_of_passages_has_each_once_a_language_and_is_gone_on_with(
-    tiny_encoder: Encoder, tmp_path: Path
-) -> None:
+def test_an_index_of_passages_has_each_once_per_language_and_is_resumed(tiny_encoder: Encoder, tmp_path: Path) -> None:
     both = [*EXAMPLES, replace(EXAMPLES[0], language="de"), EXAMPLES[0]]
     told: list[int] = []
     with index_passages(tmp_path / "index", both, tiny_encoder, progress=told.append) as index:

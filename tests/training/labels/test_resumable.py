@@ -75,7 +75,7 @@ def test_stopped_anywhere_the_file_is_that_of_one_run(
     assert sorted(entry.name for entry in folder.iterdir()) == sorted([name, f"whole-{name}"])
 
 
-def test_other_settings_and_files_that_are_there_are_refused(tmp_path: Path) -> None:
+def test_other_settings_and_existing_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     with pytest.raises(StoppedError):
         run(path, Work(5))

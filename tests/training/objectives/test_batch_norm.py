@@ -30,7 +30,7 @@ def test_running_statistics_move_only_with_batch_statistics_and_only_in_their_gr
 
 @settings(max_examples=25, deadline=None)
 @given(batches=st.integers(1, 25), seed=st.integers(0, 999))
-def test_running_statistics_begin_as_the_plain_mean_and_go_on_as_torch_does(batches: int, seed: int) -> None:
+def test_running_statistics_begin_as_the_plain_mean_and_continue_as_in_torch(batches: int, seed: int) -> None:
     torch.manual_seed(seed)
     norm, reference = AsymmetricBatchNorm(3), nn.BatchNorm1d(3, momentum=None)  # None: the plain mean
     rows = [torch.randn(8, 3) + i for i in range(batches)]

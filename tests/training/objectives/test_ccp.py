@@ -114,7 +114,7 @@ def test_without_any_negative_the_loss_is_refused(model: SentenceTransformer) ->
     assert float(bank_only(features, _labels(0, 3, 4))["ccp"].detach()) > 0.0
 
 
-def test_a_learned_temperature_has_a_gradient_and_a_floor(model: SentenceTransformer) -> None:
+def test_a_learned_temperature_has_a_gradient_and_a_minimum(model: SentenceTransformer) -> None:
     fixed, learned = _loss(model), _loss(model, learn_temperature=True)
     for loss in (fixed, learned):
         loss(_features(model, CENTRES, CONTEXTS), _labels(0, 1, 2))["ccp"].backward()

@@ -132,7 +132,7 @@ def test_a_saved_language_model_gives_the_same_logits_in_transformers(
     )
 
 
-def test_a_head_that_is_missing_or_another_encoders_is_not_kept(
+def test_a_missing_head_or_one_of_another_encoder_is_refused(
     model: SentenceTransformer, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     for folder in (tiny_encoder_folder, BUNDLED):

@@ -52,7 +52,7 @@ def test_recipes_from_running_text_take_every_text_of_a_folder(name: str, own: P
     assert ("Nyumba kubwa.",) in found
 
 
-def test_parquet_without_languages_is_taken(tmp_path: Path) -> None:
+def test_parquet_without_languages_is_accepted(tmp_path: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     (tmp_path / "data").mkdir()
     parquet.write_table(arrow.table({"text": [ENGLISH, GERMAN]}), tmp_path / "data" / "a.parquet")
@@ -60,7 +60,7 @@ def test_parquet_without_languages_is_taken(tmp_path: Path) -> None:
     assert dict(text.statistics.documents) == {"en": 1, "de": 1}
 
 
-def test_a_run_inside_the_folder_is_no_text_of_it(own: Path) -> None:
+def test_a_run_inside_the_data_folder_is_not_read_as_text(own: Path) -> None:
     recipe = read_recipe(find_recipe("ccp-mini", "training"))
     before = source_files(recipe, own, excluded=own / "runs" / "x")
     (own / "runs" / "x" / "model").mkdir(parents=True)
@@ -90,7 +90,7 @@ def test_recipes_from_examples_take_those_of_a_folder_in_any_language(name: str,
     assert [(one.query, one.language) for one in text.examples] == [("wapi", "sw"), ("wo", None)]
 
 
-def test_a_folder_of_queries_judgements_and_a_corpus_is_taken_as_one(tmp_path: Path) -> None:
+def test_a_folder_of_queries_judgements_and_a_corpus_is_one_source(tmp_path: Path) -> None:
     own = tmp_path / "my-data"
     (own / "qrels").mkdir(parents=True)
     (own / "corpus.jsonl").write_text('{"_id": "New York", "title": "", "text": "a city"}\n', encoding="utf-8")
@@ -103,7 +103,7 @@ def test_a_folder_of_queries_judgements_and_a_corpus_is_taken_as_one(tmp_path: P
 @pytest.mark.parametrize(
     ("name", "message"), [("ccp-mini", r"nor any text of your own"), ("colbert-mini", r"nor any examples of your own")]
 )
-def test_a_folder_without_text_is_said(name: str, message: str, tmp_path: Path) -> None:
+def test_a_folder_without_text_is_an_error(name: str, message: str, tmp_path: Path) -> None:
     recipe = read_recipe(find_recipe(name, "training"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "photo.png").write_bytes(b"x")
@@ -113,7 +113,7 @@ def test_a_folder_without_text_is_said(name: str, message: str, tmp_path: Path) 
         source_files(recipe, tmp_path / "nowhere")
 
 
-def test_held_out_files_that_are_missing_are_skipped_with_a_warning(own: Path, tmp_path: Path) -> None:
+def test_missing_held_out_files_are_skipped_with_a_warning(own: Path, tmp_path: Path) -> None:
     recipe = read_recipe(find_recipe("ccp-mini", "training"))
     lines = _own_text(recipe, own)
     assert "does not have the held-out tatoeba/tatoeba.v1.tsv.gz and 5 more: skipped" in lines[0]

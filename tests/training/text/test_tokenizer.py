@@ -27,7 +27,7 @@ def _source(folder: Path) -> Path:
     return path
 
 
-def test_pieces_are_folded_counted_and_the_most_frequent_taken(
+def test_tokens_are_normalised_counted_and_the_most_frequent_kept(
     small_recipe: Recipe, world: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "text").mkdir()
@@ -47,7 +47,7 @@ def test_pieces_are_folded_counted_and_the_most_frequent_taken(
     assert few.unk_token_id not in few("sun rain jua mvua")["input_ids"]
 
 
-def test_a_recipe_trains_with_them_and_what_is_no_tokenizer_is_told(
+def test_a_recipe_trains_with_them_and_other_files_are_refused(
     small_recipe: Recipe, world: Path, tmp_path: Path
 ) -> None:
     _source(world)
