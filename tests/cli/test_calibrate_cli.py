@@ -1,4 +1,4 @@
-"""`mlret calibrate`, run as a user runs it."""
+"""Test `mlret calibrate` as a user runs it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def calibrate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `mlret calibrate` in this process, which has paid for importing torch."""
+    """Run `mlret calibrate` in this process, in which torch is already imported."""
     from transformers.utils import logging
 
     from mlret.cli.main import main
 
-    # main() does so by an environment variable, which is read when transformers is imported.
+    # main() sets an environment variable for this, which is read when transformers is imported.
     logging.disable_progress_bar()
 
     def run(*arguments: object, code: int = 0) -> Done:
@@ -68,7 +68,7 @@ def lines_of(position: int, n: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of text: 80 sentences of "en" (each twice) and "sw", 10 of "ja" in JSONL, 70 of "fr" in a text file."""
+    """Make text: 80 sentences of "en" (each twice) and "sw", 10 of "ja" in JSONL, 70 of "fr" in a text file."""
     folder = tmp_path_factory.mktemp("text")
     for language, spelling, n in (("en", "eng", 80), ("sw", "swh", 80), ("ja", "ja", 10)):
         lines = lines_of(["en", "sw", "ja"].index(language), n)
@@ -141,7 +141,7 @@ def test_a_calibration_is_replaced_and_its_card_kept(
     model.save(str(tmp_path / "old"), create_model_card=False)
     (tmp_path / "old" / "README.md").write_text("# Licence: CC0\n", encoding="utf-8")
     before = {path: path.read_bytes() for path in (tmp_path / "old").rglob("*") if path.is_file()}
-    (tmp_path / "new").mkdir()  # an empty folder may be there
+    (tmp_path / "new").mkdir()  # an empty folder may exist
     calibrate(
         tmp_path / "old", "-t", text / "fr.txt", "--language", "fra", "-o", tmp_path / "new", "--no-shift", "--scale"
     )

@@ -51,7 +51,7 @@ def test_every_extra_describes_its_purpose() -> None:
 
 
 def test_a_package_that_does_not_import_is_a_problem_and_no_crash() -> None:
-    # None in sys.modules makes the import fail, as a broken binary would.
+    # None in sys.modules makes the import fail, like a broken binary.
     done = run(
         "import json, sys; sys.modules.update(torch=None, faiss=None, transformers=None)\n"
         "from mlret.doctor import examine; print(json.dumps(examine().to_dict()))"
@@ -64,7 +64,7 @@ def test_a_package_that_does_not_import_is_a_problem_and_no_crash() -> None:
 
 
 def test_a_missing_package_is_named_with_the_extra_that_installs_it() -> None:
-    # An environment without site-packages: nothing but mlret and the standard library.
+    # An environment without site-packages has only mlret and the standard library.
     root = Path(doctor.__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-S", "-c", "from mlret.doctor import examine; print(examine().problems)"],

@@ -1,4 +1,4 @@
-"""`mlret index`, `search` and `memory`, run as a user runs them."""
+"""Test `mlret index`, `search` and `memory` as a user runs them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def mlret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process, which has paid for importing torch."""
+    """Run the command in this process, in which torch is already imported."""
     from mlret.cli.main import main
 
     monkeypatch.setenv("COLUMNS", "80")

@@ -1,4 +1,4 @@
-"""What comes in on the command line: strings that are no Unicode, lines without end, files of vectors, filters."""
+"""Test input on the command line: strings that are not Unicode, very long lines, files of vectors, filters."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.index.made import encoder, vector_of, vectors_of
 from tests.memory.made import add, open_memory
 
 Run = Callable[..., str]
-# What the Latin-1 bytes of "café" are where arguments are UTF-8.
+# The Latin-1 bytes of "café" as an argument on a system with UTF-8.
 BAD = "caf\udce9"
 
 
 @pytest.fixture
 def mlret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process; what it printed, on standard error where it is to fail or with ``err``."""
+    """Run the command in this process; return its output, or standard error if it fails or ``err`` is set."""
 
     def run(*arguments: object, code: int = 0, err: bool = False) -> str:
         monkeypatch.setattr(sys, "argv", ["mlret", *map(str, arguments)])
@@ -105,7 +105,7 @@ def test_arguments_that_are_not_unicode_are_one_line_errors(
     np.save(tmp_path / "v.npy", np.ones((1, 8), np.float32))
     places = {"I": index, "M": memory, "DOCS": docs, "VECTORS": tmp_path / "v.npy"}
     said = mlret(*(places.get(one, one) for one in arguments), code=2)
-    # typer frames the errors of options; those of mlret are one line.
+    # typer prints errors of options in a frame; those of mlret are one line.
     assert "Traceback" not in said and ((said.startswith("error: ") and said.count("\n") == 1) or "Usage" in said)
 
 

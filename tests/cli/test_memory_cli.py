@@ -1,4 +1,4 @@
-"""`mlret memory` on the command line: what it prints, and what it refuses."""
+"""Test the output and the errors of `mlret memory` on the command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(*arguments: str, code: int = 0, stdin: str | None = None) -> str:
 
 
 def refuse(*arguments: str) -> None:
-    """What the command line reports in one line, with exit code 2."""
+    """Return the one-line error of a command, which must have exit code 2."""
     result = CliRunner().invoke(app, ["memory", *arguments])
     assert isinstance(result.exception, InputError) and result.exception.exit_code == 2, (arguments, result.output)
 

@@ -1,4 +1,4 @@
-"""`mlret train` and `mlret recipes` from a shell."""
+"""Test `mlret train` and `mlret recipes` as a user runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlret mine`, `mlret score` and `mlret average` as a user runs them, on the bundled encoder."""
+"""Test `mlret mine`, `mlret score` and `mlret average` as a user runs them, with the bundled encoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Run = Callable[..., tuple[str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `mlret` in this process, which has paid for importing torch; gives what it printed."""
+    """Run `mlret` in this process, in which torch is already imported; return its output."""
     from mlret.cli.main import main
 
     def run(*arguments: object, code: int = 0) -> tuple[str, str]:
@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """English and Swahili questions of the sample, each with its passage."""
+    """Write English and Swahili questions of the sample, each with its passage."""
     sample = load_sample()
     passages = {(one.metadata["topic"], one.language): one for one in sample.passages}
     by_id = {one.id: one for one in sample.passages}

@@ -1,4 +1,4 @@
-"""The languages that the names of benchmarks' files tell."""
+"""Test the languages that are read from the file names of benchmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corpora: formats of benchmarks and tables, how far one has read, flat memory."""
+"""Test reading corpora: formats of benchmarks and tables, progress, bounded memory."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_title_of_one_s_own_stays_metadata(tmp_path: Path) -> None:
     assert list(read_documents(path)) == [Document("x", "t", None, {"title": "T", "docid": "7"})]
 
 
-@settings(deadline=None)  # the first opens pyarrow
+@settings(deadline=None)  # the first call imports pyarrow
 @given(
     st.dictionaries(TEXT, st.tuples(TEXT, st.sampled_from(["sw", None]), st.integers(-9, 9)), min_size=1, max_size=9)
 )

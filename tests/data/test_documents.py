@@ -1,4 +1,4 @@
-"""Documents: what is read, and what is said about what cannot be."""
+"""Test reading documents, and the errors for those that cannot be read."""
 
 from __future__ import annotations
 

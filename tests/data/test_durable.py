@@ -1,4 +1,4 @@
-"""Atomic writes and the writer's lock."""
+"""Test atomic writes and the writer's lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON arrays read piece by piece."""
+"""Test reading JSON arrays block by block."""
 
 from __future__ import annotations
 

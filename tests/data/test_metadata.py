@@ -1,4 +1,4 @@
-"""Metadata: what is JSON is kept as the disk gives it back, everything else is refused with its place."""
+"""Test metadata: JSON is kept exactly as it is read back from disk, and everything else is refused with its path."""
 
 from __future__ import annotations
 

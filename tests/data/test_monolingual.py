@@ -1,4 +1,4 @@
-"""Monolingual documents: one content in every form of file, and what is said about what cannot be read."""
+"""Test monolingual documents: the same content in every file format, and the errors for unreadable files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_parquet(path: Path, documents: Sequence[MonolingualDocument], **option
     return path
 
 
-# A line break inside a sentence cannot be told from the end of one in a text file; the rest of Unicode can.
+# In a text file a line break within a sentence cannot be distinguished from its end. All other characters are tested.
 sentences = st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), min_size=1).map(str.strip).filter(bool)
 documents = st.lists(st.lists(sentences, min_size=1, max_size=4), min_size=1, max_size=5).map(
     lambda contents: [MonolingualDocument("sw", tuple(content)) for content in contents]
@@ -230,7 +230,7 @@ def test_first_document_is_there_before_the_rest_is_read(tmp_path: Path, name: s
 
 
 def bytes_read_so_far() -> int:
-    """What this process has read from files, in bytes."""
+    """Return the number of bytes that this process has read from files."""
     counters = Path("/proc/self/io")
     if not counters.exists():
         pytest.skip("the system does not count the bytes that a process reads")
@@ -238,7 +238,7 @@ def bytes_read_so_far() -> int:
 
 
 def large_parquet(path: Path) -> Path:
-    # One row group, no compression: a reader that takes a row group at a time reads it all.
+    # There is one row group without compression, so a reader of whole row groups would read all of it.
     texts = pa.array([f"{number} {'x' * 2000}" for number in range(10_000)])
     table = pa.table({"text": texts, "lang": ["en"] * 10_000})
     pq.write_table(table, path, row_group_size=10_000, compression="none", use_dictionary=False)

@@ -151,7 +151,7 @@ def test_a_run_is_written_best_first_and_ties_by_id(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-# Blanks of ASCII and of Unicode, line ends, percent signs: whatever JSON can hold in an id.
+# Blanks of ASCII and of Unicode, line ends, percent signs: everything that an id in JSON can contain.
 words = st.text(
     st.sampled_from("a %\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u00a0\u2028\u3000タ") | st.characters(exclude_categories=["C"]),
     min_size=1,

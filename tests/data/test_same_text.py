@@ -1,4 +1,4 @@
-"""Which texts say the same: trivial differences do not count, signs and vowels do."""
+"""Test which texts count as the same: trivial differences do not matter, signs and vowels do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mlret.data.same_text import normalised, text_key, text_number
         ("C++", "C#"), ("C", "C#"), ("C", "C++"), ("5 €", "5 $"), ("5 €", "5"), (">= 18", "< 18"), (">= 18", "<= 18"),
         ("A+", "A-"), ("A", "A-"), ("blood type A-.", "blood type A."), ("x = 5", "x ≠ 5"), ("5 ± 1", "5 1"),
         ("50 %", "50"), ("50 %", "50 ‰"), ("R&D", "RD"), ("#1", "1"), ("a@b", "ab"), ("20 °C", "20 C"), ("👍", "👎"),
-        # What stands between and before digits.
+        # Characters between and before digits.
         ("1.5", "15"), ("1,5", "15"), ("1.5", "1 5"), ("1, 5", "1,5"), ("1 5", "15"), ("3:1", "31"), ("24/7", "247"),
         ("10-12", "1012"), ("-5 °C", "5 °C"), ("−5", "5"), ("It is -5 outside.", "It is 5 outside."), ("(-5)", "(5)"),
         (".5", "5"), ("costs .5", "costs 5"), ("10²", "102"), ("x²", "x2"), ("5 * 3", "5 3"), ("٢٫٥", "٢٥"),

@@ -1,4 +1,4 @@
-"""The bundled sample is whole: every topic in every language, every question judged."""
+"""Test that the bundled sample is complete: every topic in every language, every question judged."""
 
 from __future__ import annotations
 

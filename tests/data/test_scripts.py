@@ -1,4 +1,4 @@
-"""Scripts of texts, against the script property of the regex package."""
+"""Test the scripts of texts against the script property of the regex package."""
 
 from __future__ import annotations
 
@@ -113,6 +113,6 @@ def test_texts_are_in_the_scripts_of_their_language() -> None:
         for code, some in texts.items()
         if not scripts_of(" ".join(some[:200])) <= scripts_of_language(normalise_language(code))
     }
-    # CLDR has Senegal's Latin for Hassaniya and Tifinagh for Tachelhit; these texts are Arabic. The Chinese one has
-    # many Latin names.
+    # For Hassaniya CLDR has the Latin script of Senegal and for Tachelhit Tifinagh, but these texts are Arabic. The
+    # Chinese text has many Latin names.
     assert others == {"mey", "shi", "zho-TW"}

@@ -1,4 +1,4 @@
-"""Sentences in many languages are found as their readers would find them, and no text is lost."""
+"""Test that sentences in many languages are split where a reader would split them, and that no text is lost."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_cut_leaves_accents_on_their_letters() -> None:
 
 
 def test_time_grows_with_the_length_alone() -> None:
-    """Text without an end, or made of enumerators alone, must not be copied again at each step."""
+    """A text without sentence ends, or of enumerators alone, must not be copied again at each step."""
     for unit in ("a ", "1. ", "Dr. ", "“", "。「"):
         start = time.process_time()
         split_sentences(unit * 200_000, "en")

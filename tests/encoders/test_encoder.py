@@ -1,4 +1,4 @@
-"""Encoders: vectors equal sentence-transformers', bad folders are named, fingerprints tell encoders apart."""
+"""Test encoders: vectors equal those of sentence-transformers, errors name bad folders, fingerprints differ."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXTS = ["the cat sat on a mat", "seven dogs", "rice and fish in warm rain by ni
 
 @pytest.fixture
 def calibrated(tiny_encoder: Encoder, tmp_path: Path) -> Path:
-    """The tiny encoder with a calibration for "en" and "sw"."""
+    """Return the tiny encoder with a calibration for "en" and "sw"."""
     random = np.random.default_rng(0)
     statistics = {code: random.normal(size=(9, 32)).astype(np.float32) for code in ("en", "sw")}
     model = SentenceTransformer(modules=[*tiny_encoder.model.children(), Calibration.fit(statistics)], device="cpu")

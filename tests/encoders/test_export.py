@@ -1,4 +1,4 @@
-"""Encoders in the formats of colbert-ai and PyLate: the same here when they are loaded again, or refused."""
+"""Test encoders in the formats of colbert-ai and PyLate: they are the same when loaded again, or refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
 
 
 def whole(source: SentenceTransformer, **options: Any) -> MultiVectorEncoder:
-    """An encoder that both formats hold."""
+    """Return an encoder that both formats can represent."""
     return multi_vector_encoder(source, **{"dims": 16, "query_length": 12, "punctuation": "ascii"} | options)
 
 
@@ -67,7 +67,7 @@ def test_the_files_are_those_of_colbert(source: SentenceTransformer, tmp_path: P
     with safe_open(tmp_path / "out" / "model.safetensors", framework="pt") as weights:
         assert weights.get_tensor("linear.weight").shape == (16, 32)
         assert all(key.startswith("roberta.") for key in weights.keys() if key != "linear.weight")  # noqa: SIM118
-    # transformers 4 knows neither the tokenizer classes nor the lists of transformers 5.
+    # transformers 4 has neither the tokenizer classes nor the lists of transformers 5.
     tokenizer = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
     assert tokenizer["tokenizer_class"] == "PreTrainedTokenizerFast" and "extra_special_tokens" not in tokenizer
 

@@ -1,4 +1,4 @@
-"""The forward pass over many texts, against sentence-transformers'."""
+"""Test the forward pass over many texts against that of sentence-transformers."""
 
 from __future__ import annotations
 

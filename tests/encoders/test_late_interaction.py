@@ -1,4 +1,4 @@
-"""Encoders with a vector for each token, made from others: markers, masks, lengths, what is skipped."""
+"""Test encoders with a vector for each token that are made from others: markers, masks, lengths, skipped tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DOCUMENTS = ["The cat (black) sat: «on» the mat.", "你好。世界!", "...", 
 
 
 def plain(folder: Path, kind: str = "unigram", model: str = "xlm-r masked") -> SentenceTransformer:
-    """A single-vector encoder, untrained."""
+    """Return an untrained single-vector encoder."""
     tokenizer = made.fast(kind)
     backbone = made.model(model, len(tokenizer))
     getattr(backbone, backbone.base_model_prefix, backbone).save_pretrained(folder)
@@ -48,7 +48,7 @@ def dynamic(source: SentenceTransformer) -> MultiVectorEncoder:
 
 
 def by_hand(model: MultiVectorEncoder, text: str, marker: str, width: int | None, attend: bool) -> np.ndarray:
-    """All tokens of a text, computed from the backbone and the projection alone, one text at a time."""
+    """Return all token vectors of each text, computed only from the backbone and the projection, one text at a time."""
     tokenizer, backbone, projection = model.tokenizer, model[0].model, model[1].linear.weight
     ids = tokenizer(text).input_ids[: tokenizer.model_max_length - 1]
     ids = [ids[0], tokenizer.convert_tokens_to_ids(marker), *ids[1:]]
@@ -107,7 +107,7 @@ def test_tokens_are_punctuation_by_the_text_that_they_write(kind: str) -> None:
     found = punctuation_pieces(tokenizer)
     assert {".", ","} <= {tokenizer.convert_tokens_to_string([piece]).strip() for piece in found}
     assert not set(found) & set(tokenizer.all_special_tokens)
-    # The reference: what the ids of punctuation in a text write, and the letters that they must not.
+    # The reference is the text that ids of punctuation stand for, which must not contain letters.
     for text in ("a b c", "Где кот", "你好世界", "samaki", "שלום"):
         assert not set(tokenizer.tokenize(text)) & set(found) - {"▁", "Ġ", "</w>"}
     texts = [text for some in made.corpus().values() for text in some]
@@ -123,7 +123,7 @@ def test_tokens_are_punctuation_by_the_text_that_they_write(kind: str) -> None:
 def test_undecodable_bytes_are_not_punctuation() -> None:
     tokenizer = made.fast("byte-bpe")
     found = set(punctuation_pieces(tokenizer))
-    # The bytes of Cyrillic and of an ideographic full stop, each alone.
+    # The bytes of Cyrillic letters and of an ideographic full stop, one by one.
     for letter in tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("кот。")[0][0]:
         assert letter not in found
 

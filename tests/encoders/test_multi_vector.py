@@ -1,4 +1,4 @@
-"""Encoders with a vector for each token, against sentence-transformers."""
+"""Test encoders with a vector for each token against sentence-transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transformers stored in few bits."""
+"""Test transformers that are stored in few bits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_numbers_take_their_bits_and_the_scale_is_no_worse_than_the_largest_valu
     numbers, scales = quantise(weight, bits=bits)
     assert numbers.numel() * numbers.element_size() * 8 == weight.numel() * bits
     error = (dequantise(numbers, scales, bits=bits) - weight).square().sum()
-    # The plain way: the block's largest magnitude is the grid's end.
+    # The simple scale: the block's largest magnitude is the end of the grid.
     length = weight.shape[1] // scales.shape[1]
     parts = weight.unflatten(1, (-1, length))
     largest = parts.abs().amax(dim=2, keepdim=True)
@@ -86,7 +86,7 @@ def test_a_quantised_encoder_loads_as_a_plain_one_with_nearly_the_same_vectors(
     texts = ["the cat sat on a mat", "seven dogs", "привет мир"]
     cosines = (loaded.encode(texts) * tiny_encoder.encode(texts)).sum(axis=1)
     assert (cosines > (0.999 if bits == 8 else 0.95)).all()
-    # sentence-transformers loads it too, and what it saves again is whole.
+    # sentence-transformers loads it, too, and saves a complete folder.
     again = SentenceTransformer(str(folder), trust_remote_code=True, device="cpu")
     again.save(str(tmp_path / "whole"))
     assert np.allclose(load_encoder(tmp_path / "whole", device="cpu").encode(texts), loaded.encode(texts), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Lists of texts as callers hand them over: whatever is no list of strings is named, before anything is encoded."""
+"""Test lists of texts as callers give them: anything but a list of strings is named before encoding starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXTS = ["the cat", "seven dogs"]
 
 @pytest.fixture(scope="module")
 def doors(tiny_encoder: Encoder) -> dict[str, Callable[[Any], Any]]:
-    """Everything that takes a list of texts and encodes it."""
+    """Return every function that takes a list of texts and encodes it."""
     tokens = TokenEncoder(multi_vector_encoder(tiny_encoder, dims=8, device="cpu"))
     prompted = Encoder(load_encoder(tiny_encoder.name, device="cpu").model)
     prompted.model.prompts = {"query": "query: ", "document": "passage: "}

@@ -1,4 +1,4 @@
-"""The retrieval benchmarks in their own layouts: what is read, what is said of data that does not hold together."""
+"""Test the retrieval benchmarks in their own layouts: what is read, and what is reported of inconsistent data."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_blank_translations_of_mmarco_are_skipped(tmp_path: Path) -> None:
 
 
 def test_the_number_of_official_topics_is_that_of_the_papers() -> None:
-    """Queries that are judged, of Mr.TyDi's and MIRACL's papers (arXiv 2108.08787, table 1; 2210.09984, table 2)."""
+    """Judged queries by the papers of Mr.TyDi and MIRACL (arXiv 2108.08787, table 1; 2210.09984, table 2)."""
     data = shared_data("mrtydi_miracl_topics")
     tests = {"ar": 1081, "bn": 111, "en": 744, "fi": 1254, "id": 829, "ja": 720, "ko": 421, "ru": 995, "sw": 670,
              "te": 646, "th": 1190}  # fmt: skip
@@ -248,4 +248,4 @@ def test_mrtydi_is_named_by_the_version_that_is_read() -> None:
     assert protocol.title == f"Mr.TyDi v{fetched_version()}"
     if fetched_version() != "1.1":
         assert "v1.1" not in protocol.title + protocol.description.split(":")[0]
-        assert protocol.sizes == {}  # no published figures beside
+        assert protocol.sizes == {}  # no published figures are shown

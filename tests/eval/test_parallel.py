@@ -1,4 +1,4 @@
-"""Parallel sentences: reading them, bitext retrieval between every two languages, alignment by layer."""
+"""Test parallel sentences: reading them, bitext retrieval between every two languages, alignment by layer."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_bitext_is_scored_between_every_two_languages(folder: Path, tiny_encoder
             if first == second:
                 continue
             cosines = np.round(vectors[first] @ vectors[second].T, 5)
-            # Two German sentences are the same, so compare up to the luck of a draw among equals.
+            # Two German sentences are the same, so the comparison allows for ties among equals.
             right = np.mean(
                 [
                     row[n] >= row.max() - 1e-5 and (row >= row.max() - 1e-5).argmax() == n

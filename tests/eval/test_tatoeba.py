@@ -17,7 +17,7 @@ from tests.shared import shared_data
 
 
 def reference(encoder: Encoder, pairs: list[tuple[str, str]], languages: tuple[str, str] | None) -> list[float]:
-    """Accuracy xx-en and en-xx, from the encoder's own vectors and the whole matrix of cosines."""
+    """Compute the accuracy xx-en and en-xx from the encoder's own vectors and the full matrix of cosines."""
     codes = languages or (None, None)
     own, english = (
         np.asarray(encoder.encode(list(texts), language=code, calibrate=languages is not None), dtype=np.float64)
@@ -42,7 +42,7 @@ def test_accuracy_equals_the_reference_both_ways(
         moved = reference(calibrated_encoder, pairs, (row.language, "en"))
         assert [row.calibrated.xx_en, row.calibrated.en_xx] == moved
         assert row.calibrated.mean == pytest.approx(np.mean(moved))
-    # The test can only tell the directions and the modes apart where they differ.
+    # The test can only distinguish the directions and the modes if they differ.
     swahili = result.rows[1]
     assert len({swahili.raw.xx_en, swahili.raw.en_xx}) + len({swahili.raw, swahili.calibrated}) > 2
 

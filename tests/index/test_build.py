@@ -1,4 +1,4 @@
-"""Building an index from files."""
+"""Test building an index from files."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_interrupted_build_resumes(tmp_path: Path, tiny_encoder: Encoder) -> Non
     assert not (tmp_path / "i").exists()
     with pytest.raises(InputError, match="a build with other settings was begun here"):
         build_index(tmp_path / "i", [file], tiny_encoder, settings=IndexSettings(dims=4))
-    # What changed meanwhile is taken as it is now.
+    # A file that changed in the meantime is read in its new state.
     content = file.read_text().replace("cat a", "dogs a")
     file.write_text(content)
     report = build_index(tmp_path / "i", [file], tiny_encoder)

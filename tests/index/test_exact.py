@@ -1,4 +1,4 @@
-"""Exact search: on whatever device, what brute force finds."""
+"""Test that exact search equals brute force on every device."""
 
 from __future__ import annotations
 

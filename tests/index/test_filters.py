@@ -1,4 +1,4 @@
-"""Filters: how they are written, when two values are equal, and that SQL reads them as Python does."""
+"""Test filters: their syntax, when two values are equal, and that SQL gives the same results as Python."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_command_line_filters() -> None:
             parse_filter([bad])
 
 
-# What filters mean, in plain Python on the metadata itself.
+# The meaning of filters in plain Python, on the metadata themselves.
 LONG = "é" * 200
 TEXTS = st.sampled_from(
     ["", "a", "a\0b", "a\0", "\0", "ab", "B", "é", "\U0001f642", LONG, LONG + "a", LONG + "b", LONG + "#"]
@@ -154,7 +154,7 @@ SCALAR = (str, int, float, type(None))
 
 
 def found_at(metadata: dict[str, Any], name: str) -> tuple[bool, list[tuple[Any, bool]]]:
-    """Whether there is anything under a name, and each scalar there with whether it is an element of a list."""
+    """Return whether a name exists, and each scalar there with whether it is an element of a list."""
     there, found = False, []
     for end in [*(place for place, letter in enumerate(name) if letter == "."), len(name)]:
         value = metadata.get(name[:end], ...)
@@ -172,7 +172,7 @@ def found_at(metadata: dict[str, Any], name: str) -> tuple[bool, list[tuple[Any,
 
 
 def meets(metadata: dict[str, Any], language: str | None, text: str, where: dict[str, Any]) -> bool:
-    """Whether a filter lets a document pass."""
+    """Return whether a document passes a filter."""
 
     def compared(name: str, operator: str, wanted: Any) -> bool:
         if operator in ("$ne", "$nin"):
@@ -315,7 +315,7 @@ def test_fields_of_metadata_deeper_than_the_stack_are_read() -> None:
 
 @pytest.fixture(scope="module")
 def numbered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    """300 documents with a number, a name, one of ten groups and an object."""
+    """Return 300 documents with a number, a name, one of ten groups and an object."""
     with Index.create(tmp_path_factory.mktemp("n") / "i", encoder()) as index:
         documents = [
             Document(f"n{i}", "t", "en", {"n": i, "name": f"N{i}", "group": {"of": [i % 10]}, f"own{i}": i})

@@ -1,4 +1,4 @@
-"""Folders as people have them: only to be read, moved while open, with files of other users, or cut off."""
+"""Test folders in practice: read-only, moved while open, with files of other users, or unreachable."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder that every user may look into, which those of pytest are not."""
+    """Return a folder that every user can enter, unlike those of pytest."""
     found = Path(tempfile.mkdtemp())
     found.chmod(0o755)
     yield found
@@ -43,7 +43,7 @@ def place() -> Iterator[Path]:
 
 @contextmanager
 def reading_only(folder: Path) -> Iterator[None]:
-    """Let nobody write to a folder, and be nobody meanwhile where the tests run as root, whom nothing stops."""
+    """Make a folder read-only, and change to an unprivileged user if the tests run as root, who can always write."""
     paths = [folder, *folder.rglob("*")]
     before = {path: path.stat().st_mode for path in paths}
     for path in paths:
@@ -99,7 +99,7 @@ def test_read_only_index_is_searched_and_not_written(place: Path, similarity: st
 def test_read_only_index_is_searched_while_its_owner_writes(place: Path) -> None:
     folder = made(place / "i")
     with Index.open(folder) as owner:
-        store(owner, 50, 55)  # in the log alone
+        store(owner, 50, 55)  # only in the log
         with reading_only(folder), Index.open(folder) as reader:
             assert len(reader) == len(owner) and reader.get("doc-54") is not None
             with pytest.raises(MlretError, match="may only be read"):
@@ -283,7 +283,7 @@ def test_read_only_old_memory_gives_the_same_answers(place: Path) -> None:
 
 def test_command_line_reads_a_read_only_folder(place: Path) -> None:
     folder = str(made(place / "i"))
-    for command in ("info", "verify"):  # as root, who may read the modules that are loaded when they are needed
+    for command in ("info", "verify"):  # as root, who can read the modules that are imported later
         assert CliRunner().invoke(app, ["index", command, folder]).exit_code == 0
     with reading_only(place / "i"):
         found = CliRunner().invoke(app, ["index", "info", folder, "--json"])

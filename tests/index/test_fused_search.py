@@ -1,4 +1,4 @@
-"""Dense, lexical and hybrid search as one index gives them."""
+"""Test dense, lexical and hybrid search of an index."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_every_score_states_its_kind_and_has_a_cosine(index: Index) -> None:
         assert {hit.id: hit.cosine for hit in hits} == {hit.id: cosines[hit.id] for hit in hits}
         if kind == "fused":
             assert all(0 < hit.score < 1 for hit in hits)
-            # The mean of standard scores is 0 over each channel: some stand above one half, some below.
+            # The mean of the standard scores of each channel is 0, so some scores are above one half and some below.
             assert hits[0].score > 0.5 > hits[-1].score
 
 

@@ -1,4 +1,4 @@
-"""Fusion of channels."""
+"""Test the fusion of channels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FUSIONS = [reciprocal_rank_fusion, z_mean]
 
 @st.composite
 def channels(draw: st.DrawFn):
-    """Rows, scores of a dense channel without gaps and of a lexical one with gaps, and where the latter applies."""
+    """Return rows, scores of a dense channel and of a lexical one with gaps, and where the latter applies."""
     n = draw(st.integers(1, 12))
     value = st.integers(-8, 8).map(lambda x: x / 4)
     dense = draw(st.lists(value, min_size=n, max_size=n))

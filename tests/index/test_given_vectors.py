@@ -1,4 +1,4 @@
-"""Vectors from elsewhere: each goes to its own text, keeps its direction, or is refused before anything is stored."""
+"""Test given vectors: each belongs to its own text, keeps its direction, or is refused before anything is stored."""
 
 from __future__ import annotations
 
@@ -47,25 +47,25 @@ def tokens(tmp_path: Path) -> Iterator[Index]:
 
 
 def named(ids: str) -> list[Document]:
-    """Documents whose text says which of its id it is: a1, a2, b1 …"""
+    """Return documents whose text states which one of its id it is: a1, a2, b1 …"""
     return [Document(id, f"{id}{ids[: place + 1].count(id)}", "en") for place, id in enumerate(ids)]
 
 
 def rounded(vector: Any) -> list[float]:
-    """As tokens are stored."""
+    """Return the tokens as they are stored."""
     values: list[float] = np.asarray(vector, dtype=np.float16).ravel().tolist()
     return values
 
 
 def stored(index: Index) -> dict[str, tuple[str, list[float]]]:
-    """The text and the vector of each id, rounded."""
+    """Return the text and the rounded vector of each id."""
     documents = list(index.documents())
     vectors: Any = index.vectors([document.id for document in documents])
     return {document.id: (document.text, rounded(vector)) for document, vector in zip(documents, vectors, strict=True)}
 
 
 def reference(documents: list[Document], vectors: Any, *, replace: bool) -> dict[str, tuple[str, list[float]]]:
-    """What one after another would leave, with a dict."""
+    """Return the result of applying one change after another to a dict."""
     found: dict[str, tuple[str, list[float]]] = {}
     for document, vector in zip(documents, vectors, strict=True):
         if replace or document.id not in found:
@@ -120,7 +120,7 @@ def test_files_with_repeated_ids_keep_texts_and_vectors_together(tmp_path: Path,
 
 
 class KilledError(Exception):
-    """Stands for a kill between two batches."""
+    """Raised in place of a kill between two batches."""
 
 
 def test_resumed_build_keeps_texts_and_vectors_together(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_streams_keep_metadata_languages_and_made_up_ids(
 
 
 def direction(vector: NDArray[Any]) -> NDArray[np.float64]:
-    """A vector at unit length, in exact fractions but for the last root."""
+    """Return a vector of unit length, computed in exact fractions except for the last root."""
     exact = [Fraction(float(value)) for value in vector]
     largest = max(map(abs, exact))
     if not largest:
@@ -222,7 +222,7 @@ def test_length_does_not_change_what_is_stored_or_found(index: Index, scale: flo
     np.testing.assert_allclose(lengths, 1, atol=3e-7)
     query = vector_of("a query").astype(np.float64)
     [hits] = index.search_vectors(query[None] * scale, 9)
-    # 1e-320 has three digits left.
+    # 1e-320 is subnormal and has only three significant digits.
     close = 1e-2 if scale == 1e-320 else 2e-6
     assert {hit.id: hit.score for hit in hits} == pytest.approx(
         dict(zip(texts, vectors @ query, strict=True)), abs=close
@@ -235,7 +235,7 @@ def test_length_does_not_change_what_is_stored_or_found(index: Index, scale: flo
 def test_no_cosine_is_beyond_one(tmp_path_factory: pytest.TempPathFactory, seed: int, scale: float) -> None:
     vectors = np.random.default_rng(seed).standard_normal((20, DIMS)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors *= np.float32(1 + 9e-8 * (seed % 30))  # lengths about where a vector counts as unit
+    vectors *= np.float32(1 + 9e-8 * (seed % 30))  # lengths near the limit at which a vector counts as normalised
     with Index.create(tmp_path_factory.mktemp("i") / "i", encoder()) as index:
         index.add([Document(f"n{n}", "x", "en") for n in range(20)], vectors=vectors)
         for hits in index.search_vectors(np.concatenate([vectors, -vectors]) * np.float32(scale), 20):

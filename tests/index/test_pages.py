@@ -1,4 +1,4 @@
-"""Unallocated space of pages: whatever SQLite leaves of a deleted row is seen."""
+"""Test that everything that SQLite leaves of a deleted row in unallocated space is found."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def database(path: Path, schema: str) -> sqlite3.Connection:
 
 
 def said(number: int) -> str:
-    """A text that no other contains."""
+    """Return a text that is contained in no other."""
     return f"secret {number:05d} " + " ".join(_WORDS[number // 5**place % 5] for place in range(9)) + f" {number:05d}."
 
 

@@ -1,4 +1,4 @@
-"""Search over segments, against brute force."""
+"""Test search over segments against brute force."""
 
 from __future__ import annotations
 

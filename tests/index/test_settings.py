@@ -1,4 +1,4 @@
-"""Settings, recipes and the choice of a kind."""
+"""Test settings, recipes and the choice of a kind."""
 
 from __future__ import annotations
 

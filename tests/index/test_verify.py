@@ -1,4 +1,4 @@
-"""What verify sees, what it repairs, and what an open index notices by itself."""
+"""Test what verify finds and repairs, and what an open index notices by itself."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(folder: Path, similarity: Similarity = "cosine") -> Path:
-    """A large segment, small ones, a tail, and deleted documents in each."""
+    """Make an index with a large segment, small ones, a tail, and deleted documents in each."""
     with Index.create(folder, encoder(similarity), settings=settings(similarity)) as index:
         store(index, 0, 40)
         index.compact()
@@ -53,14 +53,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def tampered(folder: Path, *statements: str) -> None:
-    """Change the database behind the back of the index, and its write-ahead log with it."""
+    """Change the database without the index, and its write-ahead log with it."""
     with closing(sqlite3.connect(folder / "records.db", isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
 
 
 def seen_and_repaired(folder: Path, right: dict[str, Any], what: str, *, noticed: bool) -> None:
-    """A fault is noticed when the index is searched, or not; verify sees it, and repairs it."""
+    """Check whether a search notices a fault, and that verify finds and repairs it."""
     assert outcome(folder, right) == ("error" if noticed else "right")
     problems = verify_index(folder)
     assert any(what in problem.what and problem.mendable and not problem.mended for problem in problems), problems
@@ -103,7 +103,7 @@ def test_changed_counter_is_noticed_and_counted_again(folder: Path, counter: str
         ("UPDATE lexical_texts SET length = length + 40 WHERE row = 8", True),
         ("UPDATE lexical_texts SET length = 'x' WHERE row = 8", True),
         ("UPDATE lexical_texts SET checksum = checksum + 1 WHERE row = 8", False),
-        # One becomes shorter, one longer: the totals stay.
+        # One becomes shorter and one longer, so the totals stay the same.
         ("UPDATE lexical_texts SET length = length + 8 - row WHERE row IN (7, 9)", True),
         ("UPDATE lexical_ngrams SET records = records + 1 WHERE ngram = 'rive'", True),
         ("UPDATE lexical_ngrams SET records = 0 WHERE ngram = 'rive'", True),
@@ -123,7 +123,7 @@ def test_lexical_tables_unlike_the_texts_are_seen_and_made_again(folder: Path, s
 
 
 def test_posting_lists_of_other_texts_are_seen(folder: Path) -> None:
-    """Two texts change places in the posting lists alone: every count stays as it was."""
+    """Two texts are exchanged only in the posting lists, so every count stays the same."""
     right = all_answers(folder)
     with Index.open(folder) as index:
         one, other = (index.store.records.fetch([row])[row].text for row in (10, 12))
@@ -140,7 +140,7 @@ def test_posting_lists_of_other_texts_are_seen(folder: Path) -> None:
 
 def test_rows_in_no_segment_are_sealed_again(folder: Path) -> None:
     right = all_answers(folder)
-    with Index.open(folder) as index, index.store.writing():  # as if a segment had been forgotten
+    with Index.open(folder) as index, index.store.writing():  # as if a segment were missing
         switch, kept = index.store.switch, index.store.manifest.segments
         switch([info for info in kept if info.first_row != 1])
     assert outcome(folder, right) == "wrong"

@@ -1,4 +1,4 @@
-"""Indexes of colbert-ai, written and read again."""
+"""Test indexes of colbert-ai that are written and read again."""
 
 from __future__ import annotations
 

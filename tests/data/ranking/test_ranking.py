@@ -1,4 +1,4 @@
-"""Training data for retrieval: every form of file gives the examples that it holds."""
+"""Test training data for retrieval: every format gives the examples that it contains."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUERIES = f"1\t{QUERY}\n2\twhat ran home\n"
 
 
 def scored(*scores: float) -> RankingExample:
-    """The first example, or with a third score the second, with scores."""
+    """Return the first example with scores, or with a third score the second example."""
     return replace(ONE if len(scores) == 2 else TWO, scores=tuple(map(float, scores)))
 
 
@@ -51,7 +51,7 @@ def read(source: Path, **options: Any) -> list[RankingExample]:
 
 
 def bare(examples: Sequence[RankingExample]) -> list[RankingExample]:
-    """The texts and scores alone."""
+    """Return only the texts and scores."""
     return [RankingExample(one.query, one.positives, one.negatives, one.scores) for one in examples]
 
 

@@ -1,4 +1,4 @@
-"""Tokens on a device, against the exact scores; the kernel itself by triton's interpreter."""
+"""Test tokens on a device against the exact scores; the kernel itself with triton's interpreter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def made(bits: int, documents: int = 40, dims: int = 128) -> tuple[StoredTokens, list[NDArray[np.float32]]]:
-    """Documents, some empty and some longer than the kernel takes at once, and queries, one longer than its lanes."""
+    """Make documents, some empty or longer than the kernel's block, and queries, one longer than its lanes."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(0, 90, documents)
     lengths[3] = 0

@@ -1,4 +1,4 @@
-"""An index with a vector for each token: the same verbs, against brute force."""
+"""Test an index with a vector for each token: the same methods, against brute force."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Made:
-    """Documents out of topics, and queries that look for one of them."""
+    """Documents generated from topics, and queries for one of them."""
 
     def __init__(self, seed: int = 0) -> None:
         self.rng = np.random.default_rng(seed)
@@ -167,7 +167,7 @@ def test_filters_and_ids_are_exact_in_count(tmp_path: Path) -> None:
 
 
 def test_ten_rounds_of_churn_lose_no_recall(tmp_path: Path) -> None:
-    """Documents come, go and change; what is found is what a fresh index finds."""
+    """Documents are added, deleted and changed; the results are those of a new index."""
     made = Made()
     documents = named(made.documents(2000))
     chance = np.random.default_rng(5)
@@ -275,7 +275,7 @@ def test_vectors_of_an_encoder_are_accepted_unchanged(tmp_path: Path, tiny_token
         hits = index.search("dog on the hill", 4, mode="dense")
         assert len(hits) == 4
         before = index.vectors(["n1"])[0]
-        index.update([{"id": "n1", "text": texts[1], "lang": "en", "year": 3}])  # the tokens stay
+        index.update([{"id": "n1", "text": texts[1], "lang": "en", "year": 3}])  # the tokens do not change
         assert np.array_equal(index.vectors(["n1"])[0], before)
     with pytest.raises(InputError, match="was built with"):
         Index.create(tmp_path / "i", ExternalEncoder("other", 128, "maxsim"))

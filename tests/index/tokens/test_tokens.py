@@ -1,4 +1,4 @@
-"""Coded tokens and MaxSim over them, against plain numpy."""
+"""Test coded tokens and MaxSim over them against plain numpy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def made(
     rng: np.random.Generator, documents: int, dims: int = 32, longest: int = 12
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Tokens around 50 centres that lean to one side, and where each document begins; some are empty."""
+    """Make tokens around 50 centres with a mean that is not zero, and document offsets; some documents are empty."""
     lengths = rng.integers(0, longest, documents)
     centres = unit(rng.standard_normal((50, dims), dtype=np.float32)) + 0.5
     tokens = centres[rng.integers(0, 50, lengths.sum())] + 0.3 * rng.standard_normal((lengths.sum(), dims), np.float32)
@@ -46,7 +46,7 @@ def packed(codec: TokenCodec, tokens: NDArray[np.float32], offsets: NDArray[np.i
 
 
 def brute(tokens: NDArray[np.float32], offsets: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float64]:
-    """MaxSim, document by document."""
+    """Compute MaxSim document by document."""
     products = tokens.astype(np.float64) @ query.T.astype(np.float64)
     return np.array(
         [
@@ -189,7 +189,7 @@ def test_a_codec_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_centring_changes_no_ranking() -> None:
-    """A query's product with the mean is one constant for all documents that have tokens."""
+    """A query's product with the mean is the same constant for all documents that have tokens."""
     rng = np.random.default_rng(2)
     tokens, offsets = made(rng, 200)
     query, mean = unit(rng.standard_normal((9, 32), np.float32)), tokens.mean(axis=0)
