@@ -1,4 +1,4 @@
-"""Where the large test sets are, for the tests that use them where they are at hand."""
+"""The location of the large test sets, for tests that use them if they exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A budget is never exceeded, time runs forward, and the best is told first and whole."""
+"""Test contexts: a budget is never exceeded, texts are in order of time, and the best texts are complete."""
 
 from __future__ import annotations
 

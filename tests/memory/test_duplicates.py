@@ -1,4 +1,4 @@
-"""Duplicates across languages: found with margin, threshold and guards, and rather missed than made up."""
+"""Test duplicates across languages: found by margin, threshold and guards, with precision before recall."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def verdict(
 def test_a_translation_that_stands_out_is_a_duplicate_with_a_reason() -> None:
     found = verdict("I eat no nuts.", "Ich esse keine Nüsse.", 0.8)
     assert (found.kind, found.id) == ("duplicate", "a")
-    # Both densities are the usual ones, for no neighbour is near: 0.35 in English, 0.3 elsewhere.
+    # Both densities are the usual ones, because no neighbour is near: 0.35 in English, 0.3 otherwise.
     assert found.evidence[0].margin == pytest.approx(0.8 - 0.325)
     assert found.evidence[0].mutual and not found.evidence[0].conflicts
     assert "0.475" in found.reason
@@ -167,7 +167,7 @@ def test_the_thresholds_in_the_wheel_are_those_of_the_bundled_encoder(
 
 
 def test_calibrated_verdicts_are_as_precise_as_asked_for(bundled: Encoder, calibrated: DuplicateThresholds) -> None:
-    """Judged one by one over memories of another seed, against what translates what."""
+    """Verdicts are checked one by one over memories of another seed, against the known translations."""
     sample = load_parallel_sentences()
     codes = list(sample.texts)
     vectors = {code: bundled.encode(texts, language=code) for code, texts in sample.texts.items()}

@@ -1,4 +1,4 @@
-"""No feedback, no change; the same feedback, the same change; and the change is towards what was used."""
+"""Test feedback: without it weights do not change, equal feedback has equal effects, and used results gain weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory store: whose memory it is decides what is found, and nothing is lost but what is erased."""
+"""Test the memory store: the scope determines what is found, and nothing is lost unless it is erased."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_scope_without_a_tenant_holds_nothing_of_any_tenant(tmp_path: Path, tiny
 
 
 def test_what_others_write_moves_no_score(tmp_path: Path, tiny_encoder: Encoder) -> None:
-    """Not even through how rare a word is."""
+    """Not even through the frequency of a word."""
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
         for text in ("the cat sat on a mat", "seven dogs ran home", "warm rain by night"):
             memory.add(text, MINE)

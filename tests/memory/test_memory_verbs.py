@@ -1,4 +1,4 @@
-"""Erase, duplicates across languages, exchange, derivation, learning, upkeep: the verbs one by one."""
+"""Test the operations one by one: erasure, duplicates across languages, export, derivation, feedback, upkeep."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ ME = {"user": "u1"}
 
 
 def left(folder: Path, *texts: str) -> list[str]:
-    """What of some texts stands in any file, in pieces of eight characters."""
+    """Return which fragments of eight characters of some texts are in any file."""
     files = [file.read_bytes() for file in folder.rglob("*") if file.is_file()]
     pieces = {text[start : start + 8] for text in texts for start in range(len(text) - 7)}
     return sorted(piece for piece in pieces if any(piece.encode() in content for content in files))
 
 
 def test_erase_leaves_no_byte_of_text_tags_metadata_or_source(tmp_path: Path, tiny_encoder: Encoder) -> None:
-    long = " ".join(f"Сверчок{n}" for n in range(3000))  # over many pages of the database
+    long = " ".join(f"Сверчок{n}" for n in range(3000))  # spans many pages of the database
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
         memory.add("what stays", ME)
         about: dict[str, Any] = {
@@ -91,7 +91,7 @@ def test_erasing_rewrites_the_database_only_if_copies_of_rows_are_left(
             {"text": f"secret {n:03d}.", "language": "en", "vector": vector_of(str(n))} for n in range(200)
         ]
         ids = [one.id for one in memory.add_batch(items, ME, dedupe=False)]
-        for n in range(100, 120):  # an end of validity takes no more room than none
+        for n in range(100, 120):  # an end of validity takes the same space as none
             memory.update(ids[n], ME, f"another {n:03d}.", vector=vector_of(f"{n}"), language="en")
         said: list[str] = []
         memory._store.records._connection.set_trace_callback(said.append)
@@ -127,7 +127,7 @@ def test_after_an_erasure_another_process_does_not_take_the_log_away(tmp_path: P
         before = log.stat().st_ino
         subprocess.run([sys.executable, "-c", read, str(tmp_path / "m" / RECORDS)], check=True)
         assert log.stat().st_ino == before
-        with open_memory(tmp_path / "m") as other:  # that another connection closes takes nothing away either
+        with open_memory(tmp_path / "m") as other:  # closing another connection removes nothing either
             assert len(other) == 4
         subprocess.run([sys.executable, "-c", read, str(tmp_path / "m" / RECORDS)], check=True)
         assert log.stat().st_ino == before
@@ -385,7 +385,7 @@ def test_feedback_changes_the_ranking_of_its_scope_alone(tmp_path: Path, tiny_en
             memory.feedback("cat home", [], ME)
         with pytest.raises(InputError, match="scope"):
             memory.feedback("cat home", [worst.id], {"user": "u2"})
-    with Memory.open(tmp_path / "m", tiny_encoder) as memory:  # it follows from the journal
+    with Memory.open(tmp_path / "m", tiny_encoder) as memory:  # it is computed from the journal
         assert scores(ME) == after
         for one in reversed(done):
             memory.undo(one.operation, ME)
@@ -472,7 +472,7 @@ def test_verify_names_what_is_damaged(tmp_path: Path, tiny_encoder: Encoder) -> 
 def test_verify_compares_tables_whose_rows_are_undamaged(
     tmp_path: Path, tiny_encoder: Encoder, table: str, columns: dict[str, Any], what: str
 ) -> None:
-    """A row with a checksum of its own that contradicts another table: what a faulty program would write."""
+    """A row with a valid checksum that contradicts another table, as written by a faulty program."""
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
         memory.add("the cat sat", ME)
         memory.add("warm rain", {"user": "u2"})
@@ -482,7 +482,7 @@ def test_verify_compares_tables_whose_rows_are_undamaged(
 
 
 def rewrite(connection: sqlite3.Connection, table: str, columns: dict[str, Any]) -> None:
-    """Change the first row of a table, and its checksum with it."""
+    """Change the first row of a table, and its checksum."""
     names = schema.COVERED[table]
     values = connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {names[0]}").fetchone()
     changed = dict(zip(names, values, strict=True)) | columns

@@ -1,4 +1,4 @@
-"""The same words said again: counted where all that comes with them is stored, kept where anything would be lost."""
+"""Test repeated texts: counted as a repetition if all accompanying data are stored, and stored again otherwise."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_another_occasion_is_a_record_of_its_own(tmp_path: Path, what: str, with
         assert kept[two.id].event_time == expected.event_time and kept[two.id].metadata == expected.metadata
         assert kept[two.id].source == expected.source and kept[two.id].tags == expected.tags
         assert kept[one.id].event_time == (DAY, DAY) and kept[one.id].strength == 1
-        # Each of them said once more is counted where it belongs.
+        # A repetition of each is counted for the right record.
         again = say(memory, **{**FIRST, **OTHERS[what]})
         assert (again.verdict, again.id) == ("duplicate", two.id)
 

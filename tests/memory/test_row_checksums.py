@@ -1,4 +1,4 @@
-"""Checksums of rows: the same row by row and column by column, and never that of another row."""
+"""Test checksums of rows: the same whether computed by row or by column, and different for different rows."""
 
 from __future__ import annotations
 

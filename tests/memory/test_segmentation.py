@@ -1,4 +1,4 @@
-"""Conversations are cut where what they are about changes, and nowhere else."""
+"""Test that conversations are split where their topic changes, and nowhere else."""
 
 from __future__ import annotations
 

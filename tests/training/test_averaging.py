@@ -1,4 +1,4 @@
-"""The mean of models, beside the mean of what PyTorch loads."""
+"""Test the mean of models against the mean of the tensors that PyTorch loads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Change = Callable[[str, torch.Tensor], torch.Tensor]
 
 
 def changed(folder: Path, target: Path, change: Change) -> Path:
-    """A copy whose tensors are changed."""
+    """Write a copy whose tensors are changed."""
     shutil.copytree(folder, target)
     for path in target.rglob("*.safetensors"):
         save_file({key: change(key, tensor) for key, tensor in load_file(path).items()}, path)

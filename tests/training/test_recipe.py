@@ -1,4 +1,4 @@
-"""Recipes: what ships is valid, what is wrong is named."""
+"""Test that the shipped recipes are valid, and that errors name what is wrong."""
 
 from __future__ import annotations
 

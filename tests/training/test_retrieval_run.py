@@ -1,4 +1,4 @@
-"""Recipes that fine-tune an encoder: every objective, both kinds of encoder, adapters, resume."""
+"""Test recipes that fine-tune an encoder: every objective, both kinds of encoder, adapters, resumption."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_ranking_stage_trains_either_kind(
     assert {*stage["losses"]} <= {*history[0]} and all(
         np.isfinite(entry["loss"]) for entry in history if "loss" in entry
     )
-    # The instruction goes with the encoder, behind the marker of the kind that has one.
+    # The instruction is stored with the encoder, after the marker of encoders that have one.
     assert encoder.model.prompts["query"].endswith("find: ")
     before = load_encoder(tiny_encoder_folder).model.state_dict()
     after = encoder.model.state_dict()
@@ -140,7 +140,7 @@ def test_an_interrupted_ranking_resumes_to_the_same_encoder(
     cut = train(made, data, tmp_path / "cut", say=str)
     one, other = weights(whole), weights(cut)
     assert all(torch.equal(value, other[name]) for name, value in one.items())
-    if "few_bits" in options:  # what was trained is what will be stored
+    if "few_bits" in options:  # the trained weights are already rounded as they will be stored
         matrices = [weight for name, weight in one.items() if "encoder.layer" in name and weight.ndim == 2]
         assert matrices and all(torch.equal(rounded(weight, scales(weight, 4), 4), weight) for weight in matrices)
 
@@ -172,7 +172,7 @@ def test_transfer_leaves_embeddings_and_adapters_bit_for_bit(
     assert torch.equal(untrained[shared], first[shared]) and not torch.equal(first[shared], last[shared])
     kept = [name for name in first if ".adapter_modules." in name or ".embeddings." in name]
     assert len(kept) > 8 and all(torch.equal(first[name], last[name]) for name in kept)
-    # Each language's adapter has learned from its own text.
+    # The adapter of each language was trained on its own text.
     added = {name: value for name, value in first.items() if ".adapter_modules." in name and "dense2.weight" in name}
     assert {name.split(".adapter_modules.")[1].split(".")[0] for name, value in added.items() if value.any()} == {
         "en",
@@ -268,7 +268,7 @@ def test_a_checkpoint_with_adapters_of_its_own_trains(data: Path, tmp_path: Path
 
 
 def _msmarco(folder: Path) -> None:
-    """A collection, its queries, and hard negatives by ids; lists with a teacher's scores beside it."""
+    """Write a collection, its queries, hard negatives by ids, and lists with a teacher's scores."""
     (folder / "msmarco").mkdir()
     (folder / "triplets").mkdir()
     passages = "".join(f"{i}\tthe {word} and the {ENGLISH[i - 1]}\n" for i, word in enumerate(ENGLISH))

@@ -1,4 +1,4 @@
-"""A recipe from text to encoder: it trains, resumes, and refuses what it cannot use."""
+"""Test a recipe from text to encoder: it trains, resumes, and refuses what it cannot use."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_recipe_trains_and_its_encoder_loads_anywhere(world: Path, small_recip
 
 
 class _Watched(TrainerCallback):
-    """mlret's own callback, which also counts steps and can interrupt like Ctrl-C."""
+    """A callback like mlret's own that also counts steps and can interrupt like Ctrl-C."""
 
     def __init__(self, own: TrainerCallback, interrupt_at: int | None) -> None:
         self.own = own
@@ -121,7 +121,7 @@ def test_an_interrupted_run_resumes_to_the_same_encoder(
     assert not (tmp_path / "cut" / "model").exists()
     interrupt_at = None
     resumed = load_encoder(train(small_recipe, world, tmp_path / "cut", say=str))
-    # The first stage has six steps: four before the interrupt, two after it; the others ran whole.
+    # The first stage has six steps, four before the interrupt and two after it; the others were not interrupted.
     assert [callback.steps for callback in watched] == [6, 4, 4, 4, 2, 4, 4]
     for at_whole, at_resumed in zip(watched[:3], watched[4:], strict=True):
         expected, state = at_whole.own.loss.state_dict(), at_resumed.own.loss.state_dict()
@@ -133,7 +133,7 @@ def test_an_interrupted_run_resumes_to_the_same_encoder(
 
 
 def _history(path: Path) -> list[dict[str, float]]:
-    """What a stage logged, but for the clock and the mean loss since the process began."""
+    """Return the log of a stage without times and without the mean loss since the process began."""
     clock = ("second", "runtime", "data_wait", "train_loss")
     return [
         {key: value for key, value in entry.items() if not any(word in key for word in clock)}

@@ -1,4 +1,4 @@
-"""Counting tokens by language."""
+"""Test counting tokens by language."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_short_texts_count_for_the_requested_languages_whatever_is_detected() ->
         (["sw", "en"], "La bibliothèque est fermée le dimanche et tous les jours fériés de l'année.", None),
         (["sw", "en"], "Ninapenda Москва", "sw"),
         (["zh-Hant", "en"], "今天天氣很好，我們去公園散步吧。", "zh-Hant"),
-        # The detector does not know Bambara, and names other languages whatever the length.
+        # The detector does not support Bambara, and names other languages at any length.
         (["bm", "ru"], "Dunuya bɛɛ ye kelen ye, mɔgɔ bɛɛ ka kan ka ɲɔgɔn bonya ani ka ɲɔgɔn dɛmɛ tuma bɛɛ.", "bm"),
         (["ru", "bm"], "Все люди рождаются свободными и равными в своём достоинстве и правах.", "ru"),
         (["ar", "en"], "إزيك عامل إيه النهارده يا صاحبي", "ar"),  # detected as Egyptian Arabic
@@ -131,7 +131,7 @@ def test_texts_of_languages_that_the_corpus_names_are_skipped_without_a_warning(
 @pytest.mark.parametrize("kind", ["bpe-suffix", "wordpiece", *made.REAL, "unigram", "byte-bpe"])
 def test_counting_each_word_once_equals_counting_the_texts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = made.tokenizer_of(kind)
-    # The others join words to the blanks before them.
+    # The other tokenizers join words to the blanks before them.
     by_words = splits_at_white_space(tokenizer)
     assert by_words == (kind not in ("unigram", "byte-bpe"))
     monkeypatch.setattr("mlret.vocabulary.counting._MOST_WORDS", 50)

@@ -1,4 +1,4 @@
-"""A drafter with a trimmed head: the target's words stay as they are."""
+"""Test a drafter with a trimmed head: the text of the target model does not change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading rows of a mapped table: the same rows, and without the table in memory."""
+"""Test reading rows of a mapped table: the same rows, without loading the table into memory."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ def test_a_mapped_table_is_never_completely_in_memory(tmp_path: Path) -> None:
         peak, total = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         assert float(total) == rows / 4 * width
         peaks[how] = int(peak)
-    # A quarter of the rows is copied either way.
+    # A quarter of the rows is copied in either case.
     assert peaks["shared"] > rows * width * 4
     assert peaks["sole"] < rows * width * 4 * 0.7

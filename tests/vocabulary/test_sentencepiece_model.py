@@ -1,4 +1,4 @@
-"""The `.model` of slow tokenizers, cut to the same pieces as the fast tokenizer."""
+"""Test the `.model` of slow tokenizers, which is cut to the same tokens as the fast tokenizer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def trained(kind: str, **options: Any) -> bytes:
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 def test_the_fast_and_the_slow_tokenizer_agree(kind: str, tmp_path: Path) -> None:
-    """XLM-R's way: a slow tokenizer numbers the pieces by their place, after four special tokens."""
+    """As in XLM-R, a slow tokenizer numbers the tokens by their position, after four special tokens."""
     content = trained(kind)
     folder = tmp_path / "whole"
     folder.mkdir()
@@ -62,7 +62,7 @@ def test_the_fast_and_the_slow_tokenizer_agree(kind: str, tmp_path: Path) -> Non
             piece for piece in pieces if fast.convert_tokens_to_ids(piece) != fast.unk_token_id
         ]
         if kind == "unigram":
-            # fairseq's four specials stand before the pieces; the model's own three count for nothing.
+            # fairseq's four special tokens precede the tokens; the model's own three are not used.
             offset = 1
             assert [
                 slow.piece_to_id(piece) + offset for piece in pieces if slow.piece_to_id(piece) != slow.unk_id()

@@ -1,4 +1,4 @@
-"""The vocabulary of many languages under the layers of an encoder of one."""
+"""Test the vocabulary of many languages with the layers of a monolingual encoder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def donor(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
 
 
 def moved(donor: SentenceTransformer, words: Sequence[str], **options: float) -> SentenceTransformer:
-    """The donor under a vocabulary that has its words, in another order, and one word of another language for each."""
+    """Return the donor with a vocabulary of its words in another order, and one word of another language for each."""
     own = [f"▁{word}" for word in reversed(WORDS)]
     others = [f"▁{word}o" for word in WORDS]
     specials = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -54,7 +54,7 @@ def test_a_text_of_known_words_keeps_its_vector_and_so_does_its_translation(dono
     expected = Encoder(donor).encode(texts)
     assert np.allclose(Encoder(encoder).encode(texts), expected, atol=1e-5)
     assert np.allclose(Encoder(encoder).encode(translated), expected, atol=1e-5)
-    # Positions count: another order is another vector.
+    # Positions matter: another order gives another vector.
     assert not np.allclose(Encoder(encoder).encode([" ".join(reversed(texts[0].split()))]), expected[:1], atol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""Examples of retrieval on disk, drawn and batched: nothing is lost, nothing answers and is a negative at once."""
+"""Test examples on disk, drawn and batched: none is lost, and no passage is both an answer and a negative."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_group_is_one_task_in_one_language_and_draws_are_those_of_the_seed(tmp
 
     for one, other in zip(batches(), batches(), strict=True):
         assert np.array_equal(one, other)
-        # Larger than the group: each comes before any comes a third time.
+        # The batch is larger than the group: every example occurs before any occurs a third time.
         assert one.shape == (8, 3) and len(set(one[:, 0])) == 1
         assert np.bincount(one[:, 1]).max() == 3 and len(set(one[:, 1])) == 3
         assert len(set(one[:, 2])) == 8, "a query that comes again draws other passages"
@@ -208,7 +208,7 @@ def test_positives_of_another_row_of_the_query_are_not_negatives(tiny_encoder_fo
     assert [row[0] for row in known] == numbers
     assert {*known[0]} == {*known[1]} == {numbers[0], numbers[1]}
     assert {*known[2]} == {numbers[2], -1}
-    # The loss of the first does not see the second's positive: as if it were not in the batch.
+    # The loss of the first ignores the second's positive, as if it were not in the batch.
     loss = RankingLoss(model, {"in_batch": 1.0})
     columns = [
         {name.removeprefix(f"{column}_"): value for name, value in batch.items() if name.startswith(f"{column}_")}
@@ -222,7 +222,7 @@ def test_positives_of_another_row_of_the_query_are_not_negatives(tiny_encoder_fo
 
 
 def _in_batch(model: SentenceTransformer, queries: list[str], documents: list[str]) -> float:
-    """The loss written out: the first two queries have each other's document for an answer."""
+    """Compute the loss by its definition; the first two queries are answered by each other's document."""
     model.eval()
     q, d = (torch.tensor(model.encode(texts, normalize_embeddings=True)) for texts in (queries, documents))
     scores = q @ d.T / 0.05

@@ -1,4 +1,4 @@
-"""Packing and batching: contexts stay in their window, batches in their language, no row is lost."""
+"""Test packing and batching: contexts stay in their window, batches have one language, no row is lost."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_contexts_lie_in_the_window_and_never_are_the_centre(documents: PackedDo
     # Every document here has five sentences.
     assert (anchor // 5 == positive // 5).all()
     assert (pairs.document(anchor) == anchor // 5).all()
-    # Both directions occur about equally often where the document has room for both.
+    # Both directions occur about equally often if the document has sentences on both sides.
     middle = anchor % 5 == 2
     assert (positive[middle] > anchor[middle]).mean() == pytest.approx(0.5, abs=0.1)
 

@@ -1,4 +1,4 @@
-"""Hard negatives: what brute force and the rules, written out, would take."""
+"""Test that hard negatives are those that brute force and the written-out rules give."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FREE = MiningSettings(relative_margin=None)
 
 
 def made(count: int = 40, seed: int = 0) -> list[RankingExample]:
-    """Examples of random words in two languages."""
+    """Return examples of random words in two languages."""
     draw = random.Random(seed)
 
     def text(words: int) -> str:
@@ -59,7 +59,7 @@ def mine(index: Index | Encoder | TokenEncoder, options: MiningSettings, example
 
 @pytest.fixture(scope="module")
 def similarities(tiny_encoder: Encoder) -> list[dict[tuple[str, str | None], float]]:
-    """For each example: passage and its language -> cosine, to the six decimals of an index."""
+    """Return, for each example, passage and language -> cosine, rounded to the six decimals of an index."""
     passages = list(dict.fromkeys(pair for one in EXAMPLES for pair in zip(one.passages, one.languages, strict=True)))
     vectors = tiny_encoder.encode([text for text, _ in passages]).astype(np.float64)
     queries = tiny_encoder.encode([one.query for one in EXAMPLES]).astype(np.float64)
@@ -115,7 +115,7 @@ def test_negatives_are_those_of_brute_force(
         found = [
             of[text, code] for text, code in zip(mined.example.negatives, mined.example.languages[1:], strict=True)
         ]
-        # Scores that are a rounding apart may change places, at the limits too.
+        # Scores that differ only by rounding may change places, also at the limits.
         assert found == pytest.approx(list(left.values())[:negatives], abs=3e-6)
         assert mined.mined == len(found)
         assert mined.near + mined.outside + len(left) == len(ranked)
@@ -230,7 +230,7 @@ def test_scores_are_those_of_the_encoder(kind: str, tiny_encoder: Encoder, tiny_
         example = mined.example
         query = encoder.encode_query([example.query])[0]
         expected = [similarity(query, passage) for passage in encoder.encode_document(example.passages)]
-        # Tokens of an index are coded in few bits.
+        # The tokens in an index are coded in few bits.
         assert example.scores == pytest.approx(expected, abs=1e-4 if kind == "single" else 0.05 * abs(expected[0]))
         assert mined.positive_score == example.scores[0]
         assert mined.negative_score == example.scores[1]

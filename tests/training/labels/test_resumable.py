@@ -1,4 +1,4 @@
-"""Work on training examples that is stopped and gone on with."""
+"""Test that interrupted work on training examples is resumed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StoppedError(Exception):
 
 
 class Work:
-    """Adds a negative; stops before a query where it is told to."""
+    """Adds a negative to each example; raises an error before a given query."""
 
     def __init__(self, stop: int | None = None) -> None:
         self.seen: list[str] = []
@@ -63,7 +63,7 @@ def test_stopped_anywhere_the_file_is_that_of_one_run(
         run(path, begun, first)
     assert not path.exists()
     partial = folder / f".{name}.partial"
-    with partial.open("rb+") as file:  # as a power cut would leave it
+    with partial.open("rb+") as file:  # as left by a power failure
         file.truncate(max(partial.stat().st_size - torn, 0))
     work = Work()
     assert run(path, work, second) == 10, "what was done before is in the figures"

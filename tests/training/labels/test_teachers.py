@@ -1,4 +1,4 @@
-"""Teachers' scores: those of the models themselves."""
+"""Test that the scores of teachers are those of the models themselves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXAMPLES = made(9)
 
 @pytest.fixture(scope="session")
 def tiny_cross_encoder_folder(tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real cross-encoder, tiny and untrained, on the layers of the tiny encoder."""
+    """Write a real but tiny, untrained cross-encoder on the layers of the tiny encoder."""
     import torch
 
     torch.manual_seed(5)

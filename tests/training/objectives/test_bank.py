@@ -1,4 +1,4 @@
-"""The memory bank against a deque."""
+"""Test the memory bank against a deque."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asymmetric batch normalisation: which statistics a pass uses, and which it moves."""
+"""Test asymmetric batch normalisation: which statistics a pass uses, and which it updates."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def test_a_head_may_end_in_a_batch_norm_without_scale_and_shift() -> None:
     assert len(list(ProjectionHead(6, 5).parameters())) == len(list(head.parameters())) == 4
     projected = head(torch.randn(64, 6), batch_statistics=True)
     torch.testing.assert_close(projected.norm(dim=1), torch.ones(64))
-    # Centred before it was brought to unit length: no direction is shared by all rows.
+    # The rows were centred before normalisation, so they have no common direction.
     assert float(projected.detach().mean(0).norm()) < 0.2

@@ -1,4 +1,4 @@
-"""Distillation across languages: distance to the teacher, contrast with it."""
+"""Test distillation across languages: distance to the teacher, contrast with it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.training.conftest import retrieval_recipe
 
 
 class Given(nn.Module):
-    """Gives the vectors that it is given."""
+    """Returns the vectors that it is given."""
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         return features
@@ -101,7 +101,7 @@ def test_the_ways_of_cutting_are_of_the_same_texts(data: Path, tiny_encoder: Enc
     own = keys[:, 0] == keys[:, 1]
     assert 0.4 < own.mean() < 0.6
     assert (pairs.document(keys[:, 0]) < count).all()
-    # A share of the pieces is not used, always the same of a seed; what remains cuts finer.
+    # A share of the tokens is disabled, the same for each seed; the others split words more finely.
     coarse = PackedTexts.of(pairs.strings, tokenizer, max_length=64)
     fine = PackedTexts.of(pairs.strings, with_tokens_missing(tokenizer, 0.5, seed=1), max_length=64)
     again = PackedTexts.of(pairs.strings, with_tokens_missing(tokenizer, 0.5, seed=1), max_length=64)

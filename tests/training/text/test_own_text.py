@@ -1,4 +1,4 @@
-"""A recipe on a folder of one's own: whatever text or examples it holds, and held-out files that are not there."""
+"""Test a recipe on a folder of the user's own: all text or examples in it, and missing held-out files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUSSIAN = "После дождя река была очень высокой. М
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """Text as people have it, of many kinds, next to files that are no text."""
+    """Write text of many kinds as users have it, next to files that are not text."""
     root = tmp_path / "my-text"
     (root / "deep" / "er").mkdir(parents=True)
     (root / ".hidden").mkdir()
@@ -118,7 +118,7 @@ def test_missing_held_out_files_are_skipped_with_a_warning(own: Path, tmp_path: 
     lines = _own_text(recipe, own)
     assert "does not have the held-out tatoeba/tatoeba.v1.tsv.gz and 5 more: skipped" in lines[0]
     assert "taking every text file in it" in lines[1]
-    # What is there is held out still.
+    # Existing held-out files are still used.
     (own / "tatoeba").mkdir()
     test = gzip.compress(f"1\t{GERMAN.split('. ')[0]}\n".encode())
     (own / "tatoeba" / "tatoeba.v1.tsv.gz").write_bytes(test)
@@ -138,7 +138,7 @@ def test_recipes_whose_figures_are_published_require_what_is_held_out(own: Path)
 
 
 def test_a_run_that_an_earlier_version_began_is_the_same_recipe(small_recipe: Recipe, tmp_path: Path) -> None:
-    """Keys that were added since have their defaults."""
+    """Keys that were added since then have their defaults."""
     _claim(tmp_path / "run", small_recipe)
     mark = tmp_path / "run" / "recipe.json"
     written = json.loads(mark.read_text(encoding="utf-8"))

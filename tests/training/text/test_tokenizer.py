@@ -1,4 +1,4 @@
-"""A vocabulary chosen from one that exists."""
+"""Test a vocabulary that is chosen from an existing one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlret.training.text.training_text import prepare_text
 
 
 def _source(folder: Path) -> Path:
-    """A tokenizer.json with pieces in capitals, pieces that the text lacks, and single letters."""
+    """Write a tokenizer.json with tokens in capitals, tokens that the text lacks, and single letters."""
     words = ["▁Sun", "▁sun", "▁rain", "▁jua", "▁mvua", "▁zebra", "un", "ain", "▁"]
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + ["字"]
     vocabulary = [(piece, -1.0 - row) for row, piece in enumerate([*words, *letters])]
@@ -39,11 +39,11 @@ def test_tokens_are_normalised_counted_and_the_most_frequent_kept(
     names = [piece for piece, _ in pieces]
     assert names[:4] == ["<s>", "<pad>", "</s>", "<unk>"] and names[-1] == "<mask>"
     assert {"▁sun", "▁jua", "▁mvua"} <= set(names)
-    assert not {"▁Sun", "▁zebra", "字"} & set(names)  # folded into another, or not in the text
-    assert dict(map(tuple, pieces))["▁sun"] > -1.0  # two probabilities, added
+    assert not {"▁Sun", "▁zebra", "字"} & set(names)  # merged with another by normalisation, or not in the text
+    assert dict(map(tuple, pieces))["▁sun"] > -1.0  # the sum of two probabilities
     assert chosen.tokenize("SUN mvua") == ["▁sun", "▁mvua"]
     few = choose_tokens(text, settings.model_copy(update={"vocab_size": 30}), _source(tmp_path), max_length=32, seed=0)
-    # Every letter that the text's pieces have stays: nothing of it becomes unknown.
+    # Every letter in the text's tokens is kept, so that nothing of it becomes unknown.
     assert few.unk_token_id not in few("sun rain jua mvua")["input_ids"]
 
 

@@ -1,4 +1,4 @@
-"""Reading training text: filters and bad input."""
+"""Test reading training text: filters and bad input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mlret.training.text.training_text import prepare_text
 
 
 def _folder(tmp_path: Path) -> Path:
-    """A new folder for prepared text."""
+    """Make a new folder for prepared text."""
     folder = tmp_path / f"text-{len(list(tmp_path.glob('text-*')))}"
     folder.mkdir()
     return folder
