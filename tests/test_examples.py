@@ -1,4 +1,4 @@
-"""The scripts in ``examples/`` do what they say: each is run as its reader would run it, and its output is checked."""
+"""Test that the scripts in ``examples/`` run as described, and that their output is right."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def run(name: str, folder: Path) -> str:
-    """What a script prints, run in an empty folder without access to the hub."""
+    """Return what a script prints when it is run in an empty folder without access to the hub."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, EXAMPLES / name], cwd=folder, env=environment, capture_output=True, text=True, timeout=240
@@ -26,7 +26,7 @@ def run(name: str, folder: Path) -> str:
 
 
 def numbers(pattern: str, output: str) -> list[float]:
-    """The numbers that a pattern with one group finds, without separators of thousands."""
+    """Return the numbers that a pattern with one group matches, without separators of thousands."""
     return [float(found.replace(",", "")) for found in re.findall(pattern, output)]
 
 

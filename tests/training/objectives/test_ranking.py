@@ -1,4 +1,4 @@
-"""Test ranking terms against the losses of sentence-transformers and the papers' formulas, for both kinds of encoder."""
+"""Test ranking terms against sentence-transformers' losses and the papers' formulas, for both kinds of encoder."""
 
 from __future__ import annotations
 
