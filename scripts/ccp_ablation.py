@@ -484,12 +484,12 @@ def report(scores: dict[str, list[Scores]], output: Path, command: str) -> None:
 
 def main(
     data: Annotated[
-        Path | None, typer.Option("--data", help="The folder that the recipe's file patterns start from.")
+        Path | None, typer.Option("--data", help="The folder that the recipe's file patterns are relative to.")
     ] = None,
-    runs: Annotated[Path, typer.Option(help="Where the runs are kept.")] = Path("runs/ccp-ablation"),
-    output: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("eval/results/ccp-ablation"),
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/ccp-ablation"),
+    output: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("eval/results/ccp-ablation"),
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each variant.")] = 3,
-    report_only: Annotated[bool, typer.Option("--report-only", help="Only write the report anew.")] = False,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Only write the report.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help=f"{_QUICK_STEPS} steps, to see that it works.")] = False,
 ) -> None:
     """Train every variant of CCP, measure them, and write the report."""

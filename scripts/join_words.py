@@ -25,13 +25,13 @@ from mlret.training.text.training_text import TextStatistics, TrainingText
 
 
 def join(
-    models: Annotated[list[Path], typer.Argument(help="Folders of bags of words; each counts the same.")],
+    models: Annotated[list[Path], typer.Argument(help="Folders of bags of words, with equal weights.")],
     run: Annotated[Path, typer.Option(help="A run's folder, for its parallel text.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the joined encoder goes.")],
-    dims: Annotated[int, typer.Option(help="Of its vectors.")] = 384,
-    layers: Annotated[int, typer.Option(help="Of its transformer, the identity until they are trained.")] = 2,
-    sentences: Annotated[int, typer.Option(help="To find the axes.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="Of the sentences.")] = 42,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder of the joined encoder.")],
+    dims: Annotated[int, typer.Option(help="Dimensions of its vectors.")] = 384,
+    layers: Annotated[int, typer.Option(help="Number of its layers, which start as the identity.")] = 2,
+    sentences: Annotated[int, typer.Option(help="Number used to find the axes.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Seed of the drawn sentences.")] = 42,
 ) -> None:
     """Join bags of words over one vocabulary into one encoder."""
     recipe = Recipe.model_validate_json((run / "recipe.json").read_text(encoding="utf-8"))

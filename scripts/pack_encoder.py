@@ -32,11 +32,13 @@ _TEXTS = ["Where is the cat?", "Wo ist die Katze?", "猫はどこですか。", 
 
 def pack(
     encoder: Annotated[Path, typer.Argument(help="The encoder's folder.")],
-    head: Annotated[Path | None, typer.Option(help="The run of the head with a vector for each token.")] = None,
-    layers: Annotated[int, typer.Option(help="Bits of a number of the layers' matrices: 8, 4 or 2.")] = 4,
-    embeddings: Annotated[int, typer.Option(help="Bits of a number of the tokens' embeddings: 8, 4 or 2.")] = 2,
+    head: Annotated[
+        Path | None, typer.Option(help="The run that trained the head with a vector for each token.")
+    ] = None,
+    layers: Annotated[int, typer.Option(help="Bits for each weight of the layers: 8, 4 or 2.")] = 4,
+    embeddings: Annotated[int, typer.Option(help="Bits for each value of the embeddings: 8, 4 or 2.")] = 2,
     card: Annotated[Path, typer.Option(help="The model card.")] = BUNDLED / "README.md",
-    target: Annotated[Path, typer.Option(help="Where the packed encoder goes.")] = BUNDLED,
+    target: Annotated[Path, typer.Option(help="The folder of the packed encoder.")] = BUNDLED,
 ) -> None:
     """Pack a trained encoder for the wheel."""
     trained = load_encoder(encoder, device="cpu")

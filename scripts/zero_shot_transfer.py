@@ -71,20 +71,20 @@ say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
 def main(
     data: Annotated[Path, typer.Option(help="The folder with tydiqa_goldp, xquad_r, mono and tatoeba.")],
     base: Annotated[Path, typer.Option(help="The encoder that all systems start from: a folder.")],
-    runs: Annotated[Path, typer.Option(help="Where what is trained and measured is kept.")] = Path(
+    runs: Annotated[Path, typer.Option(help="Folder of the trained models and measurements.")] = Path(
         "runs/zero-shot-transfer"
     ),
-    output: Annotated[Path, typer.Option(help="Gets README.md, scores.json and pictures.")] = Path(
+    output: Annotated[Path, typer.Option(help="Folder for README.md, scores.json and plots.")] = Path(
         "eval/results/zero-shot-transfer"
     ),
-    seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
     left_out: Annotated[
         list[str] | None,
         typer.Option(help="A language that gets its adapter last; may be repeated. By default fi, id, ru and te."),
     ] = None,
-    questions: Annotated[int, typer.Option(min=1, help="Of a language, at most, evenly taken.")] = 100,
+    questions: Annotated[int, typer.Option(min=1, help="Maximum per language, taken evenly.")] = 100,
     passages: Annotated[
-        int | None, typer.Option(min=1, help="Beside those that answer, of a language, evenly taken; by default all.")
+        int | None, typer.Option(min=1, help="Others per language, taken evenly; by default all.")
     ] = None,
     quick: Annotated[bool, typer.Option(help="Few steps, few questions.")] = False,
 ) -> None:

@@ -208,7 +208,7 @@ def _tokenizer(name: str) -> PreTrainedTokenizerFast:
 def main(
     colbert_python: Annotated[str | None, typer.Option(help="The Python of an environment with colbert-ai.")] = None,
     pylate_python: Annotated[str | None, typer.Option(help="The Python of an environment with PyLate.")] = None,
-    output: Annotated[Path | None, typer.Option("--json", help="Keep the figures in this file.")] = None,
+    output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
     """Print how far the scores are apart."""
     transformers.logging.set_verbosity_error()

@@ -301,15 +301,15 @@ def main(
     documents: Annotated[int, typer.Option(min=100)] = 50_000,
     data: Annotated[Path | None, typer.Option(help="A folder of tokens instead.")] = None,
     bits: Annotated[int, typer.Option(help="1, 2, 4, 8 or 16 bits a dimension.")] = 4,
-    pooling: Annotated[int, typer.Option(min=1, help="Merge so many tokens of a document into one.")] = 1,
+    pooling: Annotated[int, typer.Option(min=1, help="Merge this many tokens into one.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="4,000 documents.")] = False,
-    peers: Annotated[Path | None, typer.Option(help="Where `peers/make.py` made environments.")] = None,
+    peers: Annotated[Path | None, typer.Option(help="Folder that `peers/make.py` wrote.")] = None,
     kept: Annotated[
         Path | None,
-        typer.Option(help="A JSON that --json wrote for the same corpus: take the peers' figures from there."),
+        typer.Option(help="Take the peers' figures from a JSON that --json wrote for the same corpus."),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
-    plot_file: Annotated[Path | None, typer.Option("--plot", help="A PNG of recall against queries a second.")] = None,
+    plot_file: Annotated[Path | None, typer.Option("--plot", help="Write a PNG of recall against queries/s.")] = None,
 ) -> None:
     """Measure multi-vector search."""
     corpus = read(data) if data else make(4_000 if quick else documents)

@@ -278,7 +278,7 @@ def main(
     data: Annotated[Path, typer.Option(help="The folder that holds mono/ and ntrex128/.")],
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the text, one repeat.")] = False,
     development: Annotated[
-        bool, typer.Option("--development", help="On the documents that rules are made on.")
+        bool, typer.Option("--development", help="Use the documents that the rules were made on.")
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the table here.")] = None,

@@ -185,7 +185,7 @@ def flops(model: SentenceTransformer, batch: Batch) -> float:
 
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="Few rounds of small batches; under a minute.")] = False,
-    shape: Annotated[Shape, typer.Option(help="Of the backbone.")] = Shape.mini,
+    shape: Annotated[Shape, typer.Option(help="Shape of the backbone.")] = Shape.mini,
     batch_size: Annotated[int, typer.Option(min=8, help="Pairs in a batch.")] = 256,
     rounds: Annotated[int, typer.Option(min=3, help="Steps of each objective.")] = 20,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,

@@ -36,12 +36,12 @@ PEER = Path(__file__).parent / "peers" / "vocabtrimmer_trim.py"
 
 
 def main(
-    tokenizer: Annotated[Path, typer.Option(help="XLM-R's tokenizer.json, perhaps gzipped.")],
-    corpus: Annotated[list[str], typer.Option(help="Text, as mlret trim takes it; repeatable.")],
+    tokenizer: Annotated[Path, typer.Option(help="XLM-R's tokenizer.json, optionally gzipped.")],
+    corpus: Annotated[list[str], typer.Option(help="Text, as for mlret trim; repeatable.")],
     peer_python: Annotated[Path, typer.Option(help="The Python of an environment with vocabtrimmer.")],
     size: Annotated[int, typer.Option(help="Tokens to keep.")] = 60_000,
-    sentences: Annotated[int, typer.Option(help="Sentences of the corpus, at most.")] = 400_000,
-    rounds: Annotated[int, typer.Option(help="Runs of each side, in turn.")] = 3,
+    sentences: Annotated[int, typer.Option(help="Maximum number of sentences.")] = 400_000,
+    rounds: Annotated[int, typer.Option(help="Runs of each side.")] = 3,
     output: Annotated[Path | None, typer.Option("--json", help="Keep the figures in this file.")] = None,
 ) -> None:
     """Print the times and memory of both sides, and the ratios."""
