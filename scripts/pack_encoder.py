@@ -32,9 +32,7 @@ _TEXTS = ["Where is the cat?", "Wo ist die Katze?", "猫はどこですか。", 
 
 def pack(
     encoder: Annotated[Path, typer.Argument(help="The encoder's folder.")],
-    head: Annotated[
-        Path | None, typer.Option(help="The run that trained the head with a vector for each token.")
-    ] = None,
+    head: Annotated[Path | None, typer.Option(help="Run of the head with a vector for each token.")] = None,
     layers: Annotated[int, typer.Option(help="Bits for each weight of the layers: 8, 4 or 2.")] = 4,
     embeddings: Annotated[int, typer.Option(help="Bits for each value of the embeddings: 8, 4 or 2.")] = 2,
     card: Annotated[Path, typer.Option(help="The model card.")] = BUNDLED / "README.md",

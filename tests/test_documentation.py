@@ -44,7 +44,7 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 def run_shell(block: str) -> str:
-    """Run a block of shell commands. Commands of mlret run in this process, in which torch and the encoder are loaded."""
+    """Run a block of shell commands; those of mlret run in this process, in which torch and the encoder are loaded."""
     output = []
     for command in shell_commands(block):
         words = shlex.split(command, comments=True)
@@ -95,9 +95,7 @@ def test_code_of_a_page_runs_and_prints_what_the_page_shows(
             following = found[position + 1] if position + 1 < len(found) else ("", "")
             if following[0] == "text":
                 assert printed == following[1]
-        elif (
-            language == "bash" and page != "README.md"
-        ):  # those of the README are an overview with files of the reader's own
+        elif language == "bash" and page != "README.md":  # those of the README use the reader's own files
             run_shell(content)
 
 
