@@ -6,7 +6,7 @@
 
 The base is the recipe `ccp-ablation`; each variant changes one of its settings. Trained runs and their measurements are
 kept in --runs and never repeated. A run that was made with another recipe than the present one is an error. The
-calibrations are fitted anew on the base's own encoders. `findings.md` in --output is written by hand and included in
+calibrations are fitted again on the base's own encoders. `findings.md` in --output is written by hand and included in
 the README unchanged. --quick trains 20 steps, as a trial; give it other folders for --runs and --output.
 """
 

@@ -86,7 +86,7 @@ def _write(
     shared = {document for document, their in owners.items() if len(their) > 1}
     kept = {name: text for name, text in kept.items() if next(iter(qrels[name])) not in shared}
     if len(kept) < _FEWEST:
-        print(f"{language}: {len(kept)} questions are the same; left out")
+        print(f"{language}: {len(kept)} questions are the same; skipped")
         return
     used = {next(iter(qrels[name])) for name in kept}
     ids = {passage: document for passage, document in document_of.items() if document in used}
@@ -103,7 +103,7 @@ def _write(
     (folder / "qrels.test.txt").write_text(qrel_lines, encoding="utf-8")
     print(
         f"{language}: {len(kept)} of {len(topics)} topics, {len(passages)} passages ({several} topics with several "
-        "relevant documents left out)"
+        "relevant documents skipped)"
     )
 
 

@@ -77,7 +77,7 @@ def _shorten(path: Path) -> None:
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
     if tokenizer["model"]["type"] == "Unigram":
         # Uses the fewest digits that give the same float32.
-        shortened = [[piece, float(str(np.float32(score)))] for piece, score in tokenizer["model"]["vocab"]]
+        shortened = [[token, float(str(np.float32(score)))] for token, score in tokenizer["model"]["vocab"]]
         tokenizer["model"]["vocab"] = shortened
     path.write_text(json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 

@@ -131,7 +131,7 @@ def unpack(
             device="cpu",
         )
         save_atomically(encoder, target)
-    print(f"{layers} layers of {hidden} over {rows:,} pieces in {target}")
+    print(f"{layers} layers of {hidden} over {rows:,} tokens in {target}")
 
 
 def _tokenizer(reader: _Reader, length: int) -> PreTrainedTokenizerFast:
@@ -139,13 +139,13 @@ def _tokenizer(reader: _Reader, length: int) -> PreTrainedTokenizerFast:
     (size,) = reader.values("Q")
     ends, scores = reader.array(np.uint32, count + 1), reader.array(np.float32, count)
     text = reader.bytes(size)
-    pieces = [text[start:end].decode() for start, end in pairwise(ends)]
+    tokens = [text[start:end].decode() for start, end in pairwise(ends)]
     _, size = reader.values("iI")
     reader.bytes(size)  # replaces a table of normal forms of single characters, which NFKC nearly equals
-    tokenizer = Tokenizer(models.Unigram(list(zip(pieces, map(float, scores), strict=True)), unk))
+    tokenizer = Tokenizer(models.Unigram(list(zip(tokens, map(float, scores), strict=True)), unk))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    begin, end = pieces[bos], pieces[eos]
+    begin, end = tokens[bos], tokens[eos]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A {end}", pair=f"{begin} $A {end} {end} $B {end}", special_tokens=[(begin, bos), (end, eos)]
     )
@@ -155,8 +155,8 @@ def _tokenizer(reader: _Reader, length: int) -> PreTrainedTokenizerFast:
         eos_token=end,
         cls_token=begin,
         sep_token=end,
-        pad_token=pieces[pad],
-        unk_token=pieces[unk],
+        pad_token=tokens[pad],
+        unk_token=tokens[unk],
         mask_token="<mask>",
         model_max_length=length,
     )

@@ -54,8 +54,8 @@ def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     letters = sorted({*"abcdefghijklmnopqrstuvwxyz", *"приветмир", *"שלוםעולם", *"你好世界"})
     starts = sorted({f"▁{word[:2]}" for word in WORDS})
-    pieces = [*((piece, 0.0) for piece in specials), *((piece, -4.0) for piece in ["▁", *letters])]
-    tokenizer = Tokenizer(models.Unigram([*pieces, *((piece, -6.0) for piece in starts)], specials.index("<unk>")))
+    pieces = [*((token, 0.0) for token in specials), *((token, -4.0) for token in ["▁", *letters])]
+    tokenizer = Tokenizer(models.Unigram([*pieces, *((token, -6.0) for token in starts)], specials.index("<unk>")))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()

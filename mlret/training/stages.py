@@ -103,7 +103,7 @@ class AlignmentStage(StageSettings):
     objective: Literal["alignment"]
     temperature: float = Field(0.05, gt=0)
     segmentations: int = Field(
-        1, ge=1, description="ways in which texts are cut into pieces; all but the first do without some pieces"
+        1, ge=1, description="ways in which texts are split into tokens; all but the first lack some tokens"
     )
     groups: dict[str, _Weight] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
 
@@ -158,7 +158,7 @@ class TranslationDistillationStage(StageSettings):
     )
     temperature: float = Field(0.05, gt=0, description="of the contrast")
     segmentations: int = Field(
-        1, ge=1, description="ways in which texts are cut into pieces; all but the first do without some pieces"
+        1, ge=1, description="ways in which texts are split into tokens; all but the first lack some tokens"
     )
     source_share: float | None = Field(
         None,

@@ -97,7 +97,7 @@ class Scores:
 def icu() -> Splitter:
     from icu4py.breakers import SentenceBreaker
 
-    return lambda text, language: [str(piece) for piece in SentenceBreaker(text, language.replace("-", "_"))]
+    return lambda text, language: [str(sentence) for sentence in SentenceBreaker(text, language.replace("-", "_"))]
 
 
 def sentencex() -> Splitter:
@@ -194,11 +194,11 @@ def without_spaces(text: str) -> str:
     return "".join(text.split())
 
 
-def boundaries(pieces: Iterable[str]) -> set[int]:
+def boundaries(sentences_found: Iterable[str]) -> set[int]:
     """Return the ends of the sentences but the last, as offsets among the characters that are not white space."""
     ends, end = {0}, 0
-    for piece in pieces:
-        end += len(without_spaces(piece))
+    for sentence in sentences_found:
+        end += len(without_spaces(sentence))
         ends.add(end)
     return ends - {0, end}
 
@@ -212,13 +212,13 @@ def measure(splitter: Splitter, documents: list[Gold], repeats: int) -> Scores:
         split = [splitter(*text) for text in texts]
         times.append(time.perf_counter() - start)
     scores.per_second = sum(len(document.sentences) for document in documents) / statistics.median(times[1:])
-    for document, (text, _), pieces in zip(documents, texts, split, strict=True):
-        gold, found = boundaries(document.sentences), boundaries(pieces)
+    for document, (text, _), sentences_found in zip(documents, texts, split, strict=True):
+        gold, found = boundaries(document.sentences), boundaries(sentences_found)
         counts = scores.counts[document.language, document.source]
         counts.right += len(gold & found)
         counts.found += len(found)
         counts.gold += len(gold)
-        scores.altered += without_spaces(text) != without_spaces("".join(pieces))
+        scores.altered += without_spaces(text) != without_spaces("".join(sentences_found))
     return scores
 
 

@@ -126,8 +126,8 @@ def test_lines_have_a_bound(mlret: Run, index: Path, memory: Path, tmp_path: Pat
     with Index.open(index) as opened:
         assert "short" not in opened
     mlret(*add, "--max-line", 2)
-    told = mlret("memory", "import", file, "--chat", "--store", memory, "-s", "user=u", "--max-line", 1, code=2)
-    assert "d.jsonl:1" in told or "d.jsonl:2" in told or "line 1: no turn" in told
+    error = mlret("memory", "import", file, "--chat", "--store", memory, "-s", "user=u", "--max-line", 1, code=2)
+    assert "d.jsonl:1" in error or "d.jsonl:2" in error or "line 1: no turn" in error
 
 
 def test_repeated_keys_and_deep_metadata_are_refused(mlret: Run, index: Path, memory: Path, tmp_path: Path) -> None:
@@ -137,12 +137,12 @@ def test_repeated_keys_and_deep_metadata_are_refused(mlret: Run, index: Path, me
     np.save(tmp_path / "v.npy", np.ones((1, 8), np.float32))
     vectors = ("--vectors", tmp_path / "v.npy")
     twice = write(tmp_path / "twice.jsonl", '{"id": "a", "text": "t", "x": {"k": 1, "k": 2}}')
-    assert "twice.jsonl:1: the key 'k' stands twice" in mlret("index", "add", index, twice, *vectors, code=2)
+    assert "twice.jsonl:1: the key 'k' occurs twice" in mlret("index", "add", index, twice, *vectors, code=2)
     nested = write(tmp_path / "deep.jsonl", {"id": "a", "text": "t", "metadata": deep})
     assert "deep.jsonl:1: metadata['a']['a']" in mlret("index", "add", index, nested, *vectors, code=2)
     store = ("--store", memory, "-s", "user=u")
     assert "nested more than 32" in mlret("memory", "add", "t", *store, "--metadata", json.dumps(deep), code=2)
-    assert "stands twice" in mlret("memory", "add", "t", *store, "--metadata", '{"a": 1, "a": 2}', code=2)
+    assert "occurs twice" in mlret("memory", "add", "t", *store, "--metadata", '{"a": 1, "a": 2}', code=2)
     exported = json.loads(mlret("memory", "export", *store))
     exported["id"], exported["versions"][0]["metadata"] = "b", deep
     other = write(tmp_path / "other.jsonl", exported)

@@ -98,7 +98,7 @@ def test_an_object_with_a_key_twice_is_refused_by_every_reader(tmp_path: Path, t
         decode_json(text, "d.jsonl:3")
     path = tmp_path / "array.json"
     path.write_text(f"[1,\n{text}]", encoding="utf-8")
-    with pytest.raises(InputError, match=r"array\.json:2: the key '.?' stands twice"):
+    with pytest.raises(InputError, match=r"array\.json:2: the key '.?' occurs twice"):
         list(stream_array(path))
 
 

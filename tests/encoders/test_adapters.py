@@ -97,12 +97,12 @@ def test_a_batch_of_many_languages_is_what_each_language_alone_gives(tmp_path: P
 
 def test_a_language_that_is_not_given_is_detected(tmp_path: Path) -> None:
     encoder = mlret.Encoder(modular(tmp_path))
-    told = encoder.encode([TEXTS[2][0]], language="ru")
-    assert np.array_equal(encoder.encode([TEXTS[2][0]]), told)
-    assert np.array_equal(encoder.encode(["Поезд", TEXTS[2][0]], language=["ru", None])[1:], told)
+    expected = encoder.encode([TEXTS[2][0]], language="ru")
+    assert np.array_equal(encoder.encode([TEXTS[2][0]]), expected)
+    assert np.array_equal(encoder.encode(["Поезд", TEXTS[2][0]], language=["ru", None])[1:], expected)
     # sentence-transformers alone has one language for all texts, or detects it.
     raw = encoder.model.encode([TEXTS[2][0]], language="ru", normalize_embeddings=True)
-    assert np.allclose(raw, told, atol=1e-6)
+    assert np.allclose(raw, expected, atol=1e-6)
 
 
 def test_a_language_without_adapter_uses_its_neighbour_and_warns_once(tmp_path: Path) -> None:

@@ -180,9 +180,9 @@ def test_fitting_a_rotation_brings_languages_together_and_reports_each() -> None
         if language != "en":
             np.testing.assert_array_equal(matrix, reports[language].matrix)
     english = corner(random, 50)
-    turned = english @ planted.T
-    before = (apply(Calibration.fit(clouds, scale=False), turned, "sw") * apply(module, english, "en")).sum(1).mean()
-    after = (apply(module, turned, "sw") * apply(module, english, "en")).sum(1).mean()
+    rotated = english @ planted.T
+    before = (apply(Calibration.fit(clouds, scale=False), rotated, "sw") * apply(module, english, "en")).sum(1).mean()
+    after = (apply(module, rotated, "sw") * apply(module, english, "en")).sum(1).mean()
     assert after > before + 0.05 and after > 0.98
 
 
@@ -316,10 +316,10 @@ def test_rotations_of_a_model_are_reported_and_survive_saving(tiny_encoder: Enco
 def test_the_fingerprint_depends_on_the_rotation_and_its_switch(tiny_encoder: Encoder) -> None:
     random = np.random.default_rng(0)
     mean = torch.from_numpy(random.normal(size=(1, 32)).astype(np.float32))
-    turned = torch.from_numpy(quarter_turn(32))[None]
+    rotated = torch.from_numpy(quarter_turn(32))[None]
     fingerprints = {
         Encoder(copy_of(tiny_encoder, Calibration(["sw"], mean, None, *rotation, **switch))).fingerprint
-        for rotation, switch in (([], {}), ([turned], {}), ([turned], {"rotate": False}))
+        for rotation, switch in (([], {}), ([rotated], {}), ([rotated], {"rotate": False}))
     }
     assert len(fingerprints) == 3
 

@@ -129,7 +129,7 @@ def test_layers_that_are_the_identity_are_skipped_until_they_are_trained(tmp_pat
     from mlret.training.recipe import NewBackbone
     from mlret.training.text.tokenizer import fast_tokenizer
 
-    pieces = [(piece, -1.0) for piece in ["<s>", "<pad>", "</s>", "<unk>", "▁sun", "▁rain", "▁tree", "<mask>"]]
+    pieces = [(token, -1.0) for token in ["<s>", "<pad>", "</s>", "<unk>", "▁sun", "▁rain", "▁tree", "<mask>"]]
     shape = NewBackbone(layers=2, hidden=32, heads=2, feed_forward=16, max_length=16)
     model = build_backbone(shape, fast_tokenizer(pieces, max_length=16), folder=tmp_path, seed=0).eval()
     with torch.no_grad():

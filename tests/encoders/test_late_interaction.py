@@ -95,8 +95,8 @@ def test_documents_lose_the_punctuation_of_every_script_but_attend_to_it(dynamic
     found = mlret.TokenEncoder(dynamic).encode_document(DOCUMENTS)
     skipped = set(dynamic[2].skiplist_words)
     for text, tokens in zip(DOCUMENTS, found, strict=True):
-        pieces = dynamic.tokenizer.tokenize(text)
-        kept = [True, True, *(piece not in skipped for piece in pieces), True]
+        tokens = dynamic.tokenizer.tokenize(text)
+        kept = [True, True, *(token not in skipped for token in tokens), True]
         assert not all(kept)
         assert np.allclose(tokens, by_hand(dynamic, text, "[D]", None, False)[kept], atol=1e-5)
 
@@ -105,7 +105,7 @@ def test_documents_lose_the_punctuation_of_every_script_but_attend_to_it(dynamic
 def test_tokens_are_punctuation_by_the_text_that_they_write(kind: str) -> None:
     tokenizer = made.fast(kind)
     found = punctuation_pieces(tokenizer)
-    assert {".", ","} <= {tokenizer.convert_tokens_to_string([piece]).strip() for piece in found}
+    assert {".", ","} <= {tokenizer.convert_tokens_to_string([token]).strip() for token in found}
     assert not set(found) & set(tokenizer.all_special_tokens)
     # The reference is the text that ids of punctuation stand for, which must not contain letters.
     for text in ("a b c", "Где кот", "你好世界", "samaki", "שלום"):

@@ -32,7 +32,7 @@ from mlret.vocabulary.trim import trim_vocabulary
 ROWS = 34
 WORDS = ["habari", "ya", "asubuhi", "rafiki", "yangu", "leo", "kesho", "jana"]
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]
-VOCABULARY = {piece: number for number, piece in enumerate([*SPECIALS, *WORDS, "<mask>"])}
+VOCABULARY = {token: number for number, token in enumerate([*SPECIALS, *WORDS, "<mask>"])}
 LONG = " ".join(WORDS * 20)
 SIZE: dict[str, Any] = {
     "vocab_size": len(VOCABULARY), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,

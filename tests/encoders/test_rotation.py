@@ -161,8 +161,8 @@ def test_the_identity_is_kept_where_pairs_are_too_few(n: int, m: int, dims: int,
 def test_learning_never_lowers_the_criterion(dims: int, angle: float, seed: int) -> None:
     random = np.random.default_rng(seed)
     centres = random.normal(size=(10, dims))
-    turned = cloud(centres, 300, random) @ small_rotation(dims, angle, random).T
-    found = fit_rotation(cloud(centres, 250, random), turned, seed=seed % 7)
+    rotated = cloud(centres, 300, random) @ small_rotation(dims, angle, random).T
+    found = fit_rotation(cloud(centres, 250, random), rotated, seed=seed % 7)
     assert found.criterion_after >= found.criterion_before
     assert (found.criterion_after == found.criterion_before) == (found.kept == "identity")
     assert_orthogonal(found.matrix)

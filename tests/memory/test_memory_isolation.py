@@ -136,8 +136,8 @@ def test_undo_of_an_erased_record_has_the_error_of_an_unknown_operation(tmp_path
         linked = memory.link(two.id, "about", one.id, ALICE).operation
         memory.erase(one.id, ALICE, cascade=False)
         assert memory.get(two.id, ALICE).merged_into is None  # type: ignore[union-attr]
-        told = json.dumps([[entry.changes, entry.note] for entry in memory.history(two.id, ALICE)])
-        assert one.id not in told and "a record that is not in this scope" in told
+        history = json.dumps([[entry.changes, entry.note] for entry in memory.history(two.id, ALICE)])
+        assert one.id not in history and "a record that is not in this scope" in history
         for number in (one.operation, merged, linked, 99):
             with pytest.raises(InputError, match=f"^there is no operation {number} in the scope"):
                 memory.undo(number, ALICE)

@@ -399,11 +399,11 @@ def test_forgetting_has_a_trial_run_and_can_be_undone(tmp_path: Path, tiny_encod
         ids = [memory.add(text, ME, importance=0.9 if text == "fish" else None).id for text in texts]
         memory.feedback("dogs", [ids[1]], ME)
         policy = Policy(retention_below=2, importance_below=0.5, keep=1)
-        rehearsed = memory.forget(policy, ME)
-        assert set(rehearsed.reasons) == {ids[0], ids[2]} and rehearsed.operation is None
+        planned = memory.forget(policy, ME)
+        assert set(planned.reasons) == {ids[0], ids[2]} and planned.operation is None
         assert len(memory.list(ME)) == 4
         done = memory.forget(policy, ME, dry_run=False)
-        assert done.reasons.keys() == rehearsed.reasons.keys() and done.operation is not None
+        assert done.reasons.keys() == planned.reasons.keys() and done.operation is not None
         assert {record.id for record in memory.list(ME)} == {ids[1], ids[3]}
         assert {record.state for record in memory.list(ME, state="archived")} == {"archived"}
         memory.undo(done.operation, ME)

@@ -28,7 +28,7 @@ SHAPES = {
 def xlm_roberta(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """Write a folder like that of the hub: a random XLM-R with its language-model head, two layers and a few tokens."""
     pieces = [*"abcdefghijklmnopqrstuvwxyz", *(f"▁{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")]
-    specials = [(piece, 0.0) for piece in ("<s>", "<pad>", "</s>", "<unk>")]
+    specials = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
     tokenizer = fast_tokenizer([*specials, *((p, -2.0) for p in pieces), ("▁", -3.0), ("<mask>", 0.0)], max_length=512)
     config = XLMRobertaConfig(
         vocab_size=len(tokenizer),

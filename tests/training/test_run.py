@@ -24,7 +24,7 @@ TEXTS = ["sun moon rain", "jua mwezi mvua", "unseen words"]
 
 
 def _untrained(folder: Path, recipe: Recipe) -> SentenceTransformer:
-    specials = [(piece, 0.0) for piece in ("<s>", "<pad>", "</s>", "<unk>")]
+    specials = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
     pieces = [*specials, ("▁a", -1.0), ("▁b", -1.0), ("▁", -2.0), ("c", -3.0)]
     tokenizer = fast_tokenizer([*pieces, ("<mask>", 0.0)], max_length=32)
     model = build_backbone(recipe.backbone, tokenizer, folder=folder, seed=0).eval()
@@ -156,5 +156,5 @@ def test_too_little_text_for_the_vocabulary_is_an_error(world: Path, small_recip
     large = small_recipe.model_copy(
         update={"tokenizer": small_recipe.tokenizer.model_copy(update={"vocab_size": 5000})}
     )
-    with pytest.raises(InputError, match=r"too small for 5000 pieces.*lower tokenizer\.vocab_size"):
+    with pytest.raises(InputError, match=r"too small for 5000 tokens.*lower tokenizer\.vocab_size"):
         train(large, world, tmp_path / "run", say=str)

@@ -145,8 +145,8 @@ def test_merges_that_lead_to_a_kept_token_stay() -> None:
 
 def test_the_lowest_score_stays_for_unknown_characters() -> None:
     # Without the token with the lowest score an unknown character would cost less, and "x" would become one.
-    pieces = [("<unk>", 0.0), ("a", -1.0), ("x", -9.0), ("q", -30.0), ("ax", -18.0)]
-    tokenizer = Tokenizer(models.Unigram(pieces, 0))
+    entries = [("<unk>", 0.0), ("a", -1.0), ("x", -9.0), ("q", -30.0), ("ax", -18.0)]
+    tokenizer = Tokenizer(models.Unigram(entries, 0))
     state = TokenizerState(tokenizer)
     kept = np.array(sorted(state.closed({1})))
     assert [state.tokens[position] for position in kept] == ["<unk>", "a", "q"]

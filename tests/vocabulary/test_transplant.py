@@ -31,12 +31,12 @@ def moved(donor: SentenceTransformer, words: Sequence[str], **options: float) ->
     own = [f"▁{word}" for word in reversed(WORDS)]
     others = [f"▁{word}o" for word in WORDS]
     specials = ["<s>", "<pad>", "</s>", "<unk>"]
-    tokenizer = fast_tokenizer([(piece, -1.0) for piece in [*specials, *own, *others, "<mask>"]], max_length=20)
+    tokenizer = fast_tokenizer([(token, -1.0) for token in [*specials, *own, *others, "<mask>"]], max_length=20)
     space = torch.from_numpy(np.random.default_rng(0).normal(size=(len(WORDS), 64))).float()
     vectors = torch.zeros(len(tokenizer), 64)
     for row, word in enumerate(WORDS):
-        for piece in (f"▁{word}", f"▁{word}o"):
-            vectors[tokenizer.convert_tokens_to_ids(piece)] = space[row]
+        for token in (f"▁{word}", f"▁{word}o"):
+            vectors[tokenizer.convert_tokens_to_ids(token)] = space[row]
     known = space[[WORDS.index(word) for word in words]]
     model = transplant_vocabulary(
         donor, tokenizer, vectors, words, known, neighbours=3, temperature=0.01, max_length=20, **options

@@ -28,7 +28,7 @@ _MOST_POSITIVES = 64
 
 
 class RankingExamples(Batchable):
-    """Retrieval examples grouped by task and language. The passages of a query are drawn anew at each visit.
+    """Retrieval examples grouped by task and language. The passages of a query are drawn again at each visit.
 
     If several rows of a task have the same query, the positives of all of them count as its answers.
 

@@ -23,7 +23,7 @@ from mlret.training.stages import AlignmentStage, ContextStage, TranslationDisti
 from mlret.training.text.tokenizer import with_tokens_missing
 from mlret.training.text.training_text import TrainingText
 
-# The share of tokens left out of the vocabulary for each further way to segment the texts.
+# The share of tokens removed from the vocabulary for each further way to segment the texts.
 _TOKENS_MISSING = 0.25
 
 
@@ -91,7 +91,7 @@ class HeldOutPairs:
 class ContextPairs(Pairs):
     """Centre sentences and their contexts: ``C(s_c) = {s_j : 0 < |j - c| <= w}`` within the document.
 
-    The context is drawn anew at each visit of a centre.
+    The context is drawn again at each visit of a centre.
 
     Parameters
     ----------

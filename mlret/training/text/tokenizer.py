@@ -156,8 +156,8 @@ def with_tokens_missing(tokenizer: PreTrainedTokenizerFast, share: float, *, see
     """Return a tokenizer that splits some words into smaller tokens, because a share of its tokens is disabled.
 
     This is a repeatable form of subword regularisation (Kudo 2018, arXiv 1804.10959): a seed disables tokens for all
-    texts, where sampling splits each text anew. A token that is a word in the text at hand is then also trained by the
-    words that contain it. Tokens of a single character are never disabled.
+    texts, where sampling splits each text in a new way. A token that is a word in the text at hand is then also trained
+    by the words that contain it. Tokens of a single character are never disabled.
 
     Parameters
     ----------

@@ -251,10 +251,10 @@ def test_other_searches(index: Index, mode: str) -> None:
 
 def test_an_index_of_passages_has_each_once_per_language_and_is_resumed(tiny_encoder: Encoder, tmp_path: Path) -> None:
     both = [*EXAMPLES, replace(EXAMPLES[0], language="de"), EXAMPLES[0]]
-    told: list[int] = []
-    with index_passages(tmp_path / "index", both, tiny_encoder, progress=told.append) as index:
+    reported: list[int] = []
+    with index_passages(tmp_path / "index", both, tiny_encoder, progress=reported.append) as index:
         assert len(index) == 2 * len(EXAMPLES) + 2
-        assert told[-1] == 2 * len(both)
+        assert reported[-1] == 2 * len(both)
     with index_passages(tmp_path / "index", both, tiny_encoder) as index:
         assert len(index) == 2 * len(EXAMPLES) + 2
 

@@ -95,9 +95,9 @@ def test_no_examples_leave_nothing(tmp_path: Path) -> None:
 
 
 def test_progress_counts_what_was_done_before(tmp_path: Path) -> None:
-    path, told = tmp_path / "x.jsonl", []
+    path, reported = tmp_path / "x.jsonl", []
     with pytest.raises(StoppedError):
         run(path, Work(7))
-    run(path, Work(), progress=told.append)
-    assert told == [6, 9, 10]
+    run(path, Work(), progress=reported.append)
+    assert reported == [6, 9, 10]
     assert json.loads(path.read_text().splitlines()[0])["query"] == "query 0"

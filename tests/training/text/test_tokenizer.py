@@ -19,7 +19,7 @@ def _source(folder: Path) -> Path:
     """Write a tokenizer.json with tokens in capitals, tokens that the text lacks, and single letters."""
     words = ["▁Sun", "▁sun", "▁rain", "▁jua", "▁mvua", "▁zebra", "un", "ain", "▁"]
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + ["字"]
-    vocabulary = [(piece, -1.0 - row) for row, piece in enumerate([*words, *letters])]
+    vocabulary = [(token, -1.0 - row) for row, token in enumerate([*words, *letters])]
     specials = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     whole = fast_tokenizer([*specials, *vocabulary, ("<mask>", 0.0)], max_length=32)
     path = folder / "pieces.json.gz"
@@ -36,7 +36,7 @@ def test_tokens_are_normalised_counted_and_the_most_frequent_kept(
     settings = small_recipe.tokenizer.model_copy(update={"vocab_size": 100, "min_count": 2})
     chosen = choose_tokens(text, settings, _source(tmp_path), max_length=32, seed=0)
     pieces = json.loads(chosen.backend_tokenizer.to_str())["model"]["vocab"]
-    names = [piece for piece, _ in pieces]
+    names = [token for token, _ in pieces]
     assert names[:4] == ["<s>", "<pad>", "</s>", "<unk>"] and names[-1] == "<mask>"
     assert {"▁sun", "▁jua", "▁mvua"} <= set(names)
     assert not {"▁Sun", "▁zebra", "字"} & set(names)  # merged with another by normalisation, or not in the text
