@@ -64,7 +64,7 @@ def test_a_missing_folder_is_an_error(made: Made, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: no such folder"):
         made[1](tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: (contains no|is not a data set)"):
+    with pytest.raises(InputError, match=r"empty: (holds no|is not a data set)"):
         made[1](tmp_path / "empty")
 
 
