@@ -522,5 +522,5 @@ def test_arguments_that_cannot_be(tmp_path: Path) -> None:
             read_ranking(path, **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no such file"):
         read_ranking(tmp_path / "none")
-    with pytest.raises(InputError, match="no known format of training data"):
+    with pytest.raises(InputError, match="no training data; name a file"):
         read_ranking([])
