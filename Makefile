@@ -37,7 +37,7 @@ test-gpu: $(INSTALLED) ## Run the tests that need a GPU
 test-lowest: $(LOWEST_INSTALLED) ## Run some tests with the lowest versions allowed; LOWEST_TESTS=tests for all
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu" $(LOWEST_TESTS)
 
-lowest: ## Write constraints-lowest.txt anew from the bounds in pyproject.toml; needs uv
+lowest: ## Write constraints-lowest.txt again from the bounds in pyproject.toml; needs uv
 	uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \
 		$(foreach extra,$(subst $(comma), ,$(TESTED_EXTRAS)),--extra $(extra)) pyproject.toml -o constraints-lowest.txt
 

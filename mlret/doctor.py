@@ -136,7 +136,7 @@ def _requirements(found: Findings) -> dict[str, list[str]]:
         return {}
     declared = _declared()
     if not declared:
-        found.problems.append("mlret is neither installed nor a whole checkout: pip install mlret")
+        found.problems.append("mlret is neither installed nor a complete checkout: pip install mlret")
     wanted: dict[str, list[str]] = {extra: [] for extra in declared}
     for extra, lines in declared.items():
         for line in lines:

@@ -17,7 +17,7 @@ MOST_LINES = 500
 
 
 def problems(package: Path) -> list[str]:
-    """Return one line for each name that repeats within a folder of ``package`` and for each module that is too long."""
+    """Return a line for each name that repeats within a folder of ``package``, and for each module that is too long."""
     found = []
     for folder in sorted(path for path in package.iterdir() if path.is_dir()):
         places: dict[str, list[str]] = defaultdict(list)

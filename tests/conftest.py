@@ -1,4 +1,4 @@
-"""Fixtures that several parts share."""
+"""Fixtures that several parts of the tests share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# On a machine with other work an example may wait for seconds: a deadline says nothing about what is tested.
+# On a busy machine an example may wait for seconds, so deadlines are disabled.
 settings.register_profile("mlret", deadline=None)
 settings.load_profile("mlret")
 
@@ -42,7 +42,7 @@ WORDS = [
 
 @pytest.fixture(scope="session")
 def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real encoder, tiny and untrained: XLM-R shape, 2 layers of width 32, a tokenizer of letters and word starts."""
+    """Write a tiny, untrained XLM-R encoder: 2 layers of width 32, a tokenizer of letters and word starts."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize, Transformer
@@ -50,12 +50,12 @@ def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
-    # Written down, not trained: the trainer of Unigram gives another vocabulary in every process.
+    # The vocabulary is fixed because the trainer of Unigram gives a different one in every process.
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     letters = sorted({*"abcdefghijklmnopqrstuvwxyz", *"приветмир", *"שלוםעולם", *"你好世界"})
     starts = sorted({f"▁{word[:2]}" for word in WORDS})
-    pieces = [*((piece, 0.0) for piece in specials), *((piece, -4.0) for piece in ["▁", *letters])]
-    tokenizer = Tokenizer(models.Unigram([*pieces, *((piece, -6.0) for piece in starts)], specials.index("<unk>")))
+    pieces = [*((token, 0.0) for token in specials), *((token, -4.0) for token in ["▁", *letters])]
+    tokenizer = Tokenizer(models.Unigram([*pieces, *((token, -6.0) for token in starts)], specials.index("<unk>")))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
@@ -92,7 +92,7 @@ def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tiny_encoder_folder: Path):  # type: ignore[no-untyped-def]
-    """The tiny encoder, loaded."""
+    """Load the tiny encoder."""
     from mlret.encoders.loading import load_encoder
 
     return load_encoder(tiny_encoder_folder, device="cpu")
@@ -100,7 +100,7 @@ def tiny_encoder(tiny_encoder_folder: Path):  # type: ignore[no-untyped-def]
 
 @pytest.fixture(scope="session")
 def tiny_token_encoder_folder(tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real encoder with a vector for each token: the tiny one's layers and a projection to 128, untrained."""
+    """Write an untrained encoder with a vector for each token: the layers of the tiny one and a projection to 128."""
     import torch
     from sentence_transformers import MultiVectorEncoder
 
@@ -114,7 +114,7 @@ def tiny_token_encoder_folder(tiny_encoder_folder: Path, tmp_path_factory: pytes
 
 @pytest.fixture(scope="session")
 def tiny_token_encoder(tiny_token_encoder_folder: Path):  # type: ignore[no-untyped-def]
-    """The tiny encoder with a vector for each token, loaded."""
+    """Load the tiny encoder with a vector for each token."""
     from mlret.encoders.multi_vector import load_token_encoder
 
     return load_token_encoder(tiny_token_encoder_folder, device="cpu")
@@ -122,7 +122,7 @@ def tiny_token_encoder(tiny_token_encoder_folder: Path):  # type: ignore[no-unty
 
 @pytest.fixture(scope="session")
 def calibrated_encoder(tiny_encoder_folder: Path):  # type: ignore[no-untyped-def]
-    """The tiny encoder with a calibration of English and Swahili, but not of German."""
+    """Make the tiny encoder with a calibration for English and Swahili, but not for German."""
     from mlret.encoders.calibration import Calibration
     from mlret.encoders.loading import load_encoder
 

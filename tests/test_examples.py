@@ -1,4 +1,4 @@
-"""The scripts in ``examples/`` do what they say: each is run as its reader would run it, and its output is checked."""
+"""Test that the scripts in ``examples/`` run as described, and that their output is right."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def run(name: str, folder: Path) -> str:
-    """What a script prints, run in an empty folder without access to the hub."""
+    """Return what a script prints when it is run in an empty folder without access to the hub."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, EXAMPLES / name], cwd=folder, env=environment, capture_output=True, text=True, timeout=240
@@ -26,7 +26,7 @@ def run(name: str, folder: Path) -> str:
 
 
 def numbers(pattern: str, output: str) -> list[float]:
-    """The numbers that a pattern with one group finds, without separators of thousands."""
+    """Return the numbers that a pattern with one group matches, without separators of thousands."""
     return [float(found.replace(",", "")) for found in re.findall(pattern, output)]
 
 
@@ -37,7 +37,7 @@ def test_cross_lingual_search_answers_every_question(tmp_path: Path) -> None:
     assert "wrong" not in output
 
 
-def test_agent_memory_keeps_scopes_apart_and_erases(tmp_path: Path) -> None:
+def test_agent_memory_separates_scopes_and_erases(tmp_path: Path) -> None:
     output = run("agent_memory.py", tmp_path)
     assert "found: Je suis allergique aux arachides." in output
     assert "visible to Anna: False" in output
@@ -95,7 +95,7 @@ def test_pretraining_gives_a_calibrated_encoder(tmp_path: Path) -> None:
     assert "encoder of 32 dimensions, calibrated for de, en, sw" in output
 
 
-def test_own_vectors_come_back_from_a_run(tmp_path: Path) -> None:
+def test_own_vectors_are_read_back_from_a_run(tmp_path: Path) -> None:
     output = run("bring_your_own_vectors.py", tmp_path)
     assert re.search(r"^520 lines in the run, the first: \S+ Q0 \S+ 1 [\d.]+ trigrams$", output, re.M)
     (found,) = numbers(r"recall@5: ([\d.]+)", output)

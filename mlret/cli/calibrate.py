@@ -30,7 +30,7 @@ def calibrate(
             "--text",
             "-t",
             metavar="FILE_OR_GLOB",
-            help="Monolingual text: .jsonl, .txt (a sentence a line), both perhaps .gz, or .parquet; a pattern "
+            help="Monolingual text: .jsonl, .txt (one sentence per line), both also .gz, or .parquet; a pattern "
             "in quotes; repeatable.",
         ),
     ],
@@ -49,10 +49,11 @@ def calibrate(
     ] = False,
     sentences: Annotated[int, typer.Option(min=2, help="Sentences of a language, at most.")] = 2000,
     min_sentences: Annotated[
-        int, typer.Option("--min-sentences", min=2, help="A language with fewer is left out: calibrated as unknown.")
+        int,
+        typer.Option("--min-sentences", min=2, help="Languages with fewer are calibrated as unknown."),
     ] = 50,
     language: Annotated[
-        str | None, typer.Option("--language", "-l", help="The language of text that does not say its own.")
+        str | None, typer.Option("--language", "-l", help="The language of text that does not state it.")
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Decides which sentences are drawn; of rotations too.")
@@ -155,8 +156,8 @@ def calibrate(
     # If output is piped into a file or a pager, the table need not fit the terminal.
     Console(width=console.width if console.is_terminal else 120).print(_table(report, pivot if rotate else None))
     if left_out:
-        typer.echo(f"left out, with fewer than {min_sentences} sentences: {', '.join(left_out)}")
-    typer.echo(f"encoder: {output} (fingerprint {fingerprint}); build indexes anew with it")
+        typer.echo(f"skipped, with fewer than {min_sentences} sentences: {', '.join(left_out)}")
+    typer.echo(f"encoder: {output} (fingerprint {fingerprint}); build indexes again with it")
 
 
 def _check_output(output: Path, model: str | None) -> None:

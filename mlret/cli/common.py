@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_LINE = LONGEST_LINE >> 20
 MaxLine = Annotated[
     int,
-    typer.Option("--max-line", min=1, metavar="MIB", help="MiB that a line of the input may have; more is refused."),
+    typer.Option("--max-line", min=1, metavar="MIB", help="MiB that a line of the input may have at most."),
 ]
 
 
@@ -112,7 +112,7 @@ def check_new_file(path: Path) -> None:
     """
     check_writable(path)
     if path.exists():
-        raise InputError(f"{path}: exists already; name another --output, or remove it")
+        raise InputError(f"{path}: already exists; name another --output, or remove it")
 
 
 def language_codes(values: list[str] | None) -> list[str] | None:

@@ -17,7 +17,8 @@ def encode(
         list[str], typer.Argument(metavar="FILES...", help="What `mlret index build` reads: JSONL, TSV, Parquet, …")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A .npy (ids beside it, in .ids.txt) or a .parquet file to write.")
+        Path,
+        typer.Option("--output", "-o", help="A .npy file (ids are written to .ids.txt) or a .parquet file."),
     ],
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Encoder: a folder or a hub id; by default the bundled one.")
@@ -40,7 +41,7 @@ def encode(
     given: Any = precision
     encoder = load_encoder(model, device=device, precision=given)
     start, before = time.perf_counter(), 0
-    with documents_progress("encoding", resume="begin anew: nothing was written") as progress:
+    with documents_progress("encoding", resume="start again: nothing was written") as progress:
 
         def report(count: int) -> None:
             nonlocal before

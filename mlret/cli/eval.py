@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     help="Measure encoders and saved runs on the field's benchmarks.",
-    epilog="Each benchmark is read in its own layout; eval/README.md says where to get it and which traps it has.",
+    epilog="Each benchmark is read in its own layout; eval/README.md says where to get it and lists pitfalls.",
 )
 
 _BITEXT, _RETRIEVAL, _RESULTS = "Sentences", "Retrieval", "Recipes and results"
@@ -168,7 +168,7 @@ def xquad_r(
     unit: Annotated[str, typer.Option(help="What a candidate is: sentence+context, as in LAReQA, or sentence.")] = (
         "sentence+context"
     ),
-    run_depth: Annotated[int, typer.Option(min=0, help="Write runs of so many candidates a question.")] = 0,
+    run_depth: Annotated[int, typer.Option(min=0, help="Write runs with this many candidates per question.")] = 0,
     floors: _Floors = True,
     batch_size: _Batch = 256,
     json_: _Json = False,
@@ -352,7 +352,7 @@ def compare(
 @app.command(rich_help_panel=_RESULTS)
 def reproduce(
     recipes: Annotated[
-        list[str] | None, typer.Argument(help="Recipes; by default all of eval/ that say what is expected.")
+        list[str] | None, typer.Argument(help="Recipes; by default all in eval/ that have expected figures.")
     ] = None,
     data: Annotated[Path, typer.Option("--data", help="The folder that the recipes' data is in.")] = Path("data"),
     output: Annotated[

@@ -27,7 +27,7 @@ Files = Annotated[
     list[str],
     typer.Argument(
         metavar="FILES...",
-        help='JSONL ({"id", "text", "lang", …}), TSV (header: id, text, …), perhaps .gz, .bz2 or .xz; Parquet; '
+        help='JSONL ({"id", "text", "lang", …}), TSV (header: id, text, …), also .gz, .bz2 or .xz; Parquet; '
         "a folder of BEIR, Mr.TyDi or MIRACL; hub:NAME:CONFIG@SPLIT; - for standard input.",
     ),
 ]
@@ -82,13 +82,14 @@ def build(
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option("--bits", help="With a vector for each token: 1, 2, 4 or 8 bits a dimension; 16 keeps it whole."),
+        typer.Option("--bits", help="With a vector for each token: 1, 2, 4 or 8 bits per dimension; 16: float16."),
     ] = None,
     pooling: Annotated[
-        int | None, typer.Option(min=1, help="With a vector for each token: merge so many tokens into one.")
+        int | None, typer.Option(min=1, help="With a vector for each token: merge this many tokens into one.")
     ] = None,
     dims: Annotated[
-        int | None, typer.Option(min=1, help="Keep so many dimensions (for encoders trained with Matryoshka).")
+        int | None,
+        typer.Option(min=1, help="Keep only the first dimensions (of a Matryoshka encoder)."),
     ] = None,
     lexical: Annotated[
         bool,
@@ -144,7 +145,7 @@ def add(
     batch_size: BatchSize = 256,
     max_line: MaxLine = MAX_LINE,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Pass over documents whose id is stored already.")
+        bool, typer.Option("--skip-existing", help="Skip documents whose id is already stored.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -174,12 +175,10 @@ def delete(
     ids: Annotated[list[str] | None, typer.Argument(metavar="[IDS]...", help="The ids of the documents.")] = None,
     ids_from: Annotated[
         Path | None,
-        typer.Option("--ids-from", help="A text file with an id on each line.", exists=True, dir_okay=False),
+        typer.Option("--ids-from", help="A text file with one id per line.", exists=True, dir_okay=False),
     ] = None,
     where: WhereOption = None,
-    ignore_missing: Annotated[
-        bool, typer.Option("--ignore-missing", help="Pass over ids that are not stored.")
-    ] = False,
+    ignore_missing: Annotated[bool, typer.Option("--ignore-missing", help="Skip ids that are not stored.")] = False,
     as_json: Json = False,
 ) -> None:
     """Delete documents by id, or all that match a filter."""
@@ -221,7 +220,7 @@ def tune(
     path: IndexPath,
     queries: Annotated[
         Path | None,
-        typer.Option("--queries", "-q", help="A text file with a query on each line.", exists=True, dir_okay=False),
+        typer.Option("--queries", "-q", help="A text file with one query per line.", exists=True, dir_okay=False),
     ] = None,
     recall: Annotated[
         float | None, typer.Option("--recall", help="Of the ten best documents, the share to be found, e.g. 0.98.")
@@ -262,7 +261,7 @@ def verify(
         fix = "repaired" if problem.mended else "--repair repairs it" if problem.mendable else "restore it from a copy"
         typer.echo(f"{problem.file}: {problem.what} ({fix})")
     if not problems and not as_json:
-        typer.echo(f"{path} is whole")
+        typer.echo(f"{path} is undamaged")
     if any(not problem.mended for problem in problems):
         raise typer.Exit(1)
 
@@ -376,7 +375,7 @@ def _load_array(path: Path) -> NDArray[Any]:
     try:
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is no .npy file of numbers ({error})") from error
+        raise InputError(f"{path} is not a .npy file of numbers ({error})") from error
     if not isinstance(found, np.ndarray):
         raise InputError(f"{path} is an archive of arrays (.npz); save the one that is meant with numpy.save")
     return found
@@ -394,7 +393,7 @@ def _external(name: str | None, vectors: VectorsOfDocuments | None, model: str |
     tokens = isinstance(vectors, Ragged)
     matrix: Any = vectors.values if isinstance(vectors, Ragged) else vectors
     if matrix.ndim != 2:
-        raise InputError(f"--vectors holds {matrix.shape}; it must be a matrix with one vector a line")
+        raise InputError(f"--vectors holds {matrix.shape}; it must be a matrix with one vector per row")
     return ExternalEncoder(name, matrix.shape[1], "maxsim" if tokens else "cosine")
 
 
@@ -409,7 +408,7 @@ def _print_report(report: BuildReport, as_json: bool) -> None:
     parts = [f"{done.added} documents stored"]
     parts += [f"{done.replaced} replaced"] if done.replaced else []
     parts += [f"{done.skipped} skipped"] if done.skipped else []
-    parts += [f"{report.blank} blank passages left out"] if report.blank else []
+    parts += [f"{report.blank} blank passages skipped"] if report.blank else []
     rate = f"{stored / seconds:.0f}/s" if seconds else ""
     typer.echo(f"{', '.join(parts)} in {seconds:.1f} s ({rate}); {index.path} holds {index.documents}")
     _print_kinds([choice._asdict() for choice in report.kinds])

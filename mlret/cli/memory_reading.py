@@ -38,12 +38,12 @@ def search(
     ] = False,
     sessions: Annotated[bool, typer.Option("--sessions", help="Rank sessions; the best record of each.")] = False,
     decay: Annotated[float, typer.Option(help="What a memory loses at most by age; 0 is off.")] = 0.0,
-    abstain: Annotated[bool, typer.Option("--abstain", help="Find nothing where the best does not stand out.")] = False,
+    abstain: Annotated[bool, typer.Option("--abstain", help="Return nothing if no record stands out.")] = False,
     mode: Annotated[str | None, typer.Option("--mode", help="hybrid, dense or lexical.")] = None,
     budget: Annotated[
-        int | None, typer.Option("--budget", min=1, help="Fit what is found into so many tokens, in order of time.")
+        int | None, typer.Option("--budget", min=1, help="Fit the results into this many tokens, in order of time.")
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say why each was found.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Explain why each record was found.")] = False,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -107,7 +107,7 @@ def list_(
     levels: Levels = None,
     as_of: AsOf = None,
     state: Annotated[str, typer.Option(help="active, archived or merged.")] = "active",
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of records.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the memories of a scope, in the order in which they were stored."""

@@ -37,7 +37,7 @@ def import_(
     ] = None,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Pass over records whose id is there; an import that stopped goes on."),
+        typer.Option("--skip-existing", help="Skip records whose id is already stored, to resume an import."),
     ] = False,
     max_line: MaxLine = MAX_LINE,
     model: Model = None,
@@ -142,9 +142,9 @@ def verify(
         for problem in problems:
             typer.echo(f"{problem.file}: {problem.what}{' (repaired)' if problem.mended else ''}")
         if not problems:
-            typer.echo(f"{store} is whole")
+            typer.echo(f"{store} is undamaged")
     if any(not problem.mended for problem in problems):
-        raise MlretError(f"{store} is not whole")
+        raise MlretError(f"{store} is damaged")
 
 
 def reembed(

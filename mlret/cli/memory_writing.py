@@ -48,7 +48,7 @@ def add(
         list[str] | None, typer.Option("--derived-from", help="The id of a record that it was made of; repeatable.")
     ] = None,
     dedupe: Annotated[
-        bool, typer.Option("--dedupe/--no-dedupe", help="Look whether it is said already, in whatever language.")
+        bool, typer.Option("--dedupe/--no-dedupe", help="Check whether it is already stored, in any language.")
     ] = True,
     max_line: MaxLine = MAX_LINE,
     model: Model = None,
@@ -82,7 +82,7 @@ def update(
     store: Store,
     scope: Scope,
     id: Id,
-    text: Annotated[str | None, typer.Argument(help="What it says now; as before if left out.")] = None,
+    text: Annotated[str | None, typer.Argument(help="The new text; by default the text stays the same.")] = None,
     language: Language = None,
     event_time: EventTime = None,
     valid_from: ValidFrom = None,
@@ -171,7 +171,7 @@ def erase(
 
     whose = read_scope(scope)
     if bool(ids) == everything:
-        raise InputError("say what to erase: ids, or --everything of the scope, one of the two")
+        raise InputError("give ids to erase or --everything (of the scope), one of the two")
     with opened(store) as memory:
         chosen = ids or memory.ids(whose)
         if not chosen:
@@ -182,7 +182,7 @@ def erase(
     if as_json:
         print_json(proof.as_json())
     else:
-        typer.echo(f"{len(proof.ids)} records, {proof.versions} versions erased; {proof.pieces} pieces looked for in")
+        typer.echo(f"{len(proof.ids)} records, {proof.versions} versions erased; {proof.pieces} fragments sought in")
         for name, file in proof.files.items():
             typer.echo(f"  {name}: {file['places']} found")
     if not proof.complete:
@@ -196,9 +196,9 @@ def forget(
     retention_below: Annotated[float | None, typer.Option(min=0, max=1, help="exp(-age / (tau S)) is below.")] = None,
     tau_days: Annotated[float, typer.Option(help="The tau of --retention-below.")] = 30.0,
     importance_below: Annotated[float | None, typer.Option(min=0, max=1, help="Rated lower, or not rated.")] = None,
-    strength_below: Annotated[float | None, typer.Option(min=0, help="Said less often.")] = None,
+    strength_below: Annotated[float | None, typer.Option(min=0, help="Mentioned less often than this.")] = None,
     levels: Levels = None,
-    keep: Annotated[int | None, typer.Option(min=0, help="Keep the so many that are best retained.")] = None,
+    keep: Annotated[int | None, typer.Option(min=0, help="Keep this many of the best retained records.")] = None,
     run: Annotated[bool, typer.Option("--run", help="Archive them; else they are only named.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -39,8 +39,8 @@ def mine(
         ),
     ] = None,
     negatives: Annotated[int, typer.Option("-n", "--negatives", min=1, help="Negatives of a query, at most.")] = 8,
-    skip: Annotated[int, typer.Option(min=0, help="Pass over so many of the best hits that are no positives.")] = 0,
-    depth: Annotated[int, typer.Option(min=1, help="Look at so many ranks.")] = 100,
+    skip: Annotated[int, typer.Option(min=0, help="Skip this many of the best hits that are not positives.")] = 0,
+    depth: Annotated[int, typer.Option(min=1, help="Number of ranks to consider.")] = 100,
     sampling: Annotated[
         str, typer.Option(help="top: the best that are left; random: by the seed, from all that are left.")
     ] = "top",
@@ -172,7 +172,7 @@ def mine(
 
     print_tables([_table(report)])
     if left_out := data.passed_over(reader):
-        typer.echo(f"left out on reading: {left_out}")
+        typer.echo(f"skipped on reading: {left_out}")
     typer.echo(f"training data: {output}")
 
 
@@ -225,5 +225,5 @@ def _table(report: MiningReport) -> ResultTable:
         )
         if value is not None
     ]
-    caption = "Below: hits that were left out, by the rule that did. Of several positives the lowest score counts."
+    caption = "Below: hits that were excluded, by rule. Of several positives the lowest score counts."
     return ResultTable("Hard negatives", ["", "number"], [rows, dropped, *([scores] if scores else [])], caption)

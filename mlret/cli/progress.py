@@ -58,7 +58,7 @@ def documents_progress(label: str, *, resume: str) -> Iterator[Callable[[Updated
             yield update
     except KeyboardInterrupt:
         if stored:
-            console.print(f"stopped after {stored} documents; to go on, {resume}", markup=False, soft_wrap=True)
+            console.print(f"stopped after {stored} documents; to resume, {resume}", markup=False, soft_wrap=True)
         raise
 
 

@@ -29,7 +29,7 @@ def score(
         str,
         typer.Option(
             "--kind",
-            help="encoder, multi-vector or cross-encoder; by default what the folder says, and encoder from the hub.",
+            help="encoder, multi-vector or cross-encoder; by default read from the folder; from the hub, encoder.",
         ),
     ] = "auto",
     margin: Annotated[
@@ -112,7 +112,7 @@ def score(
 
     print_tables([_table(report)])
     if left_out := data.passed_over(reader):
-        typer.echo(f"left out on reading: {left_out}")
+        typer.echo(f"skipped on reading: {left_out}")
     typer.echo(f"training data: {output}")
 
 

@@ -58,7 +58,7 @@ def train(
     except KeyboardInterrupt:
         changes = [part for override in overrides or [] for part in ("--set", override)]
         again = shlex.join(["mlret", "train", recipe, "--data", str(data), "--output", str(output), *changes])
-        console.print(f"stopped; the last checkpoint is kept. Go on with: {again}", markup=False, soft_wrap=True)
+        console.print(f"stopped; the last checkpoint is kept. Resume with: {again}", markup=False, soft_wrap=True)
         raise
     print(f"encoder: {model}")
     print(f"try it:  mlret eval tatoeba --model {model} --data <folder with tatoeba.v1.tsv.gz>")
@@ -71,7 +71,7 @@ def adapter(
         list[str],
         typer.Option(
             "--text",
-            help="Running text in it: .jsonl, .txt (a sentence a line), both perhaps .gz, or .parquet; a pattern in "
+            help="Running text in it: .jsonl, .txt (one sentence per line), both also .gz, or .parquet; a pattern in "
             "quotes is expanded here. Repeatable.",
         ),
     ],
@@ -130,6 +130,6 @@ def adapter(
             say=partial(console.print, markup=False, highlight=False, soft_wrap=True),
         )
     except KeyboardInterrupt:
-        console.print("stopped; the last checkpoint is kept. Go on with the same command", markup=False)
+        console.print("stopped; the last checkpoint is kept. Repeat the command to resume", markup=False)
         raise
     print(f"encoder: {trained}")

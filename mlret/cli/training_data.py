@@ -32,7 +32,7 @@ FormatOption = Annotated[
     ),
 ]
 LanguageOption = Annotated[
-    str | None, typer.Option("--language", "-l", help="The language of texts that do not say theirs.")
+    str | None, typer.Option("--language", "-l", help="The language of texts that do not state it.")
 ]
 LanguagesOption = Annotated[
     list[str] | None,
@@ -40,10 +40,10 @@ LanguagesOption = Annotated[
 ]
 CollectionOption = Annotated[
     list[str] | None,
-    typer.Option("--collection", help="Where passages are found by id; by default beside the file. Repeatable."),
+    typer.Option("--collection", help="Where passages are found by id; by default in the file's folder. Repeatable."),
 ]
 QueriesOption = Annotated[
-    Path | None, typer.Option("--queries", help="Where queries are found by id; by default beside the file.")
+    Path | None, typer.Option("--queries", help="Where queries are found by id; by default in the file's folder.")
 ]
 QrelsOption = Annotated[Path | None, typer.Option("--qrels", help="The judgements, of a folder with several.")]
 RunOption = Annotated[
@@ -64,7 +64,7 @@ CacheOption = Annotated[
     typer.Option("--cache", help="A folder that keeps collections on disk by id for the next time, as SQLite files."),
 ]
 OutputOption = Annotated[
-    Path, typer.Option("--output", "-o", help="A new .jsonl file, or .jsonl.gz: an example a line.")
+    Path, typer.Option("--output", "-o", help="A new .jsonl or .jsonl.gz file with one example per line.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -175,7 +175,7 @@ def examples_progress(label: str, reader: RankingReader, *, resume: str) -> Iter
 
             yield update
     except KeyboardInterrupt:
-        console.print(f"stopped; to go on, {resume}", markup=False, soft_wrap=True)
+        console.print(f"stopped; to resume, {resume}", markup=False, soft_wrap=True)
         raise
 
 

@@ -35,13 +35,13 @@ def trim(
             "--corpus",
             "-c",
             metavar="FILE_OR_GLOB",
-            help="Text to count tokens on: .jsonl, .txt (a sentence a line), both perhaps .gz, or .parquet; a pattern "
+            help="Text to count tokens on: .jsonl, .txt (one sentence per line), both also .gz, or .parquet; a pattern "
             "in quotes; repeatable. Without it, all that the languages' scripts can write is kept.",
         ),
     ] = None,
     text_language: Annotated[
         str | None,
-        typer.Option("--text-lang", help="The language of text that does not say its own; by default the one --lang."),
+        typer.Option("--text-lang", help="The language of text that does not state it; by default the only --lang."),
     ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Tokens to keep in all.")] = None,
     min_count: Annotated[
@@ -53,7 +53,7 @@ def trim(
     ] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option(metavar="WORD", help="A word whose pieces stay in any case; @FILE: a word a line; repeatable."),
+        typer.Option(metavar="WORD", help="A word whose tokens are always kept; @FILE: one word per line; repeatable."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The new model's folder; new, or empty.")
@@ -169,7 +169,7 @@ def trim(
 
 def _last_words(report: TrimReport, output: Path) -> str:
     fingerprint = report.after.fingerprint
-    also = f"; fingerprint {fingerprint}, build indexes anew with it" if fingerprint else ""
+    also = f"; fingerprint {fingerprint}, build indexes again with it" if fingerprint else ""
     return f"model: {output} (report in {output / 'trim'}{also})"
 
 

@@ -117,7 +117,7 @@ def read_monolingual(
     detect = _Detector() if as_found and given is None else None
     if kind == ".txt":
         if given is None and detect is None:
-            raise InputError(f"{path}: a text file does not say its language; give it, e.g. 'sw'")
+            raise InputError(f"{path}: a text file does not state its language; give it, e.g. 'sw'")
         documents = _read_text(path, given, detect, split=as_found)
     elif kind == ".parquet":
         documents = _read_parquet(path, given, columns, detect)
@@ -230,7 +230,7 @@ def _read_jsonl(
         where = f"{path}:{number}"
         record = decode_json(line, where)
         if not isinstance(record, dict):
-            raise InputError(f"{where}: a JSON {type(record).__name__}, not an object; write one {{…}} a line")
+            raise InputError(f"{where}: a JSON {type(record).__name__}, not an object; write one {{…}} per line")
         document = _document(record, where, language, columns, detect)
         if document is not None:
             yield document

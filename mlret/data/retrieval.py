@@ -119,7 +119,7 @@ def stream_topics(path: str | Path) -> Iterator[tuple[int, Topic]]:
         found = True
         yield number, Topic(key, text, _language(language, where) if language else None)
     if not found:
-        raise InputError(f"{path}: has no queries; write one a line: qid<TAB>text")
+        raise InputError(f"{path}: has no queries; write one per line: qid<TAB>text")
 
 
 def read_qrels(path: str | Path) -> Qrels:
@@ -224,7 +224,7 @@ def read_beir_qrels(path: Path) -> Qrels:
             trec = len(_FIELD.findall(line)) == 4
             raise InputError(
                 f"{where}: not query-id<TAB>corpus-id<TAB>score"
-                + (" but TREC's qid 0 docid relevance; leave out the second column" if trec else "; correct the line")
+                + (" but TREC's qid 0 docid relevance; remove the second column" if trec else "; correct the line")
             )
         query, document, relevance = cells
         judgements.add(query, document, relevance.strip(_BLANKS), number)
@@ -266,7 +266,7 @@ def grade_of(value: object, where: str) -> int:
     elif hasattr(value, "__index__"):
         grade = int(value)
     if grade is None:
-        raise InputError(f"{where}: relevance {value!r} is not a whole number; write 0, 1, ...")
+        raise InputError(f"{where}: relevance {value!r} is not an integer; write 0, 1, ...")
     if abs(grade) > HIGHEST_GRADE:
         shown = str(value) if len(str(value)) < 20 else f"{str(value)[:20]}…"
         raise InputError(
@@ -304,7 +304,7 @@ class _Judgements:
     def all(self, form: str) -> Qrels:
         """Return all judgements, with a warning if some are repeated; ``form`` is the expected format of a line."""
         if not self._qrels:
-            raise InputError(f"{self._path}: has no judgements; write one a line: {form}")
+            raise InputError(f"{self._path}: has no judgements; write one per line: {form}")
         if self._repeated:
             lines = "1 line repeats" if self._repeated == 1 else f"{self._repeated:,} lines repeat"
             warnings.warn(f"{self._path}: {lines} a judgement of another line, which counts once", stacklevel=3)
@@ -447,7 +447,7 @@ def _encoded(name: str) -> str:
 
 def _decoded(name: str, where: str) -> str:
     if "%" in _ESCAPED.sub("", name):
-        raise InputError(f"{where}: the id {name!r} is not percent-encoded, as the line says; write {_encoded(name)!r}")
+        raise InputError(f"{where}: the id {name!r} is not percent-encoded as declared; write {_encoded(name)!r}")
     return _ESCAPED.sub(lambda code: chr(int(code[1], 16)), name)
 
 

@@ -143,7 +143,7 @@ def _columns(schema: Any, where: str, needed: Sequence[Sequence[str]]) -> list[s
         if not any(key in columns for key in keys):
             raise InputError(
                 f"{where}: no column {' or '.join(map(repr, keys))}; rename the one that is meant, "
-                f"there are {', '.join(map(repr, columns)) or 'none that JSON can say'}"
+                f"there are {', '.join(map(repr, columns)) or 'none that JSON can represent'}"
             )
     return columns
 

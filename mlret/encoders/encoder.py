@@ -260,7 +260,7 @@ class Encoder:
         """Number of dimensions of a vector."""
         dims = self.model.get_embedding_dimension()
         if dims is None:
-            raise InputError(f"{self.name} does not say how long its vectors are: give it a pooling module")
+            raise InputError(f"{self.name} does not state its number of dimensions: give it a pooling module")
         return dims
 
     @cached_property

@@ -133,7 +133,7 @@ def _transformer_of(model: str | Path | Encoder | BaseModel | None) -> Any:
         if isinstance(found, MultiVectorEncoder):
             raise InputError("the encoder has a vector for each token already: train it as it is")
         if not isinstance(found, BaseModel):
-            raise InputError(f"{type(model).__name__} is no encoder: give a folder, a hub id or a SentenceTransformer")
+            raise InputError(f"{type(model).__name__} is not an encoder: give a folder, hub id or SentenceTransformer")
         first = copy.deepcopy(found[0])
     if not isinstance(first, Transformer):
         raise InputError(f"late interaction needs a transformer, and the encoder starts with {type(first).__name__}")

@@ -145,9 +145,9 @@ def _load_folder(path: Path, device: str | None) -> SentenceTransformer:
     """Load a local folder. Of all code outside sentence-transformers, only mlret's own modules may run."""
     modules = path / "modules.json"
     if not modules.is_file():
-        raise InputError(f"{path} is no encoder: modules.json is missing; give a sentence-transformers folder")
+        raise InputError(f"{path} is not an encoder: modules.json is missing; give a sentence-transformers folder")
     if not any(path.rglob("*.safetensors")):
-        raise InputError(f"{path} has no weights (*.safetensors): train the encoder, or copy the whole folder")
+        raise InputError(f"{path} has no weights (*.safetensors): train the encoder, or copy the complete folder")
     from sentence_transformers import SentenceTransformer
 
     from mlret.encoders.adapters import route_if_modular

@@ -107,7 +107,7 @@ class TokenEncoder:
         """Number of dimensions of a token vector."""
         dims = self.model.get_embedding_dimension()
         if dims is None:
-            raise InputError(f"{self.name} does not say how long its vectors are: give it a projection (Dense)")
+            raise InputError(f"{self.name} does not state its number of dimensions: give it a projection (Dense)")
         return dims
 
     @cached_property

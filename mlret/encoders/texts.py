@@ -108,7 +108,7 @@ def languages_of(texts: Sequence[str], language: str | Sequence[str | None] | No
     except TypeError as error:
         raise InputError(f"the language is of type {type(language).__name__}: give a code such as 'sw'") from error
     if len(languages) != len(texts):
-        raise InputError(f"{len(texts)} texts but {len(languages)} languages: give one language a text")
+        raise InputError(f"{len(texts)} texts but {len(languages)} languages: give one language for each text")
     for position, code in enumerate(languages):
         if not isinstance(code, str | None):
             raise InputError(f"language {position} is {type(code).__name__}: give a code such as 'sw', or None")

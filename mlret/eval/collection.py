@@ -80,10 +80,10 @@ def checked(collection: Collection) -> Collection:
         check_id(query, "query id", group)
     notes = list(collection.notes)
     if missing := [query for query in topics if query not in kept]:
-        notes.append(f"{group}: {_count(missing, 'topic')} without judgements left out, e.g. {missing[0]!r}")
+        notes.append(f"{group}: {_count(missing, 'topic')} without judgements skipped, e.g. {missing[0]!r}")
     if stray := [query for query in qrels if query not in topics]:
         notes.append(
-            f"{group}: judgements of {_count(stray, 'query', 'queries')} without a topic left out, e.g. {stray[0]!r}"
+            f"{group}: judgements of {_count(stray, 'query', 'queries')} without a topic skipped, e.g. {stray[0]!r}"
         )
     size = None
     if collection.documents is not None:

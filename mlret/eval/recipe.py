@@ -31,10 +31,10 @@ class _Recipe(BaseModel):
     data: Path = Field(description="the benchmark's folder or file, relative to --data")
     models: list[str | None] = Field([], description="folders or hub ids; null, or none named, is the bundled encoder")
     languages: list[str] | None = Field(None, description="only these; all by default")
-    floors: bool = Field(True, description="score what knows nothing of meaning beside the encoders")
+    floors: bool = Field(True, description="also score baselines that do not use meaning")
     batch_size: int = Field(256, ge=1, description="texts in one forward pass")
     precision: Literal["float32", "bfloat16", "int8"] = Field(
-        "float32", description="of encoders with one vector a text, as in `mlret encode`"
+        "float32", description="precision of encoders with one vector per text, as in `mlret encode`"
     )
     expected: list[Expected] = Field([], description="what `mlret eval reproduce` holds the figures against")
 

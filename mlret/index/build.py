@@ -140,7 +140,7 @@ def build_index(
                 shutil.rmtree(building)
                 raise
             raise type(error)(
-                f"{error} ({len(index)} documents before it are stored; fix it and repeat the command to go on)"
+                f"{error} ({len(index)} documents before it are stored; fix it and repeat the command to resume)"
             ) from error
         except BaseException:
             if not len(index):
@@ -157,7 +157,7 @@ def build_index(
 
 def _resumed(building: Path, encoder: AnyEncoder, settings: IndexSettings | None) -> Index:
     """Open an unfinished build, and raise if it has another encoder or other settings."""
-    fix = f"name another folder, or remove {building} to begin anew"
+    fix = f"name another folder, or remove {building} to start again"
     try:
         index = Index.open(building, encoder)
     except FingerprintError as error:
@@ -174,7 +174,7 @@ def _check_complete(report: BuildReport, building: Path) -> None:
     if read != report.index.documents:
         raise MlretError(
             f"the files have {read} documents, but the build that was begun here holds {report.index.documents}: an id "
-            f"occurs twice, or documents were taken out since; remove {building} to begin anew"
+            f"occurs twice, or documents were taken out since; remove {building} to start again"
         )
 
 

@@ -360,7 +360,7 @@ class Index:
         ids = check_ids(ids)
         condition = read_filter(where)
         if bool(ids) == (condition is not None):
-            raise InputError("say what to delete: ids, or a filter, one of the two")
+            raise InputError("give ids or a filter to delete, one of the two")
         store = self.store
         with store.writing():
             if condition is not None:
@@ -777,5 +777,5 @@ def _check_fingerprint(path: Path, manifest: Manifest, encoder: AnyEncoder) -> N
         raise FingerprintError(
             f"{path} was built with the encoder {manifest.encoder} (fingerprint {manifest.fingerprint}), "
             f"not with {encoder.name} (fingerprint {encoder.fingerprint}); use the former, "
-            f"or encode the documents anew: mlret index build NEW FILES --model {encoder.name}"
+            f"or encode the documents again: mlret index build NEW FILES --model {encoder.name}"
         )

@@ -159,7 +159,7 @@ class Keeping(Handle):
         if text is not None:
             changes["text"] = text
         if not changes:
-            raise InputError("say what to change: the text, or anything that is known of it")
+            raise InputError("give something to change: the text or another field")
         whose = check_scope(scope)
         with self._store.writing():
             return change.update(self._store.of(whose), id, whose, changes)

@@ -265,7 +265,7 @@ def trade_offs(title: str, points: Sequence[Mapping[str, Any]], score: str, path
     for axes, key, label in zip(
         figure.subplots(1, 2, sharey=True),
         ("milliseconds", "bytes"),
-        ("milliseconds a query", "bytes a document"),
+        ("milliseconds per query", "bytes per document"),
         strict=True,
     ):
         for number, point in enumerate(points):

@@ -309,8 +309,8 @@ def _listed(texts: Iterable[Any], name: str) -> Iterable[Any]:
 def _warn_of_left_out(found: TokenCounts, languages: Sequence[str]) -> None:
     total = sum(found.texts.values()) + sum(map(len, found.held_out.values())) + sum(found.left_out.values())
     warnings.warn(
-        f"{sum(found.detected_otherwise.values()):,} of {total:,} texts of the corpus are left out, since they are "
-        f"clearly not in {', '.join(languages)} ({_numbers(found.detected_otherwise)}): where they are, say so with "
+        f"{sum(found.detected_otherwise.values()):,} of {total:,} texts of the corpus are skipped, since they are "
+        f"clearly not in {', '.join(languages)} ({_numbers(found.detected_otherwise)}): if they are, state it with "
         "{language: texts}",
         stacklevel=2,
     )

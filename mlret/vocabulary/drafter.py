@@ -144,7 +144,7 @@ def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             raise InputError(f"{name} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
         model, told = loaded
         if missing := sorted(told["missing_keys"]):
-            raise InputError(f"{name} is no causal language model: it has no {missing[0]}")
+            raise InputError(f"{name} is not a causal language model: it has no {missing[0]}")
         return model, tokenizer
 
     return load() if Path(name).is_dir() else from_hub(name, load)
@@ -185,7 +185,7 @@ def load_drafter(folder: str | Path, **options: Any) -> PreTrainedModel:
     """
     folder = Path(folder)
     if not (folder / HEAD).is_file():
-        raise InputError(f"{folder} has no {HEAD}: it is no drafter that `mlret trim --head` wrote")
+        raise InputError(f"{folder} has no {HEAD}: it is not a drafter that `mlret trim --head` wrote")
     verbosity = logging.get_verbosity()
     logging.set_verbosity(ERROR)  # Suppress the warning that the head is missing; it is read below.
     try:

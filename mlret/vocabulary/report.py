@@ -152,7 +152,7 @@ class TrimReport:
             caption = _FIGURES + ("" if all(row.held_out for row in self.figures) else " * counted, not held out.")
             if self.left_out:
                 counts = ", ".join(f"{number:,} {code}" for code, number in self.left_out.items())
-                caption += f" Left out, in no language asked for: {counts}."
+                caption += f" Skipped, in none of the languages: {counts}."
             tables.append(ResultTable("By language, in per cent, on held-out text", headings, [cells], caption))
         return tables
 
@@ -177,7 +177,7 @@ class TrimReport:
         return (
             "## Vocabulary trimming\n\n"
             f"The vocabulary was trimmed with [mlret](https://pypi.org/project/mlret/) to {names}: {how}, and what is "
-            "always kept. Text in other languages is cut into more and smaller pieces, or is unknown. Vectors must not "
+            "always kept. Text in other languages is split into more, smaller tokens, or is unknown. Vectors must not "
             "be mixed with those of the untrimmed model.\n\n"
             f"{self.tables()[0].markdown()}"
         )

@@ -316,7 +316,7 @@ def open_subject(model: Any, tokenizer: PreTrainedTokenizerBase | None = None) -
                 ) from error
         return ModelSubject(model, tokenizer), False
     raise InputError(
-        f"{type(model).__name__} is no model that mlret trims: give a folder, a hub id, an encoder of mlret or of "
+        f"{type(model).__name__} is not a model that mlret trims: give a folder, a hub id, an encoder of mlret or of "
         "sentence-transformers, or a model of transformers"
     )
 
@@ -329,7 +329,7 @@ def _loaded(name: str) -> Subject:
         if (path / "modules.json").is_file() or is_multi_vector(path):
             return _encoder_subject(name)
         if not (path / "config.json").is_file():
-            raise InputError(f"{name} is no model: neither modules.json nor config.json is there")
+            raise InputError(f"{name} is not a model: it has neither modules.json nor config.json")
         return _load_model(name)
     return from_hub(name, lambda: _encoder_subject(name) if is_sentence_transformer_model(name) else _load_model(name))
 

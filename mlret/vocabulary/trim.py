@@ -199,7 +199,7 @@ def check_selection(
     if len(asked) > 1:
         raise InputError(f"{' and '.join(asked)} are given: choose one")
     if coverage is not None and not 0 < coverage <= 1:
-        raise InputError(f"coverage {coverage} is no share: give a number above 0, up to 1, such as 0.999")
+        raise InputError(f"coverage {coverage} is out of range: give a number above 0, up to 1, such as 0.999")
     for name in ("size", "min_count"):
         if name in asked and asked[name] < 1:
             raise InputError(f"{name} {asked[name]} is not positive")

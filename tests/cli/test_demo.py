@@ -1,4 +1,4 @@
-"""`mlret demo` does what it shows: the bundled encoder, the bundled sample, a real index."""
+"""Test that `mlret demo` works with the bundled encoder, the bundled sample and a real index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlret index`, `search` and `memory`, run as a user runs them."""
+"""Test `mlret index`, `search` and `memory` as a user runs them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def mlret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process, which has paid for importing torch."""
+    """Run the command in this process, in which torch is already imported."""
     from mlret.cli.main import main
 
     monkeypatch.setenv("COLUMNS", "80")
@@ -156,7 +156,7 @@ def test_an_index_is_changed_looked_after_and_exported(mlret: Run, files: Path, 
     }
     assert mlret("index", "delete", index, "--where", '{"lang": "he"}').out.startswith("1 documents deleted")
     assert mlret("index", "compact", index, "--json").json["index"]["deleted"] == 0
-    assert mlret("index", "verify", index).out == f"{index} is whole\n"
+    assert mlret("index", "verify", index).out == f"{index} is undamaged\n"
     for name in ("out.jsonl.gz", "out.parquet"):
         assert mlret("index", "export", index, "-o", tmp_path / name, "--vectors", "--json").json["documents"] == 3
         again = mlret("index", "build", tmp_path / name.replace(".", "-"), tmp_path / name, "--json").json

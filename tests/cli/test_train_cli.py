@@ -1,4 +1,4 @@
-"""`mlret train` and `mlret recipes` from a shell."""
+"""Test `mlret train` and `mlret recipes` as a user runs them."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_recipe_of_the_readme_is_fine_tuned_on_examples_of_ones_own(
     assert "my-data has no tydiqa_goldp: taking every file of examples in it" in done.stderr
 
 
-def test_an_interrupt_says_how_to_go_on(folder: Path) -> None:
+def test_an_interrupt_reports_how_to_resume(folder: Path) -> None:
     recipe = yaml.safe_load((folder / "tiny.yaml").read_text())
     recipe["stages"][0]["steps"] = 100_000
     (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
@@ -114,7 +114,7 @@ def test_an_interrupt_says_how_to_go_on(folder: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Go on with: mlret train tiny.yaml --data . --output run" in errors
+    assert "Resume with: mlret train tiny.yaml --data . --output run" in errors
     assert "Traceback" not in errors
 
 
@@ -187,9 +187,9 @@ def test_a_language_is_added_after_an_interrupt(
     with monkeypatch.context() as patched:
         patched.setattr(trainer, "TrainingProgress", Stopping)
         code, errors = adapter("cut", *right)
-    assert code == 130 and "Go on with the same command" in errors
+    assert code == 130 and "Repeat the command to resume" in errors
     code, errors = adapter("cut", *right)
-    assert code == 0 and "going on from checkpoint 2" in errors
+    assert code == 0 and "resuming from checkpoint 2" in errors
     one, other = (load_encoder(folder / name / "model").model.state_dict() for name in ("whole", "cut"))
     assert all(bool((other[name] == value).all()) for name, value in one.items())
     assert any(".adapter_modules.sw." in name for name in one)

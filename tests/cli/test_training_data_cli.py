@@ -1,4 +1,4 @@
-"""`mlret mine`, `mlret score` and `mlret average` as a user runs them, on the bundled encoder."""
+"""Test `mlret mine`, `mlret score` and `mlret average` as a user runs them, with the bundled encoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Run = Callable[..., tuple[str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `mlret` in this process, which has paid for importing torch; gives what it printed."""
+    """Run `mlret` in this process, in which torch is already imported; return its output."""
     from mlret.cli.main import main
 
     def run(*arguments: object, code: int = 0) -> tuple[str, str]:
@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """English and Swahili questions of the sample, each with its passage."""
+    """Write English and Swahili questions of the sample, each with its passage."""
     sample = load_sample()
     passages = {(one.metadata["topic"], one.language): one for one in sample.passages}
     by_id = {one.id: one for one in sample.passages}
@@ -87,7 +87,7 @@ def test_negatives_in_other_languages_from_a_ready_index(run: Run, pairs: Path, 
         assert one.passage_ids is not None and all(one.passage_ids[1:])
 
 
-def test_an_interrupted_command_goes_on(run: Run, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_command_resumes(run: Run, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlret.training.labels import mining
 
     whole, path = tmp_path / "whole.jsonl", tmp_path / "mined.jsonl"
@@ -102,7 +102,7 @@ def test_an_interrupted_command_goes_on(run: Run, pairs: Path, tmp_path: Path, m
 
     monkeypatch.setattr(mining, "_mine", interrupted)
     _, err = run("mine", pairs, "-o", path, "--batch-size", "4", code=130)
-    assert "stopped; to go on, give the same command again" in err
+    assert "stopped; to resume, give the same command again" in err
     assert not path.exists()
     monkeypatch.setattr(mining, "_mine", work)
     run("mine", pairs, "-o", path, "--batch-size", "4", "-n", "2", code=2)
@@ -113,7 +113,7 @@ def test_an_interrupted_command_goes_on(run: Run, pairs: Path, tmp_path: Path, m
 def test_averaging_writes_an_encoder(run: Run, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     out, _ = run("average", tiny_encoder_folder, tiny_encoder_folder, "--weights", "2,1", "-o", tmp_path / "mean")
     assert "0.667" in out
-    assert "build indexes anew" in out
+    assert "build indexes again" in out
     assert mlret.load_encoder(tmp_path / "mean").fingerprint == mlret.load_encoder(tiny_encoder_folder).fingerprint
     out, _ = run("average", tiny_encoder_folder, tiny_encoder_folder, "-o", tmp_path / "json", "--json")
     found = json.loads(out)
@@ -124,7 +124,7 @@ def test_averaging_writes_an_encoder(run: Run, tiny_encoder_folder: Path, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mine", "{pairs}", "-o", "{pairs}"], "exists already; name another --output"),
+        (["mine", "{pairs}", "-o", "{pairs}"], "already exists; name another --output"),
         (["mine", "{pairs}", "-o", "/nowhere/x.jsonl"], "does not exist; make it first"),
         (["mine", "{pairs}", "-o", "{new}", "--no-margin", "--absolute-margin", "1"], "exclude each other"),
         (["mine", "{pairs}", "-o", "{new}", "--passages", "foreign"], "no language 'foreign'"),
@@ -146,7 +146,7 @@ def test_what_is_refused(run: Run, pairs: Path, tmp_path: Path, arguments: list[
 
 
 @pytest.mark.parametrize("verb", ["mine", "score", "average"])
-def test_help_teaches(run: Run, verb: str) -> None:
+def test_help_describes_the_command(run: Run, verb: str) -> None:
     out, _ = run(verb, "--help")
     assert "Examples:" in out
     assert f"mlret {verb} " in out

@@ -1,4 +1,4 @@
-"""A second head over an encoder's backbone."""
+"""Test a second head over an encoder's backbone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_head_alone_gives_the_same_tokens_over_its_backbone(tiny_encoder: Enco
     assert sum(file.stat().st_size for file in (tmp_path / "head").iterdir()) < 4000
     again = TokenEncoder(load_head(tmp_path / "head", tiny_encoder.model))
     for one, other in zip(TokenEncoder(model).encode_query(TEXTS), again.encode_query(TEXTS), strict=True):
-        assert one.shape == other.shape and np.allclose(one, other, atol=2e-3)  # kept as float16
+        assert one.shape == other.shape and np.allclose(one, other, atol=2e-3)  # stored as float16
 
 
 def test_a_head_with_a_backbone_of_its_own_and_a_damaged_one_are_refused(tiny_encoder: Encoder, tmp_path: Path) -> None:
@@ -38,9 +38,9 @@ def test_a_head_with_a_backbone_of_its_own_and_a_damaged_one_are_refused(tiny_en
     with pytest.raises(InputError, match="train the head with freeze: backbone"):
         save_head(model, tiny_encoder.model, tmp_path / "other", SETTINGS)
     (tmp_path / "head" / "head.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="holds no head"):
+    with pytest.raises(InputError, match="has no head"):
         load_head(tmp_path / "head", tiny_encoder.model)
-    with pytest.raises(InputError, match="holds no head"):
+    with pytest.raises(InputError, match="has no head"):
         load_head(tmp_path / "nowhere", tiny_encoder.model)
 
 

@@ -1,4 +1,4 @@
-"""Lists of texts as callers hand them over: whatever is no list of strings is named, before anything is encoded."""
+"""Test lists of texts as callers give them: anything but a list of strings is named before encoding starts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEXTS = ["the cat", "seven dogs"]
 
 @pytest.fixture(scope="module")
 def doors(tiny_encoder: Encoder) -> dict[str, Callable[[Any], Any]]:
-    """Everything that takes a list of texts and encodes it."""
+    """Return every function that takes a list of texts and encodes it."""
     tokens = TokenEncoder(multi_vector_encoder(tiny_encoder, dims=8, device="cpu"))
     prompted = Encoder(load_encoder(tiny_encoder.name, device="cpu").model)
     prompted.model.prompts = {"query": "query: ", "document": "passage: "}
@@ -64,7 +64,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_list_of_texts_is_refused_at_every_door(doors: dict[str, Callable[[Any], Any]], name: str) -> None:
+def test_arguments_that_are_no_lists_of_texts_are_refused(doors: dict[str, Callable[[Any], Any]], name: str) -> None:
     given_, message = BAD[name]
     for door, encode in doors.items():
         if not door.startswith("external"):

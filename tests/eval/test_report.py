@@ -1,4 +1,4 @@
-"""What a report writes, reads back and shows, and how figures in print stand beside ours."""
+"""Test what a report writes, reads back and shows, and how published figures are shown next to ours."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_everything_is_written_and_reads_back(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "scores.tsv.gz").read_bytes() == first
 
 
-def test_a_figure_is_found_by_name_or_what_there_is_is_said() -> None:
+def test_a_figure_is_found_by_name_or_the_known_names_are_listed() -> None:
     made = report()
     assert made.figure("mrr@10") == 0.5
     assert made.figure("mrr@10", system="b", group="sw") == 0.25
@@ -100,7 +100,7 @@ def test_figures_in_print_are_labelled_and_carry_their_source() -> None:
     bm25 = next(row for row in theirs if row[0].startswith("BM25, published"))
     assert bm25[1:] == ["36.8", "38.9", "32.1"]
     assert "[1] Zhang et al. 2021, arXiv 2108.08787" in shown.caption
-    # An average in print that its own languages do not give is marked.
+    # A published average that differs from the mean of its languages is marked.
     assert next(row[0] for row in theirs if row[0].startswith("mDPR (NQ)")).endswith("†")
     assert "BM25, published [1]" in [row[0] for row in theirs]
     assert "is not the mean of the languages in print" in shown.caption

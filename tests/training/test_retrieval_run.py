@@ -1,4 +1,4 @@
-"""Recipes that fine-tune an encoder: every objective, both kinds of encoder, adapters, resume."""
+"""Test recipes that fine-tune an encoder: every objective, both kinds of encoder, adapters, resumption."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_ranking_stage_trains_either_kind(
     assert {*stage["losses"]} <= {*history[0]} and all(
         np.isfinite(entry["loss"]) for entry in history if "loss" in entry
     )
-    # The instruction goes with the encoder, behind the marker of the kind that has one.
+    # The instruction is stored with the encoder, after the marker of encoders that have one.
     assert encoder.model.prompts["query"].endswith("find: ")
     before = load_encoder(tiny_encoder_folder).model.state_dict()
     after = encoder.model.state_dict()
@@ -82,7 +82,7 @@ def test_what_ranks_well_is_learned(kind: str, data: Path, tiny_encoder_folder: 
     assert np.mean(losses[-2:]) < 0.7 * losses[0]
 
 
-def test_a_model_learns_to_do_without_its_prompts(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_a_model_is_trained_to_work_without_its_prompts(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "prompted"
     shutil.copytree(tiny_encoder_folder, folder)
     described = folder / "config_sentence_transformers.json"
@@ -117,7 +117,7 @@ def test_the_other_objectives_train(
     if stage["objective"] == "mlm":
         assert isinstance(load_any_encoder(train(tokens, data, tmp_path / "tokens", say=str)).model, MultiVectorEncoder)
     else:
-        with pytest.raises(InputError, match=r"trains encoders with one vector a text"):
+        with pytest.raises(InputError, match=r"trains encoders with one vector per text"):
             train(tokens, data, tmp_path / "tokens", say=str)
 
 
@@ -126,7 +126,7 @@ def test_the_other_objectives_train(
     [{}, {"optimizer": "schedule-free"}, {"few_bits": {"layers": 4, "embeddings": 4}, "learning_rate": 1e-2}],
     ids=["adamw", "schedule-free", "few bits"],
 )
-def test_an_interrupted_ranking_goes_on_to_the_same_encoder(
+def test_an_interrupted_ranking_resumes_to_the_same_encoder(
     options: dict[str, Any], data: Path, tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = {"objective": "ranking", "negatives": 1, "steps": 6, "temperature": 1.0} | options
@@ -140,7 +140,7 @@ def test_an_interrupted_ranking_goes_on_to_the_same_encoder(
     cut = train(made, data, tmp_path / "cut", say=str)
     one, other = weights(whole), weights(cut)
     assert all(torch.equal(value, other[name]) for name, value in one.items())
-    if "few_bits" in options:  # what was trained is what will be stored
+    if "few_bits" in options:  # the trained weights are already rounded as they will be stored
         matrices = [weight for name, weight in one.items() if "encoder.layer" in name and weight.ndim == 2]
         assert matrices and all(torch.equal(rounded(weight, scales(weight, 4), 4), weight) for weight in matrices)
 
@@ -172,7 +172,7 @@ def test_transfer_leaves_embeddings_and_adapters_bit_for_bit(
     assert torch.equal(untrained[shared], first[shared]) and not torch.equal(first[shared], last[shared])
     kept = [name for name in first if ".adapter_modules." in name or ".embeddings." in name]
     assert len(kept) > 8 and all(torch.equal(first[name], last[name]) for name in kept)
-    # Each language's adapter has learned from its own text.
+    # The adapter of each language was trained on its own text.
     added = {name: value for name, value in first.items() if ".adapter_modules." in name and "dense2.weight" in name}
     assert {name.split(".adapter_modules.")[1].split(".")[0] for name, value in added.items() if value.any()} == {
         "en",
@@ -211,7 +211,7 @@ def test_a_language_is_added_and_no_other_changes_by_a_bit(
     assert "sw" in load_any_encoder(added).model[0].languages
 
 
-def test_an_added_language_learns_its_words(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_an_added_language_is_learned_from_its_words(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     base = train(modular(tiny_encoder_folder, "dense", {"objective": "ranking"}), data, tmp_path / "base", say=str)
     train_adapter(
         str(base), "sw", [data / "mono.jsonl"], tmp_path / "added", steps=150, batch_size=16, max_length=16,
@@ -241,7 +241,7 @@ def test_bad_stages_are_refused_before_training(data: Path, tiny_encoder_folder:
     refused(r"have other instructions: name two tasks", {"objective": "ranking"}, sources=two)
 
 
-def test_tasks_are_batched_apart_and_keep_their_instructions(
+def test_tasks_are_batched_separately_and_keep_their_instructions(
     data: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     sources = [
@@ -268,7 +268,7 @@ def test_a_checkpoint_with_adapters_of_its_own_trains(data: Path, tmp_path: Path
 
 
 def _msmarco(folder: Path) -> None:
-    """A collection, its queries, and hard negatives by ids; lists with a teacher's scores beside it."""
+    """Write a collection, its queries, hard negatives by ids, and lists with a teacher's scores."""
     (folder / "msmarco").mkdir()
     (folder / "triplets").mkdir()
     passages = "".join(f"{i}\tthe {word} and the {ENGLISH[i - 1]}\n" for i, word in enumerate(ENGLISH))

@@ -1,4 +1,4 @@
-"""A drafter with a trimmed head: the target's words stay as they are."""
+"""Test a drafter with a trimmed head: the text of the target model does not change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.vocabulary import made
 
 
 @pytest.mark.parametrize("name", ["llama tied", "llama untied", "gpt2"])
-def test_the_target_says_what_it_would_have_said(name: str, tmp_path: Path) -> None:
+def test_the_target_generates_the_same_text_with_a_drafter(name: str, tmp_path: Path) -> None:
     tokenizer = made.fast("byte-bpe")
     target, drafter = made.model(name, len(tokenizer)), made.model(name, len(tokenizer))
     whole = drafter(torch.tensor([[0, 300, 5]])).logits
@@ -34,7 +34,7 @@ def test_the_target_says_what_it_would_have_said(name: str, tmp_path: Path) -> N
     assert torch.equal(target.generate(prompt, max_new_tokens=24, do_sample=False, assistant_model=loaded), alone)
 
 
-def test_the_rows_are_the_tokens_that_come_most() -> None:
+def test_the_rows_are_the_most_frequent_tokens() -> None:
     tokenizer = made.fast("byte-bpe")
     drafter = made.model("llama untied", len(tokenizer))
     trim_head(drafter, size=50, corpus=["the the the"] * 9 + ["cat"], tokenizer=tokenizer)

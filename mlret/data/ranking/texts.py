@@ -253,7 +253,7 @@ def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         origin = f"{path}:{number}"
         record = decode_json(line, origin)
         if not isinstance(record, dict):
-            raise InputError(f"{origin}: a JSON {type(record).__name__}, not an object; write one {{…}} a line")
+            raise InputError(f"{origin}: a JSON {type(record).__name__}, not an object; write one {{…}} per line")
         yield origin, record
 
 

@@ -78,7 +78,7 @@ def read_beir(
                 raise InputError(f"{root}: has no data set {name!r}; there are {', '.join(there) or 'none'}")
         folders = [there[name] for name in datasets]
     if not folders:
-        raise InputError(f"{root}: is no data set of BEIR and holds none; expected queries.jsonl and qrels/{split}.tsv")
+        raise InputError(f"{root}: is not a data set of BEIR; expected queries.jsonl and qrels/{split}.tsv")
     return [_read(folder, language, split, with_corpus) for folder in folders]
 
 

@@ -60,7 +60,7 @@ def read_document_ids(path: Path, count: int, lines: tuple[int, int] | None) -> 
     first, last = lines or (1, len(ids))
     chosen = ids[first - 1 : last]
     if len(chosen) != count:
-        raise InputError(f"{path}: {len(ids)} lines, of which {len(chosen)} go with {count} texts; give one id a line")
+        raise InputError(f"{path}: {len(ids)} lines, {len(chosen)} of them for {count} texts; give one id per line")
     numbers: list[int] = []
     for place, id in enumerate(chosen):
         numbers.append(numbers[-1] + (id != chosen[place - 1]) if numbers else 0)
@@ -99,7 +99,7 @@ def evaluate_memory(
         If the encoder produces a vector for each token.
     """
     if not isinstance(encoder, Encoder):
-        raise InputError(f"{encoder.name} gives a vector for each token; the evaluation of the memory needs one a text")
+        raise InputError(f"{encoder.name} gives a vector for each token; this evaluation needs one per text")
 
     def encode(texts: Sequence[str], language: str) -> NDArray[np.float32]:
         return encoder.encode(texts, language=language)

@@ -1,4 +1,4 @@
-"""Recipes whose backbone is another encoder's layers under a multilingual vocabulary."""
+"""Test recipes whose backbone has another encoder's layers and a multilingual vocabulary."""
 
 from __future__ import annotations
 

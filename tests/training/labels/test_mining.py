@@ -1,4 +1,4 @@
-"""Hard negatives: what brute force and the rules, written out, would take."""
+"""Test that hard negatives are those that brute force and the written-out rules give."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FREE = MiningSettings(relative_margin=None)
 
 
 def made(count: int = 40, seed: int = 0) -> list[RankingExample]:
-    """Examples of random words in two languages."""
+    """Return examples of random words in two languages."""
     draw = random.Random(seed)
 
     def text(words: int) -> str:
@@ -59,7 +59,7 @@ def mine(index: Index | Encoder | TokenEncoder, options: MiningSettings, example
 
 @pytest.fixture(scope="module")
 def similarities(tiny_encoder: Encoder) -> list[dict[tuple[str, str | None], float]]:
-    """For each example: passage and its language -> cosine, to the six decimals of an index."""
+    """Return, for each example, passage and language -> cosine, rounded to the six decimals of an index."""
     passages = list(dict.fromkeys(pair for one in EXAMPLES for pair in zip(one.passages, one.languages, strict=True)))
     vectors = tiny_encoder.encode([text for text, _ in passages]).astype(np.float64)
     queries = tiny_encoder.encode([one.query for one in EXAMPLES]).astype(np.float64)
@@ -115,7 +115,7 @@ def test_negatives_are_those_of_brute_force(
         found = [
             of[text, code] for text, code in zip(mined.example.negatives, mined.example.languages[1:], strict=True)
         ]
-        # Scores that are a rounding apart may change places, at the limits too.
+        # Scores that differ only by rounding may change places, also at the limits.
         assert found == pytest.approx(list(left.values())[:negatives], abs=3e-6)
         assert mined.mined == len(found)
         assert mined.near + mined.outside + len(left) == len(ranked)
@@ -137,7 +137,7 @@ def test_random_negatives_depend_on_the_seed_alone(index: Index) -> None:
         assert places == sorted(places), "in the order of their ranks"
 
 
-def test_what_repeats_a_positive_or_the_query_is_no_negative(tiny_encoder: Encoder, tmp_path: Path) -> None:
+def test_repetitions_of_a_positive_or_the_query_are_not_negatives(tiny_encoder: Encoder, tmp_path: Path) -> None:
     example = RankingExample("the cat sat", ("seven dogs ran home",), language="en")
     with Index.create(tmp_path / "index", tiny_encoder) as index:
         index.add(["Seven dogs -- ran home!", "The cat, sat.", "fish in warm rain", "Fish in warm rain."])
@@ -158,7 +158,7 @@ SAME_QUERY = [
 
 @pytest.mark.parametrize("batch_size", [1, 5])
 @pytest.mark.parametrize("as_iterator", [False, True])
-def test_positives_of_another_row_of_the_query_are_no_negatives(
+def test_positives_of_another_row_of_the_query_are_not_negatives(
     tiny_encoder: Encoder, batch_size: int, as_iterator: bool
 ) -> None:
     examples = iter(SAME_QUERY) if as_iterator else SAME_QUERY
@@ -170,7 +170,7 @@ def test_positives_of_another_row_of_the_query_are_no_negatives(
     assert [one.positives for one in mined] == [len(some) for some in answers]
 
 
-def test_positives_of_another_row_are_no_negatives_of_a_file_either(tiny_encoder: Encoder, tmp_path: Path) -> None:
+def test_positives_of_another_row_are_not_negatives_in_a_file(tiny_encoder: Encoder, tmp_path: Path) -> None:
     with Index.create(tmp_path / "index", tiny_encoder) as index:
         index.add(["Fish in warm rain!", "SEVEN dogs, ran home", "green tea"])
         mine_to_file(iter(SAME_QUERY), index, tmp_path / "mined.jsonl", FREE, batch_size=2)
@@ -230,7 +230,7 @@ def test_scores_are_those_of_the_encoder(kind: str, tiny_encoder: Encoder, tiny_
         example = mined.example
         query = encoder.encode_query([example.query])[0]
         expected = [similarity(query, passage) for passage in encoder.encode_document(example.passages)]
-        # Tokens of an index are coded in few bits.
+        # The tokens in an index are coded in few bits.
         assert example.scores == pytest.approx(expected, abs=1e-4 if kind == "single" else 0.05 * abs(expected[0]))
         assert mined.positive_score == example.scores[0]
         assert mined.negative_score == example.scores[1]
@@ -249,14 +249,12 @@ def test_other_searches(index: Index, mode: str) -> None:
         assert np.isnan(mined.positive_score) == (mode == "lexical")
 
 
-def test_an_index_of_passages_has_each_once_a_language_and_is_gone_on_with(
-    tiny_encoder: Encoder, tmp_path: Path
-) -> None:
+def test_an_index_of_passages_has_each_once_per_language_and_is_resumed(tiny_encoder: Encoder, tmp_path: Path) -> None:
     both = [*EXAMPLES, replace(EXAMPLES[0], language="de"), EXAMPLES[0]]
-    told: list[int] = []
-    with index_passages(tmp_path / "index", both, tiny_encoder, progress=told.append) as index:
+    reported: list[int] = []
+    with index_passages(tmp_path / "index", both, tiny_encoder, progress=reported.append) as index:
         assert len(index) == 2 * len(EXAMPLES) + 2
-        assert told[-1] == 2 * len(both)
+        assert reported[-1] == 2 * len(both)
     with index_passages(tmp_path / "index", both, tiny_encoder) as index:
         assert len(index) == 2 * len(EXAMPLES) + 2
 
@@ -285,7 +283,7 @@ def test_settings_and_queries_that_do_not_do(index: Index, tiny_encoder: Encoder
         ({"mode": "sparse"}, "no mode 'sparse'"),
         ({"mode": "lexical", "absolute_margin": 0.1}, "no score to compare"),
         ({"mode": "lexical", "with_scores": True}, "no score to compare"),
-        ({"keep": True, "with_scores": True}, "leave out keep or with_scores"),
+        ({"keep": True, "with_scores": True}, "omit keep or with_scores"),
     ):
         with pytest.raises(InputError, match=message):
             MiningSettings(**options)  # type: ignore[arg-type]
