@@ -1,4 +1,4 @@
-"""Teach an encoder one more language: an adapter of its own, learned from running text alone."""
+"""Add a language to an encoder: train an adapter for it on running text alone."""
 
 from __future__ import annotations
 
@@ -37,44 +37,45 @@ def train_adapter(
     seed: int = 42,
     say: Say,
 ) -> Path:
-    """Add a language to an encoder with language adapters, by masked language modelling on its text.
+    """Add a language to an encoder with language adapters, by masked language modelling on text in that language.
 
-    Pfeiffer and others 2022 (arXiv 2205.06266), as ColBERT-XM uses it (arXiv 2402.15059): a fresh adapter in every
-    layer learns, all other weights stay bit for bit, so that every other language keeps its vectors. A language
-    that has an adapter already is trained further.
+    This follows Pfeiffer and others 2022 (arXiv 2205.06266), as used by ColBERT-XM (arXiv 2402.15059): a new adapter in
+    every layer is trained, and all other weights stay the same bit for bit, so that every other language keeps its
+    vectors. If the language already has an adapter, that one is trained further.
 
     Parameters
     ----------
     model
-        A folder or hub id, of one vector a text or a token; one without adapters is made modular by
-        :func:`mlret.encoders.adapters.with_adapters` first.
+        Folder or hub id of an encoder with one vector for each text or for each token. One without adapters is first
+        made modular by :func:`mlret.encoders.adapters.with_adapters`.
     language
-        The new one.
+        The language to add.
     text
-        Files of running text: JSONL, Parquet, or plain text. Documents that name another language are left out.
+        Files of running text: JSONL, Parquet, or plain text. Documents that name another language are skipped.
     output
-        The run's folder. An interrupted run goes on from its last checkpoint.
+        Folder of the run. An interrupted run resumes from its last checkpoint.
     base
-        The encoder that ``model`` was fine-tuned from: the adapter learns on its shared weights, which know masked
-        words, and is then put into ``model``, as in ColBERT-XM. By default it learns on the model's own.
+        The encoder that ``model`` was fine-tuned from. The adapter is then trained on the weights of ``base``, which
+        were trained to predict masked words, and put into ``model`` afterwards, as in ColBERT-XM. By default it is
+        trained on ``model`` itself.
     start
-        The language whose adapter the new one is copied from; by default it starts at random.
+        Language whose adapter is copied as the starting point; by default the adapter starts at random.
     head
-        A masked language model whose prediction head is taken and kept; by default that of the model, if it has one,
-        else a new head learns beside the adapter.
+        A masked language model whose prediction head is used and not trained. By default it is that of the model, if it
+        has one; otherwise a new head is trained together with the adapter.
     steps, batch_size, max_length, learning_rate, bfloat16
-        Of the training; a batch holds passages of ``max_length`` tokens.
+        Settings of the training; a batch holds ``batch_size`` passages of ``max_length`` tokens.
     held_out
-        Files whose sentences are not trained on.
+        Files whose sentences are excluded from training.
     seed
-        Of the adapter and the batches.
+        Seed of the adapter and of the batches.
     say
-        Takes a line of progress.
+        Called with each line of progress.
 
     Returns
     -------
     pathlib.Path
-        The encoder with the new language: ``output/model``.
+        Folder of the encoder with the new language: ``output/model``.
 
     Raises
     ------
@@ -119,5 +120,5 @@ def train_adapter(
 
 
 def _from_root(path: Path) -> str:
-    # A recipe names files by patterns below its data folder; these may lie anywhere, under any name.
+    # A recipe names files by patterns relative to its data folder. These files may be anywhere, under any name.
     return glob.escape(str(path.resolve().relative_to("/")))

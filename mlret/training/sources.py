@@ -1,4 +1,4 @@
-"""Where a recipe's text comes from."""
+"""Settings of the sources that a recipe takes its text from."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mlret.data.ranking import Format
 
 
 class Settings(BaseModel):
-    """Keys that are known, and that nothing changes."""
+    """Base of settings: unknown keys are errors, and values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ColumnNames(Settings):
-    """What the keys or columns of a document are called."""
+    """Names of the keys or columns of a document."""
 
     text: str = Field("text", description="running text, split into sentences here")
     sentences: str = Field("sents", description="a list of sentences; taken where both are there")
@@ -50,7 +50,7 @@ class HubSource(Settings):
 
 
 class ParallelSource(Settings):
-    """Aligned texts, one pair a line: a TSV whose columns are named here."""
+    """Aligned texts, one pair in each line: a TSV file with the given columns."""
 
     kind: Literal["parallel"]
     files: list[str] = Field(min_length=1)
@@ -77,7 +77,7 @@ class MultiParallelSource(Settings):
 
 
 class GlossSource(Settings):
-    """Sentences of documents, put into other languages word by word from the lexicons of the recipe."""
+    """Sentences of documents, translated word by word with the lexicons of the recipe."""
 
     kind: Literal["glosses"]
     files: list[str] = Field(min_length=1, description="documents, as of the kind 'documents'")
@@ -89,7 +89,7 @@ class GlossSource(Settings):
 
 
 class ExampleSource(Settings):
-    """Queries with passages that answer them, in any form that :func:`mlret.data.ranking.read_ranking` knows."""
+    """Queries with passages that answer them, in any format that :func:`mlret.data.ranking.read_ranking` reads."""
 
     kind: Literal["ranking"]
     files: list[str] = Field(min_length=1, description="paths or globs of files or folders, or hub:NAME")

@@ -1,8 +1,8 @@
-"""Hard negatives: passages that an index ranks high for a query and that do not answer it.
+"""Mine hard negatives: passages that an index ranks high for a query although they do not answer it.
 
-What an index ranks highest may well be an answer that nobody has marked. So passages that are too near to the positive
-are left out, by a margin below its score (NV-Retriever, arXiv 2407.15831, section 3; sentence-transformers'
-``mine_hard_negatives`` has the same rules), and the first ranks can be passed over.
+What an index ranks highest may be an answer that nobody has marked. Passages whose score is too close to that of the
+positive are therefore excluded by a margin (NV-Retriever, arXiv 2407.15831, section 3; ``mine_hard_negatives`` of
+sentence-transformers has the same rules), and the first ranks can be skipped.
 """
 
 from __future__ import annotations
@@ -40,44 +40,47 @@ _PASSAGE_ID = "passage_id"
 
 @dataclass(frozen=True, slots=True)
 class MiningSettings:
-    """Which hits become negatives.
+    """Rules that decide which hits become negatives.
 
     Parameters
     ----------
     negatives
-        So many for each query, at most.
+        Maximum number of negatives for each query.
     skip
-        The first so many hits that are no positives are passed over.
+        Number of top hits, positives not counted, that are skipped.
     depth
-        Ranks that are looked at, those passed over included.
+        Number of ranks that are considered, including the skipped ones.
     sampling
-        ``"top"``, the best of what is left; ``"random"``, by ``seed`` and the query, in the order of their ranks.
+        ``"top"`` takes the best remaining hits; ``"random"`` draws from them, depending on ``seed`` and the query, and
+        keeps the order of their ranks.
     relative_margin
-        A negative's score must lie below the positive's by this part of it at least; .05 is the 95 % of NV-Retriever.
-        Of several positives the lowest counts. ``None``: no such rule. Lexical scores are compared with no positive.
+        A negative's score must be below the positive's by at least this fraction of it; 0.05 is the 95 % of
+        NV-Retriever. Of several positives the lowest score counts. ``None`` disables the rule. It does not apply to a
+        lexical search, because lexical scores are not compared with those of positives.
     absolute_margin
         The same as a difference of scores.
     max_score, min_score
-        Bounds of a negative's score.
+        Bounds of a negative's score, both allowed themselves.
     mode
         How the index is searched: ``"dense"``, ``"lexical"`` or ``"hybrid"``. In a hybrid search the margins and bounds
-        are of the dense scores.
+        apply to the dense scores.
     language
-        ``"any"``; ``"same"``: passages in the language of the query alone; ``"other"``: in other languages alone.
+        ``"any"`` allows all passages, ``"same"`` only passages in the language of the query, ``"other"`` only passages
+        in other languages.
     where
         A filter of passages, as for :meth:`mlret.Index.search_batch`.
     keep
-        Keep the negatives that an example has, and add to them; otherwise they are replaced. Scores of a teacher that
-        the example had are dropped, unless nothing was added.
+        Keep the negatives that an example already has and add to them; otherwise they are replaced. Teacher scores of
+        the example are dropped unless nothing was added.
     with_scores
-        Give the examples the index's own scores, as those of a teacher.
+        Store the index's own scores in the examples, as scores of a teacher.
     seed
-        Of random sampling.
+        Seed of random sampling.
 
     Raises
     ------
     InputError
-        If a number is out of its range, a name is unknown, or two settings exclude each other.
+        If a number is out of range, a name is unknown, or two settings exclude each other.
     """
 
     negatives: int = 8
@@ -114,21 +117,23 @@ class MiningSettings:
 
 
 class Mined(NamedTuple):
-    """An example with its negatives, and how it came to them.
+    """An example with its negatives, and counts of the hits that were excluded.
 
     Attributes
     ----------
     example
-        As it is to be trained on.
-    positives, passed
-        Of the hits: positives, of other examples with the query too, and repetitions of them or of the query; those of
-        the first ranks that were passed over.
+        The example with its new negatives.
+    positives
+        Number of hits that are positives of this example or of others with the same query, or that repeat one of these
+        or the query.
+    passed
+        Number of hits that were skipped as the first ranks.
     near, outside
-        Left out by the margins, and by the bounds.
+        Number of hits that were excluded by the margins, and by the bounds.
     mined
-        Negatives that were found.
+        Number of negatives that were found.
     positive_score, negative_score
-        The lowest of the positives, and the highest of the negatives that were taken; NaN where there is none.
+        The lowest score of a positive, and the highest of the chosen negatives; NaN if there is none.
     """
 
     example: RankingExample
@@ -148,34 +153,34 @@ def mine_negatives(
     *,
     batch_size: int = 128,
 ) -> Iterator[Mined]:
-    """Give examples hard negatives.
+    """Add hard negatives to examples.
 
-    A positive of the example, or of another example with the same query, is never its negative, nor is a passage that
-    says the same as one of them or as the query (:func:`mlret.data.same_text.normalised`).
+    A positive of the example, or of another example with the same query, never becomes its negative; nor does a passage
+    with the same text as one of them or as the query (:func:`mlret.data.same_text.normalised`).
 
     Parameters
     ----------
     examples
-        What to look for. They are read several times: a :class:`mlret.data.ranking.RankingReader` is streamed, an
-        iterator is put into a list first.
+        The examples. They are read several times: a :class:`mlret.data.ranking.RankingReader` is streamed, an iterator
+        is first put into a list.
     source
-        Where to look: an index of either kind; or an encoder, which makes a temporary index of all passages of the
-        examples.
+        The index to search, of either kind; or an encoder, for which a temporary index of all passages of the examples
+        is built.
     settings
         Which hits become negatives.
     batch_size
-        Queries searched at once.
+        Number of queries that are searched at once.
 
     Yields
     ------
     Mined
-        For each example, in their order.
+        The result for each example, in their order.
 
     Raises
     ------
     InputError
-        If the index has no lexical channel and the mode needs one, or a query has no language and the settings ask for
-        passages in its language, or in others.
+        If the mode needs a lexical channel that the index lacks, or if the settings depend on the language of a query
+        that has none.
     """
     examples = repeatable(examples)
     if not isinstance(source, Index):
@@ -200,24 +205,30 @@ def mine_to_file(
     data: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> MiningReport:
-    """The same into a file, going on where a call that was stopped got to; see
-    :func:`mlret.training.labels.resumable.work_through`.
+    """Mine hard negatives into a file; a repeated call resumes where an interrupted one stopped.
+
+    See :func:`mlret.training.labels.resumable.work_through`.
 
     Parameters
     ----------
     examples, index, settings, batch_size
         As for :func:`mine_negatives`.
     output
-        A new file, ``.jsonl`` or ``.jsonl.gz``, that :func:`mlret.data.ranking.read_ranking` reads.
+        A new file, ``.jsonl`` or ``.jsonl.gz``, which :func:`mlret.data.ranking.read_ranking` can read.
     data
-        What the examples were read from: a call is gone on with only where it is the same.
+        Names of what the examples were read from. A call resumes only if they are unchanged.
     progress
-        Called after each batch with how many examples are done.
+        Called after each batch with the number of examples that are done.
+
+    Returns
+    -------
+    MiningReport
+        What was found, over all queries.
 
     Raises
     ------
     InputError
-        As of :func:`mine_negatives`, and if the file exists or was begun with other settings.
+        For the reasons of :func:`mine_negatives`, or if the file exists or was begun with other settings.
     """
 
     examples = repeatable(examples)
@@ -246,25 +257,32 @@ def index_passages(
     lexical: bool = False,
     progress: Progress | None = None,
 ) -> Index:
-    """Make an index of all passages of some examples, or go on with one that was begun; each passage once a language.
+    """Build an index of all passages of the examples, or resume building one.
+
+    Each passage is added once for each of its languages.
 
     Parameters
     ----------
     path
-        The folder of the index.
+        Folder of the index.
     examples
-        Whose passages.
+        The examples whose passages are indexed.
     encoder
-        Encodes them.
+        Encoder of the passages.
     lexical
-        Index character n-grams, too.
+        Whether character n-grams are indexed, too.
     progress
-        Called with how many passages have been looked at.
+        Called with the number of passages that have been processed.
+
+    Returns
+    -------
+    Index
+        The open index.
 
     Raises
     ------
     InputError
-        As of :meth:`mlret.Index.create` and :meth:`mlret.Index.open`.
+        For the reasons of :meth:`mlret.Index.create` and :meth:`mlret.Index.open`.
     """
     index = (
         Index.open(path, encoder)
@@ -309,7 +327,7 @@ def _mine(
 def _search(
     batch: Sequence[RankingExample], vectors: Any, index: Index, settings: MiningSettings, answers: KnownAnswers
 ) -> list[list[Hit]]:
-    """The hits of each query, by the filter that its language gives."""
+    """Return the hits of each query, searched with the filter that fits its language."""
     places: dict[str | None, list[int]] = defaultdict(list)
     for place, example in enumerate(batch):
         if settings.language != "any" and example.language is None:
@@ -324,7 +342,7 @@ def _search(
         filters = [] if settings.where is None else [settings.where]
         if settings.language != "any":
             filters.append({"lang": code if settings.language == "same" else {"$ne": code}})
-        # Positives and what repeats them take ranks of their own.
+        # Positives and their repetitions are among the hits, but do not count towards the depth.
         k = settings.depth + max(len(answers.of(batch[place])) for place in some)
         where = {"$and": filters} if filters else None
         if settings.mode == "dense":
@@ -345,7 +363,7 @@ def _search(
 def _positive_scores(
     batch: Sequence[RankingExample], vectors: Any, found: Sequence[Sequence[Hit]], index: Index
 ) -> list[list[float] | None]:
-    """The score of each positive with its query: that of its hit, or else computed."""
+    """Return the scores of each example's positives for its query: that of the hit if it was found, else computed."""
     scores: list[list[float | None]] = []
     missing: dict[tuple[str, str | None], None] = {}
     for example, hits in zip(batch, found, strict=True):
@@ -376,7 +394,7 @@ def _chosen(
     settings: MiningSettings,
     answers: set[int],
 ) -> Mined:
-    """Negatives from the hits of a query, whose answers have these numbers."""
+    """Choose the negatives from the hits of a query; ``answers`` has the numbers of the passages that answer it."""
     answers = answers | {text_number(example.query)}
     seen = {text_number(text) for text in example.negatives} if settings.keep else set()
     lowest = min(positive_scores) if positive_scores else np.nan
@@ -419,7 +437,7 @@ def _chosen(
 
 
 def _ceiling(positive: float, settings: MiningSettings) -> float:
-    """The score that a negative may have at most."""
+    """Return the highest score that a negative may have."""
     if settings.mode == "lexical":
         return np.inf
     limits = [np.inf]
@@ -433,7 +451,7 @@ def _ceiling(positive: float, settings: MiningSettings) -> float:
 def _with_negatives(
     example: RankingExample, hits: Sequence[Hit], positive_scores: list[float] | None, settings: MiningSettings
 ) -> RankingExample:
-    """The example with hits as its negatives, or as further ones."""
+    """Return the example with the hits as its negatives, or added to those that it has."""
     if settings.keep and not hits:
         return example
     base = example if settings.keep else example.with_passages(range(len(example.positives)))

@@ -1,4 +1,4 @@
-"""Long work on training examples that writes a file: whole at the end, and gone on with after a stop."""
+"""Process training examples into a file that appears when it is complete, and resume after an interruption."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mlret.data.ranking import RankingExample
 from mlret.errors import InputError
 
 Figures = dict[str, float]
-# Called after each batch with how many examples are done.
+# Called after each batch with the number of examples that are done.
 Progress = Callable[[int], None]
 
 
 class Worked(NamedTuple):
-    """What became of an example, and figures about it for the report."""
+    """A processed example, and its figures for the report."""
 
     example: RankingExample
     figures: Figures
@@ -35,36 +35,41 @@ def work_through(
     batch_size: int,
     progress: Progress | None = None,
 ) -> Iterator[Figures]:
-    """Do something with each example and write what becomes of it, an example a line; yields the figures of all.
+    """Process examples batch by batch, write the results to a JSONL file, and yield the figures of all examples.
 
-    What is done is kept in ``.NAME.partial`` beside the file after each batch, so that the same call goes on after an
-    interrupt, a crash or bad input. The file appears when it is whole.
+    Results are stored in ``.NAME.partial`` beside the file after each batch, so that repeating the call resumes after
+    an interrupt, a crash or bad input. The file itself appears when it is complete; the figures are yielded after that.
 
     Parameters
     ----------
     examples
-        In the same order each time.
+        The examples, in the same order in each call.
     work
-        Gives for each example of a batch what becomes of it.
+        Function that returns the result for each example of a batch.
     output
-        A new file of JSON lines (:meth:`RankingExample.to_record`); gzipped where its name ends in ``.gz``.
+        A new file of JSON lines (:meth:`RankingExample.to_record`); compressed if its name ends in ``.gz``.
     settings
-        Whatever decides the result, for JSON: what was begun with other settings is not gone on with.
+        Everything that affects the result, as data for JSON. A partial file with other settings is not resumed.
     batch_size
-        Examples at a time.
+        Number of examples in a batch.
     progress
-        Called after each batch.
+        Called after each batch with the number of examples that are done.
+
+    Yields
+    ------
+    dict
+        The figures of each example, in their order.
 
     Raises
     ------
     InputError
-        If the file exists, may not be written, or was begun with other settings.
+        If the file exists, cannot be written, or was begun with other settings, or if there are no examples.
     """
     check_writable(output)
     if output.exists():
         raise InputError(f"{output}: exists already; name another file, or remove it")
     partial = output.with_name(f".{output.name}.partial")
-    # What JSON would change (tuples, say) is changed before the comparison.
+    # JSON changes some types, such as tuples, so the settings are converted before they are compared.
     header = json.loads(json.dumps(settings))
     done = _begun(partial, header)
     remaining = islice(examples, done, None)
@@ -92,7 +97,7 @@ def work_through(
 
 
 def _begun(partial: Path, settings: Any) -> int:
-    """How many examples are done; makes the file if there is none, and takes off a line that was cut short."""
+    """Return the number of finished examples. Create a missing file, and remove an incomplete last line."""
     if not partial.exists():
         with partial.open("wb") as file:
             file.write(json.dumps(settings).encode() + b"\n")
@@ -110,14 +115,14 @@ def _begun(partial: Path, settings: Any) -> int:
             whole += len(line)
             lines += 1
         file.truncate(whole)
-        if not lines:  # cut short in its first line
+        if not lines:  # the first line itself was incomplete
             file.seek(0)
             file.write(json.dumps(settings).encode() + b"\n")
     return max(lines - 1, 0)
 
 
 def _whole(partial: Path, target: Path, *, compress: bool) -> None:
-    """Write the examples alone."""
+    """Write the examples of the partial file, without their figures."""
     with target.open("wb") as raw:
         out = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if compress else raw
         for record, _ in _results(partial):

@@ -1,4 +1,4 @@
-"""The files of a recipe: those that it names, or, in a folder of one's own, whatever text or examples it holds."""
+"""Find the files of a recipe: those that it names or, in a folder of the user's own, all text or examples in it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _EXAMPLES = (".jsonl", ".ndjson", ".json", ".tsv", ".parquet")
 
 
 def document_files(source: DocumentSource, root: Path, *, apart: Path | None = None) -> list[Path]:
-    """The files of documents: those that the patterns match; where none does and the source takes the whole folder,
-    every text file below ``root``.
+    """Return the files of documents that match the patterns of a source.
+
+    If none matches and the source may take the whole folder, every text file below ``root`` is returned.
 
     Parameters
     ----------
@@ -27,7 +28,12 @@ def document_files(source: DocumentSource, root: Path, *, apart: Path | None = N
     root
         The data folder.
     apart
-        A folder that is not looked into: that of the run.
+        A folder that is not searched: that of the run.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files.
 
     Raises
     ------
@@ -46,13 +52,29 @@ def document_files(source: DocumentSource, root: Path, *, apart: Path | None = N
 
 
 def example_sources(source: ExampleSource, root: Path, *, apart: Path | None = None) -> list[Path | str]:
-    """The files and folders of examples, and the data sets of the hub; where the patterns match nothing and the source
-    takes the whole folder, that folder if it holds judgements or triples, else every file of examples in it.
+    """Return the files and folders of examples, and the names of data sets of the hub.
+
+    If the patterns match nothing and the source may take the whole folder, this is the folder itself if it holds
+    judgements or triples, and otherwise every file of examples in it.
+
+    Parameters
+    ----------
+    source
+        The source.
+    root
+        The data folder.
+    apart
+        A folder that is not searched: that of the run.
+
+    Returns
+    -------
+    list
+        A :class:`pathlib.Path` for each file or folder, and a string ``hub:NAME`` for each data set.
 
     Raises
     ------
     InputError
-        If there is none; parameters as of :func:`document_files`.
+        If there is none.
     """
     if not is_own(source, root):
         found: list[Path | str] = []
@@ -73,19 +95,31 @@ def example_sources(source: ExampleSource, root: Path, *, apart: Path | None = N
 
 
 def is_own(source: DocumentSource | ExampleSource, root: Path) -> bool:
-    """Whether a source that may take the whole folder does: none of the files that it names is there."""
+    """Return whether a source takes the whole folder: it may do so, and none of the files that it names exists."""
     if not source.or_whole_folder or any(name.startswith("hub:") for name in source.files):
         return False
     return not any(any(root.glob(name)) for name in source.files)
 
 
 def held_out_files(recipe: Recipe, root: Path) -> tuple[list[Path], list[str]]:
-    """The held-out files of a recipe, and the patterns that match none, which a recipe may do without.
+    """Return the held-out files of a recipe, and its patterns of held-out files that match nothing.
+
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    root
+        The data folder.
+
+    Returns
+    -------
+    tuple
+        The files, and the patterns without a match.
 
     Raises
     ------
     InputError
-        If a pattern matches nothing and the recipe requires it.
+        If a pattern matches nothing and the recipe requires its held-out files.
     """
     missing = [pattern for pattern in recipe.held_out if not any(root.glob(pattern))]
     if missing and recipe.requires_held_out:
@@ -97,7 +131,13 @@ def held_out_files(recipe: Recipe, root: Path) -> tuple[list[Path], list[str]]:
 
 
 def files_below(root: Path, apart: Path | None) -> Sequence[Path]:
-    """The files below a folder, sorted; hidden ones and those of a run left out."""
+    """Return the files below a folder, sorted, without hidden files and without those in the folder ``apart``.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder.
+    """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the one that holds the text with --data")
     away = None if apart is None or apart.resolve() in (root.resolve(), *root.resolve().parents) else apart.resolve()
