@@ -49,6 +49,8 @@ class Option:
         Placeholder of the value in the help.
     help
         Help text; by default the field's description.
+    default
+        Text shown as the default. The settings then tell whether the option was given (``model_fields_set``).
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Option:
         read: Callable[[Any], Any] | None = None,
         metavar: str | None = None,
         help: str | None = None,
+        default: str | None = None,
     ) -> None:
         self.names = names
         self.annotation = annotation
         self.read = read
         self.metavar = metavar
         self.help = help
+        self.default = default
 
 
 @dataclass(frozen=True)
@@ -118,10 +122,11 @@ class SettingsOptions:
         low, high = _bounds(info)
         declared = typer.Option(
             *self.names(name),
-            help=sentence(info.description) if option.help is None else option.help,
+            help=sentence(info) if option.help is None else option.help,
             metavar=option.metavar,
             min=low,
             max=high,
+            show_default=option.default or True,
         )
         annotation = option.annotation
         if annotation is None:
@@ -129,8 +134,8 @@ class SettingsOptions:
         default: Any = inspect.Parameter.empty
         if not info.is_required():
             default = info.get_default(call_default_factory=True)
-            if default is not None and (option.read is not None or get_origin(annotation) is list):
-                default = None  # not a value of the command line, or an empty list: the model's default applies
+            if option.default or option.read is not None or get_origin(annotation) is list:
+                default = None  # where the option is not given, the model's default applies
             if default is None and type(None) not in get_args(annotation):
                 annotation = annotation | None
         return inspect.Parameter(
@@ -170,9 +175,6 @@ class SettingsOptions:
         if name not in self.model.model_fields:
             return str(first["msg"])
         option = next(one for one in self.names(name) if one.startswith("--")).partition("/")[0]
-        if first["type"] == "literal_error":
-            known = ", ".join(str(value) for value in _literals(self.model.model_fields[name].annotation))
-            return f"{option} {first['input']!r}: there is no such value; there are {known}"
         return f"{option} {first['input']!r}: {first['msg']}"
 
 
@@ -216,13 +218,31 @@ def takes_settings(**settings: SettingsOptions) -> Callable[[Callable[..., None]
     return decorate
 
 
-def sentence(description: str | None) -> str | None:
-    """Return the description of a field with a capital letter and a full stop; ``None`` if there is none."""
+def sentence(info: FieldInfo) -> str | None:
+    """Return the description of a field with a capital letter and a full stop; ``None`` if there is none.
+
+    A first word that is a value of the field, or is not in lower case (nDCG), stays as it is.
+    """
+    description = info.description
     if not description:
         return None
-    first = description.split(maxsplit=1)[0]
-    capital = description[0].upper() if first.islower() else description[0]  # nDCG stays as it is
+    first = description.split(maxsplit=1)[0].rstrip(".,:;")
+    capital = description[0].upper() if first.islower() and first not in _values(info) else description[0]
     return capital + description[1:] + ("" if description.endswith((".", "…", "?")) else ".")
+
+
+def _values(info: FieldInfo) -> list[Any]:
+    """Return the values of a field that its type and its default name."""
+
+    def literals(annotation: Any) -> list[Any]:
+        arguments = get_args(annotation)
+        return (
+            list(arguments)
+            if get_origin(annotation) is Literal
+            else [one for part in arguments for one in literals(part)]
+        )
+
+    return [*literals(info.annotation), info.default]
 
 
 def _bounds(info: FieldInfo) -> tuple[Any, Any]:
@@ -247,10 +267,3 @@ def _on_the_command_line(annotation: Any) -> Any:
         kind = some.pop() if len(some) == 1 else str
         return kind | None if type(None) in arguments else kind
     return annotation
-
-
-def _literals(annotation: Any) -> list[Any]:
-    """Return the values of all literals in a type."""
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    return [value for argument in get_args(annotation) for value in _literals(argument)]

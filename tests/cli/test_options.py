@@ -9,10 +9,13 @@ from typing import Annotated, Any, Literal
 import pytest
 import typer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
+from mlret.cli.mine import _with_margins
 from mlret.cli.options import Option, SettingsOptions, sentence, takes_settings
 from mlret.errors import InputError
+from mlret.training.labels.mining_settings import MiningSettings
 
 
 class Sought(BaseModel):
@@ -93,8 +96,8 @@ def test_help_has_description_default_and_bounds_of_each_field() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--mode", "sparse"], "--mode 'sparse': there is no such value; there are dense, lexical"),
-        (["--bits", "5"], "--bits 5: there is no such value; there are 4, 8"),
+        (["--mode", "sparse"], "--mode 'sparse': Input should be 'dense' or 'lexical'"),
+        (["--bits", "5"], "--bits 5: Input should be 4 or 8"),
         (["--margin", "0"], "--margin 0.0: Input should be greater than 0"),
         (["--mode", "lexical", "--margin", "1"], "a lexical search has no margin"),
     ],
@@ -119,8 +122,31 @@ def test_unknown_field_is_an_error_of_the_programmer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("description", "expected"),
-    [("of a query", "Of a query."), ("Ends.", "Ends."), ("nDCG and more …", "nDCG and more …"), (None, None)],
+    ("info", "expected"),
+    [
+        (Field(description="of a query"), "Of a query."),
+        (Field(description="Ends."), "Ends."),
+        (Field(description="nDCG and more …"), "nDCG and more …"),
+        (Field("auto", description="auto, or one of two"), "auto, or one of two."),
+        (Sought.model_fields["mode"], "Channel of the search."),
+        (Field(), None),
+    ],
 )
-def test_description_becomes_a_sentence(description: str | None, expected: str | None) -> None:
-    assert sentence(description) == expected
+def test_description_becomes_a_sentence(info: FieldInfo, expected: str | None) -> None:
+    assert sentence(info) == expected
+
+
+def test_value_at_the_start_of_a_description_stays_as_it_is() -> None:
+    class Modes(BaseModel):
+        mode: Literal["dense", "lexical"] | None = Field(None, description="dense or lexical")
+
+    assert sentence(Modes.model_fields["mode"]) == "dense or lexical."
+
+
+@pytest.mark.parametrize(
+    ("given", "no_margin", "relative"),
+    [({}, False, 0.05), ({}, True, None), ({"absolute_margin": 0.1}, False, None),
+     ({"absolute_margin": 0.1, "relative_margin": 0.2}, False, 0.2)],
+)  # fmt: skip
+def test_default_margin_of_mining_gives_way_to_another(given: Any, no_margin: bool, relative: float | None) -> None:
+    assert _with_margins(MiningSettings(**given), no_margin).relative_margin == relative
