@@ -20,6 +20,7 @@ from mlret.data.durable import write_text_atomically
 from mlret.data.files import read_lines
 from mlret.data.json_text import decode_json
 from mlret.data.languages import normalise_language
+from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
 
 _ID_COLUMNS = ("qid", "query_id", "query-id")
@@ -196,8 +197,8 @@ def read_beir_topics(path: Path, language: str | None = None) -> dict[str, Topic
             raise InputError(
                 f"{where}: the query {name!r} occurs twice (on line {first_lines[name]} too); drop one of them"
             )
-        _check_unicode(name, where, "query id")
-        _check_unicode(text, where, f"text of query {name!r}")
+        check_unicode(name, f"{where}: the query id", "correct it")
+        check_unicode(text, f"{where}: the text of query {name!r}", "correct it")
         topics[name] = Topic(name, text.strip(), language)
     if not topics:
         raise InputError(f"{path}: has no queries")
@@ -431,14 +432,7 @@ def check_id(name: str, what: str, where: str) -> None:
     """
     if not name:
         raise InputError(f"{where}: the {what} {name!r} is empty; name it")
-    _check_unicode(name, where, what)
-
-
-def _check_unicode(text: str, where: str, what: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{where}: the {what} holds half a surrogate pair: {text[:60]!r}; correct it") from error
+    check_unicode(name, f"{where}: the {what}", "correct it")
 
 
 def _encoded(name: str) -> str:

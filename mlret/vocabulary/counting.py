@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from mlret.data.languages import normalise_language
-from mlret.encoders.texts import check_unicode
+from mlret.data.unicode_text import check_unicode
 from mlret.encoders.tokenizing import unbounded
 from mlret.errors import InputError
 from mlret.vocabulary.attribution import UNDETERMINED, Attribution

@@ -155,7 +155,7 @@ def preview(
     model: Any,
     *,
     languages: Sequence[str] | None = None,
-    corpus: Corpus,
+    corpus: Corpus | None,
     size: int | None = None,
     min_count: int | None = None,
     coverage: float | None = None,
@@ -167,7 +167,14 @@ def preview(
     """Compute the coverage of several vocabulary sizes without trimming the model.
 
     The parameters are those of :func:`trim_vocabulary`; up to ``points`` sizes are tried.
+
+    Raises
+    ------
+    InputError
+        For the reasons of :func:`trim_vocabulary`, or if there is no corpus.
     """
+    if corpus is None:
+        raise InputError("a preview shows the coverage of text: give a corpus to count tokens on")
     selection = check_selection(corpus, size, min_count, coverage)
     subject, _ = open_subject(model, tokenizer)
     state, counts, chooser = _counted(subject, languages, corpus, keep, show_progress)

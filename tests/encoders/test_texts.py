@@ -58,8 +58,11 @@ BAD = {
     "a missing value": (["cat", None], "text 1 is NoneType, not a string"),
     "a missing value of pandas": (pd.Series(["cat", np.nan], dtype=object), "text 1 is float, not a string"),
     "a matrix": (np.array([["a", "b"]]), "text 0 is ndarray, not a string"),
-    "a lone surrogate": (["cat", "ok", "caf\udce9"], r"text 2 is not valid Unicode: character 3 .*'\\udce9'"),
-    "a pair of surrogates": (["\ud83d\ude00"], r"text 0 is not valid Unicode: character 0"),
+    "a lone surrogate": (
+        ["cat", "ok", "caf\udce9"],
+        r"text 2 holds half a surrogate pair, '\\udce9' at character 3; decode its bytes",
+    ),
+    "a pair of surrogates": (["\ud83d\ude00"], r"text 0 holds half a surrogate pair, .* at character 0"),
 }
 
 

@@ -18,6 +18,7 @@ from mlret.data.ranking import RankingExample, read_ranking
 from mlret.errors import InputError
 from mlret.index.settings import IndexSettings
 from mlret.training.labels.mining import Mined, index_passages, mine_negatives, mine_to_file
+from mlret.training.labels.mining_report import MiningReport
 from mlret.training.labels.mining_settings import MiningSettings
 from mlret.training.labels.teachers import similarity
 from tests.conftest import WORDS
@@ -283,6 +284,12 @@ def test_a_file_is_training_data_again_with_a_report(index: Index, tmp_path: Pat
     assert found["queries_with_none"] == sum(one.mined == 0 for one in mined)
     assert found["dropped_near_positive"] == sum(one.near for one in mined)
     assert found["mean_positive_score"] == pytest.approx(np.mean([one.positive_score for one in mined]), abs=1e-6)
+
+
+def test_report_of_no_queries_has_no_negatives() -> None:
+    found = MiningReport(asked=3).to_dict()
+    assert (found["queries"], found["negatives"], found["negatives_per_query"]) == (0, 0, 0.0)
+    assert found["mean_positive_score"] is None
 
 
 def test_settings_and_queries_that_do_not_do(index: Index, tiny_encoder: Encoder, tmp_path: Path) -> None:
