@@ -136,7 +136,7 @@ def _lookups(sample: Sample, result: SampleResult) -> Table:
 def _labelled(language: str, text: str) -> Table:
     cell = Table.grid()
     cell.add_row(Text(display_language(language), style="green"))
-    cell.add_row(ScriptText(text, max_lines=3))
+    cell.add_row(ScriptText(text))
     return cell
 
 
