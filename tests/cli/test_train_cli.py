@@ -114,7 +114,7 @@ def test_an_interrupt_says_how_to_go_on(folder: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Go on with: mlret train tiny.yaml --data . --output run" in errors
+    assert "Resume with: mlret train tiny.yaml --data . --output run" in errors
     assert "Traceback" not in errors
 
 
@@ -187,7 +187,7 @@ def test_a_language_is_added_after_an_interrupt(
     with monkeypatch.context() as patched:
         patched.setattr(trainer, "TrainingProgress", Stopping)
         code, errors = adapter("cut", *right)
-    assert code == 130 and "Go on with the same command" in errors
+    assert code == 130 and "Resume with the same command" in errors
     code, errors = adapter("cut", *right)
     assert code == 0 and "going on from checkpoint 2" in errors
     one, other = (load_encoder(folder / name / "model").model.state_dict() for name in ("whole", "cut"))
