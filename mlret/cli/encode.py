@@ -25,7 +25,9 @@ def encode(
     precision: Annotated[
         str, typer.Option("--precision", help="float32, bfloat16 or int8; `mlret doctor` shows which are fast here.")
     ] = "float32",
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; by default what there is.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, …; by default whatever is available.")
+    ] = None,
     max_line: MaxLine = MAX_LINE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
@@ -40,7 +42,7 @@ def encode(
     given: Any = precision
     encoder = load_encoder(model, device=device, precision=given)
     start, before = time.perf_counter(), 0
-    with documents_progress("encoding", resume="begin anew: nothing was written") as progress:
+    with documents_progress("encoding", resume="start again: nothing was written") as progress:
 
         def report(count: int) -> None:
             nonlocal before

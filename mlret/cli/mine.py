@@ -12,6 +12,7 @@ import typer
 from mlret.cli import training_data as data
 from mlret.cli.common import check_new_file
 from mlret.cli.options import Option, SettingsOptions, takes_settings
+from mlret.cli.progress import examples_progress
 from mlret.errors import InputError
 from mlret.training.labels.mining_settings import MiningSettings
 
@@ -98,7 +99,7 @@ def mine(
     origin = data.identity(reader, reading)
     opened, made = _opened(index, None if model == "bundled" else model, output, reader, origin, mining.mode)
     with opened:
-        with data.examples_progress("mining", reader, resume="give the same command again") as progress:
+        with examples_progress("mining", reader) as progress:
             report = mine_to_file(reader, opened, output, mining, batch_size=batch_size, data=origin, progress=progress)
         encoder = opened.store.manifest.encoder
     if made is not None:
@@ -136,7 +137,7 @@ def _opened(
     parts = [*origin, encoder.fingerprint, str(lexical), str(VERSION)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
     folder = output.with_name(f".{output.name}.{key}.index")
-    with data.examples_progress("indexing passages", reader, resume="give the same command again") as progress:
+    with examples_progress("indexing passages", reader) as progress:
         return index_passages(folder, reader, encoder, lexical=lexical, progress=progress), folder
 
 

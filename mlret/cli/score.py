@@ -10,6 +10,7 @@ import typer
 from mlret.cli import training_data as data
 from mlret.cli.common import check_new_file
 from mlret.cli.options import takes_settings
+from mlret.cli.progress import examples_progress
 
 if TYPE_CHECKING:
     from mlret.reporting.table import ResultTable
@@ -76,7 +77,7 @@ def score(
     reader = data.open_data(sources, reading)
     given: Any = kind
     loaded = load_teacher(None if teacher == "bundled" else teacher, given, device=device, batch_size=batch_size)
-    with data.examples_progress("scoring", reader, resume="give the same command again") as progress:
+    with examples_progress("scoring", reader) as progress:
         report = score_to_file(
             reader,
             loaded,

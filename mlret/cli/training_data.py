@@ -1,10 +1,9 @@
-"""Options of the commands that read training data for retrieval, and their progress bar."""
+"""Options of the commands that read training data for retrieval, and what they print."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -140,48 +139,6 @@ def print_outcome(
         skipped = ", ".join(f"{why}: {count:,}" for why, count in reader.passed_over.items())
         typer.echo(f"skipped on reading: {skipped}")
     typer.echo(f"training data: {output}")
-
-
-@contextmanager
-def examples_progress(label: str, reader: RankingReader, *, resume: str) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error; yields a function that takes the number of processed examples.
-
-    Parameters
-    ----------
-    label
-        Description of the work.
-    reader
-        Provides how much of the data has been read.
-    resume
-        How to resume after an interrupt (Ctrl-C); printed if one occurs.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    progress = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[seen]:,}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    try:
-        with progress:
-            task = progress.add_task(label, total=reader.total_bytes, seen=0)
-
-            def update(count: int) -> None:
-                progress.update(task, completed=reader.read_bytes, seen=count)
-
-            yield update
-    except KeyboardInterrupt:
-        console.print(f"stopped; to go on, {resume}", markup=False, soft_wrap=True)
-        raise
 
 
 def _matching(source: str) -> list[str]:

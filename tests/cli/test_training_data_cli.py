@@ -102,7 +102,7 @@ def test_an_interrupted_command_goes_on(run: Run, pairs: Path, tmp_path: Path, m
 
     monkeypatch.setattr(mining, "_mine", interrupted)
     _, err = run("mine", pairs, "-o", path, "--batch-size", "4", code=130)
-    assert "stopped; to go on, give the same command again" in err
+    assert "stopped; to resume, give the same command again" in err
     assert not path.exists()
     monkeypatch.setattr(mining, "_mine", work)
     run("mine", pairs, "-o", path, "--batch-size", "4", "-n", "2", code=2)
