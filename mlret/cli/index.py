@@ -48,7 +48,7 @@ WhereOption = Annotated[
         "-w",
         metavar="FILTER",
         help="NAME=VALUE (also !=, <, <=, >, >=), NAME~VALUE (a text or list that contains it; also !~), with dots for "
-        'what is nested (author.name=Ada); or JSON, e.g. {"year": {"$gte": 2020}}. All must hold; repeatable.',
+        'nested values (author.name=Ada); or JSON, e.g. {"year": {"$gte": 2020}}. All must hold; repeatable.',
     ),
 ]
 
@@ -95,13 +95,13 @@ def build(
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option("--bits", help="With a vector for each token: 1, 2, 4 or 8 bits a dimension; 16 keeps it whole."),
+        typer.Option("--bits", help="With a vector for each token: 1, 2, 4 or 8 bits a dimension; 16 keeps float16."),
     ] = None,
     pooling: Annotated[
-        int | None, typer.Option(min=1, help="With a vector for each token: merge so many tokens into one.")
+        int | None, typer.Option(min=1, help="With a vector for each token: merge this many tokens into one.")
     ] = None,
     dims: Annotated[
-        int | None, typer.Option(min=1, help="Keep so many dimensions (for encoders trained with Matryoshka).")
+        int | None, typer.Option(min=1, help="Keep this many dimensions (for encoders trained with Matryoshka).")
     ] = None,
     lexical: Annotated[
         bool,
@@ -366,7 +366,7 @@ def _load_array(path: Path) -> NDArray[Any]:
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is no .npy file of numbers ({error})") from error
     if not isinstance(found, np.ndarray):
-        raise InputError(f"{path} is an archive of arrays (.npz); save the one that is meant with numpy.save")
+        raise InputError(f"{path} is an archive of arrays (.npz); save the array itself with numpy.save")
     return found
 
 

@@ -25,7 +25,7 @@ Scope = Annotated[
         "--scope",
         "-s",
         metavar="NAME=VALUE",
-        help="Whose memory: tenant=, user=, agent= or run=; repeatable. Without a tenant, of what has none.",
+        help="Owner of the memory: tenant=, user=, agent= or run=; repeatable. Without a tenant: records that have none.",
     ),
 ]
 Language = Annotated[
@@ -49,10 +49,10 @@ Where = Annotated[
         "-w",
         metavar="FILTER",
         help="NAME=VALUE (also !=, <, <=, >, >=), NAME~VALUE (a text or list that contains it), tags=VALUE, lang=CODE, "
-        "with dots for what is nested; or JSON. All must hold; repeatable.",
+        "with dots for nested values; or JSON. All must hold; repeatable.",
     ),
 ]
-AsOf = Annotated[str | None, typer.Option("--as-of", help="What was valid then: ISO 8601 with an offset.")]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="Only what was valid then: ISO 8601 with an offset.")]
 Levels = Annotated[list[str] | None, typer.Option("--level", help="Only of this level; repeatable.")]
 
 

@@ -49,9 +49,9 @@ def add(
     """Remember a text; or, with -, each line of standard input."""
     record = about.given() | {"level": level, "session": session, "derived_from": derived_from or []}
     texts = _standard_input(max_line) if text == "-" else [text]
-    whose = read_scope(scope)
+    owner = read_scope(scope)
     with opened(store, model, make=True) as memory:
-        added = list(memory.add_stream(({"text": one, **record} for one in texts), whose, dedupe=dedupe))
+        added = list(memory.add_stream(({"text": one, **record} for one in texts), owner, dedupe=dedupe))
     if as_json:
         print_json([one.as_json() for one in added] if text == "-" else added[0].as_json())
         return
@@ -136,20 +136,22 @@ def erase(
     """Remove every byte of memories, and of what was derived from them, from the disk, and print the proof."""
     from mlret.errors import InputError, MlretError
 
-    whose = read_scope(scope)
+    owner = read_scope(scope)
     if bool(ids) == everything:
-        raise InputError("say what to erase: ids, or --everything of the scope, one of the two")
+        raise InputError("state what to erase: ids, or --everything of the scope, one of the two")
     with opened(store) as memory:
-        chosen = ids or memory.ids(whose)
+        chosen = ids or memory.ids(owner)
         if not chosen:
             raise InputError("this scope holds nothing")
         if not yes:
-            typer.confirm(f"Erase {len(chosen)} records of {whose}? It cannot be undone", abort=True, err=True)
-        proof = memory.erase(chosen, whose)
+            typer.confirm(f"Erase {len(chosen)} records of {owner}? It cannot be undone", abort=True, err=True)
+        proof = memory.erase(chosen, owner)
     if as_json:
         print_json(proof.as_json())
     else:
-        typer.echo(f"{len(proof.ids)} records, {proof.versions} versions erased; {proof.pieces} pieces looked for in")
+        typer.echo(
+            f"{len(proof.ids)} records, {proof.versions} versions erased; {proof.pieces} fragments searched for in"
+        )
         for name, file in proof.files.items():
             typer.echo(f"  {name}: {file['places']} found")
     if not proof.complete:
@@ -159,14 +161,16 @@ def erase(
 def forget(
     store: Store,
     scope: Scope,
-    unused_days: Annotated[float | None, typer.Option(min=0, help="Not stored nor used for so long.")] = None,
+    unused_days: Annotated[
+        float | None, typer.Option(min=0, help="Neither stored nor used for this many days.")
+    ] = None,
     retention_below: Annotated[float | None, typer.Option(min=0, max=1, help="exp(-age / (tau S)) is below.")] = None,
     tau_days: Annotated[float, typer.Option(help="The tau of --retention-below.")] = 30.0,
     importance_below: Annotated[float | None, typer.Option(min=0, max=1, help="Rated lower, or not rated.")] = None,
-    strength_below: Annotated[float | None, typer.Option(min=0, help="Said less often.")] = None,
+    strength_below: Annotated[float | None, typer.Option(min=0, help="Stated less often.")] = None,
     levels: Levels = None,
-    keep: Annotated[int | None, typer.Option(min=0, help="Keep the so many that are best retained.")] = None,
-    run: Annotated[bool, typer.Option("--run", help="Archive them; else they are only named.")] = False,
+    keep: Annotated[int | None, typer.Option(min=0, help="Keep this many of those with the best retention.")] = None,
+    run: Annotated[bool, typer.Option("--run", help="Archive them; otherwise they are only listed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Archive the memories that meet all conditions; without --run, only list them."""

@@ -127,13 +127,13 @@ def wrap(text: str, width: int, max_lines: int) -> list[str]:
     """
     lines: list[str] = []
     line = ""
-    for piece in _pieces(text, width):
-        if line and terminal_width((line + piece).rstrip()) > width:
+    for fragment in _fragments(text, width):
+        if line and terminal_width((line + fragment).rstrip()) > width:
             lines.append(line.rstrip())
             line = ""
             if len(lines) > max_lines:
                 break
-        line += piece if line else piece.lstrip()
+        line += fragment if line else fragment.lstrip()
     lines.append(line.rstrip())
     if len(lines) <= max_lines:
         return lines
@@ -143,20 +143,20 @@ def wrap(text: str, width: int, max_lines: int) -> list[str]:
     return [*lines[: max_lines - 1], "".join(clusters).rstrip() + _ELLIPSIS]
 
 
-def _pieces(text: str, width: int) -> Iterable[str]:
+def _fragments(text: str, width: int) -> Iterable[str]:
     """Yield the units that a line break may not split: words with their space, wide characters, parts of long words."""
     for word in text.split(" "):
         clusters = list(_clusters(word))
         if terminal_width(word) <= width and not any(map(_breaks_anywhere, clusters)):
             yield word + " "
             continue
-        piece = ""
+        fragment = ""
         for cluster in clusters:
-            if piece and cluster not in _NEVER_FIRST:
-                yield piece
-                piece = ""
-            piece += cluster
-        yield piece + " "
+            if fragment and cluster not in _NEVER_FIRST:
+                yield fragment
+                fragment = ""
+            fragment += cluster
+        yield fragment + " "
 
 
 def _breaks_anywhere(cluster: str) -> bool:

@@ -130,14 +130,15 @@ def print_outcome(
         Whether to print JSON instead of the table.
     """
     if as_json:
-        # The key is older than the word "skipped".
-        whole = found | {"output": str(output), "passed_over": dict(reader.passed_over)}
-        typer.echo(json.dumps(whole, ensure_ascii=False, indent=1))
+        skipped = dict(reader.skipped)
+        # "passed_over" is the former name of "skipped".
+        everything = found | {"output": str(output), "skipped": skipped, "passed_over": skipped}
+        typer.echo(json.dumps(everything, ensure_ascii=False, indent=1))
         return
     print_tables([table])
-    if reader.passed_over:
-        skipped = ", ".join(f"{why}: {count:,}" for why, count in reader.passed_over.items())
-        typer.echo(f"skipped on reading: {skipped}")
+    if reader.skipped:
+        reasons = ", ".join(f"{why}: {count:,}" for why, count in reader.skipped.items())
+        typer.echo(f"skipped on reading: {reasons}")
     typer.echo(f"training data: {output}")
 
 

@@ -44,7 +44,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise RepeatedKeyError(f"the key {key!r} stands twice in one object; keep one of the two")
+        raise RepeatedKeyError(f"the key {key!r} occurs twice in one object; keep one of the two")
     return found
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mlret.data.detection import detect_language
+from mlret.data.detection import DETECTION_CHARACTERS, detect_language
 from mlret.data.files import COMPRESSIONS, read_lines
 from mlret.data.json_text import decode_json
 from mlret.data.languages import normalise_language
@@ -17,8 +17,6 @@ from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError, first_line, require
 
 _KINDS = (".jsonl", ".ndjson", ".txt", ".parquet")
-# Number of characters of a text that are used to detect its language.
-_TELLING = 2_000
 # Without this limit, a text file without blank lines would be one document, held in memory completely.
 _MOST_LINES = 10_000
 _PARQUET_ROWS = 256
@@ -135,8 +133,8 @@ class _Detector:
 
     def __call__(self, text: str) -> str | None:
         """Return the language, or ``None`` if the text has no words and there was no text before."""
-        told = detect_language(text[:_TELLING])
-        self._last = told or self._last or detect_language(text[:_TELLING], confidence=0)
+        detected = detect_language(text[:DETECTION_CHARACTERS])
+        self._last = detected or self._last or detect_language(text[:DETECTION_CHARACTERS], confidence=0)
         return self._last
 
 
@@ -275,8 +273,8 @@ def _read_parquet(
     try:
         # Without these two options, the whole column of a row group would be read at once.
         with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_PARQUET_BUFFER_BYTES) as file:
-            said = language is not None or detect is not None
-            wanted = _wanted_columns(file.schema_arrow.names, columns, f"{path}", language_known=said)
+            known = language is not None or detect is not None
+            wanted = _wanted_columns(file.schema_arrow.names, columns, f"{path}", language_known=known)
             number = 0
             for batch in file.iter_batches(_PARQUET_ROWS, columns=wanted):
                 for record in batch.to_pylist():

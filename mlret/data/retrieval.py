@@ -31,7 +31,7 @@ _LANGUAGE_COLUMNS = ("lang", "language")
 _BLANKS = " \t\n\v\f\r"
 _FIELD = re.compile(rf"[^{_BLANKS}]+")
 _BLANK = re.compile(rf"[{_BLANKS}]")
-_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 # trec_eval counts grades in a table with one row for each grade up to the highest, for every query.
 HIGHEST_GRADE = 1_000_000
 # Marks a line whose ids are percent-encoded, in a column of the run that no reader uses.
@@ -144,7 +144,7 @@ def read_qrels(path: str | Path) -> Qrels:
     for number, line in read_lines(path):
         where = f"{path}:{number}"
         fields = _FIELD.findall(line)
-        if len(fields) == 3 and (_WHOLE_NUMBER.fullmatch(fields[2]) or _is_beir_header(fields)):
+        if len(fields) == 3 and (_INTEGER.fullmatch(fields[2]) or _is_beir_header(fields)):
             raise InputError(
                 f"{where}: 3 columns, not 4: these look like qrels of three columns (query, document, relevance), as "
                 "BEIR has them; put the column of the iteration between the first two, e.g. with "
@@ -225,7 +225,7 @@ def read_beir_qrels(path: Path) -> Qrels:
             trec = len(_FIELD.findall(line)) == 4
             raise InputError(
                 f"{where}: not query-id<TAB>corpus-id<TAB>score"
-                + (" but TREC's qid 0 docid relevance; leave out the second column" if trec else "; correct the line")
+                + (" but TREC's qid 0 docid relevance; remove the second column" if trec else "; correct the line")
             )
         query, document, relevance = cells
         judgements.add(query, document, relevance.strip(_BLANKS), number)
@@ -261,13 +261,13 @@ def grade_of(value: object, where: str) -> int:
     """
     grade: int | None = None
     if isinstance(value, str):
-        if _WHOLE_NUMBER.fullmatch(value):
+        if _INTEGER.fullmatch(value):
             # Longer numbers are out of range, and int() may refuse to parse them.
             grade = int(value) if len(value) < 20 else HIGHEST_GRADE + 1
     elif hasattr(value, "__index__"):
         grade = int(value)
     if grade is None:
-        raise InputError(f"{where}: relevance {value!r} is not a whole number; write 0, 1, ...")
+        raise InputError(f"{where}: relevance {value!r} is not an integer; write 0, 1, ...")
     if abs(grade) > HIGHEST_GRADE:
         shown = str(value) if len(str(value)) < 20 else f"{str(value)[:20]}…"
         raise InputError(

@@ -41,5 +41,5 @@ def check_unicode(text: str, what: str, way_out: str = "give valid Unicode (UTF-
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        where = f"{ascii(text[error.start])} at character {error.start}"
+        where = f"{text[error.start]!a} at character {error.start}"
         raise InputError(f"{what} holds half a surrogate pair, {where}; {way_out}") from error

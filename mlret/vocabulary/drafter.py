@@ -142,8 +142,8 @@ def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         except (ValueError, KeyError, ImportError) as error:
             raise InputError(f"{name} cannot be loaded: {first_line(error)}") from error
-        model, told = loaded
-        if missing := sorted(told["missing_keys"]):
+        model, info = loaded
+        if missing := sorted(info["missing_keys"]):
             raise InputError(f"{name} is no causal language model: it has no {missing[0]}")
         return model, tokenizer
 

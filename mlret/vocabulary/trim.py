@@ -223,7 +223,7 @@ def _counted(
     if corpus is None and not languages:
         raise InputError("neither languages nor a corpus are given: there is nothing to trim to")
     state = TokenizerState(subject.backend)
-    always = subject.needed() | _pieces(subject, state, keep)
+    always = subject.needed() | _tokens_of(subject, state, keep)
     counts = None
     if corpus is not None:
         counts = count_tokens(subject.backend, corpus, languages, size=len(state.tokens), show_progress=show_progress)
@@ -231,7 +231,7 @@ def _counted(
     return state, counts, Chooser(state, codes, counts, always)
 
 
-def _pieces(subject: Subject, state: TokenizerState, words: Sequence[str]) -> set[int]:
+def _tokens_of(subject: Subject, state: TokenizerState, words: Sequence[str]) -> set[int]:
     """Return the ids of the tokens of words, both at the start of a text and within it."""
     if isinstance(words, str):
         raise InputError(f"keep is one string: give a list of words, such as [{words!r}]")

@@ -90,7 +90,7 @@ def test_reading_streams(tmp_path: Path) -> None:
         (
             "d.jsonl",
             '{"id": "a", "text": "x", "y": 1, "metadata": {"y": 2}}\n',
-            r"d\.jsonl:1: the key 'y' stands both",
+            r"d\.jsonl:1: the key 'y' is both",
         ),
         (
             "d.jsonl",

@@ -94,11 +94,11 @@ def test_half_a_character_and_a_torn_archive_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '{"x": [{"b": 1, "c": 2, "b": 3}]}', '{"": 1, "": 2}'])
 def test_an_object_with_a_key_twice_is_refused_by_every_reader(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InputError, match=r"d\.jsonl:3: the key '.?' stands twice in one object"):
+    with pytest.raises(InputError, match=r"d\.jsonl:3: the key '.?' occurs twice in one object"):
         decode_json(text, "d.jsonl:3")
     path = tmp_path / "array.json"
     path.write_text(f"[1,\n{text}]", encoding="utf-8")
-    with pytest.raises(InputError, match=r"array\.json:2: the key '.?' stands twice"):
+    with pytest.raises(InputError, match=r"array\.json:2: the key '.?' occurs twice"):
         list(stream_array(path))
 
 

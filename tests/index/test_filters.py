@@ -105,7 +105,7 @@ def test_command_line_filters() -> None:
         "$and": [{"text": {"$contains": "a=b"}}, {"x": {"$in": ["NaN"]}}, {"y": {"$in": ["1e999"]}}]
     }
     assert parse_filter([]) == {}
-    with pytest.raises(InputError, match="the key 'a' stands twice"):
+    with pytest.raises(InputError, match="the key 'a' occurs twice"):
         parse_filter(['{"a": 1, "a": 2}'])
     for bad in ("lang", "=sw", "{", "[1]"):
         with pytest.raises(InputError, match="filter"):

@@ -252,7 +252,7 @@ def id_of(value: object, where: str) -> str:
         If it is neither, or empty.
     """
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise InputError(f"{where}: the id {value!r} is neither a string nor a whole number; fix it")
+        raise InputError(f"{where}: the id {value!r} is neither a string nor an integer; fix it")
     return str(value)
 
 

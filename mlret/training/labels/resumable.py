@@ -90,7 +90,7 @@ def work_through(
     if not count:
         partial.unlink()
         raise InputError("there are no examples to work on; check the data and its filters")
-    write_atomically(output, lambda target: _whole(partial, target, compress=output.suffix == ".gz"))
+    write_atomically(output, lambda target: _write_result(partial, target, compress=output.suffix == ".gz"))
     figures = list(_figures(partial))
     partial.unlink()
     yield from figures
@@ -102,7 +102,7 @@ def _begun(partial: Path, settings: Any) -> int:
         with partial.open("wb") as file:
             file.write(json.dumps(settings).encode() + b"\n")
         return 0
-    whole = lines = 0
+    complete = lines = 0
     with partial.open("rb+") as file:
         for line in file:
             if not line.endswith(b"\n"):
@@ -110,18 +110,18 @@ def _begun(partial: Path, settings: Any) -> int:
             if not lines and json.loads(line) != settings:
                 raise InputError(
                     f"{partial}: was begun with other settings or data; repeat the command that began it, or remove "
-                    "the file to begin anew"
+                    "the file to start again"
                 )
-            whole += len(line)
+            complete += len(line)
             lines += 1
-        file.truncate(whole)
+        file.truncate(complete)
         if not lines:  # the first line itself was incomplete
             file.seek(0)
             file.write(json.dumps(settings).encode() + b"\n")
     return max(lines - 1, 0)
 
 
-def _whole(partial: Path, target: Path, *, compress: bool) -> None:
+def _write_result(partial: Path, target: Path, *, compress: bool) -> None:
     """Write the examples of the partial file, without their figures."""
     with target.open("wb") as raw:
         out = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if compress else raw
