@@ -26,7 +26,9 @@ def encode(
     precision: Annotated[
         str, typer.Option("--precision", help="float32, bfloat16 or int8; `mlret doctor` shows which are fast here.")
     ] = "float32",
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; by default what there is.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, …; by default whatever is available.")
+    ] = None,
     max_line: MaxLine = MAX_LINE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:

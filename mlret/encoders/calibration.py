@@ -319,7 +319,6 @@ def calibrate_model(
     pivot: str = "en",
     adversarial: bool = False,
     seed: int = 0,
-    batch_size: int = 64,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[LanguageCalibration]:
     """Fit a calibration and add it to a model, replacing its current calibration module if it has one.
@@ -332,8 +331,6 @@ def calibrate_model(
         Normalised language code -> at least two monolingual sentences.
     shift, scale, rotate, pivot, adversarial, seed
         As for :meth:`Calibration.fit`.
-    batch_size
-        Number of sentences per forward pass.
     say
         Called with one short line of progress at a time.
 
@@ -362,7 +359,7 @@ def calibrate_model(
     for number, (language, lines) in enumerate(sorted(sentences.items()), start=1):
         say(f"encoding {language_name(language)} ({number} of {len(sentences)})")
         vectors = before.encode(
-            checked_texts(lines, what=f"{language} sentence"), batch_size=batch_size, show_progress_bar=False
+            checked_texts(lines, what=f"{language} sentence"), batch_size=64, show_progress_bar=False
         )
         embeddings[language] = np.asarray(vectors, dtype=np.float32)
     rotations: dict[str, FittedRotation] = {}

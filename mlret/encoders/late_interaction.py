@@ -21,7 +21,7 @@ from mlret.encoders.longest_input import keep_within_positions
 from mlret.encoders.markers import add_markers, choose_markers, prompt_of
 from mlret.encoders.punctuation import punctuation_pieces
 from mlret.encoders.query_augmentation import DynamicQueryTransformer
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 
 Punctuation = Literal["all", "ascii", "none"]
 
@@ -149,7 +149,7 @@ def _loaded(name: str | Path | None) -> Any:
     try:
         return Transformer(str(name), config_kwargs={"local_files_only": True})
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{name} cannot be loaded as a transformer: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"{name} cannot be loaded as a transformer: {first_line(error)}") from error
 
 
 def _set_lengths(transformer: Any, query_length: int | str | None, attend: bool, document_length: int | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.precision import Precision
-from mlret.errors import InputError, MlretError
+from mlret.errors import InputError, MlretError, first_line
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -122,7 +122,7 @@ def from_hub(name: str | Path, load: Callable[[], _Model]) -> _Model:
     try:
         return load()
     except OSError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{name} is neither a folder nor a model on the hub that can be reached ({reason})") from error
 
 
@@ -157,7 +157,7 @@ def _load_folder(path: Path, device: str | None) -> SentenceTransformer:
             str(path), own_modules(), device=device, local_files_only=True
         )
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{path} cannot be loaded as an encoder: {reason}") from error
     route_if_modular(model)
     return model

@@ -15,7 +15,7 @@ from mlret.encoders.fingerprint import fingerprint_of
 from mlret.encoders.loading import BUNDLED, from_hub, is_multi_vector, load_encoder, own_modules
 from mlret.encoders.precision import Precision, check_precision
 from mlret.encoders.texts import checked_texts, languages_of
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -179,7 +179,7 @@ def load_token_encoder(name: str | Path | None = None, *, device: str | None = N
         route_if_modular(model)
         return TokenEncoder(model, str(name))
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{name} cannot be loaded as a multi-vector encoder: {reason}") from error
 
 

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from mlret.data.languages import normalise_language
-from mlret.encoders.texts import check_unicode
+from mlret.data.unicode_text import check_unicode
 from mlret.encoders.tokenizing import unbounded
 from mlret.errors import InputError
 from mlret.vocabulary.attribution import UNDETERMINED, Attribution
@@ -165,7 +165,7 @@ def count_tokens(
         counts = {code: row.counts() for code, row in rows.items()}
     _check_counted(counts, found.left_out)
     if found.detected_otherwise:
-        _warn_of_left_out(found, list(counts))
+        _warn_of_excluded(found, list(counts))
     found.languages = list(counts)
     found.counts = np.stack(list(counts.values()))
     return found
@@ -306,10 +306,10 @@ def _listed(texts: Iterable[Any], name: str) -> Iterable[Any]:
     return texts
 
 
-def _warn_of_left_out(found: TokenCounts, languages: Sequence[str]) -> None:
+def _warn_of_excluded(found: TokenCounts, languages: Sequence[str]) -> None:
     total = sum(found.texts.values()) + sum(map(len, found.held_out.values())) + sum(found.left_out.values())
     warnings.warn(
-        f"{sum(found.detected_otherwise.values()):,} of {total:,} texts of the corpus are skipped, since they are "
+        f"{sum(found.detected_otherwise.values()):,} of {total:,} texts of the corpus are excluded, because they are "
         f"clearly not in {', '.join(languages)} ({_numbers(found.detected_otherwise)}): if they are, state it with "
         "{language: texts}",
         stacklevel=2,

@@ -25,7 +25,7 @@ from transformers.utils import logging
 
 from mlret.encoders.loading import from_hub
 from mlret.encoders.tokenizing import unbounded
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 from mlret.vocabulary.counting import Histogram, splits_at_white_space
 from mlret.vocabulary.weights import refuse_quantised, special_ids, vocabulary_rows
 
@@ -141,10 +141,10 @@ def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(name, output_loading_info=True)
             tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         except (ValueError, KeyError, ImportError) as error:
-            raise InputError(f"{name} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
-        model, told = loaded
-        if missing := sorted(told["missing_keys"]):
-            raise InputError(f"{name} is not a causal language model: it has no {missing[0]}")
+            raise InputError(f"{name} cannot be loaded: {first_line(error)}") from error
+        model, info = loaded
+        if missing := sorted(info["missing_keys"]):
+            raise InputError(f"{name} is no causal language model: it has no {missing[0]}")
         return model, tokenizer
 
     return load() if Path(name).is_dir() else from_hub(name, load)

@@ -155,7 +155,7 @@ def preview(
     model: Any,
     *,
     languages: Sequence[str] | None = None,
-    corpus: Corpus,
+    corpus: Corpus | None,
     size: int | None = None,
     min_count: int | None = None,
     coverage: float | None = None,
@@ -167,7 +167,14 @@ def preview(
     """Compute the coverage of several vocabulary sizes without trimming the model.
 
     The parameters are those of :func:`trim_vocabulary`; up to ``points`` sizes are tried.
+
+    Raises
+    ------
+    InputError
+        For the reasons of :func:`trim_vocabulary`, or if there is no corpus.
     """
+    if corpus is None:
+        raise InputError("a preview shows the coverage of text: give a corpus to count tokens on")
     selection = check_selection(corpus, size, min_count, coverage)
     subject, _ = open_subject(model, tokenizer)
     state, counts, chooser = _counted(subject, languages, corpus, keep, show_progress)
@@ -216,7 +223,7 @@ def _counted(
     if corpus is None and not languages:
         raise InputError("neither languages nor a corpus are given: there is nothing to trim to")
     state = TokenizerState(subject.backend)
-    always = subject.needed() | _pieces(subject, state, keep)
+    always = subject.needed() | _tokens_of(subject, state, keep)
     counts = None
     if corpus is not None:
         counts = count_tokens(subject.backend, corpus, languages, size=len(state.tokens), show_progress=show_progress)
@@ -224,7 +231,7 @@ def _counted(
     return state, counts, Chooser(state, codes, counts, always)
 
 
-def _pieces(subject: Subject, state: TokenizerState, words: Sequence[str]) -> set[int]:
+def _tokens_of(subject: Subject, state: TokenizerState, words: Sequence[str]) -> set[int]:
     """Return the ids of the tokens of words, both at the start of a text and within it."""
     if isinstance(words, str):
         raise InputError(f"keep is one string: give a list of words, such as [{words!r}]")

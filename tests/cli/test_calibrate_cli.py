@@ -126,7 +126,7 @@ def test_the_table_shows_the_effect_of_each_step(
     assert (language, sentences) == ("Swahili", "80") and rows["Swahili"][7:] == ["none", "is", "better"]
     before, after, pairs, criterion_before, criterion_after = map(float, numbers)
     assert after < before and pairs > 0 and criterion_before == criterion_after
-    assert "skipped, with fewer than 50 sentences: ja" in done.out
+    assert "excluded, with fewer than 50 sentences: ja" in done.out
     assert f"encoder: {tmp_path / 'a'} (fingerprint {load_encoder(tmp_path / 'a').fingerprint})" in done.out
     assert not done.err
     shifted = calibrate(tiny_encoder_folder, "-t", text / "en.jsonl.gz", "-o", tmp_path / "b").out

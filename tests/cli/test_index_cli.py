@@ -156,7 +156,7 @@ def test_an_index_is_changed_looked_after_and_exported(mlret: Run, files: Path, 
     }
     assert mlret("index", "delete", index, "--where", '{"lang": "he"}').out.startswith("1 documents deleted")
     assert mlret("index", "compact", index, "--json").json["index"]["deleted"] == 0
-    assert mlret("index", "verify", index).out == f"{index} is undamaged\n"
+    assert mlret("index", "verify", index).out == f"{index} is intact\n"
     for name in ("out.jsonl.gz", "out.parquet"):
         assert mlret("index", "export", index, "-o", tmp_path / name, "--vectors", "--json").json["documents"] == 3
         again = mlret("index", "build", tmp_path / name.replace(".", "-"), tmp_path / name, "--json").json

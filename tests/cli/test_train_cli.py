@@ -187,7 +187,7 @@ def test_a_language_is_added_after_an_interrupt(
     with monkeypatch.context() as patched:
         patched.setattr(trainer, "TrainingProgress", Stopping)
         code, errors = adapter("cut", *right)
-    assert code == 130 and "Repeat the command to resume" in errors
+    assert code == 130 and "Resume with the same command" in errors
     code, errors = adapter("cut", *right)
     assert code == 0 and "resuming from checkpoint 2" in errors
     one, other = (load_encoder(folder / name / "model").model.state_dict() for name in ("whole", "cut"))

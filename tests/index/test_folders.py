@@ -289,6 +289,6 @@ def test_command_line_reads_a_read_only_folder(place: Path) -> None:
         found = CliRunner().invoke(app, ["index", "info", folder, "--json"])
         assert found.exit_code == 0 and json.loads(found.stdout)["documents"] == 49
         found = CliRunner().invoke(app, ["index", "verify", folder])
-        assert (found.exit_code, found.stdout) == (0, f"{folder} is undamaged\n")
+        assert (found.exit_code, found.stdout) == (0, f"{folder} is intact\n")
         refused = CliRunner().invoke(app, ["index", "delete", folder, "doc-1"])
         assert "may only be read by this user" in str(refused.exception)

@@ -23,6 +23,7 @@ from mlret.errors import InputError
 from mlret.recipes import find_recipe
 from mlret.training import trainer
 from mlret.training.adapter import train_adapter
+from mlret.training.adapter_settings import AdapterSettings
 from mlret.training.recipe import Recipe, read_recipe
 from mlret.training.run import train
 from tests.training.conftest import ENGLISH, OTHER, retrieval_recipe
@@ -199,8 +200,8 @@ def test_a_language_is_added_and_no_other_changes_by_a_bit(
     with pytest.warns(UserWarning, match=r"no adapter for Swahili \(sw\): it goes through that of en"):
         before = encoded(base, "sw")
     added = train_adapter(
-        str(base), "sw", [data / "mono.jsonl"], tmp_path / "added", start=start, steps=8, batch_size=8, max_length=16,
-        learning_rate=1e-2, bfloat16=False, say=str,
+        str(base), "sw", [data / "mono.jsonl"], tmp_path / "added",
+        AdapterSettings(start=start, steps=8, batch_size=8, max_length=16, learning_rate=1e-2, bfloat16=False), say=str,
     )  # fmt: skip
     old, new = weights(base), weights(added)
     assert all(torch.equal(value, new[name]) for name, value in old.items())
@@ -214,8 +215,8 @@ def test_a_language_is_added_and_no_other_changes_by_a_bit(
 def test_an_added_language_is_learned_from_its_words(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     base = train(modular(tiny_encoder_folder, "dense", {"objective": "ranking"}), data, tmp_path / "base", say=str)
     train_adapter(
-        str(base), "sw", [data / "mono.jsonl"], tmp_path / "added", steps=150, batch_size=16, max_length=16,
-        learning_rate=1e-2, bfloat16=False, say=str,
+        str(base), "sw", [data / "mono.jsonl"], tmp_path / "added",
+        AdapterSettings(steps=150, batch_size=16, max_length=16, learning_rate=1e-2, bfloat16=False), say=str,
     )  # fmt: skip
     history = json.loads((tmp_path / "added" / "stages" / "mlm" / "done.json").read_text())["history"]
     losses = [entry["loss"] for entry in history if "loss" in entry]
@@ -333,10 +334,9 @@ def test_an_adapter_learned_before_fine_tuning_is_put_in_after_it(
     )
     head = AutoModelForMaskedLM.from_pretrained(language_model)
     assert head.roberta.config.languages == ["en"]
-    added = train_adapter(
-        str(tuned), "sw", [data / "mono.jsonl"], tmp_path / "added", base=str(base), head=str(language_model), steps=4,
-        batch_size=8, max_length=16, learning_rate=1e-2, bfloat16=False, say=str,
-    )  # fmt: skip
+    few = {"steps": 4, "batch_size": 8, "max_length": 16, "learning_rate": 1e-2, "bfloat16": False}
+    settings = AdapterSettings(base=str(base), head=str(language_model), **few)
+    added = train_adapter(str(tuned), "sw", [data / "mono.jsonl"], tmp_path / "added", settings, say=str)
     learned, old, new = weights(tmp_path / "added" / "base" / "model"), weights(tuned), weights(added)
     assert all(torch.equal(value, new[name]) for name, value in old.items())
     fresh = new.keys() - old.keys()

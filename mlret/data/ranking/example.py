@@ -9,6 +9,7 @@ from typing import Any
 
 from mlret.data.documents import titled
 from mlret.data.languages import normalise_language
+from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
 
 _TEXT_KEYS = ("text", "contents", "passage", "document")
@@ -305,7 +306,4 @@ def _check_text(value: object, what: str) -> None:
         raise InputError(f"{what} is {type(value).__name__}, not a string; fix it")
     if not value.strip():
         raise InputError(f"{what} is empty; fill it in, or drop the example")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{what} holds half a surrogate pair at character {error.start}; fix it") from error
+    check_unicode(value, what, "fix it")

@@ -289,7 +289,7 @@ class _Reader:
                         list(example.scores or ()),
                     )
                 self.statistics.removed_held_out += sum(
-                    count for reason, count in reader.passed_over.items() if "held-out" in reason
+                    count for reason, count in reader.skipped.items() if "held-out" in reason
                 )
 
     def _open(self, source: ExampleSource, cache: Path) -> RankingReader:
