@@ -30,7 +30,7 @@ from mlret.index.settings import IndexSettings
 from mlret.training.labels.answers import KnownAnswers, repeatable
 from mlret.training.labels.mining_report import MiningReport
 from mlret.training.labels.mining_settings import MiningSettings
-from mlret.training.labels.resumable import Figures, Progress
+from mlret.training.labels.resumable import Figures, Processed, Progress, process_to_file
 from mlret.training.labels.teachers import similarity
 
 _PASSAGE_ID = "passage_id"
