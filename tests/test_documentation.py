@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,19 +22,6 @@ PAGES = [
 ]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 PUBLIC_PACKAGES = ["mlret", "mlret.data.ranking", "mlret.eval", "mlret.vocabulary"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def bundled_encoder_is_loaded_once() -> Iterator[None]:
-    """Loading takes seconds, and most pages begin with it."""
-    from mlret.encoders import encoder, multi_vector
-
-    load = encoder.load_encoder
-    loaded = cache(load)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder, "load_encoder", lambda *args, **options: loaded(*args, **options))
-        patch.setattr(multi_vector, "load_encoder", lambda *args, **options: loaded(*args, **options))
-        yield
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
