@@ -67,6 +67,7 @@ def test_hybrid_search_finds_codes_and_filters_hold(tmp_path: Path) -> None:
     assert found == {"not in English": {"3", "4", "5"}, "since 2025": {"4", "5"}, "German or from 2023": {"1", "3"}}
 
 
+@pytest.mark.thorough
 def test_multi_vector_index_answers_most_questions(tmp_path: Path) -> None:
     output = run("multi_vector_index.py", tmp_path)
     assert "128 dimensions for each token, compared by maxsim" in output
@@ -76,6 +77,7 @@ def test_multi_vector_index_answers_most_questions(tmp_path: Path) -> None:
     assert right >= 9
 
 
+@pytest.mark.thorough
 def test_trimming_shrinks_the_encoder_and_keeps_covered_vectors(tmp_path: Path) -> None:
     output = run("trim_vocabulary.py", tmp_path)
     ((before, after),) = re.findall(r"parameters: ([\d,]+) -> ([\d,]+)", output)
@@ -87,6 +89,7 @@ def test_trimming_shrinks_the_encoder_and_keeps_covered_vectors(tmp_path: Path) 
     assert "fingerprint changed: True" in output
 
 
+@pytest.mark.thorough
 def test_evaluation_finds_the_difference_significant(tmp_path: Path) -> None:
     output = run("evaluate_encoder.py", tmp_path)
     few, all_of_them = numbers(r"dimensions: mrr@10 ([\d.]+)", output)
@@ -97,6 +100,7 @@ def test_evaluation_finds_the_difference_significant(tmp_path: Path) -> None:
     assert max(ps) < 0.05
 
 
+@pytest.mark.thorough
 def test_pretraining_gives_a_calibrated_encoder(tmp_path: Path) -> None:
     pytest.importorskip("datasets", reason="pretraining needs the extra train")
     output = run("pretrain_with_ccp.py", tmp_path)

@@ -19,6 +19,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, encoding="utf-8")
 
 
+@pytest.mark.thorough
 def test_json_is_complete_and_the_exit_code_says_whether_the_base_works() -> None:
     done = run("import sys; sys.argv = ['mlret', 'doctor', '--json']; from mlret.cli.main import main; main()")
     found = json.loads(done.stdout)
