@@ -20,6 +20,13 @@ PAGES = [
     *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "explanation").glob("*.md")),
     "docs/reference/errors.md",
 ]
+# Pages whose code encodes hundreds of texts, or trains.
+COSTLY = {
+    "docs/how-to/evaluate.md",
+    "docs/how-to/pretrain.md",
+    "docs/explanation/multi-vector-search.md",
+    "docs/explanation/vocabulary-trimming.md",
+}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 PUBLIC_PACKAGES = ["mlret", "mlret.data.ranking", "mlret.eval", "mlret.vocabulary"]
 
@@ -66,7 +73,9 @@ def run_mlret(arguments: list[str]) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.thorough] if page in COSTLY else []) for page in PAGES]
+)
 def test_code_of_a_page_runs_and_prints_what_the_page_says(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
