@@ -45,9 +45,11 @@ lowest: ## Write constraints-lowest.txt anew from the bounds in pyproject.toml; 
 	uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \
 		$(foreach extra,$(subst $(comma), ,$(TESTED_EXTRAS)),--extra $(extra)) pyproject.toml -o constraints-lowest.txt
 
-lint: $(INSTALLED) ## Check style
+lint: $(INSTALLED) ## Check style, the layers of imports, and the layout of files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_layout.py
 
 types: $(INSTALLED) ## Check types
 	$(BIN)/mypy

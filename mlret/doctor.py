@@ -293,7 +293,7 @@ def _encoder(problems: list[str], *, torch_works: bool) -> dict[str, Any]:
     if not torch_works:
         return found
     try:
-        from mlret.encoders.encoder import BUNDLED, load_encoder
+        from mlret.encoders.loading import BUNDLED, load_encoder
 
         files = [path for path in BUNDLED.rglob("*") if path.is_file()]
         found["path"] = str(BUNDLED)

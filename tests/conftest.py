@@ -145,7 +145,7 @@ def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_encoder(tiny_encoder_folder: Path):  # type: ignore[no-untyped-def]
     """The tiny encoder, loaded."""
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
 
     return load_encoder(tiny_encoder_folder, device="cpu")
 
@@ -176,7 +176,7 @@ def tiny_token_encoder(tiny_token_encoder_folder: Path):  # type: ignore[no-unty
 def calibrated_encoder(tiny_encoder_folder: Path):  # type: ignore[no-untyped-def]
     """The tiny encoder with a calibration of English and Swahili, but not of German."""
     from mlret.encoders.calibration import Calibration
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
 
     encoder = load_encoder(tiny_encoder_folder, device="cpu")
     random = np.random.default_rng(3)

@@ -98,7 +98,7 @@ def calibrate(
     from mlret.data.monolingual import read_monolingual
     from mlret.data.sampling import draw_by_language
     from mlret.encoders.calibration import calibrate_model
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
 
     pivot = normalise_language(pivot)
     encoder = load_encoder(model)

@@ -54,7 +54,7 @@ def demo(
 ) -> None:
     """See mlret work: index texts in twelve languages, ask in another language, measure, remember."""
     from mlret.data.sample import load_sample
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
     from mlret.eval.sample import evaluate_sample
     from mlret.index.index import Index
     from mlret.memory.memory import Memory

@@ -32,7 +32,7 @@ def encode(
     """Encode the texts of files, for an index of your own or `mlret index build --vectors`."""
     from mlret.cli.progress import documents_progress
     from mlret.data.corpus import Corpus
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
     from mlret.encoders.streams import encode_to_file
     from mlret.index.hits import Updated
 

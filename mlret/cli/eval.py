@@ -309,7 +309,7 @@ def run(
     plots: _Plots = True,
 ) -> None:
     """Run an evaluation recipe; options given here override the recipe's."""
-    from mlret.encoders.encoder import check_precision
+    from mlret.encoders.precision import check_precision
     from mlret.eval.recipe import read_recipe, under
     from mlret.recipes import find_recipe
 

@@ -15,7 +15,8 @@ from torch import nn
 
 from mlret.encoders.adapters import route_if_modular
 from mlret.encoders.colbert_checkpoint import colbert_skiplist
-from mlret.encoders.encoder import Encoder, from_hub, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import from_hub, load_encoder
 from mlret.encoders.longest_input import keep_within_positions
 from mlret.encoders.markers import add_markers, choose_markers, prompt_of
 from mlret.encoders.punctuation import punctuation_pieces

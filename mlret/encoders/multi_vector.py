@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.encoder import (
-    BUNDLED,
-    Encoder,
-    Precision,
-    Similarity,
-    check_precision,
-    fingerprint_of,
-    from_hub,
-    is_multi_vector,
-    load_encoder,
-    own_modules,
-    tagged,
-)
+from mlret.encoders.encoder import Encoder, Similarity, tagged
+from mlret.encoders.fingerprint import fingerprint_of
+from mlret.encoders.loading import BUNDLED, from_hub, is_multi_vector, load_encoder, own_modules
+from mlret.encoders.precision import Precision, check_precision
 from mlret.encoders.texts import checked_texts, languages_of
 from mlret.errors import InputError
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from mlret.data.corpus import Corpus
 from mlret.data.durable import fsync_folder
 from mlret.data.files import LONGEST_LINE
-from mlret.encoders.encoder import Encoder, Precision
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
+from mlret.encoders.precision import Precision
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index.hits import IndexInfo, Updated
 from mlret.index.index import Index

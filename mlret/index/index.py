@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.data.unicode_text import is_unicode
-from mlret.encoders.encoder import INT8, Encoder, Precision
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
+from mlret.encoders.precision import INT8, Precision
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index.filter_warnings import Unmatched
 from mlret.index.filters import Condition, Where, read_filter

@@ -15,8 +15,8 @@ from mlret.errors import InputError
 from mlret.training.progress import Say
 from mlret.training.recipe import PretrainedBackbone, Recipe, problem_of
 from mlret.training.run import save_whole, train
+from mlret.training.sources import DocumentSource
 from mlret.training.stages import MaskedStage
-from mlret.training.text.sources import DocumentSource
 
 
 def train_adapter(

@@ -163,18 +163,23 @@ def count_tokens(
         for language in [code for code in found.held_out if code not in rows or not rows[code].counts().any()]:
             count(language, found.held_out.pop(language))
         counts = {code: row.counts() for code, row in rows.items()}
-    if missing := [code for code, row in counts.items() if not row.any()]:
-        raise InputError(
-            f"the corpus has no text in {', '.join(missing)}: add some, or leave the language out"
-            + (f" ({_numbers(found.left_out)} are in no language asked for)" if found.left_out else "")
-        )
-    if not rows:
-        raise InputError("the corpus is empty: give texts to count tokens on")
+    _check_counted(counts, found.left_out)
     if found.detected_otherwise:
         _warn_of_left_out(found, list(counts))
     found.languages = list(counts)
     found.counts = np.stack(list(counts.values()))
     return found
+
+
+def _check_counted(counts: Mapping[str, NDArray[np.int64]], left_out: Mapping[str, int]) -> None:
+    """Raise an `InputError` if a language has no tokens, or there is no language."""
+    if missing := [code for code, row in counts.items() if not row.any()]:
+        raise InputError(
+            f"the corpus has no text in {', '.join(missing)}: add some, or leave the language out"
+            + (f" ({_numbers(left_out)} are in no language asked for)" if left_out else "")
+        )
+    if not counts:
+        raise InputError("the corpus is empty: give texts to count tokens on")
 
 
 class Histogram:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from mlret.encoders.encoder import from_hub
+from mlret.encoders.loading import from_hub
 from mlret.encoders.tokenizing import unbounded
 from mlret.errors import InputError
 from mlret.vocabulary.counting import Histogram, splits_at_white_space

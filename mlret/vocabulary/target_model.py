@@ -23,7 +23,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mlret.encoders.encoder import Encoder, from_hub, is_multi_vector
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import from_hub, is_multi_vector
 from mlret.encoders.longest_input import keep_within_positions, longest_input
 from mlret.encoders.multi_vector import TokenEncoder, load_any_encoder
 from mlret.encoders.token_weights import TokenWeights

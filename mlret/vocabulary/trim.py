@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 from mlret.data.languages import normalise_language
-from mlret.encoders.encoder import fingerprint_of
+from mlret.encoders.fingerprint import fingerprint_of
 from mlret.errors import InputError, MlretError
 from mlret.vocabulary.choice import Choice, Chooser
 from mlret.vocabulary.counting import Corpus, TokenCounts, count_tokens

@@ -16,7 +16,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from mlret.encoders.calibration import Calibration
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from tests.conftest import WORDS
 
 pytestmark = pytest.mark.timeout(120)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mlret.data.sample import load_sample
-from mlret.encoders.encoder import BUNDLED, load_encoder
+from mlret.encoders.loading import BUNDLED, load_encoder
 from mlret.errors import MlretError
 from mlret.eval.sample import evaluate_sample
 from mlret.index.index import Index
@@ -55,7 +55,7 @@ def test_the_demo_refuses_a_folder_that_exists(tmp_path: Path) -> None:
 
 
 def test_without_the_bundled_encoder_there_is_no_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("mlret.encoders.encoder.BUNDLED", tmp_path / "gone")
+    monkeypatch.setattr("mlret.encoders.loading.BUNDLED", tmp_path / "gone")
     with pytest.raises(MlretError, match="the bundled encoder is missing"):
         load_encoder()
 

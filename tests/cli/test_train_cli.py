@@ -179,7 +179,7 @@ def test_a_language_is_added_after_an_interrupt(
 ) -> None:
     from mlret.cli.main import main
     from mlret.encoders.adapters import with_adapters
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
     from mlret.training import trainer
 
     encoder = load_encoder(tiny_encoder_folder)

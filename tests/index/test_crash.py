@@ -139,7 +139,7 @@ def test_two_hundred_killed_writers_lose_nothing(tmp_path: Path, similarity: Sim
 
 _BUILDER = """
 import sys
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.index.build import build_index
 encoder = load_encoder(sys.argv[3], device="cpu")
 build_index(sys.argv[1], [sys.argv[2]], encoder, batch_size=2, progress=lambda done, _: print(done.added, flush=True))

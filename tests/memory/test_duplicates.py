@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret.data.sample import load_parallel_sentences
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.memory.maintenance.thresholds import bundled_thresholds, calibrate
 from mlret.memory.text.duplicates import (

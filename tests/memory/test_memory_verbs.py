@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index.storage.records import RECORDS
 from mlret.memory.ingest.forget import Policy

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 from transformers import TrainerCallback, XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.recipes import find_recipe
 from mlret.training import trainer

@@ -93,7 +93,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.training.backbones.backbone import as_transformer_alone
 from mlret.training.objectives.masking import MaskedLanguageModel, MaskedObjective
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
 from mlret.encoders.adapters import LanguageTransformer
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import load_any_encoder
 from mlret.encoders.quantised import rounded, scales
 from mlret.errors import InputError

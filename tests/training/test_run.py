@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 from transformers import TrainerCallback
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.training import trainer
 from mlret.training.backbones.backbone import as_bag_of_words, build_backbone, restore_embedding_length

@@ -21,8 +21,8 @@ from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaMo
 from mlret.encoders.adapters import route_if_modular, with_adapters
 from mlret.encoders.bag_of_words import token_embeddings, token_weights
 from mlret.encoders.calibration import Calibration
-from mlret.encoders.encoder import is_multi_vector, load_encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.loading import is_multi_vector, load_encoder
 from mlret.encoders.longest_input import keep_within_positions, positions_of
 from mlret.encoders.multi_vector import load_token_encoder
 from mlret.encoders.token_weights import TokenWeights

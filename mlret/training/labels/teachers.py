@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from mlret.data.ranking import RankingExample
 from mlret.data.same_text import VERSION
-from mlret.encoders.encoder import fingerprint_of, from_hub, is_multi_vector, load_encoder
+from mlret.encoders.fingerprint import fingerprint_of
+from mlret.encoders.loading import from_hub, is_multi_vector, load_encoder
 from mlret.encoders.longest_input import keep_within_positions
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_token_encoder
 from mlret.errors import InputError
