@@ -166,6 +166,7 @@ def test_sentences_are_drawn_by_the_seed(calibrate: Run, text: Path, tmp_path: P
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
+@pytest.mark.thorough
 def test_the_bundled_encoder_is_the_default(calibrate: Run, text: Path, tmp_path: Path) -> None:
     named = calibrate("bundled", "-t", text / "sw.jsonl.gz", "-o", tmp_path / "a", "--json").json
     default = calibrate("-t", text / "sw.jsonl.gz", "-o", tmp_path / "b", "--json").json

@@ -38,6 +38,7 @@ def mlret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]): 
     return run
 
 
+@pytest.mark.thorough
 def test_tatoeba_prints_json_alone_and_writes_files(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     options = ("--data", data, "--model", tiny_encoder_folder, "--json", "--output", output)

@@ -44,6 +44,7 @@ def test_a_head_with_a_backbone_of_its_own_and_a_damaged_one_are_refused(tiny_en
         load_head(tmp_path / "nowhere", tiny_encoder.model)
 
 
+@pytest.mark.thorough
 def test_the_bundled_encoder_has_a_head_for_tokens() -> None:
     encoder = load_token_encoder()
     assert encoder.name == BUNDLED_TOKENS and encoder.dims <= 128
@@ -54,6 +55,7 @@ def test_the_bundled_encoder_has_a_head_for_tokens() -> None:
     assert load_encoder().dims > encoder.dims
 
 
+@pytest.mark.thorough
 def test_an_index_of_the_bundled_head_is_opened_by_its_name(tmp_path: Path) -> None:
     index = Index.create(tmp_path / "index", load_token_encoder())
     index.add(

@@ -24,6 +24,7 @@ from mlret.index.storage.blobs import OneVector
 from mlret.index.storage.fields import fields_of, stored_value
 from mlret.index.storage.filter_sql import matching_rows
 from mlret.index.storage.records import Records
+from tests.conftest import examples
 from tests.index.made import encoder, vector_of, vectors_of
 from tests.memory.made import add, open_memory
 
@@ -217,7 +218,7 @@ def _compare(name: str, one: Any, other: Any) -> bool:
     return bool(compare(one, other))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(METADATA, st.sampled_from([None, "sw", "en"])), max_size=5), st.lists(FILTERS, max_size=5))
 def test_database_reads_a_filter_as_python_does(
     stored: list[tuple[dict[str, Any], str | None]], filters: list[dict[str, Any]]
@@ -329,6 +330,7 @@ def count(index: Index, where: dict[str, Any]) -> int:
     return len(index.search_vectors(np.ones((1, 8), np.float32), 1000, where=where)[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::mlret.errors.FilterWarning")
 def test_ten_thousand_parts_work(numbered: Index) -> None:
     even = range(0, 20_000, 2)

@@ -22,6 +22,7 @@ from mlret.index.tokens import codec_training
 from mlret.index.tokens.token_space import MaxSimSpace
 from mlret.index.vectors.cosine import CosineSpace
 from mlret.index.verify import verify_index
+from tests.conftest import examples
 from tests.index.damaging import all_answers, damage_rounds, outcome, store
 from tests.index.made import SIMILARITIES, Similarity, encoder, settings, shrink, vector_of
 from tests.index.test_manifest import Replayed
@@ -294,7 +295,7 @@ def _names(*starts: str) -> Callable[[str], bool]:
 def test_random_damage_is_right_or_seen(tmp_path: Path, similarity: Similarity, names: tuple[str, ...]) -> None:
     folder = made(tmp_path / "i", similarity)
     right = all_answers(folder)
-    damage_rounds(folder, 15, 11, right, names=_names(*names), encoder=Replayed("test", 8, similarity))
+    damage_rounds(folder, examples(15), 11, right, names=_names(*names), encoder=Replayed("test", 8, similarity))
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -306,7 +307,9 @@ def test_random_damage_to_a_folder_with_a_log_is_right_or_seen(tmp_path: Path, s
             shutil.copytree(tmp_path / "i", tmp_path / name)
     right = all_answers(tmp_path / "answers")
     encoder = Replayed("test", 8, similarity)
-    damage_rounds(tmp_path / "log", 15, 12, right, names=_names("records", "manifest", "writer"), encoder=encoder)
+    damage_rounds(
+        tmp_path / "log", examples(15), 12, right, names=_names("records", "manifest", "writer"), encoder=encoder
+    )
 
 
 @pytest.mark.slow

@@ -156,6 +156,7 @@ def calibrated(bundled: Encoder) -> DuplicateThresholds:
     return calibrate(bundled)
 
 
+@pytest.mark.thorough
 def test_the_thresholds_in_the_wheel_are_those_of_the_bundled_encoder(
     bundled: Encoder, calibrated: DuplicateThresholds
 ) -> None:
@@ -167,6 +168,7 @@ def test_the_thresholds_in_the_wheel_are_those_of_the_bundled_encoder(
     assert shipped.densities == pytest.approx(calibrated.densities, abs=0.01)
 
 
+@pytest.mark.thorough
 def test_calibrated_verdicts_are_as_precise_as_asked_for(bundled: Encoder, calibrated: DuplicateThresholds) -> None:
     """Verdicts are checked one by one over memories of another seed, against the known translations."""
     sample = load_parallel_sentences()

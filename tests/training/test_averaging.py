@@ -99,6 +99,7 @@ def test_plain_models_whose_weights_are_divided_otherwise(tiny_encoder_folder: P
         check_mean([states[2]], state_of(tmp_path / name), [1])
 
 
+@pytest.mark.thorough
 def test_the_mean_of_a_model_with_itself_is_the_model_bit_for_bit(tmp_path: Path) -> None:
     bundled = load_encoder()
     folder = Path(str(load_encoder.__globals__["BUNDLED"]))

@@ -52,6 +52,7 @@ class _Interrupt(TrainerCallback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "xlm_roberta"), [(name, name) for name in SHAPES], indirect=["xlm_roberta"])
 def test_a_large_recipe_starts_steps_checkpoints_and_resumes(
     name: str, xlm_roberta: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,8 @@ from mlret.training.recipe import Recipe
 from mlret.training.run import train
 from tests.training.conftest import retrieval_recipe
 
+pytestmark = pytest.mark.thorough  # each starts two processes of its own, which load torch
+
 
 def _free_port() -> int:
     with socket.socket() as probe:

@@ -28,6 +28,7 @@ from mlret.training.recipe import Recipe, read_recipe
 from mlret.training.run import train
 from tests.training.conftest import ENGLISH, OTHER, retrieval_recipe
 
+THOROUGH = pytest.mark.thorough
 KINDS = pytest.mark.parametrize("kind", ["dense", "tokens"])
 
 
@@ -47,8 +48,10 @@ def weights(folder: Path) -> dict[str, Tensor]:
     "stage",
     [
         {"losses": {"in_batch": 1.0, "pairwise": 1.0}, "negatives": 2},
-        {"losses": {"kl": 1.0}, "negatives": 2, "optimizer": "schedule-free", "mini_batch_size": 3},
-        {"losses": {"margin_mse": 1.0, "rank_aware": 0.5}, "negatives": 1},
+        pytest.param(
+            {"losses": {"kl": 1.0}, "negatives": 2, "optimizer": "schedule-free", "mini_batch_size": 3}, marks=THOROUGH
+        ),
+        pytest.param({"losses": {"margin_mse": 1.0, "rank_aware": 0.5}, "negatives": 1}, marks=THOROUGH),
     ],
     ids=["contrast", "distillation", "margins-and-ranks"],
 )
@@ -73,6 +76,7 @@ def test_a_ranking_stage_trains_either_kind(
     assert not torch.equal(before[name], after[name])
 
 
+@pytest.mark.thorough
 @KINDS
 def test_what_ranks_well_is_learned(kind: str, data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     stage = {"objective": "ranking", "negatives": 1, "steps": 60, "batch_size": 16, "learning_rate": 3e-3,
@@ -101,8 +105,8 @@ def test_a_model_is_trained_to_work_without_its_prompts(data: Path, tiny_encoder
     "stage",
     [
         {"objective": "lexical", "groups": {"words": 1.0}},
-        {"objective": "translation-distillation", "teacher": "bundled"},
-        {"objective": "mlm"},
+        pytest.param({"objective": "translation-distillation", "teacher": "bundled"}, marks=THOROUGH),
+        pytest.param({"objective": "mlm"}, marks=THOROUGH),
     ],
     ids=lambda stage: stage["objective"],
 )
@@ -124,7 +128,11 @@ def test_the_other_objectives_train(
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"optimizer": "schedule-free"}, {"few_bits": {"layers": 4, "embeddings": 4}, "learning_rate": 1e-2}],
+    [
+        {},
+        pytest.param({"optimizer": "schedule-free"}, marks=THOROUGH),
+        pytest.param({"few_bits": {"layers": 4, "embeddings": 4}, "learning_rate": 1e-2}, marks=THOROUGH),
+    ],
     ids=["adamw", "schedule-free", "few bits"],
 )
 def test_an_interrupted_ranking_resumes_to_the_same_encoder(
@@ -182,7 +190,7 @@ def test_transfer_leaves_embeddings_and_adapters_bit_for_bit(
 
 
 @KINDS
-@pytest.mark.parametrize("start", [None, "en"])
+@pytest.mark.parametrize("start", [None, pytest.param("en", marks=THOROUGH)])
 def test_a_language_is_added_and_no_other_changes_by_a_bit(
     kind: str, start: str | None, data: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
@@ -212,7 +220,8 @@ def test_a_language_is_added_and_no_other_changes_by_a_bit(
     assert "sw" in load_any_encoder(added).model[0].languages
 
 
-def test_an_added_language_is_learned_from_its_words(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.thorough
+def test_an_added_language_learns_its_words(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     base = train(modular(tiny_encoder_folder, "dense", {"objective": "ranking"}), data, tmp_path / "base", say=str)
     train_adapter(
         str(base), "sw", [data / "mono.jsonl"], tmp_path / "added",
@@ -290,6 +299,7 @@ def _msmarco(folder: Path) -> None:
         file.writelines(f"sw\t{i}-n\t{a}\t{b}\n" for i, (a, b) in enumerate(zip(ENGLISH, OTHER, strict=True)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "stage"),
     [("colbert-xm-base", "ranking"), ("jacolbert-v2.5", "distillation"), ("babelbert-xlmr", "lexical")],
@@ -320,6 +330,7 @@ def test_the_published_recipes_run_on_a_small_backbone(
     assert set(made.stages[0].losses) <= history[0].keys() if stage != "lexical" else history[0]["loss"] > 0
 
 
+@pytest.mark.thorough
 def test_an_adapter_learned_before_fine_tuning_is_put_in_after_it(
     data: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:

@@ -103,7 +103,8 @@ class _Watched(TrainerCallback):
         self.own.load(checkpoint)
 
 
-def test_an_interrupted_run_resumes_to_the_same_encoder(
+@pytest.mark.thorough
+def test_an_interrupted_run_goes_on_to_the_same_encoder(
     world: Path, small_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched: list[_Watched] = []

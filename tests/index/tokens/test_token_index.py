@@ -99,8 +99,8 @@ def test_a_small_index_gives_what_brute_force_gives(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(index.vectors(["d5"])[0]), documents["d5"])
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8, 16])
-def test_a_large_index_chooses_how_to_search_and_reports_the_recall(tmp_path: Path, bits: int) -> None:
+@pytest.mark.parametrize("bits", [2, 4, *(pytest.param(bits, marks=pytest.mark.thorough) for bits in (8, 16))])
+def test_a_large_index_chooses_how_to_search_and_says_what_it_found(tmp_path: Path, bits: int) -> None:
     made = Made()
     documents = named(made.documents(1500))
     queries = [made.query(documents[f"d{n}"]) for n in range(0, 1500, 50)]
@@ -166,6 +166,7 @@ def test_filters_and_ids_are_exact_in_count(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.thorough
 def test_ten_rounds_of_churn_lose_no_recall(tmp_path: Path) -> None:
     """Documents are added, deleted and changed; the results are those of a new index."""
     made = Made()
@@ -194,6 +195,7 @@ def test_ten_rounds_of_churn_lose_no_recall(tmp_path: Path) -> None:
         assert after >= recall(index, documents, queries) - 0.005
 
 
+@pytest.mark.thorough
 def test_new_languages_are_noticed_and_get_centroids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     old, new = Made(1), Made(2)
     documents = named(old.documents(1000))

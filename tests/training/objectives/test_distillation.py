@@ -61,6 +61,7 @@ def _recipe(folder: Path, **stage: Any) -> Recipe:
     return retrieval_recipe(folder, "dense", settings)
 
 
+@pytest.mark.thorough
 def test_one_side_in_several_segmentations_is_learned_at_every_length(
     data: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
