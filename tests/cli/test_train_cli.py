@@ -129,7 +129,7 @@ def test_the_recipe_of_the_readme_is_fine_tuned_on_examples_of_ones_own(
 
 
 @pytest.mark.thorough
-def test_an_interrupt_says_how_to_go_on(folder: Path) -> None:
+def test_an_interrupt_reports_how_to_resume(folder: Path) -> None:
     recipe = yaml.safe_load((folder / "tiny.yaml").read_text())
     recipe["stages"][0]["steps"] = 100_000
     (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))

@@ -90,7 +90,7 @@ def test_negatives_in_other_languages_from_a_ready_index(
         assert one.passage_ids is not None and all(one.passage_ids[1:])
 
 
-def test_an_interrupted_command_goes_on(
+def test_an_interrupted_command_resumes(
     run: Run, pairs: Path, tmp_path: Path, tiny_encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlret.training.labels import mining
@@ -108,7 +108,7 @@ def test_an_interrupted_command_goes_on(
 
     monkeypatch.setattr(mining, "_mine", interrupted)
     _, err = run("mine", pairs, "-o", path, *options, code=130)
-    assert "stopped; to go on, give the same command again" in err
+    assert "stopped; to resume, give the same command again" in err
     assert not path.exists()
     monkeypatch.setattr(mining, "_mine", work)
     run("mine", pairs, "-o", path, *options, "-n", "2", code=2)
