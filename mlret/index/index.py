@@ -16,7 +16,7 @@ from mlret.data.unicode_text import is_unicode
 from mlret.encoders.encoder import INT8, Encoder, Precision
 from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
-from mlret.errors import FingerprintError, InputError, MlretError
+from mlret.errors import FingerprintError, InputError, MlretError, NotFound
 from mlret.index.filter_warnings import Unmatched
 from mlret.index.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
@@ -367,7 +367,7 @@ class Index:
             else:
                 stored = store.records.rows_of(ids)
                 if not ignore_missing and (missing := [id for id in ids if id not in stored]):
-                    raise InputError(
+                    raise NotFound(
                         f"{len(missing)} ids are not in {self.path}, the first is {missing[0]!r}; nothing was deleted "
                         "(--ignore-missing passes over them)"
                     )
@@ -601,7 +601,7 @@ class Index:
         ids = list(ids)
         rows = self.store.records.rows_of(check_ids(ids))
         if missing := [id for id in ids if id not in rows]:
-            raise InputError(f"{self.path} has no document {missing[0]!r}")
+            raise NotFound(f"{self.path} has no document {missing[0]!r}")
         found = self.store.vectors_of(list(rows.values()))
         joined: Vectors = self.store.space.joined([found[rows[id]] for id in ids])
         return joined

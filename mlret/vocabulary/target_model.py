@@ -27,7 +27,7 @@ from mlret.encoders.encoder import Encoder, from_hub, is_multi_vector
 from mlret.encoders.longest_input import keep_within_positions, longest_input
 from mlret.encoders.multi_vector import TokenEncoder, load_any_encoder
 from mlret.encoders.token_weights import TokenWeights
-from mlret.errors import InputError, MlretError
+from mlret.errors import CorruptInput, InputError, MlretError, NotFound
 from mlret.vocabulary.weights import (
     cut_weights,
     positions_start_at_padding,
@@ -328,7 +328,7 @@ def _loaded(name: str) -> Subject:
         if (path / "modules.json").is_file() or is_multi_vector(path):
             return _encoder_subject(name)
         if not (path / "config.json").is_file():
-            raise InputError(f"{name} is no model: neither modules.json nor config.json is there")
+            raise NotFound(f"{name} is no model: neither modules.json nor config.json is there")
         return _load_model(name)
     return from_hub(name, lambda: _encoder_subject(name) if is_sentence_transformer_model(name) else _load_model(name))
 
@@ -347,7 +347,7 @@ def _load_model(name: str) -> ModelSubject:
         model = kind.from_pretrained(name)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     except (ValueError, KeyError, ImportError) as error:
-        raise InputError(f"{name} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+        raise CorruptInput(f"{name} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
     return ModelSubject(model, tokenizer, name)
 
 
