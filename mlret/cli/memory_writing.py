@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -29,6 +29,9 @@ from mlret.cli.memory_options import (
     print_json,
     read_scope,
 )
+
+if TYPE_CHECKING:
+    from mlret.memory.records import UpdateFields
 
 
 def add(
@@ -104,7 +107,7 @@ def update(
         "metadata": json_object(metadata, "--metadata"),
     }
     with opened(store, model) as memory:
-        given = {name: value for name, value in changes.items() if value is not None}
+        given = cast("UpdateFields", {name: value for name, value in changes.items() if value is not None})
         print_done(memory.update(id, read_scope(scope), text, **given), "updated", as_json)
 
 

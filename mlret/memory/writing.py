@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Unpack
 
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
@@ -16,12 +16,14 @@ from mlret.memory.ingest.erase import erase
 from mlret.memory.ingest.forget import Policy, forget
 from mlret.memory.ingest.import_export import Existing, import_records
 from mlret.memory.ingest.inputs import Incoming, read_items
-from mlret.memory.maintenance.thresholds import calibrate
+from mlret.memory.maintenance.thresholds import PRECISION, calibrate
+from mlret.memory.records import AddFields, UpdateFields
 from mlret.memory.results import Added, Done, ErasureProof, Forgotten
 from mlret.memory.scope import Scope, check_scope
 from mlret.memory.search.feedback import feedback
 from mlret.memory.storage import tables
 from mlret.memory.text.duplicates import DuplicateThresholds
+from mlret.memory.text.segmentation import LARGEST, PENALTY, SMALLEST
 
 
 class Keeping(Handle):
@@ -35,7 +37,7 @@ class Keeping(Handle):
         language: str | None = None,
         dedupe: bool = True,
         judge: Judge | None = None,
-        **about: Any,
+        **about: Unpack[AddFields],
     ) -> Added:
         """Store a text. When the call returns, the text survives a crash.
 
@@ -56,11 +58,11 @@ class Keeping(Handle):
             ``duplicate`` or ``supersedes``; with the last, the existing record is valid until the new text becomes
             valid, and the two are linked.
         **about
-            Other fields; see :class:`mlret.memory.records.MemoryRecord`: ``kind``, ``level``, ``session``, ``seq``
-            (defaults to the next one of the session), ``event_time``, ``valid_from`` (defaults to the event time, else
-            now), ``expires_at``, ``source``, ``tags``, ``keys``, ``importance``, ``metadata``; ``links``, pairs of a
-            type and an id; ``derived_from``, ids of the records that this one was derived from; ``id``; ``vector``, as
-            produced by the encoder of the store.
+            Other fields of the record, as :class:`mlret.memory.records.AddFields` describes them: ``kind``, ``level``,
+            ``session``, ``seq`` (defaults to the next one of the session), ``event_time``, ``valid_from`` (defaults to
+            the event time, else now), ``expires_at``, ``source``, ``tags``, ``keys``, ``importance``, ``metadata``;
+            ``links``, pairs of a type and an id; ``derived_from``, ids of the records that this one was derived from;
+            ``id``; ``vector``, ``(dims,)`` floats as the encoder of the store gives them.
 
         Returns
         -------
@@ -133,7 +135,7 @@ class Keeping(Handle):
         while batch := list(islice(source, batch_size)):
             yield from self.add_batch(batch, scope, dedupe=dedupe)
 
-    def update(self, id: str, scope: Scope, text: str | None = None, **changes: Any) -> Done:
+    def update(self, id: str, scope: Scope, text: str | None = None, **changes: Unpack[UpdateFields]) -> Done:
         """Store a new version of a record. The previous version is kept and is valid until the new one becomes valid.
 
         Parameters
@@ -143,8 +145,9 @@ class Keeping(Handle):
         text
             The new text; unchanged by default, in order to change other fields.
         **changes
-            Any field of :meth:`add`. With a new text, fields that are not given keep their values only for kind, level,
-            session, tags, importance and metadata.
+            ``language`` and any other field of :meth:`add` but ``id``, as
+            :class:`mlret.memory.records.UpdateFields` describes them. With a new text, fields that are not given keep
+            their values only for kind, level, session, tags, importance and metadata.
 
         Returns
         -------
@@ -156,13 +159,12 @@ class Keeping(Handle):
         InputError
             If the scope holds no such record, the record is not active, or a value cannot be used.
         """
-        if text is not None:
-            changes["text"] = text
-        if not changes:
+        given: dict[str, Any] = dict(changes) if text is None else {**changes, "text": text}
+        if not given:
             raise InputError("say what to change: the text, or anything that is known of it")
         whose = check_scope(scope)
         with self._store.writing():
-            return change.update(self._store.of(whose), id, whose, changes)
+            return change.update(self._store.of(whose), id, whose, given)
 
     def link(self, id: str, type: str, target: str, scope: Scope) -> Done:
         """Add a link from one record to another.
@@ -393,7 +395,16 @@ class Keeping(Handle):
             some = [ids] if isinstance(ids, str) else list(ids)
             return derive(self._store.of(whose), some, extract, whose, self._thresholds())
 
-    def events(self, session: str, scope: Scope, *, keep: bool = False, **options: Any) -> Sequence[Event]:
+    def events(
+        self,
+        session: str,
+        scope: Scope,
+        *,
+        keep: bool = False,
+        penalty: float = PENALTY,
+        smallest: int = SMALLEST,
+        largest: int = LARGEST,
+    ) -> Sequence[Event]:
         """Split a session into events by the topics of its turns. No language model is called.
 
         Parameters
@@ -402,8 +413,10 @@ class Keeping(Handle):
             Name of the session, and the scope that holds it.
         keep
             Whether to store each event as a record of level ``event`` that is derived from its turns.
-        **options
-            Options of :func:`mlret.memory.text.segmentation.segment`.
+        penalty
+            Cost of an event; higher values give fewer events.
+        smallest, largest
+            Minimum and maximum number of turns of an event.
 
         Returns
         -------
@@ -413,10 +426,13 @@ class Keeping(Handle):
         Raises
         ------
         InputError
-            If the scope has no turns of the session, more than one scope has them, or the store has a vector for each
-            token.
+            If more than one scope has turns of the session, the store has a vector for each token, the sizes are not
+            ``1 <= smallest <= largest / 2``, or the penalty is negative.
+        NotFound
+            If the scope has no turns of the session.
         """
         whose = check_scope(scope)
+        options = {"penalty": penalty, "smallest": smallest, "largest": largest}
         with self._store.writing() if keep else self._store.lock:
             return events(self._store.of(whose), session, whose, options, keep=keep)
 
@@ -477,13 +493,28 @@ class Keeping(Handle):
         with self._store.writing():
             return feedback(self._store.of(whose), self._request(query, whose, language=language), list(used_ids))
 
-    def calibrate(self, **options: Any) -> DuplicateThresholds:
+    def calibrate(
+        self,
+        texts: Mapping[str, Sequence[str]] | None = None,
+        groups: Sequence[str] | None = None,
+        *,
+        precision: float = PRECISION,
+        seed: int = 0,
+    ) -> DuplicateThresholds:
         """Find the duplicate thresholds of the encoder in use, and save them in the store.
 
         Parameters
         ----------
-        **options
-            Options of :func:`mlret.memory.maintenance.thresholds.calibrate`.
+        texts
+            Language -> ``n`` texts, where text ``i`` of each language is a translation of text ``i`` of the others; by
+            default the sentences of the bundled sample. No text may occur in the data that results are later reported
+            on.
+        groups
+            ``(n,)``: topic of each text; texts of one group are related. By default each text is a group of its own.
+        precision
+            Required precision of duplicates between languages, above 0 and at most 1.
+        seed
+            Seed for which texts are stored, and in which language.
 
         Returns
         -------
@@ -499,7 +530,7 @@ class Keeping(Handle):
             raise InputError(
                 "an encoder with a vector for each token is not calibrated: only the same text is a duplicate"
             )
-        thresholds = calibrate(self.encoder, **options)
+        thresholds = calibrate(self.encoder, texts, groups, precision=precision, seed=seed)
         with self._store.writing():
             self._store.store.commit(
                 lambda connection: tables.write_setting(connection, THRESHOLDS, thresholds.to_dict())
