@@ -62,6 +62,14 @@ def export_encoder(
     InputError
         If the format cannot represent the model, or not in full and ``lossy`` is not set; or if ``folder`` exists and
         is not empty.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> mlret.export_encoder("my-token-encoder", "my-checkpoint", format="pylate")
+    []
+    >>> mlret.load_token_encoder("my-checkpoint").dims
+    128
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

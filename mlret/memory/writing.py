@@ -73,6 +73,16 @@ class Keeping(Handle):
         ------
         InputError
             If a value cannot be used, in which case nothing is stored. Times need a time zone.
+
+        Examples
+        --------
+        >>> added = memory.add(
+        ...     "Anna hat am 3. Mai Geburtstag.", anna, language="de", level="fact", tags=["birthday"], importance=0.8
+        ... )
+        >>> added.verdict
+        'added'
+        >>> memory.add("Je suis allergique aux arachides.", anna, language="fr").verdict
+        'duplicate'
         """
         item = {"text": text, "language": language, **about}
         return self.add_batch([item], scope, dedupe=dedupe, judge=judge)[0]
@@ -98,6 +108,12 @@ class Keeping(Handle):
         ------
         InputError
             As for :meth:`add`; nothing is stored then.
+
+        Examples
+        --------
+        >>> results = memory.add_batch(["Paka wangu anaitwa Simba.", {"text": "犬を飼っている。", "tags": ["pet"]}], anna)
+        >>> [result.verdict for result in results]
+        ['added', 'added']
         """
         whose = check_scope(scope)
         checked = read_items(items)
@@ -128,6 +144,13 @@ class Keeping(Handle):
         ------
         InputError
             If ``items`` is a single text or dict, or as for :meth:`add_batch`.
+
+        Examples
+        --------
+        >>> texts = ["Habari gani?", "I am fine, thank you.", "Tutaonana kesho."]
+        >>> turns = ({"text": text, "session": "monday"} for text in texts)
+        >>> [result.verdict for result in memory.add_stream(turns, anna, batch_size=2, dedupe=False)]
+        ['added', 'added', 'added']
         """
         if isinstance(items, str | Mapping):
             raise InputError(f"give a stream of texts, not one {type(items).__name__}")
@@ -158,6 +181,13 @@ class Keeping(Handle):
         ------
         InputError
             If the scope holds no such record, the record is not active, or a value cannot be used.
+
+        Examples
+        --------
+        >>> memory.update("home", anna, "Ich wohne jetzt in Oslo.", language="de", valid_from="2026-03-01T00:00+01:00")
+        Done(ids=('home',), operation=3)
+        >>> memory.get("home", anna, as_of="2026-03-02T00:00+01:00").text
+        'Ich wohne jetzt in Oslo.'
         """
         given: dict[str, Any] = dict(changes) if text is None else {**changes, "text": text}
         if not given:
@@ -189,6 +219,12 @@ class Keeping(Handle):
         ------
         InputError
             If the scope does not hold both records, they are the same record, or the link already exists.
+
+        Examples
+        --------
+        >>> done = memory.link("nuts", "related", "home", anna)
+        >>> memory.get("nuts", anna).links
+        (Link(type='related', target='home'),)
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -211,6 +247,13 @@ class Keeping(Handle):
         ------
         InputError
             If the scope does not hold both records, or there is no such link.
+
+        Examples
+        --------
+        >>> done = memory.link("nuts", "related", "home", anna)
+        >>> done = memory.unlink("nuts", "related", "home", anna)
+        >>> memory.get("nuts", anna).links
+        ()
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -240,6 +283,14 @@ class Keeping(Handle):
         InputError
             If the scope lacks one of the records, one is not active, they were not stored in exactly the same scope, or
             ``others`` is empty or contains ``survivor``.
+
+        Examples
+        --------
+        >>> added = memory.add("Anna lives in Rome.", anna, id="home-2", language="en", dedupe=False)
+        >>> memory.merge("home", ["home-2"], anna).ids
+        ('home', 'home-2')
+        >>> memory.get("home-2", anna).state
+        'merged'
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -266,6 +317,14 @@ class Keeping(Handle):
         ------
         InputError
             If no id is given, the scope lacks one of the records, or one is already deleted.
+
+        Examples
+        --------
+        >>> done = memory.delete("home", anna)
+        >>> memory.get("home", anna) is None
+        True
+        >>> memory.restore("home", anna).ids
+        ('home',)
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -290,6 +349,13 @@ class Keeping(Handle):
         ------
         InputError
             If no id is given, the scope lacks one of the records, or one is already active.
+
+        Examples
+        --------
+        >>> done = memory.delete(["nuts", "home"], anna)
+        >>> done = memory.restore("nuts", anna)
+        >>> [record.id for record in memory.list(anna)]
+        ['nuts']
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -315,6 +381,13 @@ class Keeping(Handle):
         InputError
             If the scope has no operation of that number, one of its records is outside the scope or erased (the message
             is the same in all of these cases), or what it changed has been changed again since.
+
+        Examples
+        --------
+        >>> done = memory.update("home", anna, "Ich wohne jetzt in Oslo.", language="de")
+        >>> undone = memory.undo(done.operation, anna)
+        >>> memory.get("home", anna).text
+        'Ich wohne seit 2021 in Rom.'
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -340,6 +413,12 @@ class Keeping(Handle):
         ------
         InputError
             If no id is given, or the scope lacks one of the records.
+
+        Examples
+        --------
+        >>> proof = memory.erase("nuts", anna)
+        >>> proof.ids, proof.complete
+        (('nuts',), True)
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -359,6 +438,18 @@ class Keeping(Handle):
         -------
         Forgotten
             The ids of the records, with the reason for each.
+
+        Raises
+        ------
+        InputError
+            If the scope cannot be used.
+
+        Examples
+        --------
+        >>> from mlret.memory.ingest.forget import Policy
+        >>> forgotten = memory.forget(Policy(keep=1), anna)
+        >>> len(forgotten.reasons), forgotten.operation is None
+        (1, True)
         """
         whose = check_scope(scope)
         if dry_run:
@@ -389,6 +480,14 @@ class Keeping(Handle):
         ------
         InputError
             If the scope lacks one of the records, or what ``extract`` returned cannot be used.
+
+        Examples
+        --------
+        >>> def summarise(record):
+        ...     return [{"text": "Anna: no peanuts", "level": "summary", "language": "en"}]
+        >>> [added] = memory.derive("nuts", summarise, anna)
+        >>> memory.get(added.id, anna).kind
+        'derived'
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -430,6 +529,14 @@ class Keeping(Handle):
             ``1 <= smallest <= largest / 2``, or the penalty is negative.
         NotFound
             If the scope has no turns of the session.
+
+        Examples
+        --------
+        >>> turns = ["Unser Zug fährt um acht.", "Er hat Verspätung.", "Was kochen wir heute?", "Reis mit Gemüse."]
+        >>> added = memory.add_batch([{"text": text, "session": "monday"} for text in turns], anna, dedupe=False)
+        >>> events = memory.events("monday", anna, smallest=1)
+        >>> [turn for event in events for turn in event.text.splitlines()] == turns
+        True
         """
         whose = check_scope(scope)
         options = {"penalty": penalty, "smallest": smallest, "largest": largest}
@@ -458,6 +565,13 @@ class Keeping(Handle):
         ------
         InputError
             At the first line that is not a record, is outside the scope, or has an id that is taken.
+
+        Examples
+        --------
+        >>> lines = list(memory.export(anna, vectors=True))
+        >>> with Memory.open("copy.memory", memory.encoder) as copy:
+        ...     copy.import_records(lines, anna)
+        2
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -488,6 +602,14 @@ class Keeping(Handle):
         ------
         InputError
             If no id is given, the scope lacks one of the records, or the query is blank.
+
+        Examples
+        --------
+        >>> found = memory.search("Which foods must she avoid?", anna)
+        >>> memory.feedback("Which foods must she avoid?", [found[0].id], anna).ids
+        ('nuts',)
+        >>> memory.get("nuts", anna).accesses
+        1
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -525,6 +647,15 @@ class Keeping(Handle):
         ------
         InputError
             If the encoder produces a vector for each token, or an option cannot be used.
+
+        Examples
+        --------
+        >>> from mlret.data.sample import load_parallel_sentences
+        >>> sentences = load_parallel_sentences().texts
+        >>> texts = {language: sentences[language][:100] for language in ("en", "de")}
+        >>> thresholds = memory.calibrate(texts, precision=0.9)
+        >>> thresholds.fingerprint == memory.encoder.fingerprint
+        True
         """
         if not isinstance(self.encoder, Encoder):
             raise InputError(

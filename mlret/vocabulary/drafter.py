@@ -97,6 +97,16 @@ def trim_head(
     InputError
         If the model has no output head over its vocabulary, is quantised, or ``size`` is too small for the special
         tokens.
+
+    Examples
+    --------
+    >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+    >>> from mlret.vocabulary import trim_head
+    >>> drafter = AutoModelForCausalLM.from_pretrained("my-drafter")
+    >>> tokenizer = AutoTokenizer.from_pretrained("my-drafter")
+    >>> drafter = trim_head(drafter, size=50, corpus=["The train is late.", "Treni imechelewa."], tokenizer=tokenizer)
+    >>> drafter.get_output_embeddings().weight.shape[0]
+    50
     """
     rows = vocabulary_rows(model)
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
@@ -178,10 +188,22 @@ def load_drafter(folder: str | Path, **options: Any) -> PreTrainedModel:
     **options
         Keyword arguments for ``AutoModelForCausalLM.from_pretrained``.
 
+    Returns
+    -------
+    PreTrainedModel
+        The model with its trimmed head: pass it as ``assistant_model`` to ``generate``.
+
     Raises
     ------
     InputError
         If the folder holds no trimmed head.
+
+    Examples
+    --------
+    >>> from mlret.vocabulary import load_drafter
+    >>> drafter = load_drafter("my-trimmed-drafter")  # as `mlret trim --head` wrote it
+    >>> drafter.get_output_embeddings().weight.shape[0]
+    50
     """
     folder = Path(folder)
     if not (folder / HEAD).is_file():

@@ -22,7 +22,16 @@ Step = tuple[int, Outcome]
 
 @dataclass(frozen=True, slots=True)
 class RankingSource:
-    """One source of training data: name, format, description of the format, and length in bytes (-1 if unknown)."""
+    """One source of training data: name, format, description of the format, and length in bytes (-1 if unknown).
+
+    Examples
+    --------
+    The example is that of :func:`read_ranking`.
+
+    >>> [source] = reader.sources
+    >>> source.name, source.format
+    ('train.jsonl', 'columns')
+    """
 
     name: str
     format: Format
