@@ -12,9 +12,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from mlret.encoders.external import ExternalEncoder
+from mlret.encoders.late_interaction import multi_vector_encoder
 from mlret.index.index import Index
+from mlret.index.settings import IndexSettings
 from mlret.memory.memory import Memory
 from tests.vocabulary import made
 
@@ -24,6 +28,7 @@ SECTIONS = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Examples
 BEGINS_AT = {
     "mlret.Hit": "mlret.Index",
     "mlret.eval.Report": "mlret.eval.evaluate",
+    "mlret.vocabulary.TrimReport": "mlret.trim_vocabulary",
     "mlret.data.ranking.RankingReader": "mlret.data.ranking.read_ranking",
     "mlret.data.ranking.RankingSource": "mlret.data.ranking.read_ranking",
 }
@@ -73,16 +78,16 @@ def encoders_are_loaded_once() -> Iterator[None]:
     """Loading the bundled encoder takes seconds, and most examples begin with it."""
     from mlret.encoders import encoder, multi_vector
 
-    loaders = {"load_encoder": cache(encoder.load_encoder), "load_token_encoder": cache(multi_vector.load_token_encoder)}
-    loads = {"load_encoder": encoder.load_encoder, "load_token_encoder": multi_vector.load_token_encoder}
+    def bundled_once(load: Callable[..., Any]) -> Callable[..., Any]:
+        bundled = cache(load)
+        return lambda name=None, **options: bundled() if name is None else load(name, **options)
 
-    def load(which: str) -> Callable[..., Any]:
-        return lambda name=None, **options: loaders[which]() if name is None else loads[which](name, **options)
-
+    load_encoder = bundled_once(encoder.load_encoder)
+    load_token_encoder = bundled_once(multi_vector.load_token_encoder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder, "load_encoder", load("load_encoder"))
-        patch.setattr(multi_vector, "load_encoder", load("load_encoder"))
-        patch.setattr(multi_vector, "load_token_encoder", load("load_token_encoder"))
+        patch.setattr(encoder, "load_encoder", load_encoder)
+        patch.setattr(multi_vector, "load_encoder", load_encoder)
+        patch.setattr(multi_vector, "load_token_encoder", load_token_encoder)
         yield
 
 
@@ -99,25 +104,23 @@ class Played:
     def resumed(self, folder: Path) -> dict[str, Any]:
         """Copy the folder, and return the variables with the stores opened in the copy, the current folder."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-        opened = {name: type(store).open(store_path(store)) for name, store in self.stores.items()}
-        return {**self.variables, **opened}
-
-
-def store_path(store: Index | Memory) -> Path:
-    return store.path
+        return self.variables | {name: type(store).open(store.path) for name, store in self.stores.items()}
 
 
 @pytest.fixture(scope="module")
-def play(
-    tmp_path_factory: pytest.TempPathFactory, tiny_token_encoder_folder: Path
-) -> Callable[[str], Played]:
+def play(tmp_path_factory: pytest.TempPathFactory, tiny_encoder_folder: Path) -> Callable[[str], Played]:
     """Run the example of a public name where it begins, and return what it leaves."""
 
     def folder_of(name: str) -> Path:
         folder = tmp_path_factory.mktemp(name.rpartition(".")[2])
+        if name == "mlret.multi_vector_encoder":
+            shutil.copytree(tiny_encoder_folder, folder / "my-encoder")
+        if name == "mlret.Index.tune":
+            make_token_index(folder / "my-tokens.index")
         if name == "mlret.export_encoder":
-            shutil.copytree(tiny_token_encoder_folder, folder / "my-token-encoder")
-        if name.endswith("drafter") or name.endswith("trim_head"):
+            model = multi_vector_encoder(tiny_encoder_folder, query_length=32)
+            model.save(str(folder / "my-token-encoder"), create_model_card=False)
+        if name in ("mlret.vocabulary.load_drafter", "mlret.vocabulary.trim_head"):
             make_drafters(folder)
         return folder
 
@@ -146,11 +149,19 @@ def check(name: str, variables: dict[str, Any]) -> None:
     assert runner.failures == 0, "".join(output)
 
 
+def make_token_index(folder: Path) -> None:
+    """Write a small multi-vector index with lists to probe, of random tokens."""
+    vectors = list(np.random.default_rng(0).standard_normal((120, 4, 8)).astype(np.float32))
+    with Index.create(folder, ExternalEncoder("random", 8, "maxsim"), settings=IndexSettings(kind="probe")) as index:
+        index.add([f"text {number}" for number in range(len(vectors))], vectors=vectors)
+        index.compact()
+
+
 def make_drafters(folder: Path) -> None:
     """Write a tiny causal language model, and the same with a trimmed head."""
     from mlret.vocabulary.drafter import save_drafter, trim_head
 
-    tokenizer = made.tokenizer("unigram")
+    tokenizer = made.fast("byte-bpe")
     model = made.model("llama untied", len(tokenizer))
     model.save_pretrained(folder / "my-drafter")
     tokenizer.save_pretrained(folder / "my-drafter")

@@ -71,7 +71,7 @@ class Report:
 
     Examples
     --------
-    The examples of the methods use the report of the example of :func:`mlret.eval.evaluate`.
+    The examples of this class use the report of the example of :func:`mlret.eval.evaluate`.
 
     >>> report.benchmark, report.data
     ('bitext', 'parallel')
@@ -211,8 +211,8 @@ class Report:
 
         Examples
         --------
-        >>> sorted(path.name for path in report.write("results", pictures=False))
-        ['report.json', 'report.md', 'scores.tsv.gz', 'table.csv', 'table.tex']
+        >>> [path.name for path in report.write("results", pictures=False)][:2]
+        ['report.json', 'report.md']
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)

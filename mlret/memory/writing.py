@@ -111,7 +111,8 @@ class Keeping(Handle):
 
         Examples
         --------
-        >>> results = memory.add_batch(["Paka wangu anaitwa Simba.", {"text": "犬を飼っている。", "tags": ["pet"]}], anna)
+        >>> pets = ["Paka wangu anaitwa Simba.", {"text": "犬を飼っている。", "tags": ["pet"]}]
+        >>> results = memory.add_batch(pets, anna)
         >>> [result.verdict for result in results]
         ['added', 'added']
         """
@@ -652,7 +653,7 @@ class Keeping(Handle):
         --------
         >>> from mlret.data.sample import load_parallel_sentences
         >>> sentences = load_parallel_sentences().texts
-        >>> texts = {language: sentences[language][:100] for language in ("en", "de")}
+        >>> texts = {language: sentences[language][:60] for language in ("en", "de")}
         >>> thresholds = memory.calibrate(texts, precision=0.9)
         >>> thresholds.fingerprint == memory.encoder.fingerprint
         True

@@ -83,11 +83,8 @@ class TrimReport:
 
     Examples
     --------
-    The examples of the methods use this report.
+    The examples of this class use the report of the example of :func:`mlret.vocabulary.trim_vocabulary`.
 
-    >>> import mlret
-    >>> corpus = {"en": ["The train to the coast is late."] * 40, "sw": ["Treni ya kwenda pwani imechelewa."] * 40}
-    >>> small, report = mlret.trim_vocabulary(mlret.load_encoder(), corpus=corpus, size=8_000)
     >>> report.selection
     {'size': 8000}
     >>> [(row.language, row.coverage) for row in report.figures]

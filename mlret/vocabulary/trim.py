@@ -211,6 +211,7 @@ def preview(
 
     Examples
     --------
+    >>> import mlret
     >>> from mlret.vocabulary import preview
     >>> corpus = {"en": ["The train to the coast is late."] * 40, "sw": ["Treni ya kwenda pwani imechelewa."] * 40}
     >>> curve = preview(mlret.load_encoder(), corpus=corpus, points=3)
