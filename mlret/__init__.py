@@ -5,7 +5,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from mlret.errors import (
+    AlreadyExists,
+    Corrupt,
+    CorruptInput,
+    FingerprintError,
+    InputError,
+    Locked,
+    MissingExtraError,
+    MlretError,
+    NotFound,
+)
+
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from mlret.encoders.encoder import Encoder
@@ -20,12 +32,21 @@ if TYPE_CHECKING:
     from mlret.vocabulary.trim import trim_vocabulary
 
 __all__ = [
+    "AlreadyExists",
+    "Corrupt",
+    "CorruptInput",
     "Encoder",
     "ExternalEncoder",
+    "FingerprintError",
     "Hit",
     "Index",
     "IndexSettings",
+    "InputError",
+    "Locked",
     "Memory",
+    "MissingExtraError",
+    "MlretError",
+    "NotFound",
     "TokenEncoder",
     "__version__",
     "export_encoder",

@@ -29,6 +29,26 @@ class FingerprintError(InputError):
     """Vectors of different encoders would be mixed."""
 
 
+class NotFound(InputError):
+    """What the caller names does not exist: a folder, a file, a document, a record, an operation, an encoder."""
+
+
+class AlreadyExists(InputError):
+    """Something exists where a new thing would be made: an id, a link, a folder."""
+
+
+class Locked(MlretError):
+    """Another process is using the index or memory. Nothing was changed; the same call may succeed later."""
+
+
+class Corrupt(MlretError):
+    """Stored data is damaged: something is missing or differs from what was written. The message says where."""
+
+
+class CorruptInput(Corrupt, InputError):
+    """A file that the caller names is damaged or incomplete, such as a compressed file or the folder of an encoder."""
+
+
 class MlretWarning(UserWarning):
     """Base class of mlret's own warnings. The command line prints them as one line on standard error."""
 

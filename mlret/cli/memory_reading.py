@@ -153,9 +153,10 @@ def events(
     as_json: Json = False,
 ) -> None:
     """Split a conversation into events by what its turns are about."""
-    options = {} if penalty is None else {"penalty": penalty}
+    from mlret.memory.text.segmentation import PENALTY
+
     with opened(store) as memory:
-        found = memory.events(session, read_scope(scope), keep=keep, **options)
+        found = memory.events(session, read_scope(scope), keep=keep, penalty=PENALTY if penalty is None else penalty)
     if as_json:
         print_json([{"id": event.id, "ids": list(event.ids), "text": event.text} for event in found])
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -25,6 +25,9 @@ from mlret.cli.memory_options import (
     read_scope,
 )
 from mlret.cli.options import takes_settings
+
+if TYPE_CHECKING:
+    from mlret.memory.records import UpdateFields
 
 
 @takes_settings(about=ABOUT)
@@ -72,7 +75,8 @@ def update(
 ) -> None:
     """Add a new version to a memory; previous versions are kept."""
     with opened(store, model) as memory:
-        print_done(memory.update(id, read_scope(scope), text, **about.given()), "updated", as_json)
+        given = cast("UpdateFields", about.given())
+        print_done(memory.update(id, read_scope(scope), text, **given), "updated", as_json)
 
 
 def link(

@@ -14,7 +14,7 @@ from mlret.data.json_text import decode_json
 from mlret.data.languages import normalise_language
 from mlret.data.sentences import split_sentences
 from mlret.data.unicode_text import check_unicode
-from mlret.errors import InputError, first_line, require
+from mlret.errors import CorruptInput, InputError, NotFound, first_line, require
 
 _KINDS = (".jsonl", ".ndjson", ".txt", ".parquet")
 # Without this limit, a text file without blank lines would be one document, held in memory completely.
@@ -267,7 +267,7 @@ def _read_parquet(
     arrow = require("pyarrow", extra="train", feature="reading Parquet files")
     parquet = require("pyarrow.parquet", extra="train", feature="reading Parquet files")
     if not path.exists():
-        raise InputError(f"{path}: no such file")
+        raise NotFound(f"{path}: no such file")
     if not path.is_file():
         raise InputError(f"{path}: is a folder; name a file")
     try:
@@ -285,7 +285,7 @@ def _read_parquet(
     except PermissionError as error:
         raise InputError(f"{path}: may not be read; change its permissions") from error
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged or no Parquet file ({first_line(error)}); fetch it again") from error
+        raise CorruptInput(f"{path}: damaged or no Parquet file ({first_line(error)}); fetch it again") from error
 
 
 def _wanted_columns(names: Collection[str], columns: TextColumns, where: str, *, language_known: bool) -> list[str]:

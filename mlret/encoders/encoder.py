@@ -53,6 +53,16 @@ class Encoder:
     ------
     InputError
         If the precision is unknown, the model only runs in float32, or int8 is requested on a device other than a CPU.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> encoder = mlret.load_encoder()
+    >>> english, swahili, japanese = encoder.encode(
+    ...     ["The train is late.", "Treni imechelewa.", "駅前に図書館がある。"], language=["en", "sw", "ja"]
+    ... )
+    >>> bool(english @ swahili > english @ japanese)
+    True
     """
 
     similarity: Similarity = "cosine"
@@ -115,6 +125,12 @@ class Encoder:
         InputError
             If ``texts`` is a single string or not a list of strings, a text is not valid Unicode, or ``language`` and
             ``texts`` differ in length.
+
+        Examples
+        --------
+        >>> vectors = encoder.encode(["Treni imechelewa.", "列車が遅れています。"], language=["sw", "ja"])
+        >>> vectors.shape, vectors.dtype
+        ((2, 384), dtype('float32'))
         """
         texts = checked_texts(texts)
         languages = languages_of(texts, language)
@@ -152,7 +168,13 @@ class Encoder:
         Raises
         ------
         InputError
-            As :meth:`encode`.
+            If ``texts`` is a single string or not a list of strings, a text is not valid Unicode, or ``language`` and
+            ``texts`` differ in length.
+
+        Examples
+        --------
+        >>> encoder.encode_query(["Where is the library?"], language="en").shape
+        (1, 384)
         """
         return self._behind_prompt("query", texts, language)
 
@@ -176,7 +198,13 @@ class Encoder:
         Raises
         ------
         InputError
-            As :meth:`encode`.
+            If ``texts`` is a single string or not a list of strings, a text is not valid Unicode, or ``language`` and
+            ``texts`` differ in length.
+
+        Examples
+        --------
+        >>> encoder.encode_document(["Maktaba iko karibu na kituo.", "図書館は駅前です。"], language=["sw", "ja"]).shape
+        (2, 384)
         """
         return self._behind_prompt("document", texts, language)
 
@@ -205,13 +233,25 @@ class Encoder:
         ----------
         texts
             A list of ``n`` strings, or any iterable that can be converted to one.
-        batch_size, show_progress
-            As for :meth:`encode`.
+        batch_size
+            Number of texts per forward pass, for models that mlret runs through sentence-transformers.
+        show_progress
+            Whether to show a progress bar.
 
         Returns
         -------
         numpy.ndarray
             ``(n, dims)`` float32 array; the vectors have the lengths that the model gives them.
+
+        Raises
+        ------
+        InputError
+            If ``texts`` is a single string or not a list of strings, or a text is not valid Unicode.
+
+        Examples
+        --------
+        >>> encoder.embed(["Der Zug hat Verspätung."]).shape
+        (1, 384)
         """
         texts = checked_texts(texts)
         if not texts:
@@ -234,6 +274,11 @@ class Encoder:
         """The calibration module if it is the model's last module, so that it applies to what :meth:`embed` returns.
 
         ``None`` if the model has no calibration, has it elsewhere, or truncates its vectors.
+
+        Examples
+        --------
+        >>> encoder.calibration is None
+        False
         """
         from mlret.encoders.calibration import Calibration
 
@@ -248,7 +293,13 @@ class Encoder:
 
     @property
     def calibration_languages(self) -> list[str]:
-        """Languages for which the calibration module has statistics; empty if there is no such module."""
+        """Languages for which the calibration module has statistics; empty if there is no such module.
+
+        Examples
+        --------
+        >>> "sw" in encoder.calibration_languages
+        True
+        """
         from mlret.encoders.calibration import Calibration
 
         return [
@@ -257,7 +308,13 @@ class Encoder:
 
     @cached_property
     def dims(self) -> int:
-        """Number of dimensions of a vector."""
+        """Number of dimensions of a vector.
+
+        Examples
+        --------
+        >>> encoder.dims
+        384
+        """
         dims = self.model.get_embedding_dimension()
         if dims is None:
             raise InputError(f"{self.name} does not state its number of dimensions: give it a pooling module")
@@ -269,6 +326,11 @@ class Encoder:
 
         Vectors of encoders with different fingerprints must never be compared. The fingerprint has 16 hexadecimal
         digits, followed by ``-int8`` if the precision is int8.
+
+        Examples
+        --------
+        >>> len(encoder.fingerprint)
+        16
         """
         return self._own_fingerprint or self._hashed()
 

@@ -86,6 +86,13 @@ def multi_vector_encoder(
     ------
     InputError
         If the model cannot be loaded, is already a multi-vector model, or a parameter does not fit it.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> model = mlret.multi_vector_encoder(mlret.load_encoder(), dims=64)
+    >>> model.encode_document(["Treni imechelewa."])[0].shape[1]
+    64
     """
     if punctuation not in get_args(Punctuation):
         raise InputError(f"punctuation {punctuation!r}: there are {', '.join(get_args(Punctuation))}")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.precision import Precision
-from mlret.errors import InputError, MlretError, first_line
+from mlret.errors import Corrupt, CorruptInput, InputError, NotFound, first_line
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 BUNDLED = Path(__file__).parent / "bundled" / "mlret-mini"
-_MULTI_VECTOR = ("MultiVectorEncoder", "ColBERT")  # PyLate writes the second.  # PyLate writes the second.
+_MULTI_VECTOR = ("MultiVectorEncoder", "ColBERT")  # PyLate writes the second.
 _Model = TypeVar("_Model")
 
 
@@ -60,7 +60,7 @@ def load_encoder(
     """
     if name is None:
         if not (BUNDLED / "modules.json").is_file():
-            raise MlretError(
+            raise Corrupt(
                 f"the bundled encoder is missing from {BUNDLED.parent.name}/{BUNDLED.name}: reinstall mlret, "
                 "or name an encoder of your own with --model"
             )
@@ -118,12 +118,12 @@ def from_hub(name: str | Path, load: Callable[[], _Model]) -> _Model:
     """
     path = Path(name)
     if path.is_absolute() or len(path.parts) > 2 or str(name).startswith((".", "~")):
-        raise InputError(f"no encoder folder at {name}: give a folder that `mlret train` wrote, or a hub id")
+        raise NotFound(f"no encoder folder at {name}: give a folder that `mlret train` wrote, or a hub id")
     try:
         return load()
     except OSError as error:
         reason = first_line(error)
-        raise InputError(f"{name} is neither a folder nor a model on the hub that can be reached ({reason})") from error
+        raise NotFound(f"{name} is neither a folder nor a model on the hub that can be reached ({reason})") from error
 
 
 def own_modules() -> dict[str, type[Any]]:
@@ -145,9 +145,9 @@ def _load_folder(path: Path, device: str | None) -> SentenceTransformer:
     """Load a local folder. Of all code outside sentence-transformers, only mlret's own modules may run."""
     modules = path / "modules.json"
     if not modules.is_file():
-        raise InputError(f"{path} is not an encoder: modules.json is missing; give a sentence-transformers folder")
+        raise NotFound(f"{path} is not an encoder: modules.json is missing; give a sentence-transformers folder")
     if not any(path.rglob("*.safetensors")):
-        raise InputError(f"{path} has no weights (*.safetensors): train the encoder, or copy the complete folder")
+        raise CorruptInput(f"{path} has no weights (*.safetensors): train the encoder, or copy the complete folder")
     from sentence_transformers import SentenceTransformer
 
     from mlret.encoders.adapters import route_if_modular
@@ -158,6 +158,6 @@ def _load_folder(path: Path, device: str | None) -> SentenceTransformer:
         )
     except (OSError, ValueError, KeyError) as error:
         reason = first_line(error)
-        raise InputError(f"{path} cannot be loaded as an encoder: {reason}") from error
+        raise CorruptInput(f"{path} cannot be loaded as an encoder: {reason}") from error
     route_if_modular(model)
     return model

@@ -71,6 +71,21 @@ def evaluate(
     ------
     InputError
         If an option is unknown, or the data is missing or malformed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import mlret
+    >>> from mlret.data.sample import load_parallel_sentences
+    >>> from mlret.eval import evaluate
+    >>> Path("parallel").mkdir()
+    >>> for language in ("en", "sw"):
+    ...     with open(f"parallel/{language}.txt", "w", encoding="utf-8") as file:
+    ...         for sentence in load_parallel_sentences().texts[language][:20]:
+    ...             print(sentence, file=file)
+    >>> report = evaluate("bitext", "parallel", models=[mlret.load_encoder()], floors=False)
+    >>> report.figure("accuracy") > 0.8
+    True
     """
     loaded = [model for model in models if hasattr(model, "encode_query")]
     names = [model if model is None else str(model) for model in models if not hasattr(model, "encode_query")]

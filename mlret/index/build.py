@@ -14,7 +14,7 @@ from mlret.data.files import LONGEST_LINE
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.encoders.precision import Precision
-from mlret.errors import FingerprintError, InputError, MlretError
+from mlret.errors import AlreadyExists, FingerprintError, InputError, MlretError
 from mlret.index.hits import IndexInfo, Updated
 from mlret.index.index import Index
 from mlret.index.ingest import Existing
@@ -117,7 +117,7 @@ def build_index(
     encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder, precision=precision)
     if has_manifest(path):
         with Index.open(path, encoder) as index:
-            raise InputError(
+            raise AlreadyExists(
                 f"{path} is an index of {len(index)} documents already: add to it with "
                 f"`mlret index add {path} FILES`, or remove it first"
             )

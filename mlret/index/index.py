@@ -17,7 +17,7 @@ from mlret.encoders.encoder import Encoder
 from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.encoders.precision import INT8, Precision
-from mlret.errors import FingerprintError, InputError, MlretError
+from mlret.errors import FingerprintError, InputError, MlretError, NotFound
 from mlret.index.filter_warnings import Unmatched
 from mlret.index.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
@@ -40,6 +40,23 @@ class Index:
 
     An open index shows the documents that were stored when it was opened, and its own changes since. Call
     :meth:`refresh` to see what other processes have changed. Several threads may search one index at the same time.
+
+    Examples
+    --------
+    The examples of the methods use this index.
+
+    >>> from mlret import Index
+    >>> index = Index.create("news.index")
+    >>> index.add(
+    ...     [
+    ...         {"id": "train", "text": "Der Zug nach Berlin hat eine Stunde Verspätung.", "lang": "de", "year": 2024},
+    ...         {"id": "maize", "text": "Bei ya mahindi imepanda sokoni.", "lang": "sw", "year": 2025},
+    ...         {"id": "library", "text": "駅前に新しい図書館が開館した。", "lang": "ja", "year": 2025},
+    ...     ]
+    ... )
+    3
+    >>> [hit.id for hit in index.search("the train is late", k=1)]
+    ['train']
     """
 
     def __init__(self, store: Store, encoder: AnyEncoder | None) -> None:
@@ -87,6 +104,13 @@ class Index:
             settings ask for.
         FingerprintError
             If the folder holds an index of another encoder.
+
+        Examples
+        --------
+        >>> from mlret import Index, IndexSettings
+        >>> with Index.create("hybrid.index", settings=IndexSettings(lexical=True)) as hybrid:
+        ...     hybrid.info().documents
+        0
         """
         encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
         settings = settings or IndexSettings()
@@ -149,6 +173,13 @@ class Index:
             If the index was built with another encoder.
         MlretError
             If the records are missing or damaged.
+
+        Examples
+        --------
+        >>> from mlret import Index
+        >>> with Index.open("news.index") as index:
+        ...     len(index), "maize" in index
+        (3, True)
         """
         path = Path(path)
         manifest = read_manifest(path)
@@ -162,7 +193,13 @@ class Index:
 
     @property
     def encoder(self) -> AnyEncoder:
-        """The encoder of the index, which is loaded on first use."""
+        """The encoder of the index, which is loaded on first use.
+
+        Examples
+        --------
+        >>> index.encoder.dims
+        384
+        """
         if self._encoder is None:
             self._encoder = encoder_of(self.path, self.store.manifest)
         return self._encoder
@@ -175,6 +212,11 @@ class Index:
         ------
         MlretError
             If the index is closed.
+
+        Examples
+        --------
+        >>> index.store.manifest.dims
+        384
         """
         if self._open_store is None:
             raise MlretError(f"the index {self.path} is closed; open it again")
@@ -211,6 +253,13 @@ class Index:
         InputError
             At the first invalid document, or the first whose id is stored already. The batches before it stay stored,
             and the message states how many documents they hold.
+
+        Examples
+        --------
+        >>> index.add([{"id": "storm", "text": "Une tempête approche de la côte.", "lang": "fr"}])
+        1
+        >>> index.add(["The museum is closed on Mondays."], skip_existing=True)
+        1
         """
         existing: Existing = "skip" if skip_existing else "error"
         return self._store_all(documents, vectors, batch_size, existing).added
@@ -245,6 +294,13 @@ class Index:
         InputError
             At the first invalid document. The batches before it stay stored, and the message states how many documents
             they hold.
+
+        Examples
+        --------
+        >>> index.update([{"id": "train", "text": "Der Zug nach Berlin fällt aus.", "lang": "de"}])
+        Updated(added=0, replaced=1, skipped=0)
+        >>> index.get("train").text
+        'Der Zug nach Berlin fällt aus.'
         """
         return self._store_all(documents, vectors, batch_size, "replace")
 
@@ -306,6 +362,12 @@ class Index:
             vectors and documents differ, this is raised before anything is stored.
         MlretError
             If another process keeps writing, or the encoder gives a vector that is not finite.
+
+        Examples
+        --------
+        >>> lines = (f"Bericht {number} aus Kairo" for number in range(5))
+        >>> [done.added for done in index.add_batches(lines, batch_size=2)]
+        [2, 2, 1]
         """
         if isinstance(documents, str | Mapping | Document):
             raise InputError(f"give a list of documents to add, not one {type(documents).__name__}")
@@ -354,6 +416,15 @@ class Index:
         ------
         InputError
             If an id is not stored, or both or neither of ``ids`` and ``where`` are given.
+
+        Examples
+        --------
+        >>> index.delete(["maize"])
+        1
+        >>> index.delete(where={"year": {"$lt": 2025}})
+        1
+        >>> [document.id for document in index.documents()]
+        ['library']
         """
         if isinstance(ids, str):
             raise InputError("delete takes a list of ids; write [id] for one")
@@ -368,7 +439,7 @@ class Index:
             else:
                 stored = store.records.rows_of(ids)
                 if not ignore_missing and (missing := [id for id in ids if id not in stored]):
-                    raise InputError(
+                    raise NotFound(
                         f"{len(missing)} ids are not in {self.path}, the first is {missing[0]!r}; nothing was deleted "
                         "(--ignore-missing passes over them)"
                     )
@@ -418,6 +489,13 @@ class Index:
         ------
         InputError
             If the query is blank, ``k`` is below 1, or a language code or a filter is invalid.
+
+        Examples
+        --------
+        >>> [hit.id for hit in index.search("what does food cost?", k=1)]
+        ['maize']
+        >>> [hit.id for hit in index.search("what does food cost?", where={"lang": ["de", "ja"], "year": 2025})]
+        ['library']
         """
         return self.search_batch([query], k, language=language, where=where, ids=ids, mode=mode, exact=exact)[0]
 
@@ -470,6 +548,12 @@ class Index:
         ------
         InputError
             If a query is blank, ``k`` is below 1, or a language code or a filter is invalid.
+
+        Examples
+        --------
+        >>> found = index.search_batch(["a place to read books", "treni imechelewa"], k=1, language=["en", "sw"])
+        >>> [hits[0].id for hits in found]
+        ['library', 'train']
         """
         mode = check_mode(mode) or ("hybrid" if self.store.manifest.settings.lexical else "dense")
         check_k(k)
@@ -500,6 +584,11 @@ class Index:
         ------
         InputError
             If a query is blank or a language code is unknown.
+
+        Examples
+        --------
+        >>> index.encode_queries(["a place to read books"], language="en").shape
+        (1, 384)
         """
         texts, languages = check_queries(queries, language)
         if self.encoder.calibration_languages:
@@ -537,6 +626,12 @@ class Index:
         ------
         InputError
             If the vectors have other dimensions than the index or are not finite, or ``k`` is below 1.
+
+        Examples
+        --------
+        >>> vectors = index.encode_queries(["a place to read books"], language="en")
+        >>> [[hit.id for hit in hits] for hits in index.search_vectors(vectors, k=1)]
+        [['library']]
         """
         store = self.store
         check_k(k)
@@ -565,16 +660,44 @@ class Index:
     def get(self, id: str) -> Document | None:
         """Return the document with this id, or ``None`` if it is not stored.
 
+        Parameters
+        ----------
+        id
+            The id of a document.
+
+        Returns
+        -------
+        Document or None
+            The document; ``None`` if no document has this id.
+
         Raises
         ------
         InputError
             If the id is not a string of valid Unicode.
+
+        Examples
+        --------
+        >>> index.get("maize").text
+        'Bei ya mahindi imepanda sokoni.'
+        >>> index.get("wheat") is None
+        True
         """
         [id] = check_ids([id])
         return self.store.records.get(id)
 
     def documents(self) -> Iterator[Document]:
-        """Iterate over all documents in the order in which they were stored, as of the last refresh or change."""
+        """Iterate over all documents in the order in which they were stored, as of the last refresh or change.
+
+        Yields
+        ------
+        Document
+            The documents in the order in which they were stored.
+
+        Examples
+        --------
+        >>> [(document.id, document.metadata["year"]) for document in index.documents()]
+        [('train', 2024), ('maize', 2025), ('library', 2025)]
+        """
         for batch in self.store.records.stream():
             yield from (document for _, document in batch)
 
@@ -596,13 +719,19 @@ class Index:
         ------
         InputError
             If an id is not stored.
+
+        Examples
+        --------
+        >>> train, maize = index.vectors(["train", "maize"])
+        >>> train.shape
+        (384,)
         """
         if isinstance(ids, str):
             raise InputError("vectors takes a list of ids; write [id] for one")
         ids = list(ids)
         rows = self.store.records.rows_of(check_ids(ids))
         if missing := [id for id in ids if id not in rows]:
-            raise InputError(f"{self.path} has no document {missing[0]!r}")
+            raise NotFound(f"{self.path} has no document {missing[0]!r}")
         found = self.store.vectors_of(list(rows.values()))
         joined: Vectors = self.store.space.joined([found[rows[id]] for id in ids])
         return joined
@@ -614,7 +743,19 @@ class Index:
         return isinstance(id, str) and is_unicode(id) and bool(self.store.records.rows_of([id]))
 
     def info(self) -> IndexInfo:
-        """Return a summary of what the index holds and of the encoder that it was built with."""
+        """Return a summary of what the index holds and of the encoder that it was built with.
+
+        Returns
+        -------
+        IndexInfo
+            Numbers of documents, by language and by kind of segment, the encoder, and the size on disk in bytes.
+
+        Examples
+        --------
+        >>> info = index.info()
+        >>> info.documents, info.dims, info.languages
+        (3, 384, {'de': 1, 'ja': 1, 'sw': 1})
+        """
         store, manifest = self.store, self.store.manifest
         kinds: dict[str, int] = {}
         for segment in store.segments:
@@ -640,11 +781,42 @@ class Index:
         )
 
     def refresh(self) -> None:
-        """Load what other processes have changed since the index was opened."""
+        """Load what other processes have changed since the index was opened.
+
+        Raises
+        ------
+        Corrupt
+            If the folder is damaged.
+
+        Examples
+        --------
+        >>> with Index.open("news.index", index.encoder) as writer:
+        ...     writer.delete(["train"])
+        1
+        >>> "train" in index
+        True
+        >>> index.refresh()
+        >>> "train" in index
+        False
+        """
         self.store.refresh()
 
     def seal(self) -> None:
-        """Write the vectors that are only in the database to a segment file, so that the index opens faster."""
+        """Write the vectors that are only in the database to a segment file, so that the index opens faster.
+
+        Raises
+        ------
+        Locked
+            If another process keeps writing.
+
+        Examples
+        --------
+        >>> index.info().unsealed
+        3
+        >>> index.seal()
+        >>> index.info().unsealed
+        0
+        """
         with self.store.writing():
             compaction.seal(self.store)
 
@@ -665,6 +837,11 @@ class Index:
         ------
         MlretError
             If another process keeps writing.
+
+        Examples
+        --------
+        >>> [choice.kind for choice in index.compact()]
+        ['flat']
         """
         with self.store.writing():
             return compaction.compact(self.store, progress)
@@ -697,6 +874,18 @@ class Index:
         ------
         InputError
             If the index has no lists to probe, or the recall is not above 0 and up to 1.
+
+        Examples
+        --------
+        >>> import mlret
+        >>> from mlret import IndexSettings
+        >>> settings = IndexSettings(kind="probe")
+        >>> with Index.create("tokens.index", mlret.load_token_encoder(), settings=settings) as index:
+        ...     stored = index.add(["Treni imechelewa.", "駅前に図書館がある。", "Der Zug hat Verspätung."] * 12)
+        ...     choices = index.compact()
+        ...     chosen = index.tune(["the train is late"], recall=0.9)
+        >>> "recall" in chosen
+        True
         """
         if recall is not None and not 0 < recall <= 1:
             raise InputError(f"a recall of {recall} cannot be had; give one above 0 and up to 1")
@@ -721,12 +910,31 @@ class Index:
         -------
         list of Choice
             The new kind of each segment; empty if nothing was done.
+
+        Raises
+        ------
+        Locked
+            If another process keeps writing.
+
+        Examples
+        --------
+        >>> index.compact_if_due()
+        []
         """
         with self.store.writing():
             return compaction.compact(self.store, progress) if compaction.is_due(self.store) else []
 
     def close(self) -> None:
-        """Close the index. No data is lost if this is not called, and closing twice is allowed."""
+        """Close the index. No data is lost if this is not called, and closing twice is allowed.
+
+        Examples
+        --------
+        >>> index.close()
+        >>> index.search("the train is late")
+        Traceback (most recent call last):
+        ...
+        mlret.errors.MlretError: the index news.index is closed; open it again
+        """
         if self._open_store is not None:
             self._open_store.close()
             self._open_store = None

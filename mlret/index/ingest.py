@@ -12,7 +12,7 @@ import numpy as np
 from mlret.data.detection import DETECTION_CHARACTERS, detect_language
 from mlret.data.documents import Document, document_from_mapping
 from mlret.encoders.multi_vector import AnyEncoder
-from mlret.errors import InputError, MlretError
+from mlret.errors import AlreadyExists, InputError, MlretError
 from mlret.index.hits import Updated
 from mlret.index.storage.store import Store
 from mlret.index.vectors.pairing import as_many
@@ -92,7 +92,7 @@ class Intake:
 
     def _refuse(self, document: Document) -> None:
         where = f"{document.origin}: " if document.origin else ""
-        raise InputError(
+        raise AlreadyExists(
             f"{where}the id {document.id!r} is in the index already, or twice in what is added; give the document "
             "another id, skip what is stored (--skip-existing), or replace it (`mlret index update`)"
         )

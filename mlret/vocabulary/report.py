@@ -80,6 +80,15 @@ class TrimReport:
         The trimmed tokenizer.
     sentencepiece
         Paths of the SentencePiece models that the original has for slow tokenizers.
+
+    Examples
+    --------
+    The examples of this class use the report of the example of :func:`mlret.vocabulary.trim_vocabulary`.
+
+    >>> report.selection
+    {'size': 8000}
+    >>> [(row.language, row.coverage) for row in report.figures]
+    [('en', 1.0), ('sw', 1.0)]
     """
 
     model: str
@@ -99,7 +108,18 @@ class TrimReport:
     sentencepiece: list[Path] = field(default_factory=list, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report without the ids and the tokenizer, as values that JSON can represent."""
+        """Return the report without the ids and the tokenizer, as values that JSON can represent.
+
+        Returns
+        -------
+        dict
+            The attributes by name; sizes and figures as dicts.
+
+        Examples
+        --------
+        >>> report.to_dict()["after"]["tokens"]
+        8000
+        """
         shown = {
             item.name: getattr(self, item.name)
             for item in dataclasses.fields(self)
@@ -112,7 +132,18 @@ class TrimReport:
         }
 
     def tables(self) -> list[ResultTable]:
-        """Return the tables of the model before and after trimming, and of the figures by language."""
+        """Return the tables of the model before and after trimming, and of the figures by language.
+
+        Returns
+        -------
+        list of ResultTable
+            The table of sizes; if text was counted, also that of the figures by language.
+
+        Examples
+        --------
+        >>> [len(table.headings) for table in report.tables()]
+        [4, 8]
+        """
         rows = [
             [label, show(self.before), show(self.after), ratio(self.before, self.after)]
             for label, show, ratio in (
@@ -157,7 +188,18 @@ class TrimReport:
         return tables
 
     def verdict(self) -> str:
-        """Return a sentence that states whether covered texts get the same vectors."""
+        """Return a sentence that states whether covered texts get the same vectors.
+
+        Returns
+        -------
+        str
+            One sentence.
+
+        Examples
+        --------
+        >>> report.verdict().endswith("covered texts have the same vectors, bit for bit (float32).")
+        True
+        """
         if self.largest_difference is None:
             return "There was no text to compare vectors on."
         if self.largest_difference == 0:
@@ -165,7 +207,18 @@ class TrimReport:
         return f"The vectors of {self.compared} covered texts differ by up to {self.largest_difference:.1e}."
 
     def card(self) -> str:
-        """Return a paragraph for the model card."""
+        """Return a paragraph for the model card.
+
+        Returns
+        -------
+        str
+            Markdown: a heading, the paragraph and the table of sizes.
+
+        Examples
+        --------
+        >>> report.card().splitlines()[0]
+        '## Vocabulary trimming'
+        """
         names = ", ".join(name_of(code) for code in self.languages)
         ((kind, value),) = self.selection.items()
         how = {
@@ -189,6 +242,18 @@ class TrimReport:
         ----------
         folder
             The folder to write to, created if it does not exist.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be written.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> report.write(Path("trimming"))
+        >>> (Path("trimming") / "trim.json").is_file()
+        True
         """
         folder.mkdir(parents=True, exist_ok=True)
         write_text_atomically(folder / "trim.json", json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n")

@@ -28,7 +28,7 @@ from mlret.encoders.loading import from_hub, is_multi_vector
 from mlret.encoders.longest_input import keep_within_positions, longest_input
 from mlret.encoders.multi_vector import TokenEncoder, load_any_encoder
 from mlret.encoders.token_weights import TokenWeights
-from mlret.errors import InputError, MlretError, first_line
+from mlret.errors import CorruptInput, InputError, MlretError, NotFound, first_line
 from mlret.vocabulary.weights import (
     cut_weights,
     positions_start_at_padding,
@@ -332,7 +332,7 @@ def _loaded(name: str) -> Subject:
         if (path / "modules.json").is_file() or is_multi_vector(path):
             return _encoder_subject(name)
         if not (path / "config.json").is_file():
-            raise InputError(f"{name} is not a model: it has neither modules.json nor config.json")
+            raise NotFound(f"{name} is not a model: it has neither modules.json nor config.json")
         return _load_model(name)
     return from_hub(name, lambda: _encoder_subject(name) if is_sentence_transformer_model(name) else _load_model(name))
 
@@ -351,7 +351,7 @@ def _load_model(name: str) -> ModelSubject:
         model = kind.from_pretrained(name)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     except (ValueError, KeyError, ImportError) as error:
-        raise InputError(f"{name} cannot be loaded: {first_line(error)}") from error
+        raise CorruptInput(f"{name} cannot be loaded: {first_line(error)}") from error
     return ModelSubject(model, tokenizer, name)
 
 

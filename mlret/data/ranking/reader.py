@@ -34,6 +34,17 @@ class RankingReader:
         Number of bytes read so far; for compressed files, compressed bytes.
     skipped
         Reason -> number of examples that were skipped, or passages that were excluded, for that reason.
+
+    Examples
+    --------
+    The example is that of :func:`read_ranking`.
+
+    >>> [source.format for source in reader.sources]
+    ['columns']
+    >>> sum(len(example.negatives) for example in reader)
+    1
+    >>> reader.read_bytes == reader.total_bytes
+    True
     """
 
     def __init__(
@@ -57,7 +68,13 @@ class RankingReader:
 
     @property
     def recognised(self) -> str:
-        """One line for each source, stating its recognised format."""
+        """One line for each source, stating its recognised format.
+
+        Examples
+        --------
+        >>> reader.recognised
+        'train.jsonl: queries with positive and negative passages'
+        """
         return "\n".join(f"{source.name}: {source.title}" for source in self.sources)
 
     @property
@@ -215,6 +232,17 @@ def read_ranking(
         are not found; if a language code is unknown or a number too small.
     MissingExtraError
         If a package for Parquet or the hub is not installed.
+
+    Examples
+    --------
+    >>> import json
+    >>> from mlret.data.ranking import read_ranking
+    >>> with open("train.jsonl", "w", encoding="utf-8") as file:
+    ...     row = {"query": "Treni inaondoka lini?", "positive": "Inaondoka saa mbili.", "negative": "Mvua inanyesha."}
+    ...     print(json.dumps(row), file=file)
+    >>> reader = read_ranking("train.jsonl", language="sw")
+    >>> [(example.language, example.positives) for example in reader]
+    [('sw', ('Inaondoka saa mbili.',))]
     """
     if format != "auto" and format not in FORMATS:
         raise InputError(f"no format {format!r}; there are {', '.join(FORMATS)}, and auto")

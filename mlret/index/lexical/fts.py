@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import InputError, MlretError
+from mlret.errors import Corrupt, InputError, MlretError
 from mlret.index.lexical.ngrams import ngrams
 from mlret.index.storage.checksums import mixed, mixed_row, mixed_rows
 
@@ -61,7 +61,7 @@ VOCABULARY = "CREATE VIRTUAL TABLE IF NOT EXISTS temp.lexical_vocabulary USING f
 _BATCH = 65_536
 
 
-class DamagedLexicalError(MlretError):
+class DamagedLexicalError(Corrupt):
     """The lexical index is not what was written; ``why`` is the reason."""
 
     def __init__(self, why: str) -> None:

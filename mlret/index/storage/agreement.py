@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlret.errors import MlretError
+from mlret.errors import Corrupt
 from mlret.index.storage.manifest import MANIFEST, Manifest, Written, parse_manifest
 from mlret.index.storage.records import RECORDS, Records
 
@@ -19,7 +19,7 @@ _CHANGING = {"format_version", "identity", "previous", "changes", "generation", 
 _OF_SEGMENTS = {"segments", "codec", "probing"}
 
 
-class DisagreementError(MlretError):
+class DisagreementError(Corrupt):
     """A manifest and a database do not belong together; ``what`` is wrong, and ``trace`` is what may have caused it."""
 
     def __init__(self, folder: Path, what: str, trace: str = "") -> None:

@@ -6,7 +6,7 @@ import sqlite3
 import zlib
 from collections.abc import Mapping
 
-from mlret.errors import MlretError
+from mlret.errors import Corrupt
 from mlret.index.storage.checksums import MODULUS
 
 # Format 2 had these counters, without a checksum and without the version of its tables.
@@ -15,7 +15,7 @@ _MODULAR = ("tombstones",)
 _CHECKSUM = "checksum"
 
 
-class DamagedCountersError(MlretError):
+class DamagedCountersError(Corrupt):
     """The counters are not what was written."""
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from mlret.errors import MlretError
+from mlret.errors import Locked, MlretError
 
 _POLL_SECONDS = 0.02
 _LONGEST_OWNER = 320  # A host name has at most 253 characters.
@@ -59,7 +59,7 @@ class WriterLock:
                 if time.monotonic() >= deadline:
                     owner = os.pread(descriptor, _LONGEST_OWNER, 0).decode("utf-8", "replace").strip()
                     os.close(descriptor)
-                    raise MlretError(
+                    raise Locked(
                         f"{self.path.parent} is being written by another process ({owner or 'unknown'}): "
                         "wait until it is done, or stop it"
                     ) from error

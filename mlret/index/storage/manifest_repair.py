@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlret.encoders.external import EXTERNAL
-from mlret.errors import InputError, MlretError
+from mlret.errors import InputError, Locked, MlretError
 from mlret.index.storage.agreement import DisagreementError, check_agreement
 from mlret.index.storage.blobs import OneVector
 from mlret.index.storage.database import check_database, read_aside
@@ -69,7 +69,7 @@ def check_manifest(folder: Path, *, repair: bool) -> Found:
         if (again and again.checksum) == (written and written.checksum):  # Otherwise another process is at work.
             break
     else:
-        raise MlretError(f"{folder} is changed by another process all the time; try again when that is done")
+        raise Locked(f"{folder} is changed by another process all the time; try again when that is done")
     if written is None and copy is None:
         assert why is not None
         raise why

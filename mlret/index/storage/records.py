@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.documents import Document
-from mlret.errors import MlretError
+from mlret.errors import Corrupt, MlretError
 from mlret.index.filters import Condition
 from mlret.index.lexical.fts import LexicalTable
 from mlret.index.storage.blobs import Blobs
@@ -178,7 +178,7 @@ class Records(Snapshots):
         """
         found = self.read(_MANIFEST)
         if len(found) != 1 or not isinstance(found[0][0], bytes):
-            raise MlretError(f"{self.path} is damaged (it has no copy of the manifest); {DAMAGED}")
+            raise Corrupt(f"{self.path} is damaged (it has no copy of the manifest); {DAMAGED}")
         return found[0][0]
 
     def append(
@@ -315,7 +315,7 @@ class Records(Snapshots):
         with self.reporting():
             last, highest = self._connection.execute(_LAST_ROW).fetchone()
         if type(last) is not int or not 0 <= (highest or 0) <= last:
-            raise MlretError(f"{self.path} is damaged (its last row is {last!r}, of a record {highest!r}); {DAMAGED}")
+            raise Corrupt(f"{self.path} is damaged (its last row is {last!r}, of a record {highest!r}); {DAMAGED}")
         return last
 
     def tombstones(self, *, checked: bool = True) -> NDArray[np.int64]:
@@ -331,7 +331,7 @@ class Records(Snapshots):
         # One string of numbers is read several times faster than as many rows.
         rows: NDArray[np.int64] = np.sort(np.fromstring(joined or "", dtype=np.int64, sep=","))
         if checked and self.version() > OLDEST and sum_of(rows) != self.counter("tombstones"):
-            raise MlretError(
+            raise Corrupt(
                 f"{self.path} is damaged (its list of removed rows is not what was written); `mlret index verify "
                 f"--repair {self.path.parent}` makes it again"
             )
@@ -383,7 +383,7 @@ class Records(Snapshots):
 
     def _document(self, row: int, crc: int, id: str, text: str, language: str | None, metadata: str) -> Document:
         if not is_whole(crc, id, text, language, metadata):
-            raise MlretError(f"{self.path}: the record in row {row} is damaged; {DAMAGED}")
+            raise Corrupt(f"{self.path}: the record in row {row} is damaged; {DAMAGED}")
         try:
             return Document.stored(id, text, language, json.loads(metadata))
         except RecursionError as error:  # It was stored by a version that had no limit on nesting.
@@ -429,7 +429,7 @@ class Records(Snapshots):
             try:
                 return matching_rows(self._connection, condition)
             except (TypeError, ValueError, OverflowError) as error:
-                raise MlretError(f"{self.path} is damaged ({error}); {DAMAGED}") from error
+                raise Corrupt(f"{self.path} is damaged ({error}); {DAMAGED}") from error
 
     def vectors(
         self, first_row: int, last_row: int, *, batch_size: int = 8192
@@ -558,7 +558,7 @@ class Records(Snapshots):
         return self.lexical is not None or holds_traces(self.path, indexes=indexes)
 
 
-class DamagedVectorError(MlretError):
+class DamagedVectorError(Corrupt):
     """A vector in the database is not what was written; ``row`` is the row number of its record."""
 
     def __init__(self, message: str, row: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import MlretError
+from mlret.errors import Corrupt, MlretError
 from mlret.index.lexical.fts import DamagedLexicalError
 from mlret.index.storage import raw
 from mlret.index.storage.counters import Counters, DamagedCountersError
@@ -181,7 +181,7 @@ class Snapshots:
             try:
                 return np.fromiter((number for (number,) in found), dtype=np.int64)
             except (TypeError, ValueError, OverflowError) as error:
-                raise MlretError(f"{self.path} is damaged ({error}); {DAMAGED}") from error
+                raise Corrupt(f"{self.path} is damaged ({error}); {DAMAGED}") from error
 
     def read(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query, in the state that all reads see; for code that is built on the index.
@@ -217,4 +217,4 @@ class Snapshots:
             except sqlite3.DatabaseError as error:
                 raise reported(self.path, error) from error
             except UnicodeDecodeError as error:  # of the message itself, where it quotes what is damaged
-                raise MlretError(f"{self.path} is damaged (a name or text is not UTF-8); {DAMAGED}") from error
+                raise Corrupt(f"{self.path} is damaged (a name or text is not UTF-8); {DAMAGED}") from error

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mlret.data.documents import Document
 from mlret.data.durable import fsync_folder
 from mlret.data.unicode_text import check_unicode
-from mlret.errors import InputError, MlretError
+from mlret.errors import AlreadyExists, Corrupt, InputError, Locked, MlretError
 from mlret.index.filters import Condition
 from mlret.index.storage.agreement import DisagreementError, check_agreement, check_changes, copy_in
 from mlret.index.storage.database import read_only
@@ -69,8 +69,10 @@ def check_vacant(folder: Path) -> None:
         ) from error
     if taken:
         if has_manifest(folder):
-            raise InputError(f"{folder} is an index already: open it (Index.open), choose another path, or remove it")
-        raise InputError(f"{folder} already exists and is not an index: choose another path, or remove it first")
+            raise AlreadyExists(
+                f"{folder} is an index already: open it (Index.open), choose another path, or remove it"
+            )
+        raise AlreadyExists(f"{folder} already exists and is not an index: choose another path, or remove it first")
     if folder.exists() and folder.samefile(Path.cwd()):
         raise InputError(f"{folder} is the current folder: name a new one in it, e.g. {folder / 'NAME'}")
 
@@ -438,7 +440,7 @@ class Store:
         manifest, segments = self._opened(before)
         last, changes = self.records.last_row(), self.records.counter("changes")
         if last < manifest.last_sealed_row:
-            raise MlretError(
+            raise Corrupt(
                 f"{self.records.path} is damaged: it ends at row {last}, but row {manifest.last_sealed_row} was sealed;"
                 " restore the folder from a copy"
             )
@@ -465,7 +467,7 @@ class Store:
                 return manifest, [before.get(info) or self._open_segment(info) for info in manifest.segments]
             except _OutdatedError:
                 continue
-        raise MlretError(f"{self.folder} is changed by another process all the time; try again when that is done")
+        raise Locked(f"{self.folder} is changed by another process all the time; try again when that is done")
 
     def _agreed_manifest(self) -> Manifest | None:
         """Return the manifest if the database agrees with it, and show that state to all reads from now on.
@@ -525,7 +527,7 @@ class Store:
         except DamagedVectorError as error:
             if self.space.keeps_vectors:
                 raise
-            raise MlretError(
+            raise Corrupt(
                 f"{torn}, and vectors that are sealed are kept nowhere else: `mlret index verify --repair "
                 f"{self.folder}` encodes the {info.rows} texts again"
             ) from error

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from mlret.errors import MlretError
+from mlret.errors import Corrupt
 from mlret.index.tokens.bits import BITS, Bits, Lanes, centre, lanes, pack, unpack, width
 from mlret.index.tokens.clustering import Centroids, k_means
 
@@ -319,7 +319,7 @@ class TokenCodec:
             arrays = found["mean"], found["rotation"], found["centroids"]
             return cls(*arrays, bits, unit, first=first, spread=spread)
         except (OSError, KeyError, IndexError, ValueError, SafetensorError) as error:
-            raise MlretError(f"{path} is not a codec of tokens ({error})") from error
+            raise Corrupt(f"{path} is not a codec of tokens ({error})") from error
 
 
 def centroids_for(tokens: int) -> int:

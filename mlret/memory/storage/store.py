@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mlret.data.detection import DETECTION_CHARACTERS, detect_language
 from mlret.data.documents import Document
 from mlret.data.scripts import scripts_of
-from mlret.errors import InputError, MlretError
+from mlret.errors import InputError, MlretError, NotFound
 from mlret.index.filter_warnings import Unmatched
 from mlret.index.index import Index
 from mlret.index.storage import compaction
@@ -271,7 +271,7 @@ class MemoryStore:
 
     def no_operation(self, number: int) -> InputError:
         """Return the error for an operation that this scope cannot undo; its text does not reveal the reason."""
-        return InputError(
+        return NotFound(
             f"there is no operation {number} in the scope {dict(self.scope)} that can be undone; history names the "
             "operations of a record"
         )
@@ -301,7 +301,7 @@ class MemoryStore:
             If the scope holds no such record; whether another scope holds one is not revealed.
         """
         if not self.in_scope(record, scope):
-            raise InputError(f"no record {record!r} in the scope {dict(scope)}; check the id and the scope")
+            raise NotFound(f"no record {record!r} in the scope {dict(scope)}; check the id and the scope")
         return self.columns.standing[record].position
 
     def in_scope(self, record: str, scope: Scope) -> bool:
