@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.adapters import routes_texts
 from mlret.encoders.encoder import Encoder, calibrated, normalised
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, Tokens
 from mlret.eval.baselines import FLOORS
@@ -343,6 +342,8 @@ def bitext_scorers(
     list of BitextScorer
         The encoders' scorers in the given order, then those of the baselines.
     """
+    from mlret.encoders.adapters import routes_texts  # imports torch, which help texts must not wait for
+
     scorers: list[BitextScorer] = []
     for encoder in encoders:
         if routes_texts(encoder.model):

@@ -32,6 +32,11 @@ class ParallelTexts:
     texts: dict[str, tuple[str, ...]]
     languages: dict[str, str]
 
+    @property
+    def all_texts(self) -> list[str]:
+        """The texts of all languages, one language after the other."""
+        return [text for texts in self.texts.values() for text in texts]
+
     def __len__(self) -> int:
         return len(next(iter(self.texts.values())))
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mlret.eval.benchmarks.tatoeba import Accuracy, TatoebaAverage, TatoebaResult, TatoebaRow, Way
+from mlret.eval.benchmarks.tatoeba import Accuracy, TatoebaAverage, TatoebaResult, TatoebaRow
 from mlret.eval.benchmarks.tatoeba_joined import JoinedResult, JoinedRow
-from mlret.eval.report import Figures, Picture, QueryScores, Report, with_floors
+from mlret.eval.report import Figures, Picture, QueryScores, Report, shown_system, with_floors
 from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
 
 _EN_XX, _XX_EN = "en→xx", "xx→en"
 _MATCHING_NAMES = {"cosine": "", "csls": "CSLS", "margin": "margin"}
+# Groups of the figures that are no language.
+_AVERAGES = ("all", "xtreme_36", "average", "joined")
 _BREAKS = {"calibrated": "calib."}
 
 PROTOCOL = (
@@ -42,28 +44,30 @@ def tatoeba_report(data: str, results: Sequence[TatoebaResult], joined: Sequence
         The same systems between languages other than English; empty if that was not requested.
     """
     tables = [_table(results)]
-    pictures = [Picture("tatoeba", partial(plots.ranked_bars, *_bars(results)))]
+    details: dict[str, Any] = {}
     if joined:
         tables.append(_joined_table(results, joined))
-        pictures.append(Picture("tatoeba-joined", partial(_draw_joined, joined[0])))
+        details = {"joined": {r.encoder: b.to_dict() for r, b in zip(results, joined, strict=True)}}
+    figures = _figures(results, joined)
+    systems = {
+        result.encoder: {
+            "fingerprint": result.fingerprint,
+            "dims": result.dims,
+            "texts": result.texts,
+            "seconds": result.seconds,
+        }
+        for result in results
+    }
     return Report(
         benchmark="tatoeba",
         data=data,
         protocol=PROTOCOL,
-        figures=_figures(results, joined),
+        figures=figures,
         tables=tables,
-        systems={
-            result.encoder: {
-                "fingerprint": result.fingerprint,
-                "dims": result.dims,
-                "texts": result.texts,
-                "seconds": result.seconds,
-            }
-            for result in results
-        },
+        systems=systems,
         query_scores=_query_scores(results),
-        pictures=pictures,
-        details={"joined": {r.encoder: b.to_dict() for r, b in zip(results, joined, strict=True)}} if joined else {},
+        pictures=tatoeba_pictures({"figures": figures, "systems": systems, **details}),
+        details=details,
     )
 
 
@@ -176,20 +180,36 @@ def _joined_cells(own: JoinedRow | JoinedResult, others: Sequence[JoinedRow | Jo
     yield from (percent(other.raw) for other in others)
 
 
-def _bars(results: Sequence[TatoebaResult]) -> tuple[str, dict[str, dict[str, float]]]:
-    """Return the plot's title, and the mean accuracy of each language for each system, in the system's best mode."""
-    shown: dict[str, dict[str, float]] = {}
-    for result in results:
-        way: Way = ("calibrated", "cosine") if "calibrated" in _modes(result) else ("raw", "cosine")
-        shown[_system(result, way[0])] = {row.label: row.scores[way].mean for row in result.rows}
-    return "Tatoeba: accuracy, mean of both directions", shown
+def tatoeba_pictures(results: Mapping[str, Any]) -> list[Picture]:
+    """Return the plots of stored results: accuracy by language, and between languages other than English.
+
+    Parameters
+    ----------
+    results
+        The content of ``report.json``.
+    """
+    figures = results["figures"]
+    names = [shown_system(name, figures) for name in results["systems"]]
+    by_language = {
+        name: {label: scores["mean"] for label, scores in figures[name].items() if label not in _AVERAGES}
+        for name in names
+    }
+    title = "Tatoeba: accuracy of finding translations, mean of both directions"
+    pictures = [Picture("tatoeba", partial(plots.ranked_bars, title, by_language))]
+    if "joined" in results:
+        first = next(iter(results["joined"]))
+        pictures.append(Picture("tatoeba-joined", partial(_draw_joined, first, results["joined"][first]["rows"])))
+    return pictures
 
 
-def _draw_joined(joined: JoinedResult, path: Any) -> None:
-    labels = sorted({label for row in joined.rows for label in (row.first, row.second)})
-    place = {label: number for number, label in enumerate(labels)}
-    matrix: list[list[float | None]] = [[None] * len(labels) for _ in labels]
-    for row in joined.rows:
-        value = row.raw if row.calibrated is None else row.calibrated
-        matrix[place[row.first]][place[row.second]] = matrix[place[row.second]][place[row.first]] = value
-    plots.heat_map("Tatoeba joined on English: accuracy, mean of both ways", labels, labels, matrix, path)
+def _draw_joined(encoder: str, rows: Sequence[Mapping[str, Any]], path: Any) -> None:
+    scores: dict[str, dict[str, float]] = {}
+    for row in rows:
+        value = row["raw"] if row["calibrated"] is None else row["calibrated"]
+        scores.setdefault(row["first"], {})[row["second"]] = value
+        scores.setdefault(row["second"], {})[row["first"]] = value
+    # From the language that is matched best to the one that is matched worst, so that the matrix has a gradient.
+    labels = sorted(scores, key=lambda label: -sum(scores[label].values()) / len(scores[label]))
+    values = [[scores[a].get(b) for b in labels] for a in labels]
+    title = f"Tatoeba between two languages other than English: accuracy, mean of both directions\n{encoder}"
+    plots.heat_map(title, labels, labels, values, path)
