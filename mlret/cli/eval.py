@@ -145,6 +145,16 @@ def reproduce(
         raise typer.Exit(1)
 
 
+@app.command(rich_help_panel=_RESULTS)
+def redraw(folders: Annotated[list[Path], typer.Argument(help="Folders that --output wrote.")]) -> None:
+    """Draw the pictures of stored results again, e.g. in the style of a newer version."""
+    from mlret.eval.redraw import redraw as draw
+
+    for folder in folders:
+        for picture in draw(folder):
+            print(f"wrote {picture}")
+
+
 def _command(benchmark: Benchmark[Any]) -> Any:
     """Build the command of a benchmark."""
     own = {name: _parameter(name, benchmark.settings.model_fields[name]) for name in benchmark.options}

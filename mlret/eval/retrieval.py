@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlret.eval.collection import Collection, checked
 from mlret.eval.metrics import evaluate_run
 from mlret.eval.published import Published
-from mlret.eval.report import Figures, Picture, QueryScores, Report, mean_over_groups, with_floors
+from mlret.eval.report import Figures, Picture, QueryScores, Report, mean_over_groups, source_of, with_floors
 from mlret.eval.report import Run as RunLike
 from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
@@ -124,7 +124,7 @@ def evaluate_collections(
         notes=notes,
         query_scores=query_scores,
         runs=runs,
-        pictures=_pictures(protocol, {"figures": figures, "systems": facts, **details}),
+        pictures=_pictures(protocol, {"figures": figures, "systems": facts, "data": data, **details}),
         details=details,
     )
 
@@ -153,7 +153,8 @@ def _pictures(protocol: Protocol, results: Mapping[str, Any]) -> list[Picture]:
     others = protocol.published.get(metric, ()) if comparable else ()
     title = _title(protocol, comparable=comparable)
     mean = f"{metric}, mean over {len(next(iter(figures.values()))) - 1} groups"
-    draw = partial(plots.baselines, f"{title}\n{mean}", ours, {entry.system: entry.scores[AVERAGE] for entry in others})
+    printed = {entry.system: entry.scores[AVERAGE] for entry in others}
+    draw = partial(plots.baselines, f"{title}\n{mean}", ours, printed, source=source_of(results))
     pictures = [Picture(protocol.benchmark, draw)]
     points = [
         {"name": name, "score": ours[name], **facts}
@@ -161,7 +162,7 @@ def _pictures(protocol: Protocol, results: Mapping[str, Any]) -> list[Picture]:
         if "milliseconds" in facts
     ]
     if len(points) > 1:
-        draw = partial(plots.trade_offs, f"{protocol.title}: {mean}", points, metric)
+        draw = partial(plots.trade_offs, f"{protocol.title}: {mean}", points, metric, source=source_of(results))
         pictures.append(Picture(f"{protocol.benchmark}-trade-offs", draw))
     return pictures
 

@@ -20,10 +20,12 @@ from mlret.errors import require
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
-_MARKS = "osD^vP*X"
+_MARKS = "osD^v<>p"
 _GREY, _LIGHT, _BAR = "#6B6B6B", "#DDDDDD", "#A9CBE8"
 _ROWS = 30
 """Number of rows of a column, in plots with a row for each language."""
+_LABELLED = 8
+"""Number of curves that a reader can tell apart."""
 
 
 def heat_map(
@@ -58,7 +60,7 @@ def heat_map(
     """
     matrix = np.array([[np.nan if value is None else 100 * value for value in row] for row in values], dtype=float)
     cell = 0.42 if len(columns) <= 40 else 0.2
-    figure = _figure(2 + cell * len(columns), 1.6 + cell * len(rows))
+    figure = _figure(2 + cell * len(columns), 1.6 + 0.8 * cell * len(rows))
     axes = figure.subplots()
     low, high = span_of(matrix[~np.isnan(matrix)])
     image = axes.imshow(matrix, cmap="viridis", vmin=low, vmax=high, aspect="auto")
@@ -79,6 +81,7 @@ def heat_map(
                 axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color=colour)
     bar = figure.colorbar(image, ax=axes, label="per cent", fraction=0.03, pad=0.02)
     bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=9)
     _finish(figure, title, source, path)
 
 
@@ -100,24 +103,26 @@ def ranked_bars(title: str, scores: Mapping[str, Mapping[str, float]], path: Pat
     order = sorted(scores[first], key=lambda language: -scores[first][language])
     top = max(100 * value for of in scores.values() for value in of.values())
     height = max(0.2, 0.085 * len(others))
-    figure, panels = _columns(order, height, limits=(0, span_of([0, top])[1]))
+    figure, panels = _columns(order, height, limits=(0, 1.09 * top))
     for axes, languages in panels:
         places = np.arange(len(languages))
         values = [100 * scores[first][language] for language in languages]
         bars = axes.barh(places, values, 0.84, color=_BAR)
-        _label_bars(axes, bars, values)
+        _label_bars(
+            axes, bars, values, [max([0, *(100 * scores[one].get(code, 0) for one in others)]) for code in languages]
+        )
         for number, name in enumerate(others):
             colour, mark = _style(number, _MARKS)
             # The marks of a language are one below the other, so that equal scores do not hide each other.
             shift = 0 if len(others) == 1 else 0.6 * (number / (len(others) - 1) - 0.5)
             points = [100 * scores[name].get(language, np.nan) for language in languages]
             axes.plot(
-                points, places + shift, mark, color=colour, markersize=4.5, markeredgecolor="white",
-                markeredgewidth=0.4, label=name,
+                points, places + shift, mark, color=colour, markersize=4.5 if len(order) > _ROWS else 6.5,
+                markeredgecolor="white", markeredgewidth=0.4, label=name,
             )  # fmt: skip
     if others:
-        figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower left", ncols=4, **_LEGEND)
-    _finish(figure, f"{title}\nBars: {first}, per cent", source, path)
+        _legend_below(figure, panels[0][0], source)
+    _finish(figure, f"{title}\nBars: {first}, per cent", "" if others else source, path)
 
 
 def strips(title: str, scores: Mapping[str, Sequence[float]], path: Path, *, source: str = "") -> None:
@@ -223,7 +228,7 @@ def lines(
 ) -> None:
     """Draw curves over a common axis, each labelled at its right end; the first curve is emphasised.
 
-    If there are more curves than pairs of a colour and a dash, those with the highest means are grey and share a label.
+    Of more than eight curves, the first and the seven with the lowest means are labelled; the others are grey.
 
     Parameters
     ----------
@@ -242,13 +247,12 @@ def lines(
     source
         Where the values are from; written below the plot.
     """
-    styles = len(_COLOURS) * len(_DASHES)
-    rest = sorted(list(curves)[1:], key=lambda name: float(np.mean(curves[name])))[max(0, styles - 1) :]
+    rest = sorted(list(curves)[1:], key=lambda name: float(np.mean(curves[name])))[_LABELLED - 1 :]
     named = [name for name in curves if name not in rest]
-    figure = _figure(8, max(4.2, 0.17 * len(named) + 1.2))
+    figure = _figure(8, 4.2)
     axes = figure.subplots()
     for name in rest:
-        axes.plot(x, [100 * value for value in curves[name]], "-", color=_LIGHT, linewidth=0.8)
+        axes.plot(x, [100 * value for value in curves[name]], "-", color="#C4C4C4", linewidth=0.8)
     ends = []
     for number, name in enumerate(named):
         colour, dash = _style(number, _DASHES)
@@ -289,7 +293,7 @@ def paired_bars(title: str, before: Mapping[str, float], after: Mapping[str, flo
         axes.hlines(places, old, new, color=_LIGHT, linewidth=3)
         axes.plot(old, places, "o", color=_GREY, markersize=6, label="before")
         axes.plot(new, places, "D", color=_COLOURS[0], markersize=6, label="after")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower left", ncols=2, **_LEGEND)
+    _legend_below(figure, panels[0][0], "")
     _finish(figure, title, "", path)
 
 
@@ -385,18 +389,27 @@ def _columns(
     return figure, panels
 
 
-def _label_bars(axes: Any, bars: Any, values: Sequence[float]) -> None:
-    """Write each bar's value at its end, inside if it is long enough."""
-    inside = 0.2 * axes.get_xlim()[1]
-    axes.bar_label(bars, [f"{v:.0f}" if v >= inside else "" for v in values], padding=-16, fontsize=8, color="#1A3A55")
-    axes.bar_label(bars, [f"{v:.0f}" if v < inside else "" for v in values], padding=3, fontsize=8, color="#1A3A55")
+def _label_bars(axes: Any, bars: Any, values: Sequence[float], marks: Sequence[float]) -> None:
+    """Write each bar's value at its end: beyond the bar, unless a mark (the furthest is given) may be there."""
+    inside = [mark > value for value, mark in zip(values, marks, strict=True)]
+    for padding, wanted in ((-16, True), (3, False)):
+        texts = [f"{value:.0f}" if where == wanted else "" for value, where in zip(values, inside, strict=True)]
+        axes.bar_label(bars, texts, padding=padding, fontsize=8, color="#1A3A55")
+
+
+def _legend_below(figure: Any, axes: Any, source: str) -> None:
+    """Draw the legend of marks below the plot, under the line that names the source."""
+    handles, names = axes.get_legend_handles_labels()
+    legend = figure.legend(
+        handles, names, loc="outside lower left", ncols=4, title=source, title_fontsize=8, alignment="left", **_LEGEND
+    )
+    legend.get_title().set_color(_GREY)
 
 
 def _label_ends(axes: Any, x: float | str, ends: Sequence[tuple[float, str, str]]) -> None:
     """Write names beside the right ends of curves, far enough from each other, with a thin line to each end."""
     low, high = axes.get_ylim()
-    _, height = axes.figure.get_size_inches()
-    gap = (high - low) * 0.155 / (height - 1.2)
+    gap = (high - low) * 0.052
     places: list[float] = []
     ordered = sorted(ends, reverse=True)
     for value, _, _ in ordered:
@@ -418,7 +431,7 @@ def _plain(axes: Any, *, grid: str) -> None:
     axes.grid(axis=grid, color="#E6E6E6", linewidth=0.8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#999999")
-    axes.tick_params(color="#999999")
+    axes.tick_params(color="#999999", labelsize=9)
 
 
 def _figure(width: float, height: float) -> Any:

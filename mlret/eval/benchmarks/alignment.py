@@ -23,7 +23,7 @@ from mlret.eval.benchmarks.parallel_text import ParallelTexts, read_parallel
 from mlret.eval.benchmarks.registry import BITEXT, LINES, Benchmark, Lines, Settings, register
 from mlret.eval.loading import load_encoders
 from mlret.eval.matching import Scores
-from mlret.eval.report import Figures, Picture, Report, mean_over_groups, with_floors
+from mlret.eval.report import Figures, Picture, Report, mean_over_groups, source_of, with_floors
 from mlret.eval.retrieval import AVERAGE
 from mlret.eval.scorers import BitextScorer, EncodedTexts, Side, bitext_scorers
 from mlret.reporting import plots
@@ -149,7 +149,7 @@ def evaluate_alignment(
     for groups in figures.values():
         groups[AVERAGE] = mean_over_groups(groups, list(next(iter(groups.values()))))
     systems = {encoder.name: {"fingerprint": encoder.fingerprint, "dims": encoder.dims}}
-    drawn = pictures({"systems": systems, "layers": by_layer})
+    drawn = pictures({"systems": systems, "data": data, "layers": by_layer})
     if isinstance(scorers[0], EncodedTexts) and isinstance(encoder, Encoder):
         drawn.append(Picture("map", partial(_draw_map, encoder.name, scorers[0], parallel)))
     return Report(
@@ -201,14 +201,17 @@ def _table(figures: Figures, own: str, parallel: ParallelTexts) -> ResultTable:
 def pictures(results: Mapping[str, Any]) -> list[Picture]:
     """Return the plot of the layers from the content of ``report.json``, which does not hold the vectors of the map."""
     (encoder,), by_layer = results["systems"], results["layers"]
-    scores = np.array(list(by_layer.values()))
+    order = sorted(by_layer, key=lambda label: -float(np.mean(by_layer[label])))
+    values = [np.mean(list(by_layer.values()), axis=0).tolist(), *(by_layer[label] for label in order)]
     draw = partial(
-        plots.lines,
-        f"Alignment with the pivot language, by layer (MEXA)\n{encoder}",
-        list(range(scores.shape[1])),
-        {"mean": scores.mean(axis=0).tolist(), **by_layer},
-        x_label="layer (0: embeddings)",
-        y_label="sentences aligned, per cent",
+        plots.heat_map,
+        f"Alignment with the pivot language by layer: sentences that are mutually nearest (MEXA)\n{encoder}",
+        ["mean", *order],
+        [str(layer) for layer in range(len(values[0]))],
+        values,
+        row_label="language",
+        column_label="layer (0: embeddings)",
+        source=source_of(results),
     )
     return [Picture("layers", draw)]
 

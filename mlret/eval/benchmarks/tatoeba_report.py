@@ -8,7 +8,7 @@ from typing import Any
 
 from mlret.eval.benchmarks.tatoeba import Accuracy, TatoebaAverage, TatoebaResult, TatoebaRow
 from mlret.eval.benchmarks.tatoeba_joined import JoinedResult, JoinedRow
-from mlret.eval.report import Figures, Picture, QueryScores, Report, shown_system, with_floors
+from mlret.eval.report import Figures, Picture, QueryScores, Report, shown_system, source_of, with_floors
 from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
 
@@ -66,7 +66,7 @@ def tatoeba_report(data: str, results: Sequence[TatoebaResult], joined: Sequence
         tables=tables,
         systems=systems,
         query_scores=_query_scores(results),
-        pictures=tatoeba_pictures({"figures": figures, "systems": systems, **details}),
+        pictures=tatoeba_pictures({"figures": figures, "systems": systems, "data": data, **details}),
         details=details,
     )
 
@@ -195,21 +195,17 @@ def tatoeba_pictures(results: Mapping[str, Any]) -> list[Picture]:
         for name in names
     }
     title = "Tatoeba: accuracy of finding translations, mean of both directions"
-    pictures = [Picture("tatoeba", partial(plots.ranked_bars, title, by_language))]
+    pictures = [Picture("tatoeba", partial(plots.ranked_bars, title, by_language, source=source_of(results)))]
     if "joined" in results:
-        first = next(iter(results["joined"]))
-        pictures.append(Picture("tatoeba-joined", partial(_draw_joined, first, results["joined"][first]["rows"])))
+        encoder = next(iter(results["joined"]))
+        pairs: dict[str, list[float]] = {}
+        for row in results["joined"][encoder]["rows"]:
+            for label in (row["first"], row["second"]):
+                pairs.setdefault(label, []).append(row["raw"] if row["calibrated"] is None else row["calibrated"])
+        title = (
+            "Tatoeba between two languages other than English: accuracy, mean of both directions, per cent\n"
+            f"{shown_system(encoder, figures)}; a dot is a pair with another language, an upright line the mean"
+        )
+        draw = partial(plots.strips, title, pairs, source=source_of(results))
+        pictures.append(Picture("tatoeba-joined", draw))
     return pictures
-
-
-def _draw_joined(encoder: str, rows: Sequence[Mapping[str, Any]], path: Any) -> None:
-    scores: dict[str, dict[str, float]] = {}
-    for row in rows:
-        value = row["raw"] if row["calibrated"] is None else row["calibrated"]
-        scores.setdefault(row["first"], {})[row["second"]] = value
-        scores.setdefault(row["second"], {})[row["first"]] = value
-    # From the language that is matched best to the one that is matched worst, so that the matrix has a gradient.
-    labels = sorted(scores, key=lambda label: -sum(scores[label].values()) / len(scores[label]))
-    values = [[scores[a].get(b) for b in labels] for a in labels]
-    title = f"Tatoeba between two languages other than English: accuracy, mean of both directions\n{encoder}"
-    plots.heat_map(title, labels, labels, values, path)

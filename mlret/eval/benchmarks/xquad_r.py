@@ -24,7 +24,7 @@ from mlret.eval.loading import check_names, load_scorers
 from mlret.eval.matching import Scores
 from mlret.eval.metrics import evaluate_run, rank_documents
 from mlret.eval.published import Published
-from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups, shown_system
+from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups, shown_system, source_of
 from mlret.eval.retrieval import AVERAGE, Protocol, metric_table
 from mlret.eval.scorers import BitextScorer, Side
 from mlret.reporting import plots
@@ -193,7 +193,7 @@ def evaluate_xquad_r(
         notes=notes,
         query_scores=query_scores,
         runs=kept,
-        pictures=pictures(details),
+        pictures=pictures({"data": name, **details}),
         details=details,
     )
 
@@ -438,6 +438,7 @@ def pictures(results: Mapping[str, Any]) -> list[Picture]:
         curves,
         x_label="rank",
         y_label="answers, per cent",
+        source=source_of(results),
     )
     drawn = [Picture("xquad-r-ranks", draw)]
     if found := results.get("found first"):
@@ -450,6 +451,7 @@ def pictures(results: Mapping[str, Any]) -> list[Picture]:
             [list(row.values()) for row in found[system].values()],
             row_label="question",
             column_label="answer",
+            source=source_of(results),
         )
         drawn.insert(0, Picture("xquad-r-languages", draw))
     return drawn
