@@ -262,7 +262,7 @@ def source_of(results: Mapping[str, Any]) -> str:
     return f"Data: {results['data']}; values: {REPORT}"
 
 
-def with_floors(caption: str, systems: Iterable[str]) -> str:
+def with_baselines(caption: str, systems: Iterable[str]) -> str:
     """Append BM25's settings to a caption if BM25 is among the systems, because its scores depend on the analyzer.
 
     Parameters

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlret.eval.collection import Collection, checked
 from mlret.eval.metrics import evaluate_run
 from mlret.eval.published import Published
-from mlret.eval.report import Figures, Picture, QueryScores, Report, mean_over_groups, source_of, with_floors
+from mlret.eval.report import Figures, Picture, QueryScores, Report, mean_over_groups, source_of, with_baselines
 from mlret.eval.report import Run as RunLike
 from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
@@ -193,7 +193,7 @@ def metric_table(
     columns = [*groups, AVERAGE]
     ours = [[name, *(percent(scores[group][metric]) for group in columns)] for name, scores in figures.items()]
     sections = [ours]
-    caption = with_floors(protocol.description, figures)
+    caption = with_baselines(protocol.description, figures)
     if comparable and (others := protocol.published.get(metric)):
         rows: list[list[str]] = []
         sources: dict[str, int] = {}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder, calibrated, normalised
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, Tokens
-from mlret.eval.baselines import FLOORS
+from mlret.eval.baselines import BASELINES
 from mlret.eval.bm25 import NAME, Bm25
 from mlret.eval.matching import Scores, similarities
 
@@ -353,6 +353,6 @@ def bitext_scorers(
         else:
             scorers.append(EncodedTexts(encoder, texts, batch_size=batch_size, show_progress=show_progress))
     if floors:
-        scorers += [EncodedTexts(floor(), texts) for floor in FLOORS]
+        scorers += [EncodedTexts(baseline(), texts) for baseline in BASELINES]
         scorers.append(Bm25Scorer())
     return scorers

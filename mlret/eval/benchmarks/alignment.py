@@ -23,7 +23,7 @@ from mlret.eval.benchmarks.parallel_text import ParallelTexts, read_parallel
 from mlret.eval.benchmarks.registry import BITEXT, LINES, Benchmark, Lines, Settings, register
 from mlret.eval.loading import load_encoders
 from mlret.eval.matching import Scores
-from mlret.eval.report import Figures, Picture, Report, mean_over_groups, source_of, with_floors
+from mlret.eval.report import Figures, Picture, Report, mean_over_groups, source_of, with_baselines
 from mlret.eval.retrieval import AVERAGE
 from mlret.eval.scorers import BitextScorer, EncodedTexts, Side, bitext_scorers
 from mlret.reporting import plots
@@ -194,7 +194,11 @@ def _table(figures: Figures, own: str, parallel: ParallelTexts) -> ResultTable:
     rows = [[label, *cells(label)] for label in figures[own] if label != AVERAGE]
     title = f"Alignment with English: MEXA on {len(parallel):,} sentences, in per cent"
     return ResultTable(
-        title, ["language", *headings], [[["mean", *cells(AVERAGE)]], rows], with_floors(PROTOCOL, figures), strong=True
+        title,
+        ["language", *headings],
+        [[["mean", *cells(AVERAGE)]], rows],
+        with_baselines(PROTOCOL, figures),
+        strong=True,
     )
 
 

@@ -27,7 +27,7 @@ from mlret.eval.report import (
     mean_over_groups,
     shown_system,
     source_of,
-    with_floors,
+    with_baselines,
 )
 from mlret.eval.retrieval import AVERAGE
 from mlret.eval.scorers import BitextScorer, Mode, Side
@@ -115,7 +115,9 @@ def _scores(scorer: BitextScorer, mode: Mode, parallel: ParallelTexts, first: st
 def _systems_table(figures: Figures, parallel: ParallelTexts) -> ResultTable:
     rows = [[name, *(percent(groups[AVERAGE][metric]) for metric in METRICS)] for name, groups in figures.items()]
     title = f"Bitext retrieval: {len(parallel):,} sentences in {len(parallel.texts)} languages, in per cent"
-    return ResultTable(title, ["system", "accuracy", "CSLS", "margin", "xSIM"], [rows], with_floors(PROTOCOL, figures))
+    return ResultTable(
+        title, ["system", "accuracy", "CSLS", "margin", "xSIM"], [rows], with_baselines(PROTOCOL, figures)
+    )
 
 
 def _languages_table(groups: dict[str, dict[str, float]], system: str, parallel: ParallelTexts) -> ResultTable:

@@ -134,10 +134,7 @@ def evaluate_tatoeba(
     system: TextEncoder | BitextScorer,
     data: str | Path | Sequence[TatoebaPairs],
     *,
-    languages: Sequence[str] | None = None,
     matchings: Sequence[Matching] = ("cosine",),
-    batch_size: int = 256,
-    show_progress: bool = False,
 ) -> TatoebaResult:
     """Evaluate a system on the Tatoeba test set.
 
@@ -148,26 +145,18 @@ def evaluate_tatoeba(
         and calibrated.
     data
         The folder that contains the test set, or the result of :func:`read_tatoeba`.
-    languages
-        Languages to evaluate; all by default. Ignored if ``data`` is already read.
     matchings
         How the best candidate is chosen: ``"cosine"``, as in XTREME, or ``"csls"`` or ``"margin"``, which correct for
         candidates that are close to everything.
-    batch_size
-        Texts in one forward pass.
-    show_progress
-        Show a progress bar.
 
     Raises
     ------
     InputError
-        If the test set is missing or malformed, or lacks one of the languages.
+        If the test set is missing or malformed.
     """
-    pairs = read_tatoeba(data, languages=languages) if isinstance(data, str | Path) else list(data)
-    if hasattr(system, "similarities"):
-        scorer = cast(BitextScorer, system)
-    else:
-        scorer = EncodedTexts(system, all_texts(pairs), batch_size=batch_size, show_progress=show_progress)
+    pairs = read_tatoeba(data) if isinstance(data, str | Path) else list(data)
+    encoded = hasattr(system, "similarities")
+    scorer = cast(BitextScorer, system) if encoded else EncodedTexts(cast(TextEncoder, system), all_texts(pairs))
     rows = [_row(pair, scorer, matchings) for pair in pairs]
     return TatoebaResult(scorer.name, scorer.fingerprint, scorer.dims, len(scorer), scorer.seconds, rows)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlret.eval.benchmarks.tatoeba import Accuracy, TatoebaAverage, TatoebaResult, TatoebaRow
 from mlret.eval.benchmarks.tatoeba_joined import JoinedResult, JoinedRow
-from mlret.eval.report import Figures, Picture, QueryScores, Report, shown_system, source_of, with_floors
+from mlret.eval.report import Figures, Picture, QueryScores, Report, shown_system, source_of, with_baselines
 from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
 
@@ -128,7 +128,7 @@ def _table(results: Sequence[TatoebaResult]) -> ResultTable:
         title=f"Tatoeba: accuracy of {first.encoder}{size}, in per cent",
         headings=headings,
         sections=[averages, languages],
-        caption=with_floors(PROTOCOL, [result.encoder for result in results]),
+        caption=with_baselines(PROTOCOL, [result.encoder for result in results]),
         text_columns=2,
         strong=True,
         breaks=_BREAKS,

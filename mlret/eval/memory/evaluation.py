@@ -103,22 +103,22 @@ def evaluate_memory(
     def encode(texts: Sequence[str], language: str) -> NDArray[np.float32]:
         return encoder.encode(texts, language=language)
 
-    def say(what: str) -> None:
+    def report_step(what: str) -> None:
         if show_progress:
             from tqdm import tqdm
 
             tqdm.write(what)
 
-    say("calibrating on the sample")
+    report_step("calibrating on the sample")
     thresholds = calibrate(encoder)
     texts = {parallel.languages[label]: list(some) for label, some in parallel.texts.items()}
-    say("encoding")
+    report_step("encoding")
     vectors = {language: encode(some, language) for language, some in texts.items()}
-    say("looking up")
+    report_step("looking up")
     records = {language: Records(some, [language] * len(some), vectors[language]) for language, some in texts.items()}
     news = look_up(records, texts, vectors, np.arange(len(parallel)))
     sample = _sample(encode)
-    say("judging duplicates")
+    report_step("judging duplicates")
     random = np.random.default_rng(0)
     made = {
         language: [(row, one) for row, text in enumerate(some) for one in near_misses(text, language, random)]
@@ -130,7 +130,7 @@ def evaluate_memory(
         for language, some in made.items()
     }
     dedupe = measure_dedupe(texts, vectors, misses, thresholds)
-    say("switching features")
+    report_step("switching features")
     features = stored_features(texts, vectors, documents, thresholds)
     if answers is not None:
         features = [*answer_features(Answers(answers, encode), thresholds), *features]
