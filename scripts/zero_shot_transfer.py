@@ -303,7 +303,8 @@ def report(
             system: {language: float(np.mean([seed[measure][language] for seed in seeds])) for language in languages}
             for system, seeds in scores.items()
         }
-        ranked_bars(title, pictured, output / f"{measure}.png")
+        source = "Values: means over the seeds in scores.json"
+        ranked_bars(f"{title}, by language", pictured, output / f"{measure}.png", source=source)
         lines += [f"![{title}. Bars: {next(iter(scores))}; marks: the others.]({measure}.png)", ""]
     lines += [
         "## Remake it",

@@ -208,10 +208,10 @@ def _benchmark(text: str) -> tuple[str, Path]:
     name, equals, data = text.partition("=")
     if not (name and equals and data):
         raise InputError(f"--eval {text!r}: give BENCHMARK=DATA, e.g. tatoeba=DIR")
-    from mlret.eval.recipe import BENCHMARKS
+    from mlret.eval.benchmarks.registry import benchmarks
 
-    if name not in BENCHMARKS:
-        raise InputError(f"--eval {text!r}: no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+    if name not in (known := benchmarks()):
+        raise InputError(f"--eval {text!r}: no benchmark {name!r}; there are {', '.join(known)}")
     return name, Path(data)
 
 

@@ -165,11 +165,11 @@ def test_joined_without_shared_english_fails_before_an_encoder_is_loaded(mlret, 
 
 
 def test_every_benchmark_describes_its_data_and_protocol(mlret) -> None:  # type: ignore[no-untyped-def]
-    from mlret.eval.recipe import BENCHMARKS
+    from mlret.eval.benchmarks.registry import benchmarks
 
     code, out, _ = mlret("eval", "--help")
     assert code == 0
-    for name in (*BENCHMARKS, "run", "compare", "reproduce"):
+    for name in (*benchmarks(), "run", "compare", "reproduce"):
         assert f" {name} " in out
         code, shown, _ = mlret("eval", name, "--help")
         assert code == 0 and "--json" in shown
