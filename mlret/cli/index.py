@@ -183,7 +183,7 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Delete documents by id, or all that match a filter."""
-    from mlret.index.filters import parse_filter
+    from mlret.index.filtering.filters import parse_filter
     from mlret.index.index import Index
 
     every = [*(ids or []), *(lines_of(ids_from) if ids_from else [])]

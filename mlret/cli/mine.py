@@ -112,7 +112,7 @@ def mine(
 
         mlret mine pairs.jsonl -o crossed.jsonl --index wiki --passages other --mode hybrid
     """
-    from mlret.index.filters import parse_filter
+    from mlret.index.filtering.filters import parse_filter
     from mlret.training.labels.mining import MiningSettings, mine_to_file
 
     given: Any = {"sampling": sampling, "mode": mode, "language": passages}

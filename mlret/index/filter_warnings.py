@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import FilterWarning, warn
-from mlret.index.filters import All, Among, Condition, Contains, Exists, Not, Range, Some
-from mlret.index.storage.fields import Kind, field_names, has_field
+from mlret.index.filtering.fields import Kind, field_names, has_field
+from mlret.index.filtering.filters import All, Among, Condition, Contains, Exists, Not, Range, Some
 from mlret.index.storage.records import Records
 
 _IN_WORDS: dict[Kind, str] = {

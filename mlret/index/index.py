@@ -18,15 +18,16 @@ from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index.filter_warnings import Unmatched
-from mlret.index.filters import Condition, Where, read_filter
+from mlret.index.filtering.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
 from mlret.index.ingest import Existing, Incoming, Intake
 from mlret.index.queries import check_ids, check_k, check_queries
 from mlret.index.search import Mode, Query, check_mode, retrieve
 from mlret.index.settings import Choice, IndexSettings, check_settings
-from mlret.index.storage import compaction
 from mlret.index.storage.manifest import Manifest, has_manifest, read_manifest
-from mlret.index.storage.store import Store
+from mlret.index.store import compaction
+from mlret.index.store.new_folder import create_folder
+from mlret.index.store.store import Store
 from mlret.index.vectors.exact import Device
 from mlret.index.vectors.ragged import Ragged
 from mlret.index.vectors.space import Vectors
@@ -103,7 +104,7 @@ class Index:
             similarity=encoder.similarity,
             settings=settings,
         )
-        Store.create(path, manifest, schema)
+        create_folder(path, manifest, schema)
         return cls.open(path, encoder, kind=kind)
 
     @classmethod
@@ -399,7 +400,7 @@ class Index:
         language
             The language code of the query. If it is ``None`` and the search uses languages, it is detected.
         where
-            A filter; only documents that match it are ranked. See :func:`mlret.index.filters.read_filter`.
+            A filter; only documents that match it are ranked. See :func:`mlret.index.filtering.filters.read_filter`.
         ids
             Rank only the documents with these ids; ids that are not stored are skipped.
         mode
@@ -448,7 +449,7 @@ class Index:
             if the encoder is calibrated by language or ``mode`` is not ``"dense"``.
         where
             A filter; only documents that match it are ranked: ``{"lang": "sw"}``, ``{"lang": ["sw", "en"]}``,
-            ``{"year": {"$gte": 2020}}``, ``{"$or": [...]}``. See :func:`mlret.index.filters.read_filter`.
+            ``{"year": {"$gte": 2020}}``, ``{"$or": [...]}``. See :func:`mlret.index.filtering.filters.read_filter`.
         ids
             Rank only the documents with these ids; ids that are not stored are skipped.
         mode
@@ -618,7 +619,7 @@ class Index:
         kinds: dict[str, int] = {}
         for segment in store.segments:
             kinds[segment.kind] = kinds.get(segment.kind, 0) + len(segment) - store.dead_in(segment)
-        unsealed = store.records.count(manifest.last_sealed_row + 1, store.last_row)
+        unsealed = store.vectors.count(store.last_sealed_row + 1, store.last_row)
         return IndexInfo(
             path=str(self.path),
             documents=len(store),

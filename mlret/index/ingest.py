@@ -14,7 +14,7 @@ from mlret.data.documents import Document, document_from_mapping
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError, MlretError
 from mlret.index.hits import Updated
-from mlret.index.storage.store import Store
+from mlret.index.store.store import Store
 from mlret.index.vectors.pairing import as_many
 from mlret.index.vectors.space import Vectors
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +12,20 @@ from numpy.typing import NDArray
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.index.index import Index, encoder_of
+from mlret.index.sqlite.database import read_only
 from mlret.index.storage import damage
-from mlret.index.storage.database import read_only
-from mlret.index.storage.generations import upgrade
+from mlret.index.storage.generations import gaps_between, upgrade
 from mlret.index.storage.lock import LOCK, WriterLock
 from mlret.index.storage.manifest import AnySegmentInfo, Manifest, read_manifest
 from mlret.index.storage.manifest_repair import Found, check_manifest
 from mlret.index.storage.problems import Problem
 from mlret.index.storage.records import RECORDS, Records
 from mlret.index.storage.sealed import SealedFiles, TornFileError
-from mlret.index.storage.store import Store, gaps_between, space_of
+from mlret.index.storage.vector_table import VectorTable
+from mlret.index.store.opening import space_of
+from mlret.index.store.store import Store
 from mlret.index.vectors.segments import Rows
-from mlret.index.vectors.space import Sealer, Space
+from mlret.index.vectors.space import AnySealer, AnySpace, Joined
 
 __all__ = ["Problem", "verify_index"]
 
@@ -72,11 +73,11 @@ def verify_index(
     say(f"{RECORDS}: every page, record and vector")
     space = space_of(SealedFiles(path), found.manifest)
     lexical = found.manifest.settings.lexical
-    with closing(Records(path / RECORDS, space.blobs, lexical=lexical, lenient=True)) as records:
+    with closing(Records(path / RECORDS, lexical=lexical, lenient=True)) as records:
         if not records.counters_damaged:
             upgrade(path, records)
         first_vector = 1 if space.keeps_vectors else found.manifest.last_sealed_row + 1
-        look = damage.damage_of(records, first_vector=first_vector)
+        look = damage.damage_of(records, VectorTable(records, space.blobs), first_vector=first_vector)
         problems += _database(path, records, look, found, repair)
     if look.pages or any(not problem.mended and problem.mendable for problem in problems):
         return problems
@@ -103,7 +104,7 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
         if repair:
             with WriterLock(path / LOCK):
                 records.snapshot()
-                kept = np.setdiff1d(records.tombstones(checked=False), records.numbers("SELECT row FROM records"))
+                kept = np.setdiff1d(records.tombstones.read(checked=False), records.numbers("SELECT row FROM records"))
                 kept = kept[(kept > 0) & (kept <= records.last_row())]
                 damage.recount(records, kept, found.noted)
         if look.tombstones:
@@ -136,8 +137,9 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
     space = space_of(SealedFiles(path), manifest)
     torn: set[str] = set()  # The main files of segments that must be rebuilt.
     lost: list[tuple[int, int]] = []  # The rows of those segments of which the database has no vectors.
-    with closing(Records(path / RECORDS, space.blobs, lexical=manifest.settings.lexical)) as records:
-        tombstones = records.tombstones()
+    with closing(Records(path / RECORDS, lexical=manifest.settings.lexical)) as records:
+        table = VectorTable(records, space.blobs)
+        tombstones = records.tombstones.read()
         try:
             space.load(manifest)
         except TornFileError as error:
@@ -149,8 +151,8 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
                 segment = space.open(info, thorough=True)
                 if problem := _unaccounted(path, records, segment, tombstones, repair):
                     yield problem
-                    tombstones = records.tombstones()
-                _compare(space, records, segment, tombstones)
+                    tombstones = records.tombstones.read()
+                _compare(space, records, table, segment, tombstones)
             except TornFileError as error:
                 torn.add(info.main.file)
                 lost += [] if space.keeps_vectors else [(info.first_row, info.last_row)]
@@ -161,13 +163,13 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
             except TornFileError as error:
                 torn.add(info.main.file)
                 yield Problem(info.main.file, str(error), mended=repair)
-        uncovered = _uncovered(records, manifest)
+        uncovered = _uncovered(table, manifest)
         if uncovered:
             lost += [] if space.keeps_vectors else uncovered
             yield Problem(RECORDS, f"the rows {uncovered} are in no vector file", mended=repair)
         if repair and lost:
             say("encoding texts whose vectors are lost")
-            _encode_again(path, manifest, records, encoder, lost)
+            _encode_again(path, manifest, records, table, encoder, lost)
     if (torn or uncovered) and repair:
         say("building again what was torn")
         with Index.open(path, kind=manifest.kind) as index:
@@ -187,19 +189,21 @@ def _unaccounted(
             raise read_only(path / RECORDS)
         with WriterLock(path / LOCK):
             records.snapshot()
-            dead = np.union1d(records.tombstones(), odd)
+            dead = np.union1d(records.tombstones.read(), odd)
             damage.recount(records, dead, records.counter("changes"))
     what = f"{len(odd)} vectors have neither a record nor a note that it was removed"
     return Problem(segment.info.main.file, f"{what}; repairing leaves them out", mended=repair)
 
 
-def _uncovered(records: Records, manifest: Manifest) -> list[tuple[int, int]]:
+def _uncovered(table: VectorTable[Joined], manifest: Manifest) -> list[tuple[int, int]]:
     """Return the ranges of rows up to the last sealed one that have records but no segment."""
     covered = [(info.first_row, info.last_row) for info in manifest.segments]
-    return [part for part in gaps_between(covered, manifest.last_sealed_row) if records.count(*part)]
+    return [part for part in gaps_between(covered, manifest.last_sealed_row) if table.count(*part)]
 
 
-def _compare(space: Space, records: Records, segment: Rows, tombstones: NDArray[np.int64]) -> None:
+def _compare(
+    space: AnySpace, records: Records, table: VectorTable[Joined], segment: Rows, tombstones: NDArray[np.int64]
+) -> None:
     """Raise if a segment does not hold the vectors of the database, apart from those deleted since."""
     info = segment.info
     alive = np.setdiff1d(segment.numbers, tombstones, assume_unique=True)
@@ -207,9 +211,9 @@ def _compare(space: Space, records: Records, segment: Rows, tombstones: NDArray[
     if not np.array_equal(alive, there):
         raise TornFileError(f"{info.main.file} has {len(alive)} vectors of {len(there)} records")
     if space.keeps_vectors:
-        for rows, vectors in records.vectors(info.first_row, info.last_row):
-            sealed: Any = space.taken_out(segment, segment.positions_of(rows))
-            if not np.array_equal(sealed, vectors):
+        for rows, vectors in table.batches(info.first_row, info.last_row):
+            sealed = space.taken_out(segment, segment.positions_of(rows))
+            if not np.array_equal(np.asarray(sealed), np.asarray(vectors)):
                 raise TornFileError(f"{info.main.file} does not hold the vectors of the records")
 
 
@@ -217,6 +221,7 @@ def _encode_again(
     path: Path,
     manifest: Manifest,
     records: Records,
+    table: VectorTable[Joined],
     encoder: AnyEncoder | str | Path | None,
     ranges: Sequence[tuple[int, int]],
 ) -> None:
@@ -232,7 +237,7 @@ def _encode_again(
             texts, languages = zip(*((d.text, d.language) for d in documents.values()), strict=True)
             vectors = space.prepared(loaded.encode_document(list(texts), language=list(languages)))
             with records.transaction():
-                records.replace_vectors(list(documents), vectors)
+                table.add(documents, vectors)
 
 
 def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: list[int]) -> None:
@@ -248,7 +253,7 @@ def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: li
                     vectors = index.encoder.encode_document(list(texts), language=list(languages))
                     found |= dict(zip(lost, store.space.prepared(vectors), strict=True))
                 with store.records.transaction():
-                    store.records.replace_vectors(list(found), list(found.values()))
+                    store.vectors.add(found, found.values())
 
 
 def _build_again(index: Index, torn: set[str], uncovered: Sequence[tuple[int, int]]) -> None:
@@ -268,7 +273,7 @@ def _build_again(index: Index, torn: set[str], uncovered: Sequence[tuple[int, in
         store.switch(found, sealer.changes)
 
 
-def _sealed_again(store: Store, sealer: Sealer, info: AnySegmentInfo) -> AnySegmentInfo | None:
+def _sealed_again(store: Store, sealer: AnySealer, info: AnySegmentInfo) -> AnySegmentInfo | None:
     """Seal the rows of a segment again: from the database if it has the vectors, else from the segment itself.
 
     In the latter case only the accelerator of the segment is damaged.
@@ -277,4 +282,4 @@ def _sealed_again(store: Store, sealer: Sealer, info: AnySegmentInfo) -> AnySegm
     if store.space.keeps_vectors or segment.torn:
         return sealer.from_records(info.first_row, info.last_row)
     # Leave removed rows out, because nothing records their removal any more once there is a new segment.
-    return sealer.merge([segment], store.records.tombstones())
+    return sealer.merge([segment], store.records.tombstones.read())

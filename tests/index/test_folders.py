@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from mlret.cli.main import app
 from mlret.errors import InputError, MlretError
 from mlret.index.index import Index
-from mlret.index.storage import database
+from mlret.index.sqlite import database
 from mlret.index.verify import verify_index
 from mlret.memory.maintenance.upkeep import verify as verify_memory
 from mlret.memory.memory import Memory

@@ -18,8 +18,8 @@ from mlret.data.documents import Document
 from mlret.encoders.encoder import Encoder
 from mlret.errors import FingerprintError, InputError, MissingExtraError, MlretError
 from mlret.index.index import Hit, Index
-from mlret.index.storage import store as store_module
 from mlret.index.storage.lock import WriterLock
+from mlret.index.store import store as store_module
 from mlret.index.vectors.cosine import CosineSpace
 from tests.conftest import WORDS
 

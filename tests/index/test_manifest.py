@@ -18,6 +18,7 @@ from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError, MlretError
 from mlret.index.index import Index
 from mlret.index.storage.manifest import Manifest, parse_manifest, written_of
+from mlret.index.storage.manifest_copy import read_copy
 from mlret.index.verify import verify_index
 from mlret.memory.maintenance.upkeep import verify as verify_memory
 from mlret.memory.memory import Memory
@@ -262,6 +263,6 @@ def test_two_writers_in_turn_leave_manifest_and_copy_equal(tmp_path: Path) -> No
             one.compact()
             store(two, 105 + 10 * number, 110 + 10 * number)
             two.compact()
-        copy = parse_manifest(two.store.records.manifest())
+        copy = parse_manifest(read_copy(two.store.records))
         assert copy == parse_manifest((folder / "manifest.json").read_bytes())
         assert copy.manifest.generation == two.store.manifest.generation

@@ -18,6 +18,7 @@ import pytest
 from mlret.errors import MlretError
 from mlret.index.index import Index
 from mlret.index.storage.lock import LOCK, noted_changes
+from mlret.index.storage.manifest_copy import read_copy, replace_copy
 from mlret.index.tokens import codec_training
 from mlret.index.tokens.token_space import MaxSimSpace
 from mlret.index.vectors.cosine import CosineSpace
@@ -275,9 +276,9 @@ def test_counters_are_counted_again_where_a_writer_was_killed_between_manifest_a
     right = all_answers(folder)
     with Index.open(folder) as index, index.store.writing():
         records = index.store.records
-        generation, copy = records.counter("generation"), records.manifest().decode()
+        generation, copy = records.generation, read_copy(records).decode()
         index.store.switch(index.store.manifest.segments)
-        records.replace_manifest(generation, copy)
+        replace_copy(records, generation, copy)
     assert outcome(folder, right) == "right" and verify_index(folder) == []
     tampered(folder, "UPDATE counters SET value = value + 1 WHERE name = 'documents'")
     assert outcome(folder, right) == "error"

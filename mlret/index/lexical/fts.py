@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from mlret.errors import InputError, MlretError
 from mlret.index.lexical.bm25 import DIGITS, MOST_TIMES, Floats, length_norms, rarity, saturation
 from mlret.index.lexical.ngrams import ngrams
-from mlret.index.storage.checksums import mixed, mixed_row, mixed_rows
+from mlret.index.sqlite.checksums import mixed, mixed_row, mixed_rows
+from mlret.index.sqlite.sql import integers_of, marks, parts
 
 # Up to MOST_TIMES occurrences of an n-gram are distinguished, each by a token of its own, so that posting lists need no
 # positions.
@@ -33,7 +34,6 @@ POSTINGS = 200_000
 _TEXT_COST = 600
 # Lengths are first looked up for this many records, those with the highest upper bounds of their scores.
 _FIRST_LENGTHS = 1024
-_VARIABLES = 500  # Parameters in one statement; SQLite's limit was 999 for a long time.
 
 _SCHEMA = (
     """
@@ -303,7 +303,7 @@ class LexicalTable:
         if counted != self._totals():
             raise DamagedLexicalError(f"it holds {counted[0]} texts and counts {len(self)}")
         run(VOCABULARY)
-        plain = f"SELECT term, doc FROM temp.lexical_vocabulary WHERE substr(term, -1) NOT IN ({_marks(_LEVELS[1:])})"
+        plain = f"SELECT term, doc FROM temp.lexical_vocabulary WHERE substr(term, -1) NOT IN ({marks(_LEVELS[1:])})"
         stored = "SELECT ngram, records FROM lexical_ngrams"
         for one, other in ((plain, stored), (stored, plain)):
             odd = run(f"{one} EXCEPT {other} LIMIT 1", _LEVELS[1:]).fetchone()
@@ -336,9 +336,8 @@ class LexicalTable:
         """Return the n-grams of a query that are in the index with the number of texts of each, the rarest first."""
         wanted = sorted(set(ngrams(query)))
         found: list[tuple[str, int]] = []
-        for start in range(0, len(wanted), _VARIABLES):
-            part = wanted[start : start + _VARIABLES]
-            statement = f"SELECT ngram, records FROM lexical_ngrams WHERE ngram IN ({_marks(part)})"
+        for part in parts(wanted):
+            statement = f"SELECT ngram, records FROM lexical_ngrams WHERE ngram IN ({marks(part)})"
             found += self._connection.execute(statement, part)
         if any(type(frequency) is not int or not 0 < frequency <= records for _, frequency in found):
             raise DamagedLexicalError("an n-gram is counted in more texts than there are, or in none")
@@ -360,9 +359,8 @@ class LexicalTable:
         first, last = 0, np.iinfo(np.int64).max if last_row is None else last_row
         if allowed is not None:
             first, last = int(allowed[0]), min(int(allowed[-1]), int(last))
-        # Reading one string of numbers is several times faster than reading as many rows.
         query = "SELECT group_concat(rowid) FROM lexical WHERE lexical MATCH ? AND rowid BETWEEN ? AND ?"
-        rows = _numbers(self._connection.execute(query, (match, first, int(last))))
+        rows = integers_of(self._connection.execute(query, (match, first, int(last))).fetchone()[0])
         if allowed is None or not len(rows):
             return rows
         places = np.searchsorted(allowed, rows)
@@ -421,12 +419,6 @@ def tokens_of(counts: Counter[str]) -> list[str]:
     ]
 
 
-def _numbers(cursor: sqlite3.Cursor) -> NDArray[np.int64]:
-    (joined,) = cursor.fetchone()
-    numbers: NDArray[np.int64] = np.fromstring(joined or "", dtype=np.int64, sep=",")
-    return numbers
-
-
 def _distinct(found: Iterable[tuple[NDArray[np.int64], int, float]]) -> int:
     lists = [rows for rows, level, _ in found if level == 0]
     return len(np.unique(np.concatenate(lists))) if lists else 0
@@ -476,7 +468,3 @@ def _scored(weights: NDArray[np.float64], relative_lengths: NDArray[np.float64])
 def _saturated(relative_lengths: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return BM25's factor for one, two and three occurrences of an n-gram in texts of these lengths: ``(n, 3)``."""
     return saturation(_TIMES, length_norms(relative_lengths)[:, None])
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ",".join("?" * len(values))

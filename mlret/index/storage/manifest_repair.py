@@ -10,11 +10,11 @@ from pathlib import Path
 
 from mlret.encoders.external import EXTERNAL
 from mlret.errors import InputError, MlretError
+from mlret.index.sqlite.database import check_database, read_aside
 from mlret.index.storage.agreement import DisagreementError, check_agreement
-from mlret.index.storage.blobs import OneVector
-from mlret.index.storage.database import check_database, read_aside
 from mlret.index.storage.lock import LOCK, WriterLock, noted_changes
 from mlret.index.storage.manifest import MANIFEST, Manifest, Written, parse_manifest, read_written, write_manifest
+from mlret.index.storage.manifest_copy import read_copy_aside, replace_copy
 from mlret.index.storage.problems import Problem
 from mlret.index.storage.records import RECORDS, Records
 
@@ -107,7 +107,7 @@ def _read(folder: Path) -> tuple[Written | None, MlretError | None]:
 
 
 def _copy(database: Path) -> Written | None:
-    text = Records.read_manifest(database)
+    text = read_copy_aside(database)
     if text is None:
         return None
     try:
@@ -123,8 +123,8 @@ def _generation(database: Path) -> int | None:
 
 
 def _write_copy(folder: Path, written: Written) -> None:
-    records = Records(folder / RECORDS, OneVector(written.manifest.dims), lenient=True)
+    records = Records(folder / RECORDS, lenient=True)
     try:
-        records.replace_manifest(written.manifest.generation, written.text)
+        replace_copy(records, written.manifest.generation, written.text)
     finally:
         records.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from mlret.errors import MlretError
 from mlret.index.lexical.fts import DamagedLexicalError
-from mlret.index.storage import raw
+from mlret.index.sqlite import raw
+from mlret.index.sqlite.database import DAMAGED, Database, backed_up, open_database, read_only, reported
+from mlret.index.sqlite.sql import VARIABLES
 from mlret.index.storage.counters import Counters, DamagedCountersError
-from mlret.index.storage.database import DAMAGED, Database, backed_up, open_database, read_only, reported
-from mlret.index.storage.migration import FORMAT, STEPS, Step, migrate, version_of
+from mlret.index.storage.migration import FORMAT, OLDEST, STEPS, Step, migrate
 
 
 class Snapshots:
@@ -32,6 +33,14 @@ class Snapshots:
         The database, which must exist.
     lenient
         Open the database even if its counters are damaged; :attr:`counters_damaged` is then true.
+
+    Attributes
+    ----------
+    writable
+        Whether this user may write to the folder.
+    changes, generation
+        The counters of these names in the state that all reads see; see
+        :class:`mlret.index.storage.counters.Counters`.
 
     Raises
     ------
@@ -52,6 +61,7 @@ class Snapshots:
     def _use(self, database: Database) -> None:
         """Use an open database for all reads and writes from now on."""
         self._database, self._connection = database, database.connection
+        self.writable = database.writable
         try:
             if database.writable:
                 self._connection.execute("PRAGMA journal_mode = WAL")
@@ -76,18 +86,13 @@ class Snapshots:
         return self._connection
 
     @property
-    def writable(self) -> bool:
-        """Whether this user may write to the folder."""
-        return self._database.writable
-
-    @property
     def in_place(self) -> bool:
         """Whether the file at :attr:`path` is still the one that was opened."""
         return bool(self._identity == raw.identity_of(self.path))
 
     def version(self, component: str = FORMAT) -> int:
         """Return the version of the tables of a component; see :mod:`mlret.index.storage.migration`."""
-        return version_of(self._counts, component)
+        return self._counts.get(component, OLDEST)
 
     def bring_up_to_date(self, component: str = FORMAT, steps: Sequence[Step] = STEPS) -> list[str]:
         """Run the steps of :mod:`mlret.index.storage.migration` that the database has not seen, in one transaction.
@@ -117,7 +122,7 @@ class Snapshots:
     def snapshot(self) -> None:
         """Show what other processes have committed until now, and keep showing that state."""
         with self.reporting():
-            if self._database.changed:
+            if self._database.watched is not None and self._database.changed:
                 self._database.close()
                 self._use(open_database(self.path))
                 return
@@ -130,6 +135,7 @@ class Snapshots:
                 if not self._lenient:
                     raise
                 self.counters_damaged, self._counts = True, self.counters.read(checked=False)
+            self.changes, self.generation = self._counts.get("changes", 0), self._counts.get("generation", 0)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -195,6 +201,24 @@ class Snapshots:
         """
         with self.reporting():
             return self._connection.execute(query, parameters).fetchall()
+
+    def read_among(self, query: str, values: Iterable[str | int]) -> list[tuple[Any, ...]]:
+        """Return the rows of a query for any number of values, in the state that all reads see.
+
+        Parameters
+        ----------
+        query
+            A SELECT statement with ``{}`` where the parameters of ``IN (…)`` go.
+        values
+            The values to look up.
+        """
+        found: list[tuple[Any, ...]] = []
+        left = list(values)
+        with self.reporting():
+            while left:
+                some, left = left[:VARIABLES], left[VARIABLES:]
+                found += self._connection.execute(query.format(",".join("?" * len(some))), some)
+        return found
 
     def close(self) -> None:
         """Close the database."""

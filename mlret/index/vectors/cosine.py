@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from mlret.errors import InputError
 from mlret.index.settings import Choice, choose_kind
-from mlret.index.storage.blobs import OneVector
 from mlret.index.storage.manifest import Manifest, SegmentInfo
-from mlret.index.storage.records import Records
 from mlret.index.storage.sealed import SealedFiles
+from mlret.index.storage.vector_table import Blobs, VectorTable
 from mlret.index.vectors.exact import Device, exact_search
 from mlret.index.vectors.given_vectors import at_unit_length, check_matrix, first_not_finite
 from mlret.index.vectors.scan import score, search_views
@@ -25,7 +24,20 @@ from mlret.index.vectors.writing import CosineSealer
 _PLAIN = 0.25
 
 
-class CosineSpace(Space):
+class OneVector(Blobs[NDArray[np.float32]]):
+    """One vector for each document: ``(dims,)`` float32; ``n`` documents are read as ``(n, dims)``."""
+
+    dtype = np.dtype("<f4")
+
+    def fits(self, blob: bytes) -> bool:
+        return len(blob) == self.dims * self.dtype.itemsize
+
+    def read(self, blobs: Sequence[bytes]) -> NDArray[np.float32]:
+        matrix = np.frombuffer(b"".join(blobs), dtype=self.dtype).reshape(-1, self.dims)
+        return matrix.astype(np.float32, copy=False)
+
+
+class CosineSpace(Space[Segment, SegmentInfo, NDArray[np.float32]]):
     """One unit vector for each record. Sizes are numbers of records.
 
     Parameters
@@ -55,8 +67,8 @@ class CosineSpace(Space):
     def size_of(self, vectors: NDArray[np.float32]) -> int:
         return len(vectors)
 
-    def size_in(self, records: Records, first_row: int, last_row: int) -> int:
-        return records.count(first_row, last_row)
+    def size_in(self, table: VectorTable[NDArray[np.float32]], first_row: int, last_row: int) -> int:
+        return table.count(first_row, last_row)
 
     def open(self, info: SegmentInfo, *, thorough: bool = False) -> Segment:
         segment = open_segment(self.files, info, self.manifest.dims, thorough=thorough)
@@ -66,8 +78,8 @@ class CosineSpace(Space):
     def open_accelerator(self, segment: Segment, *, thorough: bool = False) -> None:
         segment.accelerator = open_accelerator(self.files, segment, self.manifest.settings, thorough=thorough)
 
-    def sealer(self, records: Records) -> CosineSealer:
-        return CosineSealer(self.files, records, self.manifest)
+    def sealer(self, table: VectorTable[NDArray[np.float32]]) -> CosineSealer:
+        return CosineSealer(self.files, table, self.manifest)
 
     def choose(self, size: int) -> Choice:
         settings = self.manifest.settings
@@ -82,7 +94,9 @@ class CosineSpace(Space):
         """Return no changes, because there is nothing to calibrate."""
         return {}
 
-    def search(self, views: Sequence[View], queries: Sequence[NDArray[np.float32]], k: int, *, exact: bool) -> Found:
+    def search(
+        self, views: Sequence[View[Segment]], queries: Sequence[NDArray[np.float32]], k: int, *, exact: bool
+    ) -> Found:
         return search_views(views, np.stack(queries), k, exact=exact, refine=self.manifest.settings.refine)
 
     def score(self, segment: Segment, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:

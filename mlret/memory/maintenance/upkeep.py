@@ -15,10 +15,12 @@ from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.errors import InputError, MlretError
 from mlret.index.index import Index, _reference
-from mlret.index.storage import compaction
+from mlret.index.storage.creation import start_over
 from mlret.index.storage.manifest import VECTORS, read_manifest, write_manifest, written_of
 from mlret.index.storage.records import RECORDS, Records
-from mlret.index.storage.store import Store, beside, check_vacant
+from mlret.index.store import compaction
+from mlret.index.store.new_folder import beside, check_vacant
+from mlret.index.store.store import Store
 from mlret.index.verify import Problem, verify_index
 from mlret.memory.records import value_of
 from mlret.memory.storage import cells, tables
@@ -167,7 +169,7 @@ def reembed(
         }
         written = written_of(manifest.model_copy(update=changed))
         _copy_database(path / RECORDS, temporary / RECORDS)
-        Records.start_over(temporary / RECORDS, manifest.generation, written.text)
+        start_over(temporary / RECORDS, manifest.generation, written.text)
         write_manifest(temporary, written)
         store = Store(temporary)
         try:
@@ -194,7 +196,7 @@ def _encode_all(store: Store, encoder: AnyEncoder, progress: Callable[[int, int]
             texts = [document.text for _, document in batch]
             vectors = encoder.encode_document(texts, language=[document.language for _, document in batch])
             with store.records.transaction():
-                store.records.replace_vectors([row for row, _ in batch], store.space.prepared(vectors))
+                store.vectors.add([row for row, _ in batch], store.space.prepared(vectors))
             done += len(batch)
             if progress is not None:
                 progress(done, total)

@@ -19,9 +19,9 @@ from mlret.data.scripts import scripts_of
 from mlret.errors import InputError, MlretError
 from mlret.index.filter_warnings import Unmatched
 from mlret.index.index import Index
-from mlret.index.storage import compaction
 from mlret.index.storage.records import Records
-from mlret.index.storage.store import Store
+from mlret.index.store import compaction
+from mlret.index.store.store import Store
 from mlret.memory import times
 from mlret.memory.records import Content, Link, MemoryRecord, State, value_of
 from mlret.memory.scope import Place, Scope, holds, mask_of, place_of, scope_at, tenant_of
