@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,6 @@ from mlret.index.store import compaction
 from mlret.index.store.new_folder import create_folder
 from mlret.index.store.store import Store
 from mlret.index.vectors.exact import Device
-from mlret.index.vectors.ragged import Ragged
 from mlret.index.vectors.space import Vectors
 
 __all__ = ["Hit", "Index", "IndexInfo", "Updated"]
@@ -213,7 +212,7 @@ class Index:
             and the message states how many documents they hold.
         """
         existing: Existing = "skip" if skip_existing else "error"
-        return self._store_all(documents, vectors, batch_size, existing).added
+        return Intake(self.store, self.encoder, existing).add(documents, vectors, batch_size).added
 
     def update(
         self,
@@ -246,21 +245,7 @@ class Index:
             At the first invalid document. The batches before it stay stored, and the message states how many documents
             they hold.
         """
-        return self._store_all(documents, vectors, batch_size, "replace")
-
-    def _store_all(
-        self, documents: Iterable[Incoming], vectors: Vectors | None, batch_size: int, existing: Existing
-    ) -> Updated:
-        total = Updated()
-        try:
-            for done in self.add_batches(documents, vectors=vectors, batch_size=batch_size, existing=existing):
-                total += done
-        except InputError as error:
-            stored = total.added + total.replaced
-            if not stored:
-                raise
-            raise type(error)(f"{error} (the first {stored} documents of this call are stored)") from error
-        return total
+        return Intake(self.store, self.encoder, "replace").add(documents, vectors, batch_size)
 
     def add_batches(
         self,
@@ -307,31 +292,7 @@ class Index:
         MlretError
             If another process keeps writing, or the encoder gives a vector that is not finite.
         """
-        if isinstance(documents, str | Mapping | Document):
-            raise InputError(f"give a list of documents to add, not one {type(documents).__name__}")
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; it must be at least 1")
-        if vectors is not None:
-            vectors = self._checked(vectors)
-        store = self.store
-        with store.writing():
-            for done in Intake(store, self.encoder, existing).batches(documents, batch_size, vectors):
-                compaction.maintain(store, more=True)
-                yield done
-            compaction.maintain(store)
-
-    def _checked(self, vectors: Any) -> Vectors:
-        """Check document vectors, and return them in the form that the index stores."""
-        found = self.store.space.check_vectors(vectors)
-        dims = (found.values if isinstance(found, Ragged) else np.asarray(found)).shape[1]
-        # The dimensions of an encoder that mlret does not run are unknown once the index is reopened, except those
-        # kept.
-        if dims == self.store.manifest.dims or isinstance(self.encoder, ExternalEncoder) or dims == self.encoder.dims:
-            return found
-        raise InputError(
-            f"the vectors have {dims} dimensions; {self.encoder.name} gives {self.encoder.dims}, of which the index "
-            f"keeps the first {self.store.manifest.dims}"
-        )
+        yield from Intake(self.store, self.encoder, existing).batches(documents, vectors, batch_size)
 
     def delete(self, ids: Iterable[str] = (), *, where: Where | None = None, ignore_missing: bool = False) -> int:
         """Delete documents. On return they are no longer found, and a crash does not bring them back.

@@ -94,7 +94,7 @@ def test_erasing_writes_the_database_anew_only_where_copies_of_rows_are_left(
         for n in range(100, 120):  # an end of validity takes no more room than none
             memory.update(ids[n], ME, f"another {n:03d}.", vector=vector_of(f"{n}"), language="en")
         said: list[str] = []
-        memory._store.records._connection.set_trace_callback(said.append)
+        memory._store.records.connection.set_trace_callback(said.append)
         assert memory.erase(ids[7:9], ME).complete and memory.erase(ids[110], ME).complete
         gone = [b"secret 007.", b"secret 008.", b"secret 110.", b"another 110."]
         content = [file.read_bytes() for file in (tmp_path / "m").rglob("*") if file.is_file()]

@@ -57,9 +57,9 @@ class Records(Snapshots):
         super().__init__(path, lenient=lenient)
 
     def _opened(self) -> None:
-        self._connection.execute("SELECT row, id, text, language, metadata, crc FROM records LIMIT 1").fetchone()
-        self.fields = FieldTable(self._connection)
-        self.lexical = LexicalTable(self._connection, self._texts) if self._has_lexical else None
+        self.connection.execute("SELECT row, id, text, language, metadata, crc FROM records LIMIT 1").fetchone()
+        self.fields = FieldTable(self.connection)
+        self.lexical = LexicalTable(self.connection, self._texts) if self._has_lexical else None
         self.tombstones = Tombstones(self)
 
     def append(self, documents: Sequence[Document], *, replaced: Sequence[int] = ()) -> NDArray[np.int64]:
@@ -79,11 +79,11 @@ class Records(Snapshots):
         """
         if len(replaced):
             self.remove(replaced)
-        last = self._connection.execute(_LAST_ROW).fetchone()[0]
+        last = self.connection.execute(_LAST_ROW).fetchone()[0]
         rows = list(range(last + 1, last + 1 + len(documents)))
         metadata = [json.dumps(one.metadata, ensure_ascii=False, allow_nan=False) for one in documents]
         cells = [(one.id, one.text, one.language, some) for one, some in zip(documents, metadata, strict=True)]
-        self._connection.executemany(
+        self.connection.executemany(
             "INSERT INTO records (row, id, text, language, metadata, crc) VALUES (?, ?, ?, ?, ?, ?)",
             [(row, *some, checksum_of(*some)) for row, some in zip(rows, cells, strict=True)],
         )
@@ -107,7 +107,7 @@ class Records(Snapshots):
         self.fields.remove(list(documents), [document.metadata for document in documents.values()])
         for part in parts(rows):
             for table in ("vectors", "records"):
-                self._connection.execute(f"DELETE FROM {table} WHERE row IN ({marks(part)})", part)
+                self.connection.execute(f"DELETE FROM {table} WHERE row IN ({marks(part)})", part)
         self.counters.add({"documents": -len(rows), "changes": 1})
         self.tombstones.add(rows)
 
@@ -193,7 +193,7 @@ class Records(Snapshots):
         """Return the rows that satisfy a condition: ``(m,)`` int64 in ascending order."""
         with self.reporting():
             try:
-                return matching_rows(self._connection, condition)
+                return matching_rows(self.connection, condition)
             except (TypeError, ValueError, OverflowError) as error:
                 raise MlretError(f"{self.path} is damaged ({error}); {DAMAGED}") from error
 
@@ -221,17 +221,17 @@ class Records(Snapshots):
             Whether the log is empty now, that is, no other process reads an older state from it.
         """
         with self.reporting():
-            self._connection.execute("COMMIT")
+            self.connection.execute("COMMIT")
             try:
                 if self.lexical is not None:
                     self.lexical.purge()
                 if rewrite:
-                    self._connection.execute("VACUUM")
+                    self.connection.execute("VACUUM")
                 # Readers keep the part of the log that their snapshots need; do not wait for them.
-                self._connection.execute("PRAGMA busy_timeout = 0")
-                busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self.connection.execute("PRAGMA busy_timeout = 0")
+                busy, _, _ = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
-                self._connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+                self.connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
                 self.snapshot()
         return not busy
 

@@ -52,13 +52,18 @@ class SegmentOpener:
         The space of its vectors.
     table
         The vectors in its database.
+
+    Attributes
+    ----------
+    loaded
+        The manifest whose files are open; ``None`` if there is none, or the codec of the latest one is damaged.
     """
 
     def __init__(self, folder: Path, space: AnySpace, table: VectorTable[Joined]) -> None:
         self._folder = folder
         self._space = space
         self._table = table
-        self._loaded: Manifest | None = None  # The manifest whose files the space has loaded.
+        self.loaded: Manifest | None = None
 
     def open_all(self, manifest: Manifest, before: Mapping[AnySegmentInfo, Rows]) -> list[Rows]:
         """Return the segments of a manifest, and let the space use the manifest.
@@ -75,18 +80,22 @@ class SegmentOpener:
         OutdatedError
             If a file is missing because the manifest has been replaced.
         """
-        if manifest is not self._loaded:
-            self._load(manifest)
-        return [before.get(info) or self._open(info) for info in manifest.segments]
+        self.loaded = None
+        intact = self._load(manifest)
+        segments = [before.get(info) or self._open(info) for info in manifest.segments]
+        self.loaded = manifest if intact else None
+        return segments
 
-    def _load(self, manifest: Manifest) -> None:
+    def _load(self, manifest: Manifest) -> bool:
+        """Let the space use a manifest, and return whether its codec is intact."""
         try:
             self._space.load(manifest)
-            self._loaded = manifest
+            return True
         except TornFileError as error:
             if read_manifest(self._folder).codec != manifest.codec:
                 raise OutdatedError from error
             _log.warning("%s", error)
+            return False
 
     def _open(self, info: AnySegmentInfo) -> Rows:
         try:

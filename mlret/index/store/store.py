@@ -74,6 +74,7 @@ class Store:
         faiss_module()
         check_name(folder)
         self.folder = folder
+        self.lock = WriterLock(folder / LOCK)
         self.files = SealedFiles(folder)
         self.manifest = read_manifest(folder)
         self.space = space_of(self.files, self.manifest, device)
@@ -88,9 +89,7 @@ class Store:
         self._dead = np.empty(0, dtype=np.int64)
         self.changes = -1
         self._agreed: tuple[str, int] | None = None
-        self._lock: WriterLock | None = None
         self._components: dict[str, Sequence[Step]] = {FORMAT: STEPS}
-        self._newest = {FORMAT: newest(STEPS)}
         self._matching = lru_cache(_FILTERS_KEPT)(self._find_matching)
         try:
             check_changes(folder, self.records.changes, noted, LOCK)
@@ -163,16 +162,12 @@ class Store:
         """
         if not self.records.writable:
             raise read_only(self.records.path)
-        with WriterLock(self.folder / LOCK) as lock, self.records.lock:
+        with self.lock, self.records.lock:
             self.refresh()
             if self.records.generation < self.manifest.generation:
                 # A writer was killed between writing the manifest and the database.
                 finish(self.records, read_written(self.folder))
-            self._lock = lock
-            try:
-                yield
-            finally:
-                self._lock = None
+            yield
 
     def refresh(self) -> None:
         """Load what other processes have committed since the last refresh.
@@ -183,7 +178,7 @@ class Store:
             If the folder was moved, removed or replaced since it was opened.
         """
         with self.records.lock:
-            if not self.records.in_place:
+            if not self.records.file.in_place:
                 raise MlretError(
                     f"{self.folder} was moved, removed or replaced since it was opened; open it where it is now"
                 )
@@ -199,7 +194,8 @@ class Store:
         steps
             All migration steps.
         """
-        self._components[component], self._newest[component] = steps, newest(steps)
+        self._components[component] = steps
+        self.records.expect(component, newest(steps))
         upgrade(self.folder, self.records, component, steps)
 
     def vectors_of(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
@@ -256,13 +252,12 @@ class Store:
                 also(connection, rows)
         # This comes first: an interrupt after it may hide rows until the next refresh, but never duplicates them.
         self.last_row = int(rows[-1])
-        if self._tail_size is not None:
-            self._tail_size += self.space.size_of(vectors)
+        if self._tail is not None and self.tail_size() > self.space.segment_size:
+            self._tail = None  # Many rows are being added; the tail is read again if anybody searches.
         if self._tail is not None:
-            if self.tail_size() > self.space.segment_size:
-                self._tail = None  # Many rows are being added; the tail is read again if anybody searches.
-            else:
-                self._tail.add(rows, vectors)
+            self._tail_size = self._tail.add(rows, vectors)
+        elif self._tail_size is not None:
+            self._tail_size += self.space.size_of(vectors)
         self._changed(replaced)
 
     def remove(self, rows: Sequence[int], also: Callable[[sqlite3.Connection], None] | None = None) -> None:
@@ -296,8 +291,7 @@ class Store:
 
     def _count(self) -> None:
         self.changes = self.records.changes
-        if self._lock is not None:
-            self._lock.note(self.manifest.identity, self.changes)
+        self.lock.note(self.manifest.identity, self.changes)
 
     def switch(self, segments: Sequence[AnySegmentInfo], changes: Mapping[str, Any] | None = None) -> None:
         """Replace the list of sealed segments. Call it within :meth:`writing`.
@@ -341,9 +335,10 @@ class Store:
     def _load(self) -> None:
         """Load the present state: the manifest first, so that the database is never the older of the two."""
         manifest, segments = self._opened()
-        replaced = manifest is not self.manifest
-        sealed = manifest.last_sealed_row if replaced else self.last_sealed_row
-        last, changes = self.records.last_row(), self.records.changes
+        changes = self.records.changes
+        if changes == self.changes and manifest is self.manifest and segments is self.segments:
+            return
+        last, sealed = self.records.last_row(), manifest.last_sealed_row
         if last < sealed:
             raise MlretError(
                 f"{self.records.path} is damaged: it ends at row {last}, but row {sealed} was sealed; restore the "
@@ -364,12 +359,14 @@ class Store:
 
     def _opened(self) -> tuple[Manifest, list[Rows]]:
         """Return the manifest that the database agrees with, and its segments, reusing those that are open."""
-        before = {segment.info: segment for segment in self.segments}
         for _ in range(_ROUNDS):
             manifest = self._agreed_manifest()
             if manifest is None:
                 continue
+            if manifest is self._opener.loaded and manifest is self.manifest:
+                return manifest, self.segments
             with contextlib.suppress(OutdatedError):
+                before = {segment.info: segment for segment in self.segments}
                 return manifest, self._opener.open_all(manifest, before)
         raise MlretError(f"{self.folder} is changed by another process all the time; try again when that is done")
 
@@ -380,7 +377,7 @@ class Store:
         """
         written = read_written(self.folder)
         self.records.snapshot()
-        old = [name for name, version in self._newest.items() if self.records.version(name) < version]
+        old = self.records.outdated
         for name in old:
             upgrade(self.folder, self.records, name, self._components[name])
         seen = written.checksum, self.records.generation

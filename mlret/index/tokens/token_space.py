@@ -197,11 +197,11 @@ class MaxSimSpace(Space[TokenSegment, TokenSegmentInfo, Ragged]):
             raise InputError(f"the query {bad[0]} (counted from 0) {bad[1]}; check the encoder")
         return [np.ascontiguousarray(one, dtype=np.float32) for one in found]
 
-    def prepared(self, vectors: Vectors) -> list[NDArray[np.float32]]:
+    def prepared(self, vectors: Vectors) -> Ragged:
         found = self.queries(vectors)
         if self.manifest.settings.pooling > 1:
             found = pooled(found, self.manifest.settings.pooling)
-        return found
+        return self.joined(found)
 
     def queries(self, vectors: Vectors) -> list[NDArray[np.float32]]:
         return [_cut(np.asarray(one, dtype=np.float32), self.manifest.dims) for one in vectors]

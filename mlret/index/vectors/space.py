@@ -40,8 +40,8 @@ class OpenTail(Protocol[SegmentT_co, JoinedT_contra]):
     def size(self) -> int:
         """The size in the unit of :attr:`Space.segment_size`."""
 
-    def add(self, numbers: NDArray[np.int64], vectors: JoinedT_contra) -> None:
-        """Append vectors to the tail.
+    def add(self, numbers: NDArray[np.int64], vectors: JoinedT_contra) -> int:
+        """Append vectors to the tail, and return its new size.
 
         Parameters
         ----------
@@ -265,7 +265,7 @@ class Space(ABC, Generic[SegmentT, InfoT, JoinedT]):
         The vectors have passed :meth:`check_vectors`.
         """
 
-    def taken_in(self, vectors: Vectors, names: Sequence[str]) -> Vectors:
+    def taken_in(self, vectors: Vectors, names: Sequence[str]) -> JoinedT:
         """Return what is stored of the vectors of documents that were made elsewhere; see :meth:`prepared`.
 
         Parameters
@@ -296,8 +296,8 @@ class Space(ABC, Generic[SegmentT, InfoT, JoinedT]):
         """
 
     @abstractmethod
-    def prepared(self, vectors: Vectors) -> Vectors:
-        """Return what is stored of each document's vectors, after cutting dimensions and pooling tokens."""
+    def prepared(self, vectors: Vectors) -> JoinedT:
+        """Return what is stored of the vectors of documents, joined, after cutting dimensions and pooling tokens."""
 
     @abstractmethod
     def queries(self, vectors: Vectors) -> Vectors:
