@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.data.unicode_text import is_unicode
-from mlret.encoders.encoder import INT8, Encoder, Precision
-from mlret.encoders.external import EXTERNAL, ExternalEncoder
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
-from mlret.errors import FingerprintError, InputError, MlretError
-from mlret.index.filter_warnings import Unmatched
+from mlret.errors import InputError, MlretError
+from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.filtering.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
 from mlret.index.ingest import Existing, Incoming, Intake
@@ -28,6 +27,8 @@ from mlret.index.storage.manifest import Manifest, has_manifest, read_manifest
 from mlret.index.store import compaction
 from mlret.index.store.new_folder import create_folder
 from mlret.index.store.store import Store
+from mlret.index.store.stored_encoder import check_fingerprint, encoder_of, reference_of
+from mlret.index.store.summary import summary_of
 from mlret.index.vectors.exact import Device
 from mlret.index.vectors.space import Vectors
 
@@ -92,12 +93,12 @@ class Index:
         check_settings(settings, encoder.similarity)
         path = Path(path)
         if has_manifest(path):
-            _check_fingerprint(path, read_manifest(path), encoder)
+            check_fingerprint(path, read_manifest(path), encoder)
         if settings.dims is not None and settings.dims > encoder.dims:
             raise InputError(f"the settings keep {settings.dims} dimensions, but {encoder.name} gives {encoder.dims}")
         manifest = Manifest(
             kind=kind,
-            encoder=_reference(encoder),
+            encoder=reference_of(encoder),
             fingerprint=encoder.fingerprint,
             dims=settings.dims or encoder.dims,
             similarity=encoder.similarity,
@@ -156,7 +157,7 @@ class Index:
             raise InputError(f"{path} is {names[manifest.kind]}, not {names[kind]}; name the other folder")
         if encoder is not None:
             encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
-            _check_fingerprint(path, manifest, encoder)
+            check_fingerprint(path, manifest, encoder)
         return cls(Store(path, device=device), encoder)
 
     @property
@@ -331,7 +332,7 @@ class Index:
                 if not ignore_missing and (missing := [id for id in ids if id not in stored]):
                     raise InputError(
                         f"{len(missing)} ids are not in {self.path}, the first is {missing[0]!r}; nothing was deleted "
-                        "(--ignore-missing passes over them)"
+                        "(--ignore-missing skips them)"
                     )
                 rows = sorted(stored.values())
             if rows:
@@ -576,29 +577,7 @@ class Index:
 
     def info(self) -> IndexInfo:
         """Return a summary of what the index holds and of the encoder that it was built with."""
-        store, manifest = self.store, self.store.manifest
-        kinds: dict[str, int] = {}
-        for segment in store.segments:
-            kinds[segment.kind] = kinds.get(segment.kind, 0) + len(segment) - store.dead_in(segment)
-        unsealed = store.vectors.count(store.last_sealed_row + 1, store.last_row)
-        return IndexInfo(
-            path=str(self.path),
-            documents=len(store),
-            languages=store.records.count_by_language(),
-            encoder=manifest.encoder,
-            fingerprint=manifest.fingerprint,
-            dims=manifest.dims,
-            similarity=manifest.similarity,
-            lexical=manifest.settings.lexical,
-            kind=manifest.settings.kind,
-            kinds=kinds,
-            why=list(dict.fromkeys(info.why for info in manifest.segments if info.why)),
-            probing=manifest.probing.why if manifest.probing else "",
-            segments=len(store.segments),
-            unsealed=unsealed,
-            deleted=sum(map(store.dead_in, store.segments)),
-            bytes=sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
-        )
+        return summary_of(self.store)
 
     def refresh(self) -> None:
         """Load what other processes have changed since the index was opened."""
@@ -660,13 +639,13 @@ class Index:
             If the index has no lists to probe, or the recall is not above 0 and up to 1.
         """
         if recall is not None and not 0 < recall <= 1:
-            raise InputError(f"a recall of {recall} cannot be had; give one above 0 and up to 1")
+            raise InputError(f"a recall of {recall} is not possible; give one above 0 and up to 1")
         store = self.store
         if vectors is None and queries:
             vectors = self.encode_queries(queries)
-        asked = [] if vectors is None else list(store.space.check_queries(vectors))
+        given = [] if vectors is None else list(store.space.check_queries(vectors))
         with store.writing():
-            store.switch(store.manifest.segments, store.space.tuned(store.segments, asked, recall))
+            store.switch(store.manifest.segments, store.space.tuned(store.segments, given, recall))
             assert store.manifest.probing is not None
             return store.manifest.probing.why
 
@@ -699,44 +678,3 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def encoder_of(path: Path, manifest: Manifest) -> AnyEncoder:
-    """Load the encoder that a manifest names.
-
-    Parameters
-    ----------
-    path
-        The folder of the index, for error messages.
-    manifest
-        The manifest of the index.
-
-    Raises
-    ------
-    InputError
-        If the encoder cannot be loaded.
-    FingerprintError
-        If the encoder has changed since the index was built.
-    """
-    if manifest.encoder.startswith(EXTERNAL):
-        dims = manifest.settings.dims or manifest.dims
-        encoder: AnyEncoder = ExternalEncoder(manifest.encoder, dims, manifest.similarity)
-    else:
-        precision: Precision = "int8" if manifest.fingerprint.endswith(INT8) else "float32"
-        encoder = load_any_encoder(manifest.encoder, precision=precision, emulate=True)
-    _check_fingerprint(path, manifest, encoder)
-    return encoder
-
-
-def _reference(encoder: AnyEncoder) -> str:
-    """Return the name of an encoder for the manifest: a folder by its full path, so that it is found from anywhere."""
-    return str(Path(encoder.name).resolve()) if Path(encoder.name).is_dir() else encoder.name
-
-
-def _check_fingerprint(path: Path, manifest: Manifest, encoder: AnyEncoder) -> None:
-    if encoder.fingerprint != manifest.fingerprint:
-        raise FingerprintError(
-            f"{path} was built with the encoder {manifest.encoder} (fingerprint {manifest.fingerprint}), "
-            f"not with {encoder.name} (fingerprint {encoder.fingerprint}); use the former, "
-            f"or encode the documents anew: mlret index build NEW FILES --model {encoder.name}"
-        )

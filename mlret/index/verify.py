@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
-from mlret.index.index import Index, encoder_of
+from mlret.index.index import Index
 from mlret.index.sqlite.database import read_only
 from mlret.index.storage import damage
 from mlret.index.storage.generations import gaps_between, upgrade
@@ -24,6 +24,7 @@ from mlret.index.storage.sealed import SealedFiles, TornFileError
 from mlret.index.storage.vector_table import VectorTable
 from mlret.index.store.opening import space_of
 from mlret.index.store.store import Store
+from mlret.index.store.stored_encoder import encoder_of
 from mlret.index.vectors.segments import Rows
 from mlret.index.vectors.space import AnySealer, AnySpace, Joined
 
@@ -68,7 +69,7 @@ def verify_index(
     path, say = Path(path), say or (lambda _: None)
     found = check_manifest(path, repair=repair)
     problems = list(found.problems)
-    if any(not problem.mended for problem in problems):
+    if any(not problem.repaired for problem in problems):
         return problems
     say(f"{RECORDS}: every page, record and vector")
     space = space_of(SealedFiles(path), found.manifest)
@@ -79,12 +80,12 @@ def verify_index(
         first_vector = 1 if space.keeps_vectors else found.manifest.last_sealed_row + 1
         look = damage.damage_of(records, VectorTable(records, space.blobs), first_vector=first_vector)
         problems += _database(path, records, look, found, repair)
-    if look.pages or any(not problem.mended and problem.mendable for problem in problems):
+    if look.pages or any(not problem.repaired and problem.repairable for problem in problems):
         return problems
     if look.vectors:
         if repair:
             _vectors_again(path, encoder, look.vectors)
-        problems.append(Problem(RECORDS, f"{len(look.vectors)} vectors are damaged", mended=repair))
+        problems.append(Problem(RECORDS, f"{len(look.vectors)} vectors are damaged", repaired=repair))
         if not repair:
             return problems  # Segments are compared with the vectors in the database.
     return problems + list(_segments(path, encoder, repair, say))
@@ -92,14 +93,14 @@ def verify_index(
 
 def _database(path: Path, records: Records, look: damage.Damage, found: Found, repair: bool) -> Iterator[Problem]:
     """Find the problems of the database except for its vectors, and repair each as it is found."""
-    yield from (Problem(RECORDS, line, mendable=False) for line in look.pages)
+    yield from (Problem(RECORDS, line, repairable=False) for line in look.pages)
     if look.pages:
         return
     lost = records.counter("changes") < found.noted
     broken = [look.fields, look.lexical, look.counters, look.orphans, look.tombstones, look.removed, lost]
     if repair and any(broken) and not records.writable:
         raise read_only(path / RECORDS)
-    yield from (Problem(RECORDS, f"the record {id!r} is damaged", mendable=False) for _, id in look.records)
+    yield from (Problem(RECORDS, f"the record {id!r} is damaged", repairable=False) for _, id in look.records)
     if look.tombstones or look.removed or look.counters or lost:
         if repair:
             with WriterLock(path / LOCK):
@@ -109,26 +110,26 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
                 damage.recount(records, kept, found.noted)
         if look.tombstones:
             what = f"{len(look.tombstones)} records are listed as removed, so that searches do not find them"
-            yield Problem(RECORDS, what, mended=repair)
+            yield Problem(RECORDS, what, repaired=repair)
         elif look.removed:
-            yield Problem(RECORDS, "its list of removed rows is not what was written", mended=repair)
+            yield Problem(RECORDS, "its list of removed rows is not what was written", repaired=repair)
         if look.counters:
-            yield Problem(RECORDS, "its counters are not what the records say", mended=repair)
+            yield Problem(RECORDS, "its counters are not what the records say", repaired=repair)
         if lost:
             what = f"its last changes are lost: it counts {records.counter('changes')}, and {found.noted} were made"
-            yield Problem(RECORDS, f"{what}; repairing goes on without them", mended=repair)
+            yield Problem(RECORDS, f"{what}; repairing continues without them", repaired=repair)
     if look.orphans:
         if repair:
             damage.drop_orphans(records, look.orphans)
-        yield Problem(RECORDS, f"{len(look.orphans)} vectors belong to no record", mended=repair)
+        yield Problem(RECORDS, f"{len(look.orphans)} vectors belong to no record", repaired=repair)
     if look.fields:
         if repair:
             damage.rebuild_fields(records)
-        yield Problem(RECORDS, "metadata to filter by is not what the records say", mended=repair)
+        yield Problem(RECORDS, "metadata to filter by is not what the records say", repaired=repair)
     if look.lexical:
         if repair:
             damage.rebuild_lexical(records)
-        yield Problem(RECORDS, "the lexical index is not what the records say", mended=repair)
+        yield Problem(RECORDS, "the lexical index is not what the records say", repaired=repair)
 
 
 def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, say: Say) -> Iterator[Problem]:
@@ -144,7 +145,7 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
             space.load(manifest)
         except TornFileError as error:
             assert manifest.codec is not None
-            yield Problem(manifest.codec.file, str(error), mended=repair)
+            yield Problem(manifest.codec.file, str(error), repaired=repair)
         for info in manifest.segments:
             say(info.main.file)
             try:
@@ -156,17 +157,17 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
             except TornFileError as error:
                 torn.add(info.main.file)
                 lost += [] if space.keeps_vectors else [(info.first_row, info.last_row)]
-                yield Problem(info.main.file, str(error), mended=repair)
+                yield Problem(info.main.file, str(error), repaired=repair)
                 continue
             try:
                 space.open_accelerator(segment, thorough=True)
             except TornFileError as error:
                 torn.add(info.main.file)
-                yield Problem(info.main.file, str(error), mended=repair)
+                yield Problem(info.main.file, str(error), repaired=repair)
         uncovered = _uncovered(table, manifest)
         if uncovered:
             lost += [] if space.keeps_vectors else uncovered
-            yield Problem(RECORDS, f"the rows {uncovered} are in no vector file", mended=repair)
+            yield Problem(RECORDS, f"the rows {uncovered} are in no vector file", repaired=repair)
         if repair and lost:
             say("encoding texts whose vectors are lost")
             _encode_again(path, manifest, records, table, encoder, lost)
@@ -192,7 +193,7 @@ def _unaccounted(
             dead = np.union1d(records.tombstones.read(), odd)
             damage.recount(records, dead, records.counter("changes"))
     what = f"{len(odd)} vectors have neither a record nor a note that it was removed"
-    return Problem(segment.info.main.file, f"{what}; repairing leaves them out", mended=repair)
+    return Problem(segment.info.main.file, f"{what}; repairing skips them", repaired=repair)
 
 
 def _uncovered(table: VectorTable[Joined], manifest: Manifest) -> list[tuple[int, int]]:

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from mlret.data.documents import Document
 from mlret.errors import FilterWarning, InputError
-from mlret.index.filter_warnings import Unmatched
 from mlret.index.filtering import filters
 from mlret.index.filtering.fields import fields_of, stored_value
 from mlret.index.filtering.filter_sql import matching_rows
+from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.filtering.filters import DEEPEST_FILTER, HasLanguage, Some, parse_filter, read_filter
 from mlret.index.index import Index
 from mlret.index.storage.creation import create_database

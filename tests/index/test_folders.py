@@ -171,7 +171,7 @@ def test_verify_of_a_damaged_folder_that_may_only_be_read_says_so(place: Path) -
     folder = made(place / "i")
     (folder / "manifest.json").write_bytes(b"{}")
     with reading_only(folder):
-        assert [problem.mended for problem in verify_index(folder)] == [False]
+        assert [problem.repaired for problem in verify_index(folder)] == [False]
         with pytest.raises(MlretError, match=r"may not be written to \(writer|writer\.lock belongs to another"):
             verify_index(folder, repair=True)
 

@@ -88,7 +88,7 @@ def test_old_index_is_verified_and_repaired(tmp_path: Path) -> None:
     (sealed,) = (path for path in (folder / "vectors").glob("000000000041-*[0-9].npy"))
     sealed.write_bytes(sealed.read_bytes()[:100])
     assert [problem.file for problem in verify_index(folder)] == [f"vectors/{sealed.name}"]
-    assert all(problem.mended for problem in verify_index(folder, repair=True))
+    assert all(problem.repaired for problem in verify_index(folder, repair=True))
     assert verify_index(folder) == []
     with Index.open(folder, encoder()) as index:
         assert said(index, "cosine") == ANSWERS["index-cosine"]

@@ -500,7 +500,7 @@ def test_repair_makes_hashes_and_n_grams_again(tmp_path: Path, tiny_encoder: Enc
     connection.close()
     with Memory.open(tmp_path / "m", tiny_encoder) as memory, pytest.raises(MlretError, match="n-grams of row 1"):
         memory.search("cat", ME)
-    assert [problem.mended for problem in verify(tmp_path / "m", tiny_encoder, repair=True)] == [True]
+    assert [problem.repaired for problem in verify(tmp_path / "m", tiny_encoder, repair=True)] == [True]
     assert verify(tmp_path / "m", tiny_encoder) == []
 
 

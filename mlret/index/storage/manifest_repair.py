@@ -79,7 +79,8 @@ def check_manifest(folder: Path, *, repair: bool) -> Found:
         assert written is not None
         if repair:
             _write_copy(folder, written)
-        return Found(written.manifest, [Problem(RECORDS, "its copy of the manifest is damaged", mended=repair)], noted)
+        problem = Problem(RECORDS, "its copy of the manifest is damaged", repaired=repair)
+        return Found(written.manifest, [problem], noted)
 
 
 def _from_copy(folder: Path, copy: Written, why: str, repair: bool, noted: int) -> Found:
@@ -88,11 +89,11 @@ def _from_copy(folder: Path, copy: Written, why: str, repair: bool, noted: int) 
     # The database has no vectors of sealed tokens, and mlret cannot rebuild tokens that were encoded elsewhere.
     if missing and copy.manifest.similarity == "maxsim" and copy.manifest.encoder.startswith(EXTERNAL):
         what = f"{why}; the copy in {RECORDS} names {missing[0]}, which is missing, and is not put in its place"
-        return Found(copy.manifest, [Problem(MANIFEST, what, mendable=False)], noted)
+        return Found(copy.manifest, [Problem(MANIFEST, what, repairable=False)], noted)
     if repair:
         write_manifest(folder, copy)
     what = f"{why}; the copy in {RECORDS} is of generation {copy.manifest.generation}"
-    return Found(copy.manifest, [Problem(MANIFEST, what, mended=repair)], noted)
+    return Found(copy.manifest, [Problem(MANIFEST, what, repaired=repair)], noted)
 
 
 def _read(folder: Path) -> tuple[Written | None, MlretError | None]:

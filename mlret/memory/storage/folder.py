@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlret.errors import InputError, MlretError
-from mlret.index.filter_warnings import Unmatched
+from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.index import Index
 from mlret.index.storage.records import Records
 from mlret.index.store import compaction

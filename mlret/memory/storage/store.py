@@ -17,7 +17,7 @@ from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.data.scripts import scripts_of
 from mlret.errors import InputError, MlretError
-from mlret.index.filter_warnings import Unmatched
+from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.index import Index
 from mlret.index.storage.records import Records
 from mlret.index.store import compaction
