@@ -108,8 +108,7 @@ class Records(Snapshots):
         for part in parts(rows):
             for table in ("vectors", "records"):
                 self.connection.execute(f"DELETE FROM {table} WHERE row IN ({marks(part)})", part)
-        self.counters.add({"documents": -len(rows), "changes": 1})
-        self.tombstones.add(rows)
+        self.counters.add({"documents": -len(rows), "changes": 1, "tombstones": self.tombstones.add(rows)})
 
     def last_row(self) -> int:
         """Return the highest row number that was ever given; 0 if none was.

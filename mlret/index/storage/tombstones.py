@@ -50,10 +50,13 @@ class Tombstones:
             )
         return rows
 
-    def add(self, rows: Sequence[int]) -> None:
-        """Add deleted rows that have no tombstone yet."""
+    def add(self, rows: Sequence[int]) -> int:
+        """Add deleted rows that have no tombstone yet.
+
+        Returns what the caller adds to the counter ``tombstones``.
+        """
         self._insert(rows)
-        self._records.counters.add({"tombstones": sum_of(rows)})
+        return sum_of(rows)
 
     def forget(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Remove the tombstones of ranges of rows.
