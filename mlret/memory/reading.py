@@ -8,7 +8,7 @@ from typing import Any
 
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
-from mlret.index.filters import Where
+from mlret.index.filtering.filters import Where
 from mlret.index.search import Mode
 from mlret.memory import times
 from mlret.memory.base import Handle

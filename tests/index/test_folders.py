@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from mlret.cli.main import app
 from mlret.errors import InputError, MlretError
 from mlret.index.index import Index
-from mlret.index.storage import database
+from mlret.index.sqlite import database
 from mlret.index.verify import verify_index
 from mlret.memory.maintenance.upkeep import verify as verify_memory
 from mlret.memory.memory import Memory
@@ -171,7 +171,7 @@ def test_verify_reports_damage_in_a_read_only_folder(place: Path) -> None:
     folder = made(place / "i")
     (folder / "manifest.json").write_bytes(b"{}")
     with reading_only(folder):
-        assert [problem.mended for problem in verify_index(folder)] == [False]
+        assert [problem.repaired for problem in verify_index(folder)] == [False]
         with pytest.raises(MlretError, match=r"may not be written to \(writer|writer\.lock belongs to another"):
             verify_index(folder, repair=True)
 

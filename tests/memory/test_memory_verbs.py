@@ -95,7 +95,7 @@ def test_erasing_rewrites_the_database_only_if_copies_of_rows_are_left(
         for n in range(100, 120):  # an end of validity takes the same space as none
             memory.update(ids[n], ME, f"another {n:03d}.", vector=vector_of(f"{n}"), language="en")
         said: list[str] = []
-        memory._store.records._connection.set_trace_callback(said.append)
+        memory._store.records.connection.set_trace_callback(said.append)
         assert memory.erase(ids[7:9], ME).complete and memory.erase(ids[110], ME).complete
         gone = [b"secret 007.", b"secret 008.", b"secret 110.", b"another 110."]
         content = [file.read_bytes() for file in (tmp_path / "m").rglob("*") if file.is_file()]
@@ -501,7 +501,7 @@ def test_repair_makes_hashes_and_n_grams_again(tmp_path: Path, tiny_encoder: Enc
     connection.close()
     with Memory.open(tmp_path / "m", tiny_encoder) as memory, pytest.raises(MlretError, match="n-grams of row 1"):
         memory.search("cat", ME)
-    assert [problem.mended for problem in verify(tmp_path / "m", tiny_encoder, repair=True)] == [True]
+    assert [problem.repaired for problem in verify(tmp_path / "m", tiny_encoder, repair=True)] == [True]
     assert verify(tmp_path / "m", tiny_encoder) == []
 
 

@@ -17,11 +17,11 @@ from mlret.data.detection import DETECTION_CHARACTERS, detect_language
 from mlret.data.documents import Document
 from mlret.data.scripts import scripts_of
 from mlret.errors import InputError, MlretError, NotFound
-from mlret.index.filter_warnings import Unmatched
+from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.index import Index
-from mlret.index.storage import compaction
 from mlret.index.storage.records import Records
-from mlret.index.storage.store import Store
+from mlret.index.store import compaction
+from mlret.index.store.store import Store
 from mlret.memory import times
 from mlret.memory.records import Content, Link, MemoryRecord, State, value_of
 from mlret.memory.scope import Place, Scope, holds, mask_of, place_of, scope_at, tenant_of
