@@ -17,7 +17,7 @@ LOWEST_TESTS ?= tests/test_versions.py tests/data/ranking tests/encoders/test_en
 	tests/training/objectives tests/integrations
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu test-lowest lowest lint types format docs install clean
+.PHONY: help demo test test-all test-slow test-gpu test-lowest lowest lint types format docs install clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-11s\033[0m %s\n", $$1, $$2}'
@@ -25,7 +25,11 @@ help: ## Show this help
 demo: $(INSTALLED) ## Install if need be, then see mlret work
 	@$(BIN)/mlret demo
 
-test: $(INSTALLED) ## Run the tests (minutes, two cores)
+test: $(INSTALLED) ## Run the quick tests of every part (less than five minutes, two cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --hypothesis-profile=fast \
+		-m "not thorough and not slow and not gpu"
+
+test-all: $(INSTALLED) ## Run all tests but those of test-slow and test-gpu, with more examples (20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: $(INSTALLED) ## Run the tests that take minutes each
@@ -41,9 +45,11 @@ lowest: ## Write constraints-lowest.txt again from the bounds in pyproject.toml;
 	uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \
 		$(foreach extra,$(subst $(comma), ,$(TESTED_EXTRAS)),--extra $(extra)) pyproject.toml -o constraints-lowest.txt
 
-lint: $(INSTALLED) ## Check style
+lint: $(INSTALLED) ## Check style, the layers of imports, and the layout of files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_layout.py
 
 types: $(INSTALLED) ## Check types
 	$(BIN)/mypy

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.memory.maintenance.thresholds import BUNDLED, calibrate
 
 

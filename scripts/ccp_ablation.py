@@ -32,7 +32,8 @@ from mlret.data.durable import write_atomically, write_text_atomically
 from mlret.data.sample import load_sample
 from mlret.doctor import examine
 from mlret.encoders.calibration import Calibration
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError, MlretError
 from mlret.eval.benchmarks.tatoeba import all_texts, evaluate_tatoeba
 from mlret.eval.benchmarks.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba

@@ -15,7 +15,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.training.backbones.backbone import assembled
 from mlret.training.backbones.joining import join_words
 from mlret.training.calibrate import fit_calibration

@@ -17,8 +17,8 @@ from typing import Annotated, cast
 import numpy as np
 import typer
 
-from mlret.encoders.encoder import BUNDLED, load_encoder
 from mlret.encoders.head import load_head, save_head
+from mlret.encoders.loading import BUNDLED, load_encoder
 from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
 from mlret.encoders.quantised import Bits, quantise_folder
 from mlret.errors import InputError, MlretError

@@ -51,6 +51,7 @@ from mlret.eval.scorers import BitextScorer, Side, bitext_scorers
 from mlret.recipes import find_recipe
 from mlret.reporting.plots import ranked_bars
 from mlret.training.adapter import train_adapter
+from mlret.training.adapter_settings import AdapterSettings
 from mlret.training.recipe import Recipe, read_recipe
 from mlret.training.run import train
 
@@ -167,15 +168,17 @@ class Study:
             language,
             sorted((self.data / "mono").glob("*/*.jsonl.gz")),
             folder,
+            AdapterSettings(
+                base=str(masked / "model"),
+                start="en",
+                head=str(masked / "stages" / self.modular.stages[0].name / "language-model"),
+                steps=5 if self.quick else 400,
+                batch_size=32,
+                max_length=64,
+                learning_rate=1e-3,
+                seed=0,
+            ),
             held_out=[self.data / name for name in self.modular.held_out],
-            steps=5 if self.quick else 400,
-            batch_size=32,
-            max_length=64,
-            learning_rate=1e-3,
-            base=str(masked / "model"),
-            start="en",
-            head=str(masked / "stages" / self.modular.stages[0].name / "language-model"),
-            seed=0,
             say=say,
         )
         return folder
@@ -300,7 +303,8 @@ def report(
             system: {language: float(np.mean([seed[measure][language] for seed in seeds])) for language in languages}
             for system, seeds in scores.items()
         }
-        ranked_bars(title, pictured, output / f"{measure}.png")
+        source = "Values: means over the seeds in scores.json"
+        ranked_bars(f"{title}, by language", pictured, output / f"{measure}.png", source=source)
         lines += [f"![{title}. Bars: {next(iter(scores))}; marks: the others.]({measure}.png)", ""]
     lines += [
         "## Remake it",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +15,17 @@ from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# On a busy machine an example may wait for seconds, so deadlines are disabled.
-settings.register_profile("mlret", deadline=None)
-settings.load_profile("mlret")
+# On a machine with other work an example may wait for seconds: a deadline says nothing about what is tested.
+settings.register_profile("full", deadline=None, max_examples=100)
+# `make test` runs with `--hypothesis-profile=fast`, `make test-all` with all examples.
+settings.register_profile("fast", settings.get_profile("full"), max_examples=20)
+settings.load_profile("full")
+
+
+def examples(number: int) -> int:
+    """How many examples a property gets that has ``number`` of them in the profile "full": a fifth in "fast"."""
+    return max(1, number * settings.default.max_examples // settings.get_profile("full").max_examples)
+
 
 WORDS = [
     "the",
@@ -38,6 +50,46 @@ WORDS = [
     "by",
     "night",
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bundled_encoder_is_loaded_once() -> Iterator[None]:
+    """Read the bundled encoder and its multi-vector head from disk once; each load gives a copy of its own.
+
+    Loading takes seconds, most of them for the tokenizer, which the copies share.
+    """
+    import mlret
+    from mlret.encoders import head
+
+    loading = sys.modules[mlret.load_encoder.__module__]
+    read_folder, read_head = loading._load_folder, head.load_head
+    bundled = loading.BUNDLED
+    read: dict[tuple[str, str | None], Any] = {}
+
+    def load_folder(path: Path, device: str | None) -> Any:
+        if path != bundled:
+            return read_folder(path, device)
+        if ("encoder", device) not in read:
+            read["encoder", device] = read_folder(path, device)
+        return copy_of(read["encoder", device])
+
+    def load_head(folder: Path, backbone: Any) -> Any:
+        if folder != bundled / "multi-vector":
+            return read_head(folder, backbone)
+        device = str(backbone.device)
+        if ("head", device) not in read:
+            read["head", device] = read_head(folder, backbone)
+        return copy_of(read["head", device])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "_load_folder", load_folder)
+        patch.setattr(head, "load_head", load_head)
+        yield
+
+
+def copy_of(model: Any) -> Any:
+    """Copy a model of sentence-transformers, but for its tokenizer."""
+    return copy.deepcopy(model, {id(model.tokenizer): model.tokenizer})
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +145,7 @@ def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_encoder(tiny_encoder_folder: Path):  # type: ignore[no-untyped-def]
     """Load the tiny encoder."""
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
 
     return load_encoder(tiny_encoder_folder, device="cpu")
 
@@ -124,7 +176,7 @@ def tiny_token_encoder(tiny_token_encoder_folder: Path):  # type: ignore[no-unty
 def calibrated_encoder(tiny_encoder_folder: Path):  # type: ignore[no-untyped-def]
     """Make the tiny encoder with a calibration for English and Swahili, but not for German."""
     from mlret.encoders.calibration import Calibration
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
 
     encoder = load_encoder(tiny_encoder_folder, device="cpu")
     random = np.random.default_rng(3)

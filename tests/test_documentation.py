@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,21 +20,15 @@ PAGES = [
     *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "explanation").glob("*.md")),
     "docs/reference/errors.md",
 ]
+# Pages whose code encodes hundreds of texts, or trains.
+COSTLY = {
+    "docs/how-to/evaluate.md",
+    "docs/how-to/pretrain.md",
+    "docs/explanation/multi-vector-search.md",
+    "docs/explanation/vocabulary-trimming.md",
+}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 PUBLIC_PACKAGES = ["mlret", "mlret.data.ranking", "mlret.eval", "mlret.vocabulary"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def bundled_encoder_is_loaded_once() -> Iterator[None]:
-    """Load the bundled encoder only once, because loading takes seconds and most pages begin with it."""
-    from mlret.encoders import encoder, multi_vector
-
-    load = encoder.load_encoder
-    loaded = cache(load)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder, "load_encoder", lambda *args, **options: loaded(*args, **options))
-        patch.setattr(multi_vector, "load_encoder", lambda *args, **options: loaded(*args, **options))
-        yield
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -80,8 +73,10 @@ def run_mlret(arguments: list[str]) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_code_of_a_page_runs_and_prints_what_the_page_shows(
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.thorough] if page in COSTLY else []) for page in PAGES]
+)
+def test_code_of_a_page_runs_and_prints_what_the_page_says(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

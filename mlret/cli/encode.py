@@ -26,14 +26,16 @@ def encode(
     precision: Annotated[
         str, typer.Option("--precision", help="float32, bfloat16 or int8; `mlret doctor` shows which are fast here.")
     ] = "float32",
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; by default what there is.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, …; by default whatever is available.")
+    ] = None,
     max_line: MaxLine = MAX_LINE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Encode the texts of files, for an index of your own or `mlret index build --vectors`."""
     from mlret.cli.progress import documents_progress
     from mlret.data.corpus import Corpus
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
     from mlret.encoders.streams import encode_to_file
     from mlret.index.hits import Updated
 

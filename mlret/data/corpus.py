@@ -14,7 +14,7 @@ from mlret.data.documents import SENTENCE_KEYS, TEXT_KEYS, Document, document_fr
 from mlret.data.files import COMPRESSIONS, LONGEST_LINE, TrackedFile, open_raw, open_standard_input, read_lines
 from mlret.data.json_text import RepeatedKeyError, decode_object, read_json
 from mlret.data.tables import hub_rows, open_hub, parquet_rows
-from mlret.errors import InputError
+from mlret.errors import InputError, NotFound
 
 _KINDS = (".jsonl", ".ndjson", ".tsv", ".parquet")
 # Where benchmarks keep their passages, compressed or not.
@@ -147,7 +147,7 @@ class Corpus:
             return [_hub_part(str(source))]
         path = Path(source)
         if not path.exists():
-            raise InputError(f"{path}: no such file; check the path")
+            raise NotFound(f"{path}: no such file; check the path")
         if path.is_dir():
             return [_file_part(file, self._max_line) for file in _corpus_files(path)]
         if not path.is_file():

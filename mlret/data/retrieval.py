@@ -20,6 +20,7 @@ from mlret.data.durable import write_text_atomically
 from mlret.data.files import read_lines
 from mlret.data.json_text import decode_json
 from mlret.data.languages import normalise_language
+from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
 
 _ID_COLUMNS = ("qid", "query_id", "query-id")
@@ -30,7 +31,7 @@ _LANGUAGE_COLUMNS = ("lang", "language")
 _BLANKS = " \t\n\v\f\r"
 _FIELD = re.compile(rf"[^{_BLANKS}]+")
 _BLANK = re.compile(rf"[{_BLANKS}]")
-_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 # trec_eval counts grades in a table with one row for each grade up to the highest, for every query.
 HIGHEST_GRADE = 1_000_000
 # Marks a line whose ids are percent-encoded, in a column of the run that no reader uses.
@@ -143,7 +144,7 @@ def read_qrels(path: str | Path) -> Qrels:
     for number, line in read_lines(path):
         where = f"{path}:{number}"
         fields = _FIELD.findall(line)
-        if len(fields) == 3 and (_WHOLE_NUMBER.fullmatch(fields[2]) or _is_beir_header(fields)):
+        if len(fields) == 3 and (_INTEGER.fullmatch(fields[2]) or _is_beir_header(fields)):
             raise InputError(
                 f"{where}: 3 columns, not 4: these look like qrels of three columns (query, document, relevance), as "
                 "BEIR has them; put the column of the iteration between the first two, e.g. with "
@@ -196,8 +197,8 @@ def read_beir_topics(path: Path, language: str | None = None) -> dict[str, Topic
             raise InputError(
                 f"{where}: the query {name!r} occurs twice (on line {first_lines[name]} too); drop one of them"
             )
-        _check_unicode(name, where, "query id")
-        _check_unicode(text, where, f"text of query {name!r}")
+        check_unicode(name, f"{where}: the query id", "correct it")
+        check_unicode(text, f"{where}: the text of query {name!r}", "correct it")
         topics[name] = Topic(name, text.strip(), language)
     if not topics:
         raise InputError(f"{path}: has no queries")
@@ -260,7 +261,7 @@ def grade_of(value: object, where: str) -> int:
     """
     grade: int | None = None
     if isinstance(value, str):
-        if _WHOLE_NUMBER.fullmatch(value):
+        if _INTEGER.fullmatch(value):
             # Longer numbers are out of range, and int() may refuse to parse them.
             grade = int(value) if len(value) < 20 else HIGHEST_GRADE + 1
     elif hasattr(value, "__index__"):
@@ -431,14 +432,7 @@ def check_id(name: str, what: str, where: str) -> None:
     """
     if not name:
         raise InputError(f"{where}: the {what} {name!r} is empty; name it")
-    _check_unicode(name, where, what)
-
-
-def _check_unicode(text: str, where: str, what: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{where}: the {what} holds half a surrogate pair: {text[:60]!r}; correct it") from error
+    check_unicode(name, f"{where}: the {what}", "correct it")
 
 
 def _encoded(name: str) -> str:

@@ -22,7 +22,7 @@ from mlret.encoders.adapters import LanguageTransformer
 from mlret.encoders.colbert_checkpoint import ARCHITECTURE, METADATA, colbert_skiplist
 from mlret.encoders.markers import prompt_of
 from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
-from mlret.errors import InputError
+from mlret.errors import AlreadyExists, InputError
 
 Format = Literal["colbert", "pylate"]
 _READERS = {"colbert": "colbert-ai", "pylate": "PyLate"}
@@ -62,10 +62,18 @@ def export_encoder(
     InputError
         If the format cannot represent the model, or not in full and ``lossy`` is not set; or if ``folder`` exists and
         is not empty.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> mlret.export_encoder("my-token-encoder", "my-checkpoint", format="pylate")
+    []
+    >>> mlret.load_token_encoder("my-checkpoint").dims
+    128
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} already exists: name a new folder, or remove it first")
+        raise AlreadyExists(f"{folder} already exists: name a new folder, or remove it first")
     if format not in get_args(Format):
         raise InputError(f"no format {format!r}; there are {', '.join(get_args(Format))}")
     if isinstance(model, str | Path):

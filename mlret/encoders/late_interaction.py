@@ -15,12 +15,13 @@ from torch import nn
 
 from mlret.encoders.adapters import route_if_modular
 from mlret.encoders.colbert_checkpoint import colbert_skiplist
-from mlret.encoders.encoder import Encoder, from_hub, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import from_hub, load_encoder
 from mlret.encoders.longest_input import keep_within_positions
 from mlret.encoders.markers import add_markers, choose_markers, prompt_of
 from mlret.encoders.punctuation import punctuation_pieces
 from mlret.encoders.query_augmentation import DynamicQueryTransformer
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 
 Punctuation = Literal["all", "ascii", "none"]
 
@@ -85,6 +86,13 @@ def multi_vector_encoder(
     ------
     InputError
         If the model cannot be loaded, is already a multi-vector model, or a parameter does not fit it.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> model = mlret.multi_vector_encoder(mlret.load_encoder(), dims=64)
+    >>> model.encode_document(["Treni imechelewa."])[0].shape[1]
+    64
     """
     if punctuation not in get_args(Punctuation):
         raise InputError(f"punctuation {punctuation!r}: there are {', '.join(get_args(Punctuation))}")
@@ -148,7 +156,7 @@ def _loaded(name: str | Path | None) -> Any:
     try:
         return Transformer(str(name), config_kwargs={"local_files_only": True})
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{name} cannot be loaded as a transformer: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"{name} cannot be loaded as a transformer: {first_line(error)}") from error
 
 
 def _set_lengths(transformer: Any, query_length: int | str | None, attend: bool, document_length: int | None) -> None:

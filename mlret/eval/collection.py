@@ -9,7 +9,7 @@ from pathlib import Path
 from mlret.data.corpus import Corpus, read_collection_tsv
 from mlret.data.documents import Document, document_from_mapping
 from mlret.data.retrieval import Qrels, Topic, check_id, grade_of
-from mlret.errors import InputError, require
+from mlret.errors import InputError, first_line, require
 
 # Given instead of a folder to download the data by name, which needs network access once.
 IR_DATASETS = "ir_datasets"
@@ -182,7 +182,7 @@ def from_ir_datasets(name: str, group: str, language: str | None) -> Collection:
         raise InputError(f"ir_datasets has no {name!r}; give a folder with --data instead") from error
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"{name} cannot be fetched ({str(error).splitlines()[0]}); check the network, or give a folder with --data"
+            f"{name} cannot be fetched ({first_line(error)}); check the network, or give a folder with --data"
         ) from error
 
     def read() -> Iterator[Document]:

@@ -55,6 +55,23 @@ def compare_results(
     ------
     InputError
         If a file, system or metric does not exist, or the two results do not have the same queries.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from mlret.data.retrieval import write_run
+    >>> from mlret.eval import compare_results
+    >>> queries = [f"q{number}" for number in range(20)]
+    >>> with open("qrels.txt", "w") as file:
+    ...     for query in queries:
+    ...         print(query, 0, "right", 1, file=file)
+    >>> write_run("old.trec", {query: {"wrong": 2.0, "right": 1.0} for query in queries}, tag="old")
+    >>> write_run("new.trec", {query: {"wrong": 1.0, "right": 2.0} for query in queries}, tag="new")
+    >>> metric, [comparison] = compare_results(
+    ...     Path("old.trec"), Path("new.trec"), metric="mrr@10", qrels=Path("qrels.txt"), resamples=999
+    ... )
+    >>> comparison.first, comparison.second, comparison.wins, comparison.adjusted < 0.05
+    (0.5, 1.0, 20, True)
     """
     if qrels is not None:
         metric = metric or "ndcg@10"

@@ -11,15 +11,16 @@ from pathlib import Path
 from mlret.data.corpus import Corpus
 from mlret.data.durable import fsync_folder
 from mlret.data.files import LONGEST_LINE
-from mlret.encoders.encoder import Encoder, Precision
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
-from mlret.errors import FingerprintError, InputError, MlretError
+from mlret.encoders.precision import Precision
+from mlret.errors import AlreadyExists, FingerprintError, InputError, MlretError
 from mlret.index.hits import IndexInfo, Updated
 from mlret.index.index import Index
 from mlret.index.ingest import Existing
 from mlret.index.settings import Choice, IndexSettings
 from mlret.index.storage.manifest import has_manifest, read_manifest
-from mlret.index.storage.store import beside, check_vacant
+from mlret.index.store.new_folder import beside, check_vacant
 from mlret.index.vectors.space import Vectors
 
 Progress = Callable[[Updated, float | None], None]
@@ -116,7 +117,7 @@ def build_index(
     encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder, precision=precision)
     if has_manifest(path):
         with Index.open(path, encoder) as index:
-            raise InputError(
+            raise AlreadyExists(
                 f"{path} is an index of {len(index)} documents already: add to it with "
                 f"`mlret index add {path} FILES`, or remove it first"
             )

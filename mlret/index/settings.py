@@ -31,7 +31,18 @@ class Choice(NamedTuple):
 
 
 class IndexSettings(BaseModel):
-    """How the segments of an index are searched. Settings that FAISS has too are named as in FAISS."""
+    """How the segments of an index are searched. Settings that FAISS has too are named as in FAISS.
+
+    Examples
+    --------
+    >>> from mlret import Index, IndexSettings
+    >>> settings = IndexSettings(dims=64, lexical=True)
+    >>> with Index.create("hybrid.index", settings=settings) as index:
+    ...     stored = index.add([{"id": "a", "text": "Ersatzteil XK-4711 ist ab Lager lieferbar.", "lang": "de"}])
+    ...     [hit] = index.search("xk-4711")
+    >>> hit.kind, sorted(hit.scores)
+    ('fused', ['dense', 'lexical'])
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,7 +74,26 @@ class IndexSettings(BaseModel):
     )
 
     def cells(self, rows: int) -> int:
-        """Return the number of cells of an inverted file (``nlist``) for a number of rows."""
+        """Return the number of cells of an inverted file (``nlist``) for a number of rows.
+
+        Parameters
+        ----------
+        rows
+            Number of vectors of the segment.
+
+        Returns
+        -------
+        int
+            The number of cells, at least 1, so few that each has 39 vectors to be trained on.
+
+        Examples
+        --------
+        >>> from mlret import IndexSettings
+        >>> IndexSettings().cells(1_000_000)
+        4000
+        >>> IndexSettings(nlist=256).cells(1_000_000)
+        256
+        """
         # FAISS recommends 39 vectors to train each cell.
         return min(self.nlist or 4 * math.isqrt(rows), max(1, rows // 39))
 

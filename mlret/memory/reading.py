@@ -8,7 +8,7 @@ from typing import Any
 
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
-from mlret.index.filters import Where
+from mlret.index.filtering.filters import Where
 from mlret.index.search import Mode
 from mlret.memory import times
 from mlret.memory.base import Handle
@@ -102,6 +102,16 @@ class Finding(Handle):
         ------
         InputError
             If the query is blank, the scope is empty, or a value cannot be used.
+
+        Examples
+        --------
+        >>> found = memory.search("Where does Anna live?", anna, k=1)
+        >>> found[0].text
+        'Ich wohne seit 2021 in Rom.'
+        >>> len(memory.search("Where does Anna live?", {"user": "bob"}))
+        0
+        >>> [hit.id for hit in memory.search("anything at all", anna, where={"tags": "address"})]
+        ['home']
         """
         whose = check_scope(scope)
         selection = Selection(whose, where, kinds, levels, as_of, current_only)
@@ -146,6 +156,15 @@ class Finding(Handle):
         ------
         InputError
             If the budget is negative, or ``count`` is missing and the encoder has no tokenizer.
+
+        Examples
+        --------
+        >>> found = memory.search("What should I know about Anna?", anna)
+        >>> packed = memory.context(found, budget=200)
+        >>> sorted(packed.text.splitlines())
+        ['Ich wohne seit 2021 in Rom.', 'Je suis allergique aux arachides.']
+        >>> packed.cost <= 200
+        True
         """
         whose = check_scope(found.scope)
         with self._store.lock:
@@ -174,6 +193,18 @@ class Finding(Handle):
         -------
         MemoryRecord or None
             ``None`` if the scope holds no such record, it is deleted, or no version was valid at that instant.
+
+        Raises
+        ------
+        InputError
+            If the scope or the instant cannot be used.
+
+        Examples
+        --------
+        >>> memory.get("nuts", anna).text
+        'Je suis allergique aux arachides.'
+        >>> memory.get("nuts", {"user": "bob"}) is None
+        True
         """
         whose = check_scope(scope)
         store = self._store.of(whose)
@@ -222,6 +253,11 @@ class Finding(Handle):
         ------
         InputError
             If a value cannot be used.
+
+        Examples
+        --------
+        >>> [(record.id, record.language) for record in memory.list(anna)]
+        [('nuts', 'fr'), ('home', 'de')]
         """
         whose = check_scope(scope)
         selection = Selection(whose, where, kinds, levels, as_of, current_only, state)
@@ -230,7 +266,28 @@ class Finding(Handle):
             return store.fetch(selection.positions(store)[:limit])
 
     def ids(self, scope: Scope) -> Sequence[str]:
-        """Return the ids of all records of a scope, whatever their state."""
+        """Return the ids of all records of a scope, whatever their state.
+
+        Parameters
+        ----------
+        scope
+            The scope whose records are listed.
+
+        Returns
+        -------
+        sequence of str
+            The ids, in the order in which the records were stored.
+
+        Raises
+        ------
+        InputError
+            If the scope cannot be used.
+
+        Examples
+        --------
+        >>> memory.ids(anna)
+        ['nuts', 'home']
+        """
         whose = check_scope(scope)
         with self._store.lock:
             columns = self._store.of(whose).columns
@@ -245,10 +302,21 @@ class Finding(Handle):
         id, scope
             Id of the record, and a scope that it belongs to.
 
+        Returns
+        -------
+        sequence of MemoryRecord
+            The versions.
+
         Raises
         ------
         InputError
             If the scope holds no such record.
+
+        Examples
+        --------
+        >>> done = memory.update("home", anna, "Ich wohne jetzt in Oslo.", language="de")
+        >>> [(one.version, one.text, one.state) for one in memory.versions("home", anna)]
+        [(1, 'Ich wohne seit 2021 in Rom.', 'superseded'), (2, 'Ich wohne jetzt in Oslo.', 'active')]
         """
         whose = check_scope(scope)
         store = self._store.of(whose)
@@ -266,10 +334,21 @@ class Finding(Handle):
         id, scope
             Id of the record, and a scope that it belongs to. Records outside the scope are not named in the result.
 
+        Returns
+        -------
+        sequence of HistoryEntry
+            One entry for each operation that touched the record.
+
         Raises
         ------
         InputError
             If the scope holds no such record.
+
+        Examples
+        --------
+        >>> done = memory.delete("home", anna)
+        >>> [entry.verb for entry in memory.history("home", anna)]
+        ['add', 'delete']
         """
         whose = check_scope(scope)
         store = self._store.of(whose)
@@ -288,6 +367,21 @@ class Finding(Handle):
             The records to export; deleted ones are skipped.
         vectors
             Whether to include the vector of each version, so that importing needs no encoder.
+
+        Yields
+        ------
+        dict
+            A record, with all its versions and links.
+
+        Raises
+        ------
+        InputError
+            If the scope cannot be used.
+
+        Examples
+        --------
+        >>> [record["id"] for record in memory.export(anna)]
+        ['nuts', 'home']
         """
         whose = check_scope(scope)
         return export_records(self._store.of(whose), whose, vectors=vectors)

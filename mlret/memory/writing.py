@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Unpack
 
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
@@ -16,12 +16,14 @@ from mlret.memory.ingest.erase import erase
 from mlret.memory.ingest.forget import Policy, forget
 from mlret.memory.ingest.import_export import Existing, import_records
 from mlret.memory.ingest.inputs import Incoming, read_items
-from mlret.memory.maintenance.thresholds import calibrate
+from mlret.memory.maintenance.thresholds import PRECISION, calibrate
+from mlret.memory.records import AddFields, UpdateFields
 from mlret.memory.results import Added, Done, ErasureProof, Forgotten
 from mlret.memory.scope import Scope, check_scope
 from mlret.memory.search.feedback import feedback
 from mlret.memory.storage import tables
 from mlret.memory.text.duplicates import DuplicateThresholds
+from mlret.memory.text.segmentation import LARGEST, PENALTY, SMALLEST
 
 
 class Keeping(Handle):
@@ -35,7 +37,7 @@ class Keeping(Handle):
         language: str | None = None,
         dedupe: bool = True,
         judge: Judge | None = None,
-        **about: Any,
+        **about: Unpack[AddFields],
     ) -> Added:
         """Store a text. When the call returns, the text survives a crash.
 
@@ -56,11 +58,11 @@ class Keeping(Handle):
             ``duplicate`` or ``supersedes``; with the last, the existing record is valid until the new text becomes
             valid, and the two are linked.
         **about
-            Other fields; see :class:`mlret.memory.records.MemoryRecord`: ``kind``, ``level``, ``session``, ``seq``
-            (defaults to the next one of the session), ``event_time``, ``valid_from`` (defaults to the event time, else
-            now), ``expires_at``, ``source``, ``tags``, ``keys``, ``importance``, ``metadata``; ``links``, pairs of a
-            type and an id; ``derived_from``, ids of the records that this one was derived from; ``id``; ``vector``, as
-            produced by the encoder of the store.
+            Other fields of the record, as :class:`mlret.memory.records.AddFields` describes them: ``kind``, ``level``,
+            ``session``, ``seq`` (defaults to the next one of the session), ``event_time``, ``valid_from`` (defaults to
+            the event time, else now), ``expires_at``, ``source``, ``tags``, ``keys``, ``importance``, ``metadata``;
+            ``links``, pairs of a type and an id; ``derived_from``, ids of the records that this one was derived from;
+            ``id``; ``vector``, ``(dims,)`` floats as the encoder of the store gives them.
 
         Returns
         -------
@@ -71,6 +73,16 @@ class Keeping(Handle):
         ------
         InputError
             If a value cannot be used, in which case nothing is stored. Times need a time zone.
+
+        Examples
+        --------
+        >>> added = memory.add(
+        ...     "Anna hat am 3. Mai Geburtstag.", anna, language="de", level="fact", tags=["birthday"], importance=0.8
+        ... )
+        >>> added.verdict
+        'added'
+        >>> memory.add("Je suis allergique aux arachides.", anna, language="fr").verdict
+        'duplicate'
         """
         item = {"text": text, "language": language, **about}
         return self.add_batch([item], scope, dedupe=dedupe, judge=judge)[0]
@@ -96,6 +108,13 @@ class Keeping(Handle):
         ------
         InputError
             As for :meth:`add`; nothing is stored then.
+
+        Examples
+        --------
+        >>> pets = ["Paka wangu anaitwa Simba.", {"text": "犬を飼っている。", "tags": ["pet"]}]
+        >>> results = memory.add_batch(pets, anna)
+        >>> [result.verdict for result in results]
+        ['added', 'added']
         """
         whose = check_scope(scope)
         checked = read_items(items)
@@ -126,6 +145,13 @@ class Keeping(Handle):
         ------
         InputError
             If ``items`` is a single text or dict, or as for :meth:`add_batch`.
+
+        Examples
+        --------
+        >>> texts = ["Habari gani?", "I am fine, thank you.", "Tutaonana kesho."]
+        >>> turns = ({"text": text, "session": "monday"} for text in texts)
+        >>> [result.verdict for result in memory.add_stream(turns, anna, batch_size=2, dedupe=False)]
+        ['added', 'added', 'added']
         """
         if isinstance(items, str | Mapping):
             raise InputError(f"give a stream of texts, not one {type(items).__name__}")
@@ -133,7 +159,7 @@ class Keeping(Handle):
         while batch := list(islice(source, batch_size)):
             yield from self.add_batch(batch, scope, dedupe=dedupe)
 
-    def update(self, id: str, scope: Scope, text: str | None = None, **changes: Any) -> Done:
+    def update(self, id: str, scope: Scope, text: str | None = None, **changes: Unpack[UpdateFields]) -> Done:
         """Store a new version of a record. The previous version is kept and is valid until the new one becomes valid.
 
         Parameters
@@ -143,8 +169,9 @@ class Keeping(Handle):
         text
             The new text; unchanged by default, in order to change other fields.
         **changes
-            Any field of :meth:`add`. With a new text, fields that are not given keep their values only for kind, level,
-            session, tags, importance and metadata.
+            ``language`` and any other field of :meth:`add` but ``id``, as
+            :class:`mlret.memory.records.UpdateFields` describes them. With a new text, fields that are not given keep
+            their values only for kind, level, session, tags, importance and metadata.
 
         Returns
         -------
@@ -155,14 +182,20 @@ class Keeping(Handle):
         ------
         InputError
             If the scope holds no such record, the record is not active, or a value cannot be used.
+
+        Examples
+        --------
+        >>> memory.update("home", anna, "Ich wohne jetzt in Oslo.", language="de", valid_from="2026-03-01T00:00+01:00")
+        Done(ids=('home',), operation=3)
+        >>> memory.get("home", anna, as_of="2026-03-02T00:00+01:00").text
+        'Ich wohne jetzt in Oslo.'
         """
-        if text is not None:
-            changes["text"] = text
-        if not changes:
+        given: dict[str, Any] = dict(changes) if text is None else {**changes, "text": text}
+        if not given:
             raise InputError("give something to change: the text or another field")
         whose = check_scope(scope)
         with self._store.writing():
-            return change.update(self._store.of(whose), id, whose, changes)
+            return change.update(self._store.of(whose), id, whose, given)
 
     def link(self, id: str, type: str, target: str, scope: Scope) -> Done:
         """Add a link from one record to another.
@@ -187,6 +220,12 @@ class Keeping(Handle):
         ------
         InputError
             If the scope does not hold both records, they are the same record, or the link already exists.
+
+        Examples
+        --------
+        >>> done = memory.link("nuts", "related", "home", anna)
+        >>> memory.get("nuts", anna).links
+        (Link(type='related', target='home'),)
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -209,6 +248,13 @@ class Keeping(Handle):
         ------
         InputError
             If the scope does not hold both records, or there is no such link.
+
+        Examples
+        --------
+        >>> done = memory.link("nuts", "related", "home", anna)
+        >>> done = memory.unlink("nuts", "related", "home", anna)
+        >>> memory.get("nuts", anna).links
+        ()
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -238,6 +284,14 @@ class Keeping(Handle):
         InputError
             If the scope lacks one of the records, one is not active, they were not stored in exactly the same scope, or
             ``others`` is empty or contains ``survivor``.
+
+        Examples
+        --------
+        >>> added = memory.add("Anna lives in Rome.", anna, id="home-2", language="en", dedupe=False)
+        >>> memory.merge("home", ["home-2"], anna).ids
+        ('home', 'home-2')
+        >>> memory.get("home-2", anna).state
+        'merged'
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -264,6 +318,14 @@ class Keeping(Handle):
         ------
         InputError
             If no id is given, the scope lacks one of the records, or one is already deleted.
+
+        Examples
+        --------
+        >>> done = memory.delete("home", anna)
+        >>> memory.get("home", anna) is None
+        True
+        >>> memory.restore("home", anna).ids
+        ('home',)
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -288,6 +350,13 @@ class Keeping(Handle):
         ------
         InputError
             If no id is given, the scope lacks one of the records, or one is already active.
+
+        Examples
+        --------
+        >>> done = memory.delete(["nuts", "home"], anna)
+        >>> done = memory.restore("nuts", anna)
+        >>> [record.id for record in memory.list(anna)]
+        ['nuts']
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -313,6 +382,13 @@ class Keeping(Handle):
         InputError
             If the scope has no operation of that number, one of its records is outside the scope or erased (the message
             is the same in all of these cases), or what it changed has been changed again since.
+
+        Examples
+        --------
+        >>> done = memory.update("home", anna, "Ich wohne jetzt in Oslo.", language="de")
+        >>> undone = memory.undo(done.operation, anna)
+        >>> memory.get("home", anna).text
+        'Ich wohne seit 2021 in Rom.'
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -338,6 +414,12 @@ class Keeping(Handle):
         ------
         InputError
             If no id is given, or the scope lacks one of the records.
+
+        Examples
+        --------
+        >>> proof = memory.erase("nuts", anna)
+        >>> proof.ids, proof.complete
+        (('nuts',), True)
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -357,6 +439,18 @@ class Keeping(Handle):
         -------
         Forgotten
             The ids of the records, with the reason for each.
+
+        Raises
+        ------
+        InputError
+            If the scope cannot be used.
+
+        Examples
+        --------
+        >>> from mlret.memory.ingest.forget import Policy
+        >>> forgotten = memory.forget(Policy(keep=1), anna)
+        >>> len(forgotten.reasons), forgotten.operation is None
+        (1, True)
         """
         whose = check_scope(scope)
         if dry_run:
@@ -387,13 +481,30 @@ class Keeping(Handle):
         ------
         InputError
             If the scope lacks one of the records, or what ``extract`` returned cannot be used.
+
+        Examples
+        --------
+        >>> def summarise(record):
+        ...     return [{"text": "Anna: no peanuts", "level": "summary", "language": "en"}]
+        >>> [added] = memory.derive("nuts", summarise, anna)
+        >>> memory.get(added.id, anna).kind
+        'derived'
         """
         whose = check_scope(scope)
         with self._store.writing():
             some = [ids] if isinstance(ids, str) else list(ids)
             return derive(self._store.of(whose), some, extract, whose, self._thresholds())
 
-    def events(self, session: str, scope: Scope, *, keep: bool = False, **options: Any) -> Sequence[Event]:
+    def events(
+        self,
+        session: str,
+        scope: Scope,
+        *,
+        keep: bool = False,
+        penalty: float = PENALTY,
+        smallest: int = SMALLEST,
+        largest: int = LARGEST,
+    ) -> Sequence[Event]:
         """Split a session into events by the topics of its turns. No language model is called.
 
         Parameters
@@ -402,8 +513,10 @@ class Keeping(Handle):
             Name of the session, and the scope that holds it.
         keep
             Whether to store each event as a record of level ``event`` that is derived from its turns.
-        **options
-            Options of :func:`mlret.memory.text.segmentation.segment`.
+        penalty
+            Cost of an event; higher values give fewer events.
+        smallest, largest
+            Minimum and maximum number of turns of an event.
 
         Returns
         -------
@@ -413,10 +526,21 @@ class Keeping(Handle):
         Raises
         ------
         InputError
-            If the scope has no turns of the session, more than one scope has them, or the store has a vector for each
-            token.
+            If more than one scope has turns of the session, the store has a vector for each token, the sizes are not
+            ``1 <= smallest <= largest / 2``, or the penalty is negative.
+        NotFound
+            If the scope has no turns of the session.
+
+        Examples
+        --------
+        >>> turns = ["Unser Zug fährt um acht.", "Er hat Verspätung.", "Was kochen wir heute?", "Reis mit Gemüse."]
+        >>> added = memory.add_batch([{"text": text, "session": "monday"} for text in turns], anna, dedupe=False)
+        >>> events = memory.events("monday", anna, smallest=1)
+        >>> [turn for event in events for turn in event.text.splitlines()] == turns
+        True
         """
         whose = check_scope(scope)
+        options = {"penalty": penalty, "smallest": smallest, "largest": largest}
         with self._store.writing() if keep else self._store.lock:
             return events(self._store.of(whose), session, whose, options, keep=keep)
 
@@ -442,6 +566,13 @@ class Keeping(Handle):
         ------
         InputError
             At the first line that is not a record, is outside the scope, or has an id that is taken.
+
+        Examples
+        --------
+        >>> lines = list(memory.export(anna, vectors=True))
+        >>> with Memory.open("copy.memory", memory.encoder) as copy:
+        ...     copy.import_records(lines, anna)
+        2
         """
         whose = check_scope(scope)
         with self._store.writing():
@@ -472,18 +603,41 @@ class Keeping(Handle):
         ------
         InputError
             If no id is given, the scope lacks one of the records, or the query is blank.
+
+        Examples
+        --------
+        >>> found = memory.search("Which foods must she avoid?", anna)
+        >>> memory.feedback("Which foods must she avoid?", [found[0].id], anna).ids
+        ('nuts',)
+        >>> memory.get("nuts", anna).accesses
+        1
         """
         whose = check_scope(scope)
         with self._store.writing():
             return feedback(self._store.of(whose), self._request(query, whose, language=language), list(used_ids))
 
-    def calibrate(self, **options: Any) -> DuplicateThresholds:
+    def calibrate(
+        self,
+        texts: Mapping[str, Sequence[str]] | None = None,
+        groups: Sequence[str] | None = None,
+        *,
+        precision: float = PRECISION,
+        seed: int = 0,
+    ) -> DuplicateThresholds:
         """Find the duplicate thresholds of the encoder in use, and save them in the store.
 
         Parameters
         ----------
-        **options
-            Options of :func:`mlret.memory.maintenance.thresholds.calibrate`.
+        texts
+            Language -> ``n`` texts, where text ``i`` of each language is a translation of text ``i`` of the others; by
+            default the sentences of the bundled sample. No text may occur in the data that results are later reported
+            on.
+        groups
+            ``(n,)``: topic of each text; texts of one group are related. By default each text is a group of its own.
+        precision
+            Required precision of duplicates between languages, above 0 and at most 1.
+        seed
+            Seed for which texts are stored, and in which language.
 
         Returns
         -------
@@ -494,12 +648,21 @@ class Keeping(Handle):
         ------
         InputError
             If the encoder produces a vector for each token, or an option cannot be used.
+
+        Examples
+        --------
+        >>> from mlret.data.sample import load_parallel_sentences
+        >>> sentences = load_parallel_sentences().texts
+        >>> texts = {language: sentences[language][:60] for language in ("en", "de")}
+        >>> thresholds = memory.calibrate(texts, precision=0.9)
+        >>> thresholds.fingerprint == memory.encoder.fingerprint
+        True
         """
         if not isinstance(self.encoder, Encoder):
             raise InputError(
                 "an encoder with a vector for each token is not calibrated: only the same text is a duplicate"
             )
-        thresholds = calibrate(self.encoder, **options)
+        thresholds = calibrate(self.encoder, texts, groups, precision=precision, seed=seed)
         with self._store.writing():
             self._store.store.commit(
                 lambda connection: tables.write_setting(connection, THRESHOLDS, thresholds.to_dict())

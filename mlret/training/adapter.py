@@ -12,11 +12,14 @@ from mlret.data.languages import normalise_language
 from mlret.encoders.adapters import copy_adapter
 from mlret.encoders.multi_vector import load_any_encoder
 from mlret.errors import InputError
+from mlret.training.adapter_settings import AdapterSettings
 from mlret.training.progress import Say
 from mlret.training.recipe import PretrainedBackbone, Recipe, problem_of
 from mlret.training.run import save_atomically, train
+from mlret.training.sources import DocumentSource
 from mlret.training.stages import MaskedStage
-from mlret.training.text.sources import DocumentSource
+
+_DEFAULT = AdapterSettings()
 
 
 def train_adapter(
@@ -24,17 +27,9 @@ def train_adapter(
     language: str,
     text: Sequence[Path],
     output: Path,
+    settings: AdapterSettings = _DEFAULT,
     *,
-    base: str | None = None,
-    start: str | None = None,
-    head: str | None = None,
-    steps: int = 2000,
-    batch_size: int = 64,
-    max_length: int = 128,
-    learning_rate: float = 1e-4,
-    bfloat16: bool = True,
     held_out: Sequence[Path] = (),
-    seed: int = 42,
     say: Say,
 ) -> Path:
     """Add a language to an encoder with language adapters, by masked language modelling on text in that language.
@@ -54,21 +49,10 @@ def train_adapter(
         Files of running text: JSONL, Parquet, or plain text. Documents that name another language are skipped.
     output
         Folder of the run. An interrupted run resumes from its last checkpoint.
-    base
-        The encoder that ``model`` was fine-tuned from. The adapter is then trained on the weights of ``base``, which
-        were trained to predict masked words, and put into ``model`` afterwards, as in ColBERT-XM. By default it is
-        trained on ``model`` itself.
-    start
-        Language whose adapter is copied as the starting point; by default the adapter starts at random.
-    head
-        A masked language model whose prediction head is used and not trained. By default it is that of the model, if it
-        has one; otherwise a new head is trained together with the adapter.
-    steps, batch_size, max_length, learning_rate, bfloat16
-        Settings of the training; a batch holds ``batch_size`` passages of ``max_length`` tokens.
+    settings
+        How the adapter is trained.
     held_out
         Files whose sentences are excluded from training.
-    seed
-        Seed of the adapter and of the batches.
     say
         Called with each line of progress.
 
@@ -80,37 +64,31 @@ def train_adapter(
     Raises
     ------
     InputError
-        If a number is out of range, the encoder has no adapters, ``start`` has none, ``head`` is no masked language
-        model for the encoder, or there is no text in the language.
+        If a number is out of range, the encoder has no adapters, ``settings.start`` has none, ``settings.head`` is no
+        masked language model for the encoder, or there is no text in the language.
     """
     code = normalise_language(language)
     try:
         recipe = Recipe(
             name=f"adapter-{code}",
             description=f"An adapter for {code}.",
-            seed=seed,
+            seed=settings.seed,
             languages=[code],
             held_out=[_from_root(path) for path in held_out],
             sources=[DocumentSource(kind="documents", files=[_from_root(path) for path in text], language=code)],
-            backbone=PretrainedBackbone(kind="pretrained", model=base or model),
+            backbone=PretrainedBackbone(kind="pretrained", model=settings.base or model),
             stages=[
                 MaskedStage(
                     name="mlm",
                     objective="mlm",
                     adapter=code,
-                    start=start,
-                    head=head,
-                    steps=steps,
-                    batch_size=batch_size,
-                    max_length=max_length,
-                    learning_rate=learning_rate,
-                    bfloat16=bfloat16,
+                    **settings.model_dump(exclude={"base", "seed"}),
                 )
             ],
         )
     except ValidationError as error:
         raise InputError(problem_of(error)) from error
-    if base is None:
+    if settings.base is None:
         return train(recipe, Path("/"), output, say=say)
     encoder = load_any_encoder(model)
     trained = load_any_encoder(train(recipe, Path("/"), output / "base", say=say))

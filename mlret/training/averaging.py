@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mlret.data.durable import write_folder_atomically
-from mlret.encoders.encoder import from_hub
+from mlret.encoders.loading import from_hub
 from mlret.errors import InputError
 
 _WEIGHTS = ".safetensors"

@@ -11,18 +11,9 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mlret.data.languages import normalise_language
-from mlret.encoders.encoder import BUNDLED
+from mlret.encoders.loading import BUNDLED
 from mlret.errors import InputError
-from mlret.training.stages import (
-    AlignmentStage,
-    ContextStage,
-    LexicalStage,
-    MaskedStage,
-    RankingStage,
-    Stage,
-    TranslationDistillationStage,
-)
-from mlret.training.text.sources import (
+from mlret.training.sources import (
     DocumentSource,
     ExampleSource,
     GlossSource,
@@ -31,6 +22,15 @@ from mlret.training.text.sources import (
     ParallelSource,
     Settings,
     Source,
+)
+from mlret.training.stages import (
+    AlignmentStage,
+    ContextStage,
+    LexicalStage,
+    MaskedStage,
+    RankingStage,
+    Stage,
+    TranslationDistillationStage,
 )
 
 # The stages that draw pairs from groups of parallel sources.

@@ -44,6 +44,7 @@ from mlret.training.objectives.objective import Objective, ObjectiveBuilder, che
 from mlret.training.progress import Say
 from mlret.training.ranks import is_main, main_first, ranks, wait_for_all
 from mlret.training.recipe import NewBackbone, PretrainedBackbone, Recipe, TokenizerSettings, TransplantedBackbone
+from mlret.training.sources import DocumentSource, ExampleSource
 from mlret.training.stages import (
     AlignmentStage,
     MaskedStage,
@@ -52,7 +53,6 @@ from mlret.training.stages import (
     TranslationDistillationStage,
 )
 from mlret.training.text.own_text import held_out_files, is_own
-from mlret.training.text.sources import DocumentSource, ExampleSource
 from mlret.training.text.tokenizer import choose_tokens, train_tokenizer
 from mlret.training.text.training_text import TextStatistics, prepare_text, source_files
 from mlret.training.trainer import train_stage

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
-from mlret.training.text.sources import Settings
+from mlret.training.sources import Settings
 
 _Weight = Annotated[float, Field(gt=0)]
 

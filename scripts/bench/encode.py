@@ -27,7 +27,8 @@ from rich.table import Table
 from mlret.data.corpus import Corpus
 from mlret.data.sample import load_sample
 from mlret.doctor import examine
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.processor import speed_of
 
 

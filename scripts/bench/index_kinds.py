@@ -192,7 +192,12 @@ def plot(figures: Sequence[Figure], title: str, path: Path) -> None:
         x, y = [f.batch_qps for f in mine], [f.recall for f in mine]
         axis.plot(x, y, color=colour, linewidth=1, alpha=0.7)
         axis.scatter(x, y, s=[f.bytes_per_vector / 4 for f in mine], color=colour, alpha=0.5, linewidths=0)
-        axis.annotate(kind, (x[0], y[0]), textcoords="offset points", xytext=(6, -10), color=colour, fontsize=9)
+        # Below the mark, whose radius in points is the root of its area over pi.
+        below = -12 - (mine[0].bytes_per_vector / 4 / 3.14) ** 0.5
+        axis.annotate(
+            kind, (x[0], y[0]), textcoords="offset points", xytext=(0, below), color=colour, fontsize=9, ha="center"
+        )
+    axis.margins(y=0.08)
     axis.set_xscale("log")
     axis.set_xlabel("queries a second, 1,000 at once")
     axis.set_ylabel("recall@10")

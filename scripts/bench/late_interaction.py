@@ -35,9 +35,9 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, Roberta
 from mlret.data.durable import write_text_atomically
 from mlret.data.sample import load_sample
 from mlret.encoders.adapters import with_adapters
-from mlret.encoders.encoder import load_encoder
 from mlret.encoders.export import Format, export_encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
 
 PEERS: dict[Format, str] = {"colbert": "colbert_ai_scores.py", "pylate": "pylate_scores.py"}

@@ -45,7 +45,8 @@ from rich.table import Table
 
 from mlret.data.languages import normalise_language
 from mlret.data.sample import load_sample
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.index.fusion import align, lexical_applies, reciprocal_rank_fusion, z_mean
 from mlret.index.lexical.fts import LexicalTable

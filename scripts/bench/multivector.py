@@ -371,8 +371,10 @@ def draw(lines: dict[str, list[Figure]], title: str, file: Path) -> None:
     axes = picture.subplots()
     for (name, figures), colour in zip(lines.items(), ("#0072B2", "#D55E00", "#009E73"), strict=False):
         rows = sorted((1000 / one.p50_ms, one.recall) for one in figures if one.setting != "hits")
-        axes.plot(*zip(*rows, strict=True), "o-", color=colour, label=name)
-    axes.legend(frameon=False)
+        axes.plot(*zip(*rows, strict=True), "o-", color=colour)
+        label = {"textcoords": "offset points", "xytext": (8, 0), "va": "center", "color": colour}
+        axes.annotate(name, rows[-1], **label)
+    axes.margins(x=0.12)
     axes.set(title=title, xscale="log", xlabel="single queries a second", ylabel="recall@10")
     axes.grid(color="#dddddd")
     axes.spines[["top", "right"]].set_visible(False)

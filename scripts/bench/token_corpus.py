@@ -28,7 +28,7 @@ from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
-from mlret.encoders.encoder import BUNDLED
+from mlret.encoders.loading import BUNDLED
 from mlret.encoders.multi_vector import TokenEncoder
 
 DIMS = 128

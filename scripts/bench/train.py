@@ -42,7 +42,7 @@ from torch import nn
 from mlret.data.sample import load_sample
 from mlret.data.sentences import split_sentences
 from mlret.doctor import examine
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.training.backbones.backbone import build_backbone, in_mini_batches
 from mlret.training.batches.packed import PackedTexts
 from mlret.training.batches.pairs import Padding

@@ -16,7 +16,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from mlret.encoders.calibration import Calibration
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from tests.conftest import WORDS
 
 pytestmark = pytest.mark.timeout(120)
@@ -126,7 +126,7 @@ def test_the_table_shows_the_effect_of_each_step(
     assert (language, sentences) == ("Swahili", "80") and rows["Swahili"][7:] == ["none", "is", "better"]
     before, after, pairs, criterion_before, criterion_after = map(float, numbers)
     assert after < before and pairs > 0 and criterion_before == criterion_after
-    assert "skipped, with fewer than 50 sentences: ja" in done.out
+    assert "excluded, with fewer than 50 sentences: ja" in done.out
     assert f"encoder: {tmp_path / 'a'} (fingerprint {load_encoder(tmp_path / 'a').fingerprint})" in done.out
     assert not done.err
     shifted = calibrate(tiny_encoder_folder, "-t", text / "en.jsonl.gz", "-o", tmp_path / "b").out
@@ -166,6 +166,7 @@ def test_sentences_are_drawn_by_the_seed(calibrate: Run, text: Path, tmp_path: P
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
+@pytest.mark.thorough
 def test_the_bundled_encoder_is_the_default(calibrate: Run, text: Path, tmp_path: Path) -> None:
     named = calibrate("bundled", "-t", text / "sw.jsonl.gz", "-o", tmp_path / "a", "--json").json
     default = calibrate("-t", text / "sw.jsonl.gz", "-o", tmp_path / "b", "--json").json

@@ -19,7 +19,8 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, encoding="utf-8")
 
 
-def test_json_is_complete_and_the_exit_code_tells_whether_the_base_works() -> None:
+@pytest.mark.thorough
+def test_json_is_complete_and_the_exit_code_says_whether_the_base_works() -> None:
     done = run("import sys; sys.argv = ['mlret', 'doctor', '--json']; from mlret.cli.main import main; main()")
     found = json.loads(done.stdout)
     assert done.returncode == (0 if found["ok"] else 1)

@@ -38,6 +38,7 @@ def mlret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]): 
     return run
 
 
+@pytest.mark.thorough
 def test_tatoeba_prints_json_alone_and_writes_files(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     options = ("--data", data, "--model", tiny_encoder_folder, "--json", "--output", output)
@@ -164,11 +165,11 @@ def test_joined_without_shared_english_fails_before_an_encoder_is_loaded(mlret, 
 
 
 def test_every_benchmark_describes_its_data_and_protocol(mlret) -> None:  # type: ignore[no-untyped-def]
-    from mlret.eval.recipe import BENCHMARKS
+    from mlret.eval.benchmarks.registry import benchmarks
 
     code, out, _ = mlret("eval", "--help")
     assert code == 0
-    for name in (*BENCHMARKS, "run", "compare", "reproduce"):
+    for name in (*benchmarks(), "run", "compare", "reproduce"):
         assert f" {name} " in out
         code, shown, _ = mlret("eval", name, "--help")
         assert code == 0 and "--json" in shown

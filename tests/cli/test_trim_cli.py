@@ -47,7 +47,8 @@ def trim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
-@pytest.mark.timeout(400)  # two more processes load torch, to measure memory
+@pytest.mark.thorough
+@pytest.mark.timeout(400)  # two more processes load torch, to be weighed
 def test_a_command_line_from_one_folder_to_another(
     trim: Trim, tiny_encoder_folder: Path, text: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,6 @@ from mlret.data.detection import detect_language
 from mlret.data.languages import (
     cldr_code,
     codes_found_by,
-    language_autonym,
     language_name,
     narrowed_language,
     normalise_language,
@@ -47,7 +46,6 @@ def test_unknown_codes_are_named(code: str) -> None:
 
 def test_languages_have_names() -> None:
     assert language_name("sw") == "Swahili"
-    assert language_autonym("de") == "Deutsch"
 
 
 def test_languages_are_detected_or_left_open() -> None:

@@ -142,7 +142,7 @@ def test_records_without_text_are_skipped(tmp_path: Path) -> None:
         ("d.jsonl", b'{"lang": "en", "sents": "a b"}\n', r"d\.jsonl:1: 'sents' must be a list of strings; give"),
         ("d.jsonl", b'{"lang": "en", "sents": ["a", 3]}\n', r"d\.jsonl:1: 'sents' must be a list of strings; give"),
         ("d.jsonl", b'{"lang": "en", "text": ["a"]}\n', r"d\.jsonl:1: 'text' is list, not a string; give"),
-        ("d.jsonl", b'{"lang": "en", "text": "a \\ud800"}\n', r"d\.jsonl:1: the text holds half a surrogate pair;"),
+        ("d.jsonl", b'{"lang": "en", "text": "a \\ud800"}\n', r"d\.jsonl:1: the text holds half a surrogate pair,"),
         ("d.parquet", b"PAR1 or rather not", r"d\.parquet: damaged or no Parquet file \(.*\); fetch it again"),
         ("d.parquet", b"", r"d\.parquet: damaged or no Parquet file"),
     ],

@@ -171,6 +171,7 @@ def test_an_ordinary_encoder_made_modular_computes_the_same(tmp_path: Path) -> N
         with_adapters(model)
 
 
+@pytest.mark.thorough
 def test_the_bundled_encoder_can_be_made_modular() -> None:
     texts = [text for text, _ in TEXTS]
     before = mlret.load_encoder().encode(texts, language="sw")

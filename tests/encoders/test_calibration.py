@@ -20,7 +20,8 @@ from sentence_transformers.base.modules import Normalize
 from torch import nn
 
 from mlret.encoders.calibration import Calibration, calibrate_model
-from mlret.encoders.encoder import BUNDLED, Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import BUNDLED, load_encoder
 from mlret.encoders.rotation import FittedRotation
 from mlret.errors import InputError
 from tests.conftest import WORDS

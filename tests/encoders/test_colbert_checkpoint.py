@@ -16,8 +16,8 @@ from transformers import XmodConfig, XmodModel
 
 import mlret
 from mlret.encoders.adapters import LanguageTransformer
-from mlret.encoders.encoder import is_multi_vector
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.loading import is_multi_vector
 from mlret.encoders.multi_vector import load_any_encoder
 from mlret.errors import InputError
 from tests.encoders.test_late_interaction import plain

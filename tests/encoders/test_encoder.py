@@ -12,7 +12,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from mlret.encoders.calibration import Calibration
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.token_weights import TokenWeights
 from mlret.errors import InputError
 

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from mlret.data.documents import Document
 from mlret.encoders import forward
-from mlret.encoders.encoder import INT8, Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.forward import ForwardPass, Int8Linear
+from mlret.encoders.loading import load_encoder
+from mlret.encoders.precision import INT8
 from mlret.encoders.streams import encode_to_file
 from mlret.errors import InputError
 from tests.conftest import WORDS

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.head import load_head, save_head
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import BUNDLED_TOKENS, TokenEncoder, load_any_encoder, load_token_encoder
 from mlret.errors import InputError
 from mlret.index.index import Index
@@ -43,6 +44,7 @@ def test_a_head_with_a_backbone_of_its_own_and_a_damaged_one_are_refused(tiny_en
         load_head(tmp_path / "nowhere", tiny_encoder.model)
 
 
+@pytest.mark.thorough
 def test_the_bundled_encoder_has_a_head_for_tokens() -> None:
     encoder = load_token_encoder()
     assert encoder.name == BUNDLED_TOKENS and encoder.dims <= 128
@@ -53,6 +55,7 @@ def test_the_bundled_encoder_has_a_head_for_tokens() -> None:
     assert load_encoder().dims > encoder.dims
 
 
+@pytest.mark.thorough
 def test_an_index_of_the_bundled_head_is_opened_by_its_name(tmp_path: Path) -> None:
     index = Index.create(tmp_path / "index", load_token_encoder())
     index.add(

@@ -216,7 +216,8 @@ def test_adapters_can_be_given_to_a_dynamic_encoder(source: SentenceTransformer)
         assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_sources_of_every_kind_are_accepted(source: SentenceTransformer, tmp_path: Path) -> None:
+@pytest.mark.thorough
+def test_sources_of_every_kind_are_taken(source: SentenceTransformer, tmp_path: Path) -> None:
     bundled = multi_vector_encoder()
     assert bundled.get_embedding_dimension() == 128 and len(bundled) == 4
     assert bundled.prompts == {"query": "[Q]", "document": "[D]"}

@@ -17,8 +17,9 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.longest_input import keep_within_positions, positions_of, truncation
 from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
 from mlret.errors import InputError
@@ -199,7 +200,7 @@ def test_the_fingerprint_is_of_what_the_folder_states_so_that_older_indexes_open
 ) -> None:
     folder = folder_of("xlm-roberta", tokenizer, tmp_path)
     model = SentenceTransformer(str(folder), device="cpu")
-    from mlret.encoders.encoder import fingerprint_of
+    from mlret.encoders.fingerprint import fingerprint_of
 
     before = fingerprint_of(model, 16)
     assert model.max_seq_length == ROWS

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import TokenEncoder, load_any_encoder, load_token_encoder
 from mlret.errors import InputError
 

@@ -15,9 +15,11 @@ import pytest
 import torch
 
 from mlret.encoders import processor
-from mlret.encoders.encoder import INT8, Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.forward import Int8Linear, use_int8
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import load_any_encoder
+from mlret.encoders.precision import INT8
 from mlret.encoders.processor import speed_of
 from mlret.errors import InputError
 from mlret.index.index import Index

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.quantised import WEIGHTS, Bits, dequantise, quantise, quantise_folder, rounded, scales
 from mlret.errors import InputError
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from mlret.encoders.encoder import Encoder
-from mlret.eval.baselines import FLOORS, CharacterNGrams, RandomVectors
+from mlret.eval.baselines import BASELINES, CharacterNGrams, RandomVectors
 from mlret.eval.benchmarks.tatoeba import TatoebaResult, evaluate_tatoeba
 from mlret.eval.benchmarks.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
 from mlret.eval.benchmarks.tatoeba_report import tatoeba_report
@@ -83,7 +83,7 @@ def test_the_average_over_36_is_given_only_for_all_36() -> None:
 def test_report_shows_averages_first_and_the_baselines_next_to_them(
     calibrated_encoder: Encoder, table_folder: Path
 ) -> None:
-    results = [evaluate_tatoeba(system, table_folder) for system in (calibrated_encoder, *(f() for f in FLOORS))]
+    results = [evaluate_tatoeba(system, table_folder) for system in (calibrated_encoder, *(f() for f in BASELINES))]
     report = tatoeba_report(str(table_folder), results)
     lines = [line for line in report.markdown().splitlines() if line.startswith("|")]
     assert lines[0].count("|") == 1 + 3 + 6 + 2

@@ -131,7 +131,7 @@ def damage_rounds(
             assert seen or before == "right", f"{before}, and verify reports no damage"
             again = problems_of(copy, encoder, repair=True)
             after = outcome(copy, right)
-            if all(mended for mended, _ in again) and not any("lost" in what for _, what in again):
+            if all(repaired for repaired, _ in again) and not any("lost" in what for _, what in again):
                 assert after == "right", f"{after} after repair reported {again}"
                 assert not problems_of(copy, encoder, repair=False)
         except Exception as error:
@@ -144,7 +144,7 @@ def damage_rounds(
 def problems_of(folder: Path, encoder: Any, *, repair: bool) -> list[tuple[bool, str]]:
     """Return the problems that verify finds, or the error that it raises."""
     try:
-        return [(problem.mended, problem.what) for problem in verify_index(folder, encoder, repair=repair)]
+        return [(problem.repaired, problem.what) for problem in verify_index(folder, encoder, repair=repair)]
     except MlretError as error:
         assert "\n" not in str(error)
         return [(False, str(error))]

@@ -17,6 +17,7 @@ from mlret.errors import InputError
 from mlret.index.build import build_index
 from mlret.index.index import Index
 from mlret.index.verify import verify_index
+from tests.conftest import examples
 from tests.index.made import SIMILARITIES, close, encoder, score_of, settings, vectors_of
 
 # Adds, updates, deletes and compacts at random, and prints each operation before it begins and when it is done.
@@ -126,7 +127,7 @@ def kill_rounds(folder: Path, rounds: int, similarity: Similarity) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_killed_writer_loses_nothing_and_doubles_nothing(tmp_path: Path, similarity: Similarity) -> None:
-    kill_rounds(tmp_path / "i", 10, similarity)
+    kill_rounds(tmp_path / "i", examples(10), similarity)
 
 
 @pytest.mark.slow
@@ -138,13 +139,14 @@ def test_two_hundred_killed_writers_lose_nothing(tmp_path: Path, similarity: Sim
 
 _BUILDER = """
 import sys
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.index.build import build_index
 encoder = load_encoder(sys.argv[3], device="cpu")
 build_index(sys.argv[1], [sys.argv[2]], encoder, batch_size=2, progress=lambda done, _: print(done.added, flush=True))
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(60)
 def test_killed_build_resumes_where_it_stopped(
     tmp_path: Path, tiny_encoder: Encoder, tiny_encoder_folder: Path

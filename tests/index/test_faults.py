@@ -22,6 +22,7 @@ from mlret.index.tokens import codec_training
 from mlret.index.tokens.token_space import MaxSimSpace
 from mlret.index.vectors.cosine import CosineSpace
 from mlret.index.verify import verify_index
+from tests.conftest import examples
 from tests.index.made import (
     DIMS,
     SIMILARITIES,
@@ -34,6 +35,7 @@ from tests.index.made import (
     vectors_of,
 )
 
+THOROUGH = pytest.mark.thorough
 TEXTS = {f"doc-{n}": f"text {n}." for n in range(150)}
 
 
@@ -104,7 +106,9 @@ def files(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "missing"])
+@pytest.mark.parametrize(
+    "damage", ["flip", pytest.param("cut", marks=THOROUGH), pytest.param("empty", marks=THOROUGH), "missing"]
+)
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_damage_to_any_file_is_answered_rightly_or_reported(
     tmp_path: Path, damage: str, similarity: Similarity
@@ -115,7 +119,7 @@ def test_damage_to_any_file_is_answered_rightly_or_reported(
     assert len(names) >= 8
     chance = random.Random(3)
     for name in names:
-        for _ in range(6 if damage == "flip" else 1):
+        for _ in range(examples(6) if damage == "flip" else 1):
             copy = folder.with_name("copy")
             shutil.copytree(folder, copy)
             damaged = copy / name
@@ -145,7 +149,7 @@ def test_flipped_bytes_of_the_database_are_found_by_verify(folder: Path) -> None
         where = content.index(TEXTS[id].encode())
         database.write_bytes(content[:where] + b"T" + content[where + 1 :])
         problems = verify_index(folder, repair=True)
-        assert any(id in problem.what and not problem.mendable for problem in problems)
+        assert any(id in problem.what and not problem.repairable for problem in problems)
         with Index.open(folder) as index, pytest.raises(MlretError, match="is damaged; restore"):
             index.get(id)
     vector = vector_of(TEXTS["doc-7"]).tobytes()
@@ -276,6 +280,7 @@ def test_ids_of_any_unicode_come_back_as_they_were(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.thorough
 def test_a_hundred_thousand_deletes_then_search(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((110_000, DIMS)).astype(np.float32)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from mlret.cli.main import app
 from mlret.errors import InputError, MlretError
 from mlret.index.index import Index
-from mlret.index.storage import database
+from mlret.index.sqlite import database
 from mlret.index.verify import verify_index
 from mlret.memory.maintenance.upkeep import verify as verify_memory
 from mlret.memory.memory import Memory
@@ -171,7 +171,7 @@ def test_verify_reports_damage_in_a_read_only_folder(place: Path) -> None:
     folder = made(place / "i")
     (folder / "manifest.json").write_bytes(b"{}")
     with reading_only(folder):
-        assert [problem.mended for problem in verify_index(folder)] == [False]
+        assert [problem.repaired for problem in verify_index(folder)] == [False]
         with pytest.raises(MlretError, match=r"may not be written to \(writer|writer\.lock belongs to another"):
             verify_index(folder, repair=True)
 
@@ -289,6 +289,6 @@ def test_command_line_reads_a_read_only_folder(place: Path) -> None:
         found = CliRunner().invoke(app, ["index", "info", folder, "--json"])
         assert found.exit_code == 0 and json.loads(found.stdout)["documents"] == 49
         found = CliRunner().invoke(app, ["index", "verify", folder])
-        assert (found.exit_code, found.stdout) == (0, f"{folder} is undamaged\n")
+        assert (found.exit_code, found.stdout) == (0, f"{folder} is intact\n")
         refused = CliRunner().invoke(app, ["index", "delete", folder, "doc-1"])
         assert "may only be read by this user" in str(refused.exception)

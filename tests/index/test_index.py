@@ -18,7 +18,6 @@ from mlret.data.documents import Document
 from mlret.encoders.encoder import Encoder
 from mlret.errors import FingerprintError, InputError, MissingExtraError, MlretError
 from mlret.index.index import Hit, Index
-from mlret.index.storage import store as store_module
 from mlret.index.storage.lock import WriterLock
 from mlret.index.vectors.cosine import CosineSpace
 from tests.conftest import WORDS
@@ -286,7 +285,7 @@ def test_reader_keeps_its_snapshot_until_it_refreshes(index: Index, tiny_encoder
 
 
 def test_second_writer_waits_and_gets_the_reason(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "WriterLock", lambda path: WriterLock(path, timeout=0.05))
+    monkeypatch.setattr(index.store.lock, "timeout", 0.05)
     with (
         WriterLock(index.path / "writer.lock"),
         pytest.raises(MlretError, match="being written by another process"),

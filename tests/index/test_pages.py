@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlret.index.storage.pages import holds_traces
+from mlret.index.sqlite.pages import holds_traces
 
 _WORDS = ["one", "two", "three", "four", "five"]
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret.data.sample import load_parallel_sentences
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.memory.maintenance.thresholds import bundled_thresholds, calibrate
 from mlret.memory.text.duplicates import (
@@ -155,6 +156,7 @@ def calibrated(bundled: Encoder) -> DuplicateThresholds:
     return calibrate(bundled)
 
 
+@pytest.mark.thorough
 def test_the_thresholds_in_the_wheel_are_those_of_the_bundled_encoder(
     bundled: Encoder, calibrated: DuplicateThresholds
 ) -> None:
@@ -166,6 +168,7 @@ def test_the_thresholds_in_the_wheel_are_those_of_the_bundled_encoder(
     assert shipped.densities == pytest.approx(calibrated.densities, abs=0.01)
 
 
+@pytest.mark.thorough
 def test_calibrated_verdicts_are_as_precise_as_asked_for(bundled: Encoder, calibrated: DuplicateThresholds) -> None:
     """Verdicts are checked one by one over memories of another seed, against the known translations."""
     sample = load_parallel_sentences()

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import load_token_encoder
 from mlret.errors import InputError
 from mlret.training.averaging import average_models
@@ -99,6 +99,7 @@ def test_plain_models_whose_weights_are_divided_otherwise(tiny_encoder_folder: P
         check_mean([states[2]], state_of(tmp_path / name), [1])
 
 
+@pytest.mark.thorough
 def test_the_mean_of_a_model_with_itself_is_the_model_bit_for_bit(tmp_path: Path) -> None:
     bundled = load_encoder()
     folder = Path(str(load_encoder.__globals__["BUNDLED"]))

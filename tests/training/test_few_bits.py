@@ -11,7 +11,8 @@ import torch
 from pydantic import ValidationError
 from sentence_transformers import SentenceTransformer
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.quantised import quantise_folder, rounded, scales
 from mlret.training.few_bits import in_few_bits
 from mlret.training.stages import AlignmentStage

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 from transformers import TrainerCallback, XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.recipes import find_recipe
 from mlret.training import trainer
@@ -52,6 +52,7 @@ class _Interrupt(TrainerCallback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "xlm_roberta"), [(name, name) for name in SHAPES], indirect=["xlm_roberta"])
 def test_a_large_recipe_starts_steps_checkpoints_and_resumes(
     name: str, xlm_roberta: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,8 @@ from mlret.training.recipe import Recipe
 from mlret.training.run import train
 from tests.training.conftest import retrieval_recipe
 
+pytestmark = pytest.mark.thorough  # each starts two processes of its own, which load torch
+
 
 def _free_port() -> int:
     with socket.socket() as probe:
@@ -91,7 +93,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.training.backbones.backbone import as_transformer_alone
 from mlret.training.objectives.masking import MaskedLanguageModel, MaskedObjective
 

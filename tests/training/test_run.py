@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 from transformers import TrainerCallback
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.training import trainer
 from mlret.training.backbones.backbone import as_bag_of_words, build_backbone, restore_embedding_length
@@ -103,7 +103,8 @@ class _Watched(TrainerCallback):
         self.own.load(checkpoint)
 
 
-def test_an_interrupted_run_resumes_to_the_same_encoder(
+@pytest.mark.thorough
+def test_an_interrupted_run_goes_on_to_the_same_encoder(
     world: Path, small_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched: list[_Watched] = []

@@ -55,7 +55,7 @@ def test_pairs_mappings_and_plain_texts_count_alike() -> None:
 def test_the_language_of_plain_texts_is_detected_where_there_are_several() -> None:
     tokenizer = made.tokenizer_of("unigram")
     texts = [*made.corpus()["sw"], *made.corpus()["ru"], *made.corpus()["ja"]]
-    with pytest.warns(UserWarning, match=r"26 of 78 texts of the corpus are skipped.*not in ru, ja \(26 sw\)"):
+    with pytest.warns(UserWarning, match=r"26 of 78 texts of the corpus are excluded.*not in ru, ja \(26 sw\)"):
         found = count_tokens(tokenizer, texts, ["ru", "ja"])
     assert found.languages == ["ru", "ja"]
     assert sum(found.texts.values()) + sum(map(len, found.held_out.values())) == 52

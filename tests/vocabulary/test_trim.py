@@ -23,6 +23,7 @@ from mlret.encoders.token_weights import TokenWeights
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.vocabulary import preview
 from mlret.vocabulary.saving import save_trimmed
+from mlret.vocabulary.target_model import ModelSubject
 from tests.vocabulary import made
 
 LANGUAGES = ["sw", "en"]
@@ -278,6 +279,25 @@ def test_the_report_reads_well(tmp_path: Path) -> None:
     assert "Swahili (sw)" in text
     assert "bit for bit (float32)" in report.card()
     assert (tmp_path / "trim" / "fertility.png").stat().st_size > 1000
+
+
+def test_preview_without_corpus_asks_for_one() -> None:
+    tokenizer = made.fast("wordpiece")
+    model = made.model("bert", len(tokenizer))
+    with pytest.raises(InputError, match=r"preview shows the coverage of text: give a corpus"):
+        preview(model, corpus=None, languages=["sw"], tokenizer=tokenizer)
+
+
+def test_training_mode_returns_even_if_a_text_fails() -> None:
+    tokenizer = made.fast("wordpiece")
+    model = made.model("bert", len(tokenizer))
+    model.train()
+    subject = ModelSubject(model, tokenizer)
+    assert len(subject.vectors(["a cat"])) == 1
+    assert model.training
+    with pytest.raises(ValueError, match="must be of type"):
+        subject.vectors([17])  # type: ignore[list-item]
+    assert model.training
 
 
 def test_the_preview_rises_to_everything() -> None:

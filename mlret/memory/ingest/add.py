@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import InputError
+from mlret.errors import AlreadyExists, InputError
 from mlret.memory import times
 from mlret.memory.ingest.inputs import Item, drafts_of
 from mlret.memory.ingest.occasions import additions
@@ -131,7 +131,7 @@ class Adder:
         seen: set[str] = set()
         for item in items:
             if item.id in standing or item.id in seen:
-                raise InputError(f"the id {item.id!r} is taken; leave it out, or update the record that has it")
+                raise AlreadyExists(f"the id {item.id!r} is taken; leave it out, or update the record that has it")
             for link in item.links:
                 if link.target not in seen:
                     self._store.position(link.target, self._scope)

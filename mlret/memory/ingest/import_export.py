@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mlret.errors import InputError
+from mlret.errors import AlreadyExists, InputError
 from mlret.memory import times
 from mlret.memory.ingest.inputs import Item, drafts_of, read_item
 from mlret.memory.records import Link, MemoryRecord, check_id, check_link_type
@@ -180,9 +180,9 @@ def _is_there(store: MemoryStore, one: _Arriving, existing: Existing) -> bool:
     if one.id not in store.columns.standing:
         return False
     if existing == "error":
-        raise InputError(f"the id {one.id!r} is already stored; skip stored records (--skip-existing)")
+        raise AlreadyExists(f"the id {one.id!r} is already stored; skip stored records (--skip-existing)")
     if store.place(one.id) != place_of(one.scope):  # Skipping the line would lose its record.
-        raise InputError(f"the id {one.id!r} is taken, and not by the record of this line; give it another")
+        raise AlreadyExists(f"the id {one.id!r} is taken, and not by the record of this line; give it another")
     return True
 
 

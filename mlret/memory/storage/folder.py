@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlret.errors import InputError, MlretError
-from mlret.index.filter_warnings import Unmatched
+from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.index import Index
-from mlret.index.storage import compaction
 from mlret.index.storage.records import Records
-from mlret.index.storage.store import Store
+from mlret.index.store import compaction
+from mlret.index.store.store import Store
 from mlret.memory.scope import Place, Scope
 from mlret.memory.storage import cells, schema, tables
 from mlret.memory.storage.columns import Columns

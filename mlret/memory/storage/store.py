@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.data.detection import detect_language
+from mlret.data.detection import DETECTION_CHARACTERS, detect_language
 from mlret.data.documents import Document
 from mlret.data.scripts import scripts_of
-from mlret.errors import InputError, MlretError
-from mlret.index.filter_warnings import Unmatched
+from mlret.errors import InputError, MlretError, NotFound
+from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.index import Index
-from mlret.index.storage import compaction
 from mlret.index.storage.records import Records
-from mlret.index.storage.store import Store
+from mlret.index.store import compaction
+from mlret.index.store.store import Store
 from mlret.memory import times
 from mlret.memory.records import Content, Link, MemoryRecord, State, value_of
 from mlret.memory.scope import Place, Scope, holds, mask_of, place_of, scope_at, tenant_of
@@ -33,8 +33,6 @@ from mlret.memory.storage.positions import Positions
 from mlret.memory.storage.postings import grams_of
 from mlret.memory.storage.record_state import DELETED
 
-# The beginning of a text suffices to detect its language.
-_DETECTION_CHARACTERS = 2000
 _STATES: tuple[State, ...] = ("active", "archived", "deleted", "merged")
 _PARTS = 500  # Maximum number of parameters in one SQL statement.
 NEW = -1  # Stands for the row of a version that is not stored yet.
@@ -273,7 +271,7 @@ class MemoryStore:
 
     def no_operation(self, number: int) -> InputError:
         """Return the error for an operation that this scope cannot undo; its text does not reveal the reason."""
-        return InputError(
+        return NotFound(
             f"there is no operation {number} in the scope {dict(self.scope)} that can be undone; history names the "
             "operations of a record"
         )
@@ -303,7 +301,7 @@ class MemoryStore:
             If the scope holds no such record; whether another scope holds one is not revealed.
         """
         if not self.in_scope(record, scope):
-            raise InputError(f"no record {record!r} in the scope {dict(scope)}; check the id and the scope")
+            raise NotFound(f"no record {record!r} in the scope {dict(scope)}; check the id and the scope")
         return self.columns.standing[record].position
 
     def in_scope(self, record: str, scope: Scope) -> bool:
@@ -473,7 +471,7 @@ def detect(text: str, language: str | None) -> str | None:
     language
         Its language, if given.
     """
-    return language if language is not None else detect_language(folded(text[:_DETECTION_CHARACTERS]))
+    return language if language is not None else detect_language(folded(text[:DETECTION_CHARACTERS]))
 
 
 def folded(text: str) -> str:

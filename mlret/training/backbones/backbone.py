@@ -21,12 +21,12 @@ from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaMo
 from mlret.encoders.adapters import route_if_modular, with_adapters
 from mlret.encoders.bag_of_words import token_embeddings, token_weights
 from mlret.encoders.calibration import Calibration
-from mlret.encoders.encoder import is_multi_vector, load_encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.loading import is_multi_vector, load_encoder
 from mlret.encoders.longest_input import keep_within_positions, positions_of
 from mlret.encoders.multi_vector import load_token_encoder
 from mlret.encoders.token_weights import TokenWeights
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 from mlret.training.recipe import MultiVectorSettings, NewBackbone, PretrainedBackbone
 
 AnyModel = SentenceTransformer | MultiVectorEncoder
@@ -145,7 +145,7 @@ def _loaded(settings: PretrainedBackbone) -> AnyModel:
     try:
         transformer = Transformer(source, max_seq_length=settings.max_length or _MAX_LENGTH)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(
             f"backbone.model: {settings.model!r} cannot be loaded ({reason}); give a folder with its weights, "
             "for example --set backbone.model=FOLDER"

@@ -12,7 +12,7 @@ from sentence_transformers.base.modules import Normalize, Transformer
 from transformers import PreTrainedTokenizerFast
 
 from mlret.encoders.bag_of_words import bags, token_vectors
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.training.recipe import TransplantedBackbone
 from mlret.training.text.training_text import TrainingText

@@ -19,10 +19,12 @@ from mlret.encoders.adapters import TaggedText
 from mlret.encoders.encoder import prompt_of_side
 from mlret.errors import InputError
 from mlret.training.batches.pairs import Batchable, group_weights
-from mlret.training.objectives.ranking import PASSAGE, POSITIVES
 from mlret.training.stages import RankingStage
 from mlret.training.text.store import ExampleStore, TaskExample
 
+# Keys that the collator adds to the features of a column.
+PASSAGE = "passage"
+POSITIVES = "positives"
 # At most this many positives of a query are excluded from its in-batch negatives; further ones may be drawn as such.
 _MOST_POSITIVES = 64
 

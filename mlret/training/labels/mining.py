@@ -12,10 +12,10 @@ import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,94 +26,15 @@ from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
 from mlret.index.hits import Hit
 from mlret.index.index import Index
-from mlret.index.search import Mode, check_mode
 from mlret.index.settings import IndexSettings
 from mlret.training.labels.answers import KnownAnswers, repeatable
 from mlret.training.labels.mining_report import MiningReport
+from mlret.training.labels.mining_settings import MiningSettings
 from mlret.training.labels.resumable import Figures, Processed, Progress, process_to_file
 from mlret.training.labels.teachers import similarity
 
-Sampling = Literal["top", "random"]
-PassageLanguage = Literal["any", "same", "other"]
 _PASSAGE_ID = "passage_id"
-
-
-@dataclass(frozen=True, slots=True)
-class MiningSettings:
-    """Rules that decide which hits become negatives.
-
-    Parameters
-    ----------
-    negatives
-        Maximum number of negatives for each query.
-    skip
-        Number of top hits, positives not counted, that are skipped.
-    depth
-        Number of ranks that are considered, including the skipped ones.
-    sampling
-        ``"top"`` takes the best remaining hits; ``"random"`` draws from them, depending on ``seed`` and the query, and
-        keeps the order of their ranks.
-    relative_margin
-        A negative's score must be below the positive's by at least this fraction of it; 0.05 is the 95 % of
-        NV-Retriever. Of several positives the lowest score counts. ``None`` disables the rule. It does not apply to a
-        lexical search, because lexical scores are not compared with those of positives.
-    absolute_margin
-        The same as a difference of scores.
-    max_score, min_score
-        Bounds of a negative's score, both allowed themselves.
-    mode
-        How the index is searched: ``"dense"``, ``"lexical"`` or ``"hybrid"``. In a hybrid search the margins and bounds
-        apply to the dense scores.
-    language
-        ``"any"`` allows all passages, ``"same"`` only passages in the language of the query, ``"other"`` only passages
-        in other languages.
-    where
-        A filter of passages, as for :meth:`mlret.Index.search_batch`.
-    keep
-        Keep the negatives that an example already has and add to them; otherwise they are replaced. Teacher scores of
-        the example are dropped unless nothing was added.
-    with_scores
-        Store the index's own scores in the examples, as scores of a teacher.
-    seed
-        Seed of random sampling.
-
-    Raises
-    ------
-    InputError
-        If a number is out of range, a name is unknown, or two settings exclude each other.
-    """
-
-    negatives: int = 8
-    skip: int = 0
-    depth: int = 100
-    sampling: Sampling = "top"
-    relative_margin: float | None = 0.05
-    absolute_margin: float | None = None
-    max_score: float | None = None
-    min_score: float | None = None
-    mode: Mode = "dense"
-    language: PassageLanguage = "any"
-    where: dict[str, Any] | None = None
-    keep: bool = False
-    with_scores: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_mode(self.mode)
-        if self.negatives < 1:
-            raise InputError(f"negatives is {self.negatives}; ask for at least 1")
-        if self.skip < 0 or self.depth < self.skip + 1:
-            raise InputError(f"depth {self.depth} leaves nothing after skip {self.skip}; give a larger depth")
-        for name, known in (("sampling", Sampling), ("language", PassageLanguage)):
-            if getattr(self, name) not in get_args(known):
-                raise InputError(f"no {name} {getattr(self, name)!r}; there are {', '.join(get_args(known))}")
-        if self.mode == "lexical" and (self.absolute_margin is not None or self.with_scores):
-            raise InputError(
-                "a lexical search gives positives no score to compare with: omit the absolute margin and the "
-                "scores, or search dense or hybrid"
-            )
-        if self.keep and self.with_scores:
-            raise InputError("the negatives that are kept have no score of the index; omit keep or with_scores")
+_DEFAULT = MiningSettings()
 
 
 class Mined(NamedTuple):
@@ -149,7 +70,7 @@ class Mined(NamedTuple):
 def mine_negatives(
     examples: Iterable[RankingExample],
     source: Index | AnyEncoder,
-    settings: MiningSettings = MiningSettings(),
+    settings: MiningSettings = _DEFAULT,
     *,
     batch_size: int = 128,
 ) -> Iterator[Mined]:
@@ -199,7 +120,7 @@ def mine_to_file(
     examples: Iterable[RankingExample],
     index: Index,
     output: Path,
-    settings: MiningSettings = MiningSettings(),
+    settings: MiningSettings = _DEFAULT,
     *,
     batch_size: int = 128,
     data: Sequence[str] = (),
@@ -238,7 +159,7 @@ def mine_to_file(
         return [Processed(one.example, _figures(one)) for one in _mine(batch, index, settings, answers)]
 
     origin = {
-        "mining": asdict(settings),
+        "mining": settings.model_dump(),
         "encoder": index.store.manifest.fingerprint,
         "data": list(data),
         "same_text": VERSION,

@@ -58,7 +58,7 @@ class MiningReport:
         return {
             "queries": self.queries,
             "negatives": self.mined,
-            "negatives_per_query": self.mined / self.queries,
+            "negatives_per_query": self.mined / self.queries if self.queries else 0.0,
             "queries_with_all": self.negatives.get(self.asked, 0),
             "queries_with_none": self.negatives.get(0, 0),
             "dropped_positives": self.positives,

@@ -90,7 +90,7 @@ def process_to_file(
     if not count:
         partial.unlink()
         raise InputError("there are no examples to work on; check the data and its filters")
-    write_atomically(output, lambda target: _write_examples(partial, target, compress=output.suffix == ".gz"))
+    write_atomically(output, lambda target: _write_result(partial, target, compress=output.suffix == ".gz"))
     figures = list(_figures(partial))
     partial.unlink()
     yield from figures
@@ -102,7 +102,7 @@ def _resume_position(partial: Path, settings: Any) -> int:
         with partial.open("wb") as file:
             file.write(json.dumps(settings).encode() + b"\n")
         return 0
-    length = lines = 0
+    complete = lines = 0
     with partial.open("rb+") as file:
         for line in file:
             if not line.endswith(b"\n"):
@@ -112,16 +112,16 @@ def _resume_position(partial: Path, settings: Any) -> int:
                     f"{partial}: was begun with other settings or data; repeat the command that began it, or remove "
                     "the file to start again"
                 )
-            length += len(line)
+            complete += len(line)
             lines += 1
-        file.truncate(length)
+        file.truncate(complete)
         if not lines:  # the first line itself was incomplete
             file.seek(0)
             file.write(json.dumps(settings).encode() + b"\n")
     return max(lines - 1, 0)
 
 
-def _write_examples(partial: Path, target: Path, *, compress: bool) -> None:
+def _write_result(partial: Path, target: Path, *, compress: bool) -> None:
     """Write the examples of the partial file, without their figures."""
     with target.open("wb") as raw:
         out = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if compress else raw

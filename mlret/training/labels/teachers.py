@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from mlret.data.ranking import RankingExample
 from mlret.data.same_text import VERSION
-from mlret.encoders.encoder import fingerprint_of, from_hub, is_multi_vector, load_encoder
+from mlret.encoders.fingerprint import fingerprint_of
+from mlret.encoders.loading import from_hub, is_multi_vector, load_encoder
 from mlret.encoders.longest_input import keep_within_positions
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_token_encoder
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 from mlret.training.labels.answers import KnownAnswers, repeatable
 from mlret.training.labels.resumable import Processed, Progress, process_to_file
 
@@ -387,5 +388,5 @@ def _load_cross_encoder(name: str | Path, device: str | None) -> CrossEncoder:
             model = from_hub(name, lambda: CrossEncoder(str(name), device=device))
         return model
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{name} cannot be loaded as a cross-encoder: {reason}") from error

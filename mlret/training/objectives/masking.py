@@ -16,7 +16,7 @@ from transformers import AutoModelForMaskedLM
 from transformers.utils import logging
 
 from mlret.encoders.quantised import WEIGHTS
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 from mlret.training.ranks import average_gradients
 
 _POSITIONS_AT_ONCE = 2048
@@ -196,7 +196,7 @@ def _prediction_head(backbone: Any, pretrained: str | None, *, needed: bool) -> 
             config = type(backbone.config).from_dict({**backbone.config.to_dict(), "num_hidden_layers": 0})
             whole = AutoModelForMaskedLM.from_config(config)  # type: ignore[no-untyped-call]
     except (ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(
             f"no masked-language head for this backbone ({reason}): remove masked language modelling"
         ) from error

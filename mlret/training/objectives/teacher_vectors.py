@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.durable import write_atomically
-from mlret.encoders.encoder import load_encoder, prompt_of_side
+from mlret.encoders.encoder import prompt_of_side
+from mlret.encoders.loading import load_encoder
 from mlret.training.batches.pairs import TranslationPairs
 
 

@@ -11,7 +11,7 @@ from mlret.data.ranking.layout import QRELS, TRIPLES, role_of
 from mlret.data.ranking.texts import kind_of
 from mlret.errors import InputError
 from mlret.training.recipe import Recipe
-from mlret.training.text.sources import DocumentSource, ExampleSource
+from mlret.training.sources import DocumentSource, ExampleSource
 
 _EXAMPLES = (".jsonl", ".ndjson", ".json", ".tsv", ".parquet")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlret.data.files import expand, read_lines
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
-from mlret.training.text.sources import MultiParallelSource, ParallelSource
+from mlret.training.sources import MultiParallelSource, ParallelSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,7 @@ from mlret.data.same_text import VERSION, normalised
 from mlret.errors import InputError
 from mlret.training.progress import counted
 from mlret.training.recipe import Recipe
-from mlret.training.text.glosses import Lexicon, glossed
-from mlret.training.text.own_text import document_files, example_sources, files_below, held_out_files, is_own
-from mlret.training.text.parallel import TextPair, read_excluded, read_pairs
-from mlret.training.text.sources import (
+from mlret.training.sources import (
     DocumentSource,
     ExampleSource,
     GlossSource,
@@ -31,6 +28,9 @@ from mlret.training.text.sources import (
     MultiParallelSource,
     ParallelSource,
 )
+from mlret.training.text.glosses import Lexicon, glossed
+from mlret.training.text.own_text import document_files, example_sources, files_below, held_out_files, is_own
+from mlret.training.text.parallel import TextPair, read_excluded, read_pairs
 from mlret.training.text.store import DocumentStore, ExampleStore, PairStore, TaskExample
 
 _LONGEST_WORD = 12
@@ -289,7 +289,7 @@ class _Reader:
                         list(example.scores or ()),
                     )
                 self.statistics.removed_held_out += sum(
-                    count for reason, count in reader.passed_over.items() if "held-out" in reason
+                    count for reason, count in reader.skipped.items() if "held-out" in reason
                 )
 
     def _open(self, source: ExampleSource, cache: Path) -> RankingReader:

@@ -173,7 +173,7 @@ def test_dpr_is_one_array_and_hard_negatives_come_first(tmp_path: Path) -> None:
     reader = read_ranking(path, task="qa")
     expected = RankingExample(QUERY, (f"Mats\n{YES}",), (f"Dogs\n{NO}", NEVER), task="qa", passage_ids=("7", "8", "9"))
     assert list(reader) == [expected, expected]
-    assert reader.passed_over == {"no positive passage with text": 1}
+    assert reader.skipped == {"no positive passage with text": 1}
 
 
 def squad(*names: str) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def test_squad_without_answers_is_skipped(tmp_path: Path) -> None:
     }
     reader = read_ranking(write(tmp_path / "x.json", json.dumps(data)))
     assert [one.query_id for one in reader] == ["a"]
-    assert reader.passed_over == {"question without an answer": 1}
+    assert reader.skipped == {"question without an answer": 1}
     assert bare(read(write(tmp_path / "x.jsonl", lines(flat)))) == [RankingExample(QUERY, (YES,))]
 
 
@@ -232,7 +232,7 @@ def test_ms_marco_triples_of_texts_and_of_ids_are_distinguished(tmp_path: Path) 
         assert bare(found) == [ONE, RankingExample(QUERY, (YES,), (NEVER,)), RankingExample(QUERY, (YES,))]
         assert (found[0].query_id, found[0].passage_ids) == ("1", ("7", "8"))
         assert reader.sources[0].format == "id-triples"
-        assert reader.passed_over == {"positive not in the collection": 1, "query not among the queries": 1}
+        assert reader.skipped == {"positive not in the collection": 1, "query not among the queries": 1}
 
 
 def test_mmarco_s_folder_gives_the_language_that_is_asked_for(tmp_path: Path) -> None:
@@ -382,7 +382,7 @@ def test_held_out_queries_positives_and_negatives_are_dropped(tmp_path: Path) ->
     held = write(tmp_path / "test.jsonl", lines({"question": QUERY.upper(), "title": "Mats", "text": f" {YES}!"}))
     reader = read_ranking(path, held_out=[held])
     assert list(reader) == [RankingExample("what ran home", ("dogs ran home at night",), (NEVER,), (3.0, 1.0))]
-    assert reader.passed_over == {"query or positive in held-out text": 2, "negative in held-out text": 1}
+    assert reader.skipped == {"query or positive in held-out text": 2, "negative in held-out text": 1}
 
 
 def test_several_sources_a_limit_and_languages(tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_from_data_to_report(folder: Path, tiny_encoder: Encoder, tmp_path: Path) -> None:
     report = evaluate("memory", folder, models=[tiny_encoder], answer_languages=["en", "de"])
     system = f"{tiny_encoder.name}, fused"

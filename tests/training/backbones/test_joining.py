@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.training.backbones.joining import join_words
 from mlret.training.recipe import NewBackbone, Recipe

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.training.batches.concepts import ConceptPairs
 from mlret.training.batches.pairs import TranslationPairs
 from mlret.training.objectives.teacher_vectors import TeacherVectors

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.training.batches.by_language import LanguageBatchSampler
 from mlret.training.batches.examples import RankingCollator, RankingExamples, remember_instructions

@@ -17,11 +17,21 @@ from mlret.data.held_out import normalised
 from mlret.data.ranking import RankingExample, read_ranking
 from mlret.errors import InputError
 from mlret.index.settings import IndexSettings
-from mlret.training.labels.mining import Mined, MiningSettings, index_passages, mine_negatives, mine_to_file
+from mlret.training.labels.mining import Mined, index_passages, mine_negatives, mine_to_file
+from mlret.training.labels.mining_report import MiningReport
+from mlret.training.labels.mining_settings import MiningSettings
 from mlret.training.labels.teachers import similarity
 from tests.conftest import WORDS
 
 FREE = MiningSettings(relative_margin=None)
+
+
+def changed(options: MiningSettings, **changes: object) -> MiningSettings:
+    return MiningSettings(**{**options.model_dump(), **changes})
+
+
+def free(**changes: object) -> MiningSettings:
+    return changed(FREE, **changes)
 
 
 def made(count: int = 40, seed: int = 0) -> list[RankingExample]:
@@ -123,15 +133,15 @@ def test_negatives_are_those_of_brute_force(
 
 
 def test_random_negatives_depend_on_the_seed_alone(index: Index) -> None:
-    options = replace(FREE, sampling="random", negatives=3, depth=20)
+    options = free(sampling="random", negatives=3, depth=20)
     one = mine(index, options, EXAMPLES)
     alone = mine_negatives(EXAMPLES, index, options, batch_size=1)
     assert [mined.example for mined in alone] == [mined.example for mined in one]
     backwards = mine(index, options, EXAMPLES[::-1])[::-1]
     assert [mined.example for mined in backwards] == [mined.example for mined in one]
-    other = mine(index, replace(options, seed=1), EXAMPLES)
+    other = mine(index, changed(options, seed=1), EXAMPLES)
     assert [mined.example for mined in other] != [mined.example for mined in one]
-    best = mine(index, replace(options, sampling="top", negatives=20), EXAMPLES)
+    best = mine(index, changed(options, sampling="top", negatives=20), EXAMPLES)
     for drawn, ranked in zip(one, best, strict=True):
         places = [ranked.example.negatives.index(text) for text in drawn.example.negatives]
         assert places == sorted(places), "in the order of their ranks"
@@ -183,7 +193,7 @@ def test_kept_negatives_that_answer_the_query_elsewhere_are_dropped(tiny_encoder
     first = replace(SAME_QUERY[0], negatives=("Fish, in warm rain", "a red hat", "seven dogs ran home!"))
     with Index.create(tmp_path / "index", tiny_encoder) as index:
         index.add(["green tea"])
-        mined = mine(index, replace(FREE, keep=True), [first, SAME_QUERY[1]])
+        mined = mine(index, free(keep=True), [first, SAME_QUERY[1]])
     assert mined[0].example.negatives == ("a red hat", "green tea")
 
 
@@ -199,11 +209,11 @@ def test_passages_that_differ_in_vowel_signs_or_signs_are_two(tiny_encoder: Enco
 
 def test_ids_and_languages_of_passages_come_along(index: Index) -> None:
     example = EXAMPLES[0]
-    (mined,) = mine(index, replace(FREE, language="other", negatives=2), [example])
+    (mined,) = mine(index, free(language="other", negatives=2), [example])
     assert mined.example.passage_ids is not None
     assert mined.example.passage_ids[0] == "p0"
     assert mined.example.passage_languages == ("en", "sw", "sw")
-    (same,) = mine(index, replace(FREE, language="same", negatives=2), [example])
+    (same,) = mine(index, free(language="same", negatives=2), [example])
     assert same.example.passage_languages is None
     by_text = {text: name for one in EXAMPLES for text, name in zip(one.passages, one.passage_ids or (), strict=True)}
     for text, name in zip(mined.example.negatives, mined.example.passage_ids[1:], strict=True):
@@ -212,20 +222,20 @@ def test_ids_and_languages_of_passages_come_along(index: Index) -> None:
 
 def test_negatives_are_replaced_or_kept(index: Index) -> None:
     example = replace(EXAMPLES[3], scores=(2.0, 1.0))
-    (replaced,) = mine(index, replace(FREE, negatives=3), [example])
+    (replaced,) = mine(index, free(negatives=3), [example])
     assert len(replaced.example.negatives) == 3
     assert replaced.example.scores is None
-    (kept,) = mine(index, replace(FREE, negatives=3, keep=True), [example])
+    (kept,) = mine(index, free(negatives=3, keep=True), [example])
     assert kept.example.negatives[0] == example.negatives[0]
     assert len(set(kept.example.negatives)) == 4
-    (nothing,) = mine(index, replace(FREE, keep=True, where={"lang": "de"}), [example])
+    (nothing,) = mine(index, free(keep=True, where={"lang": "de"}), [example])
     assert nothing.example == example
 
 
 @pytest.mark.parametrize("kind", ["single", "tokens"])
 def test_scores_are_those_of_the_encoder(kind: str, tiny_encoder: Encoder, tiny_token_encoder: TokenEncoder) -> None:
     encoder = tiny_encoder if kind == "single" else tiny_token_encoder
-    options = replace(FREE, negatives=4, with_scores=True, depth=10)
+    options = free(negatives=4, with_scores=True, depth=10)
     for mined in mine(encoder, options, EXAMPLES[:10]):
         example = mined.example
         query = encoder.encode_query([example.query])[0]
@@ -261,7 +271,7 @@ def test_an_index_of_passages_has_each_once_per_language_and_is_resumed(tiny_enc
 
 def test_a_file_is_training_data_again_with_a_report(index: Index, tmp_path: Path) -> None:
     path = tmp_path / "mined.jsonl.gz"
-    options = replace(FREE, negatives=6, relative_margin=0.05)
+    options = free(negatives=6, relative_margin=0.05)
     report = mine_to_file(EXAMPLES, index, path, options)
     mined = mine(index, options, EXAMPLES)
     assert list(read_ranking(path)) == [one.example for one in mined]
@@ -272,6 +282,12 @@ def test_a_file_is_training_data_again_with_a_report(index: Index, tmp_path: Pat
     assert found["queries_with_none"] == sum(one.mined == 0 for one in mined)
     assert found["dropped_near_positive"] == sum(one.near for one in mined)
     assert found["mean_positive_score"] == pytest.approx(np.mean([one.positive_score for one in mined]), abs=1e-6)
+
+
+def test_report_of_no_queries_has_no_negatives() -> None:
+    found = MiningReport(asked=3).to_dict()
+    assert (found["queries"], found["negatives"], found["negatives_per_query"]) == (0, 0, 0.0)
+    assert found["mean_positive_score"] is None
 
 
 def test_settings_and_queries_that_do_not_do(index: Index, tiny_encoder: Encoder, tmp_path: Path) -> None:

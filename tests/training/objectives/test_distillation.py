@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.training.batches.packed import PackedTexts
 from mlret.training.batches.pairs import TranslationPairs
@@ -60,6 +61,7 @@ def _recipe(folder: Path, **stage: Any) -> Recipe:
     return retrieval_recipe(folder, "dense", settings)
 
 
+@pytest.mark.thorough
 def test_one_side_in_several_segmentations_is_learned_at_every_length(
     data: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForMaskedLM, AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from mlret.encoders.adapters import with_adapters
-from mlret.encoders.encoder import BUNDLED
+from mlret.encoders.loading import BUNDLED
 from mlret.errors import InputError
 from mlret.training.objectives.ccp import ContextPredictionLoss
 from mlret.training.objectives.masking import MaskedLanguageModel
