@@ -25,7 +25,7 @@ from mlret.memory.memory import Memory
 from tests.index.damaging import all_answers, store
 from tests.index.made import SIMILARITIES, encoder, settings, vector_of
 from tests.index.old.write_folders import memory_answers
-from tests.index.test_migration import ANSWERS, said, unpacked, version
+from tests.index.test_migration import ANSWERS, answers_of, unpacked, version
 from tests.memory.made import add, open_memory
 
 NOBODY = 65534
@@ -142,7 +142,7 @@ def test_read_only_old_index_gives_the_same_answers(place: Path) -> None:
     folder = unpacked("index-cosine", place)
     before = state(folder)
     with reading_only(folder), Index.open(folder, encoder()) as index:
-        assert said(index, "cosine") == ANSWERS["index-cosine"]
+        assert answers_of(index, "cosine") == ANSWERS["index-cosine"]
         with pytest.raises(MlretError, match="may only be read"):
             index.delete(["doc-1"])
     assert state(folder) == before and version(folder) == (2, 2)
@@ -258,7 +258,7 @@ def test_what_is_missing_from_a_folder_is_named(tmp_path: Path) -> None:
     assert len(all_answers(folder)["documents"]) == 49
     (tmp_path / "file").write_text("text")
     for act in (Index.open, verify_index, lambda path: Memory.open(path, encoder())):
-        with pytest.raises(InputError, match="file is "):
+        with pytest.raises(InputError, match="file already exists"):
             act(tmp_path / "file")
 
 

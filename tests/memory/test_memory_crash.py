@@ -114,8 +114,8 @@ def killed_writer(folder: Path, seed: int, verbs: int, seconds: float) -> tuple[
     process.send_signal(signal.SIGKILL)
     lines += [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
     process.wait()
-    said = [json.loads(line) for line in lines]
-    return [one[1:] for one in said if one[0] == "begin"], [one[1:] for one in said if one[0] == "done"]
+    printed = [json.loads(line) for line in lines]
+    return [one[1:] for one in printed if one[0] == "begin"], [one[1:] for one in printed if one[0] == "done"]
 
 
 def kill_rounds(folder: Path, rounds: int) -> None:

@@ -100,11 +100,11 @@ def answers(folder: Path) -> list[str | None]:
                 try:
                     answer = repr(question())
                 except MlretError as error:
-                    said = str(error)
-                    assert f"of {other}" not in said and f"secret of {other}" not in said
-                    refused = "there is no operation" in said
-                    assert refused or "damaged" in said or "run verify" in said, said
-                    answer = said if refused else None
+                    message = str(error)
+                    assert f"of {other}" not in message and f"secret of {other}" not in message
+                    refused = "there is no operation" in message
+                    assert refused or "damaged" in message or "run verify" in message, message
+                    answer = message if refused else None
                 assert answer is None or f"of {other}" not in answer
                 found.append(answer)
     return found
@@ -144,9 +144,9 @@ def check(folder: Path, original: Path, right: list[str | None], table: str, col
     if not change(folder, table, column, place, to):
         return False
     # Every copy has an unfinished erasure; a value with the same meaning is not damage.
-    said = [problem.what for problem in verify(folder, encoder()) if "erasure is not finished" not in problem.what]
+    problems = [problem.what for problem in verify(folder, encoder()) if "erasure is not finished" not in problem.what]
     same_meaning = to is None or (column in schema.NULLS and to in (0, times.FOREVER, times.UNTIMED))
-    assert said or same_meaning, (table, column, to)
+    assert problems or same_meaning, (table, column, to)
     for number, (answer, expected) in enumerate(zip(answers(folder), right, strict=True)):
         assert answer is None or answer == expected, (table, column, place, to, number, answer, expected)
     return True
