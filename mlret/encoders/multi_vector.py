@@ -239,8 +239,10 @@ def load_any_encoder(name: str | Path | None, *, precision: Precision = "float32
     ----------
     name
         A model folder or hub id; ``None`` and names that start with ``bundled:`` are the encoders that come with mlret.
-    precision, emulate
-        As for :class:`mlret.encoders.encoder.Encoder`.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"int8"``, of encoders with one vector for each text.
+    emulate
+        Compute int8 vectors even if the processor is slow in int8.
 
     Returns
     -------

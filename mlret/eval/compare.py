@@ -32,17 +32,20 @@ def compare_results(
 
     Parameters
     ----------
-    first, second
-        Folders (or their ``scores.tsv.gz``), or TREC runs if ``qrels`` is given. To compare two systems of one folder,
-        give the folder twice.
+    first
+        Folder, or its ``scores.tsv.gz``, or a TREC run if ``qrels`` is given.
+    second
+        As ``first``. To compare two systems of one folder, give the folder twice.
     metric
         The metric to compare. By default the first metric of the results, or ``"ndcg@10"`` for runs.
     systems
         The system of each folder to compare; by default the first.
     qrels
         Relevance judgements, to compare runs.
-    resamples, seed
-        See :func:`mlret.eval.significance.compare_groups`.
+    resamples
+        Number of resamples of the bootstrap and of the randomisation test.
+    seed
+        Seed of both.
 
     Returns
     -------

@@ -189,12 +189,16 @@ def read_ranking(
         Keep only examples whose query is in one of these languages.
     task
         Task of examples that do not state one.
-    collection, queries
-        Where texts are looked up by id; by default in files beside the source or in the folder above it. The texts are
-        first copied to an SQLite file, which takes about as much disk space as they do.
-    qrels, run
-        The judgements of ``judged``, and a run in TREC's format; documents of the run that are not judged positive
-        become negatives, best first.
+    collection
+        Where passages are looked up by id; by default in files beside the source or in the folder above it. The texts
+        are first copied to an SQLite file, which takes about as much disk space as they do.
+    queries
+        Where queries are looked up by id, in the same way.
+    qrels
+        The judgements of ``judged``.
+    run
+        A run in TREC's format; documents of the run that are not judged positive become negatives of ``judged``, best
+        first.
     split
         The split of a folder's files to read.
     max_negatives
