@@ -20,10 +20,11 @@ from mlret.errors import (
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from mlret.encoders.encoder import Encoder, load_encoder
+    from mlret.encoders.encoder import Encoder
     from mlret.encoders.export import export_encoder
     from mlret.encoders.external import ExternalEncoder
     from mlret.encoders.late_interaction import multi_vector_encoder
+    from mlret.encoders.loading import load_encoder
     from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
     from mlret.index.index import Hit, Index
     from mlret.index.settings import IndexSettings
@@ -58,7 +59,7 @@ __all__ = [
 # Importing torch takes a second, which `mlret --help` must not pay for, so names are imported when first used.
 _HOMES = {
     "Encoder": "mlret.encoders.encoder",
-    "load_encoder": "mlret.encoders.encoder",
+    "load_encoder": "mlret.encoders.loading",
     "export_encoder": "mlret.encoders.export",
     "ExternalEncoder": "mlret.encoders.external",
     "multi_vector_encoder": "mlret.encoders.late_interaction",

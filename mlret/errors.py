@@ -73,6 +73,11 @@ def warn(message: str, category: type[MlretWarning]) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its class if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def require(module: str, *, extra: str, feature: str) -> ModuleType:
     """Import a module, or raise an error of one line that names the extra to install.
 

@@ -76,16 +76,16 @@ ATTRIBUTES = {name for name, _, attribute in public() if attribute}
 @pytest.fixture(scope="module", autouse=True)
 def encoders_are_loaded_once() -> Iterator[None]:
     """Loading the bundled encoder takes seconds, and most examples begin with it."""
-    from mlret.encoders import encoder, multi_vector
+    from mlret.encoders import loading, multi_vector
 
     def bundled_once(load: Callable[..., Any]) -> Callable[..., Any]:
         bundled = cache(load)
         return lambda name=None, **options: bundled() if name is None else load(name, **options)
 
-    load_encoder = bundled_once(encoder.load_encoder)
+    load_encoder = bundled_once(loading.load_encoder)
     load_token_encoder = bundled_once(multi_vector.load_token_encoder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder, "load_encoder", load_encoder)
+        patch.setattr(loading, "load_encoder", load_encoder)
         patch.setattr(multi_vector, "load_encoder", load_encoder)
         patch.setattr(multi_vector, "load_token_encoder", load_token_encoder)
         yield

@@ -66,7 +66,7 @@ def _value(value: Any, name: str, path: tuple[str | int, ...], depth: int) -> An
     if isinstance(value, str):
         if not is_unicode(value):
             raise InputError(
-                f"{name}metadata{_at(path)} is no valid Unicode (half a surrogate pair), so it is not JSON"
+                f"{name}metadata{_at(path)} is not valid Unicode (half of a surrogate pair), so it is not JSON"
             )
         return value
     if value is None or isinstance(value, bool):

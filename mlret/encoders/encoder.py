@@ -1,24 +1,19 @@
-"""Load an encoder and encode texts as vectors.
-
-An encoder is a sentence-transformers model folder; mlret adds a calibration module and a fingerprint.
-"""
+"""Encode texts as vectors: a sentence-transformers model with mlret's calibration and a fingerprint."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.encoders.fingerprint import fingerprint_of
+from mlret.encoders.precision import INT8, Precision, check_precision, fast_precision
 from mlret.encoders.texts import checked_texts, languages_of
-from mlret.errors import Corrupt, CorruptInput, InputError, NotFound
+from mlret.errors import InputError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -26,13 +21,8 @@ if TYPE_CHECKING:
 
     from mlret.encoders.calibration import Calibration
 
-BUNDLED = Path(__file__).parent / "bundled" / "mlret-mini"
-INT8 = "-int8"
-Precision = Literal["float32", "bfloat16", "int8"]
 Similarity = Literal["cosine", "maxsim"]
 Side = Literal["query", "document"]
-_MULTI_VECTOR = ("MultiVectorEncoder", "ColBERT")  # PyLate writes the second.
-_Model = TypeVar("_Model")
 
 
 class Encoder:
@@ -92,7 +82,7 @@ class Encoder:
         if not suits and precision != "float32":
             raise InputError(f"{self.name} is of a kind that mlret runs in float32 alone; leave the precision out")
         kept = precision == "int8" and emulate
-        self.precision = precision if kept else _worthwhile(precision, model.device.type)
+        self.precision = precision if kept else fast_precision(precision, model.device.type)
         self._own_fingerprint = self._hashed() + INT8 if self.precision == "int8" else None
         self._forward_pass = ForwardPass(model, self.precision) if suits else None
 
@@ -327,7 +317,7 @@ class Encoder:
         """
         dims = self.model.get_embedding_dimension()
         if dims is None:
-            raise InputError(f"{self.name} does not say how long its vectors are: give it a pooling module")
+            raise InputError(f"{self.name} does not state its number of dimensions: give it a pooling module")
         return dims
 
     @cached_property
@@ -349,61 +339,6 @@ class Encoder:
 
     def __repr__(self) -> str:
         return f"Encoder({self.name!r}, dims={self.dims}, fingerprint={self.fingerprint!r})"
-
-
-def check_precision(precision: str) -> None:
-    """Check that a precision is known.
-
-    Raises
-    ------
-    InputError
-        If it is not one of :data:`Precision`.
-    """
-    if precision not in get_args(Precision):
-        raise InputError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
-
-
-def _worthwhile(precision: Precision, device: str) -> Precision:
-    """Return the precision, or ``"float32"`` with a warning if the device is slower in that precision."""
-    from mlret.encoders.processor import speed_of
-
-    if precision == "float32" or (precision == "int8" and device != "cpu"):  # ForwardPass rejects the latter
-        return precision
-    speed = speed_of(precision, device)
-    if speed.fast:
-        return precision
-    warnings.warn(
-        f"{precision} is slower than float32 here ({speed.reason}): float32 runs in its place; see `mlret doctor`",
-        stacklevel=3,
-    )
-    return "float32"
-
-
-def fingerprint_of(model: BaseModel, dims: int) -> str:
-    """Return the fingerprint, 16 hexadecimal digits, of everything that determines a model's vectors.
-
-    Parameters
-    ----------
-    model
-        Any sentence-transformers model.
-    dims
-        Number of dimensions of its vectors.
-    """
-    from mlret.encoders.longest_input import stated_longest_input
-
-    digest = hashlib.sha256()
-    for key, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{key}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().float().numpy().tobytes())
-    tokenizer = json.loads(model.tokenizer.backend_tokenizer.to_str())
-    # Truncation and padding depend on the text that was encoded last.
-    tokenizer.pop("truncation"), tokenizer.pop("padding")
-    digest.update(json.dumps(tokenizer, sort_keys=True).encode())
-    for module in model.children():
-        config: dict[str, Any] = getattr(module, "get_config_dict", dict)()
-        digest.update(json.dumps([type(module).__qualname__, config], sort_keys=True, default=str).encode())
-    digest.update(json.dumps([model.prompts, stated_longest_input(model), dims]).encode())
-    return digest.hexdigest()[:16]
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -477,154 +412,8 @@ def tagged(model: BaseModel, texts: list[str], languages: Sequence[str | None]) 
     return [TaggedText(text, language) for text, language in zip(texts, languages, strict=True)]
 
 
-def own_modules() -> dict[str, type[Any]]:
-    """Map the names that ``modules.json`` has for mlret's modules to their classes.
-
-    Of all code outside the libraries, only these modules may run when a model is loaded.
-    """
-    from mlret.encoders.adapters import LanguageTransformer
-    from mlret.encoders.calibration import Calibration
-    from mlret.encoders.quantised import QuantisedTransformer
-    from mlret.encoders.query_augmentation import DynamicQueryTransformer
-    from mlret.encoders.token_weights import TokenWeights
-
-    modules = (Calibration, DynamicQueryTransformer, LanguageTransformer, QuantisedTransformer, TokenWeights)
-    return {f"{module.__module__}.{module.__qualname__}": module for module in modules}
-
-
 def _by_language(languages: Sequence[str | None]) -> dict[str | None, list[int]]:
     rows_of: dict[str | None, list[int]] = defaultdict(list)
     for row, code in enumerate(languages):
         rows_of[code].append(row)
     return rows_of
-
-
-def load_encoder(
-    name: str | Path | None = None,
-    *,
-    device: str | None = None,
-    precision: Precision = "float32",
-    emulate: bool = False,
-) -> Encoder:
-    """Load an encoder.
-
-    Parameters
-    ----------
-    name
-        A model folder or the id of a model on the hub; ``None`` loads the bundled encoder.
-    device
-        ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
-    precision
-        ``"float32"``, ``"bfloat16"`` or ``"int8"``; see :class:`Encoder`.
-    emulate
-        Compute int8 vectors even if the processor is slow in int8.
-
-    Returns
-    -------
-    Encoder
-        The encoder, ready to encode.
-
-    Raises
-    ------
-    InputError
-        If the folder is missing, is not a sentence-transformers model, has no weights, or holds a multi-vector model;
-        or if the hub does not have the model or cannot be reached.
-    MlretError
-        If the bundled encoder is missing from the installation.
-
-    Examples
-    --------
-    >>> import mlret
-    >>> encoder = mlret.load_encoder()
-    >>> vectors = encoder.encode_document(["Der Zug ist pünktlich."], language="de")
-    >>> vectors.shape == (1, encoder.dims)
-    True
-    """
-    if name is None:
-        if not (BUNDLED / "modules.json").is_file():
-            raise Corrupt(
-                f"the bundled encoder is missing from {BUNDLED.parent.name}/{BUNDLED.name}: reinstall mlret, "
-                "or name an encoder of your own with --model"
-            )
-        bundled = _load_folder(BUNDLED, device)
-        return Encoder(bundled, name=f"bundled:{BUNDLED.name}", precision=precision, emulate=emulate)
-    path = Path(name)
-    if is_multi_vector(path):
-        raise InputError(f"{name} gives a vector for each token: load it with mlret.load_token_encoder")
-    if path.is_dir():
-        return Encoder(_load_folder(path, device), name=str(name), precision=precision, emulate=emulate)
-    from sentence_transformers import SentenceTransformer
-
-    from mlret.encoders.adapters import route_if_modular
-
-    model = from_hub(
-        name, lambda: SentenceTransformer._load_with_module_classes(str(name), own_modules(), device=device)
-    )
-    route_if_modular(model)
-    return Encoder(model, name=str(name), precision=precision, emulate=emulate)
-
-
-def is_multi_vector(path: Path) -> bool:
-    """Whether a folder holds a multi-vector model of sentence-transformers, PyLate or Stanford's ColBERT."""
-    try:
-        config = path / "config_sentence_transformers.json"
-        if config.is_file():
-            settings = json.loads(config.read_text(encoding="utf-8"))
-            # Earlier versions of PyLate do not write their model type.
-            return settings.get("model_type") in _MULTI_VECTOR or "query_prefix" in settings
-        architectures = json.loads((path / "config.json").read_text(encoding="utf-8")).get("architectures")
-    except (OSError, ValueError):
-        return False
-    return "HF_ColBERT" in (architectures or [])
-
-
-def from_hub(name: str | Path, load: Callable[[], _Model]) -> _Model:
-    """Load a model that is not a local folder.
-
-    Parameters
-    ----------
-    name
-        The id of a model on the hub.
-    load
-        Loads the model.
-
-    Returns
-    -------
-    object
-        What ``load`` returns.
-
-    Raises
-    ------
-    InputError
-        If ``name`` looks like a path, or the hub does not have the model or cannot be reached.
-    """
-    path = Path(name)
-    if path.is_absolute() or len(path.parts) > 2 or str(name).startswith((".", "~")):
-        raise NotFound(f"no encoder folder at {name}: give a folder that `mlret train` wrote, or a hub id")
-    try:
-        return load()
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise NotFound(f"{name} is neither a folder nor a model on the hub that can be reached ({reason})") from error
-
-
-def _load_folder(path: Path, device: str | None) -> SentenceTransformer:
-    """Load a local folder. Of all code outside sentence-transformers, only mlret's own modules may run."""
-    modules = path / "modules.json"
-    if not modules.is_file():
-        raise NotFound(f"{path} is no encoder: modules.json is missing; give a sentence-transformers folder")
-    if not any(path.rglob("*.safetensors")):
-        raise CorruptInput(f"{path} has no weights (*.safetensors): train the encoder, or copy the whole folder")
-    from sentence_transformers import SentenceTransformer
-
-    from mlret.encoders.adapters import route_if_modular
-
-    try:
-        model = SentenceTransformer._load_with_module_classes(
-            str(path), own_modules(), device=device, local_files_only=True
-        )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CorruptInput(f"{path} cannot be loaded as an encoder: {reason}") from error
-    route_if_modular(model)
-    return model

@@ -73,7 +73,7 @@ def export_encoder(
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise AlreadyExists(f"{folder} is there already: name a new folder, or remove it first")
+        raise AlreadyExists(f"{folder} already exists: name a new folder, or remove it first")
     if format not in get_args(Format):
         raise InputError(f"no format {format!r}; there are {', '.join(get_args(Format))}")
     if isinstance(model, str | Path):
@@ -171,8 +171,8 @@ class _Parts:
         if here == there:
             return None
         return (
-            "the punctuation that documents leave out is ASCII's alone: "
-            f"{len(here - there)} pieces more get a vector, {len(there - here)} fewer"
+            "only ASCII punctuation of documents is excluded: "
+            f"{len(here - there)} more tokens get a vector, {len(there - here)} fewer"
         )
 
     def _default_language(self) -> str:

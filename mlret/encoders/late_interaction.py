@@ -15,12 +15,13 @@ from torch import nn
 
 from mlret.encoders.adapters import route_if_modular
 from mlret.encoders.colbert_checkpoint import colbert_skiplist
-from mlret.encoders.encoder import Encoder, from_hub, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import from_hub, load_encoder
 from mlret.encoders.longest_input import keep_within_positions
 from mlret.encoders.markers import add_markers, choose_markers, prompt_of
 from mlret.encoders.punctuation import punctuation_pieces
 from mlret.encoders.query_augmentation import DynamicQueryTransformer
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 
 Punctuation = Literal["all", "ascii", "none"]
 
@@ -141,7 +142,7 @@ def _transformer_of(model: str | Path | Encoder | BaseModel | None) -> Any:
         if isinstance(found, MultiVectorEncoder):
             raise InputError("the encoder has a vector for each token already: train it as it is")
         if not isinstance(found, BaseModel):
-            raise InputError(f"{type(model).__name__} is no encoder: give a folder, a hub id or a SentenceTransformer")
+            raise InputError(f"{type(model).__name__} is not an encoder: give a folder, hub id or SentenceTransformer")
         first = copy.deepcopy(found[0])
     if not isinstance(first, Transformer):
         raise InputError(f"late interaction needs a transformer, and the encoder starts with {type(first).__name__}")
@@ -157,7 +158,7 @@ def _loaded(name: str | Path | None) -> Any:
     try:
         return Transformer(str(name), config_kwargs={"local_files_only": True})
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{name} cannot be loaded as a transformer: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"{name} cannot be loaded as a transformer: {first_line(error)}") from error
 
 
 def _set_lengths(transformer: Any, query_length: int | str | None, attend: bool, document_length: int | None) -> None:

@@ -10,21 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.encoder import (
-    BUNDLED,
-    Encoder,
-    Precision,
-    Similarity,
-    check_precision,
-    fingerprint_of,
-    from_hub,
-    is_multi_vector,
-    load_encoder,
-    own_modules,
-    tagged,
-)
+from mlret.encoders.encoder import Encoder, Similarity, tagged
+from mlret.encoders.fingerprint import fingerprint_of
+from mlret.encoders.loading import BUNDLED, from_hub, is_multi_vector, load_encoder, own_modules
+from mlret.encoders.precision import Precision, check_precision
 from mlret.encoders.texts import checked_texts, languages_of
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -147,7 +138,7 @@ class TokenEncoder:
         """
         dims = self.model.get_embedding_dimension()
         if dims is None:
-            raise InputError(f"{self.name} does not say how long its vectors are: give it a projection (Dense)")
+            raise InputError(f"{self.name} does not state its number of dimensions: give it a projection (Dense)")
         return dims
 
     @cached_property
@@ -226,7 +217,7 @@ def load_token_encoder(name: str | Path | None = None, *, device: str | None = N
         route_if_modular(model)
         return TokenEncoder(model, str(name))
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{name} cannot be loaded as a multi-vector encoder: {reason}") from error
 
 

@@ -302,7 +302,25 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def with_floors(caption: str, systems: Iterable[str]) -> str:
+def shown_system(name: str, figures: Mapping[str, Any]) -> str:
+    """Return the name that an encoder has in pictures: with calibration, if the figures have it with calibration.
+
+    Parameters
+    ----------
+    name
+        The encoder's name.
+    figures
+        System -> figures.
+    """
+    return f"{name}, calibrated" if f"{name}, calibrated" in figures else name
+
+
+def source_of(results: Mapping[str, Any]) -> str:
+    """Return the line below a picture that says where its values are from, given the content of ``report.json``."""
+    return f"Data: {results['data']}; values: {REPORT}"
+
+
+def with_baselines(caption: str, systems: Iterable[str]) -> str:
     """Append BM25's settings to a caption if BM25 is among the systems, because its scores depend on the analyzer.
 
     Parameters

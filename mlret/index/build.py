@@ -11,8 +11,9 @@ from pathlib import Path
 from mlret.data.corpus import Corpus
 from mlret.data.durable import fsync_folder
 from mlret.data.files import LONGEST_LINE
-from mlret.encoders.encoder import Encoder, Precision
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
+from mlret.encoders.precision import Precision
 from mlret.errors import AlreadyExists, FingerprintError, InputError, MlretError
 from mlret.index.hits import IndexInfo, Updated
 from mlret.index.index import Index
@@ -139,7 +140,7 @@ def build_index(
                 shutil.rmtree(building)
                 raise
             raise type(error)(
-                f"{error} ({len(index)} documents before it are stored; fix it and repeat the command to go on)"
+                f"{error} ({len(index)} documents before it are stored; fix it and repeat the command to resume)"
             ) from error
         except BaseException:
             if not len(index):
@@ -156,7 +157,7 @@ def build_index(
 
 def _resumed(building: Path, encoder: AnyEncoder, settings: IndexSettings | None) -> Index:
     """Open an unfinished build, and raise if it has another encoder or other settings."""
-    fix = f"name another folder, or remove {building} to begin anew"
+    fix = f"name another folder, or remove {building} to start again"
     try:
         index = Index.open(building, encoder)
     except FingerprintError as error:
@@ -173,7 +174,7 @@ def _check_complete(report: BuildReport, building: Path) -> None:
     if read != report.index.documents:
         raise MlretError(
             f"the files have {read} documents, but the build that was begun here holds {report.index.documents}: an id "
-            f"occurs twice, or documents were taken out since; remove {building} to begin anew"
+            f"occurs twice, or documents were taken out since; remove {building} to start again"
         )
 
 

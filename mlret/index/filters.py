@@ -174,7 +174,7 @@ def parse_filter(arguments: Iterable[str]) -> dict[str, Any]:
             continue
         found = _ARGUMENT.fullmatch(argument)
         if found is None:
-            raise InputError(f"{argument!r} is no filter; write NAME=VALUE, NAME>=VALUE, NAME~VALUE, …, e.g. lang=sw")
+            raise InputError(f"{argument!r} is not a filter; write NAME=VALUE, NAME>=VALUE, NAME~VALUE …, e.g. lang=sw")
         key, symbol, value = found["key"].strip(), found["operator"], found["value"]
         readings: list[Scalar] = [value, *([] if key in (*LANGUAGE, "text") else _other_readings(value))]
         if symbol == "=":
@@ -201,7 +201,7 @@ def _parse_json(argument: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"the filter {shown} is not JSON ({error})") from error
     if not isinstance(read, dict):
-        raise InputError(f"the filter {shown} is no JSON object")
+        raise InputError(f"the filter {shown} is not a JSON object")
     return read
 
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.data.unicode_text import is_unicode
-from mlret.encoders.encoder import INT8, Encoder, Precision
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
+from mlret.encoders.precision import INT8, Precision
 from mlret.errors import FingerprintError, InputError, MlretError, NotFound
 from mlret.index.filter_warnings import Unmatched
 from mlret.index.filters import Condition, Where, read_filter
@@ -430,7 +431,7 @@ class Index:
         ids = check_ids(ids)
         condition = read_filter(where)
         if bool(ids) == (condition is not None):
-            raise InputError("say what to delete: ids, or a filter, one of the two")
+            raise InputError("give ids or a filter to delete, one of the two")
         store = self.store
         with store.writing():
             if condition is not None:
@@ -985,5 +986,5 @@ def _check_fingerprint(path: Path, manifest: Manifest, encoder: AnyEncoder) -> N
         raise FingerprintError(
             f"{path} was built with the encoder {manifest.encoder} (fingerprint {manifest.fingerprint}), "
             f"not with {encoder.name} (fingerprint {encoder.fingerprint}); use the former, "
-            f"or encode the documents anew: mlret index build NEW FILES --model {encoder.name}"
+            f"or encode the documents again: mlret index build NEW FILES --model {encoder.name}"
         )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mlret.data.detection import detect_language
+from mlret.data.detection import DETECTION_CHARACTERS, detect_language
 from mlret.data.documents import Document, document_from_mapping
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import AlreadyExists, InputError, MlretError
@@ -20,8 +20,6 @@ from mlret.index.vectors.space import Vectors
 
 Existing = Literal["error", "skip", "replace"]
 Incoming = str | Mapping[str, Any] | Document
-# The beginning of a text suffices to detect its language; a whole book would do no better.
-_DETECTION_CHARACTERS = 2000
 
 
 class Intake:
@@ -138,7 +136,7 @@ class Intake:
 def _with_language(document: Document) -> Document:
     if document.language is not None:
         return document
-    return replace(document, language=detect_language(document.text[:_DETECTION_CHARACTERS]))
+    return replace(document, language=detect_language(document.text[:DETECTION_CHARACTERS]))
 
 
 def _some(vectors: Vectors, start: int, end: int) -> Vectors:

@@ -121,7 +121,7 @@ def retrieve(
         if len(documents) == len(rows):
             return [_hits(ranked, documents) for ranked in found]
         if store.changes == changes:
-            raise Corrupt(f"{store.folder} has vectors without records: `mlret index verify` says more")
+            raise Corrupt(f"{store.folder} has vectors without records: `mlret index verify` reports details")
 
 
 def _dense(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Ranked]:

@@ -50,7 +50,7 @@ class IndexSettings(BaseModel):
         "auto", description="of large segments; auto chooses by size and memory; probe is for multi-vector indexes"
     )
     dims: int | None = Field(None, ge=1, description="dimensions kept of each vector (Matryoshka); all by default")
-    lexical: bool = Field(False, description="a channel of character n-grams beside the vectors, for hybrid search")
+    lexical: bool = Field(False, description="a channel of character n-grams, for hybrid search")
     refine: int = Field(4, ge=1, le=100, description="candidates per hit that are scored with their exact vectors")
     nlist: int | None = Field(None, ge=1, description="cells of an inverted file; by default 4 times the root of n")
     nprobe: int = Field(32, ge=1, description="cells that a query visits")
@@ -59,13 +59,15 @@ class IndexSettings(BaseModel):
     ef_search: int = Field(128, ge=8, description="candidates while HNSW is searched")
     train_size: int = Field(64, ge=32, description="vectors that train each cell: the sample's size over nlist")
     seed: int = Field(0, ge=0, description="of that sample")
-    bits: Literal[1, 2, 4, 8, 16] = Field(4, description="of a dimension of a token; 16 keeps float16 (multi-vector)")
-    pooling: int = Field(1, ge=1, le=16, description="tokens of a document that become one (multi-vector)")
+    bits: Literal[1, 2, 4, 8, 16] = Field(4, description="bits per dimension; 16 stores float16 (multi-vector)")
+    pooling: int = Field(1, ge=1, le=16, description="tokens of a document that are merged into one (multi-vector)")
     probes: int | None = Field(
-        None, ge=1, description="centroids that a token of a query visits; by default what the recall takes"
+        None, ge=1, description="centroids that a token of a query visits; by default set by the recall"
     )
     compared: int | None = Field(
-        None, ge=1, description="candidates whose codes are compared, for ten hits; by default what the recall takes"
+        None,
+        ge=1,
+        description="candidates whose codes are compared, for ten hits; by default set by the recall",
     )
     recall: float = Field(
         0.97, gt=0, le=1, description="of the ten best documents by codes, what probing must find (multi-vector)"
@@ -113,11 +115,11 @@ def check_settings(settings: IndexSettings, similarity: str) -> None:
     """
     if similarity == "maxsim" and settings.kind not in ("auto", "flat", "probe"):
         raise InputError(
-            f"kind {settings.kind!r} is for one vector a text; an index with a vector for each token is auto, flat "
+            f"kind {settings.kind!r} is for one vector per text; an index with a vector for each token is auto, flat "
             "(all documents are compared) or probe"
         )
     if similarity == "cosine" and settings.kind == "probe":
-        raise InputError("kind 'probe' is for encoders with a vector for each token; this one gives one a text")
+        raise InputError("kind 'probe' needs an encoder with a vector for each token; this one gives one per text")
 
 
 class IndexRecipe(BaseModel):

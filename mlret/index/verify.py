@@ -112,10 +112,10 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
         elif look.removed:
             yield Problem(RECORDS, "its list of removed rows is not what was written", mended=repair)
         if look.counters:
-            yield Problem(RECORDS, "its counters are not what the records say", mended=repair)
+            yield Problem(RECORDS, "its counters differ from the records", mended=repair)
         if lost:
             what = f"its last changes are lost: it counts {records.counter('changes')}, and {found.noted} were made"
-            yield Problem(RECORDS, f"{what}; repairing goes on without them", mended=repair)
+            yield Problem(RECORDS, f"{what}; repairing continues without them", mended=repair)
     if look.orphans:
         if repair:
             damage.drop_orphans(records, look.orphans)
@@ -123,11 +123,11 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
     if look.fields:
         if repair:
             damage.rebuild_fields(records)
-        yield Problem(RECORDS, "metadata to filter by is not what the records say", mended=repair)
+        yield Problem(RECORDS, "filterable metadata differ from the records", mended=repair)
     if look.lexical:
         if repair:
             damage.rebuild_lexical(records)
-        yield Problem(RECORDS, "the lexical index is not what the records say", mended=repair)
+        yield Problem(RECORDS, "the lexical index differs from the records", mended=repair)
 
 
 def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, say: Say) -> Iterator[Problem]:
@@ -169,7 +169,7 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
             say("encoding texts whose vectors are lost")
             _encode_again(path, manifest, records, encoder, lost)
     if (torn or uncovered) and repair:
-        say("building again what was torn")
+        say("rebuilding damaged files")
         with Index.open(path, kind=manifest.kind) as index:
             _build_again(index, torn, uncovered)
 
@@ -190,7 +190,7 @@ def _unaccounted(
             dead = np.union1d(records.tombstones(), odd)
             damage.recount(records, dead, records.counter("changes"))
     what = f"{len(odd)} vectors have neither a record nor a note that it was removed"
-    return Problem(segment.info.main.file, f"{what}; repairing leaves them out", mended=repair)
+    return Problem(segment.info.main.file, f"{what}; repairing excludes them", mended=repair)
 
 
 def _uncovered(records: Records, manifest: Manifest) -> list[tuple[int, int]]:

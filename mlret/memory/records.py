@@ -61,7 +61,7 @@ class Source:
             span = self.span
             good = isinstance(span, Sequence) and len(span) == 2 and all(type(one) is int for one in span)
             if not good or not 0 <= span[0] <= span[1]:
-                raise InputError(f"the source's span is {span!r}; give two rising positions")
+                raise InputError(f"the source's span is {span!r}; give two ascending positions")
             object.__setattr__(self, "span", tuple(span))
 
 
@@ -301,7 +301,7 @@ def make_content(
     if level not in LEVELS:
         raise InputError(f"level is {level!r}; there are {', '.join(LEVELS)}")
     if seq is not None and (type(seq) is not int or not 0 <= seq < 2**31):
-        raise InputError(f"seq is {seq!r}; give a whole number from 0 on")
+        raise InputError(f"seq is {seq!r}; give an integer of 0 or more")
     if importance is not None and not (_number(importance) and 0 <= importance <= 1):
         raise InputError(f"importance is {importance!r}; give a number from 0 to 1")
     _string_or_none(session, "session")

@@ -203,7 +203,7 @@ class Keeping(Handle):
         """
         given: dict[str, Any] = dict(changes) if text is None else {**changes, "text": text}
         if not given:
-            raise InputError("say what to change: the text, or anything that is known of it")
+            raise InputError("give something to change: the text or another field")
         whose = check_scope(scope)
         with self._store.writing():
             return change.update(self._store.of(whose), id, whose, given)

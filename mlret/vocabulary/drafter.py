@@ -23,9 +23,9 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from mlret.encoders.encoder import from_hub
+from mlret.encoders.loading import from_hub
 from mlret.encoders.tokenizing import unbounded
-from mlret.errors import CorruptInput, InputError, NotFound
+from mlret.errors import CorruptInput, InputError, NotFound, first_line
 from mlret.vocabulary.counting import Histogram, splits_at_white_space
 from mlret.vocabulary.weights import refuse_quantised, special_ids, vocabulary_rows
 
@@ -151,9 +151,9 @@ def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(name, output_loading_info=True)
             tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         except (ValueError, KeyError, ImportError) as error:
-            raise CorruptInput(f"{name} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
-        model, told = loaded
-        if missing := sorted(told["missing_keys"]):
+            raise CorruptInput(f"{name} cannot be loaded: {first_line(error)}") from error
+        model, info = loaded
+        if missing := sorted(info["missing_keys"]):
             raise InputError(f"{name} is no causal language model: it has no {missing[0]}")
         return model, tokenizer
 
@@ -207,7 +207,7 @@ def load_drafter(folder: str | Path, **options: Any) -> PreTrainedModel:
     """
     folder = Path(folder)
     if not (folder / HEAD).is_file():
-        raise NotFound(f"{folder} has no {HEAD}: it is no drafter that `mlret trim --head` wrote")
+        raise NotFound(f"{folder} has no {HEAD}: it is not a drafter that `mlret trim --head` wrote")
     verbosity = logging.get_verbosity()
     logging.set_verbosity(ERROR)  # Suppress the warning that the head is missing; it is read below.
     try:

@@ -183,7 +183,7 @@ class TrimReport:
             caption = _FIGURES + ("" if all(row.held_out for row in self.figures) else " * counted, not held out.")
             if self.left_out:
                 counts = ", ".join(f"{number:,} {code}" for code, number in self.left_out.items())
-                caption += f" Left out, in no language asked for: {counts}."
+                caption += f" Excluded, because in no requested language: {counts}."
             tables.append(ResultTable("By language, in per cent, on held-out text", headings, [cells], caption))
         return tables
 
@@ -201,7 +201,7 @@ class TrimReport:
         True
         """
         if self.largest_difference is None:
-            return "No text was at hand to compare vectors on."
+            return "There was no text to compare vectors on."
         if self.largest_difference == 0:
             return f"{self.compared} covered texts have the same vectors, bit for bit ({self.dtype})."
         return f"The vectors of {self.compared} covered texts differ by up to {self.largest_difference:.1e}."
@@ -222,16 +222,16 @@ class TrimReport:
         names = ", ".join(name_of(code) for code in self.languages)
         ((kind, value),) = self.selection.items()
         how = {
-            "size": f"the {value:,} tokens that come most",
-            "min_count": f"tokens that come {value} times or more",
+            "size": f"the {value:,} most frequent tokens",
+            "min_count": f"tokens that occur at least {value} times",
             "coverage": f"the tokens that make up {100 * value:g} % of each language's text",
             "scripts": "the tokens that their scripts can write",
         }[kind]
         return (
             "## Vocabulary trimming\n\n"
-            f"The vocabulary was trimmed with [mlret](https://pypi.org/project/mlret/) to {names}: {how}, and what is "
-            "always kept. Text in other languages is cut into more and smaller pieces, or is unknown. Vectors must not "
-            "be mixed with those of the untrimmed model.\n\n"
+            f"The vocabulary was trimmed with [mlret](https://pypi.org/project/mlret/) to {names}: {how}, "
+            "and the tokens that are always kept. Text in other languages is split into more and smaller tokens, or is "
+            "unknown. Vectors must not be mixed with those of the untrimmed model.\n\n"
             f"{self.tables()[0].markdown()}"
         )
 

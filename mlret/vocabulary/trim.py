@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 from mlret.data.languages import normalise_language
-from mlret.encoders.encoder import fingerprint_of
+from mlret.encoders.fingerprint import fingerprint_of
 from mlret.errors import InputError, MlretError
 from mlret.vocabulary.choice import Choice, Chooser
 from mlret.vocabulary.counting import Corpus, TokenCounts, count_tokens
@@ -166,7 +166,7 @@ def preview(
     model: Any,
     *,
     languages: Sequence[str] | None = None,
-    corpus: Corpus,
+    corpus: Corpus | None,
     size: int | None = None,
     min_count: int | None = None,
     coverage: float | None = None,
@@ -224,6 +224,8 @@ def preview(
     >>> curve.coverage[:, -1].round(3).tolist()
     [1.0, 1.0]
     """
+    if corpus is None:
+        raise InputError("a preview shows the coverage of text: give a corpus to count tokens on")
     selection = check_selection(corpus, size, min_count, coverage)
     subject, _ = open_subject(model, tokenizer)
     state, counts, chooser = _counted(subject, languages, corpus, keep, show_progress)
@@ -255,7 +257,7 @@ def check_selection(
     if len(asked) > 1:
         raise InputError(f"{' and '.join(asked)} are given: choose one")
     if coverage is not None and not 0 < coverage <= 1:
-        raise InputError(f"coverage {coverage} is no share: give a number above 0, up to 1, such as 0.999")
+        raise InputError(f"coverage {coverage} is out of range: give a number above 0, up to 1, such as 0.999")
     for name in ("size", "min_count"):
         if name in asked and asked[name] < 1:
             raise InputError(f"{name} {asked[name]} is not positive")
@@ -272,7 +274,7 @@ def _counted(
     if corpus is None and not languages:
         raise InputError("neither languages nor a corpus are given: there is nothing to trim to")
     state = TokenizerState(subject.backend)
-    always = subject.needed() | _pieces(subject, state, keep)
+    always = subject.needed() | _tokens_of(subject, state, keep)
     counts = None
     if corpus is not None:
         counts = count_tokens(subject.backend, corpus, languages, size=len(state.tokens), show_progress=show_progress)
@@ -280,7 +282,7 @@ def _counted(
     return state, counts, Chooser(state, codes, counts, always)
 
 
-def _pieces(subject: Subject, state: TokenizerState, words: Sequence[str]) -> set[int]:
+def _tokens_of(subject: Subject, state: TokenizerState, words: Sequence[str]) -> set[int]:
     """Return the ids of the tokens of words, both at the start of a text and within it."""
     if isinstance(words, str):
         raise InputError(f"keep is one string: give a list of words, such as [{words!r}]")

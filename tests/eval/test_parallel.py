@@ -1,4 +1,4 @@
-"""Parallel sentences: reading them, bitext retrieval between every two languages, alignment by layer."""
+"""Test parallel sentences: reading them, bitext retrieval between every two languages, alignment by layer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_file_a_language_is_read_in_the_ways_there_are(folder: Path, tmp_path: Path) -> None:
+def test_one_file_per_language_is_read_in_every_layout(folder: Path, tmp_path: Path) -> None:
     found = read_parallel(folder)
     assert list(found.texts) == ["deu_Latn", "eng_Latn", "swh_Latn"]
     assert list(found.languages.values()) == ["de", "en", "sw"]
@@ -67,7 +67,7 @@ def test_tables_are_read_long_and_wide(tmp_path: Path) -> None:
         (None, (0, 2), r"lines 0 to 2 of 14"),
     ],
 )
-def test_what_is_not_there_is_named(
+def test_missing_languages_and_lines_are_named(
     folder: Path, languages: list[str] | None, lines: tuple[int, int] | None, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -100,7 +100,7 @@ def test_bitext_is_scored_between_every_two_languages(folder: Path, tiny_encoder
             if first == second:
                 continue
             cosines = np.round(vectors[first] @ vectors[second].T, 5)
-            # Two German sentences are the same, so compare up to the luck of a draw among equals.
+            # Two German sentences are the same, so the comparison allows for ties among equals.
             right = np.mean(
                 [
                     row[n] >= row.max() - 1e-5 and (row >= row.max() - 1e-5).argmax() == n

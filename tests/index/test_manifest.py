@@ -1,4 +1,4 @@
-"""The manifest and the database of a folder belong together, or the folder is not opened."""
+"""Test that a folder is opened only if its manifest and its database belong together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.memory.made import add, open_memory
 
 
 class Replayed(ExternalEncoder):
-    """Gives texts the vectors again that were stored with them."""
+    """An encoder that returns the vectors that were stored with the texts."""
 
     def encode_document(self, texts, *, language=None):  # type: ignore[no-untyped-def]
         return vectors_of(texts, self.similarity)
@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def changed(folder: Path, change: Callable[[dict[str, object]], object], *, signed: bool = False) -> None:
-    """Change the manifest of a folder; ``signed``: with a checksum that fits, as an older or a foreign one has it."""
+    """Change the manifest of a folder; with ``signed`` its checksum fits, as in an older or foreign manifest."""
     path = folder / "manifest.json"
     content = json.loads(path.read_text())
     change(content)
@@ -74,7 +74,7 @@ def test_older_manifest_names_both_generations_and_is_restored(tmp_path: Path, s
         Index.open(folder)
     (problem,) = verify_index(folder)
     assert problem.mendable and not problem.mended
-    assert (folder / "manifest.json").read_bytes() == old  # only told
+    assert (folder / "manifest.json").read_bytes() == old  # only reported
     (problem,) = verify_index(folder, repair=True)
     assert problem.mended and f"the copy in records.db is of generation {generations[1]}" in problem.what
     assert verify_index(folder) == [] and all_answers(folder) == right
@@ -198,7 +198,7 @@ def test_manifest_that_is_newer_than_a_restored_database_is_clear(tmp_path: Path
     (folder / "records.db").write_bytes(old)
     with pytest.raises(MlretError, match=r"records\.db has lost its last changes"):
         Index.open(folder)
-    (folder / "writer.lock").unlink()  # nothing but the manifest counts
+    (folder / "writer.lock").unlink()  # only the manifest counts
     with pytest.raises(
         MlretError, match=r"manifest\.json \(generation \d\) is newer than records\.db \(generation \d\)"
     ):
@@ -247,14 +247,14 @@ def test_where_manifest_and_copy_are_both_damaged_nothing_is_guessed(folder: Pat
             verify_index(copy, repair=repair)
 
 
-def test_manifest_that_names_files_that_are_gone_is_served_from_the_database(folder: Path, tmp_path: Path) -> None:
+def test_manifest_that_names_missing_files_is_replaced_from_the_database(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "i"))
     shutil.rmtree(copy / "vectors")
     assert outcome(copy, all_answers(folder)) == "right"
-    assert verify_index(copy) == []  # opening wrote them again
+    assert verify_index(copy) == []  # opening rewrote them
 
 
-def test_two_writers_in_turn_leave_manifest_and_copy_equal(tmp_path: Path) -> None:
+def test_two_alternating_writers_leave_manifest_and_copy_equal(tmp_path: Path) -> None:
     folder = made(tmp_path / "i")
     with Index.open(folder) as one, Index.open(folder) as two:
         for number in range(3):

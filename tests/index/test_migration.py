@@ -1,4 +1,4 @@
-"""Folders that format 2 wrote: they open, answer as they did, and are brought up to date once and as a whole."""
+"""Test folders that format 2 wrote: they give the same answers, and are migrated once and completely."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def said(index: Index, similarity: Similarity) -> dict[str, Any]:
 
 
 def version(folder: Path) -> tuple[int, int]:
-    """Of the manifest and of the tables."""
+    """Return the versions of the manifest and of the tables."""
     with closing(sqlite3.connect(folder / "records.db")) as connection:
         counters = dict(connection.execute("SELECT name, value FROM counters"))
     return json.loads((folder / "manifest.json").read_text())["format_version"], counters.get("format", 2)
@@ -94,7 +94,7 @@ def test_old_index_is_verified_and_repaired(tmp_path: Path) -> None:
 
 
 def test_old_folder_killed_between_manifest_and_database_opens(tmp_path: Path) -> None:
-    """As format 2 left it: the manifest one generation ahead of the database."""
+    """As left by format 2: the manifest is one generation ahead of the database."""
     folder = unpacked("index-cosine", tmp_path)
     before = (folder / "records.db").read_bytes()
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -109,7 +109,7 @@ def test_old_folder_killed_between_manifest_and_database_opens(tmp_path: Path) -
     assert verify_index(folder) == []
 
 
-# Dies by its own hand at the n-th time that something becomes durable.
+# Kills itself at the n-th durable write.
 _KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Unallocated space of pages: whatever SQLite leaves of a deleted row is seen."""
+"""Test that everything that SQLite leaves of a deleted row in unallocated space is found."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def database(path: Path, schema: str) -> sqlite3.Connection:
 
 
 def said(number: int) -> str:
-    """A text that no other contains."""
+    """Return a text that is contained in no other."""
     return f"secret {number:05d} " + " ".join(_WORDS[number // 5**place % 5] for place in range(9)) + f" {number:05d}."
 
 
@@ -31,7 +31,7 @@ def emptied(connection: sqlite3.Connection) -> None:
     assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
 
 
-def test_rows_appended_and_deleted_here_and_there_leave_nothing(tmp_path: Path) -> None:
+def test_rows_appended_and_deleted_in_any_place_leave_nothing(tmp_path: Path) -> None:
     path = tmp_path / "db"
     connection = database(path, "CREATE TABLE t (row INTEGER PRIMARY KEY, text TEXT)")
     connection.executemany("INSERT INTO t (text) VALUES (?)", [(said(n),) for n in range(3000)])
@@ -53,7 +53,7 @@ def test_rows_appended_and_deleted_here_and_there_leave_nothing(tmp_path: Path) 
         "CREATE TABLE t (row INTEGER, text TEXT, PRIMARY KEY (text, row)) WITHOUT ROWID",
     ],
 )
-def test_where_no_trace_is_seen_no_piece_of_a_deleted_row_is_there(tmp_path: Path, schema: str, seed: int) -> None:
+def test_without_reported_traces_no_fragment_of_a_deleted_row_is_left(tmp_path: Path, schema: str, seed: int) -> None:
     path, chance = tmp_path / "db", random.Random(seed)
     connection = database(path, schema)
     numbers = list(range(1, 1500))
@@ -70,7 +70,7 @@ def test_where_no_trace_is_seen_no_piece_of_a_deleted_row_is_there(tmp_path: Pat
     assert not any(f" {n:05d}."[:size].encode() in content for n in gone for size in (6, 7))
 
 
-def test_a_copy_in_unallocated_space_is_seen_until_the_file_is_written_anew(tmp_path: Path) -> None:
+def test_a_copy_in_unallocated_space_is_found_until_the_file_is_rewritten(tmp_path: Path) -> None:
     path = tmp_path / "db"
     connection = database(path, "CREATE TABLE t (row INTEGER PRIMARY KEY, text TEXT)")
     connection.executemany("INSERT INTO t (text) VALUES (?)", [(said(n),) for n in range(300)])

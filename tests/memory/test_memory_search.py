@@ -1,4 +1,4 @@
-"""Search in a memory: equal to brute force over what may be seen; every term can be told and switched."""
+"""Test search in a memory: equal to brute force over the visible records; every term is reported and optional."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlret.data.documents import titled
 from mlret.data.languages import normalise_language
+from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
 
 _TEXT_KEYS = ("text", "contents", "passage", "document")
@@ -311,7 +312,7 @@ def id_of(value: object, where: str) -> str:
         If it is neither, or empty.
     """
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise InputError(f"{where}: the id {value!r} is neither a string nor a whole number; fix it")
+        raise InputError(f"{where}: the id {value!r} is neither a string nor an integer; fix it")
     return str(value)
 
 
@@ -365,7 +366,4 @@ def _check_text(value: object, what: str) -> None:
         raise InputError(f"{what} is {type(value).__name__}, not a string; fix it")
     if not value.strip():
         raise InputError(f"{what} is empty; fill it in, or drop the example")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{what} holds half a surrogate pair at character {error.start}; fix it") from error
+    check_unicode(value, what, "fix it")

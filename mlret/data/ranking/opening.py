@@ -95,8 +95,8 @@ class Opening:
 
     def _defaults(self, source: Source) -> Defaults:
         path = Path(source)
-        asked, told = languages_of_mlqa(path) or (language_of_file(path), None)
-        return Defaults(asked or self.language, self.task, told, self.article_negatives)
+        of_queries, of_passages = languages_of_mlqa(path) or (language_of_file(path), None)
+        return Defaults(of_queries or self.language, self.task, of_passages, self.article_negatives)
 
     def _plain(self, rows: Rows, form: Form, defaults: Defaults) -> Iterator[Step]:
         assert form.read is not None

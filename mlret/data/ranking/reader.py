@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ class RankingReader:
         Total number of bytes to read; ``None`` if it is unknown for a source.
     read_bytes
         Number of bytes read so far; for compressed files, compressed bytes.
-    passed_over
+    skipped
         Reason -> number of examples that were skipped, or passages that were excluded, for that reason.
 
     Examples
@@ -59,7 +60,7 @@ class RankingReader:
         sizes = [source.bytes for source in sources]
         self.total_bytes = sum(sizes) if all(size >= 0 for size in sizes) else None
         self.read_bytes = 0
-        self.passed_over: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
         self._held_out = held_out
         self._languages = languages
         self._max_negatives = max_negatives
@@ -76,6 +77,12 @@ class RankingReader:
         """
         return "\n".join(f"{source.name}: {source.title}" for source in self.sources)
 
+    @property
+    def passed_over(self) -> Counter[str]:
+        """Deprecated name of :attr:`skipped`."""
+        warnings.warn("RankingReader.passed_over is now RankingReader.skipped", DeprecationWarning, stacklevel=2)
+        return self.skipped
+
     def __iter__(self) -> Iterator[RankingExample]:
         """Stream the examples.
 
@@ -85,14 +92,14 @@ class RankingReader:
             If a source is damaged or has no example, or a record is malformed; the message names the file and line
             (Parquet and hub: the row, from 1).
         """
-        self.passed_over.clear()
+        self.skipped.clear()
         done = self.read_bytes = count = 0
         for source in self.sources:
             found = False
             for position, outcome in source.read():
                 self.read_bytes = done + position
                 if isinstance(outcome, str):
-                    self.passed_over[outcome] += 1
+                    self.skipped[outcome] += 1
                     continue
                 found = True
                 example = self._filtered(outcome)
@@ -103,7 +110,7 @@ class RankingReader:
                 if count == self._limit:
                     return
             if not found:
-                reasons = ", ".join(f"{why} ({number})" for why, number in self.passed_over.items())
+                reasons = ", ".join(f"{why} ({number})" for why, number in self.skipped.items())
                 raise InputError(f"{source.name}: no example in it can be used{': ' * bool(reasons)}{reasons}")
             done += max(0, source.bytes)
             self.read_bytes = done
@@ -113,15 +120,15 @@ class RankingReader:
         kept = list(range(len(example.passages)))
         first = len(example.positives)
         if self._languages is not None and example.language not in self._languages:
-            self.passed_over["query in another language"] += 1
+            self.skipped["query in another language"] += 1
             return None
         if self._held_out:
             if self._is_held_out(example.query) or any(map(self._is_held_out, example.positives)):
-                self.passed_over["query or positive in held-out text"] += 1
+                self.skipped["query or positive in held-out text"] += 1
                 return None
             clean = [place for place in kept if not self._is_held_out(example.passages[place])]
-            self.passed_over["negative in held-out text"] += len(kept) - len(clean)
-            self.passed_over += Counter()  # removes reasons with a count of zero
+            self.skipped["negative in held-out text"] += len(kept) - len(clean)
+            self.skipped += Counter()  # removes reasons with a count of zero
             kept = clean
         if self._max_negatives is not None:
             kept = kept[: first + self._max_negatives]

@@ -26,7 +26,7 @@ class DisagreementError(Corrupt):
         self.what = what
         trace = f", as when {trace}" if trace else ""
         super().__init__(
-            f"{folder} is damaged: {what}{trace}; restore the whole folder from one copy, or go on with what is there: "
+            f"{folder} is damaged: {what}{trace}; restore the folder from one copy, or continue with what is left: "
             f"`mlret index verify --repair {folder}`"
         )
 

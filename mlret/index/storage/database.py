@@ -164,7 +164,7 @@ def reported(path: Path, error: sqlite3.DatabaseError) -> MlretError:
     if name.startswith("SQLITE_BUSY"):
         return Locked(f"{path} is in use by another process ({said}); wait until it is done, then try again")
     if not path.parent.exists():
-        return MlretError(f"{path} is gone ({said}): its folder was moved or removed; open it where it is now")
+        return MlretError(f"{path} is missing ({said}): its folder was moved or removed; open it where it is now")
     unreadable = said.startswith(("no such", "Could not decode", "malformed"))
     # Such as a full disk or missing rights, which are no damage.
     if isinstance(error, sqlite3.OperationalError) and not unreadable:

@@ -240,7 +240,7 @@ def read_written(folder: Path) -> Written:
     except FileNotFoundError as error:
         if not folder.exists():
             raise NotFound(f"{folder}: no such index; make it with `mlret index build {folder} FILES`") from error
-        raise NotFound(f"{folder} is no index: {MANIFEST} is missing; name a folder that mlret made") from error
+        raise NotFound(f"{folder} is not an index: {MANIFEST} is missing; name a folder that mlret made") from error
     except NotADirectoryError as error:
         raise InputError(f"{folder} is a file, not the folder of an index; name a folder that mlret made") from error
     except OSError as error:

@@ -467,7 +467,7 @@ class Records(Snapshots):
                 if not self.holds(blob, crc):
                     raise DamagedVectorError(
                         f"{self.path}: the vector of row {row} is damaged; `mlret index verify --repair` encodes the "
-                        "text anew",
+                        "text again",
                         row,
                     )
             found = self.blobs.read([blob for _, blob, _ in batch])

@@ -217,4 +217,4 @@ class Snapshots:
             except sqlite3.DatabaseError as error:
                 raise reported(self.path, error) from error
             except UnicodeDecodeError as error:  # of the message itself, where it quotes what is damaged
-                raise Corrupt(f"{self.path} is damaged (a name or text is no UTF-8); {DAMAGED}") from error
+                raise Corrupt(f"{self.path} is damaged (a name or text is not UTF-8); {DAMAGED}") from error

@@ -72,7 +72,7 @@ def check_vacant(folder: Path) -> None:
             raise AlreadyExists(
                 f"{folder} is an index already: open it (Index.open), choose another path, or remove it"
             )
-        raise AlreadyExists(f"{folder} is there already and is no index: choose another path, or remove it first")
+        raise AlreadyExists(f"{folder} already exists and is not an index: choose another path, or remove it first")
     if folder.exists() and folder.samefile(Path.cwd()):
         raise InputError(f"{folder} is the current folder: name a new one in it, e.g. {folder / 'NAME'}")
 
@@ -529,7 +529,7 @@ class Store:
                 raise
             raise Corrupt(
                 f"{torn}, and vectors that are sealed are kept nowhere else: `mlret index verify --repair "
-                f"{self.folder}` encodes the {info.rows} texts anew"
+                f"{self.folder}` encodes the {info.rows} texts again"
             ) from error
         segment = tail.segment()
         segment.info = info

@@ -319,7 +319,7 @@ class TokenCodec:
             arrays = found["mean"], found["rotation"], found["centroids"]
             return cls(*arrays, bits, unit, first=first, spread=spread)
         except (OSError, KeyError, IndexError, ValueError, SafetensorError) as error:
-            raise Corrupt(f"{path} is no codec of tokens ({error})") from error
+            raise Corrupt(f"{path} is not a codec of tokens ({error})") from error
 
 
 def centroids_for(tokens: int) -> int:

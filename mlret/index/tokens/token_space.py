@@ -103,7 +103,7 @@ class MaxSimSpace(Space):
             if size < FLAT_TOKENS:
                 return Choice("flat", f"{size:,} tokens are fewer than {FLAT_TOKENS:,}: comparing with all is quick")
             return Choice("probe", f"{size:,} tokens: lists of the documents near each centroid")
-        return Choice(settings.kind, "the recipe says so")
+        return Choice(settings.kind, "set by the recipe")
 
     def outdated(self, segment: TokenSegment) -> bool:
         """Return whether the lists of a segment belong to an older generation of centroids."""

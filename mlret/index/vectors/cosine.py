@@ -73,7 +73,7 @@ class CosineSpace(Space):
         settings = self.manifest.settings
         if settings.kind == "auto":
             return choose_kind(size, self.manifest.dims)
-        return Choice(settings.kind, "the recipe says so")
+        return Choice(settings.kind, "set by the recipe")
 
     def is_due(self, plain: int, size: int) -> bool:
         return self.choose(plain).kind != "flat" and plain > _PLAIN * size

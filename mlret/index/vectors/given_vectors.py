@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 
 # If the lengths of two vectors are this close to 1, their cosine rounds to no more than 1 at six decimals.
 _UNIT = 2e-7
@@ -37,7 +37,7 @@ def as_floats(given: Any, what: str) -> NDArray[np.floating[Any]]:
     try:
         found: NDArray[Any] = np.asarray(given)
     except (ValueError, TypeError, OverflowError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{what} are no array of numbers ({reason}); give vectors of one length each") from error
     if not np.issubdtype(found.dtype, np.floating):
         raise InputError(f"{what} have the type {found.dtype}; give floats, e.g. vectors.astype('float32')")

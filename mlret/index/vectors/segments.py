@@ -170,7 +170,7 @@ def map_array(
         # Use a plain array, because np.memmap costs a microsecond more at every slice.
         found = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, OSError) as error:
-        raise TornFileError(f"{path} is no array") from error
+        raise TornFileError(f"{path} is not an array") from error
     fits = len(shape) == found.ndim and all(want in (None, have) for want, have in zip(shape, found.shape, strict=True))
     if not fits or found.dtype not in dtypes:
         raise TornFileError(f"{info.file} holds {found.shape} {found.dtype}")

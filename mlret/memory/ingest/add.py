@@ -217,7 +217,7 @@ class Adder:
         [record] = self._store.fetch([there.position])
         ruling = self._judge_by(draft.text, record)
         if ruling not in get_args(Ruling):
-            raise InputError(f"judge said {ruling!r}; it must say {', '.join(get_args(Ruling))}")
+            raise InputError(f"judge returned {ruling!r}; it must return one of {', '.join(get_args(Ruling))}")
         kind: Any = "related" if ruling == SUPERSEDES else ruling
         return replace(verdict, kind=kind, reason=f"judged: {ruling} ({verdict.reason})"), ruling
 

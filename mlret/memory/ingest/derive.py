@@ -147,7 +147,7 @@ def events(
     if not mine:
         raise NotFound(f"the scope {scope} has no turns of a session {session!r}")
     if len(places) > 1:
-        raise InputError(f"{len(places)} scopes have a session {session!r}; name one of them whole")
+        raise InputError(f"{len(places)} scopes have a session {session!r}; name one of them completely")
     if store.store.manifest.similarity != "cosine":
         raise InputError("events are cut by one vector a turn; this memory has one for each token")
     mine.sort(key=lambda position: (int(columns.seq[position]), int(columns.row[position])))

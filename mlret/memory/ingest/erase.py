@@ -81,7 +81,7 @@ def erase(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool
     accounted = {piece: cells.hold(piece) for found in there.values() for piece in found}
     left = {name: sum(not accounted[piece] for piece in found) for name, found in there.items()}
     shared = sorted({id for found in there.values() for piece in found for id in cells.records(piece)})
-    note = "pieces are left that nothing accounts for" if any(left.values()) else ""
+    note = "unexplained fragments are left" if any(left.values()) else ""
     if not emptied:
         note = "another process reads an older state; once it is done, any later write finishes the erasure"
     return ErasureProof(

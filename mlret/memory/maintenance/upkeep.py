@@ -148,7 +148,7 @@ def reembed(
     """
     manifest = read_manifest(path)
     if manifest.kind != "memory":
-        raise InputError(f"{path} is an index, not a memory store; build it anew with `mlret index build`")
+        raise InputError(f"{path} is an index, not a memory store; build it again with `mlret index build`")
     encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
     check_vacant(output)
     temporary = beside(output, f"{os.getpid()}.new")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.data.detection import detect_language
+from mlret.data.detection import DETECTION_CHARACTERS, detect_language
 from mlret.data.documents import Document
 from mlret.data.scripts import scripts_of
 from mlret.errors import InputError, MlretError, NotFound
@@ -33,8 +33,6 @@ from mlret.memory.storage.positions import Positions
 from mlret.memory.storage.postings import grams_of
 from mlret.memory.storage.record_state import DELETED
 
-# The beginning of a text suffices to detect its language.
-_DETECTION_CHARACTERS = 2000
 _STATES: tuple[State, ...] = ("active", "archived", "deleted", "merged")
 _PARTS = 500  # Maximum number of parameters in one SQL statement.
 NEW = -1  # Stands for the row of a version that is not stored yet.
@@ -370,7 +368,7 @@ class MemoryStore:
                 and documents[row].id == document_id(key, new.version)
             )
             if not proven:
-                raise cells.damage(self.records.path, f"memory_versions, row {row} is not what the journal says of it")
+                raise cells.damage(self.records.path, f"memory_versions, row {row} differs from the journal")
             found.append(self._record(id, place, new, documents[row], end, current=current))
         return found
 
@@ -473,7 +471,7 @@ def detect(text: str, language: str | None) -> str | None:
     language
         Its language, if given.
     """
-    return language if language is not None else detect_language(folded(text[:_DETECTION_CHARACTERS]))
+    return language if language is not None else detect_language(folded(text[:DETECTION_CHARACTERS]))
 
 
 def folded(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The evaluation of the memory: its counts agree with loops, and it runs from data to report."""
+"""Test the evaluation of the memory: its counts agree with loops, and it runs from data to report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_words_of_another_language_count_only_where_they_help() -> None:
     records = Records(texts, ["de"] * 4, vectors)
     found = records.search(["Anna Karenina", "the train"], "en", vectors[[3, 1]])
     assert np.isinf(found["lexical"][0, :3]).all() and found["lexical"][0, 3] > 0
-    # Without any shared n-gram fusion ranks as meaning does.
+    # Without shared n-grams fusion ranks by meaning alone.
     assert np.argsort(-found["fused"][1]).tolist() == np.argsort(-found["dense"][1]).tolist()
     assert found["fused"][0].argmax() == 3
 
@@ -61,7 +61,7 @@ def test_lookup_asks_every_language_of_every_other() -> None:
 
 
 def test_dedupe_counts_merges_and_near_misses() -> None:
-    """Vectors that align perfectly: all translations are found, and near misses are merged unless a guard knows."""
+    """With perfectly aligned vectors all translations are found; near misses are merged unless a guard blocks."""
     random = np.random.default_rng(2)
     shared = random.normal(size=(12, 64))
     texts = {"en": [f"{n} apples" for n in range(12)], "de": [f"{n} Äpfel" for n in range(12)]}
@@ -86,7 +86,7 @@ def test_dedupe_counts_merges_and_near_misses() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Made-up news in three languages, and questions with answers in two, in the layouts that are read."""
+    """Write made-up news in three languages, and questions with answers in two, in the expected layouts."""
     news = tmp_path / "ntrex128"
     news.mkdir()
     rows = ["lang\tline\ttext"]
@@ -114,6 +114,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_from_data_to_report(folder: Path, tiny_encoder: Encoder, tmp_path: Path) -> None:
     report = evaluate("memory", folder, models=[tiny_encoder], answer_languages=["en", "de"])
     system = f"{tiny_encoder.name}, fused"
@@ -124,7 +125,7 @@ def test_from_data_to_report(folder: Path, tiny_encoder: Encoder, tmp_path: Path
             *("sample recall@1", "sample recall@5", "sample consistency@5"),
         }
         assert all(0 <= value <= 1 for value in averages.values())
-    # The average is over the pairs of two languages alone.
+    # The average is only over pairs of different languages.
     pairs = [
         groups["recall@1"]
         for group, groups in report.figures[system].items()
@@ -138,7 +139,7 @@ def test_from_data_to_report(folder: Path, tiny_encoder: Encoder, tmp_path: Path
     assert tmp_path / "out" / "lookup.png" in written
 
 
-def test_what_does_not_fit_is_told(folder: Path, tiny_encoder: Encoder, tiny_token_encoder: object) -> None:
+def test_models_that_do_not_fit_are_refused(folder: Path, tiny_encoder: Encoder, tiny_token_encoder: object) -> None:
     with pytest.raises(InputError, match="20 lines, of which 20 go with 7 texts"):
         read_document_ids(folder / "ntrex128" / "doc_ids.txt.gz", 7, None)
     assert read_document_ids(folder / "ntrex128" / "doc_ids.txt.gz", 4, (4, 7)).tolist() == [0, 0, 1, 1]
