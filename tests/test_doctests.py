@@ -189,7 +189,7 @@ def test_docstring_of_a_public_callable_is_complete(name: str) -> None:
     signature = inspect.signature(PUBLIC[name])
     described = (section(text, "Parameters") or "") + "\n" + (section(text, "Attributes") or "")
     heads = {one.strip(" *") for line in re.findall(r"^(\S.*)$", described, re.M) for one in line.split(",")}
-    if PUBLIC[name] not in (Index, Memory) and not is_model(PUBLIC[name]) and not made_by_read_ranking(name):
+    if PUBLIC[name] is not Memory and not is_model(PUBLIC[name]):
         assert [one for one in signature.parameters if one not in ("self", "cls", *heads)] == []
     if inspect.isfunction(PUBLIC[name]) and signature.return_annotation not in (None, "None"):
         assert section(text, "Returns") or section(text, "Yields")
@@ -198,8 +198,3 @@ def test_docstring_of_a_public_callable_is_complete(name: str) -> None:
 def is_model(value: Any) -> bool:
     """Whether it is a pydantic model, whose fields are described where they are declared."""
     return hasattr(value, "model_fields") and all(field.description for field in value.model_fields.values())
-
-
-def made_by_read_ranking(name: str) -> bool:
-    """Whether users get an object of this class from a function alone, so that its parameters are of no use to them."""
-    return name in ("mlret.data.ranking.RankingReader", "mlret.data.ranking.RankingSource")

@@ -131,6 +131,16 @@ class TokenEncoder:
     def dims(self) -> int:
         """Number of dimensions of a token vector.
 
+        Returns
+        -------
+        int
+            The number of dimensions.
+
+        Raises
+        ------
+        InputError
+            If the model does not state it.
+
         Examples
         --------
         >>> encoder.dims
@@ -144,6 +154,11 @@ class TokenEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that determines a vector; see :attr:`mlret.encoders.encoder.Encoder.fingerprint`.
+
+        Returns
+        -------
+        str
+            The fingerprint.
 
         Examples
         --------

@@ -103,6 +103,11 @@ def comparison_table(metric: str, comparisons: list[Comparison], names: tuple[st
         The comparisons, one for each group.
     names
         Names of the first and the second system.
+
+    Returns
+    -------
+    ResultTable
+        One row for each group.
     """
     rows = [
         [
@@ -136,6 +141,11 @@ def as_dict(metric: str, comparisons: list[Comparison]) -> dict[str, Any]:
         Name of the metric.
     comparisons
         The comparisons, one for each group.
+
+    Returns
+    -------
+    dict
+        The metric and the comparisons.
     """
     return {
         "metric": metric,

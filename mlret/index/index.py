@@ -41,6 +41,13 @@ class Index:
     An open index shows the documents that were stored when it was opened, and its own changes since. Call
     :meth:`refresh` to see what other processes have changed. Several threads may search one index at the same time.
 
+    Parameters
+    ----------
+    store
+        The store of an open folder.
+    encoder
+        The encoder of the index; ``None`` to load it when it is first needed.
+
     Examples
     --------
     The examples of the methods use this index.
@@ -958,6 +965,11 @@ def encoder_of(path: Path, manifest: Manifest) -> AnyEncoder:
         The folder of the index, for error messages.
     manifest
         The manifest of the index.
+
+    Returns
+    -------
+    Encoder or TokenEncoder
+        The encoder.
 
     Raises
     ------

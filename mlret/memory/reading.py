@@ -388,10 +388,10 @@ class Finding(Handle):
         vectors
             Whether to include the vector of each version, so that importing needs no encoder.
 
-        Yields
-        ------
-        dict
-            A record, with all its versions and links.
+        Returns
+        -------
+        iterator of dict
+            The records, each with all its versions and links.
 
         Raises
         ------

@@ -247,6 +247,22 @@ def check_selection(
 ) -> dict[str, float | bool]:
     """Return the one requested selection method with its value, or the default.
 
+    Parameters
+    ----------
+    corpus
+        The text to count tokens on, if there is any.
+    size
+        Number of tokens to keep.
+    min_count
+        Least number of occurrences of a token that is kept.
+    coverage
+        Share of every language's tokens to cover.
+
+    Returns
+    -------
+    dict
+        The name of the method and its value.
+
     Raises
     ------
     InputError

@@ -24,6 +24,19 @@ class RankingReader:
 
     Created by :func:`read_ranking`. It can be iterated any number of times and yields the same examples each time.
 
+    Parameters
+    ----------
+    sources
+        The opened sources.
+    held_out
+        Normalised texts that no example may contain.
+    languages
+        Codes of the languages whose queries are kept; ``None`` for all.
+    max_negatives
+        Maximum number of negatives of an example; ``None`` for all.
+    limit
+        Maximum number of examples in total; ``None`` for no limit.
+
     Attributes
     ----------
     sources
