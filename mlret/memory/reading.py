@@ -67,8 +67,10 @@ class Finding(Handle):
             Language of the query; detected by default.
         where
             A filter on metadata, ``tags`` and ``lang``, as for :meth:`mlret.index.index.Index.search_batch`.
-        kinds, levels
-            Only records of these kinds and levels, e.g. ``levels=["fact"]``.
+        kinds
+            Only records of these kinds, ``raw`` or ``derived``; all by default.
+        levels
+            Only records of these levels, e.g. ``["fact"]``; all by default.
         as_of
             Search what was valid at this instant, instead of what is current.
         current_only
@@ -81,9 +83,11 @@ class Finding(Handle):
             Terms that are added to the score; see :class:`mlret.memory.search.search.Ranking`.
         now
             Reference time for relative dates in the query, such as *yesterday*; defaults to the present.
-        translate, languages
-            Also search with translations of the query: ``translate`` is called with the query and each of
-            ``languages``, and the best of the queries counts for each record.
+        translate
+            Called with the query and each of ``languages``; the translations are searched with as well, and the best of
+            the queries counts for each record.
+        languages
+            Language codes to translate the query into.
         rerank
             Called with the query and the texts of the best candidates; the scores it returns rank them.
         mode
@@ -184,8 +188,10 @@ class Finding(Handle):
 
         Parameters
         ----------
-        id, scope
-            Id of the record, and a scope that it belongs to.
+        id
+            Id of the record.
+        scope
+            A scope that the record belongs to.
         as_of
             An instant; the current version is returned by default.
 
@@ -237,8 +243,18 @@ class Finding(Handle):
 
         Parameters
         ----------
-        scope, where, kinds, levels, as_of, current_only
-            As for :meth:`search`.
+        scope
+            Only records that match all of it, as for :meth:`search`.
+        where
+            A filter on metadata, ``tags`` and ``lang``.
+        kinds
+            Only records of these kinds, ``raw`` or ``derived``; all by default.
+        levels
+            Only records of these levels, e.g. ``["fact"]``; all by default.
+        as_of
+            Return what was valid at this instant, instead of what is current.
+        current_only
+            Exclude versions that a later one supersedes or whose validity has ended.
         state
             State of the records: ``active``, ``archived`` or ``merged``.
         limit
@@ -299,8 +315,10 @@ class Finding(Handle):
 
         Parameters
         ----------
-        id, scope
-            Id of the record, and a scope that it belongs to.
+        id
+            Id of the record.
+        scope
+            A scope that the record belongs to.
 
         Returns
         -------
@@ -331,8 +349,10 @@ class Finding(Handle):
 
         Parameters
         ----------
-        id, scope
-            Id of the record, and a scope that it belongs to. Records outside the scope are not named in the result.
+        id
+            Id of the record.
+        scope
+            A scope that the record belongs to. Records outside the scope are not named in the result.
 
         Returns
         -------
@@ -368,10 +388,10 @@ class Finding(Handle):
         vectors
             Whether to include the vector of each version, so that importing needs no encoder.
 
-        Yields
-        ------
-        dict
-            A record, with all its versions and links.
+        Returns
+        -------
+        iterator of dict
+            The records, each with all its versions and links.
 
         Raises
         ------

@@ -96,8 +96,13 @@ class Keeping(Handle):
         ----------
         items
             Texts, or dicts with ``text`` and any parameter of :meth:`add`.
-        scope, dedupe, judge
-            As for :meth:`add`. Each text is also compared with those before it in the batch.
+        scope
+            Owner of the records.
+        dedupe
+            Whether to check each text against the records of exactly this scope, and against the texts before it in the
+            batch, as :meth:`add` does.
+        judge
+            Called with a text and a record that is near it without being a duplicate; see :meth:`add`.
 
         Returns
         -------
@@ -131,8 +136,12 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        items, scope, dedupe
-            As for :meth:`add_batch`.
+        items
+            Texts, or dicts with ``text`` and any parameter of :meth:`add`; read as they are needed.
+        scope
+            Owner of the records.
+        dedupe
+            Whether to check each text against the records of exactly this scope, as :meth:`add` does.
         batch_size
             Number of texts per transaction.
 
@@ -164,8 +173,10 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        id, scope
-            Id of the record, and a scope that it belongs to.
+        id
+            Id of the record.
+        scope
+            A scope that the record belongs to.
         text
             The new text; unchanged by default, in order to change other fields.
         **changes
@@ -204,8 +215,10 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        id, target
-            Ids of the records that the link leads from and to; both must belong to the scope.
+        id
+            Id of the record that the link leads from.
+        target
+            Id of the record that the link leads to.
         type
             Type of the link, a word of your own or a known one (see :class:`mlret.memory.records.Link`).
         scope
@@ -236,8 +249,14 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        id, type, target, scope
-            As for :meth:`link`.
+        id
+            Id of the record that the link leads from.
+        type
+            Type of the link.
+        target
+            Id of the record that the link leads to.
+        scope
+            A scope that holds both records.
 
         Returns
         -------
@@ -399,8 +418,10 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        ids, scope
-            One id or several, and a scope that holds the records.
+        ids
+            One id or several.
+        scope
+            A scope that holds the records.
         cascade
             Whether to erase the records that were derived from them or merged into them as well, in any scope of the
             tenant.
@@ -430,8 +451,10 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        policy, scope
-            Which records to archive, and the scope to look in.
+        policy
+            Which records to archive.
+        scope
+            The scope to look in.
         dry_run
             Only report what would be archived, and why.
 
@@ -509,14 +532,18 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        session, scope
-            Name of the session, and the scope that holds it.
+        session
+            Name of the session.
+        scope
+            A scope that holds the session.
         keep
             Whether to store each event as a record of level ``event`` that is derived from its turns.
         penalty
             Cost of an event; higher values give fewer events.
-        smallest, largest
-            Minimum and maximum number of turns of an event.
+        smallest
+            Minimum number of turns of an event.
+        largest
+            Maximum number of turns of an event, at least twice ``smallest``.
 
         Returns
         -------
@@ -587,8 +614,10 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        query, scope
-            As they were given to :meth:`search`.
+        query
+            The query as it was given to :meth:`search`.
+        scope
+            The scope that was searched.
         used_ids
             Ids of the records that were useful.
         language

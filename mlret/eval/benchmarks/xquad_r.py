@@ -1,4 +1,4 @@
-"""LAReQA on XQuAD-R (Roy et al., arXiv 2004.05484): does a question find its answer in every language, from one pool?
+"""LAReQA on XQuAD-R (Roy et al., arXiv 2004.05484): questions find their answers in every language, from one pool.
 
 A question has an answer in each language. All sentences of all languages are ranked together, so a system that prefers
 sentences in the question's own language, right or wrong, has a lower mean average precision.
