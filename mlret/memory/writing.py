@@ -18,7 +18,7 @@ from mlret.memory.ingest.import_export import Existing, import_records
 from mlret.memory.ingest.inputs import Incoming, read_items
 from mlret.memory.maintenance.thresholds import calibrate
 from mlret.memory.results import Added, Done, ErasureProof, Forgotten
-from mlret.memory.scope import Scope, check_scope
+from mlret.memory.scope import Scope
 from mlret.memory.search.feedback import feedback
 from mlret.memory.storage import tables
 from mlret.memory.text.duplicates import DuplicateThresholds
@@ -97,13 +97,12 @@ class Keeping(Handle):
         InputError
             As for :meth:`add`; nothing is stored then.
         """
-        whose = check_scope(scope)
-        checked = read_items(items)
-        if not checked:
+        store = self._memory(scope)
+        drafts = read_items(items)
+        if not drafts:
             return []
-        store = self._store
-        with store.writing():
-            return Adder(store.of(whose), whose, self._thresholds(), dedupe=dedupe, judge=judge).add(checked)
+        with store.folder.writing():
+            return Adder(store, store.scope, self._thresholds(), dedupe=dedupe, judge=judge).add(drafts)
 
     def add_stream(
         self, items: Iterable[Incoming], scope: Scope, *, batch_size: int = 64, dedupe: bool = True
@@ -160,9 +159,9 @@ class Keeping(Handle):
             changes["text"] = text
         if not changes:
             raise InputError("say what to change: the text, or anything that is known of it")
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.update(self._store.of(whose), id, whose, changes)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.update(store, id, store.scope, changes)
 
     def link(self, id: str, type: str, target: str, scope: Scope) -> Done:
         """Add a link from one record to another.
@@ -188,9 +187,9 @@ class Keeping(Handle):
         InputError
             If the scope does not hold both records, they are the same record, or the link already exists.
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.link(self._store.of(whose), id, type, target, whose)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.link(store, id, type, target, store.scope)
 
     def unlink(self, id: str, type: str, target: str, scope: Scope) -> Done:
         """Remove a link between two records.
@@ -210,9 +209,9 @@ class Keeping(Handle):
         InputError
             If the scope does not hold both records, or there is no such link.
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.link(self._store.of(whose), id, type, target, whose, on=False)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.link(store, id, type, target, store.scope, on=False)
 
     def merge(self, survivor: str, others: Sequence[str], scope: Scope) -> Done:
         """Merge records into one: ``survivor`` gains their strength, and the others are no longer found.
@@ -239,9 +238,9 @@ class Keeping(Handle):
             If the scope lacks one of the records, one is not active, they were not stored in exactly the same scope, or
             ``others`` is empty or contains ``survivor``.
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.merge(self._store.of(whose), survivor, others, whose)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.merge(store, survivor, others, store.scope)
 
     def delete(self, ids: str | Iterable[str], scope: Scope, *, cascade: bool = True) -> Done:
         """Hide records. :meth:`restore` or :meth:`undo` bring them back; use :meth:`erase` to leave nothing on disk.
@@ -265,9 +264,9 @@ class Keeping(Handle):
         InputError
             If no id is given, the scope lacks one of the records, or one is already deleted.
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.delete(self._store.of(whose), ids, whose, cascade=cascade)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.delete(store, ids, store.scope, cascade=cascade)
 
     def restore(self, ids: str | Iterable[str], scope: Scope) -> Done:
         """Make records active again that were deleted, archived or merged.
@@ -289,9 +288,9 @@ class Keeping(Handle):
         InputError
             If no id is given, the scope lacks one of the records, or one is already active.
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.restore(self._store.of(whose), ids, whose)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.restore(store, ids, store.scope)
 
     def undo(self, operation: int, scope: Scope) -> Done:
         """Undo any operation except an erasure; later operations remain.
@@ -314,9 +313,9 @@ class Keeping(Handle):
             If the scope has no operation of that number, one of its records is outside the scope or erased (the message
             is the same in all of these cases), or what it changed has been changed again since.
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.undo(self._store.of(whose), operation)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.undo(store, operation)
 
     def erase(self, ids: str | Iterable[str], scope: Scope, *, cascade: bool = True) -> ErasureProof:
         """Erase records so that no byte of their texts or ids is left on disk. This cannot be undone.
@@ -339,9 +338,9 @@ class Keeping(Handle):
         InputError
             If no id is given, or the scope lacks one of the records.
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return erase(self._store.of(whose), ids, whose, cascade=cascade)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return erase(store, ids, store.scope, cascade=cascade)
 
     def forget(self, policy: Policy, scope: Scope, *, dry_run: bool = True) -> Forgotten:
         """Archive the records that meet a policy; :meth:`restore` or :meth:`undo` bring them back.
@@ -358,12 +357,12 @@ class Keeping(Handle):
         Forgotten
             The ids of the records, with the reason for each.
         """
-        whose = check_scope(scope)
+        store = self._memory(scope)
         if dry_run:
-            with self._store.lock:
-                return forget(self._store.of(whose), policy, whose, dry_run=True)
-        with self._store.writing():
-            return forget(self._store.of(whose), policy, whose, dry_run=False)
+            with store.lock:
+                return forget(store, policy, store.scope, dry_run=True)
+        with store.folder.writing():
+            return forget(store, policy, store.scope, dry_run=False)
 
     def derive(self, ids: str | Sequence[str], extract: Extract, scope: Scope) -> Sequence[Added]:
         """Store what a callable extracts from records, as records derived from them.
@@ -388,10 +387,10 @@ class Keeping(Handle):
         InputError
             If the scope lacks one of the records, or what ``extract`` returned cannot be used.
         """
-        whose = check_scope(scope)
-        with self._store.writing():
+        store = self._memory(scope)
+        with store.folder.writing():
             some = [ids] if isinstance(ids, str) else list(ids)
-            return derive(self._store.of(whose), some, extract, whose, self._thresholds())
+            return derive(store, some, extract, store.scope, self._thresholds())
 
     def events(self, session: str, scope: Scope, *, keep: bool = False, **options: Any) -> Sequence[Event]:
         """Split a session into events by the topics of its turns. No language model is called.
@@ -416,9 +415,9 @@ class Keeping(Handle):
             If the scope has no turns of the session, more than one scope has them, or the store has a vector for each
             token.
         """
-        whose = check_scope(scope)
-        with self._store.writing() if keep else self._store.lock:
-            return events(self._store.of(whose), session, whose, options, keep=keep)
+        store = self._memory(scope)
+        with store.folder.writing() if keep else store.lock:
+            return events(store, session, store.scope, options, keep=keep)
 
     def import_records(self, lines: Iterable[Mapping[str, Any]], scope: Scope, *, existing: Existing = "error") -> int:
         """Store records that :meth:`export` produced; texts that come without vectors are encoded.
@@ -443,9 +442,9 @@ class Keeping(Handle):
         InputError
             At the first line that is not a record, is outside the scope, or has an id that is taken.
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return sum(map(len, import_records(self._store.of(whose), lines, whose, existing)))
+        store = self._memory(scope)
+        with store.folder.writing():
+            return sum(map(len, import_records(store, lines, store.scope, existing)))
 
     def feedback(self, query: str, used_ids: Sequence[str], scope: Scope, *, language: str | None = None) -> Done:
         """Record which hits were useful for a query; later searches of this scope are ranked accordingly.
@@ -473,9 +472,9 @@ class Keeping(Handle):
         InputError
             If no id is given, the scope lacks one of the records, or the query is blank.
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return feedback(self._store.of(whose), self._request(query, whose, language=language), list(used_ids))
+        store = self._memory(scope)
+        with store.folder.writing():
+            return feedback(store, self._request(store, query, language=language), list(used_ids))
 
     def calibrate(self, **options: Any) -> DuplicateThresholds:
         """Find the duplicate thresholds of the encoder in use, and save them in the store.

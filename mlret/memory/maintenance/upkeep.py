@@ -20,12 +20,12 @@ from mlret.index.storage.manifest import VECTORS, read_manifest, write_manifest,
 from mlret.index.storage.records import RECORDS, Records
 from mlret.index.storage.store import Store, beside, check_vacant
 from mlret.index.verify import Problem, verify_index
-from mlret.memory.records import value_of
+from mlret.memory.records import text_of
 from mlret.memory.storage import cells, tables
+from mlret.memory.storage.drafts import document_id, hash_of
 from mlret.memory.storage.folder import Folder
-from mlret.memory.storage.journal import NewVersion
+from mlret.memory.storage.journal import NewVersion, read_entries
 from mlret.memory.storage.postings import grams_of
-from mlret.memory.storage.store import document_id, hash_of
 from mlret.memory.storage.table_checks import table_problems
 
 _BATCH = 256
@@ -106,16 +106,15 @@ def _texts(folder: Folder, *, repair: bool) -> Iterator[Problem]:
 
 def _news(records: Records, entries: list[int]) -> dict[int, NewVersion]:
     """Return the new versions of some entries, by row."""
-    every = tables.entries(records, f"entry IN ({','.join('?' * len(entries))})", entries)
+    every = read_entries(records, f"entry IN ({','.join('?' * len(entries))})", entries)
     changes = [change for entry in every for change in entry.changes or ()]
     return {change.row: change for change in changes if type(change) is NewVersion}
 
 
 def _derived(text: str, keys: Sequence[str]) -> tuple[bytes, bytes, int]:
     """Return the hash, the n-grams and their number for the indexed string of a text with its keys."""
-    suffix = len(value_of("", keys))
     grams, length = grams_of(text)
-    return hash_of(text[: len(text) - suffix]), grams, length
+    return hash_of(text_of(text, keys)), grams, length
 
 
 def reembed(

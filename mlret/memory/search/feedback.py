@@ -17,9 +17,9 @@ from mlret.memory.results import Done
 from mlret.memory.scope import Scope, check_scope
 from mlret.memory.search.search import Request, logged
 from mlret.memory.search.weights import LoggedSearch, fit_weights
-from mlret.memory.storage import tables
-from mlret.memory.storage.journal import Change, SetField
-from mlret.memory.storage.store import MemoryStore, Step
+from mlret.memory.storage.drafts import Step
+from mlret.memory.storage.journal import Change, SetField, read_entries
+from mlret.memory.storage.store import MemoryStore
 
 TERMS = ("meaning", "words", "contiguity", "links", "date", "decay")
 _LATEST = 500  # Number of latest searches that weights are fitted to.
@@ -81,7 +81,7 @@ def weights_of(store: MemoryStore, scope: Scope) -> dict[str, float]:
     """
     key = key_of(scope)
     if key not in store.weights:
-        entries = list(tables.entries(store.records, _QUERY, (key,)))[-_LATEST:]
+        entries = list(read_entries(store.records, _QUERY, (key,)))[-_LATEST:]
         log = [LoggedSearch(entry.note["search"]["terms"], entry.note["search"]["used"]) for entry in entries]
         store.weights[key] = fit_weights(log, TERMS) if log else {}
     return store.weights[key]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,17 +14,12 @@ from mlret.errors import InputError, MlretError
 from mlret.index.filter_warnings import Unmatched
 from mlret.index.index import Index
 from mlret.index.storage import compaction
-from mlret.index.storage.records import Records
-from mlret.index.storage.store import Store
-from mlret.memory.scope import Place, Scope
+from mlret.memory.scope import Place
 from mlret.memory.storage import cells, schema, tables
 from mlret.memory.storage.columns import Columns
-from mlret.memory.storage.journal import Entry, NewVersion
+from mlret.memory.storage.journal import Entry, NewVersion, last_entry, last_key, read_entries
 from mlret.memory.storage.loading import load_places
 from mlret.memory.storage.migration import MEMORY, STEPS
-
-if TYPE_CHECKING:
-    from mlret.memory.storage.store import MemoryStore
 
 
 class Folder:
@@ -44,6 +38,9 @@ class Folder:
 
     def __init__(self, index: Index) -> None:
         self.index = index
+        self.store = index.store
+        self.records = self.store.records
+        self.lock = self.records.lock  # Held while the state is read or changed.
         if not self.records.read("SELECT 1 FROM sqlite_master WHERE name = 'memory_journal'"):
             raise InputError(
                 f"{index.path} was made before memories had a journal; add its texts to a new store (mlret memory add)"
@@ -66,26 +63,9 @@ class Folder:
         with contextlib.suppress(MlretError), self.writing():
             pass
 
-    @property
-    def store(self) -> Store:
-        """The store of the index."""
-        return self.index.store
-
-    @property
-    def records(self) -> Records:
-        """The database."""
-        return self.index.store.records
-
-    @property
-    def lock(self) -> threading.RLock:
-        """Lock that is held while the state is read or changed."""
-        return self.records.lock
-
-    def of(self, scope: Scope) -> MemoryStore:
-        """Return the memory as a checked scope sees it."""
-        from mlret.memory.storage.store import MemoryStore
-
-        return MemoryStore(self, scope)
+    def check_open(self) -> None:
+        """Raise an error if the index is closed."""
+        _ = self.index.store
 
     def __len__(self) -> int:
         """Return the number of active records of all tenants."""
@@ -98,7 +78,7 @@ class Folder:
             found = self._tenants.get(tenant)
             if found is None:
                 if not self._tenants:
-                    self._seen = tables.last_entry(self.records)
+                    self._seen = last_entry(self.records)
                 if self._places is None:
                     self._places = load_places(self.records)
                 found = self._tenants[tenant] = Columns(self.records, tenant, self._places)
@@ -143,13 +123,13 @@ class Folder:
     def new_key(self) -> int:
         """Return a key that no record ever had; use it within :meth:`writing`."""
         if self._last_key is None:
-            self._last_key = tables.last_key(self.records)
+            self._last_key = last_key(self.records)
         self._last_key += 1
         return self._last_key
 
     def last_entry(self) -> int:
         """Return the number of the newest entry of the journal; 0 if there is none."""
-        return self._seen if self._tenants else tables.last_entry(self.records)
+        return self._seen if self._tenants else last_entry(self.records)
 
     def wrote(self, entry: int, places: Mapping[int, Place]) -> None:
         """Note that entries were written here and applied to the tenant's columns.
@@ -167,10 +147,10 @@ class Folder:
 
     def sync(self) -> None:
         """Apply the entries that were committed since the last call, by this process or others."""
-        if not self._tenants or tables.last_entry(self.records) == self._seen:
+        if not self._tenants or last_entry(self.records) == self._seen:
             return
         self._places = load_places(self.records)
-        for entry in tables.entries(self.records, "entry > ?", (self._seen,)):
+        for entry in read_entries(self.records, "entry > ?", (self._seen,)):
             if entry.verb == "erase":
                 assert isinstance(entry.record, int)
                 for columns in self._tenants.values():
