@@ -41,7 +41,7 @@ class Handle:
     @property
     def _store(self) -> Folder:
         """The open folder. Here alone it is checked that the memory has not been closed."""
-        self._folder.check_open()
+        _ = self._index.store
         return self._folder
 
     def _memory(self, scope: Scope) -> MemoryStore:

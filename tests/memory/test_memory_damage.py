@@ -57,7 +57,7 @@ def add_long(memory: Memory, text: str, scope: dict[str, str]) -> None:
     """Add a text with a window of its own, which an encoder would be needed to cut."""
     store = MemoryStore(memory._store, scope)
     with memory._store.writing():
-        draft = Draft("long", text, "en", Content(), vector=vector_of(text), scope=scope, seq=7)
+        draft = Draft("long", text, text, "en", Content(), vector=vector_of(text), scope=scope, seq=7)
         draft.valid_from = draft.recorded_at = times.now()
         draft.parts, draft.part_vectors = (text[2:],), [vector_of(text[2:])]
         store.commit("add", [Step("long", draft)])

@@ -31,7 +31,7 @@ from mlret.memory.text.duplicates import (
     DuplicateThresholds,
     Verdict,
     judge,
-    promising,
+    promising_ones,
     text_key,
 )
 from mlret.memory.text.features import facts_of
@@ -79,6 +79,7 @@ class Adder:
         self._drafts: list[Draft] = []
         self._texts: dict[tuple[str | None, ...], list[int]] = {}
         self._strength: dict[str, float] = {}
+        self._several = False  # Whether the batch has more than one text.
 
     def add(self, drafts: Sequence[Draft]) -> list[Added]:
         """Store texts, except those that are stored already.
@@ -94,7 +95,8 @@ class Adder:
             If an id is taken, or a link leads to no record of the scope.
         """
         self._check(drafts)
-        place = place_of(self._scope)
+        self._several = len(drafts) > 1
+        place = self._store.place if self._scope == self._store.scope else place_of(self._scope)
         same = self._store.columns.exactly(place)
         same = same[self._holds(same)]
         again = [self._stored(draft, place) if self._dedupe else None for draft in drafts]
@@ -178,8 +180,9 @@ class Adder:
 
     def _keep(self, draft: Draft) -> None:
         """Record a draft that will be stored, for comparison with later texts of the batch."""
-        self._texts.setdefault(_key(draft), []).append(len(self._drafts))
-        self._drafts.append(draft)
+        if self._several:
+            self._texts.setdefault(_key(draft), []).append(len(self._drafts))
+            self._drafts.append(draft)
 
     def _alike(self, position: int, draft: Draft) -> bool:
         columns, content = self._store.columns, draft.content
@@ -250,11 +253,10 @@ class Adder:
         alike = columns.kind[same] == KINDS.index(draft.content.kind)
         same = same[alike & (columns.level[same] == LEVELS.index(draft.content.level))]
         cosines, where = self._near(draft.vector, draft, same)
-        candidates = [
-            self._candidate(draft, cosine, one, same)
-            for cosine, one in zip(cosines[:CANDIDATES].tolist(), where, strict=False)
-            if promising(cosine, draft.language, self._language(one), thresholds)
-        ]
+        nearest_few = cosines[:CANDIDATES].tolist()
+        languages = [self._language(one) for one in where[:CANDIDATES]]
+        hopeful = promising_ones(nearest_few, draft.language, languages, thresholds)
+        candidates = [self._candidate(draft, nearest_few[one], where[one], same) for one in hopeful]
         if not candidates:
             return Verdict("new", None, "no record is near enough"), None
         new = facts_of(draft.text, draft.language)

@@ -64,7 +64,7 @@ def export_records(store: MemoryStore, *, vectors: bool = False) -> Iterator[dic
         ids = list(dict.fromkeys(columns.ids.by_number[one] for one in columns.record[positions].tolist()))
     for id in ids:
         with store.lock:
-            store.folder.check_open()  # The memory may have been closed since the last record.
+            _ = store.index.store  # Raises an error if the memory has been closed since the last record.
             there = columns.standing.get(id)
             if there is None or there.state == DELETED:
                 continue

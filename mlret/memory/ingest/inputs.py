@@ -11,7 +11,7 @@ import numpy as np
 from mlret.data.detection import detect_language
 from mlret.data.documents import check_text
 from mlret.data.languages import normalise_language
-from mlret.errors import InputError
+from mlret.errors import InputError, MlretError
 from mlret.memory import times
 from mlret.memory.records import (
     DERIVED_FROM,
@@ -21,6 +21,7 @@ from mlret.memory.records import (
     check_link_type,
     make_content,
     new_id,
+    value_of,
 )
 from mlret.memory.storage.drafts import TAGS, Draft, folded, hash_of
 from mlret.memory.storage.store import MemoryStore
@@ -88,20 +89,22 @@ def _read(values: Mapping[str, Any]) -> Draft:
             **{key: value for key, value in values.items() if key in _OF_CONTENT and key != "kind"}, kind="derived"
         )
     given = values.get("id")
+    form = folded(text)
     return Draft(
         record=new_id() if given is None else check_id(given),
         text=text,
-        language=_detected(text) if language is None else normalise_language(language),
+        value=value_of(text, content.keys) if content.keys else text,
+        language=_detected(text, form) if language is None else normalise_language(language),
         content=content,
         links=tuple(dict.fromkeys(links)),
         vector=values.get("vector"),
-        hash=hash_of(text),
+        hash=hash_of(form),
     )
 
 
-def _detected(text: str) -> str | None:
-    """Return the language of a text as it is detected offline; ``None`` if it cannot be detected."""
-    return detect_language(folded(text[:_DETECTION_CHARACTERS]))
+def _detected(text: str, form: str) -> str | None:
+    """Return the language of a text as it is detected offline from its folded form; ``None`` if it is not certain."""
+    return detect_language(form if len(text) <= _DETECTION_CHARACTERS else folded(text[:_DETECTION_CHARACTERS]))
 
 
 def _link(link: Link | Sequence[str]) -> Link:
@@ -128,6 +131,8 @@ def prepare(store: MemoryStore, drafts: Sequence[Draft], scope: dict[str, str]) 
     ------
     InputError
         If a given vector does not fit the index.
+    MlretError
+        If the encoder returns a vector that is not finite.
     """
     if not drafts:
         return
@@ -144,7 +149,7 @@ def prepare(store: MemoryStore, drafts: Sequence[Draft], scope: dict[str, str]) 
     for draft in drafts:
         if draft.vector is not None:
             draft.vector = _given(store, draft.vector)
-    vectors = iter(store.encode(texts, languages))
+    vectors = iter(_encode(store, texts, languages))
     for draft in encoded:
         draft.vector = next(vectors)
     for draft, some in zip(encoded, windows, strict=True):
@@ -160,6 +165,17 @@ def prepare(store: MemoryStore, drafts: Sequence[Draft], scope: dict[str, str]) 
             draft.valid_from = times.micros(draft.content.valid_from)
         elif draft.content.event_time is not None:
             draft.valid_from = times.micros(draft.content.event_time[0])
+
+
+def _encode(store: MemoryStore, texts: list[str], languages: list[str | None]) -> list[Any]:
+    """Return the vectors of texts, in the form that the index's space stores."""
+    if not texts:
+        return []
+    encoder = store.index.encoder
+    vectors = encoder.encode_document(texts, language=languages)
+    if not all(bool(np.isfinite(one).all()) for one in vectors):
+        raise MlretError(f"{encoder.name} gives a vector that is not finite; check its weights")
+    return list(store.store.space.prepared(vectors))
 
 
 def _windows(text: str) -> list[str]:

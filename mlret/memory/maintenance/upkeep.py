@@ -22,7 +22,7 @@ from mlret.index.storage.store import Store, beside, check_vacant
 from mlret.index.verify import Problem, verify_index
 from mlret.memory.records import text_of
 from mlret.memory.storage import cells, tables
-from mlret.memory.storage.drafts import document_id, hash_of
+from mlret.memory.storage.drafts import document_id, folded, hash_of
 from mlret.memory.storage.folder import Folder
 from mlret.memory.storage.journal import NewVersion, read_entries
 from mlret.memory.storage.postings import grams_of
@@ -58,7 +58,7 @@ def verify(
             if problems and not all(problem.mended for problem in problems):
                 return problems
             problems += _texts(folder, repair=repair)
-            if tables.erasing(folder.records):
+            if cells.erasing(folder.records):
                 problems.append(Problem(RECORDS, "an erasure is not finished; open the memory to write", mended=False))
     except MlretError as error:
         problems.append(Problem(RECORDS, str(error), mendable=False))
@@ -114,7 +114,7 @@ def _news(records: Records, entries: list[int]) -> dict[int, NewVersion]:
 def _derived(text: str, keys: Sequence[str]) -> tuple[bytes, bytes, int]:
     """Return the hash, the n-grams and their number for the indexed string of a text with its keys."""
     grams, length = grams_of(text)
-    return hash_of(text_of(text, keys)), grams, length
+    return hash_of(folded(text_of(text, keys))), grams, length
 
 
 def reembed(

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 
 from mlret.errors import InputError
 from mlret.memory import times
-from mlret.memory.records import dump
 from mlret.memory.results import Done
 from mlret.memory.scope import Scope, check_scope
 from mlret.memory.search.search import Request, logged
 from mlret.memory.search.weights import LoggedSearch, fit_weights
 from mlret.memory.storage.drafts import Step
-from mlret.memory.storage.journal import Change, SetField, read_entries
+from mlret.memory.storage.journal import Change, SetField, dump, read_entries
 from mlret.memory.storage.store import MemoryStore
 
 TERMS = ("meaning", "words", "contiguity", "links", "date", "decay")

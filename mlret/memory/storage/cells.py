@@ -190,6 +190,28 @@ def held_by(scope: Scope) -> tuple[str, list[str]]:
     return " AND ".join(f"{name} = ?" for name in names), list(names.values())
 
 
+def last_operation(records: Records, scope: Scope) -> int:
+    """Return the number of the last operation that touched records of a scope; 0 if there was none.
+
+    Parameters
+    ----------
+    records
+        The database.
+    scope
+        A checked scope.
+    """
+    condition, parameters = held_by(scope)
+    found = read_rows(
+        records, "memory_totals", f"scope IN (SELECT scope FROM memory_scopes WHERE {condition})", parameters
+    )
+    return max((last for _, last, *_ in found), default=0)
+
+
+def erasing(records: Records) -> list[int]:
+    """Return the erased rows that may not be gone from disk yet, in ascending order."""
+    return [row for (row,) in read_rows(records, "memory_erasing", "1 ORDER BY row")]
+
+
 def put(connection: sqlite3.Connection, table: str, values: Sequence[Any]) -> None:
     """Insert a row, replacing the one with the same key.
 

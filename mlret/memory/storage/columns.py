@@ -262,6 +262,8 @@ class Columns(VersionArrays):
                 match change:
                     case NewVersion():
                         self.add(record, place_of(change.scope), columns[change.row], change.parts)
+                    case SetField("row", before, after):
+                        self._set_current(record, self._position(after), new=before is None)
                     case SetField(name, _, after):
                         self._set(record, name, after)
                     case SetEnd(row, _, after):
@@ -302,15 +304,19 @@ class Columns(VersionArrays):
         if link[0] in self.standing:
             self.standing[link[0]].links = sum(one[0] == link[0] for one in self.links[link[0]])
 
-    def _set(self, record: str, name: str, value: Any) -> None:
-        if name == "row":
-            position = self._position(value)
-            there = self.standing.setdefault(record, Standing(position, ACTIVE, 1.0, 0, None, None))
+    def _set_current(self, record: str, position: int, *, new: bool) -> None:
+        """Make a version the current one of its record."""
+        if new:
+            self.standing[record] = Standing(position, ACTIVE, 1.0, 0, None, None)
+        else:
+            there = self.standing[record]
             self.current[there.position] = False
             there.position = position
-            self.current[position] = True
             self.state[position] = there.state
-        elif name == "state":
+        self.current[position] = True
+
+    def _set(self, record: str, name: str, value: Any) -> None:
+        if name == "state":
             self.standing[record].state = STATES[value]
             self.state[self.versions[record]] = STATES[value]
         else:

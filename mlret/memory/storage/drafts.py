@@ -11,7 +11,7 @@ from typing import Any
 from mlret.data.documents import Document
 from mlret.data.scripts import scripts_of
 from mlret.memory import times
-from mlret.memory.records import Content, Link, value_of
+from mlret.memory.records import Content, Link
 from mlret.memory.storage.journal import Change, NewVersion
 from mlret.memory.storage.postings import grams_of
 
@@ -30,15 +30,17 @@ class Draft:
     ----------
     record
         Id of the record.
-    text, language, content
-        The text, its language, ``None`` if unknown, and its other fields.
+    text, value
+        The text, and the string that is indexed, :func:`mlret.memory.records.value_of` the text and its keys.
+    language, content
+        Language of the text, ``None`` if unknown, and its other fields.
     links
         Links from the record that come with the text.
     vector
         The vector that was given, ``None`` if there is none; once prepared, the vector in the form that the index's
         space stores: ``(dims,)``, or ``(t, dims)``.
     hash
-        The result of :func:`hash_of` for the text.
+        The result of :func:`hash_of` for the folded text.
     scope
         The checked scope that the record belongs to.
     version, seq
@@ -51,6 +53,7 @@ class Draft:
 
     record: str
     text: str
+    value: str
     language: str | None
     content: Content
     links: tuple[Link, ...] = ()
@@ -63,11 +66,6 @@ class Draft:
     recorded_at: int = 0
     parts: tuple[str, ...] = ()
     part_vectors: Sequence[Any] = ()
-
-    @property
-    def value(self) -> str:
-        """The string that is indexed: the text with its keys."""
-        return value_of(self.text, self.content.keys) if self.content.keys else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +88,9 @@ def folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
-def hash_of(text: str) -> bytes:
-    """Return the 16-byte hash of the :func:`folded` form of a text."""
-    return hashlib.blake2b(folded(text).encode("utf-8"), digest_size=16).digest()
+def hash_of(form: str) -> bytes:
+    """Return the 16-byte hash of the :func:`folded` form of a text, under which identical texts are found."""
+    return hashlib.blake2b(form.encode("utf-8"), digest_size=16).digest()
 
 
 def document_id(key: int, version: int, part: int = 0) -> str:
@@ -177,7 +175,7 @@ def versions_of(
             "event_to": end,
             "expires_at": None if content.expires_at is None else times.micros(content.expires_at),
             "length": length,
-            "hash": draft.hash or hash_of(draft.text),
+            "hash": draft.hash or hash_of(folded(draft.text)),
             "grams": grams,
         }
         found.append((new, columns))

@@ -21,6 +21,9 @@ from mlret.memory.storage.journal import Entry, NewVersion, last_entry, last_key
 from mlret.memory.storage.loading import load_places
 from mlret.memory.storage.migration import MEMORY, STEPS
 
+# Number of the newest journal entry, and whether rows of erased records may not be gone from disk yet.
+_PENDING = "SELECT coalesce((SELECT max(entry) FROM memory_journal), 0), EXISTS (SELECT 1 FROM memory_erasing)"
+
 
 class Folder:
     """The open folder of a memory, with the records of all tenants.
@@ -49,7 +52,7 @@ class Folder:
         self.store.bring_up_to_date(MEMORY, STEPS)
         self._tenants: dict[str, Columns] = {}
         self._places: dict[int, Place] | None = None
-        self._seen = 0  # Number of the last entry that was applied to the columns.
+        self.seen = 0  # Number of the last entry that was applied to the columns, once any are loaded.
         self._last_key: int | None = None
         # Weights fitted to feedback, by scope; cleared whenever they may have changed.
         self.weights: dict[str, dict[str, float]] = {}
@@ -63,10 +66,6 @@ class Folder:
         with contextlib.suppress(MlretError), self.writing():
             pass
 
-    def check_open(self) -> None:
-        """Raise an error if the index is closed."""
-        _ = self.index.store
-
     def __len__(self) -> int:
         """Return the number of active records of all tenants."""
         with self.lock:
@@ -78,7 +77,7 @@ class Folder:
             found = self._tenants.get(tenant)
             if found is None:
                 if not self._tenants:
-                    self._seen = last_entry(self.records)
+                    self.seen = last_entry(self.records)
                 if self._places is None:
                     self._places = load_places(self.records)
                 found = self._tenants[tenant] = Columns(self.records, tenant, self._places)
@@ -94,9 +93,12 @@ class Folder:
     def writing(self) -> Iterator[None]:
         """Hold the write lock of the store; first load all changes and complete pending erasures."""
         with self.store.writing():
-            self._last_key = None
-            self.sync()
-            self.finish_erasing()
+            last, erasing = self.records.read(_PENDING)[0]
+            if not self._tenants or last != self.seen:
+                self._last_key = None
+                self.sync()
+            if erasing:
+                self.finish_erasing()
             yield
 
     def finish_erasing(self, *, indexed: bool = True) -> bool:
@@ -112,7 +114,7 @@ class Folder:
         bool
             Whether it is complete; it is not while another process reads an older state.
         """
-        pending = tables.erasing(self.records)
+        pending = cells.erasing(self.records)
         if not pending:
             return True
         if not compaction.purge(self.store, np.array(pending, dtype=np.int64), thorough=True, indexed=indexed):
@@ -127,10 +129,6 @@ class Folder:
         self._last_key += 1
         return self._last_key
 
-    def last_entry(self) -> int:
-        """Return the number of the newest entry of the journal; 0 if there is none."""
-        return self._seen if self._tenants else last_entry(self.records)
-
     def wrote(self, entry: int, places: Mapping[int, Place]) -> None:
         """Note that entries were written here and applied to the tenant's columns.
 
@@ -141,16 +139,16 @@ class Folder:
         places
             The scopes that the entries are about, by number.
         """
-        self._seen = entry
+        self.seen = entry
         if self._places is not None:
             self._places.update(places)
 
     def sync(self) -> None:
         """Apply the entries that were committed since the last call, by this process or others."""
-        if not self._tenants or last_entry(self.records) == self._seen:
+        if not self._tenants or last_entry(self.records) == self.seen:
             return
         self._places = load_places(self.records)
-        for entry in read_entries(self.records, "entry > ?", (self._seen,)):
+        for entry in read_entries(self.records, "entry > ?", (self.seen,)):
             if entry.verb == "erase":
                 assert isinstance(entry.record, int)
                 for columns in self._tenants.values():
@@ -162,7 +160,7 @@ class Folder:
                 if place[0] in self._tenants:
                     self._tenants[place[0]].read(entry, self._versions(entry))
             self.weights.clear()
-            self._seen = entry.number
+            self.seen = entry.number
 
     def _versions(self, entry: Entry) -> dict[int, dict[str, Any]]:
         """Return the columns of the new versions of an entry, by row."""

@@ -24,7 +24,6 @@ from typing import Any, Literal
 from mlret.errors import MlretError
 from mlret.index.storage.records import Records
 from mlret.memory.records import State as StateName
-from mlret.memory.records import dump
 from mlret.memory.scope import Scope, mask_of
 from mlret.memory.storage.cells import UNREADABLE, damage, held_by, read_uses
 
@@ -258,6 +257,11 @@ def renamed(changes: Iterable[Change], rename: Callable[[Any], Any]) -> tuple[Ch
             case _:
                 found.append(change)
     return tuple(found)
+
+
+def dump(value: Any) -> str:
+    """Return a value as compact JSON."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def write_changes(changes: Sequence[Change]) -> str:

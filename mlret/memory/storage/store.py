@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.documents import Document
-from mlret.errors import InputError, MlretError
+from mlret.errors import InputError
 from mlret.index.filter_warnings import Unmatched
 from mlret.index.storage import compaction
 from mlret.memory import times
@@ -94,10 +94,10 @@ class MemoryStore:
             keys[step.record] = keys.get(step.record) or columns.keys.get(step.record) or folder.new_key()
         drafts = [step.draft for step in steps if step.draft is not None]
         documents = documents_of(drafts, keys) if drafts else []
-        fresh = {draft.record: place_of(draft.scope) for draft in drafts}
+        fresh = {draft.record: (self.place if draft.scope == self.scope else place_of(draft.scope)) for draft in drafts}
         places = [fresh.get(step.record) or self.place_of_record(step.record) for step in steps]
-        first, at = folder.last_entry() + 1, times.now()
-        counted, asked = tables.last_operation(self.records, self.scope) + 1, mask_of(self.scope)
+        first, at = folder.seen + 1, times.now()
+        counted, asked = cells.last_operation(self.records, self.scope) + 1, mask_of(self.scope)
         done: list[tuple[str, Sequence[Change]]] = []
         versions: dict[int, dict[str, Any]] = {}
         scopes: dict[Place, int] = {}
@@ -123,8 +123,7 @@ class MemoryStore:
                 note = _renamed_note(step.note, key_of)
                 about = keys[step.record], renamed(changes, key_of), note
                 entries.append(Entry(number, first, counted, at, verb, scope, asked, *about))
-            tables.write_entries(connection, entries, versions)
-            tables.count(connection, more, counted)
+            tables.write_entries(connection, entries, versions, more)
 
         if documents:
             vectors = [vector for draft in drafts for vector in (draft.vector, *draft.part_vectors)]
@@ -154,8 +153,8 @@ class MemoryStore:
             All their rows in the index.
         """
         columns = self.columns
-        number = self.folder.last_entry() + 1
-        counted = tables.last_operation(self.records, self.scope) + 1
+        number = self.folder.seen + 1
+        counted = cells.last_operation(self.records, self.scope) + 1
         entry = Entry(number, number, counted, times.now(), "erase", 0, mask_of(self.scope), 0, ())
 
         places = {id: self.place_of_record(id) for id in records}
@@ -355,38 +354,6 @@ class MemoryStore:
                     if type(change) is NewVersion:
                         found[change.row] = entry.record, change
         return found
-
-    def encode(self, texts: Sequence[str], languages: Sequence[str | None]) -> list[Any]:
-        """Return the vectors of texts, in the form that the index's space stores.
-
-        Parameters
-        ----------
-        texts
-            ``n`` texts.
-        languages
-            ``n`` language codes, ``None`` where unknown.
-
-        Raises
-        ------
-        MlretError
-            If the encoder returns a vector that is not finite.
-        """
-        if not texts:
-            return []
-        vectors = self.index.encoder.encode_document(list(texts), language=list(languages))
-        return self.checked(vectors)
-
-    def checked(self, vectors: Any) -> list[Any]:
-        """Return vectors in the form that the index's space stores.
-
-        Raises
-        ------
-        MlretError
-            If one is not finite.
-        """
-        if not all(bool(np.isfinite(one).all()) for one in vectors):
-            raise MlretError(f"{self.index.encoder.name} gives a vector that is not finite; check its weights")
-        return list(self.store.space.prepared(vectors))
 
 
 def _of_row(change: Change, row: int) -> Change:

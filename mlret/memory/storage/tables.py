@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from mlret.index.storage.records import Records
-from mlret.memory.records import dump
-from mlret.memory.scope import Place, Scope, scope_at
+from mlret.memory.scope import Place, scope_at
 from mlret.memory.storage.cells import (
     checked,
     crc_of,
     damage_of,
-    held_by,
     put,
     put_record,
     put_version,
@@ -45,6 +43,7 @@ from mlret.memory.storage.journal import (
     VersionState,
     append_entries,
     checksum,
+    dump,
     read_entries,
 )
 from mlret.memory.storage.schema import COVERED
@@ -56,9 +55,12 @@ SETTING = f"{select('memory_settings')} WHERE name = ?"
 
 
 def write_entries(
-    connection: sqlite3.Connection, entries: Sequence[Entry], versions: Mapping[int, Mapping[str, Any]]
+    connection: sqlite3.Connection,
+    entries: Sequence[Entry],
+    versions: Mapping[int, Mapping[str, Any]],
+    more: Mapping[int, tuple[int, int]],
 ) -> None:
-    """Write journal entries, and apply their changes to the tables of the state.
+    """Write the journal entries of an operation, and apply their changes to the tables of the state.
 
     Parameters
     ----------
@@ -68,10 +70,13 @@ def write_entries(
         Entries that name records by keys.
     versions
         For each new version, by row: its columns, except for those that the entry determines.
+    more
+        Number of each scope that the entries are about -> how many versions and parts were added.
     """
     append_entries(connection, entries)
     for entry in entries:
         _project(connection, entry, versions)
+    _count(connection, more, entries[0].counted)
 
 
 def _project(connection: sqlite3.Connection, entry: Entry, versions: Mapping[int, Mapping[str, Any]]) -> None:
@@ -141,35 +146,8 @@ def _scope_number(connection: sqlite3.Connection, place: Place) -> int:
     return int(number)
 
 
-def last_operation(records: Records, scope: Scope) -> int:
-    """Return the number of the last operation that touched records of a scope; 0 if there was none.
-
-    Parameters
-    ----------
-    records
-        The database.
-    scope
-        A checked scope.
-    """
-    condition, parameters = held_by(scope)
-    found = read_rows(
-        records, "memory_totals", f"scope IN (SELECT scope FROM memory_scopes WHERE {condition})", parameters
-    )
-    return max((last for _, last, *_ in found), default=0)
-
-
-def count(connection: sqlite3.Connection, more: Mapping[int, tuple[int, int]], operation: int) -> None:
-    """Update the totals of scopes after an operation.
-
-    Parameters
-    ----------
-    connection
-        A connection in a transaction.
-    more
-        Number of a scope -> how many versions and parts were added; negative for removed ones.
-    operation
-        Number of the operation.
-    """
+def _count(connection: sqlite3.Connection, more: Mapping[int, tuple[int, int]], operation: int) -> None:
+    """Add to the totals of scopes how many versions and parts an operation adds, and set its number as the last."""
     for scope, (versions, parts) in more.items():
         query = "SELECT scope, last, versions, parts, crc FROM memory_totals WHERE scope = ?"
         *values, crc = connection.execute(query, (scope,)).fetchone() or (scope, 0, 0, 0, None)
@@ -226,7 +204,7 @@ def wipe(
     append_entries(connection, [replace(entry, number=n, scope=scope, record=key) for n, (key, scope) in numbered])
     for row in rows:
         put(connection, "memory_erasing", (row,))
-    count(connection, gone, entry.counted)
+    _count(connection, gone, entry.counted)
     connection.execute("DELETE FROM memory_scopes WHERE scope NOT IN (SELECT scope FROM memory_versions)")
     connection.execute("DELETE FROM memory_totals WHERE scope NOT IN (SELECT scope FROM memory_scopes)")
 
@@ -234,11 +212,6 @@ def wipe(
 def erased(connection: sqlite3.Connection, rows: Sequence[int]) -> None:
     """Record that nothing is left on disk of erased rows."""
     connection.executemany("DELETE FROM memory_erasing WHERE row = ?", [(row,) for row in rows])
-
-
-def erasing(records: Records) -> list[int]:
-    """Return the erased rows that may not be gone from disk yet, in ascending order."""
-    return [row for (row,) in read_rows(records, "memory_erasing", "1 ORDER BY row")]
 
 
 def read_state(records: Records) -> State:
