@@ -173,13 +173,14 @@ def evaluate_xquad_r(
     if not comparable:
         notes.append("figures in print are for sentences in their context, in all eleven languages; they are left out")
     tables = [metric_table(PROTOCOL, metric, figures, comparable=comparable and metric == "map") for metric in METRICS]
+    histogram = {system: _histogram(found, data) for system, found in ranks.items()}
     details = {
         "candidates": {language: len(found) for language, found in data.candidates.items()},
-        "histogram": {system: _histogram(found, data) for system, found in ranks.items()},
+        "histogram": histogram,
         "found first": {system: _found_first(found, data) for system, found in ranks.items()},
     }
     if scorers:
-        tables.append(_histogram_table(shown_system(scorers[0].name, figures), details["histogram"]))
+        tables.append(_histogram_table(shown_system(scorers[0].name, figures), histogram))
     return Report(
         benchmark="xquad-r",
         data=name,
