@@ -76,16 +76,16 @@ ATTRIBUTES = {name for name, _, attribute in public() if attribute}
 @pytest.fixture(scope="module", autouse=True)
 def encoders_are_loaded_once() -> Iterator[None]:
     """Loading the bundled encoder takes seconds, and most examples begin with it."""
-    from mlret.encoders import encoder, multi_vector
+    from mlret.encoders import loading, multi_vector
 
     def bundled_once(load: Callable[..., Any]) -> Callable[..., Any]:
         bundled = cache(load)
         return lambda name=None, **options: bundled() if name is None else load(name, **options)
 
-    load_encoder = bundled_once(encoder.load_encoder)
+    load_encoder = bundled_once(loading.load_encoder)
     load_token_encoder = bundled_once(multi_vector.load_token_encoder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder, "load_encoder", load_encoder)
+        patch.setattr(loading, "load_encoder", load_encoder)
         patch.setattr(multi_vector, "load_encoder", load_encoder)
         patch.setattr(multi_vector, "load_token_encoder", load_token_encoder)
         yield
@@ -189,7 +189,7 @@ def test_docstring_of_a_public_callable_is_complete(name: str) -> None:
     signature = inspect.signature(PUBLIC[name])
     described = (section(text, "Parameters") or "") + "\n" + (section(text, "Attributes") or "")
     heads = {one.strip(" *") for line in re.findall(r"^(\S.*)$", described, re.M) for one in line.split(",")}
-    if PUBLIC[name] not in (Index, Memory) and not is_model(PUBLIC[name]) and not made_by_read_ranking(name):
+    if PUBLIC[name] is not Memory and not is_model(PUBLIC[name]):
         assert [one for one in signature.parameters if one not in ("self", "cls", *heads)] == []
     if inspect.isfunction(PUBLIC[name]) and signature.return_annotation not in (None, "None"):
         assert section(text, "Returns") or section(text, "Yields")
@@ -198,8 +198,3 @@ def test_docstring_of_a_public_callable_is_complete(name: str) -> None:
 def is_model(value: Any) -> bool:
     """Whether it is a pydantic model, whose fields are described where they are declared."""
     return hasattr(value, "model_fields") and all(field.description for field in value.model_fields.values())
-
-
-def made_by_read_ranking(name: str) -> bool:
-    """Whether users get an object of this class from a function alone, so that its parameters are of no use to them."""
-    return name in ("mlret.data.ranking.RankingReader", "mlret.data.ranking.RankingSource")

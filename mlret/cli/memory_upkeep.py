@@ -133,7 +133,6 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every file, record, vector and n-gram, and that the journal matches the state."""
-
     from mlret.errors import MlretError
     from mlret.memory.maintenance.upkeep import verify as check
 

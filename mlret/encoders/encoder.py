@@ -310,6 +310,16 @@ class Encoder:
     def dims(self) -> int:
         """Number of dimensions of a vector.
 
+        Returns
+        -------
+        int
+            The number of dimensions.
+
+        Raises
+        ------
+        InputError
+            If the model does not state it.
+
         Examples
         --------
         >>> encoder.dims
@@ -326,6 +336,11 @@ class Encoder:
 
         Vectors of encoders with different fingerprints must never be compared. The fingerprint has 16 hexadecimal
         digits, followed by ``-int8`` if the precision is int8.
+
+        Returns
+        -------
+        str
+            The fingerprint.
 
         Examples
         --------
@@ -388,6 +403,11 @@ def prompt_of_side(model: BaseModel, side: Side) -> str:
         Any sentence-transformers model.
     side
         ``"query"`` or ``"document"``.
+
+    Returns
+    -------
+    str
+        The prompt; empty if the model has none.
     """
     names = ("query",) if side == "query" else ("document", "passage", "corpus")
     return next((found for name in names if (found := model.prompts.get(name))), "")
@@ -404,6 +424,11 @@ def tagged(model: BaseModel, texts: list[str], languages: Sequence[str | None]) 
         ``n`` texts.
     languages
         The ``n`` languages of the texts; ``None`` for a language to be detected.
+
+    Returns
+    -------
+    list of str
+        The ``n`` texts.
     """
     from mlret.encoders.adapters import TaggedText, routes_texts
 

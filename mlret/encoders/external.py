@@ -107,8 +107,16 @@ class ExternalEncoder(Encoder):
 
         Parameters
         ----------
-        texts, language, calibrate, batch_size, show_progress
-            As for :meth:`mlret.encoders.encoder.Encoder.encode`; nothing is done with them.
+        texts
+            Ignored.
+        language
+            Ignored.
+        calibrate
+            Ignored.
+        batch_size
+            Ignored.
+        show_progress
+            Ignored.
 
         Returns
         -------

@@ -53,9 +53,11 @@ def multi_vector_encoder(
         ``None`` for the bundled encoder. If the transformer has language adapters, texts are routed by language.
     dims
         Number of dimensions of a token vector.
-    query_marker, document_marker
-        The marker token after the first token of every query and document. By default two tokens that the vocabulary
-        keeps unused (``[unused0]``), or otherwise new tokens, ``[Q]`` and ``[D]``, whose embeddings must be trained.
+    query_marker
+        The marker token after the first token of every query. By default a token that the vocabulary keeps unused
+        (``[unused0]``), or otherwise a new token, ``[Q]``, whose embedding must be trained.
+    document_marker
+        The marker token after the first token of every document; by default ``[unused1]`` or a new token, ``[D]``.
     query_length
         How queries are padded with mask tokens, which can match documents of their own. ``32`` pads to 32 tokens and
         truncates longer queries (ColBERT); ``"dynamic 32"`` pads to the next multiple of 32 (JaColBERTv2.5); ``None``
@@ -90,7 +92,7 @@ def multi_vector_encoder(
     Examples
     --------
     >>> import mlret
-    >>> model = mlret.multi_vector_encoder(mlret.load_encoder(), dims=64)
+    >>> model = mlret.multi_vector_encoder("my-encoder", dims=64)  # a folder; None is the bundled encoder
     >>> model.encode_document(["Treni imechelewa."])[0].shape[1]
     64
     """

@@ -34,8 +34,10 @@ def load_encoder(
         A model folder or the id of a model on the hub; ``None`` loads the bundled encoder.
     device
         ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
-    precision, emulate
-        As for :class:`Encoder`.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"int8"``; see :class:`Encoder`.
+    emulate
+        Compute int8 vectors even if the processor is slow in int8.
 
     Returns
     -------

@@ -131,6 +131,16 @@ class TokenEncoder:
     def dims(self) -> int:
         """Number of dimensions of a token vector.
 
+        Returns
+        -------
+        int
+            The number of dimensions.
+
+        Raises
+        ------
+        InputError
+            If the model does not state it.
+
         Examples
         --------
         >>> encoder.dims
@@ -144,6 +154,11 @@ class TokenEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that determines a vector; see :attr:`mlret.encoders.encoder.Encoder.fingerprint`.
+
+        Returns
+        -------
+        str
+            The fingerprint.
 
         Examples
         --------
@@ -230,8 +245,10 @@ def load_any_encoder(name: str | Path | None, *, precision: Precision = "float32
     ----------
     name
         A model folder or hub id; ``None`` and names that start with ``bundled:`` are the encoders that come with mlret.
-    precision, emulate
-        As for :class:`mlret.encoders.encoder.Encoder`.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"int8"``, of encoders with one vector for each text.
+    emulate
+        Compute int8 vectors even if the processor is slow in int8.
 
     Returns
     -------

@@ -32,17 +32,20 @@ def compare_results(
 
     Parameters
     ----------
-    first, second
-        Folders (or their ``scores.tsv.gz``), or TREC runs if ``qrels`` is given. To compare two systems of one folder,
-        give the folder twice.
+    first
+        Folder, or its ``scores.tsv.gz``, or a TREC run if ``qrels`` is given.
+    second
+        As ``first``. To compare two systems of one folder, give the folder twice.
     metric
         The metric to compare. By default the first metric of the results, or ``"ndcg@10"`` for runs.
     systems
         The system of each folder to compare; by default the first.
     qrels
         Relevance judgements, to compare runs.
-    resamples, seed
-        See :func:`mlret.eval.significance.compare_groups`.
+    resamples
+        Number of resamples of the bootstrap and of the randomisation test.
+    seed
+        Seed of both.
 
     Returns
     -------
@@ -100,6 +103,11 @@ def comparison_table(metric: str, comparisons: list[Comparison], names: tuple[st
         The comparisons, one for each group.
     names
         Names of the first and the second system.
+
+    Returns
+    -------
+    ResultTable
+        One row for each group.
     """
     rows = [
         [
@@ -133,6 +141,11 @@ def as_dict(metric: str, comparisons: list[Comparison]) -> dict[str, Any]:
         Name of the metric.
     comparisons
         The comparisons, one for each group.
+
+    Returns
+    -------
+    dict
+        The metric and the comparisons.
     """
     return {
         "metric": metric,

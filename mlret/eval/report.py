@@ -267,6 +267,16 @@ def write_query_scores(path: Path, scores: QueryScores) -> None:
 def read_query_scores(path: Path) -> QueryScores:
     """Read a file that :func:`write_query_scores` wrote.
 
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    dict
+        System -> group -> metric -> query -> score.
+
     Raises
     ------
     InputError
@@ -311,6 +321,11 @@ def shown_system(name: str, figures: Mapping[str, Any]) -> str:
         The encoder's name.
     figures
         System -> figures.
+
+    Returns
+    -------
+    str
+        The name.
     """
     return f"{name}, calibrated" if f"{name}, calibrated" in figures else name
 
@@ -329,6 +344,11 @@ def with_baselines(caption: str, systems: Iterable[str]) -> str:
         The caption of a table.
     systems
         Names of the systems in the table.
+
+    Returns
+    -------
+    dict
+        The figures.
     """
     return f"{caption} {DESCRIPTION}" if any(NAME in system for system in systems) else caption
 
@@ -342,5 +362,10 @@ def mean_over_groups(groups: Mapping[str, Mapping[str, float]], metrics: Sequenc
         Group -> metric -> value.
     metrics
         The metrics to average.
+
+    Returns
+    -------
+    dict
+        Metric -> mean.
     """
     return {metric: sum(scores[metric] for scores in groups.values()) / len(groups) for metric in metrics}

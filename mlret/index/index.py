@@ -41,6 +41,13 @@ class Index:
     An open index shows the documents that were stored when it was opened, and its own changes since. Call
     :meth:`refresh` to see what other processes have changed. Several threads may search one index at the same time.
 
+    Parameters
+    ----------
+    store
+        The store of an open folder.
+    encoder
+        The encoder of the index; ``None`` to load it when it is first needed.
+
     Examples
     --------
     The examples of the methods use this index.
@@ -576,8 +583,14 @@ class Index:
         vectors
             Query vectors as returned by :meth:`encode_queries`. In an index with one vector for each text, they are
             normalised to unit length, so that the scores are cosines.
-        k, where, ids, exact
-            As in :meth:`search_batch`.
+        k
+            The number of hits to return for each vector; fewer are returned only if fewer documents pass the filters.
+        where
+            A filter; only documents that match it are ranked. See :meth:`search_batch`.
+        ids
+            Rank only the documents with these ids; ids that are not stored are skipped.
+        exact
+            Compare each vector with every document, without the accelerators of large segments.
 
         Returns
         -------
@@ -817,13 +830,8 @@ class Index:
 
         Examples
         --------
-        >>> import mlret
-        >>> from mlret import IndexSettings
-        >>> settings = IndexSettings(kind="probe")
-        >>> with Index.create("tokens.index", mlret.load_token_encoder(), settings=settings) as index:
-        ...     stored = index.add(["Treni imechelewa.", "駅前に図書館がある。", "Der Zug hat Verspätung."] * 12)
-        ...     choices = index.compact()
-        ...     chosen = index.tune(["the train is late"], recall=0.9)
+        >>> with Index.open("my-tokens.index") as tokens:  # a multi-vector index that has lists
+        ...     chosen = tokens.tune(recall=0.9)
         >>> "recall" in chosen
         True
         """

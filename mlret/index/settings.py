@@ -137,8 +137,10 @@ def choose_kind(rows: int, dims: int, *, memory_bytes: int | None = None) -> Cho
 
     Parameters
     ----------
-    rows, dims
-        The shape of the segment.
+    rows
+        Number of vectors of the segment.
+    dims
+        Number of dimensions of a vector.
     memory_bytes
         The memory of the machine in bytes; by default the operating system is asked.
 
@@ -159,6 +161,16 @@ def choose_kind(rows: int, dims: int, *, memory_bytes: int | None = None) -> Cho
 
 def read_index_recipe(path: Path) -> IndexRecipe:
     """Read and check the recipe of an index.
+
+    Parameters
+    ----------
+    path
+        The recipe's YAML file.
+
+    Returns
+    -------
+    IndexRecipe
+        The content of the recipe.
 
     Raises
     ------
@@ -190,6 +202,11 @@ def changed_settings(settings: IndexSettings, changes: dict[str, Any]) -> IndexS
         The settings to start from.
     changes
         The new values by name.
+
+    Returns
+    -------
+    IndexSettings
+        The changed settings.
 
     Raises
     ------

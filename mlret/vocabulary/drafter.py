@@ -139,6 +139,11 @@ def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     name
         A folder or a hub id.
 
+    Returns
+    -------
+    model, tokenizer
+        The model and its tokenizer.
+
     Raises
     ------
     InputError

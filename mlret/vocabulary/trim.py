@@ -187,9 +187,13 @@ def preview(
         Languages to keep; by default all languages of the corpus.
     corpus
         Text to count tokens on: a mapping from language to texts, pairs of language and text, or texts alone.
-    size, min_count, coverage
-        One way to choose the tokens, of which :attr:`Curve.selected` states how many it would keep: their total number,
-        how often each occurs at least, or the share of every language's tokens that they cover (the default, 0.999).
+    size
+        Total number of tokens that :attr:`Curve.selected` is to count.
+    min_count
+        Alternative to ``size``: tokens that occur at least this many times.
+    coverage
+        Alternative to ``size``: a small set of tokens that covers this share (above 0, up to 1) of every language's
+        tokens; the default is 0.999.
     keep
         Words whose tokens are kept regardless of the counts.
     tokenizer
@@ -217,7 +221,7 @@ def preview(
     >>> curve = preview(mlret.load_encoder(), corpus=corpus, points=3)
     >>> curve.languages, curve.coverage.shape
     (['en', 'sw'], (2, 3))
-    >>> curve.coverage[:, -1].tolist()
+    >>> curve.coverage[:, -1].round(3).tolist()
     [1.0, 1.0]
     """
     if corpus is None:
@@ -242,6 +246,22 @@ def check_selection(
     corpus: Corpus | Sequence[str] | None, size: int | None, min_count: int | None, coverage: float | None
 ) -> dict[str, float | bool]:
     """Return the one requested selection method with its value, or the default.
+
+    Parameters
+    ----------
+    corpus
+        The text to count tokens on, if there is any.
+    size
+        Number of tokens to keep.
+    min_count
+        Least number of occurrences of a token that is kept.
+    coverage
+        Share of every language's tokens to cover.
+
+    Returns
+    -------
+    dict
+        The name of the method and its value.
 
     Raises
     ------

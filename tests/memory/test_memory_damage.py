@@ -19,7 +19,8 @@ from mlret.memory.maintenance.upkeep import verify
 from mlret.memory.memory import Memory
 from mlret.memory.records import Content
 from mlret.memory.storage import cells, schema, tables
-from mlret.memory.storage.store import Draft, Step
+from mlret.memory.storage.drafts import Draft, Step
+from mlret.memory.storage.store import MemoryStore
 from tests.index.made import encoder, vector_of
 from tests.memory.made import add, open_memory
 
@@ -53,14 +54,12 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def add_long(memory: Memory, text: str, scope: dict[str, str]) -> None:
-    """Add a text with a window of its own, which otherwise requires an encoder."""
-    store = memory._store.of(scope)
+    """Add a text with a window of its own, which an encoder would be needed to cut."""
+    store = MemoryStore(memory._store, scope)
     with memory._store.writing():
-        draft = Draft(
-            *("long", 1, text, "en", scope, Content(), 7, times.now(), times.now(), vector_of(text)),
-            parts=(text[2:],),
-            part_vectors=[vector_of(text[2:])],
-        )
+        draft = Draft("long", text, text, "en", Content(), vector=vector_of(text), scope=scope, seq=7)
+        draft.valid_from = draft.recorded_at = times.now()
+        draft.parts, draft.part_vectors = (text[2:],), [vector_of(text[2:])]
         store.commit("add", [Step("long", draft)])
 
 

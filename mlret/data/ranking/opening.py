@@ -22,7 +22,20 @@ Step = tuple[int, Outcome]
 
 @dataclass(frozen=True, slots=True)
 class RankingSource:
-    """One source of training data: name, format, description of the format, and length in bytes (-1 if unknown).
+    """One source of training data, opened by :func:`read_ranking`.
+
+    Attributes
+    ----------
+    name
+        Name of the source: a path, or ``hub:…``.
+    format
+        The recognised format.
+    title
+        Description of the format, for messages.
+    bytes
+        Length in bytes, compressed if the file is; -1 if it is unknown.
+    read
+        Yields the position in bytes and an example, or the reason why one was skipped.
 
     Examples
     --------

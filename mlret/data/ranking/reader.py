@@ -24,6 +24,19 @@ class RankingReader:
 
     Created by :func:`read_ranking`. It can be iterated any number of times and yields the same examples each time.
 
+    Parameters
+    ----------
+    sources
+        The opened sources.
+    held_out
+        Normalised texts that no example may contain.
+    languages
+        Codes of the languages whose queries are kept; ``None`` for all.
+    max_negatives
+        Maximum number of negatives of an example; ``None`` for all.
+    limit
+        Maximum number of examples in total; ``None`` for no limit.
+
     Attributes
     ----------
     sources
@@ -196,12 +209,16 @@ def read_ranking(
         Keep only examples whose query is in one of these languages.
     task
         Task of examples that do not state one.
-    collection, queries
-        Where texts are looked up by id; by default in files beside the source or in the folder above it. The texts are
-        first copied to an SQLite file, which takes about as much disk space as they do.
-    qrels, run
-        The judgements of ``judged``, and a run in TREC's format; documents of the run that are not judged positive
-        become negatives, best first.
+    collection
+        Where passages are looked up by id; by default in files beside the source or in the folder above it. The texts
+        are first copied to an SQLite file, which takes about as much disk space as they do.
+    queries
+        Where queries are looked up by id, in the same way.
+    qrels
+        The judgements of ``judged``.
+    run
+        A run in TREC's format; documents of the run that are not judged positive become negatives of ``judged``, best
+        first.
     split
         The split of a folder's files to read.
     max_negatives

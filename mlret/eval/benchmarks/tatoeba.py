@@ -1,4 +1,4 @@
-"""Tatoeba bitext retrieval: does a sentence find its translation among all sentences of the other side?
+"""Tatoeba bitext retrieval: whether a sentence finds its translation among all sentences of the other side.
 
 Each language is evaluated in both directions: every sentence is matched with its nearest neighbour among the English
 sentences of that language's pairs, and every English sentence among the language's sentences.

@@ -1,4 +1,4 @@
-"""LAReQA on XQuAD-R (Roy et al., arXiv 2004.05484): does a question find its answer in every language, from one pool?
+"""LAReQA on XQuAD-R (Roy et al., arXiv 2004.05484): questions find their answers in every language, from one pool.
 
 A question has an answer in each language. All sentences of all languages are ranked together, so a system that prefers
 sentences in the question's own language, right or wrong, has a lower mean average precision.
@@ -173,13 +173,14 @@ def evaluate_xquad_r(
     if not comparable:
         notes.append("figures in print are for sentences in their context, in all eleven languages; they are left out")
     tables = [metric_table(PROTOCOL, metric, figures, comparable=comparable and metric == "map") for metric in METRICS]
+    histogram = {system: _histogram(found, data) for system, found in ranks.items()}
     details = {
         "candidates": {language: len(found) for language, found in data.candidates.items()},
-        "histogram": {system: _histogram(found, data) for system, found in ranks.items()},
+        "histogram": histogram,
         "found first": {system: _found_first(found, data) for system, found in ranks.items()},
     }
     if scorers:
-        tables.append(_histogram_table(shown_system(scorers[0].name, figures), details["histogram"]))
+        tables.append(_histogram_table(shown_system(scorers[0].name, figures), histogram))
     return Report(
         benchmark="xquad-r",
         data=name,

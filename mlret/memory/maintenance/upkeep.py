@@ -23,12 +23,12 @@ from mlret.index.store.new_folder import beside, check_vacant
 from mlret.index.store.store import Store
 from mlret.index.store.stored_encoder import reference_of
 from mlret.index.verify import Problem, verify_index
-from mlret.memory.records import value_of
+from mlret.memory.records import text_of
 from mlret.memory.storage import cells, tables
+from mlret.memory.storage.drafts import document_id, folded, hash_of
 from mlret.memory.storage.folder import Folder
-from mlret.memory.storage.journal import NewVersion
+from mlret.memory.storage.journal import NewVersion, read_entries
 from mlret.memory.storage.postings import grams_of
-from mlret.memory.storage.store import document_id, hash_of
 from mlret.memory.storage.table_checks import table_problems
 
 _BATCH = 256
@@ -61,8 +61,10 @@ def verify(
             if problems and not all(problem.repaired for problem in problems):
                 return problems
             problems += _texts(folder, repair=repair)
-            if tables.erasing(folder.records):
-                problems.append(Problem(RECORDS, "an erasure is not finished; open the memory to write"))
+            if cells.erasing(folder.records):
+                problems.append(
+                    Problem(RECORDS, "an erasure is not finished; open the memory to write", repaired=False)
+                )
     except MlretError as error:
         problems.append(Problem(RECORDS, str(error), repairable=False))
     return problems
@@ -109,16 +111,15 @@ def _texts(folder: Folder, *, repair: bool) -> Iterator[Problem]:
 
 def _news(records: Records, entries: list[int]) -> dict[int, NewVersion]:
     """Return the new versions of some entries, by row."""
-    every = tables.entries(records, f"entry IN ({','.join('?' * len(entries))})", entries)
+    every = read_entries(records, f"entry IN ({','.join('?' * len(entries))})", entries)
     changes = [change for entry in every for change in entry.changes or ()]
     return {change.row: change for change in changes if type(change) is NewVersion}
 
 
 def _derived(text: str, keys: Sequence[str]) -> tuple[bytes, bytes, int]:
     """Return the hash, the n-grams and their number for the indexed string of a text with its keys."""
-    suffix = len(value_of("", keys))
     grams, length = grams_of(text)
-    return hash_of(text[: len(text) - suffix]), grams, length
+    return hash_of(folded(text_of(text, keys))), grams, length
 
 
 def reembed(

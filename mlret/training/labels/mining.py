@@ -151,7 +151,6 @@ def mine_to_file(
     InputError
         For the reasons of :func:`mine_negatives`, or if the file exists or was begun with other settings.
     """
-
     examples = repeatable(examples)
     answers = KnownAnswers(examples)
 

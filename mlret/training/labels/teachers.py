@@ -262,7 +262,6 @@ def score_to_file(
     InputError
         If the file exists, cannot be written, or was begun with other settings.
     """
-
     examples = repeatable(examples)
     answers = KnownAnswers(examples)
 
