@@ -94,14 +94,14 @@ def test_erasing_rewrites_the_database_only_if_copies_of_rows_are_left(
         ids = [one.id for one in memory.add_batch(items, ME, dedupe=False)]
         for n in range(100, 120):  # an end of validity takes the same space as none
             memory.update(ids[n], ME, f"another {n:03d}.", vector=vector_of(f"{n}"), language="en")
-        contents: list[str] = []
-        memory._store.records.connection.set_trace_callback(contents.append)
+        statements: list[str] = []
+        memory._store.records.connection.set_trace_callback(statements.append)
         assert memory.erase(ids[7:9], ME).complete and memory.erase(ids[110], ME).complete
         gone = [b"secret 007.", b"secret 008.", b"secret 110.", b"another 110."]
         content = [file.read_bytes() for file in (tmp_path / "m").rglob("*") if file.is_file()]
-        assert "VACUUM" not in contents and not any(text in one for text in gone for one in content)
+        assert "VACUUM" not in statements and not any(text in one for text in gone for one in content)
         monkeypatch.setattr("mlret.index.storage.records.holds_traces", lambda path, *, indexes: True)
-        assert memory.erase(ids[9], ME).complete and "VACUUM" in contents
+        assert memory.erase(ids[9], ME).complete and "VACUUM" in statements
     assert verify(tmp_path / "m") == []
 
 
