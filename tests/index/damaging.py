@@ -131,7 +131,7 @@ def damage_rounds(
             again = problems_of(copy, encoder, repair=True)
             after = outcome(copy, right)
             if all(repaired for repaired, _ in again) and not any("lost" in what for _, what in again):
-                assert after == "right", f"{after} after repair said {again}"
+                assert after == "right", f"{after} after repair reported {again}"
                 assert not problems_of(copy, encoder, repair=False)
         except Exception as error:
             raise AssertionError(f"{where}: {type(error).__name__}: {error}") from error

@@ -75,7 +75,7 @@ def test_older_manifest_names_both_generations_and_is_restored(tmp_path: Path, s
         Index.open(folder)
     (problem,) = verify_index(folder)
     assert problem.repairable and not problem.repaired
-    assert (folder / "manifest.json").read_bytes() == old  # only told
+    assert (folder / "manifest.json").read_bytes() == old  # only reported
     (problem,) = verify_index(folder, repair=True)
     assert problem.repaired and f"the copy in records.db is of generation {generations[1]}" in problem.what
     assert verify_index(folder) == [] and all_answers(folder) == right
@@ -204,8 +204,8 @@ def test_manifest_that_is_newer_than_a_restored_database_is_clear(tmp_path: Path
         MlretError, match=r"manifest\.json \(generation \d\) is newer than records\.db \(generation \d\)"
     ):
         Index.open(folder)
-    said = [problem.what for problem in verify_index(folder, repair=True)]
-    assert "is newer than" in said[0] and "its last changes are lost" in said[1]
+    found = [problem.what for problem in verify_index(folder, repair=True)]
+    assert "is newer than" in found[0] and "its last changes are lost" in found[1]
     assert verify_index(folder) == [] and all_answers(folder) == right
 
 
