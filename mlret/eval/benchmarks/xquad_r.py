@@ -173,7 +173,7 @@ def evaluate_xquad_r(
     if not comparable:
         notes.append("figures in print are for sentences in their context, in all eleven languages; they are left out")
     tables = [metric_table(PROTOCOL, metric, figures, comparable=comparable and metric == "map") for metric in METRICS]
-    details = {
+    details: dict[str, Any] = {
         "candidates": {language: len(found) for language, found in data.candidates.items()},
         "histogram": {system: _histogram(found, data) for system, found in ranks.items()},
         "found first": {system: _found_first(found, data) for system, found in ranks.items()},
