@@ -34,11 +34,11 @@ demo: $(INSTALLED) ## Install if need be, then see mlret work
 	@$(BIN)/mlret demo
 
 test: $(INSTALLED) ## Run the quick tests of every part (less than five minutes, two cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --hypothesis-profile=fast \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=fast \
 		-m "not thorough and not slow and not gpu"
 
 test-all: $(INSTALLED) ## Run all tests but those of test-slow and test-gpu, with more examples (20 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 test-slow: $(INSTALLED) ## Run the tests that take minutes each
 	$(BIN)/python -m pytest -m slow

@@ -179,7 +179,7 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Delete documents by id, or all that match a filter."""
-    from mlret.index.filters import parse_filter
+    from mlret.index.filtering.filters import parse_filter
     from mlret.index.index import Index
 
     every = [*(ids or []), *(lines_of(ids_from) if ids_from else [])]
@@ -253,13 +253,19 @@ def verify(
     with console.status("checking") as status:
         problems = verify_index(path, model, repair=repair, say=lambda line: status.update(f"checking {line}"))
     if as_json:
-        _print_json({"problems": [dataclasses.asdict(problem) for problem in problems]})
+        _print_json({"problems": [problem.as_json() for problem in problems]})
     for problem in problems if not as_json else []:
-        fix = "repaired" if problem.mended else "--repair repairs it" if problem.mendable else "restore it from a copy"
+        fix = (
+            "repaired"
+            if problem.repaired
+            else "--repair repairs it"
+            if problem.repairable
+            else "restore it from a copy"
+        )
         typer.echo(f"{problem.file}: {problem.what} ({fix})")
     if not problems and not as_json:
         typer.echo(f"{path} is intact")
-    if any(not problem.mended for problem in problems):
+    if any(not problem.repaired for problem in problems):
         raise typer.Exit(1)
 
 

@@ -25,8 +25,7 @@ Scope = Annotated[
         "--scope",
         "-s",
         metavar="NAME=VALUE",
-        help="Owner of the memory: tenant=, user=, agent= or run=; repeatable. "
-        "Without a tenant: records that have none.",
+        help="Owner of the memory: tenant=, user=, agent= or run=; repeatable. Without a tenant: records with none.",
     ),
 ]
 Language = Annotated[

@@ -48,7 +48,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find the memories of a scope that are closest in meaning to a query."""
-    from mlret.index.filters import parse_filter
+    from mlret.index.filtering.filters import parse_filter
     from mlret.memory.search.search import Ranking
 
     owner = read_scope(scope)
@@ -111,7 +111,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the memories of a scope, in the order in which they were stored."""
-    from mlret.index.filters import parse_filter
+    from mlret.index.filtering.filters import parse_filter
 
     chosen: Any = levels or []
     with opened(store) as memory:

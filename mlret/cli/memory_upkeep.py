@@ -133,20 +133,18 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every file, record, vector and n-gram, and that the journal matches the state."""
-    import dataclasses
-
     from mlret.errors import MlretError
     from mlret.memory.maintenance.upkeep import verify as check
 
     problems = check(existing(store), repair=repair)
     if as_json:
-        print_json([dataclasses.asdict(problem) for problem in problems])
+        print_json([problem.as_json() for problem in problems])
     else:
         for problem in problems:
-            typer.echo(f"{problem.file}: {problem.what}{' (repaired)' if problem.mended else ''}")
+            typer.echo(f"{problem.file}: {problem.what}{' (repaired)' if problem.repaired else ''}")
         if not problems:
             typer.echo(f"{store} is intact")
-    if any(not problem.mended for problem in problems):
+    if any(not problem.repaired for problem in problems):
         raise MlretError(f"{store} is damaged")
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def _where(filters: list[str]) -> dict[str, Any] | None:
     """Parse the values of ``--where``."""
-    from mlret.index.filters import parse_filter
+    from mlret.index.filtering.filters import parse_filter
 
     return parse_filter(filters)
 

@@ -10,7 +10,7 @@ from mlret.errors import InputError
 
 if TYPE_CHECKING:
     from mlret.encoders.multi_vector import AnyEncoder
-    from mlret.eval.benchmarks.registry import Settings
+    from mlret.eval.registry import Settings
     from mlret.eval.scorers import BitextScorer
     from mlret.eval.systems import RetrievalSystem
     from mlret.index.settings import IndexRecipe
@@ -101,4 +101,4 @@ def check_names(names: Sequence[str]) -> None:
     """
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"two systems are called {name!r}: rename one, so that the tables can tell them apart")
+            raise InputError(f"two systems are called {name!r}: rename one, so that the tables can distinguish them")

@@ -20,7 +20,7 @@ from mlret.index.index import Index
 from mlret.index.ingest import Existing
 from mlret.index.settings import Choice, IndexSettings
 from mlret.index.storage.manifest import has_manifest, read_manifest
-from mlret.index.storage.store import beside, check_vacant
+from mlret.index.store.new_folder import beside, check_vacant
 from mlret.index.vectors.space import Vectors
 
 Progress = Callable[[Updated, float | None], None]

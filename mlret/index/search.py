@@ -13,7 +13,7 @@ from mlret.data.documents import Document
 from mlret.errors import Corrupt, InputError
 from mlret.index.fusion import align, alone, in_unit, lexical_applies, z_mean
 from mlret.index.hits import Hit, ScoreKind
-from mlret.index.storage.store import Store
+from mlret.index.store.store import Store
 
 Mode = Literal["dense", "lexical", "hybrid"]
 Rows = NDArray[np.int64]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.documents import Document
-from mlret.errors import InputError
+from mlret.errors import AlreadyExists, InputError
 from mlret.index.index import Index
 from mlret.index.tokens.clustering import Centroids, k_means
 from mlret.index.tokens.codec import centroids_for
@@ -113,7 +113,7 @@ def write_colbert_index(
     if bits not in BITS or dims * bits % 8 or dims % 8:
         raise InputError(f"{bits} bits of {dims} dimensions: colbert-ai takes 1, 2, 4 or 8 bits and a multiple of 8")
     if folder.exists():
-        raise InputError(f"{folder} already exists: name a new folder, or remove it first")
+        raise AlreadyExists(f"{folder} already exists: name a new folder, or remove it first")
     if not len(index):
         raise InputError(f"{index.path} has no documents")
     temporary = folder.with_name(f".{folder.name}.new")

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
-from mlret.index.filters import Where
+from mlret.index.filtering.filters import Where
 from mlret.index.search import Mode
 from mlret.memory import times
 from mlret.memory.base import Handle
@@ -16,7 +16,7 @@ from mlret.memory.ingest.derive import packed
 from mlret.memory.ingest.import_export import export_records
 from mlret.memory.records import Kind, Level, MemoryRecord
 from mlret.memory.results import Found, HistoryEntry
-from mlret.memory.scope import Scope, check_scope
+from mlret.memory.scope import Scope
 from mlret.memory.search.candidates import Query
 from mlret.memory.search.context import Packed
 from mlret.memory.search.search import Ranking, Rerank, search
@@ -117,16 +117,16 @@ class Finding(Handle):
         >>> [hit.id for hit in memory.search("anything at all", anna, where={"tags": "address"})]
         ['home']
         """
-        whose = check_scope(scope)
-        selection = Selection(whose, where, kinds, levels, as_of, current_only)
-        request = self._request(query, scope, language=language, mode=mode, vector=vector)
+        store = self._memory(scope)
+        selection = Selection(store.scope, where, kinds, levels, as_of, current_only)
+        request = self._request(store, query, language=language, mode=mode, vector=vector)
         if translate is not None:
             codes = [normalise_language(one) for one in languages]
-            said = [Query(translate(query, code), code, None) for code in codes]
-            more = [replace(one, vector=self._vector(one.text, one.language, mode, None)) for one in said]
+            translated = [Query(translate(query, code), code, None) for code in codes]
+            more = [replace(one, vector=self._vector(one.text, one.language, None)) for one in translated]
             request = replace(request, queries=[*request.queries, *more])
         return search(
-            self._store.of(whose),
+            store,
             replace(
                 request,
                 selection=selection,
@@ -170,10 +170,10 @@ class Finding(Handle):
         >>> packed.cost <= 200
         True
         """
-        whose = check_scope(found.scope)
-        with self._store.lock:
+        store = self._memory(found.scope)
+        with store.lock:
             records = [hit.record for hit in found]
-            return packed(self._store.of(whose), records, budget, count or self._tokens, whose)
+            return packed(store, records, budget, count or self._tokens, store.scope)
 
     def _tokens(self, text: str) -> int:
         tokenizer = getattr(getattr(self.encoder, "model", None), "tokenizer", None)
@@ -212,10 +212,9 @@ class Finding(Handle):
         >>> memory.get("nuts", {"user": "bob"}) is None
         True
         """
-        whose = check_scope(scope)
-        store = self._store.of(whose)
+        store = self._memory(scope)
         with store.lock:
-            if not store.in_scope(id, whose):
+            if not store.in_scope(id, store.scope):
                 return None
             columns = store.columns
             there = columns.standing[id]
@@ -275,9 +274,8 @@ class Finding(Handle):
         >>> [(record.id, record.language) for record in memory.list(anna)]
         [('nuts', 'fr'), ('home', 'de')]
         """
-        whose = check_scope(scope)
-        selection = Selection(whose, where, kinds, levels, as_of, current_only, state)
-        store = self._store.of(whose)
+        store = self._memory(scope)
+        selection = Selection(store.scope, where, kinds, levels, as_of, current_only, state)
         with store.lock:
             return store.fetch(selection.positions(store)[:limit])
 
@@ -304,11 +302,11 @@ class Finding(Handle):
         >>> memory.ids(anna)
         ['nuts', 'home']
         """
-        whose = check_scope(scope)
-        with self._store.lock:
-            columns = self._store.of(whose).columns
-            numbers = columns.record[columns.in_scope(whose)]
-            return [columns.ids.values[number] for number in dict.fromkeys(numbers.tolist())]
+        store = self._memory(scope)
+        with store.lock:
+            columns = store.columns
+            numbers = columns.record[columns.in_scope(store.scope)]
+            return [columns.ids.by_number[number] for number in dict.fromkeys(numbers.tolist())]
 
     def versions(self, id: str, scope: Scope) -> Sequence[MemoryRecord]:
         """Return all versions of a record, oldest first, whatever its state.
@@ -336,10 +334,9 @@ class Finding(Handle):
         >>> [(one.version, one.text, one.state) for one in memory.versions("home", anna)]
         [(1, 'Ich wohne seit 2021 in Rom.', 'superseded'), (2, 'Ich wohne jetzt in Oslo.', 'active')]
         """
-        whose = check_scope(scope)
-        store = self._store.of(whose)
+        store = self._memory(scope)
         with store.lock:
-            store.position(id, whose)
+            store.position(id, store.scope)
             return store.fetch(store.columns.versions[id])
 
     def history(self, id: str, scope: Scope) -> Sequence[HistoryEntry]:
@@ -370,13 +367,12 @@ class Finding(Handle):
         >>> [entry.verb for entry in memory.history("home", anna)]
         ['add', 'delete']
         """
-        whose = check_scope(scope)
-        store = self._store.of(whose)
+        store = self._memory(scope)
         with store.lock:
-            store.position(id, whose)
+            store.position(id, store.scope)
             entries = store.entries(id)
             numbers = {entry.operation: entry.counted for entry in entries}
-            return [told(entry, numbers, lambda other: store.in_scope(other, whose)) for entry in entries]
+            return [told(entry, numbers, lambda other: store.in_scope(other, store.scope)) for entry in entries]
 
     def export(self, scope: Scope, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
         """Yield the records of a scope as JSON values for :meth:`import_records`, one per record with all its versions.
@@ -403,8 +399,7 @@ class Finding(Handle):
         >>> [record["id"] for record in memory.export(anna)]
         ['nuts', 'home']
         """
-        whose = check_scope(scope)
-        return export_records(self._store.of(whose), whose, vectors=vectors)
+        return export_records(self._memory(scope), vectors=vectors)
 
     def __len__(self) -> int:
         """Return the number of records that can be found, in all scopes."""

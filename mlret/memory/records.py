@@ -6,18 +6,15 @@ never changes; what happens to the record afterwards (state, strength, links, en
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, TypedDict, cast, get_args
 from uuid import UUID
 
-from mlret.data.documents import Document
-from mlret.data.languages import normalise_language
-from mlret.data.metadata import checked_metadata
+from mlret.data.documents import check_metadata
 from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
 from mlret.memory.times import Instant, read_instant
@@ -191,8 +188,20 @@ class Content:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], metadata: Mapping[str, Any]) -> Content:
-        """Return the content that :meth:`as_json` was called on; the metadata was checked when it was stored."""
-        return replace(make_content(**values), metadata=metadata)
+        """Return the content that :meth:`as_json` was called on; all of it was checked when it was stored."""
+        found = dict(values)
+        if "event_time" in values:
+            start, end = map(datetime.fromisoformat, values["event_time"])
+            found["event_time"] = start, end
+        for name in ("valid_from", "expires_at"):
+            if name in values:
+                found[name] = datetime.fromisoformat(values[name])
+        for name in ("tags", "keys"):
+            if name in values:
+                found[name] = tuple(values[name])
+        if "source" in values:
+            found["source"] = Source(**values["source"])
+        return cls(**found, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +326,7 @@ def make_content(
         tags=_strings(tags, "tags"),
         keys=_strings(keys, "keys"),
         importance=importance,
-        metadata=checked_metadata(metadata or {}),
+        metadata=check_metadata(metadata) if metadata else {},
     )
 
 
@@ -326,30 +335,9 @@ def value_of(text: str, keys: Sequence[str]) -> str:
     return "\n".join([text, *keys]) if keys else text
 
 
-def check_text(text: str, language: str | None, metadata: Mapping[str, Any]) -> str | None:
-    """Check that a text can be stored, and return its language code in normalised form.
-
-    Parameters
-    ----------
-    text
-        The text.
-    language
-        Its language, ``None`` if unknown.
-    metadata
-        Its metadata; reserved names are refused.
-
-    Returns
-    -------
-    str or None
-        The normalised language code.
-
-    Raises
-    ------
-    InputError
-        If the text is blank or not valid Unicode, the language is unknown, or the metadata is not JSON.
-    """
-    Document("memory", text, None, dict(metadata))  # Checks the text, and that metadata uses no reserved name.
-    return None if language is None else normalise_language(language)
+def text_of(value: str, keys: Sequence[str]) -> str:
+    """Return the text that :func:`value_of` was called with, given its result and the same keys."""
+    return value[: len(value) - len(value_of("", keys))]
 
 
 def new_id() -> str:
@@ -437,8 +425,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def dump(value: Any) -> str:
-    """Return a value as compact JSON."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -19,7 +19,7 @@ from mlret.memory.ingest.inputs import Incoming, read_items
 from mlret.memory.maintenance.thresholds import PRECISION, calibrate
 from mlret.memory.records import AddFields, UpdateFields
 from mlret.memory.results import Added, Done, ErasureProof, Forgotten
-from mlret.memory.scope import Scope, check_scope
+from mlret.memory.scope import Scope
 from mlret.memory.search.feedback import feedback
 from mlret.memory.storage import tables
 from mlret.memory.text.duplicates import DuplicateThresholds
@@ -121,13 +121,12 @@ class Keeping(Handle):
         >>> [result.verdict for result in results]
         ['added', 'added']
         """
-        whose = check_scope(scope)
-        checked = read_items(items)
-        if not checked:
+        store = self._memory(scope)
+        drafts = read_items(items)
+        if not drafts:
             return []
-        store = self._store
-        with store.writing():
-            return Adder(store.of(whose), whose, self._thresholds(), dedupe=dedupe, judge=judge).add(checked)
+        with store.folder.writing():
+            return Adder(store, store.scope, self._thresholds(), dedupe=dedupe, judge=judge).add(drafts)
 
     def add_stream(
         self, items: Iterable[Incoming], scope: Scope, *, batch_size: int = 64, dedupe: bool = True
@@ -204,9 +203,9 @@ class Keeping(Handle):
         given: dict[str, Any] = dict(changes) if text is None else {**changes, "text": text}
         if not given:
             raise InputError("give something to change: the text or another field")
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.update(self._store.of(whose), id, whose, given)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.update(store, id, store.scope, given)
 
     def link(self, id: str, type: str, target: str, scope: Scope) -> Done:
         """Add a link from one record to another.
@@ -240,9 +239,9 @@ class Keeping(Handle):
         >>> memory.get("nuts", anna).links
         (Link(type='related', target='home'),)
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.link(self._store.of(whose), id, type, target, whose)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.link(store, id, type, target, store.scope)
 
     def unlink(self, id: str, type: str, target: str, scope: Scope) -> Done:
         """Remove a link between two records.
@@ -275,9 +274,9 @@ class Keeping(Handle):
         >>> memory.get("nuts", anna).links
         ()
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.link(self._store.of(whose), id, type, target, whose, on=False)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.link(store, id, type, target, store.scope, on=False)
 
     def merge(self, survivor: str, others: Sequence[str], scope: Scope) -> Done:
         """Merge records into one: ``survivor`` gains their strength, and the others are no longer found.
@@ -312,9 +311,9 @@ class Keeping(Handle):
         >>> memory.get("home-2", anna).state
         'merged'
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.merge(self._store.of(whose), survivor, others, whose)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.merge(store, survivor, others, store.scope)
 
     def delete(self, ids: str | Iterable[str], scope: Scope, *, cascade: bool = True) -> Done:
         """Hide records. :meth:`restore` or :meth:`undo` bring them back; use :meth:`erase` to leave nothing on disk.
@@ -346,9 +345,9 @@ class Keeping(Handle):
         >>> memory.restore("home", anna).ids
         ('home',)
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.delete(self._store.of(whose), ids, whose, cascade=cascade)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.delete(store, ids, store.scope, cascade=cascade)
 
     def restore(self, ids: str | Iterable[str], scope: Scope) -> Done:
         """Make records active again that were deleted, archived or merged.
@@ -377,9 +376,9 @@ class Keeping(Handle):
         >>> [record.id for record in memory.list(anna)]
         ['nuts']
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.restore(self._store.of(whose), ids, whose)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.restore(store, ids, store.scope)
 
     def undo(self, operation: int, scope: Scope) -> Done:
         """Undo any operation except an erasure; later operations remain.
@@ -409,9 +408,9 @@ class Keeping(Handle):
         >>> memory.get("home", anna).text
         'Ich wohne seit 2021 in Rom.'
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.undo(self._store.of(whose), operation)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.undo(store, operation)
 
     def erase(self, ids: str | Iterable[str], scope: Scope, *, cascade: bool = True) -> ErasureProof:
         """Erase records so that no byte of their texts or ids is left on disk. This cannot be undone.
@@ -442,9 +441,9 @@ class Keeping(Handle):
         >>> proof.ids, proof.complete
         (('nuts',), True)
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return erase(self._store.of(whose), ids, whose, cascade=cascade)
+        store = self._memory(scope)
+        with store.folder.writing():
+            return erase(store, ids, store.scope, cascade=cascade)
 
     def forget(self, policy: Policy, scope: Scope, *, dry_run: bool = True) -> Forgotten:
         """Archive the records that meet a policy; :meth:`restore` or :meth:`undo` bring them back.
@@ -475,12 +474,12 @@ class Keeping(Handle):
         >>> len(forgotten.reasons), forgotten.operation is None
         (1, True)
         """
-        whose = check_scope(scope)
+        store = self._memory(scope)
         if dry_run:
-            with self._store.lock:
-                return forget(self._store.of(whose), policy, whose, dry_run=True)
-        with self._store.writing():
-            return forget(self._store.of(whose), policy, whose, dry_run=False)
+            with store.lock:
+                return forget(store, policy, store.scope, dry_run=True)
+        with store.folder.writing():
+            return forget(store, policy, store.scope, dry_run=False)
 
     def derive(self, ids: str | Sequence[str], extract: Extract, scope: Scope) -> Sequence[Added]:
         """Store what a callable extracts from records, as records derived from them.
@@ -513,10 +512,10 @@ class Keeping(Handle):
         >>> memory.get(added.id, anna).kind
         'derived'
         """
-        whose = check_scope(scope)
-        with self._store.writing():
+        store = self._memory(scope)
+        with store.folder.writing():
             some = [ids] if isinstance(ids, str) else list(ids)
-            return derive(self._store.of(whose), some, extract, whose, self._thresholds())
+            return derive(store, some, extract, store.scope, self._thresholds())
 
     def events(
         self,
@@ -566,10 +565,10 @@ class Keeping(Handle):
         >>> [turn for event in events for turn in event.text.splitlines()] == turns
         True
         """
-        whose = check_scope(scope)
+        store = self._memory(scope)
         options = {"penalty": penalty, "smallest": smallest, "largest": largest}
-        with self._store.writing() if keep else self._store.lock:
-            return events(self._store.of(whose), session, whose, options, keep=keep)
+        with store.folder.writing() if keep else store.lock:
+            return events(store, session, store.scope, options, keep=keep)
 
     def import_records(self, lines: Iterable[Mapping[str, Any]], scope: Scope, *, existing: Existing = "error") -> int:
         """Store records that :meth:`export` produced; texts that come without vectors are encoded.
@@ -601,9 +600,9 @@ class Keeping(Handle):
         ...     copy.import_records(lines, anna)
         2
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return sum(map(len, import_records(self._store.of(whose), lines, whose, existing)))
+        store = self._memory(scope)
+        with store.folder.writing():
+            return sum(map(len, import_records(store, lines, store.scope, existing)))
 
     def feedback(self, query: str, used_ids: Sequence[str], scope: Scope, *, language: str | None = None) -> Done:
         """Record which hits were useful for a query; later searches of this scope are ranked accordingly.
@@ -641,9 +640,9 @@ class Keeping(Handle):
         >>> memory.get("nuts", anna).accesses
         1
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return feedback(self._store.of(whose), self._request(query, whose, language=language), list(used_ids))
+        store = self._memory(scope)
+        with store.folder.writing():
+            return feedback(store, self._request(store, query, language=language), list(used_ids))
 
     def calibrate(
         self,

@@ -339,7 +339,9 @@ def trade_offs(title: str, points: Sequence[Mapping[str, Any]], score: str, path
 
 
 def span_of(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
-    """Return the limits of a scale: the smallest and the largest value, rounded outwards to a tenth of a round span.
+    """Return the limits of a scale: the smallest and the largest value, rounded outwards.
+
+    They are multiples of half the largest power of ten that the difference of the values reaches.
 
     Parameters
     ----------

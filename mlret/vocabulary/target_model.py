@@ -153,7 +153,7 @@ class ModelSubject(Subject):
     def vectors(self, texts: Sequence[str]) -> list[Rows]:
         """Return the last hidden states; with encoder and decoder, the decoder's follow the encoder's."""
         training = self.model.training
-        self.model.eval()
+        self.model.train(False)
         try:
             return [self._states(text) for text in texts]
         finally:

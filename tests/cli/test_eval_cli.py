@@ -165,7 +165,7 @@ def test_joined_without_shared_english_fails_before_an_encoder_is_loaded(mlret, 
 
 
 def test_every_benchmark_describes_its_data_and_protocol(mlret) -> None:  # type: ignore[no-untyped-def]
-    from mlret.eval.benchmarks.registry import benchmarks
+    from mlret.eval.registry import benchmarks
 
     code, out, _ = mlret("eval", "--help")
     assert code == 0
@@ -302,3 +302,40 @@ def test_reproduce_holds_figures_against_those_expected(  # type: ignore[no-unty
     plain.write_text("benchmark: tatoeba\ndata: x\n", encoding="utf-8")
     code, _, err = mlret("eval", "reproduce", plain, *options)
     assert code == 2 and "no key `expected`" in err
+
+
+def test_pictures_of_stored_results_are_drawn_again(  # type: ignore[no-untyped-def]
+    mlret, two_languages: Path, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    arguments = ("--data", two_languages, "-m", tiny_encoder_folder, "--joined", "-o", tmp_path / "out")
+    code, _, err = mlret("eval", "tatoeba", *arguments)
+    assert code == 0, err
+    pictures = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
+    assert set(pictures) == {"tatoeba.png", "tatoeba-joined.png"}
+    for name in pictures:
+        (tmp_path / "out" / name).write_bytes(b"")
+    code, out, err = mlret("eval", "redraw", tmp_path / "out")
+    assert code == 0, err
+    assert out.splitlines() == [f"wrote {tmp_path / 'out' / name}" for name in ("tatoeba.png", "tatoeba-joined.png")]
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in pictures} == pictures
+    for content, message in ((None, "No such file"), ("[", "not the report"), ('{"benchmark": "x"}', "not the report")):
+        folder = tmp_path / str(content is None) / message.replace(" ", "-")
+        folder.mkdir(parents=True)
+        if content is not None:
+            (folder / "report.json").write_text(content, encoding="utf-8")
+        code, _, err = mlret("eval", "redraw", folder)
+        assert (code, err.count("\n")) == (2, 1) and message in err
+        if content is not None:
+            (folder / "report.json").unlink()
+        folder.rmdir()
+
+
+def test_help_of_all_benchmarks_waits_for_no_heavy_package() -> None:
+    code = (
+        "import sys; sys.argv = ['mlret', 'eval', '--help']\n"
+        "from mlret.cli.main import app\n"
+        "try: app()\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'sklearn', 'scipy', 'matplotlib', 'sqlite3'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -104,9 +104,9 @@ def test_arguments_that_are_not_unicode_are_one_line_errors(
     docs = write(tmp_path / "d.jsonl", {"id": "a", "text": "t"})
     np.save(tmp_path / "v.npy", np.ones((1, 8), np.float32))
     places = {"I": index, "M": memory, "DOCS": docs, "VECTORS": tmp_path / "v.npy"}
-    said = mlret(*(places.get(one, one) for one in arguments), code=2)
+    err = mlret(*(places.get(one, one) for one in arguments), code=2)
     # typer prints errors of options in a frame; those of mlret are one line.
-    assert "Traceback" not in said and ((said.startswith("error: ") and said.count("\n") == 1) or "Usage" in said)
+    assert "Traceback" not in err and ((err.startswith("error: ") and err.count("\n") == 1) or "Usage" in err)
 
 
 def test_lines_that_are_not_utf_8_are_named(mlret: Run, index: Path, memory: Path, tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ def test_chat_export_is_read_and_cut_into_events(store: list[str], model: list[s
     file.write_text("".join(json.dumps(turn) + "\n" for turn in turns))
     refuse("import", "--chat", str(file), *store, *model)
     refuse("import", "--chat", str(file), *store, "--timezone", "Mars/Base")
-    said = as_json("import", "--chat", str(file), *store, *model, "--timezone", "Europe/Berlin")
-    assert sum(said.values()) == 6
+    imported = as_json("import", "--chat", str(file), *store, *model, "--timezone", "Europe/Berlin")
+    assert sum(imported.values()) == 6
     records = as_json("list", *store)
     assert {record["session"] for record in records} == {"chat"}
     assert records[0]["event_time"][0] == "2026-03-01T08:00:00+01:00"

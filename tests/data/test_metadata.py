@@ -65,7 +65,7 @@ def test_metadata_that_holds_itself_is_refused() -> None:
     [
         ({"a": {"b": [0, float("nan")]}}, r"metadata\['a'\]\['b'\]\[1\] is nan"),
         ({"a": float("inf")}, r"metadata\['a'\] is inf"),
-        ({"a": {1: 2}}, r"metadata\['a'\] has the key 1, which is no string"),
+        ({"a": {1: 2}}, r"metadata\['a'\] has the key 1, which is not a string"),
         ({None: 2}, "metadata has the key None"),
         ({"a": {"x\udce9": 2}}, "which is not valid Unicode"),
         ({"a": ["x\udce9"]}, r"metadata\['a'\]\[0\] is not valid Unicode"),

@@ -301,11 +301,11 @@ def test_an_earlier_calibration_is_replaced(tiny_encoder: Encoder) -> None:
 
 def test_rotations_of_a_model_are_reported_and_survive_saving(tiny_encoder: Encoder, tmp_path: Path) -> None:
     model = copy_of(tiny_encoder)
-    said: list[str] = []
-    report = calibrate_model(model, sentences("en", "sw", n=300), rotate=True, pivot="sw", say=said.append)
+    reported: list[str] = []
+    report = calibrate_model(model, sentences("en", "sw", n=300), rotate=True, pivot="sw", say=reported.append)
     rotation = {row.language: row.rotation for row in report}
     assert rotation["sw"] is None and rotation["en"] is not None
-    assert said[0] == "encoding English (1 of 2)" and said[-1] == "rotating: 1 of 1 languages done"
+    assert reported[0] == "encoding English (1 of 2)" and reported[-1] == "rotating: 1 of 1 languages done"
     model.save(str(tmp_path / "m"), create_model_card=False)
     loaded = load_encoder(tmp_path / "m", device="cpu")
     assert loaded.fingerprint == Encoder(model).fingerprint

@@ -110,7 +110,7 @@ def test_reciprocal_rank_is_zero_beyond_the_cut() -> None:
         ({"q": {"a": 1}}, {"x": {"a": 1.0}}, ["mrr@10"], "share no query"),
         ({"q": {"a": 1}}, {"q": {"a": math.nan}}, ["mrr@10"], "document 'a'.*not a number"),
         ({"q": {"a": 1}}, {"q": {"a": None}}, ["mrr@10"], "document 'a'.*not a number"),
-        ({"q": {"a": 1.5}}, {"q": {"a": 1.0}}, ["mrr@10"], "document 'a' of query 'q': relevance 1.5 is not a whole"),
+        ({"q": {"a": 1.5}}, {"q": {"a": 1.0}}, ["mrr@10"], "document 'a' of query 'q': relevance 1.5 is not an int"),
         ({"q": {"a": math.nan}}, {"q": {"a": 1.0}}, ["mrr@10"], "relevance nan is not an integer"),
         ({"q": {"a": None}}, {"q": {"a": 1.0}}, ["mrr@10"], "relevance None is not an integer"),
         ({"q": {"a": 10**6 + 1}}, {"q": {"a": 1.0}}, ["mrr@10"], "document 'a' of query 'q': relevance 1000001 is"),

@@ -128,11 +128,11 @@ def damage_rounds(
         try:
             before = outcome(copy, right)
             seen = problems_of(copy, encoder, repair=False)
-            assert seen or before == "right", f"{before}, and verify says whole"
+            assert seen or before == "right", f"{before}, and verify reports no damage"
             again = problems_of(copy, encoder, repair=True)
             after = outcome(copy, right)
-            if all(mended for mended, _ in again) and not any("lost" in what for _, what in again):
-                assert after == "right", f"{after} after repair said {again}"
+            if all(repaired for repaired, _ in again) and not any("lost" in what for _, what in again):
+                assert after == "right", f"{after} after repair reported {again}"
                 assert not problems_of(copy, encoder, repair=False)
         except Exception as error:
             raise AssertionError(f"{where}: {type(error).__name__}: {error}") from error
@@ -144,7 +144,7 @@ def damage_rounds(
 def problems_of(folder: Path, encoder: Any, *, repair: bool) -> list[tuple[bool, str]]:
     """Return the problems that verify finds, or the error that it raises."""
     try:
-        return [(problem.mended, problem.what) for problem in verify_index(folder, encoder, repair=repair)]
+        return [(problem.repaired, problem.what) for problem in verify_index(folder, encoder, repair=repair)]
     except MlretError as error:
         assert "\n" not in str(error)
         return [(False, str(error))]

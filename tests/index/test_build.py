@@ -15,8 +15,8 @@ from mlret.index.build import build_index, extend_index
 from mlret.index.hits import Updated
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
-from mlret.index.storage import store
 from mlret.index.storage.lock import WriterLock
+from mlret.index.store import store
 
 
 def write(path: Path, names: list[str]) -> Path:

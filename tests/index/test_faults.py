@@ -149,7 +149,7 @@ def test_flipped_bytes_of_the_database_are_found_by_verify(folder: Path) -> None
         where = content.index(TEXTS[id].encode())
         database.write_bytes(content[:where] + b"T" + content[where + 1 :])
         problems = verify_index(folder, repair=True)
-        assert any(id in problem.what and not problem.mendable for problem in problems)
+        assert any(id in problem.what and not problem.repairable for problem in problems)
         with Index.open(folder) as index, pytest.raises(MlretError, match="is damaged; restore"):
             index.get(id)
     vector = vector_of(TEXTS["doc-7"]).tobytes()

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from mlret.data.documents import Document
 from mlret.errors import FilterWarning, InputError
-from mlret.index import filters
-from mlret.index.filter_warnings import Unmatched
-from mlret.index.filters import DEEPEST_FILTER, HasLanguage, Some, parse_filter, read_filter
+from mlret.index.filtering import filters
+from mlret.index.filtering.fields import fields_of, stored_value
+from mlret.index.filtering.filter_sql import matching_rows
+from mlret.index.filtering.filter_warnings import Unmatched
+from mlret.index.filtering.filters import DEEPEST_FILTER, HasLanguage, Some, parse_filter, read_filter
 from mlret.index.index import Index
-from mlret.index.storage.blobs import OneVector
-from mlret.index.storage.fields import fields_of, stored_value
-from mlret.index.storage.filter_sql import matching_rows
+from mlret.index.storage.creation import create_database
 from mlret.index.storage.records import Records
 from tests.conftest import examples
 from tests.index.made import encoder, vector_of, vectors_of
@@ -283,10 +283,10 @@ def test_a_memory_reads_filters_as_an_index_does(
 
 
 def test_thousands_of_values_are_one_filter(tmp_path: Path) -> None:
-    Records.create(tmp_path / "r", "{}")
-    records = Records(tmp_path / "r", OneVector(1))
+    create_database(tmp_path / "r", "{}")
+    records = Records(tmp_path / "r")
     with records.transaction():
-        records.append([Document(f"n{i}", "t", None, {"n": i}) for i in range(5000)], np.zeros((5000, 1), np.float32))
+        records.append([Document(f"n{i}", "t", None, {"n": i}) for i in range(5000)])
     condition = read_filter({"n": list(range(0, 5000, 2))})
     assert condition is not None
     assert len(records.matching(condition)) == 2500

@@ -18,14 +18,14 @@ from typer.testing import CliRunner
 from mlret.cli.main import app
 from mlret.errors import InputError, MlretError
 from mlret.index.index import Index
-from mlret.index.storage import database
+from mlret.index.sqlite import database
 from mlret.index.verify import verify_index
 from mlret.memory.maintenance.upkeep import verify as verify_memory
 from mlret.memory.memory import Memory
 from tests.index.damaging import all_answers, store
 from tests.index.made import SIMILARITIES, encoder, settings, vector_of
 from tests.index.old.write_folders import memory_answers
-from tests.index.test_migration import ANSWERS, said, unpacked, version
+from tests.index.test_migration import ANSWERS, answers_as_json, unpacked, version
 from tests.memory.made import add, open_memory
 
 NOBODY = 65534
@@ -142,7 +142,7 @@ def test_read_only_old_index_gives_the_same_answers(place: Path) -> None:
     folder = unpacked("index-cosine", place)
     before = state(folder)
     with reading_only(folder), Index.open(folder, encoder()) as index:
-        assert said(index, "cosine") == ANSWERS["index-cosine"]
+        assert answers_as_json(index, "cosine") == ANSWERS["index-cosine"]
         with pytest.raises(MlretError, match="may only be read"):
             index.delete(["doc-1"])
     assert state(folder) == before and version(folder) == (2, 2)
@@ -171,7 +171,7 @@ def test_verify_reports_damage_in_a_read_only_folder(place: Path) -> None:
     folder = made(place / "i")
     (folder / "manifest.json").write_bytes(b"{}")
     with reading_only(folder):
-        assert [problem.mended for problem in verify_index(folder)] == [False]
+        assert [problem.repaired for problem in verify_index(folder)] == [False]
         with pytest.raises(MlretError, match=r"may not be written to \(writer|writer\.lock belongs to another"):
             verify_index(folder, repair=True)
 
@@ -258,7 +258,7 @@ def test_what_is_missing_from_a_folder_is_named(tmp_path: Path) -> None:
     assert len(all_answers(folder)["documents"]) == 49
     (tmp_path / "file").write_text("text")
     for act in (Index.open, verify_index, lambda path: Memory.open(path, encoder())):
-        with pytest.raises(InputError, match="file is "):
+        with pytest.raises(InputError, match="file already exists"):
             act(tmp_path / "file")
 
 

@@ -111,7 +111,7 @@ def test_damaged_lexical_index_is_found_and_made_again(index: Index) -> None:
     connection.commit()
     connection.close()
     assert [problem.what for problem in verify_index(index.path)] == ["the lexical index differs from the records"]
-    assert verify_index(index.path, repair=True)[0].mended
+    assert verify_index(index.path, repair=True)[0].repaired
     assert verify_index(index.path) == []
     with Index.open(index.path) as again:
         assert ids(again.search("Xanthippe", mode="lexical")) == ["code"]

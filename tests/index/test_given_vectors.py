@@ -25,7 +25,7 @@ from mlret.index.build import build_index, extend_index
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
 from mlret.index.vectors import pairing
-from mlret.index.vectors.given_vectors import at_unit_length
+from mlret.index.vectors.cosine import at_unit_length
 from mlret.index.vectors.ragged import Ragged
 from mlret.memory.memory import Memory
 from tests.index.made import DIMS, encoder, tokens_of, vector_of, vectors_of

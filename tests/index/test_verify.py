@@ -18,10 +18,11 @@ import pytest
 from mlret.errors import MlretError
 from mlret.index.index import Index
 from mlret.index.storage.lock import LOCK, noted_changes
+from mlret.index.storage.manifest_copy import read_copy, replace_copy
 from mlret.index.tokens import codec_training
 from mlret.index.tokens.token_space import MaxSimSpace
 from mlret.index.vectors.cosine import CosineSpace
-from mlret.index.verify import verify_index
+from mlret.index.verify import Problem, verify_index
 from tests.conftest import examples
 from tests.index.damaging import all_answers, damage_rounds, outcome, store
 from tests.index.made import SIMILARITIES, Similarity, encoder, settings, shrink, vector_of
@@ -64,8 +65,8 @@ def seen_and_repaired(folder: Path, right: dict[str, Any], what: str, *, noticed
     """Check whether a search notices a fault, and that verify finds and repairs it."""
     assert outcome(folder, right) == ("error" if noticed else "right")
     problems = verify_index(folder)
-    assert any(what in problem.what and problem.mendable and not problem.mended for problem in problems), problems
-    assert all(problem.mended for problem in verify_index(folder, repair=True))
+    assert any(what in problem.what and problem.repairable and not problem.repaired for problem in problems), problems
+    assert all(problem.repaired for problem in verify_index(folder, repair=True))
     assert verify_index(folder) == [] and outcome(folder, right) == "right"
 
 
@@ -91,7 +92,7 @@ def test_changed_counter_is_noticed_and_counted_again(folder: Path, counter: str
     tampered(folder, f"UPDATE counters SET {change} WHERE name = '{counter}'")
     assert outcome(folder, right) == "error"
     assert verify_index(folder) and outcome(folder, right) == "error"
-    assert all(problem.mended for problem in verify_index(folder, repair=True))
+    assert all(problem.repaired for problem in verify_index(folder, repair=True))
     assert verify_index(folder) == [] and outcome(folder, right) == "right"
 
 
@@ -119,7 +120,7 @@ def test_lexical_tables_unlike_the_texts_are_seen_and_made_again(folder: Path, s
     before = outcome(folder, right)
     assert before == "error" or not noticed
     assert [problem.what for problem in verify_index(folder)] == ["the lexical index differs from the records"]
-    assert all(problem.mended for problem in verify_index(folder, repair=True))
+    assert all(problem.repaired for problem in verify_index(folder, repair=True))
     assert verify_index(folder) == [] and outcome(folder, right) == "right"
 
 
@@ -135,7 +136,7 @@ def test_posting_lists_of_other_texts_are_seen(folder: Path) -> None:
             lexical.add([10, 12], [other, one])
     assert outcome(folder, right) == "wrong"
     assert [problem.what for problem in verify_index(folder)] == ["the lexical index differs from the records"]
-    assert verify_index(folder, repair=True)[0].mended
+    assert verify_index(folder, repair=True)[0].repaired
     assert outcome(folder, right) == "right"
 
 
@@ -146,7 +147,7 @@ def test_rows_in_no_segment_are_sealed_again(folder: Path) -> None:
         switch([info for info in kept if info.first_row != 1])
     assert outcome(folder, right) == "wrong"
     assert any("are in no vector file" in problem.what for problem in verify_index(folder))
-    assert all(problem.mended for problem in verify_index(folder, repair=True))
+    assert all(problem.repaired for problem in verify_index(folder, repair=True))
     assert verify_index(folder) == [] and outcome(folder, right) == "right"
 
 
@@ -213,7 +214,7 @@ def test_database_that_lost_its_log_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(MlretError, match=rf"has lost its last changes \(it counts \d+, and writer\.lock {changes}\)"):
         Index.open(lost)
     assert any("its last changes are lost" in problem.what for problem in verify_index(lost))
-    assert all(problem.mended for problem in verify_index(lost, repair=True))
+    assert all(problem.repaired for problem in verify_index(lost, repair=True))
     assert verify_index(lost) == []
     with Index.open(lost) as index:
         assert len(index) == 77  # what is left
@@ -268,7 +269,7 @@ def test_accelerator_built_again_does_not_bring_removed_documents_back(tmp_path:
         info = accelerated.accelerator if similarity == "cosine" else accelerated.lists.documents  # type: ignore[union-attr]
     assert info is not None
     (folder / info.file).write_bytes(b"torn")
-    assert all(problem.mended for problem in verify_index(folder, Replayed("test", 8, similarity), repair=True))
+    assert all(problem.repaired for problem in verify_index(folder, Replayed("test", 8, similarity), repair=True))
     assert verify_index(folder) == [] and all_answers(folder) == right
 
 
@@ -276,13 +277,13 @@ def test_counters_are_counted_again_where_a_writer_was_killed_between_manifest_a
     right = all_answers(folder)
     with Index.open(folder) as index, index.store.writing():
         records = index.store.records
-        generation, copy = records.counter("generation"), records.manifest().decode()
+        generation, copy = records.generation, read_copy(records).decode()
         index.store.switch(index.store.manifest.segments)
-        records.replace_manifest(generation, copy)
+        replace_copy(records, generation, copy)
     assert outcome(folder, right) == "right" and verify_index(folder) == []
     tampered(folder, "UPDATE counters SET value = value + 1 WHERE name = 'documents'")
     assert outcome(folder, right) == "error"
-    assert all(problem.mended for problem in verify_index(folder, repair=True))
+    assert all(problem.repaired for problem in verify_index(folder, repair=True))
     assert verify_index(folder) == [] and outcome(folder, right) == "right"
 
 
@@ -333,3 +334,19 @@ def test_lock_of_another_index_is_not_used(tmp_path: Path) -> None:
     shutil.copy(other / LOCK, one / LOCK)
     with Index.open(one) as index:
         assert len(index.search_vectors(vector_of("query")[None], 500)[0]) == 77
+
+
+def test_problems_answer_to_their_former_names_until_these_are_removed() -> None:
+    problem = Problem("records.db", "a page is damaged", repaired=True, repairable=False)
+    with pytest.warns(DeprecationWarning, match=r"Problem\.mended is now Problem\.repaired"):
+        assert problem.mended is True
+    with pytest.warns(DeprecationWarning, match=r"Problem\.mendable is now Problem\.repairable"):
+        assert problem.mendable is False
+    assert problem.as_json() == {
+        "file": "records.db",
+        "what": "a page is damaged",
+        "repaired": True,
+        "repairable": False,
+        "mended": True,
+        "mendable": False,
+    }

@@ -92,7 +92,7 @@ EVERY = [
         for language in (code, None)
     ),
     *((text, language) for code, *texts in SAME for text in texts for language in (code, None)),
-    *(said for one, text, other, more in (*ACROSS, *TRANSLATIONS) for said in ((text, one), (more, other))),
+    *(each for one, text, other, more in (*ACROSS, *TRANSLATIONS) for each in ((text, one), (more, other))),
 ]
 
 
@@ -113,8 +113,8 @@ def memory(
     with Memory.open(tmp_path_factory.mktemp("contradictions") / "m", load_encoder(device="cpu")) as opened:
         scopes = count()
 
-        def add(*said: tuple[str, str | None]) -> Any:
-            items = [{"text": text, "language": code, "vector": vectors[text, code]} for text, code in said]
+        def add(*contents: tuple[str, str | None]) -> Any:
+            items = [{"text": text, "language": code, "vector": vectors[text, code]} for text, code in contents]
             return opened.add_batch(items, {"user": f"u{next(scopes)}"})[-1]
 
         yield add
@@ -131,29 +131,29 @@ def test_different_texts_are_separate_records_whether_or_not_the_language_is_kno
     assert merged == []
 
 
-@pytest.mark.parametrize(("language", "text", "other", "said"), ACROSS)
+@pytest.mark.parametrize(("language", "text", "other", "second"), ACROSS)
 def test_different_texts_are_separate_records_across_languages(
-    memory: Callable[..., Any], language: str, text: str, other: str, said: str
+    memory: Callable[..., Any], language: str, text: str, other: str, second: str
 ) -> None:
-    assert memory((text, language), (said, other)).verdict != "duplicate"
-    assert memory((said, other), (text, language)).verdict != "duplicate"
+    assert memory((text, language), (second, other)).verdict != "duplicate"
+    assert memory((second, other), (text, language)).verdict != "duplicate"
 
 
 @pytest.mark.parametrize("given_language", [True, False])
-@pytest.mark.parametrize(("language", "text", "said"), SAME)
+@pytest.mark.parametrize(("language", "text", "second"), SAME)
 def test_what_differs_in_form_alone_is_one(
-    memory: Callable[..., Any], language: str, text: str, said: str, given_language: bool
+    memory: Callable[..., Any], language: str, text: str, second: str, given_language: bool
 ) -> None:
     code = language if given_language else None
-    assert memory((text, code), (said, code)).verdict == "duplicate"
-    assert memory((said, code), (text, code)).verdict == "duplicate"
+    assert memory((text, code), (second, code)).verdict == "duplicate"
+    assert memory((second, code), (text, code)).verdict == "duplicate"
 
 
-@pytest.mark.parametrize(("language", "text", "other", "said"), TRANSLATIONS)
+@pytest.mark.parametrize(("language", "text", "other", "second"), TRANSLATIONS)
 def test_translations_that_every_guard_could_check_are_one(
-    memory: Callable[..., Any], language: str, text: str, other: str, said: str
+    memory: Callable[..., Any], language: str, text: str, other: str, second: str
 ) -> None:
-    assert memory((text, language), (said, other)).verdict == "duplicate"
+    assert memory((text, language), (second, other)).verdict == "duplicate"
 
 
 @given(st.text(), st.text(), st.sampled_from([None, "en", "tr", "de"]))

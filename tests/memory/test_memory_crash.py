@@ -18,7 +18,7 @@ from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
 from mlret.memory.maintenance.upkeep import verify
 from mlret.memory.storage import tables
-from mlret.memory.storage.journal import State, replay
+from mlret.memory.storage.journal import State, read_entries, replay
 from tests.index.made import encoder, vector_of
 from tests.memory.made import open_memory
 
@@ -88,8 +88,8 @@ VERBS = ["add", "add", "update", "delete", "link", "merge", "restore", "undo", "
 
 
 def state_of(memory: Any, operations: int | None = None) -> tuple[State, int]:
-    """Return the state after a number of operations, and the number of the last one."""
-    entries = list(tables.entries(memory._store.records))
+    """The state after so many operations, and the number of the last one."""
+    entries = list(read_entries(memory._store.records))
     some = [entry for entry in entries if operations is None or entry.operation <= operations]
     return replay(some), max((entry.operation for entry in some), default=0)
 
@@ -114,8 +114,8 @@ def killed_writer(folder: Path, seed: int, verbs: int, seconds: float) -> tuple[
     process.send_signal(signal.SIGKILL)
     lines += [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
     process.wait()
-    said = [json.loads(line) for line in lines]
-    return [one[1:] for one in said if one[0] == "begin"], [one[1:] for one in said if one[0] == "done"]
+    printed = [json.loads(line) for line in lines]
+    return [one[1:] for one in printed if one[0] == "begin"], [one[1:] for one in printed if one[0] == "done"]
 
 
 def kill_rounds(folder: Path, rounds: int) -> None:
@@ -134,8 +134,8 @@ def kill_rounds(folder: Path, rounds: int) -> None:
             if done:
                 known, operations = done[-1]
                 verbs_killed.add(interrupted[0] if interrupted else None)
-                # undo is two operations here; every other call is one.
-                more = tables.entries(memory._store.records, "operation > ?", (operations,))
+                # undo is two operations here; no other verb is more than one.
+                more = read_entries(memory._store.records, "operation > ?", (operations,))
                 assert operations <= now[1] and len({entry.operation for entry in more}) <= 2
                 if interrupted is None or interrupted[0] != "erase" or now[1] == operations:
                     assert digest(state_of(memory, operations)) == known

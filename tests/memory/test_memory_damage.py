@@ -19,7 +19,8 @@ from mlret.memory.maintenance.upkeep import verify
 from mlret.memory.memory import Memory
 from mlret.memory.records import Content
 from mlret.memory.storage import cells, schema, tables
-from mlret.memory.storage.store import Draft, Step
+from mlret.memory.storage.drafts import Draft, Step
+from mlret.memory.storage.store import MemoryStore
 from tests.index.made import encoder, vector_of
 from tests.memory.made import add, open_memory
 
@@ -53,14 +54,12 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def add_long(memory: Memory, text: str, scope: dict[str, str]) -> None:
-    """Add a text with a window of its own, which otherwise requires an encoder."""
-    store = memory._store.of(scope)
+    """Add a text with a window of its own, which an encoder would be needed to cut."""
+    store = MemoryStore(memory._store, scope)
     with memory._store.writing():
-        draft = Draft(
-            *("long", 1, text, "en", scope, Content(), 7, times.now(), times.now(), vector_of(text)),
-            parts=(text[2:],),
-            part_vectors=[vector_of(text[2:])],
-        )
+        draft = Draft("long", text, text, "en", Content(), vector=vector_of(text), scope=scope, seq=7)
+        draft.valid_from = draft.recorded_at = times.now()
+        draft.parts, draft.part_vectors = (text[2:],), [vector_of(text[2:])]
         store.commit("add", [Step("long", draft)])
 
 
@@ -100,11 +99,11 @@ def answers(folder: Path) -> list[str | None]:
                 try:
                     answer = repr(question())
                 except MlretError as error:
-                    said = str(error)
-                    assert f"of {other}" not in said and f"secret of {other}" not in said
-                    refused = "there is no operation" in said
-                    assert refused or "damaged" in said or "run verify" in said, said
-                    answer = said if refused else None
+                    message = str(error)
+                    assert f"of {other}" not in message and f"secret of {other}" not in message
+                    refused = "there is no operation" in message
+                    assert refused or "damaged" in message or "run verify" in message, message
+                    answer = message if refused else None
                 assert answer is None or f"of {other}" not in answer
                 found.append(answer)
     return found
@@ -144,9 +143,9 @@ def check(folder: Path, original: Path, right: list[str | None], table: str, col
     if not change(folder, table, column, place, to):
         return False
     # Every copy has an unfinished erasure; a value with the same meaning is not damage.
-    said = [problem.what for problem in verify(folder, encoder()) if "erasure is not finished" not in problem.what]
+    problems = [problem.what for problem in verify(folder, encoder()) if "erasure is not finished" not in problem.what]
     same_meaning = to is None or (column in schema.NULLS and to in (0, times.FOREVER, times.UNTIMED))
-    assert said or same_meaning, (table, column, to)
+    assert problems or same_meaning, (table, column, to)
     for number, (answer, expected) in enumerate(zip(answers(folder), right, strict=True)):
         assert answer is None or answer == expected, (table, column, place, to, number, answer, expected)
     return True

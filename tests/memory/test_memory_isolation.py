@@ -40,7 +40,7 @@ def doors(memory: Memory, id: str, mine: str, scope: dict[str, str]) -> Iterator
     yield "add derived", lambda: memory.add("x", scope, derived_from=id, **about)
 
 
-def said(door: Callable[[], Any], id: str) -> str:
+def answer_of(door: Callable[[], Any], id: str) -> str:
     """Return the result of a call in a form that does not depend on the id."""
     try:
         return repr(door())
@@ -54,10 +54,10 @@ def test_id_of_another_tenant_is_answered_as_one_that_never_was(tmp_path: Path) 
         add(memory, "another", ALICE, id="twice")
         memory.delete(add(memory, "deleted", ALICE, id="gone").id, ALICE)
         mine = add(memory, "a note", BOB).id
-        never = {name: said(door, "never-was") for name, door in doors(memory, "never-was", mine, BOB)}
+        never = {name: answer_of(door, "never-was") for name, door in doors(memory, "never-was", mine, BOB)}
         assert sum("no record ID in the scope" in answer for answer in never.values()) == len(never) - 1
         for id in (theirs, "twice", "gone"):
-            assert {name: said(door, id) for name, door in doors(memory, id, mine, BOB)} == never
+            assert {name: answer_of(door, id) for name, door in doors(memory, id, mine, BOB)} == never
         assert [record.text for record in memory.list(BOB)] == ["a note"]
 
 

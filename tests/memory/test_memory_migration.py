@@ -110,7 +110,7 @@ def test_killed_while_it_is_brought_up_to_date_it_still_is_what_it_was(old: Path
 
 
 def test_read_only_memory_of_format_2_is_read(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlret.index.storage.database._allowed", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr("mlret.index.sqlite.database._allowed", lambda path, mode: mode != os.W_OK)
     before = {file.name: file.read_bytes() for file in old.iterdir() if file.is_file()}
     with open_memory(old) as memory:
         the_same(memory)

@@ -87,7 +87,7 @@ def live(folder: Path, records: int, operations: int, checks: int) -> None:
         texts = [text() for _ in range(count)]
         items = [{"text": one, "language": "en", "vector": vector_of(one)} for one in texts]
         added = memory.add_batch(items, scope_of(user), dedupe=False)
-        model.alive[user].update({one.id: said for one, said in zip(added, texts, strict=True)})
+        model.alive[user].update({one.id: content for one, content in zip(added, texts, strict=True)})
 
     with open_memory(folder) as memory:
         for user in range(USERS):
@@ -103,9 +103,9 @@ def live(folder: Path, records: int, operations: int, checks: int) -> None:
                 add(memory, user, count)
                 done += count
             elif verb == "update":
-                said = text()
-                memory.update(some[0], scope_of(user), said, vector=vector_of(said), language="en")
-                mine[some[0]] = said
+                content = text()
+                memory.update(some[0], scope_of(user), content, vector=vector_of(content), language="en")
+                mine[some[0]] = content
                 done += 1
             elif verb == "delete":
                 memory.delete(some[:2], scope_of(user))

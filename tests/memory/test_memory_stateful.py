@@ -21,7 +21,7 @@ from mlret.index.vectors.cosine import CosineSpace
 from mlret.memory.memory import Memory
 from mlret.memory.scope import holds, place_of
 from mlret.memory.storage import tables
-from mlret.memory.storage.journal import replay
+from mlret.memory.storage.journal import read_entries, replay
 from tests.index.made import vector_of
 from tests.memory.made import open_memory
 
@@ -227,7 +227,7 @@ class Verbs(RuleBasedStateMachine):
     @invariant()
     def journal_adds_up_to_the_state(self) -> None:
         records = self.memory._store.records
-        assert replay(tables.entries(records)) == tables.read_state(records)
+        assert replay(read_entries(records)) == tables.read_state(records)
 
     @invariant()
     def what_a_scope_holds_is_found_and_nothing_else(self) -> None:

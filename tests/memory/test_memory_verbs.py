@@ -52,13 +52,13 @@ def test_erase_leaves_no_byte_of_text_tags_metadata_or_source(tmp_path: Path, ti
         id = memory.add("the text to erase", ME, **about).id
         memory.update(id, ME, long)
         fact = memory.add("a fact to erase", ME, derived_from=id).id
-        said = ["the text to erase", long, "a fact to erase", "tag-to-erase", "key-to-erase", "name-to-erase"]
-        said += ["value-to-erase", "source-to-erase", "session-to-erase"]
-        assert left(tmp_path, *said)
+        contents = ["the text to erase", long, "a fact to erase", "tag-to-erase", "key-to-erase", "name-to-erase"]
+        contents += ["value-to-erase", "source-to-erase", "session-to-erase"]
+        assert left(tmp_path, *contents)
         proof = memory.erase(id, ME)
         assert (set(proof.ids), proof.versions, proof.complete) == ({id, fact}, 3, True)
         assert all(file["places"] == 0 for file in proof.files.values()) and proof.pieces > 10
-        assert left(tmp_path, *said) == []
+        assert left(tmp_path, *contents) == []
         assert [record.text for record in memory.list(ME)] == ["what stays"]
         with pytest.raises(InputError, match="scope"):
             memory.history(id, ME)
@@ -66,7 +66,7 @@ def test_erase_leaves_no_byte_of_text_tags_metadata_or_source(tmp_path: Path, ti
         emptied = memory._store.records.read(query)
         assert [verb for verb, _, _ in emptied] == ["add", "update", "erase"]
         assert all(changes in (None, "[]") and note == "{}" for _, changes, note in emptied)
-    assert left(tmp_path, *said) == []
+    assert left(tmp_path, *contents) == []
     files = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     assert not any(one.encode() in content for one in (id, fact) for content in files)
     assert verify(tmp_path / "m") == []
@@ -94,14 +94,14 @@ def test_erasing_rewrites_the_database_only_if_copies_of_rows_are_left(
         ids = [one.id for one in memory.add_batch(items, ME, dedupe=False)]
         for n in range(100, 120):  # an end of validity takes the same space as none
             memory.update(ids[n], ME, f"another {n:03d}.", vector=vector_of(f"{n}"), language="en")
-        said: list[str] = []
-        memory._store.records._connection.set_trace_callback(said.append)
+        statements: list[str] = []
+        memory._store.records.connection.set_trace_callback(statements.append)
         assert memory.erase(ids[7:9], ME).complete and memory.erase(ids[110], ME).complete
         gone = [b"secret 007.", b"secret 008.", b"secret 110.", b"another 110."]
         content = [file.read_bytes() for file in (tmp_path / "m").rglob("*") if file.is_file()]
-        assert "VACUUM" not in said and not any(text in one for text in gone for one in content)
+        assert "VACUUM" not in statements and not any(text in one for text in gone for one in content)
         monkeypatch.setattr("mlret.index.storage.records.holds_traces", lambda path, *, indexes: True)
-        assert memory.erase(ids[9], ME).complete and "VACUUM" in said
+        assert memory.erase(ids[9], ME).complete and "VACUUM" in statements
     assert verify(tmp_path / "m") == []
 
 
@@ -184,8 +184,12 @@ def test_duplicates_are_found_across_languages_and_kept_behind(tmp_path: Path, t
     with open_memory(tmp_path / "m") as memory:
         keep(memory, DuplicateThresholds(memory.encoder.fingerprint, 0.6, 0.4, 0.5, {"": 0.0}, 0.95, 0.5, 100))
         vector = vector_of("the train")
-        said = [("The train leaves at 7.", "en"), ("Der Zug fährt um 7 ab.", "de"), ("Der Zug fährt um 9 ab.", "de")]
-        items: list[Any] = [{"text": text, "language": code, "vector": vector} for text, code in said]
+        contents = [
+            ("The train leaves at 7.", "en"),
+            ("Der Zug fährt um 7 ab.", "de"),
+            ("Der Zug fährt um 9 ab.", "de"),
+        ]
+        items: list[Any] = [{"text": text, "language": code, "vector": vector} for text, code in contents]
         if together:
             first, again, other = memory.add_batch(items, ME)
         else:
@@ -195,7 +199,7 @@ def test_duplicates_are_found_across_languages_and_kept_behind(tmp_path: Path, t
         assert other.verdict == "related" and "numbers" in other.reason
         assert [link.target for link in memory.get(other.id, ME).links] == [first.id]  # type: ignore[union-attr]
         [hidden] = memory.list(ME, state="merged")
-        assert (hidden.text, hidden.merged_into) == (said[1][0], first.id)
+        assert (hidden.text, hidden.merged_into) == (contents[1][0], first.id)
         assert memory.get(first.id, ME).strength == 2  # type: ignore[union-attr]
         memory.restore(hidden.id, ME)
         assert len(memory.list(ME)) == 3 and memory.get(first.id, ME).strength == 1  # type: ignore[union-attr]
@@ -276,7 +280,7 @@ def test_export_and_import_give_the_same_memory(tmp_path: Path, tiny_encoder: En
             with pytest.raises(InputError, match="line 1: the record belongs to the scope"):
                 other.import_records(lines, {"user": "u2"})
             assert other.import_records(lines, ME) == 4
-            with pytest.raises(InputError, match="taken"):
+            with pytest.raises(InputError, match="already stored"):
                 other.import_records(lines, ME)
             assert other.import_records(lines, ME, existing="skip") == 0
             assert {state: other.list(ME, state=state) for state in before} == before
@@ -501,7 +505,7 @@ def test_repair_makes_hashes_and_n_grams_again(tmp_path: Path, tiny_encoder: Enc
     connection.close()
     with Memory.open(tmp_path / "m", tiny_encoder) as memory, pytest.raises(MlretError, match="n-grams of row 1"):
         memory.search("cat", ME)
-    assert [problem.mended for problem in verify(tmp_path / "m", tiny_encoder, repair=True)] == [True]
+    assert [problem.repaired for problem in verify(tmp_path / "m", tiny_encoder, repair=True)] == [True]
     assert verify(tmp_path / "m", tiny_encoder) == []
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlret.memory.storage.row_checksums import DamagedColumnError, checksum, checksums, integers, texts
+from mlret.memory.storage.cells import checksum
+from mlret.memory.storage.loading import DamagedColumnError, checksums, integers, texts
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.one_of(st.none(), st.text(st.characters(exclude_categories=("Cs",)), max_size=5), st.sampled_from("ab"))

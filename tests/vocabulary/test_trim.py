@@ -261,7 +261,7 @@ def test_without_text_nothing_is_measured() -> None:
     _, report = mlret.trim_vocabulary(made.model("bert", len(tokenizer)), languages=["el", "ja"], tokenizer=tokenizer)
     assert report.figures == []
     assert report.largest_difference is None
-    assert "No text was at hand" in report.card()
+    assert "There was no text to compare" in report.card()
     assert "Greek, Japanese: the tokens that their scripts can write" in report.card()
 
 

@@ -157,10 +157,10 @@ def test_quantised_models_are_refused() -> None:
     model.is_quantized = True
     with pytest.raises(InputError, match=r"quantised \(8 bits or fewer\): load it in float32"):
         cut_weights(model, KEPT)
-    said = made.model("bert", ROWS)
-    said.config.quantization_config = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    declared = made.model("bert", ROWS)
+    declared.config.quantization_config = {"quant_method": "bitsandbytes", "load_in_8bit": True}
     with pytest.raises(InputError, match=r"quantised \(8 bits or fewer\)"):
-        cut_weights(said, KEPT)
+        cut_weights(declared, KEPT)
     whole = made.model("bert", ROWS)
     table = whole.get_input_embeddings()
     table.weight = nn.Parameter(torch.zeros(ROWS, 32, dtype=torch.int8), requires_grad=False)

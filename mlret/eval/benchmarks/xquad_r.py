@@ -18,12 +18,12 @@ from pydantic import Field
 
 from mlret.data.retrieval import read_run
 from mlret.errors import InputError
-from mlret.eval.benchmarks.registry import Benchmark, Runs, Settings, register
-from mlret.eval.benchmarks.xquad_r_data import XquadR, read_xquad_r
 from mlret.eval.loading import check_names, load_scorers
 from mlret.eval.matching import Scores
 from mlret.eval.metrics import evaluate_run, rank_documents
 from mlret.eval.published import Published
+from mlret.eval.readers.xquad_r_data import XquadR, read_xquad_r
+from mlret.eval.registry import Benchmark, Runs, Settings, register
 from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups, shown_system, source_of
 from mlret.eval.retrieval import AVERAGE, Protocol, metric_table
 from mlret.eval.scorers import BitextScorer, Side
@@ -173,13 +173,14 @@ def evaluate_xquad_r(
     if not comparable:
         notes.append("figures in print are for sentences in their context, in all eleven languages; they are left out")
     tables = [metric_table(PROTOCOL, metric, figures, comparable=comparable and metric == "map") for metric in METRICS]
+    histogram = {system: _histogram(found, data) for system, found in ranks.items()}
     details = {
         "candidates": {language: len(found) for language, found in data.candidates.items()},
-        "histogram": {system: _histogram(found, data) for system, found in ranks.items()},
+        "histogram": histogram,
         "found first": {system: _found_first(found, data) for system, found in ranks.items()},
     }
     if scorers:
-        tables.append(_histogram_table(shown_system(scorers[0].name, figures), details["histogram"]))
+        tables.append(_histogram_table(shown_system(scorers[0].name, figures), histogram))
     return Report(
         benchmark="xquad-r",
         data=name,
@@ -466,7 +467,7 @@ class XquadRSettings(Settings):
         "sentence+context", description="What a candidate is: sentence+context, as in LAReQA, or sentence."
     )
     runs: Runs = Field([], description="A TREC run with queries de:ID. Alone, no encoder is loaded. Repeat it.")
-    run_depth: int = Field(0, ge=0, description="Write runs of so many candidates a question.")
+    run_depth: int = Field(0, ge=0, description="Write runs with this many candidates per question.")
 
 
 def _evaluate(settings: XquadRSettings, encoders: Sequence[AnyEncoder], show_progress: bool) -> Report:

@@ -173,6 +173,8 @@ def _abstention(vectors: Vectors, thresholds: DuplicateThresholds) -> list[Featu
     refused: list[float] = []
     for asked, stored in _ring(list(vectors)):
         count = len(vectors[stored])
+        if count < 2:  # there is no half to store
+            continue
         rows = np.sort(np.random.default_rng(0).permutation(count)[: count // 2])
         cosines = vectors[asked] @ vectors[stored][rows].T
         best = np.sort(cosines, axis=1)[:, ::-1][:, : NEIGHBOURS + 1]
@@ -180,7 +182,6 @@ def _abstention(vectors: Vectors, thresholds: DuplicateThresholds) -> list[Featu
         silent = np.array([confidence(row, usual) < thresholds.answer for row in best])
         answerable = np.isin(np.arange(count), rows)
         right = answerable & (rows[cosines.argmax(axis=1)] == np.arange(count))
-        # A pair of languages counts only if it has queries of that kind; with one text there are none with an answer.
         if right.any():
             kept.append(float((~silent[right]).mean()))
         if not answerable.all():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlret.errors import Corrupt
 from mlret.index.storage.manifest import MANIFEST, Manifest, Written, parse_manifest
+from mlret.index.storage.manifest_copy import read_copy
 from mlret.index.storage.records import RECORDS, Records
 
 # A change of segments changes these fields and no others.
@@ -40,11 +41,11 @@ def copy_in(records: Records) -> Written:
         If it is not what was written, or of another generation than the database.
     """
     try:
-        copy = parse_manifest(records.manifest())
+        copy = parse_manifest(read_copy(records))
     except ValueError as error:
         raise DisagreementError(records.path.parent, f"the copy of {MANIFEST} in {RECORDS} ({error})") from error
-    if copy.manifest.generation != records.counter("generation"):
-        ours, theirs = records.counter("generation"), copy.manifest.generation
+    if copy.manifest.generation != records.generation:
+        ours, theirs = records.generation, copy.manifest.generation
         what = f"{RECORDS} is of generation {ours}, and its copy of {MANIFEST} of generation {theirs}"
         raise DisagreementError(records.path.parent, what)
     return copy

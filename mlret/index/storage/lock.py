@@ -73,12 +73,12 @@ class WriterLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)  # Closing the file releases the lock.
-            self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)  # Closing the file releases the lock.
 
     def note(self, identity: str, changes: int) -> None:
-        """Write down how many changes the database of an index counts.
+        """Write down how many changes the database of an index counts, if the lock is held.
 
         The note is written after the commit, so that it never counts more than the database. It is not forced to the
         disk, which would double the time of a write.
@@ -90,7 +90,8 @@ class WriterLock:
         changes
             The number of changes that the database counts.
         """
-        self._write(_note(identity, changes), _LONGEST_OWNER)
+        if self._descriptor is not None:
+            self._write(_note(identity, changes), _LONGEST_OWNER)
 
     def _opened(self) -> int:
         try:

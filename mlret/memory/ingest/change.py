@@ -7,13 +7,14 @@ from dataclasses import fields
 from typing import Any
 
 from mlret.errors import AlreadyExists, InputError, NotFound
-from mlret.memory.ingest.inputs import drafts_of, read_item
+from mlret.memory.ingest.inputs import prepare, read_item
 from mlret.memory.records import DERIVED_FROM, Content, State, check_link_type
 from mlret.memory.results import Done
 from mlret.memory.scope import Scope
+from mlret.memory.storage.drafts import Step
 from mlret.memory.storage.journal import GONE, Change, NewVersion, SetEnd, SetField, SetLink, Verb, inverse
 from mlret.memory.storage.record_state import ACTIVE, ARCHIVED, DELETED, MERGED
-from mlret.memory.storage.store import MemoryStore, Step
+from mlret.memory.storage.store import MemoryStore
 from mlret.memory.times import FOREVER
 
 _NAMES = ("active", "archived", "deleted", "merged")
@@ -47,19 +48,19 @@ def update(store: MemoryStore, id: str, scope: Scope, changes: Mapping[str, Any]
     if "text" not in changes:
         given = {**{one.name: getattr(old, one.name) for one in fields(Content)}, "language": old.language, **given}
         given = {**given, **changes}
-    item = read_item(given)
-    place = old.seq if item.content.seq is None else item.content.seq
-    for link in item.links:
+    draft = read_item(given)
+    draft.version = len(columns.versions[id]) + 1
+    draft.seq = old.seq if draft.content.seq is None else draft.content.seq
+    for link in draft.links:
         store.position(link.target, scope)
-    version = len(columns.versions[id]) + 1
-    [draft] = drafts_of(store, [item], old.scope, [(version, place)])
+    prepare(store, [draft], old.scope)
     ends: list[Change] = []
     for one in columns.versions[id]:
         end, start = int(columns.valid_to[one]), int(columns.valid_from[one])
         cut = max(draft.valid_from, start)
         if cut < end:
             ends.append(SetEnd(int(columns.row[one]), None if end == FOREVER else end, cut))
-    links = [SetLink(link.type, link.target, True) for link in item.links if link not in old.links]
+    links = [SetLink(link.type, link.target, True) for link in draft.links if link not in old.links]
     operation = store.commit("update", [Step(id, draft, int(columns.row[position]), [*ends, *links])])
     return Done((id,), operation)
 

@@ -142,8 +142,8 @@ def events(
     """
     columns = store.columns
     positions = Selection(scope, levels=["turn"]).positions(store)
-    mine = [p for p in positions.tolist() if columns.sessions.values[columns.session[p]][1] == session]
-    places = {columns.scopes.values[columns.scope[p]] for p in mine}
+    mine = [p for p in positions.tolist() if columns.sessions.by_number[columns.session[p]][1] == session]
+    places = {columns.scopes.by_number[columns.scope[p]] for p in mine}
     if not mine:
         raise NotFound(f"the scope {scope} has no turns of a session {session!r}")
     if len(places) > 1:

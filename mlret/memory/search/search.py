@@ -193,7 +193,7 @@ def logged(store: MemoryStore, request: Request, used: Sequence[str]) -> LoggedS
     found = _widened(store, request, found, visible, mode)
     terms = _terms(store, request, found, now)
     order = weighted(terms, request.weights).order.tolist()
-    ids = [columns.ids.values[one] for one in columns.record[found.positions].tolist()]
+    ids = [columns.ids.by_number[one] for one in columns.record[found.positions].tolist()]
     best = [place for rank, place in enumerate(order) if rank < _LOGGED or ids[place] in used]
     return LoggedSearch(
         {name: values[best].tolist() for name, values in terms.items()}, [ids[place] in used for place in best]
@@ -219,7 +219,7 @@ def _widened(store: MemoryStore, request: Request, found: Candidates, visible: P
     for position in heads:
         if ranking.contiguity:
             more.update(columns.beside(position))
-        id = columns.ids.values[columns.record[position]]
+        id = columns.ids.by_number[columns.record[position]]
         if links := columns.links.get(id):
             counted = [link for link in links if ranking.links or link[1] in (SUPERSEDES, CONTRADICTS)]
             ends = {end for link in counted for end in (link[0], link[2])}
@@ -233,7 +233,7 @@ def _widened(store: MemoryStore, request: Request, found: Candidates, visible: P
 def _sorted_by_id(store: MemoryStore, found: Candidates) -> Candidates:
     """Return the candidates sorted by record id, so that a stable sort orders equal scores by id."""
     columns = store.columns
-    ids = [columns.ids.values[one] for one in columns.record[found.positions]]
+    ids = [columns.ids.by_number[one] for one in columns.record[found.positions]]
     order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
     return found[order]
 
@@ -243,7 +243,7 @@ def _terms(store: MemoryStore, request: Request, found: Candidates, now: int) ->
     terms = {"meaning": found.meaning, "words": found.words}
     if ranking.contiguity:
         sessions = columns.session[positions].astype(np.int64)
-        named = np.array([columns.sessions.values[one][1] is not None for one in sessions.tolist()])
+        named = np.array([columns.sessions.by_number[one][1] is not None for one in sessions.tolist()])
         if named.any():
             places = columns.seq[positions]
             terms["contiguity"] = contiguity(found.scores, np.where(named, sessions, -1), places, ranking.contiguity)
@@ -252,7 +252,7 @@ def _terms(store: MemoryStore, request: Request, found: Candidates, now: int) ->
     if ranking.dates and (bonus := _dated(store, request, positions)) is not None:
         terms["date"] = bonus
     if ranking.decay:
-        there = [columns.standing[columns.ids.values[one]] for one in columns.record[positions]]
+        there = [columns.standing[columns.ids.by_number[one]] for one in columns.record[positions]]
         ends = columns.event_to[positions]
         start = np.where(ends == UNTIMED, columns.valid_from[positions], ends)
         used = np.array([one.accessed_at or 0 for one in there], dtype=np.int64)
@@ -278,7 +278,7 @@ def _pairs(store: MemoryStore, positions: Positions) -> list[tuple[int, int]]:
     columns = store.columns
     places: dict[str, list[int]] = {}
     for place, number in enumerate(columns.record[positions].tolist()):
-        places.setdefault(columns.ids.values[number], []).append(place)
+        places.setdefault(columns.ids.by_number[number], []).append(place)
     pairs = []
     for id, mine in places.items():
         for one, _, other in columns.links.get(id, ()):
@@ -308,7 +308,7 @@ def _by_session(store: MemoryStore, found: Candidates, ranked: Ranked) -> Ranked
     columns = store.columns
     positions = found.positions[ranked.order]
     sessions = columns.session[positions].astype(np.int64)
-    named = np.array([columns.sessions.values[one][1] is not None for one in sessions.tolist()])
+    named = np.array([columns.sessions.by_number[one][1] is not None for one in sessions.tolist()])
     units, scores = granularities(ranked.scores, columns.level[positions], np.where(named, sessions, -1))
     value = dict(zip(units.tolist(), scores.tolist(), strict=True))
     first: dict[int, int] = {}
@@ -339,7 +339,7 @@ def _groups(store: MemoryStore, request: Request, found: Candidates, ranked: Ran
     if any(row not in known for row in rows):
         return alone
     vectors = np.stack([known[row] for row in rows])
-    usual = np.array([thresholds.density(columns.languages.values[one]) for one in columns.language[top]])
+    usual = np.array([thresholds.density(columns.languages.by_number[one]) for one in columns.language[top]])
     margins = vectors @ vectors.T - (usual[:, None] + usual[None, :]) / 2
     np.fill_diagonal(margins, -np.inf)
     close = np.flatnonzero((margins >= thresholds.duplicate).any(axis=1)).tolist()
@@ -373,7 +373,7 @@ def _hits(
         scores = {"dense": float(found.dense[place]), "lexical": float(found.lexical[place])}
         scores = {name: value for name, value in scores.items() if not np.isnan(value)}
         scores |= {name: round(float(values[group[0]]), 6) for name, values in ranked.terms.items()}
-        also = [columns.ids.values[columns.record[found.positions[ranked.order[one]]]] for one in group[1:]]
+        also = [columns.ids.by_number[columns.record[found.positions[ranked.order[one]]]] for one in group[1:]]
         hit = MemoryHit(
             rank,
             float(values[group[0]]),

@@ -72,7 +72,7 @@ def exclusions(columns: Columns, positions: Positions) -> list[tuple[int, int]]:
     for place, number in enumerate(numbers):
         places.setdefault(number, []).append(place)
     pairs = []
-    ids = columns.ids.values
+    ids = columns.ids.by_number
     by_id = {ids[number]: some for number, some in places.items()}
     for id, mine in by_id.items():
         versions = sorted(mine, key=lambda place: int(columns.row[positions[place]]))
@@ -163,5 +163,5 @@ def excluded_by(
     """
     found: dict[int, list[str]] = {}
     for one, other in pairs:
-        found.setdefault(other, []).append(columns.ids.values[columns.record[positions[one]]])
+        found.setdefault(other, []).append(columns.ids.by_number[columns.record[positions[one]]])
     return {place: tuple(dict.fromkeys(ids)) for place, ids in found.items()}

@@ -17,10 +17,9 @@ from typing import Any
 
 from mlret.index.storage.migration import Step
 from mlret.index.storage.records import checksum_of, is_whole
-from mlret.memory.records import dump
 from mlret.memory.scope import Place, mask_of, place_of, scope_at
 from mlret.memory.storage import cells, schema
-from mlret.memory.storage.journal import FIRST, checksum
+from mlret.memory.storage.journal import FIRST, checksum, dump
 from mlret.memory.times import FOREVER
 
 MEMORY = "memory"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +54,12 @@ class Standings(MutableMapping[str, Standing]):
         made = self._made.get(id)
         return int(self._positions[self._places[id]]) if made is None else made.position
 
-    def prepare(self, ids: Iterable[str]) -> None:
-        """Read the counters of several records at once."""
+    def of(self, ids: Sequence[str]) -> list[Standing]:
+        """Return the states of several records, reading the counters of all of them at once."""
+        self._prepare(ids)
+        return [self._made[id] for id in ids]
+
+    def _prepare(self, ids: Sequence[str]) -> None:
         lacking = [id for id in dict.fromkeys(ids) if id not in self._made]
         for id, use in zip(lacking, self._read(lacking) if lacking else (), strict=True):
             place = self._places[id]
@@ -65,7 +69,7 @@ class Standings(MutableMapping[str, Standing]):
         if id not in self._made:
             if id not in self._places:
                 raise KeyError(id)
-            self.prepare([id])
+            self._prepare([id])
         return self._made[id]
 
     def __setitem__(self, id: str, standing: Standing) -> None:

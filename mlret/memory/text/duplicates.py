@@ -209,6 +209,24 @@ def promising(cosine: float, language: str | None, other: str | None, thresholds
     return cosine - usual >= min(thresholds.related, thresholds.duplicate)
 
 
+def promising_ones(
+    cosines: Sequence[float], language: str | None, others: Sequence[str | None], thresholds: DuplicateThresholds
+) -> list[int]:
+    """Return the indices of the candidates that are :func:`promising`.
+
+    Parameters
+    ----------
+    cosines
+        ``n`` cosines of the new text with the candidates.
+    language, others
+        Language of the new text, and the ``n`` languages of the candidates.
+    thresholds
+        Thresholds of the encoder.
+    """
+    pairs = enumerate(zip(cosines, others, strict=True))
+    return [place for place, (cosine, other) in pairs if promising(cosine, language, other, thresholds)]
+
+
 def judge(
     text: str,
     language: str | None,

@@ -409,12 +409,12 @@ def test_a_data_set_of_the_hub_is_streamed(tmp_path: Path) -> None:
 
 def test_a_kept_cache_is_used_until_the_collection_changes(tmp_path: Path) -> None:
     path = write(marco(tmp_path / "data") / "x.tsv", "1\t7\t8\n")
-    said: list[str] = []
-    options = {"cache": tmp_path / "cache", "say": said.append}
+    reported: list[str] = []
+    options = {"cache": tmp_path / "cache", "say": reported.append}
     assert bare(read(path, **options)) == [ONE]
-    assert len(said) == 2
+    assert len(reported) == 2
     assert bare(read(path, **options)) == [ONE]
-    assert len(said) == 2, "nothing was written the second time"
+    assert len(reported) == 2, "nothing was written the second time"
     write(tmp_path / "data" / "collection.tsv", COLLECTION.replace("cat", "tiger"))
     assert read(path, **options)[0].positives == (YES.replace("cat", "tiger"),)
 
@@ -522,5 +522,5 @@ def test_arguments_that_cannot_be(tmp_path: Path) -> None:
             read_ranking(path, **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no such file"):
         read_ranking(tmp_path / "none")
-    with pytest.raises(InputError, match="no known format of training data"):
+    with pytest.raises(InputError, match="no training data; name a file"):
         read_ranking([])

@@ -17,6 +17,7 @@ from mlret.eval.memory.dedupe import measure_dedupe
 from mlret.eval.memory.evaluation import read_document_ids
 from mlret.eval.memory.lookup import look_up
 from mlret.eval.memory.near_misses import NearMiss
+from mlret.eval.memory.news import _abstention
 from mlret.index.fusion import in_unit
 from mlret.memory.memory import Memory
 from mlret.memory.search.search import Ranking
@@ -172,3 +173,23 @@ def test_what_is_evaluated_is_what_the_memory_searches_with(tiny_encoder: Encode
                 assert {hit.id: round(hit.score, 4) for hit in found} == pytest.approx(
                     dict(zip(ids, scores, strict=True)), abs=2e-3
                 )
+
+
+@pytest.mark.parametrize(
+    ("texts", "moved", "metrics"),
+    [
+        (0, 0, []),
+        (1, 0, []),
+        (6, 0, ["right first hits that are kept", "silence where there is no answer"]),
+        (4, 2, ["silence where there is no answer"]),  # no query finds its answer, so none can be kept
+    ],
+)
+def test_abstention_is_measured_where_there_is_something_to_measure(texts: int, moved: int, metrics: list[str]) -> None:
+    vectors = np.eye(8, dtype=np.float32)[:texts]
+    thresholds = DuplicateThresholds("f", 0.3, 0.1, 0.5, {"": 0.1}, 0.95, 0.5, 24)
+    queries = np.roll(vectors, moved, axis=0)
+    found = _abstention({"en": vectors, "de": queries}, thresholds)
+    assert [feature.metric for feature in found] == metrics
+    for feature in found:
+        assert len(feature.on) == len(feature.off) == 2  # the two ordered pairs of languages in a ring
+        assert np.isfinite(feature.on).all()

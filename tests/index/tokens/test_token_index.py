@@ -129,7 +129,7 @@ def test_probes_are_tuned_on_queries_and_kept(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="nothing to tune"):
             index.tune(vectors=queries)
         index.compact()
-        with pytest.raises(InputError, match="a recall of 2 cannot be had"):
+        with pytest.raises(InputError, match="a recall of 2 is not possible"):
             index.tune(vectors=queries, recall=2)
         assert index.tune(vectors=queries, recall=1.0) == index.info().probing
         probing = index.store.manifest.probing
@@ -293,7 +293,7 @@ def test_torn_tokens_are_encoded_again(tmp_path: Path, tiny_token_encoder: Token
     torn.write_bytes(torn.read_bytes()[:-100])
     with pytest.raises(MlretError, match=r"verify --repair .* encodes the 60 texts again"):
         Index.open(tmp_path / "i")
-    assert [problem.mended for problem in verify_index(tmp_path / "i", repair=True)] == [True]
+    assert [problem.repaired for problem in verify_index(tmp_path / "i", repair=True)] == [True]
     assert verify_index(tmp_path / "i") == []
     with Index.open(tmp_path / "i") as index:
         assert index.search("cat 7", 9) == before

@@ -144,9 +144,7 @@ def _read_table(path: Path) -> tuple[dict[str, list[str]], dict[str, set[int]]]:
         if long:
             of_language = numbered.setdefault(cells[0], {})
             if not (cells[1].isascii() and cells[1].isdecimal()):
-                raise InputError(
-                    f"{path}:{number}: the line {cells[1]!r} is not a number; number the lines from 0 or 1"
-                )
+                raise InputError(f"{path}:{number}: the line {cells[1]!r} is not a whole number; number the lines")
             if int(cells[1]) in of_language:
                 raise InputError(f"{path}:{number}: line {cells[1]} of {cells[0]} is there twice; keep one of them")
             of_language[int(cells[1])] = cells[2]
