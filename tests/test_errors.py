@@ -157,7 +157,7 @@ def test_a_second_writer_is_locked_out_until_the_first_ends(
 
 
 def test_a_database_that_another_program_holds_is_locked(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlret.index.storage.database import reported
+    from mlret.index.sqlite.database import reported
 
     other = sqlite3.connect(index.path / "records.db", timeout=0)
     other.execute("BEGIN EXCLUSIVE")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlret.reporting.table import ResultTable
 
 MAX_LINE = LONGEST_LINE >> 20
-MAX_LINE_HELP = "MiB that a line of the input may have; more is refused."
+MAX_LINE_HELP = "MiB that a line of the input may have at most."
 MaxLine = Annotated[int, typer.Option("--max-line", min=1, metavar="MIB", help=MAX_LINE_HELP)]
 
 

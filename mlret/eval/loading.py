@@ -101,4 +101,4 @@ def check_names(names: Sequence[str]) -> None:
     """
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"two systems are called {name!r}: rename one, so that the tables can tell them apart")
+            raise InputError(f"two systems are called {name!r}: rename one, so that the tables can distinguish them")

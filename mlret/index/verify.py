@@ -114,7 +114,7 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
         elif look.removed:
             yield Problem(RECORDS, "its list of removed rows is not what was written", repaired=repair)
         if look.counters:
-            yield Problem(RECORDS, "its counters are not what the records say", repaired=repair)
+            yield Problem(RECORDS, "its counters differ from the records", repaired=repair)
         if lost:
             what = f"its last changes are lost: it counts {records.counter('changes')}, and {found.noted} were made"
             yield Problem(RECORDS, f"{what}; repairing continues without them", repaired=repair)
@@ -125,11 +125,11 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
     if look.fields:
         if repair:
             damage.rebuild_fields(records)
-        yield Problem(RECORDS, "metadata to filter by is not what the records say", repaired=repair)
+        yield Problem(RECORDS, "filterable metadata differ from the records", repaired=repair)
     if look.lexical:
         if repair:
             damage.rebuild_lexical(records)
-        yield Problem(RECORDS, "the lexical index is not what the records say", repaired=repair)
+        yield Problem(RECORDS, "the lexical index differs from the records", repaired=repair)
 
 
 def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, say: Say) -> Iterator[Problem]:

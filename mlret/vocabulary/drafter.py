@@ -159,7 +159,7 @@ def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             raise CorruptInput(f"{name} cannot be loaded: {first_line(error)}") from error
         model, info = loaded
         if missing := sorted(info["missing_keys"]):
-            raise InputError(f"{name} is no causal language model: it has no {missing[0]}")
+            raise InputError(f"{name} is not a causal language model: it has no {missing[0]}")
         return model, tokenizer
 
     return load() if Path(name).is_dir() else from_hub(name, load)

@@ -467,7 +467,7 @@ class XquadRSettings(Settings):
         "sentence+context", description="What a candidate is: sentence+context, as in LAReQA, or sentence."
     )
     runs: Runs = Field([], description="A TREC run with queries de:ID. Alone, no encoder is loaded. Repeat it.")
-    run_depth: int = Field(0, ge=0, description="Write runs of so many candidates a question.")
+    run_depth: int = Field(0, ge=0, description="Write runs with this many candidates per question.")
 
 
 def _evaluate(settings: XquadRSettings, encoders: Sequence[AnyEncoder], show_progress: bool) -> Report:

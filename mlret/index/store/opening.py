@@ -125,7 +125,7 @@ class SegmentOpener:
                 raise
             raise Corrupt(
                 f"{torn}, and vectors that are sealed are kept nowhere else: `mlret index verify --repair "
-                f"{self._folder}` encodes the {info.rows} texts anew"
+                f"{self._folder}` encodes the {info.rows} texts again"
             ) from error
         segment = tail.segment()
         segment.info = info

@@ -35,7 +35,7 @@ def as_floats(given: Any, what: str) -> NDArray[np.floating[Any]]:
         found: NDArray[Any] = np.asarray(given)
     except (ValueError, TypeError, OverflowError) as error:
         reason = first_line(error)
-        raise InputError(f"{what} are no array of numbers ({reason}); give vectors of one length each") from error
+        raise InputError(f"{what} are not an array of numbers ({reason}); give vectors of one length each") from error
     if not np.issubdtype(found.dtype, np.floating):
         raise InputError(f"{what} have the type {found.dtype}; give floats, e.g. vectors.astype('float32')")
     return found

@@ -302,7 +302,7 @@ class MemoryStore:
                 and documents[row].id == document_id(key, new.version)
             )
             if not proven:
-                raise cells.damage(self.records.path, f"memory_versions, row {row} is not what the journal says of it")
+                raise cells.damage(self.records.path, f"memory_versions, row {row} differs from the journal")
             found.append(self._record(there, new, documents[row], end, current=current))
         return found
 

@@ -96,11 +96,11 @@ class MiningSettings(BaseModel):
             raise ValueError(f"depth {self.depth} leaves nothing after skip {self.skip}; give a larger depth")
         if self.mode == "lexical" and (self.absolute_margin is not None or self.with_scores):
             raise ValueError(
-                "a lexical search gives positives no score to compare with: leave out the absolute margin and the "
+                "a lexical search gives positives no score to compare with: omit the absolute margin and the "
                 "scores, or search dense or hybrid"
             )
         if self.keep and self.with_scores:
-            raise ValueError("the negatives that are kept have no score of the index; leave out keep or with_scores")
+            raise ValueError("the negatives that are kept have no score of the index; omit keep or with_scores")
         return self
 
 
