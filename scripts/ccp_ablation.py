@@ -35,9 +35,9 @@ from mlret.encoders.calibration import Calibration
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError, MlretError
-from mlret.eval.benchmarks.tatoeba import all_texts, evaluate_tatoeba
-from mlret.eval.benchmarks.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
 from mlret.eval.benchmarks.tatoeba_joined import evaluate_joined
+from mlret.eval.benchmarks.tatoeba_scores import all_texts, evaluate_tatoeba
+from mlret.eval.readers.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
 from mlret.eval.sample import evaluate_sample
 from mlret.eval.scorers import EncodedTexts
 from mlret.index.index import Index

@@ -45,8 +45,8 @@ from mlret.data.retrieval import read_qrels, read_topics
 from mlret.doctor import examine
 from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
 from mlret.eval.benchmarks.xquad_r import evaluate_xquad_r, texts_of
-from mlret.eval.benchmarks.xquad_r_data import read_xquad_r
 from mlret.eval.metrics import evaluate_run
+from mlret.eval.readers.xquad_r_data import read_xquad_r
 from mlret.eval.scorers import BitextScorer, Side, bitext_scorers
 from mlret.recipes import find_recipe
 from mlret.reporting.plots import ranked_bars

@@ -42,6 +42,8 @@ def own_members(kind: type) -> Iterator[tuple[str, Callable[..., Any], bool]]:
             if name.startswith("_") or name in seen:
                 continue
             seen.add(name)
+            if isinstance(value, property) and (value.__doc__ or "").startswith("Deprecated name"):
+                continue
             if isinstance(value, property | cached_property):
                 yield name, value.fget if isinstance(value, property) else value.func, True  # type: ignore[misc]
             elif isinstance(value, classmethod | staticmethod):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-    from mlret.eval.benchmarks.registry import Benchmark, Settings
+    from mlret.eval.registry import Benchmark, Settings
 
 
 class _WithBenchmarks(TyperGroup):
@@ -31,7 +31,7 @@ class _WithBenchmarks(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the benchmarks, then those of the other commands."""
-        from mlret.eval.benchmarks.registry import benchmarks
+        from mlret.eval.registry import benchmarks
 
         return [*benchmarks(), *super().list_commands(ctx)]
 
@@ -39,7 +39,7 @@ class _WithBenchmarks(TyperGroup):
         """Return a command by name; ``None`` if there is none."""
         if (command := super().get_command(ctx, cmd_name)) is not None:
             return command
-        from mlret.eval.benchmarks.registry import benchmarks
+        from mlret.eval.registry import benchmarks
 
         benchmark = benchmarks().get(cmd_name)
         return None if benchmark is None else _command(benchmark)
@@ -168,7 +168,7 @@ def _command(benchmark: Benchmark[Any]) -> Any:
         recipe = make_recipe({"benchmark": benchmark.name, **named})
         _show(recipe, output, plots=plots, as_json=json_)
 
-    from mlret.eval.benchmarks.registry import UNSET
+    from mlret.eval.registry import UNSET
 
     annotated = {name: (annotation, default) for name, (annotation, default, _) in own.items()} | shared
     command.__annotations__ = {name: annotation for name, (annotation, _) in annotated.items()}
@@ -185,7 +185,7 @@ def _command(benchmark: Benchmark[Any]) -> Any:
 
 def _parameter(name: str, field: FieldInfo) -> tuple[Any, Any, Callable[[Any], Any]]:
     """Return an option's annotation, its default, and the function that converts its value to the setting."""
-    from mlret.eval.benchmarks.registry import UNSET, Option
+    from mlret.eval.registry import UNSET, Option
 
     option = next((one for one in field.metadata if isinstance(one, Option)), Option())
     kind = _value_type(field.annotation) if option.value is None else option.value

@@ -208,7 +208,7 @@ def _benchmark(text: str) -> tuple[str, Path]:
     name, equals, data = text.partition("=")
     if not (name and equals and data):
         raise InputError(f"--eval {text!r}: give BENCHMARK=DATA, e.g. tatoeba=DIR")
-    from mlret.eval.benchmarks.registry import benchmarks
+    from mlret.eval.registry import benchmarks
 
     if name not in (known := benchmarks()):
         raise InputError(f"--eval {text!r}: no benchmark {name!r}; there are {', '.join(known)}")

@@ -10,7 +10,7 @@ from mlret.errors import InputError
 
 if TYPE_CHECKING:
     from mlret.encoders.multi_vector import AnyEncoder
-    from mlret.eval.benchmarks.registry import Settings
+    from mlret.eval.registry import Settings
     from mlret.eval.scorers import BitextScorer
     from mlret.eval.systems import RetrievalSystem
     from mlret.index.settings import IndexRecipe

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from mlret.errors import InputError
-from mlret.eval.benchmarks.registry import Settings, benchmarks
+from mlret.eval.registry import Settings, benchmarks
 
 
 def read_recipe(path: Path) -> Settings:

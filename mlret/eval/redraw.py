@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlret.data.durable import write_atomically
 from mlret.errors import InputError
-from mlret.eval.benchmarks.registry import benchmarks
+from mlret.eval.registry import benchmarks
 from mlret.eval.report import REPORT
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from mlret.data.durable import write_text_atomically
 from mlret.errors import InputError
-from mlret.eval.benchmarks.registry import Expected, Settings
 from mlret.eval.recipe import read_recipe, under
+from mlret.eval.registry import Expected, Settings
 from mlret.eval.report import REPORT, Report
 from mlret.eval.run import check_output, run_recipe
 from mlret.recipes import find_recipe, list_recipes

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlret.errors import InputError, require
-from mlret.eval.benchmarks.registry import Settings, benchmarks
 from mlret.eval.recipe import make_recipe
+from mlret.eval.registry import Settings, benchmarks
 from mlret.eval.report import Report
 
 if TYPE_CHECKING:

@@ -102,22 +102,7 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
         raise read_only(path / RECORDS)
     yield from (Problem(RECORDS, f"the record {id!r} is damaged", repairable=False) for _, id in look.records)
     if look.tombstones or look.removed or look.counters or lost:
-        if repair:
-            with WriterLock(path / LOCK):
-                records.snapshot()
-                kept = np.setdiff1d(records.tombstones.read(checked=False), records.numbers("SELECT row FROM records"))
-                kept = kept[(kept > 0) & (kept <= records.last_row())]
-                damage.recount(records, kept, found.noted)
-        if look.tombstones:
-            what = f"{len(look.tombstones)} records are listed as removed, so that searches do not find them"
-            yield Problem(RECORDS, what, repaired=repair)
-        elif look.removed:
-            yield Problem(RECORDS, "its list of removed rows is not what was written", repaired=repair)
-        if look.counters:
-            yield Problem(RECORDS, "its counters differ from the records", repaired=repair)
-        if lost:
-            what = f"its last changes are lost: it counts {records.counter('changes')}, and {found.noted} were made"
-            yield Problem(RECORDS, f"{what}; repairing continues without them", repaired=repair)
+        yield from _counts(path, records, look, found, repair, lost=lost)
     if look.orphans:
         if repair:
             damage.drop_orphans(records, look.orphans)
@@ -130,6 +115,28 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
         if repair:
             damage.rebuild_lexical(records)
         yield Problem(RECORDS, "the lexical index differs from the records", repaired=repair)
+
+
+def _counts(
+    path: Path, records: Records, look: damage.Damage, found: Found, repair: bool, *, lost: bool
+) -> Iterator[Problem]:
+    """Find the problems of the list of removed rows and of the counters, which are repaired together."""
+    if repair:
+        with WriterLock(path / LOCK):
+            records.snapshot()
+            kept = np.setdiff1d(records.tombstones.read(checked=False), records.numbers("SELECT row FROM records"))
+            kept = kept[(kept > 0) & (kept <= records.last_row())]
+            damage.recount(records, kept, found.noted)
+    if look.tombstones:
+        what = f"{len(look.tombstones)} records are listed as removed, so that searches do not find them"
+        yield Problem(RECORDS, what, repaired=repair)
+    elif look.removed:
+        yield Problem(RECORDS, "its list of removed rows is not what was written", repaired=repair)
+    if look.counters:
+        yield Problem(RECORDS, "its counters differ from the records", repaired=repair)
+    if lost:
+        what = f"its last changes are lost: it counts {records.counter('changes')}, and {found.noted} were made"
+        yield Problem(RECORDS, f"{what}; repairing continues without them", repaired=repair)
 
 
 def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, say: Say) -> Iterator[Problem]:

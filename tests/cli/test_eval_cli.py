@@ -165,7 +165,7 @@ def test_joined_without_shared_english_fails_before_an_encoder_is_loaded(mlret, 
 
 
 def test_every_benchmark_describes_its_data_and_protocol(mlret) -> None:  # type: ignore[no-untyped-def]
-    from mlret.eval.benchmarks.registry import benchmarks
+    from mlret.eval.registry import benchmarks
 
     code, out, _ = mlret("eval", "--help")
     assert code == 0

@@ -12,7 +12,7 @@ import torch
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
 from mlret.eval.benchmarks.alignment import layer_vectors, mexa
-from mlret.eval.benchmarks.parallel_text import read_parallel
+from mlret.eval.readers.parallel_text import read_parallel
 from mlret.eval.run import evaluate
 from tests.conftest import WORDS
 

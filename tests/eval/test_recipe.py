@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from mlret.errors import InputError
-from mlret.eval.benchmarks.registry import benchmarks
 from mlret.eval.recipe import make_recipe, read_recipe, under
+from mlret.eval.registry import benchmarks
 from mlret.recipes import list_recipes
 
 

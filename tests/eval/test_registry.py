@@ -16,8 +16,8 @@ import pytest
 from mlret.errors import InputError, MlretWarning
 from mlret.eval import evaluate
 from mlret.eval.benchmarks import registry
-from mlret.eval.benchmarks.registry import Benchmark, benchmarks, register
 from mlret.eval.recipe import make_recipe
+from mlret.eval.registry import Benchmark, benchmarks, register
 
 ROOT = Path(__file__).parents[2]
 FAQ = "who sleeps?\tthe cat sleeps\nwhat is cooked?\trice and fish\nhow many dogs?\tseven dogs\n"

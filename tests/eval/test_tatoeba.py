@@ -10,9 +10,9 @@ from rich.console import Console
 
 from mlret.encoders.encoder import Encoder
 from mlret.eval.baselines import BASELINES, CharacterNGrams, RandomVectors
-from mlret.eval.benchmarks.tatoeba import TatoebaResult, evaluate_tatoeba
-from mlret.eval.benchmarks.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
 from mlret.eval.benchmarks.tatoeba_report import tatoeba_report
+from mlret.eval.benchmarks.tatoeba_scores import TatoebaResult, evaluate_tatoeba
+from mlret.eval.readers.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
 from tests.shared import shared_data
 
 

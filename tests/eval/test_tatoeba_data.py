@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlret.errors import InputError
-from mlret.eval.benchmarks.tatoeba_data import XTREME_36, read_tatoeba
+from mlret.eval.readers.tatoeba_data import XTREME_36, read_tatoeba
 from tests.shared import shared_data
 
 HEADER = "lang\tid\txxx\teng\n"

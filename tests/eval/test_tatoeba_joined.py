@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
-from mlret.eval.benchmarks.tatoeba_data import TatoebaPairs
 from mlret.eval.benchmarks.tatoeba_joined import evaluate_joined
+from mlret.eval.readers.tatoeba_data import TatoebaPairs
 from mlret.eval.scorers import EncodedTexts
 from tests.conftest import WORDS
 

@@ -11,8 +11,8 @@ from mlret.data.retrieval import write_run
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
 from mlret.eval.benchmarks.xquad_r import evaluate_xquad_r, texts_of
-from mlret.eval.benchmarks.xquad_r_data import CANDIDATES, QUESTIONS, XquadR, read_xquad_r
 from mlret.eval.metrics import evaluate_run
+from mlret.eval.readers.xquad_r_data import CANDIDATES, QUESTIONS, XquadR, read_xquad_r
 from mlret.eval.report import Report
 from mlret.eval.run import evaluate
 from mlret.eval.scorers import bitext_scorers

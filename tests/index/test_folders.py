@@ -25,7 +25,7 @@ from mlret.memory.memory import Memory
 from tests.index.damaging import all_answers, store
 from tests.index.made import SIMILARITIES, encoder, settings, vector_of
 from tests.index.old.write_folders import memory_answers
-from tests.index.test_migration import ANSWERS, answers_of, unpacked, version
+from tests.index.test_migration import ANSWERS, answers_as_json, unpacked, version
 from tests.memory.made import add, open_memory
 
 NOBODY = 65534
@@ -142,7 +142,7 @@ def test_read_only_old_index_gives_the_same_answers(place: Path) -> None:
     folder = unpacked("index-cosine", place)
     before = state(folder)
     with reading_only(folder), Index.open(folder, encoder()) as index:
-        assert answers_of(index, "cosine") == ANSWERS["index-cosine"]
+        assert answers_as_json(index, "cosine") == ANSWERS["index-cosine"]
         with pytest.raises(MlretError, match="may only be read"):
             index.delete(["doc-1"])
     assert state(folder) == before and version(folder) == (2, 2)

@@ -7,6 +7,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -284,7 +285,7 @@ def test_reader_keeps_its_snapshot_until_it_refreshes(index: Index, tiny_encoder
     assert sorted(ids(index.search("cat", 50))) == sorted([d.id for d in DOCUMENTS] + ["late", "later", "last"])
 
 
-def test_second_writer_waits_and_gets_the_reason(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_writer_waits_and_then_names_the_first(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index.store.lock, "timeout", 0.05)
     with (
         WriterLock(index.path / "writer.lock"),
@@ -292,6 +293,17 @@ def test_second_writer_waits_and_gets_the_reason(index: Index, monkeypatch: pyte
     ):
         index.add(["cat"])
     assert len(index) == len(DOCUMENTS)
+
+
+def test_threads_write_through_one_index_in_turn(index: Index) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        added = list(pool.map(lambda number: index.add([Document(f"thread-{number}", f"text {number}")]), range(12)))
+    assert added == [1] * 12 and len(index) == len(DOCUMENTS) + 12
+    with Index.open(index.path, index.encoder) as other:  # The lock is free again.
+        other.add([Document("afterwards", "dogs")])
+    index.refresh()
+    assert {f"thread-{number}" for number in range(12)} < {document.id for document in index.documents()}
+    assert "afterwards" in index
 
 
 def test_format_of_another_version_is_refused(index: Index) -> None:

@@ -204,8 +204,8 @@ def test_manifest_that_is_newer_than_a_restored_database_is_clear(tmp_path: Path
         MlretError, match=r"manifest\.json \(generation \d\) is newer than records\.db \(generation \d\)"
     ):
         Index.open(folder)
-    found_problems = [problem.what for problem in verify_index(folder, repair=True)]
-    assert "is newer than" in found_problems[0] and "its last changes are lost" in found_problems[1]
+    found = [problem.what for problem in verify_index(folder, repair=True)]
+    assert "is newer than" in found[0] and "its last changes are lost" in found[1]
     assert verify_index(folder) == [] and all_answers(folder) == right
 
 

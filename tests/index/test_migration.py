@@ -42,7 +42,7 @@ def unpacked(name: str, place: Path) -> Path:
     return place / name
 
 
-def answers_of(index: Index, similarity: Similarity) -> dict[str, Any]:
+def answers_as_json(index: Index, similarity: Similarity) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(json.dumps(answers(index, similarity)))
     return found
 
@@ -62,7 +62,7 @@ def test_old_index_answers_as_it_did_and_is_brought_up_to_date(
     assert version(folder) == (2, 2)
     for _ in range(2):
         with Index.open(folder, encoder(similarity)) as index:
-            assert answers_of(index, similarity) == ANSWERS[name]
+            assert answers_as_json(index, similarity) == ANSWERS[name]
         assert version(folder) == (3, newest(STEPS))
     assert verify_index(folder) == []
     with Index.open(folder, encoder(similarity)) as index:
@@ -91,7 +91,7 @@ def test_old_index_is_verified_and_repaired(tmp_path: Path) -> None:
     assert all(problem.repaired for problem in verify_index(folder, repair=True))
     assert verify_index(folder) == []
     with Index.open(folder, encoder()) as index:
-        assert answers_of(index, "cosine") == ANSWERS["index-cosine"]
+        assert answers_as_json(index, "cosine") == ANSWERS["index-cosine"]
 
 
 def test_old_folder_killed_between_manifest_and_database_opens(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_old_folder_killed_between_manifest_and_database_opens(tmp_path: Path) -
         connection.commit()
     assert (folder / "records.db").read_bytes() != before
     with Index.open(folder, encoder()) as index:
-        assert answers_of(index, "cosine") == ANSWERS["index-cosine"]
+        assert answers_as_json(index, "cosine") == ANSWERS["index-cosine"]
     assert verify_index(folder) == []
 
 
@@ -154,7 +154,7 @@ def test_killed_at_any_step_the_next_open_brings_up_to_date(tmp_path: Path) -> N
         assert done.returncode == -signal.SIGKILL
         killed += 1
         with Index.open(folder, encoder()) as index:
-            assert answers_of(index, "cosine") == ANSWERS["index-with-log"]
+            assert answers_as_json(index, "cosine") == ANSWERS["index-with-log"]
         assert version(folder) == (3, newest(STEPS)) and verify_index(folder) == []
     assert killed == 6 and done.returncode == 0
 
@@ -173,7 +173,7 @@ def test_step_that_fails_leaves_the_tables_as_they_were(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="on purpose"):
             index.store.bring_up_to_date("memory", [Step(3, "fails", step)])
         assert index.store.records.version("memory") == 2
-        assert answers_of(index, "cosine") == ANSWERS["index-cosine"]
+        assert answers_as_json(index, "cosine") == ANSWERS["index-cosine"]
     assert verify_index(folder) == []
 
 

@@ -22,8 +22,8 @@ def database(path: Path, schema: str) -> sqlite3.Connection:
     return connection
 
 
-def unique_text(number: int) -> str:
-    """Return a text that is contained in no other."""
+def sentence(number: int) -> str:
+    """A text that no other contains."""
     return f"secret {number:05d} " + " ".join(_WORDS[number // 5**place % 5] for place in range(9)) + f" {number:05d}."
 
 
@@ -34,7 +34,7 @@ def emptied(connection: sqlite3.Connection) -> None:
 def test_rows_appended_and_deleted_in_any_place_leave_nothing(tmp_path: Path) -> None:
     path = tmp_path / "db"
     connection = database(path, "CREATE TABLE t (row INTEGER PRIMARY KEY, text TEXT)")
-    connection.executemany("INSERT INTO t (text) VALUES (?)", [(unique_text(n),) for n in range(3000)])
+    connection.executemany("INSERT INTO t (text) VALUES (?)", [(sentence(n),) for n in range(3000)])
     emptied(connection)
     assert not holds_traces(path)
     gone = range(7, 3000, 60)
@@ -42,7 +42,7 @@ def test_rows_appended_and_deleted_in_any_place_leave_nothing(tmp_path: Path) ->
     emptied(connection)
     assert not holds_traces(path)
     content = path.read_bytes()
-    assert not any(unique_text(n)[:12].encode() in content for n in gone) and unique_text(8).encode() in content
+    assert not any(sentence(n)[:12].encode() in content for n in gone) and sentence(8).encode() in content
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -58,7 +58,7 @@ def test_without_reported_traces_no_fragment_of_a_deleted_row_is_left(tmp_path: 
     connection = database(path, schema)
     numbers = list(range(1, 1500))
     chance.shuffle(numbers)  # pages are split in the middle, and rows move
-    connection.executemany("INSERT INTO t (row, text) VALUES (?, ?)", [(n, unique_text(n)) for n in numbers])
+    connection.executemany("INSERT INTO t (row, text) VALUES (?, ?)", [(n, sentence(n)) for n in numbers])
     gone = chance.sample(numbers, 700)
     connection.executemany("DELETE FROM t WHERE row = ?", [(n,) for n in gone])
     emptied(connection)
@@ -73,7 +73,7 @@ def test_without_reported_traces_no_fragment_of_a_deleted_row_is_left(tmp_path: 
 def test_a_copy_in_unallocated_space_is_found_until_the_file_is_rewritten(tmp_path: Path) -> None:
     path = tmp_path / "db"
     connection = database(path, "CREATE TABLE t (row INTEGER PRIMARY KEY, text TEXT)")
-    connection.executemany("INSERT INTO t (text) VALUES (?)", [(unique_text(n),) for n in range(300)])
+    connection.executemany("INSERT INTO t (text) VALUES (?)", [(sentence(n),) for n in range(300)])
     emptied(connection)
     connection.close()
     content = bytearray(path.read_bytes())

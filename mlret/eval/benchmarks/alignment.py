@@ -19,10 +19,10 @@ from pydantic import Field
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
-from mlret.eval.benchmarks.parallel_text import ParallelTexts, read_parallel
-from mlret.eval.benchmarks.registry import BITEXT, LINES, Benchmark, Lines, Settings, register
 from mlret.eval.loading import load_encoders
 from mlret.eval.matching import Scores
+from mlret.eval.readers.parallel_text import ParallelTexts, read_parallel
+from mlret.eval.registry import BITEXT, LINES, Benchmark, Lines, Settings, register
 from mlret.eval.report import Figures, Picture, Report, mean_over_groups, source_of, with_baselines
 from mlret.eval.retrieval import AVERAGE
 from mlret.eval.scorers import BitextScorer, EncodedTexts, Side, bitext_scorers

@@ -14,9 +14,9 @@ from pydantic import Field
 
 from mlret.data.retrieval import read_beir_qrels, read_beir_topics
 from mlret.errors import InputError
-from mlret.eval.benchmarks.registry import Names, register
 from mlret.eval.benchmarks.trec import TrecSettings, trec_benchmark
 from mlret.eval.collection import IR_DATASETS, Collection, corpus_reader, first_present, from_ir_datasets
+from mlret.eval.registry import Names, register
 from mlret.eval.retrieval import Protocol
 
 PROTOCOL = Protocol(

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from mlret.eval.benchmarks.parallel_text import ParallelTexts, read_parallel
-from mlret.eval.benchmarks.registry import BITEXT, LINES, Benchmark, Lines, Settings, register
 from mlret.eval.loading import load_scorers
 from mlret.eval.matching import csls, hits_of_aligned, ratio_margin, xsim_misses
+from mlret.eval.readers.parallel_text import ParallelTexts, read_parallel
+from mlret.eval.registry import BITEXT, LINES, Benchmark, Lines, Settings, register
 from mlret.eval.report import (
     Figures,
     Picture,

@@ -6,19 +6,17 @@ The measurements are in :mod:`mlret.eval.memory`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from mlret.errors import InputError
-from mlret.eval.benchmarks.parallel_text import read_parallel
-from mlret.eval.benchmarks.registry import LINES, UNSET, Benchmark, Lines, Option, Settings, register
-from mlret.eval.benchmarks.xquad_r_data import read_xquad_r
 from mlret.eval.loading import load_encoders
-from mlret.eval.report import Picture, source_of
-from mlret.reporting import plots
+from mlret.eval.readers.parallel_text import read_parallel
+from mlret.eval.readers.xquad_r_data import read_xquad_r
+from mlret.eval.registry import LINES, UNSET, Benchmark, Lines, Option, Settings, register
+from mlret.eval.report import Picture
 
 if TYPE_CHECKING:
     from mlret.encoders.multi_vector import AnyEncoder
@@ -61,24 +59,10 @@ def evaluate(settings: MemorySettings, encoders: Sequence[AnyEncoder], show_prog
     return evaluate_memory(encoder, parallel, documents, answers, data=path.parent.name, show_progress=show_progress)
 
 
-def pictures(results: Mapping[str, Any]) -> list[Picture]:
-    """Return the plot of lookup by pair of languages from the content of ``report.json``."""
-    system = f"{next(iter(results['systems']))}, fused"
-    groups = results["figures"][system]
-    labels = [group[: len(group) // 2] for group in groups if group == "-".join([group[: len(group) // 2]] * 2)]
-    values = [[groups[f"{a}-{b}"]["recall@1"] if a != b else None for b in labels] for a in labels]
-    title = f"Records found first by queries in another language (recall@1)\n{system}"
-    draw = partial(
-        plots.heat_map,
-        title,
-        labels,
-        labels,
-        values,
-        row_label="query",
-        column_label="records",
-        source=source_of(results),
-    )
-    return [Picture("lookup", draw)]
+def _pictures(results: Mapping[str, Any]) -> list[Picture]:
+    from mlret.eval.memory.pictures import memory_pictures
+
+    return memory_pictures(results)
 
 
 MEMORY = register(
@@ -87,6 +71,6 @@ MEMORY = register(
         "Measure what a memory finds across languages, what it merges, and the effect of each ranking feature.",
         evaluate,
         options=("data", "models", "languages", "lines", "answers"),
-        pictures=pictures,
+        pictures=_pictures,
     )
 )

@@ -14,10 +14,10 @@ from pydantic import Field
 
 from mlret.data.retrieval import read_qrels, read_topics
 from mlret.errors import InputError
-from mlret.eval.benchmarks.registry import register
 from mlret.eval.benchmarks.trec import TrecSettings, trec_benchmark
 from mlret.eval.collection import IR_DATASETS, Collection, corpus_reader, find_present, first_present, from_ir_datasets
 from mlret.eval.published import Published
+from mlret.eval.registry import register
 from mlret.eval.retrieval import Protocol
 
 # Scores that others published, not measured by mlret. The averages are the sources' own.

@@ -13,7 +13,6 @@ from pydantic import Field
 
 from mlret.data.retrieval import read_qrels, read_topics
 from mlret.errors import InputError
-from mlret.eval.benchmarks.registry import register
 from mlret.eval.benchmarks.trec import OPTIONS, TrecSettings, trec_benchmark
 from mlret.eval.collection import (
     IR_DATASETS,
@@ -24,6 +23,7 @@ from mlret.eval.collection import (
     from_ir_datasets,
 )
 from mlret.eval.published import Published
+from mlret.eval.registry import register
 from mlret.eval.retrieval import Protocol
 
 LANGUAGES = {

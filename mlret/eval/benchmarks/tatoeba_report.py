@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mlret.eval.benchmarks.tatoeba import Accuracy, TatoebaAverage, TatoebaResult, TatoebaRow
 from mlret.eval.benchmarks.tatoeba_joined import JoinedResult, JoinedRow
+from mlret.eval.benchmarks.tatoeba_scores import Accuracy, TatoebaAverage, TatoebaResult, TatoebaRow
 from mlret.eval.report import Figures, Picture, QueryScores, Report, shown_system, source_of, with_baselines
 from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import Field
 
-from mlret.eval.benchmarks.registry import Benchmark, Option, Runs, Settings
 from mlret.eval.collection import Collection
 from mlret.eval.loading import baseline_systems, check_names, index_systems, load_encoders
+from mlret.eval.registry import Benchmark, Option, Runs, Settings
 from mlret.eval.retrieval import Protocol, evaluate_collections, retrieval_pictures
 
 if TYPE_CHECKING:

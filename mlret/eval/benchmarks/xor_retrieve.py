@@ -21,10 +21,10 @@ from mlret.data.documents import Document
 from mlret.data.files import read_lines
 from mlret.data.retrieval import Topic
 from mlret.errors import InputError, MissingExtraError, require
-from mlret.eval.benchmarks.registry import Benchmark, Settings, register
 from mlret.eval.collection import Collection, find_present, first_present
 from mlret.eval.loading import baseline_systems, index_systems, load_encoders
 from mlret.eval.metrics import rank_documents
+from mlret.eval.registry import Benchmark, Settings, register
 from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups, source_of
 from mlret.eval.retrieval import AVERAGE, Protocol, metric_table
 from mlret.reporting import plots

@@ -18,12 +18,12 @@ from pydantic import Field
 
 from mlret.data.retrieval import read_run
 from mlret.errors import InputError
-from mlret.eval.benchmarks.registry import Benchmark, Runs, Settings, register
-from mlret.eval.benchmarks.xquad_r_data import XquadR, read_xquad_r
 from mlret.eval.loading import check_names, load_scorers
 from mlret.eval.matching import Scores
 from mlret.eval.metrics import evaluate_run, rank_documents
 from mlret.eval.published import Published
+from mlret.eval.readers.xquad_r_data import XquadR, read_xquad_r
+from mlret.eval.registry import Benchmark, Runs, Settings, register
 from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups, shown_system, source_of
 from mlret.eval.retrieval import AVERAGE, Protocol, metric_table
 from mlret.eval.scorers import BitextScorer, Side

@@ -14,15 +14,15 @@ from mlret.data.sample import load_sample
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
-from mlret.eval.benchmarks.memory import pictures
-from mlret.eval.benchmarks.parallel_text import ParallelTexts
-from mlret.eval.benchmarks.xquad_r_data import XquadR
 from mlret.eval.memory.channels import SYSTEMS, Records
 from mlret.eval.memory.dedupe import Dedupe, measure_dedupe
 from mlret.eval.memory.features import Answers, Feature, answer_features
 from mlret.eval.memory.lookup import CONSISTENCY, METRICS, Lookup, look_up
 from mlret.eval.memory.near_misses import NearMiss, near_misses
 from mlret.eval.memory.news import stored_features
+from mlret.eval.memory.pictures import memory_pictures
+from mlret.eval.readers.parallel_text import ParallelTexts
+from mlret.eval.readers.xquad_r_data import XquadR
 from mlret.eval.report import Figures, QueryScores, Report
 from mlret.eval.retrieval import AVERAGE
 from mlret.memory.maintenance.thresholds import calibrate
@@ -215,7 +215,7 @@ def _report(
         systems=systems,
         notes=list(dict.fromkeys(f"{one.name}: {one.shows}." for one in features if one.shows)),
         query_scores=scores,
-        pictures=pictures({"systems": systems, "figures": figures, "data": data}),
+        pictures=memory_pictures({"systems": systems, "figures": figures, "data": data}),
         details={"thresholds": thresholds.to_dict()},
     )
 

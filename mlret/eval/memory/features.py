@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.eval.benchmarks.xquad_r_data import XquadR
 from mlret.eval.memory.channels import Matrix, Records, ranks, within
+from mlret.eval.readers.xquad_r_data import XquadR
 from mlret.eval.significance import bootstrap_interval
 from mlret.index.fusion import reciprocal_rank_fusion
 from mlret.memory.search.ranking import confidence, contiguity, granularities

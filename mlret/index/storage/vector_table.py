@@ -112,7 +112,7 @@ class VectorTable(Generic[JoinedT]):
                 if not self.holds(blob, crc):
                     raise DamagedVectorError(
                         f"{self._records.path}: the vector of row {row} is damaged; `mlret index verify --repair` "
-                        "encodes the text anew",
+                        "encodes the text again",
                         row,
                     )
             yield np.array([row for row, *_ in batch], dtype=np.int64), self._blobs.read([blob for _, blob, _ in batch])

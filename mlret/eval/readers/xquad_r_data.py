@@ -7,7 +7,7 @@ Two layouts are supported: LAReQA's own ``xquad-r/de.json`` (SQuAD's JSON with `
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,26 +135,12 @@ def _read_tables(root: Path, languages: Sequence[str]) -> XquadR:
         return found
 
     contexts = {record["id"]: record["text"] for record in _records(table("corpus.paragraphs.jsonl"))}
-    candidates: dict[str, list[Candidate]] = {code: [] for code in languages}
-    language_of: dict[str, str] = {}
-    for record in _records(table("corpus.sentences.jsonl")):
-        if record["id"] in language_of:
-            raise InputError(f"{root}: the sentence {record['id']!r} occurs twice; drop one of them")
-        language_of[record["id"]] = record["lang"]
-        if record["lang"] in candidates:
-            context = contexts.get(record["par"], record["text"])
-            candidates[record["lang"]].append(Candidate(record["id"], record["text"].strip(), context.strip()))
+    candidates, language_of = _candidates(root, table("corpus.sentences.jsonl"), contexts, languages)
     questions: dict[str, dict[str, str]] = {code: {} for code in languages}
     for topic in read_topics(table("topics.tsv")).values():
         if topic.language in questions:
             questions[topic.language][topic.id.partition(":")[2]] = topic.text
-    answers: dict[str, dict[str, str]] = {code: {} for code in languages}
-    for query, judged in read_qrels(table("qrels.sentences.any-language.trec")).items():
-        for sentence in judged:
-            if sentence not in language_of:
-                raise InputError(f"{root}: judgements name the sentence {sentence!r}, which is not in the corpus")
-            if language_of[sentence] in answers:
-                answers[language_of[sentence]][query.partition(":")[2]] = sentence
+    answers = _answers(root, table("qrels.sentences.any-language.trec"), language_of, languages)
     for code in languages:
         if missing := questions[code].keys() - answers[code].keys():
             raise InputError(
@@ -163,6 +149,36 @@ def _read_tables(root: Path, languages: Sequence[str]) -> XquadR:
         if not questions[code]:
             raise InputError(f"{root}: has no questions in {code}; choose other languages")
     return XquadR(questions, candidates, answers)
+
+
+def _candidates(
+    root: Path, path: Path, contexts: Mapping[str, str], languages: Sequence[str]
+) -> tuple[dict[str, list[Candidate]], dict[str, str]]:
+    """Return the sentences of each language, and the language of each sentence."""
+    candidates: dict[str, list[Candidate]] = {code: [] for code in languages}
+    language_of: dict[str, str] = {}
+    for record in _records(path):
+        if record["id"] in language_of:
+            raise InputError(f"{root}: the sentence {record['id']!r} occurs twice; drop one of them")
+        language_of[record["id"]] = record["lang"]
+        if record["lang"] in candidates:
+            context = contexts.get(record["par"], record["text"])
+            candidates[record["lang"]].append(Candidate(record["id"], record["text"].strip(), context.strip()))
+    return candidates, language_of
+
+
+def _answers(
+    root: Path, path: Path, language_of: Mapping[str, str], languages: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """Return the sentence that answers each question, by language."""
+    answers: dict[str, dict[str, str]] = {code: {} for code in languages}
+    for query, judged in read_qrels(path).items():
+        for sentence in judged:
+            if sentence not in language_of:
+                raise InputError(f"{root}: judgements name the sentence {sentence!r}, which is not in the corpus")
+            if language_of[sentence] in answers:
+                answers[language_of[sentence]][query.partition(":")[2]] = sentence
+    return answers
 
 
 def _records(path: Path) -> Any:

@@ -189,7 +189,7 @@ def benchmarks() -> dict[str, Benchmark[Any]]:
 
 @cache
 def _load() -> None:
-    package = importlib.import_module(__name__.rpartition(".")[0])
+    package = importlib.import_module("mlret.eval.benchmarks")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
     for entry in entry_points(group=ENTRY_POINTS):
