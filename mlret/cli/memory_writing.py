@@ -153,9 +153,7 @@ def erase(
     if as_json:
         print_json(proof.as_json())
     else:
-        typer.echo(
-            f"{len(proof.ids)} records, {proof.versions} versions erased; {proof.pieces} fragments searched for in"
-        )
+        typer.echo(f"{len(proof.ids)} records, {proof.versions} versions erased; {proof.pieces} fragments sought in")
         for name, file in proof.files.items():
             typer.echo(f"  {name}: {file['places']} found")
     if not proof.complete:

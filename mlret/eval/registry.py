@@ -113,7 +113,7 @@ class Settings(BaseModel):
     floors: bool = Field(True, description="Also score what knows nothing of meaning: chance, spelling, BM25.")
     batch_size: int = Field(256, ge=1, description="Texts in one forward pass.")
     precision: Literal["float32", "bfloat16", "int8"] = Field(
-        "float32", description="Precision of encoders with one vector a text, as in `mlret encode`."
+        "float32", description="Precision precision of encoders with one vector per text, as in `mlret encode`."
     )
     expected: list[Expected] = Field([], description="Scores that `mlret eval reproduce` compares with those measured.")
 
