@@ -58,7 +58,7 @@ class Source:
             span = self.span
             good = isinstance(span, Sequence) and len(span) == 2 and all(type(one) is int for one in span)
             if not good or not 0 <= span[0] <= span[1]:
-                raise InputError(f"the source's span is {span!r}; give two rising positions")
+                raise InputError(f"the source's span is {span!r}; give two positions in ascending order")
             object.__setattr__(self, "span", tuple(span))
 
 
