@@ -22,7 +22,7 @@ from mlret.encoders.adapters import LanguageTransformer
 from mlret.encoders.colbert_checkpoint import ARCHITECTURE, METADATA, colbert_skiplist
 from mlret.encoders.markers import prompt_of
 from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
-from mlret.errors import InputError
+from mlret.errors import AlreadyExists, InputError
 
 Format = Literal["colbert", "pylate"]
 _READERS = {"colbert": "colbert-ai", "pylate": "PyLate"}
@@ -62,10 +62,18 @@ def export_encoder(
     InputError
         If the format cannot represent the model, or not in full and ``lossy`` is not set; or if ``folder`` exists and
         is not empty.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> mlret.export_encoder("my-token-encoder", "my-checkpoint", format="pylate")
+    []
+    >>> mlret.load_token_encoder("my-checkpoint").dims
+    128
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is there already: name a new folder, or remove it first")
+        raise AlreadyExists(f"{folder} already exists: name a new folder, or remove it first")
     if format not in get_args(Format):
         raise InputError(f"no format {format!r}; there are {', '.join(get_args(Format))}")
     if isinstance(model, str | Path):
@@ -163,8 +171,8 @@ class _Parts:
         if here == there:
             return None
         return (
-            "the punctuation that documents leave out is ASCII's alone: "
-            f"{len(here - there)} pieces more get a vector, {len(there - here)} fewer"
+            "only ASCII punctuation of documents is excluded: "
+            f"{len(here - there)} more tokens get a vector, {len(there - here)} fewer"
         )
 
     def _default_language(self) -> str:

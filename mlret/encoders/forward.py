@@ -25,7 +25,7 @@ from mlret.errors import InputError
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from mlret.encoders.encoder import Precision
+    from mlret.encoders.precision import Precision
 
 # Number of texts that are tokenised and sorted together: bounds memory and keeps padding low.
 _WINDOW = 16_384

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.documents import Document
-from mlret.errors import InputError
+from mlret.errors import AlreadyExists, InputError
 from mlret.index.index import Index
 from mlret.index.tokens.clustering import Centroids, k_means
 from mlret.index.tokens.codec import centroids_for
@@ -70,9 +70,9 @@ def read_colbert_index(folder: str | Path) -> Ragged:
                 values[done : done + len(tokens)] = tokens
                 done += len(tokens)
     except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
-        raise InputError(f"{folder} is no whole index of colbert-ai: {error}") from error
+        raise InputError(f"{folder} is not a complete index of colbert-ai: {error}") from error
     if done != len(values) or sum(lengths) != len(values):
-        raise InputError(f"{folder}: {len(values)} tokens are promised, {done} are there, of {sum(lengths)}")
+        raise InputError(f"{folder}: {len(values)} tokens are declared, but {done} are stored, of {sum(lengths)}")
     return Ragged(values, offsets_of(np.array(lengths, dtype=np.int64)))
 
 
@@ -109,11 +109,11 @@ def write_colbert_index(
     folder = Path(folder)
     dims = index.store.manifest.dims
     if index.store.manifest.similarity != "maxsim":
-        raise InputError(f"{index.path} has one vector a text; colbert-ai takes one for each token")
+        raise InputError(f"{index.path} has one vector per text; colbert-ai needs one for each token")
     if bits not in BITS or dims * bits % 8 or dims % 8:
         raise InputError(f"{bits} bits of {dims} dimensions: colbert-ai takes 1, 2, 4 or 8 bits and a multiple of 8")
     if folder.exists():
-        raise InputError(f"{folder} is there already: name a new folder, or remove it first")
+        raise AlreadyExists(f"{folder} already exists: name a new folder, or remove it first")
     if not len(index):
         raise InputError(f"{index.path} has no documents")
     temporary = folder.with_name(f".{folder.name}.new")

@@ -50,20 +50,54 @@ class Handle:
 
     @property
     def path(self) -> Path:
-        """Folder of the store."""
+        """Folder of the store.
+
+        Examples
+        --------
+        >>> memory.path.name
+        'agent.memory'
+        """
         return self._index.path
 
     @property
     def encoder(self) -> AnyEncoder:
-        """Encoder of the store."""
+        """Encoder of the store.
+
+        Examples
+        --------
+        >>> memory.encoder.dims
+        384
+        """
         return self._index.encoder
 
     def refresh(self) -> None:
-        """Load the changes that other processes have committed."""
+        """Load the changes that other processes have committed.
+
+        Raises
+        ------
+        Corrupt
+            If the folder is damaged.
+
+        Examples
+        --------
+        >>> with Memory.open("agent.memory", memory.encoder) as writer:
+        ...     done = writer.delete("nuts", anna)
+        >>> memory.refresh()
+        >>> memory.get("nuts", anna) is None
+        True
+        """
         self._store.refresh()
 
     def close(self) -> None:
-        """Close the store. Closing is optional: every operation is already committed when its method returns."""
+        """Close the store. Closing is optional: every operation is already committed when its method returns.
+
+        Examples
+        --------
+        >>> memory.close()
+        >>> with Memory.open("agent.memory") as memory:
+        ...     len(memory)
+        2
+        """
         self._index.close()
 
     def __enter__(self) -> Self:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
-from mlret.index.filters import Where
+from mlret.index.filtering.filters import Where
 from mlret.index.search import Mode
 from mlret.memory import times
 from mlret.memory.base import Handle
@@ -67,8 +67,10 @@ class Finding(Handle):
             Language of the query; detected by default.
         where
             A filter on metadata, ``tags`` and ``lang``, as for :meth:`mlret.index.index.Index.search_batch`.
-        kinds, levels
-            Only records of these kinds and levels, e.g. ``levels=["fact"]``.
+        kinds
+            Only records of these kinds, ``raw`` or ``derived``; all by default.
+        levels
+            Only records of these levels, e.g. ``["fact"]``; all by default.
         as_of
             Search what was valid at this instant, instead of what is current.
         current_only
@@ -81,9 +83,11 @@ class Finding(Handle):
             Terms that are added to the score; see :class:`mlret.memory.search.ranking.Ranking`.
         now
             Reference time for relative dates in the query, such as *yesterday*; defaults to the present.
-        translate, languages
-            Also search with translations of the query: ``translate`` is called with the query and each of
-            ``languages``, and the best of the queries counts for each record.
+        translate
+            Called with the query and each of ``languages``; the translations are searched with as well, and the best of
+            the queries counts for each record.
+        languages
+            Language codes to translate the query into.
         rerank
             Called with the query and the texts of the best candidates; the scores it returns rank them.
         mode
@@ -102,6 +106,16 @@ class Finding(Handle):
         ------
         InputError
             If the query is blank, the scope is empty, or a value cannot be used.
+
+        Examples
+        --------
+        >>> found = memory.search("Where does Anna live?", anna, k=1)
+        >>> found[0].text
+        'Ich wohne seit 2021 in Rom.'
+        >>> len(memory.search("Where does Anna live?", {"user": "bob"}))
+        0
+        >>> [hit.id for hit in memory.search("anything at all", anna, where={"tags": "address"})]
+        ['home']
         """
         store = self._memory(scope)
         selection = Selection(store.scope, where, kinds, levels, as_of, current_only)
@@ -146,6 +160,15 @@ class Finding(Handle):
         ------
         InputError
             If the budget is negative, or ``count`` is missing and the encoder has no tokenizer.
+
+        Examples
+        --------
+        >>> found = memory.search("What should I know about Anna?", anna)
+        >>> packed = memory.context(found, budget=200)
+        >>> sorted(packed.text.splitlines())
+        ['Ich wohne seit 2021 in Rom.', 'Je suis allergique aux arachides.']
+        >>> packed.cost <= 200
+        True
         """
         store = self._memory(found.scope)
         with store.lock:
@@ -165,8 +188,10 @@ class Finding(Handle):
 
         Parameters
         ----------
-        id, scope
-            Id of the record, and a scope that it belongs to.
+        id
+            Id of the record.
+        scope
+            A scope that the record belongs to.
         as_of
             An instant; the current version is returned by default.
 
@@ -174,6 +199,18 @@ class Finding(Handle):
         -------
         MemoryRecord or None
             ``None`` if the scope holds no such record, it is deleted, or no version was valid at that instant.
+
+        Raises
+        ------
+        InputError
+            If the scope or the instant cannot be used.
+
+        Examples
+        --------
+        >>> memory.get("nuts", anna).text
+        'Je suis allergique aux arachides.'
+        >>> memory.get("nuts", {"user": "bob"}) is None
+        True
         """
         store = self._memory(scope)
         with store.lock:
@@ -205,8 +242,18 @@ class Finding(Handle):
 
         Parameters
         ----------
-        scope, where, kinds, levels, as_of, current_only
-            As for :meth:`search`.
+        scope
+            Only records that match all of it, as for :meth:`search`.
+        where
+            A filter on metadata, ``tags`` and ``lang``.
+        kinds
+            Only records of these kinds, ``raw`` or ``derived``; all by default.
+        levels
+            Only records of these levels, e.g. ``["fact"]``; all by default.
+        as_of
+            Return what was valid at this instant, instead of what is current.
+        current_only
+            Exclude versions that a later one supersedes or whose validity has ended.
         state
             State of the records: ``active``, ``archived`` or ``merged``.
         limit
@@ -221,6 +268,11 @@ class Finding(Handle):
         ------
         InputError
             If a value cannot be used.
+
+        Examples
+        --------
+        >>> [(record.id, record.language) for record in memory.list(anna)]
+        [('nuts', 'fr'), ('home', 'de')]
         """
         store = self._memory(scope)
         selection = Selection(store.scope, where, kinds, levels, as_of, current_only, state)
@@ -228,7 +280,28 @@ class Finding(Handle):
             return store.fetch(selection.positions(store)[:limit])
 
     def ids(self, scope: Scope) -> Sequence[str]:
-        """Return the ids of all records of a scope, whatever their state."""
+        """Return the ids of all records of a scope, whatever their state.
+
+        Parameters
+        ----------
+        scope
+            The scope whose records are listed.
+
+        Returns
+        -------
+        sequence of str
+            The ids, in the order in which the records were stored.
+
+        Raises
+        ------
+        InputError
+            If the scope cannot be used.
+
+        Examples
+        --------
+        >>> memory.ids(anna)
+        ['nuts', 'home']
+        """
         store = self._memory(scope)
         with store.lock:
             columns = store.columns
@@ -240,13 +313,26 @@ class Finding(Handle):
 
         Parameters
         ----------
-        id, scope
-            Id of the record, and a scope that it belongs to.
+        id
+            Id of the record.
+        scope
+            A scope that the record belongs to.
+
+        Returns
+        -------
+        sequence of MemoryRecord
+            The versions.
 
         Raises
         ------
         InputError
             If the scope holds no such record.
+
+        Examples
+        --------
+        >>> done = memory.update("home", anna, "Ich wohne jetzt in Oslo.", language="de")
+        >>> [(one.version, one.text, one.state) for one in memory.versions("home", anna)]
+        [(1, 'Ich wohne seit 2021 in Rom.', 'superseded'), (2, 'Ich wohne jetzt in Oslo.', 'active')]
         """
         store = self._memory(scope)
         with store.lock:
@@ -260,13 +346,26 @@ class Finding(Handle):
 
         Parameters
         ----------
-        id, scope
-            Id of the record, and a scope that it belongs to. Records outside the scope are not named in the result.
+        id
+            Id of the record.
+        scope
+            A scope that the record belongs to. Records outside the scope are not named in the result.
+
+        Returns
+        -------
+        sequence of HistoryEntry
+            One entry for each operation that touched the record.
 
         Raises
         ------
         InputError
             If the scope holds no such record.
+
+        Examples
+        --------
+        >>> done = memory.delete("home", anna)
+        >>> [entry.verb for entry in memory.history("home", anna)]
+        ['add', 'delete']
         """
         store = self._memory(scope)
         with store.lock:
@@ -286,6 +385,21 @@ class Finding(Handle):
             The records to export; deleted ones are skipped.
         vectors
             Whether to include the vector of each version, so that importing needs no encoder.
+
+        Returns
+        -------
+        iterator of dict
+            The records, each with all its versions and links.
+
+        Raises
+        ------
+        InputError
+            If the scope cannot be used.
+
+        Examples
+        --------
+        >>> [record["id"] for record in memory.export(anna)]
+        ['nuts', 'home']
         """
         return export_records(self._memory(scope), vectors=vectors)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypedDict, cast, get_args
 from uuid import UUID
 
 from mlret.data.documents import check_metadata
@@ -58,7 +58,7 @@ class Source:
             span = self.span
             good = isinstance(span, Sequence) and len(span) == 2 and all(type(one) is int for one in span)
             if not good or not 0 <= span[0] <= span[1]:
-                raise InputError(f"the source's span is {span!r}; give two positions in ascending order")
+                raise InputError(f"the source's span is {span!r}; give two ascending positions")
             object.__setattr__(self, "span", tuple(span))
 
 
@@ -76,6 +76,81 @@ class Link:
 
     type: str
     target: str
+
+
+class RecordFields(TypedDict, total=False):
+    """The optional fields of a text that is stored, for type checkers and editors; all may be left out.
+
+    Attributes
+    ----------
+    kind
+        ``raw`` if the text was said (the default), ``derived`` if it was made from other records.
+    level
+        ``turn`` (the default), ``event``, ``session``, ``summary`` or ``fact``.
+    session, seq
+        A conversation within the scope, and the position in it, an integer from 0; by default the next one.
+    event_time
+        When the event that the text describes took place: one instant, or its start and end.
+    valid_from
+        When the text begins to hold; by default the start of the event, else now.
+    expires_at
+        When the record stops being found.
+    source
+        Where the text comes from: a URI, a dict of the fields of :class:`Source`, or a :class:`Source`.
+    tags, keys
+        Tags to filter by, and expansions that are searched with the text.
+    importance
+        Rating by the writer, 0 to 1.
+    metadata
+        Other JSON values.
+    links
+        Links to other records: pairs of a type and an id.
+    derived_from
+        Ids of the records that this one was derived from.
+    vector
+        ``(dims,)`` floats as the encoder of the store gives them; ``(t, dims)`` if it gives a vector for each token. By
+        default the text is encoded.
+    """
+
+    kind: Kind
+    level: Level
+    session: str | None
+    seq: int | None
+    event_time: Instant | Sequence[Instant] | None
+    valid_from: Instant | None
+    expires_at: Instant | None
+    source: Source | str | Mapping[str, Any] | None
+    tags: Sequence[str]
+    keys: Sequence[str]
+    importance: float | None
+    metadata: Mapping[str, Any] | None
+    links: Sequence[Link | Sequence[str]]
+    derived_from: str | Sequence[str]
+    vector: Any
+
+
+class AddFields(RecordFields, total=False):
+    """The optional fields of :meth:`mlret.memory.memory.Memory.add`: those of every text, and the ``id`` of a new one.
+
+    Attributes
+    ----------
+    id
+        Id of the new record; by default a random one.
+    """
+
+    id: str | None
+
+
+class UpdateFields(RecordFields, total=False):
+    """What :meth:`mlret.memory.memory.Memory.update` can change besides the text.
+
+    Attributes
+    ----------
+    language
+        Language of the new version.
+    """
+
+    language: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +310,7 @@ def make_content(
     if level not in LEVELS:
         raise InputError(f"level is {level!r}; there are {', '.join(LEVELS)}")
     if seq is not None and (type(seq) is not int or not 0 <= seq < 2**31):
-        raise InputError(f"seq is {seq!r}; give a whole number from 0 on")
+        raise InputError(f"seq is {seq!r}; give an integer of 0 or more")
     if importance is not None and not (_number(importance) and 0 <= importance <= 1):
         raise InputError(f"importance is {importance!r}; give a number from 0 to 1")
     _string_or_none(session, "session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Unpack
 
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
@@ -16,12 +16,14 @@ from mlret.memory.ingest.erase import erase
 from mlret.memory.ingest.forget import Policy, forget
 from mlret.memory.ingest.import_export import Existing, import_records
 from mlret.memory.ingest.inputs import Incoming, read_items
-from mlret.memory.maintenance.thresholds import calibrate
+from mlret.memory.maintenance.thresholds import PRECISION, calibrate
+from mlret.memory.records import AddFields, UpdateFields
 from mlret.memory.results import Added, Done, ErasureProof, Forgotten
 from mlret.memory.scope import Scope
 from mlret.memory.search.feedback import feedback
 from mlret.memory.storage import tables
 from mlret.memory.text.duplicates import DuplicateThresholds
+from mlret.memory.text.segmentation import LARGEST, PENALTY, SMALLEST
 
 
 class Keeping(Handle):
@@ -35,7 +37,7 @@ class Keeping(Handle):
         language: str | None = None,
         dedupe: bool = True,
         judge: Judge | None = None,
-        **about: Any,
+        **about: Unpack[AddFields],
     ) -> Added:
         """Store a text. When the call returns, the text survives a crash.
 
@@ -56,11 +58,11 @@ class Keeping(Handle):
             ``duplicate`` or ``supersedes``; with the last, the existing record is valid until the new text becomes
             valid, and the two are linked.
         **about
-            Other fields; see :class:`mlret.memory.records.MemoryRecord`: ``kind``, ``level``, ``session``, ``seq``
-            (defaults to the next one of the session), ``event_time``, ``valid_from`` (defaults to the event time, else
-            now), ``expires_at``, ``source``, ``tags``, ``keys``, ``importance``, ``metadata``; ``links``, pairs of a
-            type and an id; ``derived_from``, ids of the records that this one was derived from; ``id``; ``vector``, as
-            produced by the encoder of the store.
+            Other fields of the record, as :class:`mlret.memory.records.AddFields` describes them: ``kind``, ``level``,
+            ``session``, ``seq`` (defaults to the next one of the session), ``event_time``, ``valid_from`` (defaults to
+            the event time, else now), ``expires_at``, ``source``, ``tags``, ``keys``, ``importance``, ``metadata``;
+            ``links``, pairs of a type and an id; ``derived_from``, ids of the records that this one was derived from;
+            ``id``; ``vector``, ``(dims,)`` floats as the encoder of the store gives them.
 
         Returns
         -------
@@ -71,6 +73,16 @@ class Keeping(Handle):
         ------
         InputError
             If a value cannot be used, in which case nothing is stored. Times need a time zone.
+
+        Examples
+        --------
+        >>> added = memory.add(
+        ...     "Anna hat am 3. Mai Geburtstag.", anna, language="de", level="fact", tags=["birthday"], importance=0.8
+        ... )
+        >>> added.verdict
+        'added'
+        >>> memory.add("Je suis allergique aux arachides.", anna, language="fr").verdict
+        'duplicate'
         """
         item = {"text": text, "language": language, **about}
         return self.add_batch([item], scope, dedupe=dedupe, judge=judge)[0]
@@ -84,8 +96,13 @@ class Keeping(Handle):
         ----------
         items
             Texts, or dicts with ``text`` and any parameter of :meth:`add`.
-        scope, dedupe, judge
-            As for :meth:`add`. Each text is also compared with those before it in the batch.
+        scope
+            Owner of the records.
+        dedupe
+            Whether to check each text against the records of exactly this scope, and against the texts before it in the
+            batch, as :meth:`add` does.
+        judge
+            Called with a text and a record that is near it without being a duplicate; see :meth:`add`.
 
         Returns
         -------
@@ -96,6 +113,13 @@ class Keeping(Handle):
         ------
         InputError
             As for :meth:`add`; nothing is stored then.
+
+        Examples
+        --------
+        >>> pets = ["Paka wangu anaitwa Simba.", {"text": "犬を飼っている。", "tags": ["pet"]}]
+        >>> results = memory.add_batch(pets, anna)
+        >>> [result.verdict for result in results]
+        ['added', 'added']
         """
         store = self._memory(scope)
         drafts = read_items(items)
@@ -111,8 +135,12 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        items, scope, dedupe
-            As for :meth:`add_batch`.
+        items
+            Texts, or dicts with ``text`` and any parameter of :meth:`add`; read as they are needed.
+        scope
+            Owner of the records.
+        dedupe
+            Whether to check each text against the records of exactly this scope, as :meth:`add` does.
         batch_size
             Number of texts per transaction.
 
@@ -125,6 +153,13 @@ class Keeping(Handle):
         ------
         InputError
             If ``items`` is a single text or dict, or as for :meth:`add_batch`.
+
+        Examples
+        --------
+        >>> texts = ["Habari gani?", "I am fine, thank you.", "Tutaonana kesho."]
+        >>> turns = ({"text": text, "session": "monday"} for text in texts)
+        >>> [result.verdict for result in memory.add_stream(turns, anna, batch_size=2, dedupe=False)]
+        ['added', 'added', 'added']
         """
         if isinstance(items, str | Mapping):
             raise InputError(f"give a stream of texts, not one {type(items).__name__}")
@@ -132,18 +167,21 @@ class Keeping(Handle):
         while batch := list(islice(source, batch_size)):
             yield from self.add_batch(batch, scope, dedupe=dedupe)
 
-    def update(self, id: str, scope: Scope, text: str | None = None, **changes: Any) -> Done:
+    def update(self, id: str, scope: Scope, text: str | None = None, **changes: Unpack[UpdateFields]) -> Done:
         """Store a new version of a record. The previous version is kept and is valid until the new one becomes valid.
 
         Parameters
         ----------
-        id, scope
-            Id of the record, and a scope that it belongs to.
+        id
+            Id of the record.
+        scope
+            A scope that the record belongs to.
         text
             The new text; unchanged by default, in order to change other fields.
         **changes
-            Any field of :meth:`add`. With a new text, fields that are not given keep their values only for kind, level,
-            session, tags, importance and metadata.
+            ``language`` and any other field of :meth:`add` but ``id``, as
+            :class:`mlret.memory.records.UpdateFields` describes them. With a new text, fields that are not given keep
+            their values only for kind, level, session, tags, importance and metadata.
 
         Returns
         -------
@@ -154,14 +192,20 @@ class Keeping(Handle):
         ------
         InputError
             If the scope holds no such record, the record is not active, or a value cannot be used.
+
+        Examples
+        --------
+        >>> memory.update("home", anna, "Ich wohne jetzt in Oslo.", language="de", valid_from="2026-03-01T00:00+01:00")
+        Done(ids=('home',), operation=3)
+        >>> memory.get("home", anna, as_of="2026-03-02T00:00+01:00").text
+        'Ich wohne jetzt in Oslo.'
         """
-        if text is not None:
-            changes["text"] = text
-        if not changes:
-            raise InputError("say what to change: the text, or anything that is known of it")
+        given: dict[str, Any] = dict(changes) if text is None else {**changes, "text": text}
+        if not given:
+            raise InputError("give something to change: the text or another field")
         store = self._memory(scope)
         with store.folder.writing():
-            return change.update(store, id, store.scope, changes)
+            return change.update(store, id, store.scope, given)
 
     def link(self, id: str, type: str, target: str, scope: Scope) -> Done:
         """Add a link from one record to another.
@@ -170,8 +214,10 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        id, target
-            Ids of the records that the link leads from and to; both must belong to the scope.
+        id
+            Id of the record that the link leads from.
+        target
+            Id of the record that the link leads to.
         type
             Type of the link, a word of your own or a known one (see :class:`mlret.memory.records.Link`).
         scope
@@ -186,6 +232,12 @@ class Keeping(Handle):
         ------
         InputError
             If the scope does not hold both records, they are the same record, or the link already exists.
+
+        Examples
+        --------
+        >>> done = memory.link("nuts", "related", "home", anna)
+        >>> memory.get("nuts", anna).links
+        (Link(type='related', target='home'),)
         """
         store = self._memory(scope)
         with store.folder.writing():
@@ -196,8 +248,14 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        id, type, target, scope
-            As for :meth:`link`.
+        id
+            Id of the record that the link leads from.
+        type
+            Type of the link.
+        target
+            Id of the record that the link leads to.
+        scope
+            A scope that holds both records.
 
         Returns
         -------
@@ -208,6 +266,13 @@ class Keeping(Handle):
         ------
         InputError
             If the scope does not hold both records, or there is no such link.
+
+        Examples
+        --------
+        >>> done = memory.link("nuts", "related", "home", anna)
+        >>> done = memory.unlink("nuts", "related", "home", anna)
+        >>> memory.get("nuts", anna).links
+        ()
         """
         store = self._memory(scope)
         with store.folder.writing():
@@ -237,6 +302,14 @@ class Keeping(Handle):
         InputError
             If the scope lacks one of the records, one is not active, they were not stored in exactly the same scope, or
             ``others`` is empty or contains ``survivor``.
+
+        Examples
+        --------
+        >>> added = memory.add("Anna lives in Rome.", anna, id="home-2", language="en", dedupe=False)
+        >>> memory.merge("home", ["home-2"], anna).ids
+        ('home', 'home-2')
+        >>> memory.get("home-2", anna).state
+        'merged'
         """
         store = self._memory(scope)
         with store.folder.writing():
@@ -263,6 +336,14 @@ class Keeping(Handle):
         ------
         InputError
             If no id is given, the scope lacks one of the records, or one is already deleted.
+
+        Examples
+        --------
+        >>> done = memory.delete("home", anna)
+        >>> memory.get("home", anna) is None
+        True
+        >>> memory.restore("home", anna).ids
+        ('home',)
         """
         store = self._memory(scope)
         with store.folder.writing():
@@ -287,6 +368,13 @@ class Keeping(Handle):
         ------
         InputError
             If no id is given, the scope lacks one of the records, or one is already active.
+
+        Examples
+        --------
+        >>> done = memory.delete(["nuts", "home"], anna)
+        >>> done = memory.restore("nuts", anna)
+        >>> [record.id for record in memory.list(anna)]
+        ['nuts']
         """
         store = self._memory(scope)
         with store.folder.writing():
@@ -312,6 +400,13 @@ class Keeping(Handle):
         InputError
             If the scope has no operation of that number, one of its records is outside the scope or erased (the message
             is the same in all of these cases), or what it changed has been changed again since.
+
+        Examples
+        --------
+        >>> done = memory.update("home", anna, "Ich wohne jetzt in Oslo.", language="de")
+        >>> undone = memory.undo(done.operation, anna)
+        >>> memory.get("home", anna).text
+        'Ich wohne seit 2021 in Rom.'
         """
         store = self._memory(scope)
         with store.folder.writing():
@@ -322,8 +417,10 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        ids, scope
-            One id or several, and a scope that holds the records.
+        ids
+            One id or several.
+        scope
+            A scope that holds the records.
         cascade
             Whether to erase the records that were derived from them or merged into them as well, in any scope of the
             tenant.
@@ -337,6 +434,12 @@ class Keeping(Handle):
         ------
         InputError
             If no id is given, or the scope lacks one of the records.
+
+        Examples
+        --------
+        >>> proof = memory.erase("nuts", anna)
+        >>> proof.ids, proof.complete
+        (('nuts',), True)
         """
         store = self._memory(scope)
         with store.folder.writing():
@@ -347,8 +450,10 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        policy, scope
-            Which records to archive, and the scope to look in.
+        policy
+            Which records to archive.
+        scope
+            The scope to look in.
         dry_run
             Only report what would be archived, and why.
 
@@ -356,6 +461,18 @@ class Keeping(Handle):
         -------
         Forgotten
             The ids of the records, with the reason for each.
+
+        Raises
+        ------
+        InputError
+            If the scope cannot be used.
+
+        Examples
+        --------
+        >>> from mlret.memory.ingest.forget import Policy
+        >>> forgotten = memory.forget(Policy(keep=1), anna)
+        >>> len(forgotten.reasons), forgotten.operation is None
+        (1, True)
         """
         store = self._memory(scope)
         if dry_run:
@@ -386,23 +503,46 @@ class Keeping(Handle):
         ------
         InputError
             If the scope lacks one of the records, or what ``extract`` returned cannot be used.
+
+        Examples
+        --------
+        >>> def summarise(record):
+        ...     return [{"text": "Anna: no peanuts", "level": "summary", "language": "en"}]
+        >>> [added] = memory.derive("nuts", summarise, anna)
+        >>> memory.get(added.id, anna).kind
+        'derived'
         """
         store = self._memory(scope)
         with store.folder.writing():
             some = [ids] if isinstance(ids, str) else list(ids)
             return derive(store, some, extract, store.scope, self._thresholds())
 
-    def events(self, session: str, scope: Scope, *, keep: bool = False, **options: Any) -> Sequence[Event]:
+    def events(
+        self,
+        session: str,
+        scope: Scope,
+        *,
+        keep: bool = False,
+        penalty: float = PENALTY,
+        smallest: int = SMALLEST,
+        largest: int = LARGEST,
+    ) -> Sequence[Event]:
         """Split a session into events by the topics of its turns. No language model is called.
 
         Parameters
         ----------
-        session, scope
-            Name of the session, and the scope that holds it.
+        session
+            Name of the session.
+        scope
+            A scope that holds the session.
         keep
             Whether to store each event as a record of level ``event`` that is derived from its turns.
-        **options
-            Options of :func:`mlret.memory.text.segmentation.segment`.
+        penalty
+            Cost of an event; higher values give fewer events.
+        smallest
+            Minimum number of turns of an event.
+        largest
+            Maximum number of turns of an event, at least twice ``smallest``.
 
         Returns
         -------
@@ -412,10 +552,21 @@ class Keeping(Handle):
         Raises
         ------
         InputError
-            If the scope has no turns of the session, more than one scope has them, or the store has a vector for each
-            token.
+            If more than one scope has turns of the session, the store has a vector for each token, the sizes are not
+            ``1 <= smallest <= largest / 2``, or the penalty is negative.
+        NotFound
+            If the scope has no turns of the session.
+
+        Examples
+        --------
+        >>> turns = ["Unser Zug fährt um acht.", "Er hat Verspätung.", "Was kochen wir heute?", "Reis mit Gemüse."]
+        >>> added = memory.add_batch([{"text": text, "session": "monday"} for text in turns], anna, dedupe=False)
+        >>> events = memory.events("monday", anna, smallest=1)
+        >>> [turn for event in events for turn in event.text.splitlines()] == turns
+        True
         """
         store = self._memory(scope)
+        options = {"penalty": penalty, "smallest": smallest, "largest": largest}
         with store.folder.writing() if keep else store.lock:
             return events(store, session, store.scope, options, keep=keep)
 
@@ -441,6 +592,13 @@ class Keeping(Handle):
         ------
         InputError
             At the first line that is not a record, is outside the scope, or has an id that is taken.
+
+        Examples
+        --------
+        >>> lines = list(memory.export(anna, vectors=True))
+        >>> with Memory.open("copy.memory", memory.encoder) as copy:
+        ...     copy.import_records(lines, anna)
+        2
         """
         store = self._memory(scope)
         with store.folder.writing():
@@ -455,8 +613,10 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        query, scope
-            As they were given to :meth:`search`.
+        query
+            The query as it was given to :meth:`search`.
+        scope
+            The scope that was searched.
         used_ids
             Ids of the records that were useful.
         language
@@ -471,18 +631,41 @@ class Keeping(Handle):
         ------
         InputError
             If no id is given, the scope lacks one of the records, or the query is blank.
+
+        Examples
+        --------
+        >>> found = memory.search("Which foods must she avoid?", anna)
+        >>> memory.feedback("Which foods must she avoid?", [found[0].id], anna).ids
+        ('nuts',)
+        >>> memory.get("nuts", anna).accesses
+        1
         """
         store = self._memory(scope)
         with store.folder.writing():
             return feedback(store, self._request(store, query, language=language), list(used_ids))
 
-    def calibrate(self, **options: Any) -> DuplicateThresholds:
+    def calibrate(
+        self,
+        texts: Mapping[str, Sequence[str]] | None = None,
+        groups: Sequence[str] | None = None,
+        *,
+        precision: float = PRECISION,
+        seed: int = 0,
+    ) -> DuplicateThresholds:
         """Find the duplicate thresholds of the encoder in use, and save them in the store.
 
         Parameters
         ----------
-        **options
-            Options of :func:`mlret.memory.maintenance.thresholds.calibrate`.
+        texts
+            Language -> ``n`` texts, where text ``i`` of each language is a translation of text ``i`` of the others; by
+            default the sentences of the bundled sample. No text may occur in the data that results are later reported
+            on.
+        groups
+            ``(n,)``: topic of each text; texts of one group are related. By default each text is a group of its own.
+        precision
+            Required precision of duplicates between languages, above 0 and at most 1.
+        seed
+            Seed for which texts are stored, and in which language.
 
         Returns
         -------
@@ -493,12 +676,21 @@ class Keeping(Handle):
         ------
         InputError
             If the encoder produces a vector for each token, or an option cannot be used.
+
+        Examples
+        --------
+        >>> from mlret.data.sample import load_parallel_sentences
+        >>> sentences = load_parallel_sentences().texts
+        >>> texts = {language: sentences[language][:60] for language in ("en", "de")}
+        >>> thresholds = memory.calibrate(texts, precision=0.9)
+        >>> thresholds.fingerprint == memory.encoder.fingerprint
+        True
         """
         if not isinstance(self.encoder, Encoder):
             raise InputError(
                 "an encoder with a vector for each token is not calibrated: only the same text is a duplicate"
             )
-        thresholds = calibrate(self.encoder, **options)
+        thresholds = calibrate(self.encoder, texts, groups, precision=precision, seed=seed)
         with self._store.writing():
             self._store.store.commit(
                 lambda connection: tables.write_setting(connection, THRESHOLDS, thresholds.to_dict())

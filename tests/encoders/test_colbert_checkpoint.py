@@ -1,4 +1,4 @@
-"""Checkpoints of other projects, in their layouts, against what those projects compute, written out by hand."""
+"""Test checkpoints of other projects in their layouts, against what these projects compute, written out by hand."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from transformers import XmodConfig, XmodModel
 
 import mlret
 from mlret.encoders.adapters import LanguageTransformer
-from mlret.encoders.encoder import is_multi_vector
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.loading import is_multi_vector
 from mlret.encoders.multi_vector import load_any_encoder
 from mlret.errors import InputError
 from tests.encoders.test_late_interaction import plain
@@ -28,7 +28,7 @@ DIMS, QUERY, DOCUMENT = 16, 12, 40
 
 
 def backbone(name: str) -> tuple[Any, Any]:
-    """A model of transformers and its tokenizer: of X-MOD's kind with two languages whose adapters differ."""
+    """Make a transformers model and its tokenizer, also of X-MOD's kind with two languages whose adapters differ."""
     tokenizer = made.fast("wordpiece" if name.endswith("bert") else "byte-bpe" if name == "bytes" else "unigram")
     if name.endswith("bert"):
         tokenizer.add_tokens(["[unused0]", "[unused1]"])
@@ -44,7 +44,7 @@ def backbone(name: str) -> tuple[Any, Any]:
 
 
 def stanford(folder: Path, name: str, *, binary: bool = False, **metadata: Any) -> tuple[Any, Any, torch.Tensor]:
-    """A checkpoint as ``HF_ColBERT.save_pretrained`` and ``ColBERTConfig.save_for_checkpoint`` leave it."""
+    """Write a checkpoint as ``HF_ColBERT.save_pretrained`` and ``ColBERTConfig.save_for_checkpoint`` do."""
     model, tokenizer = backbone(name)
     model = getattr(model, "roberta", model) if not name.endswith("bert") else model
     torch.manual_seed(1)
@@ -66,7 +66,7 @@ def stanford(folder: Path, name: str, *, binary: bool = False, **metadata: Any) 
 
 
 def pylate(folder: Path, **config: Any) -> tuple[Any, Any, torch.Tensor]:
-    """A checkpoint as ``ColBERT.save`` of PyLate leaves it."""
+    """Write a checkpoint as ``ColBERT.save`` of PyLate does."""
     model, tokenizer = backbone("bert")
     tokenizer.add_tokens(["[Q] ", "[D] "])
     model.resize_token_embeddings(len(tokenizer))
@@ -94,7 +94,7 @@ def by_hand(
     parts: tuple[Any, Any, torch.Tensor], text: str, marker: int, *, length: int, fill: bool, attend: bool = False,
     skipped: set[int] = frozenset(), **options: Any,
 ) -> np.ndarray:  # fmt: skip
-    """Cut, insert the marker, fill up, run, project, normalise, skip: one text at a time."""
+    """Truncate, insert the marker, pad, run, project, normalise and skip, for one text at a time."""
     model, tokenizer, projection = parts
     ids = tokenizer(text, truncation=True, max_length=length - 1).input_ids
     ids = [ids[0], marker, *ids[1:]]
@@ -123,7 +123,7 @@ def test_a_checkpoint_of_stanford_is_read_as_it_is(tmp_path: Path, name: str, bi
     tokenizer = parts[1]
     encoder = mlret.load_token_encoder(tmp_path / "c", device="cpu")
     assert encoder.dims == DIMS
-    # ColBERT asks the tokenizer for the markers' numbers: what it does not know is the unknown token.
+    # ColBERT gets the markers' ids from the tokenizer, which returns the unknown token for unknown markers.
     markers = tuple(tokenizer.convert_tokens_to_ids(f"[unused{n}]") for n in (0, 1))
     assert (markers[0] == tokenizer.unk_token_id) == (name != "bert")
     skipped = {tokenizer.encode(symbol, add_special_tokens=False)[0] for symbol in string.punctuation}
@@ -145,7 +145,7 @@ def test_texts_of_xm_retrievers_go_through_the_adapter_of_their_language(tmp_pat
         model.set_default_language({"en": "en_XX", "sw": "sw_KE"}[language])
         options = {"length": QUERY, "fill": True, "attend": True}
         assert np.allclose(query, by_hand(parts, text, tokenizer.unk_token_id, **options), atol=1e-5)
-    # Texts of other languages, which are detected, fall to the default; texts of these do not.
+    # Texts in other, detected languages use the default adapter; texts in these languages do not.
     model.set_default_language("en_XX")
     with pytest.warns(UserWarning, match=r"no adapter for Russian"):
         found = encoder.encode_query(["Поезд отправляется к морю в семь часов."])[0]
@@ -159,7 +159,7 @@ def test_metadata_that_is_missing_is_what_colbert_takes_by_default(tmp_path: Pat
     assert model[0].document_length == 220 and model[0].query_expansion["length"] == 32 and model[2].skiplist_words
     (tmp_path / "c" / "artifact.metadata").unlink()
     assert mlret.load_token_encoder(tmp_path / "c").model[0].document_length == 220
-    # A model with fewer positions is given no more tokens than it has.
+    # A model with fewer positions gets no more tokens than it has positions.
     stanford(tmp_path / "short", "bert", doc_maxlen=None)
     assert mlret.load_token_encoder(tmp_path / "short").model[0].document_length == 64
     stanford(tmp_path / "all", "bert", mask_punctuation=False)
@@ -178,14 +178,14 @@ def test_a_checkpoint_of_pylate_is_read_as_it_is(tmp_path: Path, config: dict[st
     assert_same(encoder, parts, markers, skipped, config.get("attend_to_expansion_tokens", False))
 
 
-def test_a_prompt_of_pylate_stands_behind_the_marker(tmp_path: Path) -> None:
+def test_a_prompt_of_pylate_follows_the_marker(tmp_path: Path) -> None:
     parts = pylate(tmp_path / "c", prompts={"query": "find: ", "document": ""})
     found = mlret.load_token_encoder(tmp_path / "c").encode_query(["the cat"])[0]
     marker = parts[1].convert_tokens_to_ids("[Q] ")
     assert np.allclose(found, by_hand(parts, "find: the cat", marker, length=QUERY, fill=True), atol=1e-5)
 
 
-def test_models_that_are_no_such_checkpoints_stay_as_they_are(tmp_path: Path) -> None:
+def test_models_that_are_not_such_checkpoints_are_not_changed(tmp_path: Path) -> None:
     model = multi_vector_encoder(plain(tmp_path / "plain"), dims=8, document_length=20)
     model.save(str(tmp_path / "saved"), create_model_card=False)
     loaded = mlret.load_token_encoder(tmp_path / "saved").model

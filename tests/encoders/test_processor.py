@@ -1,4 +1,4 @@
-"""A precision that this processor is slow in never runs: float32 does, with a warning and with float32's vectors."""
+"""Test that a precision that is slow on this processor is replaced by float32, with a warning and float32's vectors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ import pytest
 import torch
 
 from mlret.encoders import processor
-from mlret.encoders.encoder import INT8, Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.forward import Int8Linear, use_int8
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import load_any_encoder
+from mlret.encoders.precision import INT8
 from mlret.encoders.processor import speed_of
 from mlret.errors import InputError
 from mlret.index.index import Index
@@ -27,7 +29,7 @@ TEXTS = ["the cat sat on a mat", "seven dogs ran home", "rice and fish in warm r
 
 @pytest.fixture
 def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Have torch find these instructions of an x86 processor, or the named features of an ARM processor."""
+    """Make torch report these instructions of an x86 processor, or the named features of an ARM processor."""
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
 
@@ -66,7 +68,7 @@ def test_int8_without_its_instruction_gives_the_same_outputs_bit_for_bit(width: 
     torch.manual_seed(width)
     linear = torch.nn.Linear(width, 64)
     rows = torch.randn(5, 7, width)
-    rows[0, 0] = 1.0  # the largest sums there can be
+    rows[0, 0] = 1.0  # the largest possible sums
     linear.weight.data[0] = 1.0
     with torch.inference_mode():
         fast, slow = Int8Linear(linear)(rows), Int8Linear(linear, in_hardware=False)(rows)
@@ -87,7 +89,7 @@ def test_an_index_that_was_encoded_in_int8_elsewhere_is_searched_in_int8(
     with Index.open(tmp_path / "i") as index:
         assert index.encoder.fingerprint == tiny_encoder.fingerprint + INT8
         assert [index.search(text, k=1)[0].id for text in TEXTS] == ["0", "1", "2"]
-        # The other layers are in bfloat16 on the first machine, in float32 on the second.
+        # The other layers are in bfloat16 on the first machine and in float32 on the second.
         assert (index.encode_queries(TEXTS) * expected).sum(axis=1).min() > 0.999
     again = load_any_encoder(tiny_encoder.name, precision="int8", emulate=True)
     assert isinstance(again, Encoder) and again.precision == "int8"
@@ -169,7 +171,7 @@ for precision in ("int8", "bfloat16"):
 
 
 def wide_encoder(precision: str) -> Encoder:
-    """Four untrained layers of the width of a small encoder."""
+    """Return four untrained layers with the width of a small encoder."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
@@ -189,7 +191,7 @@ def wide_encoder(precision: str) -> Encoder:
 
 
 def seconds_of(encoder: Encoder, texts: list[str]) -> float:
-    """The least of processor time that the texts take."""
+    """Return the least processor time that encoding the texts takes."""
     found = []
     for _ in range(6):
         start = time.process_time()
@@ -198,7 +200,7 @@ def seconds_of(encoder: Encoder, texts: list[str]) -> float:
     return min(found[1:])
 
 
-@pytest.mark.slow  # It measures time, which other tests beside it make uneven.
+@pytest.mark.slow  # This measures time, which parallel tests make uneven.
 @pytest.mark.parametrize("cap", [None, "AVX2"])
 def test_no_precision_is_slower_than_float32_whatever_the_processor_has(cap: str | None, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ONEDNN_MAX_CPU_ISA"}
@@ -209,6 +211,6 @@ def test_no_precision_is_slower_than_float32_whatever_the_processor_has(cap: str
     lines = [line.split() for line in found.stdout.splitlines()[-2:]]
     assert [line[0] for line in lines] == ["int8", "bfloat16"]
     for asked, ran, ratio in lines:
-        # Other work on the machine makes the times uneven; int8 by way of other instructions took four times as long.
+        # Other load on the machine makes the times uneven. With other instructions int8 took four times as long.
         assert float(ratio) < 1.5, f"{ran} in the place of {asked} took {ratio} times as long as float32"
         assert cap is None or ran == "float32"

@@ -1,4 +1,4 @@
-"""Indexes of colbert-ai, written and read again."""
+"""Test indexes of colbert-ai that are written and read again."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_written_or_read_is_named(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="3 bits of 32 dimensions"):
             write_colbert_index(index, tmp_path / "c", bits=3)
         (tmp_path / "there").mkdir()
-        with pytest.raises(InputError, match="is there already"):
+        with pytest.raises(InputError, match="already exists"):
             write_colbert_index(index, tmp_path / "there")
         index.add([{"id": "none", "text": "x"}], vectors=[np.empty((0, DIMS), np.float32)])
         with pytest.raises(InputError, match="'none' has no token"):
@@ -70,10 +70,10 @@ def test_what_cannot_be_written_or_read_is_named(tmp_path: Path) -> None:
         index.delete(["none"])
         write_colbert_index(index, tmp_path / "c")
     (tmp_path / "c" / "0.codes.pt").unlink()
-    with pytest.raises(InputError, match="is no whole index of colbert-ai"):
+    with pytest.raises(InputError, match="is not a complete index of colbert-ai"):
         read_colbert_index(tmp_path / "c")
     with (
         Index.create(tmp_path / "j", ExternalEncoder("x", DIMS)) as index,
-        pytest.raises(InputError, match="one vector a text"),
+        pytest.raises(InputError, match="one vector per text"),
     ):
         write_colbert_index(index, tmp_path / "d")

@@ -1,4 +1,4 @@
-"""Texts that are near in meaning and state different things are kept apart."""
+"""Test that texts with similar meanings but different statements are not merged."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_what_differs_blocks_a_merge(first: str, language: str, second: str, oth
         ("Anna lives in Cologne.", "en", "Anna wohnt in Köln.", "de"),
     ],
 )
-def test_what_says_the_same_may_merge(first: str, language: str, second: str, other: str) -> None:
+def test_texts_with_the_same_content_may_merge(first: str, language: str, second: str, other: str) -> None:
     assert guards(first, second, language, other) == []
 
 
@@ -156,5 +156,5 @@ def test_translations_of_the_sample_seldom_conflict() -> None:
         for texts in sentences.values()
         for one, other in combinations(["en", "de", "fr", "ru", "zh", "ja", "ko", "hi"], 2)
     ]
-    # In doubt a guard blocks: of sentences of a dozen words, one in five.
+    # A guard blocks in doubt: about one in five sentences of a dozen words.
     assert sum(blocked) / len(blocked) < 0.2

@@ -1,4 +1,4 @@
-"""Search in a memory: equal to brute force over what may be seen; every term can be told and switched."""
+"""Test search in a memory: equal to brute force over the visible records; every term is reported and optional."""
 
 from __future__ import annotations
 
@@ -197,10 +197,10 @@ def test_reranker_and_translations_are_asked(tmp_path: Path, tiny_encoder: Encod
         assert found[0].text == "seven dogs ran home" and found[0].score == 1
         with pytest.raises(InputError, match="rerank"):
             memory.search("x", ME, rerank=lambda _, texts: [1.0])
-        said = memory.search(
+        hits_found = memory.search(
             "привет", ME, 1, mode="dense", translate=lambda _, code: "warm rain by night", languages=["en"]
         )
-        assert said[0].text == "warm rain by night" and said[0].score == pytest.approx(1.0, abs=1e-5)
+        assert hits_found[0].text == "warm rain by night" and hits_found[0].score == pytest.approx(1.0, abs=1e-5)
 
 
 def test_long_text_is_found_by_any_of_its_parts(tmp_path: Path, tiny_encoder: Encoder) -> None:

@@ -1,4 +1,4 @@
-"""The same words said again: counted where all that comes with them is stored, kept where anything would be lost."""
+"""Test repeated texts: counted as a repetition if all accompanying data are stored, and stored again otherwise."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_another_occasion_is_a_record_of_its_own(tmp_path: Path, what: str, with
         assert kept[two.id].event_time == expected.event_time and kept[two.id].metadata == expected.metadata
         assert kept[two.id].source == expected.source and kept[two.id].tags == expected.tags
         assert kept[one.id].event_time == (DAY, DAY) and kept[one.id].strength == 1
-        # Each of them said once more is counted where it belongs.
+        # A repetition of each is counted for the right record.
         again = say(memory, **{**FIRST, **OTHERS[what]})
         assert (again.verdict, again.id) == ("duplicate", two.id)
 
@@ -83,7 +83,7 @@ def test_what_brings_nothing_new_is_counted(tmp_path: Path, left_out: tuple[str,
         assert memory.get(one.id, ME).strength == 2  # type: ignore[union-attr]
 
 
-def test_occasions_of_one_batch_are_kept_apart(tmp_path: Path) -> None:
+def test_occasions_of_one_batch_are_separate_records(tmp_path: Path) -> None:
     days = [DAY + timedelta(days=number) for number in (0, 1, 2, 1)]
     items = [{"text": TEXT, "language": "en", "vector": vector_of(TEXT), "event_time": day} for day in days]
     with calibrated(tmp_path / "m") as memory:
@@ -114,7 +114,7 @@ def test_a_translation_of_another_day_stays(tmp_path: Path) -> None:
         assert (same.verdict, same.id) == ("duplicate", other.id)
 
 
-def test_a_superscript_is_no_digit_and_true_is_not_one(tmp_path: Path) -> None:
+def test_a_superscript_is_not_a_digit_and_true_is_not_one(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         say(memory, "The area is 5 m²", metadata={"checked": True})
         assert say(memory, "The area is 5 m2").verdict == "added"
@@ -130,7 +130,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=3), VALUES, max_size=3), VALUES)
-def test_metadata_brings_something_unless_all_of_it_is_there(metadata: dict[str, Any], value: Any) -> None:
+def test_metadata_is_new_unless_all_of_it_is_stored(metadata: dict[str, Any], value: Any) -> None:
     stored = make_content(metadata=metadata)
     for name in metadata:
         part = make_content(metadata={name: metadata[name]})

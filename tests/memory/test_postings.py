@@ -1,4 +1,4 @@
-"""Posting lists and texts, read as far as need be, rank as BM25 counted out does."""
+"""Test that posting lists and texts, read only as far as needed, give the ranking of a full BM25."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlret.index.lexical.ngrams import ngrams
 from mlret.memory.storage import postings as postings_module
 from mlret.memory.storage.postings import Postings, grams_of
 
-# A few words stand in nearly every text, most in few.
+# A few words occur in nearly every text, most in few.
 _WORDS = ["the", "of", "and", "to", *(f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in ("ra", "mo", "n"))]
 
 
@@ -26,7 +26,7 @@ def made(chance: random.Random) -> str:
 
 
 def counted_out(texts: Sequence[str], visible: Sequence[int], query: str, k: int) -> list[tuple[int, float]]:
-    """BM25 over the visible texts, one by one; with what is tied with the ``k``-th."""
+    """Compute BM25 over the visible texts, one by one, including ties with the ``k``-th."""
     counts = {place: Counter(ngrams(texts[place])) for place in visible}
     mean = sum(count.total() for count in counts.values()) / len(counts)
     scores = dict.fromkeys(visible, 0.0)

@@ -1,4 +1,4 @@
-"""Conversations are cut where what they are about changes, and nowhere else."""
+"""Test that conversations are split where their topic changes, and nowhere else."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_no_other_segmentation_costs_less(count: int, smallest: int, penalty: fl
 
 
 @pytest.mark.parametrize("sizes", [[5, 8, 3], [20, 20], [4, 4, 4, 4]])
-def test_topics_are_told_apart(sizes: list[int]) -> None:
+def test_topics_are_distinguished(sizes: list[int]) -> None:
     random = np.random.default_rng(0)
     topics = unit(random.normal(size=(len(sizes), 64)))
     vectors = unit(np.repeat(topics, sizes, axis=0) + random.normal(scale=0.08, size=(sum(sizes), 64)))
@@ -66,7 +66,7 @@ def test_the_largest_size_is_kept_where_nothing_changes() -> None:
     assert all(end - start <= 10 for start, end in segment(np.ones((35, 3)) / math.sqrt(3), largest=10))
 
 
-def test_sizes_that_leave_no_way_are_told() -> None:
+def test_impossible_sizes_are_errors() -> None:
     assert segment(np.empty((0, 3))) == []
     for sizes in ({"smallest": 0}, {"smallest": 4, "largest": 7}, {"penalty": -1}):
         with pytest.raises(InputError, match="the largest twice the smallest"):

@@ -32,6 +32,11 @@ class ParallelTexts:
     texts: dict[str, tuple[str, ...]]
     languages: dict[str, str]
 
+    @property
+    def all_texts(self) -> list[str]:
+        """The texts of all languages, one language after the other."""
+        return [text for texts in self.texts.values() for text in texts]
+
     def __len__(self) -> int:
         return len(next(iter(self.texts.values())))
 
@@ -46,7 +51,8 @@ def read_parallel(
     path
         A folder with a file for each language, one sentence per line (``swh_Latn.devtest`` of FLORES,
         ``newstest2019-ref.swa.txt`` of NTREX, ``sw.txt``); or a TSV file, optionally gzipped, whose header is ``lang``,
-        ``line``, ``text`` or names a language for each column.
+        ``line``, ``text`` or names a language for each column. In the former, equal numbers in ``line`` mark
+        translations of each other, and the rows may be in any order.
     languages
         Languages to read, by the data's own codes or by mlret's; all by default.
     lines
@@ -56,13 +62,14 @@ def read_parallel(
     ------
     InputError
         If nothing is found, fewer than two languages are left, a language does not exist, the languages differ in their
-        number of lines, or ``lines`` is out of range.
+        lines, a line is there twice, or ``lines`` is out of range.
     """
     path = Path(path)
+    numbers: dict[str, set[int]] = {}
     if path.is_dir():
         found = _read_folder(path)
     elif path.is_file():
-        found = _read_table(path)
+        found, numbers = _read_table(path)
     else:
         raise InputError(f"{path}: no such file or folder; give parallel sentences, a file for each language")
     codes = {label: code for label in found if (code := _language(label)) is not None}
@@ -78,6 +85,9 @@ def read_parallel(
             f"{path}: {longest} has {counts[longest]} lines, {shortest} has {counts[shortest]}: line i of each must "
             "translate line i of the others; fetch the data again, or choose other languages"
         )
+    for label in chosen if numbers else ():
+        if odd := sorted(numbers[label] - numbers[chosen[0]]):
+            raise InputError(f"{path}: {label} has a line {odd[0]}, but {chosen[0]} has not; number the lines alike")
     first, last = lines or (1, len(found[chosen[0]]))
     if not 1 <= first <= last <= len(found[chosen[0]]):
         raise InputError(f"{path}: lines {first} to {last} of {len(found[chosen[0]])}; give a first and a last line")
@@ -113,12 +123,14 @@ def _aligned_lines(path: Path) -> list[str]:
     return texts
 
 
-def _read_table(path: Path) -> dict[str, list[str]]:
+def _read_table(path: Path) -> tuple[dict[str, list[str]], dict[str, set[int]]]:
+    """Return the texts of each language in order, and the line numbers of each if the table states them."""
     lines = read_lines(path)
     number, header = next(lines, (1, ""))
     columns = header.split("\t")
     texts: dict[str, list[str]] = {}
     long = tuple(columns) == _LONG_COLUMNS
+    numbered: dict[str, dict[int, str]] = {}
     if not long:
         if len(columns) < 2 or not all(_language(column) for column in columns):
             raise InputError(
@@ -130,11 +142,19 @@ def _read_table(path: Path) -> dict[str, list[str]]:
         if len(cells) != len(columns):
             raise InputError(f"{path}:{number}: {len(cells)} columns where the header has {len(columns)}; fix the line")
         if long:
-            texts.setdefault(cells[0], []).append(cells[2])
+            of_language = numbered.setdefault(cells[0], {})
+            if not (cells[1].isascii() and cells[1].isdecimal()):
+                raise InputError(f"{path}:{number}: the line {cells[1]!r} is not a whole number; number the lines")
+            if int(cells[1]) in of_language:
+                raise InputError(f"{path}:{number}: line {cells[1]} of {cells[0]} is there twice; keep one of them")
+            of_language[int(cells[1])] = cells[2]
         else:
             for column, cell in zip(columns, cells, strict=True):
                 texts[column].append(cell)
-    return texts
+    if not long:
+        return texts, {}
+    texts = {label: [lines[line] for line in sorted(lines)] for label, lines in numbered.items()}
+    return texts, {label: set(lines) for label, lines in numbered.items()}
 
 
 def _language(label: str) -> str | None:

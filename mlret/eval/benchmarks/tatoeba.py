@@ -1,4 +1,4 @@
-"""Tatoeba bitext retrieval: does a sentence find its translation among all sentences of the other side?
+"""Tatoeba bitext retrieval: whether a sentence finds its translation among all sentences of the other side.
 
 Each language is evaluated in both directions: every sentence is matched with its nearest neighbour among the English
 sentences of that language's pairs, and every English sentence among the language's sentences.
@@ -6,17 +6,26 @@ sentences of that language's pairs, and every English sentence among the languag
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from mlret.errors import InputError
+from mlret.eval.benchmarks.registry import BITEXT, UNSET, Benchmark, Option, Settings, register
 from mlret.eval.benchmarks.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
+from mlret.eval.benchmarks.tatoeba_joined import evaluate_joined, join_on_english
+from mlret.eval.loading import load_scorers
 from mlret.eval.matching import Matching, hits_of_aligned, matched
 from mlret.eval.scorers import BitextScorer, EncodedTexts, Mode, Side, TextEncoder
+
+if TYPE_CHECKING:
+    from mlret.encoders.multi_vector import AnyEncoder
+    from mlret.eval.report import Picture, Report
 
 # How a score is computed: with or without calibration, and with which matching.
 Way = tuple[Mode, Matching]
@@ -125,10 +134,7 @@ def evaluate_tatoeba(
     system: TextEncoder | BitextScorer,
     data: str | Path | Sequence[TatoebaPairs],
     *,
-    languages: Sequence[str] | None = None,
     matchings: Sequence[Matching] = ("cosine",),
-    batch_size: int = 256,
-    show_progress: bool = False,
 ) -> TatoebaResult:
     """Evaluate a system on the Tatoeba test set.
 
@@ -139,26 +145,18 @@ def evaluate_tatoeba(
         and calibrated.
     data
         The folder that contains the test set, or the result of :func:`read_tatoeba`.
-    languages
-        Languages to evaluate; all by default. Ignored if ``data`` is already read.
     matchings
         How the best candidate is chosen: ``"cosine"``, as in XTREME, or ``"csls"`` or ``"margin"``, which correct for
         candidates that are close to everything.
-    batch_size
-        Texts in one forward pass.
-    show_progress
-        Show a progress bar.
 
     Raises
     ------
     InputError
-        If the test set is missing or malformed, or lacks one of the languages.
+        If the test set is missing or malformed.
     """
-    pairs = read_tatoeba(data, languages=languages) if isinstance(data, str | Path) else list(data)
-    if hasattr(system, "similarities"):
-        scorer = cast(BitextScorer, system)
-    else:
-        scorer = EncodedTexts(system, all_texts(pairs), batch_size=batch_size, show_progress=show_progress)
+    pairs = read_tatoeba(data) if isinstance(data, str | Path) else list(data)
+    encoded = hasattr(system, "similarities")
+    scorer = cast(BitextScorer, system) if encoded else EncodedTexts(cast(TextEncoder, system), all_texts(pairs))
     rows = [_row(pair, scorer, matchings) for pair in pairs]
     return TatoebaResult(scorer.name, scorer.fingerprint, scorer.dims, len(scorer), scorer.seconds, rows)
 
@@ -195,3 +193,66 @@ def _mean(accuracies: Sequence[Accuracy]) -> Accuracy:
         xx_en=sum(accuracy.xx_en for accuracy in accuracies) / len(accuracies),
         en_xx=sum(accuracy.en_xx for accuracy in accuracies) / len(accuracies),
     )
+
+
+class TatoebaSettings(Settings):
+    """Settings of `mlret eval tatoeba`."""
+
+    benchmark: Literal["tatoeba"] = "tatoeba"
+    data: Path = Field(description="Folder with tatoeba.v1.tsv.gz, or LASER's data/tatoeba/v1.")
+    xtreme_only: bool = Field(False, description="Only the 36 languages of XTREME.")
+    matchings: Annotated[
+        list[Matching],
+        Option(
+            ("--margin",),
+            value=bool,
+            default=False,
+            help="Also match by ratio margin.",
+            read=lambda margin: ["cosine", "csls", "margin"] if margin else UNSET,
+        ),
+    ] = Field(["cosine", "csls"], description="How neighbours are found; always by cosine.")
+    joined: bool = Field(False, description="Also between languages other than English, joined on their English.")
+
+
+def _evaluate(settings: TatoebaSettings, encoders: Sequence[AnyEncoder], show_progress: bool) -> Report:
+    from mlret.eval.benchmarks.tatoeba_report import tatoeba_report
+
+    if settings.xtreme_only and settings.languages:
+        raise InputError("languages and xtreme_only exclude each other: give one of them")
+    pairs = read_tatoeba(settings.data, languages=list(XTREME_36) if settings.xtreme_only else settings.languages)
+    if settings.joined:
+        join_on_english(pairs)
+    results, joined = [], []
+    for scorer in load_scorers(settings, encoders, list(all_texts(pairs)), show_progress):
+        matchings = list(dict.fromkeys(["cosine", *settings.matchings])) if scorer.fingerprint else ["cosine"]
+        results.append(evaluate_tatoeba(scorer, pairs, matchings=cast(list[Matching], matchings)))
+        if settings.joined:
+            joined.append(evaluate_joined(scorer, pairs))
+    return tatoeba_report(settings.data.name, results, joined)
+
+
+def _pictures(results: Mapping[str, Any]) -> list[Picture]:
+    from mlret.eval.benchmarks.tatoeba_report import tatoeba_pictures
+
+    return tatoeba_pictures(results)
+
+
+TATOEBA = register(
+    Benchmark(
+        TatoebaSettings,
+        "Find translations in 112 languages, in both directions, by cosine and CSLS, raw and calibrated.",
+        _evaluate,
+        options=(
+            "data",
+            "models",
+            "languages",
+            "xtreme_only",
+            "matchings",
+            "joined",
+            "floors",
+            "batch_size",
+        ),
+        panel=BITEXT,
+        pictures=_pictures,
+    )
+)

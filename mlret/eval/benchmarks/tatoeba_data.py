@@ -141,7 +141,7 @@ def _read_laser(folder: Path) -> list[TatoebaPairs]:
         for side in (label, "eng"):
             if side not in files:
                 present = next(iter(files.values()))
-                raise InputError(f"{present}: tatoeba.{label}-eng.{side} is not beside it; fetch both again")
+                raise InputError(f"{present}: tatoeba.{label}-eng.{side} is not in the same folder; fetch both again")
         own, english = _read_side(files[label]), _read_side(files["eng"])
         if len(own) != len(english):
             raise InputError(

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import InputError
+from mlret.errors import AlreadyExists, InputError
 from mlret.memory import times
 from mlret.memory.ingest.inputs import prepare
 from mlret.memory.ingest.occasions import additions
@@ -128,7 +128,7 @@ class Adder:
         for draft in drafts:
             id = draft.record
             if id in taken or id in seen:
-                raise InputError(f"the id {id!r} is taken; leave it out, or update the record that has it")
+                raise AlreadyExists(f"the id {id!r} is taken; leave it out, or update the record that has it")
             for link in draft.links:
                 if link.target not in seen:
                     self._store.position(link.target, self._scope)
@@ -214,7 +214,7 @@ class Adder:
         [record] = self._store.fetch([there.position])
         ruling = self._judge_by(draft.text, record)
         if ruling not in get_args(Ruling):
-            raise InputError(f"judge returned {ruling!r}; it must return {', '.join(get_args(Ruling))}")
+            raise InputError(f"judge returned {ruling!r}; it must return one of {', '.join(get_args(Ruling))}")
         kind: Any = "related" if ruling == SUPERSEDES else ruling
         return replace(verdict, kind=kind, reason=f"judged: {ruling} ({verdict.reason})"), ruling
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from mlret.errors import InputError
+from mlret.errors import AlreadyExists, InputError, NotFound
 from mlret.memory.ingest.inputs import prepare, read_item
 from mlret.memory.records import DERIVED_FROM, Content, State, check_link_type
 from mlret.memory.results import Done
@@ -90,8 +90,10 @@ def link(store: MemoryStore, id: str, type: str, target: str, scope: Scope, *, o
     if id == target:
         raise InputError(f"the record {id!r} cannot be linked to itself")
     there = (id, type, target) in store.columns.links.get(id, ())
-    if there == on:
-        raise InputError(f"{id!r} {'has' if there else 'has no'} link {type!r} to {target!r}{' already' * there}")
+    if on and there:
+        raise AlreadyExists(f"{id!r} has link {type!r} to {target!r} already")
+    if not on and not there:
+        raise NotFound(f"{id!r} has no link {type!r} to {target!r}")
     return Done((id,), store.commit("link", [Step(id, changes=[SetLink(type, target, on)])]))
 
 

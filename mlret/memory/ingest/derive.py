@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import InputError
+from mlret.errors import InputError, NotFound
 from mlret.memory.ingest.add import Adder
 from mlret.memory.ingest.change import update
 from mlret.memory.ingest.inputs import read_item
@@ -145,9 +145,9 @@ def events(
     mine = [p for p in positions.tolist() if columns.sessions.by_number[columns.session[p]][1] == session]
     places = {columns.scopes.by_number[columns.scope[p]] for p in mine}
     if not mine:
-        raise InputError(f"the scope {scope} has no turns of a session {session!r}")
+        raise NotFound(f"the scope {scope} has no turns of a session {session!r}")
     if len(places) > 1:
-        raise InputError(f"{len(places)} scopes have a session {session!r}; name one of them whole")
+        raise InputError(f"{len(places)} scopes have a session {session!r}; name one of them completely")
     if store.store.manifest.similarity != "cosine":
         raise InputError("events are cut by one vector a turn; this memory has one for each token")
     mine.sort(key=lambda position: (int(columns.seq[position]), int(columns.row[position])))

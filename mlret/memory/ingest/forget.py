@@ -87,7 +87,7 @@ def forget(store: MemoryStore, policy: Policy, scope: Scope, *, dry_run: bool) -
         days = max(0.0, (now - times.micros(last)) / _DAY)
         retained = float(retention(days, record.accesses, policy.tau_days))
         if _meets(policy, record, days, retained):
-            reason = f"unused for {days:.1f} days, retained {retained:.3f}, said {record.strength:g} times"
+            reason = f"unused for {days:.1f} days, retained {retained:.3f}, mentioned {record.strength:g} times"
             chosen.append((retained, record, reason))
     # Of equally retained records the oldest come first, so that ``keep`` keeps the newest.
     chosen.sort(key=lambda one: (one[0], one[1].recorded_at, one[1].id))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mlret.errors import InputError
+from mlret.errors import AlreadyExists, InputError
 from mlret.memory import times
 from mlret.memory.ingest.inputs import prepare, read_item
 from mlret.memory.records import Link, MemoryRecord, check_id, check_link_type
@@ -142,7 +142,7 @@ def import_records(
         arriving = [_arriving(values, f"line {number}", scope) for number, values in batch]
         fresh = [one for one in arriving if not _is_there(store, one, existing)]
         if twice := [one.id for place, one in enumerate(fresh) if one.id in {o.id for o in fresh[:place]}]:
-            raise InputError(f"the id {twice[0]!r} is there twice; keep one of its lines")
+            raise InputError(f"the id {twice[0]!r} occurs twice; keep one of its lines")
         arrived += arriving
         if fresh:
             store.commit("import", [step for one in fresh for step in _steps(store, one)])
@@ -167,9 +167,9 @@ def _arriving(values: Mapping[str, Any], where: str, scope: Scope) -> _Arriving:
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{where}: the record is not whole ({error!r}); export it again") from error
+        raise InputError(f"{where}: the record is incomplete ({error!r}); export it again") from error
     if not holds(scope, place_of(own_scope)):
-        raise InputError(f"{where}: the record is of the scope {own_scope}, which {dict(scope)} does not hold")
+        raise InputError(f"{where}: the record belongs to the scope {own_scope}, which is not within {dict(scope)}")
     if not versions or not any(about["current"] for _, about in versions):
         raise InputError(f"{where}: the record has no current version; export it again")
     versions.sort(key=lambda one: one[1]["current"])
@@ -180,9 +180,9 @@ def _is_there(store: MemoryStore, one: _Arriving, existing: Existing) -> bool:
     if one.id not in store.columns.keys:
         return False
     if existing == "error":
-        raise InputError(f"the id {one.id!r} is taken; skip what is there already (--skip-existing)")
+        raise AlreadyExists(f"the id {one.id!r} is already stored; skip stored records (--skip-existing)")
     if store.place_of_record(one.id) != place_of(one.scope):  # Skipping the line would lose its record.
-        raise InputError(f"the id {one.id!r} is taken, and not by the record of this line; give it another")
+        raise AlreadyExists(f"the id {one.id!r} is taken, and not by the record of this line; give it another")
     return True
 
 

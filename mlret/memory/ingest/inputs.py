@@ -110,7 +110,7 @@ def _detected(text: str, form: str) -> str | None:
 def _link(link: Link | Sequence[str]) -> Link:
     if not isinstance(link, Link):
         if isinstance(link, str) or len(link) != 2:
-            raise InputError(f"the link {link!r} is no pair; give (type, id)")
+            raise InputError(f"the link {link!r} is not a pair; give (type, id)")
         link = Link(*link)
     return Link(check_link_type(link.type), check_id(link.target))
 

@@ -96,7 +96,7 @@ def calibrate(
             f"calibration needs two languages or more, with as many texts each, at least {2 * NEIGHBOURS + 1}"
         )
     if groups is not None and len(groups) != count:
-        raise InputError(f"{len(groups)} groups for {count} texts: give one a text")
+        raise InputError(f"{len(groups)} groups for {count} texts: give one for each text")
     codes = [normalise_language(language).partition("-")[0] for language in texts]
     every = [text for some in texts.values() for text in some]
     encoded = encoder.encode(every, language=[code for code in codes for _ in range(count)])

@@ -51,7 +51,7 @@ def feedback(store: MemoryStore, request: Request, used: Sequence[str]) -> Done:
     scope = request.selection.scope
     ids = list(dict.fromkeys(used))
     if not ids:
-        raise InputError("name the records that were of use; a search of which nothing was teaches nothing")
+        raise InputError("name the records that were used; nothing can be learned from a search without any")
     for id in ids:
         store.position(id, scope)
     search = logged(store, request, ids)

@@ -101,7 +101,7 @@ def combine(terms: Mapping[str, ArrayLike]) -> Ranked:
         raise InputError(f"the terms of a ranking must have one length ({lengths})")
     for name, values in arrays.items():
         if not np.isfinite(values).all():
-            raise InputError(f"the term {name!r} of a ranking holds what is no number; leave the candidate out")
+            raise InputError(f"the term {name!r} of a ranking has a value that is not finite; remove the candidate")
     scores = np.round(sum(arrays.values(), np.zeros(())), 6) + 0.0  # Adding 0.0 removes negative zeros.
     order = np.argsort(-scores, kind="stable").astype(np.int64)
     return Ranked(order, scores[order], {name: values[order] for name, values in arrays.items()})

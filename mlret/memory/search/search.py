@@ -410,7 +410,7 @@ def _why(request: Request, hit: MemoryHit) -> tuple[str, ...]:
     if hit.yields_to:
         found.append(f"it is superseded or contradicted by {', '.join(hit.yields_to)}")
     if hit.also:
-        found.append(f"{len(hit.also)} more say the same")
+        found.append(f"{len(hit.also)} more with the same content")
     if hit.record.state != "active":
         found.append(f"it is {hit.record.state}")
     return tuple(found)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlret.errors import MlretError
+from mlret.errors import Corrupt, MlretError
 from mlret.index.storage.records import Records
 from mlret.memory.scope import Scope
 from mlret.memory.storage.schema import COVERED, NULLS, USE, VERSION_COLUMNS
@@ -68,7 +68,7 @@ def damage(path: Path, where: str) -> MlretError:
     where
         The damaged place, for the message.
     """
-    return MlretError(f"{path} is damaged ({where}); {_RESTORE}, `mlret memory verify` names all damage")
+    return Corrupt(f"{path} is damaged ({where}); {_RESTORE}, `mlret memory verify` names all damage")
 
 
 def crc_of(table: str, values: Sequence[Any]) -> int:

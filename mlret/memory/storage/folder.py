@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from mlret.errors import InputError, MlretError
-from mlret.index.filter_warnings import Unmatched
+from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.index import Index
-from mlret.index.storage import compaction
+from mlret.index.store import compaction
 from mlret.memory.scope import Place
 from mlret.memory.storage import cells, schema, tables
 from mlret.memory.storage.columns import Columns

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mlret.errors import MlretError
+from mlret.errors import Corrupt
 from mlret.index.storage.records import Records
 from mlret.memory.records import State as StateName
 from mlret.memory.scope import Scope, mask_of
@@ -196,11 +196,11 @@ class State:
                 )
             case SetField(name, before, after):
                 if getattr(record, name) != before:
-                    raise MlretError(f"journal entry {entry.number} takes {name} of {entry.record!r} for {before!r}")
+                    raise Corrupt(f"journal entry {entry.number} takes {name} of {entry.record!r} for {before!r}")
                 setattr(record, name, after)
             case SetEnd(row, before, after):
                 if row not in self.versions or self.versions[row].valid_to != before:
-                    raise MlretError(f"journal entry {entry.number} takes the end of row {row} for {before!r}")
+                    raise Corrupt(f"journal entry {entry.number} takes the end of row {row} for {before!r}")
                 self.versions[row].valid_to = after
             case SetLink(type, target, on):
                 (self.links.add if on else self.links.discard)((entry.record, type, target))

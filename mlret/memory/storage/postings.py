@@ -18,14 +18,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.index.lexical.fts import K1, B
+from mlret.index.lexical.bm25 import DIGITS, MOST_TIMES, length_norms, rarity, saturation
 from mlret.index.lexical.ngrams import ngrams
 
-# A posting is one number: 24 bits for the position of a text and 2 for how often an n-gram occurs there, at most three
-# times, because BM25 saturates. To sort postings, they are prefixed with 38 bits of the n-gram's hash.
+# A posting is one number: 24 bits for the position of a text and 2 for how often an n-gram occurs there, at most
+# MOST_TIMES. To sort postings, they are prefixed with 38 bits of the n-gram's hash.
 _POSITION_BITS = 24
 _HASH_BITS = 38
-_MOST_TIMES = 3
 MOST_TEXTS = 1 << _POSITION_BITS
 _SHIFT = np.uint64(_POSITION_BITS + 2)
 _POSTING = np.uint64((MOST_TEXTS << 2) - 1)
@@ -41,9 +40,7 @@ _UNLISTED = 1 << 18
 _BATCH = 1 << 16  # Number of postings summed at once.
 # Processing an n-gram of a text takes this many times as long as a posting.
 _PER_GRAM = 4
-# Sums of the same terms in another order differ in their last bits; rounding to this many digits preserves ties.
-_DIGITS = 9
-_SLACK = 1e-6  # Upper bound of those differences.
+_SLACK = 1e-6  # Upper bound of the difference between sums of the same terms in another order.
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -60,7 +57,7 @@ def _hash(ngram: str) -> int:
 def grams_of(text: str) -> tuple[bytes, int]:
     """Return what is stored for a text: its hashed n-grams with counts as ``<u8`` bytes, and their total number."""
     counts = Counter(map(_hash, ngrams(text)))
-    codes = [gram << 2 | min(times, _MOST_TIMES) for gram, times in sorted(counts.items())]
+    codes = [gram << 2 | min(times, MOST_TIMES) for gram, times in sorted(counts.items())]
     return np.array(codes, dtype="<u8").tobytes(), counts.total()
 
 
@@ -116,7 +113,7 @@ class Postings:
         keys = np.array(sorted(set(map(_hash, ngrams(query)))), dtype=np.uint64)
         if not total or not len(keys):
             return np.empty(0), np.empty(0, dtype=np.int64)
-        norms = K1 * (1 - B) + K1 * B * (len(visible) / total) * mine
+        norms = length_norms((len(visible) / total) * mine)
         if self._lists is None and total > _UNLISTED:
             self._lists = _Lists(self._held(range(len(self._grams))))
         lists = None if self._lists is None else self._lists.of(keys)
@@ -124,7 +121,7 @@ class Postings:
             found, scores = self._over_texts(keys, visible, norms)
         else:
             found, scores = self._over_lists(keys, lists, k, visible, norms, total / len(visible))
-        scores = np.round(scores, _DIGITS)
+        scores = np.round(scores, DIGITS)
         if len(found) > k:
             best = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
             found, scores = found[best], scores[best]
@@ -140,8 +137,8 @@ class Postings:
         """
         which, times, places = self._shared(keys, positions)
         if weights is None:
-            weights = _weights(len(positions), np.bincount(which, minlength=len(keys)))
-        parts = weights[which] * (K1 + 1) * times / (times + norms[places])
+            weights = rarity(len(positions), np.bincount(which, minlength=len(keys)))
+        parts = weights[which] * saturation(times, norms[places])
         summed = np.bincount(places, weights=parts, minlength=len(positions)).astype(np.float64)
         found = np.flatnonzero(summed)
         return positions[found], summed[found]
@@ -180,9 +177,9 @@ class Postings:
         Evaluation: Strategies and Optimizations, Information Processing & Management 1995). ``usual`` is the mean
         number of n-grams of a text.
         """
-        weights = _weights(len(visible), self._frequencies(keys, lists, visible, usual))
+        weights = rarity(len(visible), self._frequencies(keys, lists, visible, usual))
         order = np.argsort(-weights, kind="stable").tolist()
-        most = weights * (K1 + 1) * _MOST_TIMES / (_MOST_TIMES + norms.min())
+        most = weights * saturation(MOST_TIMES, norms.min())
         still = np.append(np.cumsum(most[order][::-1])[::-1], 0.0)  # Upper bound of what the remaining n-grams add.
         norm_of = np.full(len(self._grams), np.inf)  # Invisible texts score 0.
         norm_of[visible] = norms
@@ -192,7 +189,7 @@ class Postings:
             postings = np.concatenate([lists[one] for one in some])
             where, times = (postings >> np.uint32(2)).astype(np.int64), (postings & np.uint32(3)).astype(np.float64)
             parts = np.repeat(weights[some], [len(lists[one]) for one in some])
-            parts *= (K1 + 1) * times / (times + norm_of[where])
+            parts *= saturation(times, norm_of[where])
             summed += np.bincount(where, weights=parts, minlength=len(summed))
             unread = sum(len(lists[one]) for one in order[last:])
             best = summed[summed > still[last]] if unread > len(visible) else summed[:0]
@@ -273,12 +270,6 @@ def _batches(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
             first, size = place, 0
         size += more
     yield first, len(sizes)
-
-
-def _weights(texts: int, frequencies: Positions) -> Floats:
-    """Return BM25's inverse document frequencies, in the variant that is never negative."""
-    found: Floats = np.log1p((texts - frequencies + 0.5) / (frequencies + 0.5))
-    return found
 
 
 def _sorted_postings(grams: Sequence[bytes], first: int) -> NDArray[np.uint64]:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.documents import Document
-from mlret.errors import InputError
-from mlret.index.filter_warnings import Unmatched
-from mlret.index.storage import compaction
+from mlret.errors import InputError, NotFound
+from mlret.index.filtering.filter_warnings import Unmatched
+from mlret.index.store import compaction
 from mlret.memory import times
 from mlret.memory.records import Content, Link, MemoryRecord, State, text_of
 from mlret.memory.scope import Place, Scope, holds, mask_of, place_of
@@ -205,7 +205,7 @@ class MemoryStore:
 
     def no_operation(self, number: int) -> InputError:
         """Return the error for an operation that this scope cannot undo; its text does not reveal the reason."""
-        return InputError(
+        return NotFound(
             f"there is no operation {number} in the scope {dict(self.scope)} that can be undone; history names the "
             "operations of a record"
         )
@@ -235,7 +235,7 @@ class MemoryStore:
             If the scope holds no such record; whether another scope holds one is not revealed.
         """
         if not self.in_scope(record, scope):
-            raise InputError(f"no record {record!r} in the scope {dict(scope)}; check the id and the scope")
+            raise NotFound(f"no record {record!r} in the scope {dict(scope)}; check the id and the scope")
         return self.columns.statuses[record].position
 
     def in_scope(self, record: str, scope: Scope) -> bool:

@@ -85,7 +85,7 @@ class DuplicateThresholds:
             found = cls(**given)
             numbers = [found.duplicate, found.related, found.answer, found.densities[""], found.precision, found.recall]
             if not all(isinstance(number, int | float) for number in [*numbers, *found.densities.values()]):
-                raise TypeError("a threshold or density is no number")
+                raise TypeError("a threshold or density is not a number")
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"not the thresholds of duplicates ({error}); run `mlret memory calibrate` again"

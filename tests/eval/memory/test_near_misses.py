@@ -1,4 +1,4 @@
-"""Near misses differ from the sentence in one thing, and every rule can be applied."""
+"""Test that near misses differ from the sentence in one thing, and that every rule can be applied."""
 
 from __future__ import annotations
 

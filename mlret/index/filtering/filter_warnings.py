@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import sqlite3
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import FilterWarning, warn
-from mlret.index.filters import All, Among, Condition, Contains, Exists, Not, Range, Some
-from mlret.index.storage.fields import Kind, field_names, has_field
-from mlret.index.storage.records import Records
+from mlret.index.filtering.fields import Kind, field_names, has_field
+from mlret.index.filtering.filters import All, Among, Condition, Contains, Exists, Not, Range, Some
 
 _IN_WORDS: dict[Kind, str] = {
     "number": "numbers",
@@ -28,6 +29,17 @@ _CONSIDERED = 30
 _REMEMBERED = 64
 
 
+class _Records(Protocol):
+    """The database of the records, as :class:`mlret.index.storage.records.Records` is."""
+
+    @property
+    def connection(self) -> sqlite3.Connection: ...
+
+    def counter(self, name: str) -> int: ...
+
+    def reporting(self) -> AbstractContextManager[None]: ...
+
+
 class Unmatched:
     """Warns once about each field that filters name in vain.
 
@@ -39,14 +51,14 @@ class Unmatched:
 
     def __init__(self, holders: str) -> None:
         self._holders = holders
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
         # Filters that were checked recently. Finding that no visible row has a field may require reading all rows that
         # have it.
         self._checked: set[Hashable] = set()
 
     def check(
         self,
-        records: Records,
+        records: _Records,
         condition: Condition,
         matching: NDArray[np.int64],
         visible: NDArray[np.int64] | None = None,
@@ -82,8 +94,8 @@ class Unmatched:
         with records.reporting():
             found = [self._message(records.connection, *one, visible) for one in list(fields)[:_MOST_FIELDS]]
         for message in found:
-            if message is not None and message not in self._said:
-                self._said.add(message)
+            if message is not None and message not in self._warned:
+                self._warned.add(message)
                 warn(message, FilterWarning)
 
     def _message(

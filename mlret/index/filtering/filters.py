@@ -14,7 +14,7 @@ from mlret.data.json_text import RepeatedKeyError, read_json
 from mlret.data.languages import narrowed_language
 from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
-from mlret.index.storage.fields import Kind, Scalar, stored_value
+from mlret.index.filtering.fields import Kind, Scalar, stored_value
 
 Where = Mapping[str, Any]
 Comparison = Literal["<", "<=", ">", ">="]
@@ -116,8 +116,8 @@ def read_filter(where: Where | None) -> Condition | None:
         names must match. ``$and`` and ``$or`` take a list of filters, ``$not`` takes one.
 
         A name is ``lang`` or ``language``, ``text`` (with ``$contains`` only), or the name of a metadata value. A value
-        within an object is named by a path with dots, ``{"author.born": 1980}``; see :mod:`mlret.index.storage.fields`.
-        A key that contains a dot itself is found under the same name.
+        within an object is named by a path with dots, ``{"author.born": 1980}``; see
+        :mod:`mlret.index.filtering.fields`. A key that contains a dot itself is found under the same name.
 
         The operators are ``$eq``, ``$ne``, ``$in``, ``$nin``; ``$lt``, ``$lte``, ``$gt``, ``$gte`` (numbers are
         compared with numbers, and strings with strings by code point, which orders ISO 8601 dates); ``$contains`` (a
@@ -174,7 +174,7 @@ def parse_filter(arguments: Iterable[str]) -> dict[str, Any]:
             continue
         found = _ARGUMENT.fullmatch(argument)
         if found is None:
-            raise InputError(f"{argument!r} is no filter; write NAME=VALUE, NAME>=VALUE, NAME~VALUE, …, e.g. lang=sw")
+            raise InputError(f"{argument!r} is not a filter; write NAME=VALUE, NAME>=VALUE, NAME~VALUE …, e.g. lang=sw")
         key, symbol, value = found["key"].strip(), found["operator"], found["value"]
         readings: list[Scalar] = [value, *([] if key in (*LANGUAGE, "text") else _other_readings(value))]
         if symbol == "=":
@@ -201,7 +201,7 @@ def _parse_json(argument: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"the filter {shown} is not JSON ({error})") from error
     if not isinstance(read, dict):
-        raise InputError(f"the filter {shown} is no JSON object")
+        raise InputError(f"the filter {shown} is not a JSON object")
     return read
 
 

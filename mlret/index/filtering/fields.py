@@ -13,7 +13,6 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -169,8 +168,70 @@ def _readable(text: object) -> Sequence[tuple[str, Value]]:
         return []
 
 
-def parts(values: Sequence[Any], size: int = _BATCH) -> Iterator[list[Any]]:
-    """Split values into lists that are short enough for one SQL statement."""
-    iterator = iter(values)
-    while part := list(islice(iterator, size)):
-        yield part
+class FieldTable:
+    """The table of fields. No method begins or ends a transaction.
+
+    Parameters
+    ----------
+    connection
+        The database of the records.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def add(self, rows: Sequence[int], metadata: Sequence[Mapping[str, Any]]) -> None:
+        """Add the fields of records.
+
+        Parameters
+        ----------
+        rows
+            ``n`` row numbers.
+        metadata
+            The metadata of each row.
+        """
+        self._connection.executemany("INSERT INTO fields VALUES (?, ?, ?, ?)", _rows_of_table(rows, metadata))
+
+    def remove(self, rows: Sequence[int], metadata: Sequence[Mapping[str, Any]]) -> None:
+        """Remove the fields of records.
+
+        Parameters
+        ----------
+        rows
+            ``n`` row numbers.
+        metadata
+            The metadata of each row, by which its fields are found.
+        """
+        statement = "DELETE FROM fields WHERE key = ? AND kind = ? AND value = ? AND row = ?"
+        self._connection.executemany(statement, _rows_of_table(rows, metadata))
+
+    def clear(self) -> None:
+        """Remove all fields."""
+        self._connection.execute("DELETE FROM fields")
+
+    def holds(self, row: int, metadata: Mapping[str, Any]) -> bool:
+        """Return whether all fields of a record are in the table.
+
+        Parameters
+        ----------
+        row
+            The row number.
+        metadata
+            The metadata of the record.
+        """
+        statement = "SELECT 1 FROM fields WHERE key = ? AND kind = ? AND value = ? AND row = ?"
+        return all(
+            self._connection.execute(statement, one).fetchone() is not None for one in _rows_of_table([row], [metadata])
+        )
+
+    def __len__(self) -> int:
+        """Return the number of rows of the table."""
+        return int(self._connection.execute("SELECT count(*) FROM fields").fetchone()[0])
+
+
+def _rows_of_table(
+    rows: Sequence[int], metadata: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, Kind, str | int | float, int]]:
+    return [
+        (key, *value, row) for row, some in zip(rows, metadata, strict=True) if some for key, value in fields_of(some)
+    ]

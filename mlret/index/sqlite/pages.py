@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlret.index.storage import raw
+from mlret.index.sqlite import raw
 
 _TABLE_LEAF = 13
 _INTERIOR = (2, 5)

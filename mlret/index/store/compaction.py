@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlret.index.settings import Choice
 from mlret.index.storage.manifest import AnySegmentInfo
-from mlret.index.storage.store import Store
+from mlret.index.store.store import Store
 from mlret.index.vectors.segments import Rows
 
 # This many segments of about one size are merged, so that a row is copied once for each size and not once for each
@@ -139,7 +139,7 @@ def _replace(
     """Rewrite each group of neighbouring segments as one segment, with an accelerator if the group's flag is set."""
     sealer = store.sealer()
     sealer.progress = progress
-    dead = store.records.tombstones()
+    dead = store.records.tombstones.read()
     infos: dict[int, AnySegmentInfo | None] = {}
     for group, accelerated in groups:
         info = sealer.merge(group, dead)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from mlret.errors import MlretError
+from mlret.errors import Corrupt, Locked, MlretError
 
 BUSY_SECONDS = 30
 _WAL = "-wal"
@@ -73,9 +73,9 @@ def check_database(path: Path) -> None:
     except OSError as error:
         raise MlretError(f"{path} cannot be read ({error.strerror}); check its rights") from error
     if size < 0:
-        raise MlretError(f"{path} is missing; {DAMAGED}")
+        raise Corrupt(f"{path} is missing; {DAMAGED}")
     if not size:
-        raise MlretError(f"{path} is damaged (0 bytes: it was cut or never written); {DAMAGED}")
+        raise Corrupt(f"{path} is damaged (0 bytes: it was cut or never written); {DAMAGED}")
     if not _allowed(path, os.R_OK):
         raise MlretError(f"{path} may not be read by this user; ask its owner, or copy the folder")
 
@@ -158,18 +158,18 @@ def reported(path: Path, error: sqlite3.DatabaseError) -> MlretError:
     """Return the error to raise for an error of SQLite: one line that names the cause and how to fix it."""
     name = getattr(error, "sqlite_errorname", "") or ""
     # The text that is no UTF-8 follows this; it may have many lines, and must not be shown.
-    said = str(error).partition(" with text ")[0]
+    cause = str(error).partition(" with text ")[0]
     if name.startswith("SQLITE_READONLY"):
         return read_only(path)
     if name.startswith("SQLITE_BUSY"):
-        return MlretError(f"{path} is in use by another process ({said}); wait until it is done, then try again")
+        return Locked(f"{path} is in use by another process ({cause}); wait until it is done, then try again")
     if not path.parent.exists():
-        return MlretError(f"{path} is gone ({said}): its folder was moved or removed; open it where it is now")
-    unreadable = said.startswith(("no such", "Could not decode", "malformed"))
+        return MlretError(f"{path} is missing ({cause}): its folder was moved or removed; open it where it is now")
+    unreadable = cause.startswith(("no such", "Could not decode", "malformed"))
     # Such as a full disk or missing rights, which are no damage.
     if isinstance(error, sqlite3.OperationalError) and not unreadable:
-        return MlretError(f"{path}: {said}; check the disk's space and rights, then try again")
-    return MlretError(f"{path} is damaged ({said}); {DAMAGED}")
+        return MlretError(f"{path}: {cause}; check the disk's space and rights, then try again")
+    return Corrupt(f"{path} is damaged ({cause}); {DAMAGED}")
 
 
 def read_aside(path: Path, query: str) -> list[tuple[object, ...]]:

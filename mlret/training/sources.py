@@ -1,4 +1,4 @@
-"""Where a recipe's text comes from."""
+"""Settings of the sources that a recipe takes its text from."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from mlret.data.ranking import Format
 
 
 class Settings(BaseModel):
-    """Keys that are known, and that nothing changes."""
+    """Base of settings: unknown keys are errors, and values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ColumnNames(Settings):
-    """What the keys or columns of a document are called."""
+    """Names of the keys or columns of a document."""
 
     text: str = Field("text", description="running text, split into sentences here")
-    sentences: str = Field("sents", description="a list of sentences; taken where both are there")
+    sentences: str = Field("sents", description="a list of sentences; used if a document has both")
     language: str = "lang"
 
 
@@ -28,12 +28,12 @@ class DocumentSource(Settings):
 
     kind: Literal["documents"]
     files: list[str] = Field(min_length=1, description="paths or globs, relative to the data folder")
-    language: str | None = Field(None, description="of documents that do not say theirs; plain text never does")
+    language: str | None = Field(None, description="language of documents that do not state it, such as plain text")
     columns: ColumnNames = ColumnNames()
     or_whole_folder: bool = Field(
         False,
-        description="where none of the files is there: every text file of the data folder; the language of what does "
-        "not say its own is detected, and lines of plain text are split into sentences",
+        description="if no file exists, use every text file of the data folder; the language of documents that do "
+        "not state it is detected, and lines of plain text are split into sentences",
     )
 
 
@@ -44,13 +44,13 @@ class HubSource(Settings):
     dataset: str = Field(description="its id, or a folder that datasets.load_dataset understands")
     config: str | None = None
     split: str = "train"
-    language: str | None = Field(None, description="of documents that do not say theirs")
+    language: str | None = Field(None, description="language of documents that do not state it")
     columns: ColumnNames = ColumnNames()
-    limit: int | None = Field(None, ge=1, description="documents to take")
+    limit: int | None = Field(None, ge=1, description="maximum number of documents")
 
 
 class ParallelSource(Settings):
-    """Aligned texts, one pair a line: a TSV whose columns are named here."""
+    """Aligned texts, one pair in each line: a TSV file with the given columns."""
 
     kind: Literal["parallel"]
     files: list[str] = Field(min_length=1)
@@ -69,46 +69,46 @@ class MultiParallelSource(Settings):
     files: list[str] = Field(min_length=1)
     documents: str = Field(description="file with the document id of each line")
     keep: tuple[float, float] = Field(
-        description="which documents, as fractions of their number in file order; what all others say is held out"
+        description="which documents are used, as fractions of their number in file order; the rest is held out"
     )
     pivot: str = Field(description="the file's own code of the side that every language is paired with")
-    aliases: dict[str, str] = Field({}, description="the file's own codes that are no language codes")
+    aliases: dict[str, str] = Field({}, description="codes of the file that are not language codes -> language codes")
     group: str = "sentences"
 
 
 class GlossSource(Settings):
-    """Sentences of documents, put into other languages word by word from the lexicons of the recipe."""
+    """Sentences of documents, translated word by word with the lexicons of the recipe."""
 
     kind: Literal["glosses"]
-    files: list[str] = Field(min_length=1, description="documents, as of the kind 'documents'")
+    files: list[str] = Field(min_length=1, description="documents, as for the kind 'documents'")
     language: str = Field("en", description="the documents' and the lexicons'; others in the files are skipped")
     lexicons: str = Field("words", description="the group of parallel sources that are lexicons")
-    per_language: int = Field(8_000, ge=1, description="pairs of a language, at most")
-    least: float = Field(0.5, gt=0, le=1, description="share of a sentence's words that a lexicon must have")
+    per_language: int = Field(8_000, ge=1, description="maximum number of pairs for each language")
+    least: float = Field(0.5, gt=0, le=1, description="minimum share of a sentence's words that a lexicon must contain")
     group: str = "glosses"
 
 
 class ExampleSource(Settings):
-    """Queries with passages that answer them, in any form that :func:`mlret.data.ranking.read_ranking` knows."""
+    """Queries with passages that answer them, in any format that :func:`mlret.data.ranking.read_ranking` reads."""
 
     kind: Literal["ranking"]
     files: list[str] = Field(min_length=1, description="paths or globs of files or folders, or hub:NAME")
     format: Literal["auto", Format] = Field("auto", description="by default recognised from the content")
     task: str = Field("ranking", description="of examples that do not name their own; batches are of one task")
-    query_instruction: str = Field("", description="stands before every query of the task")
-    document_instruction: str = Field("", description="stands before every passage of the task")
-    language: str | None = Field(None, description="of queries and passages that do not say theirs")
-    languages: list[str] | None = Field(None, min_length=1, description="take queries of these alone")
+    query_instruction: str = Field("", description="put before every query of the task")
+    document_instruction: str = Field("", description="put before every passage of the task")
+    language: str | None = Field(None, description="language of queries and passages that do not state it")
+    languages: list[str] | None = Field(None, min_length=1, description="use only queries in these languages")
     collection: str | None = Field(None, description="where passages that are named by ids are found")
     queries: str | None = Field(None, description="where queries that are named by ids are found")
     qrels: str | None = None
     run: str | None = Field(None, description="a TREC run whose unjudged documents become negatives")
     split: str = Field("train", description="which files of a folder")
-    max_negatives: int | None = Field(None, ge=0, description="of an example, the first so many")
+    max_negatives: int | None = Field(None, ge=0, description="maximum number of negatives of an example")
     article_negatives: int = Field(0, ge=0, description="SQuAD: other paragraphs of the article as negatives")
-    limit: int | None = Field(None, ge=1, description="examples to take")
+    limit: int | None = Field(None, ge=1, description="maximum number of examples")
     or_whole_folder: bool = Field(
-        False, description="where none of the files is there: all examples of the data folder, in any language"
+        False, description="if none of the files exists, use all examples of the data folder, in any language"
     )
 
 

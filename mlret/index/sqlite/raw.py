@@ -29,23 +29,39 @@ _lock = threading.Lock()
 _databases: dict[_Identity, _Database] = {}
 
 
-def connected(path: Path) -> _Identity:
-    """Register a connection to a database, and return the identity that :func:`disconnected` takes."""
-    with _lock:
-        identity = identity_of(path)
-        _databases.setdefault(identity, _Database()).connections += 1
-        return identity
+class Connected:
+    """The registration of a connection to a database, from when it is made until :meth:`close`.
 
+    Parameters
+    ----------
+    path
+        The database, to which a connection is open.
+    """
 
-def disconnected(identity: _Identity) -> None:
-    """Register that a connection was closed; with the last one, the kept descriptors are closed."""
-    with _lock:
-        database = _databases[identity]
-        database.connections -= 1
-        if not database.connections:
-            for descriptor in database.descriptors.values():
-                os.close(descriptor)
-            del _databases[identity]
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _lock:
+            self._identity = identity_of(path)
+            self._closed = False
+            _databases.setdefault(self._identity, _Database()).connections += 1
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the file at the path is still the one that was opened."""
+        return self._identity == identity_of(self._path)
+
+    def close(self) -> None:
+        """Register that the connection was closed; with the last one, the kept descriptors are closed."""
+        with _lock:
+            if self._closed:
+                return
+            self._closed = True
+            database = _databases[self._identity]
+            database.connections -= 1
+            if not database.connections:
+                for descriptor in database.descriptors.values():
+                    os.close(descriptor)
+                del _databases[self._identity]
 
 
 @contextmanager

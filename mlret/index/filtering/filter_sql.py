@@ -1,8 +1,8 @@
 """Find the records that satisfy a condition: each part is looked up in the database, and the found rows are combined.
 
 Only the parts themselves are SQL, and every value is a parameter of its statement. So a filter may be as deep and as
-wide as :mod:`mlret.index.filters` allows, and strings are compared completely: SQLite's JSON functions, which an
-earlier version used to pass many values at once, end a string at NUL.
+wide as :mod:`mlret.index.filtering.filters` allows, and strings are compared completely: SQLite's JSON functions, which
+an earlier version used to pass many values at once, end a string at NUL.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import operator
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.languages import codes_found_by
-from mlret.index.filters import (
+from mlret.index.filtering.fields import CUT_LENGTH, EXACT_INTEGERS, LONGEST_VALUE, Entry, entries, stored_value
+from mlret.index.filtering.filters import (
     All,
     Among,
     Comparison,
@@ -32,10 +33,9 @@ from mlret.index.filters import (
     Some,
     TextContains,
 )
-from mlret.index.storage.fields import CUT_LENGTH, EXACT_INTEGERS, LONGEST_VALUE, Entry, entries, parts, stored_value
+from mlret.index.sqlite.sql import VARIABLES, marks, parts
 
 Rows = NDArray[np.int64]
-_FEW = 500  # Rows that fit into one statement.
 Test = Callable[[Entry], bool]
 _COMPARE: dict[Comparison, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -53,7 +53,7 @@ def matching_rows(connection: sqlite3.Connection, condition: Condition) -> Rows:
     connection
         A database of :mod:`mlret.index.storage.records`, within a transaction, so that all parts see one state.
     condition
-        A condition from :func:`mlret.index.filters.read_filter`.
+        A condition from :func:`mlret.index.filtering.filters.read_filter`.
     """
     return _Lookup(connection).rows(condition)
 
@@ -82,7 +82,7 @@ class _Lookup:
         found: Rows | None = None
         # Parts that read records come last, so that only the few rows that are left are read.
         for part in sorted((one for one in some if not isinstance(one, Not)), key=_reads_records):
-            if found is not None and len(found) <= _FEW and isinstance(part, HasLanguage | TextContains):
+            if found is not None and len(found) <= VARIABLES and isinstance(part, HasLanguage | TextContains):
                 found = self._of_few(part, found)
             else:
                 rows = self.rows(part)
@@ -95,7 +95,7 @@ class _Lookup:
         return found
 
     def _of_few(self, leaf: HasLanguage | TextContains, rows: Rows) -> Rows:
-        within = f"row IN ({_marks(rows)})"
+        within = f"row IN ({marks(rows)})"
         condition = "language IS ?" if isinstance(leaf, HasLanguage) else "instr(text, ?)"
         value = leaf.code if isinstance(leaf, HasLanguage) else leaf.text
         query = f"SELECT row FROM records WHERE {within} AND {condition} ORDER BY row"
@@ -127,13 +127,13 @@ class _Lookup:
         large = {value for value in values if kind == "number" and abs(value) >= EXACT_INTEGERS}
         wanted = [stored_value(value).value for value in values if value not in large] if large else None
         for part in parts([stored_value(value).value for value in values] if wanted is None else wanted):
-            condition = "value = ?" if len(part) == 1 else f"value IN ({_marks(part)})"
+            condition = "value = ?" if len(part) == 1 else f"value IN ({marks(part)})"
             found.append(
                 self._select(f"SELECT row FROM fields WHERE key = ? AND kind = ? AND {condition}", key, kind, *part)
             )
-        for part in parts(sorted(float(value) for value in large)):
+        for floats in parts(sorted(float(value) for value in large)):
             likely = self._select(
-                f"SELECT row FROM fields WHERE key = ? AND kind = 'number' AND value IN ({_marks(part)})", key, *part
+                f"SELECT row FROM fields WHERE key = ? AND kind = 'number' AND value IN ({marks(floats)})", key, *floats
             )
             found.append(self._verified(key, likely, lambda entry: _is_number(entry.value) and entry.value in large))
         return _united(found)
@@ -195,7 +195,7 @@ class _Lookup:
         """Return those rows whose metadata has under a name a value for which ``holds`` is true."""
         found = []
         for part in parts(_unique(rows).tolist()):
-            query = f"SELECT row, metadata FROM records WHERE row IN ({_marks(part)})"
+            query = f"SELECT row, metadata FROM records WHERE row IN ({marks(part)})"
             for row, metadata in self._connection.execute(query, part):
                 if any(entry.path == key and holds(entry) for entry in entries(json.loads(metadata))):
                     found.append(row)
@@ -221,7 +221,7 @@ def _in_language(code: str) -> tuple[str, list[str]]:
     """
     codes = codes_found_by(code)
     full = [one for one in codes if not one.endswith("*")]
-    clauses, parameters = [f"language IN ({_marks(full)})"], full
+    clauses, parameters = [f"language IN ({marks(full)})"], full
     for one in codes:
         if one.endswith("*"):
             clauses.append("language >= ? AND language < ?")
@@ -260,7 +260,3 @@ def _among(rows: Rows, others: Rows) -> NDArray[np.bool_]:
     places = np.searchsorted(others, rows)
     found: NDArray[np.bool_] = others[np.minimum(places, len(others) - 1)] == rows
     return found
-
-
-def _marks(values: Sized) -> str:
-    return ",".join("?" * len(values))
