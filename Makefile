@@ -21,7 +21,8 @@ PUBLIC := mlret/__init__.py mlret/errors.py mlret/data/ranking/reader.py mlret/e
 	mlret/encoders/external.py mlret/encoders/late_interaction.py mlret/encoders/multi_vector.py \
 	mlret/encoders/encoder.py mlret/encoders/loading.py mlret/eval/compare.py mlret/eval/metrics.py mlret/eval/report.py \
 	mlret/eval/run.py mlret/index/hits.py mlret/index/index.py mlret/index/settings.py mlret/memory/base.py \
-	mlret/memory/memory.py mlret/memory/reading.py mlret/memory/results.py mlret/memory/writing.py \
+	mlret/memory/editing.py mlret/memory/memory.py mlret/memory/reading.py mlret/memory/results.py \
+	mlret/memory/writing.py \
 	mlret/vocabulary/drafter.py mlret/vocabulary/report.py mlret/vocabulary/trim.py
 
 .DEFAULT_GOAL := help

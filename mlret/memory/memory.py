@@ -9,6 +9,7 @@ from mlret.errors import MlretError
 from mlret.index.index import Index
 from mlret.index.storage.manifest import has_manifest
 from mlret.memory.base import THRESHOLDS
+from mlret.memory.editing import Editing
 from mlret.memory.reading import Finding
 from mlret.memory.records import MemoryRecord
 from mlret.memory.results import Added, MemoryHit
@@ -19,7 +20,7 @@ from mlret.memory.writing import Keeping
 __all__ = ["THRESHOLDS", "Added", "Memory", "MemoryHit", "MemoryRecord", "parse_scope"]
 
 
-class Memory(Finding, Keeping):
+class Memory(Finding, Keeping, Editing):
     """A store of memories on disk, in one folder. Create or open one with :meth:`open`.
 
     Every record belongs to a scope, and every method takes one: records outside the scope do not exist for that call.

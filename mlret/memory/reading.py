@@ -15,13 +15,13 @@ from mlret.memory.base import Handle
 from mlret.memory.ingest.derive import packed
 from mlret.memory.ingest.import_export import export_records
 from mlret.memory.records import Kind, Level, MemoryRecord
-from mlret.memory.results import Found, HistoryEntry
+from mlret.memory.results import Found, HistoryEntry, history_entry
 from mlret.memory.scope import Scope
 from mlret.memory.search.candidates import Query
 from mlret.memory.search.context import Packed
-from mlret.memory.search.search import Ranking, Rerank, search
+from mlret.memory.search.ranking import Ranking
+from mlret.memory.search.search import Rerank, search
 from mlret.memory.search.selection import Selection
-from mlret.memory.telling import told
 from mlret.memory.times import Instant
 
 
@@ -80,7 +80,7 @@ class Finding(Handle):
         abstain
             Return no hits, with a reason, if the best record does not stand out the way answers do.
         ranking
-            Terms that are added to the score; see :class:`mlret.memory.search.search.Ranking`.
+            Terms that are added to the score; see :class:`mlret.memory.search.ranking.Ranking`.
         now
             Reference time for relative dates in the query, such as *yesterday*; defaults to the present.
         translate
@@ -217,7 +217,7 @@ class Finding(Handle):
             if not store.in_scope(id, store.scope):
                 return None
             columns = store.columns
-            there = columns.standing[id]
+            there = columns.statuses[id]
             if as_of is None:
                 positions = [there.position]
             else:
@@ -372,7 +372,9 @@ class Finding(Handle):
             store.position(id, store.scope)
             entries = store.entries(id)
             numbers = {entry.operation: entry.counted for entry in entries}
-            return [told(entry, numbers, lambda other: store.in_scope(other, store.scope)) for entry in entries]
+            return [
+                history_entry(entry, numbers, lambda other: store.in_scope(other, store.scope)) for entry in entries
+            ]
 
     def export(self, scope: Scope, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
         """Yield the records of a scope as JSON values for :meth:`import_records`, one per record with all its versions.

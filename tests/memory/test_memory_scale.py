@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlret.memory.maintenance.upkeep import verify
 from mlret.memory.memory import Memory
-from mlret.memory.search.search import Ranking
+from mlret.memory.search.ranking import Ranking
 from tests.conftest import WORDS
 from tests.index.made import DIMS, vector_of
 from tests.memory.made import brute_force, open_memory, same_ranking

@@ -15,8 +15,7 @@ from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
 from mlret.memory.memory import Memory
 from mlret.memory.search.nearest import _FEW
-from mlret.memory.search.ranking import retention
-from mlret.memory.search.search import Ranking
+from mlret.memory.search.ranking import Ranking, retention
 from mlret.memory.text.duplicates import DuplicateThresholds
 from tests.conftest import WORDS
 from tests.index.made import vector_of

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlret.memory.records import Link
-from mlret.memory.search.ranking import Ranked
-from mlret.memory.search.search import Ranking
+from mlret.memory.search.ranking import Ranked, Ranking
 from mlret.memory.search.succession import TERM, denies, settle
 from mlret.memory.text.duplicates import DuplicateThresholds
 from mlret.memory.text.features import facts_of

@@ -196,7 +196,7 @@ class Adder:
 
     def _stronger(self, record: str, draft: Draft) -> Step:
         """Return the step that strengthens a record whose text was added again."""
-        there = self._store.columns.standing.get(record)
+        there = self._store.columns.statuses.get(record)
         before = self._strength.get(record, 1.0 if there is None else there.strength)
         self._strength[record] = before + 1
         source = draft.content.source
@@ -208,7 +208,7 @@ class Adder:
     def _ruled(self, draft: Draft, verdict: Verdict) -> tuple[Verdict, Ruling]:
         """Return the verdict and ruling after the user's callable, if any, has decided about a related record."""
         ruling: Ruling = verdict.kind
-        there = None if verdict.id is None else self._store.columns.standing.get(verdict.id)
+        there = None if verdict.id is None else self._store.columns.statuses.get(verdict.id)
         if self._judge_by is None or verdict.kind != "related" or there is None:
             return verdict, ruling
         [record] = self._store.fetch([there.position])
@@ -221,7 +221,7 @@ class Adder:
     def _ended(self, id: str, at: int) -> Step:
         """Return the step that ends the validity of a record's current version at an instant."""
         columns = self._store.columns
-        position = columns.standing[id].position
+        position = columns.statuses[id].position
         end, start = int(columns.valid_to[position]), int(columns.valid_from[position])
         after = max(at, start)
         ends = [SetEnd(int(columns.row[position]), None if end == FOREVER else end, after)] if after < end else []

@@ -119,14 +119,14 @@ def merge(store: MemoryStore, survivor: str, others: Sequence[str], scope: Scope
         raise InputError("merge takes the record that stays, and one other or more")
     columns = store.columns
     place = columns.scope[store.position(survivor, scope)]
-    strength = before = columns.standing[survivor].strength
+    strength = before = columns.statuses[survivor].strength
     steps = []
     for id in (survivor, *others):
         if columns.scope[store.position(id, scope)] != place:
             raise InputError(f"{id!r} is in another scope than {survivor!r}: only records of one scope are merged")
         _in_state(store, id, (ACTIVE,), "merge")
     for id in others:
-        strength += columns.standing[id].strength
+        strength += columns.statuses[id].strength
         steps.append(Step(id, changes=[SetField("state", "active", "merged"), SetField("merged_into", None, survivor)]))
     steps.insert(0, Step(survivor, changes=[SetField("strength", before, strength)], note={"merged": others}))
     return Done((survivor, *others), store.commit("merge", steps))
@@ -148,7 +148,7 @@ def set_state(store: MemoryStore, verb: Verb, reasons: Mapping[str, str], after:
     """
     steps = []
     for id, reason in reasons.items():
-        before = _NAMES[store.columns.standing[id].state]
+        before = _NAMES[store.columns.statuses[id].state]
         note = {"reason": reason} if reason else {}
         steps.append(Step(id, changes=[SetField("state", before, after)], note=note))
     return Done(tuple(reasons), store.commit(verb, steps))
@@ -176,7 +176,7 @@ def delete(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: boo
         store.position(id, scope)
         _in_state(store, id, (ACTIVE, ARCHIVED, MERGED), "delete")
     below = [id for id in descendants(store, named) if cascade and store.in_scope(id, scope)]
-    derived = [id for id in below if store.columns.standing[id].state != DELETED]
+    derived = [id for id in below if store.columns.statuses[id].state != DELETED]
     reasons = dict.fromkeys(named, "") | {id: "derived from what was deleted" for id in derived if id not in named}
     return set_state(store, "delete", reasons, "deleted")
 
@@ -202,14 +202,14 @@ def restore(store: MemoryStore, ids: Iterable[str], scope: Scope) -> Done:
     for id in named:
         store.position(id, scope)
         _in_state(store, id, (DELETED, ARCHIVED, MERGED), "restore")
-        there = store.columns.standing[id]
+        there = store.columns.statuses[id]
         changes: list[Change] = [SetField("state", _NAMES[there.state], "active")]
         if there.merged_into is not None:
             changes.append(SetField("merged_into", there.merged_into, None))
             weaker[there.merged_into] = weaker.get(there.merged_into, 0.0) + there.strength
         steps.append(Step(id, changes=changes))
     for id, less in weaker.items():
-        survivor = store.columns.standing.get(id)
+        survivor = store.columns.statuses.get(id)
         if survivor is not None:
             after = max(1.0, survivor.strength - less)
             steps.append(Step(id, changes=[SetField("strength", survivor.strength, after)]))
@@ -283,7 +283,7 @@ class _Checked:
 
     def _field(self, record: str, name: str) -> Any:
         columns = self._store.columns
-        there = columns.standing[record]
+        there = columns.statuses[record]
         if name == "row":
             return int(columns.row[there.position])
         return _NAMES[there.state] if name == "state" else getattr(there, name)
@@ -324,7 +324,7 @@ def descendants(store: MemoryStore, ids: Iterable[str], *, merged: bool = False)
 
 
 def _in_state(store: MemoryStore, id: str, states: Sequence[int], verb: str) -> None:
-    state = store.columns.standing[id].state
+    state = store.columns.statuses[id].state
     if state not in states:
         raise InputError(
             f"the record {id!r} is {_NAMES[state]}; {verb} takes records that are "

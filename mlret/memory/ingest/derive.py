@@ -214,7 +214,7 @@ def packed(
         ]
         found = [
             text.text
-            for text in store.fetch([columns.standing[one].position for one in summaries])
+            for text in store.fetch([columns.statuses[one].position for one in summaries])
             if text.level == "summary" and text.state == "active"
         ]
         at = record.event_time[0] if record.event_time is not None else record.recorded_at

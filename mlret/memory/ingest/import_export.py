@@ -25,7 +25,7 @@ FORMAT = 1
 Existing = Literal["error", "skip"]
 _BATCH = 64
 # The fields that belong to a version; the others belong to the record.
-_SAID = (
+_OF_VERSION = (
     "text",
     "language",
     "kind",
@@ -65,7 +65,7 @@ def export_records(store: MemoryStore, *, vectors: bool = False) -> Iterator[dic
     for id in ids:
         with store.lock:
             _ = store.index.store  # Raises an error if the memory has been closed since the last record.
-            there = columns.standing.get(id)
+            there = columns.statuses.get(id)
             if there is None or there.state == DELETED:
                 continue
             versions = store.fetch(columns.versions[id])
@@ -90,8 +90,8 @@ def export_records(store: MemoryStore, *, vectors: bool = False) -> Iterator[dic
 
 def _version(record: MemoryRecord) -> dict[str, Any]:
     values = record.as_json()
-    said = {name: values[name] for name in _SAID if values[name] not in (None, [], {})}
-    return said | {name: values[name] for name in ("version", "valid_from", "valid_to", "recorded_at")}
+    known = {name: values[name] for name in _OF_VERSION if values[name] not in (None, [], {})}
+    return known | {name: values[name] for name in ("version", "valid_from", "valid_to", "recorded_at")}
 
 
 def _iso(instant: datetime | None) -> str | None:
@@ -156,24 +156,24 @@ def _arriving(values: Mapping[str, Any], where: str, scope: Scope) -> _Arriving:
     if not isinstance(values, Mapping) or values.get("mlret_memory") != FORMAT:
         raise InputError(f"{where}: no record of a memory of format {FORMAT} (`mlret memory export` writes them)")
     try:
-        whose = check_scope(values["scope"])
+        own_scope = check_scope(values["scope"])
         versions = []
         for one in values["versions"]:
-            said = {name: one[name] for name in _SAID if name in one} | {"id": values["id"]}
-            said |= {"vector": one["vector"]} if "vector" in one else {}
-            versions.append((read_item(said), {"current": one["version"] == values["current"], **one}))
+            item = {name: one[name] for name in _OF_VERSION if name in one} | {"id": values["id"]}
+            item |= {"vector": one["vector"]} if "vector" in one else {}
+            versions.append((read_item(item), {"current": one["version"] == values["current"], **one}))
         fields = {name: values[name] for name in _FIRST}
         links = tuple(Link(check_link_type(type), check_id(target)) for type, target in values["links"])
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: the record is incomplete ({error!r}); export it again") from error
-    if not holds(scope, place_of(whose)):
-        raise InputError(f"{where}: the record belongs to the scope {whose}, which is not within {dict(scope)}")
+    if not holds(scope, place_of(own_scope)):
+        raise InputError(f"{where}: the record belongs to the scope {own_scope}, which is not within {dict(scope)}")
     if not versions or not any(about["current"] for _, about in versions):
         raise InputError(f"{where}: the record has no current version; export it again")
     versions.sort(key=lambda one: one[1]["current"])
-    return _Arriving(versions[0][0].record, whose, versions, fields, links)
+    return _Arriving(versions[0][0].record, own_scope, versions, fields, links)
 
 
 def _is_there(store: MemoryStore, one: _Arriving, existing: Existing) -> bool:
@@ -217,7 +217,7 @@ def _steps(store: MemoryStore, one: _Arriving) -> list[Step]:
 
 def _joined(store: MemoryStore, one: _Arriving, scope: Scope) -> Step | None:
     """Return the step that adds the missing links of a record and its merge; ``None`` if nothing is missing."""
-    there = store.columns.standing[one.id]
+    there = store.columns.statuses[one.id]
     held = {(type, target) for record, type, target in store.columns.links.get(one.id, ()) if record == one.id}
     changes: list[Change] = []
     for link in one.links:

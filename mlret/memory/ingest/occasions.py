@@ -25,7 +25,7 @@ def additions(
     there, there_links
         Content and links of the stored record.
     """
-    said = {
+    compared = {
         "event time": (content.event_time, there.event_time),
         "session": (content.session, there.session),
         "place in the session": (content.seq, there.seq),
@@ -33,7 +33,7 @@ def additions(
         "importance": (content.importance, there.importance),
         "speaker": (_role(content), _role(there)),
     }
-    found = [name for name, (new, old) in said.items() if new is not None and new != old]
+    found = [name for name, (new, old) in compared.items() if new is not None and new != old]
     # A text without an expiry must still be found after a record that has one has expired.
     found += ["expiry"] * (content.expires_at != there.expires_at)
     found += ["tags"] * bool(set(content.tags) - set(there.tags))

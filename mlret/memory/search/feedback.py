@@ -59,7 +59,7 @@ def feedback(store: MemoryStore, request: Request, used: Sequence[str]) -> Done:
     at = times.now()
     steps: list[Step] = []
     for id in ids:
-        there = store.columns.standing[id]
+        there = store.columns.statuses[id]
         changes: list[Change] = [
             SetField("accesses", there.accesses, there.accesses + 1),
             SetField("accessed_at", there.accessed_at, at),

@@ -27,6 +27,37 @@ Scores = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Terms that are added to the channels' scores. Weights are in standard deviations of those; 0 disables a term.
+
+    Attributes
+    ----------
+    contiguity
+        Weight of the better neighbour's score, for records next to it in a session.
+    links
+        Weight of the best linked record's score: one hop, in either direction.
+    dates
+        Bonus of a record whose time lies within a date that the query names, in a language of
+        :data:`mlret.memory.text.dates.LANGUAGES`; smaller outside it. It reorders hits and never filters.
+    decay, tau_days
+        The most that a record can lose by age, and the time constant, which grows with use. Off by default.
+    collapse
+        Whether to collapse near-duplicates into one hit; requires thresholds calibrated for the encoder.
+    sessions
+        Whether to rank sessions, by the mean over the granularities that each has (turns, events, summaries, facts),
+        and return the best record of each.
+    """
+
+    contiguity: float = CONTIGUITY
+    links: float = LINK_HOP
+    dates: float = 1.0
+    decay: float = 0.0
+    tau_days: float = 30.0
+    collapse: bool = True
+    sessions: bool = False
+
+
 @dataclass(frozen=True)
 class Ranked:
     """Ranked candidates with their score terms.

@@ -21,8 +21,6 @@ from mlret.memory.scope import check_scope
 from mlret.memory.search.candidates import Candidates, Query, candidates, weigh
 from mlret.memory.search.nearest import similarities
 from mlret.memory.search.ranking import (
-    CONTIGUITY,
-    LINK_HOP,
     Ranked,
     collapse,
     confidence,
@@ -32,6 +30,7 @@ from mlret.memory.search.ranking import (
     link_hop,
     retention,
 )
+from mlret.memory.search.ranking import Ranking as Ranking  # Its documented place before version 0.2.
 from mlret.memory.search.selection import Selection
 from mlret.memory.search.succession import CONTRADICTS, SUPERSEDES, TERM, excluded_by, exclusions, settle
 from mlret.memory.search.weights import LoggedSearch, weighted
@@ -50,37 +49,6 @@ _HEADS = 20  # Number of best candidates whose neighbours and links are added.
 _SPARE = 4  # Hits that are checked for near-duplicates, per requested hit.
 _LOGGED = 20  # Best candidates that feedback logs, besides those that were useful.
 _NEAREST = 5  # Number of nearest records that the confidence is computed from.
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """Terms that are added to the channels' scores. Weights are in standard deviations of those; 0 disables a term.
-
-    Attributes
-    ----------
-    contiguity
-        Weight of the better neighbour's score, for records next to it in a session.
-    links
-        Weight of the best linked record's score: one hop, in either direction.
-    dates
-        Bonus of a record whose time lies within a date that the query names, in a language of
-        :data:`mlret.memory.text.dates.LANGUAGES`; smaller outside it. It reorders hits and never filters.
-    decay, tau_days
-        The most that a record can lose by age, and the time constant, which grows with use. Off by default.
-    collapse
-        Whether to collapse near-duplicates into one hit; requires thresholds calibrated for the encoder.
-    sessions
-        Whether to rank sessions, by the mean over the granularities that each has (turns, events, summaries, facts),
-        and return the best record of each.
-    """
-
-    contiguity: float = CONTIGUITY
-    links: float = LINK_HOP
-    dates: float = 1.0
-    decay: float = 0.0
-    tau_days: float = 30.0
-    collapse: bool = True
-    sessions: bool = False
 
 
 @dataclass(frozen=True)
@@ -223,7 +191,7 @@ def _widened(store: MemoryStore, request: Request, found: Candidates, visible: P
         if links := columns.links.get(id):
             counted = [link for link in links if ranking.links or link[1] in (SUPERSEDES, CONTRADICTS)]
             ends = {end for link in counted for end in (link[0], link[2])}
-            more.update(columns.standing[end].position for end in ends if end in columns.standing)
+            more.update(columns.statuses[end].position for end in ends if end in columns.statuses)
     added = np.array(sorted(more.difference(found.positions.tolist())), dtype=np.int64)
     places = np.minimum(np.searchsorted(visible, added), len(visible) - 1)
     added = added[visible[places] == added]
@@ -252,7 +220,7 @@ def _terms(store: MemoryStore, request: Request, found: Candidates, now: int) ->
     if ranking.dates and (bonus := _dated(store, request, positions)) is not None:
         terms["date"] = bonus
     if ranking.decay:
-        there = [columns.standing[columns.ids.by_number[one]] for one in columns.record[positions]]
+        there = [columns.statuses[columns.ids.by_number[one]] for one in columns.record[positions]]
         ends = columns.event_to[positions]
         start = np.where(ends == UNTIMED, columns.valid_from[positions], ends)
         used = np.array([one.accessed_at or 0 for one in there], dtype=np.int64)
@@ -436,9 +404,9 @@ def _why(request: Request, hit: MemoryHit) -> tuple[str, ...]:
         TERM: "what it takes the place of, or what takes its place",
         "rerank": "the reranker",
     }
-    for name, said in words.items():
+    for name, cause in words.items():
         if hit.scores.get(name):
-            found.append(f"{said} {hit.scores[name]:+.3f}")
+            found.append(f"{cause} {hit.scores[name]:+.3f}")
     if hit.yields_to:
         found.append(f"it is superseded or contradicted by {', '.join(hit.yields_to)}")
     if hit.also:
@@ -455,9 +423,9 @@ def _conflicts(store: MemoryStore, request: Request, record: MemoryRecord) -> tu
     versions = columns.versions[record.id]
     others = {end for link in columns.links.get(record.id, ()) if link[1] == CONTRADICTS for end in (link[0], link[2])}
     positions = [
-        columns.standing[id].position
+        columns.statuses[id].position
         for id in sorted(others - {record.id})
-        if store.in_scope(id, scope) and columns.standing[id].state == ACTIVE
+        if store.in_scope(id, scope) and columns.statuses[id].state == ACTIVE
     ]
     found = store.fetch([*versions, *positions])
     return tuple(one for one in found if (one.id, one.version) != (record.id, record.version))

@@ -19,7 +19,7 @@ from mlret.memory.text.features import Facts, words_of
 
 SUPERSEDES, CONTRADICTS = "supersedes", "contradicts"
 TERM = "succession"
-"""What a record gains or loses by standing where a record that it excludes would have stood."""
+"""What a record gains or loses by taking the rank of a record that it excludes."""
 _STEP = 1e-6  # The unit that scores are rounded to.
 # Minimum share of a record's words that a text repeats to negate it, or to end it.
 _DENIED, _ENDED = 0.8, 0.6

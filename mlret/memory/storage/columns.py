@@ -25,7 +25,7 @@ from mlret.memory.storage.journal import GONE, Change, Entry, NewVersion, SetEnd
 from mlret.memory.storage.loading import Loaded, Rows, is_constant
 from mlret.memory.storage.positions import Names, Positions, Turns
 from mlret.memory.storage.postings import Postings
-from mlret.memory.storage.record_state import ACTIVE, STATES, Standing, Standings
+from mlret.memory.storage.record_state import ACTIVE, STATES, RecordStatus, RecordStatuses
 from mlret.memory.storage.version_arrays import VersionArrays
 from mlret.memory.times import FOREVER
 from mlret.memory.times import UNTIMED as UNTIMED
@@ -295,21 +295,21 @@ class Columns(VersionArrays):
         if record is not None:
             del self.keys[record]
             self._forget(record)
-            self.standing.left_by(record)
+            self.statuses.left_by(record)
 
     def _link(self, link: tuple[str, str, str], on: bool) -> None:
         for end in (link[0], link[2]):
             held = self.links.setdefault(end, set())
             (held.add if on else held.discard)(link)
-        if link[0] in self.standing:
-            self.standing[link[0]].links = sum(one[0] == link[0] for one in self.links[link[0]])
+        if link[0] in self.statuses:
+            self.statuses[link[0]].links = sum(one[0] == link[0] for one in self.links[link[0]])
 
     def _set_current(self, record: str, position: int, *, new: bool) -> None:
         """Make a version the current one of its record."""
         if new:
-            self.standing[record] = Standing(position, ACTIVE, 1.0, 0, None, None)
+            self.statuses[record] = RecordStatus(position, ACTIVE, 1.0, 0, None, None)
         else:
-            there = self.standing[record]
+            there = self.statuses[record]
             self.current[there.position] = False
             there.position = position
             self.state[position] = there.state
@@ -317,14 +317,14 @@ class Columns(VersionArrays):
 
     def _set(self, record: str, name: str, value: Any) -> None:
         if name == "state":
-            self.standing[record].state = STATES[value]
+            self.statuses[record].state = STATES[value]
             self.state[self.versions[record]] = STATES[value]
         else:
-            setattr(self.standing[record], name, None if value == GONE else value)
+            setattr(self.statuses[record], name, None if value == GONE else value)
 
     def _forget(self, record: str) -> None:
         positions = self.versions.pop(record, [])
-        self.standing.pop(record, None)
+        self.statuses.pop(record, None)
         for link in list(self.links.pop(record, ())):
             self._link(link, False)
         for position in positions:
@@ -352,7 +352,7 @@ class Columns(VersionArrays):
             link = self._ids[key], type, self._ids[target]
             for end in (link[0], link[2]):
                 self.links.setdefault(end, set()).add(link)
-        self._load_standing(self._rows.of_versions("memory_records", "record", "record"))
+        self._load_statuses(self._rows.of_versions("memory_records", "record", "record"))
 
     def _check_totals(self, versions: Loaded, parts: int) -> None:
         """Raise an error if versions or parts of a scope are missing, which their own checksums cannot detect."""
@@ -363,14 +363,14 @@ class Columns(VersionArrays):
         if parts != totals["parts"].sum():
             raise cells.damage(self._path, "memory_parts, rows are missing")
 
-    def _load_standing(self, found: Loaded) -> None:
+    def _load_statuses(self, found: Loaded) -> None:
         ids = [self._ids[key] for key in found.columns["record"]]
         if len(ids) != len(self.ids.by_number):
             raise cells.damage(self._path, "memory_records, rows are missing")
         current = self.positions(found.arrays["row"])
         if not np.array_equal(self.row[np.minimum(current, self._size - 1)], found.arrays["row"]):
             raise cells.damage(self._path, "memory_records, a current version is missing")
-        self.standing = Standings(ids, current, found.columns["state"], self._read_uses)
+        self.statuses = RecordStatuses(ids, current, found.columns["state"], self._read_uses)
         self.current[current] = True
         # The state of a record applies to all its versions.
         of_record = np.full(len(self.ids.by_number), ACTIVE, dtype=np.int8)

@@ -36,7 +36,7 @@ from mlret.memory.storage.journal import (
     renamed,
 )
 from mlret.memory.storage.positions import Positions
-from mlret.memory.storage.record_state import DELETED, Standing
+from mlret.memory.storage.record_state import DELETED, RecordStatus
 
 _STATES: tuple[State, ...] = ("active", "archived", "deleted", "merged")
 _PARTS = 500  # Maximum number of parameters in one SQL statement.
@@ -140,7 +140,7 @@ class MemoryStore:
     def place_of_record(self, record: str) -> Place:
         """Return the place of a record of the tenant."""
         columns = self.columns
-        return columns.scopes.by_number[int(columns.scope[columns.standing.position(record)])]
+        return columns.scopes.by_number[int(columns.scope[columns.statuses.position(record)])]
 
     def forget_rows(self, records: Sequence[str], rows: Sequence[int]) -> None:
         """Delete erased records from all tables and the index in one transaction, within :meth:`Folder.writing`.
@@ -236,7 +236,7 @@ class MemoryStore:
         """
         if not self.in_scope(record, scope):
             raise NotFound(f"no record {record!r} in the scope {dict(scope)}; check the id and the scope")
-        return self.columns.standing[record].position
+        return self.columns.statuses[record].position
 
     def in_scope(self, record: str, scope: Scope) -> bool:
         """Return whether a scope holds a record.
@@ -284,11 +284,11 @@ class MemoryStore:
         documents = self.records.fetch(rows)
         news = self._news(rows)
         ids = [columns.ids.by_number[number] for number in columns.record[some].tolist()]
-        standings = columns.standing.of(ids)
+        statuses = columns.statuses.of(ids)
         values = (columns.scope, columns.session, columns.seq, columns.valid_to, columns.current)
         found = []
         for id, there, row, scope, session, seq, end, current in zip(
-            ids, standings, rows, *(array[some].tolist() for array in values), strict=True
+            ids, statuses, rows, *(array[some].tolist() for array in values), strict=True
         ):
             key, new = news.get(row, (0, None))
             if row not in documents or new is None:
@@ -306,7 +306,9 @@ class MemoryStore:
             found.append(self._record(there, new, documents[row], end, current=current))
         return found
 
-    def _record(self, there: Standing, new: NewVersion, document: Document, end: int, *, current: bool) -> MemoryRecord:
+    def _record(
+        self, there: RecordStatus, new: NewVersion, document: Document, end: int, *, current: bool
+    ) -> MemoryRecord:
         columns, id = self.columns, new.id
         metadata = {name: value for name, value in document.metadata.items() if name != TAGS}
         content = Content.from_json(new.content, metadata)

@@ -223,10 +223,10 @@ def read_state(records: Records) -> State:
         If a row is damaged.
     """
     state = State()
-    standing = read_rows(records, "memory_records")
-    uses = read_uses(records, [record for record, *_ in standing])
-    for record, row, standing_state in standing:
-        state.records[record] = RecordState(row, standing_state, *uses[record][:-2])
+    rows = read_rows(records, "memory_records")
+    uses = read_uses(records, [record for record, *_ in rows])
+    for record, row, name in rows:
+        state.records[record] = RecordState(row, name, *uses[record][:-2])
     parts: dict[int, list[int]] = {}
     for of, row in read_rows(records, "memory_parts"):
         parts.setdefault(of, []).append(row)

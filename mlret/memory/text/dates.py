@@ -216,10 +216,10 @@ def _relative(text: str, language: str, now: datetime) -> list[_Read]:
     found: list[_Read] = []
     for pattern, meaning in _relative_patterns(language):
         for match in pattern.finditer(plain):
-            said = _RELATIVE.fullmatch(meaning)
-            assert said is not None
-            count = int(match[1]) if said["count"] == "\\1" else int(said["count"])
-            window = _window(now, -count if said["ago"] else count, said["unit"])
+            relative = _RELATIVE.fullmatch(meaning)
+            assert relative is not None
+            count = int(match[1]) if relative["count"] == "\\1" else int(relative["count"])
+            window = _window(now, -count if relative["ago"] else count, relative["unit"])
             if window is not None:
                 start, end = places[match.start()], places[match.end()]
                 found.append((start, end, TimeWindow(*window, text[start:end])))
@@ -271,8 +271,8 @@ def _counted(info: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _has_window(meaning: str) -> bool:
-    said = _RELATIVE.fullmatch(meaning)
-    return said is not None and said["unit"] in _UNITS and (bool(said["ago"]) != meaning.startswith("in "))
+    relative = _RELATIVE.fullmatch(meaning)
+    return relative is not None and relative["unit"] in _UNITS and (bool(relative["ago"]) != meaning.startswith("in "))
 
 
 def _in_digits(text: str, language: str) -> tuple[str, list[int]]:

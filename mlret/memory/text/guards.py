@@ -176,7 +176,7 @@ def _words(first: Facts, second: Facts, same: bool) -> bool:
 
 
 def _roles(first: Facts, second: Facts) -> bool:
-    """Return whether who does what to whom differs, or cannot be told from the names."""
+    """Return whether who does what to whom differs, or cannot be determined from the names."""
     shared = set(first.names) & set(second.names)
     if [name for name in first.names if name in shared] != [name for name in second.names if name in shared]:
         return True
