@@ -244,7 +244,7 @@ def ordered(integers: NDArray[np.int8], bits: Bits) -> NDArray[Any]:
     per_byte = 8 // bits
     # One step takes four bytes of a token, and each byte holds `per_byte` dimensions that are a width apart.
     steps = integers.reshape(LANES, per_byte, -1, 4)
-    if numba_kernels.VNNI:
+    if numba_kernels.INSTRUCTIONS is not None:
         return np.ascontiguousarray(steps.transpose(2, 1, 0, 3)).reshape(-1)
     return np.ascontiguousarray(steps.transpose(2, 1, 3, 0), dtype=np.float32).reshape(-1)
 

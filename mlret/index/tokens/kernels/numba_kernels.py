@@ -12,15 +12,17 @@ import numpy as np
 from numba import njit
 
 from mlret.index.tokens.bits import LANES
-from mlret.index.tokens.kernels import vnni
+from mlret.index.tokens.kernels import dot_products
 
 # Comparisons with -inf are undefined under fastmath, so a very low number is used instead.
 _LEAST = np.float32(-1e30)
 _TILE = 512  # Tokens that stay in the cache while all centroids pass.
 _float = np.float32
 
-if VNNI := vnni.available():
-    _by_1, _by_2, _by_4, _by_8 = (vnni.products(bits) for bits in (1, 2, 4, 8))
+INSTRUCTIONS = dot_products.instructions()
+
+if INSTRUCTIONS is not None:
+    _by_1, _by_2, _by_4, _by_8 = (dot_products.products(bits, INSTRUCTIONS) for bits in (1, 2, 4, 8))
 
     @njit(nogil=True, inline="always")
     def _multiply(codes: Any, at: Any, width: Any, bits: Any, vectors: Any, out: Any) -> None:
