@@ -17,7 +17,7 @@ LOWEST_TESTS ?= tests/test_versions.py tests/data/ranking tests/encoders/test_en
 	tests/training/objectives tests/integrations
 
 # The modules of the public callables, whose docstrings must describe every parameter and result.
-PUBLIC := mlret/__init__.py mlret/errors.py mlret/data/ranking/reader.py mlret/encoders/export.py \
+PUBLIC := mlret/__init__.py mlret/errors.py mlret/data/ranking/reader.py mlret/encoders/colbert_export.py \
 	mlret/encoders/external.py mlret/encoders/late_interaction.py mlret/encoders/multi_vector.py \
 	mlret/encoders/encoder.py mlret/encoders/loading.py mlret/eval/compare.py mlret/eval/metrics.py mlret/eval/report.py \
 	mlret/eval/run.py mlret/index/hits.py mlret/index/index.py mlret/index/settings.py mlret/memory/base.py \

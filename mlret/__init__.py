@@ -20,8 +20,8 @@ from mlret.errors import (
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from mlret.encoders.colbert_export import export_encoder
     from mlret.encoders.encoder import Encoder
-    from mlret.encoders.export import export_encoder
     from mlret.encoders.external import ExternalEncoder
     from mlret.encoders.late_interaction import multi_vector_encoder
     from mlret.encoders.loading import load_encoder
@@ -60,7 +60,7 @@ __all__ = [
 _HOMES = {
     "Encoder": "mlret.encoders.encoder",
     "load_encoder": "mlret.encoders.loading",
-    "export_encoder": "mlret.encoders.export",
+    "export_encoder": "mlret.encoders.colbert_export",
     "ExternalEncoder": "mlret.encoders.external",
     "multi_vector_encoder": "mlret.encoders.late_interaction",
     "TokenEncoder": "mlret.encoders.multi_vector",

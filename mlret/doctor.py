@@ -235,7 +235,7 @@ def _precision(*, torch_works: bool) -> dict[str, Any]:
     """Return which precisions are fast for an encoder on this machine, and why."""
     if not torch_works:
         return {}
-    from mlret.encoders.processor import speed_of
+    from mlret.encoders.precision_speed import speed_of
 
     found: dict[str, Any] = {"float32": "runs everywhere"}
     kinds: tuple[Literal["bfloat16", "int8"], ...] = ("bfloat16", "int8")

@@ -16,7 +16,7 @@ from icu4py.messageformat import MessageFormat
 
 from mlret.data.languages import normalise_language
 
-OUTPUT = Path(__file__).parent.parent / "mlret" / "memory" / "number_words.json"
+OUTPUT = Path(__file__).parent.parent / "mlret" / "memory" / "text" / "number_words.json"
 # Languages that separate words by spaces and for which CLDR has spelling rules. Languages whose number words mostly
 # mean something else (Vietnamese `năm` is five and year), or come with a particle (Irish), are excluded.
 LANGUAGES = (  # noqa: SIM905

@@ -38,7 +38,7 @@ def export(
         mlret export my-encoder --format pylate --lossy -o for-pylate
     """
     check_new_folder(output)
-    from mlret.encoders.export import Format, export_encoder
+    from mlret.encoders.colbert_export import Format, export_encoder
 
     chosen: Format = format  # type: ignore[assignment]
     losses = export_encoder(model, output, format=chosen, lossy=lossy)

@@ -153,7 +153,7 @@ def events(
     as_json: Json = False,
 ) -> None:
     """Split a conversation into events by what its turns are about."""
-    from mlret.memory.text.segmentation import PENALTY
+    from mlret.memory.text.event_segmentation import PENALTY
 
     with opened(store) as memory:
         found = memory.events(session, read_scope(scope), keep=keep, penalty=PENALTY if penalty is None else penalty)

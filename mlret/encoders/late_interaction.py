@@ -14,7 +14,7 @@ from sentence_transformers.multi_vector_encoder.modules import HierarchicalToken
 from torch import nn
 
 from mlret.encoders.adapters import route_if_modular
-from mlret.encoders.colbert_checkpoint import colbert_skiplist
+from mlret.encoders.colbert_loading import colbert_skiplist
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.loading import from_hub, load_encoder
 from mlret.encoders.longest_input import keep_within_positions

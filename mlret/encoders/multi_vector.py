@@ -214,7 +214,7 @@ def load_token_encoder(name: str | Path | None = None, *, device: str | None = N
     from sentence_transformers import MultiVectorEncoder
 
     from mlret.encoders.adapters import route_if_modular
-    from mlret.encoders.colbert_checkpoint import mend_checkpoint
+    from mlret.encoders.colbert_loading import mend_checkpoint
     from mlret.encoders.head import load_head
 
     if name is None or str(name) == BUNDLED_TOKENS:

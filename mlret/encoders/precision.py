@@ -25,7 +25,7 @@ def check_precision(precision: str) -> None:
 
 def fast_precision(precision: Precision, device: str) -> Precision:
     """Return the precision, or ``"float32"`` with a warning if the device is slower in that precision."""
-    from mlret.encoders.processor import speed_of
+    from mlret.encoders.precision_speed import speed_of
 
     if precision == "float32" or (precision == "int8" and device != "cpu"):  # ForwardPass rejects the latter
         return precision

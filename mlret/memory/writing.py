@@ -21,7 +21,7 @@ from mlret.memory.scope import Scope
 from mlret.memory.search.feedback import feedback
 from mlret.memory.storage import tables
 from mlret.memory.text.duplicates import DuplicateThresholds
-from mlret.memory.text.segmentation import LARGEST, PENALTY, SMALLEST
+from mlret.memory.text.event_segmentation import LARGEST, PENALTY, SMALLEST
 
 
 class Keeping(Handle):
@@ -332,8 +332,8 @@ class Keeping(Handle):
         """Record which hits were useful for a query; later searches of this scope are ranked accordingly.
 
         The weights of the score terms are fitted to all feedback in the order of the journal
-        (:mod:`mlret.memory.search.weights`). Without feedback every weight is 1, which changes nothing. The query
-        itself is not stored.
+        (:mod:`mlret.memory.search.fitted_weights`). Without feedback every weight is 1, which changes nothing. The
+        query itself is not stored.
 
         Parameters
         ----------

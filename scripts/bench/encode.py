@@ -29,7 +29,7 @@ from mlret.data.sample import load_sample
 from mlret.doctor import examine
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.loading import load_encoder
-from mlret.encoders.processor import speed_of
+from mlret.encoders.precision_speed import speed_of
 
 
 def mixed_texts(data: list[Path] | None, count: int) -> list[str]:

@@ -35,7 +35,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, Roberta
 from mlret.data.durable import write_text_atomically
 from mlret.data.sample import load_sample
 from mlret.encoders.adapters import with_adapters
-from mlret.encoders.export import Format, export_encoder
+from mlret.encoders.colbert_export import Format, export_encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
 from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder

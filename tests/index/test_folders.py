@@ -258,7 +258,7 @@ def test_what_is_missing_from_a_folder_is_named(tmp_path: Path) -> None:
     assert len(all_answers(folder)["documents"]) == 49
     (tmp_path / "file").write_text("text")
     for act in (Index.open, verify_index, lambda path: Memory.open(path, encoder())):
-        with pytest.raises(InputError, match="file (is a file|already exists)"):
+        with pytest.raises(InputError, match=r"file (is a file|already exists)"):
             act(tmp_path / "file")
 
 

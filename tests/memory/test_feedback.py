@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret.errors import InputError
+from mlret.memory.search.fitted_weights import MOST, LoggedSearch, fit_weights, weighted
 from mlret.memory.search.ranking import combine
-from mlret.memory.search.weights import MOST, LoggedSearch, fit_weights, weighted
 
 NAMES = ("meaning", "words")
 SCORE = st.floats(-3, 3, width=32)

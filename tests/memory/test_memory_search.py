@@ -37,9 +37,9 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small_segments")
 def test_search_is_brute_force_over_what_may_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     monkeypatch.setattr("mlret.memory.search.nearest._FEW", few)
-    monkeypatch.setattr("mlret.memory.storage.postings._LEAST_FRESH", 40)
-    monkeypatch.setattr("mlret.memory.storage.postings._UNLISTED", few)
-    monkeypatch.setattr("mlret.memory.storage.postings._BATCH", 64)
+    monkeypatch.setattr("mlret.memory.storage.lexical_scores._LEAST_FRESH", 40)
+    monkeypatch.setattr("mlret.memory.storage.lexical_scores._UNLISTED", few)
+    monkeypatch.setattr("mlret.memory.storage.lexical_scores._BATCH", 64)
     chance = random.Random(few)
     with open_memory(tmp_path / "m") as memory:
         for turn in range(400):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mlret.eval.memory.near_misses import NearMiss
 from mlret.memory.text.duplicates import CANDIDATES, NEIGHBOURS, Candidate, DuplicateThresholds, judge, promising
 from mlret.memory.text.features import Facts, facts_of
-from mlret.memory.text.guards import conflicts
+from mlret.memory.text.merge_guards import conflicts
 
 
 @dataclass

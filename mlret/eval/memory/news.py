@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from mlret.eval.memory.channels import Matrix, Records, ranks, within
 from mlret.eval.memory.features import Feature, mean_of
+from mlret.memory.search.fitted_weights import LoggedSearch, fit_weights, weighted
 from mlret.memory.search.ranking import collapse, confidence, contiguity, decay, link_hop, retention, standard
-from mlret.memory.search.weights import LoggedSearch, fit_weights, weighted
 from mlret.memory.text.duplicates import NEIGHBOURS, Candidate, DuplicateThresholds, judge, promising
+from mlret.memory.text.event_segmentation import segment
 from mlret.memory.text.features import Facts, facts_of
-from mlret.memory.text.segmentation import segment
 
 _SHOWN = 30  # number of candidates of a search that are collapsed, diversified or logged
 _MMR = 0.75

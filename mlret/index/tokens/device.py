@@ -229,7 +229,7 @@ def _whole(stored: StoredTokens) -> Ragged:
 
 
 def _fused(chunk: Chunk, queries: torch.Tensor, near: torch.Tensor, scores: torch.Tensor) -> None:
-    from mlret.index.tokens.kernels.triton_kernels import fused_maxsim
+    from mlret.index.tokens.kernels.gpu_kernels import fused_maxsim
 
     fused_maxsim(chunk, queries, near, scores)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mlret.errors import AlreadyExists, InputError
 from mlret.memory import times
 from mlret.memory.ingest.inputs import prepare
-from mlret.memory.ingest.occasions import additions
+from mlret.memory.ingest.repetitions import additions
 from mlret.memory.records import KINDS, LEVELS, Content, Link, MemoryRecord
 from mlret.memory.results import Added
 from mlret.memory.scope import Place, place_of

@@ -24,7 +24,7 @@ from mlret.memory.search.context import Packed, Passage, pack
 from mlret.memory.search.selection import Selection
 from mlret.memory.storage.store import MemoryStore
 from mlret.memory.text.duplicates import DuplicateThresholds
-from mlret.memory.text.segmentation import segment
+from mlret.memory.text.event_segmentation import segment
 
 Extract = Callable[[MemoryRecord], Iterable[str | Mapping[str, Any]]]
 _LANGUAGE_AND_TIMES = ("event_time", "valid_from", "expires_at", "session", "importance")
@@ -125,7 +125,7 @@ def events(
     session, scope
         Name of the session, and the scope that holds it.
     options
-        Options of :func:`mlret.memory.text.segmentation.segment`.
+        Options of :func:`mlret.memory.text.event_segmentation.segment`.
     keep
         Whether to store each event as a record.
 

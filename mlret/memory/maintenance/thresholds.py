@@ -23,7 +23,7 @@ from mlret.data.sample import load_parallel_sentences, load_sample
 from mlret.errors import InputError
 from mlret.memory.text.duplicates import CANDIDATES, NEIGHBOURS, DuplicateThresholds
 from mlret.memory.text.features import Facts, facts_of
-from mlret.memory.text.guards import conflicts, unchecked
+from mlret.memory.text.merge_guards import conflicts, unchecked
 
 if TYPE_CHECKING:
     from mlret.encoders.encoder import Encoder

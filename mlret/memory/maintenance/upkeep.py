@@ -28,7 +28,7 @@ from mlret.memory.storage import cells, tables
 from mlret.memory.storage.drafts import document_id, folded, hash_of
 from mlret.memory.storage.folder import Folder
 from mlret.memory.storage.journal import NewVersion, read_entries
-from mlret.memory.storage.postings import grams_of
+from mlret.memory.storage.lexical_scores import grams_of
 from mlret.memory.storage.table_checks import table_problems
 
 _BATCH = 256

@@ -14,8 +14,8 @@ from mlret.errors import InputError
 from mlret.memory import times
 from mlret.memory.results import Done
 from mlret.memory.scope import Scope, check_scope
+from mlret.memory.search.fitted_weights import LoggedSearch, fit_weights
 from mlret.memory.search.search import Request, logged
-from mlret.memory.search.weights import LoggedSearch, fit_weights
 from mlret.memory.storage.drafts import Step
 from mlret.memory.storage.journal import Change, SetField, dump, read_entries
 from mlret.memory.storage.store import MemoryStore

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from mlret.errors import InputError
 from mlret.memory.text.duplicates import DuplicateThresholds, density
 from mlret.memory.text.features import Facts
-from mlret.memory.text.guards import conflicts, same_wording, unchecked
+from mlret.memory.text.merge_guards import conflicts, same_wording, unchecked
 
 CONTIGUITY = 0.5
 """How much of the better neighbour's score a turn gets."""

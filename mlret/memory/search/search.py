@@ -19,6 +19,7 @@ from mlret.memory.records import MemoryRecord
 from mlret.memory.results import Found, MemoryHit
 from mlret.memory.scope import check_scope
 from mlret.memory.search.candidates import Candidates, Query, candidates, weigh
+from mlret.memory.search.fitted_weights import LoggedSearch, weighted
 from mlret.memory.search.nearest import similarities
 from mlret.memory.search.ranking import (
     Ranked,
@@ -33,7 +34,6 @@ from mlret.memory.search.ranking import (
 from mlret.memory.search.ranking import Ranking as Ranking  # Its documented place before version 0.2.
 from mlret.memory.search.selection import Selection
 from mlret.memory.search.succession import CONTRADICTS, SUPERSEDES, TERM, excluded_by, exclusions, settle
-from mlret.memory.search.weights import LoggedSearch, weighted
 from mlret.memory.storage.columns import UNTIMED
 from mlret.memory.storage.positions import Positions
 from mlret.memory.storage.record_state import ACTIVE

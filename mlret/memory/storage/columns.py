@@ -22,9 +22,9 @@ from mlret.memory.records import KINDS, LEVELS
 from mlret.memory.scope import SCOPE_NAMES, Place, Scope, place_of
 from mlret.memory.storage import cells
 from mlret.memory.storage.journal import GONE, Change, Entry, NewVersion, SetEnd, SetField, SetLink, renamed
+from mlret.memory.storage.lexical_scores import Postings
 from mlret.memory.storage.loading import Loaded, Rows, is_constant
 from mlret.memory.storage.positions import Names, Positions, Turns
-from mlret.memory.storage.postings import Postings
 from mlret.memory.storage.record_state import ACTIVE, STATES, RecordStatus, RecordStatuses
 from mlret.memory.storage.version_arrays import VersionArrays
 from mlret.memory.times import FOREVER

@@ -13,7 +13,7 @@ from mlret.data.scripts import scripts_of
 from mlret.memory import times
 from mlret.memory.records import Content, Link
 from mlret.memory.storage.journal import Change, NewVersion
-from mlret.memory.storage.postings import grams_of
+from mlret.memory.storage.lexical_scores import grams_of
 
 NEW = -1  # Stands for the row of a version that is not stored yet.
 TAGS = "tags"  # Tags are stored under this key of the index's metadata, so that filters see them.

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from mlret.errors import InputError
 from mlret.memory.text.features import facts_of
-from mlret.memory.text.guards import conflicts, same_wording, unchecked
+from mlret.memory.text.merge_guards import conflicts, same_wording, unchecked
 from mlret.memory.text.wording import same_form
 
 NEIGHBOURS = 4

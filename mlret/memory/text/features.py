@@ -1,6 +1,6 @@
 """Extract what a vector hardly represents: numbers, dates, negations, signs, small words, names and the wording.
 
-Two texts may be near in meaning and differ in exactly these. :mod:`mlret.memory.text.guards` compares them.
+Two texts may be near in meaning and differ in exactly these. :mod:`mlret.memory.text.merge_guards` compares them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import regex
 
 from mlret.data.languages import cldr_code, normalise_language
-from mlret.memory.text.negation import negation_pattern
+from mlret.memory.text.negation_words import negation_pattern
 from mlret.memory.text.particles import particles_of
 from mlret.memory.text.signs import asks, signs_of, units_of
 from mlret.memory.text.wording import exact_wording

@@ -2,7 +2,8 @@
 
 *All* and *some*, *must* and *may*, *yesterday* and *tomorrow*, *more* and *less* hardly move a vector, but change what
 is true. The lists in ``particles.json`` are of closed classes: a few words for each language, in their common forms.
-They are compared only between languages: within one language all words must agree (:mod:`mlret.memory.text.guards`).
+They are compared only between languages: within one language all words must agree
+(:mod:`mlret.memory.text.merge_guards`).
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError
 from mlret.index.index import Index
-from mlret.integrations import colbert
-from mlret.integrations.colbert import read_colbert_index, write_colbert_index
+from mlret.integrations import colbert_index
+from mlret.integrations.colbert_index import read_colbert_index, write_colbert_index
 
 DIMS = 32
 
@@ -37,8 +37,8 @@ def stored(path: Path, tokens: list[NDArray[np.float32]]) -> Index:
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_what_is_written_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
-    monkeypatch.setattr(colbert, "_CHUNK", 120)
-    monkeypatch.setattr(colbert, "_BATCH", 50)
+    monkeypatch.setattr(colbert_index, "_CHUNK", 120)
+    monkeypatch.setattr(colbert_index, "_BATCH", 50)
     tokens = documents(300)
     seen: list[int] = []
     with stored(tmp_path / "i", tokens) as index:

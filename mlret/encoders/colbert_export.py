@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mlret.data.durable import write_folder_atomically
 from mlret.encoders.adapters import LanguageTransformer
-from mlret.encoders.colbert_checkpoint import ARCHITECTURE, METADATA, colbert_skiplist
+from mlret.encoders.colbert_loading import ARCHITECTURE, METADATA, colbert_skiplist
 from mlret.encoders.markers import prompt_of
 from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
 from mlret.errors import AlreadyExists, InputError

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlret.memory.ingest.occasions import additions
+from mlret.memory.ingest.repetitions import additions
 from mlret.memory.memory import Memory
 from mlret.memory.records import make_content
 from mlret.memory.text.duplicates import DuplicateThresholds

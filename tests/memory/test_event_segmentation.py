@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
-from mlret.memory.text.segmentation import segment
+from mlret.memory.text.event_segmentation import segment
 
 
 def unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

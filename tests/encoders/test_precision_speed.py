@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from mlret.encoders import processor
+from mlret.encoders import precision_speed
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.forward import Int8Linear, use_int8
 from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import load_any_encoder
 from mlret.encoders.precision import INT8
-from mlret.encoders.processor import speed_of
+from mlret.encoders.precision_speed import speed_of
 from mlret.errors import InputError
 from mlret.index.index import Index
 
@@ -36,7 +36,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def set_features(*found: str, arm: tuple[str, ...] = ()) -> None:
         for name in ("vnni", "avx512_bf16", "amx_tile"):
             monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda name=name: name in found)
-        monkeypatch.setattr(processor, "_arm_features", lambda: frozenset(arm))
+        monkeypatch.setattr(precision_speed, "_arm_features", lambda: frozenset(arm))
 
     return set_features
 
@@ -147,7 +147,7 @@ def test_a_torch_without_these_questions_or_without_onednn_runs_float32(
     monkeypatch.undo()
     for name in ("vnni", "avx512_bf16", "amx_tile"):
         monkeypatch.delattr(torch.cpu, f"_is_{name}_supported")
-    monkeypatch.setattr(processor, "_arm_features", frozenset)
+    monkeypatch.setattr(precision_speed, "_arm_features", frozenset)
     assert not speed_of("int8").fast and not speed_of("bfloat16").fast
 
 

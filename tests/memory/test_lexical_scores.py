@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret.index.lexical.ngrams import ngrams
-from mlret.memory.storage import postings as postings_module
-from mlret.memory.storage.postings import Postings, grams_of
+from mlret.memory.storage import lexical_scores as postings_module
+from mlret.memory.storage.lexical_scores import Postings, grams_of
 
 # A few words occur in nearly every text, most in few.
 _WORDS = ["the", "of", "and", "to", *(f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in ("ra", "mo", "n"))]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from mlret.data.sample import FOLDER
 from mlret.errors import InputError
 from mlret.memory.text.features import facts_of
-from mlret.memory.text.guards import GUARDS, conflicts, may_merge, unchecked
-from mlret.memory.text.negation import negation_languages, negation_pattern
+from mlret.memory.text.merge_guards import GUARDS, conflicts, may_merge, unchecked
+from mlret.memory.text.negation_words import negation_languages, negation_pattern
 
 LANGUAGES = [None, "en", "de", "fr", "ru", "ar", "zh", "sw", "xh"]
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import mlret
 from mlret.cli.main import app
 from mlret.encoders.adapters import with_adapters
-from mlret.encoders.export import export_encoder
+from mlret.encoders.colbert_export import export_encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
 from mlret.errors import InputError
 from tests.encoders.test_late_interaction import plain
