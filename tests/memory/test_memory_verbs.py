@@ -280,7 +280,7 @@ def test_export_and_import_give_the_same_memory(tmp_path: Path, tiny_encoder: En
             with pytest.raises(InputError, match="line 1: the record belongs to the scope"):
                 other.import_records(lines, {"user": "u2"})
             assert other.import_records(lines, ME) == 4
-            with pytest.raises(InputError, match="taken"):
+            with pytest.raises(InputError, match="already stored"):
                 other.import_records(lines, ME)
             assert other.import_records(lines, ME, existing="skip") == 0
             assert {state: other.list(ME, state=state) for state in before} == before
