@@ -3,7 +3,7 @@
     python scripts/number_words.py
 
 ICU spells the numbers, in every gender and case that CLDR has rules for; it is installed by the extra `train`. The file
-is read by :mod:`mlret.memory.text.features`, so that users do not need ICU.
+is read by :mod:`mlret.memory.text.number_words`, so that users do not need ICU.
 """
 
 from __future__ import annotations

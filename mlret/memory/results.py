@@ -272,6 +272,11 @@ def history_entry(entry: Entry, numbers: Mapping[int, int], seen: Callable[[str]
         Number of an operation in the journal -> the number that the reader knows it by.
     seen
         Whether the reader's scope holds a record; records that it does not hold are not named.
+
+    Returns
+    -------
+    HistoryEntry
+        The entry with its changes and its note in words.
     """
     changes = ("erased",) if entry.changes is None else tuple(_formatted(change, seen) for change in entry.changes)
     note: dict[str, Any] = {name: entry.note[name] for name in _SHOWN if name in entry.note}

@@ -146,8 +146,9 @@ def test_libraries_that_read_cldr_know_every_code() -> None:
 def test_tables_by_language_have_norwegian() -> None:
     from mlret.data.abbreviations import abbreviations
     from mlret.eval.bm25 import Analyzer
-    from mlret.memory.text.features import calendar_names, number_words
+    from mlret.memory.text.calendar_names import calendar_names
     from mlret.memory.text.negation_words import negation_pattern
+    from mlret.memory.text.number_words import number_words
 
     for code in map(normalise_language, ("nb", "no", "nob_Latn")):
         assert "f.eks" in abbreviations(code)

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from mlret.data.scripts import scripts_of
-from mlret.memory.text.features import Facts, facts_of, words_of
+from mlret.memory.text.features import Facts, words_of
 from mlret.memory.text.particles import CLASSES, opposed
 from mlret.memory.text.wording import same_words
 
@@ -129,20 +129,6 @@ def same_wording(first: Facts, second: Facts) -> bool:
 def _one_language(first: Facts, second: Facts) -> bool:
     """Return whether the texts are in one language as far as known, so that their wording must be compared."""
     return first.language is None or second.language is None or first.language == second.language
-
-
-def may_merge(first: str, second: str, language: str | None = None, other: str | None = None) -> bool:
-    """Return whether two texts may be merged: every guard can compare them, and none speaks against it.
-
-    Parameters
-    ----------
-    first, second
-        The texts.
-    language, other
-        Their languages, ``None`` if unknown.
-    """
-    one, two = facts_of(first, language), facts_of(second, other)
-    return not conflicts(one, two) and not unchecked(one, two)
 
 
 def _mostly_shared(first: Facts, second: Facts) -> bool:

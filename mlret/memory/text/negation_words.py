@@ -97,8 +97,3 @@ def negation_pattern(language: str) -> regex.Pattern[str] | None:
     if code in _PATTERNS:
         parts.append(_PATTERNS[code])
     return regex.compile("|".join(parts)) if parts else None
-
-
-def negation_languages() -> list[str]:
-    """Return the languages that have a list, sorted."""
-    return sorted({*_WORDS, *_PATTERNS})

@@ -64,11 +64,6 @@ def opposed(first: frozenset[str], second: frozenset[str]) -> list[str]:
     return found
 
 
-def particle_languages() -> list[str]:
-    """Return the languages that have lists, sorted."""
-    return sorted(_lists())
-
-
 @lru_cache(maxsize=1)
 def _lists() -> dict[str, dict[str, str]]:
     """Return the lists: language -> member -> words.
