@@ -29,7 +29,7 @@ class Problem:
     repairable: bool = True
 
     def as_json(self) -> dict[str, str | bool]:
-        """Return the problem as JSON values. The keys of its former names are kept until release 0.3."""
+        """Return the problem as JSON values. The keys of its former names are kept until release 0.4."""
         return dataclasses.asdict(self) | {"mended": self.repaired, "mendable": self.repairable}
 
     @property
@@ -46,5 +46,5 @@ class Problem:
 
 
 def _warn(old: str, new: str) -> None:
-    message = f"Problem.{old} is now Problem.{new}; release 0.3 removes the former name"
+    message = f"Problem.{old} is now Problem.{new}; release 0.4 removes the former name"
     warnings.warn(message, DeprecationWarning, stacklevel=3)
