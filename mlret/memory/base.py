@@ -27,7 +27,7 @@ from mlret.memory.text.duplicates import DuplicateThresholds
 THRESHOLDS = "duplicates"  # Key of the calibrated thresholds in the settings table.
 
 
-class Handle:
+class OpenMemory:
     """An open store with its encoder, and the helpers that build a search request from both."""
 
     def __init__(self, index: Index) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mlret.memory.base import Handle
+from mlret.memory.base import OpenMemory
 from mlret.memory.ingest import change
 from mlret.memory.ingest.erase import erase
 from mlret.memory.ingest.forget import Policy, forget
@@ -12,7 +12,7 @@ from mlret.memory.results import Done, ErasureProof, Forgotten
 from mlret.memory.scope import Scope
 
 
-class Editing(Handle):
+class MemoryEditing(OpenMemory):
     """Mixin with the operations of :class:`mlret.memory.memory.Memory` on stored records; each is one transaction."""
 
     def link(self, id: str, type: str, target: str, scope: Scope) -> Done:

@@ -9,18 +9,18 @@ from mlret.errors import MlretError
 from mlret.index.index import Index
 from mlret.index.storage.manifest import has_manifest
 from mlret.memory.base import THRESHOLDS
-from mlret.memory.editing import Editing
-from mlret.memory.reading import Finding
+from mlret.memory.editing import MemoryEditing
+from mlret.memory.reading import MemoryReading
 from mlret.memory.records import MemoryRecord
 from mlret.memory.results import Added, MemoryHit
 from mlret.memory.scope import parse_scope
 from mlret.memory.storage import tables
-from mlret.memory.writing import Keeping
+from mlret.memory.writing import MemoryWriting
 
 __all__ = ["THRESHOLDS", "Added", "Memory", "MemoryHit", "MemoryRecord", "parse_scope"]
 
 
-class Memory(Finding, Keeping, Editing):
+class Memory(MemoryReading, MemoryWriting, MemoryEditing):
     """A store of memories on disk, in one folder. Create or open one with :meth:`open`.
 
     Every record belongs to a scope, and every method takes one: records outside the scope do not exist for that call.

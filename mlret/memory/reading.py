@@ -11,7 +11,7 @@ from mlret.errors import InputError
 from mlret.index.filtering.filters import Where
 from mlret.index.search import Mode
 from mlret.memory import times
-from mlret.memory.base import Handle
+from mlret.memory.base import OpenMemory
 from mlret.memory.ingest.derive import packed
 from mlret.memory.ingest.import_export import export_records
 from mlret.memory.records import Kind, Level, MemoryRecord
@@ -25,7 +25,7 @@ from mlret.memory.search.selection import Selection
 from mlret.memory.times import Instant
 
 
-class Finding(Handle):
+class MemoryReading(OpenMemory):
     """Mixin with the read operations of :class:`mlret.memory.memory.Memory`."""
 
     def search(

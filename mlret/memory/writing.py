@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
-from mlret.memory.base import THRESHOLDS, Handle
+from mlret.memory.base import THRESHOLDS, OpenMemory
 from mlret.memory.ingest import change
 from mlret.memory.ingest.add import Adder, Judge
 from mlret.memory.ingest.derive import Event, Extract, derive, events
@@ -24,7 +24,7 @@ from mlret.memory.text.duplicates import DuplicateThresholds
 from mlret.memory.text.event_segmentation import LARGEST, PENALTY, SMALLEST
 
 
-class Keeping(Handle):
+class MemoryWriting(OpenMemory):
     """Mixin with the methods of :class:`mlret.memory.memory.Memory` that store something, each in one transaction."""
 
     def add(
