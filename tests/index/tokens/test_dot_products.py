@@ -25,8 +25,13 @@ ARM = [kind for kind in ALL if "aarch64" in kind.multiply]
 HERE = {feature[1:] for feature in codegen.get_host_cpu_features().split(",") if feature.startswith("+")}
 
 
-def ordered(integers: NDArray[np.int8], bits: Bits) -> NDArray[np.int8]:
-    """Return lanes in the order that the kernels read: four dimensions of each lane, then those of the next place."""
+def ordered(integers: NDArray[np.int8], bits: Bits, kind: Instructions) -> NDArray[Any]:
+    """Return lanes in the order that the kernels read: four dimensions of each lane, then those of the next place.
+
+    Pairs of int16 are two dimensions of each lane.
+    """
+    if kind.pairs(bits):
+        return np.ascontiguousarray(integers.reshape(LANES, -1, 2).transpose(1, 0, 2), dtype=np.int16).reshape(-1)
     steps = integers.reshape(LANES, 8 // bits, -1, 4)
     return np.ascontiguousarray(steps.transpose(2, 1, 0, 3)).reshape(-1)
 
@@ -43,14 +48,14 @@ def test_products_are_those_of_the_matrices_also_at_the_extremes(kind: Instructi
         multiply(codes, 0, width, vectors, out)
 
     chance = np.random.default_rng(bits)
-    for dims in (32, 64, 96, 128, 512):
+    for dims in (32, 64, 96, 128, 160, 512):
         codes = chance.integers(0, 2**bits, (AT_ONCE, dims)).astype(np.uint8)
         codes[:2] = 2**bits - 1  # with the two vectors below, the sums of int16 are as large as they can be
         vectors = chance.integers(-127, 128, (LANES, dims)).astype(np.int8)
         vectors[0], vectors[1] = 127, -127
         packed = pack(codes, bits)
         out = np.empty(AT_ONCE * LANES, dtype=np.float32)
-        run(packed.reshape(-1), packed.shape[1], ordered(vectors, bits), out)
+        run(packed.reshape(-1), packed.shape[1], ordered(vectors, bits, kind), out)
         expected = codes.astype(np.int32) @ vectors.astype(np.int32).T
         np.testing.assert_array_equal(out.reshape(AT_ONCE, LANES), expected)
 

@@ -39,7 +39,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MaxSimSpace, "segment_size", 3_000)
     monkeypatch.setattr(MaxSimSpace, "bulk_size", 12_000)
     monkeypatch.setattr(codec_training, "LEAST", 8_000)
-    monkeypatch.setattr(space_module, "FLAT_TOKENS", 8_000)
+    monkeypatch.setattr(space_module, "MOST_FLAT", 8_000)
 
 
 class Made:

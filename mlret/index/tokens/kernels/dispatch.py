@@ -22,6 +22,20 @@ SPARE_ROWS = 3
 _TOKENS = 16_384  # Tokens that are unpacked at once without numba.
 
 
+def instruction_set() -> str:
+    """Return the name of what multiplies codes here.
+
+    It is one of :data:`mlret.index.tokens.kernels.dot_products.ALL`, ``"float32"`` if numba finds none of them, or
+    ``"numpy"`` without numba.
+    """
+    if not COMPILED:
+        return "numpy"
+    from mlret.index.tokens.kernels.dot_products import instructions
+
+    kind = instructions()
+    return "float32" if kind is None else kind.name
+
+
 @dataclass(frozen=True)
 class PackedTokens:
     """The coded tokens of documents, one document after another.
@@ -244,7 +258,10 @@ def ordered(integers: NDArray[np.int8], bits: Bits) -> NDArray[Any]:
     per_byte = 8 // bits
     # One step takes four bytes of a token, and each byte holds `per_byte` dimensions that are a width apart.
     steps = integers.reshape(LANES, per_byte, -1, 4)
-    if cpu_kernels.INSTRUCTIONS is not None:
+    kind = cpu_kernels.INSTRUCTIONS
+    if kind is not None and kind.pairs(bits):
+        return np.ascontiguousarray(integers.reshape(LANES, -1, 2).transpose(1, 0, 2), dtype=np.int16).reshape(-1)
+    if kind is not None:
         return np.ascontiguousarray(steps.transpose(2, 1, 0, 3)).reshape(-1)
     return np.ascontiguousarray(steps.transpose(2, 1, 3, 0), dtype=np.float32).reshape(-1)
 
