@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from mlret.index.tokens.kernels.dot_products import ALL, AT_ONCE, Generator, Ins
 
 X86 = [kind for kind in ALL if "x86" in kind.multiply]
 ARM = [kind for kind in ALL if "aarch64" in kind.multiply]
+TOKENS = Path(__file__).with_name("test_tokens.py")
 HERE = {feature[1:] for feature in codegen.get_host_cpu_features().split(",") if feature.startswith("+")}
 
 
@@ -101,6 +103,61 @@ def test_the_features_that_numba_compiles_for_decide(features: str, expected: st
     environment = {**os.environ, "NUMBA_CPU_FEATURES": features}
     found = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == expected
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ("+sse2,+ssse3,+avx2", "avx2 (this processor lacks the faster avx512vnni, avxvnni, avx512bw)"),
+        ("+avx2,+avxvnni,+avx512f,+avx512bw,+avx512vnni", "avx512vnni"),
+        ("+neon,+dotprod", "dotprod (this processor lacks the faster i8mm)"),
+        ("+sse2", "float32 (this processor lacks the faster avx512vnni, avxvnni, avx512bw, avx2, ssse3)"),
+    ],
+)
+def test_what_the_processor_lacks_is_named(features: str, expected: str) -> None:
+    command = "from mlret.index.tokens.kernels.dispatch import describe_kernels; print(describe_kernels())"
+    environment = {**os.environ, "NUMBA_CPU_FEATURES": features}
+    found = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == expected
+
+
+# What the levels of x86-64 add to SSE2, among what decides which instructions are used.
+LEVELS = {
+    "x86-64-v2": ("ssse3", {"ssse3", "sse3", "sse4.1", "sse4.2", "popcnt", "cx16", "sahf"}),
+    "x86-64-v3": ("avx2", {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave"}),
+    "x86-64-v4": ("avx512bw", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
+}
+PLAIN = {"64bit", "cmov", "cx8", "fxsr", "mmx", "sse", "sse2"}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_kernels_pass_their_tests_on_each_level_of_x86(level: str, tmp_path: Path) -> None:
+    """The same processor is used without its newer instructions, in a process of its own."""
+    wanted = set(PLAIN)
+    for name, (_, added) in LEVELS.items():
+        wanted |= added
+        if name == level:
+            break
+    if not HERE.issuperset(wanted):
+        pytest.skip(f"this processor is not of {level}")
+    every = sorted(feature[1:] for feature in codegen.get_host_cpu_features().split(","))
+    features = ",".join(("+" if feature in wanted else "-") + feature for feature in every)
+    command = (
+        "import sys, pytest\n"
+        "from mlret.index.tokens.kernels.dispatch import instruction_set\n"
+        f"assert instruction_set() == {LEVELS[level][0]!r}, instruction_set()\n"
+        f"sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', {str(TOKENS)!r}, '-k', "
+        "'maxsim_of_codes or rows_with_the_most or products_with or nearest_centroid or best_lists or eight_bits']))"
+    )
+    environment = {
+        **os.environ,
+        "NUMBA_CPU_NAME": level,
+        "NUMBA_CPU_FEATURES": features,
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+    found = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
 
 
 def test_the_instructions_of_this_processor_are_used() -> None:

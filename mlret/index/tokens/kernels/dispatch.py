@@ -36,6 +36,17 @@ def instruction_set() -> str:
     return "float32" if kind is None else kind.name
 
 
+def describe_kernels() -> str:
+    """Return what multiplies codes here, and which faster instructions are missing, for ``mlret doctor``."""
+    name = instruction_set()
+    if name == "numpy":
+        return "numpy, several times slower than compiled code: pip install numba"
+    from mlret.index.tokens.kernels.dot_products import lacking
+
+    missing = ", ".join(lacking())
+    return f"{name} (this processor lacks the faster {missing})" if missing else name
+
+
 @dataclass(frozen=True)
 class PackedTokens:
     """The coded tokens of documents, one document after another.

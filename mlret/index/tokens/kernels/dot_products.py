@@ -110,17 +110,34 @@ def instructions() -> Instructions | None:
 
     numba compiles for the processor that it runs on, or for the features that ``NUMBA_CPU_FEATURES`` names.
     """
-    stated = codegen.get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
-    there = {feature[1:] for feature in stated.split(",") if feature.startswith("+")}
+    there = _features()
     return next((one for one in ALL if there.issuperset(one.features)), None)
+
+
+def lacking() -> list[str]:
+    """Return the names of the instructions of this kind of processor that would be faster, but are not there."""
+    there = _features()
+    family = "aarch64" if "neon" in there else "x86"
+    found = []
+    for one in ALL:
+        if there.issuperset(one.features):
+            break
+        if family in one.multiply:
+            found.append(one.name)
+    return found
+
+
+def _features() -> set[str]:
+    stated = codegen.get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    return {feature[1:] for feature in stated.split(",") if feature.startswith("+")}
 
 
 def products(bits: Bits, kind: Instructions) -> Any:
     """Return an intrinsic for numba with the arguments ``(codes, at, width, vectors, out)``.
 
     ``codes`` is a flat uint8 array that holds four tokens of ``width`` bytes from ``at`` on. ``vectors`` is a flat int8
-    array (int16 if ``kind.pairs(bits)``) of ``LANES`` vectors, ordered by :func:`mlret.index.tokens.kernels.dispatch.ordered`. ``out`` gets ``4 *
-    LANES`` float32.
+    array of ``LANES`` vectors, or an int16 array if ``kind.pairs(bits)``, ordered by
+    :func:`mlret.index.tokens.kernels.dispatch.ordered`. ``out`` gets ``4 * LANES`` float32.
 
     Parameters
     ----------
