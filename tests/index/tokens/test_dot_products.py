@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 pytest.importorskip("numba")
 
@@ -19,23 +18,20 @@ from numba import njit
 from numba.core import codegen
 
 from mlret.index.tokens.bits import BITS, LANES, Bits, pack
-from mlret.index.tokens.kernels.dot_products import ALL, AT_ONCE, Generator, Instructions, instructions, products
+from mlret.index.tokens.kernels.dot_products import (
+    ALL,
+    AT_ONCE,
+    Generator,
+    Instructions,
+    instructions,
+    ordered,
+    products,
+)
 
 X86 = [kind for kind in ALL if "x86" in kind.multiply]
 ARM = [kind for kind in ALL if "aarch64" in kind.multiply]
 TOKENS = Path(__file__).with_name("test_tokens.py")
 HERE = {feature[1:] for feature in codegen.get_host_cpu_features().split(",") if feature.startswith("+")}
-
-
-def ordered(integers: NDArray[np.int8], bits: Bits, kind: Instructions) -> NDArray[Any]:
-    """Return lanes in the order that the kernels read: four dimensions of each lane, then those of the next place.
-
-    Pairs of int16 are two dimensions of each lane.
-    """
-    if kind.pairs(bits):
-        return np.ascontiguousarray(integers.reshape(LANES, -1, 2).transpose(1, 0, 2), dtype=np.int16).reshape(-1)
-    steps = integers.reshape(LANES, 8 // bits, -1, 4)
-    return np.ascontiguousarray(steps.transpose(2, 1, 0, 3)).reshape(-1)
 
 
 @pytest.mark.parametrize("bits", BITS)

@@ -264,16 +264,11 @@ def gathered(
 
 def ordered(integers: NDArray[np.int8], bits: Bits) -> NDArray[Any]:
     """Return the integers of a block of lanes in the order in which the compiled kernels read them, as a flat array."""
-    from mlret.index.tokens.kernels import cpu_kernels
+    from mlret.index.tokens.kernels import cpu_kernels, dot_products
 
-    per_byte = 8 // bits
-    # One step takes four bytes of a token, and each byte holds `per_byte` dimensions that are a width apart.
-    steps = integers.reshape(LANES, per_byte, -1, 4)
-    kind = cpu_kernels.INSTRUCTIONS
-    if kind is not None and kind.pairs(bits):
-        return np.ascontiguousarray(integers.reshape(LANES, -1, 2).transpose(1, 0, 2), dtype=np.int16).reshape(-1)
-    if kind is not None:
-        return np.ascontiguousarray(steps.transpose(2, 1, 0, 3)).reshape(-1)
+    if cpu_kernels.INSTRUCTIONS is not None:
+        return dot_products.ordered(integers, bits, cpu_kernels.INSTRUCTIONS)
+    steps = integers.reshape(LANES, 8 // bits, -1, 4)
     return np.ascontiguousarray(steps.transpose(2, 1, 3, 0), dtype=np.float32).reshape(-1)
 
 

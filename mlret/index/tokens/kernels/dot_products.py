@@ -28,10 +28,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, codegen, config, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
+from numpy.typing import NDArray
 
 from mlret.index.tokens.bits import LANES, Bits
 
@@ -110,8 +112,37 @@ def instructions() -> Instructions | None:
 
     numba compiles for the processor that it runs on, or for the features that ``NUMBA_CPU_FEATURES`` names.
     """
+    return next(iter(available()), None)
+
+
+def available() -> list[Instructions]:
+    """Return all instructions that numba compiles for, fastest first."""
     there = _features()
-    return next((one for one in ALL if there.issuperset(one.features)), None)
+    return [one for one in ALL if there.issuperset(one.features)]
+
+
+def ordered(integers: NDArray[np.int8], bits: Bits, kind: Instructions) -> NDArray[Any]:
+    """Return ``LANES`` vectors as a flat array in the order in which :func:`products` reads them.
+
+    Parameters
+    ----------
+    integers
+        ``(LANES, dims)`` int8.
+    bits
+        Bits of a code.
+    kind
+        The instructions that multiply.
+
+    Returns
+    -------
+    numpy.ndarray
+        int16 if ``kind.pairs(bits)``, else int8.
+    """
+    if kind.pairs(bits):
+        return np.ascontiguousarray(integers.reshape(LANES, -1, 2).transpose(1, 0, 2), dtype=np.int16).reshape(-1)
+    # One step takes four bytes of a token, and each byte holds `8 // bits` dimensions that are a width apart.
+    steps = integers.reshape(LANES, 8 // bits, -1, 4)
+    return np.ascontiguousarray(steps.transpose(2, 1, 0, 3)).reshape(-1)
 
 
 def lacking() -> list[str]:
@@ -137,7 +168,7 @@ def products(bits: Bits, kind: Instructions) -> Any:
 
     ``codes`` is a flat uint8 array that holds four tokens of ``width`` bytes from ``at`` on. ``vectors`` is a flat int8
     array of ``LANES`` vectors, or an int16 array if ``kind.pairs(bits)``, ordered by
-    :func:`mlret.index.tokens.kernels.dispatch.ordered`. ``out`` gets ``4 * LANES`` float32.
+    :func:`ordered`. ``out`` gets ``4 * LANES`` float32.
 
     Parameters
     ----------
