@@ -41,6 +41,7 @@ AT_ONCE = 4  # Tokens that one call of an intrinsic multiplies.
 _I8, _I16, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _I8P = _I8.as_pointer()
 _LARGEST = 127  # of an int8 of a vector
+_UNROLLED = 4  # Steps of four bytes that are generated one after the other, without a loop.
 _WIDENED = 128  # Codes of 8 bits that are widened to int16 at once.
 
 
@@ -276,16 +277,20 @@ class Generator:
         widen = self._function(self._kind.widen, self._ints, [self._shorts, self._shorts])
         shorts = [[self._variable(self._shorts) for _ in range(self._registers)] for _ in tokens]
         ones = ir.Constant(self._shorts, [ir.Constant(_I16, 1)] * self._shorts.count)
-        with self._chunks(4 * self._steps) as (start, end):
-            for line in shorts:
-                for variable in line:
-                    builder.store(ir.Constant(self._shorts, None), variable)
-            with _offsets(builder, start, end) as offset:
-                self._step(tokens, offset, [shorts])
-            for line, sum_line in zip(shorts, sums, strict=True):
-                for variable, total in zip(line, sum_line, strict=True):
-                    widened = builder.call(widen, [builder.load(variable), ones])
-                    builder.store(builder.add(builder.load(total), widened), total)
+        steps = min(self._steps, _UNROLLED)
+        size, zero = ir.Constant(_I64, 4 * steps), ir.Constant(_I64, 0)
+        whole = builder.sub(self._width, builder.urem(self._width, size))
+        for first, end, count in ((zero, whole, steps), (whole, self._width, 1)):
+            with cgutils.for_range_slice(builder, first, end, ir.Constant(_I64, 4 * count)) as (start, _):
+                for line in shorts:
+                    for variable in line:
+                        builder.store(ir.Constant(self._shorts, None), variable)
+                for step in range(count):
+                    self._step(tokens, builder.add(start, ir.Constant(_I64, 4 * step)), [shorts])
+                for line, sum_line in zip(shorts, sums, strict=True):
+                    for variable, total in zip(line, sum_line, strict=True):
+                        widened = builder.call(widen, [builder.load(variable), ones])
+                        builder.store(builder.add(builder.load(total), widened), total)
 
     def _sum_pairs(self, tokens: list[Any], sums: list[list[Any]]) -> None:
         """Multiply codes of 8 bits as int16, two of each lane at once.
