@@ -132,7 +132,10 @@ def calibrate(
         rng = np.random.default_rng(settings.seed)
         queries = [_query(segments[place % len(segments)], codec, rng) for place in range(_QUERIES)]
     probes = PROBES if settings.probes is None else (settings.probes,)
-    compared = COMPARED if settings.compared is None else (settings.compared,)
+    documents = max(map(len, segments))
+    compared = (settings.compared,)
+    if settings.compared is None:  # Comparing at most as many candidates as there are documents is comparing all.
+        compared = tuple(most for most in COMPARED if most is None or most < documents)
     found = trials(segments, queries, codec, [Effort(*one) for one in product(probes, compared)])
     target = settings.recall if recall is None else recall
     measured = Measured(instructions=cost.instructions, token_seconds=cost.token, target=target, trials=tuple(found))

@@ -181,6 +181,50 @@ def _multiply(arguments: tuple[Any, ...], target: NDArray[np.float32], first: in
     cpu_kernels.multiply(*arguments, first, last, target)
 
 
+def to_bytes(tokens: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return ``(t + SPARE_ROWS, dims)`` uint8 codes of ``(t, dims)`` tokens, and the ``(t,)`` factor of each."""
+    middle, count = np.float32(centre(8)), len(tokens)
+    codes = np.zeros((count + SPARE_ROWS, tokens.shape[1]), dtype=np.uint8)
+    if COMPILED:
+        from mlret.index.tokens.kernels import cpu_kernels
+
+        scales = np.empty(count, dtype=np.float32)
+        cpu_kernels.to_bytes(tokens, middle, codes, scales)
+        return codes, scales
+    scales = np.maximum(np.abs(tokens).max(axis=1) / middle, np.float32(1e-30))
+    codes[:count] = np.rint(tokens / scales[:, None] + middle)
+    return codes, scales
+
+
+def add_by_centroid(
+    tokens: NDArray[np.float32], found: NDArray[np.int64], sums: NDArray[np.float32], sizes: NDArray[np.int64]
+) -> None:
+    """Add the sum of the tokens of each centroid, and their number.
+
+    Parameters
+    ----------
+    tokens
+        ``(t, dims)`` float32.
+    found
+        ``(t,)`` the centroid of each token.
+    sums, sizes
+        ``(k, dims)`` float32 and ``(k,)`` int64, to which the sums and the numbers are added.
+    """
+    if COMPILED:
+        from mlret.index.tokens.kernels import cpu_kernels
+
+        # In the order of the tokens, so that the sums are the same on every processor.
+        parts = np.zeros_like(sums)
+        cpu_kernels.add_by_centroid(tokens, found, parts, sizes)
+        sums += parts
+        return
+    order = np.argsort(found, kind="stable")
+    starts = np.flatnonzero(np.diff(found[order], prepend=-1))
+    centroids = found[order][starts]
+    sums[centroids] += np.add.reduceat(tokens[order], starts, axis=0)
+    sizes[centroids] += np.diff(starts, append=len(found))
+
+
 def most(near: NDArray[np.float32], count: int, probes: int) -> NDArray[np.int64]:
     """Return for each lane the rows with its highest values.
 
