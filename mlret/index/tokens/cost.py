@@ -22,6 +22,7 @@ from mlret.index.vectors.ragged import Ragged, offsets_of
 _TOKENS = 2**13  # Tokens that are compared to measure what one costs.
 _LENGTH = 64  # Tokens of a document.
 _REPEATS = 7
+_ENOUGH = 0.05  # Seconds of repeats after which no more are made.
 # The size at which probing is measured, and its effort: candidates of 16 probes a token, of which 256 are compared.
 _SIZE = 2**18
 _PROBES = 16
@@ -119,8 +120,8 @@ def _probing() -> float:
 def _shortest(run: Callable[[], object]) -> float:
     """Return the seconds of the fastest of some runs, after a first one that may compile."""
     run()
-    seconds = []
-    for _ in range(_REPEATS):
+    seconds: list[float] = []
+    while len(seconds) < _REPEATS and sum(seconds) < _ENOUGH:
         start = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - start)

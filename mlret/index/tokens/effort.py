@@ -133,7 +133,7 @@ def calibrate(
         queries = [_query(segments[place % len(segments)], codec, rng) for place in range(_QUERIES)]
     probes = PROBES if settings.probes is None else (settings.probes,)
     documents = max(map(len, segments))
-    compared = (settings.compared,)
+    compared: tuple[int | None, ...] = (settings.compared,)
     if settings.compared is None:  # Comparing at most as many candidates as there are documents is comparing all.
         compared = tuple(most for most in COMPARED if most is None or most < documents)
     found = trials(segments, queries, codec, [Effort(*one) for one in product(probes, compared)])
