@@ -11,6 +11,9 @@ Everything runs in one process: building an index on disk, then for every settin
 call. "hits" is the public `Index.search_vectors`, with texts and with the number of probes that the index chose. Exact
 MaxSim multiplies float32 tokens with BLAS and takes the maxima document by document; recall and nDCG are measured
 against its ten best. With --peers the environments that `peers/make.py` made run on the same vectors afterwards.
+
+--quick ends in two minutes, also on a processor with AVX2 alone. An index that is so small that it has no lists is
+measured at one setting, since all would compare all documents. `kernels.py` measures the kernels alone.
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ EFFORTS = (
     None,
 )
 STAGED = (Effort(1), Effort(16, 256), None)
+_QUICK_DOCUMENTS, _QUICK_QUERIES = 4_000, 50
 _AT_ONCE = 5_000  # documents that are generated at once
 _DISCOUNTS = 1 / np.log2(np.arange(2, K + 2))
 
@@ -192,7 +196,7 @@ def stages(index: Index, queries: list[NDArray[np.float32]]) -> list[dict[str, A
     space, views = index.store.space, [view for view in index.store.views() if len(view)]
     assert isinstance(space, MaxSimSpace)
     found = []
-    for effort in STAGED:
+    for effort in STAGED if has_lists(index) else (None,):
         rows = []
         for asked in queries:
             times = [time.perf_counter()]
@@ -211,6 +215,11 @@ def stages(index: Index, queries: list[NDArray[np.float32]]) -> list[dict[str, A
         medians = np.median(rows, axis=0).tolist()
         found.append({"setting": named(effort)} | dict(zip(names, medians, strict=True)))
     return found
+
+
+def has_lists(index: Index) -> bool:
+    """Return whether a part of the index is searched by probing."""
+    return any(view.segment.kind == "probe" for view in index.store.views())
 
 
 def reading(index: Index) -> float:
@@ -302,7 +311,7 @@ def main(
     data: Annotated[Path | None, typer.Option(help="A folder of tokens instead.")] = None,
     bits: Annotated[int, typer.Option(help="1, 2, 4, 8 or 16 bits a dimension.")] = 4,
     pooling: Annotated[int, typer.Option(min=1, help="Merge this many tokens into one.")] = 1,
-    quick: Annotated[bool, typer.Option("--quick", help="4,000 documents.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="4,000 documents, 50 queries.")] = False,
     peers: Annotated[Path | None, typer.Option(help="Folder that `peers/make.py` wrote.")] = None,
     kept: Annotated[
         Path | None,
@@ -312,14 +321,15 @@ def main(
     plot_file: Annotated[Path | None, typer.Option("--plot", help="Write a PNG of recall against queries/s.")] = None,
 ) -> None:
     """Measure multi-vector search."""
-    corpus = read(data) if data else make(4_000 if quick else documents)
+    corpus = read(data) if data else make(*((_QUICK_DOCUMENTS, _QUICK_QUERIES) if quick else (documents,)))
     with tempfile.TemporaryDirectory() as temporary:
         index, built = build(
             corpus, Path(temporary) / "index", changed_settings(IndexSettings(), {"bits": bits, "pooling": pooling})
         )
         truth, exact_ms = exact(corpus)
         queries = list(corpus.queries)
-        ours = [measure(index, queries, truth, effort) for effort in EFFORTS]
+        efforts = EFFORTS if has_lists(index) else (None,)
+        ours = [measure(index, queries, truth, effort) for effort in efforts]
         ours.append(measure_hits(index, queries, truth))
         built |= {"stages_ms": stages(index, queries), "reading_ms": reading(index)}
         index.close()
@@ -332,8 +342,9 @@ def main(
     show(title, parts, ratios)
     if plot_file is not None:
         draw({name: part["settings"] for name, part in parts.items()}, title, plot_file)
+    machine = examine()
+    print(f"{machine.machine['cpu']}, {machine.machine['cores_usable']} cores, {machine.machine['token_kernels']}")
     if json_file is not None:
-        machine = examine()
         figures = {name: part | {"settings": [asdict(one) for one in part["settings"]]} for name, part in parts.items()}
         content = {"ratios": ratios, "figures": {"corpus": title, **figures}}
         content |= {"machine": machine.machine, "versions": machine.versions}

@@ -140,10 +140,37 @@ class TokenSegmentInfo(SealedRows):
 AnySegmentInfo = SegmentInfo | TokenSegmentInfo
 
 
+class Trial(BaseModel):
+    """What a trial run of one search effort gave; see :class:`mlret.index.tokens.maxsim.Effort`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    probes: int | None = Field(ge=1, description="all documents are compared where it is null")
+    compared: int | None = Field(None, ge=1, description="all candidates are where it is null")
+    recall: float = Field(ge=0, le=1, description="the share of the ten best documents that it found")
+    seconds: float = Field(ge=0, description="for each query")
+    tokens: float = Field(ge=0, description="stored tokens that a query was compared with, times its blocks of lanes")
+
+
+class Measured(BaseModel):
+    """The trial runs on which a search effort was chosen, and what made them fast or slow on that machine.
+
+    On a machine with other instructions the effort is chosen anew from the same trial runs: recall stays the same, and
+    what a token costs is measured there.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    instructions: str = Field(description="the kernels that compared tokens")
+    token_seconds: float = Field(ge=0, description="for comparing a token with a block of lanes")
+    target: float = Field(gt=0, le=1, description="the recall to reach")
+    trials: tuple[Trial, ...] = Field(min_length=1, description="the first compares all documents")
+
+
 class Probing(BaseModel):
     """The search effort of a multi-vector index, and the recall that was measured with it.
 
-    See :class:`mlret.index.tokens.maxsim.Effort`.
+    See :class:`mlret.index.tokens.maxsim.Effort`. Indexes of earlier versions have no ``measured``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -154,6 +181,7 @@ class Probing(BaseModel):
     queries: int = Field(ge=1)
     asked: bool = Field(False, description="measured on queries that were given, and kept at compaction")
     why: str
+    measured: Measured | None = None
 
 
 class Manifest(BaseModel):

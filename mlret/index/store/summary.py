@@ -10,6 +10,7 @@ from mlret.index.store.store import Store
 
 def summary_of(store: Store) -> IndexInfo:
     """Return a summary of what an index holds and of the encoder that it was built with."""
+    probing = store.space.probing
     manifest, deleted = store.manifest, list(map(store.dead_in, store.segments))
     kinds: Counter[str] = Counter()
     for segment, dead in zip(store.segments, deleted, strict=True):
@@ -26,7 +27,7 @@ def summary_of(store: Store) -> IndexInfo:
         kind=manifest.settings.kind,
         kinds=dict(kinds),
         why=list(dict.fromkeys(info.why for info in manifest.segments if info.why)),
-        probing=manifest.probing.why if manifest.probing else "",
+        probing=probing.why if probing else "",
         segments=len(store.segments),
         unsealed=store.vectors.count(store.last_sealed_row + 1, store.last_row),
         deleted=sum(deleted),

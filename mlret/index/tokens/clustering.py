@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.index.tokens.bits import LANES, Lanes, centre, lanes
-from mlret.index.tokens.kernels.dispatch import SPARE_ROWS, nearest, products
+from mlret.index.tokens.bits import LANES, Lanes, lanes
+from mlret.index.tokens.kernels.dispatch import add_by_centroid, nearest, products, to_bytes
 
 _BLOCK = 2**16  # Tokens that are handled at once.
 _NOWHERE = np.float32(1e30)
@@ -30,7 +30,7 @@ class Centroids:
         halves = np.full(blocks * LANES, _NOWHERE, dtype=np.float32)
         halves[: len(vectors)] = (vectors**2).sum(axis=1) / 2
         self._halves = halves.reshape(blocks, LANES)
-        self._bytes = _bytes(vectors)
+        self._bytes = to_bytes(vectors)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -46,7 +46,7 @@ class Centroids:
         """Return the centroid nearest to each of ``(t, dims)`` tokens, up to rounding to 8 bits: ``(t,)`` int64."""
         found = np.empty(len(tokens), dtype=np.int64)
         for start in range(0, len(tokens), _BLOCK):
-            codes, scales = _bytes(tokens[start : start + _BLOCK])
+            codes, scales = to_bytes(tokens[start : start + _BLOCK])
             found[start : start + _BLOCK] = nearest(codes, scales, self._lanes, self._halves)
         return found
 
@@ -85,7 +85,7 @@ def k_means(
         sums, sizes = np.zeros_like(centroids.vectors), np.zeros(count, dtype=np.int64)
         for start in range(0, len(sample), _BLOCK):
             block = sample[start : start + _BLOCK]
-            _add(block, centroids.nearest(block), sums, sizes)
+            add_by_centroid(block, centroids.nearest(block), sums, sizes)
             if progress is not None:
                 progress(turn * len(sample) + start + len(block))
         empty = np.flatnonzero(sizes == 0)
@@ -93,21 +93,3 @@ def k_means(
         sums /= np.maximum(sizes, 1)[:, None].astype(np.float32)
         centroids = Centroids(sums)
     return centroids
-
-
-def _add(
-    tokens: NDArray[np.float32], found: NDArray[np.int64], sums: NDArray[np.float32], sizes: NDArray[np.int64]
-) -> None:
-    order = np.argsort(found, kind="stable")
-    starts = np.flatnonzero(np.diff(found[order], prepend=-1))
-    centroids = found[order][starts]
-    sums[centroids] += np.add.reduceat(tokens[order], starts, axis=0)
-    sizes[centroids] += np.diff(starts, append=len(found))
-
-
-def _bytes(tokens: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Return 8-bit codes of tokens, and the factor of each token."""
-    scales = np.maximum(np.abs(tokens).max(axis=1) / np.float32(centre(8)), np.float32(1e-30))
-    codes = np.zeros((len(tokens) + SPARE_ROWS, tokens.shape[1]), dtype=np.uint8)
-    codes[: len(tokens)] = np.rint(tokens / scales[:, None] + np.float32(centre(8)))
-    return codes, scales

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from mlret.errors import InputError
 from mlret.index.settings import Choice
-from mlret.index.storage.manifest import FileInfo, Manifest, TokenSegmentInfo
+from mlret.index.storage.manifest import FileInfo, Manifest, Probing, TokenSegmentInfo
 from mlret.index.storage.sealed import SealedFiles
 from mlret.index.storage.vector_table import Blobs, VectorTable
+from mlret.index.tokens import codec_training
 from mlret.index.tokens.bits import WHOLE
 from mlret.index.tokens.codec import TokenCodec
+from mlret.index.tokens.cost import Cost, instructions_for, least_to_probe, measured
 from mlret.index.tokens.device import device_tokens
-from mlret.index.tokens.effort import calibrate
+from mlret.index.tokens.effort import adapted, calibrate
 from mlret.index.tokens.maxsim import Effort, compare_on_device, search_tokens
 from mlret.index.tokens.stored_tokens import TokenQuery
 from mlret.index.tokens.token_segments import TokenSegment, TokenTail, open_lists, open_token_segment
@@ -25,8 +27,8 @@ from mlret.index.vectors.exact import Device
 from mlret.index.vectors.ragged import Ragged, check_tokens, offsets_of
 from mlret.index.vectors.space import Found, Space, Vectors, View
 
-# With fewer tokens, comparing a query with all of them takes a few milliseconds.
-FLAT_TOKENS = 2**18
+# With more tokens, lists are built without measuring first: comparing all takes long on every machine.
+MOST_FLAT = 2**20
 # Lists are made at the end of a build if more than this share of the tokens is in none.
 _PLAIN = 0.25
 _ON_DEVICE = 32  # Queries that share a pass over the tokens on a GPU.
@@ -72,6 +74,7 @@ class MaxSimSpace(Space[TokenSegment, TokenSegmentInfo, Ragged]):
         self.blobs = ManyVectors(manifest.dims)
         self.codec: TokenCodec | None = None
         self._codec_file: FileInfo | None = None
+        self._adapted: tuple[Probing, Probing] | None = None  # What the manifest states, and what fits this machine.
 
     def load(self, manifest: Manifest) -> None:
         """Use a new manifest, and load its codec if it has changed.
@@ -113,10 +116,35 @@ class MaxSimSpace(Space[TokenSegment, TokenSegmentInfo, Ragged]):
     def choose(self, size: int) -> Choice:
         settings = self.manifest.settings
         if settings.kind == "auto":
-            if size < FLAT_TOKENS:
-                return Choice("flat", f"{size:,} tokens are fewer than {FLAT_TOKENS:,}: comparing with all is quick")
+            if size < (least := self._least_to_probe(size)):
+                return Choice("flat", f"{size:,} tokens are fewer than {least:,}: comparing with all is quick here")
             return Choice("probe", f"{size:,} tokens: lists of the documents near each centroid")
         return Choice(settings.kind, "set by the recipe")
+
+    def _least_to_probe(self, size: int) -> int:
+        """Return the number of tokens from which probing is worthwhile, measured only if that depends on the machine.
+
+        Tokens are not coded below ``LEAST``.
+        """
+        if size < codec_training.LEAST:
+            return codec_training.LEAST
+        return size if size >= MOST_FLAT else least_to_probe(self._cost(), codec_training.LEAST)
+
+    def _cost(self) -> Cost:
+        dims, bits = self.manifest.dims, self.manifest.settings.bits
+        return measured(dims if self.codec is None else self.codec.rotation.shape[1], bits)
+
+    @property
+    def probing(self) -> Probing | None:
+        """The search effort: what the manifest states, chosen anew if that was measured with other instructions."""
+        stated = self.manifest.probing
+        if stated is None or stated.measured is None:
+            return stated
+        if stated.measured.instructions == instructions_for(self.manifest.settings.bits):
+            return stated
+        if self._adapted is None or self._adapted[0] is not stated:
+            self._adapted = stated, adapted(stated, self.manifest.settings, self._cost())
+        return self._adapted[1]
 
     def outdated(self, segment: TokenSegment) -> bool:
         """Return whether the lists of a segment belong to an older generation of centroids."""
@@ -131,8 +159,9 @@ class MaxSimSpace(Space[TokenSegment, TokenSegmentInfo, Ragged]):
         if not listed or self.codec is None:
             return {"probing": None} if self.manifest.probing else {}
         if self.manifest.probing is not None and self.manifest.probing.asked:
-            return {}
-        return {"probing": calibrate(listed, self.codec, self.manifest.settings)}
+            # The queries are not kept, but what they found is, and it is the same on every machine.
+            return {} if self.probing == self.manifest.probing else {"probing": self.probing}
+        return {"probing": calibrate(listed, self.codec, self.manifest.settings, self._cost())}
 
     def tuned(
         self, segments: Sequence[TokenSegment], queries: Sequence[NDArray[np.float32]], recall: float | None
@@ -140,7 +169,8 @@ class MaxSimSpace(Space[TokenSegment, TokenSegmentInfo, Ragged]):
         listed = [segment for segment in segments if segment.lists is not None]
         if not listed or self.codec is None:
             return super().tuned(segments, queries, recall)
-        found = calibrate(listed, self.codec, self.manifest.settings, queries=queries, recall=recall)
+        settings, cost = self.manifest.settings, self._cost()
+        found = calibrate(listed, self.codec, settings, cost, queries=queries, recall=recall)
         return {"probing": found}
 
     def search(
@@ -153,10 +183,10 @@ class MaxSimSpace(Space[TokenSegment, TokenSegmentInfo, Ragged]):
         effort: Effort | None = None,
     ) -> Found:
         """Search as :meth:`.Space.search` does; ``effort`` overrides the calibrated search effort."""
-        probing = self.manifest.probing
-        if effort is None and probing is not None and probing.probes is not None:
+        if exact:
+            effort = None
+        elif effort is None and (probing := self.probing) is not None and probing.probes is not None:
             effort = Effort(probing.probes, probing.compared)
-        effort = None if exact else effort
         compared = [view for view in views if view.segment.device is not None and len(view)]
         others = [view for view in views if view.segment.device is None]
         found: Found = []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlret.errors import InputError
 from mlret.index.settings import Choice
-from mlret.index.storage.manifest import AnySegmentInfo, Manifest
+from mlret.index.storage.manifest import AnySegmentInfo, Manifest, Probing
 from mlret.index.storage.sealed import SealedFiles
 from mlret.index.storage.vector_table import Blobs, JoinedT, VectorTable
 from mlret.index.vectors.ragged import Ragged
@@ -107,6 +107,11 @@ class Space(ABC, Generic[SegmentT, InfoT, JoinedT]):
     def load(self, manifest: Manifest) -> None:
         """Use a new manifest. This is called before its segments are opened."""
         self.manifest = manifest
+
+    @property
+    def probing(self) -> Probing | None:
+        """The search effort on this machine, if segments are searched by probing."""
+        return self.manifest.probing
 
     @abstractmethod
     def tail(self) -> OpenTail[SegmentT, JoinedT]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 pytest.importorskip("numba")
 
@@ -18,17 +18,20 @@ from numba import njit
 from numba.core import codegen
 
 from mlret.index.tokens.bits import BITS, LANES, Bits, pack
-from mlret.index.tokens.kernels.dot_products import ALL, AT_ONCE, Generator, Instructions, instructions, products
+from mlret.index.tokens.kernels.dot_products import (
+    ALL,
+    AT_ONCE,
+    Generator,
+    Instructions,
+    instructions,
+    ordered,
+    products,
+)
 
 X86 = [kind for kind in ALL if "x86" in kind.multiply]
 ARM = [kind for kind in ALL if "aarch64" in kind.multiply]
+TOKENS = Path(__file__).with_name("test_tokens.py")
 HERE = {feature[1:] for feature in codegen.get_host_cpu_features().split(",") if feature.startswith("+")}
-
-
-def ordered(integers: NDArray[np.int8], bits: Bits) -> NDArray[np.int8]:
-    """Return lanes in the order that the kernels read: four dimensions of each lane, then those of the next place."""
-    steps = integers.reshape(LANES, 8 // bits, -1, 4)
-    return np.ascontiguousarray(steps.transpose(2, 1, 0, 3)).reshape(-1)
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -43,14 +46,14 @@ def test_products_are_those_of_the_matrices_also_at_the_extremes(kind: Instructi
         multiply(codes, 0, width, vectors, out)
 
     chance = np.random.default_rng(bits)
-    for dims in (32, 64, 96, 128, 512):
+    for dims in (32, 64, 96, 128, 160, 512):
         codes = chance.integers(0, 2**bits, (AT_ONCE, dims)).astype(np.uint8)
         codes[:2] = 2**bits - 1  # with the two vectors below, the sums of int16 are as large as they can be
         vectors = chance.integers(-127, 128, (LANES, dims)).astype(np.int8)
         vectors[0], vectors[1] = 127, -127
         packed = pack(codes, bits)
         out = np.empty(AT_ONCE * LANES, dtype=np.float32)
-        run(packed.reshape(-1), packed.shape[1], ordered(vectors, bits), out)
+        run(packed.reshape(-1), packed.shape[1], ordered(vectors, bits, kind), out)
         expected = codes.astype(np.int32) @ vectors.astype(np.int32).T
         np.testing.assert_array_equal(out.reshape(AT_ONCE, LANES), expected)
 
@@ -96,6 +99,61 @@ def test_the_features_that_numba_compiles_for_decide(features: str, expected: st
     environment = {**os.environ, "NUMBA_CPU_FEATURES": features}
     found = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == expected
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ("+sse2,+ssse3,+avx2", "avx2 (this processor lacks the faster avx512vnni, avxvnni, avx512bw)"),
+        ("+avx2,+avxvnni,+avx512f,+avx512bw,+avx512vnni", "avx512vnni"),
+        ("+neon,+dotprod", "dotprod (this processor lacks the faster i8mm)"),
+        ("+sse2", "float32 (this processor lacks the faster avx512vnni, avxvnni, avx512bw, avx2, ssse3)"),
+    ],
+)
+def test_what_the_processor_lacks_is_named(features: str, expected: str) -> None:
+    command = "from mlret.index.tokens.kernels.dispatch import describe_kernels; print(describe_kernels())"
+    environment = {**os.environ, "NUMBA_CPU_FEATURES": features}
+    found = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == expected
+
+
+# What the levels of x86-64 add to SSE2, among what decides which instructions are used.
+LEVELS = {
+    "x86-64-v2": ("ssse3", {"ssse3", "sse3", "sse4.1", "sse4.2", "popcnt", "cx16", "sahf"}),
+    "x86-64-v3": ("avx2", {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave"}),
+    "x86-64-v4": ("avx512bw", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
+}
+PLAIN = {"64bit", "cmov", "cx8", "fxsr", "mmx", "sse", "sse2"}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_kernels_pass_their_tests_on_each_level_of_x86(level: str, tmp_path: Path) -> None:
+    """The same processor is used without its newer instructions, in a process of its own."""
+    wanted = set(PLAIN)
+    for name, (_, added) in LEVELS.items():
+        wanted |= added
+        if name == level:
+            break
+    if not HERE.issuperset(wanted):
+        pytest.skip(f"this processor is not of {level}")
+    every = sorted(feature[1:] for feature in codegen.get_host_cpu_features().split(","))
+    features = ",".join(("+" if feature in wanted else "-") + feature for feature in every)
+    command = (
+        "import sys, pytest\n"
+        "from mlret.index.tokens.kernels.dispatch import instruction_set\n"
+        f"assert instruction_set() == {LEVELS[level][0]!r}, instruction_set()\n"
+        f"sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', {str(TOKENS)!r}, '-k', "
+        "'maxsim_of_codes or rows_with_the_most or products_with or nearest_centroid or best_lists or eight_bits']))"
+    )
+    environment = {
+        **os.environ,
+        "NUMBA_CPU_NAME": level,
+        "NUMBA_CPU_FEATURES": features,
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+    found = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
 
 
 def test_the_instructions_of_this_processor_are_used() -> None:

@@ -22,6 +22,7 @@ from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
 from mlret.index.tokens import codec_training
 from mlret.index.tokens import token_space as space_module
+from mlret.index.tokens.cost import Cost
 from mlret.index.tokens.token_space import MaxSimSpace
 from mlret.index.vectors.ragged import Ragged
 from mlret.index.verify import verify_index
@@ -39,7 +40,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MaxSimSpace, "segment_size", 3_000)
     monkeypatch.setattr(MaxSimSpace, "bulk_size", 12_000)
     monkeypatch.setattr(codec_training, "LEAST", 8_000)
-    monkeypatch.setattr(space_module, "FLAT_TOKENS", 8_000)
+    monkeypatch.setattr(space_module, "MOST_FLAT", 8_000)
 
 
 class Made:
@@ -138,6 +139,32 @@ def test_probes_are_tuned_on_queries_and_kept(tmp_path: Path) -> None:
         index.delete(["d7"])
         index.compact()
         assert index.store.manifest.probing == probing
+
+
+def test_an_index_that_moves_to_another_machine_chooses_its_effort_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Made()
+    documents = named(made.documents(1500))
+    queries = [made.query(documents[f"d{n}"]) for n in range(0, 1500, 100)]
+    with stored(tmp_path / "i", documents, bits=8) as index:
+        index.compact()
+        index.tune(vectors=queries, recall=0.6)
+        first = index.store.manifest.probing
+    assert first is not None and first.measured is not None
+    # Where a token costs a tenth of a millisecond, comparing all never pays.
+    monkeypatch.setattr(space_module, "instructions_for", lambda bits: "abacus")
+    monkeypatch.setattr(space_module, "measured", lambda dims, bits: Cost("abacus", 1e-4, 1e-3))
+    with Index.open(tmp_path / "i") as index:
+        assert "estimated for abacus from trial runs with" in index.info().probing
+        assert index.store.space.probing is not None and index.store.space.probing.probes is not None
+        assert recall(index, documents, queries) >= 0.5
+        assert index.store.manifest.probing == first
+        index.delete(["d7"])
+        index.compact()
+        after = index.store.manifest.probing
+        assert after is not None and after.measured is not None and after.asked
+        assert after.measured.instructions == "abacus" and after.measured.target == 0.6
 
 
 def test_fixed_settings_are_measured_and_kept(tmp_path: Path) -> None:

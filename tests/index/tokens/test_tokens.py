@@ -148,6 +148,31 @@ def test_the_nearest_centroid_is_found_up_to_the_rounding() -> None:
     assert (found == distances.argmin(axis=1)).mean() > 0.97
 
 
+@settings(max_examples=20, deadline=None)
+@given(count=st.integers(0, 200), dims=st.sampled_from([32, 100]), seed=st.integers(0, 99))
+def test_bytes_are_those_of_numpy_and_centroids_get_the_sums_of_their_tokens(count: int, dims: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tokens = rng.standard_normal((count, dims), np.float32) * rng.choice([0, 1e-25, 1, 1e5], (count, 1)).astype("f4")
+    found = rng.integers(0, 7, count)
+    expected = np.ones((9, dims))
+    np.add.at(expected, found, tokens)
+    coded = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (True, False) if dispatch.COMPILED else (False,):
+            patch.setattr(dispatch, "COMPILED", name)
+            coded.append(dispatch.to_bytes(tokens))
+            sums, sizes = np.ones((9, dims), np.float32), np.zeros(9, np.int64)
+            dispatch.add_by_centroid(tokens, found, sums, sizes)
+            assert np.allclose(sums, expected, rtol=1e-4, atol=1e-4 * np.abs(tokens).max(initial=1))
+            assert np.array_equal(sizes, np.bincount(found, minlength=9))
+    for codes, scales in coded:
+        assert np.array_equal(codes, coded[-1][0]) and np.array_equal(scales, coded[-1][1])
+        assert codes.shape == (count + SPARE_ROWS, dims) and (codes[count:] == 0).all()
+        assert np.allclose(
+            (codes[:count] - np.float32(centre(8))) * scales[:, None], tokens, rtol=0, atol=scales.max(initial=0)
+        )
+
+
 def test_k_means_finds_the_middle_of_each_heap_and_can_be_repeated() -> None:
     rng = np.random.default_rng(0)
     centres = 10 * rng.standard_normal((8, 32), dtype=np.float32)

@@ -278,3 +278,50 @@ def gather(probed: Any, gains: Any, starts: Any, documents: Any, seen: Any, scor
                     scores[document] = 0.0
                 seen[document] = lane
                 scores[document] += gain
+
+
+@njit(nogil=True, cache=True)
+def to_bytes(tokens: Any, centre: Any, codes: Any, scales: Any) -> None:
+    """Code tokens in 8 bits, by the same float32 operations as numpy would.
+
+    Parameters
+    ----------
+    tokens
+        ``(t, dims)`` float32.
+    centre
+        The code of zero, a float32.
+    codes
+        ``(t, dims)`` uint8 or more rows, of which ``t`` are filled.
+    scales
+        ``(t,)`` float32, which gets the factor of each token.
+    """
+    for row in range(len(tokens)):
+        largest = _float(0)
+        for place in range(tokens.shape[1]):
+            largest = max(largest, abs(tokens[row, place]))
+        scale = max(largest / centre, _float(1e-30))
+        scales[row] = scale
+        for place in range(tokens.shape[1]):
+            codes[row, place] = np.uint8(np.rint(tokens[row, place] / scale + centre))
+
+
+@njit(nogil=True, cache=True)
+def add_by_centroid(tokens: Any, found: Any, parts: Any, counts: Any) -> None:
+    """Add each token to the sum of its centroid, in the order of the tokens.
+
+    Parameters
+    ----------
+    tokens
+        ``(t, dims)`` float32.
+    found
+        ``(t,)`` int64: the centroid of each token.
+    parts
+        ``(k, dims)`` float32, to which the tokens are added.
+    counts
+        ``(k,)`` int64, to which the number of tokens of each centroid is added.
+    """
+    for row in range(len(tokens)):
+        centroid = found[row]
+        counts[centroid] += 1
+        for place in range(tokens.shape[1]):
+            parts[centroid, place] += tokens[row, place]

@@ -22,6 +22,31 @@ SPARE_ROWS = 3
 _TOKENS = 16_384  # Tokens that are unpacked at once without numba.
 
 
+def instruction_set() -> str:
+    """Return the name of what multiplies codes here.
+
+    It is one of :data:`mlret.index.tokens.kernels.dot_products.ALL`, ``"float32"`` if numba finds none of them, or
+    ``"numpy"`` without numba.
+    """
+    if not COMPILED:
+        return "numpy"
+    from mlret.index.tokens.kernels.dot_products import instructions
+
+    kind = instructions()
+    return "float32" if kind is None else kind.name
+
+
+def describe_kernels() -> str:
+    """Return what multiplies codes here, and which faster instructions are missing, for ``mlret doctor``."""
+    name = instruction_set()
+    if name == "numpy":
+        return "numpy, several times slower than compiled code: pip install numba"
+    from mlret.index.tokens.kernels.dot_products import lacking
+
+    missing = ", ".join(lacking())
+    return f"{name} (this processor lacks the faster {missing})" if missing else name
+
+
 @dataclass(frozen=True)
 class PackedTokens:
     """The coded tokens of documents, one document after another.
@@ -156,6 +181,50 @@ def _multiply(arguments: tuple[Any, ...], target: NDArray[np.float32], first: in
     cpu_kernels.multiply(*arguments, first, last, target)
 
 
+def to_bytes(tokens: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return ``(t + SPARE_ROWS, dims)`` uint8 codes of ``(t, dims)`` tokens, and the ``(t,)`` factor of each."""
+    middle, count = np.float32(centre(8)), len(tokens)
+    codes = np.zeros((count + SPARE_ROWS, tokens.shape[1]), dtype=np.uint8)
+    if COMPILED:
+        from mlret.index.tokens.kernels import cpu_kernels
+
+        scales = np.empty(count, dtype=np.float32)
+        cpu_kernels.to_bytes(tokens, middle, codes, scales)
+        return codes, scales
+    scales = np.maximum(np.abs(tokens).max(axis=1) / middle, np.float32(1e-30))
+    codes[:count] = np.rint(tokens / scales[:, None] + middle)
+    return codes, scales
+
+
+def add_by_centroid(
+    tokens: NDArray[np.float32], found: NDArray[np.int64], sums: NDArray[np.float32], sizes: NDArray[np.int64]
+) -> None:
+    """Add the sum of the tokens of each centroid, and their number.
+
+    Parameters
+    ----------
+    tokens
+        ``(t, dims)`` float32.
+    found
+        ``(t,)`` the centroid of each token.
+    sums, sizes
+        ``(k, dims)`` float32 and ``(k,)`` int64, to which the sums and the numbers are added.
+    """
+    if COMPILED:
+        from mlret.index.tokens.kernels import cpu_kernels
+
+        # In the order of the tokens, so that the sums are the same on every processor.
+        parts = np.zeros_like(sums)
+        cpu_kernels.add_by_centroid(tokens, found, parts, sizes)
+        sums += parts
+        return
+    order = np.argsort(found, kind="stable")
+    starts = np.flatnonzero(np.diff(found[order], prepend=-1))
+    centroids = found[order][starts]
+    sums[centroids] += np.add.reduceat(tokens[order], starts, axis=0)
+    sizes[centroids] += np.diff(starts, append=len(found))
+
+
 def most(near: NDArray[np.float32], count: int, probes: int) -> NDArray[np.int64]:
     """Return for each lane the rows with its highest values.
 
@@ -239,13 +308,11 @@ def gathered(
 
 def ordered(integers: NDArray[np.int8], bits: Bits) -> NDArray[Any]:
     """Return the integers of a block of lanes in the order in which the compiled kernels read them, as a flat array."""
-    from mlret.index.tokens.kernels import cpu_kernels
+    from mlret.index.tokens.kernels import cpu_kernels, dot_products
 
-    per_byte = 8 // bits
-    # One step takes four bytes of a token, and each byte holds `per_byte` dimensions that are a width apart.
-    steps = integers.reshape(LANES, per_byte, -1, 4)
     if cpu_kernels.INSTRUCTIONS is not None:
-        return np.ascontiguousarray(steps.transpose(2, 1, 0, 3)).reshape(-1)
+        return dot_products.ordered(integers, bits, cpu_kernels.INSTRUCTIONS)
+    steps = integers.reshape(LANES, 8 // bits, -1, 4)
     return np.ascontiguousarray(steps.transpose(2, 1, 3, 0), dtype=np.float32).reshape(-1)
 
 
