@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlret.index.settings import IndexSettings
     from mlret.index.vectors.space import Vectors as VectorsOfDocuments
 
-app = typer.Typer(help="Build an index from files, change it, maintain it.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")]
 Files = Annotated[
