@@ -1,6 +1,6 @@
 """The `mlret` command: its subcommands, exit codes, and errors printed on one line.
 
-The module of a command is imported when the command is used, and imports heavy packages (numpy, faiss, torch) inside its
+The module of a command is imported when the command is used, and imports heavy packages (numpy, faiss, torch) in its
 functions, so that `mlret --help` and errors of the command line are fast.
 """
 
