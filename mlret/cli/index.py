@@ -228,8 +228,9 @@ def tune(
     """Choose the search effort of an index with a vector for each token, by a trial run."""
     from mlret.index.index import Index
 
+    texts = lines_of(queries) if queries else ()
     with Index.open(path, model) as index:
-        why = index.tune(lines_of(queries) if queries else (), recall=recall)
+        why = index.tune(texts, recall=recall)
         probing = index.store.manifest.probing
     if as_json:
         _print_json(probing.model_dump() if probing else {})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +29,7 @@ def check_faiss() -> None:
 
     Small segments are searched without it, and importing it takes 50 ms.
     """
-    if find_spec("faiss") is None:
+    if importlib.util.find_spec("faiss") is None:
         faiss_module()
 
 
