@@ -96,7 +96,7 @@ COMMANDS: dict[str, tuple[int, set[str]]] = {
     f"memory list {HOME}": (0, MEMORY | {"rich"}),
     f"memory get {HOME} no-such-id": (2, MEMORY),
     f"memory search {HOME} question -w nonsense": (2, MEMORY),
-    f"memory delete {HOME} tea": (0, MEMORY),
+    f"memory history {HOME} tea": (0, MEMORY | {"rich"}),
     "memory verify --store memory": (0, MEMORY),
     "encode documents.jsonl -o vectors.unknown": (2, INDEX | {"rich"}),
     "demo --keep index": (2, MEMORY | {"rich"}),
