@@ -124,9 +124,10 @@ def calibrate(
     from mlret.encoders.loading import load_encoder
 
     settings = settings.model_copy(update={"pivot": normalise_language(settings.pivot)})
-    encoder = load_encoder(model)
     with Console(stderr=True).status("reading") as status:
         kept, left_out = _drawn(files, settings, status.update)
+        status.update("loading the encoder")
+        encoder = load_encoder(model)
         report = calibrate_model(
             encoder.model,
             kept,

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mlret.cli.common import MAX_LINE, MaxLine
+from mlret.errors import InputError
 
 
 def encode(
@@ -35,10 +36,14 @@ def encode(
     """Encode the texts of files, for an index of your own or `mlret index build --vectors`."""
     from mlret.cli.progress import documents_progress
     from mlret.data.corpus import Corpus
+    from mlret.data.durable import check_writable
     from mlret.encoders.loading import load_encoder
     from mlret.encoders.streams import encode_to_file
     from mlret.index.hits import Updated
 
+    if output.suffix not in (".npy", ".parquet"):
+        raise InputError(f"{output}: unknown kind of file; give .npy or .parquet")
+    check_writable(output)
     corpus = Corpus(sources, max_line=max_line << 20)
     given: Any = precision
     encoder = load_encoder(model, device=device, precision=given)

@@ -48,7 +48,6 @@ class _WithBenchmarks(TyperGroup):
 app = typer.Typer(
     cls=_WithBenchmarks,
     no_args_is_help=True,
-    help="Measure encoders and saved runs on the field's benchmarks.",
     epilog="Each benchmark is read in its own layout; eval/README.md says where to get it and lists pitfalls.",
 )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlret.index.settings import IndexSettings
     from mlret.index.vectors.space import Vectors as VectorsOfDocuments
 
-app = typer.Typer(help="Build an index from files, change it, maintain it.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")]
 Files = Annotated[
@@ -228,8 +228,9 @@ def tune(
     """Choose the search effort of an index with a vector for each token, by a trial run."""
     from mlret.index.index import Index
 
+    texts = lines_of(queries) if queries else ()
     with Index.open(path, model) as index:
-        why = index.tune(lines_of(queries) if queries else (), recall=recall)
+        why = index.tune(texts, recall=recall)
         probing = index.store.manifest.probing
     if as_json:
         _print_json(probing.model_dump() if probing else {})

@@ -1,6 +1,7 @@
 """The `mlret` command: its subcommands, exit codes, and errors printed on one line.
 
-Subcommand modules import heavy packages (torch, faiss) inside their functions, so that `mlret --help` is fast.
+The module of a command is imported when the command is used, and imports heavy packages (numpy, faiss, torch) in its
+functions, so that `mlret --help` and errors of the command line are fast.
 """
 
 from __future__ import annotations
@@ -9,55 +10,70 @@ import io
 import os
 import sys
 import warnings
-from typing import TextIO
+from collections.abc import Mapping
+from typing import ClassVar, TextIO
 
 import typer
 
-from mlret.cli import (
-    average,
-    calibrate,
-    demo,
-    doctor,
-    encode,
-    export,
-    index,
-    memory,
-    mine,
-    recipes,
-    score,
-    search,
-    train,
-    trim,
-)
-from mlret.cli import eval as evaluate
+from mlret.cli.lazy import Lazy, LazyGroup
 from mlret.errors import MlretError, MlretWarning
 
+
+class _Commands(LazyGroup):
+    lazy: ClassVar[Mapping[str, Lazy]] = {
+        "demo": Lazy(
+            "mlret.cli.demo:demo",
+            "See mlret work: index texts in twelve languages, ask in another language, measure, remember.",
+        ),
+        "index": Lazy("mlret.cli.index:app", "Build an index from files, change it, maintain it."),
+        "search": Lazy(
+            "mlret.cli.search:search", "Find the documents of an index that are closest in meaning to a query."
+        ),
+        "memory": Lazy("mlret.cli.memory:app", "Remember texts, and find them from other languages."),
+        "encode": Lazy(
+            "mlret.cli.encode:encode",
+            "Encode the texts of files, for an index of your own or `mlret index build --vectors`.",
+        ),
+        "train": Lazy(
+            "mlret.cli.train:app",
+            "Train an encoder: `mlret train NAME` by a recipe, `mlret train adapter` one more language.",
+        ),
+        "mine": Lazy(
+            "mlret.cli.mine:mine",
+            "Find hard negatives for training: passages that rank high but do not answer the query.",
+        ),
+        "score": Lazy("mlret.cli.score:score", "Add a teacher's scores to training data, for distillation."),
+        "average": Lazy("mlret.cli.average:average", "Average the weights of models, as JaColBERTv2.5 does."),
+        "trim": Lazy(
+            "mlret.cli.trim:trim", "Make a multilingual model small: keep the tokens that some languages need."
+        ),
+        "calibrate": Lazy("mlret.cli.calibrate:calibrate", "Fit an encoder's calibration on monolingual text."),
+        "export": Lazy(
+            "mlret.cli.export:export",
+            "Write an encoder with one vector per token as a checkpoint of Stanford's ColBERT or PyLate.",
+        ),
+        "eval": Lazy("mlret.cli.eval:app", "Measure an encoder on the field's benchmarks."),
+        "recipes": Lazy("mlret.cli.recipes:app", "The recipes that come with mlret: list them, copy one to edit."),
+        "doctor": Lazy(
+            "mlret.cli.doctor:doctor",
+            "Show versions, devices, and what is missing for which feature. Exit code 1 if something needed is broken.",
+        ),
+    }
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Multilingual dense retrieval: store text in any language, find it from any other.",
     epilog="Start with `mlret demo`.",
 )
-app.command("demo")(demo.demo)
-app.add_typer(index.app, name="index", help="Build an index from files, change it, maintain it.")
-app.command("search")(search.search)
-app.add_typer(memory.app, name="memory", help="Remember texts, and find them from other languages.")
-app.command("encode")(encode.encode)
-app.add_typer(
-    train.app,
-    name="train",
-    help="Train an encoder: `mlret train NAME` by a recipe, `mlret train adapter` one more language.",
-)
-app.command("mine")(mine.mine)
-app.command("score")(score.score)
-app.command("average")(average.average)
-app.command("trim")(trim.trim)
-app.command("calibrate")(calibrate.calibrate)
-app.command("export")(export.export)
-app.add_typer(evaluate.app, name="eval", help="Measure an encoder on the field's benchmarks.")
-app.add_typer(recipes.app, name="recipes", help="The recipes that come with mlret: list them, copy one to edit.")
-app.command("doctor")(doctor.doctor)
+
+
+@app.callback()
+def _group() -> None:
+    pass
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import typer
 
 from mlret.cli import memory_reading, memory_upkeep, memory_writing
 
-app = typer.Typer(help="Remember texts, and find them from any language.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 # `--help` lists the commands in this order.
 app.command()(memory_writing.add)
 app.command()(memory_reading.search)

@@ -49,18 +49,27 @@ def search(
 ) -> None:
     """Find the memories of a scope that are closest in meaning to a query."""
     from mlret.index.filtering.filters import parse_filter
-    from mlret.memory.search.search import Ranking
+    from mlret.index.queries import check_k, check_queries
+    from mlret.index.search import check_mode
+    from mlret.memory.search.ranking import Ranking
+    from mlret.memory.search.selection import Selection
 
     owner = read_scope(scope)
     given: Any = mode
     chosen: Any = levels or []
+    # All of this is checked before the encoder that --model names is loaded, which takes longer.
+    check_k(k)
+    check_mode(mode)
+    check_queries([query], language)
+    selection = Selection(owner, parse_filter(where or []), levels=chosen, as_of=as_of)
+    selection.check()
     with opened(store, model) as memory:
         found = memory.search(
             query,
             owner,
             k,
             language=language,
-            where=parse_filter(where or []),
+            where=selection.where,
             levels=chosen,
             as_of=as_of,
             current_only=not all_versions,
@@ -114,10 +123,9 @@ def list_(
     from mlret.index.filtering.filters import parse_filter
 
     chosen: Any = levels or []
+    condition = parse_filter(where or [])
     with opened(store) as memory:
-        records = memory.list(
-            read_scope(scope), where=parse_filter(where or []), levels=chosen, as_of=as_of, state=state, limit=limit
-        )
+        records = memory.list(read_scope(scope), where=condition, levels=chosen, as_of=as_of, state=state, limit=limit)
     print_records(records, as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -50,11 +51,17 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Remember a text; or, with -, each line of standard input."""
+    from mlret.memory.ingest.inputs import Incoming, read_items
+
     record = about.given() | {"level": level, "session": session, "derived_from": derived_from or []}
-    texts = _standard_input(max_line) if text == "-" else [text]
+    items: Iterable[Incoming]
+    if text == "-":
+        items = ({"text": one, **record} for one in _standard_input(max_line))
+    else:  # It is checked before the encoder is loaded and, if there is none, the store is made.
+        items = read_items([{"text": text, **record}])
     owner = read_scope(scope)
     with opened(store, model, make=True) as memory:
-        added = list(memory.add_stream(({"text": one, **record} for one in texts), owner, dedupe=dedupe))
+        added = list(memory.add_stream(items, owner, dedupe=dedupe))
     if as_json:
         print_json([one.as_json() for one in added] if text == "-" else added[0].as_json())
         return

@@ -41,12 +41,15 @@ def search(
     """Find the documents of an index that are closest in meaning to a query."""
     from mlret.index.filtering.filters import parse_filter
     from mlret.index.index import Index
+    from mlret.index.queries import check_k, check_queries
     from mlret.index.search import check_mode
 
+    # All of this is checked before the encoder that --model names is loaded, which takes longer.
+    check_k(k)
+    check_queries([query], language)
+    condition, channels = parse_filter(where or []), check_mode(mode)
     with Index.open(path, model) as index:
-        hits = index.search(
-            query, k, language=language, where=parse_filter(where or []), mode=check_mode(mode), exact=exact
-        )
+        hits = index.search(query, k, language=language, where=condition, mode=channels, exact=exact)
     if as_json:
         found = {"query": query, "hits": [dataclasses.asdict(hit) for hit in hits]}
         typer.echo(json.dumps(found, ensure_ascii=False, indent=1))

@@ -9,16 +9,15 @@ Norwegian Bokmål is ``no`` under all its codes (``nb``, ``nob``, ``no``), becau
 
 Varieties that are not the default meaning of a macro-language's code keep codes of their own (``yue``, ``arz``,
 ``nn``). :func:`codes_found_by` alone decides which codes match each other in a filter.
+
+langcodes, whose tables take long to read, is imported only for codes that :mod:`mlret.data.language_names` lacks.
 """
 
 from __future__ import annotations
 
 from functools import cache, lru_cache
 
-from langcodes import Language, standardize_tag
-from langcodes.data_dicts import LIKELY_SUBTAGS, MACROLANGUAGES
-from langcodes.tag_parser import LanguageTagError
-
+from mlret.data.language_names import NAMES
 from mlret.errors import InputError
 
 # gettext writes the script as a modifier: sr@latin.
@@ -62,6 +61,11 @@ def normalise_language(code: str) -> str:
     """
     if not isinstance(code, str):
         raise InputError(f"the language code {code!r} is {type(code).__name__}; give a string such as 'sw'")
+    if code in NAMES:
+        return code
+    from langcodes import Language, standardize_tag
+    from langcodes.tag_parser import LanguageTagError
+
     tag, _, modifier = code.strip().partition("@")
     tag = tag.replace("_", "-")
     if script := _GETTEXT_SCRIPTS.get(modifier):
@@ -81,6 +85,9 @@ def normalise_language(code: str) -> str:
 
 def _usual_script(name: str) -> str | None:
     """Return a language's usual script from CLDR; a variety that CLDR does not know has its macro-language's script."""
+    from langcodes import Language
+    from langcodes.data_dicts import LIKELY_SUBTAGS, MACROLANGUAGES
+
     if name not in LIKELY_SUBTAGS:
         name = _WRITTEN_AS.get(name) or MACROLANGUAGES.get(name, name)
     return Language.get(name).maximize().script
@@ -108,6 +115,8 @@ def narrowed_language(code: str) -> str:
     InputError
         As :func:`normalise_language`.
     """
+    from langcodes import Language, standardize_tag
+
     own = normalise_language(code)
     tag = code.strip().partition("@")[0].replace("_", "-")
     if tag.lower() in _SERBO_CROATIAN:
@@ -168,6 +177,8 @@ def codes_found_by(code: str) -> tuple[str, ...]:
 @cache
 def _varieties() -> dict[str, list[str]]:
     """Map each macro-language to its members with codes of their own, normalised (ISO 639-3, from langcodes)."""
+    from langcodes.data_dicts import MACROLANGUAGES
+
     found: dict[str, set[str]] = {}
     for member, macro in MACROLANGUAGES.items():
         own, of = normalise_language(member), normalise_language(macro)
@@ -185,4 +196,8 @@ def cldr_code(code: str) -> str:
 @lru_cache(maxsize=4096)
 def language_name(code: str) -> str:
     """Return the English name of a language: ``language_name("sw")`` is ``"Swahili"``."""
+    if code in NAMES:
+        return NAMES[code]
+    from langcodes import Language
+
     return Language.get(code).display_name()

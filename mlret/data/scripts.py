@@ -6,8 +6,6 @@ import unicodedata
 from collections import Counter
 from functools import lru_cache
 
-from langcodes import Language
-
 # A script with a smaller share of a text's letters is not counted, such as a Latin name in an Arabic sentence. The
 # rarest of the three scripts of Japanese is often below this share, but then the text has the other two.
 MAIN_SHARE = 0.15
@@ -111,6 +109,8 @@ def scripts_of_language(language: str) -> frozenset[str]:
     frozenset of str
         Names as returned by :func:`script_of`; empty if CLDR does not know the language's script.
     """
+    from langcodes import Language
+
     code = Language.get(language).maximize().script
     if code is None:
         return frozenset()

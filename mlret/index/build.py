@@ -13,7 +13,7 @@ from mlret.data.durable import fsync_folder
 from mlret.data.files import LONGEST_LINE
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
-from mlret.encoders.precision import Precision
+from mlret.encoders.precision import Precision, check_precision
 from mlret.errors import AlreadyExists, FingerprintError, InputError, MlretError
 from mlret.index.hits import IndexInfo, Updated
 from mlret.index.index import Index
@@ -113,15 +113,16 @@ def build_index(
         If an unfinished build holds documents that the files do not have.
     """
     path = Path(path)
+    check_precision(precision)
     corpus = Corpus(sources, max_line=max_line)
-    encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder, precision=precision)
-    if has_manifest(path):
+    if has_manifest(path):  # An encoder that is named is loaded, to compare it with the index; the default is not.
         with Index.open(path, encoder) as index:
             raise AlreadyExists(
                 f"{path} is an index of {len(index)} documents already: add to it with "
                 f"`mlret index add {path} FILES`, or remove it first"
             )
     check_vacant(path)
+    encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder, precision=precision)
     building = beside(path, "building")
     begun = building.exists()
     with (

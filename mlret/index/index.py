@@ -20,16 +20,17 @@ from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.filtering.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
 from mlret.index.ingest import Existing, Incoming, Intake
-from mlret.index.queries import check_ids, check_k, check_queries
-from mlret.index.search import Mode, Query, check_mode, retrieve
+from mlret.index.queries import check_filters, check_ids, check_k, check_queries
+from mlret.index.search import Mode, Query, check_lexical, check_mode, retrieve
 from mlret.index.settings import Choice, IndexSettings, check_settings
 from mlret.index.storage.manifest import Manifest, has_manifest, read_manifest
 from mlret.index.store import compaction
-from mlret.index.store.new_folder import create_folder
+from mlret.index.store.new_folder import check_vacant, create_folder
 from mlret.index.store.store import Store
 from mlret.index.store.stored_encoder import check_fingerprint, encoder_of, reference_of
 from mlret.index.store.summary import summary_of
 from mlret.index.vectors.exact import Device
+from mlret.index.vectors.faiss_index import check_faiss
 from mlret.index.vectors.space import Vectors
 
 __all__ = ["Hit", "Index", "IndexInfo", "Updated"]
@@ -119,10 +120,13 @@ class Index:
         ...     hybrid.info().documents
         0
         """
+        path = Path(path)
+        check_faiss()
+        if not has_manifest(path):
+            check_vacant(path)
         encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
         settings = settings or IndexSettings()
         check_settings(settings, encoder.similarity)
-        path = Path(path)
         if has_manifest(path):
             check_fingerprint(path, read_manifest(path), encoder)
         if settings.dims is not None and settings.dims > encoder.dims:
@@ -269,7 +273,7 @@ class Index:
         1
         """
         existing: Existing = "skip" if skip_existing else "error"
-        return Intake(self.store, self.encoder, existing).add(documents, vectors, batch_size).added
+        return Intake(self.store, lambda: self.encoder, existing).add(documents, vectors, batch_size).added
 
     def update(
         self,
@@ -309,7 +313,7 @@ class Index:
         >>> index.get("train").text
         'Der Zug nach Berlin fällt aus.'
         """
-        return Intake(self.store, self.encoder, "replace").add(documents, vectors, batch_size)
+        return Intake(self.store, lambda: self.encoder, "replace").add(documents, vectors, batch_size)
 
     def add_batches(
         self,
@@ -362,7 +366,7 @@ class Index:
         >>> [done.added for done in index.add_batches(lines, batch_size=2)]
         [2, 2, 1]
         """
-        yield from Intake(self.store, self.encoder, existing).batches(documents, vectors, batch_size)
+        yield from Intake(self.store, lambda: self.encoder, existing).batches(documents, vectors, batch_size)
 
     def delete(self, ids: Iterable[str] = (), *, where: Where | None = None, ignore_missing: bool = False) -> int:
         """Delete documents. On return they are no longer found, and a crash does not bring them back.
@@ -527,12 +531,14 @@ class Index:
         mode = check_mode(mode) or ("hybrid" if self.store.manifest.settings.lexical else "dense")
         check_k(k)
         texts, languages = check_queries(queries, language)
-        if mode != "dense" or self.encoder.calibration_languages:
-            languages = [c or detect_language(text) for text, c in zip(texts, languages, strict=True)]
+        check_lexical(self.store, mode)
+        condition, some = check_filters(where, ids)
         if not texts:
             return []
+        if mode != "dense" or self.encoder.calibration_languages:
+            languages = [c or detect_language(text) for text, c in zip(texts, languages, strict=True)]
         found = [Query(*one) for one in zip(self._encoded(texts, languages), texts, languages, strict=True)]
-        return retrieve(self.store, found, k, allowed=self._allowed(where, ids), mode=mode, exact=exact)
+        return retrieve(self.store, found, k, allowed=self._allowed(condition, some), mode=mode, exact=exact)
 
     def encode_queries(self, queries: Sequence[str], *, language: str | Sequence[str | None] | None = None) -> Vectors:
         """Encode queries, so that they can be searched with more than once.
@@ -613,17 +619,15 @@ class Index:
         vectors = store.space.check_queries(vectors)
         if not len(vectors):
             return []
-        return retrieve(store, [Query(vector) for vector in vectors], k, allowed=self._allowed(where, ids), exact=exact)
+        allowed = self._allowed(*check_filters(where, ids))
+        return retrieve(store, [Query(vector) for vector in vectors], k, allowed=allowed, exact=exact)
 
-    def _allowed(self, where: Where | None, ids: Iterable[str] | None) -> NDArray[np.int64] | None:
+    def _allowed(self, condition: Condition | None, ids: list[str] | None) -> NDArray[np.int64] | None:
         """Return the row numbers that pass the filters, in ascending order; ``None`` if all rows pass."""
-        if isinstance(ids, str):
-            raise InputError("ids takes a list; write [id] for one")
-        condition = read_filter(where)
         allowed = None if condition is None else self._matching(condition)
         if ids is None:
             return allowed
-        rows = np.array(sorted(self.store.records.rows_of(check_ids(ids)).values()), dtype=np.int64)
+        rows = np.array(sorted(self.store.records.rows_of(ids).values()), dtype=np.int64)
         return rows if allowed is None else np.intersect1d(rows, allowed, assume_unique=True)
 
     def _matching(self, condition: Condition) -> NDArray[np.int64]:

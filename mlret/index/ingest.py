@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -34,13 +34,13 @@ class Intake:
     store
         The store to write to.
     encoder
-        Encodes documents that come without a vector.
+        Returns the encoder of documents that come without a vector; called when it is first needed.
     existing
         What to do with a document whose id is stored already.
     """
 
     store: Store
-    encoder: AnyEncoder
+    encoder: Callable[[], AnyEncoder]
     existing: Existing
 
     def add(self, documents: Iterable[Incoming], vectors: Vectors | None, batch_size: int) -> Updated:
@@ -107,10 +107,10 @@ class Intake:
         dims = (found.values if isinstance(found, Ragged) else np.asarray(found)).shape[1]
         # The dimensions of an encoder that mlret does not run are unknown once the index is reopened, except those
         # kept.
-        if dims == kept or isinstance(self.encoder, ExternalEncoder) or dims == self.encoder.dims:
+        if dims == kept or isinstance(encoder := self.encoder(), ExternalEncoder) or dims == encoder.dims:
             return found
         raise InputError(
-            f"the vectors have {dims} dimensions; {self.encoder.name} gives {self.encoder.dims}, of which the index "
+            f"the vectors have {dims} dimensions; {encoder.name} gives {encoder.dims}, of which the index "
             f"keeps the first {kept}"
         )
 
@@ -178,11 +178,11 @@ class Intake:
 
     def _encode(self, documents: Sequence[Document]) -> Joined:
         texts, languages = [d.text for d in documents], [d.language for d in documents]
-        vectors = self.encoder.encode_document(texts, language=languages)
+        encoder = self.encoder()
+        vectors = encoder.encode_document(texts, language=languages)
         if (bad := _first_not_finite(vectors)) is not None:
             raise MlretError(
-                f"{self.encoder.name} gives document {documents[bad].id!r} a vector that is not finite; check its "
-                "weights"
+                f"{encoder.name} gives document {documents[bad].id!r} a vector that is not finite; check its weights"
             )
         return self.store.space.prepared(vectors)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from mlret.data.languages import normalise_language
 from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
+from mlret.index.filtering.filters import Condition, Where, read_filter
 
 
 def check_k(k: object) -> None:
@@ -49,6 +50,19 @@ def check_queries(
     if len(languages) != len(queries):
         raise InputError(f"{len(queries)} queries but {len(languages)} languages: give one language a query")
     return queries, [None if code is None else normalise_language(code) for code in languages]
+
+
+def check_filters(where: Where | None, ids: Iterable[str] | None) -> tuple[Condition | None, list[str] | None]:
+    """Check what restricts a search, and return the condition and the ids without duplicates; ``None`` for none.
+
+    Raises
+    ------
+    InputError
+        If the filter is invalid, or ``ids`` is a string or holds anything but strings of valid Unicode.
+    """
+    if isinstance(ids, str):
+        raise InputError("ids takes a list; write [id] for one")
+    return read_filter(where), None if ids is None else check_ids(ids)
 
 
 def check_ids(ids: Iterable[str]) -> list[str]:

@@ -35,6 +35,21 @@ def check_mode(mode: str | None) -> Mode | None:
     return cast("Mode | None", mode)
 
 
+def check_lexical(store: Store, mode: Mode) -> None:
+    """Check that a store has the channels of a mode.
+
+    Raises
+    ------
+    InputError
+        If the mode needs a lexical channel and the index has none.
+    """
+    if mode != "dense" and store.records.lexical is None:
+        raise InputError(
+            f"{store.folder} has no lexical channel: build it with lexical=True (mlret index build --lexical), or "
+            "search it with mode='dense'"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A query: its vector or its token vectors, and for the lexical channel its text and language.
@@ -84,9 +99,9 @@ def retrieve(
     allowed
         ``(m,)`` row numbers in ascending order: the only rows to search. ``None`` for all.
     mode
-        The channels to use. ``hybrid`` takes the best 100 documents, or ``k`` if that is more, of each channel, and
-        ranks them by the mean of their standard scores over the channels that apply to a document
-        (:func:`mlret.index.fusion.z_mean`).
+        The channels to use, which the store must have. ``hybrid`` takes the best 100 documents, or ``k`` if that is
+        more, of each channel, and ranks them by the mean of their standard scores over the channels that apply to a
+        document (:func:`mlret.index.fusion.z_mean`).
     exact
         Compare with every row, without the accelerators.
 
@@ -97,16 +112,9 @@ def retrieve(
 
     Raises
     ------
-    InputError
-        If the lexical channel is needed and the index has none.
     MlretError
         If there are vectors without records.
     """
-    if mode != "dense" and store.records.lexical is None:
-        raise InputError(
-            f"{store.folder} has no lexical channel: build it with lexical=True (mlret index build --lexical), or "
-            "search it with mode='dense'"
-        )
     # Another thread may delete a document between search and fetch; the search is then repeated.
     while True:
         changes = store.changes

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlret.errors import InputError
@@ -177,6 +176,8 @@ def read_index_recipe(path: Path) -> IndexRecipe:
     InputError
         If the file is missing, is not YAML, or a key is unknown, missing or out of range.
     """
+    import yaml
+
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -9,7 +9,8 @@ from typing import Any
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
 from mlret.index.filtering.filters import Where
-from mlret.index.search import Mode
+from mlret.index.queries import check_k
+from mlret.index.search import Mode, check_mode
 from mlret.memory import times
 from mlret.memory.base import OpenMemory
 from mlret.memory.ingest.derive import packed
@@ -119,6 +120,11 @@ class MemoryReading(OpenMemory):
         """
         store = self._memory(scope)
         selection = Selection(store.scope, where, kinds, levels, as_of, current_only)
+        # The encoder, which the vector of the query needs, takes longer to load than these checks take.
+        check_k(k)
+        check_mode(mode)
+        selection.check()
+        reference = None if now is None else times.read_instant(now, "now")
         request = self._request(store, query, language=language, mode=mode, vector=vector)
         if translate is not None:
             codes = [normalise_language(one) for one in languages]
@@ -134,7 +140,7 @@ class MemoryReading(OpenMemory):
                 ranking=ranking or Ranking(),
                 abstain=abstain,
                 conflicts=conflicts,
-                now=None if now is None else times.read_instant(now, "now"),
+                now=reference,
                 rerank=rerank,
             ),
         )

@@ -6,7 +6,9 @@ import pytest
 from langcodes import standardize_tag
 from langcodes.data_dicts import MACROLANGUAGES
 
-from mlret.data.detection import detect_language
+from mlret.data import languages
+from mlret.data.detection import detect_language, language_probabilities
+from mlret.data.language_names import NAMES
 from mlret.data.languages import (
     cldr_code,
     codes_found_by,
@@ -156,3 +158,11 @@ def test_tables_by_language_have_norwegian() -> None:
         assert negation_pattern(code) is not None
         assert number_words(code) is not None
         assert calendar_names(code) is not None
+
+
+def test_the_table_of_common_languages_says_what_langcodes_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert NAMES.keys() == language_probabilities("a few words").keys()
+    monkeypatch.setattr(languages, "NAMES", {})
+    for code, name in NAMES.items():
+        assert normalise_language.__wrapped__(code) == code
+        assert language_name.__wrapped__(code) == name

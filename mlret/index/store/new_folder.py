@@ -12,7 +12,7 @@ from mlret.errors import AlreadyExists, InputError, MlretError
 from mlret.index.storage.creation import create_database
 from mlret.index.storage.manifest import VECTORS, Manifest, has_manifest, new_identity, write_manifest, written_of
 from mlret.index.storage.records import RECORDS
-from mlret.index.vectors.faiss_index import faiss_module
+from mlret.index.vectors.faiss_index import check_faiss
 
 
 def create_folder(folder: Path, manifest: Manifest, schema: str = "") -> None:
@@ -34,7 +34,7 @@ def create_folder(folder: Path, manifest: Manifest, schema: str = "") -> None:
     MlretError
         If the folder cannot be created.
     """
-    faiss_module()
+    check_faiss()
     check_name(folder)
     check_vacant(folder)
     temporary = beside(folder, f"{os.getpid()}.new")

@@ -28,7 +28,7 @@ from mlret.index.storage.vector_table import VectorTable
 from mlret.index.store.new_folder import check_name
 from mlret.index.store.opening import OutdatedError, SegmentOpener, space_of
 from mlret.index.vectors.exact import Device
-from mlret.index.vectors.faiss_index import faiss_module
+from mlret.index.vectors.faiss_index import check_faiss
 from mlret.index.vectors.segments import Rows
 from mlret.index.vectors.space import AnySealer, AnySpace, Joined, OpenTail, View
 
@@ -71,7 +71,7 @@ class Store:
     changes: int
 
     def __init__(self, folder: Path, *, device: Device = "cpu") -> None:
-        faiss_module()
+        check_faiss()
         check_name(folder)
         self.folder = folder
         self.lock = WriterLock(folder / LOCK)

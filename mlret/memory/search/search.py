@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mlret.errors import InputError
 from mlret.index.fusion import in_unit
 from mlret.index.hits import ScoreKind
+from mlret.index.queries import check_k
 from mlret.index.search import Mode, check_mode
 from mlret.memory import times
 from mlret.memory.records import MemoryRecord
@@ -103,10 +104,8 @@ def search(store: MemoryStore, request: Request) -> Found:
         If ``k`` or ``mode`` is not valid, ``abstain`` is set without thresholds, or ``rerank`` returns anything but a
         finite number for each text.
     """
-    mode = check_mode(request.mode) or "hybrid"
-    k = request.k
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InputError(f"k is {k!r}; it must be an integer of at least 1")
+    mode, k = check_mode(request.mode) or "hybrid", request.k
+    check_k(k)
     if request.abstain and request.thresholds is None:
         raise InputError("to abstain, the memory must know its encoder: run `mlret memory calibrate` first")
     with store.lock:

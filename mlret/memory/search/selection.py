@@ -49,6 +49,23 @@ class Selection:
     current_only: bool = True
     state: str = "active"
 
+    def check(self) -> None:
+        """Check the conditions, for callers that do other work before they select.
+
+        Raises
+        ------
+        InputError
+            If a value cannot be used.
+        """
+        if self.state not in _IN_STATE:
+            raise InputError(f"state is {self.state!r}; there are {', '.join(_IN_STATE)}")
+        for values, known, name in ((self.kinds, KINDS, "kind"), (self.levels, LEVELS, "level")):
+            for value in values:
+                _number(value, known, name)
+        if self.as_of is not None:
+            read_instant(self.as_of, "as_of")
+        read_filter(self.where)
+
     def positions(self, store: MemoryStore, now: int | None = None) -> Positions:
         """Return the positions of the selected versions, in ascending order.
 
@@ -69,9 +86,8 @@ class Selection:
         InputError
             If a value cannot be used.
         """
+        self.check()
         columns = store.columns
-        if self.state not in _IN_STATE:
-            raise InputError(f"state is {self.state!r}; there are {', '.join(_IN_STATE)}")
         found: Positions = columns.in_scope(check_scope(self.scope))
         # If the scope holds many versions, whole arrays are compared, which is faster than gathering elements.
         some: Positions | slice = slice(0, len(columns)) if len(found) > len(columns) // 8 else found
