@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from mlret.encoders.light.unigram import DECIMALS, in_trie_order
+from mlret.encoders.light.folder import HEAD, PACKED, digest_of, layout_of
+from mlret.encoders.light.unigram import DECIMALS, trie_of
 from mlret.errors import InputError
 
 _NORMALISER = {
@@ -64,15 +65,20 @@ def _around(processor: dict[str, Any] | None) -> tuple[list[int], list[int]] | N
     return sides if after else None
 
 
-def pack_tokenizer(tokenizer: dict[str, Any], path: Path) -> None:
-    """Write a Unigram tokenizer as arrays that :class:`mlret.encoders.light.unigram.UnigramTokenizer` maps.
+def packed_tokenizer(tokenizer: dict[str, Any]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return a Unigram tokenizer as the arrays that :class:`mlret.encoders.light.unigram.UnigramTokenizer` maps.
 
     Parameters
     ----------
     tokenizer
         The content of its ``tokenizer.json``.
-    path
-        The file to write.
+
+    Returns
+    -------
+    tensors : dict
+        Name -> array.
+    settings : dict
+        The parameters of ``UnigramTokenizer`` beside the arrays.
 
     Raises
     ------
@@ -82,9 +88,9 @@ def pack_tokenizer(tokenizer: dict[str, Any], path: Path) -> None:
     if not packable(tokenizer):
         raise InputError("this tokenizer is none that can be packed: Unigram, with NFKC and words that start with '▁'")
     vocabulary = tokenizer["model"]["vocab"]
-    trie = in_trie_order([piece for piece, _ in vocabulary])
-    if len(trie["alphabet"]) >= _LONGEST_LABEL:
-        raise InputError(f"the tokenizer has {len(trie['alphabet'])} characters, and labels have 16 bits")
+    trie = trie_of([piece for piece, _ in vocabulary])
+    if len(trie.alphabet) >= _LONGEST_LABEL:
+        raise InputError(f"the tokenizer has {len(trie.alphabet)} characters, and labels have 16 bits")
     scores = np.array([score for _, score in vocabulary], dtype=np.float64)
     decimal = np.rint(scores * DECIMALS).astype(np.int32)
     before, after = _around(tokenizer["post_processor"]) or ([], [])
@@ -94,15 +100,15 @@ def pack_tokenizer(tokenizer: dict[str, Any], path: Path) -> None:
         "after": after,
         "unknown": tokenizer["model"]["unk_id"],
     }
-    tensors = {
-        "trie.first": np.array(trie["first"], dtype=np.int32),
-        "trie.labels": np.array(trie["labels"], dtype=np.uint16),
-        "trie.ids": np.array(trie["ids"], dtype=np.int32),
-        "trie.alphabet": np.frombuffer(str(trie["alphabet"]).encode(), dtype=np.uint8),
+    tensors: dict[str, NDArray[Any]] = {
+        "trie.first": np.array(trie.first, dtype=np.int32),
+        "trie.labels": np.array(trie.labels, dtype=np.uint16),
+        "trie.ids": np.array(trie.ids, dtype=np.int32),
+        "trie.alphabet": np.frombuffer(trie.alphabet.encode(), dtype=np.uint8),
         "scores": decimal if bool((decimal / DECIMALS == scores).all()) else scores,
         "normaliser.unknown": _unknown_to_library(),
     }
-    save_file(tensors, path, metadata={"tokenizer": json.dumps(settings, ensure_ascii=False)})
+    return tensors, settings
 
 
 def _unknown_to_library() -> NDArray[np.int32]:
@@ -128,3 +134,59 @@ def _unknown_to_library() -> NDArray[np.int32]:
             else:
                 ranges.append([point, point])
     return np.array(ranges, dtype=np.int32)
+
+
+def pack_folder(path: Path) -> None:
+    """Write ``light.safetensors`` into an encoder's folder, so that it runs without torch.
+
+    It holds the tokenizer, what the multi-vector head adds to the vocabulary, and the fingerprints, which are computed
+    with torch once and for all.
+
+    Parameters
+    ----------
+    path
+        A folder of which sentence-transformers loads an encoder; with ``quantised.safetensors`` or ``onnx/model.onnx``.
+
+    Raises
+    ------
+    InputError
+        If the light runtime has no counterpart of one of its modules.
+    """
+    from mlret.encoders.encoder import load_encoder
+
+    if layout_of(path) is None:
+        raise InputError(f"{path} has a module that runs in torch alone: only pooling and calibration may follow")
+    encoder = load_encoder(path, device="cpu")
+    tensors: dict[str, NDArray[Any]] = {}
+    metadata: dict[str, str] = {}
+    tokenizer = json.loads((path / "tokenizer.json").read_text(encoding="utf-8"))
+    if packable(tokenizer):
+        tensors, settings = packed_tokenizer(tokenizer)
+        metadata["tokenizer"] = json.dumps(settings, ensure_ascii=False)
+    stated = {"digest": digest_of(path), "fingerprint": encoder.fingerprint}
+    if (path / HEAD).is_dir():
+        from mlret.encoders.head import load_head
+        from mlret.encoders.multi_vector import TokenEncoder
+
+        head = TokenEncoder(load_head(path / HEAD, encoder.model))
+        stated["token_fingerprint"] = head.fingerprint
+        found, described = _packed_head(head.model, len(encoder.model.tokenizer))
+        tensors |= found
+        metadata["head"] = json.dumps(described, ensure_ascii=False)
+    metadata["encoder"] = json.dumps(stated)
+    save_file(tensors, path / PACKED, metadata=metadata)
+    (path / PACKED).chmod(0o644)  # safetensors writes for the owner alone
+
+
+def _packed_head(model: Any, vocabulary: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return what a multi-vector head adds to its backbone: markers, their embeddings, tokens without vectors."""
+    tokenizer, mask = model.tokenizer, model[2]
+    added = {token: number for token, number in tokenizer.get_vocab().items() if number >= vocabulary}
+    markers = {}
+    for task in ("query", "document"):
+        (marker,) = tokenizer(model.prompts[task], add_special_tokens=False).input_ids
+        markers[task] = marker
+    skipped = tokenizer.convert_tokens_to_ids(mask.skiplist_words) if mask.skiplist_words else []
+    rows = model[0].model.get_input_embeddings().weight.detach()[vocabulary:].float().numpy()
+    tensors = {"head.skipped": np.array(sorted(skipped), dtype=np.int64), "head.embeddings": rows}
+    return tensors, {"added": added, "markers": markers}

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class UnigramTokenizer:
     Parameters
     ----------
     tensors
-        What :func:`mlret.encoders.light.packing.pack_tokenizer` wrote.
+        What :func:`mlret.encoders.light.packing.packed_tokenizer` returned, in a file.
     added
         Tokens that are not split wherever a text contains them, with their ids.
     before, after
@@ -174,19 +175,34 @@ class UnigramTokenizer:
         return pieces
 
 
-def in_trie_order(pieces: Sequence[str]) -> dict[str, list[int] | str]:
+class Trie(NamedTuple):
+    """A vocabulary as the arrays of a trie.
+
+    Attributes
+    ----------
+    first
+        The first child of each node, and the number of nodes.
+    labels
+        The label of each node; 0 for the root, which has none.
+    ids
+        The id of the piece that ends at each node; -1 if none does.
+    alphabet
+        The characters, in the order of their labels.
+    """
+
+    first: list[int]
+    labels: list[int]
+    ids: list[int]
+    alphabet: str
+
+
+def trie_of(pieces: Sequence[str]) -> Trie:
     """Arrange a vocabulary as the arrays of a trie.
 
     Parameters
     ----------
     pieces
         The pieces, by id; all different.
-
-    Returns
-    -------
-    dict
-        ``first``, ``labels`` and ``ids`` of the nodes, the root's own label being 0, and the ``alphabet``: the
-        characters in the order of their labels.
     """
     alphabet = "".join(sorted(set(chain.from_iterable(pieces))))
     label_of = {character: label for label, character in enumerate(alphabet)}
@@ -196,7 +212,7 @@ def in_trie_order(pieces: Sequence[str]) -> dict[str, list[int] | str]:
         for end in range(1, len(piece) + 1):
             children.setdefault(piece[:end], set())
             children[piece[: end - 1]].add(piece[end - 1])
-    first, labels, ids = [], [0], [id_of.get("", -1)]
+    first, labels, ids = [], [0], [-1]
     level = [""]
     while level:
         following = []
@@ -208,4 +224,4 @@ def in_trie_order(pieces: Sequence[str]) -> dict[str, list[int] | str]:
                 ids.append(id_of.get(prefix + character, -1))
         level = following
     first.append(len(labels))
-    return {"first": first, "labels": labels, "ids": ids, "alphabet": alphabet}
+    return Trie(first, labels, ids, alphabet)

@@ -1,0 +1,209 @@
+"""The network of BERT and its relatives (XLM-R among them) as an ONNX graph, in three ways to multiply matrices.
+
+- ``"float32"``: as the model was trained.
+- ``"4-bit"``: the file's own 4-bit weights, multiplied by activations in 8 bits, one scale for each 32 of them
+  (``MatMulNBits``). Starts at once and reads the fewest bytes.
+- ``"int8"``: weights in 8 bits with one scale a row, activations in 8 bits with one range a token. The fastest where
+  the processor has instructions for it. A range and not a magnitude: a few channels of the residual stream are large
+  and always of the same sign, and a range spends no codes on the other sign.
+
+Texts of one call have the same number of tokens, so that no mask is needed. onnxruntime's operators that fuse an
+addition with a layer normalisation or a GELU are not used: on a CPU they are slower than the parts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from mlret.encoders.light.onnx_model import Graph
+from mlret.encoders.light.weights import StoredWeights
+
+Matrices = Literal["float32", "4-bit", "int8"]
+_MICROSOFT = "com.microsoft"
+# GELU is nowhere less than this.
+_LEAST_GELU = -0.17
+_TINY = 1e-12
+_BLOCK = 32
+# Largest magnitude of an 8-bit weight; and of one whose products are added in pairs in 16 bits.
+WIDE, NARROW = 127, 63
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The sizes of a network.
+
+    Attributes
+    ----------
+    layers, heads, dims
+        Number of layers, of attention heads in each, and of dimensions of a token's vector.
+    epsilon
+        What layer normalisations add to the variance.
+    first_position
+        The row of the table of positions that the first token gets.
+    positions
+        Number of rows of that table.
+    """
+
+    layers: int
+    heads: int
+    dims: int
+    epsilon: float
+    first_position: int
+    positions: int
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Read ``config.json``; ``None`` if the network is of a kind for which there is no graph here."""
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind = config.get("model_type")
+        if kind not in ("bert", "xlm-roberta", "roberta") or config.get("hidden_act") != "gelu":
+            return None
+        if config.get("position_embedding_type", "absolute") != "absolute" or config.get("is_decoder"):
+            return None
+        return cls(
+            config["num_hidden_layers"],
+            config["num_attention_heads"],
+            config["hidden_size"],
+            config["layer_norm_eps"],
+            0 if kind == "bert" else config["pad_token_id"] + 1,
+            config["max_position_embeddings"],
+        )
+
+    @property
+    def longest(self) -> int:
+        """The largest number of tokens that the table of positions allows."""
+        return self.positions - self.first_position
+
+
+class _Encoder:
+    """Adds the nodes of an encoder to a graph."""
+
+    def __init__(self, weights: StoredWeights, shape: Architecture, matrices: Matrices, largest: int) -> None:
+        self._weights, self._shape, self._matrices, self._largest = weights, shape, matrices, largest
+        self._graph = Graph("encoder")
+        self._names = 0
+
+    def model(self) -> bytes:
+        dims = self._shape.dims
+        embeddings = self._graph.input("embeddings", "float32", ["texts", "tokens", dims])
+        # Matrix products and normalisations work on the tokens of all texts in one list.
+        self._of_texts = self._node("Shape", embeddings)
+        flat = self._node("Reshape", embeddings, self._constant(np.array([-1, dims])))
+        state = self._normalised(flat, "embeddings.LayerNorm")
+        if self._matrices == "int8":
+            self._ones = self._ones_like(state)
+        for layer in range(self._shape.layers):
+            prefix = f"encoder.layer.{layer}"
+            attended = self._attention(state, f"{prefix}.attention.self")
+            added = self._linear(attended, [f"{prefix}.attention.output.dense"])
+            state = self._normalised(self._node("Add", added, state), f"{prefix}.attention.output.LayerNorm")
+            inner = self._node("Gelu", self._linear(state, [f"{prefix}.intermediate.dense"]), domain=_MICROSOFT)
+            added = self._linear(inner, [f"{prefix}.output.dense"], least=_LEAST_GELU)
+            state = self._normalised(self._node("Add", added, state), f"{prefix}.output.LayerNorm")
+        self._graph.node("Reshape", [state, self._of_texts], "hidden")
+        self._graph.output("hidden", "float32", ["texts", "tokens", dims])
+        return self._graph.model()
+
+    def _attention(self, state: str, prefix: str) -> str:
+        names = [f"{prefix}.{part}" for part in ("query", "key", "value")]
+        together = self._linear(state, names)
+        parts = self._graph.node("Split", [together], [self._name() for _ in names], axis=-1, num_outputs=len(names))
+        texts = [self._node("Reshape", part, self._of_texts) for part in parts]
+        attended = self._node("MultiHeadAttention", *texts, domain=_MICROSOFT, num_heads=self._shape.heads)
+        return self._node("Reshape", attended, self._constant(np.array([-1, self._shape.dims])))
+
+    def _linear(self, state: str, names: list[str], *, least: float | None = None) -> str:
+        """Multiply by matrices one below the other and add their biases.
+
+        ``least`` is a lower bound of what is in ``state``.
+        """
+        bias = np.concatenate([self._weights.vector(f"{name}.bias") for name in names])
+        matrices = [f"{name}.weight" for name in names]
+        match self._matrices:
+            case "float32":
+                weight = np.concatenate([self._weights.matrix(name) for name in matrices])
+                product = self._node("MatMul", state, self._constant(weight.T))
+                return self._node("Add", product, self._constant(bias))
+            case "4-bit":
+                packed = np.concatenate([self._weights.packed(name) for name in matrices])
+                scale = np.concatenate([self._weights.scales(name) for name in matrices])
+                inputs = [self._constant(packed), self._constant(scale), "", "", self._constant(bias)]
+                sizes = {"K": packed.shape[1] * _BLOCK, "N": len(packed), "bits": 4, "block_size": _BLOCK}
+                return self._node("MatMulNBits", state, *inputs, domain=_MICROSOFT, accuracy_level=4, **sizes)
+            case "int8":
+                return self._integer_linear(state, matrices, bias, least)
+
+    def _integer_linear(self, state: str, matrices: list[str], bias: Any, least: float | None) -> str:
+        """Multiply in 8 bits: with ``x = low + step * u``, ``W x = step * (W u) + low * (sum of each row of W)``."""
+        found = [self._weights.integers(name, self._largest) for name in matrices]
+        scale = np.concatenate([matrix.scale for matrix in found])
+        numbers = np.concatenate([matrix.numbers for matrix in found])
+        sums = numbers.sum(axis=1, dtype=np.float32) * scale
+        high = self._node("ReduceMax", state, self._constant(np.array([1])), keepdims=1)
+        if least is None:
+            low = self._node("ReduceMin", state, self._constant(np.array([1])), keepdims=1)
+        else:
+            low = self._constant(np.float32(least))
+        span = self._node("Max", self._node("Sub", high, low), self._constant(np.float32(_TINY)))
+        step = self._node("Mul", span, self._constant(np.float32(1 / 255)))
+        above = self._node("Sub", state, low)
+        step_of_row = self._node("Reshape", step, self._constant(np.array([-1])))
+        quantised = self._node("QuantizeLinear", above, step_of_row, axis=0)
+        inputs = [
+            quantised,
+            self._constant(np.ascontiguousarray(numbers.T)),
+            self._constant(np.float32(1)),
+            self._constant(scale),
+        ]
+        product = self._node("Mul", self._node("MatMulIntegerToFloat", *inputs, domain=_MICROSOFT), step)
+        if least is not None:
+            return self._node("Add", product, self._constant(bias + np.float32(least) * sums))
+        left = self._node("Concat", low, self._ones, axis=1)
+        return self._node("Gemm", left, self._constant(np.stack([sums, bias])), product)
+
+    def _ones_like(self, state: str) -> str:
+        """Return a column of ones, one for each token."""
+        column = self._node("ReduceMax", state, self._constant(np.array([1])), keepdims=1)
+        return self._node("Exp", self._node("Sub", column, column))
+
+    def _normalised(self, state: str, name: str) -> str:
+        weight, bias = (self._constant(self._weights.vector(f"{name}.{part}")) for part in ("weight", "bias"))
+        return self._node("LayerNormalization", state, weight, bias, axis=-1, epsilon=float(self._shape.epsilon))
+
+    def _node(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        name: str = self._graph.node(kind, inputs, self._name(), domain=domain, **attributes)
+        return name
+
+    def _constant(self, value: Any) -> str:
+        return self._graph.constant(self._name(), np.asarray(value))
+
+    def _name(self) -> str:
+        self._names += 1
+        return f"n{self._names}"
+
+
+def encoder_graph(weights: StoredWeights, shape: Architecture, matrices: Matrices, *, largest: int = WIDE) -> bytes:
+    """Return an ONNX model of an encoder, from the sums of its embeddings to its last hidden states.
+
+    Parameters
+    ----------
+    weights
+        The weights, by the names that transformers gives them; matrices in 4 bits for ``"4-bit"``.
+    shape
+        The sizes of the network.
+    matrices
+        How matrices are multiplied.
+    largest
+        For ``"int8"``: the largest magnitude of a weight, :data:`WIDE` or :data:`NARROW`.
+
+    Returns
+    -------
+    bytes
+        A model with the input ``embeddings`` and the output ``hidden``, both ``(texts, tokens, dims)`` float32.
+    """
+    return _Encoder(weights, shape, matrices, largest).model()
