@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlret.encoders.encoder import BUNDLED, Encoder, load_encoder, normalised
 from mlret.encoders.light.calibrating import LightCalibration
-from mlret.encoders.light.folder import EXPORTED, HEAD, PACKED, QUANTISED, LightFolder
+from mlret.encoders.light.folder import EXPORTED, HEAD, OUTLIERS, PACKED, QUANTISED, LightFolder
 from mlret.encoders.light.mapped import MappedTensors
 from mlret.encoders.light.network import Arithmetic, ExportedNetwork, Network, PackedNetwork
 from mlret.encoders.light.unigram import UnigramTokenizer
@@ -286,7 +286,9 @@ def _network_of(folder: LightFolder, arithmetic: Arithmetic) -> Network:
     if (folder.path / EXPORTED).is_file():
         return ExportedNetwork(folder.path / EXPORTED, longest=folder.longest)
     weights = StoredWeights(MappedTensors(folder.path / QUANTISED))
-    return PackedNetwork(weights, folder.architecture(), arithmetic=arithmetic)
+    packed = MappedTensors(folder.path / PACKED)
+    outliers = packed[OUTLIERS] if OUTLIERS in packed.places else None
+    return PackedNetwork(weights, folder.architecture(), arithmetic=arithmetic, outliers=outliers)
 
 
 class _NoProgress:

@@ -4,8 +4,8 @@
 - ``"4-bit"``: the file's own 4-bit weights, multiplied by activations in 8 bits, one scale for each 32 of them
   (``MatMulNBits``). Starts at once and reads the fewest bytes.
 - ``"int8"``: weights in 8 bits with one scale a row, activations in 8 bits with one range a token. The fastest where
-  the processor has instructions for it. A range and not a magnitude: a few channels of the residual stream are large
-  and always of the same sign, and a range spends no codes on the other sign.
+  the processor has instructions for it. A few channels of the residual stream are many times as large as the others
+  and would leave these few codes, so they are multiplied in float32.
 
 Texts of one call have the same number of tokens, so that no mask is needed. onnxruntime's operators that fuse an
 addition with a layer normalisation or a GELU are not used: on a CPU they are slower than the parts.
@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlret.encoders.light.onnx_model import Graph
-from mlret.encoders.light.weights import StoredWeights
+from mlret.encoders.light.weights import Integers, StoredWeights
 
 Matrices = Literal["float32", "4-bit", "int8"]
 _MICROSOFT = "com.microsoft"
@@ -83,8 +84,17 @@ class Architecture:
 class _Encoder:
     """Adds the nodes of an encoder to a graph."""
 
-    def __init__(self, weights: StoredWeights, shape: Architecture, matrices: Matrices, largest: int) -> None:
+    def __init__(
+        self,
+        weights: StoredWeights,
+        shape: Architecture,
+        matrices: Matrices,
+        largest: int,
+        outliers: NDArray[np.int64],
+    ) -> None:
         self._weights, self._shape, self._matrices, self._largest = weights, shape, matrices, largest
+        self._outliers = outliers
+        self._none: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._graph = Graph("encoder")
         self._names = 0
 
@@ -102,7 +112,8 @@ class _Encoder:
             attended = self._attention(state, f"{prefix}.attention.self")
             added = self._linear(attended, [f"{prefix}.attention.output.dense"])
             state = self._normalised(self._node("Add", added, state), f"{prefix}.attention.output.LayerNorm")
-            inner = self._node("Gelu", self._linear(state, [f"{prefix}.intermediate.dense"]), domain=_MICROSOFT)
+            inner = self._linear(state, [f"{prefix}.intermediate.dense"], outliers=self._outliers)
+            inner = self._node("Gelu", inner, domain=_MICROSOFT)
             added = self._linear(inner, [f"{prefix}.output.dense"], least=_LEAST_GELU)
             state = self._normalised(self._node("Add", added, state), f"{prefix}.output.LayerNorm")
         self._graph.node("Reshape", [state, self._of_texts], "hidden")
@@ -111,16 +122,23 @@ class _Encoder:
 
     def _attention(self, state: str, prefix: str) -> str:
         names = [f"{prefix}.{part}" for part in ("query", "key", "value")]
-        together = self._linear(state, names)
+        together = self._linear(state, names, outliers=self._outliers)
         parts = self._graph.node("Split", [together], [self._name() for _ in names], axis=-1, num_outputs=len(names))
         texts = [self._node("Reshape", part, self._of_texts) for part in parts]
         attended = self._node("MultiHeadAttention", *texts, domain=_MICROSOFT, num_heads=self._shape.heads)
         return self._node("Reshape", attended, self._constant(np.array([-1, self._shape.dims])))
 
-    def _linear(self, state: str, names: list[str], *, least: float | None = None) -> str:
+    def _linear(
+        self,
+        state: str,
+        names: list[str],
+        *,
+        least: float | None = None,
+        outliers: NDArray[np.int64] | None = None,
+    ) -> str:
         """Multiply by matrices one below the other and add their biases.
 
-        ``least`` is a lower bound of what is in ``state``.
+        ``least`` is a lower bound of what is in ``state``; ``outliers`` are channels of it that are large.
         """
         bias = np.concatenate([self._weights.vector(f"{name}.bias") for name in names])
         matrices = [f"{name}.weight" for name in names]
@@ -136,35 +154,56 @@ class _Encoder:
                 sizes = {"K": packed.shape[1] * _BLOCK, "N": len(packed), "bits": 4, "block_size": _BLOCK}
                 return self._node("MatMulNBits", state, *inputs, domain=_MICROSOFT, accuracy_level=4, **sizes)
             case "int8":
-                return self._integer_linear(state, matrices, bias, least)
+                if least is not None:
+                    return self._product_from(state, matrices, bias, least)
+                return self._product_in_range(state, matrices, bias, self._none if outliers is None else outliers)
 
-    def _integer_linear(self, state: str, matrices: list[str], bias: Any, least: float | None) -> str:
-        """Multiply in 8 bits: with ``x = low + step * u``, ``W x = step * (W u) + low * (sum of each row of W)``."""
-        found = [self._weights.integers(name, self._largest) for name in matrices]
-        scale = np.concatenate([matrix.scale for matrix in found])
-        numbers = np.concatenate([matrix.numbers for matrix in found])
-        sums = numbers.sum(axis=1, dtype=np.float32) * scale
+    def _product_in_range(
+        self, state: str, matrices: list[str], bias: NDArray[np.float32], outliers: NDArray[np.int64]
+    ) -> str:
+        """Multiply in 8 bits, and the channels that are outliers in float32.
+
+        With ``x = low + step * u`` for the other channels, ``W x = step * (W u) + low * (sum of each row of W)``. What
+        follows the plus is one product of a few columns: the lows, ones for the bias, and the outliers.
+        """
+        others = state
+        if len(outliers):
+            mask = np.ones(self._shape.dims, dtype=np.float32)
+            mask[outliers] = 0
+            others = self._node("Mul", state, self._constant(mask))
+        low = self._node("ReduceMin", others, self._constant(np.array([1])), keepdims=1)
+        integers = self._integers(matrices, outliers)
+        product = self._quantised_product(others, low, integers)
+        sums = integers.numbers.sum(axis=1, dtype=np.float32) * integers.scale
+        columns, rows = [low, self._ones], [sums, bias]
+        if len(outliers):
+            columns.append(self._node("Gather", state, self._constant(outliers), axis=1))
+            rows.extend(np.concatenate([self._weights.matrix(name)[:, outliers] for name in matrices]).T)
+        return self._node("Gemm", self._node("Concat", *columns, axis=1), self._constant(np.stack(rows)), product)
+
+    def _product_from(self, state: str, matrices: list[str], bias: NDArray[np.float32], least: float) -> str:
+        """Multiply in 8 bits what is nowhere less than ``least``, which is then the low of every token."""
+        integers = self._integers(matrices, self._none)
+        product = self._quantised_product(state, self._constant(np.float32(least)), integers)
+        sums = integers.numbers.sum(axis=1, dtype=np.float32) * integers.scale
+        return self._node("Add", product, self._constant(bias + np.float32(least) * sums))
+
+    def _quantised_product(self, state: str, low: str, integers: Integers) -> str:
+        """Return ``step * (W u)``, where ``u`` are the steps, up to 255, of ``state`` above ``low``."""
         high = self._node("ReduceMax", state, self._constant(np.array([1])), keepdims=1)
-        if least is None:
-            low = self._node("ReduceMin", state, self._constant(np.array([1])), keepdims=1)
-        else:
-            low = self._constant(np.float32(least))
         span = self._node("Max", self._node("Sub", high, low), self._constant(np.float32(_TINY)))
         step = self._node("Mul", span, self._constant(np.float32(1 / 255)))
-        above = self._node("Sub", state, low)
         step_of_row = self._node("Reshape", step, self._constant(np.array([-1])))
-        quantised = self._node("QuantizeLinear", above, step_of_row, axis=0)
-        inputs = [
-            quantised,
-            self._constant(np.ascontiguousarray(numbers.T)),
-            self._constant(np.float32(1)),
-            self._constant(scale),
-        ]
-        product = self._node("Mul", self._node("MatMulIntegerToFloat", *inputs, domain=_MICROSOFT), step)
-        if least is not None:
-            return self._node("Add", product, self._constant(bias + np.float32(least) * sums))
-        left = self._node("Concat", low, self._ones, axis=1)
-        return self._node("Gemm", left, self._constant(np.stack([sums, bias])), product)
+        steps = self._node("QuantizeLinear", self._node("Sub", state, low), step_of_row, axis=0)
+        numbers = self._constant(np.ascontiguousarray(integers.numbers.T))
+        inputs = [steps, numbers, self._constant(np.float32(1)), self._constant(integers.scale)]
+        return self._node("Mul", self._node("MatMulIntegerToFloat", *inputs, domain=_MICROSOFT), step)
+
+    def _integers(self, matrices: list[str], outliers: NDArray[np.int64]) -> Integers:
+        """Return matrices one below the other as integers, with zeros for the channels that are outliers."""
+        found = [self._weights.integers(name, self._largest, without=outliers) for name in matrices]
+        numbers = np.concatenate([matrix.numbers for matrix in found])
+        return Integers(numbers, np.concatenate([matrix.scale for matrix in found]))
 
     def _ones_like(self, state: str) -> str:
         """Return a column of ones, one for each token."""
@@ -187,7 +226,14 @@ class _Encoder:
         return f"n{self._names}"
 
 
-def encoder_graph(weights: StoredWeights, shape: Architecture, matrices: Matrices, *, largest: int = WIDE) -> bytes:
+def encoder_graph(
+    weights: StoredWeights,
+    shape: Architecture,
+    matrices: Matrices,
+    *,
+    largest: int = WIDE,
+    outliers: NDArray[np.int64] | None = None,
+) -> bytes:
     """Return an ONNX model of an encoder, from the sums of its embeddings to its last hidden states.
 
     Parameters
@@ -200,10 +246,12 @@ def encoder_graph(weights: StoredWeights, shape: Architecture, matrices: Matrice
         How matrices are multiplied.
     largest
         For ``"int8"``: the largest magnitude of a weight, :data:`WIDE` or :data:`NARROW`.
+    outliers
+        For ``"int8"``: the channels of the residual stream that are multiplied in float32.
 
     Returns
     -------
     bytes
         A model with the input ``embeddings`` and the output ``hidden``, both ``(texts, tokens, dims)`` float32.
     """
-    return _Encoder(weights, shape, matrices, largest).model()
+    return _Encoder(weights, shape, matrices, largest, np.empty(0, np.int64) if outliers is None else outliers).model()

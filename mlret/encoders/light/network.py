@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -51,6 +52,8 @@ class PackedNetwork:
     arithmetic
         ``"fast"``: in 8 bits where the processor has an instruction for it; otherwise short inputs in 4 bits, longer
         ones in 8. Or one of the ways of :mod:`mlret.encoders.light.graph`.
+    outliers
+        Channels of the residual stream that are so large that 8 bits do not suffice for them and the others together.
     extra
         Embeddings of tokens beyond the vocabulary, ``(n, dims)``, such as markers that a head brings along.
     """
@@ -61,12 +64,14 @@ class PackedNetwork:
         shape: Architecture,
         *,
         arithmetic: Arithmetic = "fast",
+        outliers: NDArray[np.int64] | None = None,
         extra: NDArray[np.float32] | None = None,
     ) -> None:
         if arithmetic not in get_args(Arithmetic):
             raise InputError(f"no arithmetic {arithmetic!r}: there are {', '.join(get_args(Arithmetic))}")
         self.dims, self.longest = shape.dims, shape.longest
-        self._weights, self._shape, self._arithmetic, self._extra = weights, shape, arithmetic, extra
+        self._weights, self._shape, self._arithmetic = weights, shape, arithmetic
+        self._outliers, self._extra = outliers, extra
         self._vocabulary = len(weights.tensors[f"{_WORDS}.scale" if weights.bits(_WORDS) else _WORDS])
         # What every token of a place gets: its position's embedding and that of the only type.
         places = weights.matrix(_POSITIONS)[shape.first_position :] + weights.matrix(_KINDS)[0]
@@ -92,8 +97,8 @@ class PackedNetwork:
 
     def with_extra(self, extra: NDArray[np.float32]) -> PackedNetwork:
         """Return a network that shares this one's sessions and knows more tokens."""
-        other = PackedNetwork(self._weights, self._shape, arithmetic=self._arithmetic, extra=extra)
-        other._sessions = self._sessions
+        other = copy.copy(self)
+        other._extra = extra
         return other
 
     def _embeddings(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -108,7 +113,7 @@ class PackedNetwork:
         session = self._sessions.get(matrices)
         if session is None:
             largest = WIDE if multiplies_int8() is not None else NARROW
-            model = encoder_graph(self._weights, self._shape, matrices, largest=largest)
+            model = encoder_graph(self._weights, self._shape, matrices, largest=largest, outliers=self._outliers)
             session = self._sessions[matrices] = start_session(model)
         return session
 

@@ -102,7 +102,7 @@ class StoredWeights:
         stored = self.tensors[name if self.bits(name) is None else name + _SCALE]
         return self.rows(name, np.arange(len(stored)))
 
-    def integers(self, name: str, largest: int) -> Integers:
+    def integers(self, name: str, largest: int, *, without: NDArray[np.int64] | None = None) -> Integers:
         """Return a matrix as integers with one scale a row.
 
         Parameters
@@ -111,12 +111,16 @@ class StoredWeights:
             The matrix.
         largest
             The largest magnitude of an integer: 127, or 63 where products of two pairs must fit 16 bits.
+        without
+            Columns that are left out: they become zero.
         """
         count = len(self.tensors[name if self.bits(name) is None else name + _SCALE])
         parts = []
         scales = np.empty(count, dtype=np.float32)
         for start in range(0, count, _ROWS):
             rows = self.rows(name, np.arange(start, min(start + _ROWS, count)))
+            if without is not None:
+                rows[:, without] = 0
             scale = np.maximum(np.maximum(rows.max(axis=1), -rows.min(axis=1)), _TINY) / largest
             scales[start : start + len(rows)] = scale
             rows *= (1 / scale)[:, None]
