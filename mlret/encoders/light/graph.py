@@ -178,7 +178,7 @@ class _Encoder:
         columns, rows = [low, self._ones], [sums, bias]
         if len(outliers):
             columns.append(self._node("Gather", state, self._constant(outliers), axis=1))
-            rows.extend(np.concatenate([self._weights.matrix(name)[:, outliers] for name in matrices]).T)
+            rows.extend(np.concatenate([self._weights.columns(name, outliers) for name in matrices]).T)
         return self._node("Gemm", self._node("Concat", *columns, axis=1), self._constant(np.stack(rows)), product)
 
     def _product_from(self, state: str, matrices: list[str], bias: NDArray[np.float32], least: float) -> str:

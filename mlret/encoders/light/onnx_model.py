@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +48,12 @@ def _contents(key: int, contents: Sequence[bytes | str]) -> bytes:
     return b"".join(_content(key, content) for content in contents)
 
 
+def _chunks(key: int, chunks: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
+    """Return a field whose content is in chunks, so that large ones are copied once, when all are joined."""
+    length = sum(len(chunk) for chunk in chunks)
+    return [_varint(key << 3 | _LENGTH_DELIMITED) + _varint(length), *chunks]
+
+
 def _attribute(name: str, value: Attribute) -> bytes:
     match value:
         case int():
@@ -81,7 +86,7 @@ class Graph:
 
     name: str
     _nodes: list[bytes] = field(default_factory=list)
-    _tensors: list[bytes] = field(default_factory=list)
+    _tensors: list[bytes | memoryview] = field(default_factory=list)
     _inputs: list[bytes] = field(default_factory=list)
     _outputs: list[bytes] = field(default_factory=list)
 
@@ -97,15 +102,8 @@ class Graph:
     def constant(self, name: str, array: NDArray[Any]) -> str:
         """Add an array to the model and return its name."""
         head = b"".join(_integer(1, size) for size in array.shape) + _integer(2, _TYPES[array.dtype.name])
-        self._tensors.append(head + _content(8, name) + _content(9, np.ascontiguousarray(array).tobytes()))
-        return name
-
-    def external(self, name: str, dtype: str, shape: Sequence[int], file: Path, offset: int, length: int) -> str:
-        """Refer to an array that lies in a file, in the folder that the session is told, and return its name."""
-        head = b"".join(_integer(1, size) for size in shape) + _integer(2, _TYPES[dtype])
-        entries = {"location": file.name, "offset": str(offset), "length": str(length)}
-        places = _contents(13, [_content(1, key) + _content(2, value) for key, value in entries.items()])
-        self._tensors.append(head + _content(8, name) + places + _integer(14, 1))
+        content = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        self._tensors += _chunks(5, [head + _content(8, name), *_chunks(9, [content])])
         return name
 
     def node(
@@ -129,7 +127,8 @@ class Graph:
 
     def model(self) -> bytes:
         """Return the whole model."""
-        graph = _contents(1, self._nodes) + _content(2, self.name) + _contents(5, self._tensors)
-        graph += _contents(11, self._inputs) + _contents(12, self._outputs)
+        graph: list[bytes | memoryview] = [_contents(1, self._nodes), _content(2, self.name), *self._tensors]
+        graph.append(_contents(11, self._inputs) + _contents(12, self._outputs))
         opsets = [_content(1, domain) + _integer(2, version) for domain, version in _OPSETS.items()]
-        return _integer(1, _IR_VERSION) + _content(2, "mlret") + _content(7, graph) + _contents(8, opsets)
+        head = _integer(1, _IR_VERSION) + _content(2, "mlret")
+        return b"".join([head, *_chunks(7, graph), _contents(8, opsets)])

@@ -102,6 +102,23 @@ class StoredWeights:
         stored = self.tensors[name if self.bits(name) is None else name + _SCALE]
         return self.rows(name, np.arange(len(stored)))
 
+    def columns(self, name: str, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return a few columns of a matrix as ``(m, columns)`` float32."""
+        bits = self.bits(name)
+        if bits is None:
+            return self.tensors[name][:, numbers].astype(np.float32)
+        parts = 8 // bits
+        stored = self.tensors[f"{name}.{bits}-bit"]
+        scale = self.scales(name)
+        block = stored.shape[1] * parts // scale.shape[1]
+        values = stored[:, numbers // parts]
+        if parts > 1:
+            values = values >> (bits * (numbers % parts)).astype(np.uint8) & 2**bits - 1
+        columns: NDArray[np.float32] = (values.astype(np.float32) + np.float32(_OFFSETS[bits])) * scale[
+            :, numbers // block
+        ]
+        return columns
+
     def integers(self, name: str, largest: int, *, without: NDArray[np.int64] | None = None) -> Integers:
         """Return a matrix as integers with one scale a row.
 
