@@ -114,9 +114,8 @@ class StoredWeights:
         values = stored[:, numbers // parts]
         if parts > 1:
             values = values >> (bits * (numbers % parts)).astype(np.uint8) & 2**bits - 1
-        columns: NDArray[np.float32] = (values.astype(np.float32) + np.float32(_OFFSETS[bits])) * scale[
-            :, numbers // block
-        ]
+        columns: NDArray[np.float32] = values.astype(np.float32) + np.float32(_OFFSETS[bits])
+        columns *= scale[:, numbers // block]
         return columns
 
     def integers(self, name: str, largest: int, *, without: NDArray[np.int64] | None = None) -> Integers:
