@@ -16,8 +16,17 @@ LOWEST_TESTS ?= tests/test_versions.py tests/data/ranking tests/encoders/test_en
 	tests/memory/test_memory.py tests/eval/test_metrics.py tests/eval/test_xor_retrieve.py tests/eval/test_report.py \
 	tests/training/objectives tests/integrations
 
+# The modules of the public callables, whose docstrings must describe every parameter and result.
+PUBLIC := mlret/__init__.py mlret/errors.py mlret/data/ranking/reader.py mlret/encoders/colbert_export.py \
+	mlret/encoders/external.py mlret/encoders/late_interaction.py mlret/encoders/multi_vector.py \
+	mlret/encoders/encoder.py mlret/encoders/loading.py mlret/eval/compare.py mlret/eval/metrics.py mlret/eval/report.py \
+	mlret/eval/run.py mlret/index/hits.py mlret/index/index.py mlret/index/settings.py mlret/memory/base.py \
+	mlret/memory/editing.py mlret/memory/memory.py mlret/memory/reading.py mlret/memory/results.py \
+	mlret/memory/writing.py \
+	mlret/vocabulary/drafter.py mlret/vocabulary/report.py mlret/vocabulary/trim.py
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu test-lowest lowest lint types format docs install clean
+.PHONY: help demo test test-all test-slow test-gpu test-lowest lowest lint types format docs install clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-11s\033[0m %s\n", $$1, $$2}'
@@ -25,8 +34,12 @@ help: ## Show this help
 demo: $(INSTALLED) ## Install if need be, then see mlret work
 	@$(BIN)/mlret demo
 
-test: $(INSTALLED) ## Run the tests (minutes, two cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+test: $(INSTALLED) ## Run the quick tests of every part (less than five minutes, two cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=fast \
+		-m "not thorough and not slow and not gpu"
+
+test-all: $(INSTALLED) ## Run all tests but those of test-slow and test-gpu, with more examples (20 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 test-slow: $(INSTALLED) ## Run the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
@@ -37,13 +50,16 @@ test-gpu: $(INSTALLED) ## Run the tests that need a GPU
 test-lowest: $(LOWEST_INSTALLED) ## Run some tests with the lowest versions allowed; LOWEST_TESTS=tests for all
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu" $(LOWEST_TESTS)
 
-lowest: ## Write constraints-lowest.txt anew from the bounds in pyproject.toml; needs uv
+lowest: ## Write constraints-lowest.txt again from the bounds in pyproject.toml; needs uv
 	uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \
 		$(foreach extra,$(subst $(comma), ,$(TESTED_EXTRAS)),--extra $(extra)) pyproject.toml -o constraints-lowest.txt
 
-lint: $(INSTALLED) ## Check style
+lint: $(INSTALLED) ## Check style, the layers of imports, and the layout of files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pydoclint --quiet $(PUBLIC)
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_layout.py
 
 types: $(INSTALLED) ## Check types
 	$(BIN)/mypy

@@ -1,6 +1,6 @@
 """Build the documentation with Sphinx: ``make docs``.
 
-The source folder is the root of the repository, so that the README files of its folders are pages as they stand, and
+The source folder is the root of the repository, so that the README files of its folders are pages without changes, and
 every relative link works here as it does where the repository is browsed.
 """
 
@@ -60,7 +60,7 @@ napoleon_google_docstring = False
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 88
 
-highlight_language = "none"  # what is not marked as code of some language is text
+highlight_language = "none"  # blocks that name no language are plain text
 
 html_theme = "furo"
 html_title = f"mlret {release}"

@@ -5,13 +5,26 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from mlret.errors import (
+    AlreadyExists,
+    Corrupt,
+    CorruptInput,
+    FingerprintError,
+    InputError,
+    Locked,
+    MissingExtraError,
+    MlretError,
+    NotFound,
+)
+
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from mlret.encoders.encoder import Encoder, load_encoder
-    from mlret.encoders.export import export_encoder
+    from mlret.encoders.colbert_export import export_encoder
+    from mlret.encoders.encoder import Encoder
     from mlret.encoders.external import ExternalEncoder
     from mlret.encoders.late_interaction import multi_vector_encoder
+    from mlret.encoders.loading import load_encoder
     from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
     from mlret.index.index import Hit, Index
     from mlret.index.settings import IndexSettings
@@ -19,12 +32,21 @@ if TYPE_CHECKING:
     from mlret.vocabulary.trim import trim_vocabulary
 
 __all__ = [
+    "AlreadyExists",
+    "Corrupt",
+    "CorruptInput",
     "Encoder",
     "ExternalEncoder",
+    "FingerprintError",
     "Hit",
     "Index",
     "IndexSettings",
+    "InputError",
+    "Locked",
     "Memory",
+    "MissingExtraError",
+    "MlretError",
+    "NotFound",
     "TokenEncoder",
     "__version__",
     "export_encoder",
@@ -37,8 +59,8 @@ __all__ = [
 # Importing torch takes a second, which `mlret --help` must not pay for, so names are imported when first used.
 _HOMES = {
     "Encoder": "mlret.encoders.encoder",
-    "load_encoder": "mlret.encoders.encoder",
-    "export_encoder": "mlret.encoders.export",
+    "load_encoder": "mlret.encoders.loading",
+    "export_encoder": "mlret.encoders.colbert_export",
     "ExternalEncoder": "mlret.encoders.external",
     "multi_vector_encoder": "mlret.encoders.late_interaction",
     "TokenEncoder": "mlret.encoders.multi_vector",

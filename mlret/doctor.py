@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 import mlret
-from mlret.errors import MlretError
+from mlret.errors import MlretError, first_line
 
 _PACKAGES = (
     "torch",
@@ -42,10 +42,8 @@ FEATURES = {
     "data": "documents from Parquet files and from data sets of the hub",
     "train": "training an encoder, splitting text into sentences",
     "trim": "SentencePiece models of slow tokenizers, pictures of a trimming",
-    "serve": "the HTTP application and the MCP server",
-    "ray": "encoding and searching on many machines",
     "colbert": "colbert-ai itself, to compare with; its checkpoints and indexes are read and written without",
-    "integrations": "LangChain, LlamaIndex, Haystack, MTEB",
+    "integrations": "evaluation of encoders and searches with the tasks of mteb",
     "eval": "pictures of results, benchmarks by name, XOR-Retrieve, mteb",
     "dev": "tests, lint and types of mlret itself",
     "docs": "building the documentation of mlret itself",
@@ -136,7 +134,7 @@ def _requirements(found: Findings) -> dict[str, list[str]]:
         return {}
     declared = _declared()
     if not declared:
-        found.problems.append("mlret is neither installed nor a whole checkout: pip install mlret")
+        found.problems.append("mlret is neither installed nor a complete checkout: pip install mlret")
     wanted: dict[str, list[str]] = {extra: [] for extra in declared}
     for extra, lines in declared.items():
         for line in lines:
@@ -215,7 +213,7 @@ def _import(module: str, packages: tuple[str, ...], problems: list[str]) -> Modu
         return importlib.import_module(module)
     except Exception as error:  # a broken binary package may raise anything
         fix = f"pip install --force-reinstall {' '.join(installed) or packages[0]}"
-        problems.append(f"{module} does not import ({_first_line(error)}): {fix}")
+        problems.append(f"{module} does not import ({first_line(error)}): {fix}")
         return None
 
 
@@ -237,7 +235,7 @@ def _precision(*, torch_works: bool) -> dict[str, Any]:
     """Return which precisions are fast for an encoder on this machine, and why."""
     if not torch_works:
         return {}
-    from mlret.encoders.processor import speed_of
+    from mlret.encoders.precision_speed import speed_of
 
     found: dict[str, Any] = {"float32": "runs everywhere"}
     kinds: tuple[Literal["bfloat16", "int8"], ...] = ("bfloat16", "int8")
@@ -245,7 +243,7 @@ def _precision(*, torch_works: bool) -> dict[str, Any]:
         try:
             speed = speed_of(kind)
         except Exception as error:  # torch's checks of the processor may fail on a processor that it does not know
-            found[kind] = f"unknown ({_first_line(error)})"
+            found[kind] = f"unknown ({first_line(error)})"
             continue
         known = "measured" if speed.measured else "by the processor's features"
         verdict = "fast" if speed.fast else "slower than float32, which runs in its place"
@@ -293,7 +291,7 @@ def _encoder(problems: list[str], *, torch_works: bool) -> dict[str, Any]:
     if not torch_works:
         return found
     try:
-        from mlret.encoders.encoder import BUNDLED, load_encoder
+        from mlret.encoders.loading import BUNDLED, load_encoder
 
         files = [path for path in BUNDLED.rglob("*") if path.is_file()]
         found["path"] = str(BUNDLED)
@@ -305,10 +303,5 @@ def _encoder(problems: list[str], *, torch_works: bool) -> dict[str, Any]:
     except MlretError as error:
         problems.append(str(error))
     except Exception as error:  # a damaged file may raise anything
-        problems.append(f"the bundled encoder does not load ({_first_line(error)}): reinstall mlret")
+        problems.append(f"the bundled encoder does not load ({first_line(error)}): reinstall mlret")
     return found
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

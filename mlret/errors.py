@@ -29,6 +29,26 @@ class FingerprintError(InputError):
     """Vectors of different encoders would be mixed."""
 
 
+class NotFound(InputError):
+    """What the caller names does not exist: a folder, a file, a document, a record, an operation, an encoder."""
+
+
+class AlreadyExists(InputError):
+    """Something exists where a new thing would be made: an id, a link, a folder."""
+
+
+class Locked(MlretError):
+    """Another process is using the index or memory. Nothing was changed; the same call may succeed later."""
+
+
+class Corrupt(MlretError):
+    """Stored data is damaged: something is missing or differs from what was written. The message says where."""
+
+
+class CorruptInput(Corrupt, InputError):
+    """A file that the caller names is damaged or incomplete, such as a compressed file or the folder of an encoder."""
+
+
 class MlretWarning(UserWarning):
     """Base class of mlret's own warnings. The command line prints them as one line on standard error."""
 
@@ -51,6 +71,11 @@ def warn(message: str, category: type[MlretWarning]) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "mlret":
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its class if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def require(module: str, *, extra: str, feature: str) -> ModuleType:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlret.errors import InputError
+from mlret.errors import NotFound
 
 KINDS = ("training", "index", "eval")
 
@@ -49,9 +49,9 @@ def find_recipe(name: str, kind: str | None = None) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
-            raise InputError(f"{path}: no such file; `mlret recipes list` names the recipes that come with mlret")
+            raise NotFound(f"{path}: no such file; `mlret recipes list` names the recipes that come with mlret")
         return path
     known = list_recipes(kind)
     if name not in known:
-        raise InputError(f"no recipe {name!r}; there are {', '.join(sorted(known)) or 'none'}, or give a .yaml file")
+        raise NotFound(f"no recipe {name!r}; there are {', '.join(sorted(known)) or 'none'}, or give a .yaml file")
     return known[name]

@@ -1,15 +1,15 @@
-"""Write mlret/memory/maintenance/thresholds.json: when two texts are duplicates to the encoder that comes with mlret.
+"""Write mlret/memory/maintenance/thresholds.json: when two texts are duplicates for the bundled encoder.
 
     python scripts/bundled_thresholds.py
 
-To be run again whenever `pack_encoder.py` was, or the sample or the guards changed; a test tells when.
+Run it again after `pack_encoder.py`, and after changes to the sample or to the guards; a test fails if it is needed.
 """
 
 from __future__ import annotations
 
 import json
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.memory.maintenance.thresholds import BUNDLED, calibrate
 
 

@@ -1,13 +1,13 @@
-"""What each part of contrastive context prediction is worth: train every variant with three seeds, measure, report.
+"""Measure what each part of contrastive context prediction contributes: train every variant with three seeds.
 
     python scripts/ccp_ablation.py --data DIR [--runs runs/ccp-ablation] [--seeds 3]
         [--output eval/results/ccp-ablation] [--quick]
     python scripts/ccp_ablation.py --report-only [--runs ...] [--seeds 3] [--output ...]
 
-The base is the recipe `ccp-ablation`; each variant changes one thing of it. What is trained is kept in --runs and never
-trained twice; neither is it measured twice. A run of another recipe than the present one is refused. The calibrations
-are fitted anew on the base's own encoders. `findings.md` in --output is written by hand and goes into the README as it
-is. --quick trains 20 steps, to see that everything works; give it --runs and --output of its own.
+The base is the recipe `ccp-ablation`; each variant changes one of its settings. Trained runs and their measurements are
+kept in --runs and never repeated. A run that was made with another recipe than the present one is an error. The
+calibrations are fitted again on the base's own encoders. `findings.md` in --output is written by hand and included in
+the README unchanged. --quick trains 20 steps, as a trial; give it other folders for --runs and --output.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from mlret.data.durable import write_atomically, write_text_atomically
 from mlret.data.sample import load_sample
 from mlret.doctor import examine
 from mlret.encoders.calibration import Calibration
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError, MlretError
-from mlret.eval.benchmarks.tatoeba import all_texts, evaluate_tatoeba
-from mlret.eval.benchmarks.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
 from mlret.eval.benchmarks.tatoeba_joined import evaluate_joined
+from mlret.eval.benchmarks.tatoeba_scores import all_texts, evaluate_tatoeba
+from mlret.eval.readers.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
 from mlret.eval.sample import evaluate_sample
 from mlret.eval.scorers import EncodedTexts
 from mlret.index.index import Index
@@ -58,10 +59,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no ABN": {"asymmetric_batch_norm": False},
     "w = 1": {"window": 1},
     "w = 5": {"window": 5},
-    # One step that moves nothing: what the tokenizer and random vectors give by themselves.
+    # One step that changes nothing measures what the tokenizer and random vectors achieve without training.
     "untrained": {"steps": 1, "learning_rate": 1e-12, "embedding_learning_rate": 1e-12},
 }
-# Questions of our own, asked of the first seed alone.
+# Further variants that are not in the paper, trained with the first seed only.
 PROBES: dict[str, dict[str, Any]] = {
     "statistics by language": {"statistics_per_language": True, "batch_norm_warmup": 5},
     "no final batch norm": {"final_batch_norm": False},
@@ -72,7 +73,7 @@ CALIBRATIONS: dict[str, tuple[str, ...]] = {
     "shift, scale": ("shift", "scale"),
     "shift, scale, rotate": ("shift", "scale", "rotate"),
 }
-# How each variant is calibrated where the table compares variants: as the paper's first two steps.
+# The calibration used where the table compares variants: the first two steps of the paper.
 DEFAULT_CALIBRATION = "shift, scale"
 RETRIEVAL = {
     "tatoeba": "Tatoeba-36",
@@ -90,17 +91,18 @@ MONITORS = {
     "mean_cosine": "mean cosine",
     "effective_rank": "effective rank",
 }
-# The other accuracies pick among as many candidates as the bank and the window make: variants do not compare.
+# The number of candidates of the other accuracies depends on the bank and the window, so they cannot be compared
+# between variants.
 COMPARABLE_MONITORS = {"context", "mean_cosine", "effective_rank"}
 _LAST_LOGS = 5
 _QUICK_STEPS = 20
 Scores = dict[str, dict[str, float]]
-# Label of a row -> runs of each seed, and which part of their scores is meant.
+# Label of a row -> (scores of each seed, the part of these scores that the row shows).
 Entries = dict[str, tuple[list[Scores], str]]
 
 
 def recipe_of(base: Recipe, variant: str, seed: int) -> Recipe:
-    """The base with one thing of its stage changed, and a seed."""
+    """Return the base recipe with the settings of a variant and a seed."""
     settings = base.model_dump()
     settings["seed"] = seed
     settings["stages"][0] |= (VARIANTS | PROBES)[variant]
@@ -108,20 +110,20 @@ def recipe_of(base: Recipe, variant: str, seed: int) -> Recipe:
 
 
 def jobs(seeds: int) -> list[tuple[str, int]]:
-    """Every variant with every seed, and the probes."""
+    """Return all pairs of a variant and a seed; probes have the first seed only."""
     return [(variant, seed) for seed in range(seeds) for variant in (VARIANTS | PROBES if seed == 0 else VARIANTS)]
 
 
 def folder_of(runs: Path, variant: str, seed: int) -> Path:
-    """Where a variant's run is."""
+    """Return the folder of a variant's run."""
     return runs / f"{variant.replace(' = ', '').replace(' ', '-')}-{seed}"
 
 
 def share_preparation(first: Path, other: Path, recipe: Recipe) -> None:
-    """Give a run the text, tokenizer and token ids of another, which has the same of them, by hard links."""
+    """Hard-link the text, tokenizer and token ids of one run into another that needs the same."""
     if other.exists():
         return
-    # Moved to its place whole: train() takes a folder without recipe.json for somebody else's.
+    # Renamed when complete, because train() refuses a folder without recipe.json as not its own.
     beside = other.with_name(other.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -131,13 +133,13 @@ def share_preparation(first: Path, other: Path, recipe: Recipe) -> None:
     beside.replace(other)
 
 
-def kept_scores(folder: Path, recipe: Recipe) -> Scores | None:
-    """What was measured of a run, ``None`` if nothing was yet.
+def stored_scores(folder: Path, recipe: Recipe) -> Scores | None:
+    """Return the stored scores of a run; ``None`` if it has not been measured.
 
     Raises
     ------
     InputError
-        If the run is of another recipe.
+        If the run was made with another recipe.
     """
     if not (folder / "scores.json").is_file():
         return None
@@ -148,13 +150,13 @@ def kept_scores(folder: Path, recipe: Recipe) -> Scores | None:
 
 
 def train_all(base: Recipe, data: Path, runs: Path, seeds: int, console: Console) -> None:
-    """Train what is not trained yet."""
+    """Train the runs that are not trained yet."""
     first = folder_of(runs, BASE, 0)
     for variant, seed in jobs(seeds):
         folder, recipe = folder_of(runs, variant, seed), recipe_of(base, variant, seed)
-        if kept_scores(folder, recipe) is not None:
+        if stored_scores(folder, recipe) is not None:
             continue
-        # train() knows what of a run is done; that there is a model's folder does not say that it is whole.
+        # Only train() knows whether a run is complete; the folder of a model may exist before.
         console.rule(f"{variant}, seed {seed}")
         if folder != first:
             share_preparation(first, folder, recipe)
@@ -162,7 +164,7 @@ def train_all(base: Recipe, data: Path, runs: Path, seeds: int, console: Console
 
 
 def monitors_of(folder: Path) -> dict[str, float]:
-    """The mean of each monitor over the last logs that have it."""
+    """Return the mean of each monitor over the last logs that contain it."""
     stage = next((folder / "stages").iterdir())
     history = json.loads((stage / "done.json").read_text(encoding="utf-8"))["history"]
     found = {}
@@ -174,10 +176,10 @@ def monitors_of(folder: Path) -> dict[str, float]:
 
 @torch.inference_mode()
 def context_accuracy(folder: Path, base: Recipe) -> float:
-    """How often a held-out sentence's neighbour is its nearest among the neighbours of all: mean over languages.
+    """Return how often the nearest neighbour of a held-out sentence is its own context, as the mean over languages.
 
-    By cosine of the embeddings as they are kept, each language and side centred; the documents that this run did not
-    train on, and the base's window, whatever the run's own.
+    Sentences are compared by cosine of the stored embeddings, after centring each language and side. The documents are
+    those that this run was not trained on; the window is always that of the base.
     """
     model = trainable(load_encoder(folder / "model").model)[0].eval()
     tokenizer = model.tokenizer
@@ -197,7 +199,7 @@ def context_accuracy(folder: Path, base: Recipe) -> float:
 
 
 def calibrated_ways(folder: Path, base: Recipe, data: Path, variant: str) -> Iterator[tuple[str, Encoder]]:
-    """The encoder of a run, under one calibration after another."""
+    """Yield the encoder of a run with each of the calibrations in turn."""
     if variant != BASE:
         encoder = load_encoder(folder / "model")
         ways = ["no calibration", DEFAULT_CALIBRATION]
@@ -219,7 +221,7 @@ def calibrated_ways(folder: Path, base: Recipe, data: Path, variant: str) -> Ite
 
 
 def measure(folder: Path, base: Recipe, data: Path, variant: str, tatoeba: list[TatoebaPairs]) -> Scores:
-    """Scores by calibration, and the monitors."""
+    """Return the scores for each calibration, and the monitors."""
     scores: Scores = {"monitors": monitors_of(folder) | {"context": context_accuracy(folder, base)}}
     texts: EncodedTexts | None = None
     sample = load_sample()
@@ -244,28 +246,28 @@ def measure(folder: Path, base: Recipe, data: Path, variant: str, tatoeba: list[
 
 
 def measure_all(base: Recipe, data: Path, runs: Path, seeds: int, console: Console) -> None:
-    """Measure what is not measured yet."""
+    """Measure the runs that have not been measured."""
     tatoeba = read_tatoeba(data / "tatoeba", languages=list(XTREME_36))
     for variant, seed in jobs(seeds):
         folder = folder_of(runs, variant, seed)
-        if kept_scores(folder, recipe_of(base, variant, seed)) is None:
+        if stored_scores(folder, recipe_of(base, variant, seed)) is None:
             console.print(f"measuring {variant}, seed {seed}", highlight=False)
             found = measure(folder, recipe_of(base, BASE, seed), data, variant, tatoeba)
             write_text_atomically(folder / "scores.json", json.dumps(found, indent=1))
 
 
 def read_scores(base: Recipe, runs: Path, seeds: int) -> dict[str, list[Scores]]:
-    """Variant -> scores of each seed.
+    """Return variant -> scores of each seed.
 
     Raises
     ------
     InputError
-        If a run has not been measured, or is of another recipe.
+        If a run has not been measured, or was made with another recipe.
     """
     scores: dict[str, list[Scores]] = {variant: [] for variant in VARIANTS | PROBES}
     for variant, seed in jobs(seeds):
         folder = folder_of(runs, variant, seed)
-        found = kept_scores(folder, recipe_of(base, variant, seed))
+        found = stored_scores(folder, recipe_of(base, variant, seed))
         if found is None:
             raise InputError(f"{folder} has no scores.json: run without --report-only to train and measure it")
         scores[variant].append(found)
@@ -273,12 +275,12 @@ def read_scores(base: Recipe, runs: Path, seeds: int) -> dict[str, list[Scores]]
 
 
 def summary(values: list[float]) -> tuple[float, float]:
-    """Mean and standard deviation over seeds."""
+    """Return the mean and the standard deviation over seeds."""
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def stands_out(values: list[float], base: list[float]) -> bool:
-    """Whether two means differ by more than twice the pooled deviation; never where a side has one seed."""
+    """Return whether two means differ by more than twice the pooled deviation; ``False`` for a single seed."""
     if min(len(values), len(base)) < 2:
         return False
     (mean, deviation), (other, spread) = summary(values), summary(base)
@@ -286,7 +288,7 @@ def stands_out(values: list[float], base: list[float]) -> bool:
 
 
 def cell(values: list[float], base: list[float] | None, scale: float) -> str:
-    """``mean ± deviation``; bold where it :func:`stands_out` from the base, if there is one.
+    """Format ``mean ± deviation``, in bold if it :func:`stands_out` from the base.
 
     A single seed has no deviation and is never bold.
     """
@@ -299,7 +301,7 @@ def cell(values: list[float], base: list[float] | None, scale: float) -> str:
 
 
 def difference(values: list[float | None], base: list[float | None], scale: float) -> str:
-    """The mean of the differences to the base seed by seed, and their range: what the seed does to both drops out."""
+    """Format the mean and range of the differences to the base, seed by seed, so that the seed's own effect cancels."""
     found = [scale * (a - b) for a, b in zip(values, base, strict=False) if a is not None and b is not None]
     if not found:
         return "-"
@@ -308,17 +310,17 @@ def difference(values: list[float | None], base: list[float | None], scale: floa
 
 
 def by_seed(runs: list[Scores], part: str, key: str) -> list[float | None]:
-    """One score of each seed, ``None`` where it was not measured."""
+    """Return one score of each seed; ``None`` where it was not measured."""
     return [run.get(part, {}).get(key) for run in runs]
 
 
 def measured(values: list[float | None]) -> list[float]:
-    """Those that are there."""
+    """Return the values that are not ``None``."""
     return [value for value in values if value is not None]
 
 
 def tables(scores: dict[str, list[Scores]]) -> str:
-    """The Markdown tables: variants, calibrations, monitors, each with the differences to its base."""
+    """Return the Markdown tables of variants, calibrations and monitors, each with the differences to its base."""
 
     def rows(entries: Entries, names: dict[str, str], show: Callable[[str, list[float | None]], str]) -> list[str]:
         lines = ["| | " + " | ".join(names.values()) + " |", "|---" * (len(names) + 1) + "|"]
@@ -358,7 +360,7 @@ def tables(scores: dict[str, list[Scores]]) -> str:
 
 
 def in_words(scores: dict[str, list[Scores]]) -> str:
-    """Which variants and calibrations stand out on Tatoeba-36, and which way; one seed says nothing of that."""
+    """Describe which variants and calibrations stand out on Tatoeba-36, and in which direction."""
     if len(scores[BASE]) < 2:
         return "One seed: how far runs of one variant lie apart is not known, so no difference is judged.\n"
 
@@ -384,9 +386,9 @@ def in_words(scores: dict[str, list[Scores]]) -> str:
 
 
 def plot(scores: dict[str, list[Scores]], path: Path) -> None:
-    """A mark for each seed and a bar at their mean, variants and calibrations below each other, a panel a measure.
+    """Plot a mark for each seed and a bar at their mean, by variant and calibration, in one panel for each measure.
 
-    A seed has the same mark in every row, since its runs are to be compared with each other. Written as PNG and SVG.
+    A seed has the same mark in every row, because its runs are compared with each other. Written as PNG and SVG.
     """
     import matplotlib as mpl
 
@@ -413,7 +415,7 @@ def plot(scores: dict[str, list[Scores]], path: Path) -> None:
         for row, (_, runs, way, colour) in enumerate(lines):
             part = "monitors" if key in MONITORS else way
             if key in MONITORS and row >= len(scores):
-                continue  # a calibration does not change training
+                continue  # training does not depend on the calibration
             values = [(seed, scale * value) for seed, value in enumerate(by_seed(runs, part, key)) if value is not None]
             for seed, value in values:
                 mark = marks[seed % len(marks)]
@@ -448,7 +450,7 @@ def plot(scores: dict[str, list[Scores]], path: Path) -> None:
 
 
 def report(scores: dict[str, list[Scores]], output: Path, command: str) -> None:
-    """Write the README, the figures and the picture."""
+    """Write the README, the figures and the plots."""
     output.mkdir(parents=True, exist_ok=True)
     found = examine()
     content = {"scores": scores, "machine": found.machine, "versions": found.versions}
@@ -483,15 +485,15 @@ def report(scores: dict[str, list[Scores]], output: Path, command: str) -> None:
 
 def main(
     data: Annotated[
-        Path | None, typer.Option("--data", help="The folder that the recipe's file patterns start from.")
+        Path | None, typer.Option("--data", help="The folder that the recipe's file patterns are relative to.")
     ] = None,
-    runs: Annotated[Path, typer.Option(help="Where the runs are kept.")] = Path("runs/ccp-ablation"),
-    output: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("eval/results/ccp-ablation"),
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/ccp-ablation"),
+    output: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("eval/results/ccp-ablation"),
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each variant.")] = 3,
-    report_only: Annotated[bool, typer.Option("--report-only", help="Only write the report anew.")] = False,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Only write the report.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help=f"{_QUICK_STEPS} steps, to see that it works.")] = False,
 ) -> None:
-    """Train every variant of CCP, measure, and write the report."""
+    """Train every variant of CCP, measure them, and write the report."""
     console = Console(stderr=True)
     changes = [f"stages.0.steps={_QUICK_STEPS}"] if quick else []
     base = read_recipe(find_recipe("ccp-ablation", "training"), changes)

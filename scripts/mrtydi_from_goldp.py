@@ -2,14 +2,14 @@
 
     python scripts/mrtydi_from_goldp.py --topics DIR --goldp DIR -o data/mrtydi-goldp
 
-Mr.TyDi's corpora are whole Wikipedias, 32.9 million passages for English alone. The questions of its test split are
-those of TyDi QA's GoldP development split, which has the passage that answers each. So where a question of both is the
-same, letter by letter, the passage takes the id of the one document that Mr.TyDi judged relevant, and the topic stays;
-all other passages of GoldP are in the corpus, too, under ids of their own. What comes out has the official topics and
-judgements, reduced to these questions, and a corpus some thousand times smaller, in which everything is easier to find:
-its scores are not Mr.TyDi's, and `mlret eval mrtydi` says so.
+Mr.TyDi's corpora are whole Wikipedias, with 32.9 million passages for English alone. The questions of its test split
+are those of TyDi QA's GoldP development split, which has the passage that answers each. Where a question of both is the
+same text, the passage gets the id of the one document that Mr.TyDi judged relevant, and the topic is kept; all other
+passages of GoldP are added to the corpus under ids of their own. The result has the official topics and judgements,
+reduced to these questions, and a corpus about a thousand times smaller, in which everything is easier to find. Its
+scores are therefore not those of Mr.TyDi, and `mlret eval mrtydi` states this.
 
-Topics with several relevant documents are left out, for nothing says which of them the passage is.
+Topics with several relevant documents are skipped, because it is unknown which of them the passage is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mlret.errors import MlretError
 from mlret.eval.benchmarks.mrtydi import LANGUAGES
 from mlret.eval.collection import first_present
 
-_FEWEST = 10  # topics; with fewer a language says little
+_FEWEST = 10  # minimum number of topics; a language with fewer is skipped
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _passages(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Language -> id -> passage."""
+    """Return language -> id -> passage."""
     found: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for _, line in read_lines(path):
         record = json.loads(line)
@@ -68,7 +68,7 @@ def _write(
     names = [topics_folder / f"{kind}.mrtydi-v1.1-{language}.test.txt" for kind in ("topics", "qrels")]
     topics, qrels = read_topics(first_present(names[:1], "topics")), read_qrels(first_present(names[1:], "qrels"))
     kept: dict[str, str] = {}
-    document_of: dict[str, str] = {}  # GoldP's passage -> Mr.TyDi's document
+    document_of: dict[str, str] = {}  # passage of GoldP -> document of Mr.TyDi
     several = 0
     for topic in topics.values():
         passage = golden.get(_key(topic.text))
@@ -76,7 +76,7 @@ def _write(
             continue
         (document, *others) = qrels[topic.id]
         several += bool(others)
-        # Two questions may have one passage, and Mr.TyDi two documents where GoldP has one.
+        # Two questions may share a passage of GoldP for which Mr.TyDi has two documents.
         if others or document_of.setdefault(passage, document) != document:
             continue
         kept[topic.id] = topic.text
@@ -86,7 +86,7 @@ def _write(
     shared = {document for document, their in owners.items() if len(their) > 1}
     kept = {name: text for name, text in kept.items() if next(iter(qrels[name])) not in shared}
     if len(kept) < _FEWEST:
-        print(f"{language}: {len(kept)} questions are the same; left out")
+        print(f"{language}: {len(kept)} questions are the same; skipped")
         return
     used = {next(iter(qrels[name])) for name in kept}
     ids = {passage: document for passage, document in document_of.items() if document in used}
@@ -103,7 +103,7 @@ def _write(
     (folder / "qrels.test.txt").write_text(qrel_lines, encoding="utf-8")
     print(
         f"{language}: {len(kept)} of {len(topics)} topics, {len(passages)} passages ({several} topics with several "
-        "relevant documents left out)"
+        "relevant documents skipped)"
     )
 
 

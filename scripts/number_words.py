@@ -1,10 +1,9 @@
-"""Write mlret/memory/text/number_words.json: how languages spell 1 to 99, and 2nd to 31st, by the rules of Unicode's
-CLDR.
+"""Write mlret/memory/text/number_words.json: the words for 1 to 99 and 2nd to 31st in each language, by Unicode's CLDR.
 
     python scripts/number_words.py
 
-ICU spells them, in every gender and case that CLDR has rules for; it comes with the extra `train`. The file is what
-:mod:`mlret.memory.text.features` reads, so that no user needs ICU for it.
+ICU spells the numbers, in every gender and case that CLDR has rules for; it is installed by the extra `train`. The file
+is read by :mod:`mlret.memory.text.number_words`, so that users do not need ICU.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from icu4py.messageformat import MessageFormat
 
 from mlret.data.languages import normalise_language
 
-OUTPUT = Path(__file__).parent.parent / "mlret" / "memory" / "number_words.json"
-# Languages that CLDR spells numbers for and that set words apart by spaces; without those whose number words are
-# mostly something else (Vietnamese `năm` is five and year), or carry a particle (Irish).
+OUTPUT = Path(__file__).parent.parent / "mlret" / "memory" / "text" / "number_words.json"
+# Languages that separate words by spaces and for which CLDR has spelling rules. Languages whose number words mostly
+# mean something else (Vietnamese `năm` is five and year), or come with a particle (Irish), are excluded.
 LANGUAGES = (  # noqa: SIM905
     "af am ar az be bg ca cs cy da de el en eo es et fa fi fr he hi hr hu hy id is it ka kk lb lt lv mk ms mt nb nl pl "
     "pt ro ru sk sl sq sr sv sw ta tr uk"
@@ -41,10 +40,10 @@ _TELLING = (1, 2, 3, 5, 21, 22)
 
 
 def spelled(language: str) -> dict[str, int]:
-    """Every way to spell a number of the language -> the number."""
+    """Return every spelling of the numbers in a language -> the number."""
     forms: dict[str, int] = {}
     for rules, numbers in ((RULES, range(1, 100)), (ORDINALS, range(2, LAST_ORDINAL + 1))):
-        # A rule that CLDR lacks gives the default; one that has nothing of its own for these has nothing for others.
+        # A rule that CLDR lacks gives the default spelling. One that does so for these numbers does so for all.
         known = [rule for rule in rules if any(_form(language, rule, n) != _form(language, "", n) for n in _TELLING)]
         for number in numbers:
             for rule in known if rules is ORDINALS else ["", *known]:
@@ -55,13 +54,13 @@ def spelled(language: str) -> dict[str, int]:
 def _form(language: str, rule: str, number: int) -> str:
     style = f"spellout,%spellout-{rule}" if rule else "spellout"
     form = MessageFormat(f"{{n,{style}}}", language).format({"n": number})
-    # Soft hyphens and zero-width spaces mark where a long word may be broken.
+    # Remove soft hyphens and zero-width spaces, which mark where a long word may be broken.
     plain = "".join(c for c in form if unicodedata.category(c) != "Cf")
     return " ".join(unicodedata.normalize("NFC", plain).casefold().replace("-", " ").split())
 
 
 def main() -> None:
-    """Write the file, a language a line."""
+    """Write the file, with one language in each line."""
     lines = []
     for language in LANGUAGES:
         forms = json.dumps(spelled(language), ensure_ascii=False, separators=(",", ":"))

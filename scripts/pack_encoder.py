@@ -1,10 +1,10 @@
-"""Pack a trained encoder for the wheel: weights in few bits, a second head over the same backbone, a model card.
+"""Pack a trained encoder for the wheel: weights in few bits, a second head over the same backbone, and a model card.
 
     python scripts/pack_encoder.py ENCODER [--head RUN] [--layers 4] [--embeddings 2] [--card CARD.md] [--target FOLDER]
 
-ENCODER is the folder of a model, --head that of the run that trains a vector for each token
-with its backbone frozen (see training/mlret-mini/README.md). What is packed is compared with what was trained before it
-replaces what stands at the target.
+ENCODER is the folder of a model. --head is the folder of the run that trained a vector for each token with a frozen
+backbone (see training/mlret-mini/README.md). The packed encoder is compared with the trained one before it replaces
+what is in the target folder.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from typing import Annotated, cast
 import numpy as np
 import typer
 
-from mlret.encoders.encoder import BUNDLED, load_encoder
 from mlret.encoders.head import load_head, save_head
+from mlret.encoders.loading import BUNDLED, load_encoder
 from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
 from mlret.encoders.quantised import Bits, quantise_folder
 from mlret.errors import InputError, MlretError
 from mlret.training.recipe import Recipe
 
 _LARGEST_BYTES = 40_000_000
-# Cosine of what is packed and what was trained.
+# The minimum cosine of the vectors of the packed and the trained encoder.
 _LEAST_COSINE = 0.98
 _TEXTS = ["Where is the cat?", "Wo ist die Katze?", "猫はどこですか。", "पेड़ के नीचे", "paka yuko wapi"]
 
 
 def pack(
     encoder: Annotated[Path, typer.Argument(help="The encoder's folder.")],
-    head: Annotated[Path | None, typer.Option(help="The run of the head with a vector for each token.")] = None,
-    layers: Annotated[int, typer.Option(help="Bits of a number of the layers' matrices: 8, 4 or 2.")] = 4,
-    embeddings: Annotated[int, typer.Option(help="Bits of a number of the tokens' embeddings: 8, 4 or 2.")] = 2,
+    head: Annotated[Path | None, typer.Option(help="Run of the head with a vector for each token.")] = None,
+    layers: Annotated[int, typer.Option(help="Bits for each weight of the layers: 8, 4 or 2.")] = 4,
+    embeddings: Annotated[int, typer.Option(help="Bits for each value of the embeddings: 8, 4 or 2.")] = 2,
     card: Annotated[Path, typer.Option(help="The model card.")] = BUNDLED / "README.md",
-    target: Annotated[Path, typer.Option(help="Where the packed encoder goes.")] = BUNDLED,
+    target: Annotated[Path, typer.Option(help="The folder of the packed encoder.")] = BUNDLED,
 ) -> None:
     """Pack a trained encoder for the wheel."""
     trained = load_encoder(encoder, device="cpu")
@@ -73,11 +73,11 @@ def pack(
 
 
 def _shorten(path: Path) -> None:
-    """Write a tokenizer in less than half the room that transformers takes, where each number has a line."""
+    """Write a tokenizer in less than half the space that transformers uses, which puts each number on its own line."""
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
     if tokenizer["model"]["type"] == "Unigram":
-        # The fewest digits that are the same float32.
-        shortened = [[piece, float(str(np.float32(score)))] for piece, score in tokenizer["model"]["vocab"]]
+        # Uses the fewest digits that give the same float32.
+        shortened = [[token, float(str(np.float32(score)))] for token, score in tokenizer["model"]["vocab"]]
         tokenizer["model"]["vocab"] = shortened
     path.write_text(json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 

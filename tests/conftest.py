@@ -1,9 +1,13 @@
-"""Fixtures that several parts share."""
+"""Fixtures that several parts of the tests share."""
 
 from __future__ import annotations
 
+import copy
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +16,16 @@ from hypothesis import settings
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # On a machine with other work an example may wait for seconds: a deadline says nothing about what is tested.
-settings.register_profile("mlret", deadline=None)
-settings.load_profile("mlret")
+settings.register_profile("full", deadline=None, max_examples=100)
+# `make test` runs with `--hypothesis-profile=fast`, `make test-all` with all examples.
+settings.register_profile("fast", settings.get_profile("full"), max_examples=20)
+settings.load_profile("full")
+
+
+def examples(number: int) -> int:
+    """How many examples a property gets that has ``number`` of them in the profile "full": a fifth in "fast"."""
+    return max(1, number * settings.default.max_examples // settings.get_profile("full").max_examples)
+
 
 WORDS = [
     "the",
@@ -40,9 +52,49 @@ WORDS = [
 ]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def bundled_encoder_is_loaded_once() -> Iterator[None]:
+    """Read the bundled encoder and its multi-vector head from disk once; each load gives a copy of its own.
+
+    Loading takes seconds, most of them for the tokenizer, which the copies share.
+    """
+    import mlret
+    from mlret.encoders import head
+
+    loading = sys.modules[mlret.load_encoder.__module__]
+    read_folder, read_head = loading._load_folder, head.load_head
+    bundled = loading.BUNDLED
+    read: dict[tuple[str, str | None], Any] = {}
+
+    def load_folder(path: Path, device: str | None) -> Any:
+        if path != bundled:
+            return read_folder(path, device)
+        if ("encoder", device) not in read:
+            read["encoder", device] = read_folder(path, device)
+        return copy_of(read["encoder", device])
+
+    def load_head(folder: Path, backbone: Any) -> Any:
+        if folder != bundled / "multi-vector":
+            return read_head(folder, backbone)
+        device = str(backbone.device)
+        if ("head", device) not in read:
+            read["head", device] = read_head(folder, backbone)
+        return copy_of(read["head", device])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "_load_folder", load_folder)
+        patch.setattr(head, "load_head", load_head)
+        yield
+
+
+def copy_of(model: Any) -> Any:
+    """Copy a model of sentence-transformers, but for its tokenizer."""
+    return copy.deepcopy(model, {id(model.tokenizer): model.tokenizer})
+
+
 @pytest.fixture(scope="session")
 def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real encoder, tiny and untrained: XLM-R shape, 2 layers of width 32, a tokenizer of letters and word starts."""
+    """Write a tiny, untrained XLM-R encoder: 2 layers of width 32, a tokenizer of letters and word starts."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize, Transformer
@@ -50,12 +102,12 @@ def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
-    # Written down, not trained: the trainer of Unigram gives another vocabulary in every process.
+    # The vocabulary is fixed because the trainer of Unigram gives a different one in every process.
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     letters = sorted({*"abcdefghijklmnopqrstuvwxyz", *"приветмир", *"שלוםעולם", *"你好世界"})
     starts = sorted({f"▁{word[:2]}" for word in WORDS})
-    pieces = [*((piece, 0.0) for piece in specials), *((piece, -4.0) for piece in ["▁", *letters])]
-    tokenizer = Tokenizer(models.Unigram([*pieces, *((piece, -6.0) for piece in starts)], specials.index("<unk>")))
+    pieces = [*((token, 0.0) for token in specials), *((token, -4.0) for token in ["▁", *letters])]
+    tokenizer = Tokenizer(models.Unigram([*pieces, *((token, -6.0) for token in starts)], specials.index("<unk>")))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
@@ -92,15 +144,15 @@ def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tiny_encoder_folder: Path):  # type: ignore[no-untyped-def]
-    """The tiny encoder, loaded."""
-    from mlret.encoders.encoder import load_encoder
+    """Load the tiny encoder."""
+    from mlret.encoders.loading import load_encoder
 
     return load_encoder(tiny_encoder_folder, device="cpu")
 
 
 @pytest.fixture(scope="session")
 def tiny_token_encoder_folder(tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real encoder with a vector for each token: the tiny one's layers and a projection to 128, untrained."""
+    """Write an untrained encoder with a vector for each token: the layers of the tiny one and a projection to 128."""
     import torch
     from sentence_transformers import MultiVectorEncoder
 
@@ -114,7 +166,7 @@ def tiny_token_encoder_folder(tiny_encoder_folder: Path, tmp_path_factory: pytes
 
 @pytest.fixture(scope="session")
 def tiny_token_encoder(tiny_token_encoder_folder: Path):  # type: ignore[no-untyped-def]
-    """The tiny encoder with a vector for each token, loaded."""
+    """Load the tiny encoder with a vector for each token."""
     from mlret.encoders.multi_vector import load_token_encoder
 
     return load_token_encoder(tiny_token_encoder_folder, device="cpu")
@@ -122,9 +174,9 @@ def tiny_token_encoder(tiny_token_encoder_folder: Path):  # type: ignore[no-unty
 
 @pytest.fixture(scope="session")
 def calibrated_encoder(tiny_encoder_folder: Path):  # type: ignore[no-untyped-def]
-    """The tiny encoder with a calibration of English and Swahili, but not of German."""
+    """Make the tiny encoder with a calibration for English and Swahili, but not for German."""
     from mlret.encoders.calibration import Calibration
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
 
     encoder = load_encoder(tiny_encoder_folder, device="cpu")
     random = np.random.default_rng(3)

@@ -1,4 +1,4 @@
-"""Where the large test sets are, for the tests that use them where they are at hand."""
+"""The location of the large test sets, for tests that use them if they exist."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 
 def shared_data(*parts: str) -> Path:
-    """A path below the shared data folder; the test is skipped where it does not exist.
+    """Return a path below the shared data folder; skip the test if it does not exist.
 
-    The folder is ``$MLRET_SHARED/data``, by default ``../shared/data`` beside the repository.
+    The folder is ``$MLRET_SHARED/data``, by default ``../shared/data`` next to the repository.
     """
     root = Path(os.environ.get("MLRET_SHARED") or Path(__file__).parents[2] / "shared")
     path = root.joinpath("data", *parts)

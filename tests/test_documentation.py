@@ -1,4 +1,4 @@
-"""The documentation is true: its code runs and prints what the pages say, and the reference is complete."""
+"""Test the documentation: its code runs and prints what the pages show, and the reference is complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,30 +20,24 @@ PAGES = [
     *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "explanation").glob("*.md")),
     "docs/reference/errors.md",
 ]
+# Pages whose code encodes hundreds of texts, or trains.
+COSTLY = {
+    "docs/how-to/evaluate.md",
+    "docs/how-to/pretrain.md",
+    "docs/explanation/multi-vector-search.md",
+    "docs/explanation/vocabulary-trimming.md",
+}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 PUBLIC_PACKAGES = ["mlret", "mlret.data.ranking", "mlret.eval", "mlret.vocabulary"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def bundled_encoder_is_loaded_once() -> Iterator[None]:
-    """Loading takes seconds, and most pages begin with it."""
-    from mlret.encoders import encoder, multi_vector
-
-    load = encoder.load_encoder
-    loaded = cache(load)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder, "load_encoder", lambda *args, **options: loaded(*args, **options))
-        patch.setattr(multi_vector, "load_encoder", lambda *args, **options: loaded(*args, **options))
-        yield
-
-
 def blocks(page: str) -> list[tuple[str, str]]:
-    """The fenced blocks of a page in order: language, content."""
+    """Return the fenced blocks of a page in order, as (language, content)."""
     return FENCE.findall((ROOT / page).read_text(encoding="utf-8"))
 
 
 def run_shell(block: str) -> str:
-    """Run a block of shell commands; commands of mlret run in this process, which has torch and the encoder loaded."""
+    """Run a block of shell commands; those of mlret run in this process, in which torch and the encoder are loaded."""
     output = []
     for command in shell_commands(block):
         words = shlex.split(command, comments=True)
@@ -58,7 +51,7 @@ def run_shell(block: str) -> str:
 
 
 def shell_commands(block: str) -> Iterator[str]:
-    """The commands of a block, each with its here-document."""
+    """Return the commands of a block, each with its here-document."""
     lines = iter(block.splitlines())
     for line in lines:
         command = line
@@ -80,7 +73,9 @@ def run_mlret(arguments: list[str]) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.thorough] if page in COSTLY else []) for page in PAGES]
+)
 def test_code_of_a_page_runs_and_prints_what_the_page_says(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,7 +90,7 @@ def test_code_of_a_page_runs_and_prints_what_the_page_says(
             following = found[position + 1] if position + 1 < len(found) else ("", "")
             if following[0] == "text":
                 assert printed == following[1]
-        elif language == "bash" and page != "README.md":  # the README's are an overview, with files of the reader's own
+        elif language == "bash" and page != "README.md":  # those of the README use the reader's own files
             run_shell(content)
 
 
@@ -147,8 +142,8 @@ def test_command_line_page_is_made_from_the_commands(monkeypatch: pytest.MonkeyP
     assert "…" not in page.split("## `mlret search`")[0]
 
 
-def test_version_stands_once() -> None:
-    """The package and the site take it from one place, and nothing repeats it."""
+def test_version_is_defined_once() -> None:
+    """The package and the site take it from one place."""
     import mlret
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -15,14 +15,14 @@ REPORT = re.compile(r"eval/results/([\w-]+)/report")
 
 
 def commands() -> str:
-    """Every command with its arguments and options, in Markdown, as Typer writes it."""
+    """Return a description of every command with its arguments and options, in Markdown, as written by Typer."""
     generate = [sys.executable, "-m", "typer", "mlret.cli.main", "utils", "docs", "--name", "mlret"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "NO_COLOR": "1"}
     done = subprocess.run(generate, env=environment, capture_output=True, text=True, encoding="utf-8")
     if done.returncode or "## `mlret search`" not in done.stdout:
         raise ExtensionError(f"Typer wrote no description of the command line:\n{done.stderr}")
-    _, _, body = done.stdout.partition("\n")  # the page has a title of its own
-    # Typer cuts the lines of its lists of commands short; every command follows with all of its text anyway.
+    _, _, body = done.stdout.partition("\n")  # the page already has a title
+    # Typer truncates the lines of its lists of commands; the full text of every command follows anyway.
     return re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+\n", "", body)
 
 

@@ -62,8 +62,8 @@ def average(
     )
     print_tables([ResultTable("Mean of models", ["model", "weight", "distance from the mean"], [rows], caption)])
     if report.calibrated:
-        typer.echo("its calibration is the mean of theirs: fit it anew with `mlret calibrate`")
-    typer.echo(f"model: {output}; build indexes anew with it")
+        typer.echo("its calibration is the mean of theirs: fit it again with `mlret calibrate`")
+    typer.echo(f"model: {output}; rebuild indexes with it")
 
 
 def _numbers(text: str | None) -> list[float] | None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.console import Console
 from rich.markup import escape
 
 from mlret.cli.common import check_new_folder, text_files
+from mlret.cli.options import Option, SettingsOptions, takes_settings
 from mlret.data.durable import write_folder_atomically
 from mlret.errors import InputError
 
@@ -23,6 +25,53 @@ if TYPE_CHECKING:
     from mlret.encoders.calibration import LanguageCalibration
 
 
+class CalibrationSettings(BaseModel):
+    """The steps of a calibration, and the sentences that it is fitted on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shift: bool = Field(True, description="move the mean of each language to the origin")
+    scale: bool = Field(False, description="give every dimension unit deviation in each language")
+    rotate: bool = Field(False, description="rotate each language towards the pivot")
+    pivot: str = Field("en", description="the language to rotate towards")
+    adversarial: bool = Field(False, description="start rotations adversarially: for distant languages; slow, unstable")
+    sentences: int = Field(2000, ge=2, description="maximum number of sentences of a language")
+    min_sentences: int = Field(
+        50, ge=2, description="a language with fewer sentences is excluded: calibrated as an unknown one"
+    )
+    language: str | None = Field(None, description="language of text that does not state its own")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="decides which sentences are drawn, and affects rotations")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CalibrationSettings:
+        if not self.steps:
+            raise ValueError("no step is on: give --shift, --scale or --rotate")
+        if self.adversarial and not self.rotate:
+            raise ValueError("--adversarial is a start for rotations: add --rotate")
+        if self.sentences < self.min_sentences:
+            raise ValueError(
+                f"--sentences {self.sentences} is less than --min-sentences {self.min_sentences}: no language has "
+                "enough"
+            )
+        return self
+
+    @property
+    def steps(self) -> list[str]:
+        """The names of the steps that are on, in their order."""
+        return [step for step in ("shift", "scale", "rotate") if getattr(self, step)]
+
+
+_OPTIONS = SettingsOptions(
+    CalibrationSettings,
+    {
+        "scale": Option("--scale/--no-scale"),
+        "rotate": Option("--rotate/--no-rotate"),
+        "language": Option("-l"),
+    },
+)
+
+
+@takes_settings(settings=_OPTIONS)
 def calibrate(
     text: Annotated[
         list[str],
@@ -30,7 +79,7 @@ def calibrate(
             "--text",
             "-t",
             metavar="FILE_OR_GLOB",
-            help="Monolingual text: .jsonl, .txt (a sentence a line), both perhaps .gz, or .parquet; a pattern "
+            help="Monolingual text: .jsonl, .txt (one sentence per line), both also .gz, or .parquet; a pattern "
             "in quotes; repeatable.",
         ),
     ],
@@ -39,24 +88,8 @@ def calibrate(
         str | None,
         typer.Argument(metavar="MODEL", help="Encoder: a folder, a hub id, or 'bundled' (the default)."),
     ] = None,
-    shift: Annotated[bool, typer.Option(help="Move the mean of each language to the origin.")] = True,
-    scale: Annotated[bool, typer.Option(help="Give every dimension unit deviation in each language.")] = False,
-    rotate: Annotated[bool, typer.Option(help="Turn each language towards the pivot.")] = False,
-    pivot: Annotated[str, typer.Option(help="The language to rotate towards.")] = "en",
-    adversarial: Annotated[
-        bool,
-        typer.Option("--adversarial", help="Start rotations adversarially: for far-off languages; slow, unstable."),
-    ] = False,
-    sentences: Annotated[int, typer.Option(min=2, help="Sentences of a language, at most.")] = 2000,
-    min_sentences: Annotated[
-        int, typer.Option("--min-sentences", min=2, help="A language with fewer is left out: calibrated as unknown.")
-    ] = 50,
-    language: Annotated[
-        str | None, typer.Option("--language", "-l", help="The language of text that does not say its own.")
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Decides which sentences are drawn; of rotations too.")
-    ] = 0,
+    *,
+    settings: CalibrationSettings,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Fit an encoder's calibration on monolingual text.
@@ -81,71 +114,36 @@ def calibrate(
 
         mlret calibrate my-encoder --text 'text/*.jsonl.gz' -o calibrated
     """
-    if not (shift or scale or rotate):
-        raise InputError("no step is on: give --shift, --scale or --rotate")
-    if adversarial and not rotate:
-        raise InputError("--adversarial is a start for rotations: add --rotate")
-    if sentences < min_sentences:
-        raise InputError(
-            f"--sentences {sentences} is less than --min-sentences {min_sentences}: no language has enough"
-        )
     if model == "bundled":
         model = None
     _check_output(output, model)
     files = text_files(text, option="--text")
 
     from mlret.data.languages import normalise_language
-    from mlret.data.monolingual import read_monolingual
-    from mlret.data.sampling import draw_by_language
     from mlret.encoders.calibration import calibrate_model
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
 
-    pivot = normalise_language(pivot)
+    settings = settings.model_copy(update={"pivot": normalise_language(settings.pivot)})
     encoder = load_encoder(model)
     with Console(stderr=True).status("reading") as status:
-
-        def read() -> Iterator[tuple[str, str]]:
-            for file in files:
-                status.update(f"reading {escape(str(file))}")
-                for document in read_monolingual(file, language=language):
-                    for sentence in document.sentences:
-                        yield document.language, sentence
-
-        drawn = draw_by_language(read(), most=sentences, seed=seed)
-        left_out = {code: len(lines) for code, lines in drawn.items() if len(lines) < min_sentences}
-        kept = {code: lines for code, lines in drawn.items() if code not in left_out}
-        if not kept:
-            raise InputError(
-                f"no language has {min_sentences} distinct sentences (the most: {max(left_out.values())}): "
-                "give more text, or lower --min-sentences"
-            )
-        if rotate and pivot not in kept:
-            raise InputError(
-                f"the pivot {pivot!r} has {left_out.get(pivot, 0)} sentences, fewer than --min-sentences "
-                f"{min_sentences}: give more text in it, or another --pivot"
-            )
+        kept, left_out = _drawn(files, settings, status.update)
         report = calibrate_model(
             encoder.model,
             kept,
-            shift=shift,
-            scale=scale,
-            rotate=rotate,
-            pivot=pivot,
-            adversarial=adversarial,
-            seed=seed,
+            **settings.model_dump(include={"shift", "scale", "rotate", "pivot", "adversarial", "seed"}),
             say=status.update,
         )
         status.update("writing")
-        steps = [step for step, on in (("shift", shift), ("scale", scale), ("rotate", rotate)) if on]
-        _save(encoder.model, output, steps)
+        _save(encoder.model, output, settings.steps)
         fingerprint = load_encoder(output).fingerprint
+    pivot = settings.pivot if settings.rotate else None
     if as_json:
         found = {
             "model": encoder.name,
             "output": str(output),
             "fingerprint": fingerprint,
-            "steps": steps,
-            "pivot": pivot if rotate else None,
+            "steps": settings.steps,
+            "pivot": pivot,
             "languages": [_row(language) for language in report],
             "left_out": left_out,
         }
@@ -153,10 +151,52 @@ def calibrate(
         return
     console = Console()
     # If output is piped into a file or a pager, the table need not fit the terminal.
-    Console(width=console.width if console.is_terminal else 120).print(_table(report, pivot if rotate else None))
+    Console(width=console.width if console.is_terminal else 120).print(_table(report, pivot))
     if left_out:
-        typer.echo(f"left out, with fewer than {min_sentences} sentences: {', '.join(left_out)}")
-    typer.echo(f"encoder: {output} (fingerprint {fingerprint}); build indexes anew with it")
+        typer.echo(f"excluded, with fewer than {settings.min_sentences} sentences: {', '.join(left_out)}")
+    typer.echo(f"encoder: {output} (fingerprint {fingerprint}); rebuild indexes with it")
+
+
+def _drawn(
+    files: Sequence[Path], settings: CalibrationSettings, say: Callable[[str], None]
+) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """Draw the sentences of each language.
+
+    Returns
+    -------
+    kept, left_out
+        The sentences of each language that has enough, and the number of sentences of each language that has too few.
+
+    Raises
+    ------
+    InputError
+        If no language has enough, or the pivot of a rotation does not.
+    """
+    from mlret.data.monolingual import read_monolingual
+    from mlret.data.sampling import draw_by_language
+
+    def read() -> Iterator[tuple[str, str]]:
+        for file in files:
+            say(f"reading {escape(str(file))}")
+            for document in read_monolingual(file, language=settings.language):
+                for sentence in document.sentences:
+                    yield document.language, sentence
+
+    least, pivot = settings.min_sentences, settings.pivot
+    drawn = draw_by_language(read(), most=settings.sentences, seed=settings.seed)
+    left_out = {code: len(lines) for code, lines in drawn.items() if len(lines) < least}
+    kept = {code: lines for code, lines in drawn.items() if code not in left_out}
+    if not kept:
+        raise InputError(
+            f"no language has {least} distinct sentences (the most: {max(left_out.values())}): "
+            "give more text, or lower --min-sentences"
+        )
+    if settings.rotate and pivot not in kept:
+        raise InputError(
+            f"the pivot {pivot!r} has {left_out.get(pivot, 0)} sentences, fewer than --min-sentences "
+            f"{least}: give more text in it, or another --pivot"
+        )
+    return kept, left_out
 
 
 def _check_output(output: Path, model: str | None) -> None:

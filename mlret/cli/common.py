@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from mlret.reporting.table import ResultTable
 
 MAX_LINE = LONGEST_LINE >> 20
-MaxLine = Annotated[
-    int,
-    typer.Option("--max-line", min=1, metavar="MIB", help="MiB that a line of the input may have; more is refused."),
-]
+MAX_LINE_HELP = "MiB that a line of the input may have at most."
+MaxLine = Annotated[int, typer.Option("--max-line", min=1, metavar="MIB", help=MAX_LINE_HELP)]
 
 
 def text_files(patterns: Sequence[str], *, option: str) -> list[Path]:
@@ -112,7 +110,7 @@ def check_new_file(path: Path) -> None:
     """
     check_writable(path)
     if path.exists():
-        raise InputError(f"{path}: exists already; name another --output, or remove it")
+        raise InputError(f"{path}: already exists; name another --output, or remove it")
 
 
 def language_codes(values: list[str] | None) -> list[str] | None:

@@ -54,7 +54,7 @@ def demo(
 ) -> None:
     """See mlret work: index texts in twelve languages, ask in another language, measure, remember."""
     from mlret.data.sample import load_sample
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
     from mlret.eval.sample import evaluate_sample
     from mlret.index.index import Index
     from mlret.memory.memory import Memory
@@ -107,15 +107,7 @@ def _ask(memory: Memory) -> list[tuple[str, MemoryHit]]:
 
 
 def _lookups(sample: Sample, result: SampleResult) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title="Asked in one language, found in another",
-        title_justify="left",
-        title_style="bold",
-    )
-    table.add_column("")
-    table.add_column("question", ratio=1)
-    table.add_column("best hit", ratio=1)
+    table = _questions_table("Asked in one language, found in another", "best hit")
     topics = list(dict.fromkeys(qid.rsplit("-", 2)[0] for qid in sample.questions))
     languages = sample.languages
     for row in range(_SHOWN):
@@ -125,7 +117,7 @@ def _lookups(sample: Sample, result: SampleResult) -> Table:
         hit = result.hits[qid, answered][0]
         right = hit.id in sample.qrels[qid]
         table.add_row(
-            Text("✓", style="bold green") if right else Text("✗", style="bold red"),
+            _mark(right),
             _labelled(asked, sample.questions[qid].text),
             _labelled(answered, hit.text),
         )
@@ -133,10 +125,23 @@ def _lookups(sample: Sample, result: SampleResult) -> Table:
     return table
 
 
+def _questions_table(title: str, found: str) -> Table:
+    """Return an empty table of questions and what was found for them, with a column for :func:`_mark`."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    table.add_column("question", ratio=1)
+    table.add_column(found, ratio=1)
+    return table
+
+
+def _mark(right: bool) -> Text:
+    return Text("✓", style="bold green") if right else Text("✗", style="bold red")
+
+
 def _labelled(language: str, text: str) -> Table:
     cell = Table.grid()
     cell.add_row(Text(display_language(language), style="green"))
-    cell.add_row(ScriptText(text, max_lines=3))
+    cell.add_row(ScriptText(text))
     return cell
 
 
@@ -171,19 +176,11 @@ def _shade(score: float, *, dim: bool = False) -> Text:
 
 
 def _memories(remembered: list[tuple[str, MemoryHit]]) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title="Remembered in one language, found from another",
-        title_justify="left",
-        title_style="bold",
-    )
-    table.add_column("")
-    table.add_column("question", ratio=1)
-    table.add_column("memory found", ratio=1)
+    table = _questions_table("Remembered in one language, found from another", "memory found")
     for (language, _), (question, hit), (_, expected) in zip(_QUESTIONS, remembered, _MEMORIES, strict=True):
         right = hit.text == expected
         table.add_row(
-            Text("✓", style="bold green") if right else Text("✗", style="bold red"),
+            _mark(right),
             _labelled(language, question),
             _labelled(hit.language or "und", hit.text),
         )

@@ -17,7 +17,8 @@ def encode(
         list[str], typer.Argument(metavar="FILES...", help="What `mlret index build` reads: JSONL, TSV, Parquet, …")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A .npy (ids beside it, in .ids.txt) or a .parquet file to write.")
+        Path,
+        typer.Option("--output", "-o", help="A .npy file (ids are written to .ids.txt) or a .parquet file."),
     ],
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Encoder: a folder or a hub id; by default the bundled one.")
@@ -25,14 +26,16 @@ def encode(
     precision: Annotated[
         str, typer.Option("--precision", help="float32, bfloat16 or int8; `mlret doctor` shows which are fast here.")
     ] = "float32",
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; by default what there is.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, …; by default whatever is available.")
+    ] = None,
     max_line: MaxLine = MAX_LINE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Encode the texts of files, for an index of your own or `mlret index build --vectors`."""
     from mlret.cli.progress import documents_progress
     from mlret.data.corpus import Corpus
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
     from mlret.encoders.streams import encode_to_file
     from mlret.index.hits import Updated
 
@@ -40,7 +43,7 @@ def encode(
     given: Any = precision
     encoder = load_encoder(model, device=device, precision=given)
     start, before = time.perf_counter(), 0
-    with documents_progress("encoding", resume="begin anew: nothing was written") as progress:
+    with documents_progress("encoding", resume="start again: nothing was written") as progress:
 
         def report(count: int) -> None:
             nonlocal before

@@ -1,299 +1,70 @@
-"""`mlret eval`: evaluate encoders and runs on standard benchmarks."""
+"""`mlret eval`: evaluate encoders and runs on standard benchmarks.
+
+The registry of benchmarks determines the commands: each benchmark is one, and the fields of its settings are its
+options. The registry is imported only when `mlret eval` is used.
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+from typer.core import TyperGroup
 
-from mlret.cli.common import language_codes, print_tables
-from mlret.errors import InputError
+from mlret.cli.common import print_tables
 
 if TYPE_CHECKING:
-    from mlret.eval.recipe import Recipe
+    from collections.abc import Callable
+
+    from pydantic.fields import FieldInfo
+
+    from mlret.eval.registry import Benchmark, Settings
+
+
+class _WithBenchmarks(TyperGroup):
+    """A group of commands that also has a command for each benchmark of the registry."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the benchmarks, then those of the other commands."""
+        from mlret.eval.registry import benchmarks
+
+        return [*benchmarks(), *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by name; ``None`` if there is none."""
+        if (command := super().get_command(ctx, cmd_name)) is not None:
+            return command
+        from mlret.eval.registry import benchmarks
+
+        benchmark = benchmarks().get(cmd_name)
+        return None if benchmark is None else _command(benchmark)
+
 
 app = typer.Typer(
+    cls=_WithBenchmarks,
     no_args_is_help=True,
     help="Measure encoders and saved runs on the field's benchmarks.",
-    epilog="Each benchmark is read in its own layout; eval/README.md says where to get it and which traps it has.",
+    epilog="Each benchmark is read in its own layout; eval/README.md says where to get it and lists pitfalls.",
 )
 
-_BITEXT, _RETRIEVAL, _RESULTS = "Sentences", "Retrieval", "Recipes and results"
+_RESULTS = "Recipes and results"
 _Models = Annotated[
     list[str] | None,
     typer.Option(
         "--model", "-m", help="Encoder: a folder or a hub id; by default the bundled one. Repeat it for more."
     ),
 ]
-_Languages = Annotated[
-    list[str] | None,
-    typer.Option("--languages", "-l", help="Only these, e.g. sw,de,zh; repeat it or separate by commas."),
-]
-_Floors = Annotated[bool, typer.Option(help="Also score what knows nothing of meaning: chance, spelling, BM25.")]
-_Batch = Annotated[int, typer.Option(min=1, help="Texts in one forward pass.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 _Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder for JSON, tables (Markdown, LaTeX, CSV), runs, scores and pictures."),
 ]
 _Plots = Annotated[bool, typer.Option("--plots/--no-plots", help="Draw pictures into the output folder.")]
-_Runs = Annotated[
-    list[Path] | None,
-    typer.Option("--run", "-r", help="A TREC run, or a folder with one a language. Alone, no encoder is loaded."),
-]
-_Index = Annotated[
-    Path | None,
-    typer.Option("--index", help="Keep the indexes in this folder: a large corpus is then encoded once, and resumes."),
-]
-_Kinds = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--index-recipe",
-        help="Compare this kind of index, too: a recipe of `mlret recipes list`, e.g. graph. Repeat it.",
-    ),
-]
-_Lines = Annotated[str | None, typer.Option("--lines", help="First and last line to take, from 1, e.g. 1625-1997.")]
-
-
-@app.command(rich_help_panel=_BITEXT)
-def tatoeba(
-    data: Annotated[Path, typer.Option("--data", help="Folder with tatoeba.v1.tsv.gz, or LASER's data/tatoeba/v1.")],
-    models: _Models = None,
-    languages: _Languages = None,
-    xtreme_only: Annotated[bool, typer.Option("--xtreme-only", help="Only the 36 languages of XTREME.")] = False,
-    margin: Annotated[bool, typer.Option("--margin", help="Also match by ratio margin.")] = False,
-    joined: Annotated[
-        bool,
-        typer.Option("--joined", help="Also between languages other than English, joined on their English."),
-    ] = False,
-    floors: _Floors = True,
-    batch_size: _Batch = 256,
-    json_: _Json = False,
-    output: _Output = None,
-    plots: _Plots = True,
-) -> None:
-    """Find translations in 112 languages, in both directions, by cosine and CSLS, raw and calibrated."""
-    _evaluate(
-        {
-            "benchmark": "tatoeba",
-            "data": data,
-            "models": models,
-            "languages": languages,
-            "xtreme_only": xtreme_only,
-            "matchings": ["cosine", "csls", "margin"] if margin else None,
-            "joined": joined,
-            "floors": floors,
-            "batch_size": batch_size,
-        },
-        output,
-        plots=plots,
-        as_json=json_,
-    )
-
-
-@app.command(rich_help_panel=_BITEXT)
-def bitext(
-    data: Annotated[
-        Path, typer.Option("--data", help="Folder with a file a language (FLORES, NTREX, sw.txt), or a TSV of columns.")
-    ],
-    models: _Models = None,
-    languages: _Languages = None,
-    lines: _Lines = None,
-    floors: _Floors = True,
-    batch_size: _Batch = 256,
-    json_: _Json = False,
-    output: _Output = None,
-    plots: _Plots = True,
-) -> None:
-    """Find translations between every two languages of parallel sentences: accuracy and xSIM."""
-    settings = {"benchmark": "bitext", "data": data, "models": models, "languages": languages, "lines": _span(lines)}
-    _evaluate({**settings, "floors": floors, "batch_size": batch_size}, output, plots=plots, as_json=json_)
-
-
-@app.command(rich_help_panel=_BITEXT)
-def alignment(
-    data: Annotated[Path, typer.Option("--data", help="Parallel sentences, as for `mlret eval bitext`.")],
-    models: _Models = None,
-    languages: _Languages = None,
-    lines: _Lines = None,
-    pivot: Annotated[str, typer.Option(help="The language that all others are aligned with.")] = "en",
-    floors: _Floors = True,
-    json_: _Json = False,
-    output: _Output = None,
-    plots: _Plots = True,
-) -> None:
-    """Measure which layers align languages (MEXA), and draw a map of sentences before and after calibration."""
-    settings = {"benchmark": "alignment", "data": data, "models": models, "languages": languages, "pivot": pivot}
-    _evaluate({**settings, "lines": _span(lines), "floors": floors}, output, plots=plots, as_json=json_)
-
-
-@app.command(rich_help_panel=_RETRIEVAL)
-def memory(
-    data: Annotated[
-        Path,
-        typer.Option("--data", help="Folder with ntrex128/ (its table and the document of each line) and xquad_r/."),
-    ],
-    models: _Models = None,
-    languages: _Languages = None,
-    lines: _Lines = None,
-    answers: Annotated[
-        bool, typer.Option("--answers/--no-answers", help="Also the features that need XQuAD-R's answers.")
-    ] = True,
-    json_: _Json = False,
-    output: _Output = None,
-    plots: _Plots = True,
-) -> None:
-    """Measure what a memory finds across languages, what it merges, and the effect of each ranking feature."""
-    settings = {"benchmark": "memory", "data": data, "models": models, "languages": languages, "lines": _span(lines)}
-    given = {key: value for key, value in settings.items() if value is not None}
-    given["languages"] = language_codes(languages)
-    from mlret.eval.recipe import make_recipe
-
-    recipe = make_recipe({**given, **({} if answers else {"answers": None})})
-    _show(recipe, output, plots=plots, as_json=json_)
-
-
-@app.command("xquad-r", rich_help_panel=_RETRIEVAL)
-def xquad_r(
-    data: Annotated[Path, typer.Option("--data", help="Folder with xquad-r/de.json …, or the same as tables.")],
-    models: _Models = None,
-    runs: Annotated[
-        list[Path] | None,
-        typer.Option("--run", "-r", help="A TREC run with queries de:ID. Alone, no encoder is loaded. Repeat it."),
-    ] = None,
-    languages: _Languages = None,
-    unit: Annotated[str, typer.Option(help="What a candidate is: sentence+context, as in LAReQA, or sentence.")] = (
-        "sentence+context"
-    ),
-    run_depth: Annotated[int, typer.Option(min=0, help="Write runs of so many candidates a question.")] = 0,
-    floors: _Floors = True,
-    batch_size: _Batch = 256,
-    json_: _Json = False,
-    output: _Output = None,
-    plots: _Plots = True,
-) -> None:
-    """Find answers in eleven languages in one pool (LAReQA): mean average precision and language bias."""
-    settings = {"benchmark": "xquad-r", "data": data, "models": models, "languages": languages, "unit": unit}
-    options = {"runs": runs, "run_depth": run_depth, "floors": floors, "batch_size": batch_size}
-    _evaluate({**settings, **options}, output, plots=plots, as_json=json_)
-
-
-@app.command(rich_help_panel=_RETRIEVAL)
-def mrtydi(
-    data: Annotated[
-        Path, typer.Option("--data", help="Folder with mrtydi-v1.1-swahili and the like; or ir_datasets, to fetch.")
-    ],
-    models: _Models = None,
-    runs: _Runs = None,
-    languages: _Languages = None,
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
-    index: _Index = None,
-    index_recipes: _Kinds = None,
-    floors: _Floors = True,
-    json_: _Json = False,
-    output: _Output = None,
-    plots: _Plots = True,
-) -> None:
-    """Evaluate on Mr.TyDi in eleven languages: MRR@100 and Recall@100."""
-    settings = {"benchmark": "mrtydi", "data": data, "models": models, "runs": runs, "languages": languages}
-    options = {"split": split, "index": index, "index_recipes": index_recipes, "floors": floors}
-    _evaluate({**settings, **options}, output, plots=plots, as_json=json_)
-
-
-@app.command(rich_help_panel=_RETRIEVAL)
-def miracl(
-    data: Annotated[
-        Path,
-        typer.Option("--data", help="Folder with miracl-v1.0-sw, miracl-corpus-v1.0-sw, …; or ir_datasets, to fetch."),
-    ],
-    models: _Models = None,
-    runs: _Runs = None,
-    languages: _Languages = None,
-    split: Annotated[str, typer.Option(help="train or dev.")] = "dev",
-    index: _Index = None,
-    index_recipes: _Kinds = None,
-    floors: _Floors = True,
-    json_: _Json = False,
-    output: _Output = None,
-    plots: _Plots = True,
-) -> None:
-    """Evaluate on MIRACL in eighteen languages: nDCG@10 and Recall@100."""
-    settings = {"benchmark": "miracl", "data": data, "models": models, "runs": runs, "languages": languages}
-    options = {"split": split, "index": index, "index_recipes": index_recipes, "floors": floors}
-    _evaluate({**settings, **options}, output, plots=plots, as_json=json_)
-
-
-@app.command(rich_help_panel=_RETRIEVAL)
-def mmarco(
-    data: Annotated[
-        Path, typer.Option("--data", help="Folder with collections/, queries/dev/, qrels; or ir_datasets, to fetch.")
-    ],
-    models: _Models = None,
-    runs: _Runs = None,
-    languages: _Languages = None,
-    index: _Index = None,
-    index_recipes: _Kinds = None,
-    floors: _Floors = True,
-    json_: _Json = False,
-    output: _Output = None,
-    plots: _Plots = True,
-) -> None:
-    """Evaluate on MS MARCO's passages in fourteen languages: MRR@10 and Recall@1000."""
-    settings = {"benchmark": "mmarco", "data": data, "models": models, "runs": runs, "languages": languages}
-    options = {"index": index, "index_recipes": index_recipes, "floors": floors}
-    _evaluate({**settings, **options}, output, plots=plots, as_json=json_)
-
-
-@app.command(rich_help_panel=_RETRIEVAL)
-def beir(
-    data: Annotated[
-        Path, typer.Option("--data", help="A data set of BEIR, a folder of several; or ir_datasets, to fetch.")
-    ],
-    models: _Models = None,
-    runs: _Runs = None,
-    datasets: Annotated[list[str] | None, typer.Option("--datasets", help="Only these, e.g. scifact,nfcorpus.")] = None,
-    language: Annotated[str | None, typer.Option(help="Of all texts, e.g. en; stems BM25's words.")] = None,
-    split: Annotated[str, typer.Option(help="The name of the file in qrels/.")] = "test",
-    index: _Index = None,
-    index_recipes: _Kinds = None,
-    floors: _Floors = True,
-    json_: _Json = False,
-    output: _Output = None,
-    plots: _Plots = True,
-) -> None:
-    """Evaluate on data sets in BEIR's layout: nDCG@10 and Recall@100."""
-    settings = {"benchmark": "beir", "data": data, "models": models, "runs": runs, "datasets": language_codes(datasets)}
-    options: dict[str, Any] = {"language": language, "split": split, "floors": floors}
-    options |= {"index": index, "index_recipes": index_recipes}
-    _evaluate({**settings, **options}, output, plots=plots, as_json=json_)
-
-
-@app.command("xor-retrieve", rich_help_panel=_RETRIEVAL)
-def xor_retrieve(
-    data: Annotated[Path, typer.Option("--data", help="Folder with xor_dev_retrieve_eng_span_v1_1.jsonl.")],
-    models: _Models = None,
-    predictions: Annotated[
-        list[Path] | None,
-        typer.Option("--predictions", help="Saved predictions as the official script takes them: a JSON file."),
-    ] = None,
-    passages: Annotated[
-        Path | None, typer.Option("--passages", help="DPR's psgs_w100.tsv; by default the one in --data.")
-    ] = None,
-    languages: _Languages = None,
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
-    index: _Index = None,
-    floors: _Floors = True,
-    json_: _Json = False,
-    output: _Output = None,
-    plots: _Plots = True,
-) -> None:
-    """Find English passages for questions in seven languages (XOR-TyDi): R@2kt and R@5kt."""
-    settings = {"benchmark": "xor-retrieve", "data": data, "models": models, "languages": languages, "split": split}
-    options = {"predictions": predictions, "passages": passages, "index": index, "floors": floors}
-    _evaluate({**settings, **options}, output, plots=plots, as_json=json_)
 
 
 @app.command(rich_help_panel=_RESULTS)
@@ -309,7 +80,7 @@ def run(
     plots: _Plots = True,
 ) -> None:
     """Run an evaluation recipe; options given here override the recipe's."""
-    from mlret.encoders.encoder import check_precision
+    from mlret.encoders.precision import check_precision
     from mlret.eval.recipe import read_recipe, under
     from mlret.recipes import find_recipe
 
@@ -352,7 +123,7 @@ def compare(
 @app.command(rich_help_panel=_RESULTS)
 def reproduce(
     recipes: Annotated[
-        list[str] | None, typer.Argument(help="Recipes; by default all of eval/ that say what is expected.")
+        list[str] | None, typer.Argument(help="Recipes; by default all in eval/ that have expected figures.")
     ] = None,
     data: Annotated[Path, typer.Option("--data", help="The folder that the recipes' data is in.")] = Path("data"),
     output: Annotated[
@@ -374,14 +145,78 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def _evaluate(settings: dict[str, Any], output: Path | None, *, plots: bool, as_json: bool) -> None:
-    from mlret.eval.recipe import make_recipe
+@app.command(rich_help_panel=_RESULTS)
+def redraw(folders: Annotated[list[Path], typer.Argument(help="Folders that --output wrote.")]) -> None:
+    """Draw the pictures of stored results again, e.g. in the style of a newer version."""
+    from mlret.eval.redraw import redraw as draw
 
-    given = {**settings, "languages": language_codes(settings.get("languages"))}
-    _show(make_recipe({k: v for k, v in given.items() if v is not None}), output, plots=plots, as_json=as_json)
+    for folder in folders:
+        for picture in draw(folder):
+            print(f"wrote {picture}")
 
 
-def _show(recipe: Recipe, output: Path | None, *, plots: bool, as_json: bool) -> None:
+def _command(benchmark: Benchmark[Any]) -> Any:
+    """Build the command of a benchmark."""
+    own = {name: _parameter(name, benchmark.settings.model_fields[name]) for name in benchmark.options}
+    shared = {"json_": (_Json, False), "output": (_Output, None), "plots": (_Plots, True)}
+
+    def command(json_: bool, output: Path | None, plots: bool, **given: Any) -> None:
+        from mlret.eval.recipe import make_recipe
+
+        settings = {name: read(given[name]) for name, (_, _, read) in own.items()}
+        named = {name: value for name, value in settings.items() if value is not UNSET}
+        recipe = make_recipe({"benchmark": benchmark.name, **named})
+        _show(recipe, output, plots=plots, as_json=json_)
+
+    from mlret.eval.registry import UNSET
+
+    annotated = {name: (annotation, default) for name, (annotation, default, _) in own.items()} | shared
+    command.__annotations__ = {name: annotation for name, (annotation, _) in annotated.items()}
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, (annotation, default) in annotated.items()
+        ]
+    )
+    built = typer.Typer(add_completion=False)
+    built.command(benchmark.name, help=benchmark.summary, rich_help_panel=benchmark.panel)(command)
+    return typer.main.get_command(built)
+
+
+def _parameter(name: str, field: FieldInfo) -> tuple[Any, Any, Callable[[Any], Any]]:
+    """Return an option's annotation, its default, and the function that converts its value to the setting."""
+    from mlret.eval.registry import UNSET, Option
+
+    option = next((one for one in field.metadata if isinstance(one, Option)), Option())
+    kind = _value_type(field.annotation) if option.value is None else option.value
+    default: Any = inspect.Parameter.empty
+    if not field.is_required():
+        # Typer's lists are empty if an option is not given, which leaves the setting at its default.
+        default = field.default if option.value is None else option.default
+        default = None if isinstance(default, list) else default
+    if default is None and NoneType not in get_args(kind):
+        kind = kind | None
+    flag = f"--{name.replace('_', '-')}"
+    names = option.names or ((f"{flag}/--no-{name.replace('_', '-')}",) if default is True else (flag,))
+    least = next((bound for one in field.metadata if (bound := getattr(one, "ge", None)) is not None), None)
+    text = option.help or field.description
+    read = option.read or (lambda value: UNSET if value is None or value == [] else value)
+    return Annotated[kind, typer.Option(*names, min=least, help=text)], default, read
+
+
+def _value_type(annotation: Any) -> Any:
+    """Return the type of an option for a setting: one that Typer parses, without ``None``."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return str
+    if origin in (Union, UnionType):
+        return next(_value_type(one) for one in get_args(annotation) if one is not NoneType)
+    if origin is list:
+        return list[_value_type(get_args(annotation)[0])]  # type: ignore[misc]
+    return annotation
+
+
+def _show(recipe: Settings, output: Path | None, *, plots: bool, as_json: bool) -> None:
     from mlret.eval.run import check_output, run_recipe
 
     if output is not None:
@@ -396,15 +231,6 @@ def _show(recipe: Recipe, output: Path | None, *, plots: bool, as_json: bool) ->
         print(f"note: {note}")
     if output is not None:
         print(f"wrote {len(written)} files into {output}")
-
-
-def _span(lines: str | None) -> tuple[int, int] | None:
-    if lines is None:
-        return None
-    first, dash, last = lines.partition("-")
-    if not (dash and first.strip().isdecimal() and last.strip().isdecimal()):
-        raise InputError(f"--lines {lines!r}: give a first and a last line, e.g. 1625-1997")
-    return int(first), int(last)
 
 
 def _label(path: Path) -> str:

@@ -12,11 +12,12 @@ from mlret.cli.common import check_new_folder
 
 
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="An encoder with a vector a token: folder or hub id.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A multi-vector encoder: folder or hub id.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint's folder; new, or empty.")],
     format: Annotated[str, typer.Option("--format", "-f", help="colbert (colbert-ai) or pylate.")],
     lossy: Annotated[
-        bool, typer.Option("--lossy", help="Write also what the format cannot hold in full, and say what is lost.")
+        bool,
+        typer.Option("--lossy", help="Export what the format can represent, and report what is lost."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
@@ -37,7 +38,7 @@ def export(
         mlret export my-encoder --format pylate --lossy -o for-pylate
     """
     check_new_folder(output)
-    from mlret.encoders.export import Format, export_encoder
+    from mlret.encoders.colbert_export import Format, export_encoder
 
     chosen: Format = format  # type: ignore[assignment]
     losses = export_encoder(model, output, format=chosen, lossy=lossy)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BaseModel, ConfigDict, Field
 
-from mlret.cli.common import MAX_LINE, MaxLine, lines_of
+from mlret.cli.common import MAX_LINE, MAX_LINE_HELP, lines_of
+from mlret.cli.options import Option, SettingsOptions, takes_settings
 from mlret.cli.progress import compaction_progress, documents_progress
 
 if TYPE_CHECKING:
@@ -17,17 +19,18 @@ if TYPE_CHECKING:
 
     from mlret.encoders.external import ExternalEncoder
     from mlret.index.build import BuildReport
+    from mlret.index.ingest import Existing
     from mlret.index.settings import IndexSettings
     from mlret.index.vectors.space import Vectors as VectorsOfDocuments
 
-app = typer.Typer(help="Build an index from files, change it, look after it.", no_args_is_help=True)
+app = typer.Typer(help="Build an index from files, change it, maintain it.", no_args_is_help=True)
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")]
 Files = Annotated[
     list[str],
     typer.Argument(
         metavar="FILES...",
-        help='JSONL ({"id", "text", "lang", …}), TSV (header: id, text, …), perhaps .gz, .bz2 or .xz; Parquet; '
+        help='JSONL ({"id", "text", "lang", …}), TSV (header: id, text, …), also .gz, .bz2 or .xz; Parquet; '
         "a folder of BEIR, Mr.TyDi or MIRACL; hub:NAME:CONFIG@SPLIT; - for standard input.",
     ),
 ]
@@ -37,19 +40,6 @@ Model = Annotated[
         "--model", "-m", help="Encoder: a folder or a hub id. Default: the index's own, else the bundled one."
     ),
 ]
-Vectors = Annotated[
-    Path | None,
-    typer.Option(
-        "--vectors",
-        help="A .npy with one vector for each document, in the order of the files; or, with --lengths, the "
-        "vectors of their tokens, one document after another.",
-    ),
-]
-Lengths = Annotated[
-    Path | None,
-    typer.Option("--lengths", help="A .npy of integers: how many tokens of --vectors each document has."),
-]
-BatchSize = Annotated[int, typer.Option(min=1, help="Documents in one transaction.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 WhereOption = Annotated[
     list[str] | None,
@@ -58,16 +48,39 @@ WhereOption = Annotated[
         "-w",
         metavar="FILTER",
         help="NAME=VALUE (also !=, <, <=, >, >=), NAME~VALUE (a text or list that contains it; also !~), with dots for "
-        'what is nested (author.name=Ada); or JSON, e.g. {"year": {"$gte": 2020}}. All must hold; repeatable.',
+        'nested values (author.name=Ada); or JSON, e.g. {"year": {"$gte": 2020}}. All must hold; repeatable.',
     ),
 ]
 
 
+class AddingSettings(BaseModel):
+    """How the documents of files are added to an index."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = Field(
+        None, description="encoder: a folder or a hub id. Default: the index's own, else the bundled one"
+    )
+    vectors: Path | None = Field(
+        None,
+        description="a .npy with one vector for each document, in the order of the files; or, with --lengths, the "
+        "vectors of their tokens, one document after another",
+    )
+    lengths: Path | None = Field(None, description="a .npy of integers: how many tokens of --vectors each document has")
+    batch_size: int = Field(256, ge=1, description="documents in one transaction")
+    max_line: int = Field(MAX_LINE, ge=1, description=MAX_LINE_HELP)
+
+
+_ADDING = SettingsOptions(AddingSettings, {"model": Option("-m"), "max_line": Option(metavar="MIB")})
+
+
 @app.command()
+@takes_settings(adding=_ADDING)
 def build(
     path: IndexPath,
     files: Files,
-    model: Model = None,
+    *,
+    adding: AddingSettings,
     recipe: Annotated[
         str | None,
         typer.Option("--recipe", "-r", help="An index recipe: a name (`mlret recipes list`) or a .yaml file."),
@@ -82,20 +95,18 @@ def build(
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option("--bits", help="With a vector for each token: 1, 2, 4 or 8 bits a dimension; 16 keeps it whole."),
+        typer.Option("--bits", help="With a vector for each token: 1, 2, 4 or 8 bits a dimension; 16 keeps float16."),
     ] = None,
     pooling: Annotated[
-        int | None, typer.Option(min=1, help="With a vector for each token: merge so many tokens into one.")
+        int | None, typer.Option(min=1, help="With a vector for each token: merge this many tokens into one.")
     ] = None,
     dims: Annotated[
-        int | None, typer.Option(min=1, help="Keep so many dimensions (for encoders trained with Matryoshka).")
+        int | None, typer.Option(min=1, help="Keep this many dimensions (for encoders trained with Matryoshka).")
     ] = None,
     lexical: Annotated[
         bool,
         typer.Option("--lexical", help="Index character n-grams too, for hybrid search (names, numbers, rare words)."),
     ] = False,
-    vectors: Vectors = None,
-    lengths: Lengths = None,
     external: Annotated[
         str | None,
         typer.Option("--external", metavar="NAME", help="--vectors are of this encoder, which mlret does not run."),
@@ -103,8 +114,6 @@ def build(
     precision: Annotated[
         str, typer.Option("--precision", help="Encode in float32, bfloat16 or int8; see `mlret encode --help`.")
     ] = "float32",
-    batch_size: BatchSize = 256,
-    max_line: MaxLine = MAX_LINE,
     as_json: Json = False,
 ) -> None:
     """Build a new index from files. A build that was stopped resumes when the same command is given again."""
@@ -112,8 +121,8 @@ def build(
 
     changes = {"kind": kind, "dims": dims, "lexical": lexical or None, "bits": bits, "pooling": pooling}
     settings = _settings(recipe, changes)
-    given_vectors = _load_vectors(vectors, lengths)
-    encoder = _external(external, given_vectors, model)
+    vectors = _load_vectors(adding.vectors, adding.lengths)
+    encoder = _external(external, vectors, adding.model)
     given: Any = precision
     with (
         documents_progress("indexing", resume="give the same command again") as progress,
@@ -125,9 +134,9 @@ def build(
             encoder,
             settings=settings,
             precision=given,
-            vectors=given_vectors,
-            batch_size=batch_size,
-            max_line=max_line << 20,
+            vectors=vectors,
+            batch_size=adding.batch_size,
+            max_line=adding.max_line << 20,
             progress=progress,
             compacting=steps,
         )
@@ -135,37 +144,26 @@ def build(
 
 
 @app.command()
+@takes_settings(adding=_ADDING)
 def add(
     path: IndexPath,
     files: Files,
-    model: Model = None,
-    vectors: Vectors = None,
-    lengths: Lengths = None,
-    batch_size: BatchSize = 256,
-    max_line: MaxLine = MAX_LINE,
+    *,
+    adding: AddingSettings,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Pass over documents whose id is stored already.")
+        bool, typer.Option("--skip-existing", help="Skip documents whose id is stored already.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Add the documents of files to an index."""
-    existing = "skip" if skip_existing else "error"
-    _extend(path, files, model, _load_vectors(vectors, lengths), batch_size, max_line, existing, as_json)
+    _extend(path, files, adding, "skip" if skip_existing else "error", as_json)
 
 
 @app.command()
-def update(
-    path: IndexPath,
-    files: Files,
-    model: Model = None,
-    vectors: Vectors = None,
-    lengths: Lengths = None,
-    batch_size: BatchSize = 256,
-    max_line: MaxLine = MAX_LINE,
-    as_json: Json = False,
-) -> None:
+@takes_settings(adding=_ADDING)
+def update(path: IndexPath, files: Files, *, adding: AddingSettings, as_json: Json = False) -> None:
     """Add the documents of files; a document replaces the stored one with the same id, if any."""
-    _extend(path, files, model, _load_vectors(vectors, lengths), batch_size, max_line, "replace", as_json)
+    _extend(path, files, adding, "replace", as_json)
 
 
 @app.command()
@@ -174,16 +172,14 @@ def delete(
     ids: Annotated[list[str] | None, typer.Argument(metavar="[IDS]...", help="The ids of the documents.")] = None,
     ids_from: Annotated[
         Path | None,
-        typer.Option("--ids-from", help="A text file with an id on each line.", exists=True, dir_okay=False),
+        typer.Option("--ids-from", help="A text file with one id per line.", exists=True, dir_okay=False),
     ] = None,
     where: WhereOption = None,
-    ignore_missing: Annotated[
-        bool, typer.Option("--ignore-missing", help="Pass over ids that are not stored.")
-    ] = False,
+    ignore_missing: Annotated[bool, typer.Option("--ignore-missing", help="Skip ids that are not stored.")] = False,
     as_json: Json = False,
 ) -> None:
     """Delete documents by id, or all that match a filter."""
-    from mlret.index.filters import parse_filter
+    from mlret.index.filtering.filters import parse_filter
     from mlret.index.index import Index
 
     every = [*(ids or []), *(lines_of(ids_from) if ids_from else [])]
@@ -221,7 +217,7 @@ def tune(
     path: IndexPath,
     queries: Annotated[
         Path | None,
-        typer.Option("--queries", "-q", help="A text file with a query on each line.", exists=True, dir_okay=False),
+        typer.Option("--queries", "-q", help="A text file with one query per line.", exists=True, dir_okay=False),
     ] = None,
     recall: Annotated[
         float | None, typer.Option("--recall", help="Of the ten best documents, the share to be found, e.g. 0.98.")
@@ -257,13 +253,19 @@ def verify(
     with console.status("checking") as status:
         problems = verify_index(path, model, repair=repair, say=lambda line: status.update(f"checking {line}"))
     if as_json:
-        _print_json({"problems": [dataclasses.asdict(problem) for problem in problems]})
+        _print_json({"problems": [problem.as_json() for problem in problems]})
     for problem in problems if not as_json else []:
-        fix = "repaired" if problem.mended else "--repair repairs it" if problem.mendable else "restore it from a copy"
+        fix = (
+            "repaired"
+            if problem.repaired
+            else "--repair repairs it"
+            if problem.repairable
+            else "restore it from a copy"
+        )
         typer.echo(f"{problem.file}: {problem.what} ({fix})")
     if not problems and not as_json:
-        typer.echo(f"{path} is whole")
-    if any(not problem.mended for problem in problems):
+        typer.echo(f"{path} is intact")
+    if any(not problem.repaired for problem in problems):
         raise typer.Exit(1)
 
 
@@ -315,27 +317,19 @@ def info(path: IndexPath, as_json: Json = False) -> None:
     Console().print(table)
 
 
-def _extend(
-    path: Path,
-    files: list[str],
-    model: str | None,
-    vectors: VectorsOfDocuments | None,
-    batch_size: int,
-    max_line: int,
-    existing: Any,
-    as_json: bool,
-) -> None:
+def _extend(path: Path, files: list[str], adding: AddingSettings, existing: Existing, as_json: bool) -> None:
     from mlret.index.build import extend_index
 
     again = "give the same command again" + (" with --skip-existing" if existing == "error" else "")
+    vectors = _load_vectors(adding.vectors, adding.lengths)
     with documents_progress("adding", resume=again) as progress, compaction_progress() as steps:
         report = extend_index(
             path,
             files,
-            model,
+            adding.model,
             vectors=vectors,
-            batch_size=batch_size,
-            max_line=max_line << 20,
+            batch_size=adding.batch_size,
+            max_line=adding.max_line << 20,
             existing=existing,
             progress=progress,
             compacting=steps,
@@ -376,9 +370,9 @@ def _load_array(path: Path) -> NDArray[Any]:
     try:
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is no .npy file of numbers ({error})") from error
+        raise InputError(f"{path} is not a .npy file of numbers ({error})") from error
     if not isinstance(found, np.ndarray):
-        raise InputError(f"{path} is an archive of arrays (.npz); save the one that is meant with numpy.save")
+        raise InputError(f"{path} is an archive of arrays (.npz); save the array itself with numpy.save")
     return found
 
 
@@ -394,7 +388,7 @@ def _external(name: str | None, vectors: VectorsOfDocuments | None, model: str |
     tokens = isinstance(vectors, Ragged)
     matrix: Any = vectors.values if isinstance(vectors, Ragged) else vectors
     if matrix.ndim != 2:
-        raise InputError(f"--vectors holds {matrix.shape}; it must be a matrix with one vector a line")
+        raise InputError(f"--vectors holds {matrix.shape}; it must be a matrix with one vector per row")
     return ExternalEncoder(name, matrix.shape[1], "maxsim" if tokens else "cosine")
 
 
@@ -409,7 +403,7 @@ def _print_report(report: BuildReport, as_json: bool) -> None:
     parts = [f"{done.added} documents stored"]
     parts += [f"{done.replaced} replaced"] if done.replaced else []
     parts += [f"{done.skipped} skipped"] if done.skipped else []
-    parts += [f"{report.blank} blank passages left out"] if report.blank else []
+    parts += [f"{report.blank} blank passages skipped"] if report.blank else []
     rate = f"{stored / seconds:.0f}/s" if seconds else ""
     typer.echo(f"{', '.join(parts)} in {seconds:.1f} s ({rate}); {index.path} holds {index.documents}")
     _print_kinds([choice._asdict() for choice in report.kinds])

@@ -40,7 +40,7 @@ app = typer.Typer(
     epilog="Start with `mlret demo`.",
 )
 app.command("demo")(demo.demo)
-app.add_typer(index.app, name="index", help="Build an index from files, change it, look after it.")
+app.add_typer(index.app, name="index", help="Build an index from files, change it, maintain it.")
 app.command("search")(search.search)
 app.add_typer(memory.app, name="memory", help="Remember texts, and find them from other languages.")
 app.command("encode")(encode.encode)

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BaseModel, ConfigDict, Field
+
+from mlret.cli.common import json_object
+from mlret.cli.options import Option, SettingsOptions
 
 if TYPE_CHECKING:
     from mlret.memory.memory import Memory
@@ -21,7 +25,7 @@ Scope = Annotated[
         "--scope",
         "-s",
         metavar="NAME=VALUE",
-        help="Whose memory: tenant=, user=, agent= or run=; repeatable. Without a tenant, of what has none.",
+        help="Owner of the memory: tenant=, user=, agent= or run=; repeatable. Without a tenant: records with none.",
     ),
 ]
 Language = Annotated[
@@ -36,18 +40,8 @@ Model = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Ids = Annotated[list[str], typer.Argument(metavar="IDS...", help="The ids of the records.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The id of the record.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", "-t", help="A word to filter by; repeatable.")]
-Keys = Annotated[
-    list[str] | None, typer.Option("--key", help="An expansion that is searched with the text; repeatable.")
-]
-Metadata = Annotated[str | None, typer.Option("--metadata", help="A JSON object to keep with the text.")]
-EventTime = Annotated[
-    str | None, typer.Option("--event-time", help="When it happened: ISO 8601 with an offset, e.g. 2026-03-01T09:00Z.")
-]
-ValidFrom = Annotated[str | None, typer.Option("--valid-from", help="From when on it holds: ISO 8601 with an offset.")]
 Level = Annotated[str, typer.Option("--level", help="turn, event, session, summary or fact.")]
 Session = Annotated[str | None, typer.Option("--session", help="The conversation that it is part of.")]
-Source = Annotated[str | None, typer.Option("--source", help="Where it comes from.")]
 Where = Annotated[
     list[str] | None,
     typer.Option(
@@ -55,11 +49,42 @@ Where = Annotated[
         "-w",
         metavar="FILTER",
         help="NAME=VALUE (also !=, <, <=, >, >=), NAME~VALUE (a text or list that contains it), tags=VALUE, lang=CODE, "
-        "with dots for what is nested; or JSON. All must hold; repeatable.",
+        "with dots for nested values; or JSON. All must hold; repeatable.",
     ),
 ]
-AsOf = Annotated[str | None, typer.Option("--as-of", help="What was valid then: ISO 8601 with an offset.")]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="Only what was valid then: ISO 8601 with an offset.")]
 Levels = Annotated[list[str] | None, typer.Option("--level", help="Only of this level; repeatable.")]
+
+
+class About(BaseModel):
+    """What is stored with a text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    language: str | None = Field(None, description="language of the text; detected by default")
+    event_time: str | None = Field(
+        None, description="when it happened: ISO 8601 with an offset, e.g. 2026-03-01T09:00Z"
+    )
+    valid_from: str | None = Field(None, description="from when on it holds: ISO 8601 with an offset")
+    source: str | None = Field(None, description="where it comes from")
+    tags: list[str] | None = Field(None, description="a word to filter by; repeatable")
+    keys: list[str] | None = Field(None, description="an expansion that is searched with the text; repeatable")
+    metadata: dict[str, Any] | None = Field(None, description="a JSON object to keep with the text")
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields that were given."""
+        return self.model_dump(exclude_none=True)
+
+
+ABOUT = SettingsOptions(
+    About,
+    {
+        "language": Option("-l"),
+        "tags": Option("--tag", "-t"),
+        "keys": Option("--key"),
+        "metadata": Option(annotation=str, read=lambda text: json_object(text, "--metadata")),
+    },
+)
 
 
 def read_scope(arguments: Sequence[str]) -> dict[str, str]:

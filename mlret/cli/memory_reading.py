@@ -37,27 +37,27 @@ def search(
         bool, typer.Option("--conflicts", help="Show other versions and contradicting records with each hit.")
     ] = False,
     sessions: Annotated[bool, typer.Option("--sessions", help="Rank sessions; the best record of each.")] = False,
-    decay: Annotated[float, typer.Option(help="What a memory loses at most by age; 0 is off.")] = 0.0,
-    abstain: Annotated[bool, typer.Option("--abstain", help="Find nothing where the best does not stand out.")] = False,
+    decay: Annotated[float, typer.Option(help="How much score a memory loses by age at most; 0 is off.")] = 0.0,
+    abstain: Annotated[bool, typer.Option("--abstain", help="Find nothing if the best does not stand out.")] = False,
     mode: Annotated[str | None, typer.Option("--mode", help="hybrid, dense or lexical.")] = None,
     budget: Annotated[
-        int | None, typer.Option("--budget", min=1, help="Fit what is found into so many tokens, in order of time.")
+        int | None, typer.Option("--budget", min=1, help="Fit the hits into this many tokens, in order of time.")
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say why each was found.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="State why each was found.")] = False,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Find the memories of a scope that are closest in meaning to a query."""
-    from mlret.index.filters import parse_filter
+    from mlret.index.filtering.filters import parse_filter
     from mlret.memory.search.search import Ranking
 
-    whose = read_scope(scope)
+    owner = read_scope(scope)
     given: Any = mode
     chosen: Any = levels or []
     with opened(store, model) as memory:
         found = memory.search(
             query,
-            whose,
+            owner,
             k,
             language=language,
             where=parse_filter(where or []),
@@ -107,11 +107,11 @@ def list_(
     levels: Levels = None,
     as_of: AsOf = None,
     state: Annotated[str, typer.Option(help="active, archived or merged.")] = "active",
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of memories.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the memories of a scope, in the order in which they were stored."""
-    from mlret.index.filters import parse_filter
+    from mlret.index.filtering.filters import parse_filter
 
     chosen: Any = levels or []
     with opened(store) as memory:
@@ -127,7 +127,7 @@ def history(store: Store, scope: Scope, id: Id, as_json: Json = False) -> None:
         entries = memory.history(id, read_scope(scope))
         versions = memory.versions(id, read_scope(scope))
     if as_json:
-        told = [
+        operations = [
             {
                 "operation": entry.operation,
                 "at": entry.at.isoformat(),
@@ -137,7 +137,7 @@ def history(store: Store, scope: Scope, id: Id, as_json: Json = False) -> None:
             }
             for entry in entries
         ]
-        print_json({"history": told, "versions": [version.as_json() for version in versions]})
+        print_json({"history": operations, "versions": [version.as_json() for version in versions]})
         return
     for entry in entries:
         typer.echo(f"{entry.operation:>6}  {entry.at:%Y-%m-%d %H:%M:%S}Z  {entry.verb:<8} {'; '.join(entry.changes)}")
@@ -153,9 +153,10 @@ def events(
     as_json: Json = False,
 ) -> None:
     """Split a conversation into events by what its turns are about."""
-    options = {} if penalty is None else {"penalty": penalty}
+    from mlret.memory.text.event_segmentation import PENALTY
+
     with opened(store) as memory:
-        found = memory.events(session, read_scope(scope), keep=keep, **options)
+        found = memory.events(session, read_scope(scope), keep=keep, penalty=PENALTY if penalty is None else penalty)
     if as_json:
         print_json([{"id": event.id, "ids": list(event.ids), "text": event.text} for event in found])
         return

@@ -33,11 +33,14 @@ def import_(
     ] = False,
     session: Session = None,
     timezone: Annotated[
-        str | None, typer.Option("--timezone", help="Of times that name none, e.g. Europe/Paris (with --chat).")
+        str | None,
+        typer.Option("--timezone", help="Time zone of times that name none, e.g. Europe/Paris (with --chat)."),
     ] = None,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Pass over records whose id is there; an import that stopped goes on."),
+        typer.Option(
+            "--skip-existing", help="Skip records whose id is stored already; resumes an import that stopped."
+        ),
     ] = False,
     max_line: MaxLine = MAX_LINE,
     model: Model = None,
@@ -52,7 +55,7 @@ def import_(
     piped = str(file) == "-"
     if not piped and not file.exists():
         raise InputError(f"{file}: no such file")
-    whose = read_scope(scope)
+    owner = read_scope(scope)
     lines = read_objects(
         Path("standard input") if piped else file,
         open_standard_input if piped else open_raw,
@@ -60,13 +63,13 @@ def import_(
     )
     with opened(store, model, make=True) as memory:
         if not chat:
-            count = memory.import_records(lines, whose, existing="skip" if skip_existing else "error")
+            count = memory.import_records(lines, owner, existing="skip" if skip_existing else "error")
             verdicts = {"added": count}
         else:
             conversation = session or (None if piped else file.stem)
             turns = read_chat(lines, session=conversation, zone=_zone(timezone))
             verdicts = {"added": 0, "related": 0, "duplicate": 0}
-            for added in memory.add_stream(turns, whose):
+            for added in memory.add_stream(turns, owner):
                 verdicts[added.verdict] += 1
     if as_json:
         print_json(verdicts)
@@ -130,21 +133,19 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every file, record, vector and n-gram, and that the journal matches the state."""
-    import dataclasses
-
     from mlret.errors import MlretError
     from mlret.memory.maintenance.upkeep import verify as check
 
     problems = check(existing(store), repair=repair)
     if as_json:
-        print_json([dataclasses.asdict(problem) for problem in problems])
+        print_json([problem.as_json() for problem in problems])
     else:
         for problem in problems:
-            typer.echo(f"{problem.file}: {problem.what}{' (repaired)' if problem.mended else ''}")
+            typer.echo(f"{problem.file}: {problem.what}{' (repaired)' if problem.repaired else ''}")
         if not problems:
-            typer.echo(f"{store} is whole")
-    if any(not problem.mended for problem in problems):
-        raise MlretError(f"{store} is not whole")
+            typer.echo(f"{store} is intact")
+    if any(not problem.repaired for problem in problems):
+        raise MlretError(f"{store} is damaged")
 
 
 def reembed(
@@ -156,9 +157,9 @@ def reembed(
     as_json: Json = False,
 ) -> None:
     """Write a copy of a memory store with the vectors of another encoder."""
-    from mlret.memory.maintenance.upkeep import reembed as encode_anew
+    from mlret.memory.maintenance.upkeep import reembed as write_copy
 
-    encode_anew(existing(store), output, model)
+    write_copy(existing(store), output, model)
     if as_json:
         print_json({"output": str(output)})
     else:

@@ -2,75 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from mlret.cli.common import MAX_LINE, MaxLine, json_object
+from mlret.cli.common import MAX_LINE, MaxLine
 from mlret.cli.memory_options import (
-    EventTime,
+    ABOUT,
+    About,
     Id,
     Ids,
     Json,
-    Keys,
-    Language,
     Level,
     Levels,
-    Metadata,
     Model,
     Scope,
     Session,
-    Source,
     Store,
-    Tags,
-    ValidFrom,
     opened,
     print_done,
     print_json,
     read_scope,
 )
+from mlret.cli.options import takes_settings
+
+if TYPE_CHECKING:
+    from mlret.memory.records import UpdateFields
 
 
+@takes_settings(about=ABOUT)
 def add(
     text: Annotated[str, typer.Argument(help="What to remember, in any language; - reads texts from lines.")],
     store: Store,
     scope: Scope,
-    language: Language = None,
+    *,
+    about: About,
     level: Level = "turn",
     session: Session = None,
-    event_time: EventTime = None,
-    valid_from: ValidFrom = None,
-    source: Source = None,
-    tags: Tags = None,
-    keys: Keys = None,
-    metadata: Metadata = None,
     derived_from: Annotated[
         list[str] | None, typer.Option("--derived-from", help="The id of a record that it was made of; repeatable.")
     ] = None,
     dedupe: Annotated[
-        bool, typer.Option("--dedupe/--no-dedupe", help="Look whether it is said already, in whatever language.")
+        bool, typer.Option("--dedupe/--no-dedupe", help="Check whether a memory states it already, in any language.")
     ] = True,
     max_line: MaxLine = MAX_LINE,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Remember a text; or, with -, each line of standard input."""
-    about = {
-        "language": language,
-        "level": level,
-        "session": session,
-        "event_time": event_time,
-        "valid_from": valid_from,
-        "source": source,
-        "tags": tags or [],
-        "keys": keys or [],
-        "metadata": json_object(metadata, "--metadata"),
-        "derived_from": derived_from or [],
-    }
+    record = about.given() | {"level": level, "session": session, "derived_from": derived_from or []}
     texts = _standard_input(max_line) if text == "-" else [text]
-    whose = read_scope(scope)
+    owner = read_scope(scope)
     with opened(store, model, make=True) as memory:
-        added = list(memory.add_stream(({"text": one, **about} for one in texts), whose, dedupe=dedupe))
+        added = list(memory.add_stream(({"text": one, **record} for one in texts), owner, dedupe=dedupe))
     if as_json:
         print_json([one.as_json() for one in added] if text == "-" else added[0].as_json())
         return
@@ -78,33 +62,20 @@ def add(
         typer.echo(one.id if one.verdict == "added" else f"{one.id}  {one.verdict}: {one.reason}")
 
 
+@takes_settings(about=ABOUT)
 def update(
     store: Store,
     scope: Scope,
     id: Id,
-    text: Annotated[str | None, typer.Argument(help="What it says now; as before if left out.")] = None,
-    language: Language = None,
-    event_time: EventTime = None,
-    valid_from: ValidFrom = None,
-    source: Source = None,
-    tags: Tags = None,
-    keys: Keys = None,
-    metadata: Metadata = None,
+    text: Annotated[str | None, typer.Argument(help="The new text; the previous one if left out.")] = None,
+    *,
+    about: About,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Add a new version to a memory; previous versions are kept."""
-    changes = {
-        "language": language,
-        "event_time": event_time,
-        "valid_from": valid_from,
-        "source": source,
-        "tags": tags,
-        "keys": keys,
-        "metadata": json_object(metadata, "--metadata"),
-    }
     with opened(store, model) as memory:
-        given = {name: value for name, value in changes.items() if value is not None}
+        given = cast("UpdateFields", about.given())
         print_done(memory.update(id, read_scope(scope), text, **given), "updated", as_json)
 
 
@@ -169,20 +140,20 @@ def erase(
     """Remove every byte of memories, and of what was derived from them, from the disk, and print the proof."""
     from mlret.errors import InputError, MlretError
 
-    whose = read_scope(scope)
+    owner = read_scope(scope)
     if bool(ids) == everything:
-        raise InputError("say what to erase: ids, or --everything of the scope, one of the two")
+        raise InputError("state what to erase: ids, or --everything of the scope, one of the two")
     with opened(store) as memory:
-        chosen = ids or memory.ids(whose)
+        chosen = ids or memory.ids(owner)
         if not chosen:
             raise InputError("this scope holds nothing")
         if not yes:
-            typer.confirm(f"Erase {len(chosen)} records of {whose}? It cannot be undone", abort=True, err=True)
-        proof = memory.erase(chosen, whose)
+            typer.confirm(f"Erase {len(chosen)} records of {owner}? It cannot be undone", abort=True, err=True)
+        proof = memory.erase(chosen, owner)
     if as_json:
         print_json(proof.as_json())
     else:
-        typer.echo(f"{len(proof.ids)} records, {proof.versions} versions erased; {proof.pieces} pieces looked for in")
+        typer.echo(f"{len(proof.ids)} records, {proof.versions} versions erased; {proof.pieces} fragments sought in")
         for name, file in proof.files.items():
             typer.echo(f"  {name}: {file['places']} found")
     if not proof.complete:
@@ -192,14 +163,16 @@ def erase(
 def forget(
     store: Store,
     scope: Scope,
-    unused_days: Annotated[float | None, typer.Option(min=0, help="Not stored nor used for so long.")] = None,
+    unused_days: Annotated[
+        float | None, typer.Option(min=0, help="Neither stored nor used for this many days.")
+    ] = None,
     retention_below: Annotated[float | None, typer.Option(min=0, max=1, help="exp(-age / (tau S)) is below.")] = None,
     tau_days: Annotated[float, typer.Option(help="The tau of --retention-below.")] = 30.0,
     importance_below: Annotated[float | None, typer.Option(min=0, max=1, help="Rated lower, or not rated.")] = None,
-    strength_below: Annotated[float | None, typer.Option(min=0, help="Said less often.")] = None,
+    strength_below: Annotated[float | None, typer.Option(min=0, help="Stated less often.")] = None,
     levels: Levels = None,
-    keep: Annotated[int | None, typer.Option(min=0, help="Keep the so many that are best retained.")] = None,
-    run: Annotated[bool, typer.Option("--run", help="Archive them; else they are only named.")] = False,
+    keep: Annotated[int | None, typer.Option(min=0, help="Keep this many of those with the best retention.")] = None,
+    run: Annotated[bool, typer.Option("--run", help="Archive them; otherwise they are only listed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Archive the memories that meet all conditions; without --run, only list them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,10 @@ import typer
 
 from mlret.cli import training_data as data
 from mlret.cli.common import check_new_file
+from mlret.cli.options import Option, SettingsOptions, takes_settings
+from mlret.cli.progress import examples_progress
 from mlret.errors import InputError
+from mlret.training.labels.mining_settings import MiningSettings
 
 if TYPE_CHECKING:
     from mlret.data.ranking import RankingReader
@@ -21,9 +23,30 @@ if TYPE_CHECKING:
     from mlret.training.labels.mining_report import MiningReport
 
 
+def _where(filters: list[str]) -> dict[str, Any] | None:
+    """Parse the values of ``--where``."""
+    from mlret.index.filtering.filters import parse_filter
+
+    return parse_filter(filters)
+
+
+_MINING = SettingsOptions(
+    MiningSettings,
+    {
+        "negatives": Option("-n"),
+        "relative_margin": Option(default="0.05, or none with --absolute-margin or --no-margin"),
+        "language": Option("--passages"),
+        "where": Option("-w", annotation=list[str], read=_where, metavar="FILTER"),
+        "with_scores": Option("--scores"),
+    },
+)
+
+
+@takes_settings(mining=_MINING, reading=data.READING)
 def mine(
     sources: data.Sources,
     output: data.OutputOption,
+    *,
     index: Annotated[
         Path | None,
         typer.Option(
@@ -38,56 +61,12 @@ def mine(
             "--model", "-m", help="Encoder: a folder or a hub id. Default: the index's own, else the bundled one."
         ),
     ] = None,
-    negatives: Annotated[int, typer.Option("-n", "--negatives", min=1, help="Negatives of a query, at most.")] = 8,
-    skip: Annotated[int, typer.Option(min=0, help="Pass over so many of the best hits that are no positives.")] = 0,
-    depth: Annotated[int, typer.Option(min=1, help="Look at so many ranks.")] = 100,
-    sampling: Annotated[
-        str, typer.Option(help="top: the best that are left; random: by the seed, from all that are left.")
-    ] = "top",
-    relative_margin: Annotated[
-        float | None,
-        typer.Option(
-            "--relative-margin",
-            help="Negatives score at least this part of the positive's score below it. [default: 0.05, or none with "
-            "--absolute-margin or --no-margin]",
-        ),
-    ] = None,
-    absolute_margin: Annotated[
-        float | None, typer.Option("--absolute-margin", help="The same as a difference of scores.")
-    ] = None,
+    mining: MiningSettings,
     no_margin: Annotated[
         bool, typer.Option("--no-margin", help="Take negatives however near they are to the positive.")
     ] = False,
-    max_score: Annotated[float | None, typer.Option("--max-score", help="Of a negative.")] = None,
-    min_score: Annotated[float | None, typer.Option("--min-score", help="Of a negative.")] = None,
-    mode: Annotated[str, typer.Option("--mode", help="dense, lexical or hybrid search.")] = "dense",
-    passages: Annotated[
-        str,
-        typer.Option(help="any; same: in the language of the query alone; other: in other languages alone."),
-    ] = "any",
-    where: Annotated[
-        list[str] | None,
-        typer.Option("--where", "-w", metavar="FILTER", help="Only such passages: lang=sw, …; repeatable."),
-    ] = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Add to the negatives of DATA, instead of replacing them.")
-    ] = False,
-    scores: Annotated[
-        bool, typer.Option("--scores", help="Write the scores of the search, as those of a teacher.")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of random sampling.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Queries searched at once.")] = 128,
-    format: data.FormatOption = "auto",
-    language: data.LanguageOption = None,
-    languages: data.LanguagesOption = None,
-    collection: data.CollectionOption = None,
-    queries: data.QueriesOption = None,
-    qrels: data.QrelsOption = None,
-    run: data.RunOption = None,
-    split: data.SplitOption = "train",
-    held_out: data.HeldOutOption = None,
-    limit: data.LimitOption = None,
-    cache: data.CacheOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Number of queries searched at once.")] = 128,
+    reading: data.ReadingSettings,
     as_json: data.JsonOption = False,
 ) -> None:
     """Find hard negatives for training: passages that rank high but do not answer the query.
@@ -112,68 +91,30 @@ def mine(
 
         mlret mine pairs.jsonl -o crossed.jsonl --index wiki --passages other --mode hybrid
     """
-    from mlret.index.filters import parse_filter
-    from mlret.training.labels.mining import MiningSettings, mine_to_file
+    from mlret.training.labels.mining import mine_to_file
 
-    given: Any = {"sampling": sampling, "mode": mode, "language": passages}
-    if no_margin and (relative_margin is not None or absolute_margin is not None):
-        raise InputError("--no-margin and a margin exclude each other; leave one out")
-    if relative_margin is None and absolute_margin is None and not no_margin:
-        relative_margin = 0.05
-    settings = MiningSettings(
-        negatives=negatives,
-        skip=skip,
-        depth=depth,
-        relative_margin=relative_margin,
-        absolute_margin=absolute_margin,
-        max_score=max_score,
-        min_score=min_score,
-        where=parse_filter(where) if where else None,
-        keep=keep,
-        with_scores=scores,
-        seed=seed,
-        **given,
-    )
-    reading: dict[str, Any] = {
-        "format": format,
-        "language": language,
-        "languages": languages,
-        "collection": collection,
-        "queries": queries,
-        "qrels": qrels,
-        "run": run,
-        "split": split,
-        "held_out": held_out,
-        "limit": limit,
-    }
+    mining = _with_margins(mining, no_margin)
     check_new_file(output)
-    reader = data.open_data(sources, cache=cache, **reading)
-    origin = data.identity(reader, **reading)
-    opened, made = _opened(index, None if model == "bundled" else model, output, reader, origin, settings.mode)
+    reader = data.open_data(sources, reading)
+    origin = data.identity(reader, reading)
+    opened, made = _opened(index, None if model == "bundled" else model, output, reader, origin, mining.mode)
     with opened:
-        with data.examples_progress("mining", reader, resume="give the same command again") as progress:
-            report = mine_to_file(
-                reader,
-                opened,
-                output,
-                settings,
-                batch_size=batch_size,
-                data=origin,
-                progress=progress,
-            )
+        with examples_progress("mining", reader) as progress:
+            report = mine_to_file(reader, opened, output, mining, batch_size=batch_size, data=origin, progress=progress)
         encoder = opened.store.manifest.encoder
     if made is not None:
         shutil.rmtree(made)
-    if as_json:
-        found = report.to_dict() | {"encoder": encoder, "output": str(output), "passed_over": dict(reader.passed_over)}
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
-        return
-    from mlret.cli.common import print_tables
+    data.print_outcome(reader, output, report.to_dict() | {"encoder": encoder}, _table(report), as_json=as_json)
 
-    print_tables([_table(report)])
-    if left_out := data.passed_over(reader):
-        typer.echo(f"left out on reading: {left_out}")
-    typer.echo(f"training data: {output}")
+
+def _with_margins(mining: MiningSettings, no_margin: bool) -> MiningSettings:
+    """Return the settings without the default margin if another margin, or none, was asked for."""
+    margins = mining.model_fields_set & {"relative_margin", "absolute_margin"}
+    if no_margin and margins:
+        raise InputError("--no-margin and a margin exclude each other; leave one out")
+    if no_margin or margins == {"absolute_margin"}:
+        return mining.model_copy(update={"relative_margin": None})
+    return mining
 
 
 def _opened(
@@ -196,7 +137,7 @@ def _opened(
     parts = [*origin, encoder.fingerprint, str(lexical), str(VERSION)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
     folder = output.with_name(f".{output.name}.{key}.index")
-    with data.examples_progress("indexing passages", reader, resume="give the same command again") as progress:
+    with examples_progress("indexing passages", reader) as progress:
         return index_passages(folder, reader, encoder, lexical=lexical, progress=progress), folder
 
 
@@ -213,7 +154,7 @@ def _table(report: MiningReport) -> ResultTable:
     ]
     dropped = [
         ["positives (of all rows), and what repeats them", f"{report.positives:,}"],
-        ["first ranks", f"{report.passed:,}"],
+        ["skipped first ranks", f"{report.passed:,}"],
         ["likely false negatives (margin)", f"{report.near:,}"],
         ["out of bounds", f"{report.outside:,}"],
     ]
@@ -225,5 +166,5 @@ def _table(report: MiningReport) -> ResultTable:
         )
         if value is not None
     ]
-    caption = "Below: hits that were left out, by the rule that did. Of several positives the lowest score counts."
+    caption = "Below: excluded hits, by the rule that excluded them. Of several positives the lowest score counts."
     return ResultTable("Hard negatives", ["", "number"], [rows, dropped, *([scores] if scores else [])], caption)

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
+    from mlret.data.ranking import RankingReader
     from mlret.index.hits import Updated
 
 
@@ -24,24 +27,14 @@ def documents_progress(label: str, *, resume: str) -> Iterator[Callable[[Updated
     resume
         How to resume after an interrupt (Ctrl-C); printed if one occurs after documents were stored.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import TextColumn
 
-    console = Console(stderr=True)
-    stored = seen = 0
-    progress = Progress(
-        SpinnerColumn(),
+    progress = _bar(
         TextColumn(label),
-        BarColumn(bar_width=30),
         TextColumn("{task.fields[seen]:,} documents"),
         TextColumn("{task.fields[rate]}", style="cyan"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
     )
+    stored = seen = 0
     try:
         with progress:
             task = progress.add_task(label, total=None, rate="", seen=0)
@@ -58,7 +51,36 @@ def documents_progress(label: str, *, resume: str) -> Iterator[Callable[[Updated
             yield update
     except KeyboardInterrupt:
         if stored:
-            console.print(f"stopped after {stored} documents; to go on, {resume}", markup=False, soft_wrap=True)
+            progress.console.print(
+                f"stopped after {stored} documents; to resume, {resume}", markup=False, soft_wrap=True
+            )
+        raise
+
+
+@contextmanager
+def examples_progress(label: str, reader: RankingReader) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on standard error; yields a function that takes the number of processed examples.
+
+    Parameters
+    ----------
+    label
+        Description of the work.
+    reader
+        Provides how much of the data has been read.
+    """
+    from rich.progress import TextColumn
+
+    progress = _bar(TextColumn("{task.description}"), TextColumn("{task.fields[seen]:,}"))
+    try:
+        with progress:
+            task = progress.add_task(label, total=reader.total_bytes, seen=0)
+
+            def update(count: int) -> None:
+                progress.update(task, completed=reader.read_bytes, seen=count)
+
+            yield update
+    except KeyboardInterrupt:
+        progress.console.print("stopped; to resume, give the same command again", markup=False, soft_wrap=True)
         raise
 
 
@@ -81,3 +103,23 @@ def compaction_progress() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(tasks[what], completed=done, total=total)
 
         yield update
+
+
+def _bar(label: ProgressColumn, *figures: ProgressColumn) -> Progress:
+    """Return a progress bar on standard error with a label, some figures, and the time passed and left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    return Progress(
+        SpinnerColumn(),
+        label,
+        BarColumn(bar_width=30),
+        *figures,
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlret.cli import training_data as data
 from mlret.cli.common import check_new_file
+from mlret.cli.options import takes_settings
+from mlret.cli.progress import examples_progress
 
 if TYPE_CHECKING:
     from mlret.reporting.table import ResultTable
     from mlret.training.labels.teachers import ScoringReport
 
 
+@takes_settings(reading=data.READING)
 def score(
     sources: data.Sources,
     output: data.OutputOption,
+    *,
     teacher: Annotated[
         str,
         typer.Option(
@@ -29,7 +32,7 @@ def score(
         str,
         typer.Option(
             "--kind",
-            help="encoder, multi-vector or cross-encoder; by default what the folder says, and encoder from the hub.",
+            help="encoder, multi-vector or cross-encoder; by default read from the folder; from the hub, encoder.",
         ),
     ] = "auto",
     margin: Annotated[
@@ -40,21 +43,13 @@ def score(
             "with a cross-encoder.",
         ),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; by default what there is.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, …; by default whatever is available.")
+    ] = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Examples at a time; also the pairs in a cross-encoder's forward pass.")
     ] = 32,
-    format: data.FormatOption = "auto",
-    language: data.LanguageOption = None,
-    languages: data.LanguagesOption = None,
-    collection: data.CollectionOption = None,
-    queries: data.QueriesOption = None,
-    qrels: data.QrelsOption = None,
-    run: data.RunOption = None,
-    split: data.SplitOption = "train",
-    held_out: data.HeldOutOption = None,
-    limit: data.LimitOption = None,
-    cache: data.CacheOption = None,
+    reading: data.ReadingSettings,
     as_json: data.JsonOption = False,
 ) -> None:
     """Add a teacher's scores to training data, for distillation.
@@ -78,42 +73,21 @@ def score(
     """
     from mlret.training.labels.teachers import load_teacher, score_to_file
 
-    reading: dict[str, Any] = {
-        "format": format,
-        "language": language,
-        "languages": languages,
-        "collection": collection,
-        "queries": queries,
-        "qrels": qrels,
-        "run": run,
-        "split": split,
-        "held_out": held_out,
-        "limit": limit,
-    }
     check_new_file(output)
-    reader = data.open_data(sources, cache=cache, **reading)
+    reader = data.open_data(sources, reading)
     given: Any = kind
     loaded = load_teacher(None if teacher == "bundled" else teacher, given, device=device, batch_size=batch_size)
-    with data.examples_progress("scoring", reader, resume="give the same command again") as progress:
+    with examples_progress("scoring", reader) as progress:
         report = score_to_file(
             reader,
             loaded,
             output,
             margin=margin,
             batch_size=batch_size,
-            data=data.identity(reader, **reading),
+            data=data.identity(reader, reading),
             progress=progress,
         )
-    if as_json:
-        found = dataclasses.asdict(report) | {"output": str(output), "passed_over": dict(reader.passed_over)}
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
-        return
-    from mlret.cli.common import print_tables
-
-    print_tables([_table(report)])
-    if left_out := data.passed_over(reader):
-        typer.echo(f"left out on reading: {left_out}")
-    typer.echo(f"training data: {output}")
+    data.print_outcome(reader, output, dataclasses.asdict(report), _table(report), as_json=as_json)
 
 
 def _table(report: ScoringReport) -> ResultTable:

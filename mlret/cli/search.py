@@ -39,7 +39,7 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Find the documents of an index that are closest in meaning to a query."""
-    from mlret.index.filters import parse_filter
+    from mlret.index.filtering.filters import parse_filter
     from mlret.index.index import Index
     from mlret.index.search import check_mode
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _LEFT, _RIGHT, _POP = "\u2066", "\u2067", "\u2069"  # isolate characters LRI, RLI and PDI
 _RIGHT_TO_LEFT = frozenset({"R", "AL"})
 _ELLIPSIS = "…"
+_LINES = 3  # maximum number of lines of a text
 _NEVER_FIRST = frozenset("、。,.!?:;)」』】》〉”’…ー～")  # characters that may not begin a line
 # Directional embeddings, overrides and isolates in the text could affect the terminal beyond its cell.
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -41,29 +42,22 @@ class ScriptText:
     ----------
     text
         Any text. Control characters are removed, so that it cannot control the terminal.
-    max_lines
-        Maximum number of lines; an ellipsis marks truncated text.
-    style
-        A rich style.
     """
 
-    def __init__(self, text: str, *, max_lines: int = 3, style: str = "") -> None:
+    def __init__(self, text: str) -> None:
         self.text = printable(text)
-        self.max_lines = max_lines
-        self.style = style
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         width = terminal_width(self.text)
         return Measurement(min(width, 20), max(width, 1)).with_maximum(options.max_width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        style = console.get_style(self.style)
-        for line in wrap(self.text, options.max_width, self.max_lines):
-            yield Segment(isolate(line), style)
+        for line in wrap(self.text, options.max_width, _LINES):
+            yield Segment(isolate(line))
             yield Segment.line()
 
 
-def hits_table(hits: Sequence[Hit | MemoryHit], *, title: str | None = None, max_lines: int = 3) -> Table:
+def hits_table(hits: Sequence[Hit | MemoryHit], *, title: str | None = None) -> Table:
     """Build a table of hits with rank, score, language and text, and the cosine if the score is something else.
 
     Parameters
@@ -72,8 +66,6 @@ def hits_table(hits: Sequence[Hit | MemoryHit], *, title: str | None = None, max
         The hits of a search.
     title
         Title of the table, as plain text.
-    max_lines
-        Maximum number of lines of text for each hit.
     """
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -96,7 +88,7 @@ def hits_table(hits: Sequence[Hit | MemoryHit], *, title: str | None = None, max
             f"{hit.score:.3f}",
             *(["–" if hit.cosine is None else f"{hit.cosine:.3f}"] if beside else []),
             display_language(hit.language),
-            ScriptText(hit.text, max_lines=max_lines),
+            ScriptText(hit.text),
         )
     return table
 
@@ -135,13 +127,13 @@ def wrap(text: str, width: int, max_lines: int) -> list[str]:
     """
     lines: list[str] = []
     line = ""
-    for piece in _pieces(text, width):
-        if line and terminal_width((line + piece).rstrip()) > width:
+    for fragment in _fragments(text, width):
+        if line and terminal_width((line + fragment).rstrip()) > width:
             lines.append(line.rstrip())
             line = ""
             if len(lines) > max_lines:
                 break
-        line += piece if line else piece.lstrip()
+        line += fragment if line else fragment.lstrip()
     lines.append(line.rstrip())
     if len(lines) <= max_lines:
         return lines
@@ -151,20 +143,20 @@ def wrap(text: str, width: int, max_lines: int) -> list[str]:
     return [*lines[: max_lines - 1], "".join(clusters).rstrip() + _ELLIPSIS]
 
 
-def _pieces(text: str, width: int) -> Iterable[str]:
+def _fragments(text: str, width: int) -> Iterable[str]:
     """Yield the units that a line break may not split: words with their space, wide characters, parts of long words."""
     for word in text.split(" "):
         clusters = list(_clusters(word))
         if terminal_width(word) <= width and not any(map(_breaks_anywhere, clusters)):
             yield word + " "
             continue
-        piece = ""
+        fragment = ""
         for cluster in clusters:
-            if piece and cluster not in _NEVER_FIRST:
-                yield piece
-                piece = ""
-            piece += cluster
-        yield piece + " "
+            if fragment and cluster not in _NEVER_FIRST:
+                yield fragment
+                fragment = ""
+            fragment += cluster
+        yield fragment + " "
 
 
 def _breaks_anywhere(cluster: str) -> bool:

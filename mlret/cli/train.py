@@ -11,7 +11,9 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from mlret.cli.options import SettingsOptions, takes_settings
 from mlret.recipes import find_recipe
+from mlret.training.adapter_settings import AdapterSettings
 
 
 class _RecipeUnlessAVerb(TyperGroup):
@@ -58,48 +60,31 @@ def train(
     except KeyboardInterrupt:
         changes = [part for override in overrides or [] for part in ("--set", override)]
         again = shlex.join(["mlret", "train", recipe, "--data", str(data), "--output", str(output), *changes])
-        console.print(f"stopped; the last checkpoint is kept. Go on with: {again}", markup=False, soft_wrap=True)
+        console.print(f"stopped; the last checkpoint is kept. Resume with: {again}", markup=False, soft_wrap=True)
         raise
     print(f"encoder: {model}")
     print(f"try it:  mlret eval tatoeba --model {model} --data <folder with tatoeba.v1.tsv.gz>")
 
 
 @app.command("adapter")
+@takes_settings(settings=SettingsOptions(AdapterSettings, omit=("bfloat16",)))
 def adapter(
     language: Annotated[str, typer.Option("--language", "-l", help="The language to add.")],
     text: Annotated[
         list[str],
         typer.Option(
             "--text",
-            help="Running text in it: .jsonl, .txt (a sentence a line), both perhaps .gz, or .parquet; a pattern in "
+            help="Running text in it: .jsonl, .txt (one sentence per line), both also .gz, or .parquet; a pattern in "
             "quotes is expanded here. Repeatable.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The run's folder; OUTPUT/model is the result.")],
     model: Annotated[str, typer.Option("--model", "-m", help="An encoder with language adapters: a folder or hub id.")],
-    base: Annotated[
-        str | None,
-        typer.Option(
-            "--base",
-            help="The encoder that MODEL was fine-tuned from: the adapter learns on its shared weights, as in "
-            "ColBERT-XM, and is then put into MODEL. By default it learns on MODEL's own.",
-        ),
-    ] = None,
-    start: Annotated[
-        str | None, typer.Option("--start", help="Copy the adapter of this language; by default start at random.")
-    ] = None,
-    head: Annotated[
-        str | None,
-        typer.Option("--head", help="Take the prediction head of this masked language model, and leave it as it is."),
-    ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 2000,
-    batch_size: Annotated[int, typer.Option(min=2, help="Passages in a batch.")] = 64,
-    max_length: Annotated[int, typer.Option(min=8, help="Tokens of a passage.")] = 128,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Its highest value.")] = 1e-4,
+    *,
+    settings: AdapterSettings,
     held_out: Annotated[
         list[str] | None, typer.Option("--held-out", help="Files whose sentences are not trained on. Repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the adapter and the batches.")] = 42,
 ) -> None:
     """Add one more language to an encoder, using only running text in that language.
 
@@ -118,18 +103,11 @@ def adapter(
             language,
             text_files(text, option="--text"),
             output,
-            base=base,
-            start=start,
-            head=head,
-            steps=steps,
-            batch_size=batch_size,
-            max_length=max_length,
-            learning_rate=learning_rate,
+            settings,
             held_out=text_files(held_out, option="--held-out") if held_out else [],
-            seed=seed,
             say=partial(console.print, markup=False, highlight=False, soft_wrap=True),
         )
     except KeyboardInterrupt:
-        console.print("stopped; the last checkpoint is kept. Go on with the same command", markup=False)
+        console.print("stopped; the last checkpoint is kept. Resume with the same command", markup=False)
         raise
     print(f"encoder: {trained}")

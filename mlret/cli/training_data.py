@@ -1,19 +1,22 @@
-"""Options of the commands that read training data for retrieval, and their progress bar."""
+"""Options of the commands that read training data for retrieval, and what they print."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BaseModel, ConfigDict, Field
 
-from mlret.cli.common import language_codes
+from mlret.cli.common import language_codes, print_tables
+from mlret.cli.options import Option, SettingsOptions
 from mlret.errors import InputError
 
 if TYPE_CHECKING:
     from mlret.data.ranking import RankingReader
+    from mlret.reporting.table import ResultTable
 
 Sources = Annotated[
     list[str],
@@ -24,78 +27,64 @@ Sources = Annotated[
         "hub:NAME:CONFIG@SPLIT. See training/README.md.",
     ),
 ]
-FormatOption = Annotated[
-    str,
-    typer.Option(
-        "--format",
-        help="auto, or one of columns, mrtydi, dpr, squad, triples, id-triples, id-records, id-lists, judged.",
-    ),
-]
-LanguageOption = Annotated[
-    str | None, typer.Option("--language", "-l", help="The language of texts that do not say theirs.")
-]
-LanguagesOption = Annotated[
-    list[str] | None,
-    typer.Option("--only", metavar="CODE", help="Only queries in these languages; repeatable, or with commas."),
-]
-CollectionOption = Annotated[
-    list[str] | None,
-    typer.Option("--collection", help="Where passages are found by id; by default beside the file. Repeatable."),
-]
-QueriesOption = Annotated[
-    Path | None, typer.Option("--queries", help="Where queries are found by id; by default beside the file.")
-]
-QrelsOption = Annotated[Path | None, typer.Option("--qrels", help="The judgements, of a folder with several.")]
-RunOption = Annotated[
-    Path | None, typer.Option("--run", help="A run in TREC's format: what it ranks and is not judged, is negative.")
-]
-SplitOption = Annotated[str, typer.Option("--split", help="Which files of a folder.")]
-HeldOutOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--held-out",
-        metavar="FILE_OR_GLOB",
-        help="Evaluation files: examples whose query or positive is in them are dropped; repeatable.",
-    ),
-]
-LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Examples to read at most.")]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option("--cache", help="A folder that keeps collections on disk by id for the next time, as SQLite files."),
-]
 OutputOption = Annotated[
-    Path, typer.Option("--output", "-o", help="A new .jsonl file, or .jsonl.gz: an example a line.")
+    Path, typer.Option("--output", "-o", help="A new .jsonl file, or .jsonl.gz: one example in each line.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def open_data(
-    sources: Sequence[str],
-    *,
-    format: str,
-    language: str | None,
-    languages: list[str] | None,
-    collection: list[str] | None,
-    queries: Path | None,
-    qrels: Path | None,
-    run: Path | None,
-    split: str,
-    held_out: list[str] | None,
-    limit: int | None,
-    cache: Path | None,
-) -> RankingReader:
-    """Open training data, and print on standard error what was recognised.
+class ReadingSettings(BaseModel):
+    """How training data is read: the arguments of :func:`mlret.data.ranking.read_ranking` that are options."""
 
-    The parameters are those of :func:`mlret.data.ranking.read_ranking`; sources, languages and ``held_out`` may contain
-    patterns or comma-separated values as on the command line.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: str = Field(
+        "auto",
+        description="auto, or one of columns, mrtydi, dpr, squad, triples, id-triples, id-records, id-lists, judged",
+    )
+    language: str | None = Field(None, description="language of texts that do not state theirs")
+    languages: list[str] | None = Field(None, description="only queries in these languages; repeatable, or with commas")
+    collection: list[str] | None = Field(
+        None, description="where passages are found by id; by default beside the file. Repeatable"
+    )
+    queries: Path | None = Field(None, description="where queries are found by id; by default beside the file")
+    qrels: Path | None = Field(None, description="the judgements, of a folder with several")
+    run: Path | None = Field(None, description="a run in TREC's format: what it ranks and is not judged, is negative")
+    split: str = Field("train", description="which files of a folder")
+    held_out: list[str] | None = Field(
+        None, description="evaluation files: examples whose query or positive is in them are dropped; repeatable"
+    )
+    limit: int | None = Field(None, ge=1, description="maximum number of examples to read")
+    cache: Path | None = Field(
+        None, description="a folder that keeps collections on disk by id for the next time, as SQLite files"
+    )
+
+
+READING = SettingsOptions(
+    ReadingSettings,
+    {
+        "language": Option("-l"),
+        "languages": Option("--only", metavar="CODE"),
+        "held_out": Option(metavar="FILE_OR_GLOB"),
+    },
+)
+
+
+def open_data(sources: Sequence[str], settings: ReadingSettings) -> RankingReader:
+    """Open training data, and print on standard error which format was recognised.
+
+    Parameters
+    ----------
+    sources
+        Files, folders, hub data sets, and glob patterns of files.
+    settings
+        How they are read.
 
     Raises
     ------
     InputError
         If :func:`mlret.data.ranking.read_ranking` rejects the data or an option.
     """
-    from typing import Any
-
     from rich.console import Console
 
     from mlret.cli.common import text_files
@@ -106,77 +95,51 @@ def open_data(
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    given: Any = format
-    reader = read_ranking(
-        [file for source in sources for file in _matching(source)],
-        given,
-        language=language,
-        languages=language_codes(languages),
-        collection=collection,
-        queries=queries,
-        qrels=qrels,
-        run=run,
-        split=split,
-        held_out=text_files(held_out, option="--held-out") if held_out else (),
-        limit=limit,
-        cache=cache,
-        say=say,
-    )
+    given: dict[str, Any] = settings.model_dump() | {
+        "languages": language_codes(settings.languages),
+        "held_out": text_files(settings.held_out, option="--held-out") if settings.held_out else (),
+    }
+    reader = read_ranking([file for source in sources for file in _matching(source)], **given, say=say)
     say(reader.recognised)
     return reader
 
 
-def identity(reader: RankingReader, **options: object) -> list[str]:
+def identity(reader: RankingReader, settings: ReadingSettings) -> list[str]:
     """Return what the data was read from and with which options. A stopped run resumes only if this is unchanged."""
     files = [f"{source.name} {source.bytes}" for source in reader.sources]
+    options = settings.model_dump(exclude={"cache"})
     return [*files, *(f"{name}={value}" for name, value in sorted(options.items()) if value)]
 
 
-def passed_over(reader: RankingReader) -> str:
-    """Format what was skipped while reading the data as text; empty if nothing was."""
-    return ", ".join(f"{why}: {count:,}" for why, count in reader.passed_over.items())
-
-
-@contextmanager
-def examples_progress(label: str, reader: RankingReader, *, resume: str) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error; yields a function that takes the number of processed examples.
+def print_outcome(
+    reader: RankingReader, output: Path, found: dict[str, Any], table: ResultTable, *, as_json: bool
+) -> None:
+    """Print what a command made of training data: a table, what was skipped, and the file; or all of it as JSON.
 
     Parameters
     ----------
-    label
-        Description of the work.
     reader
-        Provides how much of the data has been read.
-    resume
-        How to resume after an interrupt (Ctrl-C); printed if one occurs.
+        The data that was read.
+    output
+        The file that was written.
+    found
+        The figures, for JSON.
+    table
+        The same figures as a table.
+    as_json
+        Whether to print JSON instead of the table.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    progress = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[seen]:,}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    try:
-        with progress:
-            task = progress.add_task(label, total=reader.total_bytes, seen=0)
-
-            def update(count: int) -> None:
-                progress.update(task, completed=reader.read_bytes, seen=count)
-
-            yield update
-    except KeyboardInterrupt:
-        console.print(f"stopped; to go on, {resume}", markup=False, soft_wrap=True)
-        raise
+    if as_json:
+        skipped = dict(reader.skipped)
+        # "passed_over" is the former name of "skipped".
+        everything = found | {"output": str(output), "skipped": skipped, "passed_over": skipped}
+        typer.echo(json.dumps(everything, ensure_ascii=False, indent=1))
+        return
+    print_tables([table])
+    if reader.skipped:
+        reasons = ", ".join(f"{why}: {count:,}" for why, count in reader.skipped.items())
+        typer.echo(f"skipped on reading: {reasons}")
+    typer.echo(f"training data: {output}")
 
 
 def _matching(source: str) -> list[str]:

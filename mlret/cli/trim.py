@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BaseModel, ConfigDict, Field
 
 from mlret.cli.common import check_new_folder, language_codes, print_tables, text_files
+from mlret.cli.options import Option, SettingsOptions, takes_settings
 from mlret.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,38 +25,47 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
+class KeptTokens(BaseModel):
+    """Which tokens a trimmed vocabulary keeps, and the text to count them on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    languages: list[str] | None = Field(None, description="a language to keep; repeatable, or with commas")
+    corpus: list[str] | None = Field(
+        None,
+        description="text to count tokens on: .jsonl, .txt (a sentence a line), both perhaps .gz, or .parquet; a "
+        "pattern in quotes; repeatable. Without it, everything that the languages' scripts can write is kept",
+    )
+    text_language: str | None = Field(
+        None, description="language of text that does not state its own; by default that of --lang, if it is one"
+    )
+    size: int | None = Field(None, ge=1, description="number of tokens to keep in all")
+    min_count: int | None = Field(None, ge=1, description="instead: keep tokens that occur at least so many times")
+    coverage: float | None = Field(
+        None,
+        description="instead: the fewest tokens that cover this share of every language's text; .999 by default",
+    )
+    keep: list[str] | None = Field(
+        None, description="a word whose tokens are kept in any case; @FILE: a word in each line; repeatable"
+    )
+
+
+_KEPT = SettingsOptions(
+    KeptTokens,
+    {
+        "languages": Option("--lang", "-l", metavar="CODE", read=language_codes),
+        "corpus": Option("-c", metavar="FILE_OR_GLOB"),
+        "text_language": Option("--text-lang"),
+        "keep": Option(metavar="WORD"),
+    },
+)
+
+
+@takes_settings(kept=_KEPT)
 def trim(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id, or 'bundled'.")],
-    languages: Annotated[
-        list[str] | None,
-        typer.Option("--lang", "-l", metavar="CODE", help="A language to keep; repeatable, or with commas."),
-    ] = None,
-    corpus: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--corpus",
-            "-c",
-            metavar="FILE_OR_GLOB",
-            help="Text to count tokens on: .jsonl, .txt (a sentence a line), both perhaps .gz, or .parquet; a pattern "
-            "in quotes; repeatable. Without it, all that the languages' scripts can write is kept.",
-        ),
-    ] = None,
-    text_language: Annotated[
-        str | None,
-        typer.Option("--text-lang", help="The language of text that does not say its own; by default the one --lang."),
-    ] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Tokens to keep in all.")] = None,
-    min_count: Annotated[
-        int | None, typer.Option("--min-count", min=1, help="Instead: keep tokens that come so often.")
-    ] = None,
-    coverage: Annotated[
-        float | None,
-        typer.Option(help="Instead: the fewest tokens that hold this share of every language's text; .999 by default."),
-    ] = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(metavar="WORD", help="A word whose pieces stay in any case; @FILE: a word a line; repeatable."),
-    ] = None,
+    *,
+    kept: KeptTokens,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The new model's folder; new, or empty.")
     ] = None,
@@ -103,39 +114,12 @@ def trim(
 
         mlret trim drafter --head --size 32000 --corpus generated.txt -o fast-drafter
     """
-    codes = language_codes(languages)
     if head:
-        others = {
-            "--lang": codes, "--min-count": min_count, "--coverage": coverage, "--keep": keep, "--dry-run": dry_run,
-            "--eval": evaluate,
-        }  # fmt: skip
-        if idle := [name for name, value in others.items() if value]:
-            raise InputError(f"--head takes --size, --corpus and --output, and has no use for {', '.join(idle)}")
-        _trim_head(model, size, corpus, text_language, output)
+        _trim_head(model, kept, output, others={"--dry-run": dry_run, "--eval": evaluate})
         return
-    if dry_run:
-        if not corpus:
-            raise InputError("--dry-run shows coverage of text: give --corpus")
-        if output is not None and output.suffix != ".png":
-            raise InputError(f"{output}: with --dry-run, -o names a picture, e.g. curve.png")
-    elif output is None:
-        raise InputError("no --output: name the new model's folder, or look first with --dry-run")
-    else:
-        if Path(model).is_dir() and output.resolve() == Path(model).resolve():
-            raise InputError(f"{output} is the model to be trimmed: name another --output")
-        check_new_folder(output)
+    _check_output(model, kept, output, dry_run=dry_run)
     benchmarks = [_benchmark(text) for text in evaluate or []]
-    files = text_files(corpus, option="--corpus") if corpus else None
-    default = text_language or (codes[0] if codes and len(codes) == 1 else None)
-    choice: dict[str, Any] = {
-        "languages": codes,
-        "corpus": None if files is None else _read(files, default),
-        "size": size,
-        "min_count": min_count,
-        "coverage": coverage,
-        "keep": [word for text in keep or [] for word in _words(text)],
-        "show_progress": sys.stderr.isatty(),
-    }
+    choice = _choice(kept)
     if dry_run:
         _preview(model, choice, output, as_json=as_json)
         return
@@ -144,7 +128,8 @@ def trim(
     from mlret.vocabulary.saving import save_trimmed
     from mlret.vocabulary.trim import check_selection, trim_vocabulary
 
-    check_selection(corpus, size, min_count, coverage)
+    check_selection(kept.corpus, kept.size, kept.min_count, kept.coverage)
+    codes = kept.languages
     # Evaluate the original model first, so that unreadable data is reported before the work.
     scores = [_averages(name, data, None if model == "bundled" else model, codes) for name, data in benchmarks]
     trimmed, report = trim_vocabulary(model, **choice)
@@ -167,9 +152,40 @@ def trim(
     typer.echo(_last_words(report, output))
 
 
+def _check_output(model: str, kept: KeptTokens, output: Path | None, *, dry_run: bool) -> None:
+    """Check, before the work, that the output can be written, and is a picture in a dry run."""
+    if dry_run:
+        if not kept.corpus:
+            raise InputError("--dry-run shows coverage of text: give --corpus")
+        if output is not None and output.suffix != ".png":
+            raise InputError(f"{output}: with --dry-run, -o names a picture, e.g. curve.png")
+    elif output is None:
+        raise InputError("no --output: name the new model's folder, or look first with --dry-run")
+    else:
+        if Path(model).is_dir() and output.resolve() == Path(model).resolve():
+            raise InputError(f"{output} is the model to be trimmed: name another --output")
+        check_new_folder(output)
+
+
+def _choice(kept: KeptTokens) -> dict[str, Any]:
+    """Return the arguments of :func:`mlret.trim_vocabulary` and of :func:`mlret.vocabulary.preview`."""
+    codes = kept.languages
+    files = text_files(kept.corpus, option="--corpus") if kept.corpus else None
+    language = kept.text_language or (codes[0] if codes and len(codes) == 1 else None)
+    return {
+        "languages": codes,
+        "corpus": None if files is None else _read(files, language),
+        "size": kept.size,
+        "min_count": kept.min_count,
+        "coverage": kept.coverage,
+        "keep": [word for text in kept.keep or [] for word in _words(text)],
+        "show_progress": sys.stderr.isatty(),
+    }
+
+
 def _last_words(report: TrimReport, output: Path) -> str:
     fingerprint = report.after.fingerprint
-    also = f"; fingerprint {fingerprint}, build indexes anew with it" if fingerprint else ""
+    also = f"; fingerprint {fingerprint}, rebuild indexes with it" if fingerprint else ""
     return f"model: {output} (report in {output / 'trim'}{also})"
 
 
@@ -192,10 +208,10 @@ def _benchmark(text: str) -> tuple[str, Path]:
     name, equals, data = text.partition("=")
     if not (name and equals and data):
         raise InputError(f"--eval {text!r}: give BENCHMARK=DATA, e.g. tatoeba=DIR")
-    from mlret.eval.recipe import BENCHMARKS
+    from mlret.eval.registry import benchmarks
 
-    if name not in BENCHMARKS:
-        raise InputError(f"--eval {text!r}: no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+    if name not in (known := benchmarks()):
+        raise InputError(f"--eval {text!r}: no benchmark {name!r}; there are {', '.join(known)}")
     return name, Path(data)
 
 
@@ -252,25 +268,27 @@ def _curve_table(curve: Curve) -> ResultTable:
         "Share of tokens kept, in per cent",
         ["tokens", "mean", "lowest", *names],
         [rows],
-        "The first row is what is always kept, the last all that come in the text or that its scripts can write. "
+        "The first row is what is always kept, the last all tokens that the text has or that its scripts can write. "
         f"{curve.tokens:,} tokens today.",
     )
 
 
-def _trim_head(
-    model: str, size: int | None, corpus: list[str] | None, text_language: str | None, output: Path | None
-) -> None:
-    if size is None or not corpus or output is None:
+def _trim_head(model: str, kept: KeptTokens, output: Path | None, *, others: dict[str, Any]) -> None:
+    """Trim the output head of a drafter; ``others`` are the values of options that this does not take."""
+    idle = {"--lang": kept.languages, "--min-count": kept.min_count, "--coverage": kept.coverage, "--keep": kept.keep}
+    if names := [name for name, value in (idle | others).items() if value]:
+        raise InputError(f"--head takes --size, --corpus and --output, and has no use for {', '.join(names)}")
+    if kept.size is None or not kept.corpus or output is None:
         raise InputError("--head needs --size, --corpus (best what the target model wrote) and --output")
     check_new_folder(output)
-    files = text_files(corpus, option="--corpus")
+    files = text_files(kept.corpus, option="--corpus")
     from mlret.data.durable import write_folder_atomically
     from mlret.vocabulary.drafter import open_drafter, save_drafter, trim_head
 
     drafter, tokenizer = open_drafter(model)
     # Drafts also contain line ends, so each text gets one. The vocabulary is shared by all languages, so a file's
     # language does not matter.
-    texts = (f"{line}\n" for _, line in _read(files, text_language or "en"))
-    trim_head(drafter, size=size, corpus=texts, tokenizer=tokenizer, show_progress=sys.stderr.isatty())
+    texts = (f"{line}\n" for _, line in _read(files, kept.text_language or "en"))
+    trim_head(drafter, size=kept.size, corpus=texts, tokenizer=tokenizer, show_progress=sys.stderr.isatty())
     write_folder_atomically(output, lambda folder: save_drafter(drafter, tokenizer, folder))
     typer.echo(f"drafter: {output}; load it with mlret.vocabulary.load_drafter, pass it as assistant_model")

@@ -14,7 +14,7 @@ from mlret.data.documents import SENTENCE_KEYS, TEXT_KEYS, Document, document_fr
 from mlret.data.files import COMPRESSIONS, LONGEST_LINE, TrackedFile, open_raw, open_standard_input, read_lines
 from mlret.data.json_text import RepeatedKeyError, decode_object, read_json
 from mlret.data.tables import hub_rows, open_hub, parquet_rows
-from mlret.errors import InputError
+from mlret.errors import InputError, NotFound
 
 _KINDS = (".jsonl", ".ndjson", ".tsv", ".parquet")
 # Where benchmarks keep their passages, compressed or not.
@@ -147,7 +147,7 @@ class Corpus:
             return [_hub_part(str(source))]
         path = Path(source)
         if not path.exists():
-            raise InputError(f"{path}: no such file; check the path")
+            raise NotFound(f"{path}: no such file; check the path")
         if path.is_dir():
             return [_file_part(file, self._max_line) for file in _corpus_files(path)]
         if not path.is_file():
@@ -204,7 +204,7 @@ def _corpus_files(folder: Path) -> list[Path]:
             if found := sorted(folder.glob(pattern), key=_natural):
                 return found
     raise InputError(
-        f"{folder}: a folder that is no corpus of BEIR (corpus.jsonl), Mr.TyDi (collection/docs.jsonl.gz) or MIRACL "
+        f"{folder}: a folder that is not a corpus of BEIR (corpus.jsonl), Mr.TyDi (collection/docs.jsonl.gz) or MIRACL "
         "(docs-*.jsonl.gz); name the files in it"
     )
 
@@ -219,7 +219,7 @@ def _file_part(path: Path, longest: int) -> Part:
     kind = "".join((suffixes[:-1] if compressed else suffixes)[-1:])
     if kind not in _KINDS or (compressed and kind == ".parquet"):
         raise InputError(
-            f"{path}: unknown kind of file; give .jsonl, .ndjson or .tsv, perhaps with {', '.join(COMPRESSIONS)}, "
+            f"{path}: unknown kind of file; give .jsonl, .ndjson or .tsv, optionally with {', '.join(COMPRESSIONS)}, "
             "or .parquet"
         )
     if kind == ".parquet":
@@ -249,7 +249,7 @@ def _read_tsv(path: Path, *, longest: int = LONGEST_LINE) -> Iterator[_Step]:
                 if column not in columns:
                     raise InputError(
                         f"{path}:{number}: the column {column!r} is missing; the first line must name the "
-                        "columns, tab-separated: id, text, perhaps lang"
+                        "columns, tab-separated: id, text, optionally lang"
                     )
             if len(set(columns)) != len(columns) or "" in columns:
                 raise InputError(f"{path}:{number}: a column name is repeated or empty; name each column once")

@@ -7,6 +7,8 @@ from typing import Any
 
 from mlret.data.languages import normalise_language
 
+# The beginning of a text suffices to detect its language: a whole book would do no better.
+DETECTION_CHARACTERS = 2000
 _NO_LANGUAGE = "zxx"  # ISO 639: no linguistic content
 
 

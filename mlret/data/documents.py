@@ -60,7 +60,7 @@ class Document:
         where = f"{self.origin}: " if self.origin else ""
         _check_string(self.id, f"{where}the id", "give each document a name of its own")
         name = where or f"document {self.id!r}: "
-        _check_string(self.text, f"{name}the text", "drop the document, or fill it in")
+        check_text(self.text, name)
         if self.language is not None:
             if not isinstance(self.language, str):
                 raise InputError(
@@ -72,10 +72,7 @@ class Document:
             except InputError as error:
                 raise InputError(f"{name}{error}") from error
             object.__setattr__(self, "language", code)
-        metadata = checked_metadata(self.metadata, name)
-        if taken := RESERVED_KEYS & metadata.keys():
-            raise InputError(f"{name}metadata may not use the name {min(taken)!r}; rename it")
-        object.__setattr__(self, "metadata", metadata)
+        object.__setattr__(self, "metadata", check_metadata(self.metadata, name))
 
     @classmethod
     def stored(cls, id: str, text: str, language: str | None, metadata: dict[str, Any], origin: str = "") -> Document:
@@ -94,6 +91,46 @@ class Document:
         put(document, "metadata", metadata)
         put(document, "origin", origin)
         return document
+
+
+def check_text(text: object, name: str = "") -> None:
+    """Raise an error if a document cannot have this text.
+
+    Parameters
+    ----------
+    text
+        The text.
+    name
+        Start of error messages: the name of the document.
+
+    Raises
+    ------
+    InputError
+        If it is not a string, is blank or is not valid Unicode.
+    """
+    _check_string(text, f"{name}the text", "drop the document, or fill it in")
+
+
+def check_metadata(metadata: object, name: str = "") -> dict[str, Any]:
+    """Return a copy of a document's metadata as it comes back from disk.
+
+    Parameters
+    ----------
+    metadata
+        A dict of JSON values whose keys are strings.
+    name
+        Start of error messages: the name of the document.
+
+    Raises
+    ------
+    InputError
+        If it is not JSON, is nested too deeply (see :func:`mlret.data.metadata.checked_metadata`) or uses a reserved
+        name.
+    """
+    found = checked_metadata(metadata, name)
+    if taken := RESERVED_KEYS & found.keys():
+        raise InputError(f"{name}metadata may not use the name {min(taken)!r}; rename it")
+    return found
 
 
 def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, origin: str = "") -> Document:
@@ -145,7 +182,7 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
     if not isinstance(nested, Mapping):
         raise InputError(f"{where}'metadata' must be an object")
     if twice := nested.keys() & rest.keys():
-        raise InputError(f"{where}the key {min(twice)!r} stands both in 'metadata' and beside it; keep one")
+        raise InputError(f"{where}the key {min(twice)!r} is both in 'metadata' and beside it; keep one")
     return Document(name, text, languages[0] if languages else None, {**nested, **rest}, origin)  # type: ignore[arg-type]
 
 

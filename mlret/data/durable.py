@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from mlret.errors import InputError
+from mlret.errors import InputError, NotFound
 
 
 def fsync_file(path: Path) -> None:
@@ -106,7 +106,7 @@ def check_writable(path: Path) -> None:
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")
     if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; make it first (mkdir -p)")
+        raise NotFound(f"{path}: the folder {path.parent} does not exist; make it first (mkdir -p)")
 
 
 def sha256_of(path: Path) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from mlret.errors import InputError
+from mlret.errors import CorruptInput, InputError, NotFound
 
 # Compression by file suffix.
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
@@ -134,7 +134,7 @@ def _named_errors(path: Path, place: Callable[[], str] = str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise NotFound(f"{path}: no such file") from error
     except IsADirectoryError as error:
         raise InputError(f"{path}: is a folder; name a file") from error
     except PermissionError as error:
@@ -143,7 +143,7 @@ def _named_errors(path: Path, place: Callable[[], str] = str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:  # the disk or the network failed, not the content
             raise InputError(f"{path}{place()}: cannot be read ({error.strerror}); try again") from error
         kind = COMPRESSIONS.get(path.suffix.lower(), "text")
-        raise InputError(f"{path}{place()}: damaged {kind} file ({error}); fetch it again") from error
+        raise CorruptInput(f"{path}{place()}: damaged {kind} file ({error}); fetch it again") from error
 
 
 def expand(patterns: Sequence[str], root: Path) -> list[Path]:
@@ -170,6 +170,6 @@ def expand(patterns: Sequence[str], root: Path) -> list[Path]:
     for pattern in patterns:
         found = sorted(root.glob(pattern))
         if not found:
-            raise InputError(f"{root / pattern}: no such file; give the folder that holds it with --data")
+            raise NotFound(f"{root / pattern}: no such file; give the folder that holds it with --data")
         files += found
     return files

@@ -52,7 +52,7 @@ def _texts(path: Path) -> Iterator[str]:
         try:
             yield from _strings(json.loads(line))
         except json.JSONDecodeError as error:
-            raise InputError(f"{path}:{number}: not JSON ({error.msg}); one object a line") from error
+            raise InputError(f"{path}:{number}: not JSON ({error.msg}); one object per line") from error
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -44,7 +44,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise RepeatedKeyError(f"the key {key!r} stands twice in one object; keep one of the two")
+        raise RepeatedKeyError(f"the key {key!r} occurs twice in one object; keep one of the two")
     return found
 
 
@@ -75,11 +75,11 @@ def decode_json(text: str, origin: str) -> Any:
     try:
         return read_json(text)
     except JSONDecodeError as error:
-        raise InputError(f"{origin}: not JSON ({error.msg} at column {error.colno}); one object a line") from error
+        raise InputError(f"{origin}: not JSON ({error.msg} at column {error.colno}); one object per line") from error
     except RepeatedKeyError as error:
         raise InputError(f"{origin}: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{origin}: not JSON that can be read ({error}); one object a line") from error
+        raise InputError(f"{origin}: not readable JSON ({error}); one object per line") from error
 
 
 def decode_object(text: str, origin: str) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def decode_object(text: str, origin: str) -> dict[str, Any]:
     """
     found = decode_json(text, origin)
     if not isinstance(found, dict):
-        raise InputError(f"{origin}: a JSON {type(found).__name__}, not an object; write one {{…}} a line")
+        raise InputError(f"{origin}: a JSON {type(found).__name__}, not an object; write one {{…}} per line")
     return found
 
 

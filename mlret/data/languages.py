@@ -186,9 +186,3 @@ def cldr_code(code: str) -> str:
 def language_name(code: str) -> str:
     """Return the English name of a language: ``language_name("sw")`` is ``"Swahili"``."""
     return Language.get(code).display_name()
-
-
-@lru_cache(maxsize=4096)
-def language_autonym(code: str) -> str:
-    """Return the language's name for itself: ``language_autonym("sw")`` is ``"Kiswahili"``."""
-    return Language.get(code).autonym()

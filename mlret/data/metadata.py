@@ -49,10 +49,8 @@ def _object(value: Mapping[Any, Any], name: str, path: tuple[str | int, ...], de
     found: dict[str, Any] = {}
     for key, one in value.items():
         if not isinstance(key, str) or not (key.isascii() or is_unicode(key)):
-            wrong = "no string" if not isinstance(key, str) else "no valid Unicode"
-            raise InputError(
-                f"{name}metadata{_at(path)} has the key {key!r}, which is {wrong}; metadata is not JSON then"
-            )
+            wrong = "not a string" if not isinstance(key, str) else "not valid Unicode"
+            raise InputError(f"{name}metadata{_at(path)} has the key {key!r}, which is {wrong}, so it is not JSON")
         kind = type(one)
         # The common cases are handled without a function call.
         if one is None or kind is bool or (kind is str and one.isascii()):
@@ -66,7 +64,7 @@ def _value(value: Any, name: str, path: tuple[str | int, ...], depth: int) -> An
     if isinstance(value, str):
         if not is_unicode(value):
             raise InputError(
-                f"{name}metadata{_at(path)} is no valid Unicode (half a surrogate pair), so it is not JSON"
+                f"{name}metadata{_at(path)} is not valid Unicode (half of a surrogate pair), so it is not JSON"
             )
         return value
     if value is None or isinstance(value, bool):

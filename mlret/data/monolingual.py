@@ -8,16 +8,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mlret.data.detection import detect_language
+from mlret.data.detection import DETECTION_CHARACTERS, detect_language
 from mlret.data.files import COMPRESSIONS, read_lines
 from mlret.data.json_text import decode_json
 from mlret.data.languages import normalise_language
 from mlret.data.sentences import split_sentences
-from mlret.errors import InputError, require
+from mlret.data.unicode_text import check_unicode
+from mlret.errors import CorruptInput, InputError, NotFound, first_line, require
 
 _KINDS = (".jsonl", ".ndjson", ".txt", ".parquet")
-# Number of characters of a text that are used to detect its language.
-_TELLING = 2_000
 # Without this limit, a text file without blank lines would be one document, held in memory completely.
 _MOST_LINES = 10_000
 _PARQUET_ROWS = 256
@@ -117,7 +116,7 @@ def read_monolingual(
     detect = _Detector() if as_found and given is None else None
     if kind == ".txt":
         if given is None and detect is None:
-            raise InputError(f"{path}: a text file does not say its language; give it, e.g. 'sw'")
+            raise InputError(f"{path}: a text file does not state its language; give it, e.g. 'sw'")
         documents = _read_text(path, given, detect, split=as_found)
     elif kind == ".parquet":
         documents = _read_parquet(path, given, columns, detect)
@@ -134,8 +133,8 @@ class _Detector:
 
     def __call__(self, text: str) -> str | None:
         """Return the language, or ``None`` if the text has no words and there was no text before."""
-        told = detect_language(text[:_TELLING])
-        self._last = told or self._last or detect_language(text[:_TELLING], confidence=0)
+        detected = detect_language(text[:DETECTION_CHARACTERS])
+        self._last = detected or self._last or detect_language(text[:DETECTION_CHARACTERS], confidence=0)
         return self._last
 
 
@@ -230,7 +229,7 @@ def _read_jsonl(
         where = f"{path}:{number}"
         record = decode_json(line, where)
         if not isinstance(record, dict):
-            raise InputError(f"{where}: a JSON {type(record).__name__}, not an object; write one {{…}} a line")
+            raise InputError(f"{where}: a JSON {type(record).__name__}, not an object; write one {{…}} per line")
         document = _document(record, where, language, columns, detect)
         if document is not None:
             yield document
@@ -268,14 +267,14 @@ def _read_parquet(
     arrow = require("pyarrow", extra="train", feature="reading Parquet files")
     parquet = require("pyarrow.parquet", extra="train", feature="reading Parquet files")
     if not path.exists():
-        raise InputError(f"{path}: no such file")
+        raise NotFound(f"{path}: no such file")
     if not path.is_file():
         raise InputError(f"{path}: is a folder; name a file")
     try:
         # Without these two options, the whole column of a row group would be read at once.
         with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_PARQUET_BUFFER_BYTES) as file:
-            said = language is not None or detect is not None
-            wanted = _wanted_columns(file.schema_arrow.names, columns, f"{path}", language_known=said)
+            known = language is not None or detect is not None
+            wanted = _wanted_columns(file.schema_arrow.names, columns, f"{path}", language_known=known)
             number = 0
             for batch in file.iter_batches(_PARQUET_ROWS, columns=wanted):
                 for record in batch.to_pylist():
@@ -286,7 +285,7 @@ def _read_parquet(
     except PermissionError as error:
         raise InputError(f"{path}: may not be read; change its permissions") from error
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged or no Parquet file ({_first_line(error)}); fetch it again") from error
+        raise CorruptInput(f"{path}: damaged or no Parquet file ({first_line(error)}); fetch it again") from error
 
 
 def _wanted_columns(names: Collection[str], columns: TextColumns, where: str, *, language_known: bool) -> list[str]:
@@ -337,10 +336,7 @@ def _document(
             f"{where}: {columns.text!r} is {type(text).__name__}, not a string; "
             f"give a list of sentences as {columns.sentences!r}"
         )
-    try:
-        "".join(sentences or [text or ""]).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{where}: the text holds half a surrogate pair; drop the document, or fix it") from error
+    check_unicode("".join(sentences or [text or ""]), f"{where}: the text", "drop the document, or fix it")
     if sentences is None:
         sentences = split_sentences(text or "", language)
     kept = tuple(stripped for sentence in sentences if (stripped := sentence.strip()))
@@ -366,11 +362,7 @@ def _language(value: object, where: str, given: str | None, columns: TextColumns
 
 def _hub_error(where: str, split: str, error: Exception) -> InputError:
     if isinstance(error, ConnectionError | TimeoutError):
-        return InputError(f"{where}: the Hugging Face Hub cannot be reached ({_first_line(error)}); check the network")
+        return InputError(f"{where}: the Hugging Face Hub cannot be reached ({first_line(error)}); check the network")
     return InputError(
-        f"{where}: split {split!r} cannot be read ({_first_line(error)}); check the name, the configuration, the split"
+        f"{where}: split {split!r} cannot be read ({first_line(error)}); check the name, the configuration, the split"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

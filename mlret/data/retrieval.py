@@ -20,6 +20,7 @@ from mlret.data.durable import write_text_atomically
 from mlret.data.files import read_lines
 from mlret.data.json_text import decode_json
 from mlret.data.languages import normalise_language
+from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
 
 _ID_COLUMNS = ("qid", "query_id", "query-id")
@@ -30,7 +31,7 @@ _LANGUAGE_COLUMNS = ("lang", "language")
 _BLANKS = " \t\n\v\f\r"
 _FIELD = re.compile(rf"[^{_BLANKS}]+")
 _BLANK = re.compile(rf"[{_BLANKS}]")
-_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 # trec_eval counts grades in a table with one row for each grade up to the highest, for every query.
 HIGHEST_GRADE = 1_000_000
 # Marks a line whose ids are percent-encoded, in a column of the run that no reader uses.
@@ -119,7 +120,7 @@ def stream_topics(path: str | Path) -> Iterator[tuple[int, Topic]]:
         found = True
         yield number, Topic(key, text, _language(language, where) if language else None)
     if not found:
-        raise InputError(f"{path}: has no queries; write one a line: qid<TAB>text")
+        raise InputError(f"{path}: has no queries; write one per line: qid<TAB>text")
 
 
 def read_qrels(path: str | Path) -> Qrels:
@@ -143,7 +144,7 @@ def read_qrels(path: str | Path) -> Qrels:
     for number, line in read_lines(path):
         where = f"{path}:{number}"
         fields = _FIELD.findall(line)
-        if len(fields) == 3 and (_WHOLE_NUMBER.fullmatch(fields[2]) or _is_beir_header(fields)):
+        if len(fields) == 3 and (_INTEGER.fullmatch(fields[2]) or _is_beir_header(fields)):
             raise InputError(
                 f"{where}: 3 columns, not 4: these look like qrels of three columns (query, document, relevance), as "
                 "BEIR has them; put the column of the iteration between the first two, e.g. with "
@@ -196,8 +197,8 @@ def read_beir_topics(path: Path, language: str | None = None) -> dict[str, Topic
             raise InputError(
                 f"{where}: the query {name!r} occurs twice (on line {first_lines[name]} too); drop one of them"
             )
-        _check_unicode(name, where, "query id")
-        _check_unicode(text, where, f"text of query {name!r}")
+        check_unicode(name, f"{where}: the query id", "correct it")
+        check_unicode(text, f"{where}: the text of query {name!r}", "correct it")
         topics[name] = Topic(name, text.strip(), language)
     if not topics:
         raise InputError(f"{path}: has no queries")
@@ -224,7 +225,7 @@ def read_beir_qrels(path: Path) -> Qrels:
             trec = len(_FIELD.findall(line)) == 4
             raise InputError(
                 f"{where}: not query-id<TAB>corpus-id<TAB>score"
-                + (" but TREC's qid 0 docid relevance; leave out the second column" if trec else "; correct the line")
+                + (" but TREC's qid 0 docid relevance; remove the second column" if trec else "; correct the line")
             )
         query, document, relevance = cells
         judgements.add(query, document, relevance.strip(_BLANKS), number)
@@ -260,13 +261,13 @@ def grade_of(value: object, where: str) -> int:
     """
     grade: int | None = None
     if isinstance(value, str):
-        if _WHOLE_NUMBER.fullmatch(value):
+        if _INTEGER.fullmatch(value):
             # Longer numbers are out of range, and int() may refuse to parse them.
             grade = int(value) if len(value) < 20 else HIGHEST_GRADE + 1
     elif hasattr(value, "__index__"):
         grade = int(value)
     if grade is None:
-        raise InputError(f"{where}: relevance {value!r} is not a whole number; write 0, 1, ...")
+        raise InputError(f"{where}: relevance {value!r} is not an integer; write 0, 1, ...")
     if abs(grade) > HIGHEST_GRADE:
         shown = str(value) if len(str(value)) < 20 else f"{str(value)[:20]}…"
         raise InputError(
@@ -304,7 +305,7 @@ class _Judgements:
     def all(self, form: str) -> Qrels:
         """Return all judgements, with a warning if some are repeated; ``form`` is the expected format of a line."""
         if not self._qrels:
-            raise InputError(f"{self._path}: has no judgements; write one a line: {form}")
+            raise InputError(f"{self._path}: has no judgements; write one per line: {form}")
         if self._repeated:
             lines = "1 line repeats" if self._repeated == 1 else f"{self._repeated:,} lines repeat"
             warnings.warn(f"{self._path}: {lines} a judgement of another line, which counts once", stacklevel=3)
@@ -431,14 +432,7 @@ def check_id(name: str, what: str, where: str) -> None:
     """
     if not name:
         raise InputError(f"{where}: the {what} {name!r} is empty; name it")
-    _check_unicode(name, where, what)
-
-
-def _check_unicode(text: str, where: str, what: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{where}: the {what} holds half a surrogate pair: {text[:60]!r}; correct it") from error
+    check_unicode(name, f"{where}: the {what}", "correct it")
 
 
 def _encoded(name: str) -> str:
@@ -447,7 +441,7 @@ def _encoded(name: str) -> str:
 
 def _decoded(name: str, where: str) -> str:
     if "%" in _ESCAPED.sub("", name):
-        raise InputError(f"{where}: the id {name!r} is not percent-encoded, as the line says; write {_encoded(name)!r}")
+        raise InputError(f"{where}: the id {name!r} is not percent-encoded as declared; write {_encoded(name)!r}")
     return _ESCAPED.sub(lambda code: chr(int(code[1], 16)), name)
 
 

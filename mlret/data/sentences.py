@@ -99,8 +99,8 @@ def split_sentences(text: str, language: str) -> list[str]:
     ends = _ENDS_OF.get(language, _ENDS_OF_OTHERS)
     sentences: list[str] = []
     for line in text.splitlines():
-        pieces = (str(piece) for span in _cut_after(ends, line) for piece in breaker(span, locale))
-        for sentence in _mended(pieces, language):
+        fragments = (str(part) for span in _cut_after(ends, line) for part in breaker(span, locale))
+        for sentence in _rejoined(fragments, language):
             for part in _thai(sentence) if language == "th" else (sentence,):
                 sentences += _short_enough(part.strip())
     return sentences
@@ -114,11 +114,11 @@ def _cut_after(ends: re.Pattern[str], line: str) -> Iterator[str]:
     yield line[start:]
 
 
-def _mended(pieces: Iterable[str], language: str) -> list[str]:
+def _rejoined(fragments: Iterable[str], language: str) -> list[str]:
     """Join fragments that are not complete sentences; the concatenated text stays the same."""
     sentences: list[str] = []
     left = ""
-    for right in pieces:
+    for right in fragments:
         if opened := _opened_at_end(left):
             left, right = left[:-opened], left[-opened:] + right
         elif language == "fr" and (closed := _CLOSED_LATE.match(right)):

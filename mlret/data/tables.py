@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlret.data.documents import ID_KEYS, SENTENCE_KEYS, TEXT_KEYS, VECTOR
-from mlret.errors import InputError, require
+from mlret.errors import InputError, first_line, require
 
 _EXTRA = "data"
 _HUB = re.compile(r"hub:(?P<name>[^:@]+)(:(?P<config>[^:@]+))?(@(?P<split>[^:@]+))?")
@@ -63,7 +63,7 @@ def parquet_rows(
     except PermissionError as error:
         raise InputError(f"{path}: may not be read; change its permissions") from error
     except (arrow.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path}: no Parquet file that can be read ({_first_line(error)}); fetch it again") from error
+        raise InputError(f"{path}: no Parquet file that can be read ({first_line(error)}); fetch it again") from error
 
 
 def open_hub(source: str, needed: Sequence[Sequence[str]] = DOCUMENT_COLUMNS) -> Any:
@@ -131,7 +131,7 @@ def _hub_errors() -> tuple[type[Exception], ...]:
 
 def _unreachable(source: str, error: Exception) -> InputError:
     return InputError(
-        f"{source}: no data set that can be reached ({_first_line(error)}); check its name, configuration and split, "
+        f"{source}: no data set that can be reached ({first_line(error)}); check its name, configuration and split, "
         "and the network"
     )
 
@@ -143,7 +143,7 @@ def _columns(schema: Any, where: str, needed: Sequence[Sequence[str]]) -> list[s
         if not any(key in columns for key in keys):
             raise InputError(
                 f"{where}: no column {' or '.join(map(repr, keys))}; rename the one that is meant, "
-                f"there are {', '.join(map(repr, columns)) or 'none that JSON can say'}"
+                f"there are {', '.join(map(repr, columns)) or 'none that JSON can represent'}"
             )
     return columns
 
@@ -168,7 +168,3 @@ def _as_json(record: Mapping[str, Any]) -> dict[str, Any]:
         key: value.isoformat() if isinstance(value, datetime.date | datetime.time) else value
         for key, value in record.items()
     }
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -41,4 +41,5 @@ def check_unicode(text: str, what: str, way_out: str = "give valid Unicode (UTF-
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"{what} holds half a surrogate pair at character {error.start}; {way_out}") from error
+        where = f"{text[error.start]!a} at character {error.start}"
+        raise InputError(f"{what} holds half a surrogate pair, {where}; {way_out}") from error

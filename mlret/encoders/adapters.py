@@ -22,7 +22,7 @@ from transformers.models.xmod.modeling_xmod import XmodAdapter
 from mlret.data.detection import detect_language
 from mlret.data.languages import language_name, normalise_language
 from mlret.encoders.query_augmentation import DynamicQueryTransformer
-from mlret.errors import InputError
+from mlret.errors import AlreadyExists, InputError, NotFound
 
 # The adapter of all languages that have none of their own (BCP 47's code for "undetermined").
 SHARED = "und"
@@ -97,7 +97,7 @@ class LanguageTransformer(DynamicQueryTransformer):
         targets = [*self.neighbours.values(), *([] if self.default_language is None else [self.default_language])]
         for code in targets:
             if code not in self.languages:
-                raise InputError(f"no adapter for {code!r}; there are {', '.join(self.languages)}")
+                raise NotFound(f"no adapter for {code!r}; there are {', '.join(self.languages)}")
 
     @classmethod
     def adopt(cls, transformer: Transformer) -> LanguageTransformer:
@@ -309,9 +309,9 @@ def add_language(model: BaseModel, language: str, *, start: str | None = None, s
     routed = routed_transformer(model)
     code = _code(language)
     if code in routed.languages:
-        raise InputError(f"{code} has an adapter already")
+        raise AlreadyExists(f"{code} has an adapter already")
     if start is not None and _code(start) not in routed.languages:
-        raise InputError(f"no adapter for {start!r} to start from; there are {', '.join(routed.languages)}")
+        raise NotFound(f"no adapter for {start!r} to start from; there are {', '.join(routed.languages)}")
     backbone: Any = routed.model
     generator = torch.Generator().manual_seed(seed)
     keys = list(backbone.config.languages)
@@ -418,7 +418,7 @@ def adapter_parameters(model: BaseModel, language: str) -> dict[str, nn.Paramete
     routed = routed_transformer(model)
     code = _code(language)
     if code not in routed.languages:
-        raise InputError(f"no adapter for {code!r}; there are {', '.join(routed.languages)}")
+        raise NotFound(f"no adapter for {code!r}; there are {', '.join(routed.languages)}")
     key = routed.model.config.languages[routed.languages[code]]
     return {name: value for name, value in model.named_parameters() if f".adapter_modules.{key}." in name}
 

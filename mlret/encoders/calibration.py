@@ -165,18 +165,7 @@ class Calibration(Module):
             If there is no language, two codes mean the same language, a language has fewer than two sentences, an
             embedding is not finite, or the pivot is missing.
         """
-        if not embeddings:
-            raise InputError("calibration needs the embeddings of at least one language")
-        rows_of: dict[str, NDArray[np.float32]] = {}
-        for code, rows in embeddings.items():
-            language = normalise_language(code)
-            if language in rows_of:
-                raise InputError(f"calibration was given {language!r} under two codes, one of them {code!r}: join them")
-            if len(rows) < 2:
-                raise InputError(f"calibration of {code!r} needs at least 2 sentences, got {len(rows)}")
-            if not np.isfinite(rows).all():
-                raise InputError(f"the embeddings of {code!r} hold NaN or infinity: encode them again in float32")
-            rows_of[language] = rows
+        rows_of = _checked_embeddings(embeddings)
         languages = sorted(rows_of)
         mean = std = rotation = None
         if shift:
@@ -330,7 +319,6 @@ def calibrate_model(
     pivot: str = "en",
     adversarial: bool = False,
     seed: int = 0,
-    batch_size: int = 64,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[LanguageCalibration]:
     """Fit a calibration and add it to a model, replacing its current calibration module if it has one.
@@ -343,8 +331,6 @@ def calibrate_model(
         Normalised language code -> at least two monolingual sentences.
     shift, scale, rotate, pivot, adversarial, seed
         As for :meth:`Calibration.fit`.
-    batch_size
-        Number of sentences per forward pass.
     say
         Called with one short line of progress at a time.
 
@@ -373,7 +359,7 @@ def calibrate_model(
     for number, (language, lines) in enumerate(sorted(sentences.items()), start=1):
         say(f"encoding {language_name(language)} ({number} of {len(sentences)})")
         vectors = before.encode(
-            checked_texts(lines, what=f"{language} sentence"), batch_size=batch_size, show_progress_bar=False
+            checked_texts(lines, what=f"{language} sentence"), batch_size=64, show_progress_bar=False
         )
         embeddings[language] = np.asarray(vectors, dtype=np.float32)
     rotations: dict[str, FittedRotation] = {}
@@ -419,3 +405,20 @@ def _distances(clouds: Mapping[str, Tensor]) -> dict[str, float]:
     means = {code: cloud.double().mean(0) for code, cloud in clouds.items()}
     centre = torch.stack(list(means.values())).mean(0)
     return {code: (mean - centre).norm().item() for code, mean in means.items()}
+
+
+def _checked_embeddings(embeddings: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Return the embeddings by normalised language; raise an `InputError` if statistics of some cannot be computed."""
+    if not embeddings:
+        raise InputError("calibration needs the embeddings of at least one language")
+    rows_of: dict[str, NDArray[np.float32]] = {}
+    for code, rows in embeddings.items():
+        language = normalise_language(code)
+        if language in rows_of:
+            raise InputError(f"calibration was given {language!r} under two codes, one of them {code!r}: join them")
+        if len(rows) < 2:
+            raise InputError(f"calibration of {code!r} needs at least 2 sentences, got {len(rows)}")
+        if not np.isfinite(rows).all():
+            raise InputError(f"the embeddings of {code!r} hold NaN or infinity: encode them again in float32")
+        rows_of[language] = rows
+    return rows_of

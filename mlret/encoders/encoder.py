@@ -1,24 +1,19 @@
-"""Load an encoder and encode texts as vectors.
-
-An encoder is a sentence-transformers model folder; mlret adds a calibration module and a fingerprint.
-"""
+"""Encode texts as vectors: a sentence-transformers model with mlret's calibration and a fingerprint."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.encoders.fingerprint import fingerprint_of
+from mlret.encoders.precision import INT8, Precision, check_precision, fast_precision
 from mlret.encoders.texts import checked_texts, languages_of
-from mlret.errors import InputError, MlretError
+from mlret.errors import InputError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -26,13 +21,8 @@ if TYPE_CHECKING:
 
     from mlret.encoders.calibration import Calibration
 
-BUNDLED = Path(__file__).parent / "bundled" / "mlret-mini"
-INT8 = "-int8"
-Precision = Literal["float32", "bfloat16", "int8"]
 Similarity = Literal["cosine", "maxsim"]
 Side = Literal["query", "document"]
-_MULTI_VECTOR = ("MultiVectorEncoder", "ColBERT")  # PyLate writes the second.
-_Model = TypeVar("_Model")
 
 
 class Encoder:
@@ -63,6 +53,16 @@ class Encoder:
     ------
     InputError
         If the precision is unknown, the model only runs in float32, or int8 is requested on a device other than a CPU.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> encoder = mlret.load_encoder()
+    >>> english, swahili, japanese = encoder.encode(
+    ...     ["The train is late.", "Treni imechelewa.", "駅前に図書館がある。"], language=["en", "sw", "ja"]
+    ... )
+    >>> bool(english @ swahili > english @ japanese)
+    True
     """
 
     similarity: Similarity = "cosine"
@@ -82,7 +82,7 @@ class Encoder:
         if not suits and precision != "float32":
             raise InputError(f"{self.name} is of a kind that mlret runs in float32 alone; leave the precision out")
         kept = precision == "int8" and emulate
-        self.precision = precision if kept else _worthwhile(precision, model.device.type)
+        self.precision = precision if kept else fast_precision(precision, model.device.type)
         self._own_fingerprint = self._hashed() + INT8 if self.precision == "int8" else None
         self._forward_pass = ForwardPass(model, self.precision) if suits else None
 
@@ -125,6 +125,12 @@ class Encoder:
         InputError
             If ``texts`` is a single string or not a list of strings, a text is not valid Unicode, or ``language`` and
             ``texts`` differ in length.
+
+        Examples
+        --------
+        >>> vectors = encoder.encode(["Treni imechelewa.", "列車が遅れています。"], language=["sw", "ja"])
+        >>> vectors.shape, vectors.dtype
+        ((2, 384), dtype('float32'))
         """
         texts = checked_texts(texts)
         languages = languages_of(texts, language)
@@ -162,7 +168,13 @@ class Encoder:
         Raises
         ------
         InputError
-            As :meth:`encode`.
+            If ``texts`` is a single string or not a list of strings, a text is not valid Unicode, or ``language`` and
+            ``texts`` differ in length.
+
+        Examples
+        --------
+        >>> encoder.encode_query(["Where is the library?"], language="en").shape
+        (1, 384)
         """
         return self._behind_prompt("query", texts, language)
 
@@ -186,7 +198,13 @@ class Encoder:
         Raises
         ------
         InputError
-            As :meth:`encode`.
+            If ``texts`` is a single string or not a list of strings, a text is not valid Unicode, or ``language`` and
+            ``texts`` differ in length.
+
+        Examples
+        --------
+        >>> encoder.encode_document(["Maktaba iko karibu na kituo.", "図書館は駅前です。"], language=["sw", "ja"]).shape
+        (2, 384)
         """
         return self._behind_prompt("document", texts, language)
 
@@ -215,13 +233,25 @@ class Encoder:
         ----------
         texts
             A list of ``n`` strings, or any iterable that can be converted to one.
-        batch_size, show_progress
-            As for :meth:`encode`.
+        batch_size
+            Number of texts per forward pass, for models that mlret runs through sentence-transformers.
+        show_progress
+            Whether to show a progress bar.
 
         Returns
         -------
         numpy.ndarray
             ``(n, dims)`` float32 array; the vectors have the lengths that the model gives them.
+
+        Raises
+        ------
+        InputError
+            If ``texts`` is a single string or not a list of strings, or a text is not valid Unicode.
+
+        Examples
+        --------
+        >>> encoder.embed(["Der Zug hat Verspätung."]).shape
+        (1, 384)
         """
         texts = checked_texts(texts)
         if not texts:
@@ -244,6 +274,11 @@ class Encoder:
         """The calibration module if it is the model's last module, so that it applies to what :meth:`embed` returns.
 
         ``None`` if the model has no calibration, has it elsewhere, or truncates its vectors.
+
+        Examples
+        --------
+        >>> encoder.calibration is None
+        False
         """
         from mlret.encoders.calibration import Calibration
 
@@ -258,7 +293,13 @@ class Encoder:
 
     @property
     def calibration_languages(self) -> list[str]:
-        """Languages for which the calibration module has statistics; empty if there is no such module."""
+        """Languages for which the calibration module has statistics; empty if there is no such module.
+
+        Examples
+        --------
+        >>> "sw" in encoder.calibration_languages
+        True
+        """
         from mlret.encoders.calibration import Calibration
 
         return [
@@ -267,10 +308,26 @@ class Encoder:
 
     @cached_property
     def dims(self) -> int:
-        """Number of dimensions of a vector."""
+        """Number of dimensions of a vector.
+
+        Returns
+        -------
+        int
+            The number of dimensions.
+
+        Raises
+        ------
+        InputError
+            If the model does not state it.
+
+        Examples
+        --------
+        >>> encoder.dims
+        384
+        """
         dims = self.model.get_embedding_dimension()
         if dims is None:
-            raise InputError(f"{self.name} does not say how long its vectors are: give it a pooling module")
+            raise InputError(f"{self.name} does not state its number of dimensions: give it a pooling module")
         return dims
 
     @cached_property
@@ -279,6 +336,16 @@ class Encoder:
 
         Vectors of encoders with different fingerprints must never be compared. The fingerprint has 16 hexadecimal
         digits, followed by ``-int8`` if the precision is int8.
+
+        Returns
+        -------
+        str
+            The fingerprint.
+
+        Examples
+        --------
+        >>> len(encoder.fingerprint)
+        16
         """
         return self._own_fingerprint or self._hashed()
 
@@ -287,61 +354,6 @@ class Encoder:
 
     def __repr__(self) -> str:
         return f"Encoder({self.name!r}, dims={self.dims}, fingerprint={self.fingerprint!r})"
-
-
-def check_precision(precision: str) -> None:
-    """Check that a precision is known.
-
-    Raises
-    ------
-    InputError
-        If it is not one of :data:`Precision`.
-    """
-    if precision not in get_args(Precision):
-        raise InputError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
-
-
-def _worthwhile(precision: Precision, device: str) -> Precision:
-    """Return the precision, or ``"float32"`` with a warning if the device is slower in that precision."""
-    from mlret.encoders.processor import speed_of
-
-    if precision == "float32" or (precision == "int8" and device != "cpu"):  # ForwardPass rejects the latter
-        return precision
-    speed = speed_of(precision, device)
-    if speed.fast:
-        return precision
-    warnings.warn(
-        f"{precision} is slower than float32 here ({speed.reason}): float32 runs in its place; see `mlret doctor`",
-        stacklevel=3,
-    )
-    return "float32"
-
-
-def fingerprint_of(model: BaseModel, dims: int) -> str:
-    """Return the fingerprint, 16 hexadecimal digits, of everything that determines a model's vectors.
-
-    Parameters
-    ----------
-    model
-        Any sentence-transformers model.
-    dims
-        Number of dimensions of its vectors.
-    """
-    from mlret.encoders.longest_input import stated_longest_input
-
-    digest = hashlib.sha256()
-    for key, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{key}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().float().numpy().tobytes())
-    tokenizer = json.loads(model.tokenizer.backend_tokenizer.to_str())
-    # Truncation and padding depend on the text that was encoded last.
-    tokenizer.pop("truncation"), tokenizer.pop("padding")
-    digest.update(json.dumps(tokenizer, sort_keys=True).encode())
-    for module in model.children():
-        config: dict[str, Any] = getattr(module, "get_config_dict", dict)()
-        digest.update(json.dumps([type(module).__qualname__, config], sort_keys=True, default=str).encode())
-    digest.update(json.dumps([model.prompts, stated_longest_input(model), dims]).encode())
-    return digest.hexdigest()[:16]
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -391,6 +403,11 @@ def prompt_of_side(model: BaseModel, side: Side) -> str:
         Any sentence-transformers model.
     side
         ``"query"`` or ``"document"``.
+
+    Returns
+    -------
+    str
+        The prompt; empty if the model has none.
     """
     names = ("query",) if side == "query" else ("document", "passage", "corpus")
     return next((found for name in names if (found := model.prompts.get(name))), "")
@@ -407,6 +424,11 @@ def tagged(model: BaseModel, texts: list[str], languages: Sequence[str | None]) 
         ``n`` texts.
     languages
         The ``n`` languages of the texts; ``None`` for a language to be detected.
+
+    Returns
+    -------
+    list of str
+        The ``n`` texts.
     """
     from mlret.encoders.adapters import TaggedText, routes_texts
 
@@ -415,152 +437,8 @@ def tagged(model: BaseModel, texts: list[str], languages: Sequence[str | None]) 
     return [TaggedText(text, language) for text, language in zip(texts, languages, strict=True)]
 
 
-def own_modules() -> dict[str, type[Any]]:
-    """Map the names that ``modules.json`` has for mlret's modules to their classes.
-
-    Of all code outside the libraries, only these modules may run when a model is loaded.
-    """
-    from mlret.encoders.adapters import LanguageTransformer
-    from mlret.encoders.calibration import Calibration
-    from mlret.encoders.quantised import QuantisedTransformer
-    from mlret.encoders.query_augmentation import DynamicQueryTransformer
-    from mlret.encoders.token_weights import TokenWeights
-
-    modules = (Calibration, DynamicQueryTransformer, LanguageTransformer, QuantisedTransformer, TokenWeights)
-    return {f"{module.__module__}.{module.__qualname__}": module for module in modules}
-
-
 def _by_language(languages: Sequence[str | None]) -> dict[str | None, list[int]]:
     rows_of: dict[str | None, list[int]] = defaultdict(list)
     for row, code in enumerate(languages):
         rows_of[code].append(row)
     return rows_of
-
-
-def load_encoder(
-    name: str | Path | None = None,
-    *,
-    device: str | None = None,
-    precision: Precision = "float32",
-    emulate: bool = False,
-) -> Encoder:
-    """Load an encoder.
-
-    Parameters
-    ----------
-    name
-        A model folder or the id of a model on the hub; ``None`` loads the bundled encoder.
-    device
-        ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
-    precision, emulate
-        As for :class:`Encoder`.
-
-    Returns
-    -------
-    Encoder
-        The encoder, ready to encode.
-
-    Raises
-    ------
-    InputError
-        If the folder is missing, is not a sentence-transformers model, has no weights, or holds a multi-vector model;
-        or if the hub does not have the model or cannot be reached.
-    MlretError
-        If the bundled encoder is missing from the installation.
-
-    Examples
-    --------
-    >>> import mlret
-    >>> encoder = mlret.load_encoder()
-    >>> vectors = encoder.encode_document(["Der Zug ist pünktlich."], language="de")
-    >>> vectors.shape == (1, encoder.dims)
-    True
-    """
-    if name is None:
-        if not (BUNDLED / "modules.json").is_file():
-            raise MlretError(
-                f"the bundled encoder is missing from {BUNDLED.parent.name}/{BUNDLED.name}: reinstall mlret, "
-                "or name an encoder of your own with --model"
-            )
-        bundled = _load_folder(BUNDLED, device)
-        return Encoder(bundled, name=f"bundled:{BUNDLED.name}", precision=precision, emulate=emulate)
-    path = Path(name)
-    if is_multi_vector(path):
-        raise InputError(f"{name} gives a vector for each token: load it with mlret.load_token_encoder")
-    if path.is_dir():
-        return Encoder(_load_folder(path, device), name=str(name), precision=precision, emulate=emulate)
-    from sentence_transformers import SentenceTransformer
-
-    from mlret.encoders.adapters import route_if_modular
-
-    model = from_hub(
-        name, lambda: SentenceTransformer._load_with_module_classes(str(name), own_modules(), device=device)
-    )
-    route_if_modular(model)
-    return Encoder(model, name=str(name), precision=precision, emulate=emulate)
-
-
-def is_multi_vector(path: Path) -> bool:
-    """Whether a folder holds a multi-vector model of sentence-transformers, PyLate or Stanford's ColBERT."""
-    try:
-        config = path / "config_sentence_transformers.json"
-        if config.is_file():
-            settings = json.loads(config.read_text(encoding="utf-8"))
-            # Earlier versions of PyLate do not write their model type.
-            return settings.get("model_type") in _MULTI_VECTOR or "query_prefix" in settings
-        architectures = json.loads((path / "config.json").read_text(encoding="utf-8")).get("architectures")
-    except (OSError, ValueError):
-        return False
-    return "HF_ColBERT" in (architectures or [])
-
-
-def from_hub(name: str | Path, load: Callable[[], _Model]) -> _Model:
-    """Load a model that is not a local folder.
-
-    Parameters
-    ----------
-    name
-        The id of a model on the hub.
-    load
-        Loads the model.
-
-    Returns
-    -------
-    object
-        What ``load`` returns.
-
-    Raises
-    ------
-    InputError
-        If ``name`` looks like a path, or the hub does not have the model or cannot be reached.
-    """
-    path = Path(name)
-    if path.is_absolute() or len(path.parts) > 2 or str(name).startswith((".", "~")):
-        raise InputError(f"no encoder folder at {name}: give a folder that `mlret train` wrote, or a hub id")
-    try:
-        return load()
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{name} is neither a folder nor a model on the hub that can be reached ({reason})") from error
-
-
-def _load_folder(path: Path, device: str | None) -> SentenceTransformer:
-    """Load a local folder. Of all code outside sentence-transformers, only mlret's own modules may run."""
-    modules = path / "modules.json"
-    if not modules.is_file():
-        raise InputError(f"{path} is no encoder: modules.json is missing; give a sentence-transformers folder")
-    if not any(path.rglob("*.safetensors")):
-        raise InputError(f"{path} has no weights (*.safetensors): train the encoder, or copy the whole folder")
-    from sentence_transformers import SentenceTransformer
-
-    from mlret.encoders.adapters import route_if_modular
-
-    try:
-        model = SentenceTransformer._load_with_module_classes(
-            str(path), own_modules(), device=device, local_files_only=True
-        )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{path} cannot be loaded as an encoder: {reason}") from error
-    route_if_modular(model)
-    return model

@@ -32,6 +32,18 @@ class ExternalEncoder(Encoder):
     ------
     InputError
         If the name is empty or not valid Unicode, ``dims`` is not a positive integer, or the similarity is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlret import ExternalEncoder, Index
+    >>> encoder = ExternalEncoder("my-model-v2", dims=4)
+    >>> with Index.create("given.index", encoder) as index:
+    ...     vectors = np.eye(2, 4, dtype="float32")
+    ...     stored = index.add(["Der Zug hat Verspätung.", "駅前に図書館がある。"], vectors=vectors)
+    ...     [hits] = index.search_vectors([[0.9, 0.1, 0, 0]], k=1)
+    >>> hits[0].text
+    'Der Zug hat Verspätung.'
     """
 
     def __init__(self, name: str, dims: int, similarity: Similarity = "cosine") -> None:
@@ -46,17 +58,35 @@ class ExternalEncoder(Encoder):
 
     @property
     def dims(self) -> int:
-        """Number of dimensions of a vector."""
+        """Number of dimensions of a vector.
+
+        Examples
+        --------
+        >>> encoder.dims
+        4
+        """
         return self._dims
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the name, which is all that is known of the encoder: 16 hexadecimal digits."""
+        """Hash of the name, which is all that is known of the encoder: 16 hexadecimal digits.
+
+        Examples
+        --------
+        >>> encoder.fingerprint == ExternalEncoder("my-model-v3", dims=4).fingerprint
+        False
+        """
         return hashlib.sha256(self.name.encode()).hexdigest()[:16]
 
     @property
     def calibration_languages(self) -> list[str]:
-        """Always empty: vectors are used as they are given."""
+        """Always empty: vectors are used as they are given.
+
+        Examples
+        --------
+        >>> encoder.calibration_languages
+        []
+        """
         return []
 
     def _behind_prompt(
@@ -75,10 +105,35 @@ class ExternalEncoder(Encoder):
     ) -> NDArray[np.float32]:
         """Raise an error, because mlret does not run this encoder.
 
+        Parameters
+        ----------
+        texts
+            Ignored.
+        language
+            Ignored.
+        calibrate
+            Ignored.
+        batch_size
+            Ignored.
+        show_progress
+            Ignored.
+
+        Returns
+        -------
+        numpy.ndarray
+            Never.
+
         Raises
         ------
         InputError
             Always.
+
+        Examples
+        --------
+        >>> encoder.encode(["Treni imechelewa."])
+        Traceback (most recent call last):
+        ...
+        mlret.errors.InputError: the vectors of this index come from 'my-model-v2', which mlret does not run: ...
         """
         raise InputError(
             f"the vectors of this index come from {self.name.removeprefix(EXTERNAL)!r}, which mlret does not run: give "

@@ -19,13 +19,13 @@ from torch import nn
 from mlret.encoders.bag_of_words import branch_versions, is_bag_of_words, token_embeddings
 from mlret.encoders.calibration import Calibration
 from mlret.encoders.longest_input import truncation
-from mlret.encoders.processor import speed_of
+from mlret.encoders.precision_speed import speed_of
 from mlret.errors import InputError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from mlret.encoders.encoder import Precision
+    from mlret.encoders.precision import Precision
 
 # Number of texts that are tokenised and sorted together: bounds memory and keeps padding low.
 _WINDOW = 16_384
@@ -53,7 +53,8 @@ class ForwardPass:
         ``"float32"`` or one of the reduced precisions. ``"bfloat16"`` computes matrix products in bfloat16 (autocast);
         on a CPU only for batches with enough tokens. ``"int8"`` is for CPUs only: most linear layers are computed in
         int8, with their inputs quantised on the fly, and the rest in bfloat16 if that is fast; ``model`` is then
-        changed in place. :func:`mlret.encoders.processor.speed_of` reports which precisions are fast on this machine.
+        changed in place. :func:`mlret.encoders.precision_speed.speed_of` reports which precisions are fast on this
+        machine.
 
     Raises
     ------

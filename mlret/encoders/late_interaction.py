@@ -14,13 +14,14 @@ from sentence_transformers.multi_vector_encoder.modules import HierarchicalToken
 from torch import nn
 
 from mlret.encoders.adapters import route_if_modular
-from mlret.encoders.colbert_checkpoint import colbert_skiplist
-from mlret.encoders.encoder import Encoder, from_hub, load_encoder
+from mlret.encoders.colbert_loading import colbert_skiplist
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import from_hub, load_encoder
 from mlret.encoders.longest_input import keep_within_positions
 from mlret.encoders.markers import add_markers, choose_markers, prompt_of
 from mlret.encoders.punctuation import punctuation_pieces
 from mlret.encoders.query_augmentation import DynamicQueryTransformer
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 
 Punctuation = Literal["all", "ascii", "none"]
 
@@ -52,9 +53,11 @@ def multi_vector_encoder(
         ``None`` for the bundled encoder. If the transformer has language adapters, texts are routed by language.
     dims
         Number of dimensions of a token vector.
-    query_marker, document_marker
-        The marker token after the first token of every query and document. By default two tokens that the vocabulary
-        keeps unused (``[unused0]``), or otherwise new tokens, ``[Q]`` and ``[D]``, whose embeddings must be trained.
+    query_marker
+        The marker token after the first token of every query. By default a token that the vocabulary keeps unused
+        (``[unused0]``), or otherwise a new token, ``[Q]``, whose embedding must be trained.
+    document_marker
+        The marker token after the first token of every document; by default ``[unused1]`` or a new token, ``[D]``.
     query_length
         How queries are padded with mask tokens, which can match documents of their own. ``32`` pads to 32 tokens and
         truncates longer queries (ColBERT); ``"dynamic 32"`` pads to the next multiple of 32 (JaColBERTv2.5); ``None``
@@ -85,6 +88,13 @@ def multi_vector_encoder(
     ------
     InputError
         If the model cannot be loaded, is already a multi-vector model, or a parameter does not fit it.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> model = mlret.multi_vector_encoder("my-encoder", dims=64)  # a folder; None is the bundled encoder
+    >>> model.encode_document(["Treni imechelewa."])[0].shape[1]
+    64
     """
     if punctuation not in get_args(Punctuation):
         raise InputError(f"punctuation {punctuation!r}: there are {', '.join(get_args(Punctuation))}")
@@ -132,7 +142,7 @@ def _transformer_of(model: str | Path | Encoder | BaseModel | None) -> Any:
         if isinstance(found, MultiVectorEncoder):
             raise InputError("the encoder has a vector for each token already: train it as it is")
         if not isinstance(found, BaseModel):
-            raise InputError(f"{type(model).__name__} is no encoder: give a folder, a hub id or a SentenceTransformer")
+            raise InputError(f"{type(model).__name__} is not an encoder: give a folder, hub id or SentenceTransformer")
         first = copy.deepcopy(found[0])
     if not isinstance(first, Transformer):
         raise InputError(f"late interaction needs a transformer, and the encoder starts with {type(first).__name__}")
@@ -148,7 +158,7 @@ def _loaded(name: str | Path | None) -> Any:
     try:
         return Transformer(str(name), config_kwargs={"local_files_only": True})
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{name} cannot be loaded as a transformer: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"{name} cannot be loaded as a transformer: {first_line(error)}") from error
 
 
 def _set_lengths(transformer: Any, query_length: int | str | None, attend: bool, document_length: int | None) -> None:

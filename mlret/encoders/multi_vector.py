@@ -10,21 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.encoder import (
-    BUNDLED,
-    Encoder,
-    Precision,
-    Similarity,
-    check_precision,
-    fingerprint_of,
-    from_hub,
-    is_multi_vector,
-    load_encoder,
-    own_modules,
-    tagged,
-)
+from mlret.encoders.encoder import Encoder, Similarity, tagged
+from mlret.encoders.fingerprint import fingerprint_of
+from mlret.encoders.loading import BUNDLED, from_hub, is_multi_vector, load_encoder, own_modules
+from mlret.encoders.precision import Precision, check_precision
 from mlret.encoders.texts import checked_texts, languages_of
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -42,6 +33,17 @@ class TokenEncoder:
         ColBERT.
     name
         Name for messages and manifests: a path or a hub id.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> encoder = mlret.load_token_encoder()
+    >>> [query] = encoder.encode_query(["When does the library open?"], language="en")
+    >>> library, train = encoder.encode_document(["Maktaba inafunguliwa saa tatu.", "Treni imechelewa."], language="sw")
+    >>> def maxsim(query, document):
+    ...     return (query @ document.T).max(axis=1).sum()
+    >>> bool(maxsim(query, library) > maxsim(query, train))
+    True
     """
 
     similarity: Similarity = "maxsim"
@@ -77,6 +79,12 @@ class TokenEncoder:
         InputError
             If ``texts`` is a single string or not a list of strings, a text is not valid Unicode, or ``language`` and
             ``texts`` differ in length.
+
+        Examples
+        --------
+        >>> [tokens] = encoder.encode_query(["Where is the library?"], language="en")
+        >>> tokens.ndim, tokens.shape[1]
+        (2, 128)
         """
         return self._encode(texts, "query", language)
 
@@ -88,7 +96,8 @@ class TokenEncoder:
         texts
             A list of ``n`` strings, or any iterable that can be converted to one.
         language
-            As for :meth:`encode_query`.
+            The language of all texts, or a sequence with the language of each, for a model with language adapters; by
+            default it is detected. Other models ignore it.
 
         Returns
         -------
@@ -98,7 +107,14 @@ class TokenEncoder:
         Raises
         ------
         InputError
-            As :meth:`encode_query`.
+            If ``texts`` is a single string or not a list of strings, a text is not valid Unicode, or ``language`` and
+            ``texts`` differ in length.
+
+        Examples
+        --------
+        >>> tokens = encoder.encode_document(["Maktaba iko karibu na kituo.", "図書館"], language=["sw", "ja"])
+        >>> len(tokens[0]) > len(tokens[1])
+        True
         """
         return self._encode(texts, "document", language)
 
@@ -113,15 +129,43 @@ class TokenEncoder:
 
     @cached_property
     def dims(self) -> int:
-        """Number of dimensions of a token vector."""
+        """Number of dimensions of a token vector.
+
+        Returns
+        -------
+        int
+            The number of dimensions.
+
+        Raises
+        ------
+        InputError
+            If the model does not state it.
+
+        Examples
+        --------
+        >>> encoder.dims
+        128
+        """
         dims = self.model.get_embedding_dimension()
         if dims is None:
-            raise InputError(f"{self.name} does not say how long its vectors are: give it a projection (Dense)")
+            raise InputError(f"{self.name} does not state its number of dimensions: give it a projection (Dense)")
         return dims
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that determines a vector; see :attr:`mlret.encoders.encoder.Encoder.fingerprint`."""
+        """Hash of everything that determines a vector; see :attr:`mlret.encoders.encoder.Encoder.fingerprint`.
+
+        Returns
+        -------
+        str
+            The fingerprint.
+
+        Examples
+        --------
+        >>> import mlret
+        >>> encoder.fingerprint == mlret.load_encoder().fingerprint
+        False
+        """
         return fingerprint_of(self.model, self.dims)
 
     def __repr__(self) -> str:
@@ -170,7 +214,7 @@ def load_token_encoder(name: str | Path | None = None, *, device: str | None = N
     from sentence_transformers import MultiVectorEncoder
 
     from mlret.encoders.adapters import route_if_modular
-    from mlret.encoders.colbert_checkpoint import mend_checkpoint
+    from mlret.encoders.colbert_loading import mend_checkpoint
     from mlret.encoders.head import load_head
 
     if name is None or str(name) == BUNDLED_TOKENS:
@@ -188,7 +232,7 @@ def load_token_encoder(name: str | Path | None = None, *, device: str | None = N
         route_if_modular(model)
         return TokenEncoder(model, str(name))
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{name} cannot be loaded as a multi-vector encoder: {reason}") from error
 
 
@@ -201,8 +245,10 @@ def load_any_encoder(name: str | Path | None, *, precision: Precision = "float32
     ----------
     name
         A model folder or hub id; ``None`` and names that start with ``bundled:`` are the encoders that come with mlret.
-    precision, emulate
-        As for :class:`mlret.encoders.encoder.Encoder`.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"int8"``, of encoders with one vector for each text.
+    emulate
+        Compute int8 vectors even if the processor is slow in int8.
 
     Returns
     -------

@@ -133,7 +133,7 @@ def fit_rotation(
         clouds = learn_source.cpu().numpy(), learn_target.cpu().numpy()
         learned = adversarial_rotation(*clouds, epochs=epochs, steps=steps, seed=seed, device=device)
         start = torch.from_numpy(learned).to(device)
-    pairs = _mutual_neighbours(learn_source @ start.T, learn_target)
+    pairs = mutual_neighbours(learn_source @ start.T, learn_target)
     if adversarial:
         candidates.append(("adversarial", start, len(pairs)))
     rounds = list(_self_learning(learn_source, learn_target, pairs, iterations))
@@ -183,35 +183,6 @@ def procrustes(source: Rows, target: Rows) -> Rows:
         raise InputError(f"Procrustes needs two matrices of one shape, not {source.shape} and {target.shape}")
     u, _, v_transposed = np.linalg.svd(target.astype(np.float64).T @ source.astype(np.float64))
     return np.asarray(u @ v_transposed, dtype=np.float32)
-
-
-def csls_mutual_neighbours(source: Rows, target: Rows, k: int = _NEIGHBOURS) -> NDArray[np.int64]:
-    """Return the pairs of rows that are each other's nearest neighbour by CSLS.
-
-    Cross-domain similarity local scaling (MUSE, section 2.3) is ``2 cos(x, y) - r(x) - r(y)``, where ``r`` of a row is
-    its mean cosine to its ``k`` nearest rows of the other cluster. It prevents rows that are close to everything (hubs)
-    from being the neighbour of most rows.
-
-    Parameters
-    ----------
-    source, target
-        ``(n, d)`` and ``(m, d)`` float32 arrays; rows of any length. About ``1024 * max(n, m)`` floats of additional
-        memory are needed.
-    k
-        Number of neighbours in the local scale; all rows if there are fewer.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(p, 2)`` int64: row numbers of the source, in ascending order, and of the target. No row occurs twice.
-
-    Raises
-    ------
-    InputError
-        If the clusters are not matrices of the same width, have fewer than two rows, or contain NaN or infinity.
-    """
-    _check_clouds(source, target)
-    return _mutual_neighbours(_unit(source, "cpu"), _unit(target, "cpu"), k).numpy()
 
 
 def adversarial_rotation(
@@ -329,12 +300,30 @@ def _self_learning(source: Tensor, target: Tensor, pairs: Tensor, iterations: in
         learned = procrustes(source[pairs[:, 0]].cpu().numpy(), target[pairs[:, 1]].cpu().numpy())
         matrix = torch.from_numpy(learned).to(source.device)
         yield matrix, len(pairs)
-        previous, pairs = pairs, _mutual_neighbours(source @ matrix.T, target)
+        previous, pairs = pairs, mutual_neighbours(source @ matrix.T, target)
         if torch.equal(pairs, previous):
             return
 
 
-def _mutual_neighbours(source: Tensor, target: Tensor, k: int = _NEIGHBOURS) -> Tensor:
+def mutual_neighbours(source: Tensor, target: Tensor, k: int = _NEIGHBOURS) -> Tensor:
+    """Return the pairs of rows that are each other's nearest neighbour by CSLS.
+
+    Cross-domain similarity local scaling (MUSE, section 2.3) is ``2 cos(x, y) - r(x) - r(y)``, where ``r`` of a row is
+    its mean cosine to its ``k`` nearest rows of the other cluster. It prevents rows that are close to everything (hubs)
+    from being the neighbour of most rows.
+
+    Parameters
+    ----------
+    source, target
+        ``(n, d)`` and ``(m, d)`` float32 unit rows.
+    k
+        Number of neighbours in the local scale; all rows if there are fewer.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(p, 2)`` int64: row numbers of the source, in ascending order, and of the target. No row occurs twice.
+    """
     forward = _csls_nearest(source, target, k)[0]
     backward = _csls_nearest(target, source, k)[0]
     rows = torch.arange(len(source), device=source.device)

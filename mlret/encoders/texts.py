@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
+
+_DECODE = "decode its bytes in the encoding that they are in"
 
 
 def checked_texts(texts: Iterable[str], *, what: str = "text") -> list[str]:
@@ -42,7 +45,7 @@ def checked_texts(texts: Iterable[str], *, what: str = "text") -> list[str]:
         "".join(found).encode("utf-8")
     except UnicodeEncodeError:
         for position, text in enumerate(found):
-            check_unicode(text, f"{what} {position}")
+            check_unicode(text, f"{what} {position}", _DECODE)
     return found
 
 
@@ -56,30 +59,6 @@ def _listed(texts: Any, what: str) -> list[Any]:
         return list(texts)
     except TypeError as error:
         raise InputError(f"the {what}s are of type {type(texts).__name__}: give a list of strings") from error
-
-
-def check_unicode(text: str, name: str) -> None:
-    """Raise an error if a string contains a lone surrogate, as text does that was decoded with the wrong encoding.
-
-    Parameters
-    ----------
-    text
-        The string.
-    name
-        Name of the string in the error message: ``"text 3"``.
-
-    Raises
-    ------
-    InputError
-        If it contains a lone surrogate.
-    """
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{name} is not valid Unicode: character {error.start} is the lone surrogate "
-            f"{text[error.start]!a}; decode its bytes in the encoding that they are in"
-        ) from error
 
 
 def _shown(text: str) -> str:
@@ -108,7 +87,7 @@ def languages_of(texts: Sequence[str], language: str | Sequence[str | None] | No
     except TypeError as error:
         raise InputError(f"the language is of type {type(language).__name__}: give a code such as 'sw'") from error
     if len(languages) != len(texts):
-        raise InputError(f"{len(texts)} texts but {len(languages)} languages: give one language a text")
+        raise InputError(f"{len(texts)} texts but {len(languages)} languages: give one language for each text")
     for position, code in enumerate(languages):
         if not isinstance(code, str | None):
             raise InputError(f"language {position} is {type(code).__name__}: give a code such as 'sw', or None")

@@ -86,4 +86,4 @@ class CharacterNGrams:
         return self._vectorizer.transform(texts)
 
 
-FLOORS = (RandomVectors, CharacterNGrams)
+BASELINES = (RandomVectors, CharacterNGrams)

@@ -48,7 +48,7 @@ class Analyzer:
     already gives them little weight.
     """
 
-    def __call__(self, text: str, language: str | None = None) -> list[str]:
+    def __call__(self, text: str, language: str | None) -> list[str]:
         """Return the words of a text.
 
         Parameters
@@ -81,11 +81,9 @@ class Bm25:
         The documents.
     languages
         mlret's language code of each document; ``None`` if it is unknown.
-    k1, b
-        Saturation of term frequency, and how strongly a document's length is normalised.
     """
 
-    def __init__(self, texts: Sequence[str], languages: Sequence[str | None], *, k1: float = K1, b: float = B) -> None:
+    def __init__(self, texts: Sequence[str], languages: Sequence[str | None]) -> None:
         import bm25s
         from scipy.sparse import csc_matrix
 
@@ -94,7 +92,7 @@ class Bm25:
         self._vocabulary: dict[str, int] = {}
         self._weights: Any = csc_matrix((len(tokens), 0), dtype=np.float32)
         if any(tokens):
-            model = bm25s.BM25(k1=k1, b=b, method="lucene")
+            model = bm25s.BM25(k1=K1, b=B, method="lucene")
             model.index(tokens, show_progress=False)
             # bm25s adds the empty word to its vocabulary, but without a column of scores.
             self._vocabulary = {word: number for word, number in model.vocab_dict.items() if word}

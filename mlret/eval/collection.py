@@ -9,7 +9,7 @@ from pathlib import Path
 from mlret.data.corpus import Corpus, read_collection_tsv
 from mlret.data.documents import Document, document_from_mapping
 from mlret.data.retrieval import Qrels, Topic, check_id, grade_of
-from mlret.errors import InputError, require
+from mlret.errors import InputError, first_line, require
 
 # Given instead of a folder to download the data by name, which needs network access once.
 IR_DATASETS = "ir_datasets"
@@ -80,10 +80,10 @@ def checked(collection: Collection) -> Collection:
         check_id(query, "query id", group)
     notes = list(collection.notes)
     if missing := [query for query in topics if query not in kept]:
-        notes.append(f"{group}: {_count(missing, 'topic')} without judgements left out, e.g. {missing[0]!r}")
+        notes.append(f"{group}: {_count(missing, 'topic')} without judgements skipped, e.g. {missing[0]!r}")
     if stray := [query for query in qrels if query not in topics]:
         notes.append(
-            f"{group}: judgements of {_count(stray, 'query', 'queries')} without a topic left out, e.g. {stray[0]!r}"
+            f"{group}: judgements of {_count(stray, 'query', 'queries')} without a topic skipped, e.g. {stray[0]!r}"
         )
     size = None
     if collection.documents is not None:
@@ -182,7 +182,7 @@ def from_ir_datasets(name: str, group: str, language: str | None) -> Collection:
         raise InputError(f"ir_datasets has no {name!r}; give a folder with --data instead") from error
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"{name} cannot be fetched ({str(error).splitlines()[0]}); check the network, or give a folder with --data"
+            f"{name} cannot be fetched ({first_line(error)}); check the network, or give a folder with --data"
         ) from error
 
     def read() -> Iterator[Document]:

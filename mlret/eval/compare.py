@@ -32,17 +32,20 @@ def compare_results(
 
     Parameters
     ----------
-    first, second
-        Folders (or their ``scores.tsv.gz``), or TREC runs if ``qrels`` is given. To compare two systems of one folder,
-        give the folder twice.
+    first
+        Folder, or its ``scores.tsv.gz``, or a TREC run if ``qrels`` is given.
+    second
+        As ``first``. To compare two systems of one folder, give the folder twice.
     metric
         The metric to compare. By default the first metric of the results, or ``"ndcg@10"`` for runs.
     systems
         The system of each folder to compare; by default the first.
     qrels
         Relevance judgements, to compare runs.
-    resamples, seed
-        See :func:`mlret.eval.significance.compare_groups`.
+    resamples
+        Number of resamples of the bootstrap and of the randomisation test.
+    seed
+        Seed of both.
 
     Returns
     -------
@@ -55,6 +58,23 @@ def compare_results(
     ------
     InputError
         If a file, system or metric does not exist, or the two results do not have the same queries.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from mlret.data.retrieval import write_run
+    >>> from mlret.eval import compare_results
+    >>> queries = [f"q{number}" for number in range(20)]
+    >>> with open("qrels.txt", "w") as file:
+    ...     for query in queries:
+    ...         print(query, 0, "right", 1, file=file)
+    >>> write_run("old.trec", {query: {"wrong": 2.0, "right": 1.0} for query in queries}, tag="old")
+    >>> write_run("new.trec", {query: {"wrong": 1.0, "right": 2.0} for query in queries}, tag="new")
+    >>> metric, [comparison] = compare_results(
+    ...     Path("old.trec"), Path("new.trec"), metric="mrr@10", qrels=Path("qrels.txt"), resamples=999
+    ... )
+    >>> comparison.first, comparison.second, comparison.wins, comparison.adjusted < 0.05
+    (0.5, 1.0, 20, True)
     """
     if qrels is not None:
         metric = metric or "ndcg@10"
@@ -83,6 +103,11 @@ def comparison_table(metric: str, comparisons: list[Comparison], names: tuple[st
         The comparisons, one for each group.
     names
         Names of the first and the second system.
+
+    Returns
+    -------
+    ResultTable
+        One row for each group.
     """
     rows = [
         [
@@ -116,6 +141,11 @@ def as_dict(metric: str, comparisons: list[Comparison]) -> dict[str, Any]:
         Name of the metric.
     comparisons
         The comparisons, one for each group.
+
+    Returns
+    -------
+    dict
+        The metric and the comparisons.
     """
     return {
         "metric": metric,

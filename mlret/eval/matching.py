@@ -47,24 +47,23 @@ def similarities(queries: Any, candidates: Any) -> Scores:
     return np.asarray(products if len(columns) == len(candidates) else products[:, column_of], dtype=np.float32)
 
 
-def csls(similarity: Scores, k: int = CSLS_K) -> Scores:
+def csls(similarity: Scores) -> Scores:
     """Compute CSLS, cross-domain similarity local scaling: ``2 cos - r_x - r_y``.
 
-    It is defined by Conneau et al., arXiv 1710.04087, section 2.3.
+    It is defined by Conneau et al., arXiv 1710.04087, section 2.3; ``r`` is the mean similarity to the ten nearest
+    sentences of the other side, or to all if it has fewer.
 
     Parameters
     ----------
     similarity
         ``(m, n)`` cosines.
-    k
-        ``r`` is the mean similarity to the ``k`` nearest sentences of the other side, or to all if it has fewer.
 
     Returns
     -------
     numpy.ndarray
         ``(m, n)`` float32.
     """
-    rows, columns = _densities(similarity, k)
+    rows, columns = _densities(similarity, CSLS_K)
     return np.asarray(2 * similarity - rows[:, None] - columns, dtype=np.float32)
 
 
@@ -136,24 +135,22 @@ def hits_of_aligned(scores: Scores) -> NDArray[np.bool_]:
     return np.asarray(best_candidates(scores) == np.arange(rows), dtype=bool)
 
 
-def xsim_misses(similarity: Scores, k: int = MARGIN_K) -> NDArray[np.bool_]:
+def xsim_misses(similarity: Scores) -> NDArray[np.bool_]:
     """Return which queries xSIM counts as errors, like LASER's ``xsim.py`` with ``margin='ratio'``.
 
-    The candidates of a query are its ``k`` nearest by cosine; the one with the highest ratio margin is chosen.
+    The candidates of a query are its four nearest by cosine; the one with the highest ratio margin is chosen.
 
     Parameters
     ----------
     similarity
         ``(n, n)`` cosines; row ``i`` is the translation of column ``i``.
-    k
-        Number of nearest neighbours, both for the candidates and for the margin.
 
     Returns
     -------
     numpy.ndarray
         ``(n,)`` bool, true for an error.
     """
-    k = min(k, *similarity.shape)
+    k = min(MARGIN_K, *similarity.shape)
     near = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
     margins = np.take_along_axis(ratio_margin(similarity, k), near, axis=1)
     best = np.take_along_axis(near, margins.argmax(axis=1)[:, None], axis=1)[:, 0]

@@ -82,6 +82,17 @@ def evaluate_run(
     InputError
         If a metric is unknown, there are no qrels, a relevance is not an integer or is out of range, a score is not a
         number, or run and qrels share no query.
+
+    Examples
+    --------
+    >>> from mlret.eval import evaluate_run
+    >>> qrels = {"q1": {"d1": 1, "d7": 2}, "q2": {"d4": 1}}
+    >>> run = {"q1": {"d7": 0.9, "d2": 0.8, "d1": 0.3}, "q2": {"d2": 0.7, "d4": 0.6}}
+    >>> scores = evaluate_run(qrels, run, ["mrr@10", "recall@1"])
+    >>> scores.mean
+    {'mrr@10': 0.75, 'recall@1': 0.25}
+    >>> scores.per_query["q2"]
+    {'mrr@10': 0.5, 'recall@1': 0.0}
     """
     cuts = {name: _parse(name) for name in metrics}
     if not qrels:

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
-
-import yaml
 
 
 @dataclass(frozen=True)
@@ -27,27 +22,3 @@ class Published:
     system: str
     source: str
     scores: dict[str, float]
-
-
-def published(benchmark: str, metric: str) -> list[Published]:
-    """Return the published scores for a benchmark and a metric.
-
-    Parameters
-    ----------
-    benchmark
-        The benchmark's name on the command line.
-    metric
-        The metric's name, e.g. ``"mrr@100"``.
-
-    Returns
-    -------
-    list of Published
-        One for each system; empty if mlret knows none.
-    """
-    entries = _all().get(benchmark, {}).get(metric, {})
-    return [Published(system, entry["source"], entry["scores"]) for system, entry in entries.items()]
-
-
-@cache
-def _all() -> dict[str, Any]:
-    return dict(yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8")))

@@ -68,6 +68,15 @@ class Report:
         Plots to draw.
     details
         Further results, not part of ``figures``, for the JSON output.
+
+    Examples
+    --------
+    The examples of this class use the report of the example of :func:`mlret.eval.evaluate`.
+
+    >>> report.benchmark, report.data
+    ('bitext', 'parallel')
+    >>> sorted(next(iter(report.figures.values())))
+    ['average', 'en-sw', 'sw-en']
     """
 
     benchmark: str
@@ -83,7 +92,18 @@ class Report:
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data for JSON. Scores are from 0 to 1."""
+        """Return the report as plain data for JSON. Scores are from 0 to 1.
+
+        Returns
+        -------
+        dict
+            The benchmark, its protocol, the versions of the packages, facts about the systems, notes and figures.
+
+        Examples
+        --------
+        >>> report.to_dict()["benchmark"]
+        'bitext'
+        """
         return {
             "benchmark": self.benchmark,
             "protocol": self.protocol,
@@ -96,12 +116,35 @@ class Report:
         }
 
     def json(self) -> str:
-        """Return :meth:`to_dict` as indented JSON; each innermost object or list takes one line."""
+        """Return :meth:`to_dict` as indented JSON; each innermost object or list takes one line.
+
+        Returns
+        -------
+        str
+            The JSON text.
+
+        Examples
+        --------
+        >>> import json
+        >>> json.loads(report.json())["data"]
+        'parallel'
+        """
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
         return _LEAF.sub(lambda leaf: re.sub(r"\n *", " ", leaf[0]), text) + "\n"
 
     def markdown(self) -> str:
-        """Return all tables and the notes in Markdown."""
+        """Return all tables and the notes in Markdown.
+
+        Returns
+        -------
+        str
+            The tables, then the notes as a list.
+
+        Examples
+        --------
+        >>> "accuracy" in report.markdown()
+        True
+        """
         notes = "".join(f"- {note}\n" for note in self.notes)
         return "\n".join([*(table.markdown() for table in self.tables), *([notes] if notes else [])])
 
@@ -117,10 +160,20 @@ class Report:
         group
             A language or another group of the benchmark, or ``"average"``.
 
+        Returns
+        -------
+        float
+            The score, from 0 to 1.
+
         Raises
         ------
         InputError
             If there is no such system, group or metric; the message lists those that exist.
+
+        Examples
+        --------
+        >>> 0 <= report.figure("accuracy", group="en-sw") <= 1
+        True
         """
         name = next(iter(self.figures)) if system is None else system
         found: Any = self.figures
@@ -155,6 +208,11 @@ class Report:
             If a file cannot be written.
         MissingExtraError
             If there are plots to draw and matplotlib is not installed.
+
+        Examples
+        --------
+        >>> [path.name for path in report.write("results", pictures=False)][:2]
+        ['report.json', 'report.md']
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -209,6 +267,16 @@ def write_query_scores(path: Path, scores: QueryScores) -> None:
 def read_query_scores(path: Path) -> QueryScores:
     """Read a file that :func:`write_query_scores` wrote.
 
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    dict
+        System -> group -> metric -> query -> score.
+
     Raises
     ------
     InputError
@@ -244,7 +312,30 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def with_floors(caption: str, systems: Iterable[str]) -> str:
+def shown_system(name: str, figures: Mapping[str, Any]) -> str:
+    """Return the name that an encoder has in pictures: with calibration, if the figures have it with calibration.
+
+    Parameters
+    ----------
+    name
+        The encoder's name.
+    figures
+        System -> figures.
+
+    Returns
+    -------
+    str
+        The name.
+    """
+    return f"{name}, calibrated" if f"{name}, calibrated" in figures else name
+
+
+def source_of(results: Mapping[str, Any]) -> str:
+    """Return the line below a picture that says where its values are from, given the content of ``report.json``."""
+    return f"Data: {results['data']}; values: {REPORT}"
+
+
+def with_baselines(caption: str, systems: Iterable[str]) -> str:
     """Append BM25's settings to a caption if BM25 is among the systems, because its scores depend on the analyzer.
 
     Parameters
@@ -253,6 +344,11 @@ def with_floors(caption: str, systems: Iterable[str]) -> str:
         The caption of a table.
     systems
         Names of the systems in the table.
+
+    Returns
+    -------
+    dict
+        The figures.
     """
     return f"{caption} {DESCRIPTION}" if any(NAME in system for system in systems) else caption
 
@@ -266,5 +362,10 @@ def mean_over_groups(groups: Mapping[str, Mapping[str, float]], metrics: Sequenc
         Group -> metric -> value.
     metrics
         The metrics to average.
+
+    Returns
+    -------
+    dict
+        Metric -> mean.
     """
     return {metric: sum(scores[metric] for scores in groups.values()) / len(groups) for metric in metrics}

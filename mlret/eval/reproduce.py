@@ -10,7 +10,8 @@ from typing import Any
 
 from mlret.data.durable import write_text_atomically
 from mlret.errors import InputError
-from mlret.eval.recipe import Expected, Recipe, read_recipe, under
+from mlret.eval.recipe import read_recipe, under
+from mlret.eval.registry import Expected, Settings
 from mlret.eval.report import REPORT, Report
 from mlret.eval.run import check_output, run_recipe
 from mlret.recipes import find_recipe, list_recipes
@@ -157,7 +158,7 @@ def readme(checks: Sequence[Check]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _one(name: str, recipe: Recipe, data: Path, folder: Path, *, pictures: bool, show_progress: bool) -> list[Check]:
+def _one(name: str, recipe: Settings, data: Path, folder: Path, *, pictures: bool, show_progress: bool) -> list[Check]:
     try:
         report = run_recipe(under(recipe, data), show_progress=show_progress)
     except InputError as error:
@@ -169,12 +170,12 @@ def _one(name: str, recipe: Recipe, data: Path, folder: Path, *, pictures: bool,
     return checks
 
 
-def _check(name: str, recipe: Recipe, wanted: Expected, report: Report | None, why: str = "") -> Check:
+def _check(name: str, recipe: Settings, wanted: Expected, report: Report | None, why: str = "") -> Check:
     measured = report.figure(wanted.metric, system=wanted.system, group=wanted.group) if report else None
     system = wanted.system or (next(iter(report.figures)) if report else "the model")
     return Check(
         name,
-        recipe.benchmark,
+        recipe.benchmark_name(),
         recipe.description,
         system,
         wanted.group,

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlret.eval.collection import Collection, checked
 from mlret.eval.metrics import evaluate_run
-from mlret.eval.published import published
-from mlret.eval.report import Figures, Picture, QueryScores, Report, mean_over_groups, with_floors
+from mlret.eval.published import Published
+from mlret.eval.report import Figures, Picture, QueryScores, Report, mean_over_groups, source_of, with_baselines
 from mlret.eval.report import Run as RunLike
-from mlret.eval.systems import RetrievalSystem
 from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
+
+if TYPE_CHECKING:
+    from mlret.eval.systems import RetrievalSystem
 
 AVERAGE = "average"
 # An average recomputed from published scores, which are rounded to three digits, may differ from the published average
@@ -30,7 +32,7 @@ class Protocol:
     Attributes
     ----------
     benchmark
-        The benchmark's name on the command line and in ``published.yaml``.
+        The benchmark's name on the command line.
     title
         Title of its tables.
     description
@@ -42,6 +44,8 @@ class Protocol:
     sizes
         Group -> number of documents in the official corpus. Published scores are shown only if every corpus has its
         official size; if this is empty, they are not shown.
+    published
+        Metric -> scores that others published.
     """
 
     benchmark: str
@@ -50,6 +54,7 @@ class Protocol:
     metrics: tuple[str, ...]
     depth: int
     sizes: dict[str, int]
+    published: Mapping[str, Sequence[Published]] = field(default_factory=dict)
 
 
 def evaluate_collections(
@@ -98,14 +103,15 @@ def evaluate_collections(
     for groups in figures.values():
         groups[AVERAGE] = mean_over_groups(groups, protocol.metrics)
     notes = [note for collection in collections for note in collection.notes]
-    comparable = _is_official(protocol, collections)
+    comparable = _is_official(protocol, {collection.group: collection.size for collection in collections})
     if protocol.sizes and not comparable:
         notes.append(
             "these are not the official corpora, so figures in print do not compare and are left out: "
             + ", ".join(_size(protocol, collection) for collection in collections)
         )
     facts = {system.name: {**system.facts(), "seconds": seconds[system.name]} for system in systems}
-    title = protocol.title if comparable or not protocol.sizes else f"{protocol.title}, not the official corpora"
+    title = _title(protocol, comparable=comparable)
+    details = {"collections": [_describe(collection) for collection in collections]}
     return Report(
         benchmark=protocol.benchmark,
         data=data,
@@ -118,9 +124,51 @@ def evaluate_collections(
         notes=notes,
         query_scores=query_scores,
         runs=runs,
-        pictures=[_bars(protocol, figures, title, comparable=comparable), *_trade_offs(protocol, figures, facts)],
-        details={"collections": [_describe(collection) for collection in collections]},
+        pictures=_pictures(protocol, {"figures": figures, "systems": facts, "data": data, **details}),
+        details=details,
     )
+
+
+def retrieval_pictures(protocol: Protocol, results: Mapping[str, Any]) -> list[Picture]:
+    """Return the plots of stored results.
+
+    Parameters
+    ----------
+    protocol
+        How the benchmark is scored.
+    results
+        The content of ``report.json``. If it states another protocol (that of another version of the data), the plots
+        have neither the version nor published scores.
+    """
+    if results["protocol"] != protocol.description:
+        protocol = replace(protocol, title=protocol.title.partition(" v")[0], sizes={})
+    return _pictures(protocol, results)
+
+
+def _pictures(protocol: Protocol, results: Mapping[str, Any]) -> list[Picture]:
+    """Return bars of the averages and, if at least two indexes were searched, quality against time and bytes."""
+    figures, metric = results["figures"], protocol.metrics[0]
+    comparable = _is_official(protocol, {one["group"]: one["documents"] for one in results["collections"]})
+    ours = {name: groups[AVERAGE][metric] for name, groups in figures.items()}
+    others = protocol.published.get(metric, ()) if comparable else ()
+    title = _title(protocol, comparable=comparable)
+    mean = f"{metric}, mean over {len(next(iter(figures.values()))) - 1} groups"
+    printed = {entry.system: entry.scores[AVERAGE] for entry in others}
+    draw = partial(plots.baselines, f"{title}\n{mean}", ours, printed, source=source_of(results))
+    pictures = [Picture(protocol.benchmark, draw)]
+    points = [
+        {"name": name, "score": ours[name], **facts}
+        for name, facts in results["systems"].items()
+        if "milliseconds" in facts
+    ]
+    if len(points) > 1:
+        draw = partial(plots.trade_offs, f"{protocol.title}: {mean}", points, metric, source=source_of(results))
+        pictures.append(Picture(f"{protocol.benchmark}-trade-offs", draw))
+    return pictures
+
+
+def _title(protocol: Protocol, *, comparable: bool) -> str:
+    return protocol.title if comparable or not protocol.sizes else f"{protocol.title}, not the official corpora"
 
 
 def metric_table(
@@ -145,8 +193,8 @@ def metric_table(
     columns = [*groups, AVERAGE]
     ours = [[name, *(percent(scores[group][metric]) for group in columns)] for name, scores in figures.items()]
     sections = [ours]
-    caption = with_floors(protocol.description, figures)
-    if comparable and (others := published(protocol.benchmark, metric)):
+    caption = with_baselines(protocol.description, figures)
+    if comparable and (others := protocol.published.get(metric)):
         rows: list[list[str]] = []
         sources: dict[str, int] = {}
         odd = False
@@ -170,11 +218,9 @@ def metric_table(
     )
 
 
-def _is_official(protocol: Protocol, collections: Sequence[Collection]) -> bool:
+def _is_official(protocol: Protocol, sizes: Mapping[str, int | None]) -> bool:
     """Return whether every corpus has its official size; a corpus that was not read (saved runs only) is assumed to."""
-    return bool(protocol.sizes) and all(
-        collection.size in (None, protocol.sizes.get(collection.group)) for collection in collections
-    )
+    return bool(protocol.sizes) and all(size in (None, protocol.sizes.get(group)) for group, size in sizes.items())
 
 
 def _size(protocol: Protocol, collection: Collection) -> str:
@@ -190,25 +236,3 @@ def _describe(collection: Collection) -> dict[str, Any]:
         "queries": len(collection.qrels),
         "relevant": judged,
     }
-
-
-def _bars(protocol: Protocol, figures: Figures, title: str, *, comparable: bool) -> Picture:
-    metric = protocol.metrics[0]
-    ours = {name: scores[AVERAGE][metric] for name, scores in figures.items()}
-    others = published(protocol.benchmark, metric) if comparable else []
-    printed = {entry.system: entry.scores[AVERAGE] for entry in others}
-    heading = f"{title}\n{metric}, mean over {len(next(iter(figures.values()))) - 1} groups"
-    return Picture(protocol.benchmark, partial(plots.baselines, heading, ours, printed))
-
-
-def _trade_offs(protocol: Protocol, figures: Figures, facts: dict[str, dict[str, Any]]) -> list[Picture]:
-    """Return plots of quality against search time and bytes, if at least two systems with an index were measured."""
-    metric = protocol.metrics[0]
-    points = [
-        {"name": name, "score": figures[name][AVERAGE][metric], **known}
-        for name, known in facts.items()
-        if "milliseconds" in known
-    ]
-    title = f"{protocol.title}: {metric}, mean over {len(next(iter(figures.values()))) - 1} groups"
-    draw = partial(plots.trade_offs, title, points, metric)
-    return [Picture(f"{protocol.benchmark}-trade-offs", draw)] if len(points) > 1 else []

@@ -9,10 +9,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.adapters import routes_texts
 from mlret.encoders.encoder import Encoder, calibrated, normalised
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, Tokens
-from mlret.eval.baselines import FLOORS
+from mlret.eval.baselines import BASELINES
 from mlret.eval.bm25 import NAME, Bm25
 from mlret.eval.matching import Scores, similarities
 
@@ -343,6 +342,8 @@ def bitext_scorers(
     list of BitextScorer
         The encoders' scorers in the given order, then those of the baselines.
     """
+    from mlret.encoders.adapters import routes_texts  # imports torch, which help texts must not wait for
+
     scorers: list[BitextScorer] = []
     for encoder in encoders:
         if routes_texts(encoder.model):
@@ -352,6 +353,6 @@ def bitext_scorers(
         else:
             scorers.append(EncodedTexts(encoder, texts, batch_size=batch_size, show_progress=show_progress))
     if floors:
-        scorers += [EncodedTexts(floor(), texts) for floor in FLOORS]
+        scorers += [EncodedTexts(baseline(), texts) for baseline in BASELINES]
         scorers.append(Bm25Scorer())
     return scorers

@@ -137,9 +137,9 @@ def randomisation_test(differences: NDArray[np.float64], resamples: int, generat
 
 
 def bootstrap_interval(
-    differences: NDArray[np.float64], resamples: int, generator: np.random.Generator, level: float = 0.95
+    differences: NDArray[np.float64], resamples: int, generator: np.random.Generator
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean of paired differences.
+    """Return the 95 % percentile bootstrap interval of the mean of paired differences.
 
     Parameters
     ----------
@@ -149,8 +149,6 @@ def bootstrap_interval(
         Number of bootstrap resamples.
     generator
         Source of randomness.
-    level
-        Confidence level, from 0 to 1.
 
     Returns
     -------
@@ -166,7 +164,7 @@ def bootstrap_interval(
         np.mean,
         n_resamples=resamples,
         batch=max(1, _AT_ONCE // len(differences)),
-        confidence_level=level,
+        confidence_level=0.95,
         method="percentile",
         rng=generator,
     )

@@ -138,7 +138,7 @@ class IndexSystem:
 
     def _index(self, collection: Collection, stack: ExitStack) -> Index:
         if collection.documents is None:
-            raise InputError(f"{collection.group}: there is no corpus to search; give its folder, or saved runs alone")
+            raise InputError(f"{collection.group}: there is no corpus to search; give its folder, or only saved runs")
         if self._folder is None:
             temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="mlret-eval-"))
             path = Path(temporary) / "index"
@@ -323,5 +323,5 @@ def _best(names: Any, scores: Any, k: int, query: str, collection: Collection) -
 
 def _documents(collection: Collection) -> Iterable[Document]:
     if collection.documents is None:
-        raise InputError(f"{collection.group}: there is no corpus to search; give its folder, or leave the floors out")
+        raise InputError(f"{collection.group}: there is no corpus to search; give its folder, or omit the baselines")
     return collection.documents()

@@ -11,15 +11,16 @@ from pathlib import Path
 from mlret.data.corpus import Corpus
 from mlret.data.durable import fsync_folder
 from mlret.data.files import LONGEST_LINE
-from mlret.encoders.encoder import Encoder, Precision
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
-from mlret.errors import FingerprintError, InputError, MlretError
+from mlret.encoders.precision import Precision
+from mlret.errors import AlreadyExists, FingerprintError, InputError, MlretError
 from mlret.index.hits import IndexInfo, Updated
 from mlret.index.index import Index
 from mlret.index.ingest import Existing
 from mlret.index.settings import Choice, IndexSettings
 from mlret.index.storage.manifest import has_manifest, read_manifest
-from mlret.index.storage.store import beside, check_vacant
+from mlret.index.store.new_folder import beside, check_vacant
 from mlret.index.vectors.space import Vectors
 
 Progress = Callable[[Updated, float | None], None]
@@ -116,7 +117,7 @@ def build_index(
     encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder, precision=precision)
     if has_manifest(path):
         with Index.open(path, encoder) as index:
-            raise InputError(
+            raise AlreadyExists(
                 f"{path} is an index of {len(index)} documents already: add to it with "
                 f"`mlret index add {path} FILES`, or remove it first"
             )
@@ -139,7 +140,7 @@ def build_index(
                 shutil.rmtree(building)
                 raise
             raise type(error)(
-                f"{error} ({len(index)} documents before it are stored; fix it and repeat the command to go on)"
+                f"{error} ({len(index)} documents before it are stored; fix it and repeat the command to resume)"
             ) from error
         except BaseException:
             if not len(index):
@@ -156,7 +157,7 @@ def build_index(
 
 def _resumed(building: Path, encoder: AnyEncoder, settings: IndexSettings | None) -> Index:
     """Open an unfinished build, and raise if it has another encoder or other settings."""
-    fix = f"name another folder, or remove {building} to begin anew"
+    fix = f"name another folder, or remove {building} to start again"
     try:
         index = Index.open(building, encoder)
     except FingerprintError as error:
@@ -173,7 +174,7 @@ def _check_complete(report: BuildReport, building: Path) -> None:
     if read != report.index.documents:
         raise MlretError(
             f"the files have {read} documents, but the build that was begun here holds {report.index.documents}: an id "
-            f"occurs twice, or documents were taken out since; remove {building} to begin anew"
+            f"occurs twice, or documents were taken out since; remove {building} to start again"
         )
 
 

@@ -205,7 +205,7 @@ def _check(rows: NDArray[np.int64], scores: NDArray[np.float64], applies: NDArra
     if scores.ndim != 2 or len(scores) != len(rows) or applies.shape != scores.shape:
         raise InputError(
             f"{len(rows)} rows, scores of shape {scores.shape} and applies of shape {applies.shape} do not fit; "
-            "give both matrices a line a row and a column a channel"
+            "give both matrices one line for each row and one column for each channel"
         )
     if len(rows) and not (applies | ~np.isnan(scores)).any(axis=1).all():
         raise InputError("no channel applies to a record; leave it out")

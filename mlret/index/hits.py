@@ -28,6 +28,12 @@ class Hit:
         :func:`mlret.index.fusion.in_unit`.
     cosine
         The cosine with the query, whatever ``kind`` is; ``None`` in an index with a vector for each token.
+
+    Examples
+    --------
+    >>> [hit] = index.search("the train is late", k=1)
+    >>> hit.rank, hit.id, hit.language, hit.kind
+    (1, 'train', 'de', 'cosine')
     """
 
     rank: int

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,22 +13,23 @@ from numpy.typing import NDArray
 from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.data.unicode_text import is_unicode
-from mlret.encoders.encoder import INT8, Encoder, Precision
-from mlret.encoders.external import EXTERNAL, ExternalEncoder
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
-from mlret.errors import FingerprintError, InputError, MlretError
-from mlret.index.filter_warnings import Unmatched
-from mlret.index.filters import Condition, Where, read_filter
+from mlret.errors import InputError, MlretError, NotFound
+from mlret.index.filtering.filter_warnings import Unmatched
+from mlret.index.filtering.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
 from mlret.index.ingest import Existing, Incoming, Intake
 from mlret.index.queries import check_ids, check_k, check_queries
 from mlret.index.search import Mode, Query, check_mode, retrieve
 from mlret.index.settings import Choice, IndexSettings, check_settings
-from mlret.index.storage import compaction
 from mlret.index.storage.manifest import Manifest, has_manifest, read_manifest
-from mlret.index.storage.store import Store
+from mlret.index.store import compaction
+from mlret.index.store.new_folder import create_folder
+from mlret.index.store.store import Store
+from mlret.index.store.stored_encoder import check_fingerprint, encoder_of, reference_of
+from mlret.index.store.summary import summary_of
 from mlret.index.vectors.exact import Device
-from mlret.index.vectors.ragged import Ragged
 from mlret.index.vectors.space import Vectors
 
 __all__ = ["Hit", "Index", "IndexInfo", "Updated"]
@@ -39,6 +40,30 @@ class Index:
 
     An open index shows the documents that were stored when it was opened, and its own changes since. Call
     :meth:`refresh` to see what other processes have changed. Several threads may search one index at the same time.
+
+    Parameters
+    ----------
+    store
+        The store of an open folder.
+    encoder
+        The encoder of the index; ``None`` to load it when it is first needed.
+
+    Examples
+    --------
+    The examples of the methods use this index.
+
+    >>> from mlret import Index
+    >>> index = Index.create("news.index")
+    >>> index.add(
+    ...     [
+    ...         {"id": "train", "text": "Der Zug nach Berlin hat eine Stunde Verspätung.", "lang": "de", "year": 2024},
+    ...         {"id": "maize", "text": "Bei ya mahindi imepanda sokoni.", "lang": "sw", "year": 2025},
+    ...         {"id": "library", "text": "駅前に新しい図書館が開館した。", "lang": "ja", "year": 2025},
+    ...     ]
+    ... )
+    3
+    >>> [hit.id for hit in index.search("the train is late", k=1)]
+    ['train']
     """
 
     def __init__(self, store: Store, encoder: AnyEncoder | None) -> None:
@@ -86,24 +111,31 @@ class Index:
             settings ask for.
         FingerprintError
             If the folder holds an index of another encoder.
+
+        Examples
+        --------
+        >>> from mlret import Index, IndexSettings
+        >>> with Index.create("hybrid.index", settings=IndexSettings(lexical=True)) as hybrid:
+        ...     hybrid.info().documents
+        0
         """
         encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
         settings = settings or IndexSettings()
         check_settings(settings, encoder.similarity)
         path = Path(path)
         if has_manifest(path):
-            _check_fingerprint(path, read_manifest(path), encoder)
+            check_fingerprint(path, read_manifest(path), encoder)
         if settings.dims is not None and settings.dims > encoder.dims:
             raise InputError(f"the settings keep {settings.dims} dimensions, but {encoder.name} gives {encoder.dims}")
         manifest = Manifest(
             kind=kind,
-            encoder=_reference(encoder),
+            encoder=reference_of(encoder),
             fingerprint=encoder.fingerprint,
             dims=settings.dims or encoder.dims,
             similarity=encoder.similarity,
             settings=settings,
         )
-        Store.create(path, manifest, schema)
+        create_folder(path, manifest, schema)
         return cls.open(path, encoder, kind=kind)
 
     @classmethod
@@ -148,6 +180,13 @@ class Index:
             If the index was built with another encoder.
         MlretError
             If the records are missing or damaged.
+
+        Examples
+        --------
+        >>> from mlret import Index
+        >>> with Index.open("news.index") as index:
+        ...     len(index), "maize" in index
+        (3, True)
         """
         path = Path(path)
         manifest = read_manifest(path)
@@ -156,12 +195,18 @@ class Index:
             raise InputError(f"{path} is {names[manifest.kind]}, not {names[kind]}; name the other folder")
         if encoder is not None:
             encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
-            _check_fingerprint(path, manifest, encoder)
+            check_fingerprint(path, manifest, encoder)
         return cls(Store(path, device=device), encoder)
 
     @property
     def encoder(self) -> AnyEncoder:
-        """The encoder of the index, which is loaded on first use."""
+        """The encoder of the index, which is loaded on first use.
+
+        Examples
+        --------
+        >>> index.encoder.dims
+        384
+        """
         if self._encoder is None:
             self._encoder = encoder_of(self.path, self.store.manifest)
         return self._encoder
@@ -174,6 +219,11 @@ class Index:
         ------
         MlretError
             If the index is closed.
+
+        Examples
+        --------
+        >>> index.store.manifest.dims
+        384
         """
         if self._open_store is None:
             raise MlretError(f"the index {self.path} is closed; open it again")
@@ -210,9 +260,16 @@ class Index:
         InputError
             At the first invalid document, or the first whose id is stored already. The batches before it stay stored,
             and the message states how many documents they hold.
+
+        Examples
+        --------
+        >>> index.add([{"id": "storm", "text": "Une tempête approche de la côte.", "lang": "fr"}])
+        1
+        >>> index.add(["The museum is closed on Mondays."], skip_existing=True)
+        1
         """
         existing: Existing = "skip" if skip_existing else "error"
-        return self._store_all(documents, vectors, batch_size, existing).added
+        return Intake(self.store, self.encoder, existing).add(documents, vectors, batch_size).added
 
     def update(
         self,
@@ -244,22 +301,15 @@ class Index:
         InputError
             At the first invalid document. The batches before it stay stored, and the message states how many documents
             they hold.
-        """
-        return self._store_all(documents, vectors, batch_size, "replace")
 
-    def _store_all(
-        self, documents: Iterable[Incoming], vectors: Vectors | None, batch_size: int, existing: Existing
-    ) -> Updated:
-        total = Updated()
-        try:
-            for done in self.add_batches(documents, vectors=vectors, batch_size=batch_size, existing=existing):
-                total += done
-        except InputError as error:
-            stored = total.added + total.replaced
-            if not stored:
-                raise
-            raise type(error)(f"{error} (the first {stored} documents of this call are stored)") from error
-        return total
+        Examples
+        --------
+        >>> index.update([{"id": "train", "text": "Der Zug nach Berlin fällt aus.", "lang": "de"}])
+        Updated(added=0, replaced=1, skipped=0)
+        >>> index.get("train").text
+        'Der Zug nach Berlin fällt aus.'
+        """
+        return Intake(self.store, self.encoder, "replace").add(documents, vectors, batch_size)
 
     def add_batches(
         self,
@@ -305,32 +355,14 @@ class Index:
             vectors and documents differ, this is raised before anything is stored.
         MlretError
             If another process keeps writing, or the encoder gives a vector that is not finite.
-        """
-        if isinstance(documents, str | Mapping | Document):
-            raise InputError(f"give a list of documents to add, not one {type(documents).__name__}")
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; it must be at least 1")
-        if vectors is not None:
-            vectors = self._checked(vectors)
-        store = self.store
-        with store.writing():
-            for done in Intake(store, self.encoder, existing).batches(documents, batch_size, vectors):
-                compaction.maintain(store, more=True)
-                yield done
-            compaction.maintain(store)
 
-    def _checked(self, vectors: Any) -> Vectors:
-        """Check document vectors, and return them in the form that the index stores."""
-        found = self.store.space.check_vectors(vectors)
-        dims = (found.values if isinstance(found, Ragged) else np.asarray(found)).shape[1]
-        # The dimensions of an encoder that mlret does not run are unknown once the index is reopened, except those
-        # kept.
-        if dims == self.store.manifest.dims or isinstance(self.encoder, ExternalEncoder) or dims == self.encoder.dims:
-            return found
-        raise InputError(
-            f"the vectors have {dims} dimensions; {self.encoder.name} gives {self.encoder.dims}, of which the index "
-            f"keeps the first {self.store.manifest.dims}"
-        )
+        Examples
+        --------
+        >>> lines = (f"Bericht {number} aus Kairo" for number in range(5))
+        >>> [done.added for done in index.add_batches(lines, batch_size=2)]
+        [2, 2, 1]
+        """
+        yield from Intake(self.store, self.encoder, existing).batches(documents, vectors, batch_size)
 
     def delete(self, ids: Iterable[str] = (), *, where: Where | None = None, ignore_missing: bool = False) -> int:
         """Delete documents. On return they are no longer found, and a crash does not bring them back.
@@ -353,13 +385,22 @@ class Index:
         ------
         InputError
             If an id is not stored, or both or neither of ``ids`` and ``where`` are given.
+
+        Examples
+        --------
+        >>> index.delete(["maize"])
+        1
+        >>> index.delete(where={"year": {"$lt": 2025}})
+        1
+        >>> [document.id for document in index.documents()]
+        ['library']
         """
         if isinstance(ids, str):
             raise InputError("delete takes a list of ids; write [id] for one")
         ids = check_ids(ids)
         condition = read_filter(where)
         if bool(ids) == (condition is not None):
-            raise InputError("say what to delete: ids, or a filter, one of the two")
+            raise InputError("give ids or a filter to delete, one of the two")
         store = self.store
         with store.writing():
             if condition is not None:
@@ -367,9 +408,9 @@ class Index:
             else:
                 stored = store.records.rows_of(ids)
                 if not ignore_missing and (missing := [id for id in ids if id not in stored]):
-                    raise InputError(
+                    raise NotFound(
                         f"{len(missing)} ids are not in {self.path}, the first is {missing[0]!r}; nothing was deleted "
-                        "(--ignore-missing passes over them)"
+                        "(--ignore-missing skips them)"
                     )
                 rows = sorted(stored.values())
             if rows:
@@ -399,7 +440,7 @@ class Index:
         language
             The language code of the query. If it is ``None`` and the search uses languages, it is detected.
         where
-            A filter; only documents that match it are ranked. See :func:`mlret.index.filters.read_filter`.
+            A filter; only documents that match it are ranked. See :func:`mlret.index.filtering.filters.read_filter`.
         ids
             Rank only the documents with these ids; ids that are not stored are skipped.
         mode
@@ -417,6 +458,13 @@ class Index:
         ------
         InputError
             If the query is blank, ``k`` is below 1, or a language code or a filter is invalid.
+
+        Examples
+        --------
+        >>> [hit.id for hit in index.search("what does food cost?", k=1)]
+        ['maize']
+        >>> [hit.id for hit in index.search("what does food cost?", where={"lang": ["de", "ja"], "year": 2025})]
+        ['library']
         """
         return self.search_batch([query], k, language=language, where=where, ids=ids, mode=mode, exact=exact)[0]
 
@@ -448,7 +496,7 @@ class Index:
             if the encoder is calibrated by language or ``mode`` is not ``"dense"``.
         where
             A filter; only documents that match it are ranked: ``{"lang": "sw"}``, ``{"lang": ["sw", "en"]}``,
-            ``{"year": {"$gte": 2020}}``, ``{"$or": [...]}``. See :func:`mlret.index.filters.read_filter`.
+            ``{"year": {"$gte": 2020}}``, ``{"$or": [...]}``. See :func:`mlret.index.filtering.filters.read_filter`.
         ids
             Rank only the documents with these ids; ids that are not stored are skipped.
         mode
@@ -469,6 +517,12 @@ class Index:
         ------
         InputError
             If a query is blank, ``k`` is below 1, or a language code or a filter is invalid.
+
+        Examples
+        --------
+        >>> found = index.search_batch(["a place to read books", "treni imechelewa"], k=1, language=["en", "sw"])
+        >>> [hits[0].id for hits in found]
+        ['library', 'train']
         """
         mode = check_mode(mode) or ("hybrid" if self.store.manifest.settings.lexical else "dense")
         check_k(k)
@@ -499,6 +553,11 @@ class Index:
         ------
         InputError
             If a query is blank or a language code is unknown.
+
+        Examples
+        --------
+        >>> index.encode_queries(["a place to read books"], language="en").shape
+        (1, 384)
         """
         texts, languages = check_queries(queries, language)
         if self.encoder.calibration_languages:
@@ -524,8 +583,14 @@ class Index:
         vectors
             Query vectors as returned by :meth:`encode_queries`. In an index with one vector for each text, they are
             normalised to unit length, so that the scores are cosines.
-        k, where, ids, exact
-            As in :meth:`search_batch`.
+        k
+            The number of hits to return for each vector; fewer are returned only if fewer documents pass the filters.
+        where
+            A filter; only documents that match it are ranked. See :meth:`search_batch`.
+        ids
+            Rank only the documents with these ids; ids that are not stored are skipped.
+        exact
+            Compare each vector with every document, without the accelerators of large segments.
 
         Returns
         -------
@@ -536,6 +601,12 @@ class Index:
         ------
         InputError
             If the vectors have other dimensions than the index or are not finite, or ``k`` is below 1.
+
+        Examples
+        --------
+        >>> vectors = index.encode_queries(["a place to read books"], language="en")
+        >>> [[hit.id for hit in hits] for hits in index.search_vectors(vectors, k=1)]
+        [['library']]
         """
         store = self.store
         check_k(k)
@@ -564,16 +635,44 @@ class Index:
     def get(self, id: str) -> Document | None:
         """Return the document with this id, or ``None`` if it is not stored.
 
+        Parameters
+        ----------
+        id
+            The id of a document.
+
+        Returns
+        -------
+        Document or None
+            The document; ``None`` if no document has this id.
+
         Raises
         ------
         InputError
             If the id is not a string of valid Unicode.
+
+        Examples
+        --------
+        >>> index.get("maize").text
+        'Bei ya mahindi imepanda sokoni.'
+        >>> index.get("wheat") is None
+        True
         """
         [id] = check_ids([id])
         return self.store.records.get(id)
 
     def documents(self) -> Iterator[Document]:
-        """Iterate over all documents in the order in which they were stored, as of the last refresh or change."""
+        """Iterate over all documents in the order in which they were stored, as of the last refresh or change.
+
+        Yields
+        ------
+        Document
+            The documents in the order in which they were stored.
+
+        Examples
+        --------
+        >>> [(document.id, document.metadata["year"]) for document in index.documents()]
+        [('train', 2024), ('maize', 2025), ('library', 2025)]
+        """
         for batch in self.store.records.stream():
             yield from (document for _, document in batch)
 
@@ -595,13 +694,19 @@ class Index:
         ------
         InputError
             If an id is not stored.
+
+        Examples
+        --------
+        >>> train, maize = index.vectors(["train", "maize"])
+        >>> train.shape
+        (384,)
         """
         if isinstance(ids, str):
             raise InputError("vectors takes a list of ids; write [id] for one")
         ids = list(ids)
         rows = self.store.records.rows_of(check_ids(ids))
         if missing := [id for id in ids if id not in rows]:
-            raise InputError(f"{self.path} has no document {missing[0]!r}")
+            raise NotFound(f"{self.path} has no document {missing[0]!r}")
         found = self.store.vectors_of(list(rows.values()))
         joined: Vectors = self.store.space.joined([found[rows[id]] for id in ids])
         return joined
@@ -613,37 +718,58 @@ class Index:
         return isinstance(id, str) and is_unicode(id) and bool(self.store.records.rows_of([id]))
 
     def info(self) -> IndexInfo:
-        """Return a summary of what the index holds and of the encoder that it was built with."""
-        store, manifest = self.store, self.store.manifest
-        kinds: dict[str, int] = {}
-        for segment in store.segments:
-            kinds[segment.kind] = kinds.get(segment.kind, 0) + len(segment) - store.dead_in(segment)
-        unsealed = store.records.count(manifest.last_sealed_row + 1, store.last_row)
-        return IndexInfo(
-            path=str(self.path),
-            documents=len(store),
-            languages=store.records.count_by_language(),
-            encoder=manifest.encoder,
-            fingerprint=manifest.fingerprint,
-            dims=manifest.dims,
-            similarity=manifest.similarity,
-            lexical=manifest.settings.lexical,
-            kind=manifest.settings.kind,
-            kinds=kinds,
-            why=list(dict.fromkeys(info.why for info in manifest.segments if info.why)),
-            probing=manifest.probing.why if manifest.probing else "",
-            segments=len(store.segments),
-            unsealed=unsealed,
-            deleted=sum(map(store.dead_in, store.segments)),
-            bytes=sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
-        )
+        """Return a summary of what the index holds and of the encoder that it was built with.
+
+        Returns
+        -------
+        IndexInfo
+            Numbers of documents, by language and by kind of segment, the encoder, and the size on disk in bytes.
+
+        Examples
+        --------
+        >>> info = index.info()
+        >>> info.documents, info.dims, info.languages
+        (3, 384, {'de': 1, 'ja': 1, 'sw': 1})
+        """
+        return summary_of(self.store)
 
     def refresh(self) -> None:
-        """Load what other processes have changed since the index was opened."""
+        """Load what other processes have changed since the index was opened.
+
+        Raises
+        ------
+        Corrupt
+            If the folder is damaged.
+
+        Examples
+        --------
+        >>> with Index.open("news.index", index.encoder) as writer:
+        ...     writer.delete(["train"])
+        1
+        >>> "train" in index
+        True
+        >>> index.refresh()
+        >>> "train" in index
+        False
+        """
         self.store.refresh()
 
     def seal(self) -> None:
-        """Write the vectors that are only in the database to a segment file, so that the index opens faster."""
+        """Write the vectors that are only in the database to a segment file, so that the index opens faster.
+
+        Raises
+        ------
+        Locked
+            If another process keeps writing.
+
+        Examples
+        --------
+        >>> index.info().unsealed
+        3
+        >>> index.seal()
+        >>> index.info().unsealed
+        0
+        """
         with self.store.writing():
             compaction.seal(self.store)
 
@@ -664,6 +790,11 @@ class Index:
         ------
         MlretError
             If another process keeps writing.
+
+        Examples
+        --------
+        >>> [choice.kind for choice in index.compact()]
+        ['flat']
         """
         with self.store.writing():
             return compaction.compact(self.store, progress)
@@ -696,15 +827,22 @@ class Index:
         ------
         InputError
             If the index has no lists to probe, or the recall is not above 0 and up to 1.
+
+        Examples
+        --------
+        >>> with Index.open("my-tokens.index") as tokens:  # a multi-vector index that has lists
+        ...     chosen = tokens.tune(recall=0.9)
+        >>> chosen != ""
+        True
         """
         if recall is not None and not 0 < recall <= 1:
-            raise InputError(f"a recall of {recall} cannot be had; give one above 0 and up to 1")
+            raise InputError(f"a recall of {recall} is not possible; give one above 0 and up to 1")
         store = self.store
         if vectors is None and queries:
             vectors = self.encode_queries(queries)
-        asked = [] if vectors is None else list(store.space.check_queries(vectors))
+        given = [] if vectors is None else list(store.space.check_queries(vectors))
         with store.writing():
-            store.switch(store.manifest.segments, store.space.tuned(store.segments, asked, recall))
+            store.switch(store.manifest.segments, store.space.tuned(store.segments, given, recall))
             assert store.manifest.probing is not None
             return store.manifest.probing.why
 
@@ -720,12 +858,31 @@ class Index:
         -------
         list of Choice
             The new kind of each segment; empty if nothing was done.
+
+        Raises
+        ------
+        Locked
+            If another process keeps writing.
+
+        Examples
+        --------
+        >>> index.compact_if_due()
+        []
         """
         with self.store.writing():
             return compaction.compact(self.store, progress) if compaction.is_due(self.store) else []
 
     def close(self) -> None:
-        """Close the index. No data is lost if this is not called, and closing twice is allowed."""
+        """Close the index. No data is lost if this is not called, and closing twice is allowed.
+
+        Examples
+        --------
+        >>> index.close()
+        >>> index.search("the train is late")
+        Traceback (most recent call last):
+        ...
+        mlret.errors.MlretError: the index news.index is closed; open it again
+        """
         if self._open_store is not None:
             self._open_store.close()
             self._open_store = None
@@ -737,44 +894,3 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def encoder_of(path: Path, manifest: Manifest) -> AnyEncoder:
-    """Load the encoder that a manifest names.
-
-    Parameters
-    ----------
-    path
-        The folder of the index, for error messages.
-    manifest
-        The manifest of the index.
-
-    Raises
-    ------
-    InputError
-        If the encoder cannot be loaded.
-    FingerprintError
-        If the encoder has changed since the index was built.
-    """
-    if manifest.encoder.startswith(EXTERNAL):
-        dims = manifest.settings.dims or manifest.dims
-        encoder: AnyEncoder = ExternalEncoder(manifest.encoder, dims, manifest.similarity)
-    else:
-        precision: Precision = "int8" if manifest.fingerprint.endswith(INT8) else "float32"
-        encoder = load_any_encoder(manifest.encoder, precision=precision, emulate=True)
-    _check_fingerprint(path, manifest, encoder)
-    return encoder
-
-
-def _reference(encoder: AnyEncoder) -> str:
-    """Return the name of an encoder for the manifest: a folder by its full path, so that it is found from anywhere."""
-    return str(Path(encoder.name).resolve()) if Path(encoder.name).is_dir() else encoder.name
-
-
-def _check_fingerprint(path: Path, manifest: Manifest, encoder: AnyEncoder) -> None:
-    if encoder.fingerprint != manifest.fingerprint:
-        raise FingerprintError(
-            f"{path} was built with the encoder {manifest.encoder} (fingerprint {manifest.fingerprint}), "
-            f"not with {encoder.name} (fingerprint {encoder.fingerprint}); use the former, "
-            f"or encode the documents anew: mlret index build NEW FILES --model {encoder.name}"
-        )

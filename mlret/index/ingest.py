@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 
-from mlret.data.detection import detect_language
+from mlret.data.detection import DETECTION_CHARACTERS, detect_language
 from mlret.data.documents import Document, document_from_mapping
+from mlret.encoders.external import ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder
-from mlret.errors import InputError, MlretError
+from mlret.errors import AlreadyExists, InputError, MlretError
 from mlret.index.hits import Updated
-from mlret.index.storage.store import Store
+from mlret.index.store.compaction import maintain
+from mlret.index.store.store import Store
 from mlret.index.vectors.pairing import as_many
-from mlret.index.vectors.space import Vectors
+from mlret.index.vectors.ragged import Ragged
+from mlret.index.vectors.space import Joined, Vectors
 
 Existing = Literal["error", "skip", "replace"]
 Incoming = str | Mapping[str, Any] | Document
-# The beginning of a text suffices to detect its language; a whole book would do no better.
-_DETECTION_CHARACTERS = 2000
 
 
+@dataclass(frozen=True)
 class Intake:
-    """Stores documents batch by batch, each in one transaction. Use it within ``store.writing()``.
+    """Stores documents batch by batch, each in one transaction.
 
     Parameters
     ----------
@@ -37,91 +39,156 @@ class Intake:
         What to do with a document whose id is stored already.
     """
 
-    def __init__(self, store: Store, encoder: AnyEncoder, existing: Existing) -> None:
-        self._store = store
-        self._encoder = encoder
-        self._existing = existing
+    store: Store
+    encoder: AnyEncoder
+    existing: Existing
 
-    def batches(self, documents: Iterable[Incoming], batch_size: int, vectors: Vectors | None) -> Iterator[Updated]:
+    def add(self, documents: Iterable[Incoming], vectors: Vectors | None, batch_size: int) -> Updated:
+        """Store documents, and return what was done with them.
+
+        Parameters
+        ----------
+        documents, vectors, batch_size
+            As for :meth:`batches`.
+
+        Raises
+        ------
+        InputError
+            At the first document that cannot be stored; the message states how many documents were stored before it.
+        """
+        added = replaced = skipped = 0
+        try:
+            for done in self.batches(documents, vectors, batch_size):
+                added, replaced, skipped = added + done.added, replaced + done.replaced, skipped + done.skipped
+        except InputError as error:
+            if not (stored := added + replaced):
+                raise
+            raise type(error)(f"{error} (the first {stored} documents of this call are stored)") from error
+        return Updated(added, replaced, skipped)
+
+    def batches(self, documents: Iterable[Incoming], vectors: Vectors | None, batch_size: int) -> Iterator[Updated]:
         """Store documents, and yield what was done after each batch, which survives a crash from then on.
 
         Parameters
         ----------
         documents
             The documents.
+        vectors
+            One for each document in the same order; ``None`` to encode the texts. If vectors are given, the documents
+            are counted before the first is stored; see :func:`mlret.index.vectors.pairing.as_many`.
         batch_size
             Number of documents in one transaction.
-        vectors
-            One for each document in the same order, which the space of the index has checked; ``None`` to encode the
-            texts. If vectors are given, the documents are counted before the first is stored; see
-            :func:`mlret.index.vectors.pairing.as_many`.
         """
-        source = self._read(documents)
+        if isinstance(documents, str | Mapping | Document):
+            raise InputError(f"give a list of documents to add, not one {type(documents).__name__}")
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; it must be at least 1")
         if vectors is not None:
-            source = iter(as_many(source, documents, len(vectors), self._store.folder))
-        start = 0
-        while batch := list(islice(source, batch_size)):
-            given = None if vectors is None else _some(vectors, start, start + len(batch))
-            yield self._store_batch(batch, given)
-            start += len(batch)
+            vectors = self._checked(vectors)
+        with self.store.writing():
+            source = self._read(documents)
+            if vectors is not None:
+                source = iter(as_many(source, documents, len(vectors), self.store.folder))
+            start = 0
+            while batch := list(islice(source, batch_size)):
+                given = None if vectors is None else _some(vectors, start, start + len(batch))
+                done = self._store_batch(batch, given)
+                start += len(batch)
+                more = len(batch) == batch_size  # A shorter batch is the last one.
+                maintain(self.store, more=more)
+                yield done
+                if not more:
+                    return
+            maintain(self.store)
 
-    def _store_batch(self, batch: Sequence[Document], given: Vectors | None) -> Updated:
-        rows = self._store.records.rows_of([document.id for document in batch])
-        fresh: dict[str, Document] = {}
-        places: dict[str, int] = {}  # The position of each document in the batch, where its vector is.
-        for place, document in enumerate(batch):
-            there = document.id in fresh or document.id in rows
-            if there and self._existing == "error":
-                self._refuse(document)
-            # Of two documents with one id in a batch, the later one counts.
-            if not there or self._existing == "replace":
-                fresh[document.id] = _with_language(document)
-                places[document.id] = place
-        stored = self._store.records.fetch([rows[id] for id in fresh if id in rows])
-        for document in stored.values():
-            if given is None and fresh[document.id] == document:
-                del fresh[document.id]
-        replaced = [rows[id] for id in fresh if id in rows]
-        if fresh:
-            documents = list(fresh.values())
-            if given is None:
-                vectors = self._encoded(documents, {row: stored[row] for row in replaced})
-            else:
-                chosen = _at(given, [places[document.id] for document in documents])
-                vectors = self._store.space.taken_in(chosen, [f"document {one.id!r}" for one in documents])
-            self._store.append(documents, self._store.space.joined(vectors), replaced)
-        return Updated(len(fresh) - len(replaced), len(replaced), len(batch) - len(fresh))
-
-    def _refuse(self, document: Document) -> None:
-        where = f"{document.origin}: " if document.origin else ""
+    def _checked(self, vectors: Vectors) -> Vectors:
+        """Check document vectors, and return them in the form that the index stores."""
+        found, kept = self.store.space.check_vectors(vectors), self.store.manifest.dims
+        dims = (found.values if isinstance(found, Ragged) else np.asarray(found)).shape[1]
+        # The dimensions of an encoder that mlret does not run are unknown once the index is reopened, except those
+        # kept.
+        if dims == kept or isinstance(self.encoder, ExternalEncoder) or dims == self.encoder.dims:
+            return found
         raise InputError(
-            f"{where}the id {document.id!r} is in the index already, or twice in what is added; give the document "
-            "another id, skip what is stored (--skip-existing), or replace it (`mlret index update`)"
+            f"the vectors have {dims} dimensions; {self.encoder.name} gives {self.encoder.dims}, of which the index "
+            f"keeps the first {kept}"
         )
 
-    def _encoded(self, documents: Sequence[Document], stored: Mapping[int, Document]) -> Vectors:
-        """Return the vectors of documents; if only the metadata of a document changed, its stored vector is reused."""
+    def _store_batch(self, batch: Sequence[Document], given: Vectors | None) -> Updated:
+        rows = self.store.records.rows_of([document.id for document in batch])
+        chosen = self._chosen(batch, rows)
+        documents = {batch[place].id: _with_language(batch[place]) for place in chosen}
+        stored = self.store.records.fetch([rows[id] for id in documents if id in rows]) if rows else {}
+        if given is None:
+            for document in stored.values():
+                if documents[document.id] == document:
+                    del documents[document.id]
+        replaced = [rows[id] for id in documents if id in rows]
+        if documents:
+            fresh = list(documents.values())
+            if given is None:
+                vectors = self._encoded(fresh, {row: stored[row] for row in replaced})
+            else:
+                vectors = self.store.space.taken_in(_at(given, chosen), [f"document {one.id!r}" for one in fresh])
+            self.store.append(fresh, vectors, replaced)
+        return Updated(len(documents) - len(replaced), len(replaced), len(batch) - len(documents))
+
+    def _chosen(self, batch: Sequence[Document], rows: Mapping[str, int]) -> list[int]:
+        """Return the positions of the documents of a batch that are to be stored.
+
+        Parameters
+        ----------
+        batch
+            The documents.
+        rows
+            The row numbers of their ids that are stored already.
+        """
+        places: dict[str, int] = {}
+        for place, document in enumerate(batch):
+            there = document.id in places or document.id in rows
+            if there and self.existing == "error":
+                where = f"{document.origin}: " if document.origin else ""
+                raise AlreadyExists(
+                    f"{where}the id {document.id!r} is in the index already, or twice in what is added; give the "
+                    "document another id, skip what is stored (--skip-existing), or replace it (`mlret index update`)"
+                )
+            # Of two documents with one id in a batch, the later one counts.
+            if not there or self.existing == "replace":
+                places[document.id] = place
+        return list(places.values())
+
+    def _encoded(self, documents: Sequence[Document], stored: Mapping[int, Document]) -> Joined:
+        """Return the vectors of documents; if only the metadata of a document changed, its stored vector is reused.
+
+        Parameters
+        ----------
+        documents
+            The documents.
+        stored
+            The documents that they replace, by row number.
+        """
         rows = {(old.id, old.text, old.language): row for row, old in stored.items()}
         same = {d.id: rows[d.id, d.text, d.language] for d in documents if (d.id, d.text, d.language) in rows}
-        known = self._store.vectors_of(list(same.values()))
+        if not same:
+            return self._encode(documents)
+        known = self.store.vectors_of(list(same.values()))
         unknown = [document for document in documents if same.get(document.id) not in known]
-        encoded = dict(zip((document.id for document in unknown), self._encode(unknown), strict=True))
-        return [encoded[d.id] if d.id in encoded else known[same[d.id]] for d in documents]
+        encoded = dict(zip((one.id for one in unknown), self._encode(unknown), strict=True)) if unknown else {}
+        return self.store.space.joined([encoded[d.id] if d.id in encoded else known[same[d.id]] for d in documents])
 
-    def _encode(self, documents: Sequence[Document]) -> Vectors:
-        if not documents:
-            return []
+    def _encode(self, documents: Sequence[Document]) -> Joined:
         texts, languages = [d.text for d in documents], [d.language for d in documents]
-        vectors = self._encoder.encode_document(texts, language=languages)
-        if bad := _not_finite(documents, vectors):
+        vectors = self.encoder.encode_document(texts, language=languages)
+        if (bad := _first_not_finite(vectors)) is not None:
             raise MlretError(
-                f"{self._encoder.name} gives document {bad!r} a vector that is not finite; check its weights"
+                f"{self.encoder.name} gives document {documents[bad].id!r} a vector that is not finite; check its "
+                "weights"
             )
-        return self._store.space.prepared(vectors)
+        return self.store.space.prepared(vectors)
 
     def _read(self, documents: Iterable[Incoming]) -> Iterator[Document]:
         # Row numbers only grow and each automatic id takes a row, so a later call starts with a higher number.
-        number = self._store.last_row
+        number = self.store.last_row
         for document in documents:
             if isinstance(document, Document):
                 yield document
@@ -138,7 +205,8 @@ class Intake:
 def _with_language(document: Document) -> Document:
     if document.language is not None:
         return document
-    return replace(document, language=detect_language(document.text[:_DETECTION_CHARACTERS]))
+    language = detect_language(document.text[:DETECTION_CHARACTERS])
+    return Document.stored(document.id, document.text, language, document.metadata, document.origin)
 
 
 def _some(vectors: Vectors, start: int, end: int) -> Vectors:
@@ -150,7 +218,8 @@ def _at(vectors: Vectors, places: list[int]) -> Vectors:
     return vectors[places] if isinstance(vectors, np.ndarray) else [vectors[place] for place in places]
 
 
-def _not_finite(documents: Sequence[Document], vectors: Vectors) -> str | None:
-    """Return the id of the first document that has a value that is not finite, or ``None``."""
-    finite = (bool(np.isfinite(one).all()) for one in vectors)
-    return next((document.id for document, good in zip(documents, finite, strict=True) if not good), None)
+def _first_not_finite(vectors: Vectors) -> int | None:
+    """Return the position of the first document that has a value that is not finite, or ``None``."""
+    if isinstance(vectors, np.ndarray) and np.isfinite(vectors).all():
+        return None
+    return next((place for place, one in enumerate(vectors) if not np.isfinite(one).all()), None)

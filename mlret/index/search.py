@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.documents import Document
-from mlret.errors import InputError, MlretError
+from mlret.errors import Corrupt, InputError
 from mlret.index.fusion import align, alone, in_unit, lexical_applies, z_mean
 from mlret.index.hits import Hit, ScoreKind
-from mlret.index.storage.store import Store
+from mlret.index.store.store import Store
 
 Mode = Literal["dense", "lexical", "hybrid"]
 Rows = NDArray[np.int64]
@@ -121,7 +121,7 @@ def retrieve(
         if len(documents) == len(rows):
             return [_hits(ranked, documents) for ranked in found]
         if store.changes == changes:
-            raise MlretError(f"{store.folder} has vectors without records: `mlret index verify` says more")
+            raise Corrupt(f"{store.folder} has vectors without records: `mlret index verify` reports details")
 
 
 def _dense(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Ranked]:

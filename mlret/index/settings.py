@@ -31,7 +31,18 @@ class Choice(NamedTuple):
 
 
 class IndexSettings(BaseModel):
-    """How the segments of an index are searched. Settings that FAISS has too are named as in FAISS."""
+    """How the segments of an index are searched. Settings that FAISS has too are named as in FAISS.
+
+    Examples
+    --------
+    >>> from mlret import Index, IndexSettings
+    >>> settings = IndexSettings(dims=64, lexical=True)
+    >>> with Index.create("hybrid.index", settings=settings) as index:
+    ...     stored = index.add([{"id": "a", "text": "Ersatzteil XK-4711 ist ab Lager lieferbar.", "lang": "de"}])
+    ...     [hit] = index.search("xk-4711")
+    >>> hit.kind, sorted(hit.scores)
+    ('fused', ['dense', 'lexical'])
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,7 +50,7 @@ class IndexSettings(BaseModel):
         "auto", description="of large segments; auto chooses by size and memory; probe is for multi-vector indexes"
     )
     dims: int | None = Field(None, ge=1, description="dimensions kept of each vector (Matryoshka); all by default")
-    lexical: bool = Field(False, description="a channel of character n-grams beside the vectors, for hybrid search")
+    lexical: bool = Field(False, description="a channel of character n-grams, for hybrid search")
     refine: int = Field(4, ge=1, le=100, description="candidates per hit that are scored with their exact vectors")
     nlist: int | None = Field(None, ge=1, description="cells of an inverted file; by default 4 times the root of n")
     nprobe: int = Field(32, ge=1, description="cells that a query visits")
@@ -48,20 +59,41 @@ class IndexSettings(BaseModel):
     ef_search: int = Field(128, ge=8, description="candidates while HNSW is searched")
     train_size: int = Field(64, ge=32, description="vectors that train each cell: the sample's size over nlist")
     seed: int = Field(0, ge=0, description="of that sample")
-    bits: Literal[1, 2, 4, 8, 16] = Field(4, description="of a dimension of a token; 16 keeps float16 (multi-vector)")
-    pooling: int = Field(1, ge=1, le=16, description="tokens of a document that become one (multi-vector)")
+    bits: Literal[1, 2, 4, 8, 16] = Field(4, description="bits per dimension; 16 stores float16 (multi-vector)")
+    pooling: int = Field(1, ge=1, le=16, description="tokens of a document that are merged into one (multi-vector)")
     probes: int | None = Field(
-        None, ge=1, description="centroids that a token of a query visits; by default what the recall takes"
+        None, ge=1, description="centroids that a token of a query visits; by default set by the recall"
     )
     compared: int | None = Field(
-        None, ge=1, description="candidates whose codes are compared, for ten hits; by default what the recall takes"
+        None,
+        ge=1,
+        description="candidates whose codes are compared, for ten hits; by default set by the recall",
     )
     recall: float = Field(
         0.97, gt=0, le=1, description="of the ten best documents by codes, what probing must find (multi-vector)"
     )
 
     def cells(self, rows: int) -> int:
-        """Return the number of cells of an inverted file (``nlist``) for a number of rows."""
+        """Return the number of cells of an inverted file (``nlist``) for a number of rows.
+
+        Parameters
+        ----------
+        rows
+            Number of vectors of the segment.
+
+        Returns
+        -------
+        int
+            The number of cells, at least 1, so few that each has 39 vectors to be trained on.
+
+        Examples
+        --------
+        >>> from mlret import IndexSettings
+        >>> IndexSettings().cells(1_000_000)
+        4000
+        >>> IndexSettings(nlist=256).cells(1_000_000)
+        256
+        """
         # FAISS recommends 39 vectors to train each cell.
         return min(self.nlist or 4 * math.isqrt(rows), max(1, rows // 39))
 
@@ -83,11 +115,11 @@ def check_settings(settings: IndexSettings, similarity: str) -> None:
     """
     if similarity == "maxsim" and settings.kind not in ("auto", "flat", "probe"):
         raise InputError(
-            f"kind {settings.kind!r} is for one vector a text; an index with a vector for each token is auto, flat "
+            f"kind {settings.kind!r} is for one vector per text; an index with a vector for each token is auto, flat "
             "(all documents are compared) or probe"
         )
     if similarity == "cosine" and settings.kind == "probe":
-        raise InputError("kind 'probe' is for encoders with a vector for each token; this one gives one a text")
+        raise InputError("kind 'probe' needs an encoder with a vector for each token; this one gives one per text")
 
 
 class IndexRecipe(BaseModel):
@@ -105,8 +137,10 @@ def choose_kind(rows: int, dims: int, *, memory_bytes: int | None = None) -> Cho
 
     Parameters
     ----------
-    rows, dims
-        The shape of the segment.
+    rows
+        Number of vectors of the segment.
+    dims
+        Number of dimensions of a vector.
     memory_bytes
         The memory of the machine in bytes; by default the operating system is asked.
 
@@ -127,6 +161,16 @@ def choose_kind(rows: int, dims: int, *, memory_bytes: int | None = None) -> Cho
 
 def read_index_recipe(path: Path) -> IndexRecipe:
     """Read and check the recipe of an index.
+
+    Parameters
+    ----------
+    path
+        The recipe's YAML file.
+
+    Returns
+    -------
+    IndexRecipe
+        The content of the recipe.
 
     Raises
     ------
@@ -158,6 +202,11 @@ def changed_settings(settings: IndexSettings, changes: dict[str, Any]) -> IndexS
         The settings to start from.
     changes
         The new values by name.
+
+    Returns
+    -------
+    IndexSettings
+        The changed settings.
 
     Raises
     ------

@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
-from mlret.index.index import Index, encoder_of
+from mlret.index.index import Index
+from mlret.index.sqlite.database import read_only
 from mlret.index.storage import damage
-from mlret.index.storage.database import read_only
-from mlret.index.storage.generations import upgrade
+from mlret.index.storage.generations import gaps_between, upgrade
 from mlret.index.storage.lock import LOCK, WriterLock
 from mlret.index.storage.manifest import AnySegmentInfo, Manifest, read_manifest
 from mlret.index.storage.manifest_repair import Found, check_manifest
 from mlret.index.storage.problems import Problem
 from mlret.index.storage.records import RECORDS, Records
 from mlret.index.storage.sealed import SealedFiles, TornFileError
-from mlret.index.storage.store import Store, gaps_between, space_of
+from mlret.index.storage.vector_table import VectorTable
+from mlret.index.store.opening import space_of
+from mlret.index.store.store import Store
+from mlret.index.store.stored_encoder import encoder_of
 from mlret.index.vectors.segments import Rows
-from mlret.index.vectors.space import Sealer, Space
+from mlret.index.vectors.space import AnySealer, AnySpace, Joined
 
 __all__ = ["Problem", "verify_index"]
 
@@ -67,23 +69,23 @@ def verify_index(
     path, say = Path(path), say or (lambda _: None)
     found = check_manifest(path, repair=repair)
     problems = list(found.problems)
-    if any(not problem.mended for problem in problems):
+    if any(not problem.repaired for problem in problems):
         return problems
     say(f"{RECORDS}: every page, record and vector")
     space = space_of(SealedFiles(path), found.manifest)
     lexical = found.manifest.settings.lexical
-    with closing(Records(path / RECORDS, space.blobs, lexical=lexical, lenient=True)) as records:
+    with closing(Records(path / RECORDS, lexical=lexical, lenient=True)) as records:
         if not records.counters_damaged:
             upgrade(path, records)
         first_vector = 1 if space.keeps_vectors else found.manifest.last_sealed_row + 1
-        look = damage.damage_of(records, first_vector=first_vector)
+        look = damage.damage_of(records, VectorTable(records, space.blobs), first_vector=first_vector)
         problems += _database(path, records, look, found, repair)
-    if look.pages or any(not problem.mended and problem.mendable for problem in problems):
+    if look.pages or any(not problem.repaired and problem.repairable for problem in problems):
         return problems
     if look.vectors:
         if repair:
             _vectors_again(path, encoder, look.vectors)
-        problems.append(Problem(RECORDS, f"{len(look.vectors)} vectors are damaged", mended=repair))
+        problems.append(Problem(RECORDS, f"{len(look.vectors)} vectors are damaged", repaired=repair))
         if not repair:
             return problems  # Segments are compared with the vectors in the database.
     return problems + list(_segments(path, encoder, repair, say))
@@ -91,43 +93,50 @@ def verify_index(
 
 def _database(path: Path, records: Records, look: damage.Damage, found: Found, repair: bool) -> Iterator[Problem]:
     """Find the problems of the database except for its vectors, and repair each as it is found."""
-    yield from (Problem(RECORDS, line, mendable=False) for line in look.pages)
+    yield from (Problem(RECORDS, line, repairable=False) for line in look.pages)
     if look.pages:
         return
     lost = records.counter("changes") < found.noted
     broken = [look.fields, look.lexical, look.counters, look.orphans, look.tombstones, look.removed, lost]
     if repair and any(broken) and not records.writable:
         raise read_only(path / RECORDS)
-    yield from (Problem(RECORDS, f"the record {id!r} is damaged", mendable=False) for _, id in look.records)
+    yield from (Problem(RECORDS, f"the record {id!r} is damaged", repairable=False) for _, id in look.records)
     if look.tombstones or look.removed or look.counters or lost:
-        if repair:
-            with WriterLock(path / LOCK):
-                records.snapshot()
-                kept = np.setdiff1d(records.tombstones(checked=False), records.numbers("SELECT row FROM records"))
-                kept = kept[(kept > 0) & (kept <= records.last_row())]
-                damage.recount(records, kept, found.noted)
-        if look.tombstones:
-            what = f"{len(look.tombstones)} records are listed as removed, so that searches do not find them"
-            yield Problem(RECORDS, what, mended=repair)
-        elif look.removed:
-            yield Problem(RECORDS, "its list of removed rows is not what was written", mended=repair)
-        if look.counters:
-            yield Problem(RECORDS, "its counters are not what the records say", mended=repair)
-        if lost:
-            what = f"its last changes are lost: it counts {records.counter('changes')}, and {found.noted} were made"
-            yield Problem(RECORDS, f"{what}; repairing goes on without them", mended=repair)
+        yield from _counts(path, records, look, found, repair, lost=lost)
     if look.orphans:
         if repair:
             damage.drop_orphans(records, look.orphans)
-        yield Problem(RECORDS, f"{len(look.orphans)} vectors belong to no record", mended=repair)
+        yield Problem(RECORDS, f"{len(look.orphans)} vectors belong to no record", repaired=repair)
     if look.fields:
         if repair:
             damage.rebuild_fields(records)
-        yield Problem(RECORDS, "metadata to filter by is not what the records say", mended=repair)
+        yield Problem(RECORDS, "filterable metadata differ from the records", repaired=repair)
     if look.lexical:
         if repair:
             damage.rebuild_lexical(records)
-        yield Problem(RECORDS, "the lexical index is not what the records say", mended=repair)
+        yield Problem(RECORDS, "the lexical index differs from the records", repaired=repair)
+
+
+def _counts(
+    path: Path, records: Records, look: damage.Damage, found: Found, repair: bool, *, lost: bool
+) -> Iterator[Problem]:
+    """Find the problems of the list of removed rows and of the counters, which are repaired together."""
+    if repair:
+        with WriterLock(path / LOCK):
+            records.snapshot()
+            kept = np.setdiff1d(records.tombstones.read(checked=False), records.numbers("SELECT row FROM records"))
+            kept = kept[(kept > 0) & (kept <= records.last_row())]
+            damage.recount(records, kept, found.noted)
+    if look.tombstones:
+        what = f"{len(look.tombstones)} records are listed as removed, so that searches do not find them"
+        yield Problem(RECORDS, what, repaired=repair)
+    elif look.removed:
+        yield Problem(RECORDS, "its list of removed rows is not what was written", repaired=repair)
+    if look.counters:
+        yield Problem(RECORDS, "its counters differ from the records", repaired=repair)
+    if lost:
+        what = f"its last changes are lost: it counts {records.counter('changes')}, and {found.noted} were made"
+        yield Problem(RECORDS, f"{what}; repairing continues without them", repaired=repair)
 
 
 def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, say: Say) -> Iterator[Problem]:
@@ -136,40 +145,41 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
     space = space_of(SealedFiles(path), manifest)
     torn: set[str] = set()  # The main files of segments that must be rebuilt.
     lost: list[tuple[int, int]] = []  # The rows of those segments of which the database has no vectors.
-    with closing(Records(path / RECORDS, space.blobs, lexical=manifest.settings.lexical)) as records:
-        tombstones = records.tombstones()
+    with closing(Records(path / RECORDS, lexical=manifest.settings.lexical)) as records:
+        table = VectorTable(records, space.blobs)
+        tombstones = records.tombstones.read()
         try:
             space.load(manifest)
         except TornFileError as error:
             assert manifest.codec is not None
-            yield Problem(manifest.codec.file, str(error), mended=repair)
+            yield Problem(manifest.codec.file, str(error), repaired=repair)
         for info in manifest.segments:
             say(info.main.file)
             try:
                 segment = space.open(info, thorough=True)
                 if problem := _unaccounted(path, records, segment, tombstones, repair):
                     yield problem
-                    tombstones = records.tombstones()
-                _compare(space, records, segment, tombstones)
+                    tombstones = records.tombstones.read()
+                _compare(space, records, table, segment, tombstones)
             except TornFileError as error:
                 torn.add(info.main.file)
                 lost += [] if space.keeps_vectors else [(info.first_row, info.last_row)]
-                yield Problem(info.main.file, str(error), mended=repair)
+                yield Problem(info.main.file, str(error), repaired=repair)
                 continue
             try:
                 space.open_accelerator(segment, thorough=True)
             except TornFileError as error:
                 torn.add(info.main.file)
-                yield Problem(info.main.file, str(error), mended=repair)
-        uncovered = _uncovered(records, manifest)
+                yield Problem(info.main.file, str(error), repaired=repair)
+        uncovered = _uncovered(table, manifest)
         if uncovered:
             lost += [] if space.keeps_vectors else uncovered
-            yield Problem(RECORDS, f"the rows {uncovered} are in no vector file", mended=repair)
+            yield Problem(RECORDS, f"the rows {uncovered} are in no vector file", repaired=repair)
         if repair and lost:
             say("encoding texts whose vectors are lost")
-            _encode_again(path, manifest, records, encoder, lost)
+            _encode_again(path, manifest, records, table, encoder, lost)
     if (torn or uncovered) and repair:
-        say("building again what was torn")
+        say("rebuilding damaged files")
         with Index.open(path, kind=manifest.kind) as index:
             _build_again(index, torn, uncovered)
 
@@ -187,19 +197,21 @@ def _unaccounted(
             raise read_only(path / RECORDS)
         with WriterLock(path / LOCK):
             records.snapshot()
-            dead = np.union1d(records.tombstones(), odd)
+            dead = np.union1d(records.tombstones.read(), odd)
             damage.recount(records, dead, records.counter("changes"))
     what = f"{len(odd)} vectors have neither a record nor a note that it was removed"
-    return Problem(segment.info.main.file, f"{what}; repairing leaves them out", mended=repair)
+    return Problem(segment.info.main.file, f"{what}; repairing skips them", repaired=repair)
 
 
-def _uncovered(records: Records, manifest: Manifest) -> list[tuple[int, int]]:
+def _uncovered(table: VectorTable[Joined], manifest: Manifest) -> list[tuple[int, int]]:
     """Return the ranges of rows up to the last sealed one that have records but no segment."""
     covered = [(info.first_row, info.last_row) for info in manifest.segments]
-    return [part for part in gaps_between(covered, manifest.last_sealed_row) if records.count(*part)]
+    return [part for part in gaps_between(covered, manifest.last_sealed_row) if table.count(*part)]
 
 
-def _compare(space: Space, records: Records, segment: Rows, tombstones: NDArray[np.int64]) -> None:
+def _compare(
+    space: AnySpace, records: Records, table: VectorTable[Joined], segment: Rows, tombstones: NDArray[np.int64]
+) -> None:
     """Raise if a segment does not hold the vectors of the database, apart from those deleted since."""
     info = segment.info
     alive = np.setdiff1d(segment.numbers, tombstones, assume_unique=True)
@@ -207,9 +219,9 @@ def _compare(space: Space, records: Records, segment: Rows, tombstones: NDArray[
     if not np.array_equal(alive, there):
         raise TornFileError(f"{info.main.file} has {len(alive)} vectors of {len(there)} records")
     if space.keeps_vectors:
-        for rows, vectors in records.vectors(info.first_row, info.last_row):
-            sealed: Any = space.taken_out(segment, segment.positions_of(rows))
-            if not np.array_equal(sealed, vectors):
+        for rows, vectors in table.batches(info.first_row, info.last_row):
+            sealed = space.taken_out(segment, segment.positions_of(rows))
+            if not np.array_equal(np.asarray(sealed), np.asarray(vectors)):
                 raise TornFileError(f"{info.main.file} does not hold the vectors of the records")
 
 
@@ -217,6 +229,7 @@ def _encode_again(
     path: Path,
     manifest: Manifest,
     records: Records,
+    table: VectorTable[Joined],
     encoder: AnyEncoder | str | Path | None,
     ranges: Sequence[tuple[int, int]],
 ) -> None:
@@ -232,7 +245,7 @@ def _encode_again(
             texts, languages = zip(*((d.text, d.language) for d in documents.values()), strict=True)
             vectors = space.prepared(loaded.encode_document(list(texts), language=list(languages)))
             with records.transaction():
-                records.replace_vectors(list(documents), vectors)
+                table.add(documents, vectors)
 
 
 def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: list[int]) -> None:
@@ -248,7 +261,7 @@ def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: li
                     vectors = index.encoder.encode_document(list(texts), language=list(languages))
                     found |= dict(zip(lost, store.space.prepared(vectors), strict=True))
                 with store.records.transaction():
-                    store.records.replace_vectors(list(found), list(found.values()))
+                    store.vectors.add(found, found.values())
 
 
 def _build_again(index: Index, torn: set[str], uncovered: Sequence[tuple[int, int]]) -> None:
@@ -268,7 +281,7 @@ def _build_again(index: Index, torn: set[str], uncovered: Sequence[tuple[int, in
         store.switch(found, sealer.changes)
 
 
-def _sealed_again(store: Store, sealer: Sealer, info: AnySegmentInfo) -> AnySegmentInfo | None:
+def _sealed_again(store: Store, sealer: AnySealer, info: AnySegmentInfo) -> AnySegmentInfo | None:
     """Seal the rows of a segment again: from the database if it has the vectors, else from the segment itself.
 
     In the latter case only the accelerator of the segment is damaged.
@@ -277,4 +290,4 @@ def _sealed_again(store: Store, sealer: Sealer, info: AnySegmentInfo) -> AnySegm
     if store.space.keeps_vectors or segment.torn:
         return sealer.from_records(info.first_row, info.last_row)
     # Leave removed rows out, because nothing records their removal any more once there is a new segment.
-    return sealer.merge([segment], store.records.tombstones())
+    return sealer.merge([segment], store.records.tombstones.read())

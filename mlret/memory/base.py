@@ -21,6 +21,7 @@ from mlret.memory.search.search import Request
 from mlret.memory.search.selection import Selection
 from mlret.memory.storage import tables
 from mlret.memory.storage.folder import Folder
+from mlret.memory.storage.store import MemoryStore
 from mlret.memory.text.duplicates import DuplicateThresholds
 
 THRESHOLDS = "duplicates"  # Key of the calibrated thresholds in the settings table.
@@ -31,26 +32,72 @@ class Handle:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._store = Folder(index)
-        if self._store.records.read("SELECT 1 FROM memory_erasing LIMIT 1"):
-            self._store.resume_erasing()
+        self._folder = Folder(index)
+        # The settings that the thresholds were last read from, and the thresholds.
+        self._calibrated: tuple[list[tuple[Any, ...]], DuplicateThresholds | None] | None = None
+        if self._folder.records.read("SELECT 1 FROM memory_erasing LIMIT 1"):
+            self._folder.resume_erasing()
+
+    @property
+    def _store(self) -> Folder:
+        """The open folder. Here alone it is checked that the memory has not been closed."""
+        _ = self._index.store
+        return self._folder
+
+    def _memory(self, scope: Scope) -> MemoryStore:
+        """Return the memory as a scope sees it, after checking the scope."""
+        return MemoryStore(self._store, check_scope(scope))
 
     @property
     def path(self) -> Path:
-        """Folder of the store."""
+        """Folder of the store.
+
+        Examples
+        --------
+        >>> memory.path.name
+        'agent.memory'
+        """
         return self._index.path
 
     @property
     def encoder(self) -> AnyEncoder:
-        """Encoder of the store."""
+        """Encoder of the store.
+
+        Examples
+        --------
+        >>> memory.encoder.dims
+        384
+        """
         return self._index.encoder
 
     def refresh(self) -> None:
-        """Load the changes that other processes have committed."""
+        """Load the changes that other processes have committed.
+
+        Raises
+        ------
+        Corrupt
+            If the folder is damaged.
+
+        Examples
+        --------
+        >>> with Memory.open("agent.memory", memory.encoder) as writer:
+        ...     done = writer.delete("nuts", anna)
+        >>> memory.refresh()
+        >>> memory.get("nuts", anna) is None
+        True
+        """
         self._store.refresh()
 
     def close(self) -> None:
-        """Close the store. Closing is optional: every operation is already committed when its method returns."""
+        """Close the store. Closing is optional: every operation is already committed when its method returns.
+
+        Examples
+        --------
+        >>> memory.close()
+        >>> with Memory.open("agent.memory") as memory:
+        ...     len(memory)
+        2
+        """
         self._index.close()
 
     def __enter__(self) -> Self:
@@ -63,31 +110,30 @@ class Handle:
 
     def _request(
         self,
+        store: MemoryStore,
         query: str,
-        scope: Scope,
         *,
         language: str | None = None,
         mode: Mode | None = None,
         vector: Any = None,
     ) -> Request:
-        """Return a search request for one query with default ranking, after checking the query and the scope."""
+        """Return a search request for one query with default ranking, after checking the query."""
         if not isinstance(query, str) or not query.strip():
             raise InputError(f"the query {query!r} is empty or no string; write a few words")
         check_unicode(query, f"the query {query!r}")
-        whose = check_scope(scope)
         code = detect_language(query) if language is None else normalise_language(language)
-        with self._store.lock:
-            weights = weights_of(self._store.of(whose), whose)
+        with store.lock:
+            weights = weights_of(store, store.scope)
         return Request(
-            queries=[Query(query, code, self._vector(query, code, mode, vector))],
-            selection=Selection(whose),
+            queries=[Query(query, code, self._vector(query, code, vector))],
+            selection=Selection(store.scope),
             mode=mode,
             thresholds=self._thresholds(),
             weights=weights,
         )
 
-    def _vector(self, query: str, language: str | None, mode: Mode | None, vector: Any) -> Any:
-        space = self._index.store.space
+    def _vector(self, query: str, language: str | None, vector: Any) -> Any:
+        space = self._folder.store.space
         if vector is None:
             return space.queries(self.encoder.encode_query([query], language=[language]))[0]
         [given] = space.check_queries([vector])
@@ -95,9 +141,14 @@ class Handle:
 
     def _thresholds(self) -> DuplicateThresholds | None:
         """Return the thresholds calibrated for this store, else those bundled for its encoder, else ``None``."""
-        fingerprint = self._index.store.manifest.fingerprint
-        with self._store.lock:
-            kept = tables.read_setting(self._store.records, THRESHOLDS)
-        if kept is not None and kept["fingerprint"] == fingerprint:
-            return DuplicateThresholds.from_dict(kept)
-        return bundled_thresholds(fingerprint)
+        folder = self._folder
+        rows = folder.records.read(tables.SETTING, (THRESHOLDS,))
+        if self._calibrated is None or rows != self._calibrated[0]:
+            fingerprint = folder.store.manifest.fingerprint
+            kept = tables.parse_setting(folder.records.path, rows)
+            if kept is not None and kept["fingerprint"] == fingerprint:
+                thresholds: DuplicateThresholds | None = DuplicateThresholds.from_dict(kept)
+            else:
+                thresholds = bundled_thresholds(fingerprint)
+            self._calibrated = rows, thresholds
+        return self._calibrated[1]

@@ -9,6 +9,7 @@ from mlret.errors import MlretError
 from mlret.index.index import Index
 from mlret.index.storage.manifest import has_manifest
 from mlret.memory.base import THRESHOLDS
+from mlret.memory.editing import Editing
 from mlret.memory.reading import Finding
 from mlret.memory.records import MemoryRecord
 from mlret.memory.results import Added, MemoryHit
@@ -19,7 +20,7 @@ from mlret.memory.writing import Keeping
 __all__ = ["THRESHOLDS", "Added", "Memory", "MemoryHit", "MemoryRecord", "parse_scope"]
 
 
-class Memory(Finding, Keeping):
+class Memory(Finding, Keeping, Editing):
     """A store of memories on disk, in one folder. Create or open one with :meth:`open`.
 
     Every record belongs to a scope, and every method takes one: records outside the scope do not exist for that call.
@@ -27,6 +28,20 @@ class Memory(Finding, Keeping):
     whole history can be read and any operation undone, except :meth:`erase`. A store may be used from several threads.
     Only one process writes at a time; changes by other processes become visible after :meth:`refresh` or after this
     process's next write.
+
+    Examples
+    --------
+    The examples of the methods use this memory and this scope.
+
+    >>> from mlret import Memory
+    >>> memory = Memory.open("agent.memory")
+    >>> anna = {"user": "anna"}
+    >>> memory.add("Je suis allergique aux arachides.", anna, id="nuts", language="fr").verdict
+    'added'
+    >>> memory.add("Ich wohne seit 2021 in Rom.", anna, id="home", language="de", tags=["address"]).verdict
+    'added'
+    >>> [hit.id for hit in memory.search("Which foods must she avoid?", anna, k=1)]
+    ['nuts']
     """
 
     @classmethod
@@ -53,6 +68,13 @@ class Memory(Finding, Keeping):
         FingerprintError
             If the store was created with another encoder; :func:`mlret.memory.maintenance.upkeep.reembed` copies it
             to a new one.
+
+        Examples
+        --------
+        >>> from mlret import Memory
+        >>> with Memory.open("agent.memory") as memory:
+        ...     len(memory)
+        2
         """
         path = Path(path)
         if not has_manifest(path):

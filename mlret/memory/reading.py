@@ -8,20 +8,20 @@ from typing import Any
 
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
-from mlret.index.filters import Where
+from mlret.index.filtering.filters import Where
 from mlret.index.search import Mode
 from mlret.memory import times
 from mlret.memory.base import Handle
 from mlret.memory.ingest.derive import packed
 from mlret.memory.ingest.import_export import export_records
 from mlret.memory.records import Kind, Level, MemoryRecord
-from mlret.memory.results import Found, HistoryEntry
-from mlret.memory.scope import Scope, check_scope
+from mlret.memory.results import Found, HistoryEntry, history_entry
+from mlret.memory.scope import Scope
 from mlret.memory.search.candidates import Query
 from mlret.memory.search.context import Packed
-from mlret.memory.search.search import Ranking, Rerank, search
+from mlret.memory.search.ranking import Ranking
+from mlret.memory.search.search import Rerank, search
 from mlret.memory.search.selection import Selection
-from mlret.memory.telling import told
 from mlret.memory.times import Instant
 
 
@@ -67,8 +67,10 @@ class Finding(Handle):
             Language of the query; detected by default.
         where
             A filter on metadata, ``tags`` and ``lang``, as for :meth:`mlret.index.index.Index.search_batch`.
-        kinds, levels
-            Only records of these kinds and levels, e.g. ``levels=["fact"]``.
+        kinds
+            Only records of these kinds, ``raw`` or ``derived``; all by default.
+        levels
+            Only records of these levels, e.g. ``["fact"]``; all by default.
         as_of
             Search what was valid at this instant, instead of what is current.
         current_only
@@ -78,12 +80,14 @@ class Finding(Handle):
         abstain
             Return no hits, with a reason, if the best record does not stand out the way answers do.
         ranking
-            Terms that are added to the score; see :class:`mlret.memory.search.search.Ranking`.
+            Terms that are added to the score; see :class:`mlret.memory.search.ranking.Ranking`.
         now
             Reference time for relative dates in the query, such as *yesterday*; defaults to the present.
-        translate, languages
-            Also search with translations of the query: ``translate`` is called with the query and each of
-            ``languages``, and the best of the queries counts for each record.
+        translate
+            Called with the query and each of ``languages``; the translations are searched with as well, and the best of
+            the queries counts for each record.
+        languages
+            Language codes to translate the query into.
         rerank
             Called with the query and the texts of the best candidates; the scores it returns rank them.
         mode
@@ -102,17 +106,27 @@ class Finding(Handle):
         ------
         InputError
             If the query is blank, the scope is empty, or a value cannot be used.
+
+        Examples
+        --------
+        >>> found = memory.search("Where does Anna live?", anna, k=1)
+        >>> found[0].text
+        'Ich wohne seit 2021 in Rom.'
+        >>> len(memory.search("Where does Anna live?", {"user": "bob"}))
+        0
+        >>> [hit.id for hit in memory.search("anything at all", anna, where={"tags": "address"})]
+        ['home']
         """
-        whose = check_scope(scope)
-        selection = Selection(whose, where, kinds, levels, as_of, current_only)
-        request = self._request(query, scope, language=language, mode=mode, vector=vector)
+        store = self._memory(scope)
+        selection = Selection(store.scope, where, kinds, levels, as_of, current_only)
+        request = self._request(store, query, language=language, mode=mode, vector=vector)
         if translate is not None:
             codes = [normalise_language(one) for one in languages]
-            said = [Query(translate(query, code), code, None) for code in codes]
-            more = [replace(one, vector=self._vector(one.text, one.language, mode, None)) for one in said]
+            translated = [Query(translate(query, code), code, None) for code in codes]
+            more = [replace(one, vector=self._vector(one.text, one.language, None)) for one in translated]
             request = replace(request, queries=[*request.queries, *more])
         return search(
-            self._store.of(whose),
+            store,
             replace(
                 request,
                 selection=selection,
@@ -146,11 +160,20 @@ class Finding(Handle):
         ------
         InputError
             If the budget is negative, or ``count`` is missing and the encoder has no tokenizer.
+
+        Examples
+        --------
+        >>> found = memory.search("What should I know about Anna?", anna)
+        >>> packed = memory.context(found, budget=200)
+        >>> sorted(packed.text.splitlines())
+        ['Ich wohne seit 2021 in Rom.', 'Je suis allergique aux arachides.']
+        >>> packed.cost <= 200
+        True
         """
-        whose = check_scope(found.scope)
-        with self._store.lock:
+        store = self._memory(found.scope)
+        with store.lock:
             records = [hit.record for hit in found]
-            return packed(self._store.of(whose), records, budget, count or self._tokens, whose)
+            return packed(store, records, budget, count or self._tokens, store.scope)
 
     def _tokens(self, text: str) -> int:
         tokenizer = getattr(getattr(self.encoder, "model", None), "tokenizer", None)
@@ -165,8 +188,10 @@ class Finding(Handle):
 
         Parameters
         ----------
-        id, scope
-            Id of the record, and a scope that it belongs to.
+        id
+            Id of the record.
+        scope
+            A scope that the record belongs to.
         as_of
             An instant; the current version is returned by default.
 
@@ -174,14 +199,25 @@ class Finding(Handle):
         -------
         MemoryRecord or None
             ``None`` if the scope holds no such record, it is deleted, or no version was valid at that instant.
+
+        Raises
+        ------
+        InputError
+            If the scope or the instant cannot be used.
+
+        Examples
+        --------
+        >>> memory.get("nuts", anna).text
+        'Je suis allergique aux arachides.'
+        >>> memory.get("nuts", {"user": "bob"}) is None
+        True
         """
-        whose = check_scope(scope)
-        store = self._store.of(whose)
+        store = self._memory(scope)
         with store.lock:
-            if not store.in_scope(id, whose):
+            if not store.in_scope(id, store.scope):
                 return None
             columns = store.columns
-            there = columns.standing[id]
+            there = columns.statuses[id]
             if as_of is None:
                 positions = [there.position]
             else:
@@ -206,8 +242,18 @@ class Finding(Handle):
 
         Parameters
         ----------
-        scope, where, kinds, levels, as_of, current_only
-            As for :meth:`search`.
+        scope
+            Only records that match all of it, as for :meth:`search`.
+        where
+            A filter on metadata, ``tags`` and ``lang``.
+        kinds
+            Only records of these kinds, ``raw`` or ``derived``; all by default.
+        levels
+            Only records of these levels, e.g. ``["fact"]``; all by default.
+        as_of
+            Return what was valid at this instant, instead of what is current.
+        current_only
+            Exclude versions that a later one supersedes or whose validity has ended.
         state
             State of the records: ``active``, ``archived`` or ``merged``.
         limit
@@ -222,38 +268,75 @@ class Finding(Handle):
         ------
         InputError
             If a value cannot be used.
+
+        Examples
+        --------
+        >>> [(record.id, record.language) for record in memory.list(anna)]
+        [('nuts', 'fr'), ('home', 'de')]
         """
-        whose = check_scope(scope)
-        selection = Selection(whose, where, kinds, levels, as_of, current_only, state)
-        store = self._store.of(whose)
+        store = self._memory(scope)
+        selection = Selection(store.scope, where, kinds, levels, as_of, current_only, state)
         with store.lock:
             return store.fetch(selection.positions(store)[:limit])
 
     def ids(self, scope: Scope) -> Sequence[str]:
-        """Return the ids of all records of a scope, whatever their state."""
-        whose = check_scope(scope)
-        with self._store.lock:
-            columns = self._store.of(whose).columns
-            numbers = columns.record[columns.in_scope(whose)]
-            return [columns.ids.values[number] for number in dict.fromkeys(numbers.tolist())]
+        """Return the ids of all records of a scope, whatever their state.
+
+        Parameters
+        ----------
+        scope
+            The scope whose records are listed.
+
+        Returns
+        -------
+        sequence of str
+            The ids, in the order in which the records were stored.
+
+        Raises
+        ------
+        InputError
+            If the scope cannot be used.
+
+        Examples
+        --------
+        >>> memory.ids(anna)
+        ['nuts', 'home']
+        """
+        store = self._memory(scope)
+        with store.lock:
+            columns = store.columns
+            numbers = columns.record[columns.in_scope(store.scope)]
+            return [columns.ids.by_number[number] for number in dict.fromkeys(numbers.tolist())]
 
     def versions(self, id: str, scope: Scope) -> Sequence[MemoryRecord]:
         """Return all versions of a record, oldest first, whatever its state.
 
         Parameters
         ----------
-        id, scope
-            Id of the record, and a scope that it belongs to.
+        id
+            Id of the record.
+        scope
+            A scope that the record belongs to.
+
+        Returns
+        -------
+        sequence of MemoryRecord
+            The versions.
 
         Raises
         ------
         InputError
             If the scope holds no such record.
+
+        Examples
+        --------
+        >>> done = memory.update("home", anna, "Ich wohne jetzt in Oslo.", language="de")
+        >>> [(one.version, one.text, one.state) for one in memory.versions("home", anna)]
+        [(1, 'Ich wohne seit 2021 in Rom.', 'superseded'), (2, 'Ich wohne jetzt in Oslo.', 'active')]
         """
-        whose = check_scope(scope)
-        store = self._store.of(whose)
+        store = self._memory(scope)
         with store.lock:
-            store.position(id, whose)
+            store.position(id, store.scope)
             return store.fetch(store.columns.versions[id])
 
     def history(self, id: str, scope: Scope) -> Sequence[HistoryEntry]:
@@ -263,21 +346,35 @@ class Finding(Handle):
 
         Parameters
         ----------
-        id, scope
-            Id of the record, and a scope that it belongs to. Records outside the scope are not named in the result.
+        id
+            Id of the record.
+        scope
+            A scope that the record belongs to. Records outside the scope are not named in the result.
+
+        Returns
+        -------
+        sequence of HistoryEntry
+            One entry for each operation that touched the record.
 
         Raises
         ------
         InputError
             If the scope holds no such record.
+
+        Examples
+        --------
+        >>> done = memory.delete("home", anna)
+        >>> [entry.verb for entry in memory.history("home", anna)]
+        ['add', 'delete']
         """
-        whose = check_scope(scope)
-        store = self._store.of(whose)
+        store = self._memory(scope)
         with store.lock:
-            store.position(id, whose)
+            store.position(id, store.scope)
             entries = store.entries(id)
             numbers = {entry.operation: entry.counted for entry in entries}
-            return [told(entry, numbers, lambda other: store.in_scope(other, whose)) for entry in entries]
+            return [
+                history_entry(entry, numbers, lambda other: store.in_scope(other, store.scope)) for entry in entries
+            ]
 
     def export(self, scope: Scope, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
         """Yield the records of a scope as JSON values for :meth:`import_records`, one per record with all its versions.
@@ -288,9 +385,23 @@ class Finding(Handle):
             The records to export; deleted ones are skipped.
         vectors
             Whether to include the vector of each version, so that importing needs no encoder.
+
+        Returns
+        -------
+        iterator of dict
+            The records, each with all its versions and links.
+
+        Raises
+        ------
+        InputError
+            If the scope cannot be used.
+
+        Examples
+        --------
+        >>> [record["id"] for record in memory.export(anna)]
+        ['nuts', 'home']
         """
-        whose = check_scope(scope)
-        return export_records(self._store.of(whose), whose, vectors=vectors)
+        return export_records(self._memory(scope), vectors=vectors)
 
     def __len__(self) -> int:
         """Return the number of records that can be found, in all scopes."""

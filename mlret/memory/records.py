@@ -6,18 +6,15 @@ never changes; what happens to the record afterwards (state, strength, links, en
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypedDict, cast, get_args
 from uuid import UUID
 
-from mlret.data.documents import Document
-from mlret.data.languages import normalise_language
-from mlret.data.metadata import checked_metadata
+from mlret.data.documents import check_metadata
 from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
 from mlret.memory.times import Instant, read_instant
@@ -61,7 +58,7 @@ class Source:
             span = self.span
             good = isinstance(span, Sequence) and len(span) == 2 and all(type(one) is int for one in span)
             if not good or not 0 <= span[0] <= span[1]:
-                raise InputError(f"the source's span is {span!r}; give two rising positions")
+                raise InputError(f"the source's span is {span!r}; give two ascending positions")
             object.__setattr__(self, "span", tuple(span))
 
 
@@ -79,6 +76,81 @@ class Link:
 
     type: str
     target: str
+
+
+class RecordFields(TypedDict, total=False):
+    """The optional fields of a text that is stored, for type checkers and editors; all may be left out.
+
+    Attributes
+    ----------
+    kind
+        ``raw`` if the text was said (the default), ``derived`` if it was made from other records.
+    level
+        ``turn`` (the default), ``event``, ``session``, ``summary`` or ``fact``.
+    session, seq
+        A conversation within the scope, and the position in it, an integer from 0; by default the next one.
+    event_time
+        When the event that the text describes took place: one instant, or its start and end.
+    valid_from
+        When the text begins to hold; by default the start of the event, else now.
+    expires_at
+        When the record stops being found.
+    source
+        Where the text comes from: a URI, a dict of the fields of :class:`Source`, or a :class:`Source`.
+    tags, keys
+        Tags to filter by, and expansions that are searched with the text.
+    importance
+        Rating by the writer, 0 to 1.
+    metadata
+        Other JSON values.
+    links
+        Links to other records: pairs of a type and an id.
+    derived_from
+        Ids of the records that this one was derived from.
+    vector
+        ``(dims,)`` floats as the encoder of the store gives them; ``(t, dims)`` if it gives a vector for each token. By
+        default the text is encoded.
+    """
+
+    kind: Kind
+    level: Level
+    session: str | None
+    seq: int | None
+    event_time: Instant | Sequence[Instant] | None
+    valid_from: Instant | None
+    expires_at: Instant | None
+    source: Source | str | Mapping[str, Any] | None
+    tags: Sequence[str]
+    keys: Sequence[str]
+    importance: float | None
+    metadata: Mapping[str, Any] | None
+    links: Sequence[Link | Sequence[str]]
+    derived_from: str | Sequence[str]
+    vector: Any
+
+
+class AddFields(RecordFields, total=False):
+    """The optional fields of :meth:`mlret.memory.memory.Memory.add`: those of every text, and the ``id`` of a new one.
+
+    Attributes
+    ----------
+    id
+        Id of the new record; by default a random one.
+    """
+
+    id: str | None
+
+
+class UpdateFields(RecordFields, total=False):
+    """What :meth:`mlret.memory.memory.Memory.update` can change besides the text.
+
+    Attributes
+    ----------
+    language
+        Language of the new version.
+    """
+
+    language: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +188,20 @@ class Content:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], metadata: Mapping[str, Any]) -> Content:
-        """Return the content that :meth:`as_json` was called on; the metadata was checked when it was stored."""
-        return replace(make_content(**values), metadata=metadata)
+        """Return the content that :meth:`as_json` was called on; all of it was checked when it was stored."""
+        found = dict(values)
+        if "event_time" in values:
+            start, end = map(datetime.fromisoformat, values["event_time"])
+            found["event_time"] = start, end
+        for name in ("valid_from", "expires_at"):
+            if name in values:
+                found[name] = datetime.fromisoformat(values[name])
+        for name in ("tags", "keys"):
+            if name in values:
+                found[name] = tuple(values[name])
+        if "source" in values:
+            found["source"] = Source(**values["source"])
+        return cls(**found, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +310,7 @@ def make_content(
     if level not in LEVELS:
         raise InputError(f"level is {level!r}; there are {', '.join(LEVELS)}")
     if seq is not None and (type(seq) is not int or not 0 <= seq < 2**31):
-        raise InputError(f"seq is {seq!r}; give a whole number from 0 on")
+        raise InputError(f"seq is {seq!r}; give an integer of 0 or more")
     if importance is not None and not (_number(importance) and 0 <= importance <= 1):
         raise InputError(f"importance is {importance!r}; give a number from 0 to 1")
     _string_or_none(session, "session")
@@ -242,7 +326,7 @@ def make_content(
         tags=_strings(tags, "tags"),
         keys=_strings(keys, "keys"),
         importance=importance,
-        metadata=checked_metadata(metadata or {}),
+        metadata=check_metadata(metadata) if metadata else {},
     )
 
 
@@ -251,30 +335,9 @@ def value_of(text: str, keys: Sequence[str]) -> str:
     return "\n".join([text, *keys]) if keys else text
 
 
-def check_text(text: str, language: str | None, metadata: Mapping[str, Any]) -> str | None:
-    """Check that a text can be stored, and return its language code in normalised form.
-
-    Parameters
-    ----------
-    text
-        The text.
-    language
-        Its language, ``None`` if unknown.
-    metadata
-        Its metadata; reserved names are refused.
-
-    Returns
-    -------
-    str or None
-        The normalised language code.
-
-    Raises
-    ------
-    InputError
-        If the text is blank or not valid Unicode, the language is unknown, or the metadata is not JSON.
-    """
-    Document("memory", text, None, dict(metadata))  # Checks the text, and that metadata uses no reserved name.
-    return None if language is None else normalise_language(language)
+def text_of(value: str, keys: Sequence[str]) -> str:
+    """Return the text that :func:`value_of` was called with, given its result and the same keys."""
+    return value[: len(value) - len(value_of("", keys))]
 
 
 def new_id() -> str:
@@ -362,8 +425,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def dump(value: Any) -> str:
-    """Return a value as compact JSON."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

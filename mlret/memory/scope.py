@@ -93,7 +93,7 @@ def parse_scope(arguments: Sequence[str]) -> dict[str, str]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals:
-            raise InputError(f"{argument!r} is no scope; write NAME=VALUE, e.g. user=u1")
+            raise InputError(f"{argument!r} is not a scope; write NAME=VALUE, e.g. user=u1")
         if key in scope:
             raise InputError(f"the scope names {key!r} twice; give it once")
         scope[key] = value

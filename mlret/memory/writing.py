@@ -1,10 +1,10 @@
-"""The methods of a memory that change its contents, each in one transaction."""
+"""The methods of a memory that store texts, feedback and thresholds, each in one transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Unpack
 
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
@@ -12,20 +12,20 @@ from mlret.memory.base import THRESHOLDS, Handle
 from mlret.memory.ingest import change
 from mlret.memory.ingest.add import Adder, Judge
 from mlret.memory.ingest.derive import Event, Extract, derive, events
-from mlret.memory.ingest.erase import erase
-from mlret.memory.ingest.forget import Policy, forget
 from mlret.memory.ingest.import_export import Existing, import_records
 from mlret.memory.ingest.inputs import Incoming, read_items
-from mlret.memory.maintenance.thresholds import calibrate
-from mlret.memory.results import Added, Done, ErasureProof, Forgotten
-from mlret.memory.scope import Scope, check_scope
+from mlret.memory.maintenance.thresholds import PRECISION, calibrate
+from mlret.memory.records import AddFields, UpdateFields
+from mlret.memory.results import Added, Done
+from mlret.memory.scope import Scope
 from mlret.memory.search.feedback import feedback
 from mlret.memory.storage import tables
 from mlret.memory.text.duplicates import DuplicateThresholds
+from mlret.memory.text.event_segmentation import LARGEST, PENALTY, SMALLEST
 
 
 class Keeping(Handle):
-    """Mixin with the write operations of :class:`mlret.memory.memory.Memory`; each call is one transaction."""
+    """Mixin with the methods of :class:`mlret.memory.memory.Memory` that store something, each in one transaction."""
 
     def add(
         self,
@@ -35,7 +35,7 @@ class Keeping(Handle):
         language: str | None = None,
         dedupe: bool = True,
         judge: Judge | None = None,
-        **about: Any,
+        **about: Unpack[AddFields],
     ) -> Added:
         """Store a text. When the call returns, the text survives a crash.
 
@@ -56,11 +56,11 @@ class Keeping(Handle):
             ``duplicate`` or ``supersedes``; with the last, the existing record is valid until the new text becomes
             valid, and the two are linked.
         **about
-            Other fields; see :class:`mlret.memory.records.MemoryRecord`: ``kind``, ``level``, ``session``, ``seq``
-            (defaults to the next one of the session), ``event_time``, ``valid_from`` (defaults to the event time, else
-            now), ``expires_at``, ``source``, ``tags``, ``keys``, ``importance``, ``metadata``; ``links``, pairs of a
-            type and an id; ``derived_from``, ids of the records that this one was derived from; ``id``; ``vector``, as
-            produced by the encoder of the store.
+            Other fields of the record, as :class:`mlret.memory.records.AddFields` describes them: ``kind``, ``level``,
+            ``session``, ``seq`` (defaults to the next one of the session), ``event_time``, ``valid_from`` (defaults to
+            the event time, else now), ``expires_at``, ``source``, ``tags``, ``keys``, ``importance``, ``metadata``;
+            ``links``, pairs of a type and an id; ``derived_from``, ids of the records that this one was derived from;
+            ``id``; ``vector``, ``(dims,)`` floats as the encoder of the store gives them.
 
         Returns
         -------
@@ -71,6 +71,16 @@ class Keeping(Handle):
         ------
         InputError
             If a value cannot be used, in which case nothing is stored. Times need a time zone.
+
+        Examples
+        --------
+        >>> added = memory.add(
+        ...     "Anna hat am 3. Mai Geburtstag.", anna, language="de", level="fact", tags=["birthday"], importance=0.8
+        ... )
+        >>> added.verdict
+        'added'
+        >>> memory.add("Je suis allergique aux arachides.", anna, language="fr").verdict
+        'duplicate'
         """
         item = {"text": text, "language": language, **about}
         return self.add_batch([item], scope, dedupe=dedupe, judge=judge)[0]
@@ -84,8 +94,13 @@ class Keeping(Handle):
         ----------
         items
             Texts, or dicts with ``text`` and any parameter of :meth:`add`.
-        scope, dedupe, judge
-            As for :meth:`add`. Each text is also compared with those before it in the batch.
+        scope
+            Owner of the records.
+        dedupe
+            Whether to check each text against the records of exactly this scope, and against the texts before it in the
+            batch, as :meth:`add` does.
+        judge
+            Called with a text and a record that is near it without being a duplicate; see :meth:`add`.
 
         Returns
         -------
@@ -96,14 +111,20 @@ class Keeping(Handle):
         ------
         InputError
             As for :meth:`add`; nothing is stored then.
+
+        Examples
+        --------
+        >>> pets = ["Paka wangu anaitwa Simba.", {"text": "犬を飼っている。", "tags": ["pet"]}]
+        >>> results = memory.add_batch(pets, anna)
+        >>> [result.verdict for result in results]
+        ['added', 'added']
         """
-        whose = check_scope(scope)
-        checked = read_items(items)
-        if not checked:
+        store = self._memory(scope)
+        drafts = read_items(items)
+        if not drafts:
             return []
-        store = self._store
-        with store.writing():
-            return Adder(store.of(whose), whose, self._thresholds(), dedupe=dedupe, judge=judge).add(checked)
+        with store.folder.writing():
+            return Adder(store, store.scope, self._thresholds(), dedupe=dedupe, judge=judge).add(drafts)
 
     def add_stream(
         self, items: Iterable[Incoming], scope: Scope, *, batch_size: int = 64, dedupe: bool = True
@@ -112,8 +133,12 @@ class Keeping(Handle):
 
         Parameters
         ----------
-        items, scope, dedupe
-            As for :meth:`add_batch`.
+        items
+            Texts, or dicts with ``text`` and any parameter of :meth:`add`; read as they are needed.
+        scope
+            Owner of the records.
+        dedupe
+            Whether to check each text against the records of exactly this scope, as :meth:`add` does.
         batch_size
             Number of texts per transaction.
 
@@ -126,6 +151,13 @@ class Keeping(Handle):
         ------
         InputError
             If ``items`` is a single text or dict, or as for :meth:`add_batch`.
+
+        Examples
+        --------
+        >>> texts = ["Habari gani?", "I am fine, thank you.", "Tutaonana kesho."]
+        >>> turns = ({"text": text, "session": "monday"} for text in texts)
+        >>> [result.verdict for result in memory.add_stream(turns, anna, batch_size=2, dedupe=False)]
+        ['added', 'added', 'added']
         """
         if isinstance(items, str | Mapping):
             raise InputError(f"give a stream of texts, not one {type(items).__name__}")
@@ -133,18 +165,21 @@ class Keeping(Handle):
         while batch := list(islice(source, batch_size)):
             yield from self.add_batch(batch, scope, dedupe=dedupe)
 
-    def update(self, id: str, scope: Scope, text: str | None = None, **changes: Any) -> Done:
+    def update(self, id: str, scope: Scope, text: str | None = None, **changes: Unpack[UpdateFields]) -> Done:
         """Store a new version of a record. The previous version is kept and is valid until the new one becomes valid.
 
         Parameters
         ----------
-        id, scope
-            Id of the record, and a scope that it belongs to.
+        id
+            Id of the record.
+        scope
+            A scope that the record belongs to.
         text
             The new text; unchanged by default, in order to change other fields.
         **changes
-            Any field of :meth:`add`. With a new text, fields that are not given keep their values only for kind, level,
-            session, tags, importance and metadata.
+            ``language`` and any other field of :meth:`add` but ``id``, as
+            :class:`mlret.memory.records.UpdateFields` describes them. With a new text, fields that are not given keep
+            their values only for kind, level, session, tags, importance and metadata.
 
         Returns
         -------
@@ -155,215 +190,20 @@ class Keeping(Handle):
         ------
         InputError
             If the scope holds no such record, the record is not active, or a value cannot be used.
+
+        Examples
+        --------
+        >>> memory.update("home", anna, "Ich wohne jetzt in Oslo.", language="de", valid_from="2026-03-01T00:00+01:00")
+        Done(ids=('home',), operation=3)
+        >>> memory.get("home", anna, as_of="2026-03-02T00:00+01:00").text
+        'Ich wohne jetzt in Oslo.'
         """
-        if text is not None:
-            changes["text"] = text
-        if not changes:
-            raise InputError("say what to change: the text, or anything that is known of it")
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.update(self._store.of(whose), id, whose, changes)
-
-    def link(self, id: str, type: str, target: str, scope: Scope) -> Done:
-        """Add a link from one record to another.
-
-        Records linked as ``contradicts`` are returned by :meth:`search` with ``conflicts=True``.
-
-        Parameters
-        ----------
-        id, target
-            Ids of the records that the link leads from and to; both must belong to the scope.
-        type
-            Type of the link, a word of your own or a known one (see :class:`mlret.memory.records.Link`).
-        scope
-            A scope that holds both records.
-
-        Returns
-        -------
-        Done
-            The id of the record and the number of the operation.
-
-        Raises
-        ------
-        InputError
-            If the scope does not hold both records, they are the same record, or the link already exists.
-        """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.link(self._store.of(whose), id, type, target, whose)
-
-    def unlink(self, id: str, type: str, target: str, scope: Scope) -> Done:
-        """Remove a link between two records.
-
-        Parameters
-        ----------
-        id, type, target, scope
-            As for :meth:`link`.
-
-        Returns
-        -------
-        Done
-            The id of the record and the number of the operation.
-
-        Raises
-        ------
-        InputError
-            If the scope does not hold both records, or there is no such link.
-        """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.link(self._store.of(whose), id, type, target, whose, on=False)
-
-    def merge(self, survivor: str, others: Sequence[str], scope: Scope) -> Done:
-        """Merge records into one: ``survivor`` gains their strength, and the others are no longer found.
-
-        :meth:`undo` of the operation, or :meth:`restore` of one of the records, reverses it.
-
-        Parameters
-        ----------
-        survivor
-            Id of the record that remains active.
-        others
-            Ids of one or more records to merge into it.
-        scope
-            A scope that holds all of them.
-
-        Returns
-        -------
-        Done
-            The ids of all records, the survivor first, and the number of the operation.
-
-        Raises
-        ------
-        InputError
-            If the scope lacks one of the records, one is not active, they were not stored in exactly the same scope, or
-            ``others`` is empty or contains ``survivor``.
-        """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.merge(self._store.of(whose), survivor, others, whose)
-
-    def delete(self, ids: str | Iterable[str], scope: Scope, *, cascade: bool = True) -> Done:
-        """Hide records. :meth:`restore` or :meth:`undo` bring them back; use :meth:`erase` to leave nothing on disk.
-
-        Parameters
-        ----------
-        ids
-            One id or several.
-        scope
-            A scope that holds the records.
-        cascade
-            Whether to hide the records of the scope that were derived from them as well.
-
-        Returns
-        -------
-        Done
-            The ids of all records that were hidden and the number of the operation.
-
-        Raises
-        ------
-        InputError
-            If no id is given, the scope lacks one of the records, or one is already deleted.
-        """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.delete(self._store.of(whose), ids, whose, cascade=cascade)
-
-    def restore(self, ids: str | Iterable[str], scope: Scope) -> Done:
-        """Make records active again that were deleted, archived or merged.
-
-        Parameters
-        ----------
-        ids
-            One id or several.
-        scope
-            A scope that holds the records.
-
-        Returns
-        -------
-        Done
-            The ids of the records and the number of the operation.
-
-        Raises
-        ------
-        InputError
-            If no id is given, the scope lacks one of the records, or one is already active.
-        """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.restore(self._store.of(whose), ids, whose)
-
-    def undo(self, operation: int, scope: Scope) -> Done:
-        """Undo any operation except an erasure; later operations remain.
-
-        Parameters
-        ----------
-        operation
-            Number of the operation. Numbers count the operations on records of the scope.
-        scope
-            A scope that holds all records of the operation.
-
-        Returns
-        -------
-        Done
-            The ids of the records and the number of the new operation, which can itself be undone.
-
-        Raises
-        ------
-        InputError
-            If the scope has no operation of that number, one of its records is outside the scope or erased (the message
-            is the same in all of these cases), or what it changed has been changed again since.
-        """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return change.undo(self._store.of(whose), operation)
-
-    def erase(self, ids: str | Iterable[str], scope: Scope, *, cascade: bool = True) -> ErasureProof:
-        """Erase records so that no byte of their texts or ids is left on disk. This cannot be undone.
-
-        Parameters
-        ----------
-        ids, scope
-            One id or several, and a scope that holds the records.
-        cascade
-            Whether to erase the records that were derived from them or merged into them as well, in any scope of the
-            tenant.
-
-        Returns
-        -------
-        ErasureProof
-            The result of reading all files of the store again and searching them for the texts and the ids.
-
-        Raises
-        ------
-        InputError
-            If no id is given, or the scope lacks one of the records.
-        """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return erase(self._store.of(whose), ids, whose, cascade=cascade)
-
-    def forget(self, policy: Policy, scope: Scope, *, dry_run: bool = True) -> Forgotten:
-        """Archive the records that meet a policy; :meth:`restore` or :meth:`undo` bring them back.
-
-        Parameters
-        ----------
-        policy, scope
-            Which records to archive, and the scope to look in.
-        dry_run
-            Only report what would be archived, and why.
-
-        Returns
-        -------
-        Forgotten
-            The ids of the records, with the reason for each.
-        """
-        whose = check_scope(scope)
-        if dry_run:
-            with self._store.lock:
-                return forget(self._store.of(whose), policy, whose, dry_run=True)
-        with self._store.writing():
-            return forget(self._store.of(whose), policy, whose, dry_run=False)
+        given: dict[str, Any] = dict(changes) if text is None else {**changes, "text": text}
+        if not given:
+            raise InputError("give something to change: the text or another field")
+        store = self._memory(scope)
+        with store.folder.writing():
+            return change.update(store, id, store.scope, given)
 
     def derive(self, ids: str | Sequence[str], extract: Extract, scope: Scope) -> Sequence[Added]:
         """Store what a callable extracts from records, as records derived from them.
@@ -387,23 +227,46 @@ class Keeping(Handle):
         ------
         InputError
             If the scope lacks one of the records, or what ``extract`` returned cannot be used.
-        """
-        whose = check_scope(scope)
-        with self._store.writing():
-            some = [ids] if isinstance(ids, str) else list(ids)
-            return derive(self._store.of(whose), some, extract, whose, self._thresholds())
 
-    def events(self, session: str, scope: Scope, *, keep: bool = False, **options: Any) -> Sequence[Event]:
+        Examples
+        --------
+        >>> def summarise(record):
+        ...     return [{"text": "Anna: no peanuts", "level": "summary", "language": "en"}]
+        >>> [added] = memory.derive("nuts", summarise, anna)
+        >>> memory.get(added.id, anna).kind
+        'derived'
+        """
+        store = self._memory(scope)
+        with store.folder.writing():
+            some = [ids] if isinstance(ids, str) else list(ids)
+            return derive(store, some, extract, store.scope, self._thresholds())
+
+    def events(
+        self,
+        session: str,
+        scope: Scope,
+        *,
+        keep: bool = False,
+        penalty: float = PENALTY,
+        smallest: int = SMALLEST,
+        largest: int = LARGEST,
+    ) -> Sequence[Event]:
         """Split a session into events by the topics of its turns. No language model is called.
 
         Parameters
         ----------
-        session, scope
-            Name of the session, and the scope that holds it.
+        session
+            Name of the session.
+        scope
+            A scope that holds the session.
         keep
             Whether to store each event as a record of level ``event`` that is derived from its turns.
-        **options
-            Options of :func:`mlret.memory.text.segmentation.segment`.
+        penalty
+            Cost of an event; higher values give fewer events.
+        smallest
+            Minimum number of turns of an event.
+        largest
+            Maximum number of turns of an event, at least twice ``smallest``.
 
         Returns
         -------
@@ -413,12 +276,23 @@ class Keeping(Handle):
         Raises
         ------
         InputError
-            If the scope has no turns of the session, more than one scope has them, or the store has a vector for each
-            token.
+            If more than one scope has turns of the session, the store has a vector for each token, the sizes are not
+            ``1 <= smallest <= largest / 2``, or the penalty is negative.
+        NotFound
+            If the scope has no turns of the session.
+
+        Examples
+        --------
+        >>> turns = ["Unser Zug fährt um acht.", "Er hat Verspätung.", "Was kochen wir heute?", "Reis mit Gemüse."]
+        >>> added = memory.add_batch([{"text": text, "session": "monday"} for text in turns], anna, dedupe=False)
+        >>> events = memory.events("monday", anna, smallest=1)
+        >>> [turn for event in events for turn in event.text.splitlines()] == turns
+        True
         """
-        whose = check_scope(scope)
-        with self._store.writing() if keep else self._store.lock:
-            return events(self._store.of(whose), session, whose, options, keep=keep)
+        store = self._memory(scope)
+        options = {"penalty": penalty, "smallest": smallest, "largest": largest}
+        with store.folder.writing() if keep else store.lock:
+            return events(store, session, store.scope, options, keep=keep)
 
     def import_records(self, lines: Iterable[Mapping[str, Any]], scope: Scope, *, existing: Existing = "error") -> int:
         """Store records that :meth:`export` produced; texts that come without vectors are encoded.
@@ -442,22 +316,31 @@ class Keeping(Handle):
         ------
         InputError
             At the first line that is not a record, is outside the scope, or has an id that is taken.
+
+        Examples
+        --------
+        >>> lines = list(memory.export(anna, vectors=True))
+        >>> with Memory.open("copy.memory", memory.encoder) as copy:
+        ...     copy.import_records(lines, anna)
+        2
         """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return sum(map(len, import_records(self._store.of(whose), lines, whose, existing)))
+        store = self._memory(scope)
+        with store.folder.writing():
+            return sum(map(len, import_records(store, lines, store.scope, existing)))
 
     def feedback(self, query: str, used_ids: Sequence[str], scope: Scope, *, language: str | None = None) -> Done:
         """Record which hits were useful for a query; later searches of this scope are ranked accordingly.
 
         The weights of the score terms are fitted to all feedback in the order of the journal
-        (:mod:`mlret.memory.search.weights`). Without feedback every weight is 1, which changes nothing. The query
-        itself is not stored.
+        (:mod:`mlret.memory.search.fitted_weights`). Without feedback every weight is 1, which changes nothing. The
+        query itself is not stored.
 
         Parameters
         ----------
-        query, scope
-            As they were given to :meth:`search`.
+        query
+            The query as it was given to :meth:`search`.
+        scope
+            The scope that was searched.
         used_ids
             Ids of the records that were useful.
         language
@@ -472,18 +355,41 @@ class Keeping(Handle):
         ------
         InputError
             If no id is given, the scope lacks one of the records, or the query is blank.
-        """
-        whose = check_scope(scope)
-        with self._store.writing():
-            return feedback(self._store.of(whose), self._request(query, whose, language=language), list(used_ids))
 
-    def calibrate(self, **options: Any) -> DuplicateThresholds:
+        Examples
+        --------
+        >>> found = memory.search("Which foods must she avoid?", anna)
+        >>> memory.feedback("Which foods must she avoid?", [found[0].id], anna).ids
+        ('nuts',)
+        >>> memory.get("nuts", anna).accesses
+        1
+        """
+        store = self._memory(scope)
+        with store.folder.writing():
+            return feedback(store, self._request(store, query, language=language), list(used_ids))
+
+    def calibrate(
+        self,
+        texts: Mapping[str, Sequence[str]] | None = None,
+        groups: Sequence[str] | None = None,
+        *,
+        precision: float = PRECISION,
+        seed: int = 0,
+    ) -> DuplicateThresholds:
         """Find the duplicate thresholds of the encoder in use, and save them in the store.
 
         Parameters
         ----------
-        **options
-            Options of :func:`mlret.memory.maintenance.thresholds.calibrate`.
+        texts
+            Language -> ``n`` texts, where text ``i`` of each language is a translation of text ``i`` of the others; by
+            default the sentences of the bundled sample. No text may occur in the data that results are later reported
+            on.
+        groups
+            ``(n,)``: topic of each text; texts of one group are related. By default each text is a group of its own.
+        precision
+            Required precision of duplicates between languages, above 0 and at most 1.
+        seed
+            Seed for which texts are stored, and in which language.
 
         Returns
         -------
@@ -494,12 +400,21 @@ class Keeping(Handle):
         ------
         InputError
             If the encoder produces a vector for each token, or an option cannot be used.
+
+        Examples
+        --------
+        >>> from mlret.data.sample import load_parallel_sentences
+        >>> sentences = load_parallel_sentences().texts
+        >>> texts = {language: sentences[language][:60] for language in ("en", "de")}
+        >>> thresholds = memory.calibrate(texts, precision=0.9)
+        >>> thresholds.fingerprint == memory.encoder.fingerprint
+        True
         """
         if not isinstance(self.encoder, Encoder):
             raise InputError(
                 "an encoder with a vector for each token is not calibrated: only the same text is a duplicate"
             )
-        thresholds = calibrate(self.encoder, **options)
+        thresholds = calibrate(self.encoder, texts, groups, precision=precision, seed=seed)
         with self._store.writing():
             self._store.store.commit(
                 lambda connection: tables.write_setting(connection, THRESHOLDS, thresholds.to_dict())

@@ -1,9 +1,9 @@
-"""Average the weights of models: checkpoints of one run, or fine-tunings of one model that complement each other.
+"""Average the weights of models: checkpoints of one run, or different fine-tunings of one model.
 
-JaColBERTv2.5 (arXiv 2407.20750) is the uniform mean of a model and its further training on other data; integer buffers
-are the first model's. The mean is taken of the files, one tensor in memory at a time, so that whatever folder the first
-model is (of sentence-transformers, with one vector a text or a token, of PyLate, ColBERT, or transformers alone), the
-result is the same kind of folder.
+JaColBERTv2.5 (arXiv 2407.20750), for example, is the uniform mean of a model and its further training on other data.
+Integer buffers are taken from the first model. The mean is computed from the files, with one tensor in memory at a
+time, so the result is the same kind of folder as the first model: of sentence-transformers, with one vector for each
+text or each token, of PyLate, of ColBERT, or of transformers alone.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mlret.data.durable import write_folder_atomically
-from mlret.encoders.encoder import from_hub
+from mlret.encoders.loading import from_hub
 from mlret.errors import InputError
 
 _WEIGHTS = ".safetensors"
-# Of a trainer's checkpoint; they belong to the run, not to the model.
+# Files of a trainer's checkpoint that belong to the run, not to the model.
 _OF_THE_RUN = ("optimizer", "scheduler", "scaler", "rng_state", "trainer_state", "training_args")
-# Weights of other libraries: a copy of the first model's would contradict the mean.
+# Weights in the formats of other libraries are not copied: the first model's would contradict the mean.
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".onnx", ".h5", ".msgpack", ".ot", ".gguf")
-# What these say of where a model comes from, and how it was saved, may differ.
+# Keys of settings that may differ: they state where a model comes from and how it was saved.
 _PROVENANCE = frozenset(
     {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "__version__"}
 )
-# A trainer writes what it was given on the way; none of it changes a vector.
+# The files whose settings are compared. Other files, such as those of a trainer, do not change any vector.
 _COMPARED = ("config.json", "modules.json", "sentence_bert_config.json", "artifact.metadata")
 _CALIBRATION = "calibration.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
 class AveragingReport:
-    """What was averaged.
+    """Report of an average.
 
     Attributes
     ----------
     models
-        Their names.
+        Names of the models.
     weights
-        Of each; they sum to 1.
+        Weight of each model; the weights sum to 1.
     averaged, copied
-        Tensors of floating-point numbers that were averaged, and others that are the first model's.
+        Number of floating-point tensors that were averaged, and of other tensors that were copied from the first model.
     parameters
-        Numbers in the former.
+        Number of values in the averaged tensors.
     distance
-        The Euclidean distance of each model's floating-point tensors from the mean, over the length of the mean.
+        Euclidean distance of each model's floating-point tensors from the mean, divided by the norm of the mean.
     calibrated
-        Whether the model has a calibration, of which the mean is no calibration of the new vectors.
+        Whether the model has a calibration. The mean of calibrations does not calibrate the new vectors.
     """
 
     models: tuple[str, ...]
@@ -77,31 +77,31 @@ def average_models(
     Parameters
     ----------
     models
-        Folders or hub ids, two at least, with weights in safetensors: of sentence-transformers, with one vector a text
-        or a token, or of transformers alone; also a trainer's checkpoints. They must be of one architecture and
-        tokenizer; how they divide their weights into files does not matter.
+        Two or more folders or hub ids with weights in safetensors: of sentence-transformers, with one vector for each
+        text or each token, or of transformers alone; a trainer's checkpoints are accepted, too. They must have the same
+        architecture and tokenizer; how their weights are divided into files does not matter.
     output
-        A new folder, of the first model's kind: its files, but the weights, and without what a trainer keeps beside
-        them. It appears when it is whole.
+        A new folder. It gets the files of the first model, but not those that a trainer keeps beside them, with the
+        averaged weights. It appears only when it is complete.
     weights
-        One a model, by default all the same; they are divided by their sum.
+        One weight for each model, by default all equal. They are divided by their sum.
 
     Returns
     -------
     AveragingReport
-        What was done. Means are taken in float64 and kept in the first model's type.
+        What was averaged. Means are computed in float64 and stored in the first model's dtype.
 
     Raises
     ------
     InputError
-        If there are fewer than two models, the weights do not fit, a model has no safetensors, or the models do not
-        match; the message says in what they differ.
+        If there are fewer than two models, if the weights do not fit, if a model has no safetensors, or if the models
+        do not match; the message states in what they differ.
     """
     if len(models) < 2:
         raise InputError("nothing to average: name at least two models")
     shares = _shares(weights, len(models))
     if (output.exists() and not output.is_dir()) or (output.is_dir() and any(output.iterdir())):
-        raise InputError(f"{output} is there already: name a new folder")
+        raise InputError(f"{output} already exists: name a new folder")
     names = tuple(map(str, models))
     folders = [_folder(model) for model in models]
     with ExitStack() as stack:
@@ -132,42 +132,42 @@ def average_models(
 
 
 class _Weights:
-    """The tensors of a model, in whatever files they are."""
+    """The tensors of a model, however they are divided into files."""
 
     def __init__(self, folder: Path, name: str, stack: ExitStack) -> None:
         self.name = name
-        paths = sorted(path for path in folder.rglob(f"*{_WEIGHTS}") if not _is_beside(path, folder))
+        paths = sorted(path for path in folder.rglob(f"*{_WEIGHTS}") if not _is_ignored(path, folder))
         if not paths:
             raise InputError(f"{name}: has no weights in safetensors; load the model and save it again")
         if any(path.name.startswith("adapter_model") for path in paths):
-            # The mean of two products is not the product of the means.
+            # An adapter is a product of matrices, and the mean of products is not the product of the means.
             raise InputError(f"{name}: is a low-rank adapter (PEFT); merge each into its model before averaging")
         self.files = [str(path.relative_to(folder)) for path in paths]
         self._open = {file: stack.enter_context(safe_open(folder / file, framework="pt")) for file in self.files}
-        # A large model comes in parts, which need not be divided alike: the folder and the key name a tensor.
+        # Models may be divided into parts differently: the folder and the key identify a tensor.
         self._file_of = {_place(file, key): file for file, handle in self._open.items() for key in handle.keys()}  # noqa: SIM118
 
     def keys(self, file: str) -> list[str]:
-        """The keys of a file's tensors."""
+        """Return the keys of the tensors in a file."""
         return list(self._open[file].keys())
 
     def metadata(self, file: str) -> dict[str, str] | None:
-        """What stands in a file beside its tensors."""
+        """Return the metadata that a file has beside its tensors."""
         found: dict[str, str] | None = self._open[file].metadata()
         return found
 
     def tensor(self, place: tuple[str, str]) -> Tensor:
-        """A tensor by its place."""
+        """Return the tensor with this folder and key."""
         found: Tensor = self._open[self._file_of[place]].get_tensor(place[1])
         return found
 
     def check_same(self, other: _Weights) -> None:
-        """Fail where another model has other tensors."""
+        """Raise ``InputError`` if another model has other tensors or shapes."""
         mine, theirs = set(self._file_of), set(other._file_of)
         if mine != theirs:
             only = sorted("/".join(filter(None, place)) for place in mine ^ theirs)
             raise InputError(
-                f"{self.name} and {other.name} have not the same tensors: {len(mine - theirs)} are in the first alone, "
+                f"{self.name} and {other.name} have different tensors: {len(mine - theirs)} are in the first alone, "
                 f"{len(theirs - mine)} in the other alone, such as {only[0]!r}; average models of one architecture"
             )
         for place, file in self._file_of.items():
@@ -183,7 +183,7 @@ class _Weights:
 
 
 class _Mean:
-    """The mean of models, tensor by tensor."""
+    """The mean of several models, computed tensor by tensor."""
 
     def __init__(self, models: Sequence[_Weights], shares: Sequence[float]) -> None:
         self._models = models
@@ -193,7 +193,7 @@ class _Mean:
         self._length = 0.0
 
     def tensors(self, file: str) -> Iterator[tuple[str, Tensor]]:
-        """The tensors of one of the first model's files."""
+        """Yield the key and the mean of each tensor in one of the first model's files."""
         for key in self._models[0].keys(file):
             place = _place(file, key)
             first = self._models[0].tensor(place)
@@ -205,7 +205,7 @@ class _Mean:
             mean = given[0] + sum(
                 share * (other - given[0]) for share, other in zip(self._shares[1:], given[1:], strict=True)
             )
-            # Where all are equal, the mean is what they are to the last bit, also a negative zero.
+            # Where all models are equal, the mean equals them to the last bit, including negative zeros.
             mean = torch.where(mean == given[0], given[0], mean)
             for number, one in enumerate(given):
                 self._squares[number] += float((one - mean).square().sum())
@@ -216,7 +216,7 @@ class _Mean:
 
     @property
     def distance(self) -> tuple[float, ...]:
-        """As of :class:`AveragingReport`."""
+        """Distance of each model from the mean; see :class:`AveragingReport`."""
         return tuple(math.sqrt(square / self._length) if self._length else 0.0 for square in self._squares)
 
 
@@ -224,14 +224,14 @@ def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
     if weights is None:
         return [1 / count] * count
     if len(weights) != count:
-        raise InputError(f"{len(weights)} weights for {count} models; give one a model")
+        raise InputError(f"{len(weights)} weights for {count} models; give one for each model")
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights):
-        raise InputError(f"the weights {list(weights)} are no shares; give numbers of 0 or more, not all 0")
+        raise InputError(f"the weights {list(weights)} are not valid; give numbers of 0 or more, not all 0")
     return [weight / sum(weights) for weight in weights]
 
 
 def _folder(model: str | Path) -> Path:
-    """The folder of a model, fetched from the hub if it is none here."""
+    """Return the folder of a model, downloaded from the hub if there is no local folder of this name."""
     path = Path(model)
     if path.is_dir():
         return path
@@ -245,7 +245,7 @@ def _folder(model: str | Path) -> Path:
 
 
 def _check_same_files(first: Path, first_name: str, other: Path, other_name: str) -> None:
-    """Fail where the modules, settings or tokenizers of two models differ."""
+    """Raise ``InputError`` if the modules, settings or tokenizers of two models differ."""
     mine, theirs = ({str(path.relative_to(one)): path for path in _settings(one)} for one in (first, other))
     if mine.keys() != theirs.keys():
         only = min(mine.keys() ^ theirs.keys())
@@ -256,8 +256,8 @@ def _check_same_files(first: Path, first_name: str, other: Path, other_name: str
     for name, path in mine.items():
         if difference := _difference(_read(path), _read(theirs[name])):
             raise InputError(
-                f"{name} of {first_name} and of {other_name} differ ({difference}); average models that differ in "
-                "their weights alone"
+                f"{name} of {first_name} and of {other_name} differ ({difference}); average models that differ only in "
+                "their weights"
             )
     if _tokens(first) != _tokens(other):
         raise InputError(
@@ -267,7 +267,7 @@ def _check_same_files(first: Path, first_name: str, other: Path, other_name: str
 
 
 def _settings(folder: Path) -> list[Path]:
-    return sorted(path for name in _COMPARED for path in folder.rglob(name) if not _is_beside(path, folder))
+    return sorted(path for name in _COMPARED for path in folder.rglob(name) if not _is_ignored(path, folder))
 
 
 def _read(path: Path) -> Any:
@@ -278,7 +278,7 @@ def _read(path: Path) -> Any:
 
 
 def _difference(first: Any, other: Any) -> str:
-    """In which key two settings differ; empty where they do not."""
+    """Describe the first key in which two settings differ; return an empty string if none does."""
     if not isinstance(first, dict) or not isinstance(other, dict):
         return "" if first == other else "they hold other modules"
     if path := _of_colbert(first):
@@ -290,24 +290,27 @@ def _difference(first: Any, other: Any) -> str:
 
 
 def _of_colbert(settings: dict[str, Any]) -> dict[str, Any] | None:
-    """Of a checkpoint of ColBERT, what makes its vectors; the rest is how it was trained, and where."""
+    """Return the settings of a ColBERT checkpoint that affect its vectors, without those of its training.
+
+    Returns ``None`` if the settings are not those of a ColBERT checkpoint.
+    """
     keys = ("query_token_id", "doc_token_id", "query_token", "doc_token", "dim", "similarity", "mask_punctuation")
     found = {key: settings[key] for key in keys if key in settings}
     return found if "query_token_id" in found else None
 
 
 def _tokens(folder: Path) -> dict[str, Any]:
-    """The vocabularies of a folder: of ``tokenizer.json`` the model and added tokens, of other files their bytes."""
+    """Return the vocabularies in a folder: parts of each ``tokenizer.json``, else the bytes of vocabulary files."""
     found: dict[str, Any] = {}
-    for path in sorted(path for path in folder.rglob("*") if not _is_beside(path, folder)):
+    for path in sorted(path for path in folder.rglob("*") if not _is_ignored(path, folder)):
         name = str(path.relative_to(folder))
         if path.name == "tokenizer.json":
-            # What was cut or padded last is kept there too.
+            # Truncation and padding are also stored in this file, but depend on what was encoded last.
             content = _read(path)
             found[name] = [content.get(key) for key in ("model", "added_tokens", "normalizer", "pre_tokenizer")]
         elif path.name in ("vocab.txt", "vocab.json", "merges.txt") or path.suffix == ".model":
             found[name] = path.read_bytes()
-    # Newer versions save tokenizer.json alone, which says it all.
+    # Newer versions of transformers save only tokenizer.json, which is complete.
     if any(Path(name).name == "tokenizer.json" for name in found):
         return {name: value for name, value in found.items() if Path(name).name == "tokenizer.json"}
     return found
@@ -315,18 +318,18 @@ def _tokens(folder: Path) -> dict[str, Any]:
 
 def _copy_files(source: Path, target: Path) -> None:
     for path in sorted(source.rglob("*")):
-        if not path.is_file() or _is_beside(path, source) or path.suffix in (_WEIGHTS, *_OTHER_WEIGHTS):
+        if not path.is_file() or _is_ignored(path, source) or path.suffix in (_WEIGHTS, *_OTHER_WEIGHTS):
             continue
         if path.name.startswith(_OF_THE_RUN):
             continue
         place = target / path.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
-        # The content, also where the hub's cache has a link; and not its permissions.
+        # Copies the content of links, as in the hub's cache, and does not copy permissions.
         shutil.copyfile(path, place)
 
 
 def _note(folder: Path, names: Sequence[str], shares: Sequence[float]) -> None:
-    """Say in the model card what the weights are."""
+    """Append a note to the model card that states how the weights were made."""
     card = folder / "README.md"
     if card.is_file():
         parts = ", ".join(f"{name} ({share:.3g})" for name, share in zip(names, shares, strict=True))
@@ -339,10 +342,10 @@ def _note(folder: Path, names: Sequence[str], shares: Sequence[float]) -> None:
 
 def _place(file: str, key: str) -> tuple[str, str]:
     parent = str(Path(file).parent)
-    # Tensors of other modules have files of their own names, which parts of one model have not.
+    # Modules keep their tensors in different folders; the parts of one model are in the same folder.
     return ("" if parent == "." else parent, key)
 
 
-def _is_beside(path: Path, folder: Path) -> bool:
-    """Whether a file is hidden, or of a checkpoint that a trainer left in the folder."""
+def _is_ignored(path: Path, folder: Path) -> bool:
+    """Return whether a file is hidden, or belongs to a checkpoint that a trainer left in the folder."""
     return any(part.startswith((".", "checkpoint-")) for part in path.relative_to(folder).parts)

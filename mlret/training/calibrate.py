@@ -17,16 +17,30 @@ from mlret.training.text.training_text import TrainingText, is_sentence
 def fit_calibration(
     model: SentenceTransformer, text: TrainingText, settings: CalibrationSettings, *, seed: int
 ) -> Calibration | None:
-    """The calibration of a trained backbone, fitted on monolingual sentences; ``None`` where there are too few.
+    """Fit the calibration of a trained backbone on monolingual sentences.
 
-    The rotation is left out where the pivot has too few sentences of its own.
+    Parameters
+    ----------
+    model
+        The trained backbone.
+    text
+        Training text, from which sentences are drawn in each language.
+    settings
+        How many sentences to draw, and which parts of the calibration to fit.
+    seed
+        Seed of the draw and of the fit.
+
+    Returns
+    -------
+    Calibration or None
+        The calibration, without a rotation if the pivot has too few sentences; ``None`` if every language has too few.
     """
     drawn = draw_by_language(_sentences(text), most=settings.sentences, seed=seed)
     sentences = {code: lines for code, lines in drawn.items() if len(lines) >= settings.min_sentences}
     if not sentences:
         return None
-    spoken = [code for code, lines in sentences.items() for _ in lines]
-    vectors = Encoder(model).encode([line for lines in sentences.values() for line in lines], language=spoken)
+    languages = [code for code, lines in sentences.items() for _ in lines]
+    vectors = Encoder(model).encode([line for lines in sentences.values() for line in lines], language=languages)
     ends = np.cumsum([len(lines) for lines in sentences.values()])
     embeddings = dict(zip(sentences, np.split(vectors, ends[:-1]), strict=True))
     return Calibration.fit(
@@ -44,6 +58,6 @@ def _sentences(text: TrainingText) -> Iterator[tuple[str, str]]:
         for sentence in document.sentences:
             yield document.language, sentence
     for pair in text.pairs:
-        # Single words lie elsewhere than sentences; the mean is wanted of sentences.
+        # The vectors of single words lie elsewhere than those of sentences, and the mean must be that of sentences.
         if is_sentence(pair.target):
             yield pair.language, pair.target

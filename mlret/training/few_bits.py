@@ -1,4 +1,4 @@
-"""Training with weights rounded to what few bits hold, so that an encoder loses nothing when it is stored so."""
+"""Train with weights rounded to a few bits, so that storing the encoder in these bits loses nothing."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mlret.encoders.quantised import Bits, bits_of, fits, rounded, scales
 
 @contextmanager
 def in_few_bits(model: BaseModel, *, layers: Bits, embeddings: Bits) -> Iterator[None]:
-    """Round the transformer's matrices in every forward pass, and for good at the end.
+    """Round the transformer's matrices in every forward pass within this context, and permanently at its end.
 
-    The gradient passes the rounding as if it were not there (straight-through; Jacob et al. 2018, "Quantization and
-    Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", arXiv 1712.05877, section 3). The
-    scales are those of the weights as they are at the start.
+    The gradient ignores the rounding (straight-through estimator; Jacob et al. 2018, "Quantization and Training of
+    Neural Networks for Efficient Integer-Arithmetic-Only Inference", arXiv 1712.05877, section 3). The scales are
+    computed once, from the weights at the start.
 
     Parameters
     ----------
     model
-        The encoder; its transformer comes first.
+        The encoder; the transformer must be its first module.
     layers, embeddings
-        Bits, as for :func:`mlret.encoders.quantised.quantise_folder`.
+        Number of bits, as for :func:`mlret.encoders.quantised.quantise_folder`.
     """
     first = next(iter(model.children()))
     changed: list[tuple[nn.Module, Tensor, Bits]] = []

@@ -1,4 +1,4 @@
-"""Progress of training on the terminal."""
+"""Show the progress of training on the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from transformers import TrainerCallback
 
-# What a line of the log shows, and how; the rest is in the run's folder and in TensorBoard.
+# Metric -> (label, format) of what is printed; all other metrics are in the run's folder and in TensorBoard.
 _SHOWN = {
     "loss": ("loss", "{:.3f}"),
     "pretext_accuracy": ("pretext", "{:.0%}"),
@@ -39,7 +39,15 @@ _Row = TypeVar("_Row")
 
 
 def counted(rows: Iterable[_Row], label: str) -> Iterator[_Row]:
-    """Pass rows on, and on a terminal count them."""
+    """Yield the rows unchanged, with a counter on the terminal if stderr is one.
+
+    Parameters
+    ----------
+    rows
+        The rows to pass on.
+    label
+        Description that is printed beside the counter.
+    """
     console = Console(stderr=True)
     columns = (
         SpinnerColumn(),
@@ -52,14 +60,14 @@ def counted(rows: Iterable[_Row], label: str) -> Iterator[_Row]:
 
 
 class TrainingProgress(TrainerCallback):
-    """A bar that moves with every step (on a terminal), and a line of metrics at every log.
+    """Show a progress bar that moves with every step (on a terminal), and print a line of metrics at every log.
 
     Parameters
     ----------
     label
-        What is trained.
+        Name of what is trained, printed beside the bar.
     say
-        Takes a line.
+        Called with each line of text.
     """
 
     def __init__(self, label: str, say: Say) -> None:
@@ -69,7 +77,7 @@ class TrainingProgress(TrainerCallback):
         self._task: TaskID | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Draw the bar."""
+        """Start the bar."""
         console = Console(stderr=True)
         if not state.is_world_process_zero or not console.is_terminal:
             return
@@ -102,7 +110,7 @@ class TrainingProgress(TrainerCallback):
         self._say(f"  step {state.global_step:>{width}}/{state.max_steps}  " + "  ".join(shown))
 
     def close(self) -> None:
-        """Remove the bar, after an interrupt too."""
+        """Remove the bar. This is also called after an interrupt."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None

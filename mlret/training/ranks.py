@@ -1,4 +1,4 @@
-"""Training over several processes: rows gathered with their gradient, work that one process does for all."""
+"""Help training over several processes: gather rows with their gradient, and run work in one process for all."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import Tensor, distributed, nn
 
 
 def ranks() -> int:
-    """How many processes train together."""
+    """Return the number of processes that train together."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def is_main() -> bool:
-    """Whether this process is the one that prints and writes."""
+    """Return whether this process is the one that prints and writes files."""
     return ranks() == 1 or distributed.get_rank() == 0
 
 
 def wait_for_all() -> None:
-    """Go on when every process has come here."""
+    """Block until every process has called this function."""
     if ranks() > 1:
         distributed.barrier()
 
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """Let the main process run a block before the others do, which then find what it left on disk."""
+    """Run a block in the main process before the others run it, so that they find what it left on disk."""
     if not is_main():
         wait_for_all()
     yield
@@ -46,17 +46,27 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        # Every process computes the loss of all rows, so it holds the whole gradient of its own; DDP will divide the
-        # sum over processes by their number.
+        # Every process computes the loss of all rows, so it has the whole gradient of its own rows. DDP divides the sum
+        # over the processes by their number, hence the factor.
         start = distributed.get_rank() * ctx.rows
         return gradients[0][start : start + ctx.rows] * ranks()
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The rows of all processes, in their order: ``(n, …)`` on each to ``(ranks * n, …)`` on all.
+    """Concatenate the rows of all processes, in the order of their ranks.
 
-    The gradient flows back to each process's own rows, on condition that all processes then compute the same loss
-    over all rows and average the gradients of what made the rows, as DDP does.
+    The gradient flows back to each process's own rows, provided that all processes then compute the same loss over all
+    rows and average the gradients of what made the rows, as DDP does.
+
+    Parameters
+    ----------
+    rows
+        Rows of this process, ``(n, …)``, with the same ``n`` in every process.
+
+    Returns
+    -------
+    Tensor
+        ``(ranks * n, …)``, the same in every process.
     """
     if ranks() == 1:
         return rows
@@ -65,7 +75,7 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def average_gradients(module: nn.Module) -> None:
-    """Average the gradients of a module outside DDP over the processes, from now on, as they are accumulated."""
+    """Average the gradients of a module outside DDP over all processes, from now on, as they are accumulated."""
 
     def average(parameter: Tensor) -> None:
         if parameter.grad is not None and ranks() > 1:

@@ -11,18 +11,9 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mlret.data.languages import normalise_language
-from mlret.encoders.encoder import BUNDLED
+from mlret.encoders.loading import BUNDLED
 from mlret.errors import InputError
-from mlret.training.stages import (
-    AlignmentStage,
-    ContextStage,
-    LexicalStage,
-    MaskedStage,
-    RankingStage,
-    Stage,
-    TranslationDistillationStage,
-)
-from mlret.training.text.sources import (
+from mlret.training.sources import (
     DocumentSource,
     ExampleSource,
     GlossSource,
@@ -31,6 +22,15 @@ from mlret.training.text.sources import (
     ParallelSource,
     Settings,
     Source,
+)
+from mlret.training.stages import (
+    AlignmentStage,
+    ContextStage,
+    LexicalStage,
+    MaskedStage,
+    RankingStage,
+    Stage,
+    TranslationDistillationStage,
 )
 
 # The stages that draw pairs from groups of parallel sources.
@@ -46,15 +46,15 @@ class TokenizerSettings(Settings):
     vocab_size: int = Field(30_000, ge=16)
     pieces: str | None = Field(
         None,
-        description="a tokenizer.json(.gz) of Unigram kind, relative to the data folder: its pieces are folded, and "
-        "those that the text has most often are taken",
+        description="a tokenizer.json(.gz) of Unigram kind, relative to the data folder; its tokens are folded, and "
+        "those that are most frequent in the text are kept",
     )
-    min_count: int = Field(1, ge=1, description="with 'pieces': how often a piece must occur in the sentences")
+    min_count: int = Field(1, ge=1, description="with 'pieces': how often a token must occur in the sentences")
     sentences: int = Field(1_000_000, ge=1, description="sentences to train on, over all languages")
     alpha: float = Field(0.3, gt=0, le=1, description="languages are drawn in proportion to size ** alpha")
     character_coverage: float = Field(0.9998, gt=0.9, le=1)
     split_digits: bool = True
-    or_fewer: bool = Field(False, description="whether a small text gives fewer pieces, instead of an error")
+    or_fewer: bool = Field(False, description="whether a small text gives fewer tokens instead of an error")
 
 
 class NewBackbone(Settings):
@@ -74,8 +74,8 @@ class AdapterSettings(Settings):
 
     languages: list[str] = Field(min_length=1, description="those that get an adapter of their own")
     reduction: int = Field(2, ge=1, description="hidden size / inner width of an adapter")
-    neighbours: dict[str, str] = Field({}, description="language -> another, whose adapter serves it")
-    default_language: str = Field("und", description="whose adapter serves all others; 'und' is one of their own")
+    neighbours: dict[str, str] = Field({}, description="language -> the language whose adapter is used for it")
+    default_language: str = Field("und", description="whose adapter is used for all others; 'und' adds one for them")
 
 
 class PretrainedBackbone(Settings):
@@ -86,7 +86,7 @@ class PretrainedBackbone(Settings):
     pooling: Literal["cls", "mean"] | None = Field(None, description="by default cls; an encoder keeps its own")
     max_length: int | None = Field(None, ge=8, description="tokens; an encoder keeps its own, others have 128")
     prompts: Literal["keep", "drop"] = Field(
-        "keep", description="'drop': what the model wants before queries and documents; it learns to do without"
+        "keep", description="'drop' removes the prompts that the model expects before queries and documents"
     )
     adapters: AdapterSettings | None = Field(None, description="make it modular: an adapter for each language")
 
@@ -104,7 +104,7 @@ class TransplantedBackbone(Settings):
     language: str = Field("en", description="the donor's")
     vocabulary: str = Field(description="a multilingual bag of words that a recipe trained: the folder of its model")
     words: int = Field(30_000, ge=100, description="of the donor's language, the most frequent in the recipe's text")
-    neighbours: int = Field(10, ge=1, description="words that a token's embedding is made of")
+    neighbours: int = Field(10, ge=1, description="number of words whose mean is the embedding of a token")
     temperature: float = Field(0.1, gt=0, description="of the softmax over their cosines")
     max_length: int = Field(128, ge=8)
 
@@ -190,7 +190,7 @@ class Recipe(Settings):
 
     @field_validator("backbone", mode="before")
     @classmethod
-    def _a_backbone_is_new_unless_it_says(cls, value: Any) -> Any:
+    def _set_default_kind(cls, value: Any) -> Any:
         return {"kind": "new", **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
@@ -293,7 +293,7 @@ def _override(settings: Any, override: str) -> None:
         else:
             raise InputError(f"{override!r}: {key!r} is inside a value that has no keys")
     if not isinstance(node, dict):
-        raise InputError(f"{override!r}: {last!r} is no key here")
+        raise InputError(f"{override!r}: {last!r} is not a key here")
     try:
         node[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:

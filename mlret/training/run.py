@@ -44,6 +44,7 @@ from mlret.training.objectives.objective import Objective, ObjectiveBuilder, che
 from mlret.training.progress import Say
 from mlret.training.ranks import is_main, main_first, ranks, wait_for_all
 from mlret.training.recipe import NewBackbone, PretrainedBackbone, Recipe, TokenizerSettings, TransplantedBackbone
+from mlret.training.sources import DocumentSource, ExampleSource
 from mlret.training.stages import (
     AlignmentStage,
     MaskedStage,
@@ -52,8 +53,7 @@ from mlret.training.stages import (
     TranslationDistillationStage,
 )
 from mlret.training.text.own_text import held_out_files, is_own
-from mlret.training.text.sources import DocumentSource, ExampleSource
-from mlret.training.text.tokenizer import choose_pieces, train_tokenizer
+from mlret.training.text.tokenizer import choose_tokens, train_tokenizer
 from mlret.training.text.training_text import TextStatistics, prepare_text, source_files
 from mlret.training.trainer import train_stage
 
@@ -91,10 +91,10 @@ def train(recipe: Recipe, data: Path, output: Path, *, say: Say) -> Path:
         require(module, extra="train", feature="training")
     # Join the processes that torchrun started. They wait while the first one reads text and trains the tokenizer.
     PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=12))
-    return _Run(recipe, data, output, say if is_main() else _say_nothing).train()
+    return _Run(recipe, data, output, say if is_main() else _print_nothing).train()
 
 
-def _say_nothing(line: str) -> None:
+def _print_nothing(line: str) -> None:
     """Discard a line of progress; processes other than the first do not report."""
 
 
@@ -111,7 +111,7 @@ class _Run:
         self.recipe, self.data, self.output, self.say = recipe, data, output, say
         with main_first():
             if is_main():
-                source_files(recipe, data, apart=output)
+                source_files(recipe, data, excluded=output)
                 for line in _own_text(recipe, data):
                     say(line)
             existing = self._pretrained()
@@ -173,9 +173,9 @@ class _Run:
             if settings.pieces is None:
                 trained = train_tokenizer(self.text, settings, folder=folder, **limits)
             else:
-                trained = choose_pieces(self.text, settings, self.data / settings.pieces, **limits)
+                trained = choose_tokens(self.text, settings, self.data / settings.pieces, **limits)
             trained.save_pretrained(folder)
-            self.say(f"tokenizer: {len(trained):,} pieces in {(time.monotonic() - started) / 60:.1f} minutes")
+            self.say(f"tokenizer: {len(trained):,} tokens in {(time.monotonic() - started) / 60:.1f} minutes")
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise MlretError(f"{folder} holds no fast tokenizer: remove it and train again")
@@ -235,7 +235,7 @@ class _Run:
             model = assembled([*model.children(), *self.tail], model)
         if isinstance(objective.loss, MaskedObjective):
             objective.loss.language_model.save(folder / "language-model")
-        save_whole(model, folder / "model")
+        save_atomically(model, folder / "model")
         minutes = (time.monotonic() - started) / 60
         done = {
             "stage": stage.name,
@@ -266,7 +266,7 @@ def _outline(stage: Stage, objective: Objective) -> str:
     return (
         f"stage {stage.name}: {sum(map(len, examples.rows)):,} {objective.unit} in {groups} groups, "
         f"{stage.steps:,} steps of {stage.batch_size * stage.gradient_accumulation:,}"
-        + (f"; left out {dropped:,} with too few scored passages" if dropped else "")
+        + (f"; {dropped:,} skipped with too few scored passages" if dropped else "")
     )
 
 
@@ -330,7 +330,7 @@ def _describe(statistics: TextStatistics) -> list[str]:
     return lines
 
 
-def save_whole(model: BaseModel, folder: Path) -> None:
+def save_atomically(model: BaseModel, folder: Path) -> None:
     """Save an encoder to a temporary folder and then move it into place, so that ``folder`` is never incomplete."""
     beside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)

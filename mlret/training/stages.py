@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
-from mlret.training.text.sources import Settings
+from mlret.training.sources import Settings
 
 _Weight = Annotated[float, Field(gt=0)]
 
@@ -38,7 +38,7 @@ class StageSettings(Settings):
     weight_decay: float = Field(0.01, ge=0)
     adam_beta2: float = Field(0.999, gt=0, lt=1)
     adam_epsilon: float = Field(1e-8, gt=0)
-    max_length: int = Field(64, ge=8, description="tokens of a text in training")
+    max_length: int = Field(64, ge=8, description="maximum number of tokens of a text in training")
     alpha: float = Field(0.5, gt=0, le=1, description="languages are drawn in proportion to size ** alpha")
     layers: Literal["all", "none"] = Field(
         "all", description="'none' trains the encoder as a bag of words, before its layers join"
@@ -83,7 +83,7 @@ class ContextStage(StageSettings):
     asymmetric_batch_norm: bool = Field(True, description="one side in running statistics, swapped at each step")
     statistics_per_language: bool = Field(False, description="running statistics of each language")
     batch_norm_warmup: int = Field(100, ge=0, description="batches before the sides' statistics differ")
-    mlm_weight: float = Field(0.0, ge=0, description="masked language modelling on the centres, beside CCP")
+    mlm_weight: float = Field(0.0, ge=0, description="weight of masked language modelling on the centres")
     monitor_documents: int = Field(
         128, ge=0, description="documents a language, at most, held out to see what training is worth"
     )
@@ -103,7 +103,7 @@ class AlignmentStage(StageSettings):
     objective: Literal["alignment"]
     temperature: float = Field(0.05, gt=0)
     segmentations: int = Field(
-        1, ge=1, description="ways in which texts are cut into pieces; all but the first do without some pieces"
+        1, ge=1, description="ways in which texts are split into tokens; all but the first lack some tokens"
     )
     groups: dict[str, _Weight] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
 
@@ -123,7 +123,7 @@ class RankingStage(StageSettings):
     losses: dict[RankingTerm, _Weight] = Field(
         {"in_batch": 1.0}, min_length=1, description="terms of the loss and their weights"
     )
-    negatives: int = Field(1, ge=0, description="documents of a query beside its positive")
+    negatives: int = Field(1, ge=0, description="number of documents of a query in addition to its positive")
     normalise_scores: bool = Field(True, description="'kl': scores of both sides from 0 to 1, query by query")
     tasks: dict[str, _Weight] | None = Field(
         None,
@@ -140,7 +140,7 @@ class RankingStage(StageSettings):
         return self
 
     @property
-    def is_taught(self) -> bool:
+    def uses_teacher(self) -> bool:
         """Whether a term of the loss is distilled from a teacher's scores."""
         return bool(DISTILLED & self.losses.keys())
 
@@ -152,11 +152,13 @@ class TranslationDistillationStage(StageSettings):
     teacher: str = Field(description="an encoder of the source language: 'bundled', a folder or a hub id")
     distance: Literal["cosine", "mse"] = "cosine"
     contrast: float = Field(
-        0.0, ge=0, description="weight of telling the teacher's vector from those of the batch's other texts"
+        0.0,
+        ge=0,
+        description="weight of the contrast with the teacher's vectors of the batch's other texts",
     )
     temperature: float = Field(0.05, gt=0, description="of the contrast")
     segmentations: int = Field(
-        1, ge=1, description="ways in which texts are cut into pieces; all but the first do without some pieces"
+        1, ge=1, description="ways in which texts are split into tokens; all but the first lack some tokens"
     )
     source_share: float | None = Field(
         None,
@@ -182,9 +184,9 @@ class MaskedStage(StageSettings):
     """A stage of masked language modelling; it can train a single language adapter of a modular encoder."""
 
     objective: Literal["mlm"]
-    adapter: str | None = Field(None, description="the language whose adapter learns, everything else frozen")
-    start: str | None = Field(None, description="the language whose adapter a new one is copied from; else random")
-    head: str | None = Field(None, description="a model whose prediction head is taken and kept; else a new one learns")
+    adapter: str | None = Field(None, description="the language whose adapter is trained; everything else is frozen")
+    start: str | None = Field(None, description="language whose adapter the new one starts from; else random")
+    head: str | None = Field(None, description="model whose prediction head is used and frozen; else a new one")
     probability: float = Field(0.15, gt=0, lt=1, description="share of the tokens to predict")
 
     @field_validator("adapter")

@@ -71,7 +71,7 @@ class LossState(TrainerCallback):
         path = checkpoint / _LOSS_STATE
         stored = load_file(path) if path.is_file() else {}
         if missing := sorted(own.keys() - stored.keys()):
-            raise MlretError(f"{path} lacks {missing}: remove {checkpoint} to go on from an earlier checkpoint")
+            raise MlretError(f"{path} lacks {missing}: remove {checkpoint} to resume from an earlier checkpoint")
         self.loss.load_state_dict(stored, strict=False)
 
     def _own(self) -> dict[str, torch.Tensor]:
@@ -188,7 +188,7 @@ class _TokenTrainer(_Ours, MultiVectorEncoderTrainer):
     """Trainer of encoders with one vector per token."""
 
 
-def last_whole_checkpoint(folder: Path) -> Path | None:
+def last_complete_checkpoint(folder: Path) -> Path | None:
     """Return the newest complete checkpoint in a folder, or ``None``.
 
     A checkpoint is complete if it contains the trainer's state, which is written last.
@@ -290,10 +290,10 @@ def train_stage(
     )
     for unwanted in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(unwanted)
-    last = last_whole_checkpoint(folder / "checkpoints")
+    last = last_complete_checkpoint(folder / "checkpoints")
     if last is not None:
         state.load(last)
-        say(f"stage {stage.name}: going on from {last.name.replace('-', ' ')}")
+        say(f"stage {stage.name}: resuming from {last.name.replace('-', ' ')}")
     try:
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     finally:

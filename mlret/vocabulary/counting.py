@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from mlret.data.languages import normalise_language
-from mlret.encoders.texts import check_unicode
+from mlret.data.unicode_text import check_unicode
 from mlret.encoders.tokenizing import unbounded
 from mlret.errors import InputError
 from mlret.vocabulary.attribution import UNDETERMINED, Attribution
@@ -163,18 +163,23 @@ def count_tokens(
         for language in [code for code in found.held_out if code not in rows or not rows[code].counts().any()]:
             count(language, found.held_out.pop(language))
         counts = {code: row.counts() for code, row in rows.items()}
-    if missing := [code for code, row in counts.items() if not row.any()]:
-        raise InputError(
-            f"the corpus has no text in {', '.join(missing)}: add some, or leave the language out"
-            + (f" ({_numbers(found.left_out)} are in no language asked for)" if found.left_out else "")
-        )
-    if not rows:
-        raise InputError("the corpus is empty: give texts to count tokens on")
+    _check_counted(counts, found.left_out)
     if found.detected_otherwise:
-        _warn_of_left_out(found, list(counts))
+        _warn_of_excluded(found, list(counts))
     found.languages = list(counts)
     found.counts = np.stack(list(counts.values()))
     return found
+
+
+def _check_counted(counts: Mapping[str, NDArray[np.int64]], left_out: Mapping[str, int]) -> None:
+    """Raise an `InputError` if a language has no tokens, or there is no language."""
+    if missing := [code for code, row in counts.items() if not row.any()]:
+        raise InputError(
+            f"the corpus has no text in {', '.join(missing)}: add some, or leave the language out"
+            + (f" ({_numbers(left_out)} are in no language asked for)" if left_out else "")
+        )
+    if not counts:
+        raise InputError("the corpus is empty: give texts to count tokens on")
 
 
 class Histogram:
@@ -301,11 +306,11 @@ def _listed(texts: Iterable[Any], name: str) -> Iterable[Any]:
     return texts
 
 
-def _warn_of_left_out(found: TokenCounts, languages: Sequence[str]) -> None:
+def _warn_of_excluded(found: TokenCounts, languages: Sequence[str]) -> None:
     total = sum(found.texts.values()) + sum(map(len, found.held_out.values())) + sum(found.left_out.values())
     warnings.warn(
-        f"{sum(found.detected_otherwise.values()):,} of {total:,} texts of the corpus are left out, since they are "
-        f"clearly not in {', '.join(languages)} ({_numbers(found.detected_otherwise)}): where they are, say so with "
+        f"{sum(found.detected_otherwise.values()):,} of {total:,} texts of the corpus are excluded, because they are "
+        f"clearly not in {', '.join(languages)} ({_numbers(found.detected_otherwise)}): if they are, state it with "
         "{language: texts}",
         stacklevel=2,
     )

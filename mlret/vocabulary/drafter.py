@@ -23,9 +23,9 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from mlret.encoders.encoder import from_hub
+from mlret.encoders.loading import from_hub
 from mlret.encoders.tokenizing import unbounded
-from mlret.errors import InputError
+from mlret.errors import CorruptInput, InputError, NotFound, first_line
 from mlret.vocabulary.counting import Histogram, splits_at_white_space
 from mlret.vocabulary.weights import refuse_quantised, special_ids, vocabulary_rows
 
@@ -97,6 +97,16 @@ def trim_head(
     InputError
         If the model has no output head over its vocabulary, is quantised, or ``size`` is too small for the special
         tokens.
+
+    Examples
+    --------
+    >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+    >>> from mlret.vocabulary import trim_head
+    >>> drafter = AutoModelForCausalLM.from_pretrained("my-drafter")
+    >>> tokenizer = AutoTokenizer.from_pretrained("my-drafter")
+    >>> drafter = trim_head(drafter, size=50, corpus=["The train is late.", "Treni imechelewa."], tokenizer=tokenizer)
+    >>> drafter.get_output_embeddings().weight.shape[0]
+    50
     """
     rows = vocabulary_rows(model)
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
@@ -129,6 +139,11 @@ def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     name
         A folder or a hub id.
 
+    Returns
+    -------
+    model, tokenizer
+        The model and its tokenizer.
+
     Raises
     ------
     InputError
@@ -141,10 +156,10 @@ def open_drafter(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(name, output_loading_info=True)
             tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         except (ValueError, KeyError, ImportError) as error:
-            raise InputError(f"{name} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
-        model, told = loaded
-        if missing := sorted(told["missing_keys"]):
-            raise InputError(f"{name} is no causal language model: it has no {missing[0]}")
+            raise CorruptInput(f"{name} cannot be loaded: {first_line(error)}") from error
+        model, info = loaded
+        if missing := sorted(info["missing_keys"]):
+            raise InputError(f"{name} is not a causal language model: it has no {missing[0]}")
         return model, tokenizer
 
     return load() if Path(name).is_dir() else from_hub(name, load)
@@ -178,14 +193,26 @@ def load_drafter(folder: str | Path, **options: Any) -> PreTrainedModel:
     **options
         Keyword arguments for ``AutoModelForCausalLM.from_pretrained``.
 
+    Returns
+    -------
+    PreTrainedModel
+        The model with its trimmed head: pass it as ``assistant_model`` to ``generate``.
+
     Raises
     ------
     InputError
         If the folder holds no trimmed head.
+
+    Examples
+    --------
+    >>> from mlret.vocabulary import load_drafter
+    >>> drafter = load_drafter("my-trimmed-drafter")  # as `mlret trim --head` wrote it
+    >>> drafter.get_output_embeddings().weight.shape[0]
+    50
     """
     folder = Path(folder)
     if not (folder / HEAD).is_file():
-        raise InputError(f"{folder} has no {HEAD}: it is no drafter that `mlret trim --head` wrote")
+        raise NotFound(f"{folder} has no {HEAD}: it is not a drafter that `mlret trim --head` wrote")
     verbosity = logging.get_verbosity()
     logging.set_verbosity(ERROR)  # Suppress the warning that the head is missing; it is read below.
     try:

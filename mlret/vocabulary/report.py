@@ -80,6 +80,15 @@ class TrimReport:
         The trimmed tokenizer.
     sentencepiece
         Paths of the SentencePiece models that the original has for slow tokenizers.
+
+    Examples
+    --------
+    The examples of this class use the report of the example of :func:`mlret.vocabulary.trim_vocabulary`.
+
+    >>> report.selection
+    {'size': 8000}
+    >>> [(row.language, row.coverage) for row in report.figures]
+    [('en', 1.0), ('sw', 1.0)]
     """
 
     model: str
@@ -99,7 +108,18 @@ class TrimReport:
     sentencepiece: list[Path] = field(default_factory=list, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report without the ids and the tokenizer, as values that JSON can represent."""
+        """Return the report without the ids and the tokenizer, as values that JSON can represent.
+
+        Returns
+        -------
+        dict
+            The attributes by name; sizes and figures as dicts.
+
+        Examples
+        --------
+        >>> report.to_dict()["after"]["tokens"]
+        8000
+        """
         shown = {
             item.name: getattr(self, item.name)
             for item in dataclasses.fields(self)
@@ -112,7 +132,18 @@ class TrimReport:
         }
 
     def tables(self) -> list[ResultTable]:
-        """Return the tables of the model before and after trimming, and of the figures by language."""
+        """Return the tables of the model before and after trimming, and of the figures by language.
+
+        Returns
+        -------
+        list of ResultTable
+            The table of sizes; if text was counted, also that of the figures by language.
+
+        Examples
+        --------
+        >>> [len(table.headings) for table in report.tables()]
+        [4, 8]
+        """
         rows = [
             [label, show(self.before), show(self.after), ratio(self.before, self.after)]
             for label, show, ratio in (
@@ -152,33 +183,55 @@ class TrimReport:
             caption = _FIGURES + ("" if all(row.held_out for row in self.figures) else " * counted, not held out.")
             if self.left_out:
                 counts = ", ".join(f"{number:,} {code}" for code, number in self.left_out.items())
-                caption += f" Left out, in no language asked for: {counts}."
+                caption += f" Excluded, because in no requested language: {counts}."
             tables.append(ResultTable("By language, in per cent, on held-out text", headings, [cells], caption))
         return tables
 
     def verdict(self) -> str:
-        """Return a sentence that states whether covered texts get the same vectors."""
+        """Return a sentence that states whether covered texts get the same vectors.
+
+        Returns
+        -------
+        str
+            One sentence.
+
+        Examples
+        --------
+        >>> report.verdict().endswith("covered texts have the same vectors, bit for bit (float32).")
+        True
+        """
         if self.largest_difference is None:
-            return "No text was at hand to compare vectors on."
+            return "There was no text to compare vectors on."
         if self.largest_difference == 0:
             return f"{self.compared} covered texts have the same vectors, bit for bit ({self.dtype})."
         return f"The vectors of {self.compared} covered texts differ by up to {self.largest_difference:.1e}."
 
     def card(self) -> str:
-        """Return a paragraph for the model card."""
+        """Return a paragraph for the model card.
+
+        Returns
+        -------
+        str
+            Markdown: a heading, the paragraph and the table of sizes.
+
+        Examples
+        --------
+        >>> report.card().splitlines()[0]
+        '## Vocabulary trimming'
+        """
         names = ", ".join(name_of(code) for code in self.languages)
         ((kind, value),) = self.selection.items()
         how = {
-            "size": f"the {value:,} tokens that come most",
-            "min_count": f"tokens that come {value} times or more",
+            "size": f"the {value:,} most frequent tokens",
+            "min_count": f"tokens that occur at least {value} times",
             "coverage": f"the tokens that make up {100 * value:g} % of each language's text",
             "scripts": "the tokens that their scripts can write",
         }[kind]
         return (
             "## Vocabulary trimming\n\n"
-            f"The vocabulary was trimmed with [mlret](https://pypi.org/project/mlret/) to {names}: {how}, and what is "
-            "always kept. Text in other languages is cut into more and smaller pieces, or is unknown. Vectors must not "
-            "be mixed with those of the untrimmed model.\n\n"
+            f"The vocabulary was trimmed with [mlret](https://pypi.org/project/mlret/) to {names}: {how}, "
+            "and the tokens that are always kept. Text in other languages is split into more and smaller tokens, or is "
+            "unknown. Vectors must not be mixed with those of the untrimmed model.\n\n"
             f"{self.tables()[0].markdown()}"
         )
 
@@ -189,6 +242,18 @@ class TrimReport:
         ----------
         folder
             The folder to write to, created if it does not exist.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be written.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> report.write(Path("trimming"))
+        >>> (Path("trimming") / "trim.json").is_file()
+        True
         """
         folder.mkdir(parents=True, exist_ok=True)
         write_text_atomically(folder / "trim.json", json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n")

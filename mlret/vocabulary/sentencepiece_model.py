@@ -44,11 +44,11 @@ def cut_sentencepiece(content: bytes, kept: Collection[str], name: str = "the Se
     try:
         proto.ParseFromString(content)
     except protobuf.DecodeError as error:
-        raise InputError(f"{name} is no SentencePiece model") from error
+        raise InputError(f"{name} is not a SentencePiece model") from error
     wanted = set(kept)
     pieces = [piece for piece in proto.pieces if piece.type not in (_NORMAL, _UNUSED) or piece.piece in wanted]
     if not pieces:
-        raise InputError(f"{name} is no SentencePiece model: it has no pieces")
+        raise InputError(f"{name} is not a SentencePiece model: it has no tokens")
     del proto.pieces[:]
     proto.pieces.extend(pieces)
     proto.trainer_spec.vocab_size = len(pieces)

@@ -23,11 +23,12 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mlret.encoders.encoder import Encoder, from_hub, is_multi_vector
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import from_hub, is_multi_vector
 from mlret.encoders.longest_input import keep_within_positions, longest_input
 from mlret.encoders.multi_vector import TokenEncoder, load_any_encoder
 from mlret.encoders.token_weights import TokenWeights
-from mlret.errors import InputError, MlretError
+from mlret.errors import CorruptInput, InputError, MlretError, NotFound, first_line
 from mlret.vocabulary.weights import (
     cut_weights,
     positions_start_at_padding,
@@ -153,23 +154,26 @@ class ModelSubject(Subject):
         """Return the last hidden states; with encoder and decoder, the decoder's follow the encoder's."""
         training = self.model.training
         self.model.train(False)
+        try:
+            return [self._states(text) for text in texts]
+        finally:
+            self.model.train(training)
+
+    def _states(self, text: str) -> Rows:
+        """Return the last hidden states of one text."""
         limit = longest_input(self.model, self._tokenizer, most=_MOST_TOKENS)
-        states = []
-        for text in texts:
-            inputs = self._tokenizer(text, return_tensors="pt", truncation=True, max_length=limit)
-            inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items() if name != "token_type_ids"}
-            if self.model.config.is_encoder_decoder:
-                inputs["decoder_input_ids"] = inputs["input_ids"]
-            if self.model.config.model_type == "xmod":
-                # Any adapter will do, and the model may have none by default.
-                inputs["lang_ids"] = torch.zeros(1, dtype=torch.long, device=self.model.device)
-            # Skip the output head, which costs more than all layers together.
-            found = self.model.base_model(**inputs, output_hidden_states=True)
-            parts = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
-            last = [layers[-1][0] for part in parts if (layers := getattr(found, part, None))]
-            states.append(torch.cat(last).float().cpu().numpy())
-        self.model.train(training)
-        return states
+        inputs = self._tokenizer(text, return_tensors="pt", truncation=True, max_length=limit)
+        inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items() if name != "token_type_ids"}
+        if self.model.config.is_encoder_decoder:
+            inputs["decoder_input_ids"] = inputs["input_ids"]
+        if self.model.config.model_type == "xmod":
+            # Any adapter will do, and the model may have none by default.
+            inputs["lang_ids"] = torch.zeros(1, dtype=torch.long, device=self.model.device)
+        # Skip the output head, which costs more than all layers together.
+        found = self.model.base_model(**inputs, output_hidden_states=True)
+        parts = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
+        last = [layers[-1][0] for part in parts if (layers := getattr(found, part, None))]
+        return torch.cat(last).float().cpu().numpy()
 
     def save(self, folder: Path) -> None:
         """Write what ``from_pretrained`` reads."""
@@ -315,7 +319,7 @@ def open_subject(model: Any, tokenizer: PreTrainedTokenizerBase | None = None) -
                 ) from error
         return ModelSubject(model, tokenizer), False
     raise InputError(
-        f"{type(model).__name__} is no model that mlret trims: give a folder, a hub id, an encoder of mlret or of "
+        f"{type(model).__name__} is not a model that mlret trims: give a folder, a hub id, an encoder of mlret or of "
         "sentence-transformers, or a model of transformers"
     )
 
@@ -328,7 +332,7 @@ def _loaded(name: str) -> Subject:
         if (path / "modules.json").is_file() or is_multi_vector(path):
             return _encoder_subject(name)
         if not (path / "config.json").is_file():
-            raise InputError(f"{name} is no model: neither modules.json nor config.json is there")
+            raise NotFound(f"{name} is not a model: it has neither modules.json nor config.json")
         return _load_model(name)
     return from_hub(name, lambda: _encoder_subject(name) if is_sentence_transformer_model(name) else _load_model(name))
 
@@ -347,7 +351,7 @@ def _load_model(name: str) -> ModelSubject:
         model = kind.from_pretrained(name)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     except (ValueError, KeyError, ImportError) as error:
-        raise InputError(f"{name} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+        raise CorruptInput(f"{name} cannot be loaded: {first_line(error)}") from error
     return ModelSubject(model, tokenizer, name)
 
 

@@ -103,11 +103,22 @@ def cut_weights(model: PreTrainedModel, kept: Tensor, *, sole: bool = False) -> 
     tables = _tables(model)
     _refuse_unknown(model, tables, rows)
     new_id = {int(old): new for new, old in enumerate(kept)}
+    _cut_tables(tables, kept, rows, new_id, sole=sole)
+    _cut_buffers(model, kept, rows, new_id)
+    for config in _configs(model):
+        for key, value in _own(config).items():
+            if key in _SIZE_KEYS and value == rows:
+                setattr(config, key, len(kept))
+            elif (moved := _moved(key, value, lambda token: new_id.get(token, token))) != value:
+                setattr(config, key, moved)
+
+
+def _cut_tables(tables: list[nn.Module], kept: Tensor, rows: int, new_id: dict[int, int], *, sole: bool) -> None:
+    """Cut the parameters of embeddings and heads, so that tied weights remain one tensor."""
     done: dict[int, nn.Parameter] = {}
     for module in tables:
         for name, parameter in list(module.named_parameters(recurse=False)):
             if len(parameter) == rows:
-                # Tied weights must remain one tensor.
                 if id(parameter) not in done:
                     done[id(parameter)] = nn.Parameter(
                         rows_of(parameter.data, kept, sole=sole), requires_grad=parameter.requires_grad
@@ -119,6 +130,10 @@ def cut_weights(model: PreTrainedModel, kept: Tensor, *, sole: bool = False) -> 
                 module.padding_idx = new_id.get(module.padding_idx)
         if isinstance(module, nn.Linear):
             module.out_features = len(kept)
+
+
+def _cut_buffers(model: PreTrainedModel, kept: Tensor, rows: int, new_id: dict[int, int]) -> None:
+    """Cut the buffers over the vocabulary, and the sizes and padding ids that modules keep for themselves."""
     for module in model.modules():
         for name, buffer in list(module.named_buffers(recurse=False)):
             if _is_logit_buffer(name, buffer, rows):
@@ -128,12 +143,6 @@ def cut_weights(model: PreTrainedModel, kept: Tensor, *, sole: bool = False) -> 
             own["padding_idx"] = new_id.get(padding, padding)
         if own.get("vocab_size") == rows:
             own["vocab_size"] = len(kept)
-    for config in _configs(model):
-        for key, value in _own(config).items():
-            if key in _SIZE_KEYS and value == rows:
-                setattr(config, key, len(kept))
-            elif (moved := _moved(key, value, lambda token: new_id.get(token, token))) != value:
-                setattr(config, key, moved)
 
 
 def _tables(model: PreTrainedModel) -> list[nn.Module]:

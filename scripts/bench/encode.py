@@ -1,10 +1,10 @@
-"""Encode texts with mlret and with sentence-transformers at its defaults: texts a second, and whether they agree.
+"""Time encoding texts with mlret and with sentence-transformers at its defaults, and check whether the vectors agree.
 
     python scripts/bench/encode.py [--model NAME] [--data DIR] [--texts 1000] [--rounds 3] [--quick] [--json FILE]
 
-One process, one model, the same texts, turn by turn, so that whatever else the machine does hits all alike. The texts
-are of mixed length: the passages and questions of the bundled sample, or with --data the files of a folder that
-`mlret index build` reads.
+Both sides encode the same texts with one model in one process, in turn, so that other load on the machine affects both
+alike. The texts are of mixed length: the passages and questions of the bundled sample, or with --data the files of a
+folder that `mlret index build` reads.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from rich.table import Table
 from mlret.data.corpus import Corpus
 from mlret.data.sample import load_sample
 from mlret.doctor import examine
-from mlret.encoders.encoder import Encoder, load_encoder
-from mlret.encoders.processor import speed_of
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
+from mlret.encoders.precision_speed import speed_of
 
 
 def mixed_texts(data: list[Path] | None, count: int) -> list[str]:
-    """Texts in random order: passages, and for half of them their first words alone, as queries are."""
+    """Return texts in random order: passages, and the first words of half of them, which resemble queries."""
     if data:
         texts = [document.text for document in Corpus(data)]
         random.Random(0).shuffle(texts)

@@ -1,14 +1,14 @@
-"""What an index costs over the bare FAISS call, how fast it opens, and what adding to a large one takes.
+"""Measure what an index costs over the bare FAISS call, how fast it opens, and how long adding to a large one takes.
 
     python scripts/bench/index.py [--rows 1000000] [--dims 384] [--folder DIR] [--quick] [--json FILE]
 
-Seeded clustered unit vectors, one short text each. Side by side in one process, turn by turn:
+The data are seeded, clustered unit vectors with one short text each. Measured in turn in one process:
 
 - exact search through `mlret.Index.search_vectors` (hits with ids, texts and metadata) against `IndexFlatIP.search`,
   for single queries and for batches of 32, 256 and 1,000;
-- opening the index in a fresh process: seconds, and what memory grows by, before the first query;
+- opening the index in a fresh process: seconds, and growth of memory, before the first query;
 - adding 1,000 records to the full index against adding them to an empty one;
-- a search after 1 % of the records were deleted against the same before.
+- a search after 1 % of the records were deleted against the same search before.
 
 --folder keeps the index for the next run, which works on a copy of it.
 """
@@ -41,7 +41,7 @@ from mlret.index.settings import IndexSettings
 
 K = 10
 BATCHES = (1, 32, 256, 1000)
-# Import first: only what opening itself takes is counted.
+# Imported first, so that only opening itself is measured.
 _OPEN = """
 import resource, sys, time
 from mlret.index.index import Index
@@ -55,7 +55,7 @@ print(time.perf_counter() - start, rss() - before, len(index))
 
 
 def clustered(rows: int, dims: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
-    """Unit vectors around 2,000 centres, in blocks."""
+    """Yield blocks of unit vectors around 2,000 centres."""
     centres = rng.standard_normal((2000, dims), dtype=np.float32)
     for start in range(0, rows, 10_000):
         count = min(10_000, rows - start)
@@ -64,7 +64,7 @@ def clustered(rows: int, dims: int, rng: np.random.Generator) -> Iterator[NDArra
 
 
 def documents(first: int, count: int) -> list[dict[str, Any]]:
-    """One short text each, with a language and a year."""
+    """Return one short text for each row, with a language and a year."""
     return [
         {"id": f"doc-{n}", "text": f"the passage number {n}", "lang": "en", "year": 1900 + n % 100}
         for n in range(first, first + count)
@@ -72,7 +72,7 @@ def documents(first: int, count: int) -> list[dict[str, Any]]:
 
 
 def build(folder: Path, rows: int, dims: int, console: Console) -> None:
-    """Fill an index of which every segment is searched exactly."""
+    """Fill an index in which every segment is searched exactly."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     blocks = clustered(rows, dims, np.random.default_rng(7))
@@ -86,7 +86,7 @@ def build(folder: Path, rows: int, dims: int, console: Console) -> None:
 
 
 def median_seconds(runs: list[Callable[[], object]], rounds: int) -> list[float]:
-    """The median of each, turn by turn after one turn of warming up."""
+    """Return the median time of each call, measured in turn after one warm-up round."""
     seconds: list[list[float]] = [[] for _ in runs]
     for turn in range(rounds + 1):
         for place, run in enumerate(runs):
@@ -98,7 +98,7 @@ def median_seconds(runs: list[Callable[[], object]], rounds: int) -> list[float]
 
 
 def search_costs(index: Index, dims: int, rounds: int) -> dict[str, float]:
-    """Seconds of a search through the index and of the bare call, by batch."""
+    """Return the seconds of a search through the index and of the bare call, by batch size."""
     [segment] = index.store.segments
     bare = faiss.IndexFlatIP(dims)
     bare.add(segment.matrix)
@@ -146,7 +146,7 @@ def main(
 
 
 def changes(index: Index, rows: int, dims: int, rounds: int, small: Path) -> dict[str, float]:
-    """Seconds of adding 1,000 records to the full index and to an empty one; of deleting; of searching after."""
+    """Return the seconds of adding 1,000 records to the full and to an empty index, of deleting, and of searching."""
     vectors = next(clustered(1000, dims, np.random.default_rng(2)))
     with Index.create(small, ExternalEncoder("bench", dims)) as empty:
         turns = [[], []]
@@ -171,7 +171,7 @@ def changes(index: Index, rows: int, dims: int, rounds: int, small: Path) -> dic
 
 
 def report(rows: int, dims: int, figures: dict[str, float], json_file: Path | None) -> None:
-    """Print the ratios first, and write them."""
+    """Print the ratios first, and write the figures."""
     ratios = {f"overhead_search_{b}": figures[f"index_{b}"] / figures[f"faiss_{b}"] for b in BATCHES}
     ratios["overhead_add_full_over_empty"] = figures["add_1000_full"] / figures["add_1000_empty"]
     ratios["overhead_search_after_deletes"] = figures["search_32_after"] / figures["search_32_before"]

@@ -1,10 +1,10 @@
-"""Does this checkout open, search and write an index as fast as another one does?
+"""Compare how fast this checkout and another one open, search and write an index.
 
     python scripts/bench/index_against.py --base FOLDER_OF_ANOTHER_CHECKOUT
 
-Two processes, one for each checkout, take turns on equal indexes, a few operations at a time, and each reports the
-processor time that it used: what else the machine does falls on both alike. A ratio above 1 means slower than the
-other.
+Two processes, one for each checkout, take turns on equal indexes, with a few operations in each turn, and report the
+processor time that they used. Other load on the machine therefore affects both alike. A ratio above 1 means that this
+checkout is slower.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[2]
-# Name -> (operations at a time, turns).
+# Name -> (operations in a turn, turns).
 OPERATIONS = {"open": (3, 60), "search": (10, 40), "lexical": (1, 20), "add": (5, 80), "add_and_delete": (3, 60)}
 WORKER = """
 import sys, time
@@ -68,7 +68,7 @@ for line in sys.stdin:
 
 
 def started(checkout: Path, folder: Path, records: int) -> subprocess.Popen[str]:
-    """A process of a checkout, with its index made."""
+    """Start a process of a checkout and have it build its index."""
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     arguments = [sys.executable, "-c", WORKER, str(folder), str(records)]
     process = subprocess.Popen(
@@ -79,7 +79,7 @@ def started(checkout: Path, folder: Path, records: int) -> subprocess.Popen[str]
 
 
 def asked(process: subprocess.Popen[str], operation: str, times: int) -> float:
-    """Seconds of processor time of an operation."""
+    """Return the seconds of processor time of an operation."""
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(f"{operation} {times}\n")
     process.stdin.flush()
@@ -87,7 +87,7 @@ def asked(process: subprocess.Popen[str], operation: str, times: int) -> float:
 
 
 def main() -> None:
-    """Measure, print a table, and write the figures where asked to."""
+    """Measure, print a table, and write the figures if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, required=True, help="the folder of the other checkout")
     parser.add_argument("--quick", action="store_true", help="few records and turns")

@@ -1,11 +1,11 @@
-"""Every kind of FAISS index side by side: recall, speed, size, build time.
+"""Compare every kind of FAISS index: recall, speed, size and build time.
 
     python scripts/bench/index_kinds.py [--rows 1000000] [--dims 384] [--quick] [--json FILE] [--markdown FILE]
         [--plot FILE]
 
-Seeded clustered unit vectors; a query is a vector of the set with noise. Each kind is built as `mlret index compact`
-builds it and searched as an index searches it: candidates from FAISS, scored with the exact vectors. Recall@10 is
-against the exact search of all.
+The data are seeded, clustered unit vectors; a query is one of these vectors with noise. Each kind is built as by
+`mlret index compact` and searched as in an index: FAISS returns candidates, which are scored with the exact vectors.
+Recall@10 is measured against an exact search of all vectors.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mlret.index.vectors.segments import Segment
 
 K = 10
 SINGLES = 50
-# What is turned to trade speed for recall, and the values tried.
+# The search parameter that trades speed for recall, and the values tried.
 EFFORTS: dict[str, tuple[str, Sequence[int]]] = {
     "hnsw": ("ef_search", (32, 64, 128, 256)),
     "ivf-flat": ("nprobe", (8, 32, 128)),
@@ -49,7 +49,7 @@ EFFORTS: dict[str, tuple[str, Sequence[int]]] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One kind at one setting. Bytes a vector are those of the accelerator: what should fit into memory."""
+    """Result of one kind with one setting. Bytes are those of the accelerator, which should fit into memory."""
 
     kind: str
     setting: str
@@ -61,7 +61,7 @@ class Figure:
 
 
 def vectors(rows: int, dims: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A set of ``rows`` and 1,000 queries: 64 dimensions of structure around 5,000 centres, and noise in all."""
+    """Make ``rows`` vectors and 1,000 queries: 64 dimensions of structure around 5,000 centres, and noise in all."""
     rng = np.random.default_rng(7)
 
     def unit(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -82,7 +82,7 @@ def vectors(rows: int, dims: int) -> tuple[NDArray[np.float32], NDArray[np.float
 def measure(
     kind: SegmentKind, matrix: NDArray[np.float32], queries: NDArray[np.float32], truth: list[set[int]], folder: Path
 ) -> list[Figure]:
-    """Build a kind, and search it at each effort."""
+    """Build a kind, and search it with each search effort."""
     start = time.perf_counter()
     path = folder / "accelerator"
     size = matrix.shape[1] * 4.0
@@ -166,7 +166,7 @@ COLUMNS = ("kind", "setting", "recall@10", "queries/s in a batch", "ms a single 
 
 
 def cells(figure: Figure) -> list[str]:
-    """A row of the table."""
+    """Return the cells of a row of the table."""
     return [
         figure.kind,
         figure.setting,
@@ -179,7 +179,7 @@ def cells(figure: Figure) -> list[str]:
 
 
 def plot(figures: Sequence[Figure], title: str, path: Path) -> None:
-    """Recall against queries a second, a line a kind; the area of a mark is bytes a vector."""
+    """Plot recall against queries per second, with a line for each kind; the area of a mark is bytes per vector."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -192,7 +192,12 @@ def plot(figures: Sequence[Figure], title: str, path: Path) -> None:
         x, y = [f.batch_qps for f in mine], [f.recall for f in mine]
         axis.plot(x, y, color=colour, linewidth=1, alpha=0.7)
         axis.scatter(x, y, s=[f.bytes_per_vector / 4 for f in mine], color=colour, alpha=0.5, linewidths=0)
-        axis.annotate(kind, (x[0], y[0]), textcoords="offset points", xytext=(6, -10), color=colour, fontsize=9)
+        # Below the mark, whose radius in points is the root of its area over pi.
+        below = -12 - (mine[0].bytes_per_vector / 4 / 3.14) ** 0.5
+        axis.annotate(
+            kind, (x[0], y[0]), textcoords="offset points", xytext=(0, below), color=colour, fontsize=9, ha="center"
+        )
+    axis.margins(y=0.08)
     axis.set_xscale("log")
     axis.set_xlabel("queries a second, 1,000 at once")
     axis.set_ylabel("recall@10")

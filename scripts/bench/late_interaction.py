@@ -1,4 +1,4 @@
-"""Scores of checkpoints beside colbert-ai and PyLate, on the same weights, in both directions.
+"""Compare scores of checkpoints with those of colbert-ai and PyLate on the same weights, in both directions.
 
     python scripts/bench/peers/make.py peers/ colbert_ai pylate
     python scripts/bench/late_interaction.py --colbert-python peers/colbert_ai/bin/python \
@@ -35,15 +35,15 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, Roberta
 from mlret.data.durable import write_text_atomically
 from mlret.data.sample import load_sample
 from mlret.encoders.adapters import with_adapters
-from mlret.encoders.encoder import load_encoder
-from mlret.encoders.export import Format, export_encoder
+from mlret.encoders.colbert_export import Format, export_encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
 
 PEERS: dict[Format, str] = {"colbert": "colbert_ai_scores.py", "pylate": "pylate_scores.py"}
 BACKBONES = ("xlm-roberta", "x-mod", "bert", "roberta")
 LENGTHS = {"dims": 64, "query_length": 32, "document_length": 100}
-# The adapter that the peers know; texts of all languages go through it on both sides.
+# The adapter that the peers use; texts in all languages go through it on both sides.
 LANGUAGE = "sw"
 _SPECIALS = {
     "bert": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "[unused1]"],
@@ -58,9 +58,10 @@ class Comparison:
     Attributes
     ----------
     least_score, largest_score
-        Of the peer.
+        The smallest and the largest score of the peer.
     library_difference
-        How far those of sentence-transformers alone are apart from the peer's, of a checkpoint that the peer made.
+        For a checkpoint that the peer made: how far the scores of sentence-transformers alone are from those of the
+        peer.
     """
 
     peer: str
@@ -76,7 +77,7 @@ class Comparison:
 def compare(
     peer: Format, python: str, folder: Path, backbones: tuple[str, ...] = BACKBONES, *, library: bool = False
 ) -> Iterator[Comparison]:
-    """Compare with one peer, that a Python has, and with sentence-transformers alone; checkpoints go to a folder."""
+    """Compare with a peer, run with its own Python, and with sentence-transformers alone."""
     queries, documents = texts()
     made: list[dict[str, Any]] = []
     scored: list[dict[str, str]] = []
@@ -93,7 +94,7 @@ def compare(
                 punctuation="ascii" if peer == "colbert" else "all",
                 **LENGTHS,  # type: ignore[arg-type]
             )
-            # What the peers cannot hold is the routing of texts, and here all go through one adapter.
+            # The peers cannot store the routing of texts, so all texts go through one adapter here.
             export_encoder(model, written, format=peer, lossy=name == "x-mod")
             ours[name, "written", attend] = TokenEncoder(model)
             scored += [{"folder": str(path), "output": f"{path}.npy"} for path in (read, written)]
@@ -124,7 +125,7 @@ def _apart(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def texts() -> tuple[list[str], list[str]]:
-    """Questions and passages in twelve languages, a long query, and texts of punctuation in several scripts."""
+    """Return questions and passages in twelve languages, a long query, and texts of punctuation in several scripts."""
     sample = load_sample()
     queries = [topic.text for topic in sample.questions.values()][::9]
     documents = [passage.text for passage in sample.passages][::8]
@@ -134,14 +135,14 @@ def texts() -> tuple[list[str], list[str]]:
 
 
 def scores(encoder: TokenEncoder, queries: list[str], documents: list[str]) -> NDArray[np.float64]:
-    """``(queries, documents)``: MaxSim in double precision."""
+    """Return MaxSim in double precision, ``(queries, documents)``."""
     left = [tokens.astype(np.float64) for tokens in encoder.encode_query(queries, language=LANGUAGE)]
     right = [tokens.astype(np.float64) for tokens in encoder.encode_document(documents, language=LANGUAGE)]
     return np.array([[(query @ document.T).max(axis=1).sum() for document in right] for query in left])
 
 
 def backbone(name: str) -> SentenceTransformer:
-    """An encoder to start from."""
+    """Make an encoder to start from."""
     torch.manual_seed(0)
     if name in ("xlm-roberta", "x-mod"):
         model = load_encoder(device="cpu").model
@@ -166,7 +167,7 @@ def backbone(name: str) -> SentenceTransformer:
 
 
 def save_for_peers(model: SentenceTransformer, folder: Path) -> None:
-    """Write the backbone as transformers 4 reads it."""
+    """Write the backbone in the form that transformers 4 reads."""
     model[0].model.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
@@ -207,9 +208,9 @@ def _tokenizer(name: str) -> PreTrainedTokenizerFast:
 def main(
     colbert_python: Annotated[str | None, typer.Option(help="The Python of an environment with colbert-ai.")] = None,
     pylate_python: Annotated[str | None, typer.Option(help="The Python of an environment with PyLate.")] = None,
-    output: Annotated[Path | None, typer.Option("--json", help="Keep the figures in this file.")] = None,
+    output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
-    """Print how far scores are apart."""
+    """Print how far the scores are apart."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     pythons: dict[Format, str | None] = {"colbert": colbert_python, "pylate": pylate_python}

@@ -2,22 +2,22 @@
 
     python scripts/bench/lexical.py --data DIR [--quick] [--json FILE] [--quality]
 
-Speed: the records are runs of neighbouring sentences, about 100 words each, drawn from `mono/` in all its languages.
-Queries are cut from records: three words; a sentence; a whole record. Times are medians on one thread, of the first
-run of each query in the process; the file is in the page cache.
+Speed: the records are sequences of neighbouring sentences, about 100 words each, drawn from `mono/` in all its
+languages. Queries are taken from records: three words, a sentence, or a whole record. Times are medians on one thread,
+of the first search of each query in the process; the file is in the page cache.
 
-Quality (`--quality`), with the bundled encoder, on text that may be tuned on:
+Quality (`--quality`), with the bundled encoder, on text that may be used for tuning:
 
 - `same`, `others`: the questions of the bundled sample against the passages of all twelve languages in one index:
-  MRR@10 of the passage in the question's language, and how many of the eleven others are among the first twelve.
-- `words`: three neighbouring words of a sentence find it again among the sentences of all languages (unspaced scripts:
-  nine characters); MRR@10. The sentences of this and the next are five documents of NTREX-128, just before its last
-  fifth, which is held out.
-- `one script`, `two scripts`: a sentence finds its translation in one other language, among that language's sentences
-  and the other sentences of its own; MRR@10.
+  MRR@10 of the passage in the question's language, and how many of the eleven others are among the first twelve hits.
+- `words`: three neighbouring words of a sentence are the query for it among the sentences of all languages (scripts
+  without spaces: nine characters); MRR@10. The sentences of this and the next task are five documents of NTREX-128 just
+  before its last fifth, which is held out.
+- `one script`, `two scripts`: a sentence is the query for its translation in one other language, among that language's
+  sentences and the other sentences of its own; MRR@10.
 
-Fusion is measured with the lexical channel applying to every record (`all`), to those of the query's script (`script`),
-and to those of the query's language as well (`language`).
+Fusion is measured with the lexical channel applied to every record (`all`), to those in the query's script (`script`),
+and to those in the query's language as well (`language`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ from rich.table import Table
 
 from mlret.data.languages import normalise_language
 from mlret.data.sample import load_sample
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.index.fusion import align, lexical_applies, reciprocal_rank_fusion, z_mean
 from mlret.index.lexical.fts import LexicalTable
@@ -55,7 +56,7 @@ QUICK_SIZES = (1_000, 5_000)
 _BATCH = 1000
 _QUERIES = 50
 
-# Of the 123 documents of NTREX-128, in the order of the file.
+# Numbers of documents, of the 123 in NTREX-128 in the order of the file.
 _NTREX_DOCUMENTS = range(94, 99)
 _ONE_SCRIPT = "en-de de-nl fr-es it-en ru-uk sv-da vi-fr tr-en"
 _TWO_SCRIPTS = "en-ja en-ru ar-en ja-ko hi-de zh-ru th-en el-fr"
@@ -63,7 +64,7 @@ _DEPTH = 100
 
 
 def sentences_by_language(data: Path) -> dict[str, list[str]]:
-    """The sentences of `mono/`, in the order of their documents."""
+    """Return the sentences of `mono/` by language, in the order of their documents."""
     sentences: dict[str, list[str]] = defaultdict(list)
     for path in sorted((data / "mono").glob("*/*.jsonl.gz")):
         with gzip.open(path, "rt", encoding="utf-8") as handle:
@@ -74,7 +75,7 @@ def sentences_by_language(data: Path) -> dict[str, list[str]]:
 
 
 def records(sentences: dict[str, list[str]], seed: int) -> Iterator[str]:
-    """Texts of about 100 words, without end; a language as often as it has text."""
+    """Yield texts of about 100 words without end; a language occurs in proportion to its amount of text."""
     chance = random.Random(seed)
     languages = list(sentences)
     weights = [len(sentences[language]) for language in languages]
@@ -84,7 +85,7 @@ def records(sentences: dict[str, list[str]], seed: int) -> Iterator[str]:
             parts, characters = [], 0
             for sentence in sentences[language][start : start + 100]:
                 parts.append(sentence)
-                characters += len(sentence.encode())  # a character of Chinese says as much as three of English
+                characters += len(sentence.encode())  # a character of Chinese counts as three of English
                 if characters >= 600:
                     break
             yield " ".join(parts)[:1500]
@@ -102,7 +103,7 @@ def words_of(text: str, count: int, chance: random.Random) -> str:
 def milliseconds(
     table: LexicalTable, queries: list[str], allowed: NDArray[np.int64] | None = None
 ) -> tuple[float, float]:
-    """The median and the 95th percentile of a search for 100 hits."""
+    """Return the median and the 95th percentile of the time of a search for 100 hits."""
     times = []
     for query in queries:
         start = time.perf_counter()
@@ -117,7 +118,7 @@ def speed(data: Path, sizes: tuple[int, ...], folder: Path) -> Iterator[dict[str
     path = folder / "records.db"
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
-    store = sqlite3.connect(folder / "texts.db", isolation_level=None)  # apart, so that the size is the channel's own
+    store = sqlite3.connect(folder / "texts.db", isolation_level=None)  # separate, to measure its own size
     store.execute("CREATE TABLE records (row INTEGER PRIMARY KEY, text TEXT NOT NULL)")
     texts_of = "SELECT row, text FROM records WHERE row IN (SELECT value FROM json_each(?))"
     table = LexicalTable(connection, lambda rows: dict(store.execute(texts_of, (json.dumps(rows),)).fetchall()))
@@ -170,7 +171,7 @@ def speed(data: Path, sizes: tuple[int, ...], folder: Path) -> Iterator[dict[str
 
 @dataclass(frozen=True)
 class Query:
-    """A search and what it should find."""
+    """A search and the texts that it should find."""
 
     text: str
     language: str
@@ -180,7 +181,7 @@ class Query:
 
 
 class Collection:
-    """Texts with their vectors and lexical channel, in memory; a row is a place in ``texts``."""
+    """Texts with their vectors and lexical channel, in memory; a row is a position in ``texts``."""
 
     def __init__(self, encoder: Encoder, texts: list[str], languages: list[str]) -> None:
         self.texts, self.languages = texts, languages
@@ -190,7 +191,7 @@ class Collection:
         self.table.add(range(len(texts)), texts)
 
     def search(self, query: Query, depth: int) -> dict[str, NDArray[np.int64]]:
-        """The rows of each method, best first."""
+        """Return the rows that each method finds, best first."""
         rows = np.arange(len(self.texts)) if query.allowed is None else query.allowed
         cosines = self.vectors[rows] @ query.vector
         order = np.lexsort((rows, -cosines))[:depth]
@@ -223,7 +224,7 @@ def recall_of_twelve(rows: NDArray[np.int64], relevant: frozenset[int]) -> float
 
 
 def ntrex_sentences(folder: Path) -> Iterator[tuple[str, int, str]]:
-    """(language, line, sentence) of the documents that may be tuned on."""
+    """Yield (language, line, sentence) of the documents that may be used for tuning."""
     with gzip.open(folder / "doc_ids.txt.gz", "rt", encoding="utf-8") as handle:
         document_of_line = handle.read().split()
     order = {document: position for position, document in enumerate(dict.fromkeys(document_of_line))}
@@ -236,7 +237,7 @@ def ntrex_sentences(folder: Path) -> Iterator[tuple[str, int, str]]:
                 continue
             try:
                 language = normalise_language(code)
-            except InputError:  # a code of NTREX that no registry knows
+            except InputError:  # a code of NTREX that is in no registry
                 continue
             if (language, number) not in seen:  # a second variety of a language
                 seen.add((language, number))
@@ -288,7 +289,7 @@ def ntrex_tasks(encoder: Encoder, folder: Path, words: int) -> dict[str, tuple[C
 
 
 def quality(data: Path, *, quick: bool) -> dict[str, dict[str, float]]:
-    """Method -> task -> score in percent."""
+    """Return method -> task -> score in per cent."""
     encoder = load_encoder()
     tasks = sample_tasks(encoder) | ntrex_tasks(encoder, data / "ntrex128", 200 if quick else 1500)
     scores: dict[str, dict[str, float]] = defaultdict(dict)

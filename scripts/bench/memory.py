@@ -1,16 +1,16 @@
-"""What a memory costs: search within a scope, durable adds, opening; beside mem0's open-source package.
+"""Measure what a memory costs: search within a scope, durable adds, and opening; compared with open-source mem0.
 
     python scripts/bench/memory.py [--records 100000] [--dims 256] [--mem0-python PATH] [--quick] [--json FILE]
 
-Texts are drawn from made-up words whose frequencies follow Zipf's law, with seeded unit vectors, so that no encoder's
-time is in any figure. A hundred users share the records in one tenant; of each search the scope is a user, a tenth of
-the users (an agent's), or the whole tenant. Figures are of calls one by one, with the percentiles of all of them, by
-the clock and in processor time, which other work on the machine moves less; adds are timed with the comparison that
-finds duplicates, and on return they survive a power cut.
+Texts consist of made-up words with Zipf-distributed frequencies and have seeded unit vectors, so that no figure
+contains the time of an encoder. A hundred users share the records in one tenant; the scope of a search is a user, a
+tenth of the users (those of an agent), or the whole tenant. Figures are of single calls, with percentiles over all of
+them, in wall time and in processor time, which other load on the machine affects less. Adds are timed including the
+comparison that finds duplicates; when a call returns, its data survive a power failure.
 
 mem0 (raw add, ``infer=False``, no language model, its local Qdrant store) runs in an environment of its own
 (scripts/bench/peers/make.py FOLDER mem0) over the first --peer-records of the same texts and vectors, back to back with
-a memory of as many, and is asked the same queries with the same scope.
+a memory of the same size, and is given the same queries with the same scope.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from mlret.memory.text.duplicates import DuplicateThresholds
 USERS = 100
 K = 5
 PEER = Path(__file__).parent / "peers" / "with_mem0.py"
-# Import first: only what opening takes is counted; the first search reads what the later ones need.
+# Imported first, so that only opening is measured. The first search also loads what later ones need.
 _OPEN = """
 import sys, time
 import numpy as np
@@ -72,18 +72,18 @@ class Made:
         self._dims = dims
 
     def text(self, number: int) -> str:
-        """A sentence of twelve words and its number."""
+        """Return a sentence of twelve words and its number."""
         words = np.random.default_rng(number).zipf(1.3, 12) % len(self._words)
         return " ".join([*(self._words[word] for word in words), str(number)])
 
     def vectors(self, first: int, count: int) -> NDArray[np.float32]:
-        """``(count, dims)``, of unit length."""
+        """Return unit vectors, ``(count, dims)``."""
         found = np.random.default_rng(first).standard_normal((count, self._dims), dtype=np.float32)
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def scope_of(number: int, records: int) -> dict[str, str]:
-    """Users have their records in a row, ten users an agent."""
+    """Return the scope of a record: the records of a user are consecutive, and ten users share an agent."""
     user = number * USERS // records
     return {"tenant": "t", "user": f"u{user}", "agent": f"a{user // 10}"}
 
@@ -94,7 +94,7 @@ def build(folder: Path, records: int, dims: int, made: Made, console: Console) -
     Index.create(folder, encoder, kind="memory", schema=tables.SCHEMA).close()
     step = records // USERS
     with Memory.open(folder, encoder) as memory:
-        # So that adding compares with what is stored, as it does with an encoder that is calibrated.
+        # With thresholds, adding compares with stored texts, as it does with an encoder that is calibrated.
         thresholds = DuplicateThresholds(encoder.fingerprint, 0.6, 0.5, 0.5, {"": 0.0}, 0.95, 0.5, 100)
         with memory._store.writing():
             memory._store.store.commit(lambda c: tables.write_setting(c, THRESHOLDS, thresholds.to_dict()))
@@ -111,7 +111,7 @@ Times = tuple[list[float], list[float]]
 
 
 def timed(run: Callable[[int], object], count: int, warm: int = 5) -> Times:
-    """Milliseconds of each call, after some that are not counted: by the clock, and of this process's processor."""
+    """Return the milliseconds of each call, in wall time and processor time, after some calls that are not counted."""
     for turn in range(warm):
         run(turn)
     clock, processor = [], []
@@ -124,7 +124,7 @@ def timed(run: Callable[[int], object], count: int, warm: int = 5) -> Times:
 
 
 def percentiles(name: str, times: Times) -> dict[str, float]:
-    """p50 and p99 of milliseconds."""
+    """Return the 50th and 99th percentiles of milliseconds."""
     found = {}
     for kind, values in zip(("", "cpu_"), times, strict=True):
         found[f"{name}_{kind}p50_ms"] = statistics.median(values)
@@ -133,7 +133,7 @@ def percentiles(name: str, times: Times) -> dict[str, float]:
 
 
 def costs(folder: Path, records: int, dims: int, made: Made, rounds: int) -> dict[str, float]:
-    """All figures of a memory."""
+    """Return all figures of a memory."""
     figures: dict[str, float] = {}
     scopes = {
         "user": lambda turn: {"tenant": "t", "user": f"u{turn % USERS}"},
@@ -177,7 +177,7 @@ def costs(folder: Path, records: int, dims: int, made: Made, rounds: int) -> dic
 
 
 def opening(folder: Path, dims: int) -> dict[str, float]:
-    """Seconds of opening, and of the first search, in fresh processes."""
+    """Return the seconds of opening and of the first search, in fresh processes."""
     found = []
     for _ in range(3):
         output = subprocess.check_output([sys.executable, "-c", _OPEN, str(folder), str(dims)], text=True)
@@ -187,7 +187,7 @@ def opening(folder: Path, dims: int) -> dict[str, float]:
 
 
 def peer_costs(python: Path, home: Path, records: int, dims: int, made: Made, console: Console) -> dict[str, Any]:
-    """The same calls of mem0 and of a memory, over as many records of one size."""
+    """Return the figures of the same calls to mem0 and to a memory of the same size."""
     data = home / "peer"
     data.mkdir()
     np.save(data / "vectors.npy", made.vectors(0, records))
@@ -249,9 +249,9 @@ def main(
 
 
 def report(figures: dict[str, Any], peer: dict[str, Any], peer_records: int, json_file: Path | None) -> None:
-    """Print the ratios first, and write them."""
+    """Print the ratios first, and write the figures."""
     found = examine()
-    # Without a peer: what the goals allow over what it takes.
+    # Without a peer, the ratio is the time that the goals allow, divided by the time measured.
     goals = {"search_user_p50_ms": 5, "search_user_p99_ms": 20, "add_p50_ms": 2, "open_s": 0.3}
     ratios = {f"headroom_{name}": goal / figures[name] for name, goal in goals.items()}
     if peer:

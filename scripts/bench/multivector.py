@@ -1,15 +1,15 @@
-"""Multi-vector search over coded tokens: recall against time, beside exact MaxSim over whole tokens.
+"""Measure multi-vector search over coded tokens: recall against time, compared with exact MaxSim over float32 tokens.
 
     python scripts/bench/multivector.py [--documents 50000] [--data DIR] [--bits 4] [--pooling 1] [--quick]
         [--peers FOLDER | --kept FILE] [--json FILE] [--plot FILE]
 
 --data names a folder with `emb.npy` (all tokens, one document after another), `doclens.npy` and `queries.npy`
-(queries x tokens x dims). Without it documents are made: 40 to 80 tokens of 128 dimensions from 3 to 6 of 20,000
+(queries x tokens x dims). Without it documents are generated: 40 to 80 tokens of 128 dimensions from 3 to 6 of 20,000
 topics, with noise; a query is 32 noisy tokens of one document.
 
 Everything runs in one process: building an index on disk, then for every setting all queries one by one, and all in one
-call. "hits" is what a user calls, `Index.search_vectors`, with texts and at the probes that the index chose. Exact
-MaxSim multiplies whole float32 tokens by BLAS and takes the maxima document by document; recall and nDCG are measured
+call. "hits" is the public `Index.search_vectors`, with texts and with the number of probes that the index chose. Exact
+MaxSim multiplies float32 tokens with BLAS and takes the maxima document by document; recall and nDCG are measured
 against its ten best. With --peers the environments that `peers/make.py` made run on the same vectors afterwards.
 """
 
@@ -47,13 +47,13 @@ EFFORTS = (
     None,
 )
 STAGED = (Effort(1), Effort(16, 256), None)
-_AT_ONCE = 5_000  # documents made at once
+_AT_ONCE = 5_000  # documents that are generated at once
 _DISCOUNTS = 1 / np.log2(np.arange(2, K + 2))
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Tokens of documents, one after another, where each begins, and queries."""
+    """Tokens of documents, one after another, the offset of each document, and queries."""
 
     tokens: NDArray[np.floating]
     offsets: NDArray[np.int64]
@@ -62,7 +62,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Figure:
-    """One setting; times of single queries in milliseconds, on all threads but for ``qps_one_thread``."""
+    """Results of one setting; times of single queries in milliseconds, on all threads except for ``qps_one_thread``."""
 
     setting: str
     recall: float
@@ -74,14 +74,14 @@ class Figure:
 
 
 def read(folder: Path) -> Corpus:
-    """A corpus from a folder."""
+    """Read a corpus from a folder."""
     lengths = np.load(folder / "doclens.npy")
     offsets = offsets_of(lengths)
     return Corpus(np.load(folder / "emb.npy", mmap_mode="r"), offsets, np.load(folder / "queries.npy"))
 
 
 def make(documents: int, queries: int = 200, dims: int = 128) -> Corpus:
-    """A corpus out of nothing, from a seed."""
+    """Generate a corpus from a seed."""
     rng = np.random.default_rng(11)
 
     def noise(count: int) -> NDArray[np.float32]:
@@ -109,7 +109,7 @@ def make(documents: int, queries: int = 200, dims: int = 128) -> Corpus:
 
 
 def exact(corpus: Corpus) -> tuple[list[NDArray[np.int64]], float]:
-    """The best documents of each query by whole tokens, and the median milliseconds of a query."""
+    """Return the best documents of each query by exact MaxSim, and the median milliseconds of a query."""
     tokens = np.asarray(corpus.tokens, dtype=np.float32)
     best, seconds = [], []
     for query in track(corpus.queries, "exact MaxSim", console=Console(stderr=True)):
@@ -121,7 +121,7 @@ def exact(corpus: Corpus) -> tuple[list[NDArray[np.int64]], float]:
 
 
 def build(corpus: Corpus, folder: Path, settings: IndexSettings) -> tuple[Index, dict[str, Any]]:
-    """Build an index; seconds, processor seconds, memory, bytes on disk."""
+    """Build an index; return it with seconds, processor seconds, memory, and bytes on disk."""
     start, cpu, before = time.perf_counter(), time.process_time(), _rss()
     index = Index.create(folder, ExternalEncoder("bench", corpus.tokens.shape[1], "maxsim"), settings=settings)
     count = len(corpus.offsets) - 1
@@ -145,13 +145,13 @@ def _rss() -> float:
 def measure(
     index: Index, queries: list[NDArray[np.float32]], truth: list[NDArray[np.int64]], effort: Effort | None
 ) -> Figure:
-    """All queries one by one on all threads, some on one, and all at once."""
+    """Time all queries one by one on all threads, some on one thread, and all in one call."""
     space, views = index.store.space, index.store.views()
     assert isinstance(space, MaxSimSpace)
 
     def run(some: list[NDArray[np.float32]]) -> list[NDArray[np.int64]]:
         found = space.search(views, some, K, exact=effort is None, effort=effort)
-        return [rows[:K] - 1 for _, rows in found]  # documents were stored in their order
+        return [rows[:K] - 1 for _, rows in found]  # a row is the number of a document
 
     run(queries[:3])
     found, seconds = timed(run, queries)
@@ -168,14 +168,14 @@ def measure(
 
 
 def named(effort: Effort | None) -> str:
-    """A setting, as tables show it."""
+    """Return a setting as the tables show it."""
     if effort is None:
         return "all documents"
     return f"probes {effort.probes}" + (f" best {effort.compared}" if effort.compared else "")
 
 
 def measure_hits(index: Index, queries: list[NDArray[np.float32]], truth: list[NDArray[np.int64]]) -> Figure:
-    """The same through the index, as it chose to search, with the texts of the hits."""
+    """Measure the same through the index with its own choice of probes, including the texts of the hits."""
 
     def run(some: list[NDArray[np.float32]]) -> list[NDArray[np.int64]]:
         return [np.array([int(hit.id[1:]) for hit in hits]) for hits in index.search_vectors(some, K)]
@@ -188,7 +188,7 @@ def measure_hits(index: Index, queries: list[NDArray[np.float32]], truth: list[N
 
 
 def stages(index: Index, queries: list[NDArray[np.float32]]) -> list[dict[str, Any]]:
-    """Where the median query's milliseconds go, and how many documents it compares; one thread after another."""
+    """Return the median query's milliseconds in each stage, and how many documents it compares, on one thread."""
     space, views = index.store.space, [view for view in index.store.views() if len(view)]
     assert isinstance(space, MaxSimSpace)
     found = []
@@ -214,7 +214,7 @@ def stages(index: Index, queries: list[NDArray[np.float32]]) -> list[dict[str, A
 
 
 def reading(index: Index) -> float:
-    """Milliseconds to read the codes once, on one thread: the floor of comparing all."""
+    """Return the milliseconds that reading the codes once takes on one thread: the lower bound of comparing all."""
     codes = [view.segment.tokens.packed.codes for view in index.store.views() if hasattr(view.segment.tokens, "packed")]
     seconds = []
     for _ in range(5):
@@ -226,7 +226,7 @@ def reading(index: Index) -> float:
 
 
 def timed(run: Any, queries: list[NDArray[np.float32]]) -> tuple[list[NDArray[np.int64]], list[float]]:
-    """What is found for each query alone, and the seconds."""
+    """Return the results of each query searched alone, and the seconds."""
     found, seconds = [], []
     for query in queries:
         start = time.perf_counter()
@@ -238,7 +238,7 @@ def timed(run: Any, queries: list[NDArray[np.float32]]) -> tuple[list[NDArray[np
 def figure(
     setting: str, found: list[Any], seconds: list[float], truth: list[NDArray[np.int64]], **rates: float
 ) -> Figure:
-    """Recall, nDCG and times of what was found."""
+    """Compute recall, nDCG and times from the results."""
     hits = [np.isin(some, best) for some, best in zip(found, truth, strict=True)]
     return Figure(
         setting,
@@ -251,7 +251,7 @@ def figure(
 
 
 def run_peers(folder: Path, corpus: Corpus, truth: list[NDArray[np.int64]]) -> dict[str, dict[str, Any]]:
-    """What each environment in a folder gives on the same vectors."""
+    """Return the figures that each peer environment in a folder gives on the same vectors."""
     threads = faiss_module().omp_get_max_threads()
     found = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -278,15 +278,15 @@ def run_peers(folder: Path, corpus: Corpus, truth: list[NDArray[np.int64]]) -> d
     return found
 
 
-def kept_peers(file: Path) -> dict[str, dict[str, Any]]:
-    """The peers' figures of an earlier run, in which they take most of the time."""
+def stored_peers(file: Path) -> dict[str, dict[str, Any]]:
+    """Return the peers' figures of an earlier run, because they take most of the time of a run."""
     figures = json.loads(file.read_text(encoding="utf-8"))["figures"]
     peers = {name: part for name, part in figures.items() if name not in ("corpus", "mlret")}
     return {name: part | {"settings": [Figure(**one) for one in part["settings"]]} for name, part in peers.items()}
 
 
 def speedups(ours: list[Figure], peers: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """For each setting of a peer, its time over ours at the first of our settings that finds no less."""
+    """Return, for each setting of a peer, its time divided by ours at our first setting with at least its recall."""
     found = {}
     for library, peer in peers.items():
         for theirs in peer["settings"]:
@@ -301,15 +301,15 @@ def main(
     documents: Annotated[int, typer.Option(min=100)] = 50_000,
     data: Annotated[Path | None, typer.Option(help="A folder of tokens instead.")] = None,
     bits: Annotated[int, typer.Option(help="1, 2, 4, 8 or 16 bits a dimension.")] = 4,
-    pooling: Annotated[int, typer.Option(min=1, help="Merge so many tokens of a document into one.")] = 1,
+    pooling: Annotated[int, typer.Option(min=1, help="Merge this many tokens into one.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="4,000 documents.")] = False,
-    peers: Annotated[Path | None, typer.Option(help="Where `peers/make.py` made environments.")] = None,
+    peers: Annotated[Path | None, typer.Option(help="Folder that `peers/make.py` wrote.")] = None,
     kept: Annotated[
         Path | None,
-        typer.Option(help="A JSON that --json wrote for the same corpus: take the peers' figures from there."),
+        typer.Option(help="Take the peers' figures from a JSON that --json wrote for the same corpus."),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
-    plot_file: Annotated[Path | None, typer.Option("--plot", help="A PNG of recall against queries a second.")] = None,
+    plot_file: Annotated[Path | None, typer.Option("--plot", help="Write a PNG of recall against queries/s.")] = None,
 ) -> None:
     """Measure multi-vector search."""
     corpus = read(data) if data else make(4_000 if quick else documents)
@@ -323,7 +323,7 @@ def main(
         ours.append(measure_hits(index, queries, truth))
         built |= {"stages_ms": stages(index, queries), "reading_ms": reading(index)}
         index.close()
-    found_peers = kept_peers(kept) if kept else run_peers(peers, corpus, truth) if peers else {}
+    found_peers = stored_peers(kept) if kept else run_peers(peers, corpus, truth) if peers else {}
     ratios = {f"speedup_over_exact_{one.setting}".replace(" ", "_"): exact_ms / one.p50_ms for one in ours}
     ratios |= speedups(ours, found_peers)
     title = f"{len(corpus.offsets) - 1:,} documents, {len(corpus.tokens):,} tokens, {bits} bits, k = {K}"
@@ -341,7 +341,7 @@ def main(
 
 
 def show(title: str, parts: dict[str, dict[str, Any]], ratios: dict[str, float]) -> None:
-    """Print the ratios first, then every setting, then what building took."""
+    """Print the ratios first, then every setting, then the cost of building."""
     for name, ratio in ratios.items():
         print(f"{name} {ratio:.1f}")
     table = Table(title=title)
@@ -364,15 +364,17 @@ def show(title: str, parts: dict[str, dict[str, Any]], ratios: dict[str, float])
 
 
 def draw(lines: dict[str, list[Figure]], title: str, file: Path) -> None:
-    """Recall against queries a second."""
+    """Plot recall against queries per second."""
     from matplotlib.figure import Figure as Picture
 
     picture = Picture(figsize=(7, 4.5), layout="constrained")
     axes = picture.subplots()
     for (name, figures), colour in zip(lines.items(), ("#0072B2", "#D55E00", "#009E73"), strict=False):
         rows = sorted((1000 / one.p50_ms, one.recall) for one in figures if one.setting != "hits")
-        axes.plot(*zip(*rows, strict=True), "o-", color=colour, label=name)
-    axes.legend(frameon=False)
+        axes.plot(*zip(*rows, strict=True), "o-", color=colour)
+        label = {"textcoords": "offset points", "xytext": (8, 0), "va": "center", "color": colour}
+        axes.annotate(name, rows[-1], **label)
+    axes.margins(x=0.12)
     axes.set(title=title, xscale="log", xlabel="single queries a second", ylabel="recall@10")
     axes.grid(color="#dddddd")
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,10 +1,11 @@
-"""Exact MaxSim on a GPU: the fused kernel beside torch, and beside the time that reading the codes once takes.
+"""Measure exact MaxSim on a GPU: the fused kernel, torch, and the time that reading the codes once takes.
 
     python scripts/bench/multivector_gpu.py [--documents 100000] [--data DIR] [--device cuda] [--json FILE]
 
-Tokens as for `multivector.py`. For 4, 8 and 16 bits: milliseconds for one query and for 32 in one pass, by the kernel
-and by torch (tokens decoded block by block, products written out and reduced); "reading" is the size of the codes over
-the bandwidth of a copy on the device, of which half is reading. On a CPU only torch is measured, as a trial.
+Tokens are those of `multivector.py`. For 4, 8 and 16 bits it prints the milliseconds for one query and for 32 in one
+pass, by the kernel and by torch (tokens are decoded block by block, products are written to memory and reduced);
+"reading" is the size of the codes divided by half the bandwidth of a copy on the device, since a copy reads and writes.
+On a CPU only torch is measured, as a trial.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ ROUNDS = 10
 
 
 def stored(corpus: Corpus, bits: int) -> StoredTokens:
-    """The tokens in so many bits."""
+    """Store the tokens with this number of bits."""
     whole = Ragged(np.asarray(corpus.tokens, dtype=np.float16), corpus.offsets)
     if bits == WHOLE:
         return WholeTokens(whole)
@@ -45,7 +46,7 @@ def stored(corpus: Corpus, bits: int) -> StoredTokens:
 
 
 def milliseconds(run: Any, device: torch.device) -> float:
-    """The median of some rounds, after a first that compiles."""
+    """Return the median of some rounds, after a first one that compiles."""
     seconds = []
     for _ in range(ROUNDS + 1):
         start = time.perf_counter()
@@ -57,7 +58,7 @@ def milliseconds(run: Any, device: torch.device) -> float:
 
 
 def bandwidth(device: torch.device) -> float:
-    """Bytes a second that a copy on the device moves, reading and writing."""
+    """Return the bytes per second that a copy on the device moves, counting reading and writing."""
     source = torch.zeros(2**28 if device.type == "cuda" else 2**24, dtype=torch.int32, device=device)
     target = torch.empty_like(source)
     return 2 * source.nbytes / (milliseconds(lambda: target.copy_(source), device) / 1000)

@@ -1,18 +1,18 @@
-"""Compare sentence splitters by language: F1 of the boundaries that they find, and sentences a second.
+"""Compare sentence splitters by language: F1 of the boundaries that they find, and sentences per second.
 
     python scripts/bench/sentences.py --data DIR [--quick] [--json FILE] [--markdown FILE]
 
-Gold boundaries come from three places:
+Gold boundaries come from three sources:
 
-- `ud`: Universal Dependencies, as the annotators cut it (`mono/ud_rawtext`, `mono/udpos_detok`);
-- `ntrex`: NTREX-128, news translated sentence by sentence, so the cut is that of the English original; the part of it
-  that is held out for evaluation is left alone;
-- `sample`: the sample that comes with mlret, written sentence by sentence.
+- `ud`: Universal Dependencies, as split by the annotators (`mono/ud_rawtext`, `mono/udpos_detok`);
+- `ntrex`: NTREX-128, news translated sentence by sentence, so the boundaries are those of the English original; the
+  part that is held out for evaluation is not used;
+- `sample`: the sample that is bundled with mlret, written sentence by sentence.
 
-The sentences of a document are joined with a space (Chinese, Cantonese, Japanese: with nothing) and split again.
-Boundaries are compared as offsets among the characters that are not white space; the end of a document counts for
-nothing. No splitter can find them all: headlines and many lines of the treebanks end in no mark. mlret's rules were
-made on every second document of `ud` and `ntrex` (`--development` measures on those); the table is of the others.
+The sentences of a document are joined with a space (Chinese, Cantonese, Japanese: without one) and split again.
+Boundaries are compared as offsets among the characters that are not white space; the end of a document does not count.
+No splitter can find them all: headlines and many lines of the treebanks have no final mark. mlret's rules were made on
+every second document of `ud` and `ntrex` (`--development` measures on these); the table is of the other documents.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ from mlret.errors import InputError
 Splitter = Callable[[str, str], list[str]]
 
 _WRITTEN_WITHOUT_SPACES = {"ja", "yue", "zh", "zh-Hant"}
-# The last fifth of NTREX-128 is for evaluation, a little before it for development of encoders.
+# The last fifth of NTREX-128 is for evaluation, the documents just before it for the development of encoders.
 _NTREX_SHARE = 0.76
-# Further codes of a language that is there already.
+# Further codes of languages that have another code already.
 _NTREX_VARIANTS = {"eng-GB", "eng-IN", "eng-US", "fra-CA", "por-BR", "spa-MX", "spa-ref2"}
 
 
@@ -66,7 +66,7 @@ class Gold:
 
 @dataclass
 class Counts:
-    """Boundaries in the documents of one language and source."""
+    """Numbers of boundaries in the documents of one language and source."""
 
     right: int = 0
     found: int = 0
@@ -79,14 +79,14 @@ class Counts:
 
 @dataclass
 class Scores:
-    """What one splitter did."""
+    """Results of one splitter."""
 
     counts: dict[tuple[str, str], Counts] = field(default_factory=lambda: defaultdict(Counts))
     altered: int = 0
     per_second: float = 0.0
 
     def f1(self, language: str) -> float:
-        """The mean over the sources of a language."""
+        """Return the mean F1 over the sources of a language."""
         return statistics.fmean(counts.f1 for (of, _), counts in self.counts.items() if of == language)
 
     @property
@@ -97,7 +97,7 @@ class Scores:
 def icu() -> Splitter:
     from icu4py.breakers import SentenceBreaker
 
-    return lambda text, language: [str(piece) for piece in SentenceBreaker(text, language.replace("-", "_"))]
+    return lambda text, language: [str(sentence) for sentence in SentenceBreaker(text, language.replace("-", "_"))]
 
 
 def sentencex() -> Splitter:
@@ -143,11 +143,11 @@ PEERS = {
 
 
 def gold_documents(data: Path) -> Iterator[Gold]:
-    """Every document with gold sentences."""
+    """Yield every document with gold sentences."""
     for folder in ("ud_rawtext", "udpos_detok"):
         for path in sorted((data / "mono" / folder).glob("*.jsonl.gz")):
             for document in read_monolingual(path):
-                # The Serbian treebank is in Latin letters, whatever its name says.
+                # The Serbian treebank is in Latin letters, although its name says otherwise.
                 latin = document.language == "sr" and not any("Ѐ" <= c <= "ӿ" for c in document.sentences[0])
                 yield Gold("ud", "sr-Latn" if latin else document.language, document.sentences)
     for document in read_monolingual(FOLDER / "corpus.jsonl"):
@@ -170,19 +170,19 @@ def ntrex_documents(folder: Path) -> Iterator[Gold]:
     for (code, _), of_document in sentences.items():
         try:
             yield Gold("ntrex", normalise_language(code), tuple(of_document))
-        except InputError:  # a code of NTREX that no registry knows
+        except InputError:  # a code of NTREX that is in no registry
             continue
 
 
 def chosen(documents: Iterable[Gold], most_characters: int, *, development: bool) -> list[Gold]:
-    """Every second document of a language and source, up to so many characters."""
+    """Return every second document of each language and source, up to a number of characters."""
     seen: dict[tuple[str, str], int] = defaultdict(int)
     characters: dict[tuple[str, str], int] = defaultdict(int)
     kept = []
     for document in documents:
         key = (document.language, document.source)
         seen[key] += 1
-        # The sample is small, and no rule was made on it.
+        # All of the sample is used, because it is small and no rule was made on it.
         turn = not development if document.source == "sample" else seen[key] % 2 == int(development)
         if turn and characters[key] < most_characters and len(document.sentences) > 1:
             characters[key] += len(document.text)
@@ -194,11 +194,11 @@ def without_spaces(text: str) -> str:
     return "".join(text.split())
 
 
-def boundaries(pieces: Iterable[str]) -> set[int]:
-    """Where pieces end, in characters that are not white space; without the end of the last."""
+def boundaries(sentences_found: Iterable[str]) -> set[int]:
+    """Return the ends of the sentences but the last, as offsets among the characters that are not white space."""
     ends, end = {0}, 0
-    for piece in pieces:
-        end += len(without_spaces(piece))
+    for sentence in sentences_found:
+        end += len(without_spaces(sentence))
         ends.add(end)
     return ends - {0, end}
 
@@ -207,23 +207,23 @@ def measure(splitter: Splitter, documents: list[Gold], repeats: int) -> Scores:
     scores = Scores()
     texts = [(document.text, document.language) for document in documents]
     times = []
-    for _ in range(repeats + 1):  # the first warms up
+    for _ in range(repeats + 1):  # the first round warms up
         start = time.perf_counter()
         split = [splitter(*text) for text in texts]
         times.append(time.perf_counter() - start)
     scores.per_second = sum(len(document.sentences) for document in documents) / statistics.median(times[1:])
-    for document, (text, _), pieces in zip(documents, texts, split, strict=True):
-        gold, found = boundaries(document.sentences), boundaries(pieces)
+    for document, (text, _), sentences_found in zip(documents, texts, split, strict=True):
+        gold, found = boundaries(document.sentences), boundaries(sentences_found)
         counts = scores.counts[document.language, document.source]
         counts.right += len(gold & found)
         counts.found += len(found)
         counts.gold += len(gold)
-        scores.altered += without_spaces(text) != without_spaces("".join(pieces))
+        scores.altered += without_spaces(text) != without_spaces("".join(sentences_found))
     return scores
 
 
 def end_to_end(documents: list[Gold], megabytes: float) -> dict[str, float]:
-    """Read running text from a JSONL file of that size and split it."""
+    """Time reading running text of that size from a JSONL file and splitting it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "text.jsonl"
         with path.open("w", encoding="utf-8") as handle:
@@ -242,7 +242,7 @@ def end_to_end(documents: list[Gold], megabytes: float) -> dict[str, float]:
 
 
 def rows_of(scores: dict[str, Scores]) -> list[list[str]]:
-    """The cells of the table: the ratio and the means, then a language a row."""
+    """Return the cells of the table: the ratio and the means, then one row for each language."""
     ours, keys = scores["mlret"], scores["mlret"].counts
     languages = sorted({language for language, _ in keys})
     rows = [
@@ -278,7 +278,7 @@ def main(
     data: Annotated[Path, typer.Option(help="The folder that holds mono/ and ntrex128/.")],
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the text, one repeat.")] = False,
     development: Annotated[
-        bool, typer.Option("--development", help="On the documents that rules are made on.")
+        bool, typer.Option("--development", help="Use the documents that the rules were made on.")
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the table here.")] = None,

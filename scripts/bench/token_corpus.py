@@ -1,11 +1,11 @@
-"""Tokens of real passages and questions, for `multivector.py --data`.
+"""Make tokens of real passages and questions for `multivector.py --data`.
 
     python scripts/bench/token_corpus.py OUT --text DIR --questions train.topics.tsv.gz [--passages 50000]
 
-Passages are runs of sentences of about 300 characters out of documents in the order of the files, taken evenly from all
-files. The encoder is that of the bundled one's layers, the vectors of its last layer projected to 128 dimensions at
-random and normalised, with ColBERT's 32 query tokens: not trained to find anything, but its tokens lie as those of real
-text in many languages do.
+Passages are consecutive sentences of about 300 characters from documents in the order of the files, taken evenly from
+all files. The encoder has the layers of the bundled one. The vectors of its last layer are projected to 128 dimensions
+at random and normalised, with ColBERT's 32 query tokens. It is not trained for retrieval, but its tokens are
+distributed like those of real text in many languages.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
-from mlret.encoders.encoder import BUNDLED
+from mlret.encoders.loading import BUNDLED
 from mlret.encoders.multi_vector import TokenEncoder
 
 DIMS = 128
@@ -38,7 +38,7 @@ _SENTENCES = re.compile(r"(?<=[.!?。！？।])\s*")
 
 
 def encoder() -> TokenEncoder:
-    """The bundled encoder's layers with a projection."""
+    """Return the bundled encoder's layers with a random projection."""
     torch.manual_seed(0)
     transformer = Transformer(
         str(BUNDLED), max_seq_length=128, query_expansion={"strategy": "fixed", "attend": False, "length": 32}
@@ -54,7 +54,7 @@ def encoder() -> TokenEncoder:
 
 
 def passages(folder: Path, count: int) -> list[str]:
-    """Passages of all files in turn."""
+    """Yield passages from all files in turn."""
     files = sorted(folder.rglob("*.jsonl.gz"))
     if not files:
         raise SystemExit(f"no *.jsonl.gz under {folder}")

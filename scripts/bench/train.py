@@ -1,18 +1,18 @@
-"""Time a step of CCP against sentence-transformers' ranking loss: same backbone, same batches, turn by turn.
+"""Time a step of CCP against the ranking loss of sentence-transformers, with the same backbone and batches.
 
     python scripts/bench/train.py [--quick] [--shape mini|small|xlmr-base] [--batch-size N] [--json FILE]
 
-Four objectives train copies of one untrained encoder on the bundled sample's sentences, a step each in turn, so that
-whatever else the machine does hits them alike:
+Four objectives train copies of one untrained encoder on the sentences of the bundled sample. They take one step each in
+turn, so that other load on the machine affects them alike:
 
 - MultipleNegativesRankingLoss of sentence-transformers;
 - CCP without bank and with batch statistics on both sides;
 - CCP with a bank of 4,096 and asymmetric batch normalisation;
 - the same in mini-batches of a quarter (GradCache).
 
-A step is forward, backward, AdamW; bfloat16 on a GPU, float32 on a CPU. Memory is the peak of a process of its own
-for each: on a GPU what torch allocated, on a CPU what the system counts. The bank's processes have banks for 40
-languages, all full.
+A step is forward, backward and AdamW; bfloat16 on a GPU, float32 on a CPU. Memory is the peak of a process of its own
+for each objective: on a GPU as allocated by torch, on a CPU as counted by the system. The bank's processes have banks
+for 40 languages, all full.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from torch import nn
 from mlret.data.sample import load_sample
 from mlret.data.sentences import split_sentences
 from mlret.doctor import examine
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.training.backbones.backbone import build_backbone, in_mini_batches
 from mlret.training.batches.packed import PackedTexts
 from mlret.training.batches.pairs import Padding
@@ -50,12 +50,12 @@ from mlret.training.objectives.ccp import ContextPredictionLoss
 from mlret.training.recipe import NewBackbone
 
 BANK, LANGUAGES = 4096, 40
-# Dense bfloat16 peaks that the makers state, in FLOP/s.
+# Peak dense bfloat16 throughput as stated by the vendors, in FLOP/s.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
 
 
 class Shape(StrEnum):
-    """Of the backbone; the vocabulary is the bundled encoder's."""
+    """Shape of the backbone; the vocabulary is that of the bundled encoder."""
 
     mini = "mini"
     small = "small"
@@ -72,7 +72,7 @@ Batch = tuple[list[Features], torch.Tensor]
 
 
 class Contestant:
-    """One objective with a model and an optimizer of its own."""
+    """One objective with its own model and optimizer."""
 
     def __init__(self, name: str, model: SentenceTransformer, device: torch.device) -> None:
         self.name = name
@@ -96,7 +96,7 @@ class Contestant:
         )
 
     def step(self, batch: Batch) -> float:
-        """Train on a batch; seconds."""
+        """Train on a batch; return the seconds."""
         features, labels = batch
         size = len(labels) // 4
         self._wait()
@@ -107,7 +107,7 @@ class Contestant:
         ):
             value = self.loss([dict(side) for side in features], labels)
             value = value["ccp"] if isinstance(value, dict) else value
-        # The backward pass of mini-batches encodes again, and so must find the model as the forward pass did.
+        # The backward pass of mini-batches encodes again, so it needs the model in the state of the forward pass.
         with in_mini_batches(self.model, size) if self.quarter else nullcontext():
             value.backward()
         self.optimizer.step()
@@ -123,7 +123,7 @@ class Contestant:
             torch.cuda.synchronize()
 
     def fill_banks(self) -> int:
-        """Fill every language's bank; its bytes."""
+        """Fill the bank of every language; return its bytes."""
         if not isinstance(self.loss, ContextPredictionLoss) or not self.loss.bank.size:
             return 0
         bank = self.loss.bank
@@ -137,7 +137,7 @@ CONTESTANTS = ["ranking loss", "ccp, no bank, no ABN", "ccp, bank and ABN", "ccp
 
 
 def build(shape: Shape, batch_size: int) -> tuple[SentenceTransformer, Callable[[int], Batch]]:
-    """An untrained encoder, and a function that gives its batches."""
+    """Return an untrained encoder, and a function that returns its batches."""
     tokenizer = load_encoder(device="cpu").model.tokenizer
     with tempfile.TemporaryDirectory() as folder:
         model = build_backbone(SHAPES[shape], tokenizer, folder=Path(folder), seed=0)
@@ -158,22 +158,22 @@ def build(shape: Shape, batch_size: int) -> tuple[SentenceTransformer, Callable[
 
 
 def on(device: torch.device, batch: Batch) -> Batch:
-    """The batch on a device."""
+    """Return the batch on a device."""
     features, labels = batch
     return [{k: v.to(device) for k, v in side.items()} for side in features], labels.to(device)
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most memory this process had."""
+    """Return the peak memory use of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
-    # Not getrusage: its peak begins with that of the process that started this one.
+    # getrusage is not used, because its peak starts at that of the parent process.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def flops(model: SentenceTransformer, batch: Batch) -> float:
-    """Of a step, forward and backward: 6 a weight of the layers and token, and the attention's products."""
+    """Return the FLOPs of a forward and backward step: 6 for each weight and token, and attention's products."""
     config = model[0].model.config
     weights = sum(p.numel() for n, p in model.named_parameters() if ".layer." in n and p.ndim == 2)
     total = 0.0
@@ -185,13 +185,13 @@ def flops(model: SentenceTransformer, batch: Batch) -> float:
 
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="Few rounds of small batches; under a minute.")] = False,
-    shape: Annotated[Shape, typer.Option(help="Of the backbone.")] = Shape.mini,
+    shape: Annotated[Shape, typer.Option(help="Shape of the backbone.")] = Shape.mini,
     batch_size: Annotated[int, typer.Option(min=8, help="Pairs in a batch.")] = 256,
     rounds: Annotated[int, typer.Option(min=3, help="Steps of each objective.")] = 20,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
     memory_of: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Time a step of CCP against sentence-transformers' ranking loss, and weigh the bank."""
+    """Time a step of CCP against sentence-transformers' ranking loss, and measure the memory of the bank."""
     if quick:
         batch_size, rounds = min(batch_size, 64), min(rounds, 8)
     torch.manual_seed(0)
@@ -218,7 +218,7 @@ def main(
         order = contestants[number % 4 :] + contestants[: number % 4]
         for contestant in order:
             taken = contestant.step(batch)
-            if number >= 2:  # the first steps warm caches
+            if number >= 2:  # the first steps warm the caches
                 seconds[contestant.name].append(taken)
         if number >= 2:
             collating.append(collated)
@@ -250,7 +250,7 @@ def report(
     ranking, plain, full, parts = CONTESTANTS
 
     def ratio(us: str, them: str) -> float:
-        # Step by step, since a round's steps had the same batch and the same neighbours on the machine.
+        # Compared step by step, because the steps of a round had the same batch and the same load on the machine.
         return statistics.median(a / b for a, b in zip(seconds[us], seconds[them], strict=True))
 
     ratios = {

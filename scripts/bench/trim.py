@@ -1,14 +1,15 @@
-"""Trim XLM-R base's vocabulary with mlret and with vocabtrimmer 0.0.2, back to back, on the same model and text.
+"""Trim the vocabulary of XLM-R base with mlret and with vocabtrimmer 0.0.2, in turn, on the same model and text.
 
     python scripts/bench/trim.py --tokenizer tokenizer.json.gz --corpus 'text/*.jsonl.gz' \
         --peer-python OTHER/bin/python --json trim.json
 
-The model has XLM-R base's shape (278 million parameters) and random weights; its tokenizer is the real one.
-vocabtrimmer does not import beside today's transformers: give it an environment of its own (`pip install
+The model has the shape of XLM-R base (278 million parameters) and random weights; its tokenizer is the real one.
+vocabtrimmer cannot be imported with today's transformers, so it needs an environment of its own (`pip install
 vocabtrimmer==0.0.2 transformers==4.57.6 torch sentencepiece datasets pandas`). Each side runs in a fresh process and
-loads, counts, trims and saves. Both take the text for one language, as vocabtrimmer knows no more. Memory is the
-process's peak less what it had after its imports: the model itself is 1.0 of it. mlret also proves its result, which
-the peer does not; the second ratio is without that time. The third, of processor seconds, holds on a busy machine, too.
+loads, counts, trims and saves. Both treat the text as one language, since vocabtrimmer supports only one. Memory is the
+process's peak minus its memory after the imports, relative to the size of the model (1.0). mlret also verifies its
+result, which the peer does not; the second ratio excludes that time. The third ratio, of processor seconds, is also
+reliable on a busy machine.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ PEER = Path(__file__).parent / "peers" / "vocabtrimmer_trim.py"
 
 
 def main(
-    tokenizer: Annotated[Path, typer.Option(help="XLM-R's tokenizer.json, perhaps gzipped.")],
-    corpus: Annotated[list[str], typer.Option(help="Text, as mlret trim takes it; repeatable.")],
+    tokenizer: Annotated[Path, typer.Option(help="XLM-R's tokenizer.json, optionally gzipped.")],
+    corpus: Annotated[list[str], typer.Option(help="Text, as for mlret trim; repeatable.")],
     peer_python: Annotated[Path, typer.Option(help="The Python of an environment with vocabtrimmer.")],
     size: Annotated[int, typer.Option(help="Tokens to keep.")] = 60_000,
-    sentences: Annotated[int, typer.Option(help="Sentences of the corpus, at most.")] = 400_000,
-    rounds: Annotated[int, typer.Option(help="Runs of each side, in turn.")] = 3,
+    sentences: Annotated[int, typer.Option(help="Maximum number of sentences.")] = 400_000,
+    rounds: Annotated[int, typer.Option(help="Runs of each side.")] = 3,
     output: Annotated[Path | None, typer.Option("--json", help="Keep the figures in this file.")] = None,
 ) -> None:
-    """Print the times and memory of both, and the ratios."""
+    """Print the times and memory of both sides, and the ratios."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model_bytes = make_model(folder / "model", tokenizer)
@@ -82,7 +83,7 @@ def main(
 
 
 def make_model(folder: Path, tokenizer: Path) -> int:
-    """XLM-R base with random weights, in the form that both versions of transformers read; gives its bytes."""
+    """Make XLM-R base with random weights, in a form that both versions of transformers read; return its bytes."""
     from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
     config = XLMRobertaConfig(vocab_size=250_002, max_position_embeddings=514, type_vocab_size=1)
@@ -95,7 +96,7 @@ def make_model(folder: Path, tokenizer: Path) -> int:
 
 
 def make_corpus(folder: Path, patterns: list[str], most: int) -> int:
-    """One JSONL file, a sentence a line; gives how many."""
+    """Write one JSONL file with one sentence in each line; return the number of sentences."""
     folder.mkdir()
     count = 0
     with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
@@ -108,7 +109,7 @@ def make_corpus(folder: Path, patterns: list[str], most: int) -> int:
 
 
 def child() -> None:
-    """Trim with mlret, in a process of its own."""
+    """Trim with mlret in a process of its own."""
     model, corpus, output, size, result = sys.argv[2:7]
     from mlret.vocabulary import proof, target_model, trim
     from mlret.vocabulary.saving import save_trimmed
@@ -140,7 +141,7 @@ def child() -> None:
 
 
 def peak() -> int:
-    """The most memory that this process has had, in bytes; getrusage would give the parent's."""
+    """Return the peak memory use of this process in bytes; getrusage would return that of the parent."""
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 

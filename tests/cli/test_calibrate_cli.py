@@ -1,4 +1,4 @@
-"""`mlret calibrate`, run as a user runs it."""
+"""Test `mlret calibrate` as a user runs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from mlret.encoders.calibration import Calibration
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from tests.conftest import WORDS
 
 pytestmark = pytest.mark.timeout(120)
@@ -37,12 +37,12 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def calibrate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `mlret calibrate` in this process, which has paid for importing torch."""
+    """Run `mlret calibrate` in this process, in which torch is already imported."""
     from transformers.utils import logging
 
     from mlret.cli.main import main
 
-    # main() does so by an environment variable, which is read when transformers is imported.
+    # main() sets an environment variable for this, which is read when transformers is imported.
     logging.disable_progress_bar()
 
     def run(*arguments: object, code: int = 0) -> Done:
@@ -68,7 +68,7 @@ def lines_of(position: int, n: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of text: 80 sentences of "en" (each twice) and "sw", 10 of "ja" in JSONL, 70 of "fr" in a text file."""
+    """Make text: 80 sentences of "en" (each twice) and "sw", 10 of "ja" in JSONL, 70 of "fr" in a text file."""
     folder = tmp_path_factory.mktemp("text")
     for language, spelling, n in (("en", "eng", 80), ("sw", "swh", 80), ("ja", "ja", 10)):
         lines = lines_of(["en", "sw", "ja"].index(language), n)
@@ -116,7 +116,7 @@ def test_a_calibrated_folder_is_written_and_described(
     assert (module.shift, module.scale, module.rotate, module.pivot) == (True, True, True, "sw")
 
 
-def test_the_table_says_what_each_step_did(
+def test_the_table_shows_the_effect_of_each_step(
     calibrate: Run, text: Path, tmp_path: Path, tiny_encoder_folder: Path
 ) -> None:
     done = calibrate(tiny_encoder_folder, "-t", f"{text}/*.jsonl.gz", "-o", tmp_path / "a", "--rotate")
@@ -126,7 +126,7 @@ def test_the_table_says_what_each_step_did(
     assert (language, sentences) == ("Swahili", "80") and rows["Swahili"][7:] == ["none", "is", "better"]
     before, after, pairs, criterion_before, criterion_after = map(float, numbers)
     assert after < before and pairs > 0 and criterion_before == criterion_after
-    assert "left out, with fewer than 50 sentences: ja" in done.out
+    assert "excluded, with fewer than 50 sentences: ja" in done.out
     assert f"encoder: {tmp_path / 'a'} (fingerprint {load_encoder(tmp_path / 'a').fingerprint})" in done.out
     assert not done.err
     shifted = calibrate(tiny_encoder_folder, "-t", text / "en.jsonl.gz", "-o", tmp_path / "b").out
@@ -141,7 +141,7 @@ def test_a_calibration_is_replaced_and_its_card_kept(
     model.save(str(tmp_path / "old"), create_model_card=False)
     (tmp_path / "old" / "README.md").write_text("# Licence: CC0\n", encoding="utf-8")
     before = {path: path.read_bytes() for path in (tmp_path / "old").rglob("*") if path.is_file()}
-    (tmp_path / "new").mkdir()  # an empty folder may be there
+    (tmp_path / "new").mkdir()  # an empty folder may exist
     calibrate(
         tmp_path / "old", "-t", text / "fr.txt", "--language", "fra", "-o", tmp_path / "new", "--no-shift", "--scale"
     )
@@ -166,6 +166,7 @@ def test_sentences_are_drawn_by_the_seed(calibrate: Run, text: Path, tmp_path: P
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
+@pytest.mark.thorough
 def test_the_bundled_encoder_is_the_default(calibrate: Run, text: Path, tmp_path: Path) -> None:
     named = calibrate("bundled", "-t", text / "sw.jsonl.gz", "-o", tmp_path / "a", "--json").json
     default = calibrate("-t", text / "sw.jsonl.gz", "-o", tmp_path / "b", "--json").json
@@ -183,7 +184,7 @@ def test_the_bundled_encoder_is_the_default(calibrate: Run, text: Path, tmp_path
         (["--rotate", "--pivot", "ja"], "the pivot 'ja' has 10 sentences, fewer than --min-sentences 50"),
         (["--rotate", "--pivot", "xx"], "unknown language code 'xx'"),
         (["--min-sentences", "81"], "no language has 81 distinct sentences (the most: 80)"),
-        (["-t", "{text}/fr.txt"], "fr.txt: a text file does not say its language"),
+        (["-t", "{text}/fr.txt"], "fr.txt: a text file does not state its language"),
         (["-t", "{text}/no*.jsonl"], "no*.jsonl: no such file; check --text"),
         (["-t", "{text}"], "is a folder; name its files, e.g. --text '{text}/*.jsonl.gz'"),
         (["-o", "{model}"], "is the encoder to be calibrated"),
@@ -216,7 +217,7 @@ def test_a_save_that_fails_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_help_teaches_without_loading_torch() -> None:
+def test_help_describes_the_command_without_loading_torch() -> None:
     script = "import sys\nfrom mlret.cli.main import main\ntry: main()\nfinally: print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script, "calibrate", "--help"], capture_output=True, text=True, check=True

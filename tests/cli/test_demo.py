@@ -1,4 +1,4 @@
-"""`mlret demo` does what it shows: the bundled encoder, the bundled sample, a real index."""
+"""Test that `mlret demo` works with the bundled encoder, the bundled sample and a real index."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from mlret.data.sample import load_sample
-from mlret.encoders.encoder import BUNDLED, load_encoder
+from mlret.encoders.loading import BUNDLED, load_encoder
 from mlret.errors import MlretError
 from mlret.eval.sample import evaluate_sample
 from mlret.index.index import Index
@@ -20,11 +21,15 @@ MLRET = [sys.executable, "-m", "mlret.cli.main"]
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    from mlret.cli.main import app
+
     folder = tmp_path_factory.mktemp("demo") / "kept"
-    done = subprocess.run([*MLRET, "demo", "--json", "--keep", str(folder)], capture_output=True, text=True, check=True)
+    done = CliRunner().invoke(app, ["demo", "--json", "--keep", str(folder)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
     return json.loads(done.stdout) | {"folder": folder}
 
 
+@pytest.mark.thorough
 def test_the_demo_beats_chance_in_every_language_and_by_far_on_average(figures: dict[str, object]) -> None:
     sample = load_sample()
     topics = len(sample.passages) // len(sample.languages)
@@ -36,6 +41,7 @@ def test_the_demo_beats_chance_in_every_language_and_by_far_on_average(figures: 
     assert figures["mean"]["recall@5"] > 1.5 * 5 / topics  # type: ignore[index]
 
 
+@pytest.mark.thorough
 def test_the_index_that_the_demo_keeps_gives_the_same_figures(figures: dict[str, object]) -> None:
     with Index.open(Path(str(figures["folder"])) / "sample") as index:
         result = evaluate_sample(index, load_sample())
@@ -49,7 +55,7 @@ def test_the_demo_refuses_a_folder_that_exists(tmp_path: Path) -> None:
 
 
 def test_without_the_bundled_encoder_there_is_no_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("mlret.encoders.encoder.BUNDLED", tmp_path / "gone")
+    monkeypatch.setattr("mlret.encoders.loading.BUNDLED", tmp_path / "gone")
     with pytest.raises(MlretError, match="the bundled encoder is missing"):
         load_encoder()
 

@@ -19,6 +19,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, encoding="utf-8")
 
 
+@pytest.mark.thorough
 def test_json_is_complete_and_the_exit_code_says_whether_the_base_works() -> None:
     done = run("import sys; sys.argv = ['mlret', 'doctor', '--json']; from mlret.cli.main import main; main()")
     found = json.loads(done.stdout)
@@ -45,13 +46,13 @@ def test_tables_name_every_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest
         assert f"  {extra} " in out
 
 
-def test_every_extra_says_what_it_is_for() -> None:
+def test_every_extra_describes_its_purpose() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(FEATURES) == set(project["optional-dependencies"])
 
 
 def test_a_package_that_does_not_import_is_a_problem_and_no_crash() -> None:
-    # None in sys.modules makes the import fail, as a broken binary would.
+    # None in sys.modules makes the import fail, like a broken binary.
     done = run(
         "import json, sys; sys.modules.update(torch=None, faiss=None, transformers=None)\n"
         "from mlret.doctor import examine; print(json.dumps(examine().to_dict()))"
@@ -64,7 +65,7 @@ def test_a_package_that_does_not_import_is_a_problem_and_no_crash() -> None:
 
 
 def test_a_missing_package_is_named_with_the_extra_that_installs_it() -> None:
-    # An environment without site-packages: nothing but mlret and the standard library.
+    # An environment without site-packages has only mlret and the standard library.
     root = Path(doctor.__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-S", "-c", "from mlret.doctor import examine; print(examine().problems)"],
@@ -76,7 +77,7 @@ def test_a_missing_package_is_named_with_the_extra_that_installs_it() -> None:
     assert "missing" in done.stdout or "not installed" in done.stdout
 
 
-def test_requirements_out_of_range_and_missing_are_told_apart() -> None:
+def test_requirements_out_of_range_and_missing_are_distinguished() -> None:
     assert doctor._lack("numpy>=1.26") is None
     assert doctor._lack("numpy>=999") is not None
     assert "is not >=999" in str(doctor._lack("numpy>=999"))

@@ -25,7 +25,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mlret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
-    """Run the command in this process, which has paid for importing torch: exit code, stdout, stderr."""
+    """Run the command in this process, in which torch is already imported; return exit code, stdout and stderr."""
     from mlret.cli.main import main
 
     def run(*arguments: object) -> tuple[int, str, str]:
@@ -38,6 +38,7 @@ def mlret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]): 
     return run
 
 
+@pytest.mark.thorough
 def test_tatoeba_prints_json_alone_and_writes_files(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     options = ("--data", data, "--model", tiny_encoder_folder, "--json", "--output", output)
@@ -72,7 +73,7 @@ def test_a_recipe_is_run_and_options_go_before_it(  # type: ignore[no-untyped-de
     assert code == 0, err
     assert "Swahili" in out
     assert "n-grams" not in out
-    # The fingerprint names the precision that makes other vectors.
+    # The fingerprint depends on the precision, because the vectors do.
     given = ("eval", "run", recipe, "--data", data.parent, "--model", tiny_encoder_folder, "--json", "--precision")
     code, out, err = mlret(*given, "int8")
     assert code == 0, err
@@ -118,7 +119,7 @@ def test_a_recipe_with_a_wrong_key_is_an_error(mlret, tmp_path: Path) -> None:  
 
 @pytest.fixture(scope="module")
 def two_languages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Swahili and German with eleven English sentences in both and one more in Swahili."""
+    """Make pairs in Swahili and German with eleven English sentences in both, and one more in Swahili."""
     folder = tmp_path_factory.mktemp("two") / "tatoeba"
     folder.mkdir()
     rows = [f"swh\t{i}\tsentensi {i}\tsentence {i}\n" for i in range(12)]
@@ -163,12 +164,12 @@ def test_joined_without_shared_english_fails_before_an_encoder_is_loaded(mlret, 
     assert "no two of the 1 languages share 10 English sentences" in err
 
 
-def test_every_benchmark_says_what_it_needs_and_does(mlret) -> None:  # type: ignore[no-untyped-def]
-    from mlret.eval.recipe import BENCHMARKS
+def test_every_benchmark_describes_its_data_and_protocol(mlret) -> None:  # type: ignore[no-untyped-def]
+    from mlret.eval.registry import benchmarks
 
     code, out, _ = mlret("eval", "--help")
     assert code == 0
-    for name in (*BENCHMARKS, "run", "compare", "reproduce"):
+    for name in (*benchmarks(), "run", "compare", "reproduce"):
         assert f" {name} " in out
         code, shown, _ = mlret("eval", name, "--help")
         assert code == 0 and "--json" in shown
@@ -192,7 +193,7 @@ def test_retrieval_writes_runs_that_score_the_same_again(  # type: ignore[no-unt
     assert code == 0, err
     again = json.loads((tmp_path / "again" / "report.json").read_text(encoding="utf-8"))
     assert list(again["figures"].values()) == [first["figures"][name]]
-    # Without a corpus the official one is taken on trust, and figures in print stand beside.
+    # Without a corpus the official one is assumed, and published figures are shown.
     assert ("published" in out) == (benchmark != "beir")
     code, out, err = mlret("eval", "compare", tmp_path / "first", tmp_path / "again", "--system-a", "BM25", "--json")
     assert code == 0, err
@@ -229,7 +230,7 @@ def test_ids_that_no_run_could_hold_are_refused_before_anything_is_encoded(  # t
     root = make_beir(tmp_path / "set")
     with (root / "queries.jsonl").open("a", encoding="utf-8") as file:
         file.write('\n{"_id": "\\ud800", "text": "a"}\n')
-    # The encoder is not there: it would be missed if anything were to be encoded.
+    # The encoder does not exist, so encoding anything would be an error.
     code, _, err = mlret("eval", "beir", "--data", root, "-m", "nowhere", "-o", tmp_path / "out", "--no-plots")
     assert code == 2
     assert "queries.jsonl:8: the query id holds half a surrogate pair" in err
@@ -284,7 +285,7 @@ def test_reproduce_holds_figures_against_those_expected(  # type: ignore[no-unty
     )
     assert (results / "good" / "report.md").is_file()
 
-    # One that differs and one whose data is not there fail, and the table keeps the first.
+    # A figure that differs and a recipe without data fail, and the table keeps the former.
     code, out, err = mlret(
         "eval", "reproduce", recipe("wrong", mean + 0.4), recipe("gone", 0.5, "gone"), *options, "--json"
     )
@@ -301,3 +302,40 @@ def test_reproduce_holds_figures_against_those_expected(  # type: ignore[no-unty
     plain.write_text("benchmark: tatoeba\ndata: x\n", encoding="utf-8")
     code, _, err = mlret("eval", "reproduce", plain, *options)
     assert code == 2 and "no key `expected`" in err
+
+
+def test_pictures_of_stored_results_are_drawn_again(  # type: ignore[no-untyped-def]
+    mlret, two_languages: Path, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    arguments = ("--data", two_languages, "-m", tiny_encoder_folder, "--joined", "-o", tmp_path / "out")
+    code, _, err = mlret("eval", "tatoeba", *arguments)
+    assert code == 0, err
+    pictures = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
+    assert set(pictures) == {"tatoeba.png", "tatoeba-joined.png"}
+    for name in pictures:
+        (tmp_path / "out" / name).write_bytes(b"")
+    code, out, err = mlret("eval", "redraw", tmp_path / "out")
+    assert code == 0, err
+    assert out.splitlines() == [f"wrote {tmp_path / 'out' / name}" for name in ("tatoeba.png", "tatoeba-joined.png")]
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in pictures} == pictures
+    for content, message in ((None, "No such file"), ("[", "not the report"), ('{"benchmark": "x"}', "not the report")):
+        folder = tmp_path / str(content is None) / message.replace(" ", "-")
+        folder.mkdir(parents=True)
+        if content is not None:
+            (folder / "report.json").write_text(content, encoding="utf-8")
+        code, _, err = mlret("eval", "redraw", folder)
+        assert (code, err.count("\n")) == (2, 1) and message in err
+        if content is not None:
+            (folder / "report.json").unlink()
+        folder.rmdir()
+
+
+def test_help_of_all_benchmarks_waits_for_no_heavy_package() -> None:
+    code = (
+        "import sys; sys.argv = ['mlret', 'eval', '--help']\n"
+        "from mlret.cli.main import app\n"
+        "try: app()\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'sklearn', 'scipy', 'matplotlib', 'sqlite3'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

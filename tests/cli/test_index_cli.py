@@ -1,4 +1,4 @@
-"""`mlret index`, `search` and `memory`, run as a user runs them."""
+"""Test `mlret index`, `search` and `memory` as a user runs them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def mlret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process, which has paid for importing torch."""
+    """Run the command in this process, in which torch is already imported."""
     from mlret.cli.main import main
 
     monkeypatch.setenv("COLUMNS", "80")
@@ -76,6 +76,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_index_from_files_to_hits_in_two_processes(files: Path, tmp_path: Path, tiny_encoder_folder: Path) -> None:
     index = tmp_path / "wiki"
     model = ("--model", tiny_encoder_folder)
@@ -134,9 +135,11 @@ def test_memory_is_remembered_and_found(tmp_path: Path, tiny_encoder_folder: Pat
     assert "unknown scope 'who'" in mlret("memory", "search", "cat", "--store", store, "-s", "who=x", code=2).err
 
 
-def test_an_index_is_changed_looked_after_and_exported(mlret: Run, files: Path, tmp_path: Path) -> None:
-    index = tmp_path / "i"
-    built = mlret("index", "build", index, files / "a.jsonl", files / "b.tsv", "--lexical", "--json").json
+def test_an_index_is_changed_looked_after_and_exported(
+    mlret: Run, files: Path, tmp_path: Path, tiny_encoder_folder: Path
+) -> None:
+    index, model = tmp_path / "i", ("--model", tiny_encoder_folder)
+    built = mlret("index", "build", index, files / "a.jsonl", files / "b.tsv", *model, "--lexical", "--json").json
     assert built["documents"] == {"added": 4, "replaced": 0, "skipped": 0} and built["index"]["lexical"]
     changed = tmp_path / "changed.jsonl"
     changed.write_text(
@@ -156,10 +159,10 @@ def test_an_index_is_changed_looked_after_and_exported(mlret: Run, files: Path, 
     }
     assert mlret("index", "delete", index, "--where", '{"lang": "he"}').out.startswith("1 documents deleted")
     assert mlret("index", "compact", index, "--json").json["index"]["deleted"] == 0
-    assert mlret("index", "verify", index).out == f"{index} is whole\n"
+    assert mlret("index", "verify", index).out == f"{index} is intact\n"
     for name in ("out.jsonl.gz", "out.parquet"):
         assert mlret("index", "export", index, "-o", tmp_path / name, "--vectors", "--json").json["documents"] == 3
-        again = mlret("index", "build", tmp_path / name.replace(".", "-"), tmp_path / name, "--json").json
+        again = mlret("index", "build", tmp_path / name.replace(".", "-"), tmp_path / name, *model, "--json").json
         assert again["index"]["documents"] == 3
     segment = next(path for path in (index / "vectors").iterdir() if path.suffix == ".npy")
     segment.write_bytes(b"torn")
@@ -168,15 +171,17 @@ def test_an_index_is_changed_looked_after_and_exported(mlret: Run, files: Path, 
     assert mlret("index", "verify", index, "--json").json == {"problems": []}
 
 
-def test_vectors_are_encoded_to_a_file_and_indexed_from_it(mlret: Run, files: Path, tmp_path: Path) -> None:
-    vectors = tmp_path / "v.npy"
-    encoded = mlret("encode", files / "a.jsonl", "-o", vectors, "--json").json
-    small = mlret("index", "build", tmp_path / "s", files / "a.jsonl", "--precision", "int8", "--json").json
+def test_vectors_are_encoded_to_a_file_and_indexed_from_it(
+    mlret: Run, files: Path, tmp_path: Path, tiny_encoder_folder: Path
+) -> None:
+    vectors, model = tmp_path / "v.npy", ("--model", tiny_encoder_folder)
+    encoded = mlret("encode", files / "a.jsonl", "-o", vectors, *model, "--json").json
+    small = mlret("index", "build", tmp_path / "s", files / "a.jsonl", *model, "--precision", "int8", "--json").json
     assert small["index"]["fingerprint"] == encoded["fingerprint"] + "-int8"
     assert "no precision 'int2'" in mlret("encode", files / "a.jsonl", "-o", vectors, "--precision", "int2", code=2).err
     assert encoded["documents"] == 3
-    mlret("index", "build", tmp_path / "i", files / "a.jsonl", "--vectors", vectors, "--dims", 64)
-    mlret("index", "build", tmp_path / "j", files / "a.jsonl", "--dims", 64)
+    mlret("index", "build", tmp_path / "i", files / "a.jsonl", *model, "--vectors", vectors, "--dims", 16)
+    mlret("index", "build", tmp_path / "j", files / "a.jsonl", *model, "--dims", 16)
     found = [mlret("search", tmp_path / name, "dogs", "--json").json["hits"] for name in ("i", "j", "s")]
     assert [hit["id"] for hit in found[0]] == [hit["id"] for hit in found[1]]
     assert found[2][0]["id"] == found[0][0]["id"]

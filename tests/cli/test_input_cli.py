@@ -1,4 +1,4 @@
-"""What comes in on the command line: strings that are no Unicode, lines without end, files of vectors, filters."""
+"""Test input on the command line: strings that are not Unicode, very long lines, files of vectors, filters."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.index.made import encoder, vector_of, vectors_of
 from tests.memory.made import add, open_memory
 
 Run = Callable[..., str]
-# What the Latin-1 bytes of "café" are where arguments are UTF-8.
+# The Latin-1 bytes of "café" as an argument on a system with UTF-8.
 BAD = "caf\udce9"
 
 
 @pytest.fixture
 def mlret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process; what it printed, on standard error where it is to fail or with ``err``."""
+    """Run the command in this process; return its output, or standard error if it fails or ``err`` is set."""
 
     def run(*arguments: object, code: int = 0, err: bool = False) -> str:
         monkeypatch.setattr(sys, "argv", ["mlret", *map(str, arguments)])
@@ -97,19 +97,19 @@ def write(path: Path, *lines: object) -> Path:
     ],
     ids=lambda arguments: " ".join(arguments).encode("ascii", "backslashreplace").decode(),
 )
-def test_arguments_that_are_no_unicode_end_in_one_line(
+def test_arguments_that_are_not_unicode_are_one_line_errors(
     mlret: Run, index: Path, memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     docs = write(tmp_path / "d.jsonl", {"id": "a", "text": "t"})
     np.save(tmp_path / "v.npy", np.ones((1, 8), np.float32))
     places = {"I": index, "M": memory, "DOCS": docs, "VECTORS": tmp_path / "v.npy"}
-    said = mlret(*(places.get(one, one) for one in arguments), code=2)
-    # typer frames the errors of options; those of mlret are one line.
-    assert "Traceback" not in said and ((said.startswith("error: ") and said.count("\n") == 1) or "Usage" in said)
+    err = mlret(*(places.get(one, one) for one in arguments), code=2)
+    # typer prints errors of options in a frame; those of mlret are one line.
+    assert "Traceback" not in err and ((err.startswith("error: ") and err.count("\n") == 1) or "Usage" in err)
 
 
-def test_lines_that_are_no_utf_8_are_named(mlret: Run, index: Path, memory: Path, tmp_path: Path) -> None:
+def test_lines_that_are_not_utf_8_are_named(mlret: Run, index: Path, memory: Path, tmp_path: Path) -> None:
     file = tmp_path / "d.jsonl"
     file.write_bytes(b'{"id": "a", "text": "caf\xe9"}\n')
     np.save(tmp_path / "v.npy", np.ones((1, 8), np.float32))
@@ -126,8 +126,8 @@ def test_lines_have_a_bound(mlret: Run, index: Path, memory: Path, tmp_path: Pat
     with Index.open(index) as opened:
         assert "short" not in opened
     mlret(*add, "--max-line", 2)
-    told = mlret("memory", "import", file, "--chat", "--store", memory, "-s", "user=u", "--max-line", 1, code=2)
-    assert "d.jsonl:1" in told or "d.jsonl:2" in told or "line 1: no turn" in told
+    error = mlret("memory", "import", file, "--chat", "--store", memory, "-s", "user=u", "--max-line", 1, code=2)
+    assert "d.jsonl:1" in error or "d.jsonl:2" in error or "line 1: no turn" in error
 
 
 def test_repeated_keys_and_deep_metadata_are_refused(mlret: Run, index: Path, memory: Path, tmp_path: Path) -> None:
@@ -137,12 +137,12 @@ def test_repeated_keys_and_deep_metadata_are_refused(mlret: Run, index: Path, me
     np.save(tmp_path / "v.npy", np.ones((1, 8), np.float32))
     vectors = ("--vectors", tmp_path / "v.npy")
     twice = write(tmp_path / "twice.jsonl", '{"id": "a", "text": "t", "x": {"k": 1, "k": 2}}')
-    assert "twice.jsonl:1: the key 'k' stands twice" in mlret("index", "add", index, twice, *vectors, code=2)
+    assert "twice.jsonl:1: the key 'k' occurs twice" in mlret("index", "add", index, twice, *vectors, code=2)
     nested = write(tmp_path / "deep.jsonl", {"id": "a", "text": "t", "metadata": deep})
     assert "deep.jsonl:1: metadata['a']['a']" in mlret("index", "add", index, nested, *vectors, code=2)
     store = ("--store", memory, "-s", "user=u")
     assert "nested more than 32" in mlret("memory", "add", "t", *store, "--metadata", json.dumps(deep), code=2)
-    assert "stands twice" in mlret("memory", "add", "t", *store, "--metadata", '{"a": 1, "a": 2}', code=2)
+    assert "occurs twice" in mlret("memory", "add", "t", *store, "--metadata", '{"a": 1, "a": 2}', code=2)
     exported = json.loads(mlret("memory", "export", *store))
     exported["id"], exported["versions"][0]["metadata"] = "b", deep
     other = write(tmp_path / "other.jsonl", exported)

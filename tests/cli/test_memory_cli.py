@@ -1,4 +1,4 @@
-"""`mlret memory` on the command line: what it prints, and what it refuses."""
+"""Test the output and the errors of `mlret memory` on the command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(*arguments: str, code: int = 0, stdin: str | None = None) -> str:
 
 
 def refuse(*arguments: str) -> None:
-    """What the command line reports in one line, with exit code 2."""
+    """Return the one-line error of a command, which must have exit code 2."""
     result = CliRunner().invoke(app, ["memory", *arguments])
     assert isinstance(result.exception, InputError) and result.exception.exit_code == 2, (arguments, result.output)
 
@@ -53,8 +53,8 @@ def test_a_memory_from_adding_to_erasing(store: list[str], model: list[str], tmp
     done = as_json("update", id, "a cat ran home", *store)
     record = as_json("get", id, *store)
     assert (record["text"], record["version"], record["tags"]) == ("a cat ran home", 2, ["pet"])
-    told = as_json("history", id, *store)
-    assert [entry["verb"] for entry in told["history"]] == ["add", "add", "update"] and len(told["versions"]) == 2
+    history = as_json("history", id, *store)
+    assert [entry["verb"] for entry in history["history"]] == ["add", "add", "update"] and len(history["versions"]) == 2
     assert "a cat ran home" in run("history", id, *store)
     as_json("undo", str(done["operation"]), *store)
     assert as_json("get", id, *store)["text"] == "the cat sat on a mat"
@@ -94,8 +94,8 @@ def test_chat_export_is_read_and_cut_into_events(store: list[str], model: list[s
     file.write_text("".join(json.dumps(turn) + "\n" for turn in turns))
     refuse("import", "--chat", str(file), *store, *model)
     refuse("import", "--chat", str(file), *store, "--timezone", "Mars/Base")
-    said = as_json("import", "--chat", str(file), *store, *model, "--timezone", "Europe/Berlin")
-    assert sum(said.values()) == 6
+    imported = as_json("import", "--chat", str(file), *store, *model, "--timezone", "Europe/Berlin")
+    assert sum(imported.values()) == 6
     records = as_json("list", *store)
     assert {record["session"] for record in records} == {"chat"}
     assert records[0]["event_time"][0] == "2026-03-01T08:00:00+01:00"

@@ -1,4 +1,4 @@
-"""The table of hits in every script."""
+"""Test the table of hits in every script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlret train` and `mlret recipes` from a shell."""
+"""Test `mlret train` and `mlret recipes` as a user runs them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,8 +25,35 @@ SENTENCES = [
 ]
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*MLRET, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process, which has paid for importing torch."""
+    from mlret.cli.main import main
+
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def run(*arguments: str, cwd: Path) -> Done:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["mlret", *arguments])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Done(code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture
@@ -47,13 +76,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_train_writes_an_encoder_that_an_index_can_use(folder: Path) -> None:
+def test_train_writes_an_encoder_that_an_index_can_use(run: Run, folder: Path) -> None:
     done = run("train", "tiny.yaml", "--data", ".", "-o", "run", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "encoder: run/model" in done.stdout
+    assert done.code == 0, done.err
+    assert "encoder: run/model" in done.out
     (folder / "docs.tsv").write_text("id\ttext\tlang\n1\tthe moon\ten\n", encoding="utf-8")
     built = run("index", "build", "i", "docs.tsv", "--model", "run/model", "--json", cwd=folder)
-    assert built.returncode == 0, built.stderr
+    assert built.code == 0, built.err
 
 
 SMALL = [
@@ -64,7 +93,7 @@ SMALL = [
 ]  # fmt: skip
 
 
-def test_the_recipe_of_the_readme_trains_on_a_folder_of_ones_own_text(tmp_path: Path) -> None:
+def test_the_recipe_of_the_readme_trains_on_a_folder_of_ones_own_text(run: Run, tmp_path: Path) -> None:
     (tmp_path / "my-text").mkdir()
     for language, words in (
         ("en", "The {} was standing near the old house"),
@@ -76,14 +105,14 @@ def test_the_recipe_of_the_readme_trains_on_a_folder_of_ones_own_text(tmp_path: 
         (tmp_path / "my-text" / f"{language}.txt").write_text(".\n\n".join(documents) + ".\n", encoding="utf-8")
     options = [part for value in SMALL for part in ("--set", value)]
     done = run("train", "ccp-mini", "--data", "my-text", *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "encoder: runs/ccp-mini/model" in done.stdout
-    assert "warning: my-text does not have the held-out tatoeba/tatoeba.v1.tsv.gz and 5 more: skipped" in done.stderr
-    assert "text: my-text has no mono/*/*.jsonl.gz: taking every text file in it" in done.stderr
+    assert done.code == 0, done.err
+    assert "encoder: runs/ccp-mini/model" in done.out
+    assert "warning: my-text does not have the held-out tatoeba/tatoeba.v1.tsv.gz and 5 more: skipped" in done.err
+    assert "text: my-text has no mono/*/*.jsonl.gz: taking every text file in it" in done.err
 
 
 def test_the_recipe_of_the_readme_is_fine_tuned_on_examples_of_ones_own(
-    tmp_path: Path, tiny_encoder_folder: Path
+    run: Run, tmp_path: Path, tiny_encoder_folder: Path
 ) -> None:
     (tmp_path / "my-data").mkdir()
     rows = [
@@ -94,12 +123,13 @@ def test_the_recipe_of_the_readme_is_fine_tuned_on_examples_of_ones_own(
     small.append(f"backbone.model={tiny_encoder_folder}")
     options = [part for value in small for part in ("--set", value)]
     done = run("train", "colbert-mini", "--data", "my-data", *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "encoder: runs/colbert-mini/model" in done.stdout
-    assert "my-data has no tydiqa_goldp: taking every file of examples in it" in done.stderr
+    assert done.code == 0, done.err
+    assert "encoder: runs/colbert-mini/model" in done.out
+    assert "my-data has no tydiqa_goldp: taking every file of examples in it" in done.err
 
 
-def test_an_interrupt_says_how_to_go_on(folder: Path) -> None:
+@pytest.mark.thorough
+def test_an_interrupt_reports_how_to_resume(folder: Path) -> None:
     recipe = yaml.safe_load((folder / "tiny.yaml").read_text())
     recipe["stages"][0]["steps"] = 100_000
     (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
@@ -114,7 +144,7 @@ def test_an_interrupt_says_how_to_go_on(folder: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Go on with: mlret train tiny.yaml --data . --output run" in errors
+    assert "Resume with: mlret train tiny.yaml --data . --output run" in errors
     assert "Traceback" not in errors
 
 
@@ -128,27 +158,28 @@ def test_an_interrupt_says_how_to_go_on(folder: Path) -> None:
         (["recipes", "copy", "ccp-mini", "tiny.yaml"], "tiny.yaml exists"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(folder: Path, arguments: list[str], message: str) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(run: Run, folder: Path, arguments: list[str], message: str) -> None:
     failed = run(*arguments, cwd=folder)
-    assert failed.returncode == 2
-    assert message in failed.stderr
-    assert failed.stderr.startswith("error: ")
-    assert failed.stderr.count("\n") == 1
+    assert failed.code == 2
+    assert message in failed.err
+    assert failed.err.startswith("error: ")
+    assert failed.err.count("\n") == 1
 
 
-def test_recipes_are_listed_and_copied(folder: Path) -> None:
+def test_recipes_are_listed_and_copied(run: Run, folder: Path) -> None:
     listed = run("recipes", "list", "--json", cwd=folder)
-    assert {"ccp-mini", "mlret-mini/taught", "tatoeba"} <= {recipe["name"] for recipe in json.loads(listed.stdout)}
-    assert run("recipes", "copy", "ccp-mini", cwd=folder).returncode == 0
+    assert {"ccp-mini", "mlret-mini/taught", "tatoeba"} <= {recipe["name"] for recipe in json.loads(listed.out)}
+    assert run("recipes", "copy", "ccp-mini", cwd=folder).code == 0
     assert yaml.safe_load((folder / "ccp-mini.yaml").read_text())["name"] == "ccp-mini"
 
 
+@pytest.mark.thorough
 def test_a_language_is_added_after_an_interrupt(
     folder: Path, tiny_encoder_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mlret.cli.main import main
     from mlret.encoders.adapters import with_adapters
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_encoder
     from mlret.training import trainer
 
     encoder = load_encoder(tiny_encoder_folder)
@@ -187,9 +218,9 @@ def test_a_language_is_added_after_an_interrupt(
     with monkeypatch.context() as patched:
         patched.setattr(trainer, "TrainingProgress", Stopping)
         code, errors = adapter("cut", *right)
-    assert code == 130 and "Go on with the same command" in errors
+    assert code == 130 and "Resume with the same command" in errors
     code, errors = adapter("cut", *right)
-    assert code == 0 and "going on from checkpoint 2" in errors
+    assert code == 0 and "resuming from checkpoint 2" in errors
     one, other = (load_encoder(folder / name / "model").model.state_dict() for name in ("whole", "cut"))
     assert all(bool((other[name] == value).all()) for name, value in one.items())
     assert any(".adapter_modules.sw." in name for name in one)

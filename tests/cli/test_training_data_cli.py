@@ -1,4 +1,4 @@
-"""`mlret mine`, `mlret score` and `mlret average` as a user runs them, on the bundled encoder."""
+"""`mlret mine`, `mlret score` and `mlret average` as a user runs them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Run = Callable[..., tuple[str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `mlret` in this process, which has paid for importing torch; gives what it printed."""
+    """Run `mlret` in this process, in which torch is already imported; return its output."""
     from mlret.cli.main import main
 
     def run(*arguments: object, code: int = 0) -> tuple[str, str]:
@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """English and Swahili questions of the sample, each with its passage."""
+    """Write English and Swahili questions of the sample, each with its passage."""
     sample = load_sample()
     passages = {(one.metadata["topic"], one.language): one for one in sample.passages}
     by_id = {one.id: one for one in sample.passages}
@@ -54,6 +54,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.thorough
 def test_from_pairs_to_scored_hard_negatives(run: Run, pairs: Path, tmp_path: Path) -> None:
     mined, scored = tmp_path / "mined.jsonl.gz", tmp_path / "scored.jsonl"
     command = [sys.executable, "-m", "mlret", "mine", str(pairs), "-n", "3", "-o", str(mined)]
@@ -72,14 +73,16 @@ def test_from_pairs_to_scored_hard_negatives(run: Run, pairs: Path, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mined.jsonl.gz", "scored.jsonl"]
 
 
-def test_negatives_in_other_languages_from_a_ready_index(run: Run, pairs: Path, tmp_path: Path) -> None:
-    run("index", "build", tmp_path / "index", FOLDER / "corpus.jsonl", "--lexical")
+def test_negatives_in_other_languages_from_a_ready_index(
+    run: Run, pairs: Path, tmp_path: Path, tiny_encoder_folder: Path
+) -> None:
+    run("index", "build", tmp_path / "index", FOLDER / "corpus.jsonl", "--model", tiny_encoder_folder, "--lexical")
     options = ["--index", tmp_path / "index", "--passages", "other", "-w", "lang!=de", "--no-margin", "-n", "5"]
     more = ["--mode", "hybrid", "--sampling", "random", "--skip", "2", "--depth", "40", "--only", "sw", "--json"]
     out, _ = run("mine", pairs, "-o", tmp_path / "a.jsonl", *options, *more)
     found = json.loads(out)
     assert found["queries_with_all"] == found["queries"]
-    assert found["passed_over"] == {"query in another language": found["queries"]}
+    assert found["skipped"] == found["passed_over"] == {"query in another language": found["queries"]}
     for one in read_ranking(tmp_path / "a.jsonl"):
         assert one.language == "sw"
         assert one.passage_languages is not None
@@ -87,11 +90,14 @@ def test_negatives_in_other_languages_from_a_ready_index(run: Run, pairs: Path, 
         assert one.passage_ids is not None and all(one.passage_ids[1:])
 
 
-def test_an_interrupted_command_goes_on(run: Run, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_command_resumes(
+    run: Run, pairs: Path, tmp_path: Path, tiny_encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlret.training.labels import mining
 
     whole, path = tmp_path / "whole.jsonl", tmp_path / "mined.jsonl"
-    run("mine", pairs, "-o", whole, "--batch-size", "4")
+    options = ("--model", tiny_encoder_folder, "--batch-size", "4")
+    run("mine", pairs, "-o", whole, *options)
     work, batches = mining._mine, []
 
     def interrupted(batch: object, *rest: object) -> object:
@@ -101,19 +107,19 @@ def test_an_interrupted_command_goes_on(run: Run, pairs: Path, tmp_path: Path, m
         return work(batch, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(mining, "_mine", interrupted)
-    _, err = run("mine", pairs, "-o", path, "--batch-size", "4", code=130)
-    assert "stopped; to go on, give the same command again" in err
+    _, err = run("mine", pairs, "-o", path, *options, code=130)
+    assert "stopped; to resume, give the same command again" in err
     assert not path.exists()
     monkeypatch.setattr(mining, "_mine", work)
-    run("mine", pairs, "-o", path, "--batch-size", "4", "-n", "2", code=2)
-    run("mine", pairs, "-o", path, "--batch-size", "4")
+    run("mine", pairs, "-o", path, *options, "-n", "2", code=2)
+    run("mine", pairs, "-o", path, *options)
     assert path.read_bytes() == whole.read_bytes()
 
 
 def test_averaging_writes_an_encoder(run: Run, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     out, _ = run("average", tiny_encoder_folder, tiny_encoder_folder, "--weights", "2,1", "-o", tmp_path / "mean")
     assert "0.667" in out
-    assert "build indexes anew" in out
+    assert "rebuild indexes" in out
     assert mlret.load_encoder(tmp_path / "mean").fingerprint == mlret.load_encoder(tiny_encoder_folder).fingerprint
     out, _ = run("average", tiny_encoder_folder, tiny_encoder_folder, "-o", tmp_path / "json", "--json")
     found = json.loads(out)
@@ -124,7 +130,7 @@ def test_averaging_writes_an_encoder(run: Run, tiny_encoder_folder: Path, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mine", "{pairs}", "-o", "{pairs}"], "exists already; name another --output"),
+        (["mine", "{pairs}", "-o", "{pairs}"], "already exists; name another --output"),
         (["mine", "{pairs}", "-o", "/nowhere/x.jsonl"], "does not exist; make it first"),
         (["mine", "{pairs}", "-o", "{new}", "--no-margin", "--absolute-margin", "1"], "exclude each other"),
         (["mine", "{pairs}", "-o", "{new}", "--passages", "foreign"], "no language 'foreign'"),
@@ -146,7 +152,7 @@ def test_what_is_refused(run: Run, pairs: Path, tmp_path: Path, arguments: list[
 
 
 @pytest.mark.parametrize("verb", ["mine", "score", "average"])
-def test_help_teaches(run: Run, verb: str) -> None:
+def test_help_describes_the_command(run: Run, verb: str) -> None:
     out, _ = run(verb, "--help")
     assert "Examples:" in out
     assert f"mlret {verb} " in out

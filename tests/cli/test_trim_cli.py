@@ -1,4 +1,4 @@
-"""`mlret trim` as a user runs it."""
+"""Test `mlret trim` as a user runs it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def text(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def trim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Trim:
-    """Run `mlret trim` in this process, which has paid for importing torch; gives what it printed."""
+    """Run `mlret trim` in this process, in which torch is already imported; return its output."""
     from mlret.cli.main import main
 
     def run(*arguments: object, code: int = 0) -> tuple[str, str]:
@@ -47,6 +47,7 @@ def trim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(400)  # two more processes load torch, to be weighed
 def test_a_command_line_from_one_folder_to_another(
     trim: Trim, tiny_encoder_folder: Path, text: Path, tmp_path: Path
@@ -164,7 +165,7 @@ def test_a_quantised_model_is_refused_before_it_is_loaded(trim: Trim, text: Path
             ["--head", "--keep", "a", "--dry-run", "-o", "{new}"],
             "--head takes --size, --corpus and --output, and has no",
         ),
-        (["--head", "--size", "9", "-c", "{text}", "-o", "{new}"], "no causal language model"),
+        (["--head", "--size", "9", "-c", "{text}", "-o", "{new}"], "not a causal language model"),
     ],
 )
 def test_bad_input_leaves_nothing(

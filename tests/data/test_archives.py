@@ -1,4 +1,4 @@
-"""The languages that the names of benchmarks' files tell."""
+"""Test the languages that are read from the file names of benchmarks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mlret.data.archives import language_of_file, languages_of_mlqa
         ("dev.jsonl", None),
     ],
 )
-def test_names_of_archives_tell_a_language_and_others_do_not(name: str, language: str | None) -> None:
+def test_names_of_archives_give_a_language_and_others_do_not(name: str, language: str | None) -> None:
     assert language_of_file(Path("/data") / name) == language
 
 

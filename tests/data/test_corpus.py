@@ -1,4 +1,4 @@
-"""Corpora: formats of benchmarks and tables, how far one has read, flat memory."""
+"""Test reading corpora: formats of benchmarks and tables, progress, bounded memory."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def test_a_title_of_one_s_own_stays_metadata(tmp_path: Path) -> None:
     assert list(read_documents(path)) == [Document("x", "t", None, {"title": "T", "docid": "7"})]
 
 
-@settings(deadline=None)  # the first opens pyarrow
+@settings(deadline=None)  # the first call imports pyarrow
 @given(
     st.dictionaries(TEXT, st.tuples(TEXT, st.sampled_from(["sw", None]), st.integers(-9, 9)), min_size=1, max_size=9)
 )
-def test_jsonl_and_parquet_tell_the_same(
+def test_jsonl_and_parquet_give_the_same_documents(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, tuple[str, str | None, int]]
 ) -> None:
     folder = tmp_path_factory.mktemp("c")
@@ -80,7 +80,7 @@ def test_jsonl_and_parquet_tell_the_same(
     assert list(read_documents(folder / "a.parquet")) == expected
 
 
-def test_parquet_keeps_what_json_can_say(tmp_path: Path) -> None:
+def test_parquet_keeps_what_json_can_represent(tmp_path: Path) -> None:
     row = {"id": "a", "text": "t", "when": date(2024, 2, 29), "tags": ["x"], "none": None, "vector": [0.5, 0.5]}
     parquet.write_table(pa.Table.from_pylist([row | {"metadata": '{"k": [1, {"d": 2}]}'}]), tmp_path / "a.parquet")
     [document] = read_documents(tmp_path / "a.parquet")
@@ -104,7 +104,7 @@ def test_data_set_is_streamed(tmp_path: Path) -> None:
     ]
 
 
-def test_progress_ends_at_the_whole(tmp_path: Path) -> None:
+def test_progress_ends_at_the_total(tmp_path: Path) -> None:
     records = [{"id": str(n), "text": "word " * 50} for n in range(300)]
     corpus = Corpus(
         [jsonl(tmp_path / "a.jsonl", records), jsonl(tmp_path / "b.jsonl.gz", records)],
@@ -193,7 +193,7 @@ TSV_CELL = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])
 
 @settings(deadline=None)
 @given(st.dictionaries(TSV_CELL, st.tuples(TSV_CELL, TSV_CELL), min_size=1, max_size=9))
-def test_tsv_tells_what_was_written(
+def test_tsv_gives_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, tuple[str, str]]
 ) -> None:
     path = tmp_path_factory.mktemp("t") / "a.tsv"
@@ -276,7 +276,7 @@ def test_language_is_the_one_in_the_innermost_folder_s_name(tmp_path: Path, plac
     assert [document.language for document in Corpus([tmp_path / place])] == [language, "te"]
 
 
-def test_parquet_columns_that_json_cannot_say_are_passed_over(tmp_path: Path) -> None:
+def test_parquet_columns_that_json_cannot_represent_are_skipped(tmp_path: Path) -> None:
     table = pa.table(
         {
             "id": pa.array([1, 2]),
@@ -304,7 +304,7 @@ def test_parquet_columns_that_json_cannot_say_are_passed_over(tmp_path: Path) ->
         (["key", "text"], r"a\.parquet: no column 'id' or '_id' or 'docid'; rename .*, there are 'key', 'text'"),
     ],
 )
-def test_missing_columns_are_named_with_those_that_there_are(tmp_path: Path, columns: list[str], message: str) -> None:
+def test_missing_columns_are_named_with_the_existing_ones(tmp_path: Path, columns: list[str], message: str) -> None:
     rows = pa.table({column: ["x"] for column in sorted(columns)})
     parquet.write_table(rows, tmp_path / "a.parquet")
     with pytest.raises(InputError, match=message):
@@ -334,7 +334,7 @@ BAD_STARTS = {
 
 
 @pytest.mark.parametrize("bad", BAD_STARTS)
-def test_bad_start_of_the_last_source_is_told_before_the_first_is_read(tmp_path: Path, bad: str) -> None:
+def test_bad_start_of_the_last_source_is_reported_before_any_is_read(tmp_path: Path, bad: str) -> None:
     good = jsonl(tmp_path / "a.jsonl", [{"id": "a", "text": "t"}])
     content, message = BAD_STARTS[bad]
     (tmp_path / bad).write_bytes(content)
@@ -375,7 +375,7 @@ def test_lost_connection_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         list(corpus)
 
 
-def test_unknown_split_of_a_data_set_is_told_at_once(tmp_path: Path) -> None:
+def test_unknown_split_of_a_data_set_is_reported_at_once(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"id": ["1"], "text": ["t"]}), tmp_path / "train.parquet")
     with pytest.raises(InputError, match=r"@dev: no data set that can be reached .*; check its name, configuration"):
         Corpus([f"hub:{tmp_path}@dev"])
@@ -412,7 +412,7 @@ def test_memory_does_not_grow_with_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "count"), [("tydiqa_goldp/dev.corpus.jsonl.gz", 4488), ("xquad_r/corpus.paragraphs.jsonl.gz", 2880)]
 )
-def test_real_corpora_are_read_whole(name: str, count: int) -> None:
+def test_real_corpora_are_read_completely(name: str, count: int) -> None:
     corpus = Corpus([shared_data(*name.split("/"))])
     documents = list(corpus)
     assert len({document.id for document in documents}) == len(documents) == count

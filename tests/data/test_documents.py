@@ -1,4 +1,4 @@
-"""Documents: what is read, and what is said about what cannot be."""
+"""Test reading documents, and the errors for those that cannot be read."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def test_reading_streams(tmp_path: Path) -> None:
             r"d\.jsonl:2: not UTF-8 at byte 21; ",
         ),
         ("d.tsv", b"id\ttext\na\t\xc3\x28\n", r"d\.tsv:2: not UTF-8 at byte 2; "),
-        ("d.jsonl", '{"id": "a", "text": "x"}\n{"id": \n', r"d\.jsonl:2: not JSON \(.*\); one object a line"),
+        ("d.jsonl", '{"id": "a", "text": "x"}\n{"id": \n', r"d\.jsonl:2: not JSON \(.*\); one object per line"),
         ("d.jsonl", '["a"]\n', r"d\.jsonl:1: a JSON list, not an object; "),
-        ("d.jsonl", "[" * 100_000, r"d\.jsonl:1: not JSON"),
+        ("d.jsonl", "[" * 100_000, r"d\.jsonl:1: not readable JSON"),
         ("d.jsonl", '{"text": "x"}\n', r"d\.jsonl:1: the key 'id' is missing; "),
         ("d.jsonl", '\n{"id": "a"}\n', r"d\.jsonl:2: the key 'text' is missing; "),
         ("d.jsonl", '{"id": "a", "sents": "x"}\n', r"d\.jsonl:1: the sentences must be a list of strings"),
@@ -78,7 +78,7 @@ def test_reading_streams(tmp_path: Path) -> None:
         ("d.jsonl", '{"id": "", "text": "x"}\n', r"d\.jsonl:1: the id is empty; "),
         ("d.jsonl", '{"id": "a", "text": " "}\n', r"d\.jsonl:1: the text is empty; "),
         ("d.jsonl", '{"id": "a", "text": "\\ud800"}\n', r"d\.jsonl:1: the text holds half a surrogate pair"),
-        ("d.jsonl", '{"id": "a", "text": "x", "y": "\\ud800"}\n', r"d\.jsonl:1: metadata\['y'\] is no valid Unicode"),
+        ("d.jsonl", '{"id": "a", "text": "x", "y": "\\ud800"}\n', r"d\.jsonl:1: metadata\['y'\] is not valid Unicode"),
         ("d.jsonl", '{"id": "a", "text": "x", "y": NaN}\n', r"d\.jsonl:1: metadata\['y'\] is nan, which is not"),
         (
             "d.jsonl",
@@ -90,7 +90,7 @@ def test_reading_streams(tmp_path: Path) -> None:
         (
             "d.jsonl",
             '{"id": "a", "text": "x", "y": 1, "metadata": {"y": 2}}\n',
-            r"d\.jsonl:1: the key 'y' stands both",
+            r"d\.jsonl:1: the key 'y' is both",
         ),
         (
             "d.jsonl",
@@ -104,7 +104,9 @@ def test_reading_streams(tmp_path: Path) -> None:
         ("d.tsv", "id\ttext\tlang\na\tx\tklingonish\n", r"d\.tsv:2: unknown language code"),
     ],
 )
-def test_bad_input_names_file_line_and_mend(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+def test_bad_input_names_file_line_and_how_to_fix_it(
+    tmp_path: Path, name: str, content: str | bytes, message: str
+) -> None:
     path = write(tmp_path / name, content)
     with pytest.raises(InputError, match=message) as caught:
         list(read_documents(path))
@@ -115,7 +117,7 @@ def test_bad_input_names_file_line_and_mend(tmp_path: Path, name: str, content: 
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.jsonl: no such file; check"):
         list(read_documents(tmp_path / "nothing.jsonl"))
-    with pytest.raises(InputError, match="a folder that is no corpus of BEIR"):
+    with pytest.raises(InputError, match="a folder that is not a corpus of BEIR"):
         list(read_documents(tmp_path))
 
 
@@ -135,7 +137,7 @@ def test_mapping_without_id_takes_the_one_offered() -> None:
     st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip),
     st.dictionaries(
         st.text(st.characters(codec="utf-8")).filter(
-            lambda key: key not in {"id", "text", "lang", "language", "sents", "sentences", "metadata"}
+            lambda key: key not in {"id", "text", "lang", "language", "sents", "sentences", "metadata", "vector"}
         ),
         st.none()
         | st.booleans()

@@ -1,4 +1,4 @@
-"""Atomic writes and the writer's lock."""
+"""Test atomic writes and the writer's lock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
+def test_the_error_of_a_second_writer_names_the_first(tmp_path: Path) -> None:
     with (
         WriterLock(tmp_path / "lock"),
         pytest.raises(MlretError, match=r'being written by another process \({"pid": \d+'),

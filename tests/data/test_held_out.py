@@ -1,4 +1,4 @@
-"""Which texts of evaluation files are kept out of training."""
+"""Test which texts of evaluation files are excluded from training."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_another_sentence_is_not_held_out_because_its_consonants_or_digits_are_a
 
 def test_vowel_signs_count_as_characters_of_a_short_text(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
-    path.write_text("मेरी किताब\tनमस्ते\n", encoding="utf-8")  # 6 letters with 3 vowel signs; too short still
+    path.write_text("मेरी किताब\tनमस्ते\n", encoding="utf-8")  # 6 letters with 3 vowel signs are still too short
     assert read_held_out([path]) == set()
     path.write_text("मेरी नीली किताबें\n", encoding="utf-8")
     assert read_held_out([path]) == {normalised("मेरी नीली किताबें")}

@@ -1,4 +1,4 @@
-"""JSON arrays read piece by piece."""
+"""Test reading JSON arrays block by block."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_lines_are_those_on_which_elements_begin(tmp_path: Path) -> None:
         ("[1, nul]", ":1: not JSON"),
     ],
 )
-def test_what_is_no_json_is_named_with_its_line(tmp_path: Path, text: str, message: str, block: int) -> None:
+def test_invalid_json_is_named_with_its_line(tmp_path: Path, text: str, message: str, block: int) -> None:
     path = tmp_path / "bad.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
@@ -94,16 +94,16 @@ def test_half_a_character_and_a_torn_archive_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '{"x": [{"b": 1, "c": 2, "b": 3}]}', '{"": 1, "": 2}'])
 def test_an_object_with_a_key_twice_is_refused_by_every_reader(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InputError, match=r"d\.jsonl:3: the key '.?' stands twice in one object"):
+    with pytest.raises(InputError, match=r"d\.jsonl:3: the key '.?' occurs twice in one object"):
         decode_json(text, "d.jsonl:3")
     path = tmp_path / "array.json"
     path.write_text(f"[1,\n{text}]", encoding="utf-8")
-    with pytest.raises(InputError, match=r"array\.json:2: the key '.?' stands twice"):
+    with pytest.raises(InputError, match=r"array\.json:2: the key '.?' occurs twice"):
         list(stream_array(path))
 
 
 @given(values)
-def test_json_without_repeated_keys_reads_as_ever(value: Any) -> None:
+def test_json_without_repeated_keys_is_read_as_by_the_standard_library(value: Any) -> None:
     assert read_json(json.dumps(value)) == value
 
 

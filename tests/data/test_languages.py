@@ -1,4 +1,4 @@
-"""Language codes come to one form; nonsense is refused."""
+"""Test that language codes are normalised and unknown ones are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from mlret.data.detection import detect_language
 from mlret.data.languages import (
     cldr_code,
     codes_found_by,
-    language_autonym,
     language_name,
     narrowed_language,
     normalise_language,
@@ -47,7 +46,6 @@ def test_unknown_codes_are_named(code: str) -> None:
 
 def test_languages_have_names() -> None:
     assert language_name("sw") == "Swahili"
-    assert language_autonym("de") == "Deutsch"
 
 
 def test_languages_are_detected_or_left_open() -> None:
@@ -69,8 +67,8 @@ def test_text_is_split_into_sentences(language: str, text: str, sentences: list[
     assert split_sentences(text, language) == sentences
 
 
-# What NTREX-128, FLORES-200, Tatoeba and GNOME's catalogues call the languages that a macro-language's code may stand
-# for, and others that have been seen under several codes.
+# The codes in NTREX-128, FLORES-200, Tatoeba and GNOME's catalogues for the languages of a macro-language, and for
+# other languages that occur with several codes.
 CODES = (  # noqa: SIM905
     "no nb nob nor nno nn nob_Latn nno_Latn ara arb ar acm_Arab acq_Arab aeb_Arab ajp_Arab apc_Arab ars_Arab "
     "ary_Arab arz_Arab zho cmn zh yue wuu zho-CN zho-TW zho_Hans zho_Hant yue_Hant zh_HK msa zsm ms ind id in "
@@ -89,7 +87,7 @@ def detected_codes() -> list[str]:
 
 
 def finds(asked: str, stored: str) -> bool:
-    """Whether a filter for one code finds a text that is stored under another."""
+    """Return whether a filter for one code finds a text that is stored with another."""
     return any(stored == one or (one.endswith("-*") and stored.startswith(one[:-1])) for one in codes_found_by(asked))
 
 
@@ -109,7 +107,7 @@ def test_what_is_stored_under_a_code_is_found_by_it_and_by_its_macro_language(co
 @pytest.mark.parametrize("asked", ["no", "nb", "nob", "nob_Latn", "nor", "nb_NO"])
 def test_norwegian_has_one_code_whatever_it_is_called(asked: str) -> None:
     assert {normalise_language(code) for code in ("no", "nb", "nob", "nor", "nob_Latn")} == {"no"}
-    assert finds(asked, "no") and finds(asked, "nb")  # the latter in an index that an earlier version wrote
+    assert finds(asked, "no") and finds(asked, "nb")  # the latter occurs in an index of an earlier version
     assert finds(asked, "nn") == (asked in ("no", "nor"))
     assert not finds("nn", "no")
     assert not finds(asked, "da")
@@ -148,8 +146,9 @@ def test_libraries_that_read_cldr_know_every_code() -> None:
 def test_tables_by_language_have_norwegian() -> None:
     from mlret.data.abbreviations import abbreviations
     from mlret.eval.bm25 import Analyzer
-    from mlret.memory.text.features import calendar_names, number_words
-    from mlret.memory.text.negation import negation_pattern
+    from mlret.memory.text.calendar_names import calendar_names
+    from mlret.memory.text.negation_words import negation_pattern
+    from mlret.memory.text.number_words import number_words
 
     for code in map(normalise_language, ("nb", "no", "nob_Latn")):
         assert "f.eks" in abbreviations(code)

@@ -1,4 +1,4 @@
-"""Metadata: what is JSON is kept as the disk gives it back, everything else is refused with its place."""
+"""Test metadata: JSON is kept exactly as it is read back from disk, and everything else is refused with its path."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def test_metadata_that_holds_itself_is_refused() -> None:
     [
         ({"a": {"b": [0, float("nan")]}}, r"metadata\['a'\]\['b'\]\[1\] is nan"),
         ({"a": float("inf")}, r"metadata\['a'\] is inf"),
-        ({"a": {1: 2}}, r"metadata\['a'\] has the key 1, which is no string"),
+        ({"a": {1: 2}}, r"metadata\['a'\] has the key 1, which is not a string"),
         ({None: 2}, "metadata has the key None"),
-        ({"a": {"x\udce9": 2}}, "which is no valid Unicode"),
-        ({"a": ["x\udce9"]}, r"metadata\['a'\]\[0\] is no valid Unicode"),
+        ({"a": {"x\udce9": 2}}, "which is not valid Unicode"),
+        ({"a": ["x\udce9"]}, r"metadata\['a'\]\[0\] is not valid Unicode"),
         ({"a": 10**400}, "an integer beyond 1e308"),
         ({"a": -(10**5000)}, "an integer beyond 1e308"),
         ({"a": {1, 2}}, "is set, which is not JSON"),

@@ -1,4 +1,4 @@
-"""Monolingual documents: one content in every form of file, and what is said about what cannot be read."""
+"""Test monolingual documents: the same content in every file format, and the errors for unreadable files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_parquet(path: Path, documents: Sequence[MonolingualDocument], **option
     return path
 
 
-# A line break inside a sentence cannot be told from the end of one in a text file; the rest of Unicode can.
+# In a text file a line break within a sentence cannot be distinguished from its end. All other characters are tested.
 sentences = st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), min_size=1).map(str.strip).filter(bool)
 documents = st.lists(st.lists(sentences, min_size=1, max_size=4), min_size=1, max_size=5).map(
     lambda contents: [MonolingualDocument("sw", tuple(content)) for content in contents]
@@ -105,21 +105,21 @@ def test_columns_may_have_other_names(tmp_path: Path) -> None:
     assert list(read_monolingual(tmp_path / "d.parquet", columns=columns)) == [ENGLISH]
 
 
-def test_windows_line_ends_and_byte_order_marks_are_no_text(tmp_path: Path) -> None:
+def test_windows_line_ends_and_byte_order_marks_are_not_text(tmp_path: Path) -> None:
     text = write(tmp_path / "d.txt", "\ufeffIt rains.\r\nTake a coat!\r\n\r\n \t\r\n Jua.\r\n")
     assert list(read_monolingual(text, language="en")) == [ENGLISH, MonolingualDocument("en", ("Jua.",))]
     jsonl = write(tmp_path / "d.jsonl", "\ufeff" + as_jsonl([ENGLISH, CHINESE]).replace("\n", "\r\n"))
     assert list(read_monolingual(jsonl)) == [ENGLISH, CHINESE]
 
 
-def test_text_file_without_blank_lines_comes_in_pieces(tmp_path: Path) -> None:
+def test_text_file_without_blank_lines_is_split_into_parts(tmp_path: Path) -> None:
     lines = [f"line {number}" for number in range(25_000)]
     read = list(read_monolingual(write(tmp_path / "d.txt", "\n".join(lines)), language="en"))
     assert [len(document.sentences) for document in read] == [10_000, 10_000, 5_000]
     assert [sentence for document in read for sentence in document.sentences] == lines
 
 
-def test_records_without_text_are_passed_over(tmp_path: Path) -> None:
+def test_records_without_text_are_skipped(tmp_path: Path) -> None:
     content = '{"lang": "en", "sents": []}\n{"lang": "en", "text": " \\n"}\n\n' + as_jsonl([ENGLISH])
     assert list(read_monolingual(write(tmp_path / "d.jsonl", content))) == [ENGLISH]
 
@@ -133,8 +133,8 @@ def test_records_without_text_are_passed_over(tmp_path: Path) -> None:
         ("d.jsonl.gz", b"", r"d\.jsonl\.gz: empty file; expected"),
         ("d.jsonl", b'{"lang": "en", "sents": ["a"]}\n{"lang": "en"}\n', r"d\.jsonl:2: .* needs the keys 'lang' and"),
         ("d.jsonl", b'{"sents": ["a b"]}\n', r"d\.jsonl:1: a document needs the key 'lang', or a language"),
-        ("d.jsonl", b'{"lang": "en", "sents": ["a"]}\n{"lang": \n', r"d\.jsonl:2: not JSON .*; one object a line"),
-        ("d.jsonl", b"[" * 100_000, r"d\.jsonl:1: not JSON that can be read"),
+        ("d.jsonl", b'{"lang": "en", "sents": ["a"]}\n{"lang": \n', r"d\.jsonl:2: not JSON .*; one object per line"),
+        ("d.jsonl", b"[" * 100_000, r"d\.jsonl:1: not readable JSON"),
         ("d.jsonl", b"3\n", r"d\.jsonl:1: a JSON int, not an object; write"),
         ("d.jsonl", b'{"lang": "en", "sents": ["\xff"]}\n', r"d\.jsonl:1: not UTF-8 at byte"),
         ("d.jsonl", b'{"lang": "english!", "sents": ["a b"]}\n', r"d\.jsonl:1: unknown language code 'english!'"),
@@ -142,12 +142,12 @@ def test_records_without_text_are_passed_over(tmp_path: Path) -> None:
         ("d.jsonl", b'{"lang": "en", "sents": "a b"}\n', r"d\.jsonl:1: 'sents' must be a list of strings; give"),
         ("d.jsonl", b'{"lang": "en", "sents": ["a", 3]}\n', r"d\.jsonl:1: 'sents' must be a list of strings; give"),
         ("d.jsonl", b'{"lang": "en", "text": ["a"]}\n', r"d\.jsonl:1: 'text' is list, not a string; give"),
-        ("d.jsonl", b'{"lang": "en", "text": "a \\ud800"}\n', r"d\.jsonl:1: the text holds half a surrogate pair;"),
+        ("d.jsonl", b'{"lang": "en", "text": "a \\ud800"}\n', r"d\.jsonl:1: the text holds half a surrogate pair,"),
         ("d.parquet", b"PAR1 or rather not", r"d\.parquet: damaged or no Parquet file \(.*\); fetch it again"),
         ("d.parquet", b"", r"d\.parquet: damaged or no Parquet file"),
     ],
 )  # fmt: skip
-def test_bad_input_names_file_line_and_mend(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_bad_input_names_file_line_and_how_to_fix_it(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = write(tmp_path / name, content)
     with pytest.raises(InputError, match=message) as caught:
         list(read_monolingual(path))
@@ -178,7 +178,9 @@ def test_bad_text_files_are_named(tmp_path: Path, content: bytes, message: str) 
         ([{"text": "x", "id": 1}], r"d\.parquet: no column 'lang'; give the language"),
     ],
 )
-def test_bad_parquet_names_file_row_and_mend(tmp_path: Path, rows: list[dict[str, object]], message: str) -> None:
+def test_bad_parquet_names_file_row_and_how_to_fix_it(
+    tmp_path: Path, rows: list[dict[str, object]], message: str
+) -> None:
     schema = None if rows else pa.schema({"text": pa.string(), "lang": pa.string()})
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "d.parquet")
     with pytest.raises(InputError, match=message) as caught:
@@ -193,7 +195,7 @@ def test_unknown_kinds_of_file_are_refused_before_reading(tmp_path: Path, name: 
 
 
 def test_language_is_checked_before_reading(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"d\.txt: a text file does not say its language; give it"):
+    with pytest.raises(InputError, match=r"d\.txt: a text file does not state its language; give it"):
         read_monolingual(tmp_path / "d.txt")
     with pytest.raises(InputError, match="unknown language code 'xx'"):
         read_monolingual(tmp_path / "d.jsonl", language="xx")
@@ -228,7 +230,7 @@ def test_first_document_is_there_before_the_rest_is_read(tmp_path: Path, name: s
 
 
 def bytes_read_so_far() -> int:
-    """What this process has read from files, in bytes."""
+    """Return the number of bytes that this process has read from files."""
     counters = Path("/proc/self/io")
     if not counters.exists():
         pytest.skip("the system does not count the bytes that a process reads")
@@ -236,7 +238,7 @@ def bytes_read_so_far() -> int:
 
 
 def large_parquet(path: Path) -> Path:
-    # One row group, no compression: a reader that takes a row group at a time reads it all.
+    # There is one row group without compression, so a reader of whole row groups would read all of it.
     texts = pa.array([f"{number} {'x' * 2000}" for number in range(10_000)])
     table = pa.table({"text": texts, "lang": ["en"] * 10_000})
     pq.write_table(table, path, row_group_size=10_000, compression="none", use_dictionary=False)
@@ -267,7 +269,7 @@ def test_hub_reader_streams_a_local_folder(hub_folder: Path) -> None:
     assert read == [MonolingualDocument("en", (f"It rains {i}.", "Take a coat!")) for i in range(50)]
 
 
-def test_hub_reader_takes_the_given_language_where_there_is_none(hub_folder: Path) -> None:
+def test_hub_reader_uses_the_given_language_if_there_is_none(hub_folder: Path) -> None:
     pytest.importorskip("datasets")
     columns = TextColumns(language="none")
     first = next(read_hub(str(hub_folder), config=None, split="train", language="swh", columns=columns))
@@ -330,7 +332,7 @@ def test_hub_reader_names_what_is_wrong(hub_folder: Path, options: dict[str, obj
         (RuntimeError("Dataset scripts are no longer supported"), r"a/b: split 'x' cannot be read \(Dataset scripts"),
     ],
 )
-def test_hub_that_cannot_be_reached_is_told_from_a_wrong_name(
+def test_unreachable_hub_and_wrong_name_have_different_errors(
     monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     datasets = pytest.importorskip("datasets")

@@ -84,7 +84,7 @@ def test_run_ignores_ranks_and_may_be_empty(file) -> None:  # type: ignore[no-un
         (read_topics, b"q1\ta\nq2\t\xff\n", r":2: not UTF-8 at byte 3"),
         (read_qrels, "", "has no judgements"),
         (read_qrels, "q1 0 d1\n", r":1: 3 columns, not 4; write qid iteration docid relevance"),
-        (read_qrels, "q1 0 d1 1\nq1 0 d2 yes\n", r":2: relevance 'yes' is not a whole number"),
+        (read_qrels, "q1 0 d1 1\nq1 0 d2 yes\n", r":2: relevance 'yes' is not an integer"),
         (
             read_qrels,
             "q1 0 d1 1\nq1 0 d1 0\n",
@@ -92,13 +92,13 @@ def test_run_ignores_ranks_and_may_be_empty(file) -> None:  # type: ignore[no-un
         ),
         (read_qrels, "q1 d1 1\n", r":1: 3 columns, not 4: these look like qrels of three columns .* awk"),
         (read_qrels, "query-id\tcorpus-id\tscore\nq1\td1\t1\n", r":1: 3 columns, .* as BEIR has them"),
-        (read_qrels, "q1 0 d1 1.5\n", r":1: relevance '1.5' is not a whole number"),
-        (read_qrels, "q1 0 d1 1_0\n", r":1: relevance '1_0' is not a whole number"),
-        (read_qrels, "q1 0 d1 ١\n", r":1: relevance '١' is not a whole number"),
-        (read_qrels, "q1 0 d1 nan\n", r":1: relevance 'nan' is not a whole number"),
+        (read_qrels, "q1 0 d1 1.5\n", r":1: relevance '1.5' is not an integer"),
+        (read_qrels, "q1 0 d1 1_0\n", r":1: relevance '1_0' is not an integer"),
+        (read_qrels, "q1 0 d1 ١\n", r":1: relevance '١' is not an integer"),
+        (read_qrels, "q1 0 d1 nan\n", r":1: relevance 'nan' is not an integer"),
         (read_qrels, "q1 0 d1 1\nq1 0 d2 1000001\n", r":2: relevance 1000001 is beyond 1,000,000"),
         (read_qrels, f"q1 0 d1 -{'9' * 5000}\n", r":1: relevance -9999999999999999999… is beyond"),
-        (read_beir_qrels, "query-id\tcorpus-id\tscore\nq1\td1\t1.0\n", r":2: relevance '1.0' is not a whole"),
+        (read_beir_qrels, "query-id\tcorpus-id\tscore\nq1\td1\t1.0\n", r":2: relevance '1.0' is not an integer"),
         (read_beir_qrels, "q1\td1\t1\nq1\td1\t2\n", r":2: document 'd1' of query 'q1' is on line 1 too"),
         (read_beir_qrels, "q1 0 d1 1\n", r":1: not query-id<TAB>corpus-id<TAB>score but TREC's"),
         (read_beir_qrels, "q1\t\t1\n", r":1: not query-id<TAB>corpus-id<TAB>score; correct"),
@@ -151,7 +151,7 @@ def test_a_run_is_written_best_first_and_ties_by_id(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-# Blanks of ASCII and of Unicode, line ends, percent signs: whatever JSON can hold in an id.
+# Blanks of ASCII and of Unicode, line ends, percent signs: everything that an id in JSON can contain.
 words = st.text(
     st.sampled_from("a %\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u00a0\u2028\u3000タ") | st.characters(exclude_categories=["C"]),
     min_size=1,
@@ -189,7 +189,7 @@ def test_columns_are_separated_by_ascii_white_space_alone(file, blank: str) -> N
     assert read_beir_qrels(file(f"{query}\t{document}\t1\n")) == {query: {document: 1}}
 
 
-def test_ids_of_beir_are_taken_as_they_stand(file) -> None:  # type: ignore[no-untyped-def]
+def test_ids_of_beir_are_not_changed(file) -> None:  # type: ignore[no-untyped-def]
     content = "\ufeffquery-id\tcorpus-id\tscore\r\nq 1\tNew York\t1\r\nq 1\tb\t-1 \r\n"
     assert read_beir_qrels(file(content)) == read_any_qrels(file(content)) == {"q 1": {"New York": 1, "b": -1}}
     assert read_any_qrels(file("q1 0 d1 1\n")) == {"q1": {"d1": 1}}

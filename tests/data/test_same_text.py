@@ -1,4 +1,4 @@
-"""Which texts say the same: trivial differences do not count, signs and vowels do."""
+"""Test which texts count as the same: trivial differences do not matter, signs and vowels do."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from mlret.data.same_text import normalised, text_key, text_number
         ("C++", "C#"), ("C", "C#"), ("C", "C++"), ("5 €", "5 $"), ("5 €", "5"), (">= 18", "< 18"), (">= 18", "<= 18"),
         ("A+", "A-"), ("A", "A-"), ("blood type A-.", "blood type A."), ("x = 5", "x ≠ 5"), ("5 ± 1", "5 1"),
         ("50 %", "50"), ("50 %", "50 ‰"), ("R&D", "RD"), ("#1", "1"), ("a@b", "ab"), ("20 °C", "20 C"), ("👍", "👎"),
-        # What stands between and before digits.
+        # Characters between and before digits.
         ("1.5", "15"), ("1,5", "15"), ("1.5", "1 5"), ("1, 5", "1,5"), ("1 5", "15"), ("3:1", "31"), ("24/7", "247"),
         ("10-12", "1012"), ("-5 °C", "5 °C"), ("−5", "5"), ("It is -5 outside.", "It is 5 outside."), ("(-5)", "(5)"),
         (".5", "5"), ("costs .5", "costs 5"), ("10²", "102"), ("x²", "x2"), ("5 * 3", "5 3"), ("٢٫٥", "٢٥"),
     ],
 )  # fmt: skip
-def test_vowels_and_signs_tell_texts_apart(first: str, second: str) -> None:
+def test_vowels_and_signs_distinguish_texts(first: str, second: str) -> None:
     assert normalised(first) != normalised(second)
     assert text_number(first) != text_number(second)
 
@@ -72,6 +72,6 @@ def test_another_mark_is_another_text(parts: list[str], data: st.DataObject) -> 
         assert normalised(text[:place] + text[place + 1 :]) != normalised(text)
 
 
-def test_mere_punctuation_is_compared_as_it_stands() -> None:
+def test_mere_punctuation_is_compared_literally() -> None:
     assert normalised("?!") == ""
     assert text_key("?!") == "?!" != text_key("…")

@@ -1,4 +1,4 @@
-"""The bundled sample is whole: every topic in every language, every question judged."""
+"""Test that the bundled sample is complete: every topic in every language, every question judged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sample() -> Sample:
     return load_sample()
 
 
-def test_every_topic_stands_in_every_language(sample: Sample) -> None:
+def test_every_topic_is_in_every_language(sample: Sample) -> None:
     per_topic = Counter(passage.metadata["topic"] for passage in sample.passages)
     assert len(sample.languages) >= 12
     assert len(per_topic) >= 20

@@ -1,4 +1,4 @@
-"""Drawing sentences from a stream: bounded, different, the same in any order."""
+"""Test drawing sentences from a stream: bounded, without repetition, the same in any order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripts of texts, against the script property of the regex package."""
+"""Test the scripts of texts against the script property of the regex package."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_letters_of_a_script_get_its_name_and_no_others_do() -> None:
 
 
 @pytest.mark.parametrize("character", [*"0٣५!。 ·-\n\x00", "\u0301", "\ud800", "😀"])
-def test_what_is_no_letter_has_no_script(character: str) -> None:
+def test_characters_that_are_not_letters_have_no_script(character: str) -> None:
     assert script_of(character) is None
 
 
@@ -113,6 +113,6 @@ def test_texts_are_in_the_scripts_of_their_language() -> None:
         for code, some in texts.items()
         if not scripts_of(" ".join(some[:200])) <= scripts_of_language(normalise_language(code))
     }
-    # CLDR has Senegal's Latin for Hassaniya and Tifinagh for Tachelhit; these texts are Arabic. The Chinese one has
-    # many Latin names.
+    # For Hassaniya CLDR has the Latin script of Senegal and for Tachelhit Tifinagh, but these texts are Arabic. The
+    # Chinese text has many Latin names.
     assert others == {"mey", "shi", "zho-TW"}

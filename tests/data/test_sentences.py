@@ -1,4 +1,4 @@
-"""Sentences in many languages are found as their readers would find them, and no text is lost."""
+"""Test that sentences in many languages are split where a reader would split them, and that no text is lost."""
 
 from __future__ import annotations
 
@@ -123,12 +123,12 @@ def test_marks_are_read_as_meant(language: str, sentences: list[str]) -> None:
     assert split_sentences(between.join(sentences), language) == sentences
 
 
-def test_thai_is_cut_at_spaces_into_pieces_of_some_length() -> None:
+def test_thai_is_split_at_spaces_into_parts_of_some_length() -> None:
     text = "ฉันชอบอ่านหนังสือในห้องสมุดของโรงเรียน และดื่มชา ปี 2020 ฉันไป Bangkok กับเพื่อน " * 5
-    pieces = split_sentences(text, "th")
-    assert len(pieces) > 1
-    assert all(30 <= len(piece) <= 200 for piece in pieces)
-    assert not any(piece.startswith("และ") or piece[0].isdigit() for piece in pieces)
+    sentences = split_sentences(text, "th")
+    assert len(sentences) > 1
+    assert all(30 <= len(sentence) <= 200 for sentence in sentences)
+    assert not any(sentence.startswith("และ") or sentence[0].isdigit() for sentence in sentences)
 
 
 def test_polite_word_ends_a_thai_sentence_of_any_length() -> None:
@@ -141,19 +141,19 @@ def test_polite_word_ends_a_thai_sentence_of_any_length() -> None:
 )
 def test_text_without_ends_is_cut_to_a_bearable_length(unit: str, end: str) -> None:
     text = unit * 2000
-    pieces = split_sentences(text, "en")
-    assert max(map(len, pieces)) <= LONGEST_SENTENCE
-    assert len(pieces) <= 2 * len(text) / LONGEST_SENTENCE + 1
-    assert all(piece.endswith(end) for piece in pieces[:-1])
+    sentences = split_sentences(text, "en")
+    assert max(map(len, sentences)) <= LONGEST_SENTENCE
+    assert len(sentences) <= 2 * len(text) / LONGEST_SENTENCE + 1
+    assert all(sentence.endswith(end) for sentence in sentences[:-1])
 
 
 def test_cut_leaves_accents_on_their_letters() -> None:
-    pieces = split_sentences("e\u0301" * 1500 + "ก" + "\u0e34" * 2000, "en")
-    assert all(not piece.startswith("\u0301") for piece in pieces)
+    sentences = split_sentences("e\u0301" * 1500 + "ก" + "\u0e34" * 2000, "en")
+    assert all(not sentence.startswith("\u0301") for sentence in sentences)
 
 
 def test_time_grows_with_the_length_alone() -> None:
-    """Text without an end, or made of enumerators alone, must not be copied again at each step."""
+    """A text without sentence ends, or of enumerators alone, must not be copied again at each step."""
     for unit in ("a ", "1. ", "Dr. ", "“", "。「"):
         start = time.process_time()
         split_sentences(unit * 200_000, "en")
@@ -168,22 +168,22 @@ texts = st.text(st.characters(codec="utf-8"), max_size=80) | st.lists(marks, max
 @settings(max_examples=400, deadline=None)
 @given(texts, languages)
 def test_no_text_is_lost(text: str, language: str) -> None:
-    pieces = split_sentences(text, language)
-    assert "".join("".join(pieces).split()) == "".join(text.split())
-    assert all(piece and piece == piece.strip() for piece in pieces)
+    sentences = split_sentences(text, language)
+    assert "".join("".join(sentences).split()) == "".join(text.split())
+    assert all(sentence and sentence == sentence.strip() for sentence in sentences)
 
 
 @settings(max_examples=20, deadline=None)
 @given(texts, st.integers(100, 400), languages)
 def test_no_text_is_lost_where_it_is_long(text: str, times: int, language: str) -> None:
-    pieces = split_sentences(text * times, language)
-    assert "".join("".join(pieces).split()) == "".join((text * times).split())
-    assert max(map(len, pieces), default=0) <= LONGEST_SENTENCE
+    sentences = split_sentences(text * times, language)
+    assert "".join("".join(sentences).split()) == "".join((text * times).split())
+    assert max(map(len, sentences), default=0) <= LONGEST_SENTENCE
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.data(), st.sampled_from(list(EVERYDAY)))
 def test_sentence_is_not_split_again(data: st.DataObject, language: str) -> None:
     drawn = data.draw(st.lists(st.sampled_from(EVERYDAY[language]), min_size=1, max_size=6))
-    for piece in split_sentences(("" if language in WITHOUT_SPACES else " ").join(drawn), language):
-        assert split_sentences(piece, language) == [piece]
+    for sentence in split_sentences(("" if language in WITHOUT_SPACES else " ").join(drawn), language):
+        assert split_sentences(sentence, language) == [sentence]

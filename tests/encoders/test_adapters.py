@@ -1,4 +1,4 @@
-"""Language adapters: batches that mix languages, languages added later, nothing else changed."""
+"""Test language adapters: batches in several languages, languages that are added later, no other changes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TEXTS = [
 
 
 def folder_of(tmp_path: Path, **options: Any) -> Path:
-    """An untrained X-MOD whose adapters differ."""
+    """Write an untrained X-MOD whose adapters differ."""
     tokenizer = made.fast("unigram")
     torch.manual_seed(0)
     config = XmodConfig(
@@ -84,7 +84,7 @@ def test_a_batch_of_many_languages_is_what_each_language_alone_gives(tmp_path: P
         assert np.allclose(mixed[row], encoder.encode([text], language=language)[0], atol=1e-6)
         other = "en" if language != "en" else "ru"
         assert not np.allclose(mixed[row], encoder.encode([text], language=other)[0], atol=1e-2)
-    # The reference: transformers' own model, one language after another.
+    # The reference is the model of transformers, run for one language after another.
     backbone, tokenizer = encoder.model[0].model, encoder.model.tokenizer
     for (text, _), number, vector in zip(TEXTS, [0, 1, 2, 1, 0], mixed, strict=True):
         inputs = tokenizer(text, return_tensors="pt")
@@ -95,17 +95,17 @@ def test_a_batch_of_many_languages_is_what_each_language_alone_gives(tmp_path: P
         assert np.allclose(vector, expected / np.linalg.norm(expected), atol=1e-5)
 
 
-def test_a_language_that_is_not_told_is_detected(tmp_path: Path) -> None:
+def test_a_language_that_is_not_given_is_detected(tmp_path: Path) -> None:
     encoder = mlret.Encoder(modular(tmp_path))
-    told = encoder.encode([TEXTS[2][0]], language="ru")
-    assert np.array_equal(encoder.encode([TEXTS[2][0]]), told)
-    assert np.array_equal(encoder.encode(["Поезд", TEXTS[2][0]], language=["ru", None])[1:], told)
-    # sentence-transformers alone knows one language for all, or detects it.
+    expected = encoder.encode([TEXTS[2][0]], language="ru")
+    assert np.array_equal(encoder.encode([TEXTS[2][0]]), expected)
+    assert np.array_equal(encoder.encode(["Поезд", TEXTS[2][0]], language=["ru", None])[1:], expected)
+    # sentence-transformers alone has one language for all texts, or detects it.
     raw = encoder.model.encode([TEXTS[2][0]], language="ru", normalize_embeddings=True)
-    assert np.allclose(raw, told, atol=1e-6)
+    assert np.allclose(raw, expected, atol=1e-6)
 
 
-def test_a_language_without_adapter_falls_to_its_neighbour_and_says_so_once(tmp_path: Path) -> None:
+def test_a_language_without_adapter_uses_its_neighbour_and_warns_once(tmp_path: Path) -> None:
     encoder = mlret.Encoder(modular(tmp_path, neighbours={"rw": "sw"}, default_language="en"))
     with pytest.warns(UserWarning, match=r"no adapter for Kinyarwanda \(rw\): it goes through that of sw"):
         found = encoder.encode(["Samaki"], language="rw")
@@ -171,6 +171,7 @@ def test_an_ordinary_encoder_made_modular_computes_the_same(tmp_path: Path) -> N
         with_adapters(model)
 
 
+@pytest.mark.thorough
 def test_the_bundled_encoder_can_be_made_modular() -> None:
     texts = [text for text, _ in TEXTS]
     before = mlret.load_encoder().encode(texts, language="sw")

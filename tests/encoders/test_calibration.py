@@ -1,4 +1,4 @@
-"""Calibration: each step by its formula, switches, what is stored, encoders saved before rotation existed."""
+"""Test calibration: each step against its formula, switches, storage, encoders saved before rotation existed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from sentence_transformers.base.modules import Normalize
 from torch import nn
 
 from mlret.encoders.calibration import Calibration, calibrate_model
-from mlret.encoders.encoder import BUNDLED, Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import BUNDLED, load_encoder
 from mlret.encoders.rotation import FittedRotation
 from mlret.errors import InputError
 from tests.conftest import WORDS
@@ -42,13 +43,13 @@ def apply(module: Calibration, rows: Rows, language: str | None) -> Rows:
 
 
 def corner(random: np.random.Generator, n: int = 300, dims: int = 6, clusters: int = 20, seed: int = 1) -> Rows:
-    """A cloud around a point away from the origin; of one ``seed``, around the same centres."""
+    """Return a cloud around a point away from the origin; clouds with the same ``seed`` have the same centres."""
     centres = np.random.default_rng(seed).normal(size=(clusters, dims))
     return (centres[random.integers(clusters, size=n)] + 0.2 * random.normal(size=(n, dims)) + 3).astype(np.float32)
 
 
 def quarter_turn(dims: int) -> Rows:
-    """An orthogonal matrix that no mistaken transposition leaves as it was."""
+    """Return an orthogonal matrix for which a wrong transposition changes the result."""
     matrix = np.roll(np.eye(dims), 1, axis=0)
     matrix[0] *= -1
     return matrix.astype(np.float32)
@@ -56,7 +57,7 @@ def quarter_turn(dims: int) -> Rows:
 
 @pytest.fixture
 def fitted() -> Calibration:
-    """All three steps of "en", "fr" and "sw", with a rotation that is known."""
+    """Return a calibration of "en", "fr" and "sw" with all three steps and a known rotation."""
     random = np.random.default_rng(0)
     rotation = torch.from_numpy(np.stack([np.eye(6), quarter_turn(6), quarter_turn(6).T]).astype(np.float32))
     mean, std = (torch.from_numpy(random.normal(size=(3, 6)).astype(np.float32)) for _ in range(2))
@@ -87,7 +88,7 @@ def test_steps_apply_in_order_and_each_has_its_switch(
     np.testing.assert_allclose(apply(fitted, rows, language), expected, atol=1e-5)
 
 
-def test_calibration_can_be_left_out(fitted: Calibration) -> None:
+def test_calibration_can_be_omitted(fitted: Calibration) -> None:
     rows = torch.randn(4, 6)
     assert fitted({"sentence_embedding": rows}, language="sw", calibrate=False)["sentence_embedding"] is rows
 
@@ -180,9 +181,9 @@ def test_fitting_a_rotation_brings_languages_together_and_reports_each() -> None
         if language != "en":
             np.testing.assert_array_equal(matrix, reports[language].matrix)
     english = corner(random, 50)
-    turned = english @ planted.T
-    before = (apply(Calibration.fit(clouds, scale=False), turned, "sw") * apply(module, english, "en")).sum(1).mean()
-    after = (apply(module, turned, "sw") * apply(module, english, "en")).sum(1).mean()
+    rotated = english @ planted.T
+    before = (apply(Calibration.fit(clouds, scale=False), rotated, "sw") * apply(module, english, "en")).sum(1).mean()
+    after = (apply(module, rotated, "sw") * apply(module, english, "en")).sum(1).mean()
     assert after > before + 0.05 and after > 0.98
 
 
@@ -224,7 +225,7 @@ def test_a_calibration_in_the_old_form_is_read_as_it_was(tmp_path: Path) -> None
     config = {"languages": ["en", "sw"], "shift": True, "scale": False}
     (tmp_path / "config.json").write_text(json.dumps(config))
     loaded = Calibration.load(str(tmp_path))
-    # The fingerprint of an encoder is made of these.
+    # The fingerprint of an encoder is computed from these.
     assert loaded.get_config_dict() == config and list(loaded.state_dict()) == ["mean", "std"]
     rows = corner(random)
     np.testing.assert_allclose(apply(loaded, rows, "sw"), unit(rows - mean[1].numpy()), atol=1e-6)
@@ -248,7 +249,7 @@ def test_the_bundled_encoder_has_the_fingerprint_that_its_results_were_measured_
 
 
 def sentences(*languages: str, n: int = 60) -> dict[str, list[str]]:
-    """Words of another third of the list for each language."""
+    """Return words from a different third of the list for each language."""
     random = np.random.default_rng(0)
     words = {code: WORDS[7 * i : 7 * i + 7] for i, code in enumerate(languages)}
     return {code: [" ".join(random.choice(words[code], 5)) for _ in range(n)] for code in languages}
@@ -260,7 +261,7 @@ def copy_of(encoder: Encoder, *extra: nn.Module, drop: int = 0, **options: Any) 
 
 
 def test_a_model_is_calibrated_on_what_its_calibration_sees(tiny_encoder: Encoder) -> None:
-    # Without Normalize, embeddings are of any length; the prompt is part of the text.
+    # Without Normalize, embeddings have any length; the prompt is part of the text.
     model = copy_of(tiny_encoder, drop=1, prompts={"passage": "fish rain "}, default_prompt_name="passage")
     text = sentences("sw", "en")
     raw = {code: model.encode(lines) for code, lines in text.items()}
@@ -300,11 +301,11 @@ def test_an_earlier_calibration_is_replaced(tiny_encoder: Encoder) -> None:
 
 def test_rotations_of_a_model_are_reported_and_survive_saving(tiny_encoder: Encoder, tmp_path: Path) -> None:
     model = copy_of(tiny_encoder)
-    said: list[str] = []
-    report = calibrate_model(model, sentences("en", "sw", n=300), rotate=True, pivot="sw", say=said.append)
+    reported: list[str] = []
+    report = calibrate_model(model, sentences("en", "sw", n=300), rotate=True, pivot="sw", say=reported.append)
     rotation = {row.language: row.rotation for row in report}
     assert rotation["sw"] is None and rotation["en"] is not None
-    assert said[0] == "encoding English (1 of 2)" and said[-1] == "rotating: 1 of 1 languages done"
+    assert reported[0] == "encoding English (1 of 2)" and reported[-1] == "rotating: 1 of 1 languages done"
     model.save(str(tmp_path / "m"), create_model_card=False)
     loaded = load_encoder(tmp_path / "m", device="cpu")
     assert loaded.fingerprint == Encoder(model).fingerprint
@@ -313,19 +314,19 @@ def test_rotations_of_a_model_are_reported_and_survive_saving(tiny_encoder: Enco
     np.testing.assert_allclose(plain.encode(text, language="en"), loaded.encode(text, language="en"), atol=1e-6)
 
 
-def test_the_fingerprint_tells_rotation_and_its_switch(tiny_encoder: Encoder) -> None:
+def test_the_fingerprint_depends_on_the_rotation_and_its_switch(tiny_encoder: Encoder) -> None:
     random = np.random.default_rng(0)
     mean = torch.from_numpy(random.normal(size=(1, 32)).astype(np.float32))
-    turned = torch.from_numpy(quarter_turn(32))[None]
+    rotated = torch.from_numpy(quarter_turn(32))[None]
     fingerprints = {
         Encoder(copy_of(tiny_encoder, Calibration(["sw"], mean, None, *rotation, **switch))).fingerprint
-        for rotation, switch in (([], {}), ([turned], {}), ([turned], {"rotate": False}))
+        for rotation, switch in (([], {}), ([rotated], {}), ([rotated], {"rotate": False}))
     }
     assert len(fingerprints) == 3
 
 
 def test_statistics_that_were_fitted_under_another_code_of_a_language_serve_it() -> None:
-    """Earlier versions knew Norwegian as ``nb``, as the bundled encoder's statistics do."""
+    """Earlier versions used the code ``nb`` for Norwegian, and so do the statistics of the bundled encoder."""
     mean = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     calibration = Calibration(["de", "nb"], mean)
     for code in ("no", "nb", "nob_Latn"):

@@ -1,4 +1,4 @@
-"""Encoders: vectors equal sentence-transformers', bad folders are named, fingerprints tell encoders apart."""
+"""Test encoders: vectors equal those of sentence-transformers, errors name bad folders, fingerprints differ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from mlret.encoders.calibration import Calibration
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.token_weights import TokenWeights
 from mlret.errors import InputError
 
@@ -21,7 +22,7 @@ TEXTS = ["the cat sat on a mat", "seven dogs", "rice and fish in warm rain by ni
 
 @pytest.fixture
 def calibrated(tiny_encoder: Encoder, tmp_path: Path) -> Path:
-    """The tiny encoder with a calibration for "en" and "sw"."""
+    """Return the tiny encoder with a calibration for "en" and "sw"."""
     random = np.random.default_rng(0)
     statistics = {code: random.normal(size=(9, 32)).astype(np.float32) for code in ("en", "sw")}
     model = SentenceTransformer(modules=[*tiny_encoder.model.children(), Calibration.fit(statistics)], device="cpu")
@@ -70,7 +71,7 @@ def test_the_fingerprint_is_the_same_before_and_after_encoding_and_loading(tiny_
     assert Encoder(encoder.model).fingerprint == before == load_encoder(tiny_encoder_folder).fingerprint
 
 
-def test_the_fingerprint_tells_what_decides_vectors(calibrated: Path, tiny_encoder: Encoder) -> None:
+def test_the_fingerprint_depends_on_what_affects_vectors(calibrated: Path, tiny_encoder: Encoder) -> None:
     fingerprints = {tiny_encoder.fingerprint, load_encoder(calibrated).fingerprint}
     config = calibrated / "3_Calibration" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"scale": False}))
@@ -104,7 +105,7 @@ def test_foreign_code_in_a_folder_is_not_run(tiny_encoder_folder: Path, tmp_path
         (lambda folder: (folder / "modules.json").write_text("[{}]"), "cannot be loaded"),
     ],
 )
-def test_a_spoilt_folder_is_named_with_the_mend(
+def test_a_broken_folder_is_named_with_how_to_fix_it(
     tiny_encoder_folder: Path, tmp_path: Path, spoil: object, message: str
 ) -> None:
     folder = tmp_path / "spoilt"
@@ -115,14 +116,14 @@ def test_a_spoilt_folder_is_named_with_the_mend(
     assert str(folder) in str(error.value)
 
 
-def test_a_missing_folder_and_an_unreachable_name_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_folder_and_an_unreachable_name_have_different_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no encoder folder at"):
         load_encoder(tmp_path / "nowhere")
     with pytest.raises(InputError, match="neither a folder nor a model on the hub"):
         load_encoder("nobody/no-such-model")
 
 
-def test_what_is_no_text_is_refused(tiny_encoder: Encoder) -> None:
+def test_values_that_are_not_texts_are_refused(tiny_encoder: Encoder) -> None:
     with pytest.raises(InputError, match="text 1 is int"):
         tiny_encoder.encode(["a", 1])  # type: ignore[list-item]
     with pytest.raises(InputError, match="2 texts but 1 languages"):
@@ -149,7 +150,7 @@ def test_trained_token_weights_survive_saving(tiny_encoder: Encoder, tmp_path: P
     np.testing.assert_allclose(load_encoder(tmp_path / "weighted", device="cpu").encode(TEXTS), weighted, atol=1e-6)
 
 
-def test_queries_and_documents_stand_behind_the_prompts_of_the_model(tiny_encoder_folder: Path) -> None:
+def test_queries_and_documents_follow_the_prompts_of_the_model(tiny_encoder_folder: Path) -> None:
     encoder = load_encoder(tiny_encoder_folder, device="cpu")
     plain = encoder.encode_query(["the cat"])
     encoder.model.prompts = {"query": "seven ", "passage": "rice "}

@@ -1,4 +1,4 @@
-"""The forward pass over many texts, against sentence-transformers'."""
+"""Test the forward pass over many texts against that of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from mlret.data.documents import Document
 from mlret.encoders import forward
-from mlret.encoders.encoder import INT8, Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.forward import ForwardPass, Int8Linear
+from mlret.encoders.loading import load_encoder
+from mlret.encoders.precision import INT8
 from mlret.encoders.streams import encode_to_file
 from mlret.errors import InputError
 from tests.conftest import WORDS
@@ -38,7 +40,7 @@ def test_any_texts_get_the_vectors_that_sentence_transformers_gives(
     assert np.abs(ours - tiny_encoder.model.encode(texts)).max() < 1e-5
 
 
-def test_a_text_is_encoded_once_however_often_it_comes(tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeated_text_is_encoded_once(tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     original = ForwardPass._padded
 
@@ -114,7 +116,7 @@ def test_a_file_of_vectors_has_every_document(tiny_encoder: Encoder, tmp_path: P
     assert found.dtype == np.float32 and np.array_equal(found, expected)
 
 
-def test_a_file_is_written_whole_or_not_at_all(tiny_encoder: Encoder, tmp_path: Path) -> None:
+def test_a_file_is_written_completely_or_not_at_all(tiny_encoder: Encoder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there are no documents to encode"):
         encode_to_file(tiny_encoder, [], tmp_path / "v.npy")
     with pytest.raises(InputError, match="has a line break; write Parquet"):
@@ -124,12 +126,12 @@ def test_a_file_is_written_whole_or_not_at_all(tiny_encoder: Encoder, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_layers_that_are_the_identity_are_left_out_until_they_learn(tmp_path: Path) -> None:
+def test_layers_that_are_the_identity_are_skipped_until_they_are_trained(tmp_path: Path) -> None:
     from mlret.training.backbones.backbone import build_backbone
     from mlret.training.recipe import NewBackbone
     from mlret.training.text.tokenizer import fast_tokenizer
 
-    pieces = [(piece, -1.0) for piece in ["<s>", "<pad>", "</s>", "<unk>", "▁sun", "▁rain", "▁tree", "<mask>"]]
+    pieces = [(token, -1.0) for token in ["<s>", "<pad>", "</s>", "<unk>", "▁sun", "▁rain", "▁tree", "<mask>"]]
     shape = NewBackbone(layers=2, hidden=32, heads=2, feed_forward=16, max_length=16)
     model = build_backbone(shape, fast_tokenizer(pieces, max_length=16), folder=tmp_path, seed=0).eval()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A second head over an encoder's backbone."""
+"""Test a second head over an encoder's backbone."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.head import load_head, save_head
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import BUNDLED_TOKENS, TokenEncoder, load_any_encoder, load_token_encoder
 from mlret.errors import InputError
 from mlret.index.index import Index
@@ -26,7 +27,7 @@ def test_a_head_alone_gives_the_same_tokens_over_its_backbone(tiny_encoder: Enco
     assert sum(file.stat().st_size for file in (tmp_path / "head").iterdir()) < 4000
     again = TokenEncoder(load_head(tmp_path / "head", tiny_encoder.model))
     for one, other in zip(TokenEncoder(model).encode_query(TEXTS), again.encode_query(TEXTS), strict=True):
-        assert one.shape == other.shape and np.allclose(one, other, atol=2e-3)  # kept as float16
+        assert one.shape == other.shape and np.allclose(one, other, atol=2e-3)  # stored as float16
 
 
 def test_a_head_with_a_backbone_of_its_own_and_a_damaged_one_are_refused(tiny_encoder: Encoder, tmp_path: Path) -> None:
@@ -37,12 +38,13 @@ def test_a_head_with_a_backbone_of_its_own_and_a_damaged_one_are_refused(tiny_en
     with pytest.raises(InputError, match="train the head with freeze: backbone"):
         save_head(model, tiny_encoder.model, tmp_path / "other", SETTINGS)
     (tmp_path / "head" / "head.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="holds no head"):
+    with pytest.raises(InputError, match="has no head"):
         load_head(tmp_path / "head", tiny_encoder.model)
-    with pytest.raises(InputError, match="holds no head"):
+    with pytest.raises(InputError, match="has no head"):
         load_head(tmp_path / "nowhere", tiny_encoder.model)
 
 
+@pytest.mark.thorough
 def test_the_bundled_encoder_has_a_head_for_tokens() -> None:
     encoder = load_token_encoder()
     assert encoder.name == BUNDLED_TOKENS and encoder.dims <= 128
@@ -53,6 +55,7 @@ def test_the_bundled_encoder_has_a_head_for_tokens() -> None:
     assert load_encoder().dims > encoder.dims
 
 
+@pytest.mark.thorough
 def test_an_index_of_the_bundled_head_is_opened_by_its_name(tmp_path: Path) -> None:
     index = Index.create(tmp_path / "index", load_token_encoder())
     index.add(

@@ -1,4 +1,4 @@
-"""Encoders with a vector for each token, made from others: markers, masks, lengths, what is skipped."""
+"""Test encoders with a vector for each token that are made from others: markers, masks, lengths, skipped tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DOCUMENTS = ["The cat (black) sat: «on» the mat.", "你好。世界!", "...", 
 
 
 def plain(folder: Path, kind: str = "unigram", model: str = "xlm-r masked") -> SentenceTransformer:
-    """A single-vector encoder, untrained."""
+    """Return an untrained single-vector encoder."""
     tokenizer = made.fast(kind)
     backbone = made.model(model, len(tokenizer))
     getattr(backbone, backbone.base_model_prefix, backbone).save_pretrained(folder)
@@ -48,7 +48,7 @@ def dynamic(source: SentenceTransformer) -> MultiVectorEncoder:
 
 
 def by_hand(model: MultiVectorEncoder, text: str, marker: str, width: int | None, attend: bool) -> np.ndarray:
-    """All tokens of a text, computed from the backbone and the projection alone, one text at a time."""
+    """Return all token vectors of each text, computed only from the backbone and the projection, one text at a time."""
     tokenizer, backbone, projection = model.tokenizer, model[0].model, model[1].linear.weight
     ids = tokenizer(text).input_ids[: tokenizer.model_max_length - 1]
     ids = [ids[0], tokenizer.convert_tokens_to_ids(marker), *ids[1:]]
@@ -95,19 +95,18 @@ def test_documents_lose_the_punctuation_of_every_script_but_attend_to_it(dynamic
     found = mlret.TokenEncoder(dynamic).encode_document(DOCUMENTS)
     skipped = set(dynamic[2].skiplist_words)
     for text, tokens in zip(DOCUMENTS, found, strict=True):
-        pieces = dynamic.tokenizer.tokenize(text)
-        kept = [True, True, *(piece not in skipped for piece in pieces), True]
+        kept = [True, True, *(token not in skipped for token in dynamic.tokenizer.tokenize(text)), True]
         assert not all(kept)
         assert np.allclose(tokens, by_hand(dynamic, text, "[D]", None, False)[kept], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", made.KINDS)
-def test_pieces_are_punctuation_by_what_they_write(kind: str) -> None:
+def test_tokens_are_punctuation_by_the_text_that_they_write(kind: str) -> None:
     tokenizer = made.fast(kind)
     found = punctuation_pieces(tokenizer)
-    assert {".", ","} <= {tokenizer.convert_tokens_to_string([piece]).strip() for piece in found}
+    assert {".", ","} <= {tokenizer.convert_tokens_to_string([token]).strip() for token in found}
     assert not set(found) & set(tokenizer.all_special_tokens)
-    # The reference: what the ids of punctuation in a text write, and the letters that they must not.
+    # The reference is the text that ids of punctuation stand for, which must not contain letters.
     for text in ("a b c", "Где кот", "你好世界", "samaki", "שלום"):
         assert not set(tokenizer.tokenize(text)) & set(found) - {"▁", "Ġ", "</w>"}
     texts = [text for some in made.corpus().values() for text in some]
@@ -120,10 +119,10 @@ def test_pieces_are_punctuation_by_what_they_write(kind: str) -> None:
             assert tokenizer.convert_ids_to_tokens(ids[0]) in found
 
 
-def test_undecodable_bytes_are_no_punctuation() -> None:
+def test_undecodable_bytes_are_not_punctuation() -> None:
     tokenizer = made.fast("byte-bpe")
     found = set(punctuation_pieces(tokenizer))
-    # The bytes of Cyrillic and of an ideographic full stop, each alone.
+    # The bytes of Cyrillic letters and of an ideographic full stop, one by one.
     for letter in tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("кот。")[0][0]:
         assert letter not in found
 
@@ -216,6 +215,7 @@ def test_adapters_can_be_given_to_a_dynamic_encoder(source: SentenceTransformer)
         assert torch.allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_sources_of_every_kind_are_taken(source: SentenceTransformer, tmp_path: Path) -> None:
     bundled = multi_vector_encoder()
     assert bundled.get_embedding_dimension() == 128 and len(bundled) == 4
@@ -244,10 +244,10 @@ def test_what_does_not_fit_is_refused(source: SentenceTransformer, options: dict
         multi_vector_encoder(source, **options)
 
 
-def test_what_is_no_single_vector_encoder_is_refused(dynamic: MultiVectorEncoder, tmp_path: Path) -> None:
+def test_models_that_are_not_single_vector_encoders_are_refused(dynamic: MultiVectorEncoder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has a vector for each token already"):
         multi_vector_encoder(dynamic)
-    with pytest.raises(InputError, match=r"Linear is no encoder"):
+    with pytest.raises(InputError, match=r"Linear is not an encoder"):
         multi_vector_encoder(torch.nn.Linear(2, 2))
     with pytest.raises(InputError, match=r"cannot be loaded as a transformer"):
         multi_vector_encoder(tmp_path)

@@ -1,4 +1,4 @@
-"""No encoder gets more tokens than its network takes; the reference is the bare network, run at every length."""
+"""Test that no encoder gets more tokens than its network takes; the reference is the bare network at every length."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.longest_input import keep_within_positions, positions_of, truncation
 from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
 from mlret.errors import InputError
@@ -32,14 +33,14 @@ from mlret.vocabulary.trim import trim_vocabulary
 ROWS = 34
 WORDS = ["habari", "ya", "asubuhi", "rafiki", "yangu", "leo", "kesho", "jana"]
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]
-VOCABULARY = {piece: number for number, piece in enumerate([*SPECIALS, *WORDS, "<mask>"])}
+VOCABULARY = {token: number for number, token in enumerate([*SPECIALS, *WORDS, "<mask>"])}
 LONG = " ".join(WORDS * 20)
 SIZE: dict[str, Any] = {
     "vocab_size": len(VOCABULARY), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
     "intermediate_size": 32, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2,
 }  # fmt: skip
 TABLE: dict[str, Any] = {**SIZE, "max_position_embeddings": ROWS}
-# Kind -> (class, configuration, the longest input that its architecture takes; None for any).
+# Kind -> (class, configuration, longest input of the architecture; None if it has no limit).
 KINDS: dict[str, tuple[str, dict[str, Any], int | None]] = {
     "xlm-roberta": ("XLMRoberta", TABLE, ROWS - 2),
     "roberta": ("Roberta", TABLE, ROWS - 2),
@@ -88,7 +89,7 @@ def network(kind: str) -> Any:
 
 @pytest.fixture
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Of words, and it does not state how long a text may be."""
+    """Return a tokenizer of words that does not state how long a text may be."""
     words = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     words.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
@@ -105,7 +106,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def folder_of(kind: str, tokenizer: PreTrainedTokenizerFast, folder: Path, stated: Any = None) -> Path:
-    """A folder of sentence-transformers whose tokenizer states ``stated``, or nothing."""
+    """Write a folder of sentence-transformers whose tokenizer states the limit ``stated``, or none."""
     backbone, encoder = folder / "network", folder / "encoder"
     network(kind).save_pretrained(backbone)
     tokenizer.save_pretrained(backbone)
@@ -121,7 +122,7 @@ def folder_of(kind: str, tokenizer: PreTrainedTokenizerFast, folder: Path, state
 
 
 def reference(kind: str, folder: Path, tokens: int) -> np.ndarray:
-    """The mean of what the bare network gives for the first tokens of the long text."""
+    """Return the mean of the bare network's output for the first tokens of the long text."""
     ids = [0, *[VOCABULARY[word] for word in LONG.split()][: tokens - 2], 2]
     with torch.inference_mode():
         bare = getattr(transformers, f"{KINDS[kind][0]}Model").from_pretrained(folder.parent / "network").eval()
@@ -199,7 +200,7 @@ def test_the_fingerprint_is_of_what_the_folder_states_so_that_older_indexes_open
 ) -> None:
     folder = folder_of("xlm-roberta", tokenizer, tmp_path)
     model = SentenceTransformer(str(folder), device="cpu")
-    from mlret.encoders.encoder import fingerprint_of
+    from mlret.encoders.fingerprint import fingerprint_of
 
     before = fingerprint_of(model, 16)
     assert model.max_seq_length == ROWS
@@ -272,7 +273,7 @@ def test_a_backbone_to_be_trained_takes_what_its_network_takes(
             load_backbone(PretrainedBackbone(kind="pretrained", model=str(source), max_length=ROWS), seed=0)
 
 
-def test_numbers_that_stand_for_no_limit_never_reach_the_tokenizer() -> None:
+def test_numbers_that_mean_no_limit_never_reach_the_tokenizer() -> None:
     assert truncation(None) == truncation(10**30) == truncation(int(1e30)) == {"truncation": False}
     assert truncation(512) == {"truncation": "longest_first", "max_length": 512}
 

@@ -1,4 +1,4 @@
-"""Encoders with a vector for each token, against sentence-transformers."""
+"""Test encoders with a vector for each token against sentence-transformers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import TokenEncoder, load_any_encoder, load_token_encoder
 from mlret.errors import InputError
 
@@ -32,7 +32,7 @@ def test_tokens_are_those_of_sentence_transformers(
     assert len(tiny_token_encoder.encode_query(TEXTS)[1]) != len(tiny_token_encoder.encode_document(TEXTS)[0])
 
 
-def test_a_folder_says_which_kind_of_encoder_it_is(
+def test_the_kind_of_encoder_is_read_from_its_folder(
     tiny_token_encoder: TokenEncoder, tiny_token_encoder_folder: Path, tiny_encoder_folder: Path
 ) -> None:
     again = load_any_encoder(tiny_token_encoder_folder)

@@ -1,4 +1,4 @@
-"""Transformers stored in few bits."""
+"""Test transformers that are stored in few bits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.quantised import WEIGHTS, Bits, dequantise, quantise, quantise_folder, rounded, scales
 from mlret.errors import InputError
 
@@ -38,7 +39,7 @@ def test_numbers_take_their_bits_and_the_scale_is_no_worse_than_the_largest_valu
     numbers, scales = quantise(weight, bits=bits)
     assert numbers.numel() * numbers.element_size() * 8 == weight.numel() * bits
     error = (dequantise(numbers, scales, bits=bits) - weight).square().sum()
-    # The plain way: the block's largest magnitude is the grid's end.
+    # The simple scale: the block's largest magnitude is the end of the grid.
     length = weight.shape[1] // scales.shape[1]
     parts = weight.unflatten(1, (-1, length))
     largest = parts.abs().amax(dim=2, keepdim=True)
@@ -73,7 +74,7 @@ def test_zeros_stay_next_to_zero() -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_a_quantised_encoder_loads_as_a_plain_one_and_says_next_to_the_same(
+def test_a_quantised_encoder_loads_as_a_plain_one_with_nearly_the_same_vectors(
     bits: Bits, tiny_encoder: Encoder, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "small"
@@ -86,7 +87,7 @@ def test_a_quantised_encoder_loads_as_a_plain_one_and_says_next_to_the_same(
     texts = ["the cat sat on a mat", "seven dogs", "привет мир"]
     cosines = (loaded.encode(texts) * tiny_encoder.encode(texts)).sum(axis=1)
     assert (cosines > (0.999 if bits == 8 else 0.95)).all()
-    # sentence-transformers loads it too, and what it saves again is whole.
+    # sentence-transformers loads it, too, and saves a complete folder.
     again = SentenceTransformer(str(folder), trust_remote_code=True, device="cpu")
     again.save(str(tmp_path / "whole"))
     assert np.allclose(load_encoder(tmp_path / "whole", device="cpu").encode(texts), loaded.encode(texts), atol=1e-5)
@@ -94,7 +95,7 @@ def test_a_quantised_encoder_loads_as_a_plain_one_and_says_next_to_the_same(
     assert modules[0]["type"].startswith("sentence_transformers.")
 
 
-def test_damage_and_another_models_weights_are_told(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_damage_and_weights_of_another_model_are_reported(tiny_encoder_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "small"
     shutil.copytree(tiny_encoder_folder, folder)
     quantise_folder(folder, layers=8, embeddings=8)

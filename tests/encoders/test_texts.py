@@ -1,4 +1,4 @@
-"""Lists of texts as callers hand them over: whatever is no list of strings is named, before anything is encoded."""
+"""Test lists of texts as callers give them: anything but a list of strings is named before encoding starts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlret.encoders.calibration import calibrate_model
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.external import ExternalEncoder
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import TokenEncoder
 from mlret.encoders.texts import checked_texts
 from mlret.errors import InputError
@@ -25,7 +26,7 @@ TEXTS = ["the cat", "seven dogs"]
 
 @pytest.fixture(scope="module")
 def doors(tiny_encoder: Encoder) -> dict[str, Callable[[Any], Any]]:
-    """Everything that takes a list of texts and encodes it."""
+    """Return every function that takes a list of texts and encodes it."""
     tokens = TokenEncoder(multi_vector_encoder(tiny_encoder, dims=8, device="cpu"))
     prompted = Encoder(load_encoder(tiny_encoder.name, device="cpu").model)
     prompted.model.prompts = {"query": "query: ", "document": "passage: "}
@@ -57,13 +58,16 @@ BAD = {
     "a missing value": (["cat", None], "text 1 is NoneType, not a string"),
     "a missing value of pandas": (pd.Series(["cat", np.nan], dtype=object), "text 1 is float, not a string"),
     "a matrix": (np.array([["a", "b"]]), "text 0 is ndarray, not a string"),
-    "a lone surrogate": (["cat", "ok", "caf\udce9"], r"text 2 is not valid Unicode: character 3 .*'\\udce9'"),
-    "a pair of surrogates": (["\ud83d\ude00"], r"text 0 is not valid Unicode: character 0"),
+    "a lone surrogate": (
+        ["cat", "ok", "caf\udce9"],
+        r"text 2 holds half a surrogate pair, '\\udce9' at character 3; decode its bytes",
+    ),
+    "a pair of surrogates": (["\ud83d\ude00"], r"text 0 holds half a surrogate pair, .* at character 0"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_list_of_texts_is_refused_at_every_door(doors: dict[str, Callable[[Any], Any]], name: str) -> None:
+def test_arguments_that_are_no_lists_of_texts_are_refused(doors: dict[str, Callable[[Any], Any]], name: str) -> None:
     given_, message = BAD[name]
     for door, encode in doors.items():
         if not door.startswith("external"):
@@ -132,7 +136,7 @@ def test_calibration_and_trimming_name_such_texts(tiny_encoder: Encoder) -> None
     model = load_encoder(tiny_encoder.name, device="cpu").model
     with pytest.raises(InputError, match="the en sentences are one string"):
         calibrate_model(model, {"en": "the cat sat", "sw": TEXTS})
-    with pytest.raises(InputError, match="en sentence 1 is not valid Unicode"):
+    with pytest.raises(InputError, match="en sentence 1 holds half a surrogate pair"):
         calibrate_model(model, {"en": ["cat", "\udce9"], "sw": TEXTS})
     with pytest.raises(InputError, match=r"sw.* is one string"):
         trim_vocabulary(tiny_encoder, corpus={"sw": "the cat"})
@@ -140,5 +144,5 @@ def test_calibration_and_trimming_name_such_texts(tiny_encoder: Encoder) -> None
         with pytest.raises(InputError, match="corpus"):
             trim_vocabulary(tiny_encoder, languages=["sw"], corpus=corpus)
     for texts in ({"sw": ["cat", "\udce9"]}, ["cat", "\udce9"]):
-        with pytest.raises(InputError, match="not valid Unicode"):
+        with pytest.raises(InputError, match="half a surrogate pair"):
             trim_vocabulary(tiny_encoder, languages=["sw"], corpus=texts)

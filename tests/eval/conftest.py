@@ -15,7 +15,7 @@ Bitext = dict[str, list[tuple[str, str]]]
 
 @pytest.fixture(scope="session")
 def bitext() -> Bitext:
-    """Label -> pairs. Some English sentences occur in both languages, as they do in the real test set."""
+    """Return label -> pairs. Some English sentences occur in both languages, as in the real test set."""
     random = np.random.default_rng(7)
 
     def sentence(length: int) -> str:
@@ -29,7 +29,7 @@ def bitext() -> Bitext:
 
 @pytest.fixture(scope="session")
 def table_folder(bitext: Bitext, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The layout of one table."""
+    """Write the layout of a single table."""
     folder = tmp_path_factory.mktemp("table")
     rows = [f"{label}\t{i}\t{own}\t{en}\n" for label, pairs in bitext.items() for i, (own, en) in enumerate(pairs)]
     with gzip.open(folder / "tatoeba.v1.tsv.gz", "wt", encoding="utf-8") as handle:
@@ -39,7 +39,7 @@ def table_folder(bitext: Bitext, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="session")
 def laser_folder(bitext: Bitext, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The layout of the LASER repository."""
+    """Write the layout of the LASER repository."""
     folder = tmp_path_factory.mktemp("laser")
     for label, pairs in bitext.items():
         for side, texts in zip((label, "eng"), zip(*pairs, strict=True), strict=True):

@@ -1,4 +1,4 @@
-"""Small benchmarks in their official layouts, made of a few words."""
+"""Make small benchmarks of a few words in their official layouts."""
 
 from __future__ import annotations
 

@@ -36,6 +36,6 @@ def test_character_ngrams_find_shared_spelling_and_ignore_case() -> None:
     assert (floor.encode(["night"]) @ vectors[3].T).toarray()[0, 0] > 0.99
 
 
-def test_floors_take_no_texts() -> None:
+def test_baselines_need_no_texts() -> None:
     assert RandomVectors(dims=8).encode([]).shape == (0, 8)
     assert CharacterNGrams(dims=64).encode([]).shape == (0, 64)

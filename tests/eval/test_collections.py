@@ -1,4 +1,4 @@
-"""The retrieval benchmarks in their own layouts: what is read, what is said of data that does not hold together."""
+"""Test the retrieval benchmarks in their own layouts: what is read, and what is reported of inconsistent data."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_missing_folder_is_an_error(made: Made, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: no such folder"):
         made[1](tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: (holds no|is no data set)"):
+    with pytest.raises(InputError, match=r"empty: (holds no|is not a data set)"):
         made[1](tmp_path / "empty")
 
 
@@ -81,20 +81,20 @@ def collection(**changes: object) -> Collection:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-def test_topics_without_judgements_are_left_out_and_said() -> None:
+def test_topics_without_judgements_are_skipped_and_reported() -> None:
     qrels = {query: found for query, found in QRELS.items() if query != "3"}
     found = checked(collection(qrels=qrels))
     assert "3" not in {topic.id for topic in found.queries}
-    assert found.notes == ("sw: 1 topic without judgements left out, e.g. '3'",)
+    assert found.notes == ("sw: 1 topic without judgements skipped, e.g. '3'",)
 
 
-def test_judgements_without_a_topic_are_left_out_and_said() -> None:
+def test_judgements_without_a_topic_are_skipped_and_reported() -> None:
     found = checked(collection(qrels={**QRELS, "99": {"0#0": 1}, "98": {"0#0": 1}}))
     assert found.qrels == QRELS
-    assert found.notes == ("sw: judgements of 2 queries without a topic left out, e.g. '99'",)
+    assert found.notes == ("sw: judgements of 2 queries without a topic skipped, e.g. '99'",)
 
 
-def test_judged_documents_that_are_not_there_are_said() -> None:
+def test_missing_judged_documents_are_reported() -> None:
     qrels = {query: dict(found) for query, found in QRELS.items()}
     qrels["0"]["elsewhere#1"] = 1
     found = checked(collection(qrels=qrels))
@@ -156,7 +156,7 @@ def test_corrupted_files_of_beir_are_named_by_file_and_line(tmp_path: Path, name
         read_beir(tmp_path / "set")
 
 
-def test_languages_and_splits_that_there_are_not_are_named(tmp_path: Path) -> None:
+def test_missing_languages_and_splits_are_named(tmp_path: Path) -> None:
     make_mrtydi(tmp_path)
     with pytest.raises(InputError, match=r"Mr.TyDi has no language 'de'; there are ar, bn"):
         read_mrtydi(tmp_path, languages=["de"])
@@ -180,7 +180,7 @@ def test_several_data_sets_of_beir_are_read_by_name(tmp_path: Path) -> None:
         read_beir("ir_datasets")
 
 
-def test_blank_translations_of_mmarco_are_passed_over(tmp_path: Path) -> None:
+def test_blank_translations_of_mmarco_are_skipped(tmp_path: Path) -> None:
     make_mmarco(tmp_path)
     path = tmp_path / "collections" / "german_collection.tsv"
     path.write_text(path.read_text(encoding="utf-8") + "blank\t \n", encoding="utf-8")
@@ -192,8 +192,8 @@ def test_blank_translations_of_mmarco_are_passed_over(tmp_path: Path) -> None:
         read_mmarco(tmp_path)
 
 
-def test_the_official_topics_are_as_many_as_the_papers_say() -> None:
-    """Queries that are judged, of Mr.TyDi's and MIRACL's papers (arXiv 2108.08787, table 1; 2210.09984, table 2)."""
+def test_the_number_of_official_topics_is_that_of_the_papers() -> None:
+    """Judged queries by the papers of Mr.TyDi and MIRACL (arXiv 2108.08787, table 1; 2210.09984, table 2)."""
     data = shared_data("mrtydi_miracl_topics")
     tests = {"ar": 1081, "bn": 111, "en": 744, "fi": 1254, "id": 829, "ja": 720, "ko": 421, "ru": 995, "sw": 670,
              "te": 646, "th": 1190}  # fmt: skip
@@ -248,4 +248,4 @@ def test_mrtydi_is_named_by_the_version_that_is_read() -> None:
     assert protocol.title == f"Mr.TyDi v{fetched_version()}"
     if fetched_version() != "1.1":
         assert "v1.1" not in protocol.title + protocol.description.split(":")[0]
-        assert protocol.sizes == {}  # no published figures beside
+        assert protocol.sizes == {}  # no published figures are shown

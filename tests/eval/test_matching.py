@@ -52,11 +52,11 @@ def test_xsim_takes_the_best_margin_among_the_nearest(similarity: np.ndarray) ->
         near = np.argsort(-similarity[row], kind="stable")[:k]
         margins = [np.float32(similarity[row, c] / ((rows[row] + columns[c]) / 2)) for c in near]
         best = {int(c) for c, margin in zip(near, margins, strict=True) if margin >= max(margins) * (1 - 1e-6)}
-        # Where rounding decides between candidates, either is right.
+        # If only rounding distinguishes candidates, either is right.
         assert (row not in best) <= bool(miss) <= (best != {row})
 
 
-def test_margin_says_nothing_where_nothing_is_shared() -> None:
+def test_margin_of_zero_similarities_is_finite() -> None:
     assert np.isfinite(ratio_margin(np.zeros((3, 3), np.float32))).all()
 
 

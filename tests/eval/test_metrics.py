@@ -28,7 +28,7 @@ METRICS = [
 
 
 def reference(judged: dict[str, int], scores: dict[str, float], metric: str) -> float:
-    """The textbook's formulas, ties broken by ascending id."""
+    """Compute the metrics by the formulas of the textbook, with ties broken by ascending id."""
     kind, k = metric.split("@") if "@" in metric else (metric, "1000")
     ranked = [doc for _, doc in sorted((-score, doc) for doc, score in scores.items())][: int(k)]
     gains = np.maximum([judged.get(doc, 0) for doc in ranked], 0)
@@ -49,7 +49,7 @@ def reference(judged: dict[str, int], scores: dict[str, float], metric: str) -> 
 
 documents = st.sampled_from([f"d{i}" for i in range(12)])
 judgements = st.dictionaries(documents, st.integers(0, 3), min_size=1)
-# Few different scores, so that most documents are tied with others.
+# Few different scores, so most documents are tied with others.
 scored = st.dictionaries(documents, st.sampled_from([0.1, 0.10000000001, 0.5, 1.0, -2.0]))
 
 
@@ -83,7 +83,7 @@ def test_ties_go_to_the_smaller_id_where_pytrec_eval_prefers_the_larger() -> Non
     assert evaluate_run(qrels, run, ["mrr@10"]).mean["mrr@10"] == 1.0
 
 
-def test_scores_that_differ_below_single_precision_are_no_tie() -> None:
+def test_scores_that_differ_below_single_precision_are_not_tied() -> None:
     run = {"q": {"b": 1.00000000001, "a": 1.0}}
     assert rank_documents(run["q"]) == ["b", "a"]
     assert evaluate_run({"q": {"b": 1}}, run, ["mrr@10"]).mean["mrr@10"] == 1.0
@@ -110,9 +110,9 @@ def test_reciprocal_rank_is_zero_beyond_the_cut() -> None:
         ({"q": {"a": 1}}, {"x": {"a": 1.0}}, ["mrr@10"], "share no query"),
         ({"q": {"a": 1}}, {"q": {"a": math.nan}}, ["mrr@10"], "document 'a'.*not a number"),
         ({"q": {"a": 1}}, {"q": {"a": None}}, ["mrr@10"], "document 'a'.*not a number"),
-        ({"q": {"a": 1.5}}, {"q": {"a": 1.0}}, ["mrr@10"], "document 'a' of query 'q': relevance 1.5 is not a whole"),
-        ({"q": {"a": math.nan}}, {"q": {"a": 1.0}}, ["mrr@10"], "relevance nan is not a whole number"),
-        ({"q": {"a": None}}, {"q": {"a": 1.0}}, ["mrr@10"], "relevance None is not a whole number"),
+        ({"q": {"a": 1.5}}, {"q": {"a": 1.0}}, ["mrr@10"], "document 'a' of query 'q': relevance 1.5 is not an int"),
+        ({"q": {"a": math.nan}}, {"q": {"a": 1.0}}, ["mrr@10"], "relevance nan is not an integer"),
+        ({"q": {"a": None}}, {"q": {"a": 1.0}}, ["mrr@10"], "relevance None is not an integer"),
         ({"q": {"a": 10**6 + 1}}, {"q": {"a": 1.0}}, ["mrr@10"], "document 'a' of query 'q': relevance 1000001 is"),
         ({"q": {"a": 1}, "p": {"b": -(10**30)}}, {"q": {"a": 1.0}}, ["mrr@10"], "document 'b' of query 'p'.* beyond"),
     ],
@@ -127,7 +127,7 @@ def test_an_empty_run_scores_zero() -> None:
 
 
 def test_a_thousand_random_runs_with_ties_score_as_pytrec_eval_does() -> None:
-    """Ids are whole numbers in falling order of preference, so that trec_eval breaks ties the way mlret does."""
+    """Ids are integers in descending order of preference, so that trec_eval breaks ties in the same way as mlret."""
     random = np.random.default_rng(11)
     names = [f"{9999 - number:04}" for number in range(25)]
     theirs_of = {name: f"{number:04}" for number, name in zip(range(25), sorted(names, reverse=True), strict=True)}
@@ -153,7 +153,7 @@ def test_average_precision_of_ranks_equals_pytrec_eval_with_ties() -> None:
     relevant = np.stack([random.choice(40, 6, replace=False) for _ in range(50)])
     order = random.permutation(40)
     ranks = np.stack([ranks_in(scores, relevant[:, place], order) for place in range(6)], axis=1)
-    names = [f"{number:03}" for number in order]  # of equal scores the smaller id first
+    names = [f"{number:03}" for number in order]  # of equal scores, the smaller id ranks first
     qrels = {str(row): {names[column]: 1 for column in relevant[row]} for row in range(50)}
     run = {str(row): {names[column]: float(scores[row, column]) for column in range(40)} for row in range(50)}
     found = evaluate_run(qrels, run, ["map", "map@20"])
@@ -162,8 +162,8 @@ def test_average_precision_of_ranks_equals_pytrec_eval_with_ties() -> None:
     assert average_precision(ranks, 20).tolist() == pytest.approx([one["map@20"] for one in per_query])
 
 
-# Ids that a C string cannot hold or that its tools would split, cuts and grades of any size: handed on, some of them
-# would harm the process. What is handed on is looked at while the real library computes.
+# Ids that a C string cannot represent or that its tools would split, cut-offs and grades of any size. Some of them
+# would crash the process if they were passed on. What is passed on is checked while the real library computes.
 any_id = st.text(st.characters(), max_size=6)
 any_grade = st.integers(-5, 4) | st.integers(-(10**6), 50)
 any_cut = st.integers(1, 12) | st.sampled_from([10**6, 2**31, 2**63, 10**30])
@@ -223,7 +223,7 @@ def test_pytrec_eval_is_handed_dense_ascii_ids_and_grades_from_0_up(
 
 
 def test_grades_below_0_score_as_0_does_in_trec_eval_itself() -> None:
-    """-1 and -2 are what trec_eval itself takes for "not judged"; for these metrics that is "not relevant"."""
+    """trec_eval itself treats -1 and -2 as "not judged"; for these metrics that means "not relevant"."""
     run = {"q": {"a": 3.0, "b": 2.0, "c": 1.0}}
     theirs_of = {"ndcg@3": "ndcg_cut_3", "map": "map", "recall@2": "recall_2", "mrr@3": "recip_rank"}
     for grade in (0, -1, -2):

@@ -1,4 +1,4 @@
-"""Parallel sentences: reading them, bitext retrieval between every two languages, alignment by layer."""
+"""Test parallel sentences: reading them, bitext retrieval between every two languages, alignment by layer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
 from mlret.eval.benchmarks.alignment import layer_vectors, mexa
-from mlret.eval.benchmarks.parallel_text import read_parallel
+from mlret.eval.readers.parallel_text import read_parallel
 from mlret.eval.run import evaluate
 from tests.conftest import WORDS
 
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_file_a_language_is_read_in_the_ways_there_are(folder: Path, tmp_path: Path) -> None:
+def test_one_file_per_language_is_read_in_every_layout(folder: Path, tmp_path: Path) -> None:
     found = read_parallel(folder)
     assert list(found.texts) == ["deu_Latn", "eng_Latn", "swh_Latn"]
     assert list(found.languages.values()) == ["de", "en", "sw"]
@@ -58,6 +58,30 @@ def test_tables_are_read_long_and_wide(tmp_path: Path) -> None:
     assert some.texts == {label: tuple(TEXTS[label][2:5]) for label in ("swh", "eng")}
 
 
+@pytest.mark.parametrize("first", [0, 1, 7])
+def test_long_tables_are_aligned_by_their_line_numbers(tmp_path: Path, first: int) -> None:
+    rows = [f"{label}\t{n + first}\t{text}\n" for label, texts in TEXTS.items() for n, text in enumerate(texts)]
+    mixed = [rows[place] for place in np.random.default_rng(first).permutation(len(rows))]
+    (tmp_path / "long.tsv").write_text("lang\tline\ttext\n" + "".join(mixed), encoding="utf-8")
+    read = read_parallel(tmp_path / "long.tsv", languages=list(TEXTS))
+    assert read.texts == {label: tuple(texts) for label, texts in TEXTS.items()}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("en\t1\ta\nen\t1\tb\nde\t1\tc\n", r"long.tsv:3: line 1 of en is there twice"),
+        ("en\tone\ta\nde\t1\tc\n", r"long.tsv:2: the line 'one' is not a whole number"),
+        ("en\t1\ta\nde\t2\tc\n", r"long.tsv: de has a line 2, but en has not"),
+        ("en\t1\ta\nen\t2\tb\nde\t2\tc\n", r"en has 2 lines, de has 1"),
+    ],
+)
+def test_line_numbers_that_align_nothing_are_an_error(tmp_path: Path, rows: str, message: str) -> None:
+    (tmp_path / "long.tsv").write_text(f"lang\tline\ttext\n{rows}", encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_parallel(tmp_path / "long.tsv")
+
+
 @pytest.mark.parametrize(
     ("languages", "lines", "message"),
     [
@@ -67,7 +91,7 @@ def test_tables_are_read_long_and_wide(tmp_path: Path) -> None:
         (None, (0, 2), r"lines 0 to 2 of 14"),
     ],
 )
-def test_what_is_not_there_is_named(
+def test_missing_languages_and_lines_are_named(
     folder: Path, languages: list[str] | None, lines: tuple[int, int] | None, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -100,7 +124,7 @@ def test_bitext_is_scored_between_every_two_languages(folder: Path, tiny_encoder
             if first == second:
                 continue
             cosines = np.round(vectors[first] @ vectors[second].T, 5)
-            # Two German sentences are the same, so compare up to the luck of a draw among equals.
+            # Two German sentences are the same, so the comparison allows for ties among equals.
             right = np.mean(
                 [
                     row[n] >= row.max() - 1e-5 and (row >= row.max() - 1e-5).argmax() == n

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from mlret.errors import InputError
-from mlret.eval.recipe import BENCHMARKS, TatoebaRecipe, make_recipe, read_recipe, under
+from mlret.eval.recipe import make_recipe, read_recipe, under
+from mlret.eval.registry import benchmarks
 from mlret.recipes import list_recipes
 
 
@@ -17,10 +18,10 @@ def test_the_recipes_that_come_with_mlret_are_valid_and_describe_themselves(path
     assert not recipe.data.is_absolute()
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", benchmarks())
 def test_every_benchmark_needs_no_more_than_its_data(name: str) -> None:
     recipe = make_recipe({"benchmark": name, "data": "x"})
-    assert (recipe.benchmark, recipe.data, recipe.models) == (name, Path("x"), [])
+    assert (recipe.benchmark_name(), recipe.data, recipe.models) == (name, Path("x"), [])
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,7 @@ def test_every_benchmark_needs_no_more_than_its_data(name: str) -> None:
         ("benchmark: tatoeba\n", "data: Field required"),
         ("benchmark: mteb\ndata: x\n", "benchmark: unknown; there are alignment, beir"),
         ("data: x\n", "benchmark: none named; there are alignment"),
+        ("benchmark: [tatoeba]\ndata: x\n", "benchmark: unknown; there are alignment"),
         ("benchmark: tatoeba\ndata: x\nbatch_size: 0\n", "batch_size: Input should be greater"),
         ("benchmark: tatoeba\ndata: x\nfloors: perhaps\n", "floors: "),
         ("benchmark: tatoeba\ndata: x\nlanguages: sw\n", "languages"),
@@ -59,5 +61,5 @@ def test_a_missing_recipe_and_one_that_is_not_utf8_are_errors(tmp_path: Path) ->
 
 
 def test_data_is_looked_for_in_the_folder_unless_it_is_fetched_by_name() -> None:
-    assert under(TatoebaRecipe(data=Path("t")), Path("d")).data == Path("d/t")
+    assert under(make_recipe({"benchmark": "tatoeba", "data": "t"}), Path("d")).data == Path("d/t")
     assert under(make_recipe({"benchmark": "miracl", "data": "ir_datasets"}), Path("d")).data == Path("ir_datasets")

@@ -42,7 +42,7 @@ def test_vectors_of_any_length_before_calibration_give_the_same(calibrated_encod
     np.testing.assert_allclose(texts.raw(TEXTS), encoder.encode(TEXTS, calibrate=False), atol=1e-6)
 
 
-def test_calibration_before_other_modules_is_encoded_anew(calibrated_encoder: Encoder) -> None:
+def test_calibration_before_other_modules_is_encoded_again(calibrated_encoder: Encoder) -> None:
     from sentence_transformers import SentenceTransformer
 
     encoder = Encoder(SentenceTransformer(modules=[*calibrated_encoder.model.children(), Normalize()], device="cpu"))
@@ -77,7 +77,7 @@ def test_bm25_is_of_the_candidates_it_is_asked_about() -> None:
         assert scorer.similarities("raw", Side(["dog"], "en"), second).argmax() == 0
 
 
-def test_encoders_come_first_and_floors_after(tiny_encoder: Encoder, tiny_token_encoder: TokenEncoder) -> None:
+def test_encoders_come_first_and_baselines_after(tiny_encoder: Encoder, tiny_token_encoder: TokenEncoder) -> None:
     scorers = bitext_scorers([tiny_encoder, tiny_token_encoder], TEXTS, floors=True)
     names = [tiny_encoder.name, tiny_token_encoder.name, "random vectors", "character n-grams", "BM25"]
     assert [scorer.name for scorer in scorers] == names

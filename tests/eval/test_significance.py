@@ -26,13 +26,13 @@ def test_with_few_queries_all_signs_are_tried(differences: list[int]) -> None:
 
 
 def test_holm_is_the_textbooks_example() -> None:
-    # Holm (1979): steps of 4, 3, 2, 1 times the p-values in rising order, never falling.
+    # Holm (1979): the p-values in ascending order times 4, 3, 2 and 1, made non-decreasing.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
 
 
-def test_the_interval_holds_the_difference_about_as_often_as_it_says() -> None:
+def test_the_interval_contains_the_difference_about_as_often_as_its_level() -> None:
     random = np.random.default_rng(1)
     held = 0
     for seed in range(100):

@@ -58,7 +58,7 @@ def test_a_multi_vector_encoder_ranks_by_maxsim(collection: Collection, tiny_tok
         assert found == pytest.approx(dict(zip(NAMES, map(float, row), strict=True)), rel=1e-2)
 
 
-def test_calibration_is_told_the_language_of_the_topics(collection: Collection, calibrated_encoder: Encoder) -> None:
+def test_calibration_gets_the_language_of_the_topics(collection: Collection, calibrated_encoder: Encoder) -> None:
     expected = best(
         calibrated_encoder.encode(list(QUERIES.values()), language="sw")
         @ calibrated_encoder.encode(TEXTS, language="sw").T,
@@ -77,7 +77,7 @@ def test_more_queries_than_fit_at_once_are_all_answered(collection: Collection, 
         assert run[f"t{number}"] == pytest.approx(run[f"t{number % 20}"], abs=2e-6)
 
 
-def test_an_index_is_kept_and_gone_on_with(
+def test_an_index_is_kept_and_resumed(
     collection: Collection, tiny_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     documents = list(collection.documents())  # type: ignore[misc]
@@ -110,7 +110,7 @@ def test_bm25_ranks_by_its_scores_and_breaks_ties_by_id(collection: Collection) 
 
 
 @pytest.mark.parametrize("kind", ["index", "bm25"])
-def test_the_document_that_is_the_query_is_left_out_where_the_benchmark_says_so(
+def test_the_document_with_the_query_id_is_excluded_where_required(
     collection: Collection, tiny_encoder: Encoder, kind: str
 ) -> None:
     system = IndexSystem(tiny_encoder) if kind == "index" else Bm25System()
@@ -129,7 +129,7 @@ def test_chance_is_the_same_each_time_and_differs_by_query(collection: Collectio
     assert len({tuple(scores) for scores in run.values()}) == len(run)
 
 
-def test_saved_runs_come_from_a_file_or_one_a_group(collection: Collection, tmp_path: Path) -> None:
+def test_saved_runs_come_from_a_file_or_one_per_group(collection: Collection, tmp_path: Path) -> None:
     run = {"q0": {"d00": 2.0, "d01": 1.0}, "elsewhere": {"d00": 1.0}}
     write_run(tmp_path / "mine.trec", run)
     write_run(tmp_path / "sw.trec.gz", run)

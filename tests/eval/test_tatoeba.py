@@ -9,15 +9,15 @@ import pytest
 from rich.console import Console
 
 from mlret.encoders.encoder import Encoder
-from mlret.eval.baselines import FLOORS, CharacterNGrams, RandomVectors
-from mlret.eval.benchmarks.tatoeba import TatoebaResult, evaluate_tatoeba
-from mlret.eval.benchmarks.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
+from mlret.eval.baselines import BASELINES, CharacterNGrams, RandomVectors
 from mlret.eval.benchmarks.tatoeba_report import tatoeba_report
+from mlret.eval.benchmarks.tatoeba_scores import TatoebaResult, evaluate_tatoeba
+from mlret.eval.readers.tatoeba_data import XTREME_36, TatoebaPairs, read_tatoeba
 from tests.shared import shared_data
 
 
 def reference(encoder: Encoder, pairs: list[tuple[str, str]], languages: tuple[str, str] | None) -> list[float]:
-    """Accuracy xx-en and en-xx, from the encoder's own vectors and the whole matrix of cosines."""
+    """Compute the accuracy xx-en and en-xx from the encoder's own vectors and the full matrix of cosines."""
     codes = languages or (None, None)
     own, english = (
         np.asarray(encoder.encode(list(texts), language=code, calibrate=languages is not None), dtype=np.float64)
@@ -42,7 +42,7 @@ def test_accuracy_equals_the_reference_both_ways(
         moved = reference(calibrated_encoder, pairs, (row.language, "en"))
         assert [row.calibrated.xx_en, row.calibrated.en_xx] == moved
         assert row.calibrated.mean == pytest.approx(np.mean(moved))
-    # The test can only tell the directions and the modes apart where they differ.
+    # The test can only distinguish the directions and the modes if they differ.
     swahili = result.rows[1]
     assert len({swahili.raw.xx_en, swahili.raw.en_xx}) + len({swahili.raw, swahili.calibrated}) > 2
 
@@ -80,8 +80,10 @@ def test_the_average_over_36_is_given_only_for_all_36() -> None:
     assert list(result([*list(XTREME_36)[1:], "xho"]).averages) == ["all"]
 
 
-def test_report_shows_averages_first_and_the_floors_beside(calibrated_encoder: Encoder, table_folder: Path) -> None:
-    results = [evaluate_tatoeba(system, table_folder) for system in (calibrated_encoder, *(f() for f in FLOORS))]
+def test_report_shows_averages_first_and_the_baselines_next_to_them(
+    calibrated_encoder: Encoder, table_folder: Path
+) -> None:
+    results = [evaluate_tatoeba(system, table_folder) for system in (calibrated_encoder, *(f() for f in BASELINES))]
     report = tatoeba_report(str(table_folder), results)
     lines = [line for line in report.markdown().splitlines() if line.startswith("|")]
     assert lines[0].count("|") == 1 + 3 + 6 + 2
@@ -101,7 +103,7 @@ def test_report_shows_averages_first_and_the_floors_beside(calibrated_encoder: E
     assert report.query_scores[calibrated]["swh"]["accuracy"].keys() >= {"xx-en:1", "en-xx:12"}
 
 
-def test_floors_on_the_real_test_set() -> None:
+def test_baselines_on_the_real_test_set() -> None:
     pairs = read_tatoeba(shared_data("tatoeba"), languages=["deu", "rus"])
     chance, spelling = (evaluate_tatoeba(floor, pairs) for floor in (RandomVectors(), CharacterNGrams()))
     assert chance.averages["all"].raw.mean < 0.01

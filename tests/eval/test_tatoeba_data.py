@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlret.errors import InputError
-from mlret.eval.benchmarks.tatoeba_data import XTREME_36, read_tatoeba
+from mlret.eval.readers.tatoeba_data import XTREME_36, read_tatoeba
 from tests.shared import shared_data
 
 HEADER = "lang\tid\txxx\teng\n"
@@ -27,7 +27,7 @@ def test_languages_are_chosen_by_label_or_code(table_folder: Path, codes: list[s
     assert [pair.label for pair in read_tatoeba(table_folder, languages=codes)] == ["swh"]
 
 
-def test_a_language_that_is_not_there_is_named(table_folder: Path) -> None:
+def test_a_missing_language_is_named(table_folder: Path) -> None:
     with pytest.raises(InputError, match="no language 'fr'; choose from deu, swh"):
         read_tatoeba(table_folder, languages=["sw", "fr"])
     with pytest.raises(InputError, match="unknown language code 'xx'"):
@@ -67,8 +67,8 @@ def test_a_truncated_gzip_file_is_an_error(tmp_path: Path) -> None:
     ("files", "message"),
     [
         ({}, "holds neither"),
-        ({"tatoeba.swh-eng.swh": "a\n"}, r"tatoeba\.swh-eng\.eng is not beside it"),
-        ({"tatoeba.swh-eng.eng": "a\n"}, r"tatoeba\.swh-eng\.swh is not beside it"),
+        ({"tatoeba.swh-eng.swh": "a\n"}, r"tatoeba\.swh-eng\.eng is not in the same folder"),
+        ({"tatoeba.swh-eng.eng": "a\n"}, r"tatoeba\.swh-eng\.swh is not in the same folder"),
         (
             {"tatoeba.swh-eng.swh": "a\nb\n", "tatoeba.swh-eng.eng": "a\n"},
             "2 lines, tatoeba.swh-eng.eng has 1",

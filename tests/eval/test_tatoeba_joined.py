@@ -1,4 +1,4 @@
-"""Non-English pairs of Tatoeba, joined on the English side, against a loop."""
+"""Test pairs of Tatoeba without English, joined on the English side, against a loop."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
-from mlret.eval.benchmarks.tatoeba_data import TatoebaPairs
 from mlret.eval.benchmarks.tatoeba_joined import evaluate_joined
+from mlret.eval.readers.tatoeba_data import TatoebaPairs
 from mlret.eval.scorers import EncodedTexts
 from tests.conftest import WORDS
 
 
 class _Hashed:
-    """An encoder whose vectors are random but fixed by the text."""
+    """An encoder whose vectors are random but determined by the text."""
 
     name, dims = "hashed", 6
 
@@ -29,7 +29,7 @@ class _Hashed:
 
 
 class _OneVector(_Hashed):
-    """An encoder that has collapsed, onto a random vector."""
+    """An encoder that has collapsed to a single random vector."""
 
     dims = 256
 
@@ -77,7 +77,7 @@ def test_it_equals_the_loop(sides: list[list[str]]) -> None:
     assert result.calibrated is None
 
 
-def test_pairs_of_languages_with_few_queries_are_left_out() -> None:
+def test_pairs_of_languages_with_few_queries_are_skipped() -> None:
     pairs = [_pairs("fra", "abcd"), _pairs("deu", "abcx"), _pairs("swh", "az")]
     result = evaluate_joined(_encoded(pairs), pairs, min_queries=2)
     assert [(row.first, row.second, row.queries) for row in result.rows] == [("fra", "deu", 3)]
@@ -91,7 +91,7 @@ def test_any_translation_of_the_same_english_is_right() -> None:
 
 def test_an_encoder_that_has_collapsed_finds_nothing_by_luck() -> None:
     # Of equal candidates the first counts, which is never right here. A plain matrix product of these sizes rounds some
-    # columns up, and finds some of the English that comes back all the time.
+    # columns up, and finds some of the repeated English sentences.
     english = [f"shared {i % 37}" for i in range(746)]
     first, second = (_pairs(label, [label, *english]) for label in ("fra", "deu"))
     for seed in range(10):

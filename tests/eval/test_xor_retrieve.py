@@ -23,7 +23,7 @@ nltk = pytest.importorskip("nltk")
 
 @pytest.fixture
 def punkt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sentence model of nltk's own making that knows no abbreviations, where its loader looks for the real one."""
+    """Make a sentence model of nltk without abbreviations, where its loader looks for the real one."""
     from nltk.tokenize.punkt import PunktParameters, save_punkt_params
 
     folder = tmp_path / "nltk" / "tokenizers" / "punkt_tab" / "english"
@@ -53,10 +53,10 @@ def test_the_first_tokens_alone_count(punkt: None) -> None:
 
 def test_the_quirk_of_the_official_script_is_kept(punkt: None) -> None:
     tokenize = word_tokenizer()
-    # Tokens say "do n't" and "( 1999 )", the answer does not, so that it is never found.
+    # The tokens are "do n't" and "( 1999 )", unlike the answer, so it is never found.
     assert answer_found(["They don't know (1999)."], ["don't", "(1999)"], [99], tokenize) == [False]
     assert answer_found(["They don't know (1999)."], ["They do", "1999"], [99], tokenize) == [True]
-    # A full stop is a token of its own at the end of each sentence, not of the text alone.
+    # A full stop is a token of its own at the end of every sentence, not only of the text.
     assert answer_found(["It rained. It poured."], ["rained ."], [99], tokenize) == [True]
 
 
@@ -98,18 +98,18 @@ def test_predictions_are_scored_by_language(punkt: None, tmp_path: Path) -> None
         read_predictions(predictions)
 
 
-def test_an_encoder_and_the_floors_rank_the_passages(punkt: None, tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_an_encoder_and_the_baselines_rank_the_passages(punkt: None, tmp_path: Path, tiny_encoder: Encoder) -> None:
     report = evaluate("xor-retrieve", make_xor(tmp_path), models=[tiny_encoder])
     assert list(report.figures) == [tiny_encoder.name, "BM25", "random"]
-    # All twelve passages fit into 2,000 tokens, so what is there is found.
+    # All twelve passages fit into 2,000 tokens, so every existing answer is found.
     assert report.figures[tiny_encoder.name]["ja"] == {"r@2kt": 1.0, "r@5kt": 1.0}
     assert report.figures[tiny_encoder.name]["fi"]["r@5kt"] == 0.5
     assert set(report.runs[tiny_encoder.name]["fi"]) == {"3", "4"}
-    # BM25 finds the question's own word alone.
+    # BM25 finds only the question's own word.
     assert report.figure("r@5kt", system="BM25", group="ja") == 1.0
 
 
-def test_without_the_sentence_model_the_mend_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_sentence_model_the_error_says_how_to_fix_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nltk.data, "path", [])
     getattr(nltk.tokenize._get_punkt_tokenizer, "cache_clear", lambda: None)()
     with pytest.raises(MissingExtraError, match=r"nltk.downloader punkt_tab"):

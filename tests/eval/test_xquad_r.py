@@ -11,8 +11,8 @@ from mlret.data.retrieval import write_run
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
 from mlret.eval.benchmarks.xquad_r import evaluate_xquad_r, texts_of
-from mlret.eval.benchmarks.xquad_r_data import CANDIDATES, QUESTIONS, XquadR, read_xquad_r
 from mlret.eval.metrics import evaluate_run
+from mlret.eval.readers.xquad_r_data import CANDIDATES, QUESTIONS, XquadR, read_xquad_r
 from mlret.eval.report import Report
 from mlret.eval.run import evaluate
 from mlret.eval.scorers import bitext_scorers
@@ -114,7 +114,7 @@ def test_the_histogram_of_ranks_counts_every_answer(data: XquadR, tiny_encoder: 
         assert all(sum(shares) == pytest.approx(1) for shares in sides.values())
     assert [table.title.split(":")[-1].split(",")[0].strip() for table in report.tables[:2]] == ["map", "map@20"]
     assert "BM25" in report.tables[0].markdown() and "bm25s" in report.tables[0].caption
-    # Nothing in print compares with a benchmark that was made up.
+    # No published figures can be compared with a made-up benchmark.
     assert "published" not in report.markdown()
     assert "left out" in report.notes[0]
 

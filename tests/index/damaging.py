@@ -1,4 +1,4 @@
-"""Folders that are damaged at random, and what may come of it."""
+"""Damage folders at random and check the results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS = ("river", "mountain", "harbour", "garden", "market", "bridge", "forest")
 
 
 def documents(start: int, stop: int) -> list[dict[str, Any]]:
-    """Documents with words to find, and metadata to filter by."""
+    """Return documents with words to find, and metadata to filter by."""
     return [
         {
             "id": f"doc-{number}",
@@ -38,7 +38,7 @@ def store(index: Index, start: int, stop: int) -> None:
 
 
 def all_answers(folder: Path) -> dict[str, Any]:
-    """What an index says: its documents, and hits of each kind."""
+    """Return all documents of an index, and hits of each kind."""
     with Index.open(folder) as index:
         similarity = index.store.manifest.similarity
         query = vectors_of(["query"], similarity)
@@ -53,7 +53,7 @@ def all_answers(folder: Path) -> dict[str, Any]:
 
 
 def outcome(folder: Path, right: dict[str, Any]) -> Outcome:
-    """Whether an index answers as it should; whatever is raised must be an error of mlret that is one line."""
+    """Return whether an index gives the right answers; any exception must be a one-line error of mlret."""
     try:
         found = all_answers(folder)
     except MlretError as error:
@@ -63,24 +63,24 @@ def outcome(folder: Path, right: dict[str, Any]) -> Outcome:
 
 
 def flip(content: bytearray, chance: random.Random) -> None:
-    """Turn one bit round."""
+    """Flip one bit."""
     content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
 
 
 def cut(content: bytearray, chance: random.Random) -> None:
-    """Lose the end."""
+    """Remove the end."""
     del content[chance.randrange(len(content)) :]
 
 
 def blank(content: bytearray, chance: random.Random) -> None:
-    """Lose up to 64 bytes, which are zero then."""
+    """Replace up to 64 bytes by zeros."""
     start = chance.randrange(len(content))
     stop = min(len(content), start + chance.randint(1, 64))
     content[start:stop] = bytes(stop - start)
 
 
 def repeat(content: bytearray, chance: random.Random) -> None:
-    """Have up to 512 bytes of another place."""
+    """Overwrite up to 512 bytes by those of another place."""
     size = chance.randint(1, 512)
     source, target = chance.randrange(len(content)), chance.randrange(len(content))
     part = content[source : source + size]
@@ -91,7 +91,7 @@ KINDS: tuple[Callable[[bytearray, random.Random], None], ...] = (flip, flip, fli
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """All files of a folder."""
+    """Return all files of a folder."""
     yield from sorted(path for path in folder.rglob("*") if path.is_file())
 
 
@@ -104,14 +104,15 @@ def damage_rounds(
     names: Callable[[str], bool] = lambda _: True,
     encoder: Any = None,
 ) -> Counter[str]:
-    """Damage copies of a folder, open, search and verify each.
+    """Damage copies of a folder; open, search and verify each.
 
-    What is wrong must be seen by verify; what verify calls whole must be right; nothing but errors of mlret comes.
+    Verify must report whatever is wrong, what it reports as undamaged must be right, and only errors of mlret may
+    occur.
 
     Returns
     -------
     Counter
-        How often what came of it.
+        How often each outcome occurred.
     """
     chance, counts = random.Random(seed), Counter[str]()
     copy = folder.with_name(f"{folder.name}-damaged")
@@ -127,11 +128,11 @@ def damage_rounds(
         try:
             before = outcome(copy, right)
             seen = problems_of(copy, encoder, repair=False)
-            assert seen or before == "right", f"{before}, and verify says whole"
+            assert seen or before == "right", f"{before}, and verify reports no damage"
             again = problems_of(copy, encoder, repair=True)
             after = outcome(copy, right)
-            if all(mended for mended, _ in again) and not any("lost" in what for _, what in again):
-                assert after == "right", f"{after} after repair said {again}"
+            if all(repaired for repaired, _ in again) and not any("lost" in what for _, what in again):
+                assert after == "right", f"{after} after repair reported {again}"
                 assert not problems_of(copy, encoder, repair=False)
         except Exception as error:
             raise AssertionError(f"{where}: {type(error).__name__}: {error}") from error
@@ -141,9 +142,9 @@ def damage_rounds(
 
 
 def problems_of(folder: Path, encoder: Any, *, repair: bool) -> list[tuple[bool, str]]:
-    """What verify finds, or the error that it ends in."""
+    """Return the problems that verify finds, or the error that it raises."""
     try:
-        return [(problem.mended, problem.what) for problem in verify_index(folder, encoder, repair=repair)]
+        return [(problem.repaired, problem.what) for problem in verify_index(folder, encoder, repair=repair)]
     except MlretError as error:
         assert "\n" not in str(error)
         return [(False, str(error))]

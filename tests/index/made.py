@@ -1,4 +1,4 @@
-"""Vectors that texts determine, one or several each, and indexes with segments small enough for tests."""
+"""Vectors that are determined by texts, one or several each, and indexes with segments small enough for tests."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def settings(similarity: Similarity) -> IndexSettings:
 
 
 def shrink() -> None:
-    """Segments so small that a few documents make several, of tokens in codes."""
+    """Make segments so small that a few documents fill several, with coded tokens."""
     CosineSpace.segment_size = CosineSpace.bulk_size = 24
     MaxSimSpace.segment_size = MaxSimSpace.bulk_size = 80
     codec_training.LEAST = 150
 
 
 def vector_of(text: str) -> NDArray[np.float32]:
-    """A vector that its text determines."""
+    """Return a vector that is determined by the text."""
     vector = np.random.default_rng(zlib.crc32(text.encode())).standard_normal(DIMS).astype(np.float32)
     return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
 
 def tokens_of(text: str) -> NDArray[np.float32]:
-    """One to six vectors that their text determines; none for an empty text."""
+    """Return one to six vectors that are determined by the text; none for an empty text."""
     count = 1 + zlib.crc32(text.encode()) % 6 if text else 0
     tokens = [vector_of(f"{text} {place}") for place in range(count)]
     return np.array(tokens, dtype=np.float32).reshape(-1, DIMS)
@@ -57,12 +57,12 @@ def vectors_of(texts: Sequence[str], similarity: Similarity) -> Vectors:
 
 
 def score_of(text: str, query: str, similarity: Similarity) -> float:
-    """The cosine or the MaxSim of two texts."""
+    """Return the cosine or the MaxSim of two texts."""
     if similarity == "cosine":
         return float(vector_of(text).astype(np.float64) @ vector_of(query))
     return float((tokens_of(query).astype(np.float64) @ tokens_of(text).T).max(axis=1).sum())
 
 
 def close(similarity: Similarity) -> float:
-    """How far a score may be from the true one: 8 bits of codes round it."""
+    """Return how far a score may be from the exact one, because codes of 8 bits are rounded."""
     return 1e-6 if similarity == "cosine" else 0.1

@@ -1,4 +1,4 @@
-"""Building an index from files."""
+"""Test building an index from files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mlret.index.build import build_index, extend_index
 from mlret.index.hits import Updated
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
-from mlret.index.storage import store
 from mlret.index.storage.lock import WriterLock
+from mlret.index.store import store
 
 
 def write(path: Path, names: list[str]) -> Path:
@@ -50,7 +50,7 @@ def test_blank_passages_of_a_benchmark_are_counted(tmp_path: Path, tiny_encoder:
 
 BAD = {
     "nothing.jsonl": r"nothing\.jsonl: no such file",
-    "bad.jsonl": r"bad\.jsonl:2: the key 'text' is missing; .*repeat the command to go on",
+    "bad.jsonl": r"bad\.jsonl:2: the key 'text' is missing; .*repeat the command to resume",
     "twice.jsonl": r"twice\.jsonl:1: the id 'b' is in",
     None: "no files to read",
 }
@@ -68,7 +68,7 @@ def test_bad_input_makes_no_index_and_loses_nothing(tmp_path: Path, tiny_encoder
     begun = tmp_path / ".i.building"
     assert sorted(tmp_path.iterdir()) == ([begun, *before] if bad in ("bad.jsonl", "twice.jsonl") else before)
     if bad == "bad.jsonl":  # its first document is stored, and not in the files below
-        with pytest.raises(MlretError, match=r"the files have 3 documents, .* holds 4: .*\.i\.building to begin anew"):
+        with pytest.raises(MlretError, match=r"the files have 3 documents, .* holds 4: .*\.i\.building to start again"):
             build_index(tmp_path / "i", [good], tiny_encoder)
         (tmp_path / bad).write_text('{"id": "x", "text": "dogs"}\n')
         assert build_index(tmp_path / "i", files, tiny_encoder).documents == Updated(skipped=4)
@@ -142,7 +142,7 @@ def test_an_index_that_appears_during_a_build_is_left_alone(tmp_path: Path, tiny
             assert len(index) == count
 
 
-def test_interrupted_build_goes_on(tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_interrupted_build_resumes(tmp_path: Path, tiny_encoder: Encoder) -> None:
     file = write(tmp_path / "a.jsonl", list("abcdef"))
     seen = Updated()
 
@@ -157,7 +157,7 @@ def test_interrupted_build_goes_on(tmp_path: Path, tiny_encoder: Encoder) -> Non
     assert not (tmp_path / "i").exists()
     with pytest.raises(InputError, match="a build with other settings was begun here"):
         build_index(tmp_path / "i", [file], tiny_encoder, settings=IndexSettings(dims=4))
-    # What changed meanwhile is taken as it is now.
+    # A file that changed in the meantime is read in its new state.
     content = file.read_text().replace("cat a", "dogs a")
     file.write_text(content)
     report = build_index(tmp_path / "i", [file], tiny_encoder)
@@ -168,7 +168,7 @@ def test_interrupted_build_goes_on(tmp_path: Path, tiny_encoder: Encoder) -> Non
         assert found is not None and found.text == "dogs a"
 
 
-def test_extending_says_what_is_stored_when_it_fails(tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_extending_reports_what_is_stored_when_it_fails(tmp_path: Path, tiny_encoder: Encoder) -> None:
     build_index(tmp_path / "i", [write(tmp_path / "a.jsonl", ["a"])], tiny_encoder)
     more = write(tmp_path / "b.jsonl", ["b", "c", "d", "a"])
     with pytest.raises(InputError, match=r"b\.jsonl:4: the id 'a' is in .*2 documents before it are stored"):
@@ -181,7 +181,7 @@ def test_vectors_made_elsewhere_are_stored_without_their_encoder(tmp_path: Path)
     file = write(tmp_path / "a.jsonl", list("abc"))
     vectors = np.eye(3, 4, dtype=np.float32) * 5
     encoder = ExternalEncoder("their-model", 4)
-    with pytest.raises(InputError, match="give one vector a document"):
+    with pytest.raises(InputError, match="give one vector for each document"):
         build_index(tmp_path / "j", [file], encoder, vectors=vectors[:2])
     build_index(tmp_path / "i", [file], encoder, vectors=vectors)
     with Index.open(tmp_path / "i") as index:

@@ -1,4 +1,4 @@
-"""kill -9 at any moment: what was acknowledged stays, and nothing is there twice."""
+"""Test kill -9 at any moment: acknowledged writes are kept, and nothing is stored twice."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from mlret.errors import InputError
 from mlret.index.build import build_index
 from mlret.index.index import Index
 from mlret.index.verify import verify_index
+from tests.conftest import examples
 from tests.index.made import SIMILARITIES, close, encoder, score_of, settings, vectors_of
 
-# Adds, updates, deletes and compacts at random, and says each before it begins and when it is done.
+# Adds, updates, deletes and compacts at random, and prints each operation before it begins and when it is done.
 _WRITER = """
 import json, random, sys
 from mlret.index.index import Index
@@ -76,7 +77,7 @@ def changed(state: dict[str, str], change: dict[str, str | None]) -> dict[str, s
 def killed_writer(
     folder: Path, seed: int, changes: int, seconds: float, similarity: Similarity
 ) -> tuple[list[dict[str, str | None]], dict[str, str | None]]:
-    """Run a writer and kill it some time after so many changes: those that it acknowledged, and the one it was in."""
+    """Kill a writer some time after a number of changes; return the acknowledged changes and the one in progress."""
     arguments = [sys.executable, "-c", _WRITER, str(folder), str(seed), similarity]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -93,7 +94,7 @@ def killed_writer(
 
 
 def check(folder: Path, possible: list[dict[str, str]], similarity: Similarity) -> dict[str, str]:
-    """The index is whole, in one of the possible states, and searched as brute force would."""
+    """Check that the index is undamaged, in one of the possible states, and that its search equals brute force."""
     with Index.open(folder, encoder(similarity)) as index:
         documents = list(index.documents())
         state = {document.id: document.text for document in documents}
@@ -120,13 +121,13 @@ def kill_rounds(folder: Path, rounds: int, similarity: Similarity) -> None:
             state = changed(state, change)
         state = check(folder, [state, changed(state, begun)], similarity)
         acknowledged += len(done)
-    assert acknowledged > rounds  # the kills came while it worked
+    assert acknowledged > rounds  # the writer was killed during its work
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_killed_writer_loses_nothing_and_doubles_nothing(tmp_path: Path, similarity: Similarity) -> None:
-    kill_rounds(tmp_path / "i", 10, similarity)
+    kill_rounds(tmp_path / "i", examples(10), similarity)
 
 
 @pytest.mark.slow
@@ -138,15 +139,16 @@ def test_two_hundred_killed_writers_lose_nothing(tmp_path: Path, similarity: Sim
 
 _BUILDER = """
 import sys
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.index.build import build_index
 encoder = load_encoder(sys.argv[3], device="cpu")
 build_index(sys.argv[1], [sys.argv[2]], encoder, batch_size=2, progress=lambda done, _: print(done.added, flush=True))
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(60)
-def test_killed_build_goes_on_where_it_stopped(
+def test_killed_build_resumes_where_it_stopped(
     tmp_path: Path, tiny_encoder: Encoder, tiny_encoder_folder: Path
 ) -> None:
     file, folder = tmp_path / "a.jsonl", tmp_path / "i"

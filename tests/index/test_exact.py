@@ -1,4 +1,4 @@
-"""Exact search: on whatever device, what brute force finds."""
+"""Test that exact search equals brute force on every device."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_half_precision_scores_keep_their_margin_and_lose_no_hit(
     patch.undo()
 
 
-def test_without_a_gpu_the_cpu_is_taken_and_asking_for_one_is_refused(
+def test_without_a_gpu_the_cpu_is_used_and_requesting_a_gpu_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch = pytest.importorskip("torch")

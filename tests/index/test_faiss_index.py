@@ -1,4 +1,4 @@
-"""Accelerators: what they find, what they may find, and that they come back from disk as they were."""
+"""Test accelerators: what they find, filters, and that they are the same after loading from disk."""
 
 from __future__ import annotations
 

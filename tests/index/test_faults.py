@@ -1,4 +1,4 @@
-"""Things that go wrong: the answer is right, or the error is clear, and nothing is lost."""
+"""Test faults: the answer is right, or the error is clear, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from mlret.index.tokens import codec_training
 from mlret.index.tokens.token_space import MaxSimSpace
 from mlret.index.vectors.cosine import CosineSpace
 from mlret.index.verify import verify_index
+from tests.conftest import examples
 from tests.index.made import (
     DIMS,
     SIMILARITIES,
@@ -34,11 +35,12 @@ from tests.index.made import (
     vectors_of,
 )
 
+THOROUGH = pytest.mark.thorough
 TEXTS = {f"doc-{n}": f"text {n}." for n in range(150)}
 
 
 def make(folder: Path, similarity: Similarity) -> Path:
-    """A closed index: a large segment with an accelerator, a small one, an open tail, some deletes."""
+    """Make a closed index: a large segment with an accelerator, a small one, a tail, some deleted documents."""
     with Index.create(folder, encoder(similarity), settings=settings(similarity)) as index:
         ids = list(TEXTS)
         store(index, ids[:100])
@@ -76,7 +78,7 @@ def store(index: Index, ids: list[str]) -> None:
 
 
 def is_right(folder: Path) -> bool:
-    """Whether documents and searches are what they should be; errors pass through."""
+    """Return whether documents and searches are as expected; exceptions are passed on."""
     with Index.open(folder) as index:
         similarity = index.store.manifest.similarity
         if {document.id: document.text for document in index.documents()} != TEXTS:
@@ -91,7 +93,7 @@ def is_right(folder: Path) -> bool:
 
 
 class Replayed(ExternalEncoder):
-    """Gives texts the vectors again that were stored with them."""
+    """An encoder that returns the vectors that were stored with the texts."""
 
     def __init__(self) -> None:
         super().__init__("test", DIMS, "maxsim")
@@ -104,7 +106,9 @@ def files(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "missing"])
+@pytest.mark.parametrize(
+    "damage", ["flip", pytest.param("cut", marks=THOROUGH), pytest.param("empty", marks=THOROUGH), "missing"]
+)
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_damage_to_any_file_is_answered_rightly_or_reported(
     tmp_path: Path, damage: str, similarity: Similarity
@@ -115,7 +119,7 @@ def test_damage_to_any_file_is_answered_rightly_or_reported(
     assert len(names) >= 8
     chance = random.Random(3)
     for name in names:
-        for _ in range(6 if damage == "flip" else 1):
+        for _ in range(examples(6) if damage == "flip" else 1):
             copy = folder.with_name("copy")
             shutil.copytree(folder, copy)
             damaged = copy / name
@@ -132,7 +136,7 @@ def test_damage_to_any_file_is_answered_rightly_or_reported(
                 right = True
                 assert str(copy) in str(error)
             assert right, name
-            if "vectors" in name.parts:  # what can be made again is made again
+            if "vectors" in name.parts:  # everything that can be rebuilt is rebuilt
                 verify_index(copy, Replayed() if similarity == "maxsim" else None, repair=True)
                 assert verify_index(copy) == [] and is_right(copy)
             shutil.rmtree(copy)
@@ -145,7 +149,7 @@ def test_flipped_bytes_of_the_database_are_found_by_verify(folder: Path) -> None
         where = content.index(TEXTS[id].encode())
         database.write_bytes(content[:where] + b"T" + content[where + 1 :])
         problems = verify_index(folder, repair=True)
-        assert any(id in problem.what and not problem.mendable for problem in problems)
+        assert any(id in problem.what and not problem.repairable for problem in problems)
         with Index.open(folder) as index, pytest.raises(MlretError, match="is damaged; restore"):
             index.get(id)
     vector = vector_of(TEXTS["doc-7"]).tobytes()
@@ -156,7 +160,7 @@ def test_flipped_bytes_of_the_database_are_found_by_verify(folder: Path) -> None
     assert verify_index(folder) == [] and is_right(folder)
 
 
-# SIGXFSZ is ignored by Python: a write beyond the limit fails as on a full disk.
+# Python ignores SIGXFSZ, so a write beyond the limit fails as on a full disk.
 _FULL_DISK = """
 import resource, sys
 import numpy as np
@@ -276,6 +280,7 @@ def test_ids_of_any_unicode_come_back_as_they_were(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.thorough
 def test_a_hundred_thousand_deletes_then_search(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((110_000, DIMS)).astype(np.float32)
@@ -294,7 +299,7 @@ def test_a_hundred_thousand_deletes_then_search(tmp_path: Path) -> None:
         assert [hit.id for hit in again.search_vectors(vectors[:1], 10)[0]] == expected
 
 
-def test_vectors_that_are_no_vectors_are_refused(folder: Path) -> None:
+def test_values_that_are_not_vectors_are_refused(folder: Path) -> None:
     with Index.open(folder) as index:
         bad = np.full((1, DIMS), np.inf, dtype=np.float32)
         with pytest.raises(InputError, match="the vector of document 'n' has a NaN or an infinity"):

@@ -1,4 +1,4 @@
-"""Filters: how they are written, when two values are equal, and that SQL reads them as Python does."""
+"""Test filters: their syntax, when two values are equal, and that SQL gives the same results as Python."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 
 from mlret.data.documents import Document
 from mlret.errors import FilterWarning, InputError
-from mlret.index import filters
-from mlret.index.filter_warnings import Unmatched
-from mlret.index.filters import DEEPEST_FILTER, HasLanguage, Some, parse_filter, read_filter
+from mlret.index.filtering import filters
+from mlret.index.filtering.fields import fields_of, stored_value
+from mlret.index.filtering.filter_sql import matching_rows
+from mlret.index.filtering.filter_warnings import Unmatched
+from mlret.index.filtering.filters import DEEPEST_FILTER, HasLanguage, Some, parse_filter, read_filter
 from mlret.index.index import Index
-from mlret.index.storage.blobs import OneVector
-from mlret.index.storage.fields import fields_of, stored_value
-from mlret.index.storage.filter_sql import matching_rows
+from mlret.index.storage.creation import create_database
 from mlret.index.storage.records import Records
+from tests.conftest import examples
 from tests.index.made import encoder, vector_of, vectors_of
 from tests.memory.made import add, open_memory
 
@@ -46,7 +47,7 @@ def test_values_are_equal_as_json_has_it(one: Any, other: Any) -> None:
     assert (stored_value(one) == stored_value(other)) == equal(one, other)
 
 
-def test_long_values_are_told_apart_though_stored_short() -> None:
+def test_long_values_are_distinguished_although_stored_short() -> None:
     assert stored_value("x" * 5000) != stored_value("x" * 5001)
     assert len(str(stored_value("x" * 5000).value)) < 300
 
@@ -105,14 +106,14 @@ def test_command_line_filters() -> None:
         "$and": [{"text": {"$contains": "a=b"}}, {"x": {"$in": ["NaN"]}}, {"y": {"$in": ["1e999"]}}]
     }
     assert parse_filter([]) == {}
-    with pytest.raises(InputError, match="the key 'a' stands twice"):
+    with pytest.raises(InputError, match="the key 'a' occurs twice"):
         parse_filter(['{"a": 1, "a": 2}'])
     for bad in ("lang", "=sw", "{", "[1]"):
         with pytest.raises(InputError, match="filter"):
             parse_filter([bad])
 
 
-# What filters mean, in plain Python on the metadata itself.
+# The meaning of filters in plain Python, on the metadata themselves.
 LONG = "é" * 200
 TEXTS = st.sampled_from(
     ["", "a", "a\0b", "a\0", "\0", "ab", "B", "é", "\U0001f642", LONG, LONG + "a", LONG + "b", LONG + "#"]
@@ -154,7 +155,7 @@ SCALAR = (str, int, float, type(None))
 
 
 def found_at(metadata: dict[str, Any], name: str) -> tuple[bool, list[tuple[Any, bool]]]:
-    """Whether there is anything under a name, and each scalar there with whether it is an element of a list."""
+    """Return whether a name exists, and each scalar there with whether it is an element of a list."""
     there, found = False, []
     for end in [*(place for place, letter in enumerate(name) if letter == "."), len(name)]:
         value = metadata.get(name[:end], ...)
@@ -172,7 +173,7 @@ def found_at(metadata: dict[str, Any], name: str) -> tuple[bool, list[tuple[Any,
 
 
 def meets(metadata: dict[str, Any], language: str | None, text: str, where: dict[str, Any]) -> bool:
-    """Whether a filter lets a document pass."""
+    """Return whether a document passes a filter."""
 
     def compared(name: str, operator: str, wanted: Any) -> bool:
         if operator in ("$ne", "$nin"):
@@ -217,7 +218,7 @@ def _compare(name: str, one: Any, other: Any) -> bool:
     return bool(compare(one, other))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(METADATA, st.sampled_from([None, "sw", "en"])), max_size=5), st.lists(FILTERS, max_size=5))
 def test_database_reads_a_filter_as_python_does(
     stored: list[tuple[dict[str, Any], str | None]], filters: list[dict[str, Any]]
@@ -282,10 +283,10 @@ def test_a_memory_reads_filters_as_an_index_does(
 
 
 def test_thousands_of_values_are_one_filter(tmp_path: Path) -> None:
-    Records.create(tmp_path / "r", "{}")
-    records = Records(tmp_path / "r", OneVector(1))
+    create_database(tmp_path / "r", "{}")
+    records = Records(tmp_path / "r")
     with records.transaction():
-        records.append([Document(f"n{i}", "t", None, {"n": i}) for i in range(5000)], np.zeros((5000, 1), np.float32))
+        records.append([Document(f"n{i}", "t", None, {"n": i}) for i in range(5000)])
     condition = read_filter({"n": list(range(0, 5000, 2))})
     assert condition is not None
     assert len(records.matching(condition)) == 2500
@@ -315,7 +316,7 @@ def test_fields_of_metadata_deeper_than_the_stack_are_read() -> None:
 
 @pytest.fixture(scope="module")
 def numbered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    """300 documents with a number, a name, one of ten groups and an object."""
+    """Return 300 documents with a number, a name, one of ten groups and an object."""
     with Index.create(tmp_path_factory.mktemp("n") / "i", encoder()) as index:
         documents = [
             Document(f"n{i}", "t", "en", {"n": i, "name": f"N{i}", "group": {"of": [i % 10]}, f"own{i}": i})
@@ -329,6 +330,7 @@ def count(index: Index, where: dict[str, Any]) -> int:
     return len(index.search_vectors(np.ones((1, 8), np.float32), 1000, where=where)[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::mlret.errors.FilterWarning")
 def test_ten_thousand_parts_work(numbered: Index) -> None:
     even = range(0, 20_000, 2)
@@ -402,7 +404,7 @@ def test_error_messages_stay_short_whatever_was_given() -> None:
         {"$not": {"n": {"$nin": ["\udce9"]}}},
     ],
 )
-def test_what_is_no_unicode_is_refused(where: dict[str, Any]) -> None:
+def test_strings_that_are_not_unicode_are_refused(where: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         read_filter(where)
 
@@ -421,7 +423,7 @@ def test_what_is_no_unicode_is_refused(where: dict[str, Any]) -> None:
         ({"nme": {"$exists": True}}, "no document has the field 'nme'"),
     ],
 )
-def test_a_field_that_is_nowhere_is_warned_of_once(numbered: Index, where: dict[str, Any], message: str) -> None:
+def test_a_field_that_no_document_has_is_warned_of_once(numbered: Index, where: dict[str, Any], message: str) -> None:
     numbered._unmatched = Unmatched("document")
     with pytest.warns(FilterWarning, match=message) as caught:
         for _ in range(2):
@@ -457,7 +459,7 @@ def test_an_empty_index_warns_of_nothing(tmp_path: Path) -> None:
         assert index.search_vectors(np.ones((1, 8), np.float32), where={"a": 1}) == [[]]
 
 
-def test_warnings_of_a_memory_know_only_the_scope(tmp_path: Path) -> None:
+def test_warnings_of_a_memory_depend_only_on_the_scope(tmp_path: Path) -> None:
     query: Any = {"vector": vector_of("text"), "language": "en"}
     with open_memory(tmp_path / "m") as memory:
         add(memory, "text one", {"user": "u"}, metadata={"colour": "red"})
@@ -470,7 +472,7 @@ def test_warnings_of_a_memory_know_only_the_scope(tmp_path: Path) -> None:
             assert not memory.list({"user": "u"}, where={"secret": 1})
 
 
-def test_strings_that_hold_nul_are_told_apart(tmp_path: Path) -> None:
+def test_strings_that_contain_nul_are_distinguished(tmp_path: Path) -> None:
     values = ["a", "a\0", "a\0b", "\0", "\0a", ""]
     with Index.create(tmp_path / "i", encoder()) as index:
         documents = [Document(f"d{n}", "t", "en", {"k": value}) for n, value in enumerate(values)]

@@ -1,4 +1,4 @@
-"""Folders as people have them: only to be read, moved while open, with files of other users, or cut off."""
+"""Test folders in practice: read-only, moved while open, with files of other users, or unreachable."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from typer.testing import CliRunner
 from mlret.cli.main import app
 from mlret.errors import InputError, MlretError
 from mlret.index.index import Index
-from mlret.index.storage import database
+from mlret.index.sqlite import database
 from mlret.index.verify import verify_index
 from mlret.memory.maintenance.upkeep import verify as verify_memory
 from mlret.memory.memory import Memory
 from tests.index.damaging import all_answers, store
 from tests.index.made import SIMILARITIES, encoder, settings, vector_of
 from tests.index.old.write_folders import memory_answers
-from tests.index.test_migration import ANSWERS, said, unpacked, version
+from tests.index.test_migration import ANSWERS, answers_as_json, unpacked, version
 from tests.memory.made import add, open_memory
 
 NOBODY = 65534
@@ -33,7 +33,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder that every user may look into, which those of pytest are not."""
+    """Return a folder that every user can enter, unlike those of pytest."""
     found = Path(tempfile.mkdtemp())
     found.chmod(0o755)
     yield found
@@ -43,7 +43,7 @@ def place() -> Iterator[Path]:
 
 @contextmanager
 def reading_only(folder: Path) -> Iterator[None]:
-    """Let nobody write to a folder, and be nobody meanwhile where the tests run as root, whom nothing stops."""
+    """Make a folder read-only, and change to an unprivileged user if the tests run as root, who can always write."""
     paths = [folder, *folder.rglob("*")]
     before = {path: path.stat().st_mode for path in paths}
     for path in paths:
@@ -75,7 +75,7 @@ def state(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_index_that_may_only_be_read_is_searched_and_not_written(place: Path, similarity: str) -> None:
+def test_read_only_index_is_searched_and_not_written(place: Path, similarity: str) -> None:
     folder = made(place / "i", similarity)
     right, before = all_answers(folder), state(folder)
     verify_index(folder)
@@ -96,10 +96,10 @@ def test_index_that_may_only_be_read_is_searched_and_not_written(place: Path, si
         store(index, 50, 51)
 
 
-def test_index_that_may_only_be_read_is_searched_while_its_owner_writes(place: Path) -> None:
+def test_read_only_index_is_searched_while_its_owner_writes(place: Path) -> None:
     folder = made(place / "i")
     with Index.open(folder) as owner:
-        store(owner, 50, 55)  # in the log alone
+        store(owner, 50, 55)  # only in the log
         with reading_only(folder), Index.open(folder) as reader:
             assert len(reader) == len(owner) and reader.get("doc-54") is not None
             with pytest.raises(MlretError, match="may only be read"):
@@ -111,7 +111,7 @@ def test_index_that_may_only_be_read_is_searched_while_its_owner_writes(place: P
             assert reader.get("doc-59") is not None
 
 
-def test_reader_of_a_file_that_nobody_had_open_sees_what_was_written_since(place: Path) -> None:
+def test_reader_of_a_file_that_was_not_open_sees_later_writes(place: Path) -> None:
     folder = made(place / "i")
     with reading_only(folder):
         reader = Index.open(folder)
@@ -138,17 +138,17 @@ def test_log_without_shared_memory_is_read_from_a_copy(place: Path) -> None:
     assert set(Path(tempfile.gettempdir()).glob("mlret-*")) == temporary
 
 
-def test_old_index_that_may_only_be_read_answers_as_it_did(place: Path) -> None:
+def test_read_only_old_index_gives_the_same_answers(place: Path) -> None:
     folder = unpacked("index-cosine", place)
     before = state(folder)
     with reading_only(folder), Index.open(folder, encoder()) as index:
-        assert said(index, "cosine") == ANSWERS["index-cosine"]
+        assert answers_as_json(index, "cosine") == ANSWERS["index-cosine"]
         with pytest.raises(MlretError, match="may only be read"):
             index.delete(["doc-1"])
     assert state(folder) == before and version(folder) == (2, 2)
 
 
-def test_memory_that_may_only_be_read_is_searched(place: Path) -> None:
+def test_read_only_memory_is_searched(place: Path) -> None:
     folder = place / "m"
     with open_memory(folder) as memory:
         for number in range(8):
@@ -167,16 +167,16 @@ def test_memory_that_may_only_be_read_is_searched(place: Path) -> None:
         assert verify_memory(folder) == []
 
 
-def test_verify_of_a_damaged_folder_that_may_only_be_read_says_so(place: Path) -> None:
+def test_verify_reports_damage_in_a_read_only_folder(place: Path) -> None:
     folder = made(place / "i")
     (folder / "manifest.json").write_bytes(b"{}")
     with reading_only(folder):
-        assert [problem.mended for problem in verify_index(folder)] == [False]
+        assert [problem.repaired for problem in verify_index(folder)] == [False]
         with pytest.raises(MlretError, match=r"may not be written to \(writer|writer\.lock belongs to another"):
             verify_index(folder, repair=True)
 
 
-def test_folder_that_may_not_be_looked_into_is_named(place: Path) -> None:
+def test_unreadable_folder_is_named(place: Path) -> None:
     folder = made(place / "i")
     with reading_only(folder):
         folder_mode = folder.stat().st_mode
@@ -258,7 +258,7 @@ def test_what_is_missing_from_a_folder_is_named(tmp_path: Path) -> None:
     assert len(all_answers(folder)["documents"]) == 49
     (tmp_path / "file").write_text("text")
     for act in (Index.open, verify_index, lambda path: Memory.open(path, encoder())):
-        with pytest.raises(InputError, match="file is "):
+        with pytest.raises(InputError, match=r"file (is a file|already exists)"):
             act(tmp_path / "file")
 
 
@@ -271,7 +271,7 @@ def test_disk_without_room_for_a_copy_is_named(place: Path, monkeypatch: pytest.
         Index.open(folder, encoder())
 
 
-def test_old_memory_that_may_only_be_read_answers_as_it_did(place: Path) -> None:
+def test_read_only_old_memory_gives_the_same_answers(place: Path) -> None:
     folder = unpacked("memory", place)
     with open_memory(Path(shutil.copytree(folder, place / "warm"))) as memory:
         memory_answers(memory)
@@ -281,14 +281,14 @@ def test_old_memory_that_may_only_be_read_answers_as_it_did(place: Path) -> None
     assert state(folder) == before
 
 
-def test_command_line_reads_a_folder_that_may_only_be_read(place: Path) -> None:
+def test_command_line_reads_a_read_only_folder(place: Path) -> None:
     folder = str(made(place / "i"))
-    for command in ("info", "verify"):  # as root, who may read the modules that are loaded when they are needed
+    for command in ("info", "verify"):  # as root, who can read the modules that are imported later
         assert CliRunner().invoke(app, ["index", command, folder]).exit_code == 0
     with reading_only(place / "i"):
         found = CliRunner().invoke(app, ["index", "info", folder, "--json"])
         assert found.exit_code == 0 and json.loads(found.stdout)["documents"] == 49
         found = CliRunner().invoke(app, ["index", "verify", folder])
-        assert (found.exit_code, found.stdout) == (0, f"{folder} is whole\n")
+        assert (found.exit_code, found.stdout) == (0, f"{folder} is intact\n")
         refused = CliRunner().invoke(app, ["index", "delete", folder, "doc-1"])
         assert "may only be read by this user" in str(refused.exception)

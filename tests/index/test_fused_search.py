@@ -1,4 +1,4 @@
-"""Dense, lexical and hybrid search as one index gives them."""
+"""Test dense, lexical and hybrid search of an index."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_lexical_channel_follows_updates_and_deletes(index: Index, tiny_encoder:
     assert verify_index(index.path) == []
 
 
-def test_without_the_channel_it_is_refused_with_the_mend(tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_without_the_channel_it_is_refused_with_how_to_fix_it(tmp_path: Path, tiny_encoder: Encoder) -> None:
     with Index.create(tmp_path / "i", tiny_encoder) as plain:
         plain.add(DOCUMENTS)
         assert all(set(hit.scores) == {"dense"} for hit in plain.search("cat"))
@@ -110,14 +110,14 @@ def test_damaged_lexical_index_is_found_and_made_again(index: Index) -> None:
     connection.execute("DELETE FROM lexical_ngrams")
     connection.commit()
     connection.close()
-    assert [problem.what for problem in verify_index(index.path)] == ["the lexical index is not what the records say"]
-    assert verify_index(index.path, repair=True)[0].mended
+    assert [problem.what for problem in verify_index(index.path)] == ["the lexical index differs from the records"]
+    assert verify_index(index.path, repair=True)[0].repaired
     assert verify_index(index.path) == []
     with Index.open(index.path) as again:
         assert ids(again.search("Xanthippe", mode="lexical")) == ["code"]
 
 
-def test_every_score_says_what_it_is_with_the_cosine_beside(index: Index) -> None:
+def test_every_score_states_its_kind_and_has_a_cosine(index: Index) -> None:
     query = "the Xanthippe flight 7421"
     cosines = {hit.id: hit.score for hit in index.search(query, 6, language="en", mode="dense")}
     for mode, kind in (("dense", "cosine"), ("lexical", "bm25"), ("hybrid", "fused")):
@@ -126,7 +126,7 @@ def test_every_score_says_what_it_is_with_the_cosine_beside(index: Index) -> Non
         assert {hit.id: hit.cosine for hit in hits} == {hit.id: cosines[hit.id] for hit in hits}
         if kind == "fused":
             assert all(0 < hit.score < 1 for hit in hits)
-            # The mean of standard scores is 0 over each channel: some stand above one half, some below.
+            # The mean of the standard scores of each channel is 0, so some scores are above one half and some below.
             assert hits[0].score > 0.5 > hits[-1].score
 
 

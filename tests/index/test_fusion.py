@@ -1,4 +1,4 @@
-"""Fusion of channels."""
+"""Test the fusion of channels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FUSIONS = [reciprocal_rank_fusion, z_mean]
 
 @st.composite
 def channels(draw: st.DrawFn):
-    """Rows, scores of a dense channel without gaps and of a lexical one with gaps, and where the latter applies."""
+    """Return rows, scores of a dense channel and of a lexical one with gaps, and where the latter applies."""
     n = draw(st.integers(1, 12))
     value = st.integers(-8, 8).map(lambda x: x / 4)
     dense = draw(st.lists(value, min_size=n, max_size=n))
@@ -133,7 +133,7 @@ def test_align_puts_scores_of_all_channels_beside_each_other() -> None:
     np.testing.assert_array_equal(scores, [[0.5, 7.0], [np.nan, 3.0], [0.9, np.nan]])
 
 
-def test_lexical_evidence_is_due_within_a_language_and_script() -> None:
+def test_lexical_evidence_is_expected_within_a_language_and_script() -> None:
     texts = ["the cat", "die Katze", "кошка", "the cat", "кошка", "1789"]
     languages = ["en", "de", "ru", None, None, "en-GB"]
     assert lexical_applies("a cat", "en", texts, languages).tolist() == [True, False, False, True, False, True]

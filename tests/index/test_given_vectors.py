@@ -1,4 +1,4 @@
-"""Vectors from elsewhere: each goes to its own text, keeps its direction, or is refused before anything is stored."""
+"""Test given vectors: each belongs to its own text, keeps its direction, or is refused before anything is stored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mlret.index.build import build_index, extend_index
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
 from mlret.index.vectors import pairing
-from mlret.index.vectors.given_vectors import at_unit_length
+from mlret.index.vectors.cosine import at_unit_length
 from mlret.index.vectors.ragged import Ragged
 from mlret.memory.memory import Memory
 from tests.index.made import DIMS, encoder, tokens_of, vector_of, vectors_of
@@ -47,25 +47,25 @@ def tokens(tmp_path: Path) -> Iterator[Index]:
 
 
 def named(ids: str) -> list[Document]:
-    """Documents whose text says which of its id it is: a1, a2, b1 …"""
+    """Return documents whose text states which one of its id it is: a1, a2, b1 …"""
     return [Document(id, f"{id}{ids[: place + 1].count(id)}", "en") for place, id in enumerate(ids)]
 
 
 def rounded(vector: Any) -> list[float]:
-    """As tokens are stored."""
+    """Return the tokens as they are stored."""
     values: list[float] = np.asarray(vector, dtype=np.float16).ravel().tolist()
     return values
 
 
 def stored(index: Index) -> dict[str, tuple[str, list[float]]]:
-    """The text and the vector of each id, rounded."""
+    """Return the text and the rounded vector of each id."""
     documents = list(index.documents())
     vectors: Any = index.vectors([document.id for document in documents])
     return {document.id: (document.text, rounded(vector)) for document, vector in zip(documents, vectors, strict=True)}
 
 
 def reference(documents: list[Document], vectors: Any, *, replace: bool) -> dict[str, tuple[str, list[float]]]:
-    """What one after another would leave, with a dict."""
+    """Return the result of applying one change after another to a dict."""
     found: dict[str, tuple[str, list[float]]] = {}
     for document, vector in zip(documents, vectors, strict=True):
         if replace or document.id not in found:
@@ -120,10 +120,10 @@ def test_files_with_repeated_ids_keep_texts_and_vectors_together(tmp_path: Path,
 
 
 class KilledError(Exception):
-    """Stands for a kill between two batches."""
+    """Raised in place of a kill between two batches."""
 
 
-def test_build_that_goes_on_keeps_texts_and_vectors_together(tmp_path: Path) -> None:
+def test_resumed_build_keeps_texts_and_vectors_together(tmp_path: Path) -> None:
     file, documents = tmp_path / "d.jsonl", named("abcde")
     file.write_text("".join(json.dumps({"id": d.id, "text": d.text, "lang": "en"}) + "\n" for d in documents))
     vectors = vectors_of([document.text for document in documents], "cosine")
@@ -157,7 +157,7 @@ def test_more_or_fewer_vectors_than_documents_store_nothing(
         documents = iter(documents)
     vectors = vectors_of([f"v{number}" for number in range(count)], similarity) if count else []
     with Index.create(tmp_path / "i", encoder(similarity)) as index:
-        with pytest.raises(InputError, match="one vector a document"):
+        with pytest.raises(InputError, match="one vector for each document"):
             index.add(documents, vectors=vectors, batch_size=2)
         assert len(index) == 0 and list(index.documents()) == []
 
@@ -186,7 +186,7 @@ def test_streams_keep_metadata_languages_and_made_up_ids(
 
 
 def direction(vector: NDArray[Any]) -> NDArray[np.float64]:
-    """A vector at unit length, in exact fractions but for the last root."""
+    """Return a vector of unit length, computed in exact fractions except for the last root."""
     exact = [Fraction(float(value)) for value in vector]
     largest = max(map(abs, exact))
     if not largest:
@@ -222,7 +222,7 @@ def test_length_does_not_change_what_is_stored_or_found(index: Index, scale: flo
     np.testing.assert_allclose(lengths, 1, atol=3e-7)
     query = vector_of("a query").astype(np.float64)
     [hits] = index.search_vectors(query[None] * scale, 9)
-    # 1e-320 has three digits left.
+    # 1e-320 is subnormal and has only three significant digits.
     close = 1e-2 if scale == 1e-320 else 2e-6
     assert {hit.id: hit.score for hit in hits} == pytest.approx(
         dict(zip(texts, vectors @ query, strict=True)), abs=close
@@ -235,7 +235,7 @@ def test_length_does_not_change_what_is_stored_or_found(index: Index, scale: flo
 def test_no_cosine_is_beyond_one(tmp_path_factory: pytest.TempPathFactory, seed: int, scale: float) -> None:
     vectors = np.random.default_rng(seed).standard_normal((20, DIMS)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors *= np.float32(1 + 9e-8 * (seed % 30))  # lengths about where a vector counts as unit
+    vectors *= np.float32(1 + 9e-8 * (seed % 30))  # lengths near the limit at which a vector counts as normalised
     with Index.create(tmp_path_factory.mktemp("i") / "i", encoder()) as index:
         index.add([Document(f"n{n}", "x", "en") for n in range(20)], vectors=vectors)
         for hits in index.search_vectors(np.concatenate([vectors, -vectors]) * np.float32(scale), 20):
@@ -287,7 +287,7 @@ BAD_FOR_ONE = [
     (np.ones((2, 8), np.bool_), "type bool; give floats"),
     (np.full((2, 8), "1.0"), "type <U3; give floats"),
     ([["1"] * 8] * 2, "type <U1; give floats"),
-    ([[1.0] * 8, [1.0] * 7], "no array of numbers"),
+    ([[1.0] * 8, [1.0] * 7], "not an array of numbers"),
     ({"a": 1}, "type object; give floats"),
     (np.ma.masked_array(np.ones((2, 8)), np.eye(2, 8)), "masked values"),
     (np.full((2, 8), np.nan), "document 'a' has a NaN or an infinity"),
@@ -317,7 +317,7 @@ BAD_FOR_TOKENS = [
     ([np.ones((3, 7))], r"\(3, 7\)"),
     ([np.ones(8)], r"shape \(8,\)"),
     ([[]], r"shape \(0,\)"),
-    ([[[1.0] * 8, [1.0] * 7]], "tokens of document 0 are no array"),
+    ([[[1.0] * 8, [1.0] * 7]], "tokens of document 0 are not an array"),
     (np.ones((1, 8)), "one array of shape"),
     (np.ones(8), "one array of shape"),
     (3, "tokens of the type int"),

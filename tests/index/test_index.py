@@ -1,4 +1,4 @@
-"""The index as its users see it."""
+"""Test the index as its users see it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from mlret.data.documents import Document
 from mlret.encoders.encoder import Encoder
 from mlret.errors import FingerprintError, InputError, MissingExtraError, MlretError
 from mlret.index.index import Hit, Index
-from mlret.index.storage import store as store_module
 from mlret.index.storage.lock import WriterLock
 from mlret.index.vectors.cosine import CosineSpace
 from tests.conftest import WORDS
@@ -35,7 +35,7 @@ DOCUMENTS = [
 
 @pytest.fixture
 def other_encoder(tiny_encoder: Encoder) -> Encoder:
-    """The tiny encoder with one weight changed."""
+    """Return the tiny encoder with one weight changed."""
     import copy
 
     model = copy.deepcopy(tiny_encoder.model)
@@ -102,11 +102,11 @@ def test_search_equals_brute_force(
         for name, score, language in zip(names, vectors @ query, languages, strict=True)
         if wanted is None or language in wanted
     }
-    assert len(hits) == min(k, len(expected))  # exact in count
+    assert len(hits) == min(k, len(expected))  # the count is exact
     assert [(hit.score, hit.id) for hit in hits] == sorted(
         ((hit.score, hit.id) for hit in hits), key=lambda pair: (-pair[0], pair[1])
     )
-    # Batches are padded differently, which moves an encoding in its last digits.
+    # Batches are padded differently, which changes the last digits of a vector.
     for hit in hits:
         assert hit.score == pytest.approx(expected[hit.id], abs=5e-6)
     best = sorted(expected.values(), reverse=True)[: len(hits)]
@@ -278,21 +278,32 @@ def test_reader_keeps_its_snapshot_until_it_refreshes(index: Index, tiny_encoder
         reader.refresh()
         assert len(reader) == len(DOCUMENTS) + 1
         assert ids(reader.search("cat", 1)) == ["late"]
-        reader.add([Document("later", "dogs")])  # a second writer goes on where the first stopped
+        reader.add([Document("later", "dogs")])  # a second writer continues where the first stopped
     index.add([Document("last", "dogs")])
     assert len(index) == len(DOCUMENTS) + 3
     index.seal()
     assert sorted(ids(index.search("cat", 50))) == sorted([d.id for d in DOCUMENTS] + ["late", "later", "last"])
 
 
-def test_second_writer_waits_and_is_told_why(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "WriterLock", lambda path: WriterLock(path, timeout=0.05))
+def test_second_writer_waits_and_then_names_the_first(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index.store.lock, "timeout", 0.05)
     with (
         WriterLock(index.path / "writer.lock"),
         pytest.raises(MlretError, match="being written by another process"),
     ):
         index.add(["cat"])
     assert len(index) == len(DOCUMENTS)
+
+
+def test_threads_write_through_one_index_in_turn(index: Index) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        added = list(pool.map(lambda number: index.add([Document(f"thread-{number}", f"text {number}")]), range(12)))
+    assert added == [1] * 12 and len(index) == len(DOCUMENTS) + 12
+    with Index.open(index.path, index.encoder) as other:  # The lock is free again.
+        other.add([Document("afterwards", "dogs")])
+    index.refresh()
+    assert {f"thread-{number}" for number in range(12)} < {document.id for document in index.documents()}
+    assert "afterwards" in index
 
 
 def test_format_of_another_version_is_refused(index: Index) -> None:
@@ -311,7 +322,7 @@ def test_damaged_folder_is_reported(index: Index, tiny_encoder: Encoder) -> None
     manifest.write_bytes(content[:20])
     with pytest.raises(MlretError, match=r"manifest\.json is damaged"):
         Index.open(index.path)
-    # A manifest may not lead outside its folder.
+    # A manifest must not refer to files outside its folder.
     manifest.write_bytes(content.replace(b"vectors/", b"../vectors/"))
     with pytest.raises(MlretError, match=r"manifest\.json is damaged"):
         Index.open(index.path)
@@ -323,20 +334,20 @@ def test_damaged_folder_is_reported(index: Index, tiny_encoder: Encoder) -> None
     with pytest.raises(MlretError, match=r"records\.db is missing"):
         Index.open(index.path)
     manifest.unlink()
-    with pytest.raises(InputError, match=r"is no index: manifest\.json is missing"):
+    with pytest.raises(InputError, match=r"is not an index: manifest\.json is missing"):
         Index.open(index.path)
     with pytest.raises(InputError, match="no such index; make it"):
         Index.open(index.path / "nothing")
 
 
-def test_create_refuses_what_is_no_index(
+def test_create_refuses_a_folder_that_is_not_an_index(
     tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thing").write_text("x")
     for name in ("file", "folder"):
-        with pytest.raises(InputError, match="there already and is no index"):
+        with pytest.raises(InputError, match="already exists and is not an index"):
             Index.create(tmp_path / name, tiny_encoder)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
@@ -358,7 +369,7 @@ def test_without_faiss_the_extra_is_named(
     assert not list(tmp_path.iterdir())
 
 
-def test_closed_index_says_so(index: Index) -> None:
+def test_closed_index_reports_that_it_is_closed(index: Index) -> None:
     index.close()
     index.close()
     with pytest.raises(MlretError, match="is closed"):

@@ -1,4 +1,4 @@
-"""A filter on the language finds what is in it, under whatever code it was added, now or by an earlier version."""
+"""Test that a filter on the language finds all documents in it, whatever code they were added with."""
 
 from __future__ import annotations
 

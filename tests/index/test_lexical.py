@@ -1,4 +1,4 @@
-"""The lexical channel, against BM25 counted by hand."""
+"""Test the lexical channel against a simple BM25."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def counted(text: str) -> Counter[str]:
 
 
 def bm25(texts: dict[int, str], query: str) -> list[tuple[float, int]]:
-    """(score, row) of every match, best first; each n-gram counted three times at most."""
+    """Return (score, row) of every match, best first; each n-gram counts three times at most."""
     counts = {row: counted(text) for row, text in texts.items()}
     mean = sum(count.total() for count in counts.values()) / len(counts)
     found = []
@@ -69,7 +69,7 @@ def bm25(texts: dict[int, str], query: str) -> list[tuple[float, int]]:
             times = min(count[ngram], 3)
             score += idf * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * count.total() / mean))
         if set(ngrams(query)) & count.keys():
-            found.append((round(score, 9), row))  # a set is summed in any order: a tie must stay one
+            found.append((round(score, 9), row))  # a set is summed in any order, but ties must stay ties
     return sorted(found, key=lambda pair: (-pair[0], pair[1]))
 
 

@@ -1,4 +1,4 @@
-"""The manifest and the database of a folder belong together, or the folder is not opened."""
+"""Test that a folder is opened only if its manifest and its database belong together."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError, MlretError
 from mlret.index.index import Index
 from mlret.index.storage.manifest import Manifest, parse_manifest, written_of
+from mlret.index.storage.manifest_copy import read_copy
 from mlret.index.verify import verify_index
 from mlret.memory.maintenance.upkeep import verify as verify_memory
 from mlret.memory.memory import Memory
@@ -27,7 +28,7 @@ from tests.memory.made import add, open_memory
 
 
 class Replayed(ExternalEncoder):
-    """Gives texts the vectors again that were stored with them."""
+    """An encoder that returns the vectors that were stored with the texts."""
 
     def encode_document(self, texts, *, language=None):  # type: ignore[no-untyped-def]
         return vectors_of(texts, self.similarity)
@@ -47,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def changed(folder: Path, change: Callable[[dict[str, object]], object], *, signed: bool = False) -> None:
-    """Change the manifest of a folder; ``signed``: with a checksum that fits, as an older or a foreign one has it."""
+    """Change the manifest of a folder; with ``signed`` its checksum fits, as in an older or foreign manifest."""
     path = folder / "manifest.json"
     content = json.loads(path.read_text())
     change(content)
@@ -73,10 +74,10 @@ def test_older_manifest_names_both_generations_and_is_restored(tmp_path: Path, s
     with pytest.raises(MlretError, match=rf"{names}.*`mlret index verify --repair {re.escape(str(folder))}`"):
         Index.open(folder)
     (problem,) = verify_index(folder)
-    assert problem.mendable and not problem.mended
-    assert (folder / "manifest.json").read_bytes() == old  # only told
+    assert problem.repairable and not problem.repaired
+    assert (folder / "manifest.json").read_bytes() == old  # only reported
     (problem,) = verify_index(folder, repair=True)
-    assert problem.mended and f"the copy in records.db is of generation {generations[1]}" in problem.what
+    assert problem.repaired and f"the copy in records.db is of generation {generations[1]}" in problem.what
     assert verify_index(folder) == [] and all_answers(folder) == right
 
 
@@ -90,8 +91,8 @@ def test_older_manifest_of_a_memory_is_found_and_restored(tmp_path: Path) -> Non
     (folder / "manifest.json").write_bytes(old)
     with pytest.raises(MlretError, match="is older than"):
         Memory.open(folder, encoder())
-    assert not verify_memory(folder)[0].mended
-    assert verify_memory(folder, repair=True)[0].mended
+    assert not verify_memory(folder)[0].repaired
+    assert verify_memory(folder, repair=True)[0].repaired
     assert verify_memory(folder) == []
     with open_memory(folder) as memory:
         assert len(memory.list({"user": "u"})) == 5
@@ -103,7 +104,7 @@ def test_manifest_of_another_index_is_found(tmp_path: Path) -> None:
     shutil.copy(other / "manifest.json", one / "manifest.json")
     with pytest.raises(MlretError, match="is not of the same index"):
         Index.open(one)
-    assert verify_index(one, repair=True)[0].mended
+    assert verify_index(one, repair=True)[0].repaired
     assert all_answers(one) == right
 
 
@@ -116,7 +117,7 @@ def test_manifest_of_an_index_beside_the_database_of_a_memory_is_found(tmp_path:
         Memory.open(folder, encoder())
     with pytest.raises(MlretError, match="is not of the same index"):
         Index.open(folder)
-    assert verify_index(folder, repair=True)[0].mended
+    assert verify_index(folder, repair=True)[0].repaired
     with open_memory(folder) as memory:
         assert [one.text for one in memory.list({"user": "u"})] == ["a note"]
 
@@ -128,7 +129,7 @@ def test_changed_generation_is_found(folder: Path, tmp_path: Path, by: int, sign
     right = all_answers(folder)
     changed(copy, lambda content: content.update(generation=content["generation"] + by), signed=signed)  # type: ignore[operator]
     assert outcome(copy, right) == "error"
-    assert verify_index(copy, repair=True)[0].mended
+    assert verify_index(copy, repair=True)[0].repaired
     assert verify_index(copy) == [] and outcome(copy, right) == "right"
 
 
@@ -146,7 +147,7 @@ def test_changed_last_row_or_segment_list_is_found(folder: Path, tmp_path: Path)
             copy = Path(shutil.copytree(folder, tmp_path / f"{number}{signed}"))
             changed(copy, change, signed=signed)
             assert outcome(copy, right) == "error"
-            assert verify_index(copy, repair=True)[0].mended
+            assert verify_index(copy, repair=True)[0].repaired
             assert outcome(copy, right) == "right"
 
 
@@ -198,13 +199,13 @@ def test_manifest_that_is_newer_than_a_restored_database_is_clear(tmp_path: Path
     (folder / "records.db").write_bytes(old)
     with pytest.raises(MlretError, match=r"records\.db has lost its last changes"):
         Index.open(folder)
-    (folder / "writer.lock").unlink()  # nothing but the manifest counts
+    (folder / "writer.lock").unlink()  # only the manifest counts
     with pytest.raises(
         MlretError, match=r"manifest\.json \(generation \d\) is newer than records\.db \(generation \d\)"
     ):
         Index.open(folder)
-    said = [problem.what for problem in verify_index(folder, repair=True)]
-    assert "is newer than" in said[0] and "its last changes are lost" in said[1]
+    found = [problem.what for problem in verify_index(folder, repair=True)]
+    assert "is newer than" in found[0] and "its last changes are lost" in found[1]
     assert verify_index(folder) == [] and all_answers(folder) == right
 
 
@@ -218,7 +219,7 @@ def test_sealed_tokens_from_elsewhere_are_not_given_up_for_an_older_database(tmp
     new = (folder / "records.db").read_bytes()
     (folder / "records.db").write_bytes(old)
     (problem,) = verify_index(folder, repair=True)
-    assert not problem.mendable and "which is missing" in problem.what
+    assert not problem.repairable and "which is missing" in problem.what
     assert sorted((folder / "vectors").iterdir()) == kept
     (folder / "records.db").write_bytes(new)
     assert verify_index(folder) == []
@@ -233,7 +234,7 @@ def test_damaged_copy_in_the_database_is_found_and_written_again(folder: Path, t
     with pytest.raises(MlretError, match=r"the copy of manifest\.json in records\.db"):
         Index.open(copy)
     (problem,) = verify_index(copy, repair=True)
-    assert problem.file == "records.db" and problem.mended
+    assert problem.file == "records.db" and problem.repaired
     assert verify_index(copy) == [] and all_answers(copy) == right
 
 
@@ -247,14 +248,14 @@ def test_where_manifest_and_copy_are_both_damaged_nothing_is_guessed(folder: Pat
             verify_index(copy, repair=repair)
 
 
-def test_manifest_that_names_files_that_are_gone_is_served_from_the_database(folder: Path, tmp_path: Path) -> None:
+def test_manifest_that_names_missing_files_is_replaced_from_the_database(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "i"))
     shutil.rmtree(copy / "vectors")
     assert outcome(copy, all_answers(folder)) == "right"
-    assert verify_index(copy) == []  # opening wrote them again
+    assert verify_index(copy) == []  # opening rewrote them
 
 
-def test_two_writers_in_turn_leave_manifest_and_copy_equal(tmp_path: Path) -> None:
+def test_two_alternating_writers_leave_manifest_and_copy_equal(tmp_path: Path) -> None:
     folder = made(tmp_path / "i")
     with Index.open(folder) as one, Index.open(folder) as two:
         for number in range(3):
@@ -262,6 +263,6 @@ def test_two_writers_in_turn_leave_manifest_and_copy_equal(tmp_path: Path) -> No
             one.compact()
             store(two, 105 + 10 * number, 110 + 10 * number)
             two.compact()
-        copy = parse_manifest(two.store.records.manifest())
+        copy = parse_manifest(read_copy(two.store.records))
         assert copy == parse_manifest((folder / "manifest.json").read_bytes())
         assert copy.manifest.generation == two.store.manifest.generation

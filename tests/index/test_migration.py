@@ -1,4 +1,4 @@
-"""Folders that format 2 wrote: they open, answer as they did, and are brought up to date once and as a whole."""
+"""Test folders that format 2 wrote: they give the same answers, and are migrated once and completely."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import pytest
 
 from mlret.encoders.encoder import Similarity
 from mlret.index.index import Index
+from mlret.index.storage.creation import create_database, make_tables
 from mlret.index.storage.migration import STEPS, Step, newest
-from mlret.index.storage.records import Records
 from mlret.index.verify import verify_index
 from mlret.memory.maintenance.upkeep import verify as verify_memory
 from tests.index.made import encoder
@@ -41,13 +42,13 @@ def unpacked(name: str, place: Path) -> Path:
     return place / name
 
 
-def said(index: Index, similarity: Similarity) -> dict[str, Any]:
+def answers_as_json(index: Index, similarity: Similarity) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(json.dumps(answers(index, similarity)))
     return found
 
 
 def version(folder: Path) -> tuple[int, int]:
-    """Of the manifest and of the tables."""
+    """Return the versions of the manifest and of the tables."""
     with closing(sqlite3.connect(folder / "records.db")) as connection:
         counters = dict(connection.execute("SELECT name, value FROM counters"))
     return json.loads((folder / "manifest.json").read_text())["format_version"], counters.get("format", 2)
@@ -61,7 +62,7 @@ def test_old_index_answers_as_it_did_and_is_brought_up_to_date(
     assert version(folder) == (2, 2)
     for _ in range(2):
         with Index.open(folder, encoder(similarity)) as index:
-            assert said(index, similarity) == ANSWERS[name]
+            assert answers_as_json(index, similarity) == ANSWERS[name]
         assert version(folder) == (3, newest(STEPS))
     assert verify_index(folder) == []
     with Index.open(folder, encoder(similarity)) as index:
@@ -87,14 +88,14 @@ def test_old_index_is_verified_and_repaired(tmp_path: Path) -> None:
     (sealed,) = (path for path in (folder / "vectors").glob("000000000041-*[0-9].npy"))
     sealed.write_bytes(sealed.read_bytes()[:100])
     assert [problem.file for problem in verify_index(folder)] == [f"vectors/{sealed.name}"]
-    assert all(problem.mended for problem in verify_index(folder, repair=True))
+    assert all(problem.repaired for problem in verify_index(folder, repair=True))
     assert verify_index(folder) == []
     with Index.open(folder, encoder()) as index:
-        assert said(index, "cosine") == ANSWERS["index-cosine"]
+        assert answers_as_json(index, "cosine") == ANSWERS["index-cosine"]
 
 
 def test_old_folder_killed_between_manifest_and_database_opens(tmp_path: Path) -> None:
-    """As format 2 left it: the manifest one generation ahead of the database."""
+    """As left by format 2: the manifest is one generation ahead of the database."""
     folder = unpacked("index-cosine", tmp_path)
     before = (folder / "records.db").read_bytes()
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -105,17 +106,16 @@ def test_old_folder_killed_between_manifest_and_database_opens(tmp_path: Path) -
         connection.commit()
     assert (folder / "records.db").read_bytes() != before
     with Index.open(folder, encoder()) as index:
-        assert said(index, "cosine") == ANSWERS["index-cosine"]
+        assert answers_as_json(index, "cosine") == ANSWERS["index-cosine"]
     assert verify_index(folder) == []
 
 
-# Dies by its own hand at the n-th time that something becomes durable.
+# Kills itself at the n-th durable write.
 _KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
 from mlret.data import durable
 from mlret.index.storage import generations
-from mlret.index.storage import records
 from mlret.index.storage import snapshots
 from mlret.index.index import Index
 from tests.index.made import encoder
@@ -139,7 +139,7 @@ def counted(function):
 
 generations.write_manifest = counted(generations.write_manifest)
 snapshots.migrate = counted(snapshots.migrate)
-records.Records.settle = counted(records.Records.settle)
+generations.settle = counted(generations.settle)
 Index.open(sys.argv[1], encoder()).close()
 """
 
@@ -154,7 +154,7 @@ def test_killed_at_any_step_the_next_open_brings_up_to_date(tmp_path: Path) -> N
         assert done.returncode == -signal.SIGKILL
         killed += 1
         with Index.open(folder, encoder()) as index:
-            assert said(index, "cosine") == ANSWERS["index-with-log"]
+            assert answers_as_json(index, "cosine") == ANSWERS["index-with-log"]
         assert version(folder) == (3, newest(STEPS)) and verify_index(folder) == []
     assert killed == 6 and done.returncode == 0
 
@@ -173,7 +173,7 @@ def test_step_that_fails_leaves_the_tables_as_they_were(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="on purpose"):
             index.store.bring_up_to_date("memory", [Step(3, "fails", step)])
         assert index.store.records.version("memory") == 2
-        assert said(index, "cosine") == ANSWERS["index-cosine"]
+        assert answers_as_json(index, "cosine") == ANSWERS["index-cosine"]
     assert verify_index(folder) == []
 
 
@@ -194,7 +194,7 @@ def test_earlier_version_of_mlret_stays_away_from_a_folder_of_this_one(tmp_path:
 
 
 def test_new_database_is_of_the_newest_version(tmp_path: Path) -> None:
-    Records.create(tmp_path / "records.db", "{}")
+    create_database(tmp_path / "records.db", "{}")
     with closing(sqlite3.connect(tmp_path / "records.db")) as connection:
         assert dict(connection.execute("SELECT name, value FROM counters"))["format"] == newest(STEPS)
 
@@ -206,4 +206,4 @@ def test_migrated_tables_are_those_of_a_new_database(tmp_path: Path) -> None:
     with Index.open(folder, encoder()) as index:
         records = index.store.records
         with records.reporting():
-            assert schema_differs(records.connection, records.make_tables) == []
+            assert schema_differs(records.connection, partial(make_tables, lexical=records.lexical is not None)) == []

@@ -1,4 +1,4 @@
-"""N-grams of texts."""
+"""Test the n-grams of texts."""
 
 from __future__ import annotations
 

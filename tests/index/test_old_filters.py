@@ -1,4 +1,4 @@
-"""Filters on folders that format 2 wrote, whose tables had no names for what is in nested metadata."""
+"""Test filters on folders of format 2, whose tables had no names for nested metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unallocated space of pages: whatever SQLite leaves of a deleted row is seen."""
+"""Test that everything that SQLite leaves of a deleted row in unallocated space is found."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlret.index.storage.pages import holds_traces
+from mlret.index.sqlite.pages import holds_traces
 
 _WORDS = ["one", "two", "three", "four", "five"]
 
@@ -22,7 +22,7 @@ def database(path: Path, schema: str) -> sqlite3.Connection:
     return connection
 
 
-def said(number: int) -> str:
+def sentence(number: int) -> str:
     """A text that no other contains."""
     return f"secret {number:05d} " + " ".join(_WORDS[number // 5**place % 5] for place in range(9)) + f" {number:05d}."
 
@@ -31,10 +31,10 @@ def emptied(connection: sqlite3.Connection) -> None:
     assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
 
 
-def test_rows_appended_and_deleted_here_and_there_leave_nothing(tmp_path: Path) -> None:
+def test_rows_appended_and_deleted_in_any_place_leave_nothing(tmp_path: Path) -> None:
     path = tmp_path / "db"
     connection = database(path, "CREATE TABLE t (row INTEGER PRIMARY KEY, text TEXT)")
-    connection.executemany("INSERT INTO t (text) VALUES (?)", [(said(n),) for n in range(3000)])
+    connection.executemany("INSERT INTO t (text) VALUES (?)", [(sentence(n),) for n in range(3000)])
     emptied(connection)
     assert not holds_traces(path)
     gone = range(7, 3000, 60)
@@ -42,7 +42,7 @@ def test_rows_appended_and_deleted_here_and_there_leave_nothing(tmp_path: Path) 
     emptied(connection)
     assert not holds_traces(path)
     content = path.read_bytes()
-    assert not any(said(n)[:12].encode() in content for n in gone) and said(8).encode() in content
+    assert not any(sentence(n)[:12].encode() in content for n in gone) and sentence(8).encode() in content
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -53,12 +53,12 @@ def test_rows_appended_and_deleted_here_and_there_leave_nothing(tmp_path: Path) 
         "CREATE TABLE t (row INTEGER, text TEXT, PRIMARY KEY (text, row)) WITHOUT ROWID",
     ],
 )
-def test_where_no_trace_is_seen_no_piece_of_a_deleted_row_is_there(tmp_path: Path, schema: str, seed: int) -> None:
+def test_without_reported_traces_no_fragment_of_a_deleted_row_is_left(tmp_path: Path, schema: str, seed: int) -> None:
     path, chance = tmp_path / "db", random.Random(seed)
     connection = database(path, schema)
     numbers = list(range(1, 1500))
     chance.shuffle(numbers)  # pages are split in the middle, and rows move
-    connection.executemany("INSERT INTO t (row, text) VALUES (?, ?)", [(n, said(n)) for n in numbers])
+    connection.executemany("INSERT INTO t (row, text) VALUES (?, ?)", [(n, sentence(n)) for n in numbers])
     gone = chance.sample(numbers, 700)
     connection.executemany("DELETE FROM t WHERE row = ?", [(n,) for n in gone])
     emptied(connection)
@@ -70,10 +70,10 @@ def test_where_no_trace_is_seen_no_piece_of_a_deleted_row_is_there(tmp_path: Pat
     assert not any(f" {n:05d}."[:size].encode() in content for n in gone for size in (6, 7))
 
 
-def test_a_copy_in_unallocated_space_is_seen_until_the_file_is_written_anew(tmp_path: Path) -> None:
+def test_a_copy_in_unallocated_space_is_found_until_the_file_is_rewritten(tmp_path: Path) -> None:
     path = tmp_path / "db"
     connection = database(path, "CREATE TABLE t (row INTEGER PRIMARY KEY, text TEXT)")
-    connection.executemany("INSERT INTO t (text) VALUES (?)", [(said(n),) for n in range(300)])
+    connection.executemany("INSERT INTO t (text) VALUES (?)", [(sentence(n),) for n in range(300)])
     emptied(connection)
     connection.close()
     content = bytearray(path.read_bytes())

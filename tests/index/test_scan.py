@@ -1,4 +1,4 @@
-"""Search over segments, against brute force."""
+"""Test search over segments against brute force."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_what_was_handed_out_of_a_tail_stays_as_it_was() -> None:
 
 
 @given(st.sets(st.integers(0, 30)), st.sets(st.integers(-5, 40)))
-def test_positions_are_of_the_rows_that_are_there(held: set[int], asked: set[int]) -> None:
+def test_positions_are_those_of_the_stored_rows(held: set[int], asked: set[int]) -> None:
     segment = Segment(np.array(sorted(held), dtype=np.int64), np.zeros((len(held), 1), dtype=np.float32))
     positions = segment.positions_of(np.array(sorted(asked), dtype=np.int64))
     assert segment.numbers[positions].tolist() == sorted(held & asked)

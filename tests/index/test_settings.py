@@ -1,4 +1,4 @@
-"""Settings, recipes and the choice of a kind."""
+"""Test settings, recipes and the choice of a kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlret.recipes import list_recipes
 GIB = 2**30
 
 
-def test_choice_goes_from_exact_to_compressed_and_says_why() -> None:
+def test_choice_goes_from_exact_to_compressed_and_gives_the_reason() -> None:
     assert choose_kind(FLAT_ROWS - 1, 384).kind == "flat"
     large = choose_kind(1_000_000, 384, memory_bytes=24 * GIB)
     assert large.kind == "hnsw" and "1,000,000 vectors of 384 dimensions (1.5 GB)" in large.why
@@ -35,7 +35,7 @@ def test_cells_can_be_trained(rows: int) -> None:
     assert 1 <= IndexSettings().cells(rows) <= max(1, rows // 39)
 
 
-def test_every_recipe_is_whole_and_says_for_whom() -> None:
+def test_every_recipe_is_complete_and_describes_its_use() -> None:
     recipes = list_recipes("index")
     assert {"flat", "hnsw", "ivf-sq8", "ivf-pq", "binary"} <= set(recipes)
     for name, path in recipes.items():

@@ -1,4 +1,4 @@
-"""What verify sees, what it repairs, and what an open index notices by itself."""
+"""Test what verify finds and repairs, and what an open index notices by itself."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ import pytest
 from mlret.errors import MlretError
 from mlret.index.index import Index
 from mlret.index.storage.lock import LOCK, noted_changes
+from mlret.index.storage.manifest_copy import read_copy, replace_copy
 from mlret.index.tokens import codec_training
 from mlret.index.tokens.token_space import MaxSimSpace
 from mlret.index.vectors.cosine import CosineSpace
-from mlret.index.verify import verify_index
+from mlret.index.verify import Problem, verify_index
+from tests.conftest import examples
 from tests.index.damaging import all_answers, damage_rounds, outcome, store
 from tests.index.made import SIMILARITIES, Similarity, encoder, settings, shrink, vector_of
 from tests.index.test_manifest import Replayed
@@ -37,7 +39,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(folder: Path, similarity: Similarity = "cosine") -> Path:
-    """A large segment, small ones, a tail, and deleted documents in each."""
+    """Make an index with a large segment, small ones, a tail, and deleted documents in each."""
     with Index.create(folder, encoder(similarity), settings=settings(similarity)) as index:
         store(index, 0, 40)
         index.compact()
@@ -53,18 +55,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 def tampered(folder: Path, *statements: str) -> None:
-    """Change the database behind the back of the index, and its write-ahead log with it."""
+    """Change the database without the index, and its write-ahead log with it."""
     with closing(sqlite3.connect(folder / "records.db", isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
 
 
 def seen_and_repaired(folder: Path, right: dict[str, Any], what: str, *, noticed: bool) -> None:
-    """A fault is noticed when the index is searched, or not; verify sees it, and repairs it."""
+    """Check whether a search notices a fault, and that verify finds and repairs it."""
     assert outcome(folder, right) == ("error" if noticed else "right")
     problems = verify_index(folder)
-    assert any(what in problem.what and problem.mendable and not problem.mended for problem in problems), problems
-    assert all(problem.mended for problem in verify_index(folder, repair=True))
+    assert any(what in problem.what and problem.repairable and not problem.repaired for problem in problems), problems
+    assert all(problem.repaired for problem in verify_index(folder, repair=True))
     assert verify_index(folder) == [] and outcome(folder, right) == "right"
 
 
@@ -90,7 +92,7 @@ def test_changed_counter_is_noticed_and_counted_again(folder: Path, counter: str
     tampered(folder, f"UPDATE counters SET {change} WHERE name = '{counter}'")
     assert outcome(folder, right) == "error"
     assert verify_index(folder) and outcome(folder, right) == "error"
-    assert all(problem.mended for problem in verify_index(folder, repair=True))
+    assert all(problem.repaired for problem in verify_index(folder, repair=True))
     assert verify_index(folder) == [] and outcome(folder, right) == "right"
 
 
@@ -103,7 +105,7 @@ def test_changed_counter_is_noticed_and_counted_again(folder: Path, counter: str
         ("UPDATE lexical_texts SET length = length + 40 WHERE row = 8", True),
         ("UPDATE lexical_texts SET length = 'x' WHERE row = 8", True),
         ("UPDATE lexical_texts SET checksum = checksum + 1 WHERE row = 8", False),
-        # One becomes shorter, one longer: the totals stay.
+        # One becomes shorter and one longer, so the totals stay the same.
         ("UPDATE lexical_texts SET length = length + 8 - row WHERE row IN (7, 9)", True),
         ("UPDATE lexical_ngrams SET records = records + 1 WHERE ngram = 'rive'", True),
         ("UPDATE lexical_ngrams SET records = 0 WHERE ngram = 'rive'", True),
@@ -117,13 +119,13 @@ def test_lexical_tables_unlike_the_texts_are_seen_and_made_again(folder: Path, s
     tampered(folder, statement)
     before = outcome(folder, right)
     assert before == "error" or not noticed
-    assert [problem.what for problem in verify_index(folder)] == ["the lexical index is not what the records say"]
-    assert all(problem.mended for problem in verify_index(folder, repair=True))
+    assert [problem.what for problem in verify_index(folder)] == ["the lexical index differs from the records"]
+    assert all(problem.repaired for problem in verify_index(folder, repair=True))
     assert verify_index(folder) == [] and outcome(folder, right) == "right"
 
 
 def test_posting_lists_of_other_texts_are_seen(folder: Path) -> None:
-    """Two texts change places in the posting lists alone: every count stays as it was."""
+    """Two texts are exchanged only in the posting lists, so every count stays the same."""
     right = all_answers(folder)
     with Index.open(folder) as index:
         one, other = (index.store.records.fetch([row])[row].text for row in (10, 12))
@@ -133,19 +135,19 @@ def test_posting_lists_of_other_texts_are_seen(folder: Path) -> None:
             lexical.remove([10, 12], [one, other])
             lexical.add([10, 12], [other, one])
     assert outcome(folder, right) == "wrong"
-    assert [problem.what for problem in verify_index(folder)] == ["the lexical index is not what the records say"]
-    assert verify_index(folder, repair=True)[0].mended
+    assert [problem.what for problem in verify_index(folder)] == ["the lexical index differs from the records"]
+    assert verify_index(folder, repair=True)[0].repaired
     assert outcome(folder, right) == "right"
 
 
 def test_rows_in_no_segment_are_sealed_again(folder: Path) -> None:
     right = all_answers(folder)
-    with Index.open(folder) as index, index.store.writing():  # as if a segment had been forgotten
+    with Index.open(folder) as index, index.store.writing():  # as if a segment were missing
         switch, kept = index.store.switch, index.store.manifest.segments
         switch([info for info in kept if info.first_row != 1])
     assert outcome(folder, right) == "wrong"
     assert any("are in no vector file" in problem.what for problem in verify_index(folder))
-    assert all(problem.mended for problem in verify_index(folder, repair=True))
+    assert all(problem.repaired for problem in verify_index(folder, repair=True))
     assert verify_index(folder) == [] and outcome(folder, right) == "right"
 
 
@@ -177,7 +179,7 @@ def test_vectors_of_no_record_are_dropped(folder: Path) -> None:
         "DROP INDEX records_language",
     ],
 )
-def test_cells_of_any_kind_end_in_one_error_that_says_damaged_and_where(folder: Path, statement: str) -> None:
+def test_damaged_cells_of_any_kind_give_one_error_that_names_the_place(folder: Path, statement: str) -> None:
     right = all_answers(folder)
     tampered(folder, statement)
     try:
@@ -212,7 +214,7 @@ def test_database_that_lost_its_log_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(MlretError, match=rf"has lost its last changes \(it counts \d+, and writer\.lock {changes}\)"):
         Index.open(lost)
     assert any("its last changes are lost" in problem.what for problem in verify_index(lost))
-    assert all(problem.mended for problem in verify_index(lost, repair=True))
+    assert all(problem.repaired for problem in verify_index(lost, repair=True))
     assert verify_index(lost) == []
     with Index.open(lost) as index:
         assert len(index) == 77  # what is left
@@ -249,7 +251,7 @@ def test_killed_writer_leaves_a_count_that_is_never_ahead(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [b"", b"{}", b"x" * 500, "digit"])
-def test_lock_file_of_any_content_is_no_obstacle(folder: Path, change: bytes | str) -> None:
+def test_damaged_lock_file_changes_no_answer(folder: Path, change: bytes | str) -> None:
     right = all_answers(folder)
     content = (folder / LOCK).read_bytes()
     place = content.index(b" ", 320) + 1
@@ -267,7 +269,7 @@ def test_accelerator_built_again_does_not_bring_removed_documents_back(tmp_path:
         info = accelerated.accelerator if similarity == "cosine" else accelerated.lists.documents  # type: ignore[union-attr]
     assert info is not None
     (folder / info.file).write_bytes(b"torn")
-    assert all(problem.mended for problem in verify_index(folder, Replayed("test", 8, similarity), repair=True))
+    assert all(problem.repaired for problem in verify_index(folder, Replayed("test", 8, similarity), repair=True))
     assert verify_index(folder) == [] and all_answers(folder) == right
 
 
@@ -275,13 +277,13 @@ def test_counters_are_counted_again_where_a_writer_was_killed_between_manifest_a
     right = all_answers(folder)
     with Index.open(folder) as index, index.store.writing():
         records = index.store.records
-        generation, copy = records.counter("generation"), records.manifest().decode()
+        generation, copy = records.generation, read_copy(records).decode()
         index.store.switch(index.store.manifest.segments)
-        records.replace_manifest(generation, copy)
+        replace_copy(records, generation, copy)
     assert outcome(folder, right) == "right" and verify_index(folder) == []
     tampered(folder, "UPDATE counters SET value = value + 1 WHERE name = 'documents'")
     assert outcome(folder, right) == "error"
-    assert all(problem.mended for problem in verify_index(folder, repair=True))
+    assert all(problem.repaired for problem in verify_index(folder, repair=True))
     assert verify_index(folder) == [] and outcome(folder, right) == "right"
 
 
@@ -294,7 +296,7 @@ def _names(*starts: str) -> Callable[[str], bool]:
 def test_random_damage_is_right_or_seen(tmp_path: Path, similarity: Similarity, names: tuple[str, ...]) -> None:
     folder = made(tmp_path / "i", similarity)
     right = all_answers(folder)
-    damage_rounds(folder, 15, 11, right, names=_names(*names), encoder=Replayed("test", 8, similarity))
+    damage_rounds(folder, examples(15), 11, right, names=_names(*names), encoder=Replayed("test", 8, similarity))
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -306,7 +308,9 @@ def test_random_damage_to_a_folder_with_a_log_is_right_or_seen(tmp_path: Path, s
             shutil.copytree(tmp_path / "i", tmp_path / name)
     right = all_answers(tmp_path / "answers")
     encoder = Replayed("test", 8, similarity)
-    damage_rounds(tmp_path / "log", 15, 12, right, names=_names("records", "manifest", "writer"), encoder=encoder)
+    damage_rounds(
+        tmp_path / "log", examples(15), 12, right, names=_names("records", "manifest", "writer"), encoder=encoder
+    )
 
 
 @pytest.mark.slow
@@ -322,7 +326,7 @@ def test_hundreds_of_random_damages_are_right_or_seen(
     assert sum(counts.values()) == 200 and len(counts) > 3
 
 
-def test_lock_of_another_index_is_no_evidence(tmp_path: Path) -> None:
+def test_lock_of_another_index_is_not_used(tmp_path: Path) -> None:
     one, other = made(tmp_path / "one"), made(tmp_path / "other")
     with Index.open(other) as index:
         for number in range(100, 130):
@@ -330,3 +334,19 @@ def test_lock_of_another_index_is_no_evidence(tmp_path: Path) -> None:
     shutil.copy(other / LOCK, one / LOCK)
     with Index.open(one) as index:
         assert len(index.search_vectors(vector_of("query")[None], 500)[0]) == 77
+
+
+def test_problems_answer_to_their_former_names_until_these_are_removed() -> None:
+    problem = Problem("records.db", "a page is damaged", repaired=True, repairable=False)
+    with pytest.warns(DeprecationWarning, match=r"Problem\.mended is now Problem\.repaired"):
+        assert problem.mended is True
+    with pytest.warns(DeprecationWarning, match=r"Problem\.mendable is now Problem\.repairable"):
+        assert problem.mendable is False
+    assert problem.as_json() == {
+        "file": "records.db",
+        "what": "a page is damaged",
+        "repaired": True,
+        "repairable": False,
+        "mended": True,
+        "mendable": False,
+    }

@@ -1,4 +1,4 @@
-"""The index behind mteb, against what mteb computes itself."""
+"""Test the index behind mteb against what mteb computes itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders of both kinds through ``mteb.evaluate``, on tasks made here."""
+"""Test encoders of both kinds through ``mteb.evaluate``, on tasks that are made here."""
 
 from __future__ import annotations
 
@@ -102,12 +102,12 @@ def test_a_dense_encoder_scores_in_mteb_what_it_does_here(tiny_encoder: Encoder)
     queries, documents = (tiny_encoder.encode(list(texts.values())) for texts in (QUERIES, DOCUMENTS))
     expected = expected_ndcg(queries @ documents.T)
     assert 0 < expected < 1
-    # mteb rounds.
+    # mteb rounds its scores.
     assert score(MtebEncoder(tiny_encoder), retrieval_task(), "ndcg_at_10") == pytest.approx(expected, abs=1e-4)
     assert score(MtebRetriever(tiny_encoder), retrieval_task(), "ndcg_at_10") == pytest.approx(expected, abs=1e-4)
 
 
-def test_calibration_is_told_the_language_of_the_subset(calibrated_encoder: Encoder) -> None:
+def test_calibration_gets_the_language_of_the_subset(calibrated_encoder: Encoder) -> None:
     queries, documents = (
         calibrated_encoder.encode(list(texts.values()), language="en") for texts in (QUERIES, DOCUMENTS)
     )
@@ -118,7 +118,7 @@ def test_calibration_is_told_the_language_of_the_subset(calibrated_encoder: Enco
 def test_a_multi_vector_encoder_scores_in_mteb_what_maxsim_gives(tiny_token_encoder: TokenEncoder) -> None:
     encoder = tiny_token_encoder
     queries, documents = encoder.encode_query(list(QUERIES.values())), encoder.encode_document(list(DOCUMENTS.values()))
-    # The index keeps float16, and an untrained encoder's scores are near enough for that to change a rank.
+    # The index stores float16, and the scores of an untrained encoder are close enough for this to change a rank.
     kept = [document.astype(np.float16).astype(np.float32) for document in documents]
     scores = maxsim_matrix(queries, kept)
     found = score(MtebRetriever(encoder), retrieval_task(), "ndcg_at_10")

@@ -1,7 +1,7 @@
-"""Scores of checkpoints beside colbert-ai and PyLate themselves, where they are installed.
+"""Compare scores of checkpoints with those of colbert-ai and PyLate themselves, if these are installed.
 
 ``MLRET_COLBERT_PYTHON`` and ``MLRET_PYLATE_PYTHON`` name the Python of an environment that has them
-(``scripts/bench/peers/make.py`` makes one); the extra ``colbert`` puts colbert-ai beside mlret.
+(``scripts/bench/peers/make.py`` makes one); the extra ``colbert`` installs colbert-ai together with mlret.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MODULES = {"colbert": "colbert", "pylate": "pylate"}
 
 
 def python_with(peer: str) -> str:
-    """The Python that has a peer; the test is skipped where none has."""
+    """Return the Python that has a peer; skip the test if there is none."""
     variable = f"MLRET_{peer.upper()}_PYTHON"
     if named := os.environ.get(variable):
         return named
@@ -38,5 +38,5 @@ def test_scores_are_the_peers_in_both_directions(peer: Any, tmp_path: Path) -> N
     }
     for one in found:
         assert one.largest_difference < 1e-4, one
-        # So that the bound means something.
+        # Without a wide range of scores the bound would be meaningless.
         assert one.largest_score - one.least_score > 1, one

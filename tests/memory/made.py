@@ -1,4 +1,4 @@
-"""Memories whose vectors their texts determine, and an independent search over what they hold."""
+"""Memories whose vectors are determined by their texts, and an independent search over their records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.index.made import encoder, vector_of
 
 
 def open_memory(path: Path) -> Memory:
-    """A memory of given vectors; made if missing."""
+    """Open a memory with given vectors; create it if it does not exist."""
     if not path.exists():
         Index.create(path, encoder(), kind="memory", schema=tables.SCHEMA).close()
     return Memory.open(path, encoder())
@@ -33,7 +33,7 @@ def add(memory: Memory, text: str, scope: dict[str, str], **about: Any) -> Any:
 
 
 def keep(memory: Memory, thresholds: DuplicateThresholds) -> None:
-    """Let a memory have thresholds, as calibrating does."""
+    """Give a memory thresholds, as calibrating does."""
     with memory._store.writing():
         memory._store.store.commit(lambda c: tables.write_setting(c, THRESHOLDS, thresholds.to_dict()))
 
@@ -41,10 +41,10 @@ def keep(memory: Memory, thresholds: DuplicateThresholds) -> None:
 def brute_force(
     records: Sequence[MemoryRecord], query: str, language: str, k: int, depth: int = 100
 ) -> list[tuple[str, float]]:
-    """Ids and scores of the hybrid ranking, record by record; of those that tie at a channel's end, the older.
+    """Return ids and scores of the hybrid ranking, record by record; of ties at a channel's cut-off the older wins.
 
-    The cosine and BM25 over character n-grams, each cut to ``depth``, then the mean of the standard scores over the
-    channels that apply, brought between 0 and 1. ``records`` come in the order in which they were stored.
+    The cosine and BM25 over character n-grams are each cut to ``depth``; then the mean of the standard scores over the
+    channels that apply is mapped to between 0 and 1. ``records`` must be in the order in which they were stored.
     """
     vector = vector_of(query).astype(np.float64)
     cosines = [round(float(vector_of(record.text).astype(np.float64) @ vector), 6) for record in records]
@@ -73,7 +73,7 @@ def brute_force(
     counted = {place: found.get(place, lowest) for place in pool if applies[place] or place in found}
     lexical = _standard(counted) if lowest is not None else {}
     scores = {}
-    if not dense and not lexical:  # nothing tells them apart
+    if not dense and not lexical:  # all scores are equal
         alone = sorted((record.id, round((1 + cosines[place]) / 2, 6)) for place, record in enumerate(records))
         return alone[:k]
     for place in pool:
@@ -91,7 +91,7 @@ def brute_force(
 
 
 def _standard(values: dict[int, Any]) -> dict[int, float]:
-    """Standard scores; none where all are the same."""
+    """Return standard scores; none if all scores are equal."""
     some = np.array(list(values.values()), dtype=np.float64)
     if not len(some) or np.ptp(some) == 0:
         return {}
@@ -101,7 +101,7 @@ def _standard(values: dict[int, Any]) -> dict[int, float]:
 def same_ranking(
     found: Sequence[tuple[str, float]], expected: Sequence[tuple[str, float]], close: float = 2e-6
 ) -> bool:
-    """Whether two rankings agree, but for the order of what ties within rounding."""
+    """Return whether two rankings agree, except for the order of ties within rounding."""
     if len(found) != len(expected):
         return False
     if any(abs(one[1] - other[1]) > close for one, other in zip(found, expected, strict=True)):

@@ -1,4 +1,4 @@
-"""A budget is never exceeded, time runs forward, and the best is told first and whole."""
+"""Test contexts: a budget is never exceeded, texts are in order of time, and the best texts are complete."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_packing_keeps_the_budget_and_the_order_of_time(passages: list[Passage],
 
 
 @given(PASSAGES, st.integers(0, 60))
-def test_nothing_that_was_left_out_or_shortened_would_still_fit(passages: list[Passage], budget: int) -> None:
+def test_nothing_that_was_excluded_or_shortened_would_still_fit(passages: list[Passage], budget: int) -> None:
     packed = pack(passages, budget, words, separator=0)
     left = budget - packed.cost
     of = {passage.id: passage for passage in passages}
@@ -49,13 +49,13 @@ def test_nothing_that_was_left_out_or_shortened_would_still_fit(passages: list[P
 
 
 @given(PASSAGES)
-def test_with_room_for_all_all_is_told_whole(passages: list[Passage]) -> None:
+def test_with_room_for_all_every_text_is_complete(passages: list[Passage]) -> None:
     packed = pack(passages, 1000, words)
     assert not packed.dropped
     assert all(piece.form == "raw" for piece in packed.pieces)
 
 
-def test_the_worst_are_shortened_before_any_is_left_out() -> None:
+def test_the_worst_are_shortened_before_any_is_excluded() -> None:
     passages = [
         Passage("best", "a b c d", "a", at=3),
         Passage("middle", "e f g h", "e", at=1),
@@ -76,7 +76,7 @@ def test_what_can_never_fit_does_not_push_out_what_can() -> None:
     assert packed.dropped == ("huge",)
 
 
-def test_impossible_budgets_are_told() -> None:
+def test_impossible_budgets_are_errors() -> None:
     with pytest.raises(InputError, match="-1"):
         pack([], -1, words)
     with pytest.raises(InputError, match="x: its raw text costs -2"):

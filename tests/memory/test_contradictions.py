@@ -1,4 +1,4 @@
-"""Texts that state different things are never taken for one, with the encoder that comes with mlret; the same are."""
+"""Test with the bundled encoder that texts with different statements are never merged, and equal ones are."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.memory.memory import Memory
 from mlret.memory.text.wording import exact_wording, same_words
 
 PAIRS: dict[str, list[tuple[str, str]]] = json.loads(
     Path(__file__).with_name("contradictions.json").read_text(encoding="utf-8")
 )
-# Said in two languages, of which no guard may let a merge pass.
+# Different statements in two languages, for which a guard must prevent a merge.
 ACROSS = [
     ("en", "It costs 5 €", "de", "Es kostet 5 $"),
     ("en", "It costs 5 dollars", "fr", "Ça coûte 5 euros"),
@@ -92,13 +92,13 @@ EVERY = [
         for language in (code, None)
     ),
     *((text, language) for code, *texts in SAME for text in texts for language in (code, None)),
-    *(said for one, text, other, more in (*ACROSS, *TRANSLATIONS) for said in ((text, one), (more, other))),
+    *(each for one, text, other, more in (*ACROSS, *TRANSLATIONS) for each in ((text, one), (more, other))),
 ]
 
 
 @pytest.fixture(scope="module")
 def vectors() -> dict[tuple[str, str | None], Any]:
-    """All encoded at once, which takes a tenth of the time."""
+    """Encode all texts at once, which takes a tenth of the time."""
     texts = list(dict.fromkeys(EVERY))
     encoder = load_encoder(device="cpu")
     found = encoder.encode_document([text for text, _ in texts], language=[code for _, code in texts])
@@ -109,12 +109,12 @@ def vectors() -> dict[tuple[str, str | None], Any]:
 def memory(
     tmp_path_factory: pytest.TempPathFactory, vectors: dict[tuple[str, str | None], Any]
 ) -> Iterator[Callable[..., Any]]:
-    """Adds texts to a scope of their own, and says what became of the last."""
+    """Return a function that adds texts to a scope of their own and returns the result of the last."""
     with Memory.open(tmp_path_factory.mktemp("contradictions") / "m", load_encoder(device="cpu")) as opened:
         scopes = count()
 
-        def add(*said: tuple[str, str | None]) -> Any:
-            items = [{"text": text, "language": code, "vector": vectors[text, code]} for text, code in said]
+        def add(*contents: tuple[str, str | None]) -> Any:
+            items = [{"text": text, "language": code, "vector": vectors[text, code]} for text, code in contents]
             return opened.add_batch(items, {"user": f"u{next(scopes)}"})[-1]
 
         yield add
@@ -122,7 +122,7 @@ def memory(
 
 @pytest.mark.parametrize("given_language", [True, False])
 @pytest.mark.parametrize("language", PAIRS)
-def test_what_differs_is_kept_apart_whether_or_not_the_language_is_known(
+def test_different_texts_are_separate_records_whether_or_not_the_language_is_known(
     memory: Callable[..., Any], language: str, given_language: bool
 ) -> None:
     code = language if given_language else None
@@ -131,29 +131,29 @@ def test_what_differs_is_kept_apart_whether_or_not_the_language_is_known(
     assert merged == []
 
 
-@pytest.mark.parametrize(("language", "text", "other", "said"), ACROSS)
-def test_what_differs_is_kept_apart_across_languages(
-    memory: Callable[..., Any], language: str, text: str, other: str, said: str
+@pytest.mark.parametrize(("language", "text", "other", "second"), ACROSS)
+def test_different_texts_are_separate_records_across_languages(
+    memory: Callable[..., Any], language: str, text: str, other: str, second: str
 ) -> None:
-    assert memory((text, language), (said, other)).verdict != "duplicate"
-    assert memory((said, other), (text, language)).verdict != "duplicate"
+    assert memory((text, language), (second, other)).verdict != "duplicate"
+    assert memory((second, other), (text, language)).verdict != "duplicate"
 
 
 @pytest.mark.parametrize("given_language", [True, False])
-@pytest.mark.parametrize(("language", "text", "said"), SAME)
+@pytest.mark.parametrize(("language", "text", "second"), SAME)
 def test_what_differs_in_form_alone_is_one(
-    memory: Callable[..., Any], language: str, text: str, said: str, given_language: bool
+    memory: Callable[..., Any], language: str, text: str, second: str, given_language: bool
 ) -> None:
     code = language if given_language else None
-    assert memory((text, code), (said, code)).verdict == "duplicate"
-    assert memory((said, code), (text, code)).verdict == "duplicate"
+    assert memory((text, code), (second, code)).verdict == "duplicate"
+    assert memory((second, code), (text, code)).verdict == "duplicate"
 
 
-@pytest.mark.parametrize(("language", "text", "other", "said"), TRANSLATIONS)
+@pytest.mark.parametrize(("language", "text", "other", "second"), TRANSLATIONS)
 def test_translations_that_every_guard_could_check_are_one(
-    memory: Callable[..., Any], language: str, text: str, other: str, said: str
+    memory: Callable[..., Any], language: str, text: str, other: str, second: str
 ) -> None:
-    assert memory((text, language), (said, other)).verdict == "duplicate"
+    assert memory((text, language), (second, other)).verdict == "duplicate"
 
 
 @given(st.text(), st.text(), st.sampled_from([None, "en", "tr", "de"]))

@@ -1,4 +1,4 @@
-"""Dates in queries are read in every declared language, by the calendar of the one who asks, and hide nothing."""
+"""Test that dates in queries are read in every declared language, in the caller's time zone, and hide no records."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_dates_are_read_in_every_declared_language(language: str) -> None:
         ("昨天和２０２４年３月５日", "zh", [(2026, 5, 19, 20), (2024, 3, 5, 6)]),
     ],
 )
-def test_several_dates_are_told_in_their_order(
+def test_several_dates_are_read_in_their_order(
     query: str, language: str, expected: list[tuple[int, int, int, int]]
 ) -> None:
     assert days(time_windows(query, language, NOW)) == [
@@ -114,7 +114,7 @@ def test_a_record_of_the_time_is_moved_up_and_none_is_hidden() -> None:
     assert not time_bonus(starts, starts, [], 0.5).any()
 
 
-# Language -> expression -> days from today; null where it names none, or might name two.
+# Language -> expression -> days from today; null if it names no day, or possibly two.
 DAY_WORDS: dict[str, dict[str, int | None]] = json.loads(
     Path(__file__).with_name("day_words.json").read_text(encoding="utf-8")
 )
@@ -122,7 +122,7 @@ DAY_WORDS: dict[str, dict[str, int | None]] = json.loads(
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_day_that_is_named_by_another_is_not_taken_for_it(language: str) -> None:
-    """The day before yesterday, the day after tomorrow, last night, this morning: right, or nothing."""
+    """The day before yesterday, the day after tomorrow, last night, this morning: read correctly, or not at all."""
     for text, offset in DAY_WORDS[language].items():
         day = NOW.date() + timedelta(days=offset or 0)
         expected = [] if offset is None else [(day, day + timedelta(days=1))]

@@ -1,4 +1,4 @@
-"""Duplicates across languages: found with margin, threshold and guards, and rather missed than made up."""
+"""Test duplicates across languages: found by margin, threshold and guards, with precision before recall."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret.data.sample import load_parallel_sentences
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.memory.maintenance.thresholds import bundled_thresholds, calibrate
 from mlret.memory.text.duplicates import (
@@ -35,10 +36,10 @@ def verdict(
     return judge(text, language, [Candidate("a", of, other, cosine, others)], [cosine, *FAR], thresholds)
 
 
-def test_a_translation_that_stands_out_is_a_duplicate_and_says_why() -> None:
+def test_a_translation_that_stands_out_is_a_duplicate_with_a_reason() -> None:
     found = verdict("I eat no nuts.", "Ich esse keine Nüsse.", 0.8)
     assert (found.kind, found.id) == ("duplicate", "a")
-    # Both densities are the usual ones, for no neighbour is near: 0.35 in English, 0.3 elsewhere.
+    # Both densities are the usual ones, because no neighbour is near: 0.35 in English, 0.3 otherwise.
     assert found.evidence[0].margin == pytest.approx(0.8 - 0.325)
     assert found.evidence[0].mutual and not found.evidence[0].conflicts
     assert "0.475" in found.reason
@@ -79,7 +80,7 @@ def test_the_same_text_is_a_duplicate_whatever_the_encoder() -> None:
     assert verdict("No", "No", 1.0, language="en", other="es", thresholds=nothing).kind == "new"
 
 
-def test_of_several_candidates_the_best_that_may_be_merged_is_taken() -> None:
+def test_of_several_candidates_the_best_mergeable_one_is_chosen() -> None:
     found = judge(
         "I have 3 cats.",
         "en",
@@ -137,7 +138,7 @@ def test_a_text_key_is_its_own_key(text: str) -> None:
     assert text_key(text_key(text)) == text_key(text)
 
 
-def test_thresholds_survive_json_and_damage_is_told() -> None:
+def test_thresholds_survive_json_and_damage_is_reported() -> None:
     for thresholds in (THRESHOLDS, DuplicateThresholds("f", math.inf, 0.1, -1.0, {"": 0.3}, 0.99, 0.0, 9)):
         assert DuplicateThresholds.from_dict(json.loads(json.dumps(thresholds.to_dict()))) == thresholds
     for damage in ({}, {**THRESHOLDS.to_dict(), "more": 1}, {**THRESHOLDS.to_dict(), "densities": {"en": 0.3}}):
@@ -155,6 +156,7 @@ def calibrated(bundled: Encoder) -> DuplicateThresholds:
     return calibrate(bundled)
 
 
+@pytest.mark.thorough
 def test_the_thresholds_in_the_wheel_are_those_of_the_bundled_encoder(
     bundled: Encoder, calibrated: DuplicateThresholds
 ) -> None:
@@ -166,8 +168,9 @@ def test_the_thresholds_in_the_wheel_are_those_of_the_bundled_encoder(
     assert shipped.densities == pytest.approx(calibrated.densities, abs=0.01)
 
 
+@pytest.mark.thorough
 def test_calibrated_verdicts_are_as_precise_as_asked_for(bundled: Encoder, calibrated: DuplicateThresholds) -> None:
-    """Judged one by one over memories of another seed, against what translates what."""
+    """Verdicts are checked one by one over memories of another seed, against the known translations."""
     sample = load_parallel_sentences()
     codes = list(sample.texts)
     vectors = {code: bundled.encode(texts, language=code) for code, texts in sample.texts.items()}

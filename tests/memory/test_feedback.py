@@ -1,4 +1,4 @@
-"""No feedback, no change; the same feedback, the same change; and the change is towards what was used."""
+"""Test feedback: without it weights do not change, equal feedback has equal effects, and used results gain weight."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret.errors import InputError
+from mlret.memory.search.fitted_weights import MOST, LoggedSearch, fit_weights, weighted
 from mlret.memory.search.ranking import combine
-from mlret.memory.search.weights import MOST, LoggedSearch, fit_weights, weighted
 
 NAMES = ("meaning", "words")
 SCORE = st.floats(-3, 3, width=32)
@@ -44,7 +44,7 @@ def test_without_feedback_nothing_changes(terms: dict[str, list[float]]) -> None
 
 
 @given(st.lists(SCORE, min_size=3, max_size=3), st.booleans())
-def test_a_search_of_which_all_or_nothing_was_used_teaches_nothing(scores: list[float], used: bool) -> None:
+def test_nothing_is_learned_if_all_or_no_results_were_used(scores: list[float], used: bool) -> None:
     search = LoggedSearch({"meaning": scores, "words": scores[::-1]}, [used] * 3)
     assert fit_weights([search] * 5, NAMES) == fit_weights([], NAMES)
 
@@ -80,7 +80,7 @@ def test_what_led_to_use_gains_weight() -> None:
     assert abs(few["words"] - 1) < abs(weights["words"] - 1)
 
 
-def test_logs_that_do_not_fit_are_told() -> None:
+def test_logs_that_do_not_fit_are_errors() -> None:
     with pytest.raises(InputError, match=r"\[1, 2\]"):
         LoggedSearch({"meaning": [1, 2]}, [True])
     with pytest.raises(InputError, match="prior"):

@@ -1,4 +1,4 @@
-"""The memory store: whose memory it is decides what is found, and nothing is lost but what is erased."""
+"""Test the memory store: the scope determines what is found, and nothing is lost unless it is erased."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_scope_without_a_tenant_holds_nothing_of_any_tenant(tmp_path: Path, tiny
 
 
 def test_what_others_write_moves_no_score(tmp_path: Path, tiny_encoder: Encoder) -> None:
-    """Not even through how rare a word is."""
+    """Not even through the frequency of a word."""
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
         for text in ("the cat sat on a mat", "seven dogs ran home", "warm rain by night"):
             memory.add(text, MINE)
@@ -205,7 +205,7 @@ def test_times_without_a_zone_are_refused(tmp_path: Path, tiny_encoder: Encoder)
         assert record.valid_from == record.event_time[0]
 
 
-def test_merge_is_taken_back_by_undo_and_by_restore(tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_merge_is_undone_by_undo_and_by_restore(tmp_path: Path, tiny_encoder: Encoder) -> None:
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
         one, two = (memory.add(text, MINE, dedupe=False).id for text in ("the cat sat", "a cat sat"))
         before = memory.list(MINE)
@@ -281,7 +281,7 @@ def test_the_same_text_again_strengthens_the_record(tmp_path: Path, tiny_encoder
         assert memory.add("the cat sat on a mat", MINE, dedupe=False).verdict == "added"
 
 
-def test_batch_is_stored_whole_or_not_at_all(tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_batch_is_stored_completely_or_not_at_all(tmp_path: Path, tiny_encoder: Encoder) -> None:
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
         for bad in (" ", {"text": "dog", "language": "xx"}, {"text": "dog", "colour": "red"}, {"id": "x"}, 3):
             with pytest.raises(InputError, match="text 2"):

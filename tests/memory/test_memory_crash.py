@@ -1,4 +1,4 @@
-"""kill -9 in any verb: what was acknowledged stays, half of nothing is there, and what was erased is gone."""
+"""Test kill -9 during any operation: acknowledged writes are kept, none is partial, and erased data are gone."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
 from mlret.memory.maintenance.upkeep import verify
 from mlret.memory.storage import tables
-from mlret.memory.storage.journal import State, replay
+from mlret.memory.storage.journal import State, read_entries, replay
 from tests.index.made import encoder, vector_of
 from tests.memory.made import open_memory
 
-# Does verbs at random, and says each before it begins, and the state when it is done.
+# Runs random operations, and prints each before it begins, and the state when it is done.
 _WRITER = """
 import json, random, sys
 from pathlib import Path
@@ -89,7 +89,7 @@ VERBS = ["add", "add", "update", "delete", "link", "merge", "restore", "undo", "
 
 def state_of(memory: Any, operations: int | None = None) -> tuple[State, int]:
     """The state after so many operations, and the number of the last one."""
-    entries = list(tables.entries(memory._store.records))
+    entries = list(read_entries(memory._store.records))
     some = [entry for entry in entries if operations is None or entry.operation <= operations]
     return replay(some), max((entry.operation for entry in some), default=0)
 
@@ -102,7 +102,7 @@ def digest(state: tuple[State, int]) -> str:
 
 
 def killed_writer(folder: Path, seed: int, verbs: int, seconds: float) -> tuple[list[list[Any]], list[list[Any]]]:
-    """Run a writer and kill it some time after so many verbs: what it said it began, and did."""
+    """Kill a writer some time after a number of operations; return those that it began and those that it finished."""
     script = _WRITER.replace("VERBS", repr(VERBS))
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(folder), str(seed)], stdout=subprocess.PIPE, text=True
@@ -114,8 +114,8 @@ def killed_writer(folder: Path, seed: int, verbs: int, seconds: float) -> tuple[
     process.send_signal(signal.SIGKILL)
     lines += [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
     process.wait()
-    said = [json.loads(line) for line in lines]
-    return [one[1:] for one in said if one[0] == "begin"], [one[1:] for one in said if one[0] == "done"]
+    printed = [json.loads(line) for line in lines]
+    return [one[1:] for one in printed if one[0] == "begin"], [one[1:] for one in printed if one[0] == "done"]
 
 
 def kill_rounds(folder: Path, rounds: int) -> None:
@@ -128,14 +128,14 @@ def kill_rounds(folder: Path, rounds: int) -> None:
     for seed in range(1, rounds + 1):
         begun, done = killed_writer(folder, seed, chance.randint(0, 5), chance.uniform(0, 0.12))
         gone += [text for (_, texts), _ in zip(begun, done, strict=False) for text in texts]
-        with open_memory(folder) as memory:  # also ends an erasure that was begun
+        with open_memory(folder) as memory:  # also completes an erasure that was begun
             now = state_of(memory)
             interrupted = begun[len(done)] if len(begun) > len(done) else None
             if done:
                 known, operations = done[-1]
                 verbs_killed.add(interrupted[0] if interrupted else None)
                 # undo is two operations here; no other verb is more than one.
-                more = tables.entries(memory._store.records, "operation > ?", (operations,))
+                more = read_entries(memory._store.records, "operation > ?", (operations,))
                 assert operations <= now[1] and len({entry.operation for entry in more}) <= 2
                 if interrupted is None or interrupted[0] != "erase" or now[1] == operations:
                     assert digest(state_of(memory, operations)) == known
@@ -156,11 +156,11 @@ def kill_rounds(folder: Path, rounds: int) -> None:
 
 
 @pytest.mark.timeout(200)
-def test_killed_writer_leaves_a_whole_memory(tmp_path: Path) -> None:
+def test_killed_writer_leaves_an_undamaged_memory(tmp_path: Path) -> None:
     kill_rounds(tmp_path / "m", 8)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_two_hundred_killed_writers_leave_a_whole_memory(tmp_path: Path) -> None:
+def test_two_hundred_killed_writers_leave_an_undamaged_memory(tmp_path: Path) -> None:
     kill_rounds(tmp_path / "m", 200)

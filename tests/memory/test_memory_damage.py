@@ -1,4 +1,4 @@
-"""Damage to a memory's tables: the right answer or one error that says so, and never what is another tenant's."""
+"""Test damage to a memory's tables: the right answer or an error that reports it, never data of another tenant."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from mlret.memory.maintenance.upkeep import verify
 from mlret.memory.memory import Memory
 from mlret.memory.records import Content
 from mlret.memory.storage import cells, schema, tables
-from mlret.memory.storage.store import Draft, Step
+from mlret.memory.storage.drafts import Draft, Step
+from mlret.memory.storage.store import MemoryStore
 from tests.index.made import encoder, vector_of
 from tests.memory.made import add, open_memory
 
 TENANTS: list[dict[str, str]] = [{"tenant": f"t{number}", "user": "u"} for number in (1, 2)]
 TABLES = ["memory_journal", *schema.COVERED]
-# What a cell is changed to, beside NULL and the values of other rows: other types, and numbers out of every range.
+# New values of a cell besides NULL and the values of other rows: other types, and numbers out of every range.
 VALUES: list[Any] = [0, -1, 3, 2**62, -(2**63), 0.5, "", "x", "t1", "deleted", b"\xff\x00", b""]
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two tenants with the same ids and what every table has a row for."""
+    """Make two tenants with the same ids and a row in every table."""
     folder = tmp_path_factory.mktemp("damage") / "m"
     with open_memory(folder) as memory:
         for scope in TENANTS:
@@ -54,18 +55,16 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def add_long(memory: Memory, text: str, scope: dict[str, str]) -> None:
     """Add a text with a window of its own, which an encoder would be needed to cut."""
-    store = memory._store.of(scope)
+    store = MemoryStore(memory._store, scope)
     with memory._store.writing():
-        draft = Draft(
-            *("long", 1, text, "en", scope, Content(), 7, times.now(), times.now(), vector_of(text)),
-            parts=(text[2:],),
-            part_vectors=[vector_of(text[2:])],
-        )
+        draft = Draft("long", text, text, "en", Content(), vector=vector_of(text), scope=scope, seq=7)
+        draft.valid_from = draft.recorded_at = times.now()
+        draft.parts, draft.part_vectors = (text[2:],), [vector_of(text[2:])]
         store.commit("add", [Step("long", draft)])
 
 
 def questions(memory: Memory, scope: dict[str, str]) -> Iterator[Callable[[], Any]]:
-    """What a tenant asks; writing comes last."""
+    """Return the calls of a tenant; writing comes last."""
     yield lambda: memory.list(scope)
     yield lambda: memory.list(scope, state="merged", current_only=False)
     yield lambda: memory.list({"tenant": scope["tenant"]})
@@ -85,7 +84,7 @@ def questions(memory: Memory, scope: dict[str, str]) -> Iterator[Callable[[], An
 
 
 def answers(folder: Path) -> list[str | None]:
-    """The answers to each tenant, ``None`` for an error of mlret's that says where the damage is."""
+    """Return the answers to each tenant; ``None`` for an error of mlret that reports where the damage is."""
     found: list[str | None] = []
     for scope in TENANTS:
         other = next(one["tenant"] for one in TENANTS if one != scope)
@@ -100,18 +99,18 @@ def answers(folder: Path) -> list[str | None]:
                 try:
                     answer = repr(question())
                 except MlretError as error:
-                    said = str(error)
-                    assert f"of {other}" not in said and f"secret of {other}" not in said
-                    refused = "there is no operation" in said
-                    assert refused or "damaged" in said or "run verify" in said, said
-                    answer = said if refused else None
+                    message = str(error)
+                    assert f"of {other}" not in message and f"secret of {other}" not in message
+                    refused = "there is no operation" in message
+                    assert refused or "damaged" in message or "run verify" in message, message
+                    answer = message if refused else None
                 assert answer is None or f"of {other}" not in answer
                 found.append(answer)
     return found
 
 
 def every_cell(folder: Path) -> list[tuple[str, str, int, Any]]:
-    """Every cell of the first and the last row of every table of the memory: table, column, place of the row, value."""
+    """Yield every cell of the first and last row of every table: table, column, position of the row, value."""
     found = []
     with closing(sqlite3.connect(folder / RECORDS)) as connection:
         for table in TABLES:
@@ -124,14 +123,14 @@ def every_cell(folder: Path) -> list[tuple[str, str, int, Any]]:
 
 
 def change(folder: Path, table: str, column: str, place: int, value: Any) -> bool:
-    """Change a cell; whether it could be, and is another one now."""
+    """Change a cell; return whether that was possible and the value is another one now."""
     with closing(sqlite3.connect(folder / RECORDS)) as connection:
         columns = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
         row = connection.execute(f"SELECT {', '.join(columns)} FROM {table} LIMIT 1 OFFSET {place}").fetchone()
         where = " AND ".join(f"{name} IS ?" for name in columns)
         try:
             connection.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (value, *row))
-        except sqlite3.Error:  # NULL where there may be none, a text where a row number is
+        except sqlite3.Error:  # NULL in a column that forbids it, or a text as a row number
             return False
         connection.commit()
         after = connection.execute(f"SELECT 1 FROM {table} WHERE {where}", row).fetchone()
@@ -143,17 +142,17 @@ def check(folder: Path, original: Path, right: list[str | None], table: str, col
     shutil.copytree(original, folder)
     if not change(folder, table, column, place, to):
         return False
-    # Every copy has an erasure that is not finished; and what means the same is no damage.
-    said = [problem.what for problem in verify(folder, encoder()) if "erasure is not finished" not in problem.what]
+    # Every copy has an unfinished erasure; a value with the same meaning is not damage.
+    problems = [problem.what for problem in verify(folder, encoder()) if "erasure is not finished" not in problem.what]
     same_meaning = to is None or (column in schema.NULLS and to in (0, times.FOREVER, times.UNTIMED))
-    assert said or same_meaning, (table, column, to)
+    assert problems or same_meaning, (table, column, to)
     for number, (answer, expected) in enumerate(zip(answers(folder), right, strict=True)):
         assert answer is None or answer == expected, (table, column, place, to, number, answer, expected)
     return True
 
 
 def sample(every: list[tuple[str, str, int, Any]], chance: random.Random, count: int) -> list[Any]:
-    """Cells with what they are changed to: of every column one, then others at random."""
+    """Return cells with their new values: one of every column, then others at random."""
     others: dict[tuple[str, str], list[Any]] = {}
     for table, column, _, value in every:
         others.setdefault((table, column), []).append(value)
@@ -189,7 +188,7 @@ def test_every_cell_changed_in_every_way_is_never_answered_from(tmp_path: Path, 
 
 
 def flips(tmp_path: Path, original: Path, rounds: int, seed: int) -> int:
-    """Flip one to four bits of the database; how often somebody was answered."""
+    """Flip one to four bits of the database; return how often a tenant got an answer."""
     copy = tmp_path / "right"
     shutil.copytree(original, copy)
     right = answers(copy)
@@ -233,7 +232,7 @@ def test_record_that_one_bit_gave_to_another_tenant_is_refused(tmp_path: Path) -
         connection.commit()
     with open_memory(tmp_path / "m") as memory:
         query: dict[str, Any] = {"vector": vector_of("secret 0 of t2"), "language": "en"}
-        for scope in scopes[1:3]:  # who gained it, and who lost it
+        for scope in scopes[1:3]:  # the tenant that gained it, and the one that lost it
             with pytest.raises(MlretError, match=r"damaged \(memory_versions, row"):
                 memory.search("secret 0 of t2", scope, **query)
             with pytest.raises(MlretError, match="damaged"):

@@ -1,4 +1,4 @@
-"""What is outside a scope has one answer, that of what never was; and what is erased leaves neither text nor id."""
+"""Test that everything outside a scope is treated as nonexistent, and that erasing removes both text and id."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALICE, BOB = {"tenant": "acme", "user": "alice"}, {"tenant": "bolt", "user": "bo
 
 
 def doors(memory: Memory, id: str, mine: str, scope: dict[str, str]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Every verb that takes the id of a record that should be there; ``mine`` is one."""
+    """Return every method that takes the id of an existing record; ``mine`` is one."""
     about: dict[str, Any] = {"vector": vector_of("x"), "language": "en"}
     yield "get", lambda: memory.get(id, scope)
     yield "history", lambda: memory.history(id, scope)
@@ -40,8 +40,8 @@ def doors(memory: Memory, id: str, mine: str, scope: dict[str, str]) -> Iterator
     yield "add derived", lambda: memory.add("x", scope, derived_from=id, **about)
 
 
-def said(door: Callable[[], Any], id: str) -> str:
-    """What comes of it, whatever the id."""
+def answer_of(door: Callable[[], Any], id: str) -> str:
+    """Return the result of a call in a form that does not depend on the id."""
     try:
         return repr(door())
     except InputError as error:
@@ -54,10 +54,10 @@ def test_id_of_another_tenant_is_answered_as_one_that_never_was(tmp_path: Path) 
         add(memory, "another", ALICE, id="twice")
         memory.delete(add(memory, "deleted", ALICE, id="gone").id, ALICE)
         mine = add(memory, "a note", BOB).id
-        never = {name: said(door, "never-was") for name, door in doors(memory, "never-was", mine, BOB)}
+        never = {name: answer_of(door, "never-was") for name, door in doors(memory, "never-was", mine, BOB)}
         assert sum("no record ID in the scope" in answer for answer in never.values()) == len(never) - 1
         for id in (theirs, "twice", "gone"):
-            assert {name: said(door, id) for name, door in doors(memory, id, mine, BOB)} == never
+            assert {name: answer_of(door, id) for name, door in doors(memory, id, mine, BOB)} == never
         assert [record.text for record in memory.list(BOB)] == ["a note"]
 
 
@@ -94,7 +94,7 @@ def test_import_looks_at_ones_own_tenant_alone(tmp_path: Path) -> None:
         add(memory, "only alice has it", ALICE, id="z")
         with pytest.raises(InputError, match="no record 'z' in the scope"):
             memory.import_records(foreign, BOB)
-        # Within a tenant an id is one record's: a line of another scope is not taken for it.
+        # Within a tenant an id belongs to one record; a line of another scope does not change it.
         narrow = [{**line, "scope": {**BOB, "run": "r"}} for line in lines]
         with pytest.raises(InputError, match="not by the record of this line"):
             memory.import_records(narrow, BOB, existing="skip")
@@ -108,36 +108,36 @@ def test_operations_are_numbered_within_the_scope(tmp_path: Path) -> None:
         first, second = add(memory, "b 0", BOB), add(memory, "b 1", BOB)
         assert (first.operation, second.operation) == (1, 2)
         with pytest.raises(InputError) as outside:
-            memory.undo(4, BOB)  # there is one of alice's
+            memory.undo(4, BOB)  # alice has one
         with pytest.raises(InputError) as never:
             memory.undo(4000, BOB)
         assert str(outside.value) == str(never.value).replace("4000", "4")
         run = add(memory, "b in a run", {**BOB, "run": "r"})
-        assert run.operation == 1  # of what that scope holds
+        assert run.operation == 1  # of the records in that scope
         wide = memory.delete([first.id, run.id], BOB)
         assert wide.operation == 3 and memory.history(run.id, BOB)[-1].operation == 3
         with pytest.raises(InputError, match="no operation 3"):
-            memory.undo(3, {**BOB, "run": "r"})  # it touched a record that this scope does not hold
+            memory.undo(3, {**BOB, "run": "r"})  # it changed a record outside this scope
         memory.undo(3, BOB)
         assert len(memory.list(BOB)) == 3 and memory.history(first.id, BOB)[-1].note == {"undoes": 3}
         with pytest.raises(InputError, match=r"3 operations .* name the scope"):
             add(memory, "b in another run", {**BOB, "run": "s"})
             memory.undo(1, {"tenant": "bolt"})
-        memory.undo(1, BOB)  # what was asked for in this very scope
+        memory.undo(1, BOB)  # an operation that was requested in this scope
         assert memory.get(first.id, BOB) is None
         memory.undo(1, {**BOB, "run": "r"})
         assert [record.text for record in memory.list(BOB)] == ["b 1", "b in another run"]
 
 
-def test_undo_of_what_was_erased_says_what_it_says_of_nothing(tmp_path: Path) -> None:
+def test_undo_of_an_erased_record_has_the_error_of_an_unknown_operation(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         one, two = (add(memory, f"text {word}", ALICE, id=f"secret-id-{word}") for word in ("one", "two"))
         merged = memory.merge(one.id, [two.id], ALICE).operation
         linked = memory.link(two.id, "about", one.id, ALICE).operation
         memory.erase(one.id, ALICE, cascade=False)
         assert memory.get(two.id, ALICE).merged_into is None  # type: ignore[union-attr]
-        told = json.dumps([[entry.changes, entry.note] for entry in memory.history(two.id, ALICE)])
-        assert one.id not in told and "a record that is not in this scope" in told
+        history = json.dumps([[entry.changes, entry.note] for entry in memory.history(two.id, ALICE)])
+        assert one.id not in history and "a record that is not in this scope" in history
         for number in (one.operation, merged, linked, 99):
             with pytest.raises(InputError, match=f"^there is no operation {number} in the scope"):
                 memory.undo(number, ALICE)
@@ -178,8 +178,8 @@ def test_erase_leaves_no_byte_of_an_id(tmp_path: Path, monkeypatch: pytest.Monke
     assert verify(tmp_path / "m", encoder()) == []
 
 
-def test_proof_of_an_erasure_tells_nothing_of_others(tmp_path: Path) -> None:
-    """Not how much they have, nor that they say, or call a record, what is erased."""
+def test_proof_of_an_erasure_reveals_nothing_of_others(tmp_path: Path) -> None:
+    """Neither how many records they have, nor that one has the erased text or id."""
     proofs = []
     for others in (False, True):
         with open_memory(tmp_path / str(others)) as memory:
@@ -196,7 +196,7 @@ def test_proof_of_an_erasure_tells_nothing_of_others(tmp_path: Path) -> None:
     assert proofs[0] == proofs[1] and proofs[0].complete and not proofs[0].shared
 
 
-def test_texts_that_stand_in_the_folder_anyway_are_not_taken_for_remains(tmp_path: Path) -> None:
+def test_texts_that_are_in_the_folder_anyway_are_not_counted_as_remains(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         for text in ("memory", "CREATE TABLE memory_scopes", "cosine"):
             assert memory.erase(add(memory, text, ALICE).id, ALICE).complete
@@ -221,6 +221,6 @@ def test_what_a_wider_scope_drew_is_not_shown_in_a_narrower_one(tmp_path: Path) 
         done = memory.delete(mine, ALICE)
         assert done.ids == (mine,) and memory.get(theirs, carol) is not None
         memory.undo(done.operation, ALICE)
-        proof = memory.erase(mine, ALICE)  # what was made of it goes, wherever it is, without a word of it
+        proof = memory.erase(mine, ALICE)  # derived records are erased in every scope, and not mentioned
         assert (proof.ids, proof.versions, proof.complete) == ((mine,), 1, True)
         assert memory.get(theirs, carol) is None

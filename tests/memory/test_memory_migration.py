@@ -1,4 +1,4 @@
-"""A memory of format 2 opens as it was, whatever happens while it is brought up to date."""
+"""Test that a memory of format 2 is migrated without changes, whatever happens during the migration."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.memory.made import add, open_memory
 from tests.memory.old.write_memories import HERE, SCOPES, answers
 
 EXPECTED = json.loads((HERE / "memory-of-tenants.json").read_text(encoding="utf-8"))
-# Opens a memory, and is killed in the step that its first argument counts.
+# Opens a memory, and kills itself in the step given by its first argument.
 _KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
@@ -60,15 +60,15 @@ def old(tmp_path: Path) -> Path:
 
 
 def the_same(memory: Memory) -> None:
-    """Every answer, but of what was erased: the id of nothing that is gone is told any more."""
+    """Check every answer, except those about erased records, whose ids are no longer reported."""
     for scope in SCOPES:
         now, then = answers(memory)[scope["user"]], copy.deepcopy(EXPECTED[scope["user"]])
         assert now["records"] == then["records"] and now["versions"] == then["versions"]
         assert [id for id, _ in now["hits"]] == [id for id, _ in then["hits"]]
-        # Format 2 stated the sums of standard scores as they were.
+        # Format 2 returned the sums of standard scores without mapping them.
         scores = in_unit([score for _, score in then["hits"]])
         assert [score for _, score in now["hits"]] == pytest.approx(scores, abs=1e-5)
-        again = f"{scope['user']}-9"  # the id was given again: the record that had it before is another one
+        again = f"{scope['user']}-9"  # the id was reused: the record that had it before is another one
         assert [one for one in then["history"][again] if "erase" in one] and len(now["history"][again]) == 1
         del now["history"][again], then["history"][again]
         assert now["history"] == then["history"]
@@ -78,7 +78,7 @@ def test_memory_of_format_2_answers_as_before(old: Path) -> None:
     with open_memory(old) as memory:
         the_same(memory)
         for scope in SCOPES:
-            for id in memory.ids(scope):  # numbers count in the scope, and take operations back
+            for id in memory.ids(scope):  # operations are numbered in the scope, and can be undone by these numbers
                 numbers = [entry.operation for entry in memory.history(id, scope)]
                 assert numbers == sorted(numbers) and numbers[-1] < 40
             user = scope["user"]
@@ -91,7 +91,7 @@ def test_memory_of_format_2_answers_as_before(old: Path) -> None:
     assert verify(old, encoder()) == []
 
 
-def test_ids_that_format_2_kept_of_erased_records_are_gone(old: Path) -> None:
+def test_ids_that_format_2_kept_of_erased_records_are_removed(old: Path) -> None:
     erased = [f"{scope['user']}-10".encode() for scope in SCOPES]
     assert any(id in (old / RECORDS).read_bytes() for id in erased)
     open_memory(old).close()
@@ -109,8 +109,8 @@ def test_killed_while_it_is_brought_up_to_date_it_still_is_what_it_was(old: Path
     assert verify(old, encoder()) == []
 
 
-def test_memory_of_format_2_that_may_only_be_read_is_read(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlret.index.storage.database._allowed", lambda path, mode: mode != os.W_OK)
+def test_read_only_memory_of_format_2_is_read(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlret.index.sqlite.database._allowed", lambda path, mode: mode != os.W_OK)
     before = {file.name: file.read_bytes() for file in old.iterdir() if file.is_file()}
     with open_memory(old) as memory:
         the_same(memory)
@@ -126,7 +126,7 @@ def test_scope_that_damage_gave_to_another_tenant_is_taken_from_the_journal(old:
     assert verify(old, encoder()) == []
 
 
-def test_damaged_entry_of_an_old_journal_is_reported_and_answered_from_no_more(old: Path) -> None:
+def test_damaged_entry_of_an_old_journal_is_reported_and_no_longer_used(old: Path) -> None:
     with closing(sqlite3.connect(old / RECORDS)) as connection:
         [(entry,)] = connection.execute("SELECT entry FROM memory_journal WHERE record = 'alice-1' AND verb = 'add'")
         connection.execute("UPDATE memory_journal SET changes = replace(changes, 'bob', 'eve')")

@@ -1,4 +1,4 @@
-"""A hundred thousand records, a hundred thousand operations: search is brute force over what is alive."""
+"""Test a hundred thousand records and operations: search equals brute force over the live records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlret.memory.maintenance.upkeep import verify
 from mlret.memory.memory import Memory
-from mlret.memory.search.search import Ranking
+from mlret.memory.search.ranking import Ranking
 from tests.conftest import WORDS
 from tests.index.made import DIMS, vector_of
 from tests.memory.made import brute_force, open_memory, same_ranking
@@ -25,7 +25,7 @@ def scope_of(user: int) -> dict[str, str]:
 
 
 class Model:
-    """What should be found: of each user the current text of each record, and what is hidden."""
+    """The expected state: the current text of each record of each user, and the hidden records."""
 
     def __init__(self) -> None:
         self.alive: list[dict[str, str]] = [{} for _ in range(USERS)]
@@ -39,7 +39,7 @@ class Model:
         self.hidden[user][id] = self.alive[user].pop(id)
 
     def matrix(self) -> tuple[list[str], NDArray[np.float64]]:
-        """The ids of all that is alive, and their vectors."""
+        """Return the ids of all live records, and their vectors."""
         texts = {id: text for mine in self.alive for id, text in mine.items()}
         ids = sorted(texts)
         self._vectors = {text: self._vectors.get(text, _NONE) for text in texts.values()}
@@ -53,7 +53,7 @@ _NONE = np.empty(0, dtype=np.float32)
 
 
 def check(memory: Memory, model: Model, chance: random.Random, queries: int = 3) -> None:
-    """The whole tenant by meaning, and a user by both channels."""
+    """Search the whole tenant by meaning, and a user by both channels."""
     ids, matrix = model.matrix()
     for _ in range(queries):
         query = " ".join(chance.choices(WORDS, k=5))
@@ -73,7 +73,7 @@ def check(memory: Memory, model: Model, chance: random.Random, queries: int = 3)
 
 
 def live(folder: Path, records: int, operations: int, checks: int) -> None:
-    """Fill a memory, change it at random, and check it on the way."""
+    """Fill a memory, change it at random, and check it repeatedly."""
     chance = random.Random(3)
     model = Model()
     number = 0
@@ -87,7 +87,7 @@ def live(folder: Path, records: int, operations: int, checks: int) -> None:
         texts = [text() for _ in range(count)]
         items = [{"text": one, "language": "en", "vector": vector_of(one)} for one in texts]
         added = memory.add_batch(items, scope_of(user), dedupe=False)
-        model.alive[user].update({one.id: said for one, said in zip(added, texts, strict=True)})
+        model.alive[user].update({one.id: content for one, content in zip(added, texts, strict=True)})
 
     with open_memory(folder) as memory:
         for user in range(USERS):
@@ -103,9 +103,9 @@ def live(folder: Path, records: int, operations: int, checks: int) -> None:
                 add(memory, user, count)
                 done += count
             elif verb == "update":
-                said = text()
-                memory.update(some[0], scope_of(user), said, vector=vector_of(said), language="en")
-                mine[some[0]] = said
+                content = text()
+                memory.update(some[0], scope_of(user), content, vector=vector_of(content), language="en")
+                mine[some[0]] = content
                 done += 1
             elif verb == "delete":
                 memory.delete(some[:2], scope_of(user))
@@ -127,7 +127,7 @@ def live(folder: Path, records: int, operations: int, checks: int) -> None:
                 for id in some:
                     del mine[id]
                 there = set(memory.ids(scope_of(user)))
-                for id in [id for id in hidden if id not in there]:  # what was merged into them
+                for id in [id for id in hidden if id not in there]:  # the records that were merged into them
                     del hidden[id]
                 done += len(some)
             if done >= next_check:

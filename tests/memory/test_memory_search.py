@@ -1,4 +1,4 @@
-"""Search in a memory: equal to brute force over what may be seen; every term can be told and switched."""
+"""Test search in a memory: equal to brute force over the visible records; every term is reported and optional."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
 from mlret.memory.memory import Memory
 from mlret.memory.search.nearest import _FEW
-from mlret.memory.search.ranking import retention
-from mlret.memory.search.search import Ranking
+from mlret.memory.search.ranking import Ranking, retention
 from mlret.memory.text.duplicates import DuplicateThresholds
 from tests.conftest import WORDS
 from tests.index.made import vector_of
@@ -38,9 +37,9 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small_segments")
 def test_search_is_brute_force_over_what_may_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     monkeypatch.setattr("mlret.memory.search.nearest._FEW", few)
-    monkeypatch.setattr("mlret.memory.storage.postings._LEAST_FRESH", 40)
-    monkeypatch.setattr("mlret.memory.storage.postings._UNLISTED", few)
-    monkeypatch.setattr("mlret.memory.storage.postings._BATCH", 64)
+    monkeypatch.setattr("mlret.memory.storage.lexical_scores._LEAST_FRESH", 40)
+    monkeypatch.setattr("mlret.memory.storage.lexical_scores._UNLISTED", few)
+    monkeypatch.setattr("mlret.memory.storage.lexical_scores._BATCH", 64)
     chance = random.Random(few)
     with open_memory(tmp_path / "m") as memory:
         for turn in range(400):
@@ -198,10 +197,10 @@ def test_reranker_and_translations_are_asked(tmp_path: Path, tiny_encoder: Encod
         assert found[0].text == "seven dogs ran home" and found[0].score == 1
         with pytest.raises(InputError, match="rerank"):
             memory.search("x", ME, rerank=lambda _, texts: [1.0])
-        said = memory.search(
+        hits_found = memory.search(
             "привет", ME, 1, mode="dense", translate=lambda _, code: "warm rain by night", languages=["en"]
         )
-        assert said[0].text == "warm rain by night" and said[0].score == pytest.approx(1.0, abs=1e-5)
+        assert hits_found[0].text == "warm rain by night" and hits_found[0].score == pytest.approx(1.0, abs=1e-5)
 
 
 def test_long_text_is_found_by_any_of_its_parts(tmp_path: Path, tiny_encoder: Encoder) -> None:

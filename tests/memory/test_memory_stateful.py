@@ -1,4 +1,4 @@
-"""Random verbs in random order, beside a model that is a dictionary."""
+"""Test random operations in random order against a model that is a dictionary."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from mlret.index.vectors.cosine import CosineSpace
 from mlret.memory.memory import Memory
 from mlret.memory.scope import holds, place_of
 from mlret.memory.storage import tables
-from mlret.memory.storage.journal import replay
+from mlret.memory.storage.journal import read_entries, replay
 from tests.index.made import vector_of
 from tests.memory.made import open_memory
 
-# Scopes that contain each other, and values that would be operators, wildcards or separators somewhere.
+# Scopes that contain each other, and values that are operators, wildcards or separators elsewhere.
 SCOPES: list[dict[str, str]] = [
     {"user": "u1"},
     {"user": "u1", "run": "r"},
@@ -35,7 +35,7 @@ SCOPES: list[dict[str, str]] = [
     {"user": "u1/1/0", "agent": '{"user": "u1"}'},
     {"tenant": "scope.user=u1"},
 ]
-# What metadata might be taken for.
+# Names of metadata that could be confused with others.
 METADATA: list[dict[str, Any]] = [
     {},
     {"scope.user": "u1"},
@@ -53,7 +53,7 @@ class Kept:
     state: str = "active"
     strength: float = 1.0
     merged_into: str | None = None
-    versions: list[tuple[str, int]] = field(default_factory=list)  # text, the day from which it holds
+    versions: list[tuple[str, int]] = field(default_factory=list)  # text, and the day from which it is valid
     links: set[tuple[str, str]] = field(default_factory=set)
 
     def at(self, day: int) -> str | None:
@@ -70,7 +70,7 @@ class Verbs(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="mlret-stateful-"))
         self.memory: Memory = open_memory(self.folder / "m")
         self.model: dict[str, Kept] = {}
-        # The last operation and its scope, and the model before it.
+        # The last operation with its scope, and the model before it.
         self.before: tuple[tuple[int, dict[str, str]], dict[str, Kept]] | None = None
         self.erased: list[str] = []
         self.number = 0
@@ -185,7 +185,7 @@ class Verbs(RuleBasedStateMachine):
                 self.memory.link(one, type, two, scope)
             return
         if type == "derived_from" and one in self.below(one, {"derived_from"}, extra=(one, two)):
-            return  # what is derived from itself makes no sense, though nothing breaks
+            return  # a record that is derived from itself makes no sense, although it is harmless
         done = self.memory.link(one, type, two, scope)
         self.done(done.operation, scope, lambda model: model[one].links.add((type, two)))
 
@@ -194,7 +194,7 @@ class Verbs(RuleBasedStateMachine):
     def undo(self) -> None:
         assert self.before is not None
         (operation, scope), model = self.before
-        for id in set(self.model) - set(model):  # a record cannot be unmade, only hidden
+        for id in set(self.model) - set(model):  # undoing an addition hides the record
             model[id] = copy.deepcopy(self.model[id])
             model[id].state = "deleted"
         self.memory.undo(operation, scope)
@@ -227,7 +227,7 @@ class Verbs(RuleBasedStateMachine):
     @invariant()
     def journal_adds_up_to_the_state(self) -> None:
         records = self.memory._store.records
-        assert replay(tables.entries(records)) == tables.read_state(records)
+        assert replay(read_entries(records)) == tables.read_state(records)
 
     @invariant()
     def what_a_scope_holds_is_found_and_nothing_else(self) -> None:

@@ -1,4 +1,4 @@
-"""Tenants of one store, as if each had a store of its own: the same verbs, ids and numbers, through every door."""
+"""Test that tenants of one store behave as if each had a store of its own, through every method."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCOPES: list[list[dict[str, str]]] = [
     [{"tenant": "t2", "user": "u"}, {"tenant": "t2", "user": "u", "run": "r"}, {"tenant": "t2"}],
     [{"user": "u"}, {"user": "u", "run": "r"}, {"user": "t1"}],
 ]
-# Ids that all share: among them those of nobody, and what the store calls records by itself.
+# Ids that all tenants use, including unused ones, and names that the store uses internally.
 IDS = ["a", "b", "c", "shared-id", "1", "1/1/0", "nobody"]
 TEXTS = ["the cat sat", "a dog ran home", "warm rain by night", "seven fish", "rice and tea", "cat"]
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ VERBS = [
 
 
 class Tenant:
-    """One tenant's verbs, drawn by its own chance, so that they are the same wherever they are carried out."""
+    """The operations of one tenant, drawn from its own random generator, so that they are the same in every store."""
 
     def __init__(self, memory: Memory, scopes: list[dict[str, str]], seed: int) -> None:
         self.memory = memory
@@ -52,7 +52,7 @@ class Tenant:
         return self.chance.sample(IDS, 3)
 
     def turn(self) -> str:
-        """Carry a verb out; what it answered, in a form that can be compared."""
+        """Run an operation; return its result in a form that can be compared."""
         verb, scope = self.chance.choice(VERBS), self.chance.choice(self.scopes)
         known = self.memory.ids(scope)
         ids = [self.chance.choice(known) if known and self.chance.random() < 0.8 else one for one in self._some()]
@@ -122,7 +122,7 @@ _TIMES = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\+00:00")
 
 
 def comparable(answer: Any) -> str:
-    """An answer without the times at which it was given."""
+    """Return an answer without its times."""
     if is_dataclass(answer) and not isinstance(answer, type):
         answer = {name: value for name, value in asdict(answer).items() if name != "accessed_at"}
     if isinstance(answer, list | tuple):
@@ -143,7 +143,7 @@ def thresholds(memory: Memory) -> None:
 
 
 class Stored:
-    """Memories whose encoder gives the vectors of texts, so that every verb can be asked."""
+    """Memories whose encoder returns the vectors of known texts, so that every method can be called."""
 
     def __init__(self, folder: Path) -> None:
         self.memory = open_memory(folder)
@@ -153,7 +153,7 @@ class Stored:
 
 
 def live(folder: Path, seed: int, turns: int) -> int:
-    """Let tenants take turns in one store, and each in a store of its own; how many answers were compared."""
+    """Let tenants take turns in one store, and each in a store of its own; return the number of compared answers."""
     chance = random.Random(seed)
     together = Stored(folder / "together").memory
     alone = [Stored(folder / f"alone-{number}").memory for number in range(len(SCOPES))]

@@ -1,4 +1,4 @@
-"""Erase, duplicates across languages, exchange, derivation, learning, upkeep: the verbs one by one."""
+"""Test the operations one by one: erasure, duplicates across languages, export, derivation, feedback, upkeep."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.index.storage.records import RECORDS
 from mlret.memory.ingest.forget import Policy
@@ -31,14 +32,14 @@ ME = {"user": "u1"}
 
 
 def left(folder: Path, *texts: str) -> list[str]:
-    """What of some texts stands in any file, in pieces of eight characters."""
+    """Return which fragments of eight characters of some texts are in any file."""
     files = [file.read_bytes() for file in folder.rglob("*") if file.is_file()]
     pieces = {text[start : start + 8] for text in texts for start in range(len(text) - 7)}
     return sorted(piece for piece in pieces if any(piece.encode() in content for content in files))
 
 
 def test_erase_leaves_no_byte_of_text_tags_metadata_or_source(tmp_path: Path, tiny_encoder: Encoder) -> None:
-    long = " ".join(f"Сверчок{n}" for n in range(3000))  # over many pages of the database
+    long = " ".join(f"Сверчок{n}" for n in range(3000))  # spans many pages of the database
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
         memory.add("what stays", ME)
         about: dict[str, Any] = {
@@ -51,13 +52,13 @@ def test_erase_leaves_no_byte_of_text_tags_metadata_or_source(tmp_path: Path, ti
         id = memory.add("the text to erase", ME, **about).id
         memory.update(id, ME, long)
         fact = memory.add("a fact to erase", ME, derived_from=id).id
-        said = ["the text to erase", long, "a fact to erase", "tag-to-erase", "key-to-erase", "name-to-erase"]
-        said += ["value-to-erase", "source-to-erase", "session-to-erase"]
-        assert left(tmp_path, *said)
+        contents = ["the text to erase", long, "a fact to erase", "tag-to-erase", "key-to-erase", "name-to-erase"]
+        contents += ["value-to-erase", "source-to-erase", "session-to-erase"]
+        assert left(tmp_path, *contents)
         proof = memory.erase(id, ME)
         assert (set(proof.ids), proof.versions, proof.complete) == ({id, fact}, 3, True)
         assert all(file["places"] == 0 for file in proof.files.values()) and proof.pieces > 10
-        assert left(tmp_path, *said) == []
+        assert left(tmp_path, *contents) == []
         assert [record.text for record in memory.list(ME)] == ["what stays"]
         with pytest.raises(InputError, match="scope"):
             memory.history(id, ME)
@@ -65,7 +66,7 @@ def test_erase_leaves_no_byte_of_text_tags_metadata_or_source(tmp_path: Path, ti
         emptied = memory._store.records.read(query)
         assert [verb for verb, _, _ in emptied] == ["add", "update", "erase"]
         assert all(changes in (None, "[]") and note == "{}" for _, changes, note in emptied)
-    assert left(tmp_path, *said) == []
+    assert left(tmp_path, *contents) == []
     files = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     assert not any(one.encode() in content for one in (id, fact) for content in files)
     assert verify(tmp_path / "m") == []
@@ -83,7 +84,7 @@ def test_erase_takes_vectors_out_of_sealed_files(tmp_path: Path) -> None:
         assert len(memory.search("x", ME, 200, vector=vector_of("text 50"), mode="dense")) == 99
 
 
-def test_erasing_writes_the_database_anew_only_where_copies_of_rows_are_left(
+def test_erasing_rewrites_the_database_only_if_copies_of_rows_are_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_memory(tmp_path / "m") as memory:
@@ -91,16 +92,16 @@ def test_erasing_writes_the_database_anew_only_where_copies_of_rows_are_left(
             {"text": f"secret {n:03d}.", "language": "en", "vector": vector_of(str(n))} for n in range(200)
         ]
         ids = [one.id for one in memory.add_batch(items, ME, dedupe=False)]
-        for n in range(100, 120):  # an end of validity takes no more room than none
+        for n in range(100, 120):  # an end of validity takes the same space as none
             memory.update(ids[n], ME, f"another {n:03d}.", vector=vector_of(f"{n}"), language="en")
-        said: list[str] = []
-        memory._store.records._connection.set_trace_callback(said.append)
+        statements: list[str] = []
+        memory._store.records.connection.set_trace_callback(statements.append)
         assert memory.erase(ids[7:9], ME).complete and memory.erase(ids[110], ME).complete
         gone = [b"secret 007.", b"secret 008.", b"secret 110.", b"another 110."]
         content = [file.read_bytes() for file in (tmp_path / "m").rglob("*") if file.is_file()]
-        assert "VACUUM" not in said and not any(text in one for text in gone for one in content)
+        assert "VACUUM" not in statements and not any(text in one for text in gone for one in content)
         monkeypatch.setattr("mlret.index.storage.records.holds_traces", lambda path, *, indexes: True)
-        assert memory.erase(ids[9], ME).complete and "VACUUM" in said
+        assert memory.erase(ids[9], ME).complete and "VACUUM" in statements
     assert verify(tmp_path / "m") == []
 
 
@@ -127,14 +128,14 @@ def test_after_an_erasure_another_process_does_not_take_the_log_away(tmp_path: P
         before = log.stat().st_ino
         subprocess.run([sys.executable, "-c", read, str(tmp_path / "m" / RECORDS)], check=True)
         assert log.stat().st_ino == before
-        with open_memory(tmp_path / "m") as other:  # that another connection closes takes nothing away either
+        with open_memory(tmp_path / "m") as other:  # closing another connection removes nothing either
             assert len(other) == 4
         subprocess.run([sys.executable, "-c", read, str(tmp_path / "m" / RECORDS)], check=True)
         assert log.stat().st_ino == before
     assert not log.exists() and verify(tmp_path / "m") == []
 
 
-def test_erasing_what_another_says_too_is_told_within_the_scope_alone(tmp_path: Path) -> None:
+def test_texts_shared_with_other_records_are_reported_only_within_the_scope(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         mine, again = (add(memory, "a sentence that is said twice", ME).id for _ in range(2))
         add(memory, "a sentence that is said twice", {"user": "u2"})
@@ -183,8 +184,12 @@ def test_duplicates_are_found_across_languages_and_kept_behind(tmp_path: Path, t
     with open_memory(tmp_path / "m") as memory:
         keep(memory, DuplicateThresholds(memory.encoder.fingerprint, 0.6, 0.4, 0.5, {"": 0.0}, 0.95, 0.5, 100))
         vector = vector_of("the train")
-        said = [("The train leaves at 7.", "en"), ("Der Zug fährt um 7 ab.", "de"), ("Der Zug fährt um 9 ab.", "de")]
-        items: list[Any] = [{"text": text, "language": code, "vector": vector} for text, code in said]
+        contents = [
+            ("The train leaves at 7.", "en"),
+            ("Der Zug fährt um 7 ab.", "de"),
+            ("Der Zug fährt um 9 ab.", "de"),
+        ]
+        items: list[Any] = [{"text": text, "language": code, "vector": vector} for text, code in contents]
         if together:
             first, again, other = memory.add_batch(items, ME)
         else:
@@ -194,7 +199,7 @@ def test_duplicates_are_found_across_languages_and_kept_behind(tmp_path: Path, t
         assert other.verdict == "related" and "numbers" in other.reason
         assert [link.target for link in memory.get(other.id, ME).links] == [first.id]  # type: ignore[union-attr]
         [hidden] = memory.list(ME, state="merged")
-        assert (hidden.text, hidden.merged_into) == (said[1][0], first.id)
+        assert (hidden.text, hidden.merged_into) == (contents[1][0], first.id)
         assert memory.get(first.id, ME).strength == 2  # type: ignore[union-attr]
         memory.restore(hidden.id, ME)
         assert len(memory.list(ME)) == 3 and memory.get(first.id, ME).strength == 1  # type: ignore[union-attr]
@@ -225,11 +230,11 @@ def test_a_callable_judges_what_is_related(tmp_path: Path) -> None:
         assert (same.verdict, same.id) == ("duplicate", old)
         apart = memory.add("I have 5 cats", ME, judge=lambda *_: "new", **about)
         assert apart.verdict == "added" and memory.get(apart.id, ME).links == ()  # type: ignore[union-attr]
-        with pytest.raises(InputError, match="judge said"):
+        with pytest.raises(InputError, match="judge returned"):
             memory.add("I have 6 cats", ME, judge=lambda *_: "maybe", **about)  # type: ignore[arg-type,return-value]
 
 
-def test_what_is_not_found_any_more_is_no_reason_not_to_add(tmp_path: Path) -> None:
+def test_hidden_records_do_not_prevent_adding(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     with open_memory(tmp_path / "m") as memory:
         about: Any = {"language": "en", "vector": vector_of("where")}
@@ -272,10 +277,10 @@ def test_export_and_import_give_the_same_memory(tmp_path: Path, tiny_encoder: En
         hits = [(hit.id, hit.score) for hit in memory.search("a cat in the rain", ME)]
         versions = memory.versions(one, ME)
         with Memory.open(tmp_path / "other", tiny_encoder) as other:
-            with pytest.raises(InputError, match="line 1: the record is of the scope"):
+            with pytest.raises(InputError, match="line 1: the record belongs to the scope"):
                 other.import_records(lines, {"user": "u2"})
             assert other.import_records(lines, ME) == 4
-            with pytest.raises(InputError, match="taken"):
+            with pytest.raises(InputError, match="already stored"):
                 other.import_records(lines, ME)
             assert other.import_records(lines, ME, existing="skip") == 0
             assert {state: other.list(ME, state=state) for state in before} == before
@@ -385,7 +390,7 @@ def test_feedback_changes_the_ranking_of_its_scope_alone(tmp_path: Path, tiny_en
             memory.feedback("cat home", [], ME)
         with pytest.raises(InputError, match="scope"):
             memory.feedback("cat home", [worst.id], {"user": "u2"})
-    with Memory.open(tmp_path / "m", tiny_encoder) as memory:  # it follows from the journal
+    with Memory.open(tmp_path / "m", tiny_encoder) as memory:  # it is computed from the journal
         assert scores(ME) == after
         for one in reversed(done):
             memory.undo(one.operation, ME)
@@ -393,17 +398,17 @@ def test_feedback_changes_the_ranking_of_its_scope_alone(tmp_path: Path, tiny_en
         assert left(tmp_path, "cat home, which was asked") == left(tmp_path, "cat home, which was asked")
 
 
-def test_forgetting_is_rehearsed_and_taken_back(tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_forgetting_has_a_trial_run_and_can_be_undone(tmp_path: Path, tiny_encoder: Encoder) -> None:
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
         texts = ["the cat", "seven dogs", "warm rain", "fish"]
         ids = [memory.add(text, ME, importance=0.9 if text == "fish" else None).id for text in texts]
         memory.feedback("dogs", [ids[1]], ME)
         policy = Policy(retention_below=2, importance_below=0.5, keep=1)
-        rehearsed = memory.forget(policy, ME)
-        assert set(rehearsed.reasons) == {ids[0], ids[2]} and rehearsed.operation is None
+        planned = memory.forget(policy, ME)
+        assert set(planned.reasons) == {ids[0], ids[2]} and planned.operation is None
         assert len(memory.list(ME)) == 4
         done = memory.forget(policy, ME, dry_run=False)
-        assert done.reasons.keys() == rehearsed.reasons.keys() and done.operation is not None
+        assert done.reasons.keys() == planned.reasons.keys() and done.operation is not None
         assert {record.id for record in memory.list(ME)} == {ids[1], ids[3]}
         assert {record.state for record in memory.list(ME, state="archived")} == {"archived"}
         memory.undo(done.operation, ME)
@@ -469,10 +474,10 @@ def test_verify_names_what_is_damaged(tmp_path: Path, tiny_encoder: Encoder) -> 
         ("memory_totals", {"last": 7}, "totals"),
     ],
 )
-def test_verify_compares_tables_whose_rows_are_whole(
+def test_verify_compares_tables_whose_rows_are_undamaged(
     tmp_path: Path, tiny_encoder: Encoder, table: str, columns: dict[str, Any], what: str
 ) -> None:
-    """A row with a checksum of its own that contradicts another table: what a faulty program would write."""
+    """A row with a valid checksum that contradicts another table, as written by a faulty program."""
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
         memory.add("the cat sat", ME)
         memory.add("warm rain", {"user": "u2"})
@@ -482,7 +487,7 @@ def test_verify_compares_tables_whose_rows_are_whole(
 
 
 def rewrite(connection: sqlite3.Connection, table: str, columns: dict[str, Any]) -> None:
-    """Change the first row of a table, and its checksum with it."""
+    """Change the first row of a table, and its checksum."""
     names = schema.COVERED[table]
     values = connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {names[0]}").fetchone()
     changed = dict(zip(names, values, strict=True)) | columns
@@ -500,7 +505,7 @@ def test_repair_makes_hashes_and_n_grams_again(tmp_path: Path, tiny_encoder: Enc
     connection.close()
     with Memory.open(tmp_path / "m", tiny_encoder) as memory, pytest.raises(MlretError, match="n-grams of row 1"):
         memory.search("cat", ME)
-    assert [problem.mended for problem in verify(tmp_path / "m", tiny_encoder, repair=True)] == [True]
+    assert [problem.repaired for problem in verify(tmp_path / "m", tiny_encoder, repair=True)] == [True]
     assert verify(tmp_path / "m", tiny_encoder) == []
 
 

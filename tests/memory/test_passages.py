@@ -1,4 +1,4 @@
-"""A long text is cut at sentences and loses nothing; what is kept of its vectors covers them."""
+"""Test that a long text is split at sentences without loss, and that the stored vectors cover it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_short_text_is_one_part() -> None:
 @settings(deadline=None)
 @given(st.integers(1, 7), st.integers(1, 8), st.integers(0, 2**32 - 1))
 def test_representatives_are_within_twice_the_best_choice(count: int, k: int, seed: int) -> None:
-    """Against all choices there are; distances on the sphere, where the bound holds."""
+    """Compared with all possible choices, with distances on the sphere, where the bound holds."""
     vectors = np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     distances = np.sqrt(np.maximum(0, 2 - 2 * (vectors @ vectors.T).astype(np.float64)))

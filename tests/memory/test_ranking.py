@@ -1,4 +1,4 @@
-"""What is added to the evidence has bounds, respects sessions, and can be told."""
+"""Test that additions to the evidence are bounded, respect sessions, and are reported."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_contiguity_is_the_better_neighbour_of_the_same_session(
 
 @given(TURNS)
 def test_contiguity_never_crosses_sessions(turns: list[tuple[float, int, int]]) -> None:
-    """What is said in other sessions changes nothing."""
+    """Records of other sessions change nothing."""
     scores, sessions, places = (np.array(column) for column in zip(*turns, strict=True))
     mine = sessions == sessions[0]
     changed = np.where(mine, scores, 100.0)
@@ -105,7 +105,7 @@ def test_a_score_is_the_sum_of_its_terms(terms: dict[str, list[float]]) -> None:
             assert found.order[place] < found.order[place + 1]
 
 
-def test_terms_that_do_not_fit_are_told() -> None:
+def test_terms_that_do_not_fit_are_errors() -> None:
     with pytest.raises(InputError, match=r"b: \(3,\)"):
         combine({"a": [1, 2], "b": [1, 2, 3]})
     with pytest.raises(InputError, match="'b'"):
@@ -151,7 +151,7 @@ def test_granularities_agree_with_a_loop(records: list[tuple[float, str, int]]) 
 
 @given(st.lists(st.tuples(SCORE, SCORE), min_size=2, max_size=12, unique_by=lambda pair: pair[0]))
 def test_fusion_never_punishes_a_missing_channel(pairs: list[tuple[float, float]]) -> None:
-    """A record that no word could match stands where its meaning alone puts it among those of its kind."""
+    """A record that cannot match by words is ranked by meaning among the records of its kind."""
     dense, lexical = map(np.array, zip(*pairs, strict=True))
     scores = np.column_stack([dense, lexical]).astype(np.float64)
     rows = np.arange(len(dense))
@@ -170,7 +170,7 @@ def test_fusion_never_punishes_a_missing_channel(pairs: list[tuple[float, float]
 THRESHOLDS = DuplicateThresholds("f", 0.3, 0.1, 0.05, {"": 0.3}, 0.95, 0.5, 100)
 
 
-def test_hits_that_say_the_same_are_gathered_under_the_best() -> None:
+def test_hits_with_the_same_content_are_grouped_under_the_best() -> None:
     texts = [
         ("I have 3 cats.", "en"),
         ("Ich habe 4 Katzen.", "de"),

@@ -1,4 +1,4 @@
-"""Checksums of rows: the same row by row and column by column, and never that of another row."""
+"""Test checksums of rows: the same whether computed by row or by column, and different for different rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlret.memory.storage.row_checksums import DamagedColumnError, checksum, checksums, integers, texts
+from mlret.memory.storage.cells import checksum
+from mlret.memory.storage.loading import DamagedColumnError, checksums, integers, texts
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.one_of(st.none(), st.text(st.characters(exclude_categories=("Cs",)), max_size=5), st.sampled_from("ab"))
@@ -36,7 +37,7 @@ def test_checksums_take_eight_bytes_in_a_row(value: Any) -> None:
     assert 2**62 <= checksum([value]) < 2**63
 
 
-def test_value_of_another_type_is_no_column() -> None:
+def test_value_of_another_type_in_a_column_is_damage() -> None:
     for values in ([1, "1"], [1.5], [b"x"], [None, 1], ["a"]):
         with pytest.raises(DamagedColumnError):
             integers(values)  # type: ignore[arg-type]

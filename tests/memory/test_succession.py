@@ -1,4 +1,4 @@
-"""Scores say what they are, and what holds stands before what it took the place of."""
+"""Test that scores state their kind, and that valid records rank before the ones that they replace."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlret.memory.records import Link
-from mlret.memory.search.ranking import Ranked
-from mlret.memory.search.search import Ranking
+from mlret.memory.search.ranking import Ranked, Ranking
 from mlret.memory.search.succession import TERM, denies, settle
 from mlret.memory.text.duplicates import DuplicateThresholds
 from mlret.memory.text.features import facts_of
@@ -27,7 +26,7 @@ ASKED: Any = {"language": "en", "vector": vector_of("cat")}
 
 
 def near(cosine: float) -> Any:
-    """A vector with this cosine with that of the query."""
+    """Return a vector with this cosine to that of the query."""
     one, other = vector_of("cat").astype(np.float64), vector_of("dogs").astype(np.float64)
     other -= (other @ one) * one
     other /= np.linalg.norm(other)
@@ -46,7 +45,7 @@ def test_the_only_hit_has_a_score_that_its_cosine_gives(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "kind"), [("dense", "cosine"), ("lexical", "bm25"), ("hybrid", "fused"), (None, "fused")]
 )
-def test_scores_say_what_they_are_with_the_cosine_beside(tmp_path: Path, mode: Any, kind: str) -> None:
+def test_scores_state_their_kind_and_have_a_cosine(tmp_path: Path, mode: Any, kind: str) -> None:
     with open_memory(tmp_path / "m") as memory:
         for number, text in enumerate(("the cat sat", "a cat ran", "cat and dog", "cat")):
             memory.add(text, ME, language="en", vector=near(0.9 - 0.2 * number))
@@ -62,7 +61,7 @@ def test_scores_say_what_they_are_with_the_cosine_beside(tmp_path: Path, mode: A
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
-def test_a_cosine_to_which_something_was_added_is_no_cosine(tmp_path: Path) -> None:
+def test_a_cosine_to_which_something_was_added_is_not_called_a_cosine(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         memory.add("the cat", ME, language="en", vector=near(0.9), event_time=DAY)
         asked = {**ASKED, "now": DAY + timedelta(days=1), "mode": "dense"}
@@ -75,7 +74,7 @@ def test_a_cosine_to_which_something_was_added_is_no_cosine(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("type", ["supersedes", "contradicts"])
-def test_what_is_linked_as_replaced_stands_behind(tmp_path: Path, type: str) -> None:
+def test_what_is_linked_as_replaced_ranks_behind(tmp_path: Path, type: str) -> None:
     with open_memory(tmp_path / "m") as memory:
         old = memory.add("the cat is in the house", ME, language="en", vector=near(0.9), valid_from=DAY, dedupe=False)
         new = memory.add(
@@ -84,7 +83,7 @@ def test_what_is_linked_as_replaced_stands_behind(tmp_path: Path, type: str) -> 
         for number in range(5):
             memory.add(f"dogs {number}", ME, language="en", vector=near(0.5), dedupe=False)
         assert memory.search("cat", ME, **ASKED)[0].id == old.id
-        # Whoever writes down the contradiction, the later record holds.
+        # The later record is valid, whichever of the two has the link.
         memory.link(*((old.id, type, new.id) if type == "contradicts" else (new.id, type, old.id)), ME)
         hits = memory.search("cat", ME, k=7, ranking=Ranking(links=0), **ASKED)
         order = [hit.id for hit in hits]
@@ -96,7 +95,7 @@ def test_what_is_linked_as_replaced_stands_behind(tmp_path: Path, type: str) -> 
         assert behind.as_json()["yields_to"] == [new.id]
 
 
-def test_a_later_version_stands_before_an_earlier_one(tmp_path: Path) -> None:
+def test_a_later_version_ranks_before_an_earlier_one(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         id = memory.add("the cat is in", ME, language="en", vector=near(0.9), valid_from=DAY).id
         memory.update(id, ME, "it is out", language="en", vector=near(0.1), valid_from=DAY + timedelta(days=1))
@@ -106,7 +105,7 @@ def test_a_later_version_stands_before_an_earlier_one(tmp_path: Path) -> None:
         assert [hit.record.version for hit in memory.search("cat", ME, as_of=DAY, **ASKED)] == [1]
 
 
-def test_what_ends_a_record_is_linked_and_stands_before_it(tmp_path: Path) -> None:
+def test_what_ends_a_record_is_linked_and_ranks_before_it(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         keep(memory, DuplicateThresholds(memory.encoder.fingerprint, 0.9, 0.3, 0.5, {"": 0.0}, 0.95, 0.5, 100))
         old = memory.add("The user lives in Berlin.", ME, language="en", vector=near(0.8))
@@ -148,7 +147,7 @@ SUMS = st.lists(st.integers(-50, 50).map(lambda n: n / 10), min_size=1, max_size
 def test_settling_keeps_every_promise(sums: list[float], drawn: list[tuple[int, int]]) -> None:
     scores = np.sort(np.array(sums))[::-1]
     ranked = Ranked(np.arange(len(scores)), scores, {"meaning": scores})
-    # Without circles: the higher number takes the place of the lower.
+    # There are no cycles: the higher number replaces the lower.
     pairs = [(max(pair), min(pair)) for pair in drawn if len(set(pair)) == 2 and max(pair) < len(scores)]
     found = settle(ranked, pairs)
     order = found.order.tolist()

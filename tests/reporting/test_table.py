@@ -53,9 +53,9 @@ def test_the_terminal_shows_titles_as_they_are() -> None:
 
 
 def test_a_transposed_table_has_the_same_cells() -> None:
-    turned = TABLE.transposed()
-    assert turned.headings == ["", "a & b|c", "d, e"]
-    assert turned.rows == [["xx→en", "1.0", "3.0"], ["mean", "2.0", "–"]]
+    transposed_table = TABLE.transposed()
+    assert transposed_table.headings == ["", "a & b|c", "d, e"]
+    assert transposed_table.rows == [["xx→en", "1.0", "3.0"], ["mean", "2.0", "–"]]
 
 
 def test_width_is_what_the_terminal_needs() -> None:

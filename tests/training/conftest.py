@@ -1,4 +1,4 @@
-"""A small world to train in: two made languages, ordered documents, a dictionary."""
+"""A small world for training: two made-up languages, ordered documents, a dictionary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from mlret.training.recipe import Recipe
 
 SHAPE = {"steps": 4, "batch_size": 8, "max_length": 24, "bfloat16": False}
-# "en" and "sw" stand for two languages whose words translate one to one.
+# "en" and "sw" are two made-up languages whose words translate one to one.
 ENGLISH = [
     "sun",
     "moon",
@@ -62,7 +62,7 @@ OTHER = [
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
-    """A data folder with ``mono.jsonl``, ``pairs.tsv`` and ``held-out.tsv``."""
+    """Write a data folder with ``mono.jsonl``, ``pairs.tsv`` and ``held-out.tsv``."""
     rng = random.Random(0)
     documents, pairs = [], []
     for number in range(60):
@@ -82,7 +82,7 @@ def world(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_recipe() -> Recipe:
-    """CCP as a bag of words, then with layers, then alignment: every kind of stage, a few steps each."""
+    """Return a recipe with every kind of stage, a few steps each: CCP as a bag of words, CCP with layers, alignment."""
     return Recipe.model_validate(
         {
             "name": "small",
@@ -109,7 +109,7 @@ def small_recipe() -> Recipe:
 
 @pytest.fixture
 def data(world: Path) -> Path:
-    """The small world, with questions: each English word asks for a text that holds it."""
+    """Add questions to the small world: each English word asks for a text that contains it."""
     random = np.random.default_rng(0)
     with (world / "questions.jsonl").open("w", encoding="utf-8") as file:
         for number in range(40):
@@ -130,7 +130,7 @@ def data(world: Path) -> Path:
 
 
 def retrieval_recipe(backbone: Path, kind: str, *stages: dict[str, Any], **more: Any) -> Recipe:
-    """Stages of a few steps on ``data``, for an encoder with one vector a text or a token (``"tokens"``)."""
+    """Return stages of a few steps on ``data``, for one vector for each text or for each token (``"tokens"``)."""
     settings: dict[str, Any] = {
         "name": "small",
         "description": "for tests",

@@ -1,4 +1,4 @@
-"""The mean of models, beside the mean of what PyTorch loads."""
+"""Test the mean of models against the mean of the tensors that PyTorch loads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import load_token_encoder
 from mlret.errors import InputError
 from mlret.training.averaging import average_models
@@ -22,7 +22,7 @@ Change = Callable[[str, torch.Tensor], torch.Tensor]
 
 
 def changed(folder: Path, target: Path, change: Change) -> Path:
-    """A copy whose tensors are changed."""
+    """Write a copy whose tensors are changed."""
     shutil.copytree(folder, target)
     for path in target.rglob("*.safetensors"):
         save_file({key: change(key, tensor) for key, tensor in load_file(path).items()}, path)
@@ -99,6 +99,7 @@ def test_plain_models_whose_weights_are_divided_otherwise(tiny_encoder_folder: P
         check_mean([states[2]], state_of(tmp_path / name), [1])
 
 
+@pytest.mark.thorough
 def test_the_mean_of_a_model_with_itself_is_the_model_bit_for_bit(tmp_path: Path) -> None:
     bundled = load_encoder()
     folder = Path(str(load_encoder.__globals__["BUNDLED"]))
@@ -111,7 +112,7 @@ def test_the_mean_of_a_model_with_itself_is_the_model_bit_for_bit(tmp_path: Path
     assert "made with `mlret average`" in (tmp_path / "mean" / "README.md").read_text()
 
 
-def test_whole_numbers_and_types_are_the_first_model_s(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_integers_and_dtypes_are_those_of_the_first_model(tiny_encoder_folder: Path, tmp_path: Path) -> None:
     def with_more(key: str, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(torch.bfloat16)
 
@@ -145,7 +146,7 @@ def edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_models_that_do_not_match_are_told_apart(
+def test_models_that_do_not_match_are_refused_with_the_difference(
     tiny_encoder_folder: Path, tiny_token_encoder_folder: Path, tmp_path: Path
 ) -> None:
     def refused(message: str, prepare: Callable[[Path], object]) -> None:
@@ -189,13 +190,13 @@ def test_what_cannot_be_averaged(tiny_encoder_folder: Path, tmp_path: Path) -> N
     for models, weights, message in (
         (two[:1], None, "at least two"),
         (two, [1.0], "1 weights for 2 models"),
-        (two, [1.0, -1.0], "are no shares"),
-        (two, [0.0, 0.0], "are no shares"),
+        (two, [1.0, -1.0], "are not valid"),
+        (two, [0.0, 0.0], "are not valid"),
         ([*two, tmp_path / "none"], None, "no encoder folder at"),
     ):
         with pytest.raises(InputError, match=message):
             average_models(models, tmp_path / "mean", weights=weights)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         average_models(two, tmp_path / "full")

@@ -1,4 +1,4 @@
-"""Weights that are rounded while they are trained."""
+"""Test weights that are rounded during training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from pydantic import ValidationError
 from sentence_transformers import SentenceTransformer
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.quantised import quantise_folder, rounded, scales
 from mlret.training.few_bits import in_few_bits
 from mlret.training.stages import AlignmentStage
@@ -46,12 +47,12 @@ def test_the_forward_pass_sees_rounded_weights_and_the_gradient_does_not(model: 
         assert not torch.equal(after[name], before[name])
         gradient = dict(model.named_parameters())[name].grad
         assert gradient is not None and gradient.abs().sum() > 0
-    # What stays behind gives what was trained, and is a plain model.
+    # The result is a plain model with the trained, rounded weights.
     assert torch.allclose(embedded(model), inside, atol=1e-6)
     assert not [name for name, module in model.named_modules() if "forward" in vars(module)]
 
 
-def test_training_goes_on_where_rounding_left_it_and_packing_loses_nothing(
+def test_training_continues_from_the_rounded_weights_and_packing_loses_nothing(
     model: SentenceTransformer, tmp_path: Path
 ) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
@@ -70,7 +71,7 @@ def test_training_goes_on_where_rounding_left_it_and_packing_loses_nothing(
     model.save(str(tmp_path / "packed"), create_model_card=False)
     quantise_folder(tmp_path / "packed", layers=4, embeddings=4)
     packed = load_encoder(tmp_path / "packed", device="cpu").encode(TEXTS)
-    assert np.abs(packed - vectors).max() < 5e-3  # biases and norms are kept as float16
+    assert np.abs(packed - vectors).max() < 5e-3  # biases and norms are stored as float16
 
 
 def test_weights_are_left_alone_when_training_fails(model: SentenceTransformer) -> None:

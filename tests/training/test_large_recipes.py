@@ -1,4 +1,4 @@
-"""The recipes for XLM-R base and large start, step, checkpoint and resume on a backbone of that shape, cut to fit."""
+"""Test that the recipes for XLM-R base and large start, checkpoint and resume on a small backbone of that shape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 from transformers import TrainerCallback, XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.recipes import find_recipe
 from mlret.training import trainer
@@ -26,9 +26,9 @@ SHAPES = {
 
 @pytest.fixture
 def xlm_roberta(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A folder like the hub's: XLM-R with its language-model head, random, two layers, a few pieces."""
+    """Write a folder like that of the hub: a random XLM-R with its language-model head, two layers and a few tokens."""
     pieces = [*"abcdefghijklmnopqrstuvwxyz", *(f"▁{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")]
-    specials = [(piece, 0.0) for piece in ("<s>", "<pad>", "</s>", "<unk>")]
+    specials = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
     tokenizer = fast_tokenizer([*specials, *((p, -2.0) for p in pieces), ("▁", -3.0), ("<mask>", 0.0)], max_length=512)
     config = XLMRobertaConfig(
         vocab_size=len(tokenizer),
@@ -45,13 +45,14 @@ def xlm_roberta(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 class _Interrupt(TrainerCallback):
-    """Ctrl-C in the third step."""
+    """Raises Ctrl-C in the third step."""
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 2:
             raise KeyboardInterrupt
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "xlm_roberta"), [(name, name) for name in SHAPES], indirect=["xlm_roberta"])
 def test_a_large_recipe_starts_steps_checkpoints_and_resumes(
     name: str, xlm_roberta: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -73,7 +74,7 @@ def test_a_large_recipe_starts_steps_checkpoints_and_resumes(
             train(recipe, world, output, say=str)
     lines: list[str] = []
     model = train(recipe, world, output, say=lines.append)
-    assert "stage ccp: going on from checkpoint 2" in lines
+    assert "stage ccp: resuming from checkpoint 2" in lines
     history = json.loads((output / "stages" / "ccp" / "done.json").read_text())["history"]
     assert [entry["step"] for entry in history if "loss" in entry] == [1, 2, 3, 4]
     assert all(entry["mlm"] > 0 for entry in history if "mlm" in entry)
@@ -84,12 +85,12 @@ def test_a_large_recipe_starts_steps_checkpoints_and_resumes(
     before = load_file(xlm_roberta / "model.safetensors")
     after = load_file(model / "model.safetensors")
     key = "encoder.layer.1.output.dense.weight"
-    # The real weights were loaded, and moved a little.
+    # The given weights were loaded and changed a little.
     change = (after[key] - before[f"roberta.{key}"]).abs().max()
     assert 0 < float(change) < 1e-3
 
 
-def test_missing_weights_are_said_with_the_mend(world: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_reported_with_how_to_fix_it(world: Path, tmp_path: Path) -> None:
     recipe = read_recipe(
         find_recipe("ccp-xlmr-base", "training"), ["sources.0.files=[mono.jsonl]", "backbone.model=no/such"]
     )

@@ -1,4 +1,4 @@
-"""Two processes train as one does with the whole batch."""
+"""Test that two processes train the same encoder as one with the whole batch."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from mlret.training.recipe import Recipe
 from mlret.training.run import train
 from tests.training.conftest import retrieval_recipe
+
+pytestmark = pytest.mark.thorough  # each starts two processes of its own, which load torch
 
 
 def _free_port() -> int:
@@ -42,11 +44,11 @@ def trained_by_two(recipe: Recipe, data: Path, folder: Path) -> None:
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")), encoding="utf-8")
     finished = _by_two("-m", "mlret", "train", str(path), "--data", str(data), "--output", str(folder / "two"))
     assert finished.returncode == 0, finished.stderr[-3000:]
-    assert finished.stderr.count("text: reading") == 1  # one process speaks
+    assert finished.stderr.count("text: reading") == 1  # only one process prints
 
 
 def assert_same(folder: Path, stage: str, *names: str) -> None:
-    """The runs "one" and "two" left the same weights."""
+    """Check that the runs "one" and "two" have the same weights."""
     for name in names:
         one, two = (load_file(folder / run / "stages" / stage / "model" / name) for run in ("one", "two"))
         for key, value in one.items():
@@ -55,7 +57,7 @@ def assert_same(folder: Path, stage: str, *names: str) -> None:
 
 def test_two_processes_train_the_encoder_that_one_trains(world: Path, small_recipe: Recipe, tmp_path: Path) -> None:
     settings = small_recipe.model_dump()
-    # SGD-like: Adam's first steps divide by the gradients' own size and blow rounding up.
+    # Like SGD, because Adam's first steps divide by the size of the gradients and amplify rounding.
     for stage in settings["stages"]:
         stage |= {"adam_epsilon": 1e-2, "gradient_accumulation": 2}
     settings["stages"][1] |= {"mlm_weight": 0.0, "mini_batch_size": 4}
@@ -74,7 +76,7 @@ def test_two_processes_rank_as_one_does(kind: str, data: Path, tiny_encoder_fold
         "objective": "ranking", "losses": {"in_batch": 1.0, "kl": 1.0}, "negatives": 1, "temperature": 1.0, "steps": 3,
         "adam_epsilon": 1e-2, "learning_rate": 1e-2,
     }  # fmt: skip
-    # Two processes drop other units than one does.
+    # Two processes would drop other units than one.
     still = shutil.copytree(tiny_encoder_folder, tmp_path / "still")
     config = json.loads((still / "config.json").read_text())
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -91,7 +93,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.training.backbones.backbone import as_transformer_alone
 from mlret.training.objectives.masking import MaskedLanguageModel, MaskedObjective
 
@@ -114,7 +116,7 @@ print("averaged")
 """
 
 
-def test_two_processes_average_what_masked_words_teach(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_two_processes_average_the_gradients_of_masked_words(tiny_encoder_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "masked.py").write_text(_MASKED, encoding="utf-8")
     finished = _by_two(str(tmp_path / "masked.py"), str(tiny_encoder_folder))
     assert finished.stdout.count("averaged") == 2, finished.stderr[-3000:]

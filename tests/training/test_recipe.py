@@ -1,4 +1,4 @@
-"""Recipes: what ships is valid, what is wrong is named."""
+"""Test that the shipped recipes are valid, and that errors name what is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_shipped_recipes_are_valid(name: str) -> None:
     assert read_recipe(find_recipe(name, "training")).name == name
 
 
-def test_an_unknown_recipe_names_those_there_are() -> None:
+def test_the_error_for_an_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"no recipe 'ccp-maxi'; there are .*ccp-mini"):
         find_recipe("ccp-maxi", "training")
 
@@ -83,7 +83,7 @@ def test_overrides_change_one_value_and_name_what_is_wrong() -> None:
         ("stages.ccq.steps=7", "no entry 'ccq'; there are ['ccp-words', 'ccp']"),
         ("stages.ccp.stepps=7", "stages.1.ccp.stepps: Extra inputs"),
         ("seed", "expected key=value"),
-        ("seed.x=1", "no key here"),
+        ("seed.x=1", "not a key here"),
         ("name=[", "not YAML"),
     ):
         with pytest.raises(InputError) as error:
@@ -91,7 +91,7 @@ def test_overrides_change_one_value_and_name_what_is_wrong() -> None:
         assert message in str(error.value)
 
 
-def test_the_large_recipes_say_where_every_value_comes_from() -> None:
+def test_the_large_recipes_name_the_source_of_every_value() -> None:
     for name in ("ccp-xlmr-base", "ccp-xlmr-large"):
         stage = find_recipe(name).read_text(encoding="utf-8").partition("stages:")[2].partition("# Shift")[0]
         values = [line for line in stage.splitlines() if ":" in line.partition("#")[0]]

@@ -1,4 +1,4 @@
-"""Recipes that fine-tune an encoder: every objective, both kinds of encoder, adapters, resume."""
+"""Test recipes that fine-tune an encoder: every objective, both kinds of encoder, adapters, resumption."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
 from mlret.encoders.adapters import LanguageTransformer
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.multi_vector import load_any_encoder
 from mlret.encoders.quantised import rounded, scales
 from mlret.errors import InputError
 from mlret.recipes import find_recipe
 from mlret.training import trainer
 from mlret.training.adapter import train_adapter
+from mlret.training.adapter_settings import AdapterSettings
 from mlret.training.recipe import Recipe, read_recipe
 from mlret.training.run import train
 from tests.training.conftest import ENGLISH, OTHER, retrieval_recipe
 
+THOROUGH = pytest.mark.thorough
 KINDS = pytest.mark.parametrize("kind", ["dense", "tokens"])
 
 
@@ -46,8 +48,10 @@ def weights(folder: Path) -> dict[str, Tensor]:
     "stage",
     [
         {"losses": {"in_batch": 1.0, "pairwise": 1.0}, "negatives": 2},
-        {"losses": {"kl": 1.0}, "negatives": 2, "optimizer": "schedule-free", "mini_batch_size": 3},
-        {"losses": {"margin_mse": 1.0, "rank_aware": 0.5}, "negatives": 1},
+        pytest.param(
+            {"losses": {"kl": 1.0}, "negatives": 2, "optimizer": "schedule-free", "mini_batch_size": 3}, marks=THOROUGH
+        ),
+        pytest.param({"losses": {"margin_mse": 1.0, "rank_aware": 0.5}, "negatives": 1}, marks=THOROUGH),
     ],
     ids=["contrast", "distillation", "margins-and-ranks"],
 )
@@ -64,7 +68,7 @@ def test_a_ranking_stage_trains_either_kind(
     assert {*stage["losses"]} <= {*history[0]} and all(
         np.isfinite(entry["loss"]) for entry in history if "loss" in entry
     )
-    # The instruction goes with the encoder, behind the marker of the kind that has one.
+    # The instruction is stored with the encoder, after the marker of encoders that have one.
     assert encoder.model.prompts["query"].endswith("find: ")
     before = load_encoder(tiny_encoder_folder).model.state_dict()
     after = encoder.model.state_dict()
@@ -72,6 +76,7 @@ def test_a_ranking_stage_trains_either_kind(
     assert not torch.equal(before[name], after[name])
 
 
+@pytest.mark.thorough
 @KINDS
 def test_what_ranks_well_is_learned(kind: str, data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     stage = {"objective": "ranking", "negatives": 1, "steps": 60, "batch_size": 16, "learning_rate": 3e-3,
@@ -82,7 +87,7 @@ def test_what_ranks_well_is_learned(kind: str, data: Path, tiny_encoder_folder: 
     assert np.mean(losses[-2:]) < 0.7 * losses[0]
 
 
-def test_a_model_learns_to_do_without_its_prompts(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_a_model_is_trained_to_work_without_its_prompts(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "prompted"
     shutil.copytree(tiny_encoder_folder, folder)
     described = folder / "config_sentence_transformers.json"
@@ -100,8 +105,8 @@ def test_a_model_learns_to_do_without_its_prompts(data: Path, tiny_encoder_folde
     "stage",
     [
         {"objective": "lexical", "groups": {"words": 1.0}},
-        {"objective": "translation-distillation", "teacher": "bundled"},
-        {"objective": "mlm"},
+        pytest.param({"objective": "translation-distillation", "teacher": "bundled"}, marks=THOROUGH),
+        pytest.param({"objective": "mlm"}, marks=THOROUGH),
     ],
     ids=lambda stage: stage["objective"],
 )
@@ -117,16 +122,20 @@ def test_the_other_objectives_train(
     if stage["objective"] == "mlm":
         assert isinstance(load_any_encoder(train(tokens, data, tmp_path / "tokens", say=str)).model, MultiVectorEncoder)
     else:
-        with pytest.raises(InputError, match=r"trains encoders with one vector a text"):
+        with pytest.raises(InputError, match=r"trains encoders with one vector per text"):
             train(tokens, data, tmp_path / "tokens", say=str)
 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"optimizer": "schedule-free"}, {"few_bits": {"layers": 4, "embeddings": 4}, "learning_rate": 1e-2}],
+    [
+        {},
+        pytest.param({"optimizer": "schedule-free"}, marks=THOROUGH),
+        pytest.param({"few_bits": {"layers": 4, "embeddings": 4}, "learning_rate": 1e-2}, marks=THOROUGH),
+    ],
     ids=["adamw", "schedule-free", "few bits"],
 )
-def test_an_interrupted_ranking_goes_on_to_the_same_encoder(
+def test_an_interrupted_ranking_resumes_to_the_same_encoder(
     options: dict[str, Any], data: Path, tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = {"objective": "ranking", "negatives": 1, "steps": 6, "temperature": 1.0} | options
@@ -140,7 +149,7 @@ def test_an_interrupted_ranking_goes_on_to_the_same_encoder(
     cut = train(made, data, tmp_path / "cut", say=str)
     one, other = weights(whole), weights(cut)
     assert all(torch.equal(value, other[name]) for name, value in one.items())
-    if "few_bits" in options:  # what was trained is what will be stored
+    if "few_bits" in options:  # the trained weights are already rounded as they will be stored
         matrices = [weight for name, weight in one.items() if "encoder.layer" in name and weight.ndim == 2]
         assert matrices and all(torch.equal(rounded(weight, scales(weight, 4), 4), weight) for weight in matrices)
 
@@ -172,7 +181,7 @@ def test_transfer_leaves_embeddings_and_adapters_bit_for_bit(
     assert torch.equal(untrained[shared], first[shared]) and not torch.equal(first[shared], last[shared])
     kept = [name for name in first if ".adapter_modules." in name or ".embeddings." in name]
     assert len(kept) > 8 and all(torch.equal(first[name], last[name]) for name in kept)
-    # Each language's adapter has learned from its own text.
+    # The adapter of each language was trained on its own text.
     added = {name: value for name, value in first.items() if ".adapter_modules." in name and "dense2.weight" in name}
     assert {name.split(".adapter_modules.")[1].split(".")[0] for name, value in added.items() if value.any()} == {
         "en",
@@ -181,7 +190,7 @@ def test_transfer_leaves_embeddings_and_adapters_bit_for_bit(
 
 
 @KINDS
-@pytest.mark.parametrize("start", [None, "en"])
+@pytest.mark.parametrize("start", [None, pytest.param("en", marks=THOROUGH)])
 def test_a_language_is_added_and_no_other_changes_by_a_bit(
     kind: str, start: str | None, data: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
@@ -199,8 +208,8 @@ def test_a_language_is_added_and_no_other_changes_by_a_bit(
     with pytest.warns(UserWarning, match=r"no adapter for Swahili \(sw\): it goes through that of en"):
         before = encoded(base, "sw")
     added = train_adapter(
-        str(base), "sw", [data / "mono.jsonl"], tmp_path / "added", start=start, steps=8, batch_size=8, max_length=16,
-        learning_rate=1e-2, bfloat16=False, say=str,
+        str(base), "sw", [data / "mono.jsonl"], tmp_path / "added",
+        AdapterSettings(start=start, steps=8, batch_size=8, max_length=16, learning_rate=1e-2, bfloat16=False), say=str,
     )  # fmt: skip
     old, new = weights(base), weights(added)
     assert all(torch.equal(value, new[name]) for name, value in old.items())
@@ -211,11 +220,12 @@ def test_a_language_is_added_and_no_other_changes_by_a_bit(
     assert "sw" in load_any_encoder(added).model[0].languages
 
 
+@pytest.mark.thorough
 def test_an_added_language_learns_its_words(data: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:
     base = train(modular(tiny_encoder_folder, "dense", {"objective": "ranking"}), data, tmp_path / "base", say=str)
     train_adapter(
-        str(base), "sw", [data / "mono.jsonl"], tmp_path / "added", steps=150, batch_size=16, max_length=16,
-        learning_rate=1e-2, bfloat16=False, say=str,
+        str(base), "sw", [data / "mono.jsonl"], tmp_path / "added",
+        AdapterSettings(steps=150, batch_size=16, max_length=16, learning_rate=1e-2, bfloat16=False), say=str,
     )  # fmt: skip
     history = json.loads((tmp_path / "added" / "stages" / "mlm" / "done.json").read_text())["history"]
     losses = [entry["loss"] for entry in history if "loss" in entry]
@@ -241,7 +251,7 @@ def test_bad_stages_are_refused_before_training(data: Path, tiny_encoder_folder:
     refused(r"have other instructions: name two tasks", {"objective": "ranking"}, sources=two)
 
 
-def test_tasks_are_batched_apart_and_keep_their_instructions(
+def test_tasks_are_batched_separately_and_keep_their_instructions(
     data: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     sources = [
@@ -268,7 +278,7 @@ def test_a_checkpoint_with_adapters_of_its_own_trains(data: Path, tmp_path: Path
 
 
 def _msmarco(folder: Path) -> None:
-    """A collection, its queries, and hard negatives by ids; lists with a teacher's scores beside it."""
+    """Write a collection, its queries, hard negatives by ids, and lists with a teacher's scores."""
     (folder / "msmarco").mkdir()
     (folder / "triplets").mkdir()
     passages = "".join(f"{i}\tthe {word} and the {ENGLISH[i - 1]}\n" for i, word in enumerate(ENGLISH))
@@ -289,6 +299,7 @@ def _msmarco(folder: Path) -> None:
         file.writelines(f"sw\t{i}-n\t{a}\t{b}\n" for i, (a, b) in enumerate(zip(ENGLISH, OTHER, strict=True)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "stage"),
     [("colbert-xm-base", "ranking"), ("jacolbert-v2.5", "distillation"), ("babelbert-xlmr", "lexical")],
@@ -319,6 +330,7 @@ def test_the_published_recipes_run_on_a_small_backbone(
     assert set(made.stages[0].losses) <= history[0].keys() if stage != "lexical" else history[0]["loss"] > 0
 
 
+@pytest.mark.thorough
 def test_an_adapter_learned_before_fine_tuning_is_put_in_after_it(
     data: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
@@ -333,10 +345,9 @@ def test_an_adapter_learned_before_fine_tuning_is_put_in_after_it(
     )
     head = AutoModelForMaskedLM.from_pretrained(language_model)
     assert head.roberta.config.languages == ["en"]
-    added = train_adapter(
-        str(tuned), "sw", [data / "mono.jsonl"], tmp_path / "added", base=str(base), head=str(language_model), steps=4,
-        batch_size=8, max_length=16, learning_rate=1e-2, bfloat16=False, say=str,
-    )  # fmt: skip
+    few = {"steps": 4, "batch_size": 8, "max_length": 16, "learning_rate": 1e-2, "bfloat16": False}
+    settings = AdapterSettings(base=str(base), head=str(language_model), **few)
+    added = train_adapter(str(tuned), "sw", [data / "mono.jsonl"], tmp_path / "added", settings, say=str)
     learned, old, new = weights(tmp_path / "added" / "base" / "model"), weights(tuned), weights(added)
     assert all(torch.equal(value, new[name]) for name, value in old.items())
     fresh = new.keys() - old.keys()

@@ -1,4 +1,4 @@
-"""A recipe from text to encoder: it trains, resumes, and refuses what it cannot use."""
+"""Test a recipe from text to encoder: it trains, resumes, and refuses what it cannot use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 from transformers import TrainerCallback
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.training import trainer
 from mlret.training.backbones.backbone import as_bag_of_words, build_backbone, restore_embedding_length
@@ -24,7 +24,7 @@ TEXTS = ["sun moon rain", "jua mwezi mvua", "unseen words"]
 
 
 def _untrained(folder: Path, recipe: Recipe) -> SentenceTransformer:
-    specials = [(piece, 0.0) for piece in ("<s>", "<pad>", "</s>", "<unk>")]
+    specials = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
     pieces = [*specials, ("▁a", -1.0), ("▁b", -1.0), ("▁", -2.0), ("c", -3.0)]
     tokenizer = fast_tokenizer([*pieces, ("<mask>", 0.0)], max_length=32)
     model = build_backbone(recipe.backbone, tokenizer, folder=folder, seed=0).eval()
@@ -81,7 +81,7 @@ def test_a_recipe_trains_and_its_encoder_loads_anywhere(world: Path, small_recip
 
 
 class _Watched(TrainerCallback):
-    """mlret's own callback, which also counts steps and can interrupt like Ctrl-C."""
+    """A callback like mlret's own that also counts steps and can interrupt like Ctrl-C."""
 
     def __init__(self, own: TrainerCallback, interrupt_at: int | None) -> None:
         self.own = own
@@ -103,6 +103,7 @@ class _Watched(TrainerCallback):
         self.own.load(checkpoint)
 
 
+@pytest.mark.thorough
 def test_an_interrupted_run_goes_on_to_the_same_encoder(
     world: Path, small_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +122,7 @@ def test_an_interrupted_run_goes_on_to_the_same_encoder(
     assert not (tmp_path / "cut" / "model").exists()
     interrupt_at = None
     resumed = load_encoder(train(small_recipe, world, tmp_path / "cut", say=str))
-    # The first stage has six steps: four before the interrupt, two after it; the others ran whole.
+    # The first stage has six steps, four before the interrupt and two after it; the others were not interrupted.
     assert [callback.steps for callback in watched] == [6, 4, 4, 4, 2, 4, 4]
     for at_whole, at_resumed in zip(watched[:3], watched[4:], strict=True):
         expected, state = at_whole.own.loss.state_dict(), at_resumed.own.loss.state_dict()
@@ -133,7 +134,7 @@ def test_an_interrupted_run_goes_on_to_the_same_encoder(
 
 
 def _history(path: Path) -> list[dict[str, float]]:
-    """What a stage logged, but for the clock and the mean loss since the process began."""
+    """Return the log of a stage without times and without the mean loss since the process began."""
     clock = ("second", "runtime", "data_wait", "train_loss")
     return [
         {key: value for key, value in entry.items() if not any(word in key for word in clock)}
@@ -152,9 +153,9 @@ def test_a_run_of_another_recipe_is_not_overwritten(world: Path, small_recipe: R
         train(small_recipe, world, output, say=str)
 
 
-def test_too_little_text_for_the_vocabulary_is_said(world: Path, small_recipe: Recipe, tmp_path: Path) -> None:
+def test_too_little_text_for_the_vocabulary_is_an_error(world: Path, small_recipe: Recipe, tmp_path: Path) -> None:
     large = small_recipe.model_copy(
         update={"tokenizer": small_recipe.tokenizer.model_copy(update={"vocab_size": 5000})}
     )
-    with pytest.raises(InputError, match=r"too small for 5000 pieces.*lower tokenizer\.vocab_size"):
+    with pytest.raises(InputError, match=r"too small for 5000 tokens.*lower tokenizer\.vocab_size"):
         train(large, world, tmp_path / "run", say=str)

@@ -1,4 +1,4 @@
-"""Tokenizers of every kind, trained here on a few words of many scripts, and models of every family, untrained."""
+"""Tokenizers of every kind, trained here on a few words in many scripts, and untrained models of every family."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REAL = ("xlmr_base", "mbert_cased")
 
 @cache
 def corpus() -> dict[str, list[str]]:
-    """The bundled sample, by language."""
+    """Return the bundled sample by language."""
     found: dict[str, list[str]] = {}
     for passage in load_sample().passages:
         found.setdefault(str(passage.language), []).append(passage.text)
@@ -39,7 +39,7 @@ def texts() -> list[str]:
 
 @cache
 def trained(kind: str) -> str:
-    """The ``tokenizer.json`` of a tokenizer trained on the sample."""
+    """Return the ``tokenizer.json`` of a tokenizer that is trained on the sample."""
     byte_letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     match kind:
         case "unigram" | "unigram-bytes":
@@ -95,7 +95,7 @@ def trained(kind: str) -> str:
 
 @cache
 def real(name: str) -> str:
-    """The ``tokenizer.json`` of XLM-R base or multilingual BERT."""
+    """Return the ``tokenizer.json`` of XLM-R base or multilingual BERT."""
     return gzip.decompress(shared_data("tokenizers", f"{name}.tokenizer.json.gz").read_bytes()).decode()
 
 
@@ -154,11 +154,11 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 def model(name: str, rows: int) -> Any:
-    """An untrained model with a vocabulary of ``rows``; its biases are not zero, as those of trained ones."""
+    """Return an untrained model with a vocabulary of ``rows``; its biases are not zero, as in trained models."""
     kind, config, options = MODELS[name]
     torch.manual_seed(0)
     made = getattr(transformers, kind)(getattr(transformers, config)(vocab_size=rows, **options)).eval()
-    if name == "mt5 untied":  # as its checkpoints are
+    if name == "mt5 untied":  # as in its checkpoints
         made.lm_head.weight = torch.nn.Parameter(torch.randn(rows, 32))
     with torch.no_grad():
         for parameter in made.parameters():
@@ -170,7 +170,7 @@ def model(name: str, rows: int) -> Any:
 
 
 def english_encoder(folder: Path, words: Sequence[str]) -> SentenceTransformer:
-    """A BERT of two layers that knows some words, untrained, with a mean behind it; no position or bias is zero."""
+    """Return an untrained BERT of two layers with some words and mean pooling; no position or bias is zero."""
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     (folder / "vocab.txt").write_text("\n".join([*specials, *words]) + "\n", encoding="utf-8")
     BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=24).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Choosing tokens: exact sizes, coverage kept, as few as can be, balanced over languages."""
+"""Test the choice of tokens: exact sizes, coverage, minimal numbers, balance over languages."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def chooser_of(kind: str, *languages: str) -> tuple[Chooser, TokenizerState, Tok
 
 
 @pytest.mark.parametrize("kind", made.KINDS)
-def test_the_size_asked_for_is_the_size_that_comes(kind: str) -> None:
+def test_the_requested_size_is_the_resulting_size(kind: str) -> None:
     chooser, state, _ = chooser_of(kind, "sw", "ru")
     for size in (len(chooser.always), len(chooser.always) + 1, 900, 1500):
         kept = chooser.by_size(size).kept
-        # A last token may need more parts than there is room for; and no token is kept without a reason.
+        # The last token may need more parts than fit; and no token is kept without a reason.
         assert min(size, chooser.candidates) - 3 <= len(kept) <= size
         assert set(kept.tolist()) == state.closed(set(kept.tolist()))
 
@@ -63,7 +63,7 @@ def covering_problems(draw: st.DrawFn) -> tuple[np.ndarray, float]:
 
 
 def words(count: int) -> TokenizerState:
-    """A tokenizer of words that no script claims, so that nothing is kept for its characters."""
+    """Make a tokenizer of words in no script, so that nothing is kept for its characters."""
     return TokenizerState(Tokenizer(models.WordLevel({f"語{place}": place for place in range(count)}, "語0")))
 
 
@@ -138,7 +138,7 @@ def test_without_text_the_scripts_decide() -> None:
     kept = {state.tokens[position] for position in Chooser(state, ["el", "ja"]).by_scripts().kept}
     letters = {script_of(letter) for token in kept - set(made.SPECIALS) for letter in str(token)} - {None}
     assert {"HAN", "HIRAGANA"} <= letters
-    # The lowest-scored piece is kept for its score, whatever its script.
+    # The token with the lowest score is kept for this score, whatever its script.
     assert len(letters - {"HAN", "HIRAGANA", "KATAKANA", "GREEK"}) <= 1
     with pytest.raises(InputError, match=r"need text to count on"):
         Chooser(state, ["el"]).by_count(2)

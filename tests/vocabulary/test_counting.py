@@ -1,4 +1,4 @@
-"""Counting tokens by language."""
+"""Test counting tokens by language."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def test_pairs_mappings_and_plain_texts_count_alike() -> None:
 def test_the_language_of_plain_texts_is_detected_where_there_are_several() -> None:
     tokenizer = made.tokenizer_of("unigram")
     texts = [*made.corpus()["sw"], *made.corpus()["ru"], *made.corpus()["ja"]]
-    with pytest.warns(UserWarning, match=r"26 of 78 texts of the corpus are left out.*not in ru, ja \(26 sw\)"):
+    with pytest.warns(UserWarning, match=r"26 of 78 texts of the corpus are excluded.*not in ru, ja \(26 sw\)"):
         found = count_tokens(tokenizer, texts, ["ru", "ja"])
     assert found.languages == ["ru", "ja"]
     assert sum(found.texts.values()) + sum(map(len, found.held_out.values())) == 52
     assert found.left_out == found.detected_otherwise == {"sw": 26}
 
 
-def test_short_texts_count_for_the_languages_asked_for_whatever_the_detector_says() -> None:
+def test_short_texts_count_for_the_requested_languages_whatever_is_detected() -> None:
     short = [
         "Asante sana",
         "Bei gani?",
@@ -90,7 +90,7 @@ def test_short_texts_count_for_the_languages_asked_for_whatever_the_detector_say
         (["sw", "en"], "La bibliothèque est fermée le dimanche et tous les jours fériés de l'année.", None),
         (["sw", "en"], "Ninapenda Москва", "sw"),
         (["zh-Hant", "en"], "今天天氣很好，我們去公園散步吧。", "zh-Hant"),
-        # The detector does not know Bambara, and names other languages whatever the length.
+        # The detector does not support Bambara, and names other languages at any length.
         (["bm", "ru"], "Dunuya bɛɛ ye kelen ye, mɔgɔ bɛɛ ka kan ka ɲɔgɔn bonya ani ka ɲɔgɔn dɛmɛ tuma bɛɛ.", "bm"),
         (["ru", "bm"], "Все люди рождаются свободными и равными в своём достоинстве и правах.", "ru"),
         (["ar", "en"], "إزيك عامل إيه النهارده يا صاحبي", "ar"),  # detected as Egyptian Arabic
@@ -98,13 +98,13 @@ def test_short_texts_count_for_the_languages_asked_for_whatever_the_detector_say
         (["en", "sw"], "", "en"),
     ],
 )
-def test_a_text_counts_for_the_likeliest_language_and_is_left_out_where_it_is_clearly_in_none(
+def test_a_text_counts_for_the_likeliest_language_and_is_skipped_if_it_is_clearly_in_none(
     wanted: list[str], text: str, expected: str | None
 ) -> None:
     assert Attribution(wanted).language(text)[0] == expected
 
 
-def test_no_fragment_of_a_language_asked_for_is_left_out() -> None:
+def test_no_fragment_of_a_requested_language_is_skipped() -> None:
     for one, other in (("sw", "fr"), ("es", "sw"), ("ru", "ja"), ("hi", "ar")):
         attribution = Attribution([one, other])
         for text in made.corpus()[one]:
@@ -120,7 +120,7 @@ def test_texts_without_languages_are_all_counted_together() -> None:
     assert np.array_equal(found.counts, count_tokens(tokenizer, texts, ["sw"]).counts)
 
 
-def test_texts_of_languages_that_the_corpus_names_are_left_out_without_a_warning() -> None:
+def test_texts_of_languages_that_the_corpus_names_are_skipped_without_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = count_tokens(made.tokenizer_of("unigram"), made.corpus(), ["sw"])
@@ -129,9 +129,9 @@ def test_texts_of_languages_that_the_corpus_names_are_left_out_without_a_warning
 
 
 @pytest.mark.parametrize("kind", ["bpe-suffix", "wordpiece", *made.REAL, "unigram", "byte-bpe"])
-def test_words_counted_once_each_are_the_texts_counted_whole(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counting_each_word_once_equals_counting_the_texts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = made.tokenizer_of(kind)
-    # The others join words to the blanks before them.
+    # The other tokenizers join words to the blanks before them.
     by_words = splits_at_white_space(tokenizer)
     assert by_words == (kind not in ("unigram", "byte-bpe"))
     monkeypatch.setattr("mlret.vocabulary.counting._MOST_WORDS", 50)

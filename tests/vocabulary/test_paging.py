@@ -1,4 +1,4 @@
-"""Reading rows of a mapped table: the same rows, and without the table in memory."""
+"""Test reading rows of a mapped table: the same rows, without loading the table into memory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ print((peak() - before) * 1024, float(rows.sum()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not let pages go")
-def test_a_mapped_table_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+def test_a_mapped_table_is_never_completely_in_memory(tmp_path: Path) -> None:
     rows, width = 80_000, 256
     save_file({"table": torch.ones(rows, width)}, tmp_path / "table.safetensors")
     assert load_file(tmp_path / "table.safetensors")["table"].shape == (rows, width)
@@ -55,6 +55,6 @@ def test_a_mapped_table_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
         peak, total = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         assert float(total) == rows / 4 * width
         peaks[how] = int(peak)
-    # A quarter of the rows is copied either way.
+    # A quarter of the rows is copied in either case.
     assert peaks["shared"] > rows * width * 4
     assert peaks["sole"] < rows * width * 4 * 0.7

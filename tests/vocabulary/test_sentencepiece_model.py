@@ -1,4 +1,4 @@
-"""The `.model` of slow tokenizers, cut to the same pieces as the fast tokenizer."""
+"""Test the `.model` of slow tokenizers, which is cut to the same tokens as the fast tokenizer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def trained(kind: str, **options: Any) -> bytes:
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 def test_the_fast_and_the_slow_tokenizer_agree(kind: str, tmp_path: Path) -> None:
-    """XLM-R's way: a slow tokenizer numbers the pieces by their place, after four special tokens."""
+    """As in XLM-R, a slow tokenizer numbers the tokens by their position, after four special tokens."""
     content = trained(kind)
     folder = tmp_path / "whole"
     folder.mkdir()
@@ -62,7 +62,7 @@ def test_the_fast_and_the_slow_tokenizer_agree(kind: str, tmp_path: Path) -> Non
             piece for piece in pieces if fast.convert_tokens_to_ids(piece) != fast.unk_token_id
         ]
         if kind == "unigram":
-            # fairseq's four specials stand before the pieces; the model's own three count for nothing.
+            # fairseq's four special tokens precede the tokens; the model's own three are not used.
             offset = 1
             assert [
                 slow.piece_to_id(piece) + offset for piece in pieces if slow.piece_to_id(piece) != slow.unk_id()
@@ -73,7 +73,7 @@ def test_the_fast_and_the_slow_tokenizer_agree(kind: str, tmp_path: Path) -> Non
             ]
 
 
-def test_what_is_no_normal_piece_stays() -> None:
+def test_tokens_of_special_types_are_kept() -> None:
     content = trained("unigram", byte_fallback=True, user_defined_symbols=["<sep>"], pad_id=3)
     cut = cut_sentencepiece(content, {"▁", "a"})
     proto = sentencepiece_model_pb2.ModelProto.FromString(cut)
@@ -84,7 +84,7 @@ def test_what_is_no_normal_piece_stays() -> None:
     assert processor.decode(processor.encode("a𓀀")) == "a𓀀"
 
 
-def test_a_real_model_of_fifty_thousand_pieces() -> None:
+def test_a_real_model_of_fifty_thousand_tokens() -> None:
     content = shared_data("tokenizers", "laser_50k.model").read_bytes()
     whole = sentencepiece.SentencePieceProcessor(model_proto=content)
     texts = [text.lower() for code in ("sw", "en") for text in made.corpus()[code]]
@@ -100,8 +100,8 @@ def test_a_real_model_of_fifty_thousand_pieces() -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff", b""])
-def test_what_is_no_model_is_refused(content: bytes) -> None:
-    with pytest.raises(InputError, match=r"x\.model is no SentencePiece model"):
+def test_files_that_are_not_models_are_refused(content: bytes) -> None:
+    with pytest.raises(InputError, match=r"x\.model is not a SentencePiece model"):
         cut_sentencepiece(content, {"a"}, "x.model")
 
 

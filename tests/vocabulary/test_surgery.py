@@ -1,4 +1,4 @@
-"""Cutting tokenizers: what is kept is cut out of texts as before, and every id follows."""
+"""Test cutting tokenizers: kept tokens are split from texts as before, and every id is updated."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_nothing_kept_is_lost_and_a_cut_tokenizer_can_be_cut_again(kind: str) ->
     kept = np.array(sorted(state.closed(wanted)))
     cut = TokenizerState(state.cut(kept))
     assert cut.tokens == [state.tokens[position] for position in kept]
-    # Closed once is closed for good: the cut needs nothing that is gone.
+    # The kept tokens are closed, so cutting again needs no removed token.
     again = np.array(sorted(cut.closed({cut.ids[str(state.tokens[position])] for position in wanted})))
     assert again.tolist() == list(range(len(kept)))
     twice = TokenizerState(cut.cut(again[: len(again) // 2 * 2]) if kind == "wordpiece" else cut.cut(again))
@@ -93,7 +93,7 @@ def test_padding_and_nested_post_processors_follow() -> None:
     state = json.loads(tokenizer.to_str())
     state["post_processor"] = {"type": "Sequence", "processors": [state["post_processor"]]}
     tokenizer = Tokenizer.from_str(json.dumps(state))
-    # A padding token that is no special one and has a high id.
+    # A padding token that is not special and has a high id.
     tokenizer.add_tokens(["[PAD]"])
     position = tokenizer.token_to_id("[PAD]")
     tokenizer.enable_padding(pad_id=position, pad_token="[PAD]", length=8)
@@ -104,7 +104,7 @@ def test_padding_and_nested_post_processors_follow() -> None:
 
 
 def with_a_gap(kind: str, first: int, width: int) -> Tokenizer:
-    """A tokenizer without tokens from one id on, and with two tokens added after that."""
+    """Return a tokenizer without tokens from one id on, and with two tokens added after that."""
     state = json.loads(made.trained(kind))
     vocab = state["model"]["vocab"]
     state["model"]["vocab"] = {token: old + width * (old >= first) for token, old in vocab.items()}
@@ -144,9 +144,9 @@ def test_merges_that_lead_to_a_kept_token_stay() -> None:
 
 
 def test_the_lowest_score_stays_for_unknown_characters() -> None:
-    # Without the piece of the lowest score an unknown character would be cheaper, and "x" would become one.
-    pieces = [("<unk>", 0.0), ("a", -1.0), ("x", -9.0), ("q", -30.0), ("ax", -18.0)]
-    tokenizer = Tokenizer(models.Unigram(pieces, 0))
+    # Without the token with the lowest score an unknown character would cost less, and "x" would become one.
+    entries = [("<unk>", 0.0), ("a", -1.0), ("x", -9.0), ("q", -30.0), ("ax", -18.0)]
+    tokenizer = Tokenizer(models.Unigram(entries, 0))
     state = TokenizerState(tokenizer)
     kept = np.array(sorted(state.closed({1})))
     assert [state.tokens[position] for position in kept] == ["<unk>", "a", "q"]

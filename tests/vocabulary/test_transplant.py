@@ -1,4 +1,4 @@
-"""The vocabulary of many languages under the layers of an encoder of one."""
+"""Test the vocabulary of many languages with the layers of a monolingual encoder."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def donor(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
 
 
 def moved(donor: SentenceTransformer, words: Sequence[str], **options: float) -> SentenceTransformer:
-    """The donor under a vocabulary that has its words, in another order, and one word of another language for each."""
+    """Return the donor with a vocabulary of its words in another order, and one word of another language for each."""
     own = [f"▁{word}" for word in reversed(WORDS)]
     others = [f"▁{word}o" for word in WORDS]
     specials = ["<s>", "<pad>", "</s>", "<unk>"]
-    tokenizer = fast_tokenizer([(piece, -1.0) for piece in [*specials, *own, *others, "<mask>"]], max_length=20)
+    tokenizer = fast_tokenizer([(token, -1.0) for token in [*specials, *own, *others, "<mask>"]], max_length=20)
     space = torch.from_numpy(np.random.default_rng(0).normal(size=(len(WORDS), 64))).float()
     vectors = torch.zeros(len(tokenizer), 64)
     for row, word in enumerate(WORDS):
-        for piece in (f"▁{word}", f"▁{word}o"):
-            vectors[tokenizer.convert_tokens_to_ids(piece)] = space[row]
+        for token in (f"▁{word}", f"▁{word}o"):
+            vectors[tokenizer.convert_tokens_to_ids(token)] = space[row]
     known = space[[WORDS.index(word) for word in words]]
     model = transplant_vocabulary(
         donor, tokenizer, vectors, words, known, neighbours=3, temperature=0.01, max_length=20, **options
@@ -54,7 +54,7 @@ def test_a_text_of_known_words_keeps_its_vector_and_so_does_its_translation(dono
     expected = Encoder(donor).encode(texts)
     assert np.allclose(Encoder(encoder).encode(texts), expected, atol=1e-5)
     assert np.allclose(Encoder(encoder).encode(translated), expected, atol=1e-5)
-    # Positions count: another order is another vector.
+    # Positions matter: another order gives another vector.
     assert not np.allclose(Encoder(encoder).encode([" ".join(reversed(texts[0].split()))]), expected[:1], atol=1e-3)
 
 
@@ -67,7 +67,7 @@ def test_what_has_no_word_of_its_own_is_the_mean_of_its_neighbours() -> None:
     assert torch.allclose(found[1], weights[0] * values[2] + weights[1] * values[3], atol=1e-4)
 
 
-def test_what_does_not_fit_is_told(donor: SentenceTransformer, tiny_encoder: Encoder) -> None:
+def test_models_that_do_not_fit_are_refused(donor: SentenceTransformer, tiny_encoder: Encoder) -> None:
     with pytest.raises(InputError, match="2 words of the donor's language are too few"):
         moved(donor, WORDS[:2])
     tokenizer = donor.tokenizer

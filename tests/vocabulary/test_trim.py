@@ -1,4 +1,4 @@
-"""Trimming whole models of every kind, and what is said of it."""
+"""Test trimming complete models of every kind, and the report."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from mlret.encoders.token_weights import TokenWeights
 from mlret.errors import FingerprintError, InputError, MlretError
 from mlret.vocabulary import preview
 from mlret.vocabulary.saving import save_trimmed
+from mlret.vocabulary.target_model import ModelSubject
 from tests.vocabulary import made
 
 LANGUAGES = ["sw", "en"]
@@ -35,7 +36,7 @@ def trim(model: Any, **options: Any) -> tuple[Any, Any]:
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> SentenceTransformer:
-    """XLM-R in small, with weights a token, pooling and calibration."""
+    """Return a small XLM-R with token weights, pooling and calibration."""
     folder = tmp_path / "xlmr"
     tokenizer = made.fast("unigram")
     made.model("xlm-r masked", len(tokenizer)).roberta.save_pretrained(folder)
@@ -62,7 +63,7 @@ def test_a_model_of_transformers(name: str) -> None:
     assert report.compared > 10
     assert report.after.parameters < report.before.parameters
     assert len(tokenizer) == report.before.tokens == 3000
-    # The model that was given is as it was.
+    # The given model is unchanged.
     assert all(torch.equal(tensor, rows[key]) for key, tensor in model.state_dict().items())
     assert model.config.vocab_size == 3008
     assert all(row.coverage > 0.8 and row.unknown_after == row.unknown_before == 0 for row in report.figures)
@@ -93,7 +94,7 @@ def test_an_encoder_keeps_its_modules_and_gets_another_fingerprint(
     assert report.largest_difference == 0
     assert small.calibration_languages == ours.calibration_languages == ["ja", "sw"]
     assert report.before.fingerprint == ours.fingerprint != small.fingerprint == report.after.fingerprint
-    # A kept word, a covered text, calibrated: the same vector.
+    # A kept word and a covered text, calibrated, have the same vectors.
     for text in ("Jumamosi", "question: the"):
         one, other = (some.encode([text], language="sw") for some in (ours, small))
         assert np.array_equal(one, other)
@@ -141,7 +142,7 @@ def test_trimming_again_and_by_folder(encoder: SentenceTransformer, tmp_path: Pa
     assert isinstance(twice, SentenceTransformer)
 
 
-def test_trimmed_before_fine_tuning_it_learns(encoder: SentenceTransformer) -> None:
+def test_a_model_trimmed_before_fine_tuning_is_trained(encoder: SentenceTransformer) -> None:
     small, _ = trim(encoder)
     small.train()
     features = small.preprocess(["the cat", "the dog"])
@@ -218,7 +219,7 @@ def test_language_codes_and_sentinels_move(kind: str) -> None:
 
 
 def test_neither_tokenizer_is_left_with_truncation(tmp_path: Path) -> None:
-    # Both models cut long texts when they are compared; what is saved, and what was given, must not.
+    # Both models truncate long texts in the comparison; the saved and the given tokenizer must not.
     tokenizer = made.fast("unigram")
     small, report = trim(made.model("bert", len(tokenizer)), tokenizer=tokenizer)
     save_trimmed(small, report, tmp_path / "small")
@@ -230,7 +231,7 @@ def test_neither_tokenizer_is_left_with_truncation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["xlm-r masked", "m2m"])
 def test_positions_counted_from_the_padding_token_stay(name: str) -> None:
-    # RoBERTa counts positions from the padding token's id: were it to move, every text would lie elsewhere.
+    # RoBERTa counts positions from the padding token's id; if it changed, every vector would change.
     tokenizer = made.fast("bpe")
     model = made.model(name, len(tokenizer))
     model.config.pad_token_id = 9
@@ -260,7 +261,7 @@ def test_without_text_nothing_is_measured() -> None:
     _, report = mlret.trim_vocabulary(made.model("bert", len(tokenizer)), languages=["el", "ja"], tokenizer=tokenizer)
     assert report.figures == []
     assert report.largest_difference is None
-    assert "No text was at hand" in report.card()
+    assert "There was no text to compare" in report.card()
     assert "Greek, Japanese: the tokens that their scripts can write" in report.card()
 
 
@@ -280,6 +281,25 @@ def test_the_report_reads_well(tmp_path: Path) -> None:
     assert (tmp_path / "trim" / "fertility.png").stat().st_size > 1000
 
 
+def test_preview_without_corpus_asks_for_one() -> None:
+    tokenizer = made.fast("wordpiece")
+    model = made.model("bert", len(tokenizer))
+    with pytest.raises(InputError, match=r"preview shows the coverage of text: give a corpus"):
+        preview(model, corpus=None, languages=["sw"], tokenizer=tokenizer)
+
+
+def test_training_mode_returns_even_if_a_text_fails() -> None:
+    tokenizer = made.fast("wordpiece")
+    model = made.model("bert", len(tokenizer))
+    model.train()
+    subject = ModelSubject(model, tokenizer)
+    assert len(subject.vectors(["a cat"])) == 1
+    assert model.training
+    with pytest.raises(ValueError, match="must be of type"):
+        subject.vectors([17])  # type: ignore[list-item]
+    assert model.training
+
+
 def test_the_preview_rises_to_everything() -> None:
     tokenizer = made.fast("unigram")
     curve = preview(made.model("bert", len(tokenizer)), corpus=SOME, tokenizer=tokenizer, size=600)
@@ -295,7 +315,7 @@ def test_the_preview_rises_to_everything() -> None:
     ("options", "message"),
     [
         ({"size": 900}, r"size and coverage are given: choose one"),
-        ({"coverage": 1.5}, r"coverage 1.5 is no share"),
+        ({"coverage": 1.5}, r"coverage 1.5 is out of range"),
         ({"coverage": None, "size": 0}, r"size 0 is not positive"),
         ({"corpus": None}, r"coverage needs text"),
         ({"corpus": None, "coverage": None}, r"neither languages nor a corpus"),
@@ -312,7 +332,7 @@ def test_bad_choices_are_refused(options: dict[str, Any], message: str) -> None:
 
 def test_what_cannot_be_trimmed_is_refused(tmp_path: Path) -> None:
     for model, message in [
-        (object(), r"object is no model that mlret trims"),
+        (object(), r"object is not a model that mlret trims"),
         (tmp_path, r"neither modules.json nor config.json"),
         (tmp_path / "nowhere", r"no encoder folder"),
         (SentenceTransformer(modules=[Pooling(8, "mean")], device="cpu"), r"begins with Pooling"),

@@ -1,4 +1,4 @@
-"""Cutting weights: the same hidden states and logits, tied weights tied, every id moved."""
+"""Test cutting weights: the same hidden states and logits, tied weights stay tied, every id is updated."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mlret.errors import InputError
 from mlret.vocabulary.weights import cut_weights, special_ids, vocabulary_rows
 from tests.vocabulary import made
 
-ROWS = 211  # no layer of the models made here is as wide
-# Specials that stay in front, and one of three of the others.
+ROWS = 211  # no layer of the models here is as wide
+# Special tokens that stay in front, and every third of the others.
 KEPT = torch.tensor([*range(5), *range(5, ROWS, 3)])
 
 
@@ -57,14 +57,14 @@ def test_a_cut_model_is_saved_loaded_and_cut_again(name: str, tmp_path: Path) ->
         assert torch.equal(one, other)
     assert vocabulary_rows(again) == again.get_input_embeddings().num_embeddings == len(KEPT)
     old_head, head = model.get_output_embeddings(), again.get_output_embeddings()
-    # What DeBERTa names its head is the layer below it.
+    # In DeBERTa the module named as the head is the layer below it.
     if head is not None and len(old_head.weight) == ROWS:
         assert head.out_features == len(head.weight) == len(KEPT)
         tied = old_head.weight is model.get_input_embeddings().weight
         assert (head.weight is again.get_input_embeddings().weight) == tied
     cut_weights(again, torch.arange(0, len(KEPT), 2))
     assert vocabulary_rows(again) == (len(KEPT) + 1) // 2
-    # Trained on as before: every weight asks for a gradient as it did.
+    # Training can continue: every weight requires a gradient as before.
     assert all(parameter.requires_grad for parameter in again.parameters())
 
 
@@ -103,7 +103,7 @@ def test_every_id_in_the_configurations_moves() -> None:
     ],
 )
 def test_xlm_r_base_comes_to_the_published_sizes(tokens: int, millions: float) -> None:
-    """Model cards of vocabulary trimming print them to a tenth of a million; a few kept tokens more or fewer count."""
+    """Model cards of vocabulary trimming state sizes to a tenth of a million, so a few tokens more or fewer matter."""
     with torch.device("meta"):
         config = XLMRobertaConfig(vocab_size=250_002, max_position_embeddings=514, type_vocab_size=1)
         model = XLMRobertaForMaskedLM(config)
@@ -128,7 +128,7 @@ def test_a_small_vocabulary_may_be_as_large_as_a_layer() -> None:
     assert torch.equal(model(ids, output_hidden_states=True).hidden_states[-1], before)
 
 
-def test_a_weight_that_nobody_knows_is_refused() -> None:
+def test_an_unknown_weight_is_refused() -> None:
     model = made.model("bert", ROWS)
     model.token_prior = nn.Parameter(torch.zeros(ROWS))
     with pytest.raises(InputError, match=r"token_prior of BertModel has the vocabulary as a dimension \(211,\)"):
@@ -157,10 +157,10 @@ def test_quantised_models_are_refused() -> None:
     model.is_quantized = True
     with pytest.raises(InputError, match=r"quantised \(8 bits or fewer\): load it in float32"):
         cut_weights(model, KEPT)
-    said = made.model("bert", ROWS)
-    said.config.quantization_config = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    declared = made.model("bert", ROWS)
+    declared.config.quantization_config = {"quant_method": "bitsandbytes", "load_in_8bit": True}
     with pytest.raises(InputError, match=r"quantised \(8 bits or fewer\)"):
-        cut_weights(said, KEPT)
+        cut_weights(declared, KEPT)
     whole = made.model("bert", ROWS)
     table = whole.get_input_embeddings()
     table.weight = nn.Parameter(torch.zeros(ROWS, 32, dtype=torch.int8), requires_grad=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlret.data.documents import titled
 from mlret.data.languages import normalise_language
+from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
 
 _TEXT_KEYS = ("text", "contents", "passage", "document")
@@ -51,6 +52,21 @@ class RankingExample:
     InputError
         If the query or a passage is blank or not valid Unicode, there is no positive, a score is not finite, or the
         number of scores, ids or languages differs from the number of passages.
+
+    Examples
+    --------
+    The examples of the methods use this example.
+
+    >>> from mlret.data.ranking import RankingExample
+    >>> example = RankingExample(
+    ...     query="Wann fährt der Zug?",
+    ...     positives=("Der Zug nach Köln fährt um acht Uhr ab.",),
+    ...     negatives=("Treni imechelewa.", "駅前に図書館がある。"),
+    ...     language="de",
+    ...     passage_languages=("de", "sw", "ja"),
+    ... )
+    >>> len(example.passages)
+    3
     """
 
     query: str
@@ -81,16 +97,49 @@ class RankingExample:
 
     @property
     def passages(self) -> tuple[str, ...]:
-        """The positives, followed by the negatives: the order of scores, ids and languages."""
+        """The positives, followed by the negatives: the order of scores, ids and languages.
+
+        Examples
+        --------
+        >>> example.passages[1]
+        'Treni imechelewa.'
+        """
         return self.positives + self.negatives
 
     @property
     def languages(self) -> tuple[str | None, ...]:
-        """The language of each passage; ``None`` if it is unknown."""
+        """The language of each passage; ``None`` if it is unknown.
+
+        Examples
+        --------
+        >>> example.languages
+        ('de', 'sw', 'ja')
+        """
         return self.passage_languages or (self.language,) * len(self.passages)
 
     def with_passages(self, places: Sequence[int]) -> RankingExample:
-        """Return the example with only the passages at ``places``, ascending positions in :attr:`passages`."""
+        """Return the example with only the passages at ``places``, ascending positions in :attr:`passages`.
+
+        Parameters
+        ----------
+        places
+            Positions in :attr:`passages`, counted from 0, in ascending order. At least one positive must be among them.
+
+        Returns
+        -------
+        RankingExample
+            The example with these passages, and with their scores, ids and languages.
+
+        Raises
+        ------
+        InputError
+            If no positive is left.
+
+        Examples
+        --------
+        >>> example.with_passages([0, 2]).negatives
+        ('駅前に図書館がある。',)
+        """
 
         def some(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
             return None if values is None else tuple(values[place] for place in places)
@@ -106,7 +155,19 @@ class RankingExample:
         )
 
     def to_record(self) -> dict[str, Any]:
-        """Return the example as a JSON object in the format that mlret writes; unknown fields are omitted."""
+        """Return the example as a JSON object in the format that mlret writes; unknown fields are omitted.
+
+        Returns
+        -------
+        dict
+            The fields by the names that :func:`read_ranking` recognises.
+
+        Examples
+        --------
+        >>> record = example.to_record()
+        >>> record["query"], record["lang"], "scores" in record
+        ('Wann fährt der Zug?', 'de', False)
+        """
         record: dict[str, Any] = {
             "query": self.query,
             "positives": list(self.positives),
@@ -251,7 +312,7 @@ def id_of(value: object, where: str) -> str:
         If it is neither, or empty.
     """
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise InputError(f"{where}: the id {value!r} is neither a string nor a whole number; fix it")
+        raise InputError(f"{where}: the id {value!r} is neither a string nor an integer; fix it")
     return str(value)
 
 
@@ -305,7 +366,4 @@ def _check_text(value: object, what: str) -> None:
         raise InputError(f"{what} is {type(value).__name__}, not a string; fix it")
     if not value.strip():
         raise InputError(f"{what} is empty; fill it in, or drop the example")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{what} holds half a surrogate pair at character {error.start}; fix it") from error
+    check_unicode(value, what, "fix it")

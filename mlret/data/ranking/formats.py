@@ -155,7 +155,7 @@ def recognise(value: Any, *, tabular: bool, source: str) -> Form:
         found = f"{len(value)} columns" if tabular else f"a JSON {type(value).__name__}"
     known = "\n".join(f"  {form.name:<10} {form.example}" for form in (*FORMS, *TABULAR))
     raise InputError(
-        f"{source}: begins with {found}, which is no training data for retrieval that is known. Known are\n{known}\n"
+        f"{source}: begins with {found}, which is no known format of training data for retrieval. Known are\n{known}\n"
         "and folders of queries, judgements and a corpus (judged)"
     )
 

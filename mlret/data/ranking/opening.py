@@ -14,7 +14,7 @@ from mlret.data.ranking.layout import COLLECTION, QRELS, QUERIES, TRIPLES, Role,
 from mlret.data.ranking.records import Defaults, Outcome
 from mlret.data.ranking.resolve import Resolver, Source, TextStores
 from mlret.data.ranking.rows import Rows, rows_of
-from mlret.errors import InputError
+from mlret.errors import InputError, NotFound
 
 # Number of bytes of a source that have been read, and an example or the reason why it was skipped.
 Step = tuple[int, Outcome]
@@ -22,7 +22,29 @@ Step = tuple[int, Outcome]
 
 @dataclass(frozen=True, slots=True)
 class RankingSource:
-    """One source of training data: name, format, description of the format, and length in bytes (-1 if unknown)."""
+    """One source of training data, opened by :func:`read_ranking`.
+
+    Attributes
+    ----------
+    name
+        Name of the source: a path, or ``hub:…``.
+    format
+        The recognised format.
+    title
+        Description of the format, for messages.
+    bytes
+        Length in bytes, compressed if the file is; -1 if it is unknown.
+    read
+        Yields the position in bytes and an example, or the reason why one was skipped.
+
+    Examples
+    --------
+    The example is that of :func:`read_ranking`.
+
+    >>> [source] = reader.sources
+    >>> source.name, source.format
+    ('train.jsonl', 'columns')
+    """
 
     name: str
     format: Format
@@ -59,7 +81,7 @@ class Opening:
             return self._rows(source, rows_of(source), None)
         path = Path(source)
         if not path.exists():
-            raise InputError(f"{path}: no such file; check the path")
+            raise NotFound(f"{path}: no such file; check the path")
         if not path.is_dir():
             return self._rows(path, rows_of(path), path.parent)
         triples = [] if self.format == "judged" else self._found(path, TRIPLES)
@@ -86,8 +108,8 @@ class Opening:
 
     def _defaults(self, source: Source) -> Defaults:
         path = Path(source)
-        asked, told = languages_of_mlqa(path) or (language_of_file(path), None)
-        return Defaults(asked or self.language, self.task, told, self.article_negatives)
+        of_queries, of_passages = languages_of_mlqa(path) or (language_of_file(path), None)
+        return Defaults(of_queries or self.language, self.task, of_passages, self.article_negatives)
 
     def _plain(self, rows: Rows, form: Form, defaults: Defaults) -> Iterator[Step]:
         assert form.read is not None

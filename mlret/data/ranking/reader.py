@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,19 @@ class RankingReader:
 
     Created by :func:`read_ranking`. It can be iterated any number of times and yields the same examples each time.
 
+    Parameters
+    ----------
+    sources
+        The opened sources.
+    held_out
+        Normalised texts that no example may contain.
+    languages
+        Codes of the languages whose queries are kept; ``None`` for all.
+    max_negatives
+        Maximum number of negatives of an example; ``None`` for all.
+    limit
+        Maximum number of examples in total; ``None`` for no limit.
+
     Attributes
     ----------
     sources
@@ -31,8 +45,19 @@ class RankingReader:
         Total number of bytes to read; ``None`` if it is unknown for a source.
     read_bytes
         Number of bytes read so far; for compressed files, compressed bytes.
-    passed_over
+    skipped
         Reason -> number of examples that were skipped, or passages that were excluded, for that reason.
+
+    Examples
+    --------
+    The example is that of :func:`read_ranking`.
+
+    >>> [source.format for source in reader.sources]
+    ['columns']
+    >>> sum(len(example.negatives) for example in reader)
+    1
+    >>> reader.read_bytes == reader.total_bytes
+    True
     """
 
     def __init__(
@@ -48,7 +73,7 @@ class RankingReader:
         sizes = [source.bytes for source in sources]
         self.total_bytes = sum(sizes) if all(size >= 0 for size in sizes) else None
         self.read_bytes = 0
-        self.passed_over: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
         self._held_out = held_out
         self._languages = languages
         self._max_negatives = max_negatives
@@ -56,8 +81,20 @@ class RankingReader:
 
     @property
     def recognised(self) -> str:
-        """One line for each source, stating its recognised format."""
+        """One line for each source, stating its recognised format.
+
+        Examples
+        --------
+        >>> reader.recognised
+        'train.jsonl: queries with positive and negative passages'
+        """
         return "\n".join(f"{source.name}: {source.title}" for source in self.sources)
+
+    @property
+    def passed_over(self) -> Counter[str]:
+        """Deprecated name of :attr:`skipped`."""
+        warnings.warn("RankingReader.passed_over is now RankingReader.skipped", DeprecationWarning, stacklevel=2)
+        return self.skipped
 
     def __iter__(self) -> Iterator[RankingExample]:
         """Stream the examples.
@@ -68,14 +105,14 @@ class RankingReader:
             If a source is damaged or has no example, or a record is malformed; the message names the file and line
             (Parquet and hub: the row, from 1).
         """
-        self.passed_over.clear()
+        self.skipped.clear()
         done = self.read_bytes = count = 0
         for source in self.sources:
             found = False
             for position, outcome in source.read():
                 self.read_bytes = done + position
                 if isinstance(outcome, str):
-                    self.passed_over[outcome] += 1
+                    self.skipped[outcome] += 1
                     continue
                 found = True
                 example = self._filtered(outcome)
@@ -86,7 +123,7 @@ class RankingReader:
                 if count == self._limit:
                     return
             if not found:
-                reasons = ", ".join(f"{why} ({number})" for why, number in self.passed_over.items())
+                reasons = ", ".join(f"{why} ({number})" for why, number in self.skipped.items())
                 raise InputError(f"{source.name}: no example in it can be used{': ' * bool(reasons)}{reasons}")
             done += max(0, source.bytes)
             self.read_bytes = done
@@ -96,15 +133,15 @@ class RankingReader:
         kept = list(range(len(example.passages)))
         first = len(example.positives)
         if self._languages is not None and example.language not in self._languages:
-            self.passed_over["query in another language"] += 1
+            self.skipped["query in another language"] += 1
             return None
         if self._held_out:
             if self._is_held_out(example.query) or any(map(self._is_held_out, example.positives)):
-                self.passed_over["query or positive in held-out text"] += 1
+                self.skipped["query or positive in held-out text"] += 1
                 return None
             clean = [place for place in kept if not self._is_held_out(example.passages[place])]
-            self.passed_over["negative in held-out text"] += len(kept) - len(clean)
-            self.passed_over += Counter()  # removes reasons with a count of zero
+            self.skipped["negative in held-out text"] += len(kept) - len(clean)
+            self.skipped += Counter()  # removes reasons with a count of zero
             kept = clean
         if self._max_negatives is not None:
             kept = kept[: first + self._max_negatives]
@@ -172,12 +209,16 @@ def read_ranking(
         Keep only examples whose query is in one of these languages.
     task
         Task of examples that do not state one.
-    collection, queries
-        Where texts are looked up by id; by default in files beside the source or in the folder above it. The texts are
-        first copied to an SQLite file, which takes about as much disk space as they do.
-    qrels, run
-        The judgements of ``judged``, and a run in TREC's format; documents of the run that are not judged positive
-        become negatives, best first.
+    collection
+        Where passages are looked up by id; by default in files beside the source or in the folder above it. The texts
+        are first copied to an SQLite file, which takes about as much disk space as they do.
+    queries
+        Where queries are looked up by id, in the same way.
+    qrels
+        The judgements of ``judged``.
+    run
+        A run in TREC's format; documents of the run that are not judged positive become negatives of ``judged``, best
+        first.
     split
         The split of a folder's files to read.
     max_negatives
@@ -208,6 +249,17 @@ def read_ranking(
         are not found; if a language code is unknown or a number too small.
     MissingExtraError
         If a package for Parquet or the hub is not installed.
+
+    Examples
+    --------
+    >>> import json
+    >>> from mlret.data.ranking import read_ranking
+    >>> with open("train.jsonl", "w", encoding="utf-8") as file:
+    ...     row = {"query": "Treni inaondoka lini?", "positive": "Inaondoka saa mbili.", "negative": "Mvua inanyesha."}
+    ...     print(json.dumps(row), file=file)
+    >>> reader = read_ranking("train.jsonl", language="sw")
+    >>> [(example.language, example.positives) for example in reader]
+    [('sw', ('Inaondoka saa mbili.',))]
     """
     if format != "auto" and format not in FORMATS:
         raise InputError(f"no format {format!r}; there are {', '.join(FORMATS)}, and auto")

@@ -351,7 +351,7 @@ def _split(passages: list[Passage], record: Record, where: str) -> tuple[list[Pa
     if not passages:
         return [], []
     if any(passage.score is None for passage in passages):
-        raise InputError(f"{where}: nothing says which passage is positive; give 'labels', or a teacher's 'scores'")
+        raise InputError(f"{where}: no passage is marked as positive; give 'labels', or a teacher's 'scores'")
     best = max(range(len(passages)), key=lambda place: (passages[place].score or 0.0, -place))
     return [passages[best]], passages[:best] + passages[best + 1 :]
 

@@ -14,7 +14,7 @@ from mlret.data.json_text import decode_json, stream_array
 from mlret.data.ranking.records import QUERY_KEYS
 from mlret.data.ranking.texts import kind_of
 from mlret.data.tables import hub_rows, open_hub, parquet_rows
-from mlret.errors import InputError
+from mlret.errors import InputError, NotFound
 
 _SQUAD = re.compile(r'"data"\s*:\s*\[')
 _LOOKED_AT = 1 << 16
@@ -79,7 +79,7 @@ def rows_of(source: str | Path) -> Rows:
     path = Path(source)
     if kind_of(path) == ".parquet":
         if not path.exists():
-            raise InputError(f"{path}: no such file")
+            raise NotFound(f"{path}: no such file")
         return Rows(str(path), path.stat().st_size, partial(_parquet, path))
     beginning = next(read_blocks(path, size=_LOOKED_AT), "").lstrip()
     if not beginning:

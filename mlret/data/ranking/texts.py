@@ -139,11 +139,11 @@ def open_store(
         what = ", ".join(map(str, sources))
         folder.mkdir(parents=True, exist_ok=True)
         say(f"putting the texts of {what} on disk, to find them by id")
-        TextStore.write(path, _told((text for source in sources for text in read(source)), say), what)
+        TextStore.write(path, _reported((text for source in sources for text in read(source)), say), what)
     return TextStore(path)
 
 
-def _told(texts: Iterable[IdentifiedText], say: Say) -> Iterator[IdentifiedText]:
+def _reported(texts: Iterable[IdentifiedText], say: Say) -> Iterator[IdentifiedText]:
     for count, text in enumerate(texts, start=1):
         yield text
         if count % 1_000_000 == 0:
@@ -253,7 +253,7 @@ def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         origin = f"{path}:{number}"
         record = decode_json(line, origin)
         if not isinstance(record, dict):
-            raise InputError(f"{origin}: a JSON {type(record).__name__}, not an object; write one {{…}} a line")
+            raise InputError(f"{origin}: a JSON {type(record).__name__}, not an object; write one {{…}} per line")
         yield origin, record
 
 

@@ -7,21 +7,25 @@ the pivot language is English.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
-from mlret.eval.benchmarks.parallel_text import ParallelTexts
+from mlret.eval.loading import load_encoders
 from mlret.eval.matching import Scores
-from mlret.eval.report import Figures, Picture, Report, mean_over_groups, with_floors
+from mlret.eval.readers.parallel_text import ParallelTexts, read_parallel
+from mlret.eval.registry import BITEXT, LINES, Benchmark, Lines, Settings, register
+from mlret.eval.report import Figures, Picture, Report, mean_over_groups, source_of, with_baselines
 from mlret.eval.retrieval import AVERAGE
-from mlret.eval.scorers import BitextScorer, EncodedTexts, Side
+from mlret.eval.scorers import BitextScorer, EncodedTexts, Side, bitext_scorers
 from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
 
@@ -144,17 +148,18 @@ def evaluate_alignment(
             }
     for groups in figures.values():
         groups[AVERAGE] = mean_over_groups(groups, list(next(iter(groups.values()))))
-    pictures = [Picture("layers", partial(_draw_layers, encoder.name, by_layer))]
+    systems = {encoder.name: {"fingerprint": encoder.fingerprint, "dims": encoder.dims}}
+    drawn = pictures({"systems": systems, "data": data, "layers": by_layer})
     if isinstance(scorers[0], EncodedTexts) and isinstance(encoder, Encoder):
-        pictures.append(Picture("map", partial(_draw_map, encoder.name, scorers[0], parallel)))
+        drawn.append(Picture("map", partial(_draw_map, encoder.name, scorers[0], parallel)))
     return Report(
         benchmark="alignment",
         data=data,
         protocol=PROTOCOL,
         figures=figures,
         tables=[_table(figures, own, parallel)],
-        systems={encoder.name: {"fingerprint": encoder.fingerprint, "dims": encoder.dims}},
-        pictures=pictures,
+        systems=systems,
+        pictures=drawn,
         details={"layers": by_layer},
     )
 
@@ -189,16 +194,30 @@ def _table(figures: Figures, own: str, parallel: ParallelTexts) -> ResultTable:
     rows = [[label, *cells(label)] for label in figures[own] if label != AVERAGE]
     title = f"Alignment with English: MEXA on {len(parallel):,} sentences, in per cent"
     return ResultTable(
-        title, ["language", *headings], [[["mean", *cells(AVERAGE)]], rows], with_floors(PROTOCOL, figures), strong=True
+        title,
+        ["language", *headings],
+        [[["mean", *cells(AVERAGE)]], rows],
+        with_baselines(PROTOCOL, figures),
+        strong=True,
     )
 
 
-def _draw_layers(name: str, by_layer: dict[str, list[float]], path: Any) -> None:
-    count = len(next(iter(by_layer.values())))
-    mean = [float(np.mean([scores[layer] for scores in by_layer.values()])) for layer in range(count)]
-    plots.lines(
-        f"MEXA by layer: {name}", list(range(count)), {"mean": mean, **by_layer}, path, x_label="layer (0: embeddings)"
+def pictures(results: Mapping[str, Any]) -> list[Picture]:
+    """Return the plot of the layers from the content of ``report.json``, which does not hold the vectors of the map."""
+    (encoder,), by_layer = results["systems"], results["layers"]
+    order = sorted(by_layer, key=lambda label: -float(np.mean(by_layer[label])))
+    values = [np.mean(list(by_layer.values()), axis=0).tolist(), *(by_layer[label] for label in order)]
+    draw = partial(
+        plots.heat_map,
+        f"Alignment with the pivot language by layer: sentences that are mutually nearest (MEXA)\n{encoder}",
+        ["mean", *order],
+        [str(layer) for layer in range(len(values[0]))],
+        values,
+        row_label="language",
+        column_label="layer (0: embeddings)",
+        source=source_of(results),
     )
+    return [Picture("layers", draw)]
 
 
 def _draw_map(name: str, encoded: EncodedTexts, parallel: ParallelTexts, path: Any) -> None:
@@ -212,3 +231,33 @@ def _draw_map(name: str, encoded: EncodedTexts, parallel: ParallelTexts, path: A
     plots.embedding_map(
         f"The same {len(some[labels[0]])} sentences in {len(labels)} languages: {name}", panels, languages, path
     )
+
+
+class AlignmentSettings(Settings):
+    """Settings of `mlret eval alignment`."""
+
+    benchmark: Literal["alignment"] = "alignment"
+    data: Path = Field(description="Parallel sentences, as for `mlret eval bitext`.")
+    lines: Lines = LINES
+    pivot: str = Field("en", description="The language that all others are aligned with.")
+
+
+def _evaluate(settings: AlignmentSettings, encoders: Sequence[AnyEncoder], show_progress: bool) -> Report:
+    parallel = read_parallel(settings.data, languages=settings.languages, lines=settings.lines)
+    if len(settings.models) + len(encoders) > 1:
+        raise InputError("alignment looks into one model at a time: give one")
+    (encoder,) = load_encoders(settings, encoders)
+    scorers = bitext_scorers([encoder], parallel.all_texts, floors=settings.floors, show_progress=show_progress)
+    return evaluate_alignment(encoder, scorers, parallel, data=settings.data.name, pivot=settings.pivot)
+
+
+ALIGNMENT = register(
+    Benchmark(
+        AlignmentSettings,
+        "Measure which layers align languages (MEXA), and draw a map of sentences before and after calibration.",
+        _evaluate,
+        options=("data", "models", "languages", "lines", "pivot", "floors"),
+        panel=BITEXT,
+        pictures=pictures,
+    )
+)

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from mlret.data.retrieval import read_beir_qrels, read_beir_topics
 from mlret.errors import InputError
+from mlret.eval.benchmarks.trec import TrecSettings, trec_benchmark
 from mlret.eval.collection import IR_DATASETS, Collection, corpus_reader, first_present, from_ir_datasets
+from mlret.eval.registry import Names, register
 from mlret.eval.retrieval import Protocol
 
 PROTOCOL = Protocol(
@@ -78,7 +83,7 @@ def read_beir(
                 raise InputError(f"{root}: has no data set {name!r}; there are {', '.join(there) or 'none'}")
         folders = [there[name] for name in datasets]
     if not folders:
-        raise InputError(f"{root}: is no data set of BEIR and holds none; expected queries.jsonl and qrels/{split}.tsv")
+        raise InputError(f"{root}: is not a data set of BEIR; expected queries.jsonl and qrels/{split}.tsv")
     return [_read(folder, language, split, with_corpus) for folder in folders]
 
 
@@ -94,3 +99,26 @@ def _read(folder: Path, language: str | None, split: str, with_corpus: bool) -> 
     topics = {name: topic for name, topic in read_beir_topics(queries, language).items() if name in qrels}
     documents = corpus_reader([folder], language) if with_corpus else None
     return Collection(folder.name, language, topics, qrels, documents, drop_identical=True)
+
+
+class BeirSettings(TrecSettings):
+    """Settings of `mlret eval beir`."""
+
+    benchmark: Literal["beir"] = "beir"
+    data: Path = Field(description="A data set of BEIR, a folder of several; or ir_datasets, to fetch.")
+    datasets: Names = Field(None, description="Only these, e.g. scifact,nfcorpus.")
+    language: str | None = Field(None, description="Of all texts, e.g. en; stems BM25's words.")
+    split: str = Field("test", description="The name of the file in qrels/.")
+
+
+BEIR = register(
+    trec_benchmark(
+        BeirSettings,
+        "Evaluate on data sets in BEIR's layout: nDCG@10 and Recall@100.",
+        PROTOCOL,
+        lambda given, corpus: read_beir(
+            given.data, datasets=given.datasets, language=given.language, split=given.split, with_corpus=corpus
+        ),
+        options=("data", "models", "runs", "datasets", "language", "split", "index", "index_recipes", "floors"),
+    )
+)

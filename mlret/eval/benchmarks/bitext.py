@@ -6,20 +6,36 @@ xSIM is LASER's error rate of matching by ratio margin (Heffernan et al., arXiv 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import permutations
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from mlret.eval.benchmarks.parallel_text import ParallelTexts
+from mlret.eval.loading import load_scorers
 from mlret.eval.matching import csls, hits_of_aligned, ratio_margin, xsim_misses
-from mlret.eval.report import Figures, Picture, QueryScores, Report, mean_over_groups, with_floors
+from mlret.eval.readers.parallel_text import ParallelTexts, read_parallel
+from mlret.eval.registry import BITEXT, LINES, Benchmark, Lines, Settings, register
+from mlret.eval.report import (
+    Figures,
+    Picture,
+    QueryScores,
+    Report,
+    mean_over_groups,
+    shown_system,
+    source_of,
+    with_baselines,
+)
 from mlret.eval.retrieval import AVERAGE
 from mlret.eval.scorers import BitextScorer, Mode, Side
 from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
+
+if TYPE_CHECKING:
+    from mlret.encoders.multi_vector import AnyEncoder
 
 METRICS = ("accuracy", "csls accuracy", "margin accuracy", "xsim")
 PROTOCOL = (
@@ -69,19 +85,19 @@ def evaluate_bitext(
                     for metric, values in scores.items()
                 }
             figures[system][AVERAGE] = mean_over_groups(figures[system], METRICS)
-    shown = list(figures)[: len(scorers[0].modes)]
+    shown = shown_system(scorers[0].name, figures)
     return Report(
         benchmark="bitext",
         data=data,
         protocol=PROTOCOL,
         figures=figures,
-        tables=[_systems_table(figures, parallel), _languages_table(figures[shown[-1]], shown[-1], parallel)],
+        tables=[_systems_table(figures, parallel), _languages_table(figures[shown], shown, parallel)],
         systems={
             scorer.name: {"fingerprint": scorer.fingerprint, "dims": scorer.dims, "seconds": scorer.seconds}
             for scorer in scorers
         },
         query_scores=query_scores,
-        pictures=[Picture("bitext", partial(_heat_map, shown[-1], figures[shown[-1]], list(parallel.texts)))],
+        pictures=pictures({"figures": figures, "data": data}),
     )
 
 
@@ -99,7 +115,9 @@ def _scores(scorer: BitextScorer, mode: Mode, parallel: ParallelTexts, first: st
 def _systems_table(figures: Figures, parallel: ParallelTexts) -> ResultTable:
     rows = [[name, *(percent(groups[AVERAGE][metric]) for metric in METRICS)] for name, groups in figures.items()]
     title = f"Bitext retrieval: {len(parallel):,} sentences in {len(parallel.texts)} languages, in per cent"
-    return ResultTable(title, ["system", "accuracy", "CSLS", "margin", "xSIM"], [rows], with_floors(PROTOCOL, figures))
+    return ResultTable(
+        title, ["system", "accuracy", "CSLS", "margin", "xSIM"], [rows], with_baselines(PROTOCOL, figures)
+    )
 
 
 def _languages_table(groups: dict[str, dict[str, float]], system: str, parallel: ParallelTexts) -> ResultTable:
@@ -121,8 +139,56 @@ def _languages_table(groups: dict[str, dict[str, float]], system: str, parallel:
     )
 
 
-def _heat_map(system: str, groups: dict[str, dict[str, float]], labels: Sequence[str], path: Any) -> None:
+def pictures(results: Mapping[str, Any]) -> list[Picture]:
+    """Return the plot of accuracy by pair of languages from the content of ``report.json``."""
+    figures = results["figures"]
+    system = shown_system(next(iter(figures)), figures)
+    groups = figures[system]
+    labels = labels_of_pairs(group for group in groups if group != AVERAGE)
     values = [[groups[f"{a}-{b}"]["accuracy"] if a != b else None for b in labels] for a in labels]
-    plots.heat_map(
-        f"Bitext accuracy\n{system}", labels, labels, values, path, row_label="query", column_label="candidates"
+    title = f"Translations found first, by pair of languages\n{system}"
+    draw = partial(
+        plots.heat_map,
+        title,
+        labels,
+        labels,
+        values,
+        row_label="query",
+        column_label="candidates",
+        source=source_of(results),
     )
+    return [Picture("bitext", draw)]
+
+
+def labels_of_pairs(pairs: Iterable[str]) -> list[str]:
+    """Return the languages of the groups ``"a-b"`` of all ordered pairs, in order; their labels may contain dashes."""
+    known = list(pairs)
+    splits = ((known[0][:place], known[0][place + 1 :]) for place, c in enumerate(known[0]) if c == "-")
+    first = next(one for one, other in splits if f"{other}-{one}" in known)
+    return [first, *(pair.removeprefix(f"{first}-") for pair in known if pair.startswith(f"{first}-"))]
+
+
+class BitextSettings(Settings):
+    """Settings of `mlret eval bitext`."""
+
+    benchmark: Literal["bitext"] = "bitext"
+    data: Path = Field(description="Folder with a file a language (FLORES, NTREX, sw.txt), or a TSV of columns.")
+    lines: Lines = LINES
+
+
+def _evaluate(settings: BitextSettings, encoders: Sequence[AnyEncoder], show_progress: bool) -> Report:
+    parallel = read_parallel(settings.data, languages=settings.languages, lines=settings.lines)
+    scorers = load_scorers(settings, encoders, parallel.all_texts, show_progress)
+    return evaluate_bitext(scorers, parallel, data=settings.data.name, show_progress=show_progress)
+
+
+BITEXT_RETRIEVAL = register(
+    Benchmark(
+        BitextSettings,
+        "Find translations between every two languages of parallel sentences: accuracy and xSIM.",
+        _evaluate,
+        options=("data", "models", "languages", "lines", "floors", "batch_size"),
+        panel=BITEXT,
+        pictures=pictures,
+    )
+)

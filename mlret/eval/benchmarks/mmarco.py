@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from mlret.data.retrieval import read_qrels, read_topics
 from mlret.errors import InputError
+from mlret.eval.benchmarks.trec import OPTIONS, TrecSettings, trec_benchmark
 from mlret.eval.collection import (
     IR_DATASETS,
     Collection,
@@ -18,6 +22,8 @@ from mlret.eval.collection import (
     first_present,
     from_ir_datasets,
 )
+from mlret.eval.published import Published
+from mlret.eval.registry import register
 from mlret.eval.retrieval import Protocol
 
 LANGUAGES = {
@@ -28,6 +34,32 @@ LANGUAGES = {
 _PASSAGES = 8_841_823
 _IR_DATASETS_CODES = {"nl": "dt"}  # mlret's code -> code in the catalogue of ir_datasets
 
+# Scores that others published, not measured by mlret. The averages are the sources' own.
+_LOUIS = "Louis et al. 2024, arXiv 2402.15059"
+PUBLISHED = {
+    "mrr@10": (
+        Published("BM25", _LOUIS, {
+            "en": 0.184, "es": 0.158, "fr": 0.155, "it": 0.153, "pt": 0.152, "id": 0.149, "de": 0.136, "ru": 0.124,
+            "zh": 0.116, "ja": 0.141, "nl": 0.14, "vi": 0.136, "hi": 0.134, "ar": 0.111, "average": 0.142,
+        }),
+        Published("DPR-X", _LOUIS, {
+            "en": 0.245, "es": 0.196, "fr": 0.189, "it": 0.183, "pt": 0.19, "id": 0.169, "de": 0.182, "ru": 0.177,
+            "zh": 0.148, "ja": 0.154, "nl": 0.185, "vi": 0.151, "hi": 0.154, "ar": 0.129, "average": 0.175,
+        }),
+        Published("mE5-base", _LOUIS, {
+            "en": 0.35, "es": 0.289, "fr": 0.303, "it": 0.28, "pt": 0.275, "id": 0.261, "de": 0.271, "ru": 0.245,
+            "zh": 0.229, "ja": 0.25, "nl": 0.273, "vi": 0.239, "hi": 0.242, "ar": 0.205, "average": 0.265,
+        }),
+        Published("mColBERT", _LOUIS, {
+            "en": 0.352, "es": 0.301, "fr": 0.289, "it": 0.292, "pt": 0.292, "id": 0.275, "de": 0.281, "ru": 0.25,
+            "zh": 0.246, "ja": 0.236, "nl": 0.273, "vi": 0.18, "hi": 0.232, "ar": 0.209, "average": 0.265,
+        }),
+        Published("ColBERT-XM", _LOUIS, {
+            "en": 0.372, "es": 0.285, "fr": 0.269, "it": 0.265, "pt": 0.276, "id": 0.263, "de": 0.27, "ru": 0.251,
+            "zh": 0.246, "ja": 0.241, "nl": 0.275, "vi": 0.226, "hi": 0.238, "ar": 0.195, "average": 0.262,
+        }),
+    ),
+}  # fmt: skip
 PROTOCOL = Protocol(
     benchmark="mmarco",
     title="mMARCO v2, small dev",
@@ -38,6 +70,7 @@ PROTOCOL = Protocol(
     metrics=("mrr@10", "recall@1000", "recall@100"),
     depth=1000,
     sizes=dict.fromkeys(LANGUAGES, _PASSAGES),
+    published=PUBLISHED,
 )
 
 
@@ -104,3 +137,21 @@ def _queries(root: Path, code: str) -> list[Path]:
 
 def _collection(root: Path, code: str) -> list[Path]:
     return [root / "collections" / f"{LANGUAGES[code]}_collection.tsv"]
+
+
+class MmarcoSettings(TrecSettings):
+    """Settings of `mlret eval mmarco`."""
+
+    benchmark: Literal["mmarco"] = "mmarco"
+    data: Path = Field(description="Folder with collections/, queries/dev/, qrels; or ir_datasets, to fetch.")
+
+
+MMARCO = register(
+    trec_benchmark(
+        MmarcoSettings,
+        "Evaluate on MS MARCO's passages in fourteen languages: MRR@10 and Recall@1000.",
+        PROTOCOL,
+        lambda given, corpus: read_mmarco(given.data, languages=given.languages, with_corpus=corpus),
+        options=tuple(name for name in OPTIONS if name != "split"),
+    )
+)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from mlret.errors import InputError
-from mlret.eval.benchmarks.tatoeba_data import TatoebaPairs
 from mlret.eval.matching import best_candidates
+from mlret.eval.readers.tatoeba_data import TatoebaPairs
 from mlret.eval.scorers import BitextScorer, Mode, Side
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mlret.eval.benchmarks.tatoeba import Accuracy, TatoebaAverage, TatoebaResult, TatoebaRow, Way
 from mlret.eval.benchmarks.tatoeba_joined import JoinedResult, JoinedRow
-from mlret.eval.report import Figures, Picture, QueryScores, Report, with_floors
+from mlret.eval.benchmarks.tatoeba_scores import Accuracy, TatoebaAverage, TatoebaResult, TatoebaRow
+from mlret.eval.report import Figures, Picture, QueryScores, Report, shown_system, source_of, with_baselines
 from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
 
 _EN_XX, _XX_EN = "en→xx", "xx→en"
 _MATCHING_NAMES = {"cosine": "", "csls": "CSLS", "margin": "margin"}
+# Groups of the figures that are no language.
+_AVERAGES = ("all", "xtreme_36", "average", "joined")
 _BREAKS = {"calibrated": "calib."}
 
 PROTOCOL = (
@@ -42,28 +44,30 @@ def tatoeba_report(data: str, results: Sequence[TatoebaResult], joined: Sequence
         The same systems between languages other than English; empty if that was not requested.
     """
     tables = [_table(results)]
-    pictures = [Picture("tatoeba", partial(plots.ranked_bars, *_bars(results)))]
+    details: dict[str, Any] = {}
     if joined:
         tables.append(_joined_table(results, joined))
-        pictures.append(Picture("tatoeba-joined", partial(_draw_joined, joined[0])))
+        details = {"joined": {r.encoder: b.to_dict() for r, b in zip(results, joined, strict=True)}}
+    figures = _figures(results, joined)
+    systems = {
+        result.encoder: {
+            "fingerprint": result.fingerprint,
+            "dims": result.dims,
+            "texts": result.texts,
+            "seconds": result.seconds,
+        }
+        for result in results
+    }
     return Report(
         benchmark="tatoeba",
         data=data,
         protocol=PROTOCOL,
-        figures=_figures(results, joined),
+        figures=figures,
         tables=tables,
-        systems={
-            result.encoder: {
-                "fingerprint": result.fingerprint,
-                "dims": result.dims,
-                "texts": result.texts,
-                "seconds": result.seconds,
-            }
-            for result in results
-        },
+        systems=systems,
         query_scores=_query_scores(results),
-        pictures=pictures,
-        details={"joined": {r.encoder: b.to_dict() for r, b in zip(results, joined, strict=True)}} if joined else {},
+        pictures=tatoeba_pictures({"figures": figures, "systems": systems, "data": data, **details}),
+        details=details,
     )
 
 
@@ -124,7 +128,7 @@ def _table(results: Sequence[TatoebaResult]) -> ResultTable:
         title=f"Tatoeba: accuracy of {first.encoder}{size}, in per cent",
         headings=headings,
         sections=[averages, languages],
-        caption=with_floors(PROTOCOL, [result.encoder for result in results]),
+        caption=with_baselines(PROTOCOL, [result.encoder for result in results]),
         text_columns=2,
         strong=True,
         breaks=_BREAKS,
@@ -176,20 +180,32 @@ def _joined_cells(own: JoinedRow | JoinedResult, others: Sequence[JoinedRow | Jo
     yield from (percent(other.raw) for other in others)
 
 
-def _bars(results: Sequence[TatoebaResult]) -> tuple[str, dict[str, dict[str, float]]]:
-    """Return the plot's title, and the mean accuracy of each language for each system, in the system's best mode."""
-    shown: dict[str, dict[str, float]] = {}
-    for result in results:
-        way: Way = ("calibrated", "cosine") if "calibrated" in _modes(result) else ("raw", "cosine")
-        shown[_system(result, way[0])] = {row.label: row.scores[way].mean for row in result.rows}
-    return "Tatoeba: accuracy, mean of both directions", shown
+def tatoeba_pictures(results: Mapping[str, Any]) -> list[Picture]:
+    """Return the plots of stored results: accuracy by language, and between languages other than English.
 
-
-def _draw_joined(joined: JoinedResult, path: Any) -> None:
-    labels = sorted({label for row in joined.rows for label in (row.first, row.second)})
-    place = {label: number for number, label in enumerate(labels)}
-    matrix: list[list[float | None]] = [[None] * len(labels) for _ in labels]
-    for row in joined.rows:
-        value = row.raw if row.calibrated is None else row.calibrated
-        matrix[place[row.first]][place[row.second]] = matrix[place[row.second]][place[row.first]] = value
-    plots.heat_map("Tatoeba joined on English: accuracy, mean of both ways", labels, labels, matrix, path)
+    Parameters
+    ----------
+    results
+        The content of ``report.json``.
+    """
+    figures = results["figures"]
+    names = [shown_system(name, figures) for name in results["systems"]]
+    by_language = {
+        name: {label: scores["mean"] for label, scores in figures[name].items() if label not in _AVERAGES}
+        for name in names
+    }
+    title = "Tatoeba: accuracy of finding translations, mean of both directions"
+    pictures = [Picture("tatoeba", partial(plots.ranked_bars, title, by_language, source=source_of(results)))]
+    if "joined" in results:
+        encoder = next(iter(results["joined"]))
+        pairs: dict[str, list[float]] = {}
+        for row in results["joined"][encoder]["rows"]:
+            for label in (row["first"], row["second"]):
+                pairs.setdefault(label, []).append(row["raw"] if row["calibrated"] is None else row["calibrated"])
+        title = (
+            "Tatoeba between two languages other than English: accuracy, mean of both directions, per cent\n"
+            f"{shown_system(encoder, figures)}; a dot is a pair with another language, an upright line the mean"
+        )
+        draw = partial(plots.strips, title, pairs, source=source_of(results))
+        pictures.append(Picture("tatoeba-joined", draw))
+    return pictures

@@ -13,17 +13,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from mlret.data.documents import Document
 from mlret.data.files import read_lines
 from mlret.data.retrieval import Topic
 from mlret.errors import InputError, MissingExtraError, require
-from mlret.eval.collection import Collection, find_present
+from mlret.eval.collection import Collection, find_present, first_present
+from mlret.eval.loading import baseline_systems, index_systems, load_encoders
 from mlret.eval.metrics import rank_documents
-from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups
+from mlret.eval.registry import Benchmark, Settings, register
+from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups, source_of
 from mlret.eval.retrieval import AVERAGE, Protocol, metric_table
-from mlret.eval.systems import RetrievalSystem
 from mlret.reporting import plots
+
+if TYPE_CHECKING:
+    from mlret.encoders.multi_vector import AnyEncoder
+    from mlret.eval.systems import RetrievalSystem
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 BUDGETS = {"r@2kt": 2000, "r@5kt": 5000}
@@ -272,7 +280,6 @@ def evaluate_xor_retrieve(
             query_scores[name][one.group] = scores
             figures[name][one.group] = {m: sum(found.values()) / len(found) for m, found in scores.items()}
         figures[name][AVERAGE] = mean_over_groups(figures[name], list(BUDGETS))
-    averages = {name: groups[AVERAGE]["r@2kt"] for name, groups in figures.items()}
     return Report(
         benchmark="xor-retrieve",
         data=data,
@@ -283,7 +290,7 @@ def evaluate_xor_retrieve(
         notes=_notes(questions, predictions),
         query_scores=query_scores,
         runs=runs,
-        pictures=[Picture("xor-retrieve", partial(plots.baselines, "XOR-Retrieve: R@2kt", averages, {}))],
+        pictures=pictures({"figures": figures, "data": data}),
         details={"questions": {one.group: len(one.topics) for one in collections}},
     )
 
@@ -315,3 +322,49 @@ def _notes(questions: Sequence[Question], predictions: Mapping[str, Mapping[str,
                 f"{name}: no prediction for {len(missing)} questions, e.g. {missing[0]!r}; they count as missed"
             )
     return notes
+
+
+def pictures(results: Mapping[str, Any]) -> list[Picture]:
+    """Return the plot of the average scores in the content of ``report.json``."""
+    averages = {name: groups[AVERAGE]["r@2kt"] for name, groups in results["figures"].items()}
+    title = "XOR-Retrieve: questions answered within 2,000 tokens (R@2kt), mean over languages"
+    return [Picture("xor-retrieve", partial(plots.baselines, title, averages, {}, source=source_of(results)))]
+
+
+class XorRetrieveSettings(Settings):
+    """Settings of `mlret eval xor-retrieve`."""
+
+    benchmark: Literal["xor-retrieve"] = "xor-retrieve"
+    data: Path = Field(description="Folder with xor_dev_retrieve_eng_span_v1_1.jsonl.")
+    split: Literal["train", "dev", "test"] = Field("dev", description="train, dev or test.")
+    passages: Path | None = Field(None, description="DPR's psgs_w100.tsv; by default the one in --data.")
+    predictions: list[Path] = Field([], description="Saved predictions as the official script takes them: a JSON file.")
+    index: Path | None = Field(
+        None, description="Keep the indexes in this folder: a large corpus is then encoded once, and resumes."
+    )
+
+
+def _evaluate(settings: XorRetrieveSettings, encoders: Sequence[AnyEncoder], show_progress: bool) -> Report:
+    questions = read_questions(questions_file(settings.data, settings.split), settings.languages)
+    predictions = {path.stem: read_predictions(path) for path in settings.predictions}
+    word_tokenizer()
+    if predictions and not (settings.models or encoders or settings.passages):
+        return evaluate_xor_retrieve(questions, [], predictions, None, data=settings.data.name)
+    path = settings.passages or first_present([settings.data / "psgs_w100.tsv"], "the passages")
+    loaded = load_encoders(settings, encoders)
+    systems = [
+        *index_systems(loaded, settings.index, [None], show_progress),
+        *baseline_systems(settings.floors),
+    ]
+    return evaluate_xor_retrieve(questions, systems, predictions, passages(path), data=settings.data.name)
+
+
+XOR_RETRIEVE = register(
+    Benchmark(
+        XorRetrieveSettings,
+        "Find English passages for questions in seven languages (XOR-TyDi): R@2kt and R@5kt.",
+        _evaluate,
+        options=("data", "models", "predictions", "passages", "languages", "split", "index", "floors"),
+        pictures=pictures,
+    )
+)

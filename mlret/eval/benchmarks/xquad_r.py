@@ -1,4 +1,4 @@
-"""LAReQA on XQuAD-R (Roy et al., arXiv 2004.05484): does a question find its answer in every language, from one pool?
+"""LAReQA on XQuAD-R (Roy et al., arXiv 2004.05484): questions find their answers in every language, from one pool.
 
 A question has an answer in each language. All sentences of all languages are ranked together, so a system that prefers
 sentences in the question's own language, right or wrong, has a lower mean average precision.
@@ -9,20 +9,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from mlret.data.retrieval import read_run
 from mlret.errors import InputError
-from mlret.eval.benchmarks.xquad_r_data import XquadR
+from mlret.eval.loading import check_names, load_scorers
 from mlret.eval.matching import Scores
 from mlret.eval.metrics import evaluate_run, rank_documents
-from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups
+from mlret.eval.published import Published
+from mlret.eval.readers.xquad_r_data import XquadR, read_xquad_r
+from mlret.eval.registry import Benchmark, Runs, Settings, register
+from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups, shown_system, source_of
 from mlret.eval.retrieval import AVERAGE, Protocol, metric_table
 from mlret.eval.scorers import BitextScorer, Side
 from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
+
+if TYPE_CHECKING:
+    from mlret.encoders.multi_vector import AnyEncoder
 
 Unit = Literal["sentence", "sentence+context"]
 
@@ -30,6 +39,17 @@ METRICS = ("map", "map@20", "map other languages", "recall@1 own language", "sam
 _TOP = 10
 # Upper bounds of the histogram's buckets of ranks: 1, 2 to 3, and so on.
 _BUCKETS = (1, 3, 10, 30, 100, 300, 1000)
+# Scores that others published, not measured by mlret. The averages are the sources' own.
+_ROY = "Roy et al. 2020, arXiv 2004.05484"
+PUBLISHED = {
+    "map": (
+        Published("mBERT En-En", _ROY, {"average": 0.29}),
+        Published("mBERT X-X", _ROY, {"average": 0.23}),
+        Published("mBERT X-X-mono", _ROY, {"average": 0.52}),
+        Published("mBERT X-Y", _ROY, {"average": 0.66}),
+        Published("Translate-Test", _ROY, {"average": 0.72}),
+    ),
+}  # fmt: skip
 PROTOCOL = Protocol(
     benchmark="xquad-r",
     title="XQuAD-R (LAReQA)",
@@ -41,6 +61,7 @@ PROTOCOL = Protocol(
     metrics=METRICS,
     depth=0,
     sizes={},
+    published=PUBLISHED,
 )
 
 
@@ -152,14 +173,14 @@ def evaluate_xquad_r(
     if not comparable:
         notes.append("figures in print are for sentences in their context, in all eleven languages; they are left out")
     tables = [metric_table(PROTOCOL, metric, figures, comparable=comparable and metric == "map") for metric in METRICS]
-    pictures = []
+    histogram = {system: _histogram(found, data) for system, found in ranks.items()}
+    details = {
+        "candidates": {language: len(found) for language, found in data.candidates.items()},
+        "histogram": histogram,
+        "found first": {system: _found_first(found, data) for system, found in ranks.items()},
+    }
     if scorers:
-        best = list(figures)[len(scorers[0].modes) - 1]
-        tables.append(_histogram_table(best, ranks[best], data))
-        pictures = [
-            Picture("xquad-r-languages", partial(_draw_heat_map, best, ranks[best], data)),
-            Picture("xquad-r-ranks", partial(_draw_histogram, best, ranks[best], data)),
-        ]
+        tables.append(_histogram_table(shown_system(scorers[0].name, figures), histogram))
     return Report(
         benchmark="xquad-r",
         data=name,
@@ -173,11 +194,8 @@ def evaluate_xquad_r(
         notes=notes,
         query_scores=query_scores,
         runs=kept,
-        pictures=pictures,
-        details={
-            "candidates": {language: len(found) for language, found in data.candidates.items()},
-            "histogram": {system: _histogram(found, data) for system, found in ranks.items()},
-        },
+        pictures=pictures({"data": name, **details}),
+        details=details,
     )
 
 
@@ -382,10 +400,18 @@ def _bucket_names() -> list[str]:
     return [*names, f"over {_BUCKETS[-1]}"]
 
 
-def _histogram_table(system: str, ranks: dict[str, PoolRanks], data: XquadR) -> ResultTable:
+def _found_first(ranks: dict[str, PoolRanks], data: XquadR) -> dict[str, dict[str, float]]:
+    """Return the share of answers that are first in their language, by language of the questions and the answers."""
+    return {
+        language: dict(zip(data.languages, (ranks[language].within == 1).mean(axis=0).tolist(), strict=True))
+        for language in data.languages
+    }
+
+
+def _histogram_table(system: str, histograms: Mapping[str, dict[str, dict[str, list[float]]]]) -> ResultTable:
     rows = [
         [language, side, *map(percent, shares)]
-        for language, sides in _histogram(ranks, data).items()
+        for language, sides in histograms[system].items()
         for side, shares in sides.items()
     ]
     return ResultTable(
@@ -397,24 +423,72 @@ def _histogram_table(system: str, ranks: dict[str, PoolRanks], data: XquadR) -> 
     )
 
 
-def _draw_heat_map(system: str, ranks: dict[str, PoolRanks], data: XquadR, path: Any) -> None:
-    values = [[float(np.mean(column == 1)) for column in ranks[language].within.T] for language in data.languages]
-    plots.heat_map(
-        f"XQuAD-R: answers found first among the sentences of a language\n{system}",
-        data.languages,
-        data.languages,
-        values,
-        path,
-        row_label="question",
-        column_label="answer",
+def pictures(results: Mapping[str, Any]) -> list[Picture]:
+    """Return the plots of the first system from the content of ``report.json``; none if only runs were scored."""
+    if not (histogram := results["histogram"]):
+        return []
+    system = shown_system(next(iter(histogram)), histogram)
+    curves = {
+        side: np.mean([sides[side] for sides in histogram[system].values()], axis=0).tolist()
+        for side in ("own language", "other languages")
+    }
+    draw = partial(
+        plots.lines,
+        f"XQuAD-R: ranks of the answers in one pool of all languages\n{system}",
+        _bucket_names(),
+        curves,
+        x_label="rank",
+        y_label="answers, per cent",
+        source=source_of(results),
+    )
+    drawn = [Picture("xquad-r-ranks", draw)]
+    if found := results.get("found first"):
+        languages = list(found[system])
+        draw = partial(
+            plots.heat_map,
+            f"XQuAD-R: answers found first among the sentences of a language\n{system}",
+            languages,
+            languages,
+            [list(row.values()) for row in found[system].values()],
+            row_label="question",
+            column_label="answer",
+            source=source_of(results),
+        )
+        drawn.insert(0, Picture("xquad-r-languages", draw))
+    return drawn
+
+
+class XquadRSettings(Settings):
+    """Settings of `mlret eval xquad-r`."""
+
+    benchmark: Literal["xquad-r"] = "xquad-r"
+    data: Path = Field(description="Folder with xquad-r/de.json …, or the same as tables.")
+    unit: Unit = Field(
+        "sentence+context", description="What a candidate is: sentence+context, as in LAReQA, or sentence."
+    )
+    runs: Runs = Field([], description="A TREC run with queries de:ID. Alone, no encoder is loaded. Repeat it.")
+    run_depth: int = Field(0, ge=0, description="Write runs with this many candidates per question.")
+
+
+def _evaluate(settings: XquadRSettings, encoders: Sequence[AnyEncoder], show_progress: bool) -> Report:
+    found = read_xquad_r(settings.data, languages=settings.languages)
+    runs = {path.name.split(".")[0]: read_run(path) for path in settings.runs}
+    scorers: list[BitextScorer] = []
+    if not runs or settings.models or encoders:
+        questions = [text for asked in found.questions.values() for text in asked.values()]
+        scorers = load_scorers(settings, encoders, [*questions, *texts_of(found, settings.unit)[0]], show_progress)
+    check_names([*(scorer.name for scorer in scorers), *runs])
+    return evaluate_xquad_r(
+        scorers, found, name=settings.data.name, unit=settings.unit, runs=runs, run_depth=settings.run_depth
     )
 
 
-def _draw_histogram(system: str, ranks: dict[str, PoolRanks], data: XquadR, path: Any) -> None:
-    histograms = _histogram(ranks, data)
-    curves = {
-        side: [float(value) for value in np.mean([sides[side] for sides in histograms.values()], axis=0)]
-        for side in ("own language", "other languages")
-    }
-    title = f"XQuAD-R: ranks of the answers in one pool\n{system}"
-    plots.lines(title, _bucket_names(), curves, path, x_label="rank", y_label="per cent of answers")
+XQUAD_R = register(
+    Benchmark(
+        XquadRSettings,
+        "Find answers in eleven languages in one pool (LAReQA): mean average precision and language bias.",
+        _evaluate,
+        options=("data", "models", "runs", "languages", "unit", "run_depth", "floors", "batch_size"),
+        pictures=pictures,
+    )
+)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mlret.data.scripts import scripts_of, share_script
 from mlret.index.fusion import z_mean
-from mlret.memory.storage.postings import Postings, grams_of
+from mlret.memory.storage.lexical_scores import Postings, grams_of
 
 SYSTEMS = ("dense", "lexical", "fused")
 DEPTH = 100

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mlret.eval.memory.near_misses import NearMiss
 from mlret.memory.text.duplicates import CANDIDATES, NEIGHBOURS, Candidate, DuplicateThresholds, judge, promising
 from mlret.memory.text.features import Facts, facts_of
-from mlret.memory.text.guards import conflicts
+from mlret.memory.text.merge_guards import conflicts
 
 
 @dataclass
@@ -78,8 +78,6 @@ def measure_dedupe(
     vectors: Mapping[str, NDArray[np.float32]],
     misses: Mapping[str, Sequence[tuple[int, NearMiss, NDArray[np.float32]]]],
     thresholds: DuplicateThresholds,
-    *,
-    seed: int = 0,
 ) -> Dedupe:
     """Judge texts in one language against a memory in another, for every ordered pair of languages.
 
@@ -91,24 +89,26 @@ def measure_dedupe(
         Language -> near misses: the row of the original text, the changed text, and its vector.
     thresholds
         Thresholds calibrated on other texts.
-    seed
-        Seed for choosing the stored texts.
     """
     guarded, bare = Merges(), Merges()
     seen: dict[str, list[bool]] = {"translation": []}
     facts = {language: [facts_of(text, language) for text in some] for language, some in texts.items()}
     missed = {language: [facts_of(one.text, language) for _, one, _ in some] for language, some in misses.items()}
     count = len(next(iter(texts.values())))
-    stored = np.sort(np.random.default_rng(seed).permutation(count)[: count // 2])
-    for there, here in permutations(texts, 2):
-        memory = _Memory(there, [texts[there][row] for row in stored], vectors[there][stored])
-        for row, text in enumerate(texts[here]):
-            _count(memory, text, here, vectors[here][row], row, stored, thresholds, guarded, bare)
-            _note(seen, "translation", facts[there][row], facts[here][row])
-        for (row, one, vector), of in zip(misses[here], missed[here], strict=True):
-            _note(seen, one.kind, facts[there][row], of)
+    stored = np.sort(np.random.default_rng(0).permutation(count)[: count // 2])
+    for memory_language, text_language in permutations(texts, 2):
+        memory = _Memory(
+            memory_language, [texts[memory_language][row] for row in stored], vectors[memory_language][stored]
+        )
+        for row, text in enumerate(texts[text_language]):
+            _count(memory, text, text_language, vectors[text_language][row], row, stored, thresholds, guarded, bare)
+            _note(seen, "translation", facts[memory_language][row], facts[text_language][row])
+        for (row, one, vector), of in zip(misses[text_language], missed[text_language], strict=True):
+            _note(seen, one.kind, facts[memory_language][row], of)
             if row in stored:
-                for kept, merged in zip((guarded, bare), memory.judge(one.text, here, vector, thresholds), strict=True):
+                for kept, merged in zip(
+                    (guarded, bare), memory.judge(one.text, text_language, vector, thresholds), strict=True
+                ):
                     tally = kept.near.setdefault(one.kind, [0, 0])
                     tally[0] += 1
                     tally[1] += merged is not None and stored[merged] == row

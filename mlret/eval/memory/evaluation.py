@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,19 @@ from mlret.data.sample import load_sample
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
-from mlret.eval.benchmarks.parallel_text import ParallelTexts
-from mlret.eval.benchmarks.xquad_r_data import XquadR
 from mlret.eval.memory.channels import SYSTEMS, Records
 from mlret.eval.memory.dedupe import Dedupe, measure_dedupe
 from mlret.eval.memory.features import Answers, Feature, answer_features
 from mlret.eval.memory.lookup import CONSISTENCY, METRICS, Lookup, look_up
 from mlret.eval.memory.near_misses import NearMiss, near_misses
 from mlret.eval.memory.news import stored_features
-from mlret.eval.report import Figures, Picture, QueryScores, Report
+from mlret.eval.memory.pictures import memory_pictures
+from mlret.eval.readers.parallel_text import ParallelTexts
+from mlret.eval.readers.xquad_r_data import XquadR
+from mlret.eval.report import Figures, QueryScores, Report
 from mlret.eval.retrieval import AVERAGE
 from mlret.memory.maintenance.thresholds import calibrate
 from mlret.memory.text.duplicates import DuplicateThresholds
-from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
 
 PROTOCOL = (
@@ -60,7 +59,7 @@ def read_document_ids(path: Path, count: int, lines: tuple[int, int] | None) -> 
     first, last = lines or (1, len(ids))
     chosen = ids[first - 1 : last]
     if len(chosen) != count:
-        raise InputError(f"{path}: {len(ids)} lines, of which {len(chosen)} go with {count} texts; give one id a line")
+        raise InputError(f"{path}: {len(ids)} lines, {len(chosen)} of them for {count} texts; give one id per line")
     numbers: list[int] = []
     for place, id in enumerate(chosen):
         numbers.append(numbers[-1] + (id != chosen[place - 1]) if numbers else 0)
@@ -99,27 +98,27 @@ def evaluate_memory(
         If the encoder produces a vector for each token.
     """
     if not isinstance(encoder, Encoder):
-        raise InputError(f"{encoder.name} gives a vector for each token; the evaluation of the memory needs one a text")
+        raise InputError(f"{encoder.name} gives a vector for each token; this evaluation needs one per text")
 
     def encode(texts: Sequence[str], language: str) -> NDArray[np.float32]:
         return encoder.encode(texts, language=language)
 
-    def say(what: str) -> None:
+    def report_step(what: str) -> None:
         if show_progress:
             from tqdm import tqdm
 
             tqdm.write(what)
 
-    say("calibrating on the sample")
+    report_step("calibrating on the sample")
     thresholds = calibrate(encoder)
     texts = {parallel.languages[label]: list(some) for label, some in parallel.texts.items()}
-    say("encoding")
+    report_step("encoding")
     vectors = {language: encode(some, language) for language, some in texts.items()}
-    say("looking up")
+    report_step("looking up")
     records = {language: Records(some, [language] * len(some), vectors[language]) for language, some in texts.items()}
     news = look_up(records, texts, vectors, np.arange(len(parallel)))
     sample = _sample(encode)
-    say("judging duplicates")
+    report_step("judging duplicates")
     random = np.random.default_rng(0)
     made = {
         language: [(row, one) for row, text in enumerate(some) for one in near_misses(text, language, random)]
@@ -131,7 +130,7 @@ def evaluate_memory(
         for language, some in made.items()
     }
     dedupe = measure_dedupe(texts, vectors, misses, thresholds)
-    say("switching features")
+    report_step("switching features")
     features = stored_features(texts, vectors, documents, thresholds)
     if answers is not None:
         features = [*answer_features(Answers(answers, encode), thresholds), *features]
@@ -200,8 +199,7 @@ def _report(
         switched = figures.setdefault(feature.name, {}).setdefault(AVERAGE, {})
         switched[f"{feature.data}: {feature.metric}, off"] = float(feature.off.mean())
         switched[f"{feature.data}: {feature.metric}, on"] = float(feature.on.mean())
-    labels = [parallel.languages[label] for label in parallel.texts]
-    fused = f"{encoder.name}, fused"
+    systems = {encoder.name: {"fingerprint": encoder.fingerprint, "dims": encoder.dims}}
     return Report(
         benchmark="memory",
         data=data,
@@ -214,10 +212,10 @@ def _report(
             _guards_table(dedupe),
             _features_table(features),
         ],
-        systems={encoder.name: {"fingerprint": encoder.fingerprint, "dims": encoder.dims}},
+        systems=systems,
         notes=list(dict.fromkeys(f"{one.name}: {one.shows}." for one in features if one.shows)),
         query_scores=scores,
-        pictures=[Picture("lookup", partial(_picture, fused, figures[fused], labels))],
+        pictures=memory_pictures({"systems": systems, "figures": figures, "data": data}),
         details={"thresholds": thresholds.to_dict()},
     )
 
@@ -297,9 +295,3 @@ def _features_table(features: Sequence[Feature]) -> ResultTable:
         )
     headings = ["feature", "data", "metric", "default", "off", "on", "difference", "95 %"]
     return ResultTable("Each feature off and on, in per cent", headings, [rows], text_columns=4)
-
-
-def _picture(system: str, groups: dict[str, dict[str, float]], labels: Sequence[str], path: Any) -> None:
-    values = [[groups[f"{a}-{b}"]["recall@1"] if a != b else None for b in labels] for a in labels]
-    title = f"Found first in a memory of another language\n{system}"
-    plots.heat_map(title, labels, labels, values, path, row_label="query", column_label="records")

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.eval.benchmarks.xquad_r_data import XquadR
 from mlret.eval.memory.channels import Matrix, Records, ranks, within
+from mlret.eval.readers.xquad_r_data import XquadR
 from mlret.eval.significance import bootstrap_interval
 from mlret.index.fusion import reciprocal_rank_fusion
 from mlret.memory.search.ranking import confidence, contiguity, granularities
@@ -187,17 +187,17 @@ def _of_pair(answers: Answers, asked: str, stored: str) -> dict[str, NDArray[np.
     places: dict[str, NDArray[np.int64]] = {}
 
     turns = answers.sentences[stored].search(queries, asked, vectors)
-    floor = _floored(turns["fused"])
-    places["turn"] = ranks(floor, gold)
-    near = np.stack([contiguity(row, sessions, answers.places[stored]) for row in floor])
-    places["contiguity"] = ranks(np.round(floor + near, 6), gold)
+    finite = _finite(turns["fused"])
+    places["turn"] = ranks(finite, gold)
+    near = np.stack([contiguity(row, sessions, answers.places[stored]) for row in finite])
+    places["contiguity"] = ranks(np.round(finite + near, 6), gold)
     merged = answers.merged[stored].search(queries, asked, vectors)
-    places["merged"] = ranks(_floored(merged["fused"]), gold)
+    places["merged"] = ranks(_finite(merged["fused"]), gold)
     of_key = np.round(vectors.astype(np.float64) @ answers.keys[stored].T.astype(np.float64), 6)
     lexical = np.where(np.isfinite(turns["lexical"]), turns["lexical"], np.nan)
     better = answers.sentences[stored].fused(queries, asked, np.maximum(turns["dense"], of_key), lexical)
-    places["key"] = ranks(_floored(better), gold)
-    places["key ranks"] = ranks(_by_ranks(floor, of_key), gold)
+    places["key"] = ranks(_finite(better), gold)
+    places["key ranks"] = ranks(_by_ranks(finite, of_key), gold)
 
     paragraph = sessions[gold]
     whole = answers.paragraphs[stored].search(queries, asked, vectors)
@@ -206,13 +206,13 @@ def _of_pair(answers: Answers, asked: str, stored: str) -> dict[str, NDArray[np.
     best = whole["dense"].copy()
     np.maximum.at(best.T, owner, np.round(parted.astype(np.float64) @ vectors.T.astype(np.float64), 6))
     places["parts"] = ranks(best, paragraph)
-    session = _floored(whole["fused"])
+    session = _finite(whole["fused"])
     places["session"] = ranks(session, paragraph)
-    places["levels"] = ranks(_both_levels(floor, session, sessions), paragraph)
+    places["levels"] = ranks(_both_levels(finite, session, sessions), paragraph)
     return {f"{name} {k}": within(place, k) for name, place in places.items() for k in (1, 5)}
 
 
-def _floored(scores: Matrix) -> Matrix:
+def _finite(scores: Matrix) -> Matrix:
     """Give records that are not candidates the candidates' lowest score, so that a neighbour can still raise them."""
     finite = np.where(np.isfinite(scores), scores, np.inf)
     return np.where(np.isfinite(scores), scores, finite.min(axis=1, keepdims=True))

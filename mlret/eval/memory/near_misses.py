@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import regex
 
-from mlret.memory.text.features import VAGUE_MONTHS, calendar_names, number_words
+from mlret.memory.text.calendar_names import VAGUE_MONTHS, calendar_names
+from mlret.memory.text.number_words import number_words
 
 KINDS = ("number", "number word", "month", "weekday", "negation")
 _NUMBER = regex.compile(r"(?<![\w.,])\d{1,4}(?![\w.,]*\d)")

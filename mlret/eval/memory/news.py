@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from mlret.eval.memory.channels import Matrix, Records, ranks, within
 from mlret.eval.memory.features import Feature, mean_of
+from mlret.memory.search.fitted_weights import LoggedSearch, fit_weights, weighted
 from mlret.memory.search.ranking import collapse, confidence, contiguity, decay, link_hop, retention, standard
-from mlret.memory.search.weights import LoggedSearch, fit_weights, weighted
 from mlret.memory.text.duplicates import NEIGHBOURS, Candidate, DuplicateThresholds, judge, promising
+from mlret.memory.text.event_segmentation import segment
 from mlret.memory.text.features import Facts, facts_of
-from mlret.memory.text.segmentation import segment
 
 _SHOWN = 30  # number of candidates of a search that are collapsed, diversified or logged
 _MMR = 0.75
@@ -61,18 +61,18 @@ def _links_and_copies(texts: Texts, vectors: Vectors, thresholds: DuplicateThres
         )
         count = len(texts[asked])
         scores = records.search(texts[asked], asked, vectors[asked])["fused"]
-        floor = np.where(
+        finite = np.where(
             np.isfinite(scores), scores, np.where(np.isfinite(scores), scores, np.inf).min(axis=1)[:, None]
         )
         links = _links(records, count, thresholds)
-        linked = floor + np.stack([link_hop(row, links) for row in floor])
-        for name, some in (("off", floor), ("links", np.round(linked, 6))):
+        linked = finite + np.stack([link_hop(row, links) for row in finite])
+        for name, some in (("off", finite), ("links", np.round(linked, 6))):
             found[f"both {name}"].append(_both(some, count))
-        found["right off"].append(within(np.minimum(*_both_ranks(floor, count)), 1))
+        found["right off"].append(within(np.minimum(*_both_ranks(finite, count)), 1))
         found["right links"].append(within(np.minimum(*_both_ranks(np.round(linked, 6), count)), 1))
         facts = [facts_of(text, language) for text, language in zip(records.texts, records.languages, strict=True)]
         for name in ("none", "collapse", "mmr"):
-            lists = [_shortlist(name, row, records, facts, thresholds) for row in floor]
+            lists = [_shortlist(name, row, records, facts, thresholds) for row in finite]
             found[f"distinct {name}"].append(np.array([len({one % count for one in some}) / 5 for some in lists]))
             gold = [any(one % count == query for one in some) for query, some in enumerate(lists)]
             found[f"recall {name}"].append(np.array(gold, dtype=np.float64))
@@ -169,10 +169,12 @@ def _age(texts: Texts, vectors: Vectors) -> list[Feature]:
 
 def _abstention(vectors: Vectors, thresholds: DuplicateThresholds) -> list[Feature]:
     """Store half of the texts; measure right first hits that are kept, and silence on queries without an answer."""
-    kept: list[NDArray[np.float64]] = []
-    refused: list[NDArray[np.float64]] = []
+    kept: list[float] = []
+    refused: list[float] = []
     for asked, stored in _ring(list(vectors)):
         count = len(vectors[stored])
+        if count < 2:  # there is no half to store
+            continue
         rows = np.sort(np.random.default_rng(0).permutation(count)[: count // 2])
         cosines = vectors[asked] @ vectors[stored][rows].T
         best = np.sort(cosines, axis=1)[:, ::-1][:, : NEIGHBOURS + 1]
@@ -180,15 +182,16 @@ def _abstention(vectors: Vectors, thresholds: DuplicateThresholds) -> list[Featu
         silent = np.array([confidence(row, usual) < thresholds.answer for row in best])
         answerable = np.isin(np.arange(count), rows)
         right = answerable & (rows[cosines.argmax(axis=1)] == np.arange(count))
-        kept.append(np.array([float((~silent[right]).mean())]))
-        refused.append(np.array([float(silent[~answerable].mean())]))
-    on, off = np.concatenate(kept), np.concatenate(refused)
+        if right.any():
+            kept.append(float((~silent[right]).mean()))
+        if not answerable.all():
+            refused.append(float(silent[~answerable].mean()))
     shows = "a query is a whole sentence here; the threshold is from questions of the sample"
+    measured = [("right first hits that are kept", kept, 1.0, shows)] if kept else []
+    measured += [("silence where there is no answer", refused, 0.0, "")] if refused else []
     return [
-        Feature(
-            "abstention", "NTREX, half stored", "right first hits that are kept", np.ones(len(on)), on, False, shows
-        ),
-        Feature("abstention", "NTREX, half stored", "silence where there is no answer", np.zeros(len(off)), off, False),
+        Feature("abstention", "NTREX, half stored", metric, np.full(len(on), off), np.array(on), False, shown)
+        for metric, on, off, shown in measured
     ]
 
 
@@ -206,10 +209,10 @@ def _events(vectors: Vectors, documents: NDArray[np.int64]) -> list[Feature]:
     ]  # fmt: skip
 
 
-def _surprising(vectors: NDArray[np.float32], last: int = 3) -> set[int]:
+def _surprising(vectors: NDArray[np.float32]) -> set[int]:
     surprise = []
     for place in range(1, len(vectors)):
-        mean = vectors[max(0, place - last) : place].mean(axis=0)
+        mean = vectors[max(0, place - 3) : place].mean(axis=0)
         surprise.append(1 - float(vectors[place] @ mean) / max(float(np.linalg.norm(mean)), 1e-9))
     values = np.array(surprise)
     return set((np.flatnonzero(values > values.mean() + values.std()) + 1).tolist())
@@ -244,8 +247,8 @@ def _learning(texts: Texts, vectors: Vectors, documents: NDArray[np.int64]) -> l
     weights = fit_weights(log, ("meaning", "words", "neighbours"))
     before = np.array([weighted(terms, {}).order[0] == gold for terms, gold in cases], dtype=np.float64)
     after = np.array([weighted(terms, weights).order[0] == gold for terms, gold in cases], dtype=np.float64)
-    told = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
-    shows = f"{len(log)} searches with their use known give the weights {told}"
+    stated = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+    shows = f"{len(log)} searches with their use known give the weights {stated}"
     return [Feature("learning from use", "NTREX, other documents", "recall@1", before, after, False, shows)]
 
 

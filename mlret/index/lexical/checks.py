@@ -11,7 +11,7 @@ import numpy as np
 
 from mlret.index.lexical.fts import VOCABULARY, DamagedLexicalError, LexicalTable, tokens_of
 from mlret.index.lexical.ngrams import ngrams
-from mlret.index.storage.checksums import mixed_rows
+from mlret.index.sqlite.checksums import mixed_rows
 
 
 def compare_with_texts(

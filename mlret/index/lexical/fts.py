@@ -10,7 +10,6 @@ Records are removed by passing their text, which every version supports.
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 import zlib
 from collections import Counter
@@ -19,26 +18,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import InputError, MlretError
+from mlret.errors import Corrupt, InputError, MlretError
+from mlret.index.lexical.bm25 import DIGITS, MOST_TIMES, Floats, length_norms, rarity, saturation
 from mlret.index.lexical.ngrams import ngrams
-from mlret.index.storage.checksums import mixed, mixed_row, mixed_rows
+from mlret.index.sqlite.checksums import mixed, mixed_row, mixed_rows
+from mlret.index.sqlite.sql import integers_of, marks, parts
 
-# BM25 as in Robertson and Zaragoza, The Probabilistic Relevance Framework (2009), section 3.5, with their usual
-# parameters. The inverse document frequency is the variant that cannot become negative.
-K1 = 1.2
-B = 0.75
-# Up to three occurrences of an n-gram are distinguished, each by a token of its own, so that posting lists need no
-# positions. BM25 saturates, so a fourth occurrence would hardly change a score.
+# Up to MOST_TIMES occurrences of an n-gram are distinguished, each by a token of its own, so that posting lists need no
+# positions.
 _LEVELS = ("", "²", "³")
+_TIMES = np.arange(1, MOST_TIMES + 1, dtype=np.float64)
 # The number of postings that one search may read, at about 0.3 microseconds each.
 POSTINGS = 200_000
 # Splitting a text into n-grams takes as long as reading this many postings.
 _TEXT_COST = 600
 # Lengths are first looked up for this many records, those with the highest upper bounds of their scores.
 _FIRST_LENGTHS = 1024
-_VARIABLES = 500  # Parameters in one statement; SQLite's limit was 999 for a long time.
-# Adding the same terms in another order changes the last bits. Rounding to this many digits keeps ties.
-_DIGITS = 9
 
 _SCHEMA = (
     """
@@ -61,7 +56,7 @@ VOCABULARY = "CREATE VIRTUAL TABLE IF NOT EXISTS temp.lexical_vocabulary USING f
 _BATCH = 65_536
 
 
-class DamagedLexicalError(MlretError):
+class DamagedLexicalError(Corrupt):
     """The lexical index is not what was written; ``why`` is the reason."""
 
     def __init__(self, why: str) -> None:
@@ -263,10 +258,10 @@ class LexicalTable:
         if not records or not length or (allowed is not None and not len(allowed)):
             return np.empty(0), np.empty(0, dtype=np.int64)
         ngrams_by_rarity = self._by_rarity(query, records)
-        weights = {
-            ngram: math.log1p((records - frequency + 0.5) / (frequency + 0.5)) for ngram, frequency in ngrams_by_rarity
-        }
-        postings = sum(frequency for _, frequency in ngrams_by_rarity)
+        frequencies = np.array([frequency for _, frequency in ngrams_by_rarity], dtype=np.int64)
+        rarities = rarity(records, frequencies).tolist()
+        weights = {ngram: weight for (ngram, _), weight in zip(ngrams_by_rarity, rarities, strict=True)}
+        postings = int(frequencies.sum())
         if allowed is not None and self._texts is not None and _TEXT_COST * len(allowed) < postings:
             return _best_texts(self._texts(allowed.tolist()), weights, k, length / records)
         found: list[tuple[NDArray[np.int64], int, float]] = []
@@ -308,7 +303,7 @@ class LexicalTable:
         if counted != self._totals():
             raise DamagedLexicalError(f"it holds {counted[0]} texts and counts {len(self)}")
         run(VOCABULARY)
-        plain = f"SELECT term, doc FROM temp.lexical_vocabulary WHERE substr(term, -1) NOT IN ({_marks(_LEVELS[1:])})"
+        plain = f"SELECT term, doc FROM temp.lexical_vocabulary WHERE substr(term, -1) NOT IN ({marks(_LEVELS[1:])})"
         stored = "SELECT ngram, records FROM lexical_ngrams"
         for one, other in ((plain, stored), (stored, plain)):
             odd = run(f"{one} EXCEPT {other} LIMIT 1", _LEVELS[1:]).fetchone()
@@ -341,9 +336,8 @@ class LexicalTable:
         """Return the n-grams of a query that are in the index with the number of texts of each, the rarest first."""
         wanted = sorted(set(ngrams(query)))
         found: list[tuple[str, int]] = []
-        for start in range(0, len(wanted), _VARIABLES):
-            part = wanted[start : start + _VARIABLES]
-            statement = f"SELECT ngram, records FROM lexical_ngrams WHERE ngram IN ({_marks(part)})"
+        for part in parts(wanted):
+            statement = f"SELECT ngram, records FROM lexical_ngrams WHERE ngram IN ({marks(part)})"
             found += self._connection.execute(statement, part)
         if any(type(frequency) is not int or not 0 < frequency <= records for _, frequency in found):
             raise DamagedLexicalError("an n-gram is counted in more texts than there are, or in none")
@@ -365,9 +359,8 @@ class LexicalTable:
         first, last = 0, np.iinfo(np.int64).max if last_row is None else last_row
         if allowed is not None:
             first, last = int(allowed[0]), min(int(allowed[-1]), int(last))
-        # Reading one string of numbers is several times faster than reading as many rows.
         query = "SELECT group_concat(rowid) FROM lexical WHERE lexical MATCH ? AND rowid BETWEEN ? AND ?"
-        rows = _numbers(self._connection.execute(query, (match, first, int(last))))
+        rows = integers_of(self._connection.execute(query, (match, first, int(last))).fetchone()[0])
         if allowed is None or not len(rows):
             return rows
         places = np.searchsorted(allowed, rows)
@@ -383,7 +376,7 @@ class LexicalTable:
         scores, kept = np.empty(0), np.empty(0, dtype=np.int64)
         start, count = 0, max(_FIRST_LENGTHS, 2 * k)
         while start < len(order):
-            if len(scores) == k and scores[-1] > round(reach[order[start]], _DIGITS):
+            if len(scores) == k and scores[-1] > round(reach[order[start]], DIGITS):
                 break
             part = order[start : start + count]
             lengths = self._lengths(rows[part])
@@ -422,14 +415,8 @@ def tokens_of(counts: Counter[str]) -> list[str]:
     They are each n-gram, and further tokens for its second and its third occurrence.
     """
     return [*counts] + [
-        ngram + mark for ngram, count in counts.items() if count > 1 for mark in _LEVELS[1 : min(count, len(_LEVELS))]
+        ngram + mark for ngram, count in counts.items() if count > 1 for mark in _LEVELS[1 : min(count, MOST_TIMES)]
     ]
-
-
-def _numbers(cursor: sqlite3.Cursor) -> NDArray[np.int64]:
-    (joined,) = cursor.fetchone()
-    numbers: NDArray[np.int64] = np.fromstring(joined or "", dtype=np.int64, sep=",")
-    return numbers
 
 
 def _distinct(found: Iterable[tuple[NDArray[np.int64], int, float]]) -> int:
@@ -449,7 +436,7 @@ def _summed(
     levels = np.repeat([level for _, level, _ in found], [len(rows) for rows, _, _ in found])
     at_least = [
         np.bincount(places[levels == level], weights[levels == level], minlength=len(rows))
-        for level in range(len(_LEVELS))
+        for level in range(MOST_TIMES)
     ]
     once, twice, often = at_least
     return rows, np.stack([once - twice, twice - often, often], axis=1)
@@ -460,13 +447,13 @@ def _best_texts(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the best scores and rows, computed from the texts instead of the posting lists, with the same result."""
     rows = np.array(sorted(texts), dtype=np.int64)
-    sums, lengths = np.zeros((len(rows), len(_LEVELS))), np.zeros(len(rows))
+    sums, lengths = np.zeros((len(rows), MOST_TIMES)), np.zeros(len(rows))
     for place, row in enumerate(rows.tolist()):
         counts = Counter(ngrams(texts[row]))
         lengths[place] = counts.total()
         for ngram, weight in weights.items():
             if ngram in counts:
-                sums[place, min(counts[ngram], len(_LEVELS)) - 1] += weight
+                sums[place, min(counts[ngram], MOST_TIMES) - 1] += weight
     scores = _scored(sums, lengths / mean_length)
     best = np.lexsort((rows, -scores))[:k]
     best = best[scores[best] > 0]
@@ -474,15 +461,10 @@ def _best_texts(
 
 
 def _scored(weights: NDArray[np.float64], relative_lengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    scores: NDArray[np.float64] = np.einsum("ij,ij->i", weights, _saturated(relative_lengths)).round(_DIGITS)
+    scores: Floats = np.einsum("ij,ij->i", weights, _saturated(relative_lengths)).round(DIGITS)
     return scores
 
 
 def _saturated(relative_lengths: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return BM25's factor for one, two and three occurrences of an n-gram in texts of these lengths: ``(n, 3)``."""
-    times = np.arange(1, len(_LEVELS) + 1, dtype=np.float64)
-    return times * (K1 + 1) / (times + K1 * (1 - B + B * relative_lengths[:, None]))
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ",".join("?" * len(values))
+    return saturation(_TIMES, length_norms(relative_lengths)[:, None])

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlret.errors import MlretError
+from mlret.errors import Corrupt
 from mlret.index.storage.manifest import MANIFEST, Manifest, Written, parse_manifest
+from mlret.index.storage.manifest_copy import read_copy
 from mlret.index.storage.records import RECORDS, Records
 
 # A change of segments changes these fields and no others.
@@ -19,14 +20,14 @@ _CHANGING = {"format_version", "identity", "previous", "changes", "generation", 
 _OF_SEGMENTS = {"segments", "codec", "probing"}
 
 
-class DisagreementError(MlretError):
+class DisagreementError(Corrupt):
     """A manifest and a database do not belong together; ``what`` is wrong, and ``trace`` is what may have caused it."""
 
     def __init__(self, folder: Path, what: str, trace: str = "") -> None:
         self.what = what
         trace = f", as when {trace}" if trace else ""
         super().__init__(
-            f"{folder} is damaged: {what}{trace}; restore the whole folder from one copy, or go on with what is there: "
+            f"{folder} is damaged: {what}{trace}; restore the folder from one copy, or continue with what is left: "
             f"`mlret index verify --repair {folder}`"
         )
 
@@ -40,11 +41,11 @@ def copy_in(records: Records) -> Written:
         If it is not what was written, or of another generation than the database.
     """
     try:
-        copy = parse_manifest(records.manifest())
+        copy = parse_manifest(read_copy(records))
     except ValueError as error:
         raise DisagreementError(records.path.parent, f"the copy of {MANIFEST} in {RECORDS} ({error})") from error
-    if copy.manifest.generation != records.counter("generation"):
-        ours, theirs = records.counter("generation"), copy.manifest.generation
+    if copy.manifest.generation != records.generation:
+        ours, theirs = records.generation, copy.manifest.generation
         what = f"{RECORDS} is of generation {ours}, and its copy of {MANIFEST} of generation {theirs}"
         raise DisagreementError(records.path.parent, what)
     return copy

@@ -6,8 +6,8 @@ import sqlite3
 import zlib
 from collections.abc import Mapping
 
-from mlret.errors import MlretError
-from mlret.index.storage.checksums import MODULUS
+from mlret.errors import Corrupt
+from mlret.index.sqlite.checksums import MODULUS
 
 # Format 2 had these counters, without a checksum and without the version of its tables.
 _OF_FORMAT_2 = {"documents", "generation", "changes"}
@@ -15,7 +15,7 @@ _MODULAR = ("tombstones",)
 _CHECKSUM = "checksum"
 
 
-class DamagedCountersError(MlretError):
+class DamagedCountersError(Corrupt):
     """The counters are not what was written."""
 
 
@@ -24,7 +24,7 @@ class Counters:
 
     ``documents`` is the number of documents. ``changes`` grows with each transaction that changes something.
     ``generation`` is that of the manifest that the database was last brought in line with. ``tombstones`` is the
-    checksum of the rows that were removed (:func:`mlret.index.storage.checksums.sum_of`). ``format`` is the version of
+    checksum of the rows that were removed (:func:`mlret.index.sqlite.checksums.sum_of`). ``format`` is the version of
     the tables of the index; code that is built on the index keeps the version of its own tables under its own name,
     e.g. ``memory``.
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import MlretError
+from mlret.index.filtering.fields import fields_of
 from mlret.index.lexical.checks import compare_with_texts
-from mlret.index.storage.checksums import sum_of
-from mlret.index.storage.fields import fields_of
+from mlret.index.sqlite.checksums import sum_of
+from mlret.index.storage.creation import make_tables
 from mlret.index.storage.manifest import parse_manifest
+from mlret.index.storage.manifest_copy import read_copy
 from mlret.index.storage.migration import FORMAT, STEPS, newest
 from mlret.index.storage.records import Records, is_whole
 from mlret.index.storage.schema import schema_differs
+from mlret.index.storage.vector_table import JoinedT, VectorTable
 
 _BATCH = 1024
 
@@ -54,13 +58,15 @@ class Damage:
     lexical: bool = False
 
 
-def damage_of(records: Records, *, first_vector: int = 1) -> Damage:
+def damage_of(records: Records, vectors: VectorTable[JoinedT], *, first_vector: int = 1) -> Damage:
     """Check every page, record and vector of a database, and return the damage.
 
     Parameters
     ----------
     records
         The open database.
+    vectors
+        Its vectors.
     first_vector
         Rows before it need not have a vector.
     """
@@ -68,7 +74,7 @@ def damage_of(records: Records, *, first_vector: int = 1) -> Damage:
     if found.pages:
         return found
     try:
-        _look_at_records(records, first_vector, found)
+        _look_at_records(records, vectors, first_vector, found)
         _look_at_rows(records, found)
         if not found.records:
             found.fields = _fields_differ(records)
@@ -82,12 +88,14 @@ def _pages(records: Records) -> list[str]:
     try:
         with records.reporting():
             lines = [str(line) for (line,) in records.connection.execute("PRAGMA integrity_check(20)")]
-            return ([] if lines == ["ok"] else lines) or schema_differs(records.connection, records.make_tables)
+            return ([] if lines == ["ok"] else lines) or schema_differs(
+                records.connection, partial(make_tables, lexical=records.lexical is not None)
+            )
     except MlretError as error:
         return [str(error)]
 
 
-def _look_at_records(records: Records, first_vector: int, found: Damage) -> None:
+def _look_at_records(records: Records, vectors: VectorTable[JoinedT], first_vector: int, found: Damage) -> None:
     query = """
         SELECT row, records.crc, id, text, language, metadata, vector, vectors.crc FROM records LEFT JOIN vectors
         USING (row)
@@ -99,14 +107,14 @@ def _look_at_records(records: Records, first_vector: int, found: Damage) -> None
             if blob is None and vector_crc is None:
                 if row >= first_vector:
                     found.vectors.append(row)
-            elif not records.holds(blob, vector_crc):
+            elif not vectors.holds(blob, vector_crc):
                 found.vectors.append(row)
 
 
 def _look_at_rows(records: Records, found: Damage) -> None:
     """Look for rows that a table should not have, and check the list of removed rows and the counters."""
     found.orphans = records.numbers("SELECT row FROM vectors WHERE row NOT IN (SELECT row FROM records)").tolist()
-    dead = records.tombstones(checked=False)
+    dead = records.tombstones.read(checked=False)
     stored = records.numbers("SELECT row FROM records ORDER BY row")
     found.tombstones = np.intersect1d(dead, stored, assume_unique=True).tolist()
     found.removed = records.counter("tombstones") != sum_of(dead)
@@ -115,15 +123,13 @@ def _look_at_rows(records: Records, found: Damage) -> None:
 
 def _fields_differ(records: Records) -> bool:
     count = 0
-    there = "SELECT 1 FROM fields WHERE key = ? AND kind = ? AND value = ? AND row = ?"
     with records.reporting():
         for batch in records.stream():
             for row, document in batch:
-                for key, value in fields_of(document.metadata):
-                    count += 1
-                    if records.connection.execute(there, (key, value.kind, value.value, row)).fetchone() is None:
-                        return True
-        return bool(records.connection.execute("SELECT count(*) FROM fields").fetchone()[0] != count)
+                if not records.fields.holds(row, document.metadata):
+                    return True
+                count += len(fields_of(document.metadata))
+        return len(records.fields) != count
 
 
 def _lexical_differs(records: Records) -> bool:
@@ -159,13 +165,10 @@ def rebuild_lexical(records: Records) -> None:
 
 def rebuild_fields(records: Records) -> None:
     """Rebuild the filterable metadata from the records in one transaction."""
-    with records.transaction() as connection:
-        connection.execute("DELETE FROM fields")
+    with records.transaction():
+        records.fields.clear()
         for batch in records.stream():
-            connection.executemany(
-                "INSERT INTO fields VALUES (?, ?, ?, ?)",
-                [(k, v.kind, v.value, row) for row, document in batch for k, v in fields_of(document.metadata)],
-            )
+            records.fields.add([row for row, _ in batch], [document.metadata for _, document in batch])
         records.touch()
 
 
@@ -187,10 +190,9 @@ def recount(records: Records, tombstones: NDArray[np.int64], least_changes: int)
     least_changes
         The counter of changes is set above this and above its old value, so that everything cached by it is read again.
     """
-    manifest = parse_manifest(records.manifest()).manifest
+    manifest = parse_manifest(read_copy(records)).manifest
     with records.transaction() as connection:
-        connection.execute("DELETE FROM tombstones")
-        connection.executemany("INSERT INTO tombstones VALUES (?)", [(row,) for row in tombstones.tolist()])
+        records.tombstones.replace(tombstones)
         found = records.counters.read(checked=False)
         counted = {
             "documents": connection.execute("SELECT count(*) FROM records").fetchone()[0],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,39 @@ def next_manifest(records: Records, manifest: Manifest, changes: Mapping[str, An
     following = {
         "generation": manifest.generation + 1,
         "previous": copy_in(records).checksum,
-        "changes": records.counter("changes"),
+        "changes": records.changes,
     }
     return written_of(manifest.model_copy(update=following | dict(changes)))
+
+
+def settle(
+    records: Records,
+    written: Written,
+    *,
+    gaps: Iterable[tuple[int, int]] = (),
+    vectors: Iterable[tuple[int, int]] = (),
+) -> None:
+    """Store a copy of a new manifest, and remove what its change of segments has made superfluous.
+
+    This is one transaction. A process that has read an older manifest must read it again before it trusts the
+    database.
+
+    Parameters
+    ----------
+    records
+        The database.
+    written
+        The new manifest.
+    gaps
+        Ranges of rows (first and last) whose segments hold no deleted rows any more; their tombstones are removed.
+    vectors
+        Ranges of rows whose vectors are kept in segments only; they are removed from the database.
+    """
+    with records.transaction() as connection:
+        records.tombstones.forget(gaps)
+        connection.executemany("DELETE FROM vectors WHERE row BETWEEN ? AND ?", vectors)
+        records.counters.set({"generation": written.manifest.generation})
+        connection.execute("UPDATE manifest SET content = ?", (written.text,))
 
 
 def finish(records: Records, written: Written) -> None:
@@ -57,8 +87,8 @@ def finish(records: Records, written: Written) -> None:
     written
         The manifest of the folder.
     """
-    if records.counter("generation") < written.manifest.generation:
-        records.settle((), written.manifest.generation, written.text)
+    if records.generation < written.manifest.generation:
+        settle(records, written)
 
 
 def upgrade(folder: Path, records: Records, component: str = FORMAT, steps: Sequence[Step] = STEPS) -> None:
@@ -92,7 +122,7 @@ def upgrade(folder: Path, records: Records, component: str = FORMAT, steps: Sequ
     with WriterLock(folder / LOCK):
         records.snapshot()
         written = read_written(folder)
-        check_agreement(folder, written, copy_in(records), records.counter("changes"))
+        check_agreement(folder, written, copy_in(records), records.changes)
         finish(records, written)
         if written.manifest.format_version < FORMAT_VERSION:
             added = {"format_version": FORMAT_VERSION, "identity": new_identity()}
@@ -101,3 +131,26 @@ def upgrade(folder: Path, records: Records, component: str = FORMAT, steps: Sequ
         done = records.bring_up_to_date(component, steps)
         finish(records, written)
         _log.info("%s: brought up to date (%s)", folder, ", ".join(done))
+
+
+def gaps_between(ranges: Sequence[tuple[int, int]], last: int) -> list[tuple[int, int]]:
+    """Return the parts of 1 … ``last`` that lie in none of some ranges.
+
+    Parameters
+    ----------
+    ranges
+        The first and the last number of each range, in ascending order.
+    last
+        The last number.
+
+    Returns
+    -------
+    list of (int, int)
+        The first and the last number of each gap.
+    """
+    gaps, start = [], 1
+    for first, end in ranges:
+        if first > start:
+            gaps.append((start, first - 1))
+        start = end + 1
+    return [*gaps, (start, last)] if start <= last else gaps

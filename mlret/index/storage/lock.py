@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from mlret.errors import MlretError
+from mlret.errors import Locked, MlretError
 
 _POLL_SECONDS = 0.02
 _LONGEST_OWNER = 320  # A host name has at most 253 characters.
@@ -59,7 +59,7 @@ class WriterLock:
                 if time.monotonic() >= deadline:
                     owner = os.pread(descriptor, _LONGEST_OWNER, 0).decode("utf-8", "replace").strip()
                     os.close(descriptor)
-                    raise MlretError(
+                    raise Locked(
                         f"{self.path.parent} is being written by another process ({owner or 'unknown'}): "
                         "wait until it is done, or stop it"
                     ) from error
@@ -73,12 +73,12 @@ class WriterLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)  # Closing the file releases the lock.
-            self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)  # Closing the file releases the lock.
 
     def note(self, identity: str, changes: int) -> None:
-        """Write down how many changes the database of an index counts.
+        """Write down how many changes the database of an index counts, if the lock is held.
 
         The note is written after the commit, so that it never counts more than the database. It is not forced to the
         disk, which would double the time of a write.
@@ -90,7 +90,8 @@ class WriterLock:
         changes
             The number of changes that the database counts.
         """
-        self._write(_note(identity, changes), _LONGEST_OWNER)
+        if self._descriptor is not None:
+            self._write(_note(identity, changes), _LONGEST_OWNER)
 
     def _opened(self) -> int:
         try:

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlret.data.durable import write_atomically
-from mlret.errors import InputError, MlretError
+from mlret.errors import Corrupt, InputError, MlretError, NotFound
 from mlret.index.settings import IndexSettings, SegmentKind
 
 FORMAT_VERSION: Literal[3] = 3
@@ -202,7 +202,7 @@ class Written(NamedTuple):
     text: str
 
 
-class DamagedManifestError(MlretError):
+class DamagedManifestError(Corrupt):
     """A manifest is not what was written."""
 
 
@@ -239,8 +239,8 @@ def read_written(folder: Path) -> Written:
         text = path.read_bytes()
     except FileNotFoundError as error:
         if not folder.exists():
-            raise InputError(f"{folder}: no such index; make it with `mlret index build {folder} FILES`") from error
-        raise InputError(f"{folder} is no index: {MANIFEST} is missing; name a folder that mlret made") from error
+            raise NotFound(f"{folder}: no such index; make it with `mlret index build {folder} FILES`") from error
+        raise NotFound(f"{folder} is not an index: {MANIFEST} is missing; name a folder that mlret made") from error
     except NotADirectoryError as error:
         raise InputError(f"{folder} is a file, not the folder of an index; name a folder that mlret made") from error
     except OSError as error:

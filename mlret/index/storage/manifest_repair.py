@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlret.encoders.external import EXTERNAL
-from mlret.errors import InputError, MlretError
+from mlret.errors import InputError, Locked, MlretError
+from mlret.index.sqlite.database import check_database, read_aside
 from mlret.index.storage.agreement import DisagreementError, check_agreement
-from mlret.index.storage.blobs import OneVector
-from mlret.index.storage.database import check_database, read_aside
 from mlret.index.storage.lock import LOCK, WriterLock, noted_changes
 from mlret.index.storage.manifest import MANIFEST, Manifest, Written, parse_manifest, read_written, write_manifest
+from mlret.index.storage.manifest_copy import read_copy_aside, replace_copy
 from mlret.index.storage.problems import Problem
 from mlret.index.storage.records import RECORDS, Records
 
@@ -69,7 +69,7 @@ def check_manifest(folder: Path, *, repair: bool) -> Found:
         if (again and again.checksum) == (written and written.checksum):  # Otherwise another process is at work.
             break
     else:
-        raise MlretError(f"{folder} is changed by another process all the time; try again when that is done")
+        raise Locked(f"{folder} is changed by another process all the time; try again when that is done")
     if written is None and copy is None:
         assert why is not None
         raise why
@@ -79,7 +79,8 @@ def check_manifest(folder: Path, *, repair: bool) -> Found:
         assert written is not None
         if repair:
             _write_copy(folder, written)
-        return Found(written.manifest, [Problem(RECORDS, "its copy of the manifest is damaged", mended=repair)], noted)
+        problem = Problem(RECORDS, "its copy of the manifest is damaged", repaired=repair)
+        return Found(written.manifest, [problem], noted)
 
 
 def _from_copy(folder: Path, copy: Written, why: str, repair: bool, noted: int) -> Found:
@@ -88,11 +89,11 @@ def _from_copy(folder: Path, copy: Written, why: str, repair: bool, noted: int) 
     # The database has no vectors of sealed tokens, and mlret cannot rebuild tokens that were encoded elsewhere.
     if missing and copy.manifest.similarity == "maxsim" and copy.manifest.encoder.startswith(EXTERNAL):
         what = f"{why}; the copy in {RECORDS} names {missing[0]}, which is missing, and is not put in its place"
-        return Found(copy.manifest, [Problem(MANIFEST, what, mendable=False)], noted)
+        return Found(copy.manifest, [Problem(MANIFEST, what, repairable=False)], noted)
     if repair:
         write_manifest(folder, copy)
     what = f"{why}; the copy in {RECORDS} is of generation {copy.manifest.generation}"
-    return Found(copy.manifest, [Problem(MANIFEST, what, mended=repair)], noted)
+    return Found(copy.manifest, [Problem(MANIFEST, what, repaired=repair)], noted)
 
 
 def _read(folder: Path) -> tuple[Written | None, MlretError | None]:
@@ -107,7 +108,7 @@ def _read(folder: Path) -> tuple[Written | None, MlretError | None]:
 
 
 def _copy(database: Path) -> Written | None:
-    text = Records.read_manifest(database)
+    text = read_copy_aside(database)
     if text is None:
         return None
     try:
@@ -123,8 +124,8 @@ def _generation(database: Path) -> int | None:
 
 
 def _write_copy(folder: Path, written: Written) -> None:
-    records = Records(folder / RECORDS, OneVector(written.manifest.dims), lenient=True)
+    records = Records(folder / RECORDS, lenient=True)
     try:
-        records.replace_manifest(written.manifest.generation, written.text)
+        replace_copy(records, written.manifest.generation, written.text)
     finally:
         records.close()

@@ -8,7 +8,7 @@ read-only, the steps run on a temporary copy of the database, so that the rest o
 tables.
 
 To add a step, append a :class:`Step` with the version that it leads to to :data:`STEPS`, or to the list of the code
-that is built on the index, which :meth:`mlret.index.storage.store.Store.bring_up_to_date` takes. A step
+that is built on the index, which :meth:`mlret.index.store.store.Store.bring_up_to_date` takes. A step
 
 - is a function of an open connection that neither begins nor ends a transaction;
 - changes tables and rows so that they are what a database made by the present version would have. The schema for new
@@ -28,10 +28,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlret.index.filtering.fields import add_nested_fields
 from mlret.index.lexical.fts import LexicalTable
-from mlret.index.storage.checksums import sum_of
+from mlret.index.sqlite.checksums import sum_of
 from mlret.index.storage.counters import Counters
-from mlret.index.storage.fields import add_nested_fields
 
 FORMAT = "format"
 OLDEST = 2
@@ -56,11 +56,6 @@ STEPS: tuple[Step, ...] = (
     Step(3, "checksums of the lengths of lexical texts", _checksums_of_lexical_lengths),
     Step(3, "names for what is in nested metadata", add_nested_fields),
 )
-
-
-def version_of(counters: dict[str, int], component: str) -> int:
-    """Return the version of the tables of a component."""
-    return counters.get(component, OLDEST)
 
 
 def newest(steps: Sequence[Step]) -> int:
@@ -88,7 +83,7 @@ def migrate(connection: sqlite3.Connection, counters: Counters, component: str, 
         The names of the steps that were run.
     """
     found = counters.read()
-    due = [step for step in steps if step.version > version_of(found, component)]
+    due = [step for step in steps if step.version > found.get(component, OLDEST)]
     for step in due:
         step.run(connection)
     if component == FORMAT and FORMAT not in found:

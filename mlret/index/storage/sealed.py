@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.durable import sha256_of, write_atomically, write_text_atomically
-from mlret.errors import MlretError
+from mlret.errors import Corrupt, MlretError
 from mlret.index.storage.manifest import VECTORS, FileInfo
 
 _CHECKED = f"{VECTORS}/checked.json"
 
 
-class TornFileError(MlretError):
+class TornFileError(Corrupt):
     """A sealed file is missing or is not the one that the manifest describes."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import MlretError
+from mlret.errors import Corrupt, MlretError
 from mlret.index.lexical.fts import DamagedLexicalError
-from mlret.index.storage import raw
+from mlret.index.sqlite import raw
+from mlret.index.sqlite.database import DAMAGED, Database, backed_up, open_database, read_only, reported
+from mlret.index.sqlite.sql import VARIABLES
 from mlret.index.storage.counters import Counters, DamagedCountersError
-from mlret.index.storage.database import DAMAGED, Database, backed_up, open_database, read_only, reported
-from mlret.index.storage.migration import FORMAT, STEPS, Step, migrate, version_of
+from mlret.index.storage.migration import FORMAT, OLDEST, STEPS, Step, migrate, newest
 
 
 class Snapshots:
@@ -33,6 +34,20 @@ class Snapshots:
     lenient
         Open the database even if its counters are damaged; :attr:`counters_damaged` is then true.
 
+    Attributes
+    ----------
+    connection
+        The connection. Use it within :meth:`reporting` or :meth:`transaction`.
+    file
+        The open file, which tells whether it is still in its place.
+    writable
+        Whether this user may write to the folder.
+    changes, generation
+        The counters of these names in the state that all reads see; see
+        :class:`mlret.index.storage.counters.Counters`.
+    outdated
+        The components whose tables are of an earlier version in that state; see :meth:`expect`.
+
     Raises
     ------
     MlretError
@@ -45,22 +60,24 @@ class Snapshots:
         self.counters_damaged = False
         self._lenient = lenient
         self._counts: dict[str, int] = {}
+        self._expected = {FORMAT: newest(STEPS)}
         with self.reporting():
             self._use(open_database(path))
-        self._identity: Any = raw.connected(path)
+        self.file = raw.Connected(path)
 
     def _use(self, database: Database) -> None:
         """Use an open database for all reads and writes from now on."""
-        self._database, self._connection = database, database.connection
+        self._database, self.connection = database, database.connection
+        self.writable = database.writable
         try:
             if database.writable:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = FULL")
+                self.connection.execute("PRAGMA journal_mode = WAL")
+                self.connection.execute("PRAGMA synchronous = FULL")
                 # With this limit one write in a few hundred waits until 16 MB of the log are copied into the file.
-                self._connection.execute("PRAGMA wal_autocheckpoint = 4000")
+                self.connection.execute("PRAGMA wal_autocheckpoint = 4000")
                 # A deleted record leaves no trace in the file.
-                self._connection.execute("PRAGMA secure_delete = ON")
-            self.counters = Counters(self._connection, str(self.path))
+                self.connection.execute("PRAGMA secure_delete = ON")
+            self.counters = Counters(self.connection, str(self.path))
             self._opened()
             self.snapshot()
         except BaseException:
@@ -70,24 +87,21 @@ class Snapshots:
     def _opened(self) -> None:
         """Do further work on a new connection; subclasses override this."""
 
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """The connection. Use it within :meth:`reporting` or :meth:`transaction`."""
-        return self._connection
-
-    @property
-    def writable(self) -> bool:
-        """Whether this user may write to the folder."""
-        return self._database.writable
-
-    @property
-    def in_place(self) -> bool:
-        """Whether the file at :attr:`path` is still the one that was opened."""
-        return bool(self._identity == raw.identity_of(self.path))
-
     def version(self, component: str = FORMAT) -> int:
         """Return the version of the tables of a component; see :mod:`mlret.index.storage.migration`."""
-        return version_of(self._counts, component)
+        return self._counts.get(component, OLDEST)
+
+    def expect(self, component: str, version: int) -> None:
+        """List a component among :attr:`outdated` from the next state on if its tables are older.
+
+        Parameters
+        ----------
+        component
+            The name under which the version of the tables is kept.
+        version
+            The newest version of the tables.
+        """
+        self._expected[component] = version
 
     def bring_up_to_date(self, component: str = FORMAT, steps: Sequence[Step] = STEPS) -> list[str]:
         """Run the steps of :mod:`mlret.index.storage.migration` that the database has not seen, in one transaction.
@@ -117,19 +131,22 @@ class Snapshots:
     def snapshot(self) -> None:
         """Show what other processes have committed until now, and keep showing that state."""
         with self.reporting():
-            if self._database.changed:
+            if self._database.watched is not None and self._database.changed:
                 self._database.close()
                 self._use(open_database(self.path))
                 return
-            if self._connection.in_transaction:
-                self._connection.execute("COMMIT")
-            self._connection.execute("BEGIN")
+            if self.connection.in_transaction:
+                self.connection.execute("COMMIT")
+            self.connection.execute("BEGIN")
             try:
                 self._counts = self.counters.read()  # BEGIN alone takes no snapshot; the first read does.
             except DamagedCountersError:
                 if not self._lenient:
                     raise
                 self.counters_damaged, self._counts = True, self.counters.read(checked=False)
+            counts = self._counts
+            self.outdated = [name for name, version in self._expected.items() if counts.get(name, OLDEST) < version]
+            self.changes, self.generation = counts.get("changes", 0), counts.get("generation", 0)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -137,14 +154,14 @@ class Snapshots:
         if not self.writable and self._database.temporary is None:
             raise read_only(self.path)
         with self.reporting():
-            self._connection.execute("COMMIT")
+            self.connection.execute("COMMIT")
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection
-                self._connection.execute("COMMIT")
+                self.connection.execute("BEGIN IMMEDIATE")
+                yield self.connection
+                self.connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
                 raise
             finally:
                 self.snapshot()
@@ -177,11 +194,11 @@ class Snapshots:
             If the column holds something else.
         """
         with self.reporting():
-            found = self._connection.execute(query, parameters)
+            found = self.connection.execute(query, parameters)
             try:
                 return np.fromiter((number for (number,) in found), dtype=np.int64)
             except (TypeError, ValueError, OverflowError) as error:
-                raise MlretError(f"{self.path} is damaged ({error}); {DAMAGED}") from error
+                raise Corrupt(f"{self.path} is damaged ({error}); {DAMAGED}") from error
 
     def read(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query, in the state that all reads see; for code that is built on the index.
@@ -194,15 +211,31 @@ class Snapshots:
             The parameters of the statement.
         """
         with self.reporting():
-            return self._connection.execute(query, parameters).fetchall()
+            return self.connection.execute(query, parameters).fetchall()
+
+    def read_among(self, query: str, values: Iterable[str | int]) -> list[tuple[Any, ...]]:
+        """Return the rows of a query for any number of values, in the state that all reads see.
+
+        Parameters
+        ----------
+        query
+            A SELECT statement with ``{}`` where the parameters of ``IN (…)`` go.
+        values
+            The values to look up.
+        """
+        found: list[tuple[Any, ...]] = []
+        left = list(values)
+        with self.reporting():
+            while left:
+                some, left = left[:VARIABLES], left[VARIABLES:]
+                found += self.connection.execute(query.format(",".join("?" * len(some))), some)
+        return found
 
     def close(self) -> None:
         """Close the database."""
         with self.lock:
             self._database.close()
-            if self._identity is not None:
-                raw.disconnected(self._identity)
-                self._identity = None
+            self.file.close()
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
@@ -217,4 +250,4 @@ class Snapshots:
             except sqlite3.DatabaseError as error:
                 raise reported(self.path, error) from error
             except UnicodeDecodeError as error:  # of the message itself, where it quotes what is damaged
-                raise MlretError(f"{self.path} is damaged (a name or text is no UTF-8); {DAMAGED}") from error
+                raise Corrupt(f"{self.path} is damaged (a name or text is not UTF-8); {DAMAGED}") from error

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from mlret.errors import MlretError
+from mlret.errors import Corrupt
 from mlret.index.tokens.bits import BITS, Bits, Lanes, centre, lanes, pack, unpack, width
 from mlret.index.tokens.clustering import Centroids, k_means
 
@@ -147,13 +147,13 @@ class TokenCodec:
         inner = -(-dims * bits // 32) * 32 // bits
         rotation, _ = np.linalg.qr(rng.standard_normal((inner, inner)))
         mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-        turned = _turned(sample, mean, rotation[:dims].astype(np.float32))
-        found = k_means(turned, min(centroids, len(turned)), seed=seed, progress=progress)
+        rotated = _rotated(sample, mean, rotation[:dims].astype(np.float32))
+        found = k_means(rotated, min(centroids, len(rotated)), seed=seed, progress=progress)
         codec = cls(mean, rotation[:dims].astype(np.float32), found.vectors, bits, 1.0)
-        residuals = codec._residuals_of(turned[:_TRIED])
+        residuals = codec._residuals_of(rotated[:_TRIED])
         # Tokens of another kind may be as far from every centroid as they are long, and longer than those of the
         # sample.
-        farthest = 4 * max(float(np.linalg.norm(turned[:_TRIED], axis=1).max()), 1e-6)
+        farthest = 4 * max(float(np.linalg.norm(rotated[:_TRIED], axis=1).max()), 1e-6)
         codec.unit = _longest_step(farthest, inner, bits) / _LARGEST_UNIT
         codec.spread = _spread(residuals)
         return codec
@@ -179,16 +179,16 @@ class TokenCodec:
         progress
             As for :func:`mlret.index.tokens.clustering.k_means`.
         """
-        turned = _turned(sample, self.mean, self.rotation)
-        found = k_means(turned, min(centroids, len(turned)), seed=seed, progress=progress)
+        rotated = _rotated(sample, self.mean, self.rotation)
+        found = k_means(rotated, min(centroids, len(rotated)), seed=seed, progress=progress)
         every = np.concatenate([self.centroids.vectors, found.vectors])
         codec = TokenCodec(self.mean, self.rotation, every, self.bits, self.unit, first=len(self.centroids))
-        codec.spread = _spread(codec._residuals_of(turned[:_TRIED]))
+        codec.spread = _spread(codec._residuals_of(rotated[:_TRIED]))
         return codec
 
     def residuals(self, tokens: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Return the residuals of tokens from their centroids of the last generation: ``(t, dims)`` float32."""
-        return np.asarray(self._residuals_of(self._turned(tokens)) @ self.rotation.T, dtype=np.float32)
+        return np.asarray(self._residuals_of(self._rotated(tokens)) @ self.rotation.T, dtype=np.float32)
 
     def drift(self, tokens: NDArray[np.float32]) -> float:
         """Return how much farther tokens are from their centroids than those of the last generation's sample were.
@@ -200,13 +200,13 @@ class TokenCodec:
         tokens
             ``(t, dims)`` float32.
         """
-        return _spread(self._residuals_of(self._turned(tokens))) / max(self.spread, 1e-12)
+        return _spread(self._residuals_of(self._rotated(tokens))) / max(self.spread, 1e-12)
 
-    def _turned(self, tokens: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _rotated(self, tokens: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray((tokens - self.mean) @ self.rotation, dtype=np.float32)
 
-    def _residuals_of(self, turned: NDArray[np.float32]) -> NDArray[np.float32]:
-        return turned - self._latest.vectors[self._latest.nearest(turned)]
+    def _residuals_of(self, rotated: NDArray[np.float32]) -> NDArray[np.float32]:
+        return rotated - self._latest.vectors[self._latest.nearest(rotated)]
 
     def encode(self, tokens: NDArray[np.floating[Any]]) -> TokenCodes:
         """Code ``(t, dims)`` tokens by the last generation of centroids."""
@@ -217,9 +217,9 @@ class TokenCodec:
         )
         for start in range(0, count, _BLOCK):
             part = slice(start, min(start + _BLOCK, count))
-            turned = self._turned(tokens[part].astype(np.float32, copy=False))
-            near = self.first + self._latest.nearest(turned)
-            codes, lengths = _rounded(turned - self.centroids.vectors[near], self.bits)
+            rotated = self._rotated(tokens[part].astype(np.float32, copy=False))
+            near = self.first + self._latest.nearest(rotated)
+            codes, lengths = _rounded(rotated - self.centroids.vectors[near], self.bits)
             found.centroids[part] = near
             found.codes[part] = pack(codes, self.bits)
             found.units[part] = np.rint(np.minimum(lengths / np.float32(self.unit), _LARGEST_UNIT))
@@ -247,7 +247,7 @@ class TokenCodec:
         found = np.empty(len(tokens), dtype=np.int64)
         for start in range(0, len(tokens), _BLOCK):
             part = slice(start, start + _BLOCK)
-            found[part] = self._latest.nearest(self._turned(tokens[part].astype(np.float32, copy=False)))
+            found[part] = self._latest.nearest(self._rotated(tokens[part].astype(np.float32, copy=False)))
         return found
 
     def _residuals(self, codes: NDArray[np.uint8], units: NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -273,9 +273,9 @@ class TokenCodec:
         constant : float
             The product with the mean, which must be added to every document's score.
         """
-        turned = np.asarray(tokens @ self.rotation, dtype=np.float32)
+        rotated = np.asarray(tokens @ self.rotation, dtype=np.float32)
         constant = float((tokens @ self.mean).sum(dtype=np.float64))
-        return lanes(turned, self.bits), self.centroids.products(turned), constant
+        return lanes(rotated, self.bits), self.centroids.products(rotated), constant
 
     def generation(self, first: int, count: int) -> str:
         """Return a hash that identifies some of the centroids, as 16 hexadecimal digits.
@@ -319,7 +319,7 @@ class TokenCodec:
             arrays = found["mean"], found["rotation"], found["centroids"]
             return cls(*arrays, bits, unit, first=first, spread=spread)
         except (OSError, KeyError, IndexError, ValueError, SafetensorError) as error:
-            raise MlretError(f"{path} is no codec of tokens ({error})") from error
+            raise Corrupt(f"{path} is not a codec of tokens ({error})") from error
 
 
 def centroids_for(tokens: int) -> int:
@@ -330,7 +330,7 @@ def centroids_for(tokens: int) -> int:
     return max(1, int(2 ** math.floor(math.log2(16 * math.sqrt(max(1, tokens))))))
 
 
-def _turned(
+def _rotated(
     sample: NDArray[np.float32], mean: NDArray[np.float32], rotation: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Centre and rotate a sample, in its own memory if possible, because it may take half of what is available."""

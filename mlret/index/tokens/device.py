@@ -162,9 +162,9 @@ class DeviceTokens:
 
         parts, owners = [], []
         for place, query in enumerate(queries):
-            turned = query if self._codec is None else query @ self._codec.rotation
-            for start in range(0, len(turned), LANES):
-                some = turned[start : start + LANES]
+            rotated = query if self._codec is None else query @ self._codec.rotation
+            for start in range(0, len(rotated), LANES):
+                some = rotated[start : start + LANES]
                 parts.append(np.pad(some, ((0, LANES - len(some)), (0, 0))).T)
                 owners.append(place)
         lanes = torch.from_numpy(np.ascontiguousarray(np.stack(parts), dtype=np.float32))
@@ -229,7 +229,7 @@ def _whole(stored: StoredTokens) -> Ragged:
 
 
 def _fused(chunk: Chunk, queries: torch.Tensor, near: torch.Tensor, scores: torch.Tensor) -> None:
-    from mlret.index.tokens.kernels.triton_kernels import fused_maxsim
+    from mlret.index.tokens.kernels.gpu_kernels import fused_maxsim
 
     fused_maxsim(chunk, queries, near, scores)
 

@@ -82,7 +82,7 @@ def trials(
 
 
 def _run(
-    views: list[View], queries: Sequence[TokenQuery], effort: Effort | None
+    views: list[View[TokenSegment]], queries: Sequence[TokenQuery], effort: Effort | None
 ) -> tuple[list[NDArray[np.int64]], float]:
     start = time.perf_counter()
     rows = [search_tokens(views, query, _K, effort=effort)[1][:_K] for query in queries]

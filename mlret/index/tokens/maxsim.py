@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mlret.index.tokens.kernels.dispatch import gathered
 from mlret.index.tokens.lists import Lists
 from mlret.index.tokens.stored_tokens import TokenQuery
+from mlret.index.tokens.token_segments import TokenSegment
 from mlret.index.vectors.space import View
 
 
@@ -28,7 +29,7 @@ class Effort(NamedTuple):
 
 
 # A segment, positions in it, and their approximate scores.
-Ranked = tuple[Any, NDArray[np.int64], NDArray[np.float32]]
+Ranked = tuple[TokenSegment, NDArray[np.int64], NDArray[np.float32]]
 _SLACK = 16
 # If at most this share of the documents is visible, all of them are compared.
 _FEW = 1 / 8
@@ -37,7 +38,7 @@ _TEN = 10
 
 
 def search_tokens(
-    views: Sequence[View],
+    views: Sequence[View[TokenSegment]],
     query: TokenQuery,
     k: int,
     *,
@@ -91,7 +92,7 @@ def search_tokens(
     return best[order], numbers[order]
 
 
-def compare_on_device(view: View, queries: Sequence[NDArray[np.float32]], k: int) -> list[Ranked]:
+def compare_on_device(view: View[TokenSegment], queries: Sequence[NDArray[np.float32]], k: int) -> list[Ranked]:
     """Return for each query the best documents of a segment on a GPU, in one pass for all queries.
 
     Parameters
@@ -103,6 +104,7 @@ def compare_on_device(view: View, queries: Sequence[NDArray[np.float32]], k: int
     k
         The number of documents that the search will return.
     """
+    assert view.segment.device is not None
     found = view.segment.device.best(queries, _kept(k), view.visible)
     return [(view.segment, positions, scores) for positions, scores in found]
 
@@ -127,7 +129,7 @@ def _nth(scores: NDArray[np.float32], n: int) -> float:
     return float(-np.partition(-scores, min(n, len(scores)) - 1)[min(n, len(scores)) - 1])
 
 
-def candidates(view: View, query: TokenQuery, k: int, effort: Effort | None) -> NDArray[np.int64]:
+def candidates(view: View[TokenSegment], query: TokenQuery, k: int, effort: Effort | None) -> NDArray[np.int64]:
     """Return the positions in a segment that are to be compared, in ascending order.
 
     Parameters

@@ -164,8 +164,8 @@ class CodedTokens(StoredTokens):
         self, query: TokenQuery, documents: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
         rows, offsets = rows_of(self.offsets, documents)
-        turned = (query.tokens.astype(np.float64) @ self.codec.rotation).T
-        return self.codec.inner(self.raw(rows)).astype(np.float64) @ turned, offsets, query.constant
+        rotated = (query.tokens.astype(np.float64) @ self.codec.rotation).T
+        return self.codec.inner(self.raw(rows)).astype(np.float64) @ rotated, offsets, query.constant
 
 
 class WholeTokens(StoredTokens):

@@ -130,19 +130,25 @@ class TokenTail:
     def __init__(self, dims: int, codec: TokenCodec | None) -> None:
         self._numbers: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
         self._tokens: list[Ragged] = [Ragged(np.empty((0, dims), np.float16), offsets_of(np.empty(0, np.int64)))]
+        self._size = 0
         self._codec = codec
         self._segment: TokenSegment | None = None
 
     @property
     def size(self) -> int:
         """The number of tokens."""
-        return sum(len(tokens.values) for tokens in self._tokens)
+        return self._size
 
-    def add(self, numbers: NDArray[np.int64], vectors: Ragged) -> None:
-        """Append the tokens of ``(n,)`` row numbers, which are in ascending order and follow those in the tail."""
+    def add(self, numbers: NDArray[np.int64], vectors: Ragged) -> int:
+        """Append the tokens of ``(n,)`` row numbers, which are in ascending order and follow those in the tail.
+
+        Returns the new number of tokens.
+        """
         self._numbers.append(numbers)
         self._tokens.append(Ragged(vectors.values.astype(np.float16, copy=False), vectors.offsets))
         self._segment = None
+        self._size += len(vectors.values)
+        return self._size
 
     def segment(self) -> TokenSegment:
         """Return the present content as a segment."""

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from mlret.errors import InputError
 from mlret.index.settings import Choice
-from mlret.index.storage.blobs import ManyVectors
 from mlret.index.storage.manifest import FileInfo, Manifest, TokenSegmentInfo
-from mlret.index.storage.records import Records
 from mlret.index.storage.sealed import SealedFiles
+from mlret.index.storage.vector_table import Blobs, VectorTable
 from mlret.index.tokens.bits import WHOLE
 from mlret.index.tokens.codec import TokenCodec
 from mlret.index.tokens.device import device_tokens
@@ -23,7 +22,7 @@ from mlret.index.tokens.stored_tokens import TokenQuery
 from mlret.index.tokens.token_segments import TokenSegment, TokenTail, open_lists, open_token_segment
 from mlret.index.tokens.token_writing import TokenSealer
 from mlret.index.vectors.exact import Device
-from mlret.index.vectors.ragged import Ragged, check_tokens
+from mlret.index.vectors.ragged import Ragged, check_tokens, offsets_of
 from mlret.index.vectors.space import Found, Space, Vectors, View
 
 # With fewer tokens, comparing a query with all of them takes a few milliseconds.
@@ -34,7 +33,21 @@ _ON_DEVICE = 32  # Queries that share a pass over the tokens on a GPU.
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-class MaxSimSpace(Space):
+class ManyVectors(Blobs[Ragged]):
+    """A vector for each token: ``(t, dims)`` float16; ``n`` documents are read as a :class:`Ragged`."""
+
+    dtype = np.dtype("<f2")
+
+    def fits(self, blob: bytes) -> bool:
+        return len(blob) % (self.dims * self.dtype.itemsize) == 0
+
+    def read(self, blobs: Sequence[bytes]) -> Ragged:
+        lengths = np.array([len(blob) for blob in blobs], dtype=np.int64) // (self.dims * self.dtype.itemsize)
+        values = np.frombuffer(b"".join(blobs), dtype=self.dtype).reshape(-1, self.dims)
+        return Ragged(values.astype(np.float16, copy=False), offsets_of(lengths))
+
+
+class MaxSimSpace(Space[TokenSegment, TokenSegmentInfo, Ragged]):
     """A vector for each token of a record. Sizes are numbers of tokens.
 
     Parameters
@@ -82,8 +95,8 @@ class MaxSimSpace(Space):
     def size_of(self, vectors: Ragged) -> int:
         return len(vectors.values)
 
-    def size_in(self, records: Records, first_row: int, last_row: int) -> int:
-        return int(records.vector_bytes(first_row, last_row).sum()) // (2 * self.manifest.dims)
+    def size_in(self, table: VectorTable[Ragged], first_row: int, last_row: int) -> int:
+        return int(table.sizes(first_row, last_row).sum()) // (2 * self.manifest.dims)
 
     def open(self, info: TokenSegmentInfo, *, thorough: bool = False) -> TokenSegment:
         segment = open_token_segment(self.files, info, self.manifest.dims, self.codec, thorough=thorough)
@@ -94,8 +107,8 @@ class MaxSimSpace(Space):
         if segment.info.lists is not None:
             segment.lists = open_lists(self.files, segment.info.lists, self.codec, thorough=thorough)
 
-    def sealer(self, records: Records) -> TokenSealer:
-        return TokenSealer(self.files, records, self.manifest, self.codec)
+    def sealer(self, table: VectorTable[Ragged]) -> TokenSealer:
+        return TokenSealer(self.files, table, self.manifest, self.codec)
 
     def choose(self, size: int) -> Choice:
         settings = self.manifest.settings
@@ -103,7 +116,7 @@ class MaxSimSpace(Space):
             if size < FLAT_TOKENS:
                 return Choice("flat", f"{size:,} tokens are fewer than {FLAT_TOKENS:,}: comparing with all is quick")
             return Choice("probe", f"{size:,} tokens: lists of the documents near each centroid")
-        return Choice(settings.kind, "the recipe says so")
+        return Choice(settings.kind, "set by the recipe")
 
     def outdated(self, segment: TokenSegment) -> bool:
         """Return whether the lists of a segment belong to an older generation of centroids."""
@@ -132,7 +145,7 @@ class MaxSimSpace(Space):
 
     def search(
         self,
-        views: Sequence[View],
+        views: Sequence[View[TokenSegment]],
         queries: Sequence[NDArray[np.float32]],
         k: int,
         *,
@@ -184,11 +197,11 @@ class MaxSimSpace(Space):
             raise InputError(f"the query {bad[0]} (counted from 0) {bad[1]}; check the encoder")
         return [np.ascontiguousarray(one, dtype=np.float32) for one in found]
 
-    def prepared(self, vectors: Vectors) -> list[NDArray[np.float32]]:
+    def prepared(self, vectors: Vectors) -> Ragged:
         found = self.queries(vectors)
         if self.manifest.settings.pooling > 1:
             found = pooled(found, self.manifest.settings.pooling)
-        return found
+        return self.joined(found)
 
     def queries(self, vectors: Vectors) -> list[NDArray[np.float32]]:
         return [_cut(np.asarray(one, dtype=np.float32), self.manifest.dims) for one in vectors]

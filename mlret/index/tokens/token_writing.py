@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from mlret.index.settings import Choice
 from mlret.index.storage.manifest import FileInfo, ListsInfo, Manifest, TokenSegmentInfo
-from mlret.index.storage.records import Records
 from mlret.index.storage.sealed import SealedFiles, save_npy, write_npy
+from mlret.index.storage.vector_table import VectorTable
 from mlret.index.tokens.bits import WHOLE
 from mlret.index.tokens.codec import TokenCodec, TokenCodes
 from mlret.index.tokens.codec_training import DRIFT, LOOKED_AT, Sample, Tokens, plan_codec
 from mlret.index.tokens.kernels.dispatch import SPARE_ROWS
 from mlret.index.tokens.lists import lists_of
 from mlret.index.tokens.token_segments import TokenSegment, open_token_segment
-from mlret.index.vectors.ragged import offsets_of
+from mlret.index.vectors.ragged import Ragged, offsets_of
 from mlret.index.vectors.space import Progress, Sealer, rows_alive
 
 _log = logging.getLogger("mlret.index")
@@ -41,21 +41,23 @@ class Batch:
     tokens: Tokens
 
 
-class TokenSealer(Sealer):
+class TokenSealer(Sealer[TokenSegment, TokenSegmentInfo, Ragged]):
     """Writes segments with a vector for each token, and trains the codec once there are enough tokens."""
 
-    def __init__(self, files: SealedFiles, records: Records, manifest: Manifest, codec: TokenCodec | None) -> None:
-        super().__init__(files, records, manifest)
+    def __init__(
+        self, files: SealedFiles, table: VectorTable[Ragged], manifest: Manifest, codec: TokenCodec | None
+    ) -> None:
+        super().__init__(files, table, manifest)
         self.codec = codec
         if codec is None and manifest.codec is not None:
             self.changes["codec"] = None  # The codec is damaged, and what it coded is coded again.
 
     def from_records(self, first_row: int, last_row: int) -> TokenSegmentInfo | None:
-        sizes = self.records.vector_bytes(first_row, last_row) // (2 * self.manifest.dims)
+        sizes = self.table.sizes(first_row, last_row) // (2 * self.manifest.dims)
         total = int(sizes.sum())
 
         def batches() -> Iterator[Batch]:
-            for numbers, tokens in self.records.vectors(first_row, last_row, batch_size=_DOCUMENTS):
+            for numbers, tokens in self.table.batches(first_row, last_row, batch_size=_DOCUMENTS):
                 yield Batch(numbers, tokens.lengths, tokens.values)
 
         if total:

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from mlret.errors import InputError
 from mlret.index.settings import Choice, choose_kind
-from mlret.index.storage.blobs import OneVector
 from mlret.index.storage.manifest import Manifest, SegmentInfo
-from mlret.index.storage.records import Records
 from mlret.index.storage.sealed import SealedFiles
+from mlret.index.storage.vector_table import Blobs, VectorTable
 from mlret.index.vectors.exact import Device, exact_search
-from mlret.index.vectors.given_vectors import at_unit_length, check_matrix, first_not_finite
+from mlret.index.vectors.given_vectors import check_matrix, first_not_finite
 from mlret.index.vectors.scan import score, search_views
 from mlret.index.vectors.segments import Segment, Tail, open_accelerator, open_segment
 from mlret.index.vectors.space import Found, Space, Vectors, View
@@ -23,9 +22,24 @@ from mlret.index.vectors.writing import CosineSealer
 
 # Accelerators are built at the end of a build if more than this share of the vectors has none.
 _PLAIN = 0.25
+# If the lengths of two vectors are this close to 1, their cosine rounds to no more than 1 at six decimals.
+_UNIT = 2e-7
 
 
-class CosineSpace(Space):
+class OneVector(Blobs[NDArray[np.float32]]):
+    """One vector for each document: ``(dims,)`` float32; ``n`` documents are read as ``(n, dims)``."""
+
+    dtype = np.dtype("<f4")
+
+    def fits(self, blob: bytes) -> bool:
+        return len(blob) == self.dims * self.dtype.itemsize
+
+    def read(self, blobs: Sequence[bytes]) -> NDArray[np.float32]:
+        matrix = np.frombuffer(b"".join(blobs), dtype=self.dtype).reshape(-1, self.dims)
+        return matrix.astype(np.float32, copy=False)
+
+
+class CosineSpace(Space[Segment, SegmentInfo, NDArray[np.float32]]):
     """One unit vector for each record. Sizes are numbers of records.
 
     Parameters
@@ -55,8 +69,8 @@ class CosineSpace(Space):
     def size_of(self, vectors: NDArray[np.float32]) -> int:
         return len(vectors)
 
-    def size_in(self, records: Records, first_row: int, last_row: int) -> int:
-        return records.count(first_row, last_row)
+    def size_in(self, table: VectorTable[NDArray[np.float32]], first_row: int, last_row: int) -> int:
+        return table.count(first_row, last_row)
 
     def open(self, info: SegmentInfo, *, thorough: bool = False) -> Segment:
         segment = open_segment(self.files, info, self.manifest.dims, thorough=thorough)
@@ -66,14 +80,14 @@ class CosineSpace(Space):
     def open_accelerator(self, segment: Segment, *, thorough: bool = False) -> None:
         segment.accelerator = open_accelerator(self.files, segment, self.manifest.settings, thorough=thorough)
 
-    def sealer(self, records: Records) -> CosineSealer:
-        return CosineSealer(self.files, records, self.manifest)
+    def sealer(self, table: VectorTable[NDArray[np.float32]]) -> CosineSealer:
+        return CosineSealer(self.files, table, self.manifest)
 
     def choose(self, size: int) -> Choice:
         settings = self.manifest.settings
         if settings.kind == "auto":
             return choose_kind(size, self.manifest.dims)
-        return Choice(settings.kind, "the recipe says so")
+        return Choice(settings.kind, "set by the recipe")
 
     def is_due(self, plain: int, size: int) -> bool:
         return self.choose(plain).kind != "flat" and plain > _PLAIN * size
@@ -82,7 +96,9 @@ class CosineSpace(Space):
         """Return no changes, because there is nothing to calibrate."""
         return {}
 
-    def search(self, views: Sequence[View], queries: Sequence[NDArray[np.float32]], k: int, *, exact: bool) -> Found:
+    def search(
+        self, views: Sequence[View[Segment]], queries: Sequence[NDArray[np.float32]], k: int, *, exact: bool
+    ) -> Found:
         return search_views(views, np.stack(queries), k, exact=exact, refine=self.manifest.settings.refine)
 
     def score(self, segment: Segment, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -126,7 +142,7 @@ class CosineSpace(Space):
 def cut(vectors: NDArray[np.floating[Any]], dims: int) -> NDArray[np.float32]:
     """Return the first dimensions of vectors (Matryoshka; Kusupati et al. 2022, arXiv 2205.13147), at unit length.
 
-    See :func:`mlret.index.vectors.given_vectors.at_unit_length`.
+    See :func:`at_unit_length`.
 
     Parameters
     ----------
@@ -141,3 +157,40 @@ def cut(vectors: NDArray[np.floating[Any]], dims: int) -> NDArray[np.float32]:
         ``(n, dims)`` float32.
     """
     return at_unit_length(vectors[:, :dims])
+
+
+def at_unit_length(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Normalise vectors to unit length, whatever length they had.
+
+    Lengths are computed in float64 from vectors scaled by their largest value, so that 1e300 does not overflow and
+    1e-300 does not vanish. A float32 vector that has unit length already is returned bit for bit. A zero vector stays
+    zero, so its cosine with everything is 0.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, dims)`` finite floats of any width.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, dims)`` float32, a new array.
+    """
+    if vectors.dtype != np.float32:
+        return _scaled(vectors)
+    found = np.array(vectors, dtype=np.float32, order="C")
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", found, found, dtype=np.float64)
+        others = ~(np.abs(squares - 1) <= 2 * _UNIT)
+    if others.any():
+        found[others] = _scaled(found[others])
+    return found
+
+
+def _scaled(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    wide = np.array(vectors, dtype=np.result_type(vectors.dtype, np.float64), order="C")
+    largest = np.abs(wide).max(axis=1, keepdims=True, initial=0)
+    wide /= np.where(largest > 0, largest, 1)
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
+    wide /= np.where(lengths > 0, lengths, 1)
+    return wide.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Checks arrays of vectors that were made elsewhere, and normalises vectors to unit length."""
+"""Checks arrays of vectors that were made elsewhere."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import InputError
-
-# If the lengths of two vectors are this close to 1, their cosine rounds to no more than 1 at six decimals.
-_UNIT = 2e-7
+from mlret.errors import InputError, first_line
 
 
 def as_floats(given: Any, what: str) -> NDArray[np.floating[Any]]:
@@ -37,8 +34,8 @@ def as_floats(given: Any, what: str) -> NDArray[np.floating[Any]]:
     try:
         found: NDArray[Any] = np.asarray(given)
     except (ValueError, TypeError, OverflowError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{what} are no array of numbers ({reason}); give vectors of one length each") from error
+        reason = first_line(error)
+        raise InputError(f"{what} are not an array of numbers ({reason}); give vectors of one length each") from error
     if not np.issubdtype(found.dtype, np.floating):
         raise InputError(f"{what} have the type {found.dtype}; give floats, e.g. vectors.astype('float32')")
     return found
@@ -103,40 +100,3 @@ def first_not_finite(vectors: NDArray[np.floating[Any]]) -> int | None:
     if finite.all():
         return None
     return int(np.flatnonzero(~finite.all(axis=1))[0])
-
-
-def at_unit_length(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Normalise vectors to unit length, whatever length they had.
-
-    Lengths are computed in float64 from vectors scaled by their largest value, so that 1e300 does not overflow and
-    1e-300 does not vanish. A float32 vector that has unit length already is returned bit for bit. A zero vector stays
-    zero, so its cosine with everything is 0.
-
-    Parameters
-    ----------
-    vectors
-        ``(n, dims)`` finite floats of any width.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(n, dims)`` float32, a new array.
-    """
-    if vectors.dtype != np.float32:
-        return _scaled(vectors)
-    found = np.array(vectors, dtype=np.float32, order="C")
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.einsum("ij,ij->i", found, found, dtype=np.float64)
-        others = ~(np.abs(squares - 1) <= 2 * _UNIT)
-    if others.any():
-        found[others] = _scaled(found[others])
-    return found
-
-
-def _scaled(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    wide = np.array(vectors, dtype=np.result_type(vectors.dtype, np.float64), order="C")
-    largest = np.abs(wide).max(axis=1, keepdims=True, initial=0)
-    wide /= np.where(largest > 0, largest, 1)
-    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
-    wide /= np.where(lengths > 0, lengths, 1)
-    return wide.astype(np.float32)

@@ -55,7 +55,7 @@ def as_many(documents: Iterable[Document], source: object, count: int, folder: P
                 spool.write(document)
         if found > count:
             raise InputError(
-                f"more documents than the {count} vectors; give one vector a document (nothing was stored)"
+                f"more documents than the {count} vectors; give one vector for each document (nothing was stored)"
             )
         check_counts(count, found)
     except BaseException:
@@ -111,6 +111,6 @@ def check_counts(vectors: int, documents: int) -> None:
     """
     if vectors != documents:
         raise InputError(
-            f"{vectors} vectors but {documents} documents; give one vector a document, in the same order "
+            f"{vectors} vectors but {documents} documents; give one vector for each document, in the same order "
             "(nothing was stored)"
         )

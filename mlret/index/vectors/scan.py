@@ -25,7 +25,7 @@ Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def search_views(
-    views: Sequence[View], queries: NDArray[np.float32], k: int, *, exact: bool = False, refine: int = 1
+    views: Sequence[View[Segment]], queries: NDArray[np.float32], k: int, *, exact: bool = False, refine: int = 1
 ) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
     """Find for each query every row that may be among the ``k`` best.
 
@@ -96,7 +96,7 @@ def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.
 
 
 def _best(
-    parts: Sequence[tuple[View, NDArray[np.float64], NDArray[np.int64]]], query: int, k: int
+    parts: Sequence[tuple[View[Segment], NDArray[np.float64], NDArray[np.int64]]], query: int, k: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     scores = np.concatenate([scores[query] for _, scores, _ in parts])
     rows = np.concatenate([view.segment.numbers[positions[query]] for view, _, positions in parts])
@@ -106,7 +106,7 @@ def _best(
     return scores[order[:keep]], rows[order[:keep]]
 
 
-def _accelerated(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+def _accelerated(view: View[Segment], queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """Return ``(q, c)`` positions from the accelerator.
 
     The search effort is raised for queries that find too few; if that does not suffice, all rows are compared.
@@ -127,7 +127,7 @@ def _accelerated(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np
     return found
 
 
-def _exactly(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+def _exactly(view: View[Segment], queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """Return ``(q, c)`` positions, including all that may be tied with the ``k``-th best, padded with -1."""
     found: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)] * len(queries)
     pending = np.arange(len(queries))
@@ -153,12 +153,11 @@ def _exactly(view: View, queries: NDArray[np.float32], k: int) -> NDArray[np.int
     return np.stack([np.pad(positions, (0, width - len(positions)), constant_values=-1) for positions in found])
 
 
-def _nearest(view: View, queries: NDArray[np.float32], fetch: int) -> Found:
+def _nearest(view: View[Segment], queries: NDArray[np.float32], fetch: int) -> Found:
     """Return the best ``fetch`` positions of a segment, visible or not; if few rows are visible, only visible ones."""
     few = _FEW * len(view.segment)
     if len(view) > few and fetch <= max(few, _BLOCK):
-        found: Found = view.segment.exact.search(queries, fetch)
-        return found
+        return view.segment.exact.search(queries, fetch)
     best: Found = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     visible = np.arange(len(view.segment)) if view.visible is None else view.visible
     for start in range(0, len(view), _BLOCK):

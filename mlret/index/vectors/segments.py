@@ -170,7 +170,7 @@ def map_array(
         # Use a plain array, because np.memmap costs a microsecond more at every slice.
         found = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, OSError) as error:
-        raise TornFileError(f"{path} is no array") from error
+        raise TornFileError(f"{path} is not an array") from error
     fits = len(shape) == found.ndim and all(want in (None, have) for want, have in zip(shape, found.shape, strict=True))
     if not fits or found.dtype not in dtypes:
         raise TornFileError(f"{info.file} holds {found.shape} {found.dtype}")
@@ -198,8 +198,11 @@ class Tail:
         """The number of vectors."""
         return self._size
 
-    def add(self, numbers: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        """Append ``(n,)`` row numbers, ascending and higher than those in the tail, and ``(n, dims)`` vectors."""
+    def add(self, numbers: NDArray[np.int64], vectors: NDArray[np.float32]) -> int:
+        """Append ``(n,)`` row numbers, ascending and higher than those in the tail, and ``(n, dims)`` vectors.
+
+        Returns the new number of vectors.
+        """
         size = self._size + len(numbers)
         if size > len(self._numbers):
             capacity = max(size, 2 * len(self._numbers))
@@ -211,6 +214,7 @@ class Tail:
         self._numbers[self._size : size] = numbers
         self._matrix[self._size : size] = vectors
         self._size = size
+        return size
 
     def segment(self) -> Segment:
         """Return the present content as a segment."""

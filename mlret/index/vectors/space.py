@@ -6,17 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
 from mlret.index.settings import Choice
-from mlret.index.storage.blobs import Blobs
 from mlret.index.storage.manifest import AnySegmentInfo, Manifest
-from mlret.index.storage.records import Records
 from mlret.index.storage.sealed import SealedFiles
+from mlret.index.storage.vector_table import Blobs, JoinedT, VectorTable
 from mlret.index.vectors.ragged import Ragged
 from mlret.index.vectors.segments import Rows
 
@@ -24,17 +23,25 @@ from mlret.index.vectors.segments import Rows
 Vectors = NDArray[np.floating[Any]] | Sequence[NDArray[np.floating[Any]]] | Ragged
 Found = list[tuple[NDArray[np.float64], NDArray[np.int64]]]
 Progress = Callable[[int], None]
+# The joined vectors of several documents: (n, dims), or the tokens of each.
+Joined = NDArray[np.float32] | Ragged
+
+# A segment, and what the manifest states about it.
+SegmentT = TypeVar("SegmentT", bound=Rows)
+SegmentT_co = TypeVar("SegmentT_co", bound=Rows, covariant=True)
+InfoT = TypeVar("InfoT", bound=AnySegmentInfo)
+JoinedT_contra = TypeVar("JoinedT_contra", contravariant=True)
 
 
-class Growing(Protocol):
+class OpenTail(Protocol[SegmentT_co, JoinedT_contra]):
     """The tail: the newest vectors, which are in no sealed file yet."""
 
     @property
     def size(self) -> int:
         """The size in the unit of :attr:`Space.segment_size`."""
 
-    def add(self, numbers: NDArray[np.int64], vectors: Any) -> None:
-        """Append vectors to the tail.
+    def add(self, numbers: NDArray[np.int64], vectors: JoinedT_contra) -> int:
+        """Append vectors to the tail, and return its new size.
 
         Parameters
         ----------
@@ -44,15 +51,15 @@ class Growing(Protocol):
             The joined vectors of these rows.
         """
 
-    def segment(self) -> Any:
+    def segment(self) -> SegmentT_co:
         """Return the present content as a segment. Segments that were returned before do not change."""
 
 
 @dataclass(frozen=True)
-class View:
+class View(Generic[SegmentT]):
     """What a search may find in a segment: the positions ``visible``, in ascending order, or all if it is ``None``."""
 
-    segment: Any
+    segment: SegmentT
     visible: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -71,8 +78,10 @@ class View:
         return np.packbits(self.mask, bitorder="little")
 
 
-class Space(ABC):
+class Space(ABC, Generic[SegmentT, InfoT, JoinedT]):
     """Operations on the vectors of an index.
+
+    It is generic in the segments, in what the manifest states about one, and in the joined vectors of documents.
 
     Parameters
     ----------
@@ -82,7 +91,7 @@ class Space(ABC):
         The manifest of the index.
     """
 
-    blobs: Blobs
+    blobs: Blobs[JoinedT]
     # The tail is sealed when it has this size; while a call adds many documents, bulk_size counts instead.
     segment_size: int
     bulk_size: int
@@ -100,19 +109,19 @@ class Space(ABC):
         self.manifest = manifest
 
     @abstractmethod
-    def tail(self) -> Growing:
+    def tail(self) -> OpenTail[SegmentT, JoinedT]:
         """Return an empty tail."""
 
     @abstractmethod
-    def size_of(self, vectors: Any) -> int:
+    def size_of(self, vectors: JoinedT) -> int:
         """Return the size of the joined vectors of some records, in the unit of :attr:`segment_size`."""
 
     @abstractmethod
-    def size_in(self, records: Records, first_row: int, last_row: int) -> int:
+    def size_in(self, table: VectorTable[JoinedT], first_row: int, last_row: int) -> int:
         """Return the size of the vectors that the database has of a range of rows."""
 
     @abstractmethod
-    def open(self, info: Any, *, thorough: bool = False) -> Any:
+    def open(self, info: InfoT, *, thorough: bool = False) -> SegmentT:
         """Open a sealed segment without its accelerator.
 
         Parameters
@@ -129,7 +138,7 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def open_accelerator(self, segment: Any, *, thorough: bool = False) -> None:
+    def open_accelerator(self, segment: SegmentT, *, thorough: bool = False) -> None:
         """Open the accelerator of an open segment, if it has one.
 
         Parameters
@@ -146,14 +155,14 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def sealer(self, records: Records) -> Sealer:
+    def sealer(self, table: VectorTable[JoinedT]) -> Sealer[SegmentT, InfoT, JoinedT]:
         """Return a sealer, which writes segments."""
 
     @abstractmethod
     def choose(self, size: int) -> Choice:
         """Return the kind that the settings ask for in a segment of this size."""
 
-    def outdated(self, segment: Any) -> bool:
+    def outdated(self, segment: SegmentT) -> bool:
         """Return whether the accelerator of a segment should be rebuilt."""
         return False
 
@@ -170,11 +179,11 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def calibrated(self, segments: Sequence[Any]) -> dict[str, Any]:
+    def calibrated(self, segments: Sequence[SegmentT]) -> dict[str, Any]:
         """Return the fields of the manifest that change once compaction is done."""
 
     def tuned(
-        self, segments: Sequence[Any], queries: Sequence[NDArray[np.float32]], recall: float | None
+        self, segments: Sequence[SegmentT], queries: Sequence[NDArray[np.float32]], recall: float | None
     ) -> dict[str, Any]:
         """Return the fields of the manifest that change so that queries like these are searched at a recall.
 
@@ -197,7 +206,9 @@ class Space(ABC):
         )
 
     @abstractmethod
-    def search(self, views: Sequence[View], queries: Sequence[NDArray[np.float32]], k: int, *, exact: bool) -> Found:
+    def search(
+        self, views: Sequence[View[SegmentT]], queries: Sequence[NDArray[np.float32]], k: int, *, exact: bool
+    ) -> Found:
         """Return for each query every row that may be among the ``k`` best.
 
         Parameters
@@ -219,7 +230,7 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def score(self, segment: Any, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    def score(self, segment: SegmentT, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the scores of a query with the vectors at some positions of a segment.
 
         Parameters
@@ -254,7 +265,7 @@ class Space(ABC):
         The vectors have passed :meth:`check_vectors`.
         """
 
-    def taken_in(self, vectors: Vectors, names: Sequence[str]) -> Vectors:
+    def taken_in(self, vectors: Vectors, names: Sequence[str]) -> JoinedT:
         """Return what is stored of the vectors of documents that were made elsewhere; see :meth:`prepared`.
 
         Parameters
@@ -285,38 +296,38 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def prepared(self, vectors: Vectors) -> Vectors:
-        """Return what is stored of each document's vectors, after cutting dimensions and pooling tokens."""
+    def prepared(self, vectors: Vectors) -> JoinedT:
+        """Return what is stored of the vectors of documents, joined, after cutting dimensions and pooling tokens."""
 
     @abstractmethod
     def queries(self, vectors: Vectors) -> Vectors:
         """Return the vectors that are searched with, given an encoder's vectors of queries."""
 
     @abstractmethod
-    def joined(self, vectors: Vectors) -> Any:
+    def joined(self, vectors: Vectors) -> JoinedT:
         """Return vectors of documents as one object, in the form that :meth:`.Blobs.read` returns."""
 
     @abstractmethod
-    def taken_out(self, segment: Any, positions: NDArray[np.int64]) -> Vectors:
+    def taken_out(self, segment: SegmentT, positions: NDArray[np.int64]) -> JoinedT:
         """Return the vectors at some positions of a segment."""
 
 
-class Sealer(ABC):
+class Sealer(ABC, Generic[SegmentT, InfoT, JoinedT]):
     """Writes segments. A segment becomes part of the index once the manifest lists it.
 
     Parameters
     ----------
     files
         The sealed files of the folder.
-    records
-        The database of the folder.
+    table
+        The vectors in the database of the folder.
     manifest
         The manifest before the change.
     """
 
-    def __init__(self, files: SealedFiles, records: Records, manifest: Manifest) -> None:
+    def __init__(self, files: SealedFiles, table: VectorTable[JoinedT], manifest: Manifest) -> None:
         self.files = files
-        self.records = records
+        self.table = table
         self.manifest = manifest
         self.changes: dict[str, Any] = {}  # Fields of the manifest that change with the segments.
         # Called with the step, how many are done, and their total.
@@ -328,15 +339,15 @@ class Sealer(ABC):
         return None if progress is None else lambda done: progress(what, done, total)
 
     @abstractmethod
-    def from_records(self, first_row: int, last_row: int) -> AnySegmentInfo | None:
+    def from_records(self, first_row: int, last_row: int) -> InfoT | None:
         """Seal the vectors that the database has of a range of rows, and return ``None`` if there are none."""
 
-    def rewrite(self, segment: Any) -> AnySegmentInfo | None:
+    def rewrite(self, segment: SegmentT) -> InfoT | None:
         """Seal a segment again, without its accelerator."""
         return self.merge([segment], np.empty(0, dtype=np.int64))
 
     @abstractmethod
-    def merge(self, segments: Sequence[Any], dead: NDArray[np.int64]) -> AnySegmentInfo | None:
+    def merge(self, segments: Sequence[SegmentT], dead: NDArray[np.int64]) -> InfoT | None:
         """Seal neighbouring segments as one, without deleted rows.
 
         Parameters
@@ -353,7 +364,7 @@ class Sealer(ABC):
         """
 
     @abstractmethod
-    def accelerate(self, info: Any, choice: Choice, progress: Progress | None = None) -> AnySegmentInfo:
+    def accelerate(self, info: InfoT, choice: Choice, progress: Progress | None = None) -> InfoT:
         """Build an accelerator over a sealed segment; none if the choice is ``flat``.
 
         Parameters
@@ -374,6 +385,11 @@ class Sealer(ABC):
     def name(self, first_row: int, last_row: int) -> str:
         """Return the common beginning of the file names of a segment."""
         return f"{first_row:012d}-{last_row:012d}.{self.manifest.generation + 1}"
+
+
+# A space whose kind is not known, and its sealer. Segments and vectors come from the space itself, so they fit it.
+AnySpace = Space[Rows, AnySegmentInfo, Joined]
+AnySealer = Sealer[Rows, AnySegmentInfo, Joined]
 
 
 def rows_alive(segments: Sequence[Rows], dead: NDArray[np.int64]) -> list[NDArray[np.bool_]]:

@@ -20,12 +20,12 @@ Blocks = Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]]
 _BLOCK = 8192
 
 
-class CosineSealer(Sealer):
+class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
     """Writes segments with one vector for each record."""
 
     def from_records(self, first_row: int, last_row: int) -> SegmentInfo | None:
-        count = self.records.count(first_row, last_row)
-        return self._write(first_row, last_row, count, self.records.vectors(first_row, last_row))
+        count = self.table.count(first_row, last_row)
+        return self._write(first_row, last_row, count, self.table.batches(first_row, last_row))
 
     def merge(self, segments: Sequence[Segment], dead: NDArray[np.int64]) -> SegmentInfo | None:
         alive = rows_alive(segments, dead)

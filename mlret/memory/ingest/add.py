@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import InputError
+from mlret.errors import AlreadyExists, InputError
 from mlret.memory import times
-from mlret.memory.ingest.inputs import Item, drafts_of
-from mlret.memory.ingest.occasions import additions
+from mlret.memory.ingest.inputs import prepare
+from mlret.memory.ingest.repetitions import additions
 from mlret.memory.records import KINDS, LEVELS, Content, Link, MemoryRecord
 from mlret.memory.results import Added
-from mlret.memory.scope import place_of
+from mlret.memory.scope import Place, place_of
 from mlret.memory.search.nearest import nearest
 from mlret.memory.search.succession import CONTRADICTS, SUPERSEDES, denies
 from mlret.memory.storage.columns import Mask
+from mlret.memory.storage.drafts import Draft, Step
 from mlret.memory.storage.journal import Change, SetEnd, SetField, SetLink
 from mlret.memory.storage.positions import Positions
 from mlret.memory.storage.record_state import ACTIVE
-from mlret.memory.storage.store import Draft, MemoryStore, Step, hash_of
+from mlret.memory.storage.store import MemoryStore
 from mlret.memory.text.duplicates import (
     CANDIDATES,
     NEIGHBOURS,
@@ -30,7 +31,7 @@ from mlret.memory.text.duplicates import (
     DuplicateThresholds,
     Verdict,
     judge,
-    promising,
+    promising_ones,
     text_key,
 )
 from mlret.memory.text.features import facts_of
@@ -41,14 +42,6 @@ RELATED = "related"
 Ruling = Literal["new", "related", "duplicate", "supersedes"]
 Judge = Callable[[str, MemoryRecord], Ruling]
 _NEW = Verdict("new", None, "not compared")
-
-
-@dataclass(frozen=True, slots=True)
-class _Near:
-    """The nearest texts of a vector. Ids, texts and languages are looked up only for those that matter."""
-
-    cosines: NDArray[np.float64]
-    where: list[int]  # A position, or -1 - i for draft i of the batch.
 
 
 class Adder:
@@ -82,85 +75,88 @@ class Adder:
         self._dedupe = dedupe
         self._judge_by = judge
         self._thresholds = thresholds if store.store.manifest.similarity == "cosine" else None
-        # The drafts of this batch that become records of their own, their links, and their indices by text.
+        # The drafts of this batch that become records of their own, and their indices by text.
         self._drafts: list[Draft] = []
-        self._links: list[tuple[Link, ...]] = []
         self._texts: dict[tuple[str | None, ...], list[int]] = {}
         self._strength: dict[str, float] = {}
+        self._several = False  # Whether the batch has more than one text.
 
-    def add(self, items: Sequence[Item]) -> list[Added]:
+    def add(self, drafts: Sequence[Draft]) -> list[Added]:
         """Store texts, except those that are stored already.
 
         Returns
         -------
         list of Added
-            One result for each item, in order.
+            One result for each text, in order.
 
         Raises
         ------
         InputError
             If an id is taken, or a link leads to no record of the scope.
         """
-        self._check(items)
-        columns = self._store.columns
-        same = columns.exactly(self._scope)
+        self._check(drafts)
+        self._several = len(drafts) > 1
+        place = self._store.place if self._scope == self._store.scope else place_of(self._scope)
+        same = self._store.columns.exactly(place)
         same = same[self._holds(same)]
+        again = [self._stored(draft, place) if self._dedupe else None for draft in drafts]
+        fresh = [draft for draft, known in zip(drafts, again, strict=True) if known is None]
+        self._number(fresh, place)
+        prepare(self._store, fresh, self._scope)
         steps: list[Step] = []
         results: list[tuple[str, Verdict]] = []
-        again = [self._said(item) if self._dedupe else None for item in items]
-        fresh = [item for item, known in zip(items, again, strict=True) if known is None]
-        drafts = iter(drafts_of(self._store, fresh, self._scope, self._places(fresh)))
-        for item, known in zip(items, again, strict=True):
-            draft = next(drafts) if known is None else None
-            known = known or self._said_before(item)
+        for draft, stored in zip(drafts, again, strict=True):
+            known = stored or self._added_before(draft)
             if known is not None:
-                steps.append(self._stronger(known, item))
+                steps.append(self._stronger(known, draft))
                 results.append((known, Verdict("duplicate", known, "the same text")))
                 continue
-            assert draft is not None
-            verdict, denied = self._judge(draft, item, same)
+            verdict, denied = self._judge(draft, same)
             verdict, ruling = self._ruled(draft, verdict)
-            steps += self._steps(draft, item, verdict, ruling, denied)
+            steps += self._steps(draft, verdict, ruling, denied)
             target = verdict.id if verdict.kind == "duplicate" else None
-            results.append((target or item.id, verdict))
+            results.append((target or draft.record, verdict))
         operation = self._store.commit("add", steps)
-        return [_added(id, verdict, operation) for id, verdict in results]
+        return [
+            Added(id, "added" if one.kind == "new" else one.kind, one.evidence, one.reason, operation)
+            for id, one in results
+        ]
 
-    def _check(self, items: Sequence[Item]) -> None:
-        standing = self._store.columns.standing
+    def _check(self, drafts: Sequence[Draft]) -> None:
+        taken = self._store.columns.keys
         seen: set[str] = set()
-        for item in items:
-            if item.id in standing or item.id in seen:
-                raise InputError(f"the id {item.id!r} is taken; leave it out, or update the record that has it")
-            for link in item.links:
+        for draft in drafts:
+            id = draft.record
+            if id in taken or id in seen:
+                raise AlreadyExists(f"the id {id!r} is taken; leave it out, or update the record that has it")
+            for link in draft.links:
                 if link.target not in seen:
                     self._store.position(link.target, self._scope)
-            seen.add(item.id)
+            seen.add(id)
 
-    def _places(self, items: Sequence[Item]) -> list[tuple[int, int]]:
-        """Return version 1 and the position in the session, given or the next free one, for each item."""
+    def _number(self, drafts: Sequence[Draft], place: Place) -> None:
+        """Set the position in the session of each draft: the given or the next free one."""
         upcoming: dict[str | None, int] = {}
-        found = []
-        for item in items:
-            session = item.content.session
-            place = item.content.seq
-            if place is None:
-                place = upcoming.get(session, self._store.columns.next_seq(self._scope, session))
-            upcoming[session] = max(place + 1, upcoming.get(session, 0))
-            found.append((1, place))
-        return found
+        for draft in drafts:
+            session = draft.content.session
+            if draft.content.seq is not None:
+                draft.seq = draft.content.seq
+            else:
+                if session not in upcoming:
+                    upcoming[session] = self._store.columns.next_seq(place, session)
+                draft.seq = upcoming[session]
+            upcoming[session] = max(draft.seq + 1, upcoming.get(session, 0))
 
-    def _said(self, item: Item) -> str | None:
+    def _stored(self, draft: Draft, place: Place) -> str | None:
         """Return the record that already holds this text in the same language, kind and level with all other fields."""
         columns = self._store.columns
-        scope = columns.scopes.known(place_of(self._scope))
-        for position in columns.hashes.get((-1 if scope is None else scope, hash_of(item.text)), ()):
-            if not self._alike(position, item) or not self._holds(np.array([position]))[0]:
+        for position in columns.hashes.get((columns.scopes.get(place, -1), draft.hash), ()):
+            if not self._alike(position, draft) or not self._holds(np.array([position]))[0]:
                 continue
             [record] = self._store.fetch([position])
             # Texts with the same hash may still differ in a superscript.
-            if text_key(record.text) == text_key(item.text) and not additions(
-                item.content, item.links, record, record.links
+            if text_key(record.text) == text_key(draft.text) and not additions(
+                draft.content, draft.links, record, record.links
             ):
                 return record.id
         return None
@@ -172,37 +168,38 @@ class Adder:
         found &= (columns.valid_to[positions] > now) & (columns.expires_at[positions] > now)
         return found
 
-    def _said_before(self, item: Item) -> str | None:
-        """Return the record of this batch that already holds the text, as :meth:`_said`."""
-        if not self._dedupe:
+    def _added_before(self, draft: Draft) -> str | None:
+        """Return the record of this batch that already holds the text, as :meth:`_stored`."""
+        if not self._dedupe or not self._drafts:
             return None
-        for place in self._texts.get(_key(item.text, item.language, item.content), ()):
-            draft = self._drafts[place]
-            if not additions(item.content, item.links, _placed(draft), self._links[place]):
-                return draft.record
+        for place in self._texts.get(_key(draft), ()):
+            other = self._drafts[place]
+            if not additions(draft.content, draft.links, _placed(other), other.links):
+                return other.record
         return None
 
-    def _keep(self, draft: Draft, item: Item) -> None:
+    def _keep(self, draft: Draft) -> None:
         """Record a draft that will be stored, for comparison with later texts of the batch."""
-        self._texts.setdefault(_key(draft.text, draft.language, draft.content), []).append(len(self._drafts))
-        self._drafts.append(draft)
-        self._links.append(item.links)
+        if self._several:
+            self._texts.setdefault(_key(draft), []).append(len(self._drafts))
+            self._drafts.append(draft)
 
-    def _alike(self, position: int, item: Item) -> bool:
-        columns, event = self._store.columns, item.content.event_time
+    def _alike(self, position: int, draft: Draft) -> bool:
+        columns, content = self._store.columns, draft.content
+        event = content.event_time
         return bool(
-            columns.languages.values[columns.language[position]] == item.language
+            columns.languages.by_number[columns.language[position]] == draft.language
             and (event is None or times.micros(event[0]) == columns.event_from[position])
-            and KINDS[columns.kind[position]] == item.content.kind
-            and LEVELS[columns.level[position]] == item.content.level
+            and KINDS[columns.kind[position]] == content.kind
+            and LEVELS[columns.level[position]] == content.level
         )
 
-    def _stronger(self, record: str, item: Item) -> Step:
+    def _stronger(self, record: str, draft: Draft) -> Step:
         """Return the step that strengthens a record whose text was added again."""
-        there = self._store.columns.standing.get(record)
+        there = self._store.columns.statuses.get(record)
         before = self._strength.get(record, 1.0 if there is None else there.strength)
         self._strength[record] = before + 1
-        source = item.content.source
+        source = draft.content.source
         note: dict[str, Any] = {"again": True}
         if source is not None:
             note["source"] = {key: value for key, value in asdict(source).items() if value is not None}
@@ -211,43 +208,43 @@ class Adder:
     def _ruled(self, draft: Draft, verdict: Verdict) -> tuple[Verdict, Ruling]:
         """Return the verdict and ruling after the user's callable, if any, has decided about a related record."""
         ruling: Ruling = verdict.kind
-        there = None if verdict.id is None else self._store.columns.standing.get(verdict.id)
+        there = None if verdict.id is None else self._store.columns.statuses.get(verdict.id)
         if self._judge_by is None or verdict.kind != "related" or there is None:
             return verdict, ruling
         [record] = self._store.fetch([there.position])
         ruling = self._judge_by(draft.text, record)
         if ruling not in get_args(Ruling):
-            raise InputError(f"judge said {ruling!r}; it must say {', '.join(get_args(Ruling))}")
+            raise InputError(f"judge returned {ruling!r}; it must return one of {', '.join(get_args(Ruling))}")
         kind: Any = "related" if ruling == SUPERSEDES else ruling
         return replace(verdict, kind=kind, reason=f"judged: {ruling} ({verdict.reason})"), ruling
 
     def _ended(self, id: str, at: int) -> Step:
         """Return the step that ends the validity of a record's current version at an instant."""
         columns = self._store.columns
-        position = columns.standing[id].position
+        position = columns.statuses[id].position
         end, start = int(columns.valid_to[position]), int(columns.valid_from[position])
         after = max(at, start)
         ends = [SetEnd(int(columns.row[position]), None if end == FOREVER else end, after)] if after < end else []
         return Step(id, changes=ends)
 
-    def _steps(self, draft: Draft, item: Item, verdict: Verdict, ruling: Ruling, denied: str | None) -> list[Step]:
-        changes: list[Change] = [SetLink(link.type, link.target, True) for link in item.links]
+    def _steps(self, draft: Draft, verdict: Verdict, ruling: Ruling, denied: str | None) -> list[Step]:
+        changes: list[Change] = [SetLink(link.type, link.target, True) for link in draft.links]
         if ruling == SUPERSEDES and verdict.id is not None:
-            self._keep(draft, item)
+            self._keep(draft)
             changes.append(SetLink(SUPERSEDES, verdict.id, True))
-            return [Step(item.id, draft, None, changes), self._ended(verdict.id, draft.valid_from)]
+            return [Step(draft.record, draft, None, changes), self._ended(verdict.id, draft.valid_from)]
         links = [Link(CONTRADICTS, denied)] if denied is not None and verdict.kind != "duplicate" else []
         if verdict.kind == "related" and verdict.id is not None and verdict.id != denied:
             links.append(Link(RELATED, verdict.id))
-        changes += [SetLink(link.type, link.target, True) for link in links if link not in item.links]
+        changes += [SetLink(link.type, link.target, True) for link in links if link not in draft.links]
         if verdict.kind == "duplicate" and verdict.id is not None:
             # The text is stored as a merged record, so that undo or restore can bring it back.
             merged = [SetField("state", "active", "merged"), SetField("merged_into", None, verdict.id)]
-            return [Step(item.id, draft, None, [*changes, *merged]), self._stronger(verdict.id, item)]
-        self._keep(draft, item)
-        return [Step(item.id, draft, None, changes)]
+            return [Step(draft.record, draft, None, [*changes, *merged]), self._stronger(verdict.id, draft)]
+        self._keep(draft)
+        return [Step(draft.record, draft, None, changes)]
 
-    def _judge(self, draft: Draft, item: Item, same: Positions) -> tuple[Verdict, str | None]:
+    def _judge(self, draft: Draft, same: Positions) -> tuple[Verdict, str | None]:
         """Return the verdict on a text, and the id of the stored record that it denies, if any."""
         thresholds = self._thresholds
         if not self._dedupe or thresholds is None:
@@ -255,22 +252,24 @@ class Adder:
         columns = self._store.columns
         alike = columns.kind[same] == KINDS.index(draft.content.kind)
         same = same[alike & (columns.level[same] == LEVELS.index(draft.content.level))]
-        near = self._near(draft.vector, draft, same)
-        candidates = []
-        for cosine, where in zip(near.cosines[:CANDIDATES].tolist(), near.where, strict=False):
-            if not promising(cosine, draft.language, self._language(where), thresholds):
-                continue
-            id, text, language, vector, more = self._what(where, item)
-            around = self._near(vector, draft, same)
-            others = [one for one, at in zip(around.cosines.tolist(), around.where, strict=True) if at != where]
-            candidates.append(Candidate(id, text, language, cosine, others[:NEIGHBOURS], more))
+        cosines, where = self._near(draft.vector, draft, same)
+        nearest_few = cosines[:CANDIDATES].tolist()
+        languages = [self._language(one) for one in where[:CANDIDATES]]
+        hopeful = promising_ones(nearest_few, draft.language, languages, thresholds)
+        candidates = [self._candidate(draft, nearest_few[one], where[one], same) for one in hopeful]
         if not candidates:
             return Verdict("new", None, "no record is near enough"), None
         new = facts_of(draft.text, draft.language)
         denied = next((one.id for one in candidates if denies(new, facts_of(one.text, one.language))), None)
-        return judge(draft.text, draft.language, candidates, near.cosines, thresholds), denied
+        return judge(draft.text, draft.language, candidates, cosines, thresholds), denied
 
-    def _near(self, vector: NDArray[np.float32], draft: Draft, same: Positions) -> _Near:
+    def _near(
+        self, vector: NDArray[np.float32], draft: Draft, same: Positions
+    ) -> tuple[NDArray[np.float64], list[int]]:
+        """Return the cosines of the texts nearest to a vector, and where each is: a position, or -1 - i for draft i.
+
+        Ids, texts and languages are looked up later, only for the texts that matter.
+        """
         count = CANDIDATES + NEIGHBOURS
         scores, positions = nearest(self._store.store, self._store.columns, vector, same, count)
         cosines, where = scores.tolist(), positions.tolist()
@@ -279,33 +278,34 @@ class Adder:
                 cosines.append(round(float(other.vector.astype(np.float64) @ vector), 6))
                 where.append(-1 - place)
         order = sorted(range(len(cosines)), key=lambda one: -cosines[one])[: count + 1]
-        return _Near(np.array([cosines[one] for one in order]), [where[one] for one in order])
+        return np.array([cosines[one] for one in order]), [where[one] for one in order]
 
     def _language(self, where: int) -> str | None:
         columns = self._store.columns
-        return columns.languages.values[columns.language[where]] if where >= 0 else self._drafts[-1 - where].language
+        return columns.languages.by_number[columns.language[where]] if where >= 0 else self._drafts[-1 - where].language
 
-    def _what(self, where: int, item: Item) -> tuple[str, str, str | None, NDArray[np.float32], tuple[str, ...]]:
-        """Return a stored text's id, text, language and vector, and what the new text adds that it lacks."""
+    def _candidate(self, draft: Draft, cosine: float, where: int, same: Positions) -> Candidate:
+        """Return a text near a draft, with its own neighbours and what the draft adds that it lacks."""
+        other: Draft | MemoryRecord
+        vector: NDArray[np.float32]
         if where < 0:
-            draft = self._drafts[-1 - where]
-            more = additions(item.content, item.links, _placed(draft), self._links[-1 - where])
-            return draft.record, draft.text, draft.language, draft.vector, tuple(more)
-        [record] = self._store.fetch([where])
-        row = int(self._store.columns.row[where])
-        more = additions(item.content, item.links, record, record.links)
-        return record.id, record.text, record.language, self._store.store.vectors_of([row])[row], tuple(more)
+            other = self._drafts[-1 - where]
+            id, vector, content = other.record, other.vector, _placed(other)
+            more = additions(draft.content, draft.links, content, other.links)
+        else:
+            [other] = self._store.fetch([where])
+            row = int(self._store.columns.row[where])
+            id, vector = other.id, self._store.store.vectors_of([row])[row]
+            more = additions(draft.content, draft.links, other, other.links)
+        around, places = self._near(vector, draft, same)
+        others = [one for one, place in zip(around.tolist(), places, strict=True) if place != where]
+        return Candidate(id, other.text, other.language, cosine, others[:NEIGHBOURS], tuple(more))
 
 
-def _key(text: str, language: str | None, content: Content) -> tuple[str | None, ...]:
-    return text_key(text), language, content.kind, content.level
+def _key(draft: Draft) -> tuple[str | None, ...]:
+    return text_key(draft.text), draft.language, draft.content.kind, draft.content.level
 
 
 def _placed(draft: Draft) -> Content:
     """Return the draft's content with its assigned position in the session."""
     return replace(draft.content, seq=draft.seq)
-
-
-def _added(id: str, verdict: Verdict, operation: int) -> Added:
-    kind = "added" if verdict.kind == "new" else verdict.kind
-    return Added(id, kind, verdict.evidence, verdict.reason, operation)

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from mlret.errors import InputError
-from mlret.memory.ingest.inputs import drafts_of, read_item
+from mlret.errors import AlreadyExists, InputError, NotFound
+from mlret.memory.ingest.inputs import prepare, read_item
 from mlret.memory.records import DERIVED_FROM, Content, State, check_link_type
 from mlret.memory.results import Done
 from mlret.memory.scope import Scope
+from mlret.memory.storage.drafts import Step
 from mlret.memory.storage.journal import GONE, Change, NewVersion, SetEnd, SetField, SetLink, Verb, inverse
 from mlret.memory.storage.record_state import ACTIVE, ARCHIVED, DELETED, MERGED
-from mlret.memory.storage.store import MemoryStore, Step
+from mlret.memory.storage.store import MemoryStore
 from mlret.memory.times import FOREVER
 
 _NAMES = ("active", "archived", "deleted", "merged")
@@ -47,19 +48,19 @@ def update(store: MemoryStore, id: str, scope: Scope, changes: Mapping[str, Any]
     if "text" not in changes:
         given = {**{one.name: getattr(old, one.name) for one in fields(Content)}, "language": old.language, **given}
         given = {**given, **changes}
-    item = read_item(given)
-    place = old.seq if item.content.seq is None else item.content.seq
-    for link in item.links:
+    draft = read_item(given)
+    draft.version = len(columns.versions[id]) + 1
+    draft.seq = old.seq if draft.content.seq is None else draft.content.seq
+    for link in draft.links:
         store.position(link.target, scope)
-    version = len(columns.versions[id]) + 1
-    [draft] = drafts_of(store, [item], old.scope, [(version, place)])
+    prepare(store, [draft], old.scope)
     ends: list[Change] = []
     for one in columns.versions[id]:
         end, start = int(columns.valid_to[one]), int(columns.valid_from[one])
         cut = max(draft.valid_from, start)
         if cut < end:
             ends.append(SetEnd(int(columns.row[one]), None if end == FOREVER else end, cut))
-    links = [SetLink(link.type, link.target, True) for link in item.links if link not in old.links]
+    links = [SetLink(link.type, link.target, True) for link in draft.links if link not in old.links]
     operation = store.commit("update", [Step(id, draft, int(columns.row[position]), [*ends, *links])])
     return Done((id,), operation)
 
@@ -89,8 +90,10 @@ def link(store: MemoryStore, id: str, type: str, target: str, scope: Scope, *, o
     if id == target:
         raise InputError(f"the record {id!r} cannot be linked to itself")
     there = (id, type, target) in store.columns.links.get(id, ())
-    if there == on:
-        raise InputError(f"{id!r} {'has' if there else 'has no'} link {type!r} to {target!r}{' already' * there}")
+    if on and there:
+        raise AlreadyExists(f"{id!r} has link {type!r} to {target!r} already")
+    if not on and not there:
+        raise NotFound(f"{id!r} has no link {type!r} to {target!r}")
     return Done((id,), store.commit("link", [Step(id, changes=[SetLink(type, target, on)])]))
 
 
@@ -116,14 +119,14 @@ def merge(store: MemoryStore, survivor: str, others: Sequence[str], scope: Scope
         raise InputError("merge takes the record that stays, and one other or more")
     columns = store.columns
     place = columns.scope[store.position(survivor, scope)]
-    strength = before = columns.standing[survivor].strength
+    strength = before = columns.statuses[survivor].strength
     steps = []
     for id in (survivor, *others):
         if columns.scope[store.position(id, scope)] != place:
             raise InputError(f"{id!r} is in another scope than {survivor!r}: only records of one scope are merged")
         _in_state(store, id, (ACTIVE,), "merge")
     for id in others:
-        strength += columns.standing[id].strength
+        strength += columns.statuses[id].strength
         steps.append(Step(id, changes=[SetField("state", "active", "merged"), SetField("merged_into", None, survivor)]))
     steps.insert(0, Step(survivor, changes=[SetField("strength", before, strength)], note={"merged": others}))
     return Done((survivor, *others), store.commit("merge", steps))
@@ -145,7 +148,7 @@ def set_state(store: MemoryStore, verb: Verb, reasons: Mapping[str, str], after:
     """
     steps = []
     for id, reason in reasons.items():
-        before = _NAMES[store.columns.standing[id].state]
+        before = _NAMES[store.columns.statuses[id].state]
         note = {"reason": reason} if reason else {}
         steps.append(Step(id, changes=[SetField("state", before, after)], note=note))
     return Done(tuple(reasons), store.commit(verb, steps))
@@ -173,7 +176,7 @@ def delete(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: boo
         store.position(id, scope)
         _in_state(store, id, (ACTIVE, ARCHIVED, MERGED), "delete")
     below = [id for id in descendants(store, named) if cascade and store.in_scope(id, scope)]
-    derived = [id for id in below if store.columns.standing[id].state != DELETED]
+    derived = [id for id in below if store.columns.statuses[id].state != DELETED]
     reasons = dict.fromkeys(named, "") | {id: "derived from what was deleted" for id in derived if id not in named}
     return set_state(store, "delete", reasons, "deleted")
 
@@ -199,14 +202,14 @@ def restore(store: MemoryStore, ids: Iterable[str], scope: Scope) -> Done:
     for id in named:
         store.position(id, scope)
         _in_state(store, id, (DELETED, ARCHIVED, MERGED), "restore")
-        there = store.columns.standing[id]
+        there = store.columns.statuses[id]
         changes: list[Change] = [SetField("state", _NAMES[there.state], "active")]
         if there.merged_into is not None:
             changes.append(SetField("merged_into", there.merged_into, None))
             weaker[there.merged_into] = weaker.get(there.merged_into, 0.0) + there.strength
         steps.append(Step(id, changes=changes))
     for id, less in weaker.items():
-        survivor = store.columns.standing.get(id)
+        survivor = store.columns.statuses.get(id)
         if survivor is not None:
             after = max(1.0, survivor.strength - less)
             steps.append(Step(id, changes=[SetField("strength", survivor.strength, after)]))
@@ -280,7 +283,7 @@ class _Checked:
 
     def _field(self, record: str, name: str) -> Any:
         columns = self._store.columns
-        there = columns.standing[record]
+        there = columns.statuses[record]
         if name == "row":
             return int(columns.row[there.position])
         return _NAMES[there.state] if name == "state" else getattr(there, name)
@@ -321,7 +324,7 @@ def descendants(store: MemoryStore, ids: Iterable[str], *, merged: bool = False)
 
 
 def _in_state(store: MemoryStore, id: str, states: Sequence[int], verb: str) -> None:
-    state = store.columns.standing[id].state
+    state = store.columns.statuses[id].state
     if state not in states:
         raise InputError(
             f"the record {id!r} is {_NAMES[state]}; {verb} takes records that are "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import InputError
+from mlret.errors import InputError, NotFound
 from mlret.memory.ingest.add import Adder
 from mlret.memory.ingest.change import update
 from mlret.memory.ingest.inputs import read_item
@@ -24,7 +24,7 @@ from mlret.memory.search.context import Packed, Passage, pack
 from mlret.memory.search.selection import Selection
 from mlret.memory.storage.store import MemoryStore
 from mlret.memory.text.duplicates import DuplicateThresholds
-from mlret.memory.text.segmentation import segment
+from mlret.memory.text.event_segmentation import segment
 
 Extract = Callable[[MemoryRecord], Iterable[str | Mapping[str, Any]]]
 _LANGUAGE_AND_TIMES = ("event_time", "valid_from", "expires_at", "session", "importance")
@@ -125,7 +125,7 @@ def events(
     session, scope
         Name of the session, and the scope that holds it.
     options
-        Options of :func:`mlret.memory.text.segmentation.segment`.
+        Options of :func:`mlret.memory.text.event_segmentation.segment`.
     keep
         Whether to store each event as a record.
 
@@ -142,12 +142,12 @@ def events(
     """
     columns = store.columns
     positions = Selection(scope, levels=["turn"]).positions(store)
-    mine = [p for p in positions.tolist() if columns.sessions.values[columns.session[p]][1] == session]
-    places = {columns.scopes.values[columns.scope[p]] for p in mine}
+    mine = [p for p in positions.tolist() if columns.sessions.by_number[columns.session[p]][1] == session]
+    places = {columns.scopes.by_number[columns.scope[p]] for p in mine}
     if not mine:
-        raise InputError(f"the scope {scope} has no turns of a session {session!r}")
+        raise NotFound(f"the scope {scope} has no turns of a session {session!r}")
     if len(places) > 1:
-        raise InputError(f"{len(places)} scopes have a session {session!r}; name one of them whole")
+        raise InputError(f"{len(places)} scopes have a session {session!r}; name one of them completely")
     if store.store.manifest.similarity != "cosine":
         raise InputError("events are cut by one vector a turn; this memory has one for each token")
     mine.sort(key=lambda position: (int(columns.seq[position]), int(columns.row[position])))
@@ -214,7 +214,7 @@ def packed(
         ]
         found = [
             text.text
-            for text in store.fetch([columns.standing[one].position for one in summaries])
+            for text in store.fetch([columns.statuses[one].position for one in summaries])
             if text.level == "summary" and text.state == "active"
         ]
         at = record.event_time[0] if record.event_time is not None else record.recorded_at

@@ -3,7 +3,7 @@
 The rows are deleted in one transaction that overwrites the freed space (``secure_delete``), together with the vectors,
 n-grams, metadata, links, the id and the content of the journal. Then the vector files that contained one of the rows
 are rewritten without it, and the write-ahead log is emptied. Where rows moved between the pages of the database, copies
-of them can remain in it (:mod:`mlret.index.storage.pages`); if any do, of whatever row, the database is rewritten.
+of them can remain in it (:mod:`mlret.index.sqlite.pages`); if any do, of whatever row, the database is rewritten.
 Finally every file of the store is read and searched for fragments of the texts and for the ids. After a crash, a list
 of the remaining work is left in the database, which the next opening or write completes.
 
@@ -17,8 +17,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from mlret.errors import InputError
+from mlret.index.sqlite.raw import blocks
 from mlret.index.storage.manifest import MANIFEST
-from mlret.index.storage.raw import blocks
 from mlret.memory.ingest.change import descendants
 from mlret.memory.results import ErasureProof
 from mlret.memory.scope import Scope
@@ -81,7 +81,7 @@ def erase(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool
     accounted = {piece: cells.hold(piece) for found in there.values() for piece in found}
     left = {name: sum(not accounted[piece] for piece in found) for name, found in there.items()}
     shared = sorted({id for found in there.values() for piece in found for id in cells.records(piece)})
-    note = "pieces are left that nothing accounts for" if any(left.values()) else ""
+    note = "unexplained fragments are left" if any(left.values()) else ""
     if not emptied:
         note = "another process reads an older state; once it is done, any later write finishes the erasure"
     return ErasureProof(

@@ -87,13 +87,13 @@ def forget(store: MemoryStore, policy: Policy, scope: Scope, *, dry_run: bool) -
         days = max(0.0, (now - times.micros(last)) / _DAY)
         retained = float(retention(days, record.accesses, policy.tau_days))
         if _meets(policy, record, days, retained):
-            said = f"unused for {days:.1f} days, retained {retained:.3f}, said {record.strength:g} times"
-            chosen.append((retained, record, said))
+            reason = f"unused for {days:.1f} days, retained {retained:.3f}, mentioned {record.strength:g} times"
+            chosen.append((retained, record, reason))
     # Of equally retained records the oldest come first, so that ``keep`` keeps the newest.
     chosen.sort(key=lambda one: (one[0], one[1].recorded_at, one[1].id))
     if policy.keep is not None:
         chosen = chosen[: max(0, len(chosen) - int(policy.keep))]
-    reasons = {record.id: said for _, record, said in chosen}
+    reasons = {record.id: reason for _, record, reason in chosen}
     if dry_run or not reasons:
         return Forgotten(reasons)
     return Forgotten(reasons, set_state(store, "forget", reasons, "archived").operation)

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 
-from mlret.errors import InputError
+from mlret.errors import AlreadyExists, InputError
 from mlret.memory import times
-from mlret.memory.ingest.inputs import Item, drafts_of, read_item
+from mlret.memory.ingest.inputs import prepare, read_item
 from mlret.memory.records import Link, MemoryRecord, check_id, check_link_type
 from mlret.memory.scope import Scope, check_scope, holds, place_of
+from mlret.memory.storage.drafts import NEW, Draft, Step
 from mlret.memory.storage.journal import Change, SetEnd, SetField, SetLink
 from mlret.memory.storage.record_state import DELETED
-from mlret.memory.storage.store import NEW, MemoryStore, Step
+from mlret.memory.storage.store import MemoryStore
 from mlret.memory.times import read_instant
 
 FORMAT = 1
 Existing = Literal["error", "skip"]
 _BATCH = 64
 # The fields that belong to a version; the others belong to the record.
-_SAID = (
+_OF_VERSION = (
     "text",
     "language",
     "kind",
@@ -42,15 +43,13 @@ _SAID = (
 _FIRST = {"state": "active", "strength": 1.0, "accesses": 0, "accessed_at": None, "merged_into": None}
 
 
-def export_records(store: MemoryStore, scope: Scope, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
+def export_records(store: MemoryStore, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
     """Yield every record of a scope with all its versions and links, in any state except deleted.
 
     Parameters
     ----------
     store
-        The memory.
-    scope
-        A checked scope.
+        The memory, as seen by the scope whose records are exported.
     vectors
         Whether to include the vector of each version, so that importing needs no encoder.
 
@@ -59,13 +58,14 @@ def export_records(store: MemoryStore, scope: Scope, *, vectors: bool = False) -
     dict
         JSON values.
     """
-    columns = store.columns
+    columns, scope = store.columns, store.scope
     with store.lock:
         positions = columns.in_scope(scope)
-        ids = list(dict.fromkeys(columns.ids.values[one] for one in columns.record[positions].tolist()))
+        ids = list(dict.fromkeys(columns.ids.by_number[one] for one in columns.record[positions].tolist()))
     for id in ids:
         with store.lock:
-            there = columns.standing.get(id)
+            _ = store.index.store  # Raises an error if the memory has been closed since the last record.
+            there = columns.statuses.get(id)
             if there is None or there.state == DELETED:
                 continue
             versions = store.fetch(columns.versions[id])
@@ -90,8 +90,8 @@ def export_records(store: MemoryStore, scope: Scope, *, vectors: bool = False) -
 
 def _version(record: MemoryRecord) -> dict[str, Any]:
     values = record.as_json()
-    said = {name: values[name] for name in _SAID if values[name] not in (None, [], {})}
-    return said | {name: values[name] for name in ("version", "valid_from", "valid_to", "recorded_at")}
+    known = {name: values[name] for name in _OF_VERSION if values[name] not in (None, [], {})}
+    return known | {name: values[name] for name in ("version", "valid_from", "valid_to", "recorded_at")}
 
 
 def _iso(instant: datetime | None) -> str | None:
@@ -102,7 +102,7 @@ def _iso(instant: datetime | None) -> str | None:
 class _Arriving:
     id: str
     scope: dict[str, str]
-    versions: list[tuple[Item, dict[str, Any]]]  # The current version comes last.
+    versions: list[tuple[Draft, dict[str, Any]]]  # The current version comes last.
     fields: dict[str, Any]
     links: tuple[Link, ...]
 
@@ -142,7 +142,7 @@ def import_records(
         arriving = [_arriving(values, f"line {number}", scope) for number, values in batch]
         fresh = [one for one in arriving if not _is_there(store, one, existing)]
         if twice := [one.id for place, one in enumerate(fresh) if one.id in {o.id for o in fresh[:place]}]:
-            raise InputError(f"the id {twice[0]!r} is there twice; keep one of its lines")
+            raise InputError(f"the id {twice[0]!r} occurs twice; keep one of its lines")
         arrived += arriving
         if fresh:
             store.commit("import", [step for one in fresh for step in _steps(store, one)])
@@ -156,48 +156,50 @@ def _arriving(values: Mapping[str, Any], where: str, scope: Scope) -> _Arriving:
     if not isinstance(values, Mapping) or values.get("mlret_memory") != FORMAT:
         raise InputError(f"{where}: no record of a memory of format {FORMAT} (`mlret memory export` writes them)")
     try:
-        whose = check_scope(values["scope"])
+        own_scope = check_scope(values["scope"])
         versions = []
         for one in values["versions"]:
-            said = {name: one[name] for name in _SAID if name in one} | {"id": values["id"]}
-            said |= {"vector": one["vector"]} if "vector" in one else {}
-            versions.append((read_item(said), {"current": one["version"] == values["current"], **one}))
+            item = {name: one[name] for name in _OF_VERSION if name in one} | {"id": values["id"]}
+            item |= {"vector": one["vector"]} if "vector" in one else {}
+            versions.append((read_item(item), {"current": one["version"] == values["current"], **one}))
         fields = {name: values[name] for name in _FIRST}
         links = tuple(Link(check_link_type(type), check_id(target)) for type, target in values["links"])
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{where}: the record is not whole ({error!r}); export it again") from error
-    if not holds(scope, place_of(whose)):
-        raise InputError(f"{where}: the record is of the scope {whose}, which {dict(scope)} does not hold")
+        raise InputError(f"{where}: the record is incomplete ({error!r}); export it again") from error
+    if not holds(scope, place_of(own_scope)):
+        raise InputError(f"{where}: the record belongs to the scope {own_scope}, which is not within {dict(scope)}")
     if not versions or not any(about["current"] for _, about in versions):
         raise InputError(f"{where}: the record has no current version; export it again")
     versions.sort(key=lambda one: one[1]["current"])
-    return _Arriving(versions[0][0].id, whose, versions, fields, links)
+    return _Arriving(versions[0][0].record, own_scope, versions, fields, links)
 
 
 def _is_there(store: MemoryStore, one: _Arriving, existing: Existing) -> bool:
-    if one.id not in store.columns.standing:
+    if one.id not in store.columns.keys:
         return False
     if existing == "error":
-        raise InputError(f"the id {one.id!r} is taken; skip what is there already (--skip-existing)")
-    if store.place(one.id) != place_of(one.scope):  # Skipping the line would lose its record.
-        raise InputError(f"the id {one.id!r} is taken, and not by the record of this line; give it another")
+        raise AlreadyExists(f"the id {one.id!r} is already stored; skip stored records (--skip-existing)")
+    if store.place_of_record(one.id) != place_of(one.scope):  # Skipping the line would lose its record.
+        raise AlreadyExists(f"the id {one.id!r} is taken, and not by the record of this line; give it another")
     return True
 
 
 def _steps(store: MemoryStore, one: _Arriving) -> list[Step]:
-    items = [item for item, _ in one.versions]
-    places = [(int(about["version"]), int(about["seq"])) for _, about in one.versions]
+    for draft, about in one.versions:
+        draft.version, draft.seq = int(about["version"]), int(about["seq"])
+    prepare(store, [draft for draft, _ in one.versions], one.scope)
     steps = []
-    for draft, (_, about) in zip(drafts_of(store, items, one.scope, places), one.versions, strict=True):
+    for draft, about in one.versions:
         start, end, recorded = (
             None if about[name] is None else times.micros(read_instant(about[name], name))
             for name in ("valid_from", "valid_to", "recorded_at")
         )
         assert start is not None and recorded is not None
         changes: list[Change] = [] if end is None else [SetEnd(NEW, None, end)]
-        steps.append(Step(one.id, replace(draft, valid_from=start, recorded_at=recorded), None, changes))
+        draft.valid_from, draft.recorded_at = start, recorded
+        steps.append(Step(one.id, draft, None, changes))
     last = steps[-1]
     fields = dict(one.fields)
     if fields["accessed_at"] is not None:
@@ -215,7 +217,7 @@ def _steps(store: MemoryStore, one: _Arriving) -> list[Step]:
 
 def _joined(store: MemoryStore, one: _Arriving, scope: Scope) -> Step | None:
     """Return the step that adds the missing links of a record and its merge; ``None`` if nothing is missing."""
-    there = store.columns.standing[one.id]
+    there = store.columns.statuses[one.id]
     held = {(type, target) for record, type, target in store.columns.links.get(one.id, ()) if record == one.id}
     changes: list[Change] = []
     for link in one.links:

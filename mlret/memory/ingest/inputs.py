@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mlret.errors import InputError
+from mlret.data.detection import detect_language
+from mlret.data.documents import check_text
+from mlret.data.languages import normalise_language
+from mlret.errors import InputError, MlretError
 from mlret.memory import times
 from mlret.memory.records import (
     DERIVED_FROM,
@@ -17,34 +19,24 @@ from mlret.memory.records import (
     Link,
     check_id,
     check_link_type,
-    check_text,
     make_content,
     new_id,
     value_of,
 )
-from mlret.memory.storage.store import TAGS, Draft, MemoryStore, detect, hash_of
-from mlret.memory.text.passages import MOST, k_center, parts
+from mlret.memory.storage.drafts import TAGS, Draft, folded, hash_of
+from mlret.memory.storage.store import MemoryStore
+from mlret.memory.text.passages import MOST, UNDIVIDED, k_center, parts
 
 _OF_CONTENT = {one.name for one in fields(Content)}
 _OF_ITEM = {"text", "id", "language", "links", "derived_from", "vector"}
+# The beginning of a text suffices to detect its language.
+_DETECTION_CHARACTERS = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A checked text that is to be stored, with its fields."""
-
-    text: str
-    content: Content
-    language: str | None
-    id: str
-    links: tuple[Link, ...] = ()
-    vector: Any = None
+Incoming = str | Mapping[str, Any] | Draft
 
 
-Incoming = str | Mapping[str, Any] | Item
-
-
-def read_item(item: Incoming, origin: str = "") -> Item:
+def read_item(item: Incoming, origin: str = "") -> Draft:
     """Check a text and its fields.
 
     Parameters
@@ -56,15 +48,15 @@ def read_item(item: Incoming, origin: str = "") -> Item:
 
     Returns
     -------
-    Item
-        The checked text.
+    Draft
+        The checked text, with an id and a language.
 
     Raises
     ------
     InputError
         At the first value that cannot be used, or an unknown key.
     """
-    if isinstance(item, Item):
+    if isinstance(item, Draft):
         return item
     values = {"text": item} if isinstance(item, str) else item
     try:
@@ -75,7 +67,7 @@ def read_item(item: Incoming, origin: str = "") -> Item:
         raise InputError(f"{origin}: {error}") from error
 
 
-def _read(values: Mapping[str, Any]) -> Item:
+def _read(values: Mapping[str, Any]) -> Draft:
     if not isinstance(values, Mapping) or "text" not in values:
         raise InputError(f"give a text, or a dict with the key 'text', not {type(values).__name__}")
     if unknown := sorted(values.keys() - _OF_CONTENT - _OF_ITEM):
@@ -86,8 +78,8 @@ def _read(values: Mapping[str, Any]) -> Item:
     content = make_content(**{key: value for key, value in values.items() if key in _OF_CONTENT})
     if TAGS in content.metadata:
         raise InputError("the metadata may not use the name 'tags': tags have a parameter of their own")
-    language = check_text(values["text"], values.get("language"), content.metadata)
-    check_text(value_of(values["text"], content.keys), None, {})
+    text, language = values["text"], values.get("language")
+    check_text(text)
     derived_from = values.get("derived_from") or ()
     derived_from = (derived_from,) if isinstance(derived_from, str) else tuple(derived_from)
     links = [_link(link) for link in values.get("links") or ()]
@@ -97,98 +89,99 @@ def _read(values: Mapping[str, Any]) -> Item:
             **{key: value for key, value in values.items() if key in _OF_CONTENT and key != "kind"}, kind="derived"
         )
     given = values.get("id")
-    return Item(
-        text=values["text"],
+    form = folded(text)
+    return Draft(
+        record=new_id() if given is None else check_id(given),
+        text=text,
+        value=value_of(text, content.keys) if content.keys else text,
+        language=_detected(text, form) if language is None else normalise_language(language),
         content=content,
-        language=detect(values["text"], language),
-        id=new_id() if given is None else check_id(given),
         links=tuple(dict.fromkeys(links)),
         vector=values.get("vector"),
+        hash=hash_of(form),
     )
+
+
+def _detected(text: str, form: str) -> str | None:
+    """Return the language of a text as it is detected offline from its folded form; ``None`` if it is not certain."""
+    return detect_language(form if len(text) <= _DETECTION_CHARACTERS else folded(text[:_DETECTION_CHARACTERS]))
 
 
 def _link(link: Link | Sequence[str]) -> Link:
     if not isinstance(link, Link):
         if isinstance(link, str) or len(link) != 2:
-            raise InputError(f"the link {link!r} is no pair; give (type, id)")
+            raise InputError(f"the link {link!r} is not a pair; give (type, id)")
         link = Link(*link)
     return Link(check_link_type(link.type), check_id(link.target))
 
 
-def drafts_of(
-    store: MemoryStore,
-    items: Sequence[Item],
-    scope: dict[str, str],
-    versions: Sequence[tuple[int, int]],
-) -> list[Draft]:
-    """Encode texts, all in one batch, and return them ready to be stored.
+def prepare(store: MemoryStore, drafts: Sequence[Draft], scope: dict[str, str]) -> None:
+    """Encode drafts, all in one batch, and set their scope, times, vectors and parts; then they can be stored.
 
     Parameters
     ----------
     store
         The memory that they will be stored in.
-    items
-        ``n`` texts.
+    drafts
+        The drafts, whose version and position in the session are set.
     scope
         The checked scope that they belong to.
-    versions
-        ``n`` pairs of the number of the version and the position in the session.
-
-    Returns
-    -------
-    list of Draft
-        The ``n`` drafts.
 
     Raises
     ------
     InputError
         If a given vector does not fit the index.
+    MlretError
+        If the encoder returns a vector that is not finite.
     """
-    texts = [value_of(item.text, item.content.keys) for item in items if item.vector is None]
-    languages = [item.language for item in items if item.vector is None]
-    windows = [_windows(store, item) for item in items]
-    for item, some in zip(items, windows, strict=True):
-        texts += some
-        languages += [item.language] * len(some)
-    encoded = iter(store.encode(texts, languages))
-    wholes = [next(encoded) if item.vector is None else _given(store, item.vector) for item in items]
-    chosen = [_chosen(some, [next(encoded) for _ in some]) for some in windows]
+    if not drafts:
+        return
+    encoded = [draft for draft in drafts if draft.vector is None]
+    texts = [draft.value for draft in encoded]
+    languages = [draft.language for draft in encoded]
+    # The parts of long texts are encoded with the whole texts, unless the store has a vector for each token.
+    windows: list[list[str]] = []
+    for draft in encoded:
+        cut = len(draft.text) > UNDIVIDED and store.store.manifest.similarity == "cosine"
+        windows.append(_windows(draft.text) if cut else [])
+        texts += windows[-1]
+        languages += [draft.language] * len(windows[-1])
+    for draft in drafts:
+        if draft.vector is not None:
+            draft.vector = _given(store, draft.vector)
+    vectors = iter(_encode(store, texts, languages))
+    for draft in encoded:
+        draft.vector = next(vectors)
+    for draft, some in zip(encoded, windows, strict=True):
+        if some:
+            own = [next(vectors) for _ in some]
+            chosen = k_center(np.stack(own), MOST).tolist()
+            draft.parts = tuple(some[place] for place in chosen)
+            draft.part_vectors = [own[place] for place in chosen]
     at = times.now()
-    drafts = []
-    for item, vector, mine, (version, seq) in zip(items, wholes, chosen, versions, strict=True):
-        drafts.append(
-            Draft(
-                record=item.id,
-                version=version,
-                text=item.text,
-                language=item.language,
-                scope=scope,
-                content=item.content,
-                seq=seq,
-                valid_from=_valid_from(item.content, at),
-                recorded_at=at,
-                vector=vector,
-                parts=tuple(text for text, _ in mine),
-                part_vectors=[part for _, part in mine],
-                hash=hash_of(item.text),
-            )
-        )
-    return drafts
+    for draft in drafts:
+        draft.scope, draft.recorded_at, draft.valid_from = scope, at, at
+        if draft.content.valid_from is not None:
+            draft.valid_from = times.micros(draft.content.valid_from)
+        elif draft.content.event_time is not None:
+            draft.valid_from = times.micros(draft.content.event_time[0])
 
 
-def _windows(store: MemoryStore, item: Item) -> list[str]:
-    """Return the parts of a long text; none if its vector is given or the store has a vector for each token."""
-    if item.vector is not None or store.store.manifest.similarity != "cosine":
-        return []
-    spans = parts(item.text)
-    return [item.text[start:end] for start, end in spans if item.text[start:end].strip()] if len(spans) > 1 else []
-
-
-def _chosen(texts: Sequence[str], vectors: Sequence[NDArray[np.float32]]) -> list[tuple[str, NDArray[np.float32]]]:
-    """Return the parts that get vectors of their own."""
+def _encode(store: MemoryStore, texts: list[str], languages: list[str | None]) -> list[Any]:
+    """Return the vectors of texts, in the form that the index's space stores."""
     if not texts:
         return []
-    return [(texts[place], vectors[place]) for place in k_center(np.stack(vectors), MOST).tolist()]
+    encoder = store.index.encoder
+    vectors = encoder.encode_document(texts, language=languages)
+    if not all(bool(np.isfinite(one).all()) for one in vectors):
+        raise MlretError(f"{encoder.name} gives a vector that is not finite; check its weights")
+    return list(store.store.space.prepared(vectors))
+
+
+def _windows(text: str) -> list[str]:
+    """Return the parts of a long text that are not blank; none if it has only one part."""
+    spans = parts(text)
+    return [text[start:end] for start, end in spans if text[start:end].strip()] if len(spans) > 1 else []
 
 
 def _given(store: MemoryStore, vector: Any) -> Any:
@@ -196,13 +189,7 @@ def _given(store: MemoryStore, vector: Any) -> Any:
     return space.taken_in(space.check_vectors([vector]), ["the text"])[0]
 
 
-def _valid_from(content: Content, at: int) -> int:
-    if content.valid_from is not None:
-        return times.micros(content.valid_from)
-    return at if content.event_time is None else times.micros(content.event_time[0])
-
-
-def read_items(items: Iterable[Incoming]) -> list[Item]:
+def read_items(items: Iterable[Incoming]) -> list[Draft]:
     """Check several texts; error messages name the text."""
     if isinstance(items, str | Mapping):
         raise InputError(f"give a list of texts, not one {type(items).__name__}")

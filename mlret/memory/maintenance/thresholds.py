@@ -23,7 +23,7 @@ from mlret.data.sample import load_parallel_sentences, load_sample
 from mlret.errors import InputError
 from mlret.memory.text.duplicates import CANDIDATES, NEIGHBOURS, DuplicateThresholds
 from mlret.memory.text.features import Facts, facts_of
-from mlret.memory.text.guards import conflicts, unchecked
+from mlret.memory.text.merge_guards import conflicts, unchecked
 
 if TYPE_CHECKING:
     from mlret.encoders.encoder import Encoder
@@ -96,7 +96,7 @@ def calibrate(
             f"calibration needs two languages or more, with as many texts each, at least {2 * NEIGHBOURS + 1}"
         )
     if groups is not None and len(groups) != count:
-        raise InputError(f"{len(groups)} groups for {count} texts: give one a text")
+        raise InputError(f"{len(groups)} groups for {count} texts: give one for each text")
     codes = [normalise_language(language).partition("-")[0] for language in texts]
     every = [text for some in texts.values() for text in some]
     encoded = encoder.encode(every, language=[code for code in codes for _ in range(count)])

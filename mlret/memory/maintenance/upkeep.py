@@ -14,18 +14,21 @@ from mlret.data.durable import fsync_folder
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
 from mlret.errors import InputError, MlretError
-from mlret.index.index import Index, _reference
-from mlret.index.storage import compaction
+from mlret.index.index import Index
+from mlret.index.storage.creation import start_over
 from mlret.index.storage.manifest import VECTORS, read_manifest, write_manifest, written_of
 from mlret.index.storage.records import RECORDS, Records
-from mlret.index.storage.store import Store, beside, check_vacant
+from mlret.index.store import compaction
+from mlret.index.store.new_folder import beside, check_vacant
+from mlret.index.store.store import Store
+from mlret.index.store.stored_encoder import reference_of
 from mlret.index.verify import Problem, verify_index
-from mlret.memory.records import value_of
+from mlret.memory.records import text_of
 from mlret.memory.storage import cells, tables
+from mlret.memory.storage.drafts import document_id, folded, hash_of
 from mlret.memory.storage.folder import Folder
-from mlret.memory.storage.journal import NewVersion
-from mlret.memory.storage.postings import grams_of
-from mlret.memory.storage.store import document_id, hash_of
+from mlret.memory.storage.journal import NewVersion, read_entries
+from mlret.memory.storage.lexical_scores import grams_of
 from mlret.memory.storage.table_checks import table_problems
 
 _BATCH = 256
@@ -48,20 +51,22 @@ def verify(
         The problems found; empty if there are none.
     """
     problems = verify_index(path, encoder, repair=repair, say=say)
-    if any(not problem.mended for problem in problems):
+    if any(not problem.repaired for problem in problems):
         return problems
     try:
         with Index.open(path, encoder, kind="memory") as index:
             folder = Folder(index)
             (say or (lambda _: None))("the tables, and the journal, replayed")
-            problems += [Problem(RECORDS, what, mendable=False) for what in table_problems(folder.records)]
-            if problems and not all(problem.mended for problem in problems):
+            problems += [Problem(RECORDS, what, repairable=False) for what in table_problems(folder.records)]
+            if problems and not all(problem.repaired for problem in problems):
                 return problems
             problems += _texts(folder, repair=repair)
-            if tables.erasing(folder.records):
-                problems.append(Problem(RECORDS, "an erasure is not finished; open the memory to write", mended=False))
+            if cells.erasing(folder.records):
+                problems.append(
+                    Problem(RECORDS, "an erasure is not finished; open the memory to write", repaired=False)
+                )
     except MlretError as error:
-        problems.append(Problem(RECORDS, str(error), mendable=False))
+        problems.append(Problem(RECORDS, str(error), repairable=False))
     return problems
 
 
@@ -81,14 +86,14 @@ def _texts(folder: Folder, *, repair: bool) -> Iterator[Problem]:
             new = news.get(row)
             if new is None or row not in documents or documents[row].id != document_id(record, new.version):
                 what = f"memory_versions, row {row}: a version of record {record} has lost its text"
-                yield Problem(RECORDS, what, mendable=False)
+                yield Problem(RECORDS, what, repairable=False)
                 continue
             expected = _derived(documents[row].text, new.content.get("keys", ()))
             if stored != [*expected, cells.text_crc(*expected[:2])]:
                 wrong.append((row, *expected))
     if wrong:
         yield Problem(
-            RECORDS, f"the hashes or n-grams of {len(wrong)} versions are not those of their texts", mended=repair
+            RECORDS, f"the hashes or n-grams of {len(wrong)} versions are not those of their texts", repaired=repair
         )
         if repair:
             with folder.writing():
@@ -98,24 +103,23 @@ def _texts(folder: Folder, *, repair: bool) -> Iterator[Problem]:
         AND row NOT IN (SELECT row FROM memory_parts)
     """
     if count := records.read(orphans)[0][0]:
-        yield Problem(RECORDS, f"{count} texts belong to no version", mendable=False)
+        yield Problem(RECORDS, f"{count} texts belong to no version", repairable=False)
     lost = "SELECT count(*) FROM memory_parts WHERE row NOT IN (SELECT row FROM records)"
     if count := records.read(lost)[0][0]:
-        yield Problem(RECORDS, f"memory_parts: {count} parts have lost their text", mendable=False)
+        yield Problem(RECORDS, f"memory_parts: {count} parts have lost their text", repairable=False)
 
 
 def _news(records: Records, entries: list[int]) -> dict[int, NewVersion]:
     """Return the new versions of some entries, by row."""
-    every = tables.entries(records, f"entry IN ({','.join('?' * len(entries))})", entries)
+    every = read_entries(records, f"entry IN ({','.join('?' * len(entries))})", entries)
     changes = [change for entry in every for change in entry.changes or ()]
     return {change.row: change for change in changes if type(change) is NewVersion}
 
 
 def _derived(text: str, keys: Sequence[str]) -> tuple[bytes, bytes, int]:
     """Return the hash, the n-grams and their number for the indexed string of a text with its keys."""
-    suffix = len(value_of("", keys))
     grams, length = grams_of(text)
-    return hash_of(text[: len(text) - suffix]), grams, length
+    return hash_of(folded(text_of(text, keys))), grams, length
 
 
 def reembed(
@@ -148,7 +152,7 @@ def reembed(
     """
     manifest = read_manifest(path)
     if manifest.kind != "memory":
-        raise InputError(f"{path} is an index, not a memory store; build it anew with `mlret index build`")
+        raise InputError(f"{path} is an index, not a memory store; build it again with `mlret index build`")
     encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
     check_vacant(output)
     temporary = beside(output, f"{os.getpid()}.new")
@@ -156,7 +160,7 @@ def reembed(
         (temporary / VECTORS).mkdir(parents=True)
         settings = manifest.settings.model_copy(update={"dims": None})
         changed: dict[str, Any] = {
-            "encoder": _reference(encoder),
+            "encoder": reference_of(encoder),
             "fingerprint": encoder.fingerprint,
             "dims": encoder.dims,
             "similarity": encoder.similarity,
@@ -167,7 +171,7 @@ def reembed(
         }
         written = written_of(manifest.model_copy(update=changed))
         _copy_database(path / RECORDS, temporary / RECORDS)
-        Records.start_over(temporary / RECORDS, manifest.generation, written.text)
+        start_over(temporary / RECORDS, manifest.generation, written.text)
         write_manifest(temporary, written)
         store = Store(temporary)
         try:
@@ -194,7 +198,7 @@ def _encode_all(store: Store, encoder: AnyEncoder, progress: Callable[[int, int]
             texts = [document.text for _, document in batch]
             vectors = encoder.encode_document(texts, language=[document.language for _, document in batch])
             with store.records.transaction():
-                store.records.replace_vectors([row for row, _ in batch], store.space.prepared(vectors))
+                store.vectors.add([row for row, _ in batch], store.space.prepared(vectors))
             done += len(batch)
             if progress is not None:
                 progress(done, total)

@@ -165,9 +165,9 @@ def lexical_applies(columns: Columns, query: Query, positions: Positions) -> Mas
     scripts = scripts_of(query.text)
     wanted = None if query.language is None else query.language.partition("-")[0]
     languages = np.array(
-        [wanted is None or one is None or one.partition("-")[0] == wanted for one in columns.languages.values],
+        [wanted is None or one is None or one.partition("-")[0] == wanted for one in columns.languages.by_number],
         dtype=np.bool_,
     )
-    shared = np.array([share_script(scripts, one) for one in columns.scripts.values], dtype=np.bool_)
+    shared = np.array([share_script(scripts, one) for one in columns.scripts.by_number], dtype=np.bool_)
     found: Mask = languages[columns.language[positions]] & shared[columns.script[positions]]
     return found

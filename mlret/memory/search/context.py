@@ -117,8 +117,10 @@ def pack(passages: Sequence[Passage], budget: int, count: Callable[[str], int], 
             if form is not now and _total(chosen) - spared + form.cost <= room and form.cost > spared:
                 chosen[place] = form
                 break
-    told = sorted((place for place, piece in enumerate(chosen) if piece), key=lambda place: (passages[place].at, place))
-    pieces = tuple(_without_separator(chosen[place], separator) for place in told)
+    included = sorted(
+        (place for place, piece in enumerate(chosen) if piece), key=lambda place: (passages[place].at, place)
+    )
+    pieces = tuple(_without_separator(chosen[place], separator) for place in included)
     cost = sum(piece.cost for piece in pieces) + separator * max(0, len(pieces) - 1)
     return Packed(pieces, cost, tuple(passages[place].id for place, piece in enumerate(chosen) if piece is None))
 

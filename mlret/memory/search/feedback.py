@@ -12,14 +12,13 @@ from collections.abc import Sequence
 
 from mlret.errors import InputError
 from mlret.memory import times
-from mlret.memory.records import dump
 from mlret.memory.results import Done
 from mlret.memory.scope import Scope, check_scope
+from mlret.memory.search.fitted_weights import LoggedSearch, fit_weights
 from mlret.memory.search.search import Request, logged
-from mlret.memory.search.weights import LoggedSearch, fit_weights
-from mlret.memory.storage import tables
-from mlret.memory.storage.journal import Change, SetField
-from mlret.memory.storage.store import MemoryStore, Step
+from mlret.memory.storage.drafts import Step
+from mlret.memory.storage.journal import Change, SetField, dump, read_entries
+from mlret.memory.storage.store import MemoryStore
 
 TERMS = ("meaning", "words", "contiguity", "links", "date", "decay")
 _LATEST = 500  # Number of latest searches that weights are fitted to.
@@ -52,7 +51,7 @@ def feedback(store: MemoryStore, request: Request, used: Sequence[str]) -> Done:
     scope = request.selection.scope
     ids = list(dict.fromkeys(used))
     if not ids:
-        raise InputError("name the records that were of use; a search of which nothing was teaches nothing")
+        raise InputError("name the records that were used; nothing can be learned from a search without any")
     for id in ids:
         store.position(id, scope)
     search = logged(store, request, ids)
@@ -60,7 +59,7 @@ def feedback(store: MemoryStore, request: Request, used: Sequence[str]) -> Done:
     at = times.now()
     steps: list[Step] = []
     for id in ids:
-        there = store.columns.standing[id]
+        there = store.columns.statuses[id]
         changes: list[Change] = [
             SetField("accesses", there.accesses, there.accesses + 1),
             SetField("accessed_at", there.accessed_at, at),
@@ -81,7 +80,7 @@ def weights_of(store: MemoryStore, scope: Scope) -> dict[str, float]:
     """
     key = key_of(scope)
     if key not in store.weights:
-        entries = list(tables.entries(store.records, _QUERY, (key,)))[-_LATEST:]
+        entries = list(read_entries(store.records, _QUERY, (key,)))[-_LATEST:]
         log = [LoggedSearch(entry.note["search"]["terms"], entry.note["search"]["used"]) for entry in entries]
         store.weights[key] = fit_weights(log, TERMS) if log else {}
     return store.weights[key]

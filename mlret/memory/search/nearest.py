@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.index.storage.store import Store
+from mlret.index.store.store import Store
 from mlret.index.vectors.exact import CpuExact
 from mlret.index.vectors.scan import DECIMALS
 from mlret.memory.storage.columns import Columns

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from mlret.errors import InputError
 from mlret.memory.text.duplicates import DuplicateThresholds, density
 from mlret.memory.text.features import Facts
-from mlret.memory.text.guards import conflicts, same_wording, unchecked
+from mlret.memory.text.merge_guards import conflicts, same_wording, unchecked
 
 CONTIGUITY = 0.5
 """How much of the better neighbour's score a turn gets."""
@@ -25,6 +25,37 @@ LINK_HOP = 0.25
 
 Scores = NDArray[np.float64]
 Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Terms that are added to the channels' scores. Weights are in standard deviations of those; 0 disables a term.
+
+    Attributes
+    ----------
+    contiguity
+        Weight of the better neighbour's score, for records next to it in a session.
+    links
+        Weight of the best linked record's score: one hop, in either direction.
+    dates
+        Bonus of a record whose time lies within a date that the query names, in a language of
+        :data:`mlret.memory.text.dates.LANGUAGES`; smaller outside it. It reorders hits and never filters.
+    decay, tau_days
+        The most that a record can lose by age, and the time constant, which grows with use. Off by default.
+    collapse
+        Whether to collapse near-duplicates into one hit; requires thresholds calibrated for the encoder.
+    sessions
+        Whether to rank sessions, by the mean over the granularities that each has (turns, events, summaries, facts),
+        and return the best record of each.
+    """
+
+    contiguity: float = CONTIGUITY
+    links: float = LINK_HOP
+    dates: float = 1.0
+    decay: float = 0.0
+    tau_days: float = 30.0
+    collapse: bool = True
+    sessions: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +101,7 @@ def combine(terms: Mapping[str, ArrayLike]) -> Ranked:
         raise InputError(f"the terms of a ranking must have one length ({lengths})")
     for name, values in arrays.items():
         if not np.isfinite(values).all():
-            raise InputError(f"the term {name!r} of a ranking holds what is no number; leave the candidate out")
+            raise InputError(f"the term {name!r} of a ranking has a value that is not finite; remove the candidate")
     scores = np.round(sum(arrays.values(), np.zeros(())), 6) + 0.0  # Adding 0.0 removes negative zeros.
     order = np.argsort(-scores, kind="stable").astype(np.int64)
     return Ranked(order, scores[order], {name: values[order] for name, values in arrays.items()})

@@ -19,10 +19,9 @@ from mlret.memory.records import MemoryRecord
 from mlret.memory.results import Found, MemoryHit
 from mlret.memory.scope import check_scope
 from mlret.memory.search.candidates import Candidates, Query, candidates, weigh
+from mlret.memory.search.fitted_weights import LoggedSearch, weighted
 from mlret.memory.search.nearest import similarities
 from mlret.memory.search.ranking import (
-    CONTIGUITY,
-    LINK_HOP,
     Ranked,
     collapse,
     confidence,
@@ -32,9 +31,9 @@ from mlret.memory.search.ranking import (
     link_hop,
     retention,
 )
+from mlret.memory.search.ranking import Ranking as Ranking  # Its documented place before version 0.2.
 from mlret.memory.search.selection import Selection
 from mlret.memory.search.succession import CONTRADICTS, SUPERSEDES, TERM, excluded_by, exclusions, settle
-from mlret.memory.search.weights import LoggedSearch, weighted
 from mlret.memory.storage.columns import UNTIMED
 from mlret.memory.storage.positions import Positions
 from mlret.memory.storage.record_state import ACTIVE
@@ -50,37 +49,6 @@ _HEADS = 20  # Number of best candidates whose neighbours and links are added.
 _SPARE = 4  # Hits that are checked for near-duplicates, per requested hit.
 _LOGGED = 20  # Best candidates that feedback logs, besides those that were useful.
 _NEAREST = 5  # Number of nearest records that the confidence is computed from.
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """Terms that are added to the channels' scores. Weights are in standard deviations of those; 0 disables a term.
-
-    Attributes
-    ----------
-    contiguity
-        Weight of the better neighbour's score, for records next to it in a session.
-    links
-        Weight of the best linked record's score: one hop, in either direction.
-    dates
-        Bonus of a record whose time lies within a date that the query names, in a language of
-        :data:`mlret.memory.text.dates.LANGUAGES`; smaller outside it. It reorders hits and never filters.
-    decay, tau_days
-        The most that a record can lose by age, and the time constant, which grows with use. Off by default.
-    collapse
-        Whether to collapse near-duplicates into one hit; requires thresholds calibrated for the encoder.
-    sessions
-        Whether to rank sessions, by the mean over the granularities that each has (turns, events, summaries, facts),
-        and return the best record of each.
-    """
-
-    contiguity: float = CONTIGUITY
-    links: float = LINK_HOP
-    dates: float = 1.0
-    decay: float = 0.0
-    tau_days: float = 30.0
-    collapse: bool = True
-    sessions: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,7 +161,7 @@ def logged(store: MemoryStore, request: Request, used: Sequence[str]) -> LoggedS
     found = _widened(store, request, found, visible, mode)
     terms = _terms(store, request, found, now)
     order = weighted(terms, request.weights).order.tolist()
-    ids = [columns.ids.values[one] for one in columns.record[found.positions].tolist()]
+    ids = [columns.ids.by_number[one] for one in columns.record[found.positions].tolist()]
     best = [place for rank, place in enumerate(order) if rank < _LOGGED or ids[place] in used]
     return LoggedSearch(
         {name: values[best].tolist() for name, values in terms.items()}, [ids[place] in used for place in best]
@@ -219,11 +187,11 @@ def _widened(store: MemoryStore, request: Request, found: Candidates, visible: P
     for position in heads:
         if ranking.contiguity:
             more.update(columns.beside(position))
-        id = columns.ids.values[columns.record[position]]
+        id = columns.ids.by_number[columns.record[position]]
         if links := columns.links.get(id):
             counted = [link for link in links if ranking.links or link[1] in (SUPERSEDES, CONTRADICTS)]
             ends = {end for link in counted for end in (link[0], link[2])}
-            more.update(columns.standing[end].position for end in ends if end in columns.standing)
+            more.update(columns.statuses[end].position for end in ends if end in columns.statuses)
     added = np.array(sorted(more.difference(found.positions.tolist())), dtype=np.int64)
     places = np.minimum(np.searchsorted(visible, added), len(visible) - 1)
     added = added[visible[places] == added]
@@ -233,7 +201,7 @@ def _widened(store: MemoryStore, request: Request, found: Candidates, visible: P
 def _sorted_by_id(store: MemoryStore, found: Candidates) -> Candidates:
     """Return the candidates sorted by record id, so that a stable sort orders equal scores by id."""
     columns = store.columns
-    ids = [columns.ids.values[one] for one in columns.record[found.positions]]
+    ids = [columns.ids.by_number[one] for one in columns.record[found.positions]]
     order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
     return found[order]
 
@@ -243,7 +211,7 @@ def _terms(store: MemoryStore, request: Request, found: Candidates, now: int) ->
     terms = {"meaning": found.meaning, "words": found.words}
     if ranking.contiguity:
         sessions = columns.session[positions].astype(np.int64)
-        named = np.array([columns.sessions.values[one][1] is not None for one in sessions.tolist()])
+        named = np.array([columns.sessions.by_number[one][1] is not None for one in sessions.tolist()])
         if named.any():
             places = columns.seq[positions]
             terms["contiguity"] = contiguity(found.scores, np.where(named, sessions, -1), places, ranking.contiguity)
@@ -252,7 +220,7 @@ def _terms(store: MemoryStore, request: Request, found: Candidates, now: int) ->
     if ranking.dates and (bonus := _dated(store, request, positions)) is not None:
         terms["date"] = bonus
     if ranking.decay:
-        there = [columns.standing[columns.ids.values[one]] for one in columns.record[positions]]
+        there = [columns.statuses[columns.ids.by_number[one]] for one in columns.record[positions]]
         ends = columns.event_to[positions]
         start = np.where(ends == UNTIMED, columns.valid_from[positions], ends)
         used = np.array([one.accessed_at or 0 for one in there], dtype=np.int64)
@@ -278,7 +246,7 @@ def _pairs(store: MemoryStore, positions: Positions) -> list[tuple[int, int]]:
     columns = store.columns
     places: dict[str, list[int]] = {}
     for place, number in enumerate(columns.record[positions].tolist()):
-        places.setdefault(columns.ids.values[number], []).append(place)
+        places.setdefault(columns.ids.by_number[number], []).append(place)
     pairs = []
     for id, mine in places.items():
         for one, _, other in columns.links.get(id, ()):
@@ -308,7 +276,7 @@ def _by_session(store: MemoryStore, found: Candidates, ranked: Ranked) -> Ranked
     columns = store.columns
     positions = found.positions[ranked.order]
     sessions = columns.session[positions].astype(np.int64)
-    named = np.array([columns.sessions.values[one][1] is not None for one in sessions.tolist()])
+    named = np.array([columns.sessions.by_number[one][1] is not None for one in sessions.tolist()])
     units, scores = granularities(ranked.scores, columns.level[positions], np.where(named, sessions, -1))
     value = dict(zip(units.tolist(), scores.tolist(), strict=True))
     first: dict[int, int] = {}
@@ -339,7 +307,7 @@ def _groups(store: MemoryStore, request: Request, found: Candidates, ranked: Ran
     if any(row not in known for row in rows):
         return alone
     vectors = np.stack([known[row] for row in rows])
-    usual = np.array([thresholds.density(columns.languages.values[one]) for one in columns.language[top]])
+    usual = np.array([thresholds.density(columns.languages.by_number[one]) for one in columns.language[top]])
     margins = vectors @ vectors.T - (usual[:, None] + usual[None, :]) / 2
     np.fill_diagonal(margins, -np.inf)
     close = np.flatnonzero((margins >= thresholds.duplicate).any(axis=1)).tolist()
@@ -373,7 +341,7 @@ def _hits(
         scores = {"dense": float(found.dense[place]), "lexical": float(found.lexical[place])}
         scores = {name: value for name, value in scores.items() if not np.isnan(value)}
         scores |= {name: round(float(values[group[0]]), 6) for name, values in ranked.terms.items()}
-        also = [columns.ids.values[columns.record[found.positions[ranked.order[one]]]] for one in group[1:]]
+        also = [columns.ids.by_number[columns.record[found.positions[ranked.order[one]]]] for one in group[1:]]
         hit = MemoryHit(
             rank,
             float(values[group[0]]),
@@ -436,13 +404,13 @@ def _why(request: Request, hit: MemoryHit) -> tuple[str, ...]:
         TERM: "what it takes the place of, or what takes its place",
         "rerank": "the reranker",
     }
-    for name, said in words.items():
+    for name, cause in words.items():
         if hit.scores.get(name):
-            found.append(f"{said} {hit.scores[name]:+.3f}")
+            found.append(f"{cause} {hit.scores[name]:+.3f}")
     if hit.yields_to:
         found.append(f"it is superseded or contradicted by {', '.join(hit.yields_to)}")
     if hit.also:
-        found.append(f"{len(hit.also)} more say the same")
+        found.append(f"{len(hit.also)} more with the same content")
     if hit.record.state != "active":
         found.append(f"it is {hit.record.state}")
     return tuple(found)
@@ -455,9 +423,9 @@ def _conflicts(store: MemoryStore, request: Request, record: MemoryRecord) -> tu
     versions = columns.versions[record.id]
     others = {end for link in columns.links.get(record.id, ()) if link[1] == CONTRADICTS for end in (link[0], link[2])}
     positions = [
-        columns.standing[id].position
+        columns.statuses[id].position
         for id in sorted(others - {record.id})
-        if store.in_scope(id, scope) and columns.standing[id].state == ACTIVE
+        if store.in_scope(id, scope) and columns.statuses[id].state == ACTIVE
     ]
     found = store.fetch([*versions, *positions])
     return tuple(one for one in found if (one.id, one.version) != (record.id, record.version))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlret.errors import InputError
-from mlret.index.filters import Where, read_filter
+from mlret.index.filtering.filters import Where, read_filter
 from mlret.memory import times
 from mlret.memory.records import KINDS, LEVELS, Kind, Level
 from mlret.memory.scope import Scope, check_scope
@@ -30,7 +30,7 @@ class Selection:
     scope
         A checked scope; records outside it do not exist for the call.
     where
-        A filter on metadata, ``tags`` and ``lang``; see :func:`mlret.index.filters.read_filter`.
+        A filter on metadata, ``tags`` and ``lang``; see :func:`mlret.index.filtering.filters.read_filter`.
     kinds, levels
         Only versions of these kinds and levels; all by default.
     as_of

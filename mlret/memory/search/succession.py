@@ -19,7 +19,7 @@ from mlret.memory.text.features import Facts, words_of
 
 SUPERSEDES, CONTRADICTS = "supersedes", "contradicts"
 TERM = "succession"
-"""What a record gains or loses by standing where a record that it excludes would have stood."""
+"""What a record gains or loses by taking the rank of a record that it excludes."""
 _STEP = 1e-6  # The unit that scores are rounded to.
 # Minimum share of a record's words that a text repeats to negate it, or to end it.
 _DENIED, _ENDED = 0.8, 0.6
@@ -72,7 +72,7 @@ def exclusions(columns: Columns, positions: Positions) -> list[tuple[int, int]]:
     for place, number in enumerate(numbers):
         places.setdefault(number, []).append(place)
     pairs = []
-    ids = columns.ids.values
+    ids = columns.ids.by_number
     by_id = {ids[number]: some for number, some in places.items()}
     for id, mine in by_id.items():
         versions = sorted(mine, key=lambda place: int(columns.row[positions[place]]))
@@ -163,5 +163,5 @@ def excluded_by(
     """
     found: dict[int, list[str]] = {}
     for one, other in pairs:
-        found.setdefault(other, []).append(columns.ids.values[columns.record[positions[one]]])
+        found.setdefault(other, []).append(columns.ids.by_number[columns.record[positions[one]]])
     return {place: tuple(dict.fromkeys(ids)) for place, ids in found.items()}

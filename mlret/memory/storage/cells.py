@@ -1,22 +1,61 @@
-"""Read and write the rows of a memory's tables, always with their checksums."""
+"""Read and write the rows of a memory's tables, always with their checksums.
+
+SQLite does not verify what it reads. Every row of the memory's tables has a checksum over its columns, so that a cell
+that changed by accident is noticed before anything is answered from it. Here one row is summed with Python integers;
+:mod:`mlret.memory.storage.loading` sums whole columns with NumPy, with the same result. Each step of the sum is a
+bijection of 64 bits, so that a change of one cell always changes the sum before it is shortened by two bits.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlret.errors import MlretError
+from mlret.errors import Corrupt, MlretError
 from mlret.index.storage.records import Records
-from mlret.memory.storage.row_checksums import checksum as row_checksum
+from mlret.memory.scope import Scope
 from mlret.memory.storage.schema import COVERED, NULLS, USE, VERSION_COLUMNS
 
 _SOME = 500  # Maximum number of rows in one SQL statement.
 _RESTORE = "restore the folder from a copy"
 # The exceptions that result from cells whose types or values are not those that were written.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError)
+_MASK = 2**64 - 1
+START, FACTOR = 0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD
+NULL = 0xA5A5A5A5A5A5A5A5
+# Type marks, so that a text and a number with the same digits have different words.
+TEXT, BYTES = 1 << 48, 1 << 49
+# This bit makes the sum always take eight bytes, so that an updated row keeps its size.
+WIDE = 1 << 62
+
+
+def word(value: Any) -> int:
+    """Return the 64-bit word that represents the value of a cell."""
+    kind = type(value)
+    if kind is int:
+        return int(value) & _MASK
+    if kind is str:
+        return zlib.crc32(value.encode()) | TEXT
+    if value is None:
+        return NULL
+    if kind is float:
+        return int.from_bytes(struct.pack("<d", value), "little")
+    return zlib.crc32(value) | BYTES
+
+
+def checksum(values: Iterable[Any]) -> int:
+    """Return the checksum of a row from the values of its cells, in order."""
+    found = START
+    for value in values:
+        # Integers, the most frequent type, are handled inline to avoid a call.
+        found ^= value & _MASK if type(value) is int else word(value)
+        found = found * FACTOR & _MASK
+        found ^= found >> 32
+    return found >> 2 | WIDE
 
 
 def damage(path: Path, where: str) -> MlretError:
@@ -29,7 +68,7 @@ def damage(path: Path, where: str) -> MlretError:
     where
         The damaged place, for the message.
     """
-    return MlretError(f"{path} is damaged ({where}); {_RESTORE}, `mlret memory verify` names all damage")
+    return Corrupt(f"{path} is damaged ({where}); {_RESTORE}, `mlret memory verify` names all damage")
 
 
 def crc_of(table: str, values: Sequence[Any]) -> int:
@@ -54,7 +93,7 @@ def _crc(columns: Sequence[str], values: Sequence[Any]) -> int:
     if None in values:
         names = zip(columns, values, strict=True)
         values = [NULLS.get(name) if value is None else value for name, value in names]
-    return row_checksum(values)
+    return checksum(values)
 
 
 def text_crc(hash: bytes, grams: bytes) -> int:
@@ -137,8 +176,40 @@ def read_rows(records: Records, table: str, where: str = "1", parameters: Sequen
     MlretError
         If a row is damaged.
     """
-    query = f"SELECT {', '.join(COVERED[table])}, crc FROM {table} WHERE {where}"
-    return checked(records.path, table, records.read(query, parameters))
+    return checked(records.path, table, records.read(f"{select(table)} WHERE {where}", parameters))
+
+
+def select(table: str) -> str:
+    """Return the beginning of an SQL statement that reads the columns in :data:`COVERED` and the checksum of rows."""
+    return f"SELECT {', '.join(COVERED[table])}, crc FROM {table}"
+
+
+def held_by(scope: Scope) -> tuple[str, list[str]]:
+    """Return the SQL condition for the rows of ``memory_scopes`` that a checked scope holds, and its parameters."""
+    names = {"tenant": "", **scope}
+    return " AND ".join(f"{name} = ?" for name in names), list(names.values())
+
+
+def last_operation(records: Records, scope: Scope) -> int:
+    """Return the number of the last operation that touched records of a scope; 0 if there was none.
+
+    Parameters
+    ----------
+    records
+        The database.
+    scope
+        A checked scope.
+    """
+    condition, parameters = held_by(scope)
+    found = read_rows(
+        records, "memory_totals", f"scope IN (SELECT scope FROM memory_scopes WHERE {condition})", parameters
+    )
+    return max((last for _, last, *_ in found), default=0)
+
+
+def erasing(records: Records) -> list[int]:
+    """Return the erased rows that may not be gone from disk yet, in ascending order."""
+    return [row for (row,) in read_rows(records, "memory_erasing", "1 ORDER BY row")]
 
 
 def put(connection: sqlite3.Connection, table: str, values: Sequence[Any]) -> None:
@@ -176,7 +247,7 @@ def whole_row(connection: sqlite3.Connection, table: str, key: int) -> dict[str,
         If the row is damaged or missing.
     """
     columns = COVERED[table]
-    query = f"SELECT {', '.join(columns)}, crc FROM {table} WHERE {columns[0]} = ?"
+    query = f"{select(table)} WHERE {columns[0]} = ?"
     *values, crc = connection.execute(query, (key,)).fetchone() or (key, None)
     if not whole(table, values, crc):
         raise damage_of(connection, table, values)

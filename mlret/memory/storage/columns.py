@@ -22,39 +22,37 @@ from mlret.memory.records import KINDS, LEVELS
 from mlret.memory.scope import SCOPE_NAMES, Place, Scope, place_of
 from mlret.memory.storage import cells
 from mlret.memory.storage.journal import GONE, Change, Entry, NewVersion, SetEnd, SetField, SetLink, renamed
-from mlret.memory.storage.loading import Loaded, Rows
-from mlret.memory.storage.positions import Growing, Names, Positions, Turns
-from mlret.memory.storage.postings import Postings
-from mlret.memory.storage.record_state import ACTIVE, STATES, Standing, Standings
-from mlret.memory.storage.row_checksums import is_constant
+from mlret.memory.storage.lexical_scores import Postings
+from mlret.memory.storage.loading import Loaded, Rows, is_constant
+from mlret.memory.storage.positions import Names, Positions, Turns
+from mlret.memory.storage.record_state import ACTIVE, STATES, RecordStatus, RecordStatuses
+from mlret.memory.storage.version_arrays import VersionArrays
 from mlret.memory.times import FOREVER
 from mlret.memory.times import UNTIMED as UNTIMED
 
 Mask = NDArray[np.bool_]
-_TYPES: dict[str, Any] = {
-    "row": np.int64,
-    "record": np.int32,
-    "scope": np.int32,
-    **dict.fromkeys(SCOPE_NAMES, np.int32),
-    "session": np.int32,
-    "seq": np.int64,
-    "kind": np.int8,
-    "level": np.int8,
-    "language": np.int32,
-    "script": np.int32,
-    "valid_from": np.int64,
-    "valid_to": np.int64,
-    "event_from": np.int64,
-    "event_to": np.int64,
-    "expires_at": np.int64,
-    "length": np.int32,
-    "alive": np.bool_,
-}
-_FIRST = 64  # Initial capacity, in versions.
 
 
-class Columns:
-    """The versions of a tenant, up to the last journal entry that was applied.
+class _Growing:
+    """An ascending array of positions that can be appended to."""
+
+    def __init__(self, positions: Positions | None = None) -> None:
+        self._array = np.empty(4, dtype=np.int64) if positions is None else positions
+        self._size = 0 if positions is None else len(positions)
+
+    def append(self, position: int) -> None:
+        if self._size == len(self._array):
+            self._array = np.resize(self._array, 2 * self._size)
+        self._array[self._size] = position
+        self._size += 1
+
+    def all(self) -> Positions:
+        """Return the positions; arrays that were returned earlier are unaffected by later appends."""
+        return self._array[: self._size]
+
+
+class Columns(VersionArrays):
+    """The versions of a tenant, up to the last journal entry that was applied; positions below ``len`` are in use.
 
     Parameters
     ----------
@@ -72,20 +70,18 @@ class Columns:
     """
 
     def __init__(self, records: Records, tenant: str, places: Mapping[int, Place]) -> None:
+        super().__init__()
         self._size = 0
-        self._arrays = {name: np.empty(_FIRST, dtype=kind) for name, kind in _TYPES.items()}
         self.scopes: Names[Place] = Names()
         self.values: Names[str] = Names()  # Values of scope names.
-        self._named: dict[tuple[str, str], Growing] = {}
-        self._exact: dict[int, Growing] = {}
+        self._named: dict[tuple[str, str], _Growing] = {}
+        self._exact: dict[int, _Growing] = {}
         self.ids: Names[str] = Names()
         self.keys: dict[str, int] = {}  # Record id -> key.
         self._ids: dict[int, str] = {}  # Key -> record id.
         self.sessions: Names[tuple[int, str | None]] = Names()
         self.languages: Names[str | None] = Names()
         self.scripts: Names[frozenset[str]] = Names()
-        self.current = np.zeros(_FIRST, dtype=np.bool_)
-        self.state = np.zeros(_FIRST, dtype=np.int8)
         self.wholes: dict[int, int] = {}  # Row of a part -> position of its version.
         self.parts: dict[int, tuple[int, ...]] = {}  # Position -> rows of the parts.
         self.links: dict[str, set[tuple[str, str, str]]] = {}  # Record id -> its links in and out: (from, type, to).
@@ -107,19 +103,14 @@ class Columns:
     def __len__(self) -> int:
         return self._size
 
-    def __getattr__(self, name: str) -> Any:
-        if name in _TYPES:
-            return self._arrays[name][: self._size]
-        raise AttributeError(name)
-
     @property
     def versions(self) -> dict[str, list[int]]:
         """The positions of the versions of each record by id, oldest first."""
         if self._versions is None:
             self._versions = {}
-            alive = np.flatnonzero(self.alive)
+            alive = np.flatnonzero(self.alive)  # Places that are not in use yet are not alive.
             for position, number in zip(alive.tolist(), self.record[alive].tolist(), strict=True):
-                self._versions.setdefault(self.ids.values[number], []).append(position)
+                self._versions.setdefault(self.ids.by_number[number], []).append(position)
         return self._versions
 
     @property
@@ -155,7 +146,7 @@ class Columns:
 
     def positions(self, rows: Positions) -> Positions:
         """Return the positions of the versions with some rows; ascending if the rows are."""
-        return np.searchsorted(self.row, rows).astype(np.int64)
+        return np.searchsorted(self.row[: self._size], rows).astype(np.int64)
 
     def in_scope(self, scope: Scope) -> Positions:
         """Return the positions of the versions that a checked scope holds, in ascending order."""
@@ -168,39 +159,35 @@ class Columns:
         found = held[fewest]
         for place, (name, value) in enumerate(names):
             if place != fewest:
-                number = self.values.known(value)
-                found = found[self._arrays[name][found] == number]
-        alive: Positions = found[self._arrays["alive"][found]]
-        return alive
+                numbers: NDArray[np.int32] = getattr(self, name)
+                found = found[numbers[found] == self.values.get(value)]
+        return found[self.alive[found]]
 
-    def exactly(self, scope: Scope) -> Positions:
-        """Return the positions of the versions stored in exactly this scope, in ascending order."""
-        number = self.scopes.known(place_of(scope))
-        held = None if number is None else self._exact.get(number)
+    def exactly(self, place: Place) -> Positions:
+        """Return the positions of the versions stored at exactly this place, in ascending order."""
+        held = self._exact.get(self.scopes.get(place, -1))
         if held is None:
             return np.empty(0, dtype=np.int64)
         found = held.all()
-        alive: Positions = found[self._arrays["alive"][found]]
-        return alive
+        return found[self.alive[found]]
 
-    def next_seq(self, scope: Scope, session: str | None) -> int:
+    def next_seq(self, place: Place, session: str | None) -> int:
         """Return the position after the last one of a session.
 
         Parameters
         ----------
-        scope
-            The scope that the session is stored in.
+        place
+            The place that the session is stored in.
         session
             Name of the session; ``None`` for texts without one.
         """
-        number = self.scopes.known(place_of(scope))
-        known = None if number is None else self.sessions.known((number, session))
+        known = self.sessions.get((self.scopes.get(place, -1), session))
         return 0 if known is None else self._turns.upcoming(known)
 
     def beside(self, position: int) -> list[int]:
         """Return the positions of the turns just before and after a version in its session, whatever their state."""
         session, place = int(self.session[position]), int(self.seq[position])
-        if self.sessions.values[session][1] is None:
+        if self.sessions.by_number[session][1] is None:
             return []
         return [*self._turns.at(session, place - 1), *self._turns.at(session, place + 1)]
 
@@ -219,72 +206,70 @@ class Columns:
             Rows of its parts.
         """
         position = self._size
-        if position == len(self.current):
-            self._grow()
-        scope = self.scopes.number(place)
-        session = self.sessions.number((scope, columns["session"]))
+        if position == len(self.row):
+            self.make_room(2 * position)
         self._size += 1
+        scope = self.scopes[place]
+        session = self.sessions[scope, columns["session"]]
         self.keys[record], self._ids[columns["record"]] = columns["record"], record
-        values: dict[str, Any] = {
-            "row": columns["row"],
-            "record": self.ids.number(record),
-            "scope": scope,
-            **{name: self.values.number(value) for name, value in zip(SCOPE_NAMES, place, strict=True)},
-            "session": session,
-            "seq": columns["seq"],
-            "kind": KINDS.index(columns["kind"]),
-            "level": LEVELS.index(columns["level"]),
-            "language": self.languages.number(columns["language"]),
-            "script": self.scripts.number(frozenset(filter(None, columns["scripts"].split(",")))),
-            "valid_from": columns["valid_from"],
-            "valid_to": FOREVER,
-            "event_from": UNTIMED if columns["event_from"] is None else columns["event_from"],
-            "event_to": UNTIMED if columns["event_to"] is None else columns["event_to"],
-            "expires_at": FOREVER if columns["expires_at"] is None else columns["expires_at"],
-            "length": columns["length"],
-            "alive": True,
-        }
-        for name, value in values.items():
-            self._arrays[name][position] = value
-        self._exact.setdefault(scope, Growing()).append(position)
+        self.row[position] = columns["row"]
+        self.record[position] = self.ids[record]
+        self.scope[position] = scope
+        self.tenant[position], self.user[position], self.agent[position], self.run[position] = map(
+            self.values.__getitem__, place
+        )
+        self.session[position], self.seq[position] = session, columns["seq"]
+        self.kind[position] = KINDS.index(columns["kind"])
+        self.level[position] = LEVELS.index(columns["level"])
+        self.language[position] = self.languages[columns["language"]]
+        self.script[position] = self.scripts[frozenset(filter(None, columns["scripts"].split(",")))]
+        self.valid_from[position], self.valid_to[position] = columns["valid_from"], FOREVER
+        untimed = columns["event_from"] is None
+        self.event_from[position] = UNTIMED if untimed else columns["event_from"]
+        self.event_to[position] = UNTIMED if untimed else columns["event_to"]
+        self.expires_at[position] = FOREVER if columns["expires_at"] is None else columns["expires_at"]
+        self.length[position] = columns["length"]
+        self.alive[position], self.current[position], self.state[position] = True, False, ACTIVE
+        self._exact.setdefault(scope, _Growing()).append(position)
         for name, value in zip(SCOPE_NAMES, place, strict=True):
             if value:
-                self._named.setdefault((name, value), Growing()).append(position)
+                self._named.setdefault((name, value), _Growing()).append(position)
         self._turns.add(session, columns["seq"], position)
         if self._versions is not None:
             self._versions.setdefault(record, []).append(position)
         if self._hashes is not None:
             self._hashes.setdefault((scope, columns["hash"]), []).append(position)
-        self.current[position], self.state[position] = False, ACTIVE
         if parts:
             self.parts[position] = tuple(parts)
             self.wholes.update((row, position) for row in parts)
         self.postings.add([columns["grams"]])
         return position
 
-    def apply(self, record: str, changes: Iterable[Change], columns: Mapping[int, Mapping[str, Any]]) -> None:
-        """Apply the changes of an entry.
+    def apply(
+        self, operations: Iterable[tuple[str, Iterable[Change]]], columns: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        """Apply the changes of entries, in order.
 
         Parameters
         ----------
-        record
-            Id of the record.
-        changes
-            Changes that name records by ids.
+        operations
+            For each entry the id of the record, and the changes, which name records by ids.
         columns
             For each new version, by row: the columns of ``memory_versions``.
         """
-        for change in changes:
-            match change:
-                case NewVersion():
-                    self.add(record, place_of(change.scope), columns[change.row], change.parts)
-                case SetField(name, _, after):
-                    self._set(record, name, after)
-                case SetEnd(row, _, after):
-                    position = int(np.searchsorted(self.row, row))
-                    self._arrays["valid_to"][position] = FOREVER if after is None else after
-                case SetLink(type, str(target), on) if target != GONE:
-                    self._link((record, type, target), on)
+        for record, changes in operations:
+            for change in changes:
+                match change:
+                    case NewVersion():
+                        self.add(record, place_of(change.scope), columns[change.row], change.parts)
+                    case SetField("row", before, after):
+                        self._set_current(record, self._position(after), new=before is None)
+                    case SetField(name, _, after):
+                        self._set(record, name, after)
+                    case SetEnd(row, _, after):
+                        self.valid_to[self._position(row)] = FOREVER if after is None else after
+                    case SetLink(type, str(target), on) if target != GONE:
+                        self._link((record, type, target), on)
 
     def read(self, entry: Entry, columns: Mapping[int, Mapping[str, Any]]) -> None:
         """Apply an entry of the journal in the form of the database, which names records by keys.
@@ -302,7 +287,7 @@ class Columns:
         news = [change.id for change in entry.changes if type(change) is NewVersion]
         record = news[0] if news else self._ids.get(entry.record)
         if record is not None:
-            self.apply(record, [renamed(change, self.name_of) for change in entry.changes], columns)
+            self.apply([(record, renamed(entry.changes, self.name_of))], columns)
 
     def forget(self, key: int) -> None:
         """Remove an erased record."""
@@ -310,55 +295,56 @@ class Columns:
         if record is not None:
             del self.keys[record]
             self._forget(record)
-            self.standing.left_by(record)
+            self.statuses.left_by(record)
 
     def _link(self, link: tuple[str, str, str], on: bool) -> None:
         for end in (link[0], link[2]):
             held = self.links.setdefault(end, set())
             (held.add if on else held.discard)(link)
-        if link[0] in self.standing:
-            self.standing[link[0]].links = sum(one[0] == link[0] for one in self.links[link[0]])
+        if link[0] in self.statuses:
+            self.statuses[link[0]].links = sum(one[0] == link[0] for one in self.links[link[0]])
 
-    def _set(self, record: str, name: str, value: Any) -> None:
-        if name == "row":
-            position = int(np.searchsorted(self.row, value))
-            there = self.standing.setdefault(record, Standing(position, ACTIVE, 1.0, 0, None, None))
+    def _set_current(self, record: str, position: int, *, new: bool) -> None:
+        """Make a version the current one of its record."""
+        if new:
+            self.statuses[record] = RecordStatus(position, ACTIVE, 1.0, 0, None, None)
+        else:
+            there = self.statuses[record]
             self.current[there.position] = False
             there.position = position
-            self.current[position] = True
             self.state[position] = there.state
-        elif name == "state":
-            self.standing[record].state = STATES[value]
+        self.current[position] = True
+
+    def _set(self, record: str, name: str, value: Any) -> None:
+        if name == "state":
+            self.statuses[record].state = STATES[value]
             self.state[self.versions[record]] = STATES[value]
         else:
-            setattr(self.standing[record], name, None if value == GONE else value)
+            setattr(self.statuses[record], name, None if value == GONE else value)
 
     def _forget(self, record: str) -> None:
         positions = self.versions.pop(record, [])
-        self.standing.pop(record, None)
+        self.statuses.pop(record, None)
         for link in list(self.links.pop(record, ())):
             self._link(link, False)
         for position in positions:
-            self._arrays["alive"][position] = self.current[position] = False
+            self.alive[position] = self.current[position] = False
             for row in self.parts.pop(position, ()):
                 self.wholes.pop(row, None)
 
-    def _grow(self) -> None:
-        capacity = 2 * len(self.current)
-        for name, array in self._arrays.items():
-            self._arrays[name] = np.resize(array, capacity)
-        self.current, self.state = np.resize(self.current, capacity), np.resize(self.state, capacity)
+    def _position(self, row: int) -> int:
+        return int(np.searchsorted(self.row[: self._size], row))
 
     def _load(self, records: Records, places: Mapping[int, Place]) -> None:
         found = self._rows.versions()
         if len(found):
             self._fill(found, places)
         self.postings = Postings([None] * self._size, self._grams)
-        self._turns = Turns(self.session, self.seq)
+        self._turns = Turns(self.session[: self._size], self.seq[: self._size])
         parts = self._rows.of_versions("memory_parts", "whole", "row").columns
         self._check_totals(found, len(parts["row"]))
         for row, whole in sorted(zip(parts["row"], parts["whole"], strict=True)):
-            position = int(np.searchsorted(self.row, whole))
+            position = self._position(whole)
             self.wholes[row] = position
             self.parts[position] = (*self.parts.get(position, ()), row)
         links = self._rows.of_versions("memory_links", "record", "record").columns
@@ -366,7 +352,7 @@ class Columns:
             link = self._ids[key], type, self._ids[target]
             for end in (link[0], link[2]):
                 self.links.setdefault(end, set()).add(link)
-        self._load_standing(self._rows.of_versions("memory_records", "record", "record"))
+        self._load_statuses(self._rows.of_versions("memory_records", "record", "record"))
 
     def _check_totals(self, versions: Loaded, parts: int) -> None:
         """Raise an error if versions or parts of a scope are missing, which their own checksums cannot detect."""
@@ -377,21 +363,21 @@ class Columns:
         if parts != totals["parts"].sum():
             raise cells.damage(self._path, "memory_parts, rows are missing")
 
-    def _load_standing(self, found: Loaded) -> None:
+    def _load_statuses(self, found: Loaded) -> None:
         ids = [self._ids[key] for key in found.columns["record"]]
-        if len(ids) != len(self.ids.values):
+        if len(ids) != len(self.ids.by_number):
             raise cells.damage(self._path, "memory_records, rows are missing")
         current = self.positions(found.arrays["row"])
         if not np.array_equal(self.row[np.minimum(current, self._size - 1)], found.arrays["row"]):
             raise cells.damage(self._path, "memory_records, a current version is missing")
-        self.standing = Standings(ids, current, found.columns["state"], self._read_uses)
+        self.statuses = RecordStatuses(ids, current, found.columns["state"], self._read_uses)
         self.current[current] = True
         # The state of a record applies to all its versions.
-        of_record = np.full(len(self.ids.values), ACTIVE, dtype=np.int8)
+        of_record = np.full(len(self.ids.by_number), ACTIVE, dtype=np.int8)
         for position, state in zip(current.tolist(), found.columns["state"], strict=True):
             if state != "active":
                 of_record[self.record[position]] = STATES[state]
-        self.state[: self._size] = of_record[self.record]
+        self.state[: self._size] = of_record[self.record[: self._size]]
 
     def _read_uses(self, ids: Sequence[str]) -> list[tuple[Any, ...]]:
         """Return strength, accesses, accessed_at, merged_into and the number of links for each of some records."""
@@ -406,45 +392,44 @@ class Columns:
         """Fill the arrays from all stored versions, column by column, which is ten times faster than one by one."""
         found, arrays = versions.columns, versions.arrays
         self._size = len(versions)
-        capacity = max(_FIRST, 2 * self._size)
-        self._arrays = {name: np.resize(array, capacity) for name, array in self._arrays.items()}
-        self.current, self.state = np.zeros(capacity, dtype=np.bool_), np.zeros(capacity, dtype=np.int8)
-        scopes = {number: self.scopes.number(places[number]) for number in dict.fromkeys(found["scope"])}
+        self.make_room(2 * self._size)
+        scopes = {number: self.scopes[places[number]] for number in dict.fromkeys(found["scope"])}
         scripts = found["scripts"]
-        script_sets = {text: self.scripts.number(frozenset(filter(None, text.split(",")))) for text in set(scripts)}
+        script_sets = {text: self.scripts[frozenset(filter(None, text.split(",")))] for text in set(scripts)}
         languages = dict.fromkeys(found["language"])
         numbers = list(map(scopes.__getitem__, found["scope"]))
         self.keys = dict(zip(found["id"], found["record"], strict=True))
         self._ids = dict(zip(found["record"], found["id"], strict=True))
-        filled: dict[str, Any] = {
-            "record": self.ids.numbers(found["id"]),
-            "scope": numbers,
-            "session": self.sessions.numbers(list(zip(numbers, found["session"], strict=True))),
-            "kind": _numbered(found["kind"], {value: place for place, value in enumerate(KINDS)}),
-            "level": _numbered(found["level"], {value: place for place, value in enumerate(LEVELS)}),
-            "language": _numbered(found["language"], {value: self.languages.number(value) for value in languages}),
-            "script": _numbered(scripts, script_sets),
-            "alive": True,
-        }
-        filled |= {name: array for name, array in arrays.items() if name in _TYPES and name not in filled}
-        for name, values in filled.items():
-            self._arrays[name][: self._size] = values
+        size = slice(0, self._size)
+        self.row[size] = arrays["row"]
+        self.record[size] = self.ids.fill(found["id"])
+        self.scope[size] = numbers
+        self.session[size] = self.sessions.fill(list(zip(numbers, found["session"], strict=True)))
+        self.seq[size] = arrays["seq"]
+        self.kind[size] = _numbered(found["kind"], {value: place for place, value in enumerate(KINDS)})
+        self.level[size] = _numbered(found["level"], {value: place for place, value in enumerate(LEVELS)})
+        self.language[size] = _numbered(found["language"], {value: self.languages[value] for value in languages})
+        self.script[size] = _numbered(scripts, script_sets)
+        self.valid_from[size], self.valid_to[size] = arrays["valid_from"], arrays["valid_to"]
+        self.event_from[size], self.event_to[size] = arrays["event_from"], arrays["event_to"]
+        self.expires_at[size], self.length[size] = arrays["expires_at"], arrays["length"]
+        self.alive[size] = True
         self._fill_scopes()
 
     def _fill_scopes(self) -> None:
         """Build the lists of positions by scope and by each name of a scope."""
-        of = self.scope
+        of = self.scope[: self._size]
         order = np.argsort(of, kind="stable")
-        cuts = np.searchsorted(of[order], np.arange(len(self.scopes.values) + 1))
+        cuts = np.searchsorted(of[order], np.arange(len(self.scopes.by_number) + 1))
         groups: dict[tuple[str, str], list[Positions]] = {}
-        for number, place in enumerate(self.scopes.values):
+        for number, place in enumerate(self.scopes.by_number):
             positions = order[cuts[number] : cuts[number + 1]]
-            self._exact[number] = Growing(positions)
+            self._exact[number] = _Growing(positions)
             for name, value in zip(SCOPE_NAMES, place, strict=True):
-                self._arrays[name][positions] = self.values.number(value)
+                getattr(self, name)[positions] = self.values[value]
                 if value:
                     groups.setdefault((name, value), []).append(positions)
-        self._named = {key: Growing(np.sort(np.concatenate(some))) for key, some in groups.items()}
+        self._named = {key: _Growing(np.sort(np.concatenate(some))) for key, some in groups.items()}
 
 
 def _numbered(values: Sequence[Any], numbers: Mapping[Any, int]) -> int | list[int]:

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mlret.errors import InputError, MlretError
-from mlret.index.filter_warnings import Unmatched
+from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.index import Index
-from mlret.index.storage import compaction
-from mlret.index.storage.records import Records
-from mlret.index.storage.store import Store
-from mlret.memory.scope import Place, Scope
+from mlret.index.store import compaction
+from mlret.memory.scope import Place
 from mlret.memory.storage import cells, schema, tables
 from mlret.memory.storage.columns import Columns
-from mlret.memory.storage.journal import Entry, NewVersion
+from mlret.memory.storage.journal import Entry, NewVersion, last_entry, last_key, read_entries
 from mlret.memory.storage.loading import load_places
 from mlret.memory.storage.migration import MEMORY, STEPS
 
-if TYPE_CHECKING:
-    from mlret.memory.storage.store import MemoryStore
+# Number of the newest journal entry, and whether rows of erased records may not be gone from disk yet.
+_PENDING = "SELECT coalesce((SELECT max(entry) FROM memory_journal), 0), EXISTS (SELECT 1 FROM memory_erasing)"
 
 
 class Folder:
@@ -44,6 +41,9 @@ class Folder:
 
     def __init__(self, index: Index) -> None:
         self.index = index
+        self.store = index.store
+        self.records = self.store.records
+        self.lock = self.records.lock  # Held while the state is read or changed.
         if not self.records.read("SELECT 1 FROM sqlite_master WHERE name = 'memory_journal'"):
             raise InputError(
                 f"{index.path} was made before memories had a journal; add its texts to a new store (mlret memory add)"
@@ -52,7 +52,7 @@ class Folder:
         self.store.bring_up_to_date(MEMORY, STEPS)
         self._tenants: dict[str, Columns] = {}
         self._places: dict[int, Place] | None = None
-        self._seen = 0  # Number of the last entry that was applied to the columns.
+        self.seen = 0  # Number of the last entry that was applied to the columns, once any are loaded.
         self._last_key: int | None = None
         # Weights fitted to feedback, by scope; cleared whenever they may have changed.
         self.weights: dict[str, dict[str, float]] = {}
@@ -66,27 +66,6 @@ class Folder:
         with contextlib.suppress(MlretError), self.writing():
             pass
 
-    @property
-    def store(self) -> Store:
-        """The store of the index."""
-        return self.index.store
-
-    @property
-    def records(self) -> Records:
-        """The database."""
-        return self.index.store.records
-
-    @property
-    def lock(self) -> threading.RLock:
-        """Lock that is held while the state is read or changed."""
-        return self.records.lock
-
-    def of(self, scope: Scope) -> MemoryStore:
-        """Return the memory as a checked scope sees it."""
-        from mlret.memory.storage.store import MemoryStore
-
-        return MemoryStore(self, scope)
-
     def __len__(self) -> int:
         """Return the number of active records of all tenants."""
         with self.lock:
@@ -98,7 +77,7 @@ class Folder:
             found = self._tenants.get(tenant)
             if found is None:
                 if not self._tenants:
-                    self._seen = tables.last_entry(self.records)
+                    self.seen = last_entry(self.records)
                 if self._places is None:
                     self._places = load_places(self.records)
                 found = self._tenants[tenant] = Columns(self.records, tenant, self._places)
@@ -114,9 +93,12 @@ class Folder:
     def writing(self) -> Iterator[None]:
         """Hold the write lock of the store; first load all changes and complete pending erasures."""
         with self.store.writing():
-            self._last_key = None
-            self.sync()
-            self.finish_erasing()
+            last, erasing = self.records.read(_PENDING)[0]
+            if not self._tenants or last != self.seen:
+                self._last_key = None
+                self.sync()
+            if erasing:
+                self.finish_erasing()
             yield
 
     def finish_erasing(self, *, indexed: bool = True) -> bool:
@@ -132,7 +114,7 @@ class Folder:
         bool
             Whether it is complete; it is not while another process reads an older state.
         """
-        pending = tables.erasing(self.records)
+        pending = cells.erasing(self.records)
         if not pending:
             return True
         if not compaction.purge(self.store, np.array(pending, dtype=np.int64), thorough=True, indexed=indexed):
@@ -143,13 +125,9 @@ class Folder:
     def new_key(self) -> int:
         """Return a key that no record ever had; use it within :meth:`writing`."""
         if self._last_key is None:
-            self._last_key = tables.last_key(self.records)
+            self._last_key = last_key(self.records)
         self._last_key += 1
         return self._last_key
-
-    def last_entry(self) -> int:
-        """Return the number of the newest entry of the journal; 0 if there is none."""
-        return self._seen if self._tenants else tables.last_entry(self.records)
 
     def wrote(self, entry: int, places: Mapping[int, Place]) -> None:
         """Note that entries were written here and applied to the tenant's columns.
@@ -161,16 +139,16 @@ class Folder:
         places
             The scopes that the entries are about, by number.
         """
-        self._seen = entry
+        self.seen = entry
         if self._places is not None:
             self._places.update(places)
 
     def sync(self) -> None:
         """Apply the entries that were committed since the last call, by this process or others."""
-        if not self._tenants or tables.last_entry(self.records) == self._seen:
+        if not self._tenants or last_entry(self.records) == self.seen:
             return
         self._places = load_places(self.records)
-        for entry in tables.entries(self.records, "entry > ?", (self._seen,)):
+        for entry in read_entries(self.records, "entry > ?", (self.seen,)):
             if entry.verb == "erase":
                 assert isinstance(entry.record, int)
                 for columns in self._tenants.values():
@@ -182,7 +160,7 @@ class Folder:
                 if place[0] in self._tenants:
                     self._tenants[place[0]].read(entry, self._versions(entry))
             self.weights.clear()
-            self._seen = entry.number
+            self.seen = entry.number
 
     def _versions(self, entry: Entry) -> dict[int, dict[str, Any]]:
         """Return the columns of the new versions of an entry, by row."""

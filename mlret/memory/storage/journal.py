@@ -14,19 +14,24 @@ handed to a tenant's methods name them by ids; :func:`renamed` converts one into
 from __future__ import annotations
 
 import json
+import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from mlret.errors import MlretError
-from mlret.memory.records import State as Standing
-from mlret.memory.records import dump
+from mlret.errors import Corrupt
+from mlret.index.storage.records import Records
+from mlret.memory.records import State as StateName
+from mlret.memory.scope import Scope, mask_of
+from mlret.memory.storage.cells import UNREADABLE, damage, held_by, read_uses
 
 # The key of a record in the database, or its id.
 Name = int | str
 # Stands for the id of an erased record; no record can have it.
 GONE = ""
+ENTRY = "SELECT entry, operation, counted, at, verb, scope, asked, record, changes, note, crc FROM memory_journal"
 Verb = Literal["add", "update", "link", "merge", "forget", "delete", "erase", "restore", "undo", "import", "feedback"]
 # The fields of a record that can change, with their initial values.
 FIRST: Mapping[str, Any] = {
@@ -148,7 +153,7 @@ class RecordState:
     """The current state of a record; ``row`` is that of its current version."""
 
     row: int | None = None
-    state: Standing = "active"
+    state: StateName = "active"
     strength: float = 1.0
     accesses: int = 0
     accessed_at: int | None = None
@@ -191,11 +196,11 @@ class State:
                 )
             case SetField(name, before, after):
                 if getattr(record, name) != before:
-                    raise MlretError(f"journal entry {entry.number} takes {name} of {entry.record!r} for {before!r}")
+                    raise Corrupt(f"journal entry {entry.number} takes {name} of {entry.record!r} for {before!r}")
                 setattr(record, name, after)
             case SetEnd(row, before, after):
                 if row not in self.versions or self.versions[row].valid_to != before:
-                    raise MlretError(f"journal entry {entry.number} takes the end of row {row} for {before!r}")
+                    raise Corrupt(f"journal entry {entry.number} takes the end of row {row} for {before!r}")
                 self.versions[row].valid_to = after
             case SetLink(type, target, on):
                 (self.links.add if on else self.links.discard)((entry.record, type, target))
@@ -231,23 +236,32 @@ def inverse(changes: Iterable[Change]) -> list[Change]:
     return found
 
 
-def renamed(change: Change, rename: Callable[[Any], Any]) -> Change:
-    """Return a change with the names of records converted.
+def renamed(changes: Iterable[Change], rename: Callable[[Any], Any]) -> tuple[Change, ...]:
+    """Return changes with the names of records converted.
 
     Parameters
     ----------
-    change
-        A change.
+    changes
+        Changes.
     rename
         Called with the name of each record; returns the new name.
     """
-    match change:
-        case SetField("merged_into", before, after):
-            before, after = (None if one is None else rename(one) for one in (before, after))
-            return SetField("merged_into", before, after)
-        case SetLink(_, target, _):
-            return replace(change, target=rename(target))
-    return change
+    found: list[Change] = []
+    for change in changes:
+        match change:
+            case SetField("merged_into", before, after):
+                before, after = (None if one is None else rename(one) for one in (before, after))
+                found.append(SetField("merged_into", before, after))
+            case SetLink(type, target, on):
+                found.append(SetLink(type, rename(target), on))
+            case _:
+                found.append(change)
+    return tuple(found)
+
+
+def dump(value: Any) -> str:
+    """Return a value as compact JSON."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def write_changes(changes: Sequence[Change]) -> str:
@@ -289,3 +303,135 @@ def checksum(*values: int | str | None) -> int:
 
 def _values(change: Change) -> list[Any]:
     return [getattr(change, name) for name in change.__dataclass_fields__]
+
+
+def append_entries(connection: sqlite3.Connection, entries: Iterable[Entry]) -> None:
+    """Write entries that name records by keys."""
+    rows = []
+    for entry in entries:
+        values = (
+            *(entry.number, entry.operation, entry.counted, entry.at, entry.verb, entry.scope, entry.asked),
+            *(entry.record, None if entry.changes is None else write_changes(entry.changes)),
+            dump(dict(entry.note)) if entry.note else "{}",
+        )
+        rows.append((*values, checksum(*values)))
+    connection.executemany("INSERT INTO memory_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def read_entries(records: Records, where: str = "1", parameters: Sequence[Any] = ()) -> Iterator[Entry]:
+    """Yield the entries of the journal that meet a condition, in order.
+
+    Parameters
+    ----------
+    records
+        The database.
+    where, parameters
+        SQL condition and its parameters; all entries by default.
+
+    Raises
+    ------
+    MlretError
+        If one is damaged.
+    """
+    for row in records.read(f"{ENTRY} WHERE {where} ORDER BY entry", parameters):
+        yield read_entry(records.path, row)
+
+
+def read_entry(path: Path, row: Sequence[Any]) -> Entry:
+    """Return the entry that is stored in a row of the journal.
+
+    Parameters
+    ----------
+    path
+        Path of the database, for the message.
+    row
+        The columns selected by :data:`ENTRY`.
+
+    Raises
+    ------
+    MlretError
+        If it is damaged.
+    """
+    *values, crc = row
+    try:
+        if checksum(*values) != crc:
+            raise ValueError
+        number, operation, counted, at, verb, scope, asked, record, changes, note = values
+        first = number, operation, counted, at, verb, scope, asked, record
+        return Entry(*first, None if changes is None else read_changes(changes), json.loads(note))
+    except UNREADABLE as error:
+        raise damage(path, f"entry {row[0]!r} of the journal") from error
+
+
+def entries_of(records: Records, key: int) -> list[Entry]:
+    """Return all journal entries of a record, in order.
+
+    Parameters
+    ----------
+    records
+        The database.
+    key
+        Key of the record.
+
+    Raises
+    ------
+    MlretError
+        If one is damaged, or some are missing.
+    """
+    found = list(read_entries(records, "record = ?", (key,)))
+    if read_uses(records, [key])[key][-1] != len(found):
+        raise damage(records.path, f"memory_journal, entries of record {key} are missing")
+    return found
+
+
+def entries_of_operation(records: Records, number: int, scope: Scope) -> list[list[Entry]]:
+    """Return the entries of each operation that a scope knows by a number, if all its records are in the scope.
+
+    Operations that touched a record outside the scope, or one that has since been erased, are excluded.
+
+    Parameters
+    ----------
+    records
+        The database.
+    number
+        Number of the operation, as counted in the scope.
+    scope
+        A checked scope.
+
+    Returns
+    -------
+    list of list of Entry
+        If the scope itself was the one asked with, that operation alone; else those of the scopes that it holds.
+    """
+    condition, parameters = held_by(scope)
+    held = {scope for (scope,) in records.read(f"SELECT scope FROM memory_scopes WHERE {condition}", parameters)}
+    first = "SELECT DISTINCT operation, scope FROM memory_journal WHERE counted = ?"
+    operations = {operation for operation, scope in records.read(first, (number,)) if scope in held}
+    found = []
+    for operation in sorted(operations):
+        # An operation is numbered by its first entry, and its entries are consecutive.
+        every = list(read_entries(records, "entry >= ? AND operation = ?", (operation, operation)))
+        if every and all(one.scope in held and one.changes is not None and one.verb != "erase" for one in every):
+            found.append(every)
+    # Prefer the operation that was requested with exactly this scope, within which numbers are unique.
+    own = [every for every in found if every[0].asked == mask_of(scope)]
+    return own or found
+
+
+def last_entry(records: Records) -> int:
+    """Return the number of the newest entry; 0 if there is none."""
+    return int(records.read("SELECT coalesce(max(entry), 0) FROM memory_journal")[0][0])
+
+
+def last_key(records: Records) -> int:
+    """Return the highest key that was ever given to a record; 0 if none was.
+
+    Raises
+    ------
+    MlretError
+        If the journal names a record by anything but an integer.
+    """
+    found = records.read("SELECT coalesce(max(record), 0) FROM memory_journal")[0][0]
+    if type(found) is not int:
+        raise damage(records.path, f"memory_journal, an entry of record {found!r}")
+    return found

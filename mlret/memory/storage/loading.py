@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +12,19 @@ from numpy.typing import NDArray
 
 from mlret.index.storage.records import Records
 from mlret.memory.scope import Place
-from mlret.memory.storage.cells import UNREADABLE, checked, damage, named
-from mlret.memory.storage.row_checksums import checksums, integers, texts
+from mlret.memory.storage.cells import FACTOR, NULL, START, TEXT, UNREADABLE, WIDE, checked, damage, named, select
 from mlret.memory.storage.schema import COVERED, NULLS
 
 _TEXTS = frozenset(
     ("tenant", "user", "agent", "run", "id", "session", "kind", "level", "language", "scripts", "state", "type")
 )
 _SOME = 500  # Maximum number of rows in one SQL statement.
+_SAMPLE = 64  # Number of first values from which it is estimated how often values repeat.
+Words = NDArray[np.uint64]
+
+
+class DamagedColumnError(ValueError):
+    """A column holds a value of a type that is never written there."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,7 @@ def load(records: Records, table: str, where: str = "1", parameters: Sequence[An
         If a row is damaged.
     """
     names = COVERED[table]
-    query = f"SELECT {', '.join(names)}, crc FROM {table} WHERE {where} ORDER BY {names[0]}"
-    found = records.read(query, parameters)
+    found = records.read(f"{select(table)} WHERE {where} ORDER BY {names[0]}", parameters)
     if not found:
         nothing = np.empty(0, dtype=np.int64)
         return Loaded(dict.fromkeys(names, ()), {name: nothing for name in names if name not in _TEXTS})
@@ -72,6 +77,91 @@ def load(records: Records, table: str, where: str = "1", parameters: Sequence[An
     if len(wrong):
         raise damage(records.path, named(table, found[int(wrong[0])]))
     return Loaded(dict(zip(names, columns, strict=True)), arrays)
+
+
+def checksums(columns: Sequence[Words]) -> NDArray[np.int64]:
+    """Return the checksums of ``n`` rows.
+
+    Parameters
+    ----------
+    columns
+        One or more ``(n,)`` uint64: the words of each column (:func:`integers`, :func:`texts`).
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` int64: the result of :func:`checksum` for each row.
+    """
+    found = np.full(len(columns[0]), START, dtype=np.uint64)
+    for column in columns:
+        found ^= column
+        found *= np.uint64(FACTOR)
+        found ^= found >> np.uint64(32)
+    return (found >> np.uint64(2) | np.uint64(WIDE)).view(np.int64)
+
+
+def integers(values: Sequence[int | None], null: int | None = None) -> NDArray[np.int64]:
+    """Return a column of integers as an array; viewed as uint64 it holds the words of the column.
+
+    Parameters
+    ----------
+    values
+        ``n`` integers, or ``None`` for NULL.
+    null
+        The integer that represents NULL.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` int64.
+
+    Raises
+    ------
+    DamagedColumnError
+        If a value is not an integer.
+    """
+    if is_constant(values):
+        one = null if values[0] is None else values[0]
+        return np.full(len(values), _integers([one])[0])
+    if null is not None and None in values:
+        values = [null if value is None else value for value in values]
+    return _integers(values)
+
+
+def is_constant(values: Sequence[Any]) -> bool:
+    """Return whether a column has the same value in all of two or more rows, as many columns do."""
+    return len(values) > 1 and values[0] is values[1] and values.count(values[0]) == len(values)
+
+
+def _integers(values: Sequence[int | None]) -> NDArray[np.int64]:
+    found = np.array(values) if len(values) else np.empty(0, dtype=np.int64)
+    if found.dtype != np.int64:
+        raise DamagedColumnError
+    return found
+
+
+def texts(values: Sequence[str | None]) -> Words:
+    """Return the words of a column of texts, some of which may be NULL.
+
+    Raises
+    ------
+    DamagedColumnError
+        If a value is not a text.
+    """
+    try:
+        if is_constant(values):
+            return np.full(len(values), NULL if values[0] is None else _word_of_text(values[0]), np.uint64)
+        if len(values) > _SAMPLE and len(set(values[:_SAMPLE])) > _SAMPLE // 2:  # Few repeated values.
+            found = np.fromiter(map(zlib.crc32, map(str.encode, values)), dtype=np.uint64, count=len(values))  # type: ignore[arg-type]
+            return found | np.uint64(TEXT)
+        words = {value: NULL if value is None else _word_of_text(value) for value in set(values)}
+    except TypeError as error:  # The value is a number or bytes.
+        raise DamagedColumnError from error
+    return np.fromiter(map(words.__getitem__, values), dtype=np.uint64, count=len(values))
+
+
+def _word_of_text(value: str) -> int:
+    return zlib.crc32(str.encode(value)) | TEXT
 
 
 def load_places(records: Records) -> dict[int, Place]:

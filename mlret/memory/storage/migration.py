@@ -17,10 +17,9 @@ from typing import Any
 
 from mlret.index.storage.migration import Step
 from mlret.index.storage.records import checksum_of, is_whole
-from mlret.memory.records import dump
 from mlret.memory.scope import Place, mask_of, place_of, scope_at
 from mlret.memory.storage import cells, schema
-from mlret.memory.storage.journal import FIRST, checksum
+from mlret.memory.storage.journal import FIRST, checksum, dump
 from mlret.memory.times import FOREVER
 
 MEMORY = "memory"
@@ -116,10 +115,10 @@ class _State:
             self._forget(record, key)
         # The scope of an erased record is no longer known.
         scope = self.records[key]["scope"] if key in self.records else 0
-        said = json.loads(note)
-        if "merged" in said:
-            said["merged"] = [self._key(one) for one in said["merged"]]
-        return True, key, scope, None if changes is None else dump(changes), dump(said)
+        known = json.loads(note)
+        if "merged" in known:
+            known["merged"] = [self._key(one) for one in known["merged"]]
+        return True, key, scope, None if changes is None else dump(changes), dump(known)
 
     def _key(self, id: str) -> int:
         if id not in self._keys:
@@ -134,9 +133,9 @@ class _State:
                 number = self._scope(place_of(scope))
                 self.ids[key] = id
                 self.records.setdefault(key, {**FIRST, "scope": number})
-                said = {"session": content.get("session"), "seq": content["seq"]}
-                said |= {"kind": content.get("kind", "raw"), "level": content.get("level", "turn")}
-                self.versions[row] = said | {
+                known = {"session": content.get("session"), "seq": content["seq"]}
+                known |= {"kind": content.get("kind", "raw"), "level": content.get("level", "turn")}
+                self.versions[row] = known | {
                     "row": row,
                     "record": key,
                     "id": id,
@@ -228,8 +227,8 @@ def _rename_documents(connection: sqlite3.Connection, state: _State) -> None:
     for start in range(0, len(rows), _SOME):
         part = rows[start : start + _SOME]
         query = f"SELECT row, id, text, language, metadata, crc FROM records WHERE row IN ({_marks(part)})"
-        for row, id, *said, crc in connection.execute(query, part).fetchall():
-            crc = checksum_of(names[row], *said) if is_whole(crc, id, *said) else _DAMAGED
+        for row, id, *known, crc in connection.execute(query, part).fetchall():
+            crc = checksum_of(names[row], *known) if is_whole(crc, id, *known) else _DAMAGED
             renewed.append((names[row], crc, row))
     # A new name may be the old name of another document, so all are first renamed to temporary names. Those have one
     # slash, final names have two.

@@ -1,9 +1,9 @@
-"""Data structures for columns: numbers for values, growing arrays of positions, and the turns of sessions."""
+"""Data structures for columns: numbers for values, and the turns of sessions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,50 +12,31 @@ Positions = NDArray[np.int64]
 _T = TypeVar("_T")
 
 
-class Names(Generic[_T]):
-    """A mapping of values to numbers, from 0 in the order in which the values were added."""
+class Names(dict[_T, int]):
+    """Numbers for values, from 0 in the order in which the values were first looked up.
+
+    ``names[value]`` assigns a number to a value that has none; ``names.get(value)`` returns ``None`` for it.
+
+    Attributes
+    ----------
+    by_number
+        The values, in the order of their numbers.
+    """
 
     def __init__(self) -> None:
-        self.values: list[_T] = []
-        self._numbers: dict[_T, int] = {}
+        super().__init__()
+        self.by_number: list[_T] = []
 
-    def number(self, value: _T) -> int:
-        """Return the number of a value, assigning one if it has none."""
-        found = self._numbers.setdefault(value, len(self.values))
-        if found == len(self.values):
-            self.values.append(value)
-        return found
+    def __missing__(self, value: _T) -> int:
+        number = self[value] = len(self.by_number)
+        self.by_number.append(value)
+        return number
 
-    def numbers(self, values: Sequence[_T]) -> list[int]:
-        """Return the numbers of many values, assigning them where needed."""
-        if self.values:
-            return [self.number(value) for value in values]
-        self.values = list(dict.fromkeys(values))
-        self._numbers = dict(zip(self.values, range(len(self.values)), strict=True))
-        return list(map(self._numbers.__getitem__, values))
-
-    def known(self, value: _T) -> int | None:
-        """Return the number of a value, or ``None`` if it has none."""
-        return self._numbers.get(value)
-
-
-class Growing:
-    """An ascending array of positions that can be appended to."""
-
-    def __init__(self, positions: Positions | None = None) -> None:
-        self._array = np.empty(4, dtype=np.int64) if positions is None else positions
-        self._size = 0 if positions is None else len(positions)
-
-    def append(self, position: int) -> None:
-        """Append a position."""
-        if self._size == len(self._array):
-            self._array = np.resize(self._array, 2 * self._size)
-        self._array[self._size] = position
-        self._size += 1
-
-    def all(self) -> Positions:
-        """Return the positions; arrays that were returned earlier are unaffected by later appends."""
-        return self._array[: self._size]
+    def fill(self, values: Sequence[_T]) -> list[int]:
+        """Return the numbers of many values, assigning them at once; use it before any other value is looked up."""
+        self.by_number = list(dict.fromkeys(values))
+        self.update(zip(self.by_number, range(len(self.by_number)), strict=True))
+        return list(map(self.__getitem__, values))
 
 
 class Turns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ STATES = {"active": ACTIVE, "archived": ARCHIVED, "deleted": DELETED, "merged": 
 
 
 @dataclass
-class Standing:
+class RecordStatus:
     """The state of one record: the position of its current version, its state and its counters."""
 
     position: int
@@ -29,7 +29,7 @@ class Standing:
 ReadUses = Callable[[Sequence[str]], Sequence[tuple[Any, ...]]]
 
 
-class Standings(MutableMapping[str, Standing]):
+class RecordStatuses(MutableMapping[str, RecordStatus]):
     """The states of all records by id; the counters of a record are read when they are first needed.
 
     Parameters
@@ -47,29 +47,33 @@ class Standings(MutableMapping[str, Standing]):
     def __init__(self, ids: Sequence[str], positions: Positions, states: Sequence[str], read: ReadUses) -> None:
         self._positions, self._states, self._read = positions, states, read
         self._places: dict[str, int] = dict(zip(ids, range(len(ids)), strict=True))
-        self._made: dict[str, Standing] = {}
+        self._made: dict[str, RecordStatus] = {}
 
     def position(self, id: str) -> int:
         """Return the position of a record's current version, without reading its counters."""
         made = self._made.get(id)
         return int(self._positions[self._places[id]]) if made is None else made.position
 
-    def prepare(self, ids: Iterable[str]) -> None:
-        """Read the counters of several records at once."""
+    def of(self, ids: Sequence[str]) -> list[RecordStatus]:
+        """Return the states of several records, reading the counters of all of them at once."""
+        self._prepare(ids)
+        return [self._made[id] for id in ids]
+
+    def _prepare(self, ids: Sequence[str]) -> None:
         lacking = [id for id in dict.fromkeys(ids) if id not in self._made]
         for id, use in zip(lacking, self._read(lacking) if lacking else (), strict=True):
             place = self._places[id]
-            self._made[id] = Standing(int(self._positions[place]), STATES[self._states[place]], *use)
+            self._made[id] = RecordStatus(int(self._positions[place]), STATES[self._states[place]], *use)
 
-    def __getitem__(self, id: str) -> Standing:
+    def __getitem__(self, id: str) -> RecordStatus:
         if id not in self._made:
             if id not in self._places:
                 raise KeyError(id)
-            self.prepare([id])
+            self._prepare([id])
         return self._made[id]
 
-    def __setitem__(self, id: str, standing: Standing) -> None:
-        self._made[id] = standing
+    def __setitem__(self, id: str, status: RecordStatus) -> None:
+        self._made[id] = status
         self._places.setdefault(id, -1)
 
     def __delitem__(self, id: str) -> None:
@@ -87,6 +91,6 @@ class Standings(MutableMapping[str, Standing]):
 
     def left_by(self, id: str) -> None:
         """Clear ``merged_into`` of the records that were merged into a record that is being erased."""
-        for standing in self._made.values():
-            if standing.merged_into == id:
-                standing.merged_into = None
+        for status in self._made.values():
+            if status.merged_into == id:
+                status.merged_into = None

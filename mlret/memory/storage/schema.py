@@ -9,9 +9,9 @@ from mlret.memory.times import FOREVER, UNTIMED
 # Times are microseconds since 1970 in UTC. A version is identified by the row of its text in the index. An open end is
 # stored as FOREVER, which takes eight bytes like any other end: a row that outgrew its page would leave a copy behind,
 # which erasing would have to find. `hash` is equal for texts that differ only in form; `grams` are the n-grams of the
-# text (mlret.memory.storage.postings). `text_crc` is the checksum of both, `crc` that of the columns that search reads
-# of every row, `use_crc` that of the columns that are read when a record is found. Missing rows cannot fail a checksum,
-# so rows are counted: links and journal entries for each record, versions and parts for each scope.
+# text (mlret.memory.storage.lexical_scores). `text_crc` is the checksum of both, `crc` that of the columns that search
+# reads of every row, `use_crc` that of the columns that are read when a record is found. Missing rows cannot fail a
+# checksum, so rows are counted: links and journal entries for each record, versions and parts for each scope.
 TABLES = """
 CREATE TABLE memory_scopes (
     scope INTEGER PRIMARY KEY AUTOINCREMENT,

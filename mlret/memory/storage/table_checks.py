@@ -9,7 +9,7 @@ from typing import Any
 from mlret.errors import MlretError
 from mlret.index.storage.records import Records
 from mlret.memory.scope import place_of
-from mlret.memory.storage import cells, schema, tables
+from mlret.memory.storage import cells, journal, schema, tables
 from mlret.memory.storage.journal import Entry, NewVersion, State, replay
 
 _MOST = 20  # Maximum number of damaged rows that are named for each table.
@@ -31,7 +31,7 @@ def table_problems(records: Records) -> Iterator[str]:
     if damaged:  # Damaged rows would show up as contradictions again.
         return
     try:
-        every = list(tables.entries(records))
+        every = list(journal.read_entries(records))
         state = tables.read_state(records)
         yield from _differences(replay(every), state)
         yield from _contradictions(records, every, state)
@@ -69,9 +69,9 @@ def _all(records: Records, table: str, names: tuple[str, ...]) -> Iterator[tuple
 def _journal(records: Records) -> Iterator[str]:
     """Yield the entries that are damaged or missing."""
     expected = 1
-    for row in records.read(f"{tables.ENTRY} ORDER BY entry"):
+    for row in records.read(f"{journal.ENTRY} ORDER BY entry"):
         try:
-            entry = tables.read_entry(records.path, row)
+            entry = journal.read_entry(records.path, row)
         except MlretError:
             yield f"memory_journal, entry {row[0]!r}: the row is damaged"
             continue

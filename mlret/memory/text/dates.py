@@ -20,8 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from mlret.data.languages import cldr_code, normalise_language
 from mlret.errors import InputError
+from mlret.memory.text.calendar_names import MONTH_CASES, VAGUE_MONTHS, calendar_names
 from mlret.memory.text.day_words import day_words
-from mlret.memory.text.features import MONTH_CASES, VAGUE_MONTHS, calendar_names, number_words
+from mlret.memory.text.number_words import number_words
 
 LANGUAGES = (
     "ar", "bg", "cs", "da", "de", "el", "en", "es", "fi", "fr", "he", "hi", "id", "it", "ja", "ko", "nl", "pl", "pt",
@@ -171,10 +172,8 @@ def time_windows(text: str, language: str | None, now: datetime) -> list[TimeWin
     return [window for _, _, window in sorted(taken, key=lambda one: one[:2]) if window is not None]
 
 
-def time_bonus(
-    starts: ArrayLike, ends: ArrayLike, windows: Sequence[TimeWindow], weight: float, slack: timedelta = SLACK
-) -> NDArray[np.float64]:
-    """Return the bonus of records for their time: ``weight`` inside a window, falling to 0 at a distance of ``slack``.
+def time_bonus(starts: ArrayLike, ends: ArrayLike, windows: Sequence[TimeWindow], weight: float) -> NDArray[np.float64]:
+    """Return the bonus of records for their time: ``weight`` inside a window, 0 at a distance of :data:`SLACK` from it.
 
     Parameters
     ----------
@@ -184,8 +183,6 @@ def time_bonus(
         Windows of the query; the nearest one counts.
     weight
         Maximum bonus, in the unit of the scores.
-    slack
-        Distance from a window at which the bonus is 0.
 
     Returns
     -------
@@ -196,7 +193,7 @@ def time_bonus(
     best = np.zeros(len(from_))
     for window in windows:
         gap = np.maximum(np.maximum(window.start.timestamp() - until, from_ - window.end.timestamp()), 0)
-        near = 1 - gap / max(slack.total_seconds(), 1e-9)
+        near = 1 - gap / SLACK.total_seconds()
         best = np.maximum(best, np.where(np.isnan(near), 0, near))
     return weight * best
 
@@ -216,10 +213,10 @@ def _relative(text: str, language: str, now: datetime) -> list[_Read]:
     found: list[_Read] = []
     for pattern, meaning in _relative_patterns(language):
         for match in pattern.finditer(plain):
-            said = _RELATIVE.fullmatch(meaning)
-            assert said is not None
-            count = int(match[1]) if said["count"] == "\\1" else int(said["count"])
-            window = _window(now, -count if said["ago"] else count, said["unit"])
+            relative = _RELATIVE.fullmatch(meaning)
+            assert relative is not None
+            count = int(match[1]) if relative["count"] == "\\1" else int(relative["count"])
+            window = _window(now, -count if relative["ago"] else count, relative["unit"])
             if window is not None:
                 start, end = places[match.start()], places[match.end()]
                 found.append((start, end, TimeWindow(*window, text[start:end])))
@@ -271,8 +268,8 @@ def _counted(info: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _has_window(meaning: str) -> bool:
-    said = _RELATIVE.fullmatch(meaning)
-    return said is not None and said["unit"] in _UNITS and (bool(said["ago"]) != meaning.startswith("in "))
+    relative = _RELATIVE.fullmatch(meaning)
+    return relative is not None and relative["unit"] in _UNITS and (bool(relative["ago"]) != meaning.startswith("in "))
 
 
 def _in_digits(text: str, language: str) -> tuple[str, list[int]]:

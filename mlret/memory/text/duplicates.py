@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from mlret.errors import InputError
 from mlret.memory.text.features import facts_of
-from mlret.memory.text.guards import conflicts, same_wording, unchecked
+from mlret.memory.text.merge_guards import conflicts, same_wording, unchecked
 from mlret.memory.text.wording import same_form
 
 NEIGHBOURS = 4
@@ -85,7 +85,7 @@ class DuplicateThresholds:
             found = cls(**given)
             numbers = [found.duplicate, found.related, found.answer, found.densities[""], found.precision, found.recall]
             if not all(isinstance(number, int | float) for number in [*numbers, *found.densities.values()]):
-                raise TypeError("a threshold or density is no number")
+                raise TypeError("a threshold or density is not a number")
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"not the thresholds of duplicates ({error}); run `mlret memory calibrate` again"
@@ -207,6 +207,24 @@ def promising(cosine: float, language: str | None, other: str | None, thresholds
     """
     usual = (thresholds.density(language) + thresholds.density(other)) / 2
     return cosine - usual >= min(thresholds.related, thresholds.duplicate)
+
+
+def promising_ones(
+    cosines: Sequence[float], language: str | None, others: Sequence[str | None], thresholds: DuplicateThresholds
+) -> list[int]:
+    """Return the indices of the candidates that are :func:`promising`.
+
+    Parameters
+    ----------
+    cosines
+        ``n`` cosines of the new text with the candidates.
+    language, others
+        Language of the new text, and the ``n`` languages of the candidates.
+    thresholds
+        Thresholds of the encoder.
+    """
+    pairs = enumerate(zip(cosines, others, strict=True))
+    return [place for place, (cosine, other) in pairs if promising(cosine, language, other, thresholds)]
 
 
 def judge(

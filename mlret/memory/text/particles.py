@@ -2,7 +2,8 @@
 
 *All* and *some*, *must* and *may*, *yesterday* and *tomorrow*, *more* and *less* hardly move a vector, but change what
 is true. The lists in ``particles.json`` are of closed classes: a few words for each language, in their common forms.
-They are compared only between languages: within one language all words must agree (:mod:`mlret.memory.text.guards`).
+They are compared only between languages: within one language all words must agree
+(:mod:`mlret.memory.text.merge_guards`).
 """
 
 from __future__ import annotations
@@ -61,11 +62,6 @@ def opposed(first: frozenset[str], second: frozenset[str]) -> list[str]:
         if (one ^ other) & _DECISIVE or (one - other and other - one):
             found.append(name)
     return found
-
-
-def particle_languages() -> list[str]:
-    """Return the languages that have lists, sorted."""
-    return sorted(_lists())
 
 
 @lru_cache(maxsize=1)

@@ -15,6 +15,8 @@ from mlret.errors import InputError
 
 WINDOW = 300
 """Characters of a part, about: two or three sentences."""
+UNDIVIDED = int(1.5 * WINDOW)
+"""A text of at most this many characters is not split."""
 MOST = 8
 """Vectors of a record, beside the one of its whole text."""
 # Marks that end sentences, in the scripts that have them, or a line end; then closing marks and white space.

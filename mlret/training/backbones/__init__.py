@@ -1,1 +1,1 @@
-"""The encoders that training starts from: new, pretrained, transplanted, joined."""
+"""The encoders that training starts from: new, pretrained and transplanted ones, and joined bags of words."""

@@ -1,4 +1,4 @@
-"""The encoder that a recipe trains: built anew in XLM-R's shape, or taken from a folder or the hub."""
+"""Build the encoder that a recipe trains: a new one in XLM-R's shape, or one loaded from a folder or the hub."""
 
 from __future__ import annotations
 
@@ -21,39 +21,44 @@ from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaMo
 from mlret.encoders.adapters import route_if_modular, with_adapters
 from mlret.encoders.bag_of_words import token_embeddings, token_weights
 from mlret.encoders.calibration import Calibration
-from mlret.encoders.encoder import is_multi_vector, load_encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.loading import is_multi_vector, load_encoder
 from mlret.encoders.longest_input import keep_within_positions, positions_of
 from mlret.encoders.multi_vector import load_token_encoder
 from mlret.encoders.token_weights import TokenWeights
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 from mlret.training.recipe import MultiVectorSettings, NewBackbone, PretrainedBackbone
 
 AnyModel = SentenceTransformer | MultiVectorEncoder
 _DESCRIPTION = ["config.json", "config_sentence_transformers.json", "modules.json"]
-# Tokens of a text, of a transformers model that is made an encoder.
+# The longest input, in tokens, of an encoder that is made from a plain transformers model.
 _MAX_LENGTH = 128
 
 
 def build_backbone(
     settings: NewBackbone, tokenizer: PreTrainedTokenizerFast, *, folder: Path, seed: int
 ) -> SentenceTransformer:
-    """An untrained encoder: XLM-R layers, a learned weight for each token, their weighted mean.
+    """Build an untrained encoder of XLM-R layers, a learned weight for each token, and weighted mean pooling.
 
     Every layer starts as the identity: the last linear map of each of its two residual branches is zero, and so
-    are the position embeddings. The encoder is then a bag of words that training deepens, which is what lets a
-    small model learn from little text, and what makes leaving the layers out exact at first.
+    are the position embeddings. The encoder is then a bag of words that training deepens. This lets a small model
+    learn from little text, and it makes skipping the layers exact at first.
 
     Parameters
     ----------
     settings
         Shape of the model.
     tokenizer
-        Its tokenizer.
+        Tokenizer of the model.
     folder
-        Where the untrained backbone is written on the way.
+        Folder that the untrained backbone is written to and loaded from again.
     seed
-        Of the weights.
+        Seed of the initial weights.
+
+    Returns
+    -------
+    SentenceTransformer
+        The encoder. The scale of its embeddings' layer norm is frozen.
     """
     torch.manual_seed(seed)
     config = XLMRobertaConfig(
@@ -82,7 +87,8 @@ def build_backbone(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     transformer = Transformer(str(folder), max_seq_length=settings.max_length)
-    # The norm that a layer takes from its tokens' vectors, which told how much each token matters, comes back here.
+    # The layer norm removes the norm of each token's vector, which expresses how much the token matters. These weights
+    # restore it.
     weights = TokenWeights(len(tokenizer))
     return fix_embedding_norm(SentenceTransformer(modules=[transformer, weights, Pooling(settings.hidden, "mean")]))
 
@@ -90,22 +96,27 @@ def build_backbone(
 def load_backbone(
     settings: PretrainedBackbone, multi_vector: MultiVectorSettings | None = None, *, seed: int = 0
 ) -> AnyModel:
-    """A model that exists: a transformers model with pooling, or an encoder of either kind.
+    """Load an existing model: a transformers model, to which pooling is added, or an encoder of either kind.
 
     Parameters
     ----------
     settings
-        Which model, and whether it gets language adapters.
+        Which model to load, and whether it gets language adapters.
     multi_vector
-        Give each token a vector.
+        If given, the encoder gets a projection that gives each token a vector.
     seed
-        Of the projection to these vectors.
+        Seed of the weights of that projection.
+
+    Returns
+    -------
+    SentenceTransformer or MultiVectorEncoder
+        The loaded encoder; a ``MultiVectorEncoder`` if it gives each token a vector.
 
     Raises
     ------
     InputError
-        If there is no such model, it is an encoder and the settings name a pooling, or it has adapters or a vector for
-        each token already and the settings ask for them.
+        If there is no such model, if it is an encoder and the settings name a pooling, or if it already has the
+        adapters or token vectors that the settings ask for.
     """
     model = _loaded(settings)
     if settings.prompts == "drop":
@@ -134,7 +145,7 @@ def _loaded(settings: PretrainedBackbone) -> AnyModel:
     try:
         transformer = Transformer(source, max_seq_length=settings.max_length or _MAX_LENGTH)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(
             f"backbone.model: {settings.model!r} cannot be loaded ({reason}); give a folder with its weights, "
             "for example --set backbone.model=FOLDER"
@@ -157,20 +168,26 @@ def _set_longest_input(model: Any, tokens: int) -> None:
 
 
 def _description(source: str) -> Path:
-    """A folder with the files that say what kind of model it is: the model's own, or the hub's copy of these alone."""
+    """Return a folder with the files that describe the model: its own folder, or the hub's copy of these files."""
     folder = Path(source)
     if folder.exists() or folder.is_absolute() or len(folder.parts) > 2:
         return folder
     try:
         return Path(snapshot_download(source, allow_patterns=_DESCRIPTION))
-    except (OSError, ValueError):  # loading it will say why
+    except (OSError, ValueError):  # loading the model reports the reason
         return folder
 
 
 def trainable(model: AnyModel) -> tuple[AnyModel, list[nn.Module]]:
-    """An encoder ready to go on: without normalisation and calibration, which follow from training; and these.
+    """Return an encoder without the modules that follow from training, and the modules that were removed.
 
-    Of an encoder with a vector for each token nothing is taken away. Modules are taken over, not copied.
+    Normalisation and calibration are removed. An encoder that gives each token a vector is returned unchanged. Modules
+    are shared with ``model``, not copied.
+
+    Returns
+    -------
+    tuple
+        The encoder to train, and the list of removed modules, in their order.
     """
     if isinstance(model, MultiVectorEncoder):
         return model, []
@@ -182,26 +199,26 @@ def trainable(model: AnyModel) -> tuple[AnyModel, list[nn.Module]]:
 
 
 def assembled(modules: Iterable[nn.Module], model: SentenceTransformer) -> SentenceTransformer:
-    """An encoder of some modules with the prompts of another."""
+    """Return an encoder that consists of ``modules`` and has the prompts of ``model``."""
     prompts: Any = model.prompts
     return SentenceTransformer(modules=[*modules], prompts=prompts, default_prompt_name=model.default_prompt_name)
 
 
 def fix_embedding_norm(model: SentenceTransformer) -> SentenceTransformer:
-    """Keep the scale of the embeddings' layer norm at one, in place.
+    """Freeze the scale of the embeddings' layer norm, which is one, and return the model. The change is in place.
 
-    Normalising once more in each layer then changes nothing, and the layers start as the identity.
+    Normalising once more in each layer then changes nothing, so the layers start as the identity.
     """
     token_embeddings(model).LayerNorm.requires_grad_(False)
     return model
 
 
 def restore_embedding_length(model: BaseModel) -> None:
-    """Scale every token's embedding back to the length that it started with, in place.
+    """Scale the embedding of every token back to the length that it started with, in place.
 
-    A layer norm follows, so the encoder stays what it is while its layers are the identity. But the embeddings grow as
-    they are trained, and the longer they are the less an optimizer step turns them: without this, a second stage
-    would hardly move what the first one left.
+    A layer norm follows the embeddings, so the encoder's output does not change while its layers are the identity. The
+    embeddings grow as they are trained, and an optimizer step changes the direction of a longer vector less. Without
+    this, a second stage would hardly change what the first one learned.
     """
     table = token_embeddings(model).word_embeddings.weight.data
     table -= table.mean(dim=1, keepdim=True)
@@ -215,17 +232,17 @@ def _transformer(model: BaseModel) -> Any:
 
 @contextmanager
 def as_bag_of_words(model: BaseModel) -> Iterator[None]:
-    """Leave the Transformer layers out of every forward pass, and normalise each token of a batch only once.
+    """Skip the Transformer layers within this context, and normalise each different token of a batch only once.
 
-    Exact, dropout apart, while the layers are the identity (see :func:`build_backbone`), and some thirty times
-    faster: a text is then the weighted mean of its tokens' normalised embeddings.
+    While the layers are the identity (see :func:`build_backbone`) the result is exact, apart from dropout, and about
+    thirty times faster: a text is then the weighted mean of the normalised embeddings of its tokens.
     """
     embeddings = token_embeddings(model)
     weights: Any = model[1]
     padding = embeddings.word_embeddings.padding_idx
 
     def forward(features: dict[str, Tensor], **_: object) -> dict[str, Tensor]:
-        # Normalising the batch's own rows alone spares the rest of the table, which is most of it.
+        # Only the rows that occur in the batch are normalised: they are a small part of the table.
         used, ids = features["input_ids"].unique(return_inverse=True)  # type: ignore[no-untyped-call]
         rows = embeddings.LayerNorm(functional.embedding(used, embeddings.word_embeddings.weight))
         weight = functional.embedding(used, weights.token_weights) * (used != padding)[:, None]
@@ -242,9 +259,9 @@ def as_bag_of_words(model: BaseModel) -> Iterator[None]:
 
 @contextmanager
 def as_transformer_alone(model: BaseModel) -> Iterator[None]:
-    """Leave out all modules behind the transformer, whose ``token_embeddings`` a forward pass gives, while it trains.
+    """Skip all modules after the transformer while the model is in training mode, within this context.
 
-    The encoder that is not in training mode stays whole.
+    A forward pass then returns the transformer's ``token_embeddings``. In evaluation mode the encoder is complete.
     """
     transformer: Any = model[0]
     whole = model.forward
@@ -259,10 +276,10 @@ def as_transformer_alone(model: BaseModel) -> Iterator[None]:
 
 @contextmanager
 def in_mini_batches(model: BaseModel, size: int) -> Iterator[None]:
-    """Encode at most ``size`` texts at once in every forward pass, and keep no activations between.
+    """Encode at most ``size`` texts at once in every forward pass, and keep no activations between the parts.
 
-    The backward pass encodes each part once more. Memory is that of one part, whatever the batch; the gradients are
-    those of the whole batch (GradCache, arXiv 2101.06983), dropout included.
+    The backward pass encodes each part once more. Memory use is that of one part, whatever the batch size; the
+    gradients are those of the whole batch (GradCache, arXiv 2101.06983), dropout included.
     """
     whole = model.forward
 
@@ -282,7 +299,7 @@ def in_mini_batches(model: BaseModel, size: int) -> Iterator[None]:
             some = {
                 key: value[start : start + size] if _has_rows(value, rows) else value for key, value in features.items()
             }
-            # A part need not be as wide as the longest text of the whole.
+            # A part is cut to its own longest text, which may be shorter than that of the whole batch.
             used = some["attention_mask"].bool() | some.get("query_expansion_positions", some["attention_mask"]).bool()
             longest = int(used.any(dim=0).nonzero().max()) + 1
             for key, value in some.items():

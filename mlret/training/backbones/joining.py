@@ -1,4 +1,4 @@
-"""Join bags of words that share a vocabulary: what one learned from translations, and another from a teacher."""
+"""Join bags of words that share a vocabulary, such as one trained on translations and one distilled from a teacher."""
 
 from __future__ import annotations
 
@@ -32,31 +32,37 @@ def join_words(
     folder: Path,
     seed: int,
 ) -> SentenceTransformer:
-    """One bag of words whose cosines are next to the mean of several's, in fewer dimensions than they have together.
+    """Join several bags of words into one whose cosines approximate the weighted mean of theirs, in fewer dimensions.
 
-    The vectors of each token stand side by side, in the lengths in which their sums make texts, and are turned to the
-    principal axes of the texts' vectors; the last axes are cut off. So the first dims of a vector carry the most, and
-    shorter vectors are its beginnings.
+    The vectors of each token are scaled, so that the texts of all encoders have the same mean length, and concatenated.
+    They are then rotated to the principal axes of the texts' vectors, and the last axes are cut off. The first
+    dimensions of a vector therefore carry the most, and vectors can be shortened by truncation.
 
     Parameters
     ----------
     encoders
-        Bags of words over the same tokenizer, whose layers are still the identity.
+        Two or more bags of words over the same tokenizer, whose layers are still the identity.
     shares
-        How much each counts in a cosine.
+        Weight of each encoder in a cosine, above 0.
     texts
-        Of all languages, to find the axes; more than the encoders' dimensions together.
+        Texts in all languages, used to find the axes. There must be more of them than the encoders have dimensions in
+        total.
     backbone
-        The shape of the result; ``hidden`` is its dims.
+        Shape of the result; ``hidden`` is its number of dimensions.
     folder
-        Gets the untrained backbone on the way.
+        Folder that the untrained backbone is written to on the way.
     seed
-        Of its layers' weights.
+        Seed of the layers' weights.
+
+    Returns
+    -------
+    SentenceTransformer
+        The joined encoder, with normalised output.
 
     Raises
     ------
     InputError
-        If an encoder is of another kind or vocabulary, or there are too few texts.
+        If an encoder is no bag of words or has another vocabulary, or if there are too few texts.
     """
     if len(encoders) < 2 or len(encoders) != len(shares) or min(shares) <= 0:
         raise InputError("give two bags of words or more, and a share above 0 for each")
@@ -68,7 +74,7 @@ def join_words(
         if encoder.model.tokenizer.get_vocab() != tokenizer.get_vocab():
             raise InputError(f"{encoder.name} has another vocabulary than {encoders[0].name}")
         if token_weights(encoder.model) is None:
-            raise InputError(f"{encoder.name} is no bag of words: it has no weights of tokens")
+            raise InputError(f"{encoder.name} is not a bag of words: it has no token weights")
         own = token_vectors(encoder.model)
         lengths = bags(texts, tokenizer, own, mode="sum", special=True).norm(dim=1)
         parts.append(own * (share**0.5 / lengths.mean()))
@@ -78,7 +84,7 @@ def join_words(
     sums = functional.normalize(bags(texts, tokenizer, vectors, mode="sum", special=True), dim=1).double()
     _, axes = torch.linalg.eigh(sums.T @ sums)
     kept = axes.flip(1)[:, : backbone.hidden - 1].float()
-    # A layer norm leaves vectors whose components add up to zero: one dimension less than there are.
+    # The output of a layer norm sums to zero, so only ``hidden - 1`` dimensions are free.
     made = vectors @ kept @ _zero_sum_basis(backbone.hidden)[: kept.shape[1]]
     model = build_backbone(backbone, tokenizer, folder=folder, seed=seed)
     weights = token_weights(model)
@@ -94,7 +100,7 @@ def join_words(
 
 
 def _zero_sum_basis(dims: int) -> Tensor:
-    """``(dims - 1, dims)`` orthonormal rows, each of sum zero (Helmert's): all but one dimension, nearly in order."""
+    """Return Helmert's ``(dims - 1, dims)`` orthonormal rows that each sum to zero, nearly in the order of the axes."""
     rows = torch.zeros(dims - 1, dims)
     for row in range(dims - 1):
         rows[row, : row + 1] = 1

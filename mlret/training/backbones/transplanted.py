@@ -1,4 +1,4 @@
-"""A backbone of another encoder's layers under the vocabulary of a multilingual one."""
+"""Build a backbone from the layers of one encoder and the vocabulary of a multilingual one."""
 
 from __future__ import annotations
 
@@ -12,32 +12,38 @@ from sentence_transformers.base.modules import Normalize, Transformer
 from transformers import PreTrainedTokenizerFast
 
 from mlret.encoders.bag_of_words import bags, token_vectors
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.training.recipe import TransplantedBackbone
 from mlret.training.text.training_text import TrainingText
 from mlret.vocabulary.transplant import transplant_vocabulary
 
-# A word that occurs once is as likely a slip as a word.
+# A word that occurs only once may well be a typing error.
 _LEAST = 2
 
 
 def build_transplanted(settings: TransplantedBackbone, text: TrainingText, folder: Path) -> SentenceTransformer:
-    """The donor's layers and what follows them, behind the embeddings that its words give to the new tokens.
+    """Build an encoder from a donor's layers and embeddings for a new vocabulary, computed from the donor's words.
 
     Parameters
     ----------
     settings
-        Whose layers, whose vocabulary.
+        The donor of the layers and the encoder whose vocabulary is used.
     text
-        The words of the donor's language are counted in it.
+        Training text, in which the words of the donor's language are counted.
     folder
-        Where the transformer is written on the way.
+        Folder that the transformer is written to and loaded from again.
+
+    Returns
+    -------
+    SentenceTransformer
+        The encoder, without normalisation.
 
     Raises
     ------
     InputError
-        If one of the two cannot be loaded or does not fit, or the text has too few words of the donor's language.
+        If one of the two models cannot be loaded or does not fit, or if the text has too few words of the donor's
+        language.
     """
     donor = load_encoder(settings.model, device="cpu").model
     vocabulary = load_encoder(settings.vocabulary, device="cpu").model
@@ -65,7 +71,7 @@ def build_transplanted(settings: TransplantedBackbone, text: TrainingText, folde
 
 
 def _words(text: TrainingText, language: str, tokenizer: Any) -> Iterator[str]:
-    """Every word of a language as the donor's tokenizer sees it, each text once."""
+    """Yield every word of a language as the donor's tokenizer splits it; repeated texts are read once."""
     backend = tokenizer.backend_tokenizer
     texts = {pair.source for pair in text.pairs if pair.source_language == language}
     texts |= {pair.target for pair in text.pairs if pair.language == language}

@@ -18,7 +18,7 @@ class ConceptPairs(Pairs):
     """Pairs of two words of one concept, each in any language that has a word for it (BabelBERT, arXiv 2208.01018).
 
     A word that belongs to several concepts occurs once for each. All anchors of a batch are in one language, which is
-    drawn in proportion to its number of words ** alpha. The other word is drawn anew at each visit of an anchor.
+    drawn in proportion to its number of words ** alpha. The other word is drawn again at each visit of an anchor.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class ConceptPairs(Pairs):
         other = random.integers(first, end - 1)  # one less, because the word itself is excluded
         return np.stack([rows, other + (other >= rows)], axis=1)
 
-    def spoken(self, group: int, rows: NDArray[np.int64]) -> list[str]:
+    def languages_of(self, group: int, rows: NDArray[np.int64]) -> list[str]:
         return [self._spoken[row] for row in map(int, rows)]
 
     def document(self, anchors: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -19,16 +19,18 @@ from mlret.encoders.adapters import TaggedText
 from mlret.encoders.encoder import prompt_of_side
 from mlret.errors import InputError
 from mlret.training.batches.pairs import Batchable, group_weights
-from mlret.training.objectives.ranking import PASSAGE, POSITIVES
 from mlret.training.stages import RankingStage
 from mlret.training.text.store import ExampleStore, TaskExample
 
+# Keys that the collator adds to the features of a column.
+PASSAGE = "passage"
+POSITIVES = "positives"
 # At most this many positives of a query are excluded from its in-batch negatives; further ones may be drawn as such.
 _MOST_POSITIVES = 64
 
 
 class RankingExamples(Batchable):
-    """Retrieval examples grouped by task and language. The passages of a query are drawn anew at each visit.
+    """Retrieval examples grouped by task and language. The passages of a query are drawn again at each visit.
 
     If several rows of a task have the same query, the positives of all of them count as its answers.
 
@@ -56,13 +58,13 @@ class RankingExamples(Batchable):
         for row, example in enumerate(store):
             asked[example.task, text_number(example.query)].append(row)
             most = max(most, len(example.positives))
-            if stage.is_taught and len(example.scores) < stage.negatives + 1:
+            if stage.uses_teacher and len(example.scores) < stage.negatives + 1:
                 self.dropped += 1
                 continue
             self._lengths[row] = len(example.query) + len(example.positives[0])
             found[example.task, example.language or ""].append(row)
         if not found:
-            needs = f" with {stage.negatives + 1} scored passages or more" if stage.is_taught else ""
+            needs = f" with {stage.negatives + 1} scored passages or more" if stage.uses_teacher else ""
             raise InputError(f"stage {stage.name!r}: the sources hold no ranking examples{needs}")
         tasks = sorted({task for task, _ in found})
         if stage.tasks is not None and (missing := stage.tasks.keys() - set(tasks)):
@@ -129,7 +131,7 @@ class RankingExamples(Batchable):
         every = _passages(example)
         random = np.random.default_rng(seed)
         positive = int(random.integers(len(example.positives)))
-        if self._stage.is_taught:
+        if self._stage.uses_teacher:
             # Any other scored passage, including another positive, may be compared with the chosen positive.
             others = [place for place in range(len(every)) if place != positive]
             chosen = [positive, *random.permutation(others)[:wanted]]

@@ -20,11 +20,11 @@ from transformers import PreTrainedTokenizerFast
 from mlret.errors import InputError
 from mlret.training.batches.packed import PackedDocuments, PackedTexts
 from mlret.training.stages import AlignmentStage, ContextStage, TranslationDistillationStage
-from mlret.training.text.tokenizer import with_pieces_missing
+from mlret.training.text.tokenizer import with_tokens_missing
 from mlret.training.text.training_text import TrainingText
 
-# The share of tokens left out of the vocabulary for each further way to segment the texts.
-_PIECES_MISSING = 0.25
+# The share of tokens removed from the vocabulary for each further way to segment the texts.
+_TOKENS_MISSING = 0.25
 
 
 class Batchable(Protocol):
@@ -75,7 +75,7 @@ class Pairs(Batchable, Protocol):
         """Return the document of each anchor: pairs of one document are not negatives of each other."""
         ...
 
-    def spoken(self, group: int, rows: NDArray[np.int64]) -> list[str]:
+    def languages_of(self, group: int, rows: NDArray[np.int64]) -> list[str]:
         """Return the language of each of some texts that were drawn for a group."""
         return [self.languages[group]] * len(rows)
 
@@ -91,7 +91,7 @@ class HeldOutPairs:
 class ContextPairs(Pairs):
     """Centre sentences and their contexts: ``C(s_c) = {s_j : 0 < |j - c| <= w}`` within the document.
 
-    The context is drawn anew at each visit of a centre.
+    The context is drawn again at each visit of a centre.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ class TranslationPairs(Pairs):
     def document(self, anchors: NDArray[np.int64]) -> NDArray[np.int64]:
         return anchors % len(self.strings)
 
-    def spoken(self, group: int, rows: NDArray[np.int64]) -> list[str]:
+    def languages_of(self, group: int, rows: NDArray[np.int64]) -> list[str]:
         return [self._spoken[row] for row in map(int, rows % len(self.strings))]
 
 
@@ -224,14 +224,14 @@ def _cut(
     """Tokenize the texts, then once more for each further way to segment them, or load the result from ``folder``."""
 
     def made() -> PackedTexts:
-        others = (with_pieces_missing(tokenizer, _PIECES_MISSING, seed=way) for way in range(1, ways))
+        others = (with_tokens_missing(tokenizer, _TOKENS_MISSING, seed=way) for way in range(1, ways))
         return PackedTexts.joined(
             [PackedTexts.of(strings, each, max_length=max_length) for each in (tokenizer, *others)]
         )
 
     if folder is None:
         return made()
-    asked = sha256(json.dumps([sorted(tokenizer.get_vocab()), ways, max_length, _PIECES_MISSING]).encode())
+    asked = sha256(json.dumps([sorted(tokenizer.get_vocab()), ways, max_length, _TOKENS_MISSING]).encode())
     for string in strings:
         asked.update(string.encode() + b"\0")
     return PackedTexts.kept(folder / f"pairs-{asked.hexdigest()[:16]}.npz", made)
@@ -262,7 +262,7 @@ def sampling_weights(sizes: Sequence[int], alpha: float) -> NDArray[np.float64]:
     counts = np.asarray(sizes, dtype=np.float64)
     share = counts**alpha * (counts > 1)
     if not share.sum():
-        raise InputError("no language has two pairs to tell apart: give more text, documents of several sentences")
+        raise InputError("no language has two pairs to contrast: give more text, in documents of several sentences")
     return np.asarray(share / share.sum())
 
 
@@ -369,7 +369,7 @@ class PairCollator:
             for name, tensor in self._padding.features(self._pairs.texts, rows).items():
                 batch[f"{side}_{name}"] = tensor
             if self._adapter_of is not None:
-                numbers = [self._adapter_of(code) for code in self._pairs.spoken(int(group[0]), rows)]
+                numbers = [self._adapter_of(code) for code in self._pairs.languages_of(int(group[0]), rows)]
                 batch[f"{side}_lang_ids"] = torch.tensor(numbers)
         return batch
 

@@ -44,8 +44,8 @@ class Passages(Pairs):
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         starts = ends[owner] + within * room
         self.texts = PackedTexts(documents.sentences.ids, np.append(starts, ends[-1]))
-        spoken = documents.language[owner]
-        self.rows = [np.flatnonzero(spoken == documents.languages.index(code)) for code in self.languages]
+        language = documents.language[owner]
+        self.rows = [np.flatnonzero(language == documents.languages.index(code)) for code in self.languages]
         self.weights = sampling_weights([len(rows) for rows in self.rows], stage.alpha)
         self._owner = owner
 

@@ -1,1 +1,1 @@
-"""Labels for training examples: hard negatives, and the scores of teachers."""
+"""What is added to training examples: mined hard negatives, and the scores of a teacher."""

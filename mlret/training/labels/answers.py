@@ -1,4 +1,4 @@
-"""What answers each query, over all rows of the training data: no such passage is a negative of any of them."""
+"""Find all passages that answer each query anywhere in the training data, so that none of them becomes a negative."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from mlret.data.same_text import text_number
 
 
 class KnownAnswers:
-    """The positives of every query, over all rows that ask it.
+    """The positives of every query, collected over all examples that ask it.
 
-    Data often has a row for each pair of a query and a passage that answers it. Rows ask the same if their queries say
-    the same (:func:`mlret.data.same_text.normalised`) or have the same id.
+    Data often has one row for each pair of a query and a passage that answers it. Two rows ask the same query if the
+    texts of their queries are the same (:func:`mlret.data.same_text.normalised`) or if they have the same id.
 
     Parameters
     ----------
     examples
-        All of them; read once. Memory: about a hundred bytes for each query.
+        All examples; they are read once. This takes about a hundred bytes of memory for each query.
     """
 
     def __init__(self, examples: Iterable[RankingExample]) -> None:
-        # Most queries have one positive, for which a number does.
+        # Most queries have a single positive, which is stored as a bare number to save memory.
         self._answers: dict[int | str, int | set[int]] = {}
         for example in examples:
             positives = {text_number(text) for text in example.positives}
@@ -33,8 +33,10 @@ class KnownAnswers:
                     self._answers[query] = positives | (known if isinstance(known, set) else {known})
 
     def of(self, example: RankingExample) -> set[int]:
-        """The numbers (:func:`mlret.data.same_text.text_number`) of all passages that answer an example's query, its
-        own positives among them."""
+        """Return the numbers of all passages that answer the query of an example, including its own positives.
+
+        Numbers are those of :func:`mlret.data.same_text.text_number`.
+        """
         found = {text_number(text) for text in example.positives}
         for query in _queries(example):
             known = self._answers.get(query, found)
@@ -42,7 +44,7 @@ class KnownAnswers:
         return found
 
     def without(self, example: RankingExample) -> RankingExample:
-        """The example without the negatives that answer its query."""
+        """Return the example without those of its negatives that answer its query."""
         if not example.negatives:
             return example
         answers, first = self.of(example), len(example.positives)
@@ -53,12 +55,12 @@ class KnownAnswers:
 
 
 def repeatable(examples: Iterable[RankingExample]) -> Iterable[RankingExample]:
-    """The same examples, in a list if they can be read only once."""
+    """Return examples that can be read several times: a list if they are an iterator, else the same object."""
     return list(examples) if isinstance(examples, Iterator) else examples
 
 
 def _queries(example: RankingExample) -> Iterator[int | str]:
-    """What names the query of an example."""
+    """Yield the keys of an example's query: the number of its text, and its id if it has one."""
     yield text_number(example.query)
     if example.query_id is not None:
         yield example.query_id

@@ -1,8 +1,8 @@
-"""Hard negatives: passages that an index ranks high for a query and that do not answer it.
+"""Mine hard negatives: passages that an index ranks high for a query although they do not answer it.
 
-What an index ranks highest may well be an answer that nobody has marked. So passages that are too near to the positive
-are left out, by a margin below its score (NV-Retriever, arXiv 2407.15831, section 3; sentence-transformers'
-``mine_hard_negatives`` has the same rules), and the first ranks can be passed over.
+What an index ranks highest may be an answer that nobody has marked. Passages whose score is too close to that of the
+positive are therefore excluded by a margin (NV-Retriever, arXiv 2407.15831, section 3; ``mine_hard_negatives`` of
+sentence-transformers has the same rules), and the first ranks can be skipped.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,109 +26,35 @@ from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
 from mlret.index.hits import Hit
 from mlret.index.index import Index
-from mlret.index.search import Mode, check_mode
 from mlret.index.settings import IndexSettings
 from mlret.training.labels.answers import KnownAnswers, repeatable
 from mlret.training.labels.mining_report import MiningReport
-from mlret.training.labels.resumable import Figures, Progress, Worked, work_through
+from mlret.training.labels.mining_settings import MiningSettings
+from mlret.training.labels.resumable import Figures, Processed, Progress, process_to_file
 from mlret.training.labels.teachers import similarity
 
-Sampling = Literal["top", "random"]
-PassageLanguage = Literal["any", "same", "other"]
 _PASSAGE_ID = "passage_id"
-
-
-@dataclass(frozen=True, slots=True)
-class MiningSettings:
-    """Which hits become negatives.
-
-    Parameters
-    ----------
-    negatives
-        So many for each query, at most.
-    skip
-        The first so many hits that are no positives are passed over.
-    depth
-        Ranks that are looked at, those passed over included.
-    sampling
-        ``"top"``, the best of what is left; ``"random"``, by ``seed`` and the query, in the order of their ranks.
-    relative_margin
-        A negative's score must lie below the positive's by this part of it at least; .05 is the 95 % of NV-Retriever.
-        Of several positives the lowest counts. ``None``: no such rule. Lexical scores are compared with no positive.
-    absolute_margin
-        The same as a difference of scores.
-    max_score, min_score
-        Bounds of a negative's score.
-    mode
-        How the index is searched: ``"dense"``, ``"lexical"`` or ``"hybrid"``. In a hybrid search the margins and bounds
-        are of the dense scores.
-    language
-        ``"any"``; ``"same"``: passages in the language of the query alone; ``"other"``: in other languages alone.
-    where
-        A filter of passages, as for :meth:`mlret.Index.search_batch`.
-    keep
-        Keep the negatives that an example has, and add to them; otherwise they are replaced. Scores of a teacher that
-        the example had are dropped, unless nothing was added.
-    with_scores
-        Give the examples the index's own scores, as those of a teacher.
-    seed
-        Of random sampling.
-
-    Raises
-    ------
-    InputError
-        If a number is out of its range, a name is unknown, or two settings exclude each other.
-    """
-
-    negatives: int = 8
-    skip: int = 0
-    depth: int = 100
-    sampling: Sampling = "top"
-    relative_margin: float | None = 0.05
-    absolute_margin: float | None = None
-    max_score: float | None = None
-    min_score: float | None = None
-    mode: Mode = "dense"
-    language: PassageLanguage = "any"
-    where: dict[str, Any] | None = None
-    keep: bool = False
-    with_scores: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_mode(self.mode)
-        if self.negatives < 1:
-            raise InputError(f"negatives is {self.negatives}; ask for at least 1")
-        if self.skip < 0 or self.depth < self.skip + 1:
-            raise InputError(f"depth {self.depth} leaves nothing after skip {self.skip}; give a larger depth")
-        for name, known in (("sampling", Sampling), ("language", PassageLanguage)):
-            if getattr(self, name) not in get_args(known):
-                raise InputError(f"no {name} {getattr(self, name)!r}; there are {', '.join(get_args(known))}")
-        if self.mode == "lexical" and (self.absolute_margin is not None or self.with_scores):
-            raise InputError(
-                "a lexical search gives positives no score to compare with: leave out the absolute margin and the "
-                "scores, or search dense or hybrid"
-            )
-        if self.keep and self.with_scores:
-            raise InputError("the negatives that are kept have no score of the index; leave out keep or with_scores")
+_DEFAULT = MiningSettings()
 
 
 class Mined(NamedTuple):
-    """An example with its negatives, and how it came to them.
+    """An example with its negatives, and counts of the hits that were excluded.
 
     Attributes
     ----------
     example
-        As it is to be trained on.
-    positives, passed
-        Of the hits: positives, of other examples with the query too, and repetitions of them or of the query; those of
-        the first ranks that were passed over.
+        The example with its new negatives.
+    positives
+        Number of hits that are positives of this example or of others with the same query, or that repeat one of these
+        or the query.
+    passed
+        Number of hits that were skipped as the first ranks.
     near, outside
-        Left out by the margins, and by the bounds.
+        Number of hits that were excluded by the margins, and by the bounds.
     mined
-        Negatives that were found.
+        Number of negatives that were found.
     positive_score, negative_score
-        The lowest of the positives, and the highest of the negatives that were taken; NaN where there is none.
+        The lowest score of a positive, and the highest of the chosen negatives; NaN if there is none.
     """
 
     example: RankingExample
@@ -144,38 +70,38 @@ class Mined(NamedTuple):
 def mine_negatives(
     examples: Iterable[RankingExample],
     source: Index | AnyEncoder,
-    settings: MiningSettings = MiningSettings(),
+    settings: MiningSettings = _DEFAULT,
     *,
     batch_size: int = 128,
 ) -> Iterator[Mined]:
-    """Give examples hard negatives.
+    """Add hard negatives to examples.
 
-    A positive of the example, or of another example with the same query, is never its negative, nor is a passage that
-    says the same as one of them or as the query (:func:`mlret.data.same_text.normalised`).
+    A positive of the example, or of another example with the same query, never becomes its negative; nor does a passage
+    with the same text as one of them or as the query (:func:`mlret.data.same_text.normalised`).
 
     Parameters
     ----------
     examples
-        What to look for. They are read several times: a :class:`mlret.data.ranking.RankingReader` is streamed, an
-        iterator is put into a list first.
+        The examples. They are read several times: a :class:`mlret.data.ranking.RankingReader` is streamed, an iterator
+        is first put into a list.
     source
-        Where to look: an index of either kind; or an encoder, which makes a temporary index of all passages of the
-        examples.
+        The index to search, of either kind; or an encoder, for which a temporary index of all passages of the examples
+        is built.
     settings
         Which hits become negatives.
     batch_size
-        Queries searched at once.
+        Number of queries that are searched at once.
 
     Yields
     ------
     Mined
-        For each example, in their order.
+        The result for each example, in their order.
 
     Raises
     ------
     InputError
-        If the index has no lexical channel and the mode needs one, or a query has no language and the settings ask for
-        passages in its language, or in others.
+        If the mode needs a lexical channel that the index lacks, or if the settings depend on the language of a query
+        that has none.
     """
     examples = repeatable(examples)
     if not isinstance(source, Index):
@@ -194,46 +120,51 @@ def mine_to_file(
     examples: Iterable[RankingExample],
     index: Index,
     output: Path,
-    settings: MiningSettings = MiningSettings(),
+    settings: MiningSettings = _DEFAULT,
     *,
     batch_size: int = 128,
     data: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> MiningReport:
-    """The same into a file, going on where a call that was stopped got to; see
-    :func:`mlret.training.labels.resumable.work_through`.
+    """Mine hard negatives into a file; a repeated call resumes where an interrupted one stopped.
+
+    See :func:`mlret.training.labels.resumable.process_to_file`.
 
     Parameters
     ----------
     examples, index, settings, batch_size
         As for :func:`mine_negatives`.
     output
-        A new file, ``.jsonl`` or ``.jsonl.gz``, that :func:`mlret.data.ranking.read_ranking` reads.
+        A new file, ``.jsonl`` or ``.jsonl.gz``, which :func:`mlret.data.ranking.read_ranking` can read.
     data
-        What the examples were read from: a call is gone on with only where it is the same.
+        Names of what the examples were read from. A call resumes only if they are unchanged.
     progress
-        Called after each batch with how many examples are done.
+        Called after each batch with the number of examples that are done.
+
+    Returns
+    -------
+    MiningReport
+        What was found, over all queries.
 
     Raises
     ------
     InputError
-        As of :func:`mine_negatives`, and if the file exists or was begun with other settings.
+        For the reasons of :func:`mine_negatives`, or if the file exists or was begun with other settings.
     """
-
     examples = repeatable(examples)
     answers = KnownAnswers(examples)
 
-    def work(batch: Sequence[RankingExample]) -> list[Worked]:
-        return [Worked(one.example, _figures(one)) for one in _mine(batch, index, settings, answers)]
+    def work(batch: Sequence[RankingExample]) -> list[Processed]:
+        return [Processed(one.example, _figures(one)) for one in _mine(batch, index, settings, answers)]
 
     origin = {
-        "mining": asdict(settings),
+        "mining": settings.model_dump(),
         "encoder": index.store.manifest.fingerprint,
         "data": list(data),
         "same_text": VERSION,
     }
     report = MiningReport(asked=settings.negatives)
-    for figures in work_through(examples, work, output, settings=origin, batch_size=batch_size, progress=progress):
+    for figures in process_to_file(examples, work, output, settings=origin, batch_size=batch_size, progress=progress):
         report.count(figures)
     return report
 
@@ -246,25 +177,32 @@ def index_passages(
     lexical: bool = False,
     progress: Progress | None = None,
 ) -> Index:
-    """Make an index of all passages of some examples, or go on with one that was begun; each passage once a language.
+    """Build an index of all passages of the examples, or resume building one.
+
+    Each passage is added once for each of its languages.
 
     Parameters
     ----------
     path
-        The folder of the index.
+        Folder of the index.
     examples
-        Whose passages.
+        The examples whose passages are indexed.
     encoder
-        Encodes them.
+        Encoder of the passages.
     lexical
-        Index character n-grams, too.
+        Whether character n-grams are indexed, too.
     progress
-        Called with how many passages have been looked at.
+        Called with the number of passages that have been processed.
+
+    Returns
+    -------
+    Index
+        The open index.
 
     Raises
     ------
     InputError
-        As of :meth:`mlret.Index.create` and :meth:`mlret.Index.open`.
+        For the reasons of :meth:`mlret.Index.create` and :meth:`mlret.Index.open`.
     """
     index = (
         Index.open(path, encoder)
@@ -309,7 +247,7 @@ def _mine(
 def _search(
     batch: Sequence[RankingExample], vectors: Any, index: Index, settings: MiningSettings, answers: KnownAnswers
 ) -> list[list[Hit]]:
-    """The hits of each query, by the filter that its language gives."""
+    """Return the hits of each query, searched with the filter that fits its language."""
     places: dict[str | None, list[int]] = defaultdict(list)
     for place, example in enumerate(batch):
         if settings.language != "any" and example.language is None:
@@ -324,7 +262,7 @@ def _search(
         filters = [] if settings.where is None else [settings.where]
         if settings.language != "any":
             filters.append({"lang": code if settings.language == "same" else {"$ne": code}})
-        # Positives and what repeats them take ranks of their own.
+        # Positives and their repetitions are among the hits, but do not count towards the depth.
         k = settings.depth + max(len(answers.of(batch[place])) for place in some)
         where = {"$and": filters} if filters else None
         if settings.mode == "dense":
@@ -345,7 +283,7 @@ def _search(
 def _positive_scores(
     batch: Sequence[RankingExample], vectors: Any, found: Sequence[Sequence[Hit]], index: Index
 ) -> list[list[float] | None]:
-    """The score of each positive with its query: that of its hit, or else computed."""
+    """Return the scores of each example's positives for its query: that of the hit if it was found, else computed."""
     scores: list[list[float | None]] = []
     missing: dict[tuple[str, str | None], None] = {}
     for example, hits in zip(batch, found, strict=True):
@@ -376,7 +314,7 @@ def _chosen(
     settings: MiningSettings,
     answers: set[int],
 ) -> Mined:
-    """Negatives from the hits of a query, whose answers have these numbers."""
+    """Choose the negatives from the hits of a query; ``answers`` has the numbers of the passages that answer it."""
     answers = answers | {text_number(example.query)}
     seen = {text_number(text) for text in example.negatives} if settings.keep else set()
     lowest = min(positive_scores) if positive_scores else np.nan
@@ -419,7 +357,7 @@ def _chosen(
 
 
 def _ceiling(positive: float, settings: MiningSettings) -> float:
-    """The score that a negative may have at most."""
+    """Return the highest score that a negative may have."""
     if settings.mode == "lexical":
         return np.inf
     limits = [np.inf]
@@ -433,7 +371,7 @@ def _ceiling(positive: float, settings: MiningSettings) -> float:
 def _with_negatives(
     example: RankingExample, hits: Sequence[Hit], positive_scores: list[float] | None, settings: MiningSettings
 ) -> RankingExample:
-    """The example with hits as its negatives, or as further ones."""
+    """Return the example with the hits as its negatives, or added to those that it has."""
     if settings.keep and not hits:
         return example
     base = example if settings.keep else example.with_passages(range(len(example.positives)))

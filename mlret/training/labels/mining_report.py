@@ -1,4 +1,4 @@
-"""What mining found, over all queries."""
+"""Summarise what mining found over all queries."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from mlret.training.labels.resumable import Figures
 
 @dataclass
 class MiningReport:
-    """What a call of :func:`mlret.training.labels.mining.mine_to_file` found, over all queries.
+    """Summary of a call of :func:`mlret.training.labels.mining.mine_to_file` over all queries.
 
     Attributes
     ----------
     asked
-        Negatives that each query was to get.
+        Number of negatives requested for each query.
     queries
-        How many there were.
+        Number of queries.
     negatives
-        Number of negatives -> how many queries got so many.
+        Number of negatives -> number of queries that got so many.
     positives, passed, near, outside
-        As of :class:`mlret.training.labels.mining.Mined`.
+        Totals of the attributes of :class:`mlret.training.labels.mining.Mined`.
     positive_score, negative_score
-        Sums of those that there are, and how many they are.
+        Sum of the scores, and number of queries that have one.
     """
 
     asked: int
@@ -37,7 +37,7 @@ class MiningReport:
     negative_score: tuple[float, int] = (0.0, 0)
 
     def count(self, figures: Figures) -> None:
-        """Add a query."""
+        """Add the figures of a query."""
         self.queries += 1
         mined = int(figures["mined"])
         self.negatives[mined] = self.negatives.get(mined, 0) + 1
@@ -50,15 +50,15 @@ class MiningReport:
 
     @property
     def mined(self) -> int:
-        """Negatives in all."""
+        """Total number of negatives."""
         return sum(number * queries for number, queries in self.negatives.items())
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the report as plain data for JSON."""
         return {
             "queries": self.queries,
             "negatives": self.mined,
-            "negatives_per_query": self.mined / self.queries,
+            "negatives_per_query": self.mined / self.queries if self.queries else 0.0,
             "queries_with_all": self.negatives.get(self.asked, 0),
             "queries_with_none": self.negatives.get(0, 0),
             "dropped_positives": self.positives,

@@ -1,4 +1,4 @@
-"""Long work on training examples that writes a file: whole at the end, and gone on with after a stop."""
+"""Process training examples into a file that appears when it is complete, and resume after an interruption."""
 
 from __future__ import annotations
 
@@ -15,58 +15,63 @@ from mlret.data.ranking import RankingExample
 from mlret.errors import InputError
 
 Figures = dict[str, float]
-# Called after each batch with how many examples are done.
+# Called after each batch with the number of examples that are done.
 Progress = Callable[[int], None]
 
 
-class Worked(NamedTuple):
-    """What became of an example, and figures about it for the report."""
+class Processed(NamedTuple):
+    """A processed example, and its figures for the report."""
 
     example: RankingExample
     figures: Figures
 
 
-def work_through(
+def process_to_file(
     examples: Iterable[RankingExample],
-    work: Callable[[Sequence[RankingExample]], list[Worked]],
+    work: Callable[[Sequence[RankingExample]], list[Processed]],
     output: Path,
     *,
     settings: dict[str, Any],
     batch_size: int,
     progress: Progress | None = None,
 ) -> Iterator[Figures]:
-    """Do something with each example and write what becomes of it, an example a line; yields the figures of all.
+    """Process examples batch by batch, write the results to a JSONL file, and yield the figures of all examples.
 
-    What is done is kept in ``.NAME.partial`` beside the file after each batch, so that the same call goes on after an
-    interrupt, a crash or bad input. The file appears when it is whole.
+    Results are stored in ``.NAME.partial`` beside the file after each batch, so that repeating the call resumes after
+    an interrupt, a crash or bad input. The file itself appears when it is complete; the figures are yielded after that.
 
     Parameters
     ----------
     examples
-        In the same order each time.
+        The examples, in the same order in each call.
     work
-        Gives for each example of a batch what becomes of it.
+        Function that returns the result for each example of a batch.
     output
-        A new file of JSON lines (:meth:`RankingExample.to_record`); gzipped where its name ends in ``.gz``.
+        A new file of JSON lines (:meth:`RankingExample.to_record`); compressed if its name ends in ``.gz``.
     settings
-        Whatever decides the result, for JSON: what was begun with other settings is not gone on with.
+        Everything that affects the result, as data for JSON. A partial file with other settings is not resumed.
     batch_size
-        Examples at a time.
+        Number of examples in a batch.
     progress
-        Called after each batch.
+        Called after each batch with the number of examples that are done.
+
+    Yields
+    ------
+    dict
+        The figures of each example, in their order.
 
     Raises
     ------
     InputError
-        If the file exists, may not be written, or was begun with other settings.
+        If the file exists, cannot be written, or was begun with other settings, or if there are no examples.
     """
     check_writable(output)
     if output.exists():
-        raise InputError(f"{output}: exists already; name another file, or remove it")
+        raise InputError(f"{output}: already exists; name another file, or remove it")
     partial = output.with_name(f".{output.name}.partial")
-    # What JSON would change (tuples, say) is changed before the comparison.
+    # JSON changes some types, such as tuples, so the settings are converted before they are compared.
     header = json.loads(json.dumps(settings))
-    done = _begun(partial, header)
+    done = _resume_position(partial, header)
     remaining = islice(examples, done, None)
     count = done
     with partial.open("ab") as file:
@@ -85,19 +90,19 @@ def work_through(
     if not count:
         partial.unlink()
         raise InputError("there are no examples to work on; check the data and its filters")
-    write_atomically(output, lambda target: _whole(partial, target, compress=output.suffix == ".gz"))
+    write_atomically(output, lambda target: _write_result(partial, target, compress=output.suffix == ".gz"))
     figures = list(_figures(partial))
     partial.unlink()
     yield from figures
 
 
-def _begun(partial: Path, settings: Any) -> int:
-    """How many examples are done; makes the file if there is none, and takes off a line that was cut short."""
+def _resume_position(partial: Path, settings: Any) -> int:
+    """Return the number of finished examples. Create a missing file, and remove an incomplete last line."""
     if not partial.exists():
         with partial.open("wb") as file:
             file.write(json.dumps(settings).encode() + b"\n")
         return 0
-    whole = lines = 0
+    complete = lines = 0
     with partial.open("rb+") as file:
         for line in file:
             if not line.endswith(b"\n"):
@@ -105,19 +110,19 @@ def _begun(partial: Path, settings: Any) -> int:
             if not lines and json.loads(line) != settings:
                 raise InputError(
                     f"{partial}: was begun with other settings or data; repeat the command that began it, or remove "
-                    "the file to begin anew"
+                    "the file to start again"
                 )
-            whole += len(line)
+            complete += len(line)
             lines += 1
-        file.truncate(whole)
-        if not lines:  # cut short in its first line
+        file.truncate(complete)
+        if not lines:  # the first line itself was incomplete
             file.seek(0)
             file.write(json.dumps(settings).encode() + b"\n")
     return max(lines - 1, 0)
 
 
-def _whole(partial: Path, target: Path, *, compress: bool) -> None:
-    """Write the examples alone."""
+def _write_result(partial: Path, target: Path, *, compress: bool) -> None:
+    """Write the examples of the partial file, without their figures."""
     with target.open("wb") as raw:
         out = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if compress else raw
         for record, _ in _results(partial):

@@ -1,4 +1,4 @@
-"""Teachers: give training examples the scores that a student learns from."""
+"""Add the scores of a teacher to training examples, so that a student can be distilled from them."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from numpy.typing import NDArray
 
 from mlret.data.ranking import RankingExample
 from mlret.data.same_text import VERSION
-from mlret.encoders.encoder import fingerprint_of, from_hub, is_multi_vector, load_encoder
+from mlret.encoders.fingerprint import fingerprint_of
+from mlret.encoders.loading import from_hub, is_multi_vector, load_encoder
 from mlret.encoders.longest_input import keep_within_positions
 from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_token_encoder
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 from mlret.training.labels.answers import KnownAnswers, repeatable
-from mlret.training.labels.resumable import Progress, Worked, work_through
+from mlret.training.labels.resumable import Processed, Progress, process_to_file
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-# A text and its language.
+# A text and the code of its language.
 _Text = tuple[str, str | None]
 TeacherKind = Literal["auto", "encoder", "multi-vector", "cross-encoder"]
 
 
 class Teacher(Protocol):
-    """What scores passages for queries.
+    """A model that scores passages for queries.
 
     Attributes
     ----------
     name
-        A path or a hub id.
+        Path or hub id of the model.
     kind
-        What its scores are.
+        What its scores are, such as ``"cosine"``.
     """
 
     name: str
@@ -45,38 +46,39 @@ class Teacher(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when its scores would."""
+        """A string that changes whenever the scores would change."""
 
     def scores(self, examples: Sequence[RankingExample]) -> list[tuple[float, ...]]:
-        """For each example a score for each passage, positives first; higher is better."""
+        """Return the scores of each example's passages, positives first; a higher score is better."""
 
 
 class EncoderTeacher:
-    """An encoder: cosines, or MaxSim where it gives a vector for each token.
+    """An encoder as a teacher: its scores are cosines, or MaxSim if it gives a vector for each token.
 
     Parameters
     ----------
     encoder
         The encoder.
     kept
-        Numbers of float32 of the passages encoded last that are kept: negatives of one query are often those of others.
+        Size of the cache of encoded passages, in float32 values. Passages are cached because the negatives of one query
+        are often those of others.
     """
 
     def __init__(self, encoder: AnyEncoder, *, kept: int = 1 << 26) -> None:
         self.encoder = encoder
         self._kept = kept
-        self._passages: dict[_Text, NDArray[np.float32]] = {}  # the one used last at the end
+        self._passages: dict[_Text, NDArray[np.float32]] = {}  # ordered by their last use
         self._size = 0
         self.name = encoder.name
         self.kind = "MaxSim" if isinstance(encoder, TokenEncoder) else "cosine"
 
     @property
     def fingerprint(self) -> str:
-        """That of the encoder."""
+        """The fingerprint of the encoder."""
         return self.encoder.fingerprint
 
     def scores(self, examples: Sequence[RankingExample]) -> list[tuple[float, ...]]:
-        """As of any teacher."""
+        """Return the scores of each example's passages, positives first."""
         asked = list(dict.fromkeys((one.query, one.language) for one in examples))
         queries = dict(zip(asked, self._encode(self.encoder.encode_query, asked), strict=True))
         passages = self._encoded(
@@ -91,7 +93,7 @@ class EncoderTeacher:
         ]
 
     def _encoded(self, texts: Iterable[_Text]) -> dict[_Text, NDArray[np.float32]]:
-        """The vectors of passages, those encoded that are not kept."""
+        """Return the vectors of passages, and encode those that are not in the cache."""
         wanted = list(texts)
         missing = [text for text in wanted if text not in self._passages]
         for text, vectors in zip(missing, self._encode(self.encoder.encode_document, missing), strict=True):
@@ -110,16 +112,16 @@ class EncoderTeacher:
 
 
 class CrossEncoderTeacher:
-    """A cross-encoder: it reads query and passage together; its scores are logits, without bounds.
+    """A cross-encoder as a teacher. It reads query and passage together; its scores are unbounded logits.
 
     Parameters
     ----------
     model
-        With one label.
+        A cross-encoder with one label.
     name
-        A path or a hub id.
+        Path or hub id of the model.
     batch_size
-        Pairs in one forward pass.
+        Number of pairs in a forward pass.
 
     Raises
     ------
@@ -139,18 +141,18 @@ class CrossEncoderTeacher:
 
     @property
     def fingerprint(self) -> str:
-        """Of its weights and its tokenizer."""
+        """A fingerprint of its weights and its tokenizer."""
         return fingerprint_of(self.model, 1)
 
     def scores(self, examples: Sequence[RankingExample]) -> list[tuple[float, ...]]:
-        """As of any teacher."""
+        """Return the logits of each example's passages, positives first."""
         import torch
 
         pairs = [(one.query, passage) for one in examples for passage in one.passages]
         logits = self.model.predict(
             pairs,
             batch_size=self._batch_size,
-            # The sigmoid that rerankers end with would press good passages together near 1.
+            # The final sigmoid of rerankers would compress the scores of good passages near 1.
             activation_fn=torch.nn.Identity(),
             show_progress_bar=False,
         )
@@ -168,16 +170,22 @@ def load_teacher(
     name
         A folder or a hub id; ``None`` for the bundled encoder.
     kind
-        What it is; by default what the folder says of itself, and of the hub an encoder with one vector a text.
+        Kind of the model. By default it is read from the folder; a hub id is loaded as an encoder with one vector for
+        each text.
     device
         ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
     batch_size
-        Of a cross-encoder.
+        Number of pairs in a forward pass of a cross-encoder.
+
+    Returns
+    -------
+    Teacher
+        The loaded teacher.
 
     Raises
     ------
     InputError
-        If it cannot be loaded, or there is no such kind.
+        If the model cannot be loaded, or the kind is unknown.
     """
     if kind not in get_args(TeacherKind):
         raise InputError(f"no kind of teacher {kind!r}; there are {', '.join(get_args(TeacherKind))}")
@@ -193,16 +201,21 @@ def load_teacher(
 def add_scores(
     examples: Iterable[RankingExample], teacher: Teacher, *, batch_size: int = 32
 ) -> Iterator[RankingExample]:
-    """Give examples a teacher's scores, in place of those that they have.
+    """Yield the examples with the scores of a teacher, which replace those that they have.
 
     Parameters
     ----------
     examples
-        Streamed.
+        The examples; they are streamed.
     teacher
         See :func:`load_teacher`.
     batch_size
-        Examples at a time.
+        Number of examples in a batch.
+
+    Yields
+    ------
+    RankingExample
+        Each example with its scores, in their order.
     """
     rows = iter(examples)
     while batch := list(islice(rows, batch_size)):
@@ -220,35 +233,39 @@ def score_to_file(
     data: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> ScoringReport:
-    """The same into a file, going on where a call that was stopped got to; see
-    :func:`mlret.training.labels.resumable.work_through`.
+    """Write examples with the scores of a teacher to a file; a repeated call resumes where an interrupted one stopped.
 
-    Negatives that answer the query in another example are dropped.
+    See :func:`mlret.training.labels.resumable.process_to_file`. Negatives that answer the query in another example are
+    dropped.
 
     Parameters
     ----------
     examples, teacher, batch_size
-        As for :func:`add_scores`; the examples are read twice, so that an iterator is put into a list first.
+        As for :func:`add_scores`; the examples are read twice, so an iterator is first put into a list.
     output
-        A new file, ``.jsonl`` or ``.jsonl.gz``, that :func:`mlret.data.ranking.read_ranking` reads.
+        A new file, ``.jsonl`` or ``.jsonl.gz``, which :func:`mlret.data.ranking.read_ranking` can read.
     margin
-        Negatives that do not score lower than the lowest positive by this much are dropped
+        Negatives whose score is not at least this much below that of the lowest positive are dropped
         (:func:`without_near_positives`).
     data
-        What the examples were read from: a call is gone on with only where it is the same.
+        Names of what the examples were read from. A call resumes only if they are unchanged.
     progress
-        Called after each batch with how many examples are done.
+        Called after each batch with the number of examples that are done.
+
+    Returns
+    -------
+    ScoringReport
+        What was scored, over all queries.
 
     Raises
     ------
     InputError
-        If the file exists, may not be written, or was begun with other settings.
+        If the file exists, cannot be written, or was begun with other settings.
     """
-
     examples = repeatable(examples)
     answers = KnownAnswers(examples)
 
-    def work(batch: Sequence[RankingExample]) -> list[Worked]:
+    def work(batch: Sequence[RankingExample]) -> list[Processed]:
         found = []
         clean = [answers.without(one) for one in batch]
         for before, example in zip(batch, add_scores(clean, teacher, batch_size=batch_size), strict=True):
@@ -262,12 +279,12 @@ def score_to_file(
                 "answers": len(before.passages) - len(example.passages),
             }
             right = {"right": float(min(positives) > max(negatives))} if negatives else {}
-            found.append(Worked(kept, figures | right | {"positive": sum(positives) / first}))
+            found.append(Processed(kept, figures | right | {"positive": sum(positives) / first}))
         return found
 
     origin = {"teacher": teacher.fingerprint, "margin": margin, "data": list(data), "same_text": VERSION}
     report = ScoringReport(teacher.name, teacher.kind)
-    for figures in work_through(examples, work, output, settings=origin, batch_size=batch_size, progress=progress):
+    for figures in process_to_file(examples, work, output, settings=origin, batch_size=batch_size, progress=progress):
         report.queries += 1
         report.passages += int(figures["passages"])
         report.dropped += int(figures["dropped"])
@@ -279,20 +296,20 @@ def score_to_file(
 
 @dataclass
 class ScoringReport:
-    """What a teacher scored.
+    """Summary of the scores of a teacher.
 
     Attributes
     ----------
     teacher, kind
-        Its name, and what its scores are.
+        Name of the teacher, and what its scores are.
     queries, passages
-        How many.
+        Number of queries, and of passages that were written.
     dropped
-        Negatives that the margin took away.
+        Number of negatives that the margin excluded.
     answers
-        Negatives that were left out because they answer the same query in another example.
+        Number of negatives that were excluded because they answer the same query in another example.
     compared, agreed
-        Queries with negatives, and those of them whose positives all score above every negative.
+        Number of queries with negatives, and of those among them whose positives all score above every negative.
     """
 
     teacher: str
@@ -306,8 +323,17 @@ class ScoringReport:
 
 
 def without_near_positives(example: RankingExample, margin: float) -> RankingExample:
-    """The example without negatives that a teacher scores above the lowest positive less a margin: they are likely
-    answers, too. (3 logits of a cross-encoder in sentence-transformers' training on MS MARCO, and in ColBERT-XM.)
+    """Return the example without the negatives that score above the lowest positive minus ``margin``.
+
+    Such negatives are likely to be answers, too. The training of sentence-transformers on MS MARCO, and that of
+    ColBERT-XM, use a margin of 3 logits of a cross-encoder.
+
+    Parameters
+    ----------
+    example
+        An example with the scores of a teacher.
+    margin
+        Margin, in the unit of the scores.
 
     Raises
     ------
@@ -323,8 +349,16 @@ def without_near_positives(example: RankingExample, margin: float) -> RankingExa
 
 
 def similarity(query: NDArray[np.floating[Any]], passage: NDArray[np.floating[Any]]) -> float:
-    """The inner product of two vectors, ``(dims,)``; MaxSim of two matrices of tokens, ``(t, dims)``: the sum over the
-    query's tokens of the highest inner product with one of the passage's."""
+    """Return the inner product of two vectors, or MaxSim of two matrices of token vectors, in float64.
+
+    MaxSim is the sum, over the tokens of the query, of the highest inner product with a token of the passage. It is 0
+    if either has no tokens.
+
+    Parameters
+    ----------
+    query, passage
+        Either two vectors ``(dims,)``, or two matrices ``(tokens, dims)``, which may differ in their number of tokens.
+    """
     a, b = np.asarray(query, dtype=np.float64), np.asarray(passage, dtype=np.float64)
     if a.ndim == 1:
         return float(a @ b)
@@ -332,7 +366,7 @@ def similarity(query: NDArray[np.floating[Any]], passage: NDArray[np.floating[An
 
 
 def _is_cross_encoder(path: Path) -> bool:
-    """Whether a folder holds a reranker, of sentence-transformers or of transformers."""
+    """Return whether a folder holds a reranker of sentence-transformers or of transformers."""
     try:
         config = path / "config_sentence_transformers.json"
         if config.is_file():
@@ -353,5 +387,5 @@ def _load_cross_encoder(name: str | Path, device: str | None) -> CrossEncoder:
             model = from_hub(name, lambda: CrossEncoder(str(name), device=device))
         return model
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{name} cannot be loaded as a cross-encoder: {reason}") from error

@@ -6,6 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# The weight of the newest batch in the running statistics. The n-th batch of a group has weight 1 / n while that is
+# larger, so the statistics start as the plain mean over batches.
+_MOMENTUM = 0.1
+# Added to the variance.
+_EPSILON = 1e-5
+
 
 class AsymmetricBatchNorm(nn.Module):
     """Batch normalisation whose caller chooses the statistics that a forward pass uses.
@@ -22,23 +28,14 @@ class AsymmetricBatchNorm(nn.Module):
         The number of sets of running statistics, ``G``: 1, or one for each language.
     affine
         Whether a scale and a shift are learned.
-    momentum
-        The weight of the newest batch in the running statistics. The ``n``-th batch of a group has weight ``1 / n``
-        while that is larger, so the statistics start as the plain mean over batches.
-    eps
-        Added to the variance.
     """
 
     running_mean: Tensor
     running_var: Tensor
     batches: Tensor
 
-    def __init__(
-        self, dims: int, *, groups: int = 1, affine: bool = True, momentum: float = 0.1, eps: float = 1e-5
-    ) -> None:
+    def __init__(self, dims: int, *, groups: int = 1, affine: bool = True) -> None:
         super().__init__()
-        self.momentum = momentum
-        self.eps = eps
         self.weight = nn.Parameter(torch.ones(dims)) if affine else None
         self.bias = nn.Parameter(torch.zeros(dims)) if affine else None
         self.register_buffer("running_mean", torch.zeros(groups, dims))
@@ -63,10 +60,10 @@ class AsymmetricBatchNorm(nn.Module):
         torch.Tensor
             ``(n, d)`` float32.
         """
-        momentum = self.momentum
+        momentum = _MOMENTUM
         if batch_statistics:
             self.batches[group] += 1
-            momentum = max(momentum, 1 / int(self.batches[group]))
+            momentum = max(_MOMENTUM, 1 / int(self.batches[group]))
         return functional.batch_norm(
             rows.float(),
             self.running_mean[group],
@@ -75,7 +72,7 @@ class AsymmetricBatchNorm(nn.Module):
             self.bias,
             training=batch_statistics,
             momentum=momentum,
-            eps=self.eps,
+            eps=_EPSILON,
         )
 
 

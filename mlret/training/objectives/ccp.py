@@ -138,7 +138,7 @@ class ContextPredictionLoss(nn.Module):
             raise InputError("no negatives: give a bank, own_side_negatives or other_side_negatives")
         dims = model.get_embedding_dimension()
         if dims is None:
-            raise InputError("the encoder does not say how long its vectors are: give it a pooling module")
+            raise InputError("the encoder does not state its number of dimensions: give it a pooling module")
         self.model = model
         self.head = ProjectionHead(
             dims,

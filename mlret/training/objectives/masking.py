@@ -16,7 +16,7 @@ from transformers import AutoModelForMaskedLM
 from transformers.utils import logging
 
 from mlret.encoders.quantised import WEIGHTS
-from mlret.errors import InputError
+from mlret.errors import InputError, first_line
 from mlret.training.ranks import average_gradients
 
 _POSITIONS_AT_ONCE = 2048
@@ -180,7 +180,7 @@ def _prediction_head(backbone: Any, pretrained: str | None, *, needed: bool) -> 
     missing: set[str] = set()
     if pretrained is not None and (Path(pretrained) / WEIGHTS).is_file():  # quantised encoders have no head
         if needed:
-            raise InputError(f"{pretrained} holds no head that predicts tokens: name a masked language model")
+            raise InputError(f"{pretrained} has no head that predicts tokens: name a masked language model")
         pretrained = None
     try:
         if pretrained is not None:
@@ -196,17 +196,15 @@ def _prediction_head(backbone: Any, pretrained: str | None, *, needed: bool) -> 
             config = type(backbone.config).from_dict({**backbone.config.to_dict(), "num_hidden_layers": 0})
             whole = AutoModelForMaskedLM.from_config(config)  # type: ignore[no-untyped-call]
     except (ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(
-            f"no masked-language head for this backbone ({reason}): leave masked language modelling out"
+            f"no masked-language head for this backbone ({reason}): remove masked language modelling"
         ) from error
     head = getattr(whole, "lm_head", None) or getattr(whole, "cls", None)
     if not isinstance(head, nn.Module):
-        raise InputError(
-            f"{type(whole).__name__} has no head that can stand alone: leave masked language modelling out"
-        )
+        raise InputError(f"{type(whole).__name__} has no head that can be used alone: remove masked language modelling")
     if needed and any(name.startswith(("lm_head.", "cls.")) for name in missing):
-        raise InputError(f"{pretrained} holds no head that predicts tokens: name a masked language model")
+        raise InputError(f"{pretrained} has no head that predicts tokens: name a masked language model")
     output = whole.get_output_embeddings()
     output.weight = backbone.get_input_embeddings().weight
     return head

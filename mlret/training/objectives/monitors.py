@@ -1,4 +1,4 @@
-"""What to watch while an encoder learns by context prediction: collapse, leakage, staleness."""
+"""Monitor an encoder while it is trained by context prediction: collapse, leakage and staleness."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ _LOGS_IN_A_ROW = 2
 
 
 def mean_cosine(vectors: Tensor) -> float:
-    """The mean cosine between different rows of ``(n, d)`` vectors; near 1 they are one point."""
+    """Return the mean cosine between different rows of ``(n, d)`` vectors. Near 1, all vectors are almost one point."""
     unit = functional.normalize(vectors.float(), dim=1)
     n = len(unit)
     return float((unit.sum(dim=0).square().sum() - n) / (n * (n - 1)))
 
 
 def effective_rank(vectors: Tensor) -> float:
-    """How many directions ``(n, d)`` centred vectors spread over: exp of the entropy of their singular values.
+    """Return the effective rank of ``(n, d)`` vectors after centring: exp of the entropy of their singular values.
 
-    Roy and Vetterli, "The effective rank", EUSIPCO 2007. From 1 to min(n - 1, d); 0 if all rows are equal.
+    It measures over how many directions the vectors spread, from 1 to ``min(n - 1, d)``; 0 if all rows are equal. See
+    Roy and Vetterli, "The effective rank", EUSIPCO 2007.
     """
     values = torch.linalg.svdvals(vectors.float() - vectors.float().mean(dim=0))
     if float(values.sum()) <= 1e-6 * math.sqrt(len(vectors)):
@@ -42,9 +43,10 @@ def effective_rank(vectors: Tensor) -> float:
 
 
 def uniformity(vectors: Tensor) -> float:
-    """log of the mean of ``exp(-2 |x - y|^2)`` over pairs of different rows of ``(n, d)``, as unit vectors.
+    """Return the log of the mean of ``exp(-2 |x - y|^2)`` over pairs of different, normalised rows of ``(n, d)``.
 
-    Wang and Isola, arXiv 2005.10242, section 4.1. 0 for one point; about -4 for an even spread over many dimensions.
+    It is 0 if all rows are one point, and about -4 for an even spread over many dimensions. See Wang and Isola, arXiv
+    2005.10242, section 4.1.
     """
     unit = functional.normalize(vectors.float(), dim=1)
     return float(torch.pdist(unit).square().mul(-2).exp().mean().log())
@@ -52,27 +54,27 @@ def uniformity(vectors: Tensor) -> float:
 
 @dataclass(frozen=True)
 class TrainingWarning:
-    """What went wrong, why most likely, and what to change."""
+    """A warning about a training run: its kind, and a message with the problem, its likely cause and how to fix it."""
 
     kind: str
     message: str
 
 
 class ContextMonitor:
-    """Measure an encoder under training, between its steps.
+    """Measure an encoder during training, between its steps.
 
     Parameters
     ----------
     loss
-        The objective; its last batch is looked at.
+        The objective, whose last batch is measured.
     model
         The encoder, not wrapped for several processes.
     held_out
-        Pairs that are not trained on.
+        Pairs that are excluded from training.
     padding
-        Turns rows of ids into model input.
+        Pads rows of token ids to model input.
     warmup
-        Optimizer steps before anything is judged: an encoder may begin collapsed.
+        Number of optimizer steps before warnings are returned, because an encoder may be collapsed at the start.
     """
 
     def __init__(
@@ -94,15 +96,19 @@ class ContextMonitor:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """The metrics of this moment, by their names in the log.
+        """Return the current metrics by their names in the log.
 
-        - ``pretext_accuracy``: how often the right context was picked, over the batches since the last measure.
-        - ``trained_accuracy``, ``clean_accuracy``: the same for the last batch's first rows, as the step saw them, and
-          with running statistics on both sides, which is what is left without the batch's own.
-        - ``held_out_accuracy``: for as many pairs of held-out documents of that language, encoded as in use;
-          ``leakage`` is ``trained_accuracy`` minus this one. Both have the same number of candidates.
-        - ``mean_cosine``, ``effective_rank``, ``uniformity``: of the embeddings of those held-out sentences.
-        - ``bank_age``: mean age in steps of the bank's vectors of that language; ``languages_seen``.
+        - ``pretext_accuracy``: how often the right context was chosen, over the batches since the last measurement.
+        - ``trained_accuracy``: the same for the first rows of the last batch, as computed in the training step.
+          ``clean_accuracy``: the same with running statistics on both sides, so without what the statistics of the
+          batch reveal.
+        - ``held_out_accuracy``: the same for equally many pairs of held-out documents of that language, encoded in
+          evaluation mode. ``leakage`` is ``trained_accuracy`` minus ``held_out_accuracy``. Both have the same number of
+          candidates.
+        - ``mean_cosine``, ``effective_rank``, ``uniformity``: computed on the embeddings of these held-out sentences.
+        - ``bank_age``: mean age, in steps, of the bank's vectors of that language. ``languages_seen``: number of
+        languages.
+        - ``temperature``: the current temperature of the loss.
         """
         loss = self._loss
         step = int(loss.optimizer_steps)
@@ -128,7 +134,7 @@ class ContextMonitor:
         n = min(len(centre), len(last.centre))
         trained = self._accuracy(last.query[:n], last.key[:n], last.document[:n], last)
         clean = self._accuracy(*self._project(last.centre[:n], last.context[:n], last), last.document[:n], last)
-        # No held-out document is in the bank: no number of a document will do.
+        # Held-out documents are not in the bank, so they get numbers that no document has.
         apart = -2 - torch.arange(n, device=centre.device)
         seen = self._accuracy(*self._project(centre[:n], context[:n], last), apart, last)
         metrics |= {
@@ -179,7 +185,7 @@ class ContextMonitor:
             return f"{what}{cause}. Enlarge batch_size, or set statistics_per_language to true"
         return (
             f"{what}. The text gives it away: the two sides share what other documents lack (headers, templates, ids), "
-            "or the encoder learns the documents by heart. Drop repeated sentences, give more text, or train less"
+            "or the encoder memorises the documents. Drop repeated sentences, give more text, or train less"
         )
 
     def _encode(self, rows: NDArray[np.int64]) -> Tensor:

@@ -94,7 +94,7 @@ def check_stage(stage: Stage, model: BaseModel) -> None:
     """
     if not isinstance(stage, RankingStage | MaskedStage) and not isinstance(model, SentenceTransformer):
         raise InputError(
-            f"stage {stage.name!r}: {stage.objective} trains encoders with one vector a text; give a multi-vector "
+            f"stage {stage.name!r}: {stage.objective} trains encoders with one vector per text; give a multi-vector "
             "encoder stages of objective 'ranking' or 'mlm'"
         )
     adapter = stage.adapter if isinstance(stage, MaskedStage) else None
@@ -107,7 +107,7 @@ def check_stage(stage: Stage, model: BaseModel) -> None:
         )
     if stage.layers == "none" and not is_bag_of_words(model):
         raise InputError(
-            f"stage {stage.name!r}: layers can be left out only while they are the identity, and this encoder's are "
+            f"stage {stage.name!r}: layers can be skipped only while they are the identity, and this encoder's are "
             "trained: set layers to 'all'"
         )
     longest = model.max_seq_length
@@ -181,7 +181,7 @@ class ObjectiveBuilder:
             return Objective(words, self._collator(words, stage, model), loss, unit="words")
         pairs = self._translations(stage)
         if isinstance(stage, TranslationDistillationStage):
-            return self._taught(stage, model, pairs)
+            return self._distillation(stage, model, pairs)
         loss = TranslationRankingLoss(model, temperature=stage.temperature)
         return Objective(pairs, self._collator(pairs, stage, model), loss)
 
@@ -214,7 +214,7 @@ class ObjectiveBuilder:
         )
         return Objective(examples, collator, loss, unit="queries", texts=stage.negatives + 2)
 
-    def _taught(
+    def _distillation(
         self, stage: TranslationDistillationStage, model: SentenceTransformer, pairs: TranslationPairs
     ) -> Objective:
         folder = self.output / "teacher"

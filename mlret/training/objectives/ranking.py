@@ -19,12 +19,9 @@ from sentence_transformers.util import all_gather_padded, stack_padded_token_emb
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 
+from mlret.training.batches.examples import PASSAGE, POSITIVES
 from mlret.training.ranks import gather_rows, ranks
 from mlret.training.stages import RankingTerm
-
-# Keys that the collator adds to the features of a column.
-PASSAGE = "passage"
-POSITIVES = "positives"
 
 _ACROSS_QUERIES: frozenset[str] = frozenset({"in_batch", "rank_aware"})
 _TINY = 1e-8

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.durable import write_atomically
-from mlret.encoders.encoder import load_encoder, prompt_of_side
+from mlret.encoders.encoder import prompt_of_side
+from mlret.encoders.loading import load_encoder
 from mlret.training.batches.pairs import TranslationPairs
 
 
@@ -48,15 +49,15 @@ class TeacherVectors:
         self.dims = encoder.dims
         self._anchors = pairs.anchors
         texts = [pairs.strings[row] for row in self._anchors]
-        languages = pairs.spoken(0, self._anchors)
+        languages = pairs.languages_of(0, self._anchors)
         keys = _keys(texts, languages)
         path = folder / f"{encoder.fingerprint}-{sha256(keys.tobytes()).hexdigest()[:16]}.npy"
         if not path.is_file():
             vectors = _known(folder, encoder.fingerprint, keys, self.dims)
             new = np.flatnonzero(np.isnan(vectors[:, 0]))
             prompt = prompt_of_side(encoder.model, "query")
-            some, spoken = [prompt + texts[row] for row in new], [languages[row] for row in new]
-            vectors[new] = encoder.encode(some, language=spoken, show_progress=True)
+            some, codes = [prompt + texts[row] for row in new], [languages[row] for row in new]
+            vectors[new] = encoder.encode(some, language=codes, show_progress=True)
             # The vectors are written last, so that their file implies that both files are complete.
             for target, array in ((path.with_suffix(_KEYS), keys), (path, vectors)):
                 write_atomically(target, partial(_save, array))

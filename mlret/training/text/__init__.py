@@ -1,1 +1,1 @@
-"""What a recipe trains on: its sources read, held-out text removed, on disk; and the tokenizer that is made of it."""
+"""The text that a recipe trains on, read from its sources without held-out text, and the tokenizer that it trains."""

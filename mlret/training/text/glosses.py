@@ -1,8 +1,8 @@
-"""Sentences put into other languages word by word, from a lexicon: parallel text for everyday words.
+"""Make parallel text by translating sentences word by word with a lexicon.
 
-Parallel text of small languages is of few kinds, lexicons know everyday words but no sentence. A sentence whose words
-are looked up one by one shows each word beside others, and how much it counts among them. (Word-by-word translation of
-text as training data for languages with lexicons alone: Wang, Ruder and Neubig 2022, arXiv 2203.09435.)
+The parallel text of small languages is of few kinds, and lexicons have everyday words but no sentences. A sentence that
+is translated word by word shows each word beside others, from which its weight in a text is learned. (Word-by-word
+translation as training data for languages that have only a lexicon: Wang, Ruder and Neubig 2022, arXiv 2203.09435.)
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import regex
 from mlret.training.text.parallel import TextPair
 
 _WORD = regex.compile(r"\p{L}[\p{L}\p{M}'’]*")
-# Written without spaces between words.
+# Languages that are written without spaces between words.
 _JOINED = frozenset({"ja", "km", "lo", "my", "th", "zh", "zh-Hant"})
 _SHORTEST, _LONGEST = 3, 24
-# English endings that lexicons leave out, and what stands in their place.
+# English endings of inflected forms that lexicons lack, and the ending of the base form.
 _ENDINGS = (("ies", "y"), ("es", ""), ("s", ""), ("ied", "y"), ("ed", ""), ("ed", "e"), ("ing", ""), ("ing", "e"))
 
 
 class Lexicon:
-    """What English words are in other languages.
+    """Translations of words of one language (usually English) into other languages.
 
     Parameters
     ----------
@@ -40,13 +40,27 @@ class Lexicon:
 
     @cached_property
     def languages(self) -> list[str]:
-        """The languages that it has words in, sorted."""
+        """The languages that the lexicon has words in, sorted."""
         return sorted(self._found)
 
     def gloss(self, sentence: str, language: str, random: np.random.Generator) -> tuple[str, float]:
-        """A sentence with its words put into a language, and the share of its words that were found.
+        """Translate a sentence word by word.
 
-        Of several translations one is drawn; a word that is not found, nor without its ending, stays as it is.
+        If a word has several translations, one is drawn. A word that is not found, even without its ending, is kept.
+
+        Parameters
+        ----------
+        sentence
+            A sentence in the lexicon's source language.
+        language
+            The language to translate into.
+        random
+            Generator for the draws.
+
+        Returns
+        -------
+        tuple
+            The translated sentence, and the share of its words that were found, from 0 to 1.
         """
         known = self._found[language]
         words = found = 0
@@ -86,26 +100,31 @@ def glossed(
     least: float,
     seed: int,
 ) -> Iterator[TextPair]:
-    """Pairs of sentences and what they are word by word, for every language.
+    """Yield pairs of a sentence and its word-by-word translation, for every language.
 
     Parameters
     ----------
     sentences
-        Of the lexicon's source language; those of 3 to 24 words are taken.
+        Sentences in the lexicon's source language. Those of 3 to 24 words are used.
     lexicon
-        Its words.
+        Translations of words.
     group
-        Of the pairs.
+        Group name of the pairs.
     language
-        Of the sentences.
+        Language of the sentences.
     languages
-        Into which.
+        Languages to translate into.
     per_language
-        Pairs of a language, at most.
+        Maximum number of pairs for each language.
     least
-        The share of a sentence's words that must be found.
+        Minimum share of a sentence's words that must be found.
     seed
-        Of the draws.
+        Seed of the draws.
+
+    Yields
+    ------
+    TextPair
+        Pairs of one language after another.
     """
     usable = sorted({one for one in sentences if _SHORTEST <= len(_WORD.findall(one)) <= _LONGEST})
     for number, other in enumerate(languages):

@@ -1,4 +1,4 @@
-"""Read aligned texts: TSV of pairs, and TSV of the same lines in many languages."""
+"""Read aligned texts: TSV files of pairs, and TSV files with the same lines in many languages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from mlret.data.files import expand, read_lines
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
-from mlret.training.text.sources import MultiParallelSource, ParallelSource
+from mlret.training.sources import MultiParallelSource, ParallelSource
 
 
 @dataclass(frozen=True, slots=True)
 class TextPair:
     """A text and its translation. ``language`` is that of ``target``; the source side is the pivot.
 
-    ``concept`` tells the meanings of an ambiguous source apart; by default it is the source.
+    ``concept`` distinguishes the meanings of an ambiguous source; by default it is the source.
     """
 
     group: str
@@ -28,7 +28,19 @@ class TextPair:
 
 
 def read_pairs(source: ParallelSource | MultiParallelSource, root: Path) -> Iterator[TextPair]:
-    """Stream the pairs of a source, whose files are relative to ``root``.
+    """Stream the pairs of a source.
+
+    Parameters
+    ----------
+    source
+        The source.
+    root
+        Folder that the paths of the source are relative to.
+
+    Yields
+    ------
+    TextPair
+        The pairs, in the order of the files.
 
     Raises
     ------
@@ -62,8 +74,20 @@ def _read_parallel(source: ParallelSource, root: Path) -> Iterator[TextPair]:
             yield TextPair(source.group, source.source_language, text, language, target, concept)
 
 
-def read_left_out(source: MultiParallelSource, root: Path) -> Iterator[str]:
-    """Stream the texts of the documents that a source does not keep: they are for evaluation.
+def read_excluded(source: MultiParallelSource, root: Path) -> Iterator[str]:
+    """Stream the texts of the documents that a source excludes because they are for evaluation.
+
+    Parameters
+    ----------
+    source
+        The source.
+    root
+        Folder that the paths of the source are relative to.
+
+    Yields
+    ------
+    str
+        The texts, in all languages.
 
     Raises
     ------
@@ -85,7 +109,7 @@ def _kept_lines(source: MultiParallelSource, root: Path) -> set[int]:
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[str, int, str]]:
-    """Language, line number and text, as a multi-parallel file has them."""
+    """Yield the language, line number and text of each line of a multi-parallel file."""
     for number, line in read_lines(path):
         cells = line.split("\t")
         if number == 1 and cells[0] == "lang":
@@ -96,7 +120,7 @@ def _numbered_lines(path: Path) -> Iterator[tuple[str, int, str]]:
 
 
 def _read_multi_parallel(source: MultiParallelSource, root: Path) -> Iterator[TextPair]:
-    """Pairs of every language with the pivot, from the documents that the recipe keeps."""
+    """Yield the pairs of every language with the pivot, from the documents that the recipe keeps."""
     kept = _kept_lines(source, root)
     for path in expand(source.files, root):
         rows: dict[str, dict[int, str]] = {}

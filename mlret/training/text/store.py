@@ -1,4 +1,4 @@
-"""Training text on disk: Arrow files that are written in a stream and read through a memory map."""
+"""Store training text on disk in Arrow files that are written as a stream and read through a memory map."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROWS_TOGETHER = 1000
 
 
 class _Rows:
-    """Rows of an Arrow file; iterating yields the columns of some rows at a time."""
+    """Rows of an Arrow file; ``_batches`` yields the columns of some rows at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,11 +53,11 @@ def _write(path: Path, schema: Any, rows: Iterable[Sequence[Any]]) -> None:
 
 
 class DocumentStore(_Rows):
-    """Documents on disk, iterated in the order they were written."""
+    """Documents on disk, iterated in the order in which they were written."""
 
     @staticmethod
     def write(path: Path, documents: Iterable[MonolingualDocument]) -> None:
-        """Write documents as they come; the file appears when it is whole."""
+        """Write documents as a stream; the file appears when it is complete."""
         arrow = require("pyarrow", extra="train", feature="training")
         schema = arrow.schema([("language", arrow.string()), ("sentences", arrow.list_(arrow.string()))])
         _write(path, schema, ((document.language, document.sentences) for document in documents))
@@ -74,19 +74,19 @@ class TaskExample:
     Attributes
     ----------
     task
-        Batches are of one task.
+        Name of the task. Each batch has examples of a single task.
     language
-        Of the query; ``None`` where it is not known.
+        Language of the query; ``None`` if unknown.
     query
-        The query's text.
+        Text of the query.
     positives
-        Passages that answer it, one or more.
+        Passages that answer the query, one or more.
     negatives
-        Passages that do not.
+        Passages that do not answer it.
     languages
-        Of the positives and then of the negatives.
+        Languages of the positives and then of the negatives; ``None`` if unknown.
     scores
-        A teacher's, in the same order; empty without a teacher.
+        A teacher's scores in the same order; empty if there is no teacher.
     """
 
     task: str
@@ -99,11 +99,11 @@ class TaskExample:
 
 
 class ExampleStore(_Rows):
-    """Examples of retrieval on disk, in the order they were written, each at hand by its row."""
+    """Examples of retrieval on disk, in the order in which they were written; each can be read by its row number."""
 
     @staticmethod
     def write(path: Path, examples: Iterable[TaskExample]) -> None:
-        """Write examples as they come; the file appears when it is whole."""
+        """Write examples as a stream; the file appears when it is complete."""
         arrow = require("pyarrow", extra="train", feature="training")
         texts = arrow.list_(arrow.string())
         kinds = [arrow.string(), arrow.string(), arrow.string(), texts, texts, texts, arrow.list_(arrow.float64())]
@@ -119,11 +119,11 @@ class ExampleStore(_Rows):
 
 
 class PairStore(_Rows):
-    """Aligned pairs on disk, iterated in the order they were written."""
+    """Aligned pairs on disk, iterated in the order in which they were written."""
 
     @staticmethod
     def write(path: Path, pairs: Iterable[TextPair]) -> None:
-        """Write pairs as they come; the file appears when it is whole."""
+        """Write pairs as a stream; the file appears when it is complete."""
         arrow = require("pyarrow", extra="train", feature="training")
         _write(path, arrow.schema([(name, arrow.string()) for name in TextPair.__slots__]), map(astuple, pairs))
 

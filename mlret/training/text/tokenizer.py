@@ -1,6 +1,6 @@
-"""Train the tokenizer of an encoder: SentencePiece Unigram over text balanced by language.
+"""Train the tokenizer of an encoder: SentencePiece Unigram over text that is balanced by language.
 
-Text is folded to lower case and NFKC first: a small vocabulary then spends no pieces on capitals and on
+Text is first normalised to lower case and NFKC. A small vocabulary then spends no tokens on capitals and on
 compatibility forms, and a query finds its passage however either was typed.
 """
 
@@ -22,18 +22,18 @@ from mlret.errors import InputError, require
 from mlret.training.recipe import TokenizerSettings
 from mlret.training.text.training_text import TrainingText
 
-# XLM-R's order of special tokens (fairseq's).
+# The order of special tokens in XLM-R, which is that of fairseq.
 _SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]
 _MASK = "<mask>"
-# What SentencePiece puts where a word starts.
+# SentencePiece's mark of the start of a word.
 _START = "▁"
 _LINES_AT_ONCE = 10_000
-# The log probability of a piece that is not to be used.
+# The log probability of a token that must not be used.
 _NEVER = -1e4
 
 
 def normaliser() -> normalizers.Normalizer:
-    """NFKC, lower case, single spaces."""
+    """Return the normalizer: NFKC, lower case, control characters and runs of white space replaced by single spaces."""
     return normalizers.Sequence(
         [
             normalizers.Replace(Regex(r"\p{C}+"), " "),
@@ -46,9 +46,25 @@ def normaliser() -> normalizers.Normalizer:
 
 
 def balanced_sentences(text: TrainingText, sentences: int, alpha: float, seed: int) -> Iterator[str]:
-    """Draw about ``sentences`` sentences, each language in proportion to its size ** ``alpha``.
+    """Draw about ``sentences`` sentences, from each language in proportion to its size to the power of ``alpha``.
 
-    A language with fewer sentences than its share gives all it has, once.
+    A language with fewer sentences than its share yields each of them once.
+
+    Parameters
+    ----------
+    text
+        The training text of a recipe.
+    sentences
+        Approximate number of sentences to draw.
+    alpha
+        Exponent of the sizes: 1 draws in proportion to the size, 0 equally from all languages.
+    seed
+        Seed of the draw.
+
+    Yields
+    ------
+    str
+        The sentences of the documents, in their order, then those of pairs, language by language.
     """
     others: dict[str, list[str]] = defaultdict(list)
     pivots: dict[str, set[str]] = defaultdict(set)
@@ -67,7 +83,7 @@ def balanced_sentences(text: TrainingText, sentences: int, alpha: float, seed: i
         wanted = min(size, int(sentences * shares[language] / total) + 1)
         chosen[language] = np.zeros(size, dtype=bool)
         chosen[language][random.choice(size, wanted, replace=False)] = True
-    # The documents are on disk: the drawn sentences are met on one way through them.
+    # The documents are on disk, so the drawn sentences are collected in a single pass over them.
     at: dict[str, int] = defaultdict(int)
     for document in text.documents:
         for sentence in document.sentences:
@@ -82,7 +98,7 @@ def balanced_sentences(text: TrainingText, sentences: int, alpha: float, seed: i
 def train_tokenizer(
     text: TrainingText, settings: TokenizerSettings, *, folder: Path, max_length: int, seed: int
 ) -> PreTrainedTokenizerFast:
-    """Train a Unigram tokenizer and build its fast form.
+    """Train a Unigram tokenizer and return it as a fast tokenizer.
 
     Parameters
     ----------
@@ -91,11 +107,16 @@ def train_tokenizer(
     settings
         Vocabulary size and sampling.
     folder
-        Where SentencePiece writes its model.
+        Folder that SentencePiece writes its model to.
     max_length
-        The longest input, in tokens, that the encoder takes.
+        The longest input of the encoder, in tokens.
     seed
-        Of the draw of sentences.
+        Seed of the draw of sentences.
+
+    Returns
+    -------
+    PreTrainedTokenizerFast
+        The tokenizer.
 
     Raises
     ------
@@ -124,42 +145,47 @@ def train_tokenizer(
         )
     except RuntimeError as error:
         raise InputError(
-            f"the text is too small for {settings.vocab_size} pieces ({error}); lower tokenizer.vocab_size"
+            f"the text is too small for {settings.vocab_size} tokens ({error}); lower tokenizer.vocab_size"
         ) from error
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "unigram.model"))
-    vocabulary = [(pieces.id_to_piece(i), pieces.get_score(i)) for i in range(pieces.get_piece_size())]
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "unigram.model"))
+    vocabulary = [(processor.id_to_piece(i), processor.get_score(i)) for i in range(processor.get_piece_size())]
     return fast_tokenizer([*vocabulary, (_MASK, 0.0)], max_length=max_length)
 
 
-def with_pieces_missing(tokenizer: PreTrainedTokenizerFast, share: float, *, seed: int) -> PreTrainedTokenizerFast:
-    """A tokenizer that cuts some words finer: a share of the pieces, single characters excepted, is not used.
+def with_tokens_missing(tokenizer: PreTrainedTokenizerFast, share: float, *, seed: int) -> PreTrainedTokenizerFast:
+    """Return a tokenizer that splits some words into smaller tokens, because a share of its tokens is disabled.
 
-    Subword regularisation (Kudo 2018, arXiv 1804.10959) that can be repeated: a seed drops whole pieces, where sampling
-    draws each text anew. A piece that stands for a word in the text at hand then also learns from the words that
-    contain it.
+    This is a repeatable form of subword regularisation (Kudo 2018, arXiv 1804.10959): a seed disables tokens for all
+    texts, where sampling splits each text in a new way. A token that is a word in the text at hand is then also trained
+    by the words that contain it. Tokens of a single character are never disabled.
 
     Parameters
     ----------
     tokenizer
-        Of Unigram kind; it is left as it is.
+        A Unigram tokenizer; it is not changed.
     share
-        How many pieces are not used, from 0 to 1.
+        Share of the tokens that are disabled, from 0 to 1.
     seed
-        Which.
+        Seed of the choice of tokens.
+
+    Returns
+    -------
+    PreTrainedTokenizerFast
+        A copy with the same ids.
 
     Raises
     ------
     InputError
-        If the tokenizer is of another kind.
+        If the tokenizer is not of the Unigram kind.
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     if state["model"]["type"] != "Unigram":
-        raise InputError(f"texts are cut in several ways by Unigram tokenizers alone, not by {state['model']['type']}")
+        raise InputError(f"only Unigram tokenizers can split texts in several ways, not {state['model']['type']}")
     entries = state["model"]["vocab"]
     dropped = np.random.default_rng(seed).random(len(entries)) < share
     state["model"]["vocab"] = [
-        [piece, _NEVER if drop and len(piece.removeprefix(_START)) > 1 and piece not in _SPECIALS else score]
-        for (piece, score), drop in zip(entries, dropped, strict=True)
+        [token, _NEVER if drop and len(token.removeprefix(_START)) > 1 and token not in _SPECIALS else score]
+        for (token, score), drop in zip(entries, dropped, strict=True)
     ]
     copy = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)))  # type: ignore[no-untyped-call]
     copy.model_max_length = tokenizer.model_max_length
@@ -170,34 +196,39 @@ def _sample(text: TrainingText, settings: TokenizerSettings, seed: int) -> Itera
     return (line[:2000] for line in balanced_sentences(text, settings.sentences, settings.alpha, seed))
 
 
-def choose_pieces(
+def choose_tokens(
     text: TrainingText, settings: TokenizerSettings, source: Path, *, max_length: int, seed: int
 ) -> PreTrainedTokenizerFast:
-    """A tokenizer of those pieces of another that a text needs.
+    """Return a tokenizer with the tokens of another one that a text needs.
 
-    Pieces of a tokenizer that saw far more text than there is to train an encoder on cut words better than pieces
-    learned from that text. They are folded as the text is (the probabilities of those that fall together add up),
-    counted, and the most frequent are kept, with all their single characters.
+    Tokens of a tokenizer that was trained on far more text than is available split words better than tokens learned
+    from the text at hand. They are normalised as the text is (the probabilities of tokens that become equal are added)
+    and counted. The most frequent ones are kept, with all their single characters.
 
     Parameters
     ----------
     text
         The training text of a recipe.
     settings
-        Vocabulary size, sampling, and the least count of a piece.
+        Vocabulary size, sampling, and the minimum count of a token.
     source
-        The other tokenizer: ``tokenizer.json`` of Unigram kind, may be compressed.
+        The other tokenizer: a ``tokenizer.json`` of the Unigram kind, which may be compressed.
     max_length
-        The longest input, in tokens, that the encoder takes.
+        The longest input of the encoder, in tokens.
     seed
-        Of the draw of sentences.
+        Seed of the draw of sentences.
+
+    Returns
+    -------
+    PreTrainedTokenizerFast
+        The tokenizer.
 
     Raises
     ------
     InputError
         If the file is no such tokenizer.
     """
-    folded = _folded_pieces(source)
+    folded = _normalised_tokens(source)
     whole = fast_tokenizer([*((special, 0.0) for special in _SPECIALS), *folded.items()], max_length=max_length)
     counts = np.zeros(len(whole), dtype=np.int64)
     backend = whole.backend_tokenizer
@@ -205,43 +236,51 @@ def choose_pieces(
     while some := list(islice(lines, _LINES_AT_ONCE)):
         for encoding in backend.encode_batch(some, add_special_tokens=False):
             counts += np.bincount(encoding.ids, minlength=len(counts))
-    pieces = list(folded)
+    tokens = list(folded)
     frequent = counts[len(_SPECIALS) :]
     order = np.argsort(-frequent, kind="stable")
     wanted = settings.vocab_size - len(_SPECIALS) - 1  # the mask is added below
-    letters = {character for row in np.flatnonzero(frequent) for character in pieces[row]} & folded.keys()
+    letters = {character for row in np.flatnonzero(frequent) for character in tokens[row]} & folded.keys()
     for row in order:
         if len(letters) >= wanted or frequent[row] < settings.min_count:
             break
-        letters.add(pieces[row])
-    kept = [(piece, score) for piece, score in folded.items() if piece in letters]
+        letters.add(tokens[row])
+    kept = [(token, score) for token, score in folded.items() if token in letters]
     return fast_tokenizer(
         [*((special, 0.0) for special in _SPECIALS), *kept, (_MASK, 0.0)],
         max_length=max_length,
     )
 
 
-def _folded_pieces(source: Path) -> dict[str, float]:
-    """Piece -> log probability, best first; special tokens and what folds to nothing left out."""
+def _normalised_tokens(source: Path) -> dict[str, float]:
+    """Return normalised tokens with their log probabilities, best first, without special and empty tokens."""
     fold = normaliser()
     try:
         state = json.loads("".join(line for _, line in read_lines(source)))
-        entries = [(str(piece), float(score)) for piece, score in state["model"]["vocab"]]
+        entries = [(str(token), float(score)) for token, score in state["model"]["vocab"]]
         special = {str(added["content"]) for added in state["added_tokens"]} | set(_SPECIALS)
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{source} is no tokenizer.json of Unigram kind: {error}") from error
+        raise InputError(f"{source} is not a tokenizer.json of Unigram kind: {error}") from error
     found: dict[str, float] = {}
-    for piece, score in entries:
-        # A word's start is a mark here, not the space that folding would strip.
-        start = piece.startswith(_START)
-        name = _START * start + fold.normalize_str(piece.removeprefix(_START)).replace(" ", "")
-        if piece not in special and name:
+    for token, score in entries:
+        # The start of a word is a mark here, not a space that the normalizer would strip.
+        start = token.startswith(_START)
+        name = _START * start + fold.normalize_str(token.removeprefix(_START)).replace(" ", "")
+        if token not in special and name:
             found[name] = float(np.logaddexp(found[name], score)) if name in found else score
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def fast_tokenizer(vocabulary: list[tuple[str, float]], *, max_length: int) -> PreTrainedTokenizerFast:
-    """The fast tokenizer of a Unigram vocabulary whose first pieces are ``<s> <pad> </s> <unk>``."""
+    """Return the fast tokenizer of a Unigram vocabulary whose first tokens are ``<s> <pad> </s> <unk>``.
+
+    Parameters
+    ----------
+    vocabulary
+        Tokens and their log probabilities, in the order of their ids.
+    max_length
+        The longest input of the encoder, in tokens.
+    """
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=_SPECIALS.index("<unk>")))
     tokenizer.normalizer = normaliser()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()

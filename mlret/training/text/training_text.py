@@ -1,4 +1,4 @@
-"""From the files of a recipe to training text on disk: documents and aligned pairs, held-out text removed."""
+"""Read the files of a recipe into training text on disk: documents, pairs and examples, without held-out text."""
 
 from __future__ import annotations
 
@@ -20,10 +20,7 @@ from mlret.data.same_text import VERSION, normalised
 from mlret.errors import InputError
 from mlret.training.progress import counted
 from mlret.training.recipe import Recipe
-from mlret.training.text.glosses import Lexicon, glossed
-from mlret.training.text.own_text import document_files, example_sources, files_below, held_out_files, is_own
-from mlret.training.text.parallel import TextPair, read_left_out, read_pairs
-from mlret.training.text.sources import (
+from mlret.training.sources import (
     DocumentSource,
     ExampleSource,
     GlossSource,
@@ -31,6 +28,9 @@ from mlret.training.text.sources import (
     MultiParallelSource,
     ParallelSource,
 )
+from mlret.training.text.glosses import Lexicon, glossed
+from mlret.training.text.own_text import document_files, example_sources, files_below, held_out_files, is_own
+from mlret.training.text.parallel import TextPair, read_excluded, read_pairs
 from mlret.training.text.store import DocumentStore, ExampleStore, PairStore, TaskExample
 
 _LONGEST_WORD = 12
@@ -45,9 +45,9 @@ class TrainingText:
     documents
         Iterable of :class:`~mlret.data.monolingual.MonolingualDocument`, streamed from disk.
     examples
-        Sequence of :class:`~mlret.training.text.store.TaskExample`, read from disk as they are asked for.
+        Sequence of :class:`~mlret.training.text.store.TaskExample`, read from disk on access.
     statistics
-        What there is by language, and what the filters removed.
+        Counts by language, and counts of what the filters removed.
     """
 
     def __init__(self, folder: Path, statistics: TextStatistics) -> None:
@@ -64,16 +64,16 @@ class TrainingText:
 
 @dataclass
 class TextStatistics:
-    """What the training text holds: counts by language, and what was dropped.
+    """Counts of the training text by language, and of what was removed.
 
     Attributes
     ----------
     documents, sentences, characters, pairs, examples
-        Language -> count. Characters are those of documents, examples those of retrieval, by the query's language.
+        Language -> count. Characters are counted in documents, examples by the language of the query.
     removed_held_out
-        Sentences, pairs and examples that occur in held-out text.
+        Number of sentences, pairs and examples that were removed because they occur in held-out text.
     removed_documents, removed_sentences, removed_pairs
-        Repeated ones; of pairs, also those whose two sides are equal.
+        Numbers of repetitions that were removed; for pairs this includes those whose two sides are equal.
     """
 
     documents: Counter[str] = field(default_factory=Counter)
@@ -87,13 +87,13 @@ class TextStatistics:
     removed_pairs: int = 0
 
     def count_document(self, document: MonolingualDocument) -> None:
-        """Add a document that is kept."""
+        """Count a document that is kept."""
         self.documents[document.language] += 1
         self.sentences[document.language] += len(document.sentences)
         self.characters[document.language] += sum(map(len, document.sentences))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, languages sorted."""
+        """Return plain data for JSON, with languages sorted."""
         return {
             key: dict(sorted(value.items())) if isinstance(value, Counter) else value
             for key, value in vars(self).items()
@@ -101,21 +101,21 @@ class TextStatistics:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TextStatistics:
-        """What :meth:`to_dict` gave."""
+        """Restore the statistics from the result of :meth:`to_dict`."""
         typed: dict[str, Any] = {k: Counter(v) if isinstance(v, dict) else v for k, v in values.items()}
         return cls(**typed)
 
 
 def is_sentence(text: str) -> bool:
-    """Whether a text is more than a word: it has a space, or is long for a script that writes none."""
+    """Return whether a text is more than a word: it contains a space, or is long, for scripts without spaces."""
     return " " in text or len(text) > _LONGEST_WORD
 
 
 def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
-    """Read every source of a recipe and keep the text in ``folder``; text that is there already is taken as it is.
+    """Read every source of a recipe and store the text in ``folder``; text that is already stored is reused.
 
-    Sentences and pairs that occur in held-out text are dropped, and so are repeated documents, pairs and, unless the
-    recipe keeps them, repeated sentences. Documents are streamed, from their files to the disk.
+    Sentences, pairs and examples that occur in held-out text are dropped, as are repeated documents, repeated pairs
+    and, unless the recipe keeps them, repeated sentences. Documents are streamed from their files to the disk.
 
     Parameters
     ----------
@@ -124,7 +124,12 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
     root
         The data folder.
     folder
-        Where the text is kept. It must exist.
+        Existing folder that the text is stored in.
+
+    Returns
+    -------
+    TrainingText
+        The stored text.
 
     Raises
     ------
@@ -132,7 +137,7 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
         If a file is missing, empty or malformed (the message names file and line), or has changed since the text in
         ``folder`` was read.
     """
-    origin = _origin(recipe, root, apart=folder.parent)
+    origin = _origin(recipe, root, excluded=folder.parent)
     done = folder / _STATISTICS
     if done.is_file():
         before = json.loads(done.read_text(encoding="utf-8"))
@@ -142,7 +147,7 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
                 "name another --output, or bring the files back"
             )
         return TrainingText(folder, TextStatistics.from_dict(before["statistics"]))
-    reader = _Reader(recipe, root, apart=folder.parent)
+    reader = _Reader(recipe, root, excluded=folder.parent)
     DocumentStore.write(folder / "documents.arrow", counted(reader.documents(), "reading documents"))
     PairStore.write(folder / "pairs.arrow", counted(reader.pairs(), "reading pairs"))
     ExampleStore.write(folder / "examples.arrow", counted(reader.examples(folder / "texts"), "reading examples"))
@@ -151,59 +156,64 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
     return TrainingText(folder, reader.statistics)
 
 
-def source_files(recipe: Recipe, root: Path, *, apart: Path | None = None) -> list[Path]:
-    """The files that a recipe reads; ``apart``, the folder of the run, is not among them.
+def source_files(recipe: Recipe, root: Path, *, excluded: Path | None = None) -> list[Path]:
+    """Return the files that a recipe reads, except those in the folder ``excluded``, which is that of the run.
 
     Raises
     ------
     InputError
-        If a pattern matches nothing, and the recipe has nothing to take instead.
+        If a pattern matches nothing, and the recipe has nothing to use instead.
     """
     files, _ = held_out_files(recipe, root)
     for source in recipe.sources:
         if isinstance(source, ExampleSource):
-            paths = [path for path in example_sources(source, root, apart=apart) if isinstance(path, Path)]
+            paths = [path for path in example_sources(source, root, excluded=excluded) if isinstance(path, Path)]
             named = (source.collection, source.queries, source.qrels, source.run)
             paths += expand([name for name in named if name is not None], root)
             for path in paths:
-                files += files_below(path, apart) if path.is_dir() else [path]
+                files += files_below(path, excluded) if path.is_dir() else [path]
         elif isinstance(source, DocumentSource):
-            files += document_files(source, root, apart=apart)
+            files += document_files(source, root, excluded=excluded)
         elif not isinstance(source, HubSource):
             files += expand(source.files, root)
             files += expand([source.documents], root) if isinstance(source, MultiParallelSource) else []
     return files
 
 
-def _origin(recipe: Recipe, root: Path, *, apart: Path) -> dict[str, Any]:
-    """What decides the text: the recipe's settings for it, and the files by their SHA-256 (copying changes times)."""
+def _origin(recipe: Recipe, root: Path, *, excluded: Path) -> dict[str, Any]:
+    """Return what determines the text: the recipe's settings for it, and the SHA-256 of each file.
+
+    Modification times are not used, because copying files changes them.
+    """
     settings = recipe.model_dump(
         mode="json", include={"sources", "held_out", "languages", "min_characters", "repeated_sentences"}
     )
     for source in settings["sources"]:
-        if not source.get("or_whole_folder"):  # as text that an earlier version read has it
+        if not source.get(
+            "or_whole_folder"
+        ):  # so that text that an earlier version stored, which lacks the key, stays valid
             source.pop("or_whole_folder", None)
-    files = {str(path.relative_to(root)): sha256_of(path) for path in source_files(recipe, root, apart=apart)}
+    files = {str(path.relative_to(root)): sha256_of(path) for path in source_files(recipe, root, excluded=excluded)}
     origin: dict[str, Any] = {"settings": settings, "files": files}
     if recipe.held_out or any(isinstance(source, MultiParallelSource) for source in recipe.sources):
-        origin["same_text"] = VERSION  # what is held out is found by it
+        origin["same_text"] = VERSION  # held-out text is recognised by this normalisation
     return origin
 
 
 class _Reader:
-    """One pass over the sources of a recipe, with the filters' memory of what they have seen."""
+    """One pass over the sources of a recipe, which remembers the texts that it has seen for its filters."""
 
-    def __init__(self, recipe: Recipe, root: Path, *, apart: Path) -> None:
+    def __init__(self, recipe: Recipe, root: Path, *, excluded: Path) -> None:
         self._recipe = recipe
         self._root = root
-        self._apart = apart
+        self._excluded = excluded
         self._held_out_files, _ = held_out_files(recipe, root)
         self._held_out = read_held_out(self._held_out_files)
         for source in recipe.sources:
             if isinstance(source, MultiParallelSource):
-                self._held_out |= held_out_keys(read_left_out(source, root))
+                self._held_out |= held_out_keys(read_excluded(source, root))
         self._languages = None if recipe.languages is None else set(recipe.languages)
-        # Hashes, not texts: about a hundred bytes for each different one.
+        # Hashes instead of texts take about a hundred bytes for each different text.
         self._seen: set[int] = set()
         self._lexicons = {source.lexicons for source in recipe.sources if isinstance(source, GlossSource)}
         self._words: dict[str, list[TextPair]] = defaultdict(list)
@@ -279,7 +289,7 @@ class _Reader:
                         list(example.scores or ()),
                     )
                 self.statistics.removed_held_out += sum(
-                    count for reason, count in reader.passed_over.items() if "held-out" in reason
+                    count for reason, count in reader.skipped.items() if "held-out" in reason
                 )
 
     def _open(self, source: ExampleSource, cache: Path) -> RankingReader:
@@ -287,7 +297,7 @@ class _Reader:
             return None if name is None else self._root / name
 
         return read_ranking(
-            example_sources(source, self._root, apart=self._apart),
+            example_sources(source, self._root, excluded=self._excluded),
             source.format,
             language=source.language,
             languages=self._recipe.languages
@@ -309,7 +319,7 @@ class _Reader:
         columns = TextColumns(**source.columns.model_dump())
         if isinstance(source, DocumentSource):
             own = is_own(source, self._root)
-            for path in document_files(source, self._root, apart=self._apart):
+            for path in document_files(source, self._root, excluded=self._excluded):
                 yield from read_monolingual(path, language=source.language, columns=columns, as_found=own)
             return
         local = self._root / source.dataset
@@ -341,7 +351,7 @@ class _Reader:
         if normalised(pair.source) in self._held_out or normalised(pair.target) in self._held_out:
             self.statistics.removed_held_out += 1
             return False
-        # An ambiguous word may have the same translation in several meanings.
+        # The concept is in the key: an ambiguous word may have the same translation in several meanings.
         if pair.source == pair.target or self._is_repeated((pair.language, pair.source, pair.target, pair.concept)):
             self.statistics.removed_pairs += 1
             return False

@@ -21,7 +21,7 @@ import transformers
 
 
 def fit_for_transformers_5() -> None:
-    """Have colbert-ai 0.2.22 load a checkpoint under transformers 5, which it was not written for."""
+    """Patch colbert-ai 0.2.22 so that it loads a checkpoint under transformers 5, for which it was not written."""
     import colbert.modeling.base_colbert as base
     import colbert.modeling.hf_colbert as hf
 
@@ -29,7 +29,7 @@ def fit_for_transformers_5() -> None:
 
     def factory(name: str) -> Any:
         kind = plain(name)
-        # It calls init_weights where post_init is due, and gives a list where a set is.
+        # It calls init_weights instead of post_init, and has a list where a set is expected.
         kind.all_tied_weights_keys = {}
         kind._keys_to_ignore_on_load_unexpected = {"cls"}
         return kind
@@ -38,7 +38,7 @@ def fit_for_transformers_5() -> None:
 
 
 def main() -> None:
-    """Do the jobs."""
+    """Run the jobs."""
     jobs = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if int(transformers.__version__.split(".")[0]) >= 5:
         fit_for_transformers_5()
@@ -46,7 +46,7 @@ def main() -> None:
     from colbert.modeling.checkpoint import Checkpoint
     from colbert.modeling.colbert import ColBERT, colbert_score
 
-    # Its MaxSim in C++ is for packed documents, and takes half a minute to compile; colbert_score is the same sum.
+    # Its C++ MaxSim is for packed documents and takes half a minute to compile; colbert_score computes the same sum.
     ColBERT.loaded_extensions = True
     for job in jobs["make"]:
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What every peer measures, in the same way; needs numpy and torch alone."""
+"""Measurements that every peer makes in the same way; this module needs only numpy and torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 K = 10
-SINGLES = 100  # queries that are timed one by one
+SINGLES = 100  # number of queries that are timed one by one
 Search = Callable[[torch.Tensor, dict[str, Any]], list[list[int]]]
 
 
@@ -25,18 +25,19 @@ def measure(
     search: Callable[[Path], Search],
     settings: Sequence[dict[str, Any]],
 ) -> None:
-    """Build an index of the corpus that the command line names, search it at each setting, write what was found.
+    """Build an index of the corpus that the command line names, search it with each setting, and write the results.
 
     Parameters
     ----------
     library
-        Its name and version.
+        Name and version of the library.
     create
         Builds an index of documents, each ``(tokens, dims)``, in a folder.
     search
-        Opens it, and gives what finds the ids of ``K`` documents for each of ``(queries, tokens, dims)``.
+        Opens the index and returns a function that finds the ids of ``K`` documents for each query of ``(queries,
+        tokens, dims)``.
     settings
-        What to try; the first is the library's default.
+        The settings to try; the first is the library's default.
     """
     data, output, threads = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(threads)

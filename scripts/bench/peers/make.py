@@ -9,9 +9,9 @@ from pathlib import Path
 
 PEERS = {
     "fast_plaid": ["torch==2.11.0", "fast-plaid==1.7.0.2110"],
-    # Its newest release breaks under transformers 5; ninja compiles its extensions at the first search.
+    # Its newest release does not work with transformers 5; ninja compiles its extensions at the first search.
     "colbert_ai": ["torch==2.13.0", "transformers==4.57.6", "colbert-ai==0.2.22", "faiss-cpu", "ninja", "setuptools"],
-    # The newest that goes with this torch.
+    # The newest version that is compatible with this torch.
     "pylate": ["torch==2.13.0", "pylate==1.2.0"],
     "mem0": ["mem0ai==2.2.1", "qdrant-client==1.20.0", "numpy"],
     "xtr_warp": ["torch==2.11.0", "xtr-warp-rs==2.1.0.2110"],
@@ -19,7 +19,7 @@ PEERS = {
 
 
 def main() -> None:
-    """Make those that are named, or all."""
+    """Make the environments that are named, or all."""
     folder, *names = sys.argv[1:] or [""]
     if not folder or any(name not in PEERS for name in names):
         raise SystemExit(f"usage: make.py FOLDER [{' | '.join(PEERS)} ...]")

@@ -16,7 +16,7 @@ from pylate import models, scores
 
 
 def main() -> None:
-    """Do the jobs."""
+    """Run the jobs."""
     jobs = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     for job in jobs["make"]:
         torch.manual_seed(0)
@@ -36,7 +36,7 @@ def main() -> None:
         found = np.empty((len(queries), len(documents)), dtype=np.float32)
         for row, query in enumerate(queries):
             for column, document in enumerate(documents):
-                # One by one: in a batch it would pad documents with zeros, which may be the maximum.
+                # Scored one by one: in a batch, documents are padded with zeros, which may be the maximum.
                 pair = (torch.from_numpy(np.asarray(one))[None] for one in (query, document))
                 found[row, column] = float(scores.colbert_scores(*pair))
         np.save(job["output"], found)

@@ -1,4 +1,4 @@
-"""Trim a model with vocabtrimmer 0.0.2, beside transformers below 5. Arguments: model, corpus, output, size, result."""
+"""Trim a model with vocabtrimmer 0.0.2 under transformers below 5. Arguments: model, corpus, output, size, result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ model, corpus, output, size = sys.argv[1:5]
 
 
 def peak() -> int:
-    """The most memory that this process has had, in bytes; getrusage would give the parent's."""
+    """Return the peak memory use of this process in bytes; getrusage would return that of the parent."""
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 

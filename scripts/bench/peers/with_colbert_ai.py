@@ -1,7 +1,7 @@
-"""colbert-ai (PLAID) on a CPU: python with_colbert_ai.py DATA OUTPUT THREADS
+"""Measure colbert-ai (PLAID) on a CPU: python with_colbert_ai.py DATA OUTPUT THREADS
 
-It encodes texts itself; here a tiny checkpoint stands for the model, and the encoder is replaced by one that looks the
-tokens of a passage up by its number. Its extensions are compiled at the first search.
+It encodes texts itself. Here the model is a tiny checkpoint, and the encoder is replaced by one that looks up the
+tokens of a passage by its number. Its extensions are compiled at the first search.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 BITS = 4
 DIMS = 128
 SETTINGS: list[dict[str, Any]] = [
-    {"ncells": 1, "centroid_score_threshold": 0.5, "ndocs": 256},  # its defaults for ten hits
+    {"ncells": 1, "centroid_score_threshold": 0.5, "ndocs": 256},  # its default settings for ten hits
     {"ncells": 2, "centroid_score_threshold": 0.45, "ndocs": 1024},
     {"ncells": 4, "centroid_score_threshold": 0.4, "ndocs": 4096},
     {"ncells": 8, "centroid_score_threshold": 0.0, "ndocs": 4096},
@@ -27,7 +27,7 @@ SETTINGS: list[dict[str, Any]] = [
 
 
 def checkpoint(folder: Path) -> str:
-    """A tiny checkpoint in its format."""
+    """Write a tiny checkpoint in its format."""
     from colbert.infra import ColBERTConfig
     from colbert.modeling.hf_colbert import class_factory
 
@@ -59,7 +59,7 @@ def create(folder: Path, documents: list[torch.Tensor]) -> None:
 
     encoding.CollectionEncoder.encode_passages = encode
     root = str(folder.parent / "root")
-    # Without this an error in its child process leaves the parent waiting for ever.
+    # Without this, the parent waits forever after an error in its child process.
     with Run().context(RunConfig(nranks=1, experiment="bench", root=root, avoid_fork_if_possible=True)):
         config = ColBERTConfig(nbits=BITS, dim=DIMS, doc_maxlen=180, root=root, avoid_fork_if_possible=True)
         collection = [str(place) for place in range(len(documents))]
@@ -68,7 +68,7 @@ def create(folder: Path, documents: list[torch.Tensor]) -> None:
 
 
 def opened(folder: Path) -> Search:
-    """Open it."""
+    """Open an index."""
     from colbert.infra import ColBERTConfig
     from colbert.modeling.colbert import ColBERT
     from colbert.search.index_storage import IndexScorer

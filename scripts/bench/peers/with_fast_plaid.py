@@ -1,4 +1,4 @@
-"""fast-plaid on a CPU: python with_fast_plaid.py DATA OUTPUT THREADS"""
+"""Measure fast-plaid on a CPU: python with_fast_plaid.py DATA OUTPUT THREADS"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common import K, Search, measure
 
 BITS = 4
 SETTINGS: list[dict[str, Any]] = [
-    {"n_ivf_probe": 8, "n_full_scores": 4096},  # its defaults
+    {"n_ivf_probe": 8, "n_full_scores": 4096},  # its default settings
     {"n_ivf_probe": 2, "n_full_scores": 512},
     {"n_ivf_probe": 4, "n_full_scores": 1024},
     {"n_ivf_probe": 16, "n_full_scores": 8192},
@@ -27,7 +27,7 @@ def create(folder: Path, documents: list[torch.Tensor]) -> None:
 
 
 def opened(folder: Path) -> Search:
-    """Open it."""
+    """Open an index."""
     from fast_plaid import search
 
     index = search.FastPlaid(index=str(folder), device="cpu")

@@ -1,7 +1,7 @@
-"""mem0's raw add, search and delete with a local store: python with_mem0.py DATA FOLDER; prints JSON.
+"""Measure mem0's raw add, search and delete with a local store: python with_mem0.py DATA FOLDER; prints JSON.
 
-No language model is asked (``infer=False``) and nothing is sent anywhere; the vectors come with the texts, as they do
-for the other side, so that no encoder's time is in any figure.
+No language model is used (``infer=False``), and nothing is sent over the network. The vectors are given with the texts,
+as they are to the other side, so that no figure contains the time of an encoder.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 
 os.environ["MEM0_TELEMETRY"] = "False"
 os.environ["MEM0_DIR"] = str(Path(sys.argv[2]) / "home")
-os.environ.setdefault("OPENAI_API_KEY", "none")  # its constructor wants one; it is never used
+os.environ.setdefault("OPENAI_API_KEY", "none")  # required by its constructor, but never used
 
 import numpy as np
 from mem0 import Memory
 
 
 def timed(name: str, run: Callable[[int], object], warm: int, calls: int, last: int | None = None) -> dict[str, float]:
-    """The medians of milliseconds by the clock and of processor time, of the last calls."""
+    """Return the medians of milliseconds in wall time and in processor time, of the last calls."""
     clock, processor = [], []
     for turn in range(calls):
         start, used = time.perf_counter(), time.process_time()
@@ -52,7 +52,7 @@ def main() -> None:
     )
 
     class Given:
-        """The vectors that came with the texts."""
+        """Returns the vectors that were given with the texts."""
 
         config = memory.embedding_model.config
 

@@ -1,4 +1,4 @@
-"""xtr-warp-rs on a CPU: python with_xtr_warp.py DATA OUTPUT THREADS"""
+"""Measure xtr-warp-rs on a CPU: python with_xtr_warp.py DATA OUTPUT THREADS"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def create(folder: Path, documents: list[torch.Tensor]) -> None:
 
 
 def opened(folder: Path) -> Search:
-    """Open it."""
+    """Open an index."""
     from xtr_warp import XTRWarp
 
     index = XTRWarp(index=str(folder))

@@ -1,4 +1,4 @@
-"""Training data for retrieval: every form of file gives the examples that it holds."""
+"""Test training data for retrieval: every format gives the examples that it contains."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUERIES = f"1\t{QUERY}\n2\twhat ran home\n"
 
 
 def scored(*scores: float) -> RankingExample:
-    """The first example, or with a third score the second, with scores."""
+    """Return the first example with scores, or with a third score the second example."""
     return replace(ONE if len(scores) == 2 else TWO, scores=tuple(map(float, scores)))
 
 
@@ -51,7 +51,7 @@ def read(source: Path, **options: Any) -> list[RankingExample]:
 
 
 def bare(examples: Sequence[RankingExample]) -> list[RankingExample]:
-    """The texts and scores alone."""
+    """Return only the texts and scores."""
     return [RankingExample(one.query, one.positives, one.negatives, one.scores) for one in examples]
 
 
@@ -173,7 +173,7 @@ def test_dpr_is_one_array_and_hard_negatives_come_first(tmp_path: Path) -> None:
     reader = read_ranking(path, task="qa")
     expected = RankingExample(QUERY, (f"Mats\n{YES}",), (f"Dogs\n{NO}", NEVER), task="qa", passage_ids=("7", "8", "9"))
     assert list(reader) == [expected, expected]
-    assert reader.passed_over == {"no positive passage with text": 1}
+    assert reader.skipped == {"no positive passage with text": 1}
 
 
 def squad(*names: str) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def test_squad_languages_come_from_tydi_s_ids_and_mlqa_s_names(tmp_path: Path) -
     assert (one.language, one.languages) == ("es", ("de",))
 
 
-def test_squad_without_answers_is_passed_over(tmp_path: Path) -> None:
+def test_squad_without_answers_is_skipped(tmp_path: Path) -> None:
     data = squad("a", "b")
     data["data"][0]["paragraphs"][1]["qas"][0] |= {"is_impossible": True, "answers": []}
     flat = {
@@ -212,7 +212,7 @@ def test_squad_without_answers_is_passed_over(tmp_path: Path) -> None:
     }
     reader = read_ranking(write(tmp_path / "x.json", json.dumps(data)))
     assert [one.query_id for one in reader] == ["a"]
-    assert reader.passed_over == {"question without an answer": 1}
+    assert reader.skipped == {"question without an answer": 1}
     assert bare(read(write(tmp_path / "x.jsonl", lines(flat)))) == [RankingExample(QUERY, (YES,))]
 
 
@@ -222,7 +222,7 @@ def marco(folder: Path, prefix: str = "") -> Path:
     return folder
 
 
-def test_ms_marco_triples_of_texts_and_of_ids_are_told_apart(tmp_path: Path) -> None:
+def test_ms_marco_triples_of_texts_and_of_ids_are_distinguished(tmp_path: Path) -> None:
     text = write(tmp_path / "triples.train.small.tsv", f"{QUERY}\t{YES}\t{NO}\n")
     assert read(text) == [ONE]
     ids = write(marco(tmp_path / "ids") / "triples.train.ids.tsv.gz", "1\t7\t8\n1\t7\t9\n1\t10\t8\n3\t7\t8\n1\t7\t10\n")
@@ -232,7 +232,7 @@ def test_ms_marco_triples_of_texts_and_of_ids_are_told_apart(tmp_path: Path) -> 
         assert bare(found) == [ONE, RankingExample(QUERY, (YES,), (NEVER,)), RankingExample(QUERY, (YES,))]
         assert (found[0].query_id, found[0].passage_ids) == ("1", ("7", "8"))
         assert reader.sources[0].format == "id-triples"
-        assert reader.passed_over == {"positive not in the collection": 1, "query not among the queries": 1}
+        assert reader.skipped == {"positive not in the collection": 1, "query not among the queries": 1}
 
 
 def test_mmarco_s_folder_gives_the_language_that_is_asked_for(tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_beir_s_layout(tmp_path: Path) -> None:
     assert (one.query, one.positives) == (QUERY, (f"Mats\n{YES}",))
 
 
-def test_tydi_goldp_train_is_read_whole_and_by_language() -> None:
+def test_tydi_goldp_train_is_read_completely_and_by_language() -> None:
     folder = shared_data("tydiqa_goldp")
     found = read(folder)
     assert {code: sum(one.language == code for one in found) for code in ("en", "ko", "sw")} == {
@@ -382,7 +382,7 @@ def test_held_out_queries_positives_and_negatives_are_dropped(tmp_path: Path) ->
     held = write(tmp_path / "test.jsonl", lines({"question": QUERY.upper(), "title": "Mats", "text": f" {YES}!"}))
     reader = read_ranking(path, held_out=[held])
     assert list(reader) == [RankingExample("what ran home", ("dogs ran home at night",), (NEVER,), (3.0, 1.0))]
-    assert reader.passed_over == {"query or positive in held-out text": 2, "negative in held-out text": 1}
+    assert reader.skipped == {"query or positive in held-out text": 2, "negative in held-out text": 1}
 
 
 def test_several_sources_a_limit_and_languages(tmp_path: Path) -> None:
@@ -409,12 +409,12 @@ def test_a_data_set_of_the_hub_is_streamed(tmp_path: Path) -> None:
 
 def test_a_kept_cache_is_used_until_the_collection_changes(tmp_path: Path) -> None:
     path = write(marco(tmp_path / "data") / "x.tsv", "1\t7\t8\n")
-    said: list[str] = []
-    options = {"cache": tmp_path / "cache", "say": said.append}
+    reported: list[str] = []
+    options = {"cache": tmp_path / "cache", "say": reported.append}
     assert bare(read(path, **options)) == [ONE]
-    assert len(said) == 2
+    assert len(reported) == 2
     assert bare(read(path, **options)) == [ONE]
-    assert len(said) == 2, "nothing was written the second time"
+    assert len(reported) == 2, "nothing was written the second time"
     write(tmp_path / "data" / "collection.tsv", COLLECTION.replace("cat", "tiger"))
     assert read(path, **options)[0].positives == (YES.replace("cat", "tiger"),)
 
@@ -444,7 +444,7 @@ DPR = {"question": QUERY, "positive_ctxs": [{"text": YES}]}
         ("x.jsonl", lines(PAIR | {"lang": "klingonish"}), "x.jsonl:1: unknown language"),
         ("x.jsonl", lines(PAIR | {"negative": NO, "scores": [1]}), "x.jsonl:1: 1 scores for 2"),
         ("x.jsonl", lines(PAIR | {"scores": ["high"]}), "x.jsonl:1: the score 'high'"),
-        ("x.jsonl", lines({"query": QUERY, "passages": [YES, NO]}), "nothing says which passage is positive"),
+        ("x.jsonl", lines({"query": QUERY, "passages": [YES, NO]}), "no passage is marked as positive"),
         ("x.jsonl", lines({"query": QUERY, "docs": [YES, NO], "labels": [1]}), "1 labels for 2 passages"),
         ("x.jsonl", lines({"query": QUERY, "docs": [{"text": YES, "score": 1}, NO], "labels": [1, 0]}), "1 of 2 "),
         ("x.jsonl", lines(PAIR | {"negatives": [NO, NEVER], "score": 1}), "one 'score' for 3"),
@@ -462,7 +462,7 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, name: str, content
         read(write(tmp_path / name, content))
 
 
-def test_an_unknown_file_is_told_what_is_known(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_file_lists_the_known_formats(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_ranking(write(tmp_path / "x.jsonl", lines({"prompt": "a", "chosen": "b"})))
     message = str(caught.value)
@@ -522,5 +522,5 @@ def test_arguments_that_cannot_be(tmp_path: Path) -> None:
             read_ranking(path, **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no such file"):
         read_ranking(tmp_path / "none")
-    with pytest.raises(InputError, match="no training data"):
+    with pytest.raises(InputError, match="no training data; name a file"):
         read_ranking([])

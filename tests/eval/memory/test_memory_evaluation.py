@@ -1,4 +1,4 @@
-"""The evaluation of the memory: its counts agree with loops, and it runs from data to report."""
+"""Test the evaluation of the memory: its counts agree with loops, and it runs from data to report."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mlret.eval.memory.dedupe import measure_dedupe
 from mlret.eval.memory.evaluation import read_document_ids
 from mlret.eval.memory.lookup import look_up
 from mlret.eval.memory.near_misses import NearMiss
+from mlret.eval.memory.news import _abstention
 from mlret.index.fusion import in_unit
 from mlret.memory.memory import Memory
 from mlret.memory.search.search import Ranking
@@ -41,7 +42,7 @@ def test_words_of_another_language_count_only_where_they_help() -> None:
     records = Records(texts, ["de"] * 4, vectors)
     found = records.search(["Anna Karenina", "the train"], "en", vectors[[3, 1]])
     assert np.isinf(found["lexical"][0, :3]).all() and found["lexical"][0, 3] > 0
-    # Without any shared n-gram fusion ranks as meaning does.
+    # Without shared n-grams fusion ranks by meaning alone.
     assert np.argsort(-found["fused"][1]).tolist() == np.argsort(-found["dense"][1]).tolist()
     assert found["fused"][0].argmax() == 3
 
@@ -61,7 +62,7 @@ def test_lookup_asks_every_language_of_every_other() -> None:
 
 
 def test_dedupe_counts_merges_and_near_misses() -> None:
-    """Vectors that align perfectly: all translations are found, and near misses are merged unless a guard knows."""
+    """With perfectly aligned vectors all translations are found; near misses are merged unless a guard blocks."""
     random = np.random.default_rng(2)
     shared = random.normal(size=(12, 64))
     texts = {"en": [f"{n} apples" for n in range(12)], "de": [f"{n} Äpfel" for n in range(12)]}
@@ -86,7 +87,7 @@ def test_dedupe_counts_merges_and_near_misses() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Made-up news in three languages, and questions with answers in two, in the layouts that are read."""
+    """Write made-up news in three languages, and questions with answers in two, in the expected layouts."""
     news = tmp_path / "ntrex128"
     news.mkdir()
     rows = ["lang\tline\ttext"]
@@ -114,6 +115,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_from_data_to_report(folder: Path, tiny_encoder: Encoder, tmp_path: Path) -> None:
     report = evaluate("memory", folder, models=[tiny_encoder], answer_languages=["en", "de"])
     system = f"{tiny_encoder.name}, fused"
@@ -124,7 +126,7 @@ def test_from_data_to_report(folder: Path, tiny_encoder: Encoder, tmp_path: Path
             *("sample recall@1", "sample recall@5", "sample consistency@5"),
         }
         assert all(0 <= value <= 1 for value in averages.values())
-    # The average is over the pairs of two languages alone.
+    # The average is only over pairs of different languages.
     pairs = [
         groups["recall@1"]
         for group, groups in report.figures[system].items()
@@ -138,7 +140,7 @@ def test_from_data_to_report(folder: Path, tiny_encoder: Encoder, tmp_path: Path
     assert tmp_path / "out" / "lookup.png" in written
 
 
-def test_what_does_not_fit_is_told(folder: Path, tiny_encoder: Encoder, tiny_token_encoder: object) -> None:
+def test_models_that_do_not_fit_are_refused(folder: Path, tiny_encoder: Encoder, tiny_token_encoder: object) -> None:
     with pytest.raises(InputError, match="20 lines, of which 20 go with 7 texts"):
         read_document_ids(folder / "ntrex128" / "doc_ids.txt.gz", 7, None)
     assert read_document_ids(folder / "ntrex128" / "doc_ids.txt.gz", 4, (4, 7)).tolist() == [0, 0, 1, 1]
@@ -171,3 +173,23 @@ def test_what_is_evaluated_is_what_the_memory_searches_with(tiny_encoder: Encode
                 assert {hit.id: round(hit.score, 4) for hit in found} == pytest.approx(
                     dict(zip(ids, scores, strict=True)), abs=2e-3
                 )
+
+
+@pytest.mark.parametrize(
+    ("texts", "moved", "metrics"),
+    [
+        (0, 0, []),
+        (1, 0, []),
+        (6, 0, ["right first hits that are kept", "silence where there is no answer"]),
+        (4, 2, ["silence where there is no answer"]),  # no query finds its answer, so none can be kept
+    ],
+)
+def test_abstention_is_measured_where_there_is_something_to_measure(texts: int, moved: int, metrics: list[str]) -> None:
+    vectors = np.eye(8, dtype=np.float32)[:texts]
+    thresholds = DuplicateThresholds("f", 0.3, 0.1, 0.5, {"": 0.1}, 0.95, 0.5, 24)
+    queries = np.roll(vectors, moved, axis=0)
+    found = _abstention({"en": vectors, "de": queries}, thresholds)
+    assert [feature.metric for feature in found] == metrics
+    for feature in found:
+        assert len(feature.on) == len(feature.off) == 2  # the two ordered pairs of languages in a ring
+        assert np.isfinite(feature.on).all()

@@ -1,4 +1,4 @@
-"""Near misses differ from the sentence in one thing, and every rule can be applied."""
+"""Test that near misses differ from the sentence in one thing, and that every rule can be applied."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mlret.eval.memory.near_misses import KINDS, near_misses
 from mlret.memory.text.features import facts_of
-from mlret.memory.text.guards import conflicts
+from mlret.memory.text.merge_guards import conflicts
 
 
 def made(text: str, language: str) -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""Write folders of format 2, and what the build that wrote them answered.
+"""Write folders of format 2, and the answers of the build that wrote them.
 
 They were written by commit ``a5b616b``, the last one of format 2, with that commit checked out in ``FOLDER``:
 
     PYTHONPATH=FOLDER:. python tests/index/old/write_folders.py
 
-``index-cosine`` and ``index-maxsim`` have sealed segments, a tail, deleted documents and a lexical index;
-``index-with-log`` was copied while it was open, with its write-ahead log; ``tests/memory/old`` has a memory of two
+``index-cosine`` and ``index-maxsim`` have sealed segments, a tail, deleted documents and a lexical index.
+``index-with-log`` was copied while it was open, with its write-ahead log. ``tests/memory/old`` has a memory of two
 users, with versions, links and deleted records. ``answers.json`` has the documents and hits of each.
 """
 
@@ -30,7 +30,7 @@ WORDS = ("river", "mountain", "harbour", "garden", "market", "bridge", "forest")
 
 
 def documents(start: int, stop: int) -> list[dict[str, Any]]:
-    """Documents with words to find, numbers and lists to filter by."""
+    """Return documents with words to find, and numbers and lists to filter by."""
     return [
         {
             "id": f"doc-{number}",
@@ -50,7 +50,7 @@ def store(index: Index, some: list[dict[str, Any]], similarity: Similarity) -> N
 
 
 def write_index(folder: Path, similarity: Similarity) -> dict[str, Any]:
-    """A large segment, small ones, a tail, and deleted documents in each of them."""
+    """Write a large segment, small ones, a tail, and deleted documents in each of them."""
     with Index.create(folder, encoder(similarity), settings=settings(similarity)) as index:
         store(index, documents(0, 40), similarity)
         index.compact()
@@ -61,7 +61,7 @@ def write_index(folder: Path, similarity: Similarity) -> dict[str, Any]:
 
 
 def answers(index: Index, similarity: Similarity) -> dict[str, Any]:
-    """All that the index says."""
+    """Return all answers of the index."""
     return {
         "documents": [[one.id, one.text, one.language, dict(one.metadata)] for one in index.documents()],
         "dense": {
@@ -76,13 +76,13 @@ def answers(index: Index, similarity: Similarity) -> dict[str, Any]:
 
 
 def lexical(index: Index) -> list[list[Any]]:
-    """Rows and scores of the lexical channel alone, which needs no encoder."""
+    """Return rows and scores of the lexical channel alone, which needs no encoder."""
     scores, rows = index.store.records.match("harbour beside the river", 12, None)
     return [[int(row), float(score)] for row, score in zip(rows, scores, strict=True)]
 
 
 def write_memory(folder: Path) -> dict[str, Any]:
-    """Two users, of one of whom records were changed, linked and deleted."""
+    """Write a memory of two users; records of one of them were changed, linked and deleted."""
     with open_memory(folder) as memory:
         first = [add(memory, f"Note {number} about the {WORDS[number % 7]}", {"user": "u1"}).id for number in range(30)]
         for number in range(8):
@@ -95,7 +95,7 @@ def write_memory(folder: Path) -> dict[str, Any]:
 
 
 def memory_answers(memory: Memory) -> dict[str, Any]:
-    """What each user has, and finds."""
+    """Return the records of each user, and their search results."""
     found: dict[str, Any] = {}
     for user in ("u1", "u2"):
         scope = {"user": user}
@@ -108,14 +108,14 @@ def memory_answers(memory: Memory) -> dict[str, Any]:
 
 
 def pack(folder: Path, beside: Path = HERE) -> None:
-    """One small archive of a folder; its lock names no machine."""
+    """Return a small archive of a folder; its lock names no machine."""
     (folder / "writer.lock").write_text(json.dumps({"pid": 1, "host": "host"}).ljust(320), encoding="utf-8")
     with tarfile.open(beside / f"{folder.name}-format-2.tar.gz", "w:gz") as archive:
         archive.add(folder, folder.name)
 
 
 def main() -> None:
-    """Write all."""
+    """Write all folders."""
     shrink()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:

@@ -1,4 +1,4 @@
-"""Tokens on a device, against the exact scores; the kernel itself by triton's interpreter."""
+"""Test tokens on a device against the exact scores; the kernel itself with triton's interpreter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def made(bits: int, documents: int = 40, dims: int = 128) -> tuple[StoredTokens, list[NDArray[np.float32]]]:
-    """Documents, some empty and some longer than the kernel takes at once, and queries, one longer than its lanes."""
+    """Make documents, some empty or longer than the kernel's block, and queries, one longer than its lanes."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(0, 90, documents)
     lengths[3] = 0
@@ -68,7 +68,7 @@ def test_the_best_of_what_is_visible_come_back() -> None:
         assert rows[:4].tolist() == (order + 1).tolist() and np.allclose(best[:4], scores[order], atol=1e-3)
 
 
-def test_a_gpu_that_is_not_there_is_named() -> None:
+def test_a_missing_gpu_is_named() -> None:
     stored, _ = made(4)
     assert device_tokens(stored, "cpu") is None and device_tokens(stored, "auto") is None
     torch = pytest.importorskip("torch")

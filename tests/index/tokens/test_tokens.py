@@ -1,4 +1,4 @@
-"""Coded tokens and MaxSim over them, against plain numpy."""
+"""Test coded tokens and MaxSim over them against plain numpy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def made(
     rng: np.random.Generator, documents: int, dims: int = 32, longest: int = 12
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Tokens around 50 centres that lean to one side, and where each document begins; some are empty."""
+    """Make tokens around 50 centres with a mean that is not zero, and document offsets; some documents are empty."""
     lengths = rng.integers(0, longest, documents)
     centres = unit(rng.standard_normal((50, dims), dtype=np.float32)) + 0.5
     tokens = centres[rng.integers(0, 50, lengths.sum())] + 0.3 * rng.standard_normal((lengths.sum(), dims), np.float32)
@@ -46,7 +46,7 @@ def packed(codec: TokenCodec, tokens: NDArray[np.float32], offsets: NDArray[np.i
 
 
 def brute(tokens: NDArray[np.float32], offsets: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float64]:
-    """MaxSim, document by document."""
+    """Compute MaxSim document by document."""
     products = tokens.astype(np.float64) @ query.T.astype(np.float64)
     return np.array(
         [
@@ -79,7 +79,7 @@ def test_unpacking_gives_back_what_was_packed(bits: Bits, count: int, words: int
     dims=st.sampled_from([32, 48, 128]),
     seed=st.integers(0, 999),
 )
-def test_maxsim_of_codes_is_that_of_what_they_stand_for(
+def test_maxsim_of_codes_is_that_of_the_decoded_vectors(
     bits: Bits, documents: int, tokens: int, dims: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -165,7 +165,7 @@ def test_more_centroids_than_different_tokens_leave_none_at_nothing() -> None:
     assert np.isfinite(found).all() and np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
 
-def test_more_bits_stand_for_tokens_more_closely() -> None:
+def test_more_bits_represent_tokens_more_closely() -> None:
     tokens, _ = made(np.random.default_rng(1), 600)
     errors = {}
     for bits in BITS:
@@ -184,12 +184,12 @@ def test_a_codec_is_read_as_it_was_written(tmp_path: Path) -> None:
         assert np.array_equal(getattr(coded, name), getattr(other, name))
     assert np.array_equal(codec.decode(coded), again.decode(coded)) and again.dims == 24
     (tmp_path / "codec").write_bytes(b"torn")
-    with pytest.raises(MlretError, match="is no codec of tokens"):
+    with pytest.raises(MlretError, match="is not a codec of tokens"):
         TokenCodec.load(tmp_path / "codec")
 
 
-def test_centring_leaves_every_ranking_as_it_is() -> None:
-    """A query's product with the mean is one constant for all documents that have tokens."""
+def test_centring_changes_no_ranking() -> None:
+    """A query's product with the mean is the same constant for all documents that have tokens."""
     rng = np.random.default_rng(2)
     tokens, offsets = made(rng, 200)
     query, mean = unit(rng.standard_normal((9, 32), np.float32)), tokens.mean(axis=0)
@@ -232,7 +232,7 @@ def test_search_returns_as_many_as_there_are_with_exact_scores(
 
 @settings(max_examples=20, deadline=None)
 @given(tokens=st.integers(1, 40), probes=st.integers(1, 20), seed=st.integers(0, 99))
-def test_centroids_alone_score_documents_as_their_best_lists_say(tokens: int, probes: int, seed: int) -> None:
+def test_scores_by_centroids_are_those_of_the_best_lists(tokens: int, probes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     near = rng.standard_normal((-(-tokens // LANES), 30, LANES), np.float32)
     offsets = np.concatenate([[0], np.cumsum(rng.integers(0, 6, 50))])
@@ -254,7 +254,7 @@ def test_centroids_alone_score_documents_as_their_best_lists_say(tokens: int, pr
             assert np.allclose(found, expected, atol=1e-4)
 
 
-def test_eight_bits_find_what_whole_tokens_do() -> None:
+def test_eight_bits_find_what_float32_tokens_do() -> None:
     rng = np.random.default_rng(4)
     tokens, offsets = made(rng, 2000, dims=64, longest=30)
     codec = TokenCodec.train(tokens.copy(), 8, centroids=centroids_for(len(tokens)))

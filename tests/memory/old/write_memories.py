@@ -1,11 +1,11 @@
-"""Write the memory of format 2 that ``tests/memory/test_memory_migration.py`` opens, and what its build answered.
+"""Write the memory of format 2 that ``tests/memory/test_memory_migration.py`` opens, and the answers of its build.
 
 It was written by commit ``a5b616b``, the last one of format 2, with that commit checked out in ``FOLDER``:
 
     PYTHONPATH=FOLDER:. python tests/memory/old/write_memories.py
 
-Two tenants and a user without one have versions, links, merges, undone and erased records, an id that was given again
-after an erasure, an expired record, feedback, a setting, and vectors in sealed files and beside them.
+Two tenants and a user without one have versions, links, merges, undone and erased records, an id that was reused after
+an erasure, an expired record, feedback, a setting, and vectors both in sealed files and in the tail.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SCOPES = [{"tenant": "acme", "user": "alice"}, {"tenant": "bolt", "user": "bob"}
 
 
 def write(folder: Path) -> None:
-    """All that a memory can hold, for each scope."""
+    """Write everything that a memory can contain, for each scope."""
     with open_memory(folder) as memory:
         for scope in SCOPES:
             user = scope["user"]
@@ -57,7 +57,7 @@ def write(folder: Path) -> None:
 
 
 def answers(memory: Memory) -> dict[str, Any]:
-    """What each scope has, finds, and is told of the past."""
+    """Return the records, search results and histories of each scope."""
     found: dict[str, Any] = {}
     for scope in SCOPES:
         ids = memory.ids(scope)

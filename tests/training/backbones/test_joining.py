@@ -1,4 +1,4 @@
-"""Bags of words joined into one."""
+"""Test bags of words that are joined into one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.training.backbones.joining import join_words
 from mlret.training.recipe import NewBackbone, Recipe
@@ -38,7 +39,7 @@ def test_with_all_dimensions_cosines_are_those_of_the_sums_side_by_side(bags: li
     mean = sum(part @ part.T for part in parts) / 2
     found = joined.encode(TEXTS)
     assert np.corrcoef((found @ found.T).ravel(), mean.ravel())[0, 1] > 0.99
-    # The first dims carry the most.
+    # The first dimensions carry the most.
     energy = (found**2).mean(axis=0)
     assert energy[:22].sum() > 2 * energy[-22:].sum()
     saved = tmp_path / "saved"

@@ -1,4 +1,4 @@
-"""Recipes whose backbone is another encoder's layers under a multilingual vocabulary."""
+"""Test recipes whose backbone has another encoder's layers and a multilingual vocabulary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sentence_transformers.base.modules import Normalize
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.training.recipe import Recipe
 from mlret.training.run import train

@@ -1,4 +1,4 @@
-"""Words of one meaning as pairs, and a teacher's vectors for aligned texts."""
+"""Test words of the same meaning as pairs, and a teacher's vectors for aligned texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.training.batches.concepts import ConceptPairs
 from mlret.training.batches.pairs import TranslationPairs
 from mlret.training.objectives.teacher_vectors import TeacherVectors
@@ -39,7 +40,7 @@ def text_of(folder: Path, pairs: list[TextPair]) -> TrainingText:
 def test_a_pair_shares_its_concept_and_is_of_two_words(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str, str]], seed: int
 ) -> None:
-    # Two words of English that can be told apart, for there to be something to draw from.
+    # At least two different English words are needed to draw from.
     rows = [*rows, ("bank", "sw", "benki", "c1"), ("shore", "sw", "ukingo", "c2")]
     pairs = [TextPair("words", "en", source, code, target, concept) for source, code, target, concept in rows]
     pairs.append(TextPair("sentences", "en", "not a word", "sw", "si neno", "not a word"))
@@ -50,7 +51,7 @@ def test_a_pair_shares_its_concept_and_is_of_two_words(
 
     def word_of(row: int) -> tuple[str, str]:
         start, end = made_pairs.texts.offsets[row : row + 2]
-        return made_pairs.spoken(0, np.asarray([row]))[0], str(tokenizer.decode(made_pairs.texts.ids[start:end]))
+        return made_pairs.languages_of(0, np.asarray([row]))[0], str(tokenizer.decode(made_pairs.texts.ids[start:end]))
 
     known = {(concept, code, str(tokenizer.decode(tokenizer(w).input_ids[1:-1]))) for concept, code, w in entries}
     random = np.random.default_rng(seed)
@@ -84,4 +85,4 @@ def test_a_teachers_vectors_are_those_of_the_source_texts_and_of_no_other_stage(
         keys = student.draw(np.concatenate(student.rows), np.random.default_rng(0))[::-1]
         expected = load_encoder(tiny_encoder_folder).encode([student.strings[row] for row in keys[:, 0]], language="en")
         assert vectors.dims == 32 and np.allclose(vectors(keys[:, 0]), expected, atol=1e-6)
-    assert len(list(tmp_path.glob("*.npy"))) == 2  # the third found the first's
+    assert len(list(tmp_path.glob("*.npy"))) == 2  # the third reused that of the first

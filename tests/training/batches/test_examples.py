@@ -1,4 +1,4 @@
-"""Examples of retrieval on disk, drawn and batched: nothing is lost, nothing answers and is a negative at once."""
+"""Test examples on disk, drawn and batched: none is lost, and no passage is both an answer and a negative."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
-from mlret.encoders.encoder import load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.training.batches.by_language import LanguageBatchSampler
 from mlret.training.batches.examples import RankingCollator, RankingExamples, remember_instructions
@@ -111,7 +111,7 @@ def test_every_passage_comes_in_time_and_scores_stay_with_theirs(tmp_path: Path)
     assert seen == score_of.keys()
 
 
-def test_too_few_to_borrow_from_is_said(tmp_path: Path) -> None:
+def test_too_few_to_borrow_from_is_an_error(tmp_path: Path) -> None:
     examples = examples_of(tmp_path, example(1), example(2), negatives=2)
     with pytest.raises(InputError, match=r"has 0 negatives, and the others of its task too few .* lower negatives"):
         examples.passages(0, 0, 0)
@@ -130,7 +130,7 @@ def test_a_group_is_one_task_in_one_language_and_draws_are_those_of_the_seed(tmp
 
     for one, other in zip(batches(), batches(), strict=True):
         assert np.array_equal(one, other)
-        # Larger than the group: each comes before any comes a third time.
+        # The batch is larger than the group: every example occurs before any occurs a third time.
         assert one.shape == (8, 3) and len(set(one[:, 0])) == 1
         assert np.bincount(one[:, 1]).max() == 3 and len(set(one[:, 1])) == 3
         assert len(set(one[:, 2])) == 8, "a query that comes again draws other passages"
@@ -162,7 +162,7 @@ def test_groups_of_a_name_share_its_weight(
             assert share[name] == pytest.approx(wanted[name] / sum(wanted[other] for other in there))
 
 
-def test_a_batch_holds_the_texts_behind_their_prompts_and_tells_equal_passages(
+def test_a_batch_has_the_texts_after_their_prompts_and_marks_equal_passages(
     tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     model = load_encoder(tiny_encoder_folder, device="cpu").model
@@ -191,7 +191,7 @@ def test_a_batch_holds_the_texts_behind_their_prompts_and_tells_equal_passages(
     assert torch.equal(batch[f"query_{POSITIVES}"][:, 0], first) and (batch[f"query_{POSITIVES}"][:, 1:] == -1).all()
 
 
-def test_positives_of_another_row_of_the_query_are_no_negatives(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_positives_of_another_row_of_the_query_are_not_negatives(tiny_encoder_folder: Path, tmp_path: Path) -> None:
     model = load_encoder(tiny_encoder_folder, device="cpu").model
     rows = [
         row("who sings", ["a bird"], ["A tree.", "a stone"]),
@@ -208,7 +208,7 @@ def test_positives_of_another_row_of_the_query_are_no_negatives(tiny_encoder_fol
     assert [row[0] for row in known] == numbers
     assert {*known[0]} == {*known[1]} == {numbers[0], numbers[1]}
     assert {*known[2]} == {numbers[2], -1}
-    # The loss of the first does not see the second's positive: as if it were not in the batch.
+    # The loss of the first ignores the second's positive, as if it were not in the batch.
     loss = RankingLoss(model, {"in_batch": 1.0})
     columns = [
         {name.removeprefix(f"{column}_"): value for name, value in batch.items() if name.startswith(f"{column}_")}
@@ -222,7 +222,7 @@ def test_positives_of_another_row_of_the_query_are_no_negatives(tiny_encoder_fol
 
 
 def _in_batch(model: SentenceTransformer, queries: list[str], documents: list[str]) -> float:
-    """The loss written out: the first two queries have each other's document for an answer."""
+    """Compute the loss by its definition; the first two queries are answered by each other's document."""
     model.eval()
     q, d = (torch.tensor(model.encode(texts, normalize_embeddings=True)) for texts in (queries, documents))
     scores = q @ d.T / 0.05

@@ -1,4 +1,4 @@
-"""Packing and batching: contexts stay in their window, batches in their language, no row is lost."""
+"""Test packing and batching: contexts stay in their window, batches have one language, no row is lost."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_packed_documents_decode_to_their_sentences(
     assert isinstance(packed.ids, np.memmap)
 
 
-def test_packing_again_takes_the_files_that_are_there(
+def test_packing_again_uses_the_existing_files(
     tokenizer: PreTrainedTokenizerFast, documents: PackedDocuments, tmp_path: Path
 ) -> None:
     again = PackedDocuments.prepare(iter(()), documents.languages, tokenizer, tmp_path / "tokens", max_length=32)
@@ -62,7 +62,7 @@ def test_packing_again_takes_the_files_that_are_there(
     np.testing.assert_array_equal(again.first, documents.first)
 
 
-def test_sentences_without_a_token_are_left_out(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+def test_sentences_without_a_token_are_skipped(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     documents = [MonolingualDocument("en", ("sun", "\u200b", "moon")), MonolingualDocument("en", ("\u200b",))]
     packed = PackedDocuments.prepare(documents, ["en"], tokenizer, tmp_path, max_length=32)
     assert packed.first.tolist() == [0, 2, 2]
@@ -81,7 +81,7 @@ def test_contexts_lie_in_the_window_and_never_are_the_centre(documents: PackedDo
     # Every document here has five sentences.
     assert (anchor // 5 == positive // 5).all()
     assert (pairs.document(anchor) == anchor // 5).all()
-    # Both directions occur about equally often where the document has room for both.
+    # Both directions occur about equally often if the document has sentences on both sides.
     middle = anchor % 5 == 2
     assert (positive[middle] > anchor[middle]).mean() == pytest.approx(0.5, abs=0.1)
 

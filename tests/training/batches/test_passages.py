@@ -1,4 +1,4 @@
-"""Passages for masked language modelling."""
+"""Test passages for masked language modelling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlret.training.stages import MaskedStage
 
 
 def packed(documents: list[tuple[int, list[int]]]) -> PackedDocuments:
-    """Documents of a language, with sentences of so many tokens; the tokens count up."""
+    """Return documents of a language with sentences of these lengths; the token ids count up."""
     lengths = [length for _, sentences in documents for length in sentences]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
     first = np.concatenate([[0], np.cumsum([len(s) for _, s in documents], dtype=np.int64)]).astype(np.int64)
@@ -29,7 +29,7 @@ def packed(documents: list[tuple[int, list[int]]]) -> PackedDocuments:
 def test_passages_hold_every_token_once_and_never_those_of_two_documents(
     documents: list[tuple[int, list[int]]], longest: int
 ) -> None:
-    # Two of each language, for there to be something to draw from.
+    # At least two passages of each language are needed to draw from.
     documents = [*documents, *((code, [3]) for code in (0, 1, 0, 1))]
     there = packed(documents)
     stage = MaskedStage(name="s", objective="mlm", steps=1, max_length=longest)
@@ -46,7 +46,7 @@ def test_passages_hold_every_token_once_and_never_those_of_two_documents(
             owner = int(np.searchsorted(ends, texts.offsets[row], side="right"))
             assert texts.offsets[row + 1] <= ends[owner] and documents[owner][0] == group
             assert passages.document(np.asarray([row])) == owner
-    # As few as there can be.
+    # The smallest possible number.
     assert len(texts) == sum(-(-sum(sentences) // (longest - 2)) for _, sentences in documents)
 
 

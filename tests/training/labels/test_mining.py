@@ -1,4 +1,4 @@
-"""Hard negatives: what brute force and the rules, written out, would take."""
+"""Test that hard negatives are those that brute force and the written-out rules give."""
 
 from __future__ import annotations
 
@@ -17,15 +17,25 @@ from mlret.data.held_out import normalised
 from mlret.data.ranking import RankingExample, read_ranking
 from mlret.errors import InputError
 from mlret.index.settings import IndexSettings
-from mlret.training.labels.mining import Mined, MiningSettings, index_passages, mine_negatives, mine_to_file
+from mlret.training.labels.mining import Mined, index_passages, mine_negatives, mine_to_file
+from mlret.training.labels.mining_report import MiningReport
+from mlret.training.labels.mining_settings import MiningSettings
 from mlret.training.labels.teachers import similarity
 from tests.conftest import WORDS
 
 FREE = MiningSettings(relative_margin=None)
 
 
+def changed(options: MiningSettings, **changes: object) -> MiningSettings:
+    return MiningSettings(**{**options.model_dump(), **changes})
+
+
+def free(**changes: object) -> MiningSettings:
+    return changed(FREE, **changes)
+
+
 def made(count: int = 40, seed: int = 0) -> list[RankingExample]:
-    """Examples of random words in two languages."""
+    """Return examples of random words in two languages."""
     draw = random.Random(seed)
 
     def text(words: int) -> str:
@@ -59,7 +69,7 @@ def mine(index: Index | Encoder | TokenEncoder, options: MiningSettings, example
 
 @pytest.fixture(scope="module")
 def similarities(tiny_encoder: Encoder) -> list[dict[tuple[str, str | None], float]]:
-    """For each example: passage and its language -> cosine, to the six decimals of an index."""
+    """Return, for each example, passage and language -> cosine, rounded to the six decimals of an index."""
     passages = list(dict.fromkeys(pair for one in EXAMPLES for pair in zip(one.passages, one.languages, strict=True)))
     vectors = tiny_encoder.encode([text for text, _ in passages]).astype(np.float64)
     queries = tiny_encoder.encode([one.query for one in EXAMPLES]).astype(np.float64)
@@ -115,7 +125,7 @@ def test_negatives_are_those_of_brute_force(
         found = [
             of[text, code] for text, code in zip(mined.example.negatives, mined.example.languages[1:], strict=True)
         ]
-        # Scores that are a rounding apart may change places, at the limits too.
+        # Scores that differ only by rounding may change places, also at the limits.
         assert found == pytest.approx(list(left.values())[:negatives], abs=3e-6)
         assert mined.mined == len(found)
         assert mined.near + mined.outside + len(left) == len(ranked)
@@ -123,21 +133,21 @@ def test_negatives_are_those_of_brute_force(
 
 
 def test_random_negatives_depend_on_the_seed_alone(index: Index) -> None:
-    options = replace(FREE, sampling="random", negatives=3, depth=20)
+    options = free(sampling="random", negatives=3, depth=20)
     one = mine(index, options, EXAMPLES)
     alone = mine_negatives(EXAMPLES, index, options, batch_size=1)
     assert [mined.example for mined in alone] == [mined.example for mined in one]
     backwards = mine(index, options, EXAMPLES[::-1])[::-1]
     assert [mined.example for mined in backwards] == [mined.example for mined in one]
-    other = mine(index, replace(options, seed=1), EXAMPLES)
+    other = mine(index, changed(options, seed=1), EXAMPLES)
     assert [mined.example for mined in other] != [mined.example for mined in one]
-    best = mine(index, replace(options, sampling="top", negatives=20), EXAMPLES)
+    best = mine(index, changed(options, sampling="top", negatives=20), EXAMPLES)
     for drawn, ranked in zip(one, best, strict=True):
         places = [ranked.example.negatives.index(text) for text in drawn.example.negatives]
         assert places == sorted(places), "in the order of their ranks"
 
 
-def test_what_repeats_a_positive_or_the_query_is_no_negative(tiny_encoder: Encoder, tmp_path: Path) -> None:
+def test_repetitions_of_a_positive_or_the_query_are_not_negatives(tiny_encoder: Encoder, tmp_path: Path) -> None:
     example = RankingExample("the cat sat", ("seven dogs ran home",), language="en")
     with Index.create(tmp_path / "index", tiny_encoder) as index:
         index.add(["Seven dogs -- ran home!", "The cat, sat.", "fish in warm rain", "Fish in warm rain."])
@@ -158,7 +168,7 @@ SAME_QUERY = [
 
 @pytest.mark.parametrize("batch_size", [1, 5])
 @pytest.mark.parametrize("as_iterator", [False, True])
-def test_positives_of_another_row_of_the_query_are_no_negatives(
+def test_positives_of_another_row_of_the_query_are_not_negatives(
     tiny_encoder: Encoder, batch_size: int, as_iterator: bool
 ) -> None:
     examples = iter(SAME_QUERY) if as_iterator else SAME_QUERY
@@ -170,7 +180,7 @@ def test_positives_of_another_row_of_the_query_are_no_negatives(
     assert [one.positives for one in mined] == [len(some) for some in answers]
 
 
-def test_positives_of_another_row_are_no_negatives_of_a_file_either(tiny_encoder: Encoder, tmp_path: Path) -> None:
+def test_positives_of_another_row_are_not_negatives_in_a_file(tiny_encoder: Encoder, tmp_path: Path) -> None:
     with Index.create(tmp_path / "index", tiny_encoder) as index:
         index.add(["Fish in warm rain!", "SEVEN dogs, ran home", "green tea"])
         mine_to_file(iter(SAME_QUERY), index, tmp_path / "mined.jsonl", FREE, batch_size=2)
@@ -183,7 +193,7 @@ def test_kept_negatives_that_answer_the_query_elsewhere_are_dropped(tiny_encoder
     first = replace(SAME_QUERY[0], negatives=("Fish, in warm rain", "a red hat", "seven dogs ran home!"))
     with Index.create(tmp_path / "index", tiny_encoder) as index:
         index.add(["green tea"])
-        mined = mine(index, replace(FREE, keep=True), [first, SAME_QUERY[1]])
+        mined = mine(index, free(keep=True), [first, SAME_QUERY[1]])
     assert mined[0].example.negatives == ("a red hat", "green tea")
 
 
@@ -199,11 +209,11 @@ def test_passages_that_differ_in_vowel_signs_or_signs_are_two(tiny_encoder: Enco
 
 def test_ids_and_languages_of_passages_come_along(index: Index) -> None:
     example = EXAMPLES[0]
-    (mined,) = mine(index, replace(FREE, language="other", negatives=2), [example])
+    (mined,) = mine(index, free(language="other", negatives=2), [example])
     assert mined.example.passage_ids is not None
     assert mined.example.passage_ids[0] == "p0"
     assert mined.example.passage_languages == ("en", "sw", "sw")
-    (same,) = mine(index, replace(FREE, language="same", negatives=2), [example])
+    (same,) = mine(index, free(language="same", negatives=2), [example])
     assert same.example.passage_languages is None
     by_text = {text: name for one in EXAMPLES for text, name in zip(one.passages, one.passage_ids or (), strict=True)}
     for text, name in zip(mined.example.negatives, mined.example.passage_ids[1:], strict=True):
@@ -212,25 +222,25 @@ def test_ids_and_languages_of_passages_come_along(index: Index) -> None:
 
 def test_negatives_are_replaced_or_kept(index: Index) -> None:
     example = replace(EXAMPLES[3], scores=(2.0, 1.0))
-    (replaced,) = mine(index, replace(FREE, negatives=3), [example])
+    (replaced,) = mine(index, free(negatives=3), [example])
     assert len(replaced.example.negatives) == 3
     assert replaced.example.scores is None
-    (kept,) = mine(index, replace(FREE, negatives=3, keep=True), [example])
+    (kept,) = mine(index, free(negatives=3, keep=True), [example])
     assert kept.example.negatives[0] == example.negatives[0]
     assert len(set(kept.example.negatives)) == 4
-    (nothing,) = mine(index, replace(FREE, keep=True, where={"lang": "de"}), [example])
+    (nothing,) = mine(index, free(keep=True, where={"lang": "de"}), [example])
     assert nothing.example == example
 
 
 @pytest.mark.parametrize("kind", ["single", "tokens"])
 def test_scores_are_those_of_the_encoder(kind: str, tiny_encoder: Encoder, tiny_token_encoder: TokenEncoder) -> None:
     encoder = tiny_encoder if kind == "single" else tiny_token_encoder
-    options = replace(FREE, negatives=4, with_scores=True, depth=10)
+    options = free(negatives=4, with_scores=True, depth=10)
     for mined in mine(encoder, options, EXAMPLES[:10]):
         example = mined.example
         query = encoder.encode_query([example.query])[0]
         expected = [similarity(query, passage) for passage in encoder.encode_document(example.passages)]
-        # Tokens of an index are coded in few bits.
+        # The tokens in an index are coded in few bits.
         assert example.scores == pytest.approx(expected, abs=1e-4 if kind == "single" else 0.05 * abs(expected[0]))
         assert mined.positive_score == example.scores[0]
         assert mined.negative_score == example.scores[1]
@@ -249,21 +259,19 @@ def test_other_searches(index: Index, mode: str) -> None:
         assert np.isnan(mined.positive_score) == (mode == "lexical")
 
 
-def test_an_index_of_passages_has_each_once_a_language_and_is_gone_on_with(
-    tiny_encoder: Encoder, tmp_path: Path
-) -> None:
+def test_an_index_of_passages_has_each_once_per_language_and_is_resumed(tiny_encoder: Encoder, tmp_path: Path) -> None:
     both = [*EXAMPLES, replace(EXAMPLES[0], language="de"), EXAMPLES[0]]
-    told: list[int] = []
-    with index_passages(tmp_path / "index", both, tiny_encoder, progress=told.append) as index:
+    reported: list[int] = []
+    with index_passages(tmp_path / "index", both, tiny_encoder, progress=reported.append) as index:
         assert len(index) == 2 * len(EXAMPLES) + 2
-        assert told[-1] == 2 * len(both)
+        assert reported[-1] == 2 * len(both)
     with index_passages(tmp_path / "index", both, tiny_encoder) as index:
         assert len(index) == 2 * len(EXAMPLES) + 2
 
 
 def test_a_file_is_training_data_again_with_a_report(index: Index, tmp_path: Path) -> None:
     path = tmp_path / "mined.jsonl.gz"
-    options = replace(FREE, negatives=6, relative_margin=0.05)
+    options = free(negatives=6, relative_margin=0.05)
     report = mine_to_file(EXAMPLES, index, path, options)
     mined = mine(index, options, EXAMPLES)
     assert list(read_ranking(path)) == [one.example for one in mined]
@@ -276,6 +284,12 @@ def test_a_file_is_training_data_again_with_a_report(index: Index, tmp_path: Pat
     assert found["mean_positive_score"] == pytest.approx(np.mean([one.positive_score for one in mined]), abs=1e-6)
 
 
+def test_report_of_no_queries_has_no_negatives() -> None:
+    found = MiningReport(asked=3).to_dict()
+    assert (found["queries"], found["negatives"], found["negatives_per_query"]) == (0, 0, 0.0)
+    assert found["mean_positive_score"] is None
+
+
 def test_settings_and_queries_that_do_not_do(index: Index, tiny_encoder: Encoder, tmp_path: Path) -> None:
     for options, message in (
         ({"negatives": 0}, "at least 1"),
@@ -285,7 +299,7 @@ def test_settings_and_queries_that_do_not_do(index: Index, tiny_encoder: Encoder
         ({"mode": "sparse"}, "no mode 'sparse'"),
         ({"mode": "lexical", "absolute_margin": 0.1}, "no score to compare"),
         ({"mode": "lexical", "with_scores": True}, "no score to compare"),
-        ({"keep": True, "with_scores": True}, "leave out keep or with_scores"),
+        ({"keep": True, "with_scores": True}, "omit keep or with_scores"),
     ):
         with pytest.raises(InputError, match=message):
             MiningSettings(**options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Teachers' scores: those of the models themselves."""
+"""Test that the scores of teachers are those of the models themselves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXAMPLES = made(9)
 
 @pytest.fixture(scope="session")
 def tiny_cross_encoder_folder(tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real cross-encoder, tiny and untrained, on the layers of the tiny encoder."""
+    """Write a real but tiny, untrained cross-encoder on the layers of the tiny encoder."""
     import torch
 
     torch.manual_seed(5)
@@ -66,7 +66,7 @@ def test_a_multi_vector_encoder_gives_maxsim(tiny_token_encoder_folder: Path) ->
         assert scored.scores == pytest.approx(model.similarity(query, passages)[0].tolist(), rel=1e-4)
 
 
-def test_an_encoder_that_knows_languages_is_told_them(calibrated_encoder: Encoder) -> None:
+def test_an_encoder_with_a_calibration_is_given_the_languages(calibrated_encoder: Encoder) -> None:
     example = RankingExample("the cat", ("a mat", "a mat"), passage_languages=("sw", "de"), language="en")
     ((swahili, german),) = EncoderTeacher(calibrated_encoder).scores([example])
     query, sw, de = calibrated_encoder.encode(["the cat", "a mat", "a mat"], language=["en", "sw", "de"])
@@ -125,7 +125,7 @@ def test_the_margin_counts_from_the_lowest_positive() -> None:
         without_near_positives(replace(example, scores=None), 3)
 
 
-def test_what_is_no_teacher(tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_models_that_are_not_teachers_are_refused(tiny_encoder_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no kind of teacher 'judge'"):
         load_teacher(None, "judge")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no encoder folder at"):

@@ -1,4 +1,4 @@
-"""The memory bank against a deque."""
+"""Test the memory bank against a deque."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_vectors_are_stored_in_the_dtype_that_was_asked_for(dtype: torch.dtype) 
 
 
 @pytest.mark.parametrize(("dtype", "gigabytes"), [(torch.float32, 1.37), (torch.float16, 0.69)])
-def test_memory_is_what_the_docstring_says(dtype: torch.dtype, gigabytes: float) -> None:
+def test_memory_use_is_what_the_docstring_states(dtype: torch.dtype, gigabytes: float) -> None:
     with torch.device("meta"):
         bank = MemoryBank(108, 4096, 768, dtype=dtype)
     assert bank.nbytes == 108 * 4096 * (dtype.itemsize * 768 + 16) + 108 * 8

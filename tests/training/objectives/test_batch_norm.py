@@ -1,4 +1,4 @@
-"""Asymmetric batch normalisation: which statistics a pass uses, and which it moves."""
+"""Test asymmetric batch normalisation: which statistics a pass uses, and which it updates."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_running_statistics_move_only_with_batch_statistics_and_only_in_their_gr
 
 @settings(max_examples=25, deadline=None)
 @given(batches=st.integers(1, 25), seed=st.integers(0, 999))
-def test_running_statistics_begin_as_the_plain_mean_and_go_on_as_torch_does(batches: int, seed: int) -> None:
+def test_running_statistics_begin_as_the_plain_mean_and_continue_as_in_torch(batches: int, seed: int) -> None:
     torch.manual_seed(seed)
     norm, reference = AsymmetricBatchNorm(3), nn.BatchNorm1d(3, momentum=None)  # None: the plain mean
     rows = [torch.randn(8, 3) + i for i in range(batches)]
@@ -52,5 +52,5 @@ def test_a_head_may_end_in_a_batch_norm_without_scale_and_shift() -> None:
     assert len(list(ProjectionHead(6, 5).parameters())) == len(list(head.parameters())) == 4
     projected = head(torch.randn(64, 6), batch_statistics=True)
     torch.testing.assert_close(projected.norm(dim=1), torch.ones(64))
-    # Centred before it was brought to unit length: no direction is shared by all rows.
+    # The rows were centred before normalisation, so they have no common direction.
     assert float(projected.detach().mean(0).norm()) < 0.2

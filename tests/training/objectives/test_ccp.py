@@ -1,4 +1,4 @@
-"""Contrastive context prediction: roles of the sides, the bank, what is differentiated, variants."""
+"""Test contrastive context prediction: roles of the sides, the bank, gradients, variants."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _labels(language: int, *documents: int) -> torch.Tensor:
 
 @pytest.fixture
 def model(tiny_encoder_folder) -> SentenceTransformer:  # type: ignore[no-untyped-def]
-    """Its own copy for each test, dropout off."""
+    """Return a copy for each test, without dropout."""
     return SentenceTransformer(str(tiny_encoder_folder), device="cpu").eval()
 
 
@@ -114,7 +114,7 @@ def test_without_any_negative_the_loss_is_refused(model: SentenceTransformer) ->
     assert float(bank_only(features, _labels(0, 3, 4))["ccp"].detach()) > 0.0
 
 
-def test_a_learned_temperature_has_a_gradient_and_a_floor(model: SentenceTransformer) -> None:
+def test_a_learned_temperature_has_a_gradient_and_a_minimum(model: SentenceTransformer) -> None:
     fixed, learned = _loss(model), _loss(model, learn_temperature=True)
     for loss in (fixed, learned):
         loss(_features(model, CENTRES, CONTEXTS), _labels(0, 1, 2))["ccp"].backward()
@@ -139,7 +139,7 @@ def test_a_momentum_encoder_makes_the_bank_and_follows_slowly(model: SentenceTra
     loss.on_optimizer_step()
     for old, new in zip(first, loss.momentum_model.parameters(), strict=True):
         torch.testing.assert_close(new, old + 0.1)
-    # The next push comes from the slow encoder, in the role that the side has at that step.
+    # The next push comes from the momentum encoder, in the role that the side has at that step.
     loss.momentum_model.eval()
     expected = loss.momentum_head(  # type: ignore[misc]
         loss.momentum_model(dict(features[0]))["sentence_embedding"], batch_statistics=False
@@ -154,7 +154,7 @@ def test_mini_batches_give_the_gradients_of_the_whole_batch(tiny_encoder_folder,
     gradients = []
     for chunked in (False, True):
         model = SentenceTransformer(str(tiny_encoder_folder), device="cpu")
-        model.train(size == 8)  # dropout draws anew for every part: one part alone can draw as the whole does
+        model.train(size == 8)  # dropout is drawn for each part, so only a single part can draw the same as the whole
         loss = _loss(model, bank=4)
         features = _features(model, *sides)
         torch.manual_seed(3)

@@ -1,4 +1,4 @@
-"""InfoNCE against a loop in float64 that reads like its definition."""
+"""Test InfoNCE against a loop in float64 that follows its definition."""
 
 from __future__ import annotations
 

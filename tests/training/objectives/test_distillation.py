@@ -1,4 +1,4 @@
-"""Distillation across languages: distance to the teacher, contrast with it."""
+"""Test distillation across languages: distance to the teacher, contrast with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlret.encoders.encoder import Encoder, load_encoder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.errors import InputError
 from mlret.training.batches.packed import PackedTexts
 from mlret.training.batches.pairs import TranslationPairs
@@ -20,13 +21,13 @@ from mlret.training.objectives.distillation import TranslationDistillationLoss
 from mlret.training.recipe import Recipe
 from mlret.training.run import train
 from mlret.training.stages import TranslationDistillationStage
-from mlret.training.text.tokenizer import with_pieces_missing
+from mlret.training.text.tokenizer import with_tokens_missing
 from mlret.training.text.training_text import prepare_text
 from tests.training.conftest import retrieval_recipe
 
 
 class Given(nn.Module):
-    """Gives the vectors that it is given."""
+    """Returns the vectors that it is given."""
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         return features
@@ -60,6 +61,7 @@ def _recipe(folder: Path, **stage: Any) -> Recipe:
     return retrieval_recipe(folder, "dense", settings)
 
 
+@pytest.mark.thorough
 def test_one_side_in_several_segmentations_is_learned_at_every_length(
     data: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
@@ -101,10 +103,10 @@ def test_the_ways_of_cutting_are_of_the_same_texts(data: Path, tiny_encoder: Enc
     own = keys[:, 0] == keys[:, 1]
     assert 0.4 < own.mean() < 0.6
     assert (pairs.document(keys[:, 0]) < count).all()
-    # A share of the pieces is not used, always the same of a seed; what remains cuts finer.
+    # A share of the tokens is disabled, the same for each seed; the others split words more finely.
     coarse = PackedTexts.of(pairs.strings, tokenizer, max_length=64)
-    fine = PackedTexts.of(pairs.strings, with_pieces_missing(tokenizer, 0.5, seed=1), max_length=64)
-    again = PackedTexts.of(pairs.strings, with_pieces_missing(tokenizer, 0.5, seed=1), max_length=64)
+    fine = PackedTexts.of(pairs.strings, with_tokens_missing(tokenizer, 0.5, seed=1), max_length=64)
+    again = PackedTexts.of(pairs.strings, with_tokens_missing(tokenizer, 0.5, seed=1), max_length=64)
     assert fine.lengths.sum() > coarse.lengths.sum() and (fine.ids == again.ids).all()
 
 

@@ -1,4 +1,4 @@
-"""Masked language modelling beside the contrastive task."""
+"""Test masked language modelling in addition to the contrastive task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForMaskedLM, AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from mlret.encoders.adapters import with_adapters
-from mlret.encoders.encoder import BUNDLED
+from mlret.encoders.loading import BUNDLED
 from mlret.errors import InputError
 from mlret.training.objectives.ccp import ContextPredictionLoss
 from mlret.training.objectives.masking import MaskedLanguageModel
@@ -122,7 +122,7 @@ def test_a_saved_language_model_gives_the_same_logits_in_transformers(
     with torch.inference_mode():
         own = language_model.head(model[0].model.eval()(**inputs).last_hidden_state)
         assert torch.equal(whole(**inputs).logits, own)
-    # And its head goes into another of the encoder's kind, where it stays.
+    # Its head can be used, frozen, in another encoder of the same kind.
     again = MaskedLanguageModel(model, pretrained=str(tmp_path / "lm"), frozen=True)
     assert all(
         torch.equal(value, language_model.head.state_dict()[name]) for name, value in again.head.state_dict().items()
@@ -132,13 +132,13 @@ def test_a_saved_language_model_gives_the_same_logits_in_transformers(
     )
 
 
-def test_a_head_that_is_missing_or_another_encoders_is_not_kept(
+def test_a_missing_head_or_one_of_another_encoder_is_refused(
     model: SentenceTransformer, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     for folder in (tiny_encoder_folder, BUNDLED):
-        with pytest.raises(InputError, match=r"holds no head that predicts tokens: name a masked language model"):
+        with pytest.raises(InputError, match=r"has no head that predicts tokens: name a masked language model"):
             MaskedLanguageModel(model, pretrained=str(folder), frozen=True)
-    MaskedLanguageModel(model, pretrained=str(BUNDLED))  # a new one learns
+    MaskedLanguageModel(model, pretrained=str(BUNDLED))  # a new head is trained
     config = XLMRobertaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
     XLMRobertaForMaskedLM(config).save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"has a head for another encoder"):

@@ -1,4 +1,4 @@
-"""The monitors: what they measure is what they say, and what is planted they find."""
+"""Test that the monitors measure what they state, and detect planted faults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_mean_cosine_and_uniformity_equal_their_loops() -> None:
 
 def test_effective_rank_counts_directions() -> None:
     basis = torch.linalg.qr(torch.randn(64, 64)).Q
-    codes = torch.eye(16).repeat(4, 1)[:, :15]  # 15 orthogonal directions of one length around their mean
+    codes = torch.eye(16).repeat(4, 1)[:, :15]  # 15 orthogonal directions of equal length around their mean
     for directions in (1, 3, 7):
         signs = torch.cat([torch.eye(directions), -torch.eye(directions)])
         assert effective_rank(signs @ basis[:directions]) == pytest.approx(directions, rel=1e-4)
@@ -37,7 +37,7 @@ def test_effective_rank_counts_directions() -> None:
 
 
 class _Lookup(SentenceTransformer):
-    """An encoder that gives each token id a vector of its own: what it knows is planted."""
+    """An encoder that gives each token id a vector of its own, so that its knowledge is planted."""
 
     def __init__(self, table: Tensor) -> None:
         super().__init__(modules=[nn.Identity()], device="cpu")
@@ -51,7 +51,7 @@ class _Lookup(SentenceTransformer):
 
 
 class _Ids:
-    """Rows of held-out pairs are token ids themselves."""
+    """Rows of held-out pairs that are token ids themselves."""
 
     def features(self, texts: object, rows: np.ndarray) -> dict[str, Tensor]:
         return {"input_ids": torch.from_numpy(rows)[:, None]}
@@ -61,7 +61,7 @@ DOCUMENTS, DIMS = 64, 16
 
 
 def _monitor(table: Tensor, *, warmup: int = 0, **options: object) -> tuple[ContextPredictionLoss, ContextMonitor]:
-    """Documents 0-63 are trained on, 64-127 held out; a document's two sentences are tokens 2d and 2d + 1."""
+    """Return a monitor: documents 0-63 are trained on, 64-127 are held out; document d has the tokens 2d and 2d + 1."""
     torch.manual_seed(0)
     model = _Lookup(table)
     loss = ContextPredictionLoss(model, languages=1, projection=32, batch_norm_warmup=0, **options)  # type: ignore[arg-type]
@@ -71,7 +71,7 @@ def _monitor(table: Tensor, *, warmup: int = 0, **options: object) -> tuple[Cont
 
 
 def _train(loss: ContextPredictionLoss, steps: int, *, mixed_up: bool = False) -> None:
-    """Steps over all documents; ``mixed_up``: over half of them, new ones each time, each with another's context."""
+    """Take steps over all documents; with ``mixed_up`` over half of them, different each time, with wrong contexts."""
     optimizer = torch.optim.Adam([p for p in loss.parameters() if p.requires_grad], lr=1e-2)
     for _ in range(steps):
         documents = torch.randperm(DOCUMENTS)
@@ -90,7 +90,7 @@ def _train(loss: ContextPredictionLoss, steps: int, *, mixed_up: bool = False) -
 
 
 def _pairs_alike(seed: int = 0) -> Tensor:
-    """Both sentences of a document near each other, for trained and held-out documents alike."""
+    """Return vectors in which both sentences of each document are similar, for trained and held-out documents alike."""
     torch.manual_seed(seed)
     centres = torch.randn(2 * DOCUMENTS, DIMS).repeat_interleave(2, dim=0)
     return centres + 0.3 * torch.randn_like(centres)
@@ -104,13 +104,13 @@ def test_honest_training_raises_no_warning() -> None:
         assert monitor.judge(metrics) == []
     assert metrics["held_out_accuracy"] > 0.8
     assert metrics["languages_seen"] == 1
-    assert metrics["bank_age"] == 1.0  # each step pushes the bank full, and is counted after
+    assert metrics["bank_age"] == 1.0  # each step fills the bank, and is counted afterwards
     assert math.isnan(loss.take_pretext_accuracy())
 
 
 def test_a_planted_leak_in_the_text_is_caught() -> None:
     table = torch.randn(4 * DOCUMENTS, DIMS)
-    # Trained documents carry a mark of their own on both sides; held-out ones share nothing.
+    # Trained documents have a common mark on both sides; held-out ones have nothing in common.
     table[: 2 * DOCUMENTS] += 4 * torch.randn(DOCUMENTS, DIMS).repeat_interleave(2, dim=0)
     loss, monitor = _monitor(table, bank=128)
     found = []
@@ -123,7 +123,7 @@ def test_a_planted_leak_in_the_text_is_caught() -> None:
 
 
 class _LeakyHead(ProjectionHead):
-    """A head that tells every row of a batch what the batch has in common."""
+    """A head that adds to every row of a batch what the rows have in common."""
 
     def forward(self, embedding: Tensor, *, batch_statistics: bool, group: int = 0) -> Tensor:
         common = 10 * embedding.detach().mean(dim=0) if batch_statistics else 0.0
@@ -165,7 +165,7 @@ def test_a_planted_collapse_is_caught_with_its_cause() -> None:
         assert monitor.judge(monitor.measure()) == []  # once may be chance
         found = {warning.kind: warning.message for warning in monitor.judge(monitor.measure())}
         assert fix in found["collapse"]
-        assert monitor.judge(monitor.measure()) == []  # said once, not at every log
+        assert monitor.judge(monitor.measure()) == []  # reported once, not at every log
 
 
 def test_few_directions_are_a_collapse_too() -> None:

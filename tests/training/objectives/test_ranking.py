@@ -1,4 +1,4 @@
-"""Ranking terms against sentence-transformers' own losses and the papers' formulas, for both kinds of encoder."""
+"""Test ranking terms against sentence-transformers' losses and the papers' formulas, for both kinds of encoder."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TEACHER = torch.tensor([[3.0, 1.0, 0.5], [2.0, 2.5, -1.0], [0.9, 0.2, 0.1]])
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
     model = plain(tmp_path_factory.mktemp("dense")).eval()
-    # An untrained model gives all texts about the same vector, of which rounding decides the order.
+    # An untrained model gives all texts about the same vector, so rounding would determine the order.
     torch.manual_seed(0)
     torch.nn.init.normal_(model[0].model.embeddings.word_embeddings.weight)
     for module in model.modules():
@@ -189,7 +189,7 @@ def test_rank_aware_distillation_is_the_papers_sum(own: Any, rewards: Any, other
             total += weights[i] * (np.logaddexp.reduce(below) - own[query, i]) / 4
     if len(np.unique(rewards)) == rewards.size:  # ties may be ranked either way
         assert float(found) == pytest.approx(total, rel=1e-6, abs=1e-6)
-    # Without other queries: nothing else is pushed away.
+    # Without other queries there are no further negatives.
     assert math.isfinite(float(rank_aware(torch.from_numpy(own), torch.from_numpy(rewards), torch.empty(4, 0))))
 
 

@@ -1,4 +1,4 @@
-"""Sentences put into other languages word by word."""
+"""Test sentences that are translated into other languages word by word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe on a folder of one's own: whatever text or examples it holds, and held-out files that are not there."""
+"""Test a recipe on a folder of the user's own: all text or examples in it, and missing held-out files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUSSIAN = "После дождя река была очень высокой. М
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """Text as people have it, of many kinds, next to files that are no text."""
+    """Write text of many kinds as users have it, next to files that are not text."""
     root = tmp_path / "my-text"
     (root / "deep" / "er").mkdir(parents=True)
     (root / ".hidden").mkdir()
@@ -52,7 +52,7 @@ def test_recipes_from_running_text_take_every_text_of_a_folder(name: str, own: P
     assert ("Nyumba kubwa.",) in found
 
 
-def test_parquet_without_languages_is_taken(tmp_path: Path) -> None:
+def test_parquet_without_languages_is_accepted(tmp_path: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     (tmp_path / "data").mkdir()
     parquet.write_table(arrow.table({"text": [ENGLISH, GERMAN]}), tmp_path / "data" / "a.parquet")
@@ -60,12 +60,12 @@ def test_parquet_without_languages_is_taken(tmp_path: Path) -> None:
     assert dict(text.statistics.documents) == {"en": 1, "de": 1}
 
 
-def test_a_run_inside_the_folder_is_no_text_of_it(own: Path) -> None:
+def test_a_run_inside_the_data_folder_is_not_read_as_text(own: Path) -> None:
     recipe = read_recipe(find_recipe("ccp-mini", "training"))
-    before = source_files(recipe, own, apart=own / "runs" / "x")
+    before = source_files(recipe, own, excluded=own / "runs" / "x")
     (own / "runs" / "x" / "model").mkdir(parents=True)
     (own / "runs" / "x" / "model" / "vocab.txt").write_text("a\nb\n", encoding="utf-8")
-    assert source_files(recipe, own, apart=own / "runs" / "x") == before
+    assert source_files(recipe, own, excluded=own / "runs" / "x") == before
     first = prepared(recipe, own, own / "runs" / "x").statistics
     assert prepared(recipe, own, own / "runs" / "x").statistics == first
 
@@ -90,7 +90,7 @@ def test_recipes_from_examples_take_those_of_a_folder_in_any_language(name: str,
     assert [(one.query, one.language) for one in text.examples] == [("wapi", "sw"), ("wo", None)]
 
 
-def test_a_folder_of_queries_judgements_and_a_corpus_is_taken_as_one(tmp_path: Path) -> None:
+def test_a_folder_of_queries_judgements_and_a_corpus_is_one_source(tmp_path: Path) -> None:
     own = tmp_path / "my-data"
     (own / "qrels").mkdir(parents=True)
     (own / "corpus.jsonl").write_text('{"_id": "New York", "title": "", "text": "a city"}\n', encoding="utf-8")
@@ -103,7 +103,7 @@ def test_a_folder_of_queries_judgements_and_a_corpus_is_taken_as_one(tmp_path: P
 @pytest.mark.parametrize(
     ("name", "message"), [("ccp-mini", r"nor any text of your own"), ("colbert-mini", r"nor any examples of your own")]
 )
-def test_a_folder_without_text_is_said(name: str, message: str, tmp_path: Path) -> None:
+def test_a_folder_without_text_is_an_error(name: str, message: str, tmp_path: Path) -> None:
     recipe = read_recipe(find_recipe(name, "training"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "photo.png").write_bytes(b"x")
@@ -113,12 +113,12 @@ def test_a_folder_without_text_is_said(name: str, message: str, tmp_path: Path) 
         source_files(recipe, tmp_path / "nowhere")
 
 
-def test_held_out_files_that_are_missing_are_skipped_with_a_warning(own: Path, tmp_path: Path) -> None:
+def test_missing_held_out_files_are_skipped_with_a_warning(own: Path, tmp_path: Path) -> None:
     recipe = read_recipe(find_recipe("ccp-mini", "training"))
     lines = _own_text(recipe, own)
     assert "does not have the held-out tatoeba/tatoeba.v1.tsv.gz and 5 more: skipped" in lines[0]
     assert "taking every text file in it" in lines[1]
-    # What is there is held out still.
+    # Existing held-out files are still used.
     (own / "tatoeba").mkdir()
     test = gzip.compress(f"1\t{GERMAN.split('. ')[0]}\n".encode())
     (own / "tatoeba" / "tatoeba.v1.tsv.gz").write_bytes(test)
@@ -138,7 +138,7 @@ def test_recipes_whose_figures_are_published_require_what_is_held_out(own: Path)
 
 
 def test_a_run_that_an_earlier_version_began_is_the_same_recipe(small_recipe: Recipe, tmp_path: Path) -> None:
-    """Keys that were added since have their defaults."""
+    """Keys that were added since then have their defaults."""
     _claim(tmp_path / "run", small_recipe)
     mark = tmp_path / "run" / "recipe.json"
     written = json.loads(mark.read_text(encoding="utf-8"))

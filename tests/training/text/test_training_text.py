@@ -1,4 +1,4 @@
-"""Reading training text: filters and bad input."""
+"""Test reading training text: filters and bad input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mlret.training.text.training_text import prepare_text
 
 
 def _folder(tmp_path: Path) -> Path:
-    """A new folder for prepared text."""
+    """Make a new folder for prepared text."""
     folder = tmp_path / f"text-{len(list(tmp_path.glob('text-*')))}"
     folder.mkdir()
     return folder
@@ -91,7 +91,7 @@ def test_missing_and_damaged_files_are_named(world: Path, small_recipe: Recipe, 
         prepare_text(recipe, world, _folder(tmp_path))
 
 
-def test_multi_parallel_keeps_the_documents_it_is_told(tmp_path: Path) -> None:
+def test_multi_parallel_keeps_the_configured_documents(tmp_path: Path) -> None:
     lines = [
         f"{code}\t{i}\t{word} {i}"
         for code, word in (("eng", "line"), ("swa", "mstari"), ("x-bad", "b"))
@@ -140,9 +140,7 @@ def test_repeated_sentences_are_dropped_unless_the_recipe_keeps_them(
     assert prepare_text(keep, world, _folder(tmp_path)).statistics.sentences == {"en": 9, "sw": 2}
 
 
-def test_prepared_text_is_taken_as_it_is_until_its_files_change(
-    world: Path, small_recipe: Recipe, tmp_path: Path
-) -> None:
+def test_prepared_text_is_reused_until_its_files_change(world: Path, small_recipe: Recipe, tmp_path: Path) -> None:
     folder = _folder(tmp_path)
     first = prepare_text(small_recipe, world, folder)
     written = (folder / "documents.arrow").stat().st_mtime_ns

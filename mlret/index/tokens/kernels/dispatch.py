@@ -109,12 +109,12 @@ def nearest(
     """
     if not COMPILED:
         return _numpy_nearest(codes[: len(scales)], scales, centroids, halves)
-    from mlret.index.tokens.kernels import numba_kernels
+    from mlret.index.tokens.kernels import cpu_kernels
 
     found = np.empty(len(scales), dtype=np.int64)
     vectors = np.stack([ordered(block, 8) for block in centroids.integers])
     arguments = (codes.reshape(-1), codes.shape[1], scales, vectors, centroids.scales, centroids.shifts, halves)
-    divide(len(scales), len(scales), lambda first, last: numba_kernels.nearest(*arguments, first, last, found))
+    divide(len(scales), len(scales), lambda first, last: cpu_kernels.nearest(*arguments, first, last, found))
     return found
 
 
@@ -151,9 +151,9 @@ def products(codes: NDArray[np.uint8], scales: NDArray[np.float32], others: Lane
 
 
 def _multiply(arguments: tuple[Any, ...], target: NDArray[np.float32], first: int, last: int) -> None:
-    from mlret.index.tokens.kernels import numba_kernels
+    from mlret.index.tokens.kernels import cpu_kernels
 
-    numba_kernels.multiply(*arguments, first, last, target)
+    cpu_kernels.multiply(*arguments, first, last, target)
 
 
 def most(near: NDArray[np.float32], count: int, probes: int) -> NDArray[np.int64]:
@@ -178,9 +178,9 @@ def most(near: NDArray[np.float32], count: int, probes: int) -> NDArray[np.int64
     for block, values in enumerate(near):
         lines = found[block * LANES : (block + 1) * LANES]
         if COMPILED:
-            from mlret.index.tokens.kernels import numba_kernels
+            from mlret.index.tokens.kernels import cpu_kernels
 
-            numba_kernels.most(values, len(lines), probes, lines)
+            cpu_kernels.most(values, len(lines), probes, lines)
         else:
             lines[:] = np.argsort(-values[:, : len(lines)].T, axis=1, kind="stable")[:, :probes]
     return found
@@ -224,9 +224,9 @@ def gathered(
     probed, gains = probed[:, :probes], values[:, :probes] - values[:, probes:]
     scores = np.full(size, -np.inf, dtype=np.float32)
     if COMPILED:
-        from mlret.index.tokens.kernels import numba_kernels
+        from mlret.index.tokens.kernels import cpu_kernels
 
-        numba_kernels.gather(probed, gains, starts, documents, np.full(size, -1, dtype=np.int32), scores)
+        cpu_kernels.gather(probed, gains, starts, documents, np.full(size, -1, dtype=np.int32), scores)
         return scores
     for some, gain in zip(probed.tolist(), gains, strict=True):
         best = np.full(size, -np.inf, dtype=np.float32)
@@ -239,12 +239,12 @@ def gathered(
 
 def ordered(integers: NDArray[np.int8], bits: Bits) -> NDArray[Any]:
     """Return the integers of a block of lanes in the order in which the compiled kernels read them, as a flat array."""
-    from mlret.index.tokens.kernels import numba_kernels
+    from mlret.index.tokens.kernels import cpu_kernels
 
     per_byte = 8 // bits
     # One step takes four bytes of a token, and each byte holds `per_byte` dimensions that are a width apart.
     steps = integers.reshape(LANES, per_byte, -1, 4)
-    if numba_kernels.VNNI:
+    if cpu_kernels.INSTRUCTIONS is not None:
         return np.ascontiguousarray(steps.transpose(2, 1, 0, 3)).reshape(-1)
     return np.ascontiguousarray(steps.transpose(2, 1, 3, 0), dtype=np.float32).reshape(-1)
 
@@ -269,7 +269,7 @@ def _compiled_maxsim(
     near: NDArray[np.float32],
     scores: NDArray[np.float32],
 ) -> None:
-    from mlret.index.tokens.kernels import numba_kernels
+    from mlret.index.tokens.kernels import cpu_kernels
 
     arguments = (
         tokens.codes.reshape(-1),
@@ -287,7 +287,7 @@ def _compiled_maxsim(
         near,
     )
     work = len(documents) * int(tokens.offsets[-1]) // max(1, len(tokens))
-    divide(len(documents), work, lambda first, last: numba_kernels.maxsim(*arguments, first, last, scores))
+    divide(len(documents), work, lambda first, last: cpu_kernels.maxsim(*arguments, first, last, scores))
 
 
 def _numpy_maxsim(

@@ -1,0 +1,165 @@
+"""Load encoders: the bundled one, a model folder, or a model on the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.precision import Precision
+from mlret.errors import Corrupt, CorruptInput, InputError, NotFound, first_line
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+BUNDLED = Path(__file__).parent / "bundled" / "mlret-mini"
+_MULTI_VECTOR = ("MultiVectorEncoder", "ColBERT")  # PyLate writes the second.
+_Model = TypeVar("_Model")
+
+
+def load_encoder(
+    name: str | Path | None = None,
+    *,
+    device: str | None = None,
+    precision: Precision = "float32",
+    emulate: bool = False,
+) -> Encoder:
+    """Load an encoder.
+
+    Parameters
+    ----------
+    name
+        A model folder or the id of a model on the hub; ``None`` loads the bundled encoder.
+    device
+        ``"cpu"``, ``"cuda"``, …; by default sentence-transformers chooses.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"int8"``; see :class:`Encoder`.
+    emulate
+        Compute int8 vectors even if the processor is slow in int8.
+
+    Returns
+    -------
+    Encoder
+        The encoder, ready to encode.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing, is not a sentence-transformers model, has no weights, or holds a multi-vector model;
+        or if the hub does not have the model or cannot be reached.
+    MlretError
+        If the bundled encoder is missing from the installation.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> encoder = mlret.load_encoder()
+    >>> vectors = encoder.encode_document(["Der Zug ist pünktlich."], language="de")
+    >>> vectors.shape == (1, encoder.dims)
+    True
+    """
+    if name is None:
+        if not (BUNDLED / "modules.json").is_file():
+            raise Corrupt(
+                f"the bundled encoder is missing from {BUNDLED.parent.name}/{BUNDLED.name}: reinstall mlret, "
+                "or name an encoder of your own with --model"
+            )
+        bundled = _load_folder(BUNDLED, device)
+        return Encoder(bundled, name=f"bundled:{BUNDLED.name}", precision=precision, emulate=emulate)
+    path = Path(name)
+    if is_multi_vector(path):
+        raise InputError(f"{name} gives a vector for each token: load it with mlret.load_token_encoder")
+    if path.is_dir():
+        return Encoder(_load_folder(path, device), name=str(name), precision=precision, emulate=emulate)
+    from sentence_transformers import SentenceTransformer
+
+    from mlret.encoders.adapters import route_if_modular
+
+    model = from_hub(
+        name, lambda: SentenceTransformer._load_with_module_classes(str(name), own_modules(), device=device)
+    )
+    route_if_modular(model)
+    return Encoder(model, name=str(name), precision=precision, emulate=emulate)
+
+
+def is_multi_vector(path: Path) -> bool:
+    """Whether a folder holds a multi-vector model of sentence-transformers, PyLate or Stanford's ColBERT."""
+    try:
+        config = path / "config_sentence_transformers.json"
+        if config.is_file():
+            settings = json.loads(config.read_text(encoding="utf-8"))
+            # Earlier versions of PyLate do not write their model type.
+            return settings.get("model_type") in _MULTI_VECTOR or "query_prefix" in settings
+        architectures = json.loads((path / "config.json").read_text(encoding="utf-8")).get("architectures")
+    except (OSError, ValueError):
+        return False
+    return "HF_ColBERT" in (architectures or [])
+
+
+def from_hub(name: str | Path, load: Callable[[], _Model]) -> _Model:
+    """Load a model that is not a local folder.
+
+    Parameters
+    ----------
+    name
+        The id of a model on the hub.
+    load
+        Loads the model.
+
+    Returns
+    -------
+    object
+        What ``load`` returns.
+
+    Raises
+    ------
+    InputError
+        If ``name`` looks like a path, or the hub does not have the model or cannot be reached.
+    """
+    path = Path(name)
+    if path.is_absolute() or len(path.parts) > 2 or str(name).startswith((".", "~")):
+        raise NotFound(f"no encoder folder at {name}: give a folder that `mlret train` wrote, or a hub id")
+    try:
+        return load()
+    except OSError as error:
+        reason = first_line(error)
+        raise NotFound(f"{name} is neither a folder nor a model on the hub that can be reached ({reason})") from error
+
+
+def own_modules() -> dict[str, type[Any]]:
+    """Map the names that ``modules.json`` has for mlret's modules to their classes.
+
+    Of all code outside the libraries, only these modules may run when a model is loaded.
+    """
+    from mlret.encoders.adapters import LanguageTransformer
+    from mlret.encoders.calibration import Calibration
+    from mlret.encoders.quantised import QuantisedTransformer
+    from mlret.encoders.query_augmentation import DynamicQueryTransformer
+    from mlret.encoders.token_weights import TokenWeights
+
+    modules = (Calibration, DynamicQueryTransformer, LanguageTransformer, QuantisedTransformer, TokenWeights)
+    return {f"{module.__module__}.{module.__qualname__}": module for module in modules}
+
+
+def _load_folder(path: Path, device: str | None) -> SentenceTransformer:
+    """Load a local folder. Of all code outside sentence-transformers, only mlret's own modules may run."""
+    modules = path / "modules.json"
+    if not modules.is_file():
+        raise NotFound(f"{path} is not an encoder: modules.json is missing; give a sentence-transformers folder")
+    if not any(path.rglob("*.safetensors")):
+        raise CorruptInput(f"{path} has no weights (*.safetensors): train the encoder, or copy the complete folder")
+    from sentence_transformers import SentenceTransformer
+
+    from mlret.encoders.adapters import route_if_modular
+
+    try:
+        model = SentenceTransformer._load_with_module_classes(
+            str(path), own_modules(), device=device, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = first_line(error)
+        raise CorruptInput(f"{path} cannot be loaded as an encoder: {reason}") from error
+    route_if_modular(model)
+    return model

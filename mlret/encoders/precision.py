@@ -1,0 +1,39 @@
+"""The precisions that an encoder can compute in, and which of them are faster than float32."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal, get_args
+
+from mlret.errors import InputError
+
+INT8 = "-int8"
+Precision = Literal["float32", "bfloat16", "int8"]
+
+
+def check_precision(precision: str) -> None:
+    """Check that a precision is known.
+
+    Raises
+    ------
+    InputError
+        If it is not one of :data:`Precision`.
+    """
+    if precision not in get_args(Precision):
+        raise InputError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
+
+
+def fast_precision(precision: Precision, device: str) -> Precision:
+    """Return the precision, or ``"float32"`` with a warning if the device is slower in that precision."""
+    from mlret.encoders.precision_speed import speed_of
+
+    if precision == "float32" or (precision == "int8" and device != "cpu"):  # ForwardPass rejects the latter
+        return precision
+    speed = speed_of(precision, device)
+    if speed.fast:
+        return precision
+    warnings.warn(
+        f"{precision} is slower than float32 here ({speed.reason}): float32 runs in its place; see `mlret doctor`",
+        stacklevel=3,
+    )
+    return "float32"

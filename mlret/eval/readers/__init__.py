@@ -1,0 +1,1 @@
+"""Readers of evaluation data in the layouts in which it is published."""

@@ -1,0 +1,262 @@
+"""Find the records that satisfy a condition: each part is looked up in the database, and the found rows are combined.
+
+Only the parts themselves are SQL, and every value is a parameter of its statement. So a filter may be as deep and as
+wide as :mod:`mlret.index.filtering.filters` allows, and strings are compared completely: SQLite's JSON functions, which
+an earlier version used to pass many values at once, end a string at NUL.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.data.languages import codes_found_by
+from mlret.index.filtering.fields import CUT_LENGTH, EXACT_INTEGERS, LONGEST_VALUE, Entry, entries, stored_value
+from mlret.index.filtering.filters import (
+    All,
+    Among,
+    Comparison,
+    Condition,
+    Contains,
+    Exists,
+    HasLanguage,
+    Leaf,
+    Not,
+    Range,
+    Some,
+    TextContains,
+)
+from mlret.index.sqlite.sql import VARIABLES, marks, parts
+
+Rows = NDArray[np.int64]
+Test = Callable[[Entry], bool]
+_COMPARE: dict[Comparison, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def matching_rows(connection: sqlite3.Connection, condition: Condition) -> Rows:
+    """Return the rows of the table ``records`` that satisfy a condition: ``(m,)`` int64 in ascending order.
+
+    Parameters
+    ----------
+    connection
+        A database of :mod:`mlret.index.storage.records`, within a transaction, so that all parts see one state.
+    condition
+        A condition from :func:`mlret.index.filtering.filters.read_filter`.
+    """
+    return _Lookup(connection).rows(condition)
+
+
+class _Lookup:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._found: dict[Leaf, Rows] = {}  # A part that occurs twice is looked up once.
+        self._every: Rows | None = None
+
+    def rows(self, condition: Condition) -> Rows:
+        """Return the rows that satisfy a condition, in ascending order."""
+        match condition:
+            case All(some):
+                return self._all(some)
+            case Some(some):
+                return _united([self.rows(part) for part in some])
+            case Not(part):
+                return _without(self._everything(), self.rows(part))
+        if condition not in self._found:
+            self._found[condition] = self._leaf(condition)
+        return self._found[condition]
+
+    def _all(self, some: Sequence[Condition]) -> Rows:
+        negated = [one.part for one in some if isinstance(one, Not)]
+        found: Rows | None = None
+        # Parts that read records come last, so that only the few rows that are left are read.
+        for part in sorted((one for one in some if not isinstance(one, Not)), key=_reads_records):
+            if found is not None and len(found) <= VARIABLES and isinstance(part, HasLanguage | TextContains):
+                found = self._of_few(part, found)
+            else:
+                rows = self.rows(part)
+                found = rows if found is None else _common(found, rows)
+            if not len(found):
+                return found
+        found = self._everything() if found is None else found
+        for other in negated:
+            found = _without(found, self.rows(other))
+        return found
+
+    def _of_few(self, leaf: HasLanguage | TextContains, rows: Rows) -> Rows:
+        within = f"row IN ({marks(rows)})"
+        condition = "language IS ?" if isinstance(leaf, HasLanguage) else "instr(text, ?)"
+        value = leaf.code if isinstance(leaf, HasLanguage) else leaf.text
+        query = f"SELECT row FROM records WHERE {within} AND {condition} ORDER BY row"
+        return self._select(query, *rows.tolist(), value)
+
+    def _everything(self) -> Rows:
+        if self._every is None:
+            self._every = self._select("SELECT row FROM records ORDER BY row")
+        return self._every
+
+    def _leaf(self, leaf: Leaf) -> Rows:
+        match leaf:
+            case HasLanguage(code):
+                clause, codes = ("language IS NULL", []) if code is None else _in_language(code)
+                return self._select(f"SELECT row FROM records WHERE {clause} ORDER BY row", *codes)
+            case Exists(key):
+                return _unique(self._select("SELECT row FROM fields WHERE key = ?", key))
+            case Among(key, kind, values):
+                return self._among(key, kind, values)
+            case Range(key, comparison, value):
+                return self._range(key, comparison, value)
+            case Contains(key, kind, value):
+                return self._contains(key, kind, value)
+            case TextContains(text):
+                return self._select("SELECT row FROM records WHERE instr(text, ?) ORDER BY row", text)
+
+    def _among(self, key: str, kind: str, values: Sequence[Any]) -> Rows:
+        found = []
+        large = {value for value in values if kind == "number" and abs(value) >= EXACT_INTEGERS}
+        wanted = [stored_value(value).value for value in values if value not in large] if large else None
+        for part in parts([stored_value(value).value for value in values] if wanted is None else wanted):
+            condition = "value = ?" if len(part) == 1 else f"value IN ({marks(part)})"
+            found.append(
+                self._select(f"SELECT row FROM fields WHERE key = ? AND kind = ? AND {condition}", key, kind, *part)
+            )
+        for floats in parts(sorted(float(value) for value in large)):
+            likely = self._select(
+                f"SELECT row FROM fields WHERE key = ? AND kind = 'number' AND value IN ({marks(floats)})", key, *floats
+            )
+            found.append(self._verified(key, likely, lambda entry: _is_number(entry.value) and entry.value in large))
+        return _united(found)
+
+    def _range(self, key: str, comparison: Comparison, value: str | int | float) -> Rows:
+        text = isinstance(value, str)
+        kind = "string" if text else "number"
+        query = "SELECT row FROM fields WHERE key = ? AND kind = ? AND "
+        exact = len(value) <= LONGEST_VALUE if isinstance(value, str) else abs(value) < EXACT_INTEGERS
+        if exact:
+            return _unique(self._select(f"{query} value {comparison} ?", key, kind, value))
+        # Values that were cut or rounded when they were stored are compared in full with the metadata.
+        if isinstance(value, str):
+            tie = "value >= ? AND value < ?"
+            bounds: list[Any] = [value[:LONGEST_VALUE] + "#", value[:LONGEST_VALUE] + "$"]
+            sure = self._select(f"{query} value {comparison} ? AND NOT ({tie})", key, kind, value, *bounds)
+        else:
+            tie, bounds = "value = ?", [float(value)]
+            sure = self._select(f"{query} value {comparison} ? AND NOT ({tie})", key, kind, *bounds, *bounds)
+        likely = self._select(f"{query} {tie}", key, kind, *bounds)
+        compare = _COMPARE[comparison]
+
+        def holds(entry: Entry) -> bool:
+            found = entry.value
+            return (isinstance(found, str) if text else _is_number(found)) and compare(found, value)
+
+        return _united([sure, self._verified(key, likely, holds)])
+
+    def _contains(self, key: str, kind: str, wanted: Any) -> Rows:
+        equal = self._among(key, kind, [wanted])
+        if not isinstance(wanted, str):
+            return equal
+        sure: list[int] = []
+        likely: list[int] = []
+        # The cut-off rest of a long string may contain it; the appended hash does not count.
+        query = (
+            "SELECT row, value FROM fields WHERE key = ? AND kind = 'string' "
+            "AND (instr(value, ?) OR length(CAST(value AS BLOB)) >= ?)"
+        )
+        for row, found in self._connection.execute(query, (key, wanted, CUT_LENGTH)):
+            if len(found) < CUT_LENGTH:
+                if wanted in found:
+                    sure.append(row)
+            else:
+                (sure if wanted in found[:LONGEST_VALUE] else likely).append(row)
+        # An element of a list must equal the wanted string; containing it is not enough.
+        lists = _unique(self._select("SELECT row FROM fields WHERE key = ? AND kind = 'list'", key))
+        substrings = _unique(np.array(sure, dtype=np.int64))
+        unsure = _united([_common(substrings, lists), np.array(likely, dtype=np.int64)])
+
+        def holds(entry: Entry) -> bool:
+            found = entry.value
+            return isinstance(found, str) and (found == wanted if entry.in_list else wanted in found)
+
+        verified = self._verified(key, _without(unsure, equal), holds)
+        return _united([equal, _without(substrings, unsure), verified])
+
+    def _verified(self, key: str, rows: Rows, holds: Test) -> Rows:
+        """Return those rows whose metadata has under a name a value for which ``holds`` is true."""
+        found = []
+        for part in parts(_unique(rows).tolist()):
+            query = f"SELECT row, metadata FROM records WHERE row IN ({marks(part)})"
+            for row, metadata in self._connection.execute(query, part):
+                if any(entry.path == key and holds(entry) for entry in entries(json.loads(metadata))):
+                    found.append(row)
+        return np.array(found, dtype=np.int64)
+
+    def _select(self, query: str, *parameters: Any) -> Rows:
+        rows: Iterable[tuple[int]] = self._connection.execute(query, parameters)
+        return np.fromiter(chain.from_iterable(rows), dtype=np.int64)
+
+
+def _reads_records(condition: Condition) -> int:
+    return 2 if isinstance(condition, TextContains) else int(isinstance(condition, HasLanguage))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _in_language(code: str) -> tuple[str, list[str]]:
+    """Return the SQL condition and parameters for the languages that a code finds.
+
+    A code that ends in ``-*`` stands for any script and becomes a range of strings.
+    """
+    codes = codes_found_by(code)
+    full = [one for one in codes if not one.endswith("*")]
+    clauses, parameters = [f"language IN ({marks(full)})"], full
+    for one in codes:
+        if one.endswith("*"):
+            clauses.append("language >= ? AND language < ?")
+            parameters += [one[:-1], one[:-2] + "."]
+    return " OR ".join(clauses), parameters
+
+
+def _unique(rows: Rows) -> Rows:
+    """Return rows in ascending order and without duplicates."""
+    if len(rows) < 2 or bool((rows[1:] > rows[:-1]).all()):
+        return rows
+    return np.unique(rows)
+
+
+def _united(some: Sequence[Rows]) -> Rows:
+    filled = [rows for rows in some if len(rows)]
+    if not filled:
+        return np.empty(0, dtype=np.int64)
+    return _unique(filled[0] if len(filled) == 1 else np.concatenate(filled))
+
+
+def _common(one: Rows, other: Rows) -> Rows:
+    """Return the rows that are in both of two ascending lists."""
+    few, many = (one, other) if len(one) <= len(other) else (other, one)
+    return few[_among(few, many)]
+
+
+def _without(rows: Rows, others: Rows) -> Rows:
+    return rows[~_among(rows, others)]
+
+
+def _among(rows: Rows, others: Rows) -> NDArray[np.bool_]:
+    """Return for each row whether it is among ``others``; both are in ascending order."""
+    if not len(others):
+        return np.zeros(len(rows), dtype=np.bool_)
+    places = np.searchsorted(others, rows)
+    found: NDArray[np.bool_] = others[np.minimum(places, len(others) - 1)] == rows
+    return found

@@ -1,0 +1,96 @@
+"""Reads the pages of an SQLite file to find data that no row accounts for.
+
+With ``secure_delete`` SQLite overwrites a row that is deleted and a page that is freed. But when it moves rows between
+pages, to make room or to fill them up, it can leave a copy of a moved row in a page's unallocated space, which deleting
+the row does not overwrite. In B-tree pages that space is the gap between the cell pointers and the cells
+(https://www.sqlite.org/fileformat2.html, section 1.6).
+
+The pages of the schema are not examined: they never held a user's row, and a definition that is longer than a page
+leaves copies of itself each time that it is created.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from mlret.index.sqlite import raw
+
+_TABLE_LEAF = 13
+_INTERIOR = (2, 5)
+_INTERIOR_OF_TABLE = 5
+_WITH_ROWS = (2, 10, 13)  # Interior pages of tables hold only row numbers.
+# The head of a free block can stay in a page whose last row was removed: two numbers of two bytes.
+_TRACE = re.compile(rb"[^\0]{4}")
+_PAGES = 2048  # Pages that are read at once.
+_FILE_HEADER = 100  # It precedes the header of the first page.
+
+
+def holds_traces(path: Path, *, indexes: bool = True) -> bool:
+    """Return whether the unallocated space of a page holds any data. The write-ahead log must be empty.
+
+    Parameters
+    ----------
+    path
+        The database.
+    indexes
+        Examine all B-trees. Without it only the rows of tables are examined, and neither indexes nor ``WITHOUT ROWID``
+        tables.
+    """
+    with raw.reading(path) as descriptor:
+        head = os.pread(descriptor, _FILE_HEADER, 0)
+        schema = _schema_pages(descriptor, head)
+    size = int.from_bytes(head[16:18], "big")
+    size = 65536 if size == 1 else size
+    usable = size - head[20]
+    before, number = _FILE_HEADER, 1
+    for content in raw.blocks(path, _PAGES * size):
+        pages = np.frombuffer(content, dtype=np.uint8).reshape(-1, size)
+        heads = pages[:, :8].astype(np.int64)
+        heads[0] = pages[0, before : before + 8]
+        kinds, cells, first = heads[:, 0], heads[:, 3] << 8 | heads[:, 4], heads[:, 5] << 8 | heads[:, 6]
+        start = np.where(np.isin(kinds, _INTERIOR), 12, 8) + 2 * cells
+        start[0] += before
+        before = 0
+        first[first == 0] = 65536
+        wanted = np.isin(kinds, _WITH_ROWS) if indexes else kinds == _TABLE_LEAF
+        wanted[[page - number for page in schema if 0 <= page - number < len(pages)]] = False
+        number += len(pages)
+        for page in np.flatnonzero(wanted & (first > start)).tolist():
+            begin = page * size
+            if _written(content[begin + int(start[page]) : begin + int(first[page])], usable):
+                return True
+    return False
+
+
+def _schema_pages(descriptor: int, head: bytes) -> set[int]:
+    """Return the numbers of the pages of the schema table, whose root is the first page."""
+    size = int.from_bytes(head[16:18], "big")
+    size = 65536 if size == 1 else size
+    found, pending = {1}, [1]
+    while pending:
+        number = pending.pop()
+        page = os.pread(descriptor, size, (number - 1) * size)
+        start = _FILE_HEADER if number == 1 else 0
+        if page[start : start + 1] != bytes([_INTERIOR_OF_TABLE]):
+            continue
+        cells = int.from_bytes(page[start + 3 : start + 5], "big")
+        pointers = [start + 12 + 2 * cell for cell in range(cells)]
+        places = [int.from_bytes(page[one : one + 2], "big") for one in pointers]
+        children = {int.from_bytes(page[one : one + 4], "big") for one in (*places, start + 8)} - found
+        found |= children
+        pending += children
+    return found
+
+
+def _written(gap: bytes, usable: int) -> bool:
+    """Return whether a gap holds anything besides pointers to deleted cells, which are at its beginning."""
+    if gap == bytes(len(gap)) or _TRACE.search(gap) is None:  # Comparing with zeros first is faster.
+        return False
+    place = 0
+    while 0 < int.from_bytes(gap[place : place + 2], "big") <= usable and place + 2 <= len(gap):
+        place += 2
+    return _TRACE.search(gap, place) is not None

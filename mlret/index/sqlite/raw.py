@@ -1,0 +1,123 @@
+"""Reads the bytes of files that SQLite has open, without releasing its locks.
+
+POSIX locks belong to a process: when the process closes any descriptor of a file, it loses the locks that SQLite holds
+through another descriptor (https://www.sqlite.org/howtocorrupt.html, section 2.2), and another process may remove the
+write-ahead log while this one writes to it. So a descriptor of a database, or of a file beside it, is kept open as long
+as this process has a connection.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_BESIDE = ("-wal", "-shm", "-journal")
+_Identity = tuple[int, int]
+
+
+@dataclass
+class _Database:
+    connections: int = 0
+    descriptors: dict[_Identity, int] = field(default_factory=dict)
+
+
+_lock = threading.Lock()
+_databases: dict[_Identity, _Database] = {}
+
+
+class Connected:
+    """The registration of a connection to a database, from when it is made until :meth:`close`.
+
+    Parameters
+    ----------
+    path
+        The database, to which a connection is open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _lock:
+            self._identity = identity_of(path)
+            self._closed = False
+            _databases.setdefault(self._identity, _Database()).connections += 1
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the file at the path is still the one that was opened."""
+        return self._identity == identity_of(self._path)
+
+    def close(self) -> None:
+        """Register that the connection was closed; with the last one, the kept descriptors are closed."""
+        with _lock:
+            if self._closed:
+                return
+            self._closed = True
+            database = _databases[self._identity]
+            database.connections -= 1
+            if not database.connections:
+                for descriptor in database.descriptors.values():
+                    os.close(descriptor)
+                del _databases[self._identity]
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[int]:
+    """Yield a descriptor to read a file with ``os.pread``. The caller must neither close nor map it."""
+    with _lock:
+        database = _databases.get(identity_of(_database_of(file)))
+        if database is not None:
+            identity = identity_of(file)
+            if identity not in database.descriptors:
+                database.descriptors[identity] = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            kept = database.descriptors[identity]
+    if database is not None:
+        yield kept
+        return
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def blocks(file: Path, size: int, *, overlap: int = 0) -> Iterator[bytes]:
+    """Iterate over the content of a file in blocks.
+
+    Parameters
+    ----------
+    file
+        The file.
+    size
+        Bytes of a block.
+    overlap
+        Bytes from the end of a block with which the next one begins again.
+    """
+    with reading(file) as descriptor:
+        place = 0
+        while True:
+            block = os.pread(descriptor, size, place)
+            if block:
+                yield block
+            if len(block) < size:
+                return
+            place += size - overlap
+
+
+def _database_of(file: Path) -> Path:
+    for suffix in _BESIDE:
+        if file.name.endswith(suffix):
+            return file.with_name(file.name.removesuffix(suffix))
+    return file
+
+
+def identity_of(file: Path) -> _Identity:
+    """Return the device and inode of a file, which identify it under any name."""
+    try:
+        found = file.stat()
+    except OSError:  # The file or its folder was removed.
+        return (-1, -1)
+    return found.st_dev, found.st_ino

@@ -1,0 +1,173 @@
+"""The vectors of the records in the database: how they become bytes, and the table that keeps them."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.errors import Corrupt
+from mlret.index.storage.snapshots import Snapshots
+
+OneDocument = NDArray[np.floating[Any]]
+# The vectors of several documents as one object, whose elements are the vectors of each.
+JoinedT = TypeVar("JoinedT", bound=Iterable[NDArray[np.floating[Any]]])
+
+
+class DamagedVectorError(Corrupt):
+    """A vector in the database is not what was written; ``row`` is the row number of its record."""
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+class Blobs(ABC, Generic[JoinedT]):
+    """Converts vectors to bytes and back.
+
+    Parameters
+    ----------
+    dims
+        The number of dimensions of a vector.
+    """
+
+    dtype: np.dtype[Any]
+
+    def __init__(self, dims: int) -> None:
+        self.dims = dims
+
+    @abstractmethod
+    def fits(self, blob: bytes) -> bool:
+        """Return whether bytes have the length of the vectors of one document."""
+
+    @abstractmethod
+    def read(self, blobs: Sequence[bytes]) -> JoinedT:
+        """Return the vectors of several documents from the bytes of each."""
+
+
+class VectorTable(Generic[JoinedT]):
+    """The table of vectors. The methods that write are called within :meth:`.Snapshots.transaction`.
+
+    Parameters
+    ----------
+    records
+        The database.
+    blobs
+        How vectors are written.
+    """
+
+    def __init__(self, records: Snapshots, blobs: Blobs[JoinedT]) -> None:
+        self._records = records
+        self._blobs = blobs
+
+    def add(self, rows: Iterable[int], vectors: Iterable[OneDocument]) -> None:
+        """Store the vectors of records, in place of those that they had.
+
+        Parameters
+        ----------
+        rows
+            ``n`` row numbers.
+        vectors
+            The vectors of each record.
+        """
+        dtype = self._blobs.dtype
+        blobs = [one.astype(dtype).tobytes() for one in vectors]
+        self._records.connection.executemany(
+            "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)",
+            [(int(row), blob, zlib.crc32(blob)) for row, blob in zip(rows, blobs, strict=True)],
+        )
+
+    def batches(
+        self, first_row: int, last_row: int, *, batch_size: int = 8192
+    ) -> Iterator[tuple[NDArray[np.int64], JoinedT]]:
+        """Iterate in batches over the vectors of the existing rows from ``first_row`` to ``last_row``.
+
+        Parameters
+        ----------
+        first_row, last_row
+            The first and the last row.
+        batch_size
+            The largest number of rows in a batch.
+
+        Yields
+        ------
+        (rows, vectors)
+            ``(n,)`` int64 in ascending order, and the joined vectors of these rows.
+
+        Raises
+        ------
+        DamagedVectorError
+            If a vector is missing or damaged.
+        """
+        query = """
+            SELECT row, vector, vectors.crc FROM records LEFT JOIN vectors USING (row)
+            WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?
+        """
+        while batch := self._records.read(query, (first_row, last_row, batch_size)):
+            for row, blob, crc in batch:
+                if not self.holds(blob, crc):
+                    raise DamagedVectorError(
+                        f"{self._records.path}: the vector of row {row} is damaged; `mlret index verify --repair` "
+                        "encodes the text again",
+                        row,
+                    )
+            yield np.array([row for row, *_ in batch], dtype=np.int64), self._blobs.read([blob for _, blob, _ in batch])
+            first_row = batch[-1][0] + 1
+
+    def of(self, rows: Sequence[int]) -> dict[int, OneDocument]:
+        """Return the vectors of row numbers; missing and damaged vectors are missing from the result.
+
+        Parameters
+        ----------
+        rows
+            The row numbers.
+        """
+        cells = self._records.read_among("SELECT row, vector, crc FROM vectors WHERE row IN ({})", rows)
+        found = {row: blob for row, blob, crc in cells if self.holds(blob, crc)}
+        return dict(zip(found, self._blobs.read(list(found.values())), strict=True)) if found else {}
+
+    def holds(self, blob: object, crc: object) -> bool:
+        """Return whether a cell holds the vectors that were written with this checksum.
+
+        Parameters
+        ----------
+        blob
+            The content of the cell.
+        crc
+            The checksum beside it.
+        """
+        return isinstance(blob, bytes) and self._blobs.fits(blob) and crc == zlib.crc32(blob)
+
+    def count(self, first_row: int, last_row: int) -> int:
+        """Return the number of records from row ``first_row`` to row ``last_row``.
+
+        Parameters
+        ----------
+        first_row, last_row
+            The first and the last row.
+        """
+        query = "SELECT count(*) FROM records WHERE row BETWEEN ? AND ?"
+        return int(self._records.read(query, (first_row, last_row))[0][0])
+
+    def sizes(self, first_row: int, last_row: int) -> NDArray[np.int64]:
+        """Return the size in bytes of the vectors of each record from row ``first_row`` to row ``last_row``.
+
+        Parameters
+        ----------
+        first_row, last_row
+            The first and the last row.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n,)`` int64, by ascending row; 0 for a record without vectors.
+        """
+        query = """
+            SELECT coalesce(length(vector), 0) FROM records LEFT JOIN vectors USING (row)
+            WHERE row BETWEEN ? AND ? ORDER BY row
+        """
+        return self._records.numbers(query, (first_row, last_row))
