@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from mlret.encoders.external import ExternalEncoder
     from mlret.encoders.late_interaction import multi_vector_encoder
     from mlret.encoders.loading import load_encoder
-    from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
+    from mlret.encoders.multi_vector import load_token_encoder
+    from mlret.encoders.token_encoder import TokenEncoder
     from mlret.index.index import Hit, Index
     from mlret.index.settings import IndexSettings
     from mlret.memory.memory import Memory
@@ -63,7 +64,7 @@ _HOMES = {
     "export_encoder": "mlret.encoders.colbert_export",
     "ExternalEncoder": "mlret.encoders.external",
     "multi_vector_encoder": "mlret.encoders.late_interaction",
-    "TokenEncoder": "mlret.encoders.multi_vector",
+    "TokenEncoder": "mlret.encoders.token_encoder",
     "load_token_encoder": "mlret.encoders.multi_vector",
     "Hit": "mlret.index.index",
     "Index": "mlret.index.index",

@@ -22,6 +22,7 @@ import mlret
 from mlret.errors import MlretError, first_line
 
 _PACKAGES = (
+    "onnxruntime",
     "torch",
     "transformers",
     "sentence-transformers",
@@ -114,7 +115,7 @@ def examine() -> Findings:
     found.precision = _precision(torch_works=bool(found.torch))
     found.faiss = _faiss(found.problems)
     found.sqlite = _sqlite(found.problems)
-    found.encoder = _encoder(found.problems, torch_works=bool(found.torch))
+    found.encoder = _encoder(found.problems)
     return found
 
 
@@ -218,7 +219,8 @@ def _import(module: str, packages: tuple[str, ...], problems: list[str]) -> Modu
 
 
 def _torch(problems: list[str]) -> dict[str, Any]:
-    # If torch is not installed, the check of the base requirements has already reported it.
+    if importlib.util.find_spec("torch") is None:  # the light runtime does without
+        return {}
     torch: Any = _import("torch", ("torch",), problems)
     if torch is None:
         return {}
@@ -285,11 +287,9 @@ def _sqlite(problems: list[str]) -> dict[str, Any]:
     return {"version": sqlite3.sqlite_version, "fts5": fts5}
 
 
-def _encoder(problems: list[str], *, torch_works: bool) -> dict[str, Any]:
+def _encoder(problems: list[str]) -> dict[str, Any]:
     """Load the bundled encoder to prove that it works, and report its fingerprint, which identifies its weights."""
     found: dict[str, Any] = {}
-    if not torch_works:
-        return found
     try:
         from mlret.encoders.loading import BUNDLED, load_encoder
 
@@ -297,6 +297,7 @@ def _encoder(problems: list[str], *, torch_works: bool) -> dict[str, Any]:
         found["path"] = str(BUNDLED)
         found["size_mib"] = round(sum(path.stat().st_size for path in files) / 2**20, 1)
         encoder = load_encoder(device="cpu")
+        found["runtime"] = encoder.runtime
         found["dims"] = encoder.dims
         found["fingerprint"] = encoder.fingerprint
         found["calibration_languages"] = len(encoder.calibration_languages)

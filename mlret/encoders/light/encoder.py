@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,21 +12,37 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.encoder import BUNDLED, Encoder, load_encoder, normalised
+from mlret.encoders.encoder import Encoder, Runtime, Side, normalised
 from mlret.encoders.light.calibrating import LightCalibration
 from mlret.encoders.light.folder import EXPORTED, HEAD, OUTLIERS, PACKED, QUANTISED, LightFolder
 from mlret.encoders.light.mapped import MappedTensors
 from mlret.encoders.light.network import Arithmetic, ExportedNetwork, Network, PackedNetwork
 from mlret.encoders.light.unigram import UnigramTokenizer
 from mlret.encoders.light.weights import StoredWeights
-from mlret.encoders.multi_vector import BUNDLED_TOKENS, TokenEncoder, Tokens
+from mlret.encoders.precision import Precision
 from mlret.encoders.texts import checked_texts, languages_of
+from mlret.encoders.token_encoder import TokenEncoder, Tokens
 from mlret.errors import InputError
 
 # Texts that are tokenised and sorted together: bounds memory.
 _WINDOW = 16_384
 # Tokens in one call of the network, at most, unless one text has more: their activations stay in the processor's cache.
 _TOKENS = 256
+
+
+# Loads an encoder's model in torch.
+InTorch = Callable[[], Any]
+
+
+def not_in_torch() -> Any:
+    """Say that an encoder cannot be loaded in torch.
+
+    Raises
+    ------
+    InputError
+        Always.
+    """
+    raise InputError("this encoder was loaded without torch: load it with mlret.load_encoder")
 
 
 class Batch(NamedTuple):
@@ -75,21 +91,28 @@ class LightEncoder(Encoder):
         What the encoder's folder says.
     name
         Name for messages and manifests.
+    in_torch
+        Loads the same encoder in torch, for what needs its modules.
     arithmetic
         How matrices are multiplied; see :class:`mlret.encoders.light.network.PackedNetwork`.
     """
 
-    def __init__(self, folder: LightFolder, name: str = "", *, arithmetic: Arithmetic = "fast") -> None:
+    runtime: Runtime = "light"
+
+    def __init__(
+        self, folder: LightFolder, name: str = "", *, in_torch: InTorch, arithmetic: Arithmetic = "fast"
+    ) -> None:
         self.folder = folder
         self.name = name or str(folder.path)
+        self.precision: Precision = "float32" if arithmetic == "float32" else "auto"
+        self._in_torch = in_torch
         self._arithmetic: Arithmetic = arithmetic
         self._tokenizer = _tokenizer_of(folder)
 
     @cached_property
     def model(self) -> Any:  # type: ignore[override]
         """The encoder in torch, which is loaded when something asks for it, such as training."""
-        name = None if self.folder.path == BUNDLED else self.folder.path
-        return load_encoder(name, device="cpu").model
+        return self._in_torch()
 
     @cached_property
     def network(self) -> Network:
@@ -135,7 +158,7 @@ class LightEncoder(Encoder):
         return vectors[[place[text] for text in texts]]
 
     def _behind_prompt(
-        self, side: Any, texts: Sequence[str], language: str | Sequence[str | None] | None
+        self, side: Side, texts: Sequence[str], language: str | Sequence[str | None] | None
     ) -> NDArray[np.float32]:
         prompt = self._prompt(side)
         texts = checked_texts(texts)
@@ -178,6 +201,8 @@ class LightTokenEncoder(TokenEncoder):
         What the folder of the head's backbone says.
     name
         Name for messages and manifests.
+    in_torch
+        As for :class:`LightEncoder`.
     arithmetic
         As for :class:`LightEncoder`.
 
@@ -187,13 +212,18 @@ class LightTokenEncoder(TokenEncoder):
         If the folder has no head that was packed for the light runtime.
     """
 
-    def __init__(self, folder: LightFolder, name: str = "", *, arithmetic: Arithmetic = "fast") -> None:
+    runtime: Runtime = "light"
+
+    def __init__(
+        self, folder: LightFolder, name: str = "", *, in_torch: InTorch, arithmetic: Arithmetic = "fast"
+    ) -> None:
         if folder.token_fingerprint is None:
             raise InputError(
                 f"{folder.path} has no multi-vector head that runs without torch: pip install 'mlret[train]'"
             )
         self.folder = folder
         self.name = name or str(folder.path)
+        self._in_torch = in_torch
         self._arithmetic: Arithmetic = arithmetic
         packed = MappedTensors(folder.path / PACKED)
         head: dict[str, Any] = json.loads(packed.metadata["head"])
@@ -205,9 +235,7 @@ class LightTokenEncoder(TokenEncoder):
     @cached_property
     def model(self) -> Any:  # type: ignore[override]
         """The encoder in torch, which is loaded when something asks for it, such as training."""
-        from mlret.encoders.head import load_head
-
-        return load_head(self.folder.path / HEAD, load_encoder(None, device="cpu").model)
+        return self._in_torch()
 
     @cached_property
     def network(self) -> Network:
@@ -310,7 +338,9 @@ def _progress(total: int, show: bool) -> Any:
     return tqdm(total=total, desc="encoding", unit="text")
 
 
-def load_light_encoder(path: Path, name: str = "", *, arithmetic: Arithmetic = "fast") -> LightEncoder | None:
+def load_light_encoder(
+    path: Path, name: str = "", *, in_torch: InTorch = not_in_torch, arithmetic: Arithmetic = "fast"
+) -> LightEncoder | None:
     """Load an encoder that runs without torch.
 
     Parameters
@@ -319,6 +349,8 @@ def load_light_encoder(path: Path, name: str = "", *, arithmetic: Arithmetic = "
         Its folder.
     name
         Name for messages and manifests; by default the folder.
+    in_torch
+        As for :class:`LightEncoder`; by default there is no such encoder.
     arithmetic
         As for :class:`LightEncoder`.
 
@@ -328,11 +360,11 @@ def load_light_encoder(path: Path, name: str = "", *, arithmetic: Arithmetic = "
         ``None`` if the light runtime cannot run this encoder.
     """
     folder = LightFolder.read(path)
-    return None if folder is None else LightEncoder(folder, name, arithmetic=arithmetic)
+    return None if folder is None else LightEncoder(folder, name, in_torch=in_torch, arithmetic=arithmetic)
 
 
 def load_light_token_encoder(
-    path: Path, name: str = BUNDLED_TOKENS, *, arithmetic: Arithmetic = "fast"
+    path: Path, name: str = "", *, in_torch: InTorch = not_in_torch, arithmetic: Arithmetic = "fast"
 ) -> LightTokenEncoder | None:
     """Load the multi-vector head of an encoder that runs without torch.
 
@@ -340,7 +372,11 @@ def load_light_token_encoder(
     ----------
     path
         The folder of the encoder whose head it is.
-    name, arithmetic
+    name
+        Name for messages and manifests; by default the folder.
+    in_torch
+        As for :func:`load_light_encoder`.
+    arithmetic
         As for :func:`load_light_encoder`.
 
     Returns
@@ -351,4 +387,4 @@ def load_light_token_encoder(
     folder = LightFolder.read(path)
     if folder is None or folder.token_fingerprint is None:
         return None
-    return LightTokenEncoder(folder, name, arithmetic=arithmetic)
+    return LightTokenEncoder(folder, name, in_torch=in_torch, arithmetic=arithmetic)

@@ -64,8 +64,8 @@ class LightFolder:
     def read(cls, path: Path) -> Self | None:
         """Read a folder; ``None`` if the light runtime cannot give the vectors that sentence-transformers gives.
 
-        It cannot if a module is of another kind, if the folder was not packed for it (:mod:`.packing`), or if a file
-        has changed since it was.
+        It cannot if a module is of another kind, if the folder was not packed for it
+        (:mod:`mlret.encoders.packing`), or if a file has changed since it was.
         """
         packed = path / PACKED
         if not packed.is_file() or not ((path / QUANTISED).is_file() or (path / EXPORTED).is_file()):

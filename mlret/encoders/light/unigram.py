@@ -36,7 +36,7 @@ class UnigramTokenizer:
     Parameters
     ----------
     tensors
-        What :func:`mlret.encoders.light.packing.packed_tokenizer` returned, in a file.
+        What :func:`mlret.encoders.packing.packed_tokenizer` returned, in a file.
     added
         Tokens that are not split wherever a text contains them, with their ids.
     before, after

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlret.encoders.encoder import Encoder, load_encoder
-from mlret.encoders.light.packing import pack_folder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_in_torch
+from mlret.encoders.packing import pack_folder
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +25,7 @@ def packed_folder(tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFa
     from mlret.encoders.quantised import quantise_folder
 
     folder = tmp_path_factory.mktemp("light") / "packed"
-    model = load_encoder(tiny_encoder_folder, device="cpu").model
+    model = load_in_torch(tiny_encoder_folder, device="cpu").model
     generator = np.random.default_rng(0)
     statistics = {code: generator.normal(0, 0.1, (20, 32)).astype(np.float32) for code in ("en", "sw")}
     modules = [*model.children(), Calibration.fit(statistics, rotate=True)]
@@ -34,7 +35,7 @@ def packed_folder(tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFa
     tokenizer["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "NFKC"}, spaces]}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
     quantise_folder(folder, layers=4, embeddings=4)
-    backbone = load_encoder(folder, device="cpu").model
+    backbone = load_in_torch(folder, device="cpu").model
     settings = {"dims": 16, "query_length": None, "seed": 1}
     save_head(multi_vector_encoder(backbone, **settings), backbone, folder / "multi-vector", settings)
     pack_folder(folder)
@@ -44,7 +45,7 @@ def packed_folder(tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="session")
 def in_torch(packed_folder: Path) -> Encoder:
     """The same encoder in torch."""
-    return load_encoder(packed_folder, device="cpu")
+    return load_in_torch(packed_folder, device="cpu")
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlret.encoders.encoder import BUNDLED, Encoder
+from mlret.encoders.encoder import Encoder
 from mlret.encoders.head import load_head
 from mlret.encoders.light.encoder import batches, load_light_encoder, load_light_token_encoder
 from mlret.encoders.light.network import Arithmetic, PackedNetwork
-from mlret.encoders.multi_vector import TokenEncoder
+from mlret.encoders.loading import BUNDLED
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError, MlretError
 
 TEXTS = [
@@ -70,7 +71,7 @@ def test_prompts_come_before_texts(copied: Path) -> None:
     settings["prompts"] = {"query": "rain: ", "passage": "fish: "}
     (copied / "config_sentence_transformers.json").write_text(json.dumps(settings), encoding="utf-8")
     assert load_light_encoder(copied) is None  # packed before the change
-    from mlret.encoders.light.packing import pack_folder
+    from mlret.encoders.packing import pack_folder
 
     pack_folder(copied)
     light = load_light_encoder(copied)

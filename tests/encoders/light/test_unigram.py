@@ -12,11 +12,11 @@ from tokenizers import Tokenizer
 from tokenizers.normalizers import NFKC, Replace, Sequence
 
 from mlret.data.sample import load_sample
-from mlret.encoders.encoder import BUNDLED
 from mlret.encoders.light.folder import PACKED
 from mlret.encoders.light.mapped import MappedTensors
-from mlret.encoders.light.packing import packable, packed_tokenizer
 from mlret.encoders.light.unigram import UnigramTokenizer, trie_of
+from mlret.encoders.loading import BUNDLED
+from mlret.encoders.packing import packable, packed_tokenizer
 from mlret.errors import InputError
 
 

@@ -160,11 +160,11 @@ def pack_folder(path: Path) -> None:
     InputError
         If the light runtime has no counterpart of one of its modules.
     """
-    from mlret.encoders.encoder import load_encoder
+    from mlret.encoders.loading import load_in_torch
 
     if layout_of(path) is None:
         raise InputError(f"{path} has a module that runs in torch alone: only pooling and calibration may follow")
-    encoder = load_encoder(path, device="cpu")
+    encoder = load_in_torch(path, device="cpu")
     tensors: dict[str, NDArray[Any]] = {}
     metadata: dict[str, str] = {}
     tokenizer = json.loads((path / "tokenizer.json").read_text(encoding="utf-8"))
@@ -176,7 +176,7 @@ def pack_folder(path: Path) -> None:
         tensors[OUTLIERS] = _outliers(encoder)
     if (path / HEAD).is_dir():
         from mlret.encoders.head import load_head
-        from mlret.encoders.multi_vector import TokenEncoder
+        from mlret.encoders.token_encoder import TokenEncoder
 
         head = TokenEncoder(load_head(path / HEAD, encoder.model))
         stated["token_fingerprint"] = head.fingerprint
