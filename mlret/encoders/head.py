@@ -85,7 +85,7 @@ def load_head(folder: Path, backbone: SentenceTransformer) -> MultiVectorEncoder
         settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
         weight = load_file(folder / _WEIGHTS)["projection"]
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CorruptInput(f"{folder} holds no head ({error}): reinstall mlret, or give another encoder") from error
+        raise CorruptInput(f"{folder} has no head ({error}): reinstall mlret, or give another encoder") from error
     model = multi_vector_encoder(backbone, **settings)
     projection: Any = model[1]
     if projection.linear.weight.shape != weight.shape:

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from mlret.errors import InputError, MlretWarning
-from mlret.eval import evaluate
-from mlret.eval.benchmarks import registry
+from mlret.eval import evaluate, registry
 from mlret.eval.recipe import make_recipe
 from mlret.eval.registry import Benchmark, benchmarks, register
 

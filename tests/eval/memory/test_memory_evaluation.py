@@ -141,7 +141,7 @@ def test_from_data_to_report(folder: Path, tiny_encoder: Encoder, tmp_path: Path
 
 
 def test_models_that_do_not_fit_are_refused(folder: Path, tiny_encoder: Encoder, tiny_token_encoder: object) -> None:
-    with pytest.raises(InputError, match="20 lines, of which 20 go with 7 texts"):
+    with pytest.raises(InputError, match="20 lines, 20 of them for 7 texts"):
         read_document_ids(folder / "ntrex128" / "doc_ids.txt.gz", 7, None)
     assert read_document_ids(folder / "ntrex128" / "doc_ids.txt.gz", 4, (4, 7)).tolist() == [0, 0, 1, 1]
     with pytest.raises(InputError, match="one encoder at a time"):
