@@ -1,6 +1,7 @@
 """The `mlret` command: its subcommands, exit codes, and errors printed on one line.
 
-Subcommand modules import heavy packages (torch, faiss) inside their functions, so that `mlret --help` is fast.
+Only the module of the subcommand that runs is imported, and it imports heavy packages (faiss, torch) inside of its
+functions, so that `mlret --help` and every subcommand start fast.
 """
 
 from __future__ import annotations
@@ -9,55 +10,108 @@ import io
 import os
 import sys
 import warnings
-from typing import TextIO
+from importlib import import_module
+from typing import Any, NamedTuple, TextIO
 
 import typer
+from typer.core import TyperGroup
 
-from mlret.cli import (
-    average,
-    calibrate,
-    demo,
-    doctor,
-    encode,
-    export,
-    index,
-    memory,
-    mine,
-    recipes,
-    score,
-    search,
-    train,
-    trim,
-)
-from mlret.cli import eval as evaluate
 from mlret.errors import MlretError, MlretWarning
 
+
+class Verb(NamedTuple):
+    """A subcommand, before its module is imported.
+
+    Attributes
+    ----------
+    home
+        Where it is: ``"module:name"``, of a function or, for a subcommand with subcommands, a Typer application.
+    help
+        What it does, as `mlret --help` says it: the first line of the function's docstring.
+    """
+
+    home: str
+    help: str
+
+
+VERBS = {
+    "demo": Verb(
+        "demo:demo", "See mlret work: index texts in twelve languages, ask in another language, measure, remember."
+    ),
+    "index": Verb("index:app", "Build an index from files, change it, maintain it."),
+    "search": Verb("search:search", "Find the documents of an index that are closest in meaning to a query."),
+    "memory": Verb("memory:app", "Remember texts, and find them from other languages."),
+    "encode": Verb(
+        "encode:encode", "Encode the texts of files, for an index of your own or `mlret index build --vectors`."
+    ),
+    "train": Verb(
+        "train:app", "Train an encoder: `mlret train NAME` by a recipe, `mlret train adapter` one more language."
+    ),
+    "mine": Verb("mine:mine", "Find hard negatives for training: passages that rank high but do not answer the query."),
+    "score": Verb("score:score", "Add a teacher's scores to training data, for distillation."),
+    "average": Verb("average:average", "Average the weights of models, as JaColBERTv2.5 does."),
+    "trim": Verb("trim:trim", "Make a multilingual model small: keep the tokens that some languages need."),
+    "calibrate": Verb("calibrate:calibrate", "Fit an encoder's calibration on monolingual text."),
+    "export": Verb(
+        "export:export", "Write an encoder with one vector per token as a checkpoint of Stanford's ColBERT or PyLate."
+    ),
+    "eval": Verb("eval:app", "Measure an encoder on the field's benchmarks."),
+    "recipes": Verb("recipes:app", "The recipes that come with mlret: list them, copy one to edit."),
+    "doctor": Verb(
+        "doctor:doctor",
+        "Show versions, devices, and what is missing for which feature. Exit code 1 if something needed is broken.",
+    ),
+}
+
+
+class _Verbs(TyperGroup):
+    """The group of all subcommands, which imports a subcommand's module when it is to run."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the name of the subcommand, the subcommand itself, and its arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if name is None else load_verb(name), rest
+
+
+def load_verb(name: str) -> Any:
+    """Import a subcommand.
+
+    Parameters
+    ----------
+    name
+        A key of :data:`VERBS`.
+
+    Returns
+    -------
+    object
+        The command of Typer.
+    """
+    verb = VERBS[name]
+    module, _, attribute = verb.home.partition(":")
+    found = getattr(import_module(f"mlret.cli.{module}"), attribute)
+    parent = typer.Typer(add_completion=False)
+    if not isinstance(found, typer.Typer):
+        parent.command(name)(found)
+        return typer.main.get_command(parent)
+    parent.add_typer(found, name=name, help=verb.help)
+    group: Any = typer.main.get_group(parent)
+    return group.commands[name]
+
+
+def _nothing() -> None:
+    """Stand for a subcommand in lists of subcommands."""
+
+
 app = typer.Typer(
+    cls=_Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Multilingual dense retrieval: store text in any language, find it from any other.",
     epilog="Start with `mlret demo`.",
 )
-app.command("demo")(demo.demo)
-app.add_typer(index.app, name="index", help="Build an index from files, change it, maintain it.")
-app.command("search")(search.search)
-app.add_typer(memory.app, name="memory", help="Remember texts, and find them from other languages.")
-app.command("encode")(encode.encode)
-app.add_typer(
-    train.app,
-    name="train",
-    help="Train an encoder: `mlret train NAME` by a recipe, `mlret train adapter` one more language.",
-)
-app.command("mine")(mine.mine)
-app.command("score")(score.score)
-app.command("average")(average.average)
-app.command("trim")(trim.trim)
-app.command("calibrate")(calibrate.calibrate)
-app.command("export")(export.export)
-app.add_typer(evaluate.app, name="eval", help="Measure an encoder on the field's benchmarks.")
-app.add_typer(recipes.app, name="recipes", help="The recipes that come with mlret: list them, copy one to edit.")
-app.command("doctor")(doctor.doctor)
+for _name, _verb in VERBS.items():
+    app.command(_name, help=_verb.help)(_nothing)
 
 
 def main() -> None:

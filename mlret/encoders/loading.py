@@ -76,7 +76,7 @@ def load_encoder(
     if name is not None and is_multi_vector(path):
         raise InputError(f"{name} gives a vector for each token: load it with mlret.load_token_encoder")
     if path.is_dir() and runs_light(device, precision):
-        from mlret.encoders.light.encoder import load_light_encoder
+        from mlret.encoders.light.light_encoder import load_light_encoder
 
         light = load_light_encoder(
             path,

@@ -60,7 +60,7 @@ def load_token_encoder(name: str | Path | None = None, *, device: str | None = N
     """
     bundled = name is None or str(name) == BUNDLED_TOKENS
     if bundled and runs_light(device, "auto"):
-        from mlret.encoders.light.encoder import load_light_token_encoder
+        from mlret.encoders.light.light_encoder import load_light_token_encoder
 
         check_bundled()
         light = load_light_token_encoder(

@@ -12,7 +12,7 @@ import pytest
 
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.head import load_head
-from mlret.encoders.light.encoder import batches, load_light_encoder, load_light_token_encoder
+from mlret.encoders.light.light_encoder import batches, load_light_encoder, load_light_token_encoder
 from mlret.encoders.light.network import Arithmetic, PackedNetwork
 from mlret.encoders.loading import BUNDLED
 from mlret.encoders.token_encoder import TokenEncoder
@@ -155,7 +155,7 @@ def test_batches_hold_texts_of_one_length_and_every_text_once() -> None:
 
 def test_encoding_imports_neither_torch_nor_what_comes_with_it(packed_folder: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from mlret.encoders.light.encoder import *;"
+        "import sys; from pathlib import Path; from mlret.encoders.light.light_encoder import *;"
         f"folder = Path({str(packed_folder)!r}); load_light_encoder(folder).encode_query(['a'], language='en');"
         "load_light_token_encoder(folder).encode_document(['a']);"
         "print(*{'torch', 'transformers', 'sentence_transformers', 'tokenizers', 'onnx', 'scipy', 'safetensors',"
