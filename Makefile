@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
-TESTED_EXTRAS := cpu,train,trim,eval,dev
+TESTED_EXTRAS := kernels,train,trim,eval,dev
 EXTRAS := $(TESTED_EXTRAS),docs
 INSTALLED := $(VENV)/.installed
 # The lowest versions that pyproject.toml allows, in an environment of their own.

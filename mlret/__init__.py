@@ -15,6 +15,7 @@ from mlret.errors import (
     MissingExtraError,
     MlretError,
     NotFound,
+    missing_extra,
 )
 
 __version__ = "0.2.0"
@@ -76,5 +77,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        try:
+            return getattr(import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as error:
+            raise missing_extra(error) or error from error
     raise AttributeError(f"module 'mlret' has no attribute {name!r}")

@@ -38,10 +38,11 @@ _PACKAGES = (
 
 # What each extra is for, in the user's words.
 FEATURES = {
-    "cpu": "vector search on the CPU: index, search, memory, demo",
-    "gpu": "vector search on an NVIDIA GPU, in place of the extra cpu",
+    "kernels": "compiled comparison of tokens in multi-vector indexes",
+    "gpu": "FAISS on an NVIDIA GPU, in place of faiss-cpu",
     "data": "documents from Parquet files and from data sets of the hub",
-    "train": "training an encoder, splitting text into sentences",
+    "onnx": "exported encoders with a tokenizer of another kind than the bundled one's",
+    "train": "torch: training, calibration, language adapters, GPUs, encoders that were not packed",
     "trim": "SentencePiece models of slow tokenizers, pictures of a trimming",
     "colbert": "colbert-ai itself, to compare with; its checkpoints and indexes are read and written without",
     "integrations": "evaluation of encoders and searches with the tasks of mteb",
@@ -98,6 +99,8 @@ def examine() -> Findings:
     found.versions = {"python": platform.python_version(), "mlret": mlret.__version__}
     found.versions |= {package: _version(package) for package in _PACKAGES}
     for requirement in requirements.get("", []):
+        if requirement.startswith("faiss-cpu") and found.versions["faiss-gpu"]:
+            continue
         if lack := _lack(requirement):
             found.problems.append(f'{lack}: pip install "{requirement}"')
     found.extras = [

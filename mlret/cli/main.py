@@ -11,12 +11,12 @@ import os
 import sys
 import warnings
 from importlib import import_module
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 import typer
 from typer.core import TyperGroup
 
-from mlret.errors import MlretError, MlretWarning
+from mlret.errors import MlretError, MlretWarning, missing_extra
 
 
 class Verb(NamedTuple):
@@ -130,11 +130,20 @@ def main() -> None:
             warnings.showwarning = _show_warning
             app()
     except MlretError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end_with(error)
+    except ModuleNotFoundError as error:
+        if (told := missing_extra(error)) is None:
+            raise
+        _end_with(told)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _end_with(error: MlretError) -> NoReturn:
+    """Print an error on one line and end with its exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
 
 
 def _show_warning(
