@@ -222,8 +222,6 @@ def _import(module: str, packages: tuple[str, ...], problems: list[str]) -> Modu
 
 
 def _torch(problems: list[str]) -> dict[str, Any]:
-    if importlib.util.find_spec("torch") is None:  # the light runtime does without
-        return {}
     torch: Any = _import("torch", ("torch",), problems)
     if torch is None:
         return {}

@@ -28,7 +28,7 @@ def fast_precision(precision: Precision, device: str) -> Precision:
 
     In torch ``"auto"`` is float32.
     """
-    if precision in ("auto", "float32"):
+    if precision == "auto" or precision == "float32":  # noqa: PLR1714: two comparisons narrow the type
         return "float32"
     if precision == "int8" and device != "cpu":  # ForwardPass rejects it
         return precision

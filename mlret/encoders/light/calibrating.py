@@ -47,9 +47,9 @@ class LightCalibration:
         unknown = len(self.languages)
         rows = np.array([self._row_of(code) for code in languages], dtype=np.int64)
         if self._mean is not None:
-            vectors = vectors - self._mean[rows]
+            vectors = np.subtract(vectors, self._mean[rows], dtype=np.float32)
         if self._std is not None:
-            vectors = vectors / self._std[rows]
+            vectors = np.divide(vectors, self._std[rows], dtype=np.float32)
         if self._rotation is not None:
             vectors = vectors.copy()
             for row in np.unique(rows[rows != unknown]):

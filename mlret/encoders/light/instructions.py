@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 # NumPy's names of features with products of 8-bit integers that are added in 32 bits.
@@ -19,8 +20,7 @@ def multiplies_int8() -> str | None:
     Without it, products of two pairs are added in 16 bits, so that the numbers must be smaller, and 8 bits gain less.
     """
     # NumPy has no public name for this; `numpy.show_runtime` prints it.
-    from numpy._core._multiarray_umath import __cpu_features__ as features
-
+    features: dict[str, bool] = import_module("numpy._core._multiarray_umath").__cpu_features__
     for name in _INT8_PRODUCTS:
         if features.get(name):
             return name

@@ -107,10 +107,11 @@ class MappedTensors:
         count = place.length // np.dtype(place.dtype).itemsize
         return np.frombuffer(self._bytes, dtype=place.dtype, count=count, offset=place.offset).reshape(place.shape)
 
-    def view(self, name: str) -> memoryview:
+    def view(self, name: str) -> memoryview[Any]:
         """Return a one-dimensional tensor as a memory view, whose items Python reads faster than those of an array."""
         place = self._place(name)
-        return memoryview(self._bytes)[place.offset : place.offset + place.length].cast(np.dtype(place.dtype).char)
+        form: Any = np.dtype(place.dtype).char
+        return memoryview(self._bytes)[place.offset : place.offset + place.length].cast(form)
 
     def _place(self, name: str) -> Place:
         try:

@@ -102,7 +102,7 @@ class Graph:
     def constant(self, name: str, array: NDArray[Any]) -> str:
         """Add an array to the model and return its name."""
         head = b"".join(_integer(1, size) for size in array.shape) + _integer(2, _TYPES[array.dtype.name])
-        content = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         self._tensors += _chunks(5, [head + _content(8, name), *_chunks(9, [content])])
         return name
 

@@ -60,7 +60,7 @@ class UnigramTokenizer:
         scores = tensors["scores"]
         if scores.dtype == np.int32:  # decimal numbers: dividing gives what reading their digits would
             scores = scores / DECIMALS
-        self._scores = memoryview(scores)
+        self._scores = scores.data
         alphabet = bytes(tensors.view("trie.alphabet")).decode()
         self._label_of = dict(zip(alphabet, range(len(alphabet)), strict=True))
         # The root has almost as many children as there are characters, so they are looked up in a dictionary.
