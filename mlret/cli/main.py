@@ -53,7 +53,8 @@ VERBS = {
     "trim": Verb("trim:trim", "Make a multilingual model small: keep the tokens that some languages need."),
     "calibrate": Verb("calibrate:calibrate", "Fit an encoder's calibration on monolingual text."),
     "export": Verb(
-        "export:export", "Write an encoder with one vector per token as a checkpoint of Stanford's ColBERT or PyLate."
+        "export:export",
+        "Write an encoder for other libraries: as ONNX, or as a checkpoint of Stanford's ColBERT or PyLate.",
     ),
     "eval": Verb("eval:app", "Measure an encoder on the field's benchmarks."),
     "recipes": Verb("recipes:app", "The recipes that come with mlret: list them, copy one to edit."),

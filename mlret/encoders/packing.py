@@ -144,7 +144,7 @@ def _unknown_to_library() -> NDArray[np.int32]:
     return np.array(ranges, dtype=np.int32)
 
 
-def pack_folder(path: Path) -> None:
+def pack_folder(path: Path, *, mark: str = "") -> None:
     """Write ``light.safetensors`` into an encoder's folder, so that it runs without torch.
 
     It holds the tokenizer, what the multi-vector head adds to the vocabulary, and the fingerprints, which are computed
@@ -154,6 +154,8 @@ def pack_folder(path: Path) -> None:
     ----------
     path
         A folder of which sentence-transformers loads an encoder; with ``quantised.safetensors`` or ``onnx/model.onnx``.
+    mark
+        What is added to the fingerprint where the light runtime's vectors are not those of the folder's own weights.
 
     Raises
     ------
@@ -171,7 +173,7 @@ def pack_folder(path: Path) -> None:
     if packable(tokenizer):
         tensors, settings = packed_tokenizer(tokenizer)
         metadata["tokenizer"] = json.dumps(settings, ensure_ascii=False)
-    stated = {"digest": digest_of(path), "fingerprint": encoder.fingerprint}
+    stated = {"digest": digest_of(path), "fingerprint": encoder.fingerprint + mark}
     if (path / QUANTISED).is_file():
         tensors[OUTLIERS] = _outliers(encoder)
     if (path / HEAD).is_dir():

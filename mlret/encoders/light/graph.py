@@ -1,6 +1,7 @@
-"""The network of BERT and its relatives (XLM-R among them) as an ONNX graph, in three ways to multiply matrices.
+"""The network of BERT and its relatives (XLM-R among them) as an ONNX graph, in several ways to multiply matrices.
 
 - ``"float32"``: as the model was trained.
+- ``"8-bit"``: as ``"4-bit"``, of a file with 8-bit weights.
 - ``"4-bit"``: the file's own 4-bit weights, multiplied by activations in 8 bits, one scale for each 32 of them
   (``MatMulNBits``). Starts at once and reads the fewest bytes.
 - ``"int8"``: weights in 8 bits with one scale a row, activations in 8 bits with one range a token. The fastest where
@@ -24,12 +25,14 @@ from numpy.typing import NDArray
 from mlret.encoders.light.onnx_model import Graph
 from mlret.encoders.light.weights import Integers, StoredWeights
 
-Matrices = Literal["float32", "4-bit", "int8"]
+Matrices = Literal["float32", "8-bit", "4-bit", "int8"]
 _MICROSOFT = "com.microsoft"
 # GELU is nowhere less than this.
 _LEAST_GELU = -0.17
 _TINY = 1e-12
 _BLOCK = 32
+# Numbers of types in onnx.proto.
+_INT32, _INT64 = 6, 7
 # Largest magnitude of an 8-bit weight; and of one whose products are added in pairs in 16 bits.
 WIDE, NARROW = 127, 63
 
@@ -48,6 +51,8 @@ class Architecture:
         The row of the table of positions that the first token gets.
     positions
         Number of rows of that table.
+    padding
+        The id of the padding token.
     """
 
     layers: int
@@ -56,6 +61,7 @@ class Architecture:
     epsilon: float
     first_position: int
     positions: int
+    padding: int
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -73,6 +79,7 @@ class Architecture:
             config["layer_norm_eps"],
             0 if kind == "bert" else config["pad_token_id"] + 1,
             config["max_position_embeddings"],
+            config.get("pad_token_id") or 0,
         )
 
     @property
@@ -97,6 +104,7 @@ class _Encoder:
         self._none: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._graph = Graph("encoder")
         self._names = 0
+        self._mask: list[str] = []
 
     def model(self) -> bytes:
         dims = self._shape.dims
@@ -105,6 +113,11 @@ class _Encoder:
         self._of_texts = self._node("Shape", embeddings)
         flat = self._node("Reshape", embeddings, self._constant(np.array([-1, dims])))
         state = self._normalised(flat, "embeddings.LayerNorm")
+        self._finish(state, "hidden")
+        return self._graph.model()
+
+    def _finish(self, state: str, output: str) -> None:
+        """Add all layers, and the output, to the normalised embeddings."""
         if self._matrices == "int8":
             self._ones = self._ones_like(state)
         for layer in range(self._shape.layers):
@@ -116,16 +129,15 @@ class _Encoder:
             inner = self._node("Gelu", inner, domain=_MICROSOFT)
             added = self._linear(inner, [f"{prefix}.output.dense"], least=_LEAST_GELU)
             state = self._normalised(self._node("Add", added, state), f"{prefix}.output.LayerNorm")
-        self._graph.node("Reshape", [state, self._of_texts], "hidden")
-        self._graph.output("hidden", "float32", ["texts", "tokens", dims])
-        return self._graph.model()
+        self._graph.node("Reshape", [state, self._of_texts], output)
+        self._graph.output(output, "float32", ["texts", "tokens", self._shape.dims])
 
     def _attention(self, state: str, prefix: str) -> str:
         names = [f"{prefix}.{part}" for part in ("query", "key", "value")]
         together = self._linear(state, names, outliers=self._outliers)
         parts = self._graph.node("Split", [together], [self._name() for _ in names], axis=-1, num_outputs=len(names))
         texts = [self._node("Reshape", part, self._of_texts) for part in parts]
-        attended = self._node("MultiHeadAttention", *texts, domain=_MICROSOFT, num_heads=self._shape.heads)
+        attended = self._node("MultiHeadAttention", *texts, *self._mask, domain=_MICROSOFT, num_heads=self._shape.heads)
         return self._node("Reshape", attended, self._constant(np.array([-1, self._shape.dims])))
 
     def _linear(
@@ -147,11 +159,12 @@ class _Encoder:
                 weight = np.concatenate([self._weights.matrix(name) for name in matrices])
                 product = self._node("MatMul", state, self._constant(weight.T))
                 return self._node("Add", product, self._constant(bias))
-            case "4-bit":
-                packed = np.concatenate([self._weights.packed(name) for name in matrices])
+            case "4-bit" | "8-bit":
+                bits = 4 if self._matrices == "4-bit" else 8
+                packed = np.concatenate([self._weights.packed(name, bits) for name in matrices])
                 scale = np.concatenate([self._weights.scales(name) for name in matrices])
                 inputs = [self._constant(packed), self._constant(scale), "", "", self._constant(bias)]
-                sizes = {"K": packed.shape[1] * _BLOCK, "N": len(packed), "bits": 4, "block_size": _BLOCK}
+                sizes = {"K": packed.shape[1] * _BLOCK, "N": len(packed), "bits": bits, "block_size": _BLOCK}
                 return self._node("MatMulNBits", state, *inputs, domain=_MICROSOFT, accuracy_level=4, **sizes)
             case "int8":
                 if least is not None:
@@ -224,6 +237,68 @@ class _Encoder:
     def _name(self) -> str:
         self._names += 1
         return f"n{self._names}"
+
+
+class _WholeEncoder(_Encoder):
+    """An encoder from token ids on, which other programs can run: with the table of embeddings, and padding."""
+
+    def whole_model(self) -> bytes:
+        ids = self._graph.input("input_ids", "int64", ["texts", "tokens"])
+        mask = self._graph.input("attention_mask", "int64", ["texts", "tokens"])
+        self._mask = ["", self._node("Cast", mask, to=_INT32)]
+        words = self._rows("embeddings.word_embeddings.weight", ids)
+        if self._shape.first_position:
+            real = self._node(
+                "Cast", self._node("Equal", ids, self._constant(np.int64(self._shape.padding))), to=_INT64
+            )
+            real = self._node("Sub", self._constant(np.int64(1)), real)
+            counted = self._node("Mul", self._node("CumSum", real, self._constant(np.int64(1))), real)
+            places = self._node("Add", counted, self._constant(np.int64(self._shape.padding)))
+            kind = self._constant(self._weights.matrix("embeddings.token_type_embeddings.weight")[0])
+        else:
+            ones = self._node("Add", self._node("Mul", ids, self._constant(np.int64(0))), self._constant(np.int64(1)))
+            counted = self._node("CumSum", ones, self._constant(np.int64(1)))
+            places = self._node("Sub", counted, self._constant(np.int64(1)))
+            types = self._graph.input("token_type_ids", "int64", ["texts", "tokens"])
+            kind = self._rows("embeddings.token_type_embeddings.weight", types)
+        added = self._node("Add", words, self._rows("embeddings.position_embeddings.weight", places))
+        embeddings = self._node("Add", added, kind)
+        self._of_texts = self._node("Shape", embeddings)
+        flat = self._node("Reshape", embeddings, self._constant(np.array([-1, self._shape.dims])))
+        self._finish(self._normalised(flat, "embeddings.LayerNorm"), "last_hidden_state")
+        return self._graph.model()
+
+    def _rows(self, name: str, numbers: str) -> str:
+        """Look rows of a table up, which stays in few bits if it is stored so."""
+        bits = self._weights.bits(name)
+        if bits not in (4, 8):
+            return self._node("Gather", self._constant(self._weights.matrix(name)), numbers, axis=0)
+        packed = self._weights.packed(name, bits)
+        table = self._constant(packed.reshape(len(packed), -1))
+        options = {"bits": bits, "block_size": _BLOCK, "gather_axis": 0, "quantize_axis": 1}
+        scales = self._constant(self._weights.scales(name))
+        return self._node("GatherBlockQuantized", table, numbers, scales, domain=_MICROSOFT, **options)
+
+
+def whole_graph(weights: StoredWeights, shape: Architecture, matrices: Matrices) -> bytes:
+    """Return an ONNX model of an encoder from token ids to last hidden states, as sentence-transformers names them.
+
+    Parameters
+    ----------
+    weights
+        As for :func:`encoder_graph`.
+    shape
+        The sizes of the network.
+    matrices
+        ``"float32"``, ``"8-bit"`` or ``"4-bit"``.
+
+    Returns
+    -------
+    bytes
+        A model with the inputs ``input_ids`` and ``attention_mask`` (and ``token_type_ids``, of BERT), ``(texts,
+        tokens)`` int64, and the output ``last_hidden_state``, ``(texts, tokens, dims)`` float32.
+    """
+    return _WholeEncoder(weights, shape, matrices, WIDE, np.empty(0, np.int64)).whole_model()
 
 
 def encoder_graph(

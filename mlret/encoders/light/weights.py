@@ -65,10 +65,12 @@ class StoredWeights:
         scale[scale == 0] = _TINY
         return scale
 
-    def packed(self, name: str) -> NDArray[np.uint8]:
-        """Return the stored bytes of a matrix in 4 bits, ``(m, blocks, 16)``, without copying them."""
-        stored = self.tensors[f"{name}.4-bit"]
-        return stored.reshape(len(stored), -1, 16)
+    def packed(self, name: str, bits: int) -> NDArray[np.uint8]:
+        """Return the stored bytes of a matrix in 4 or 8 bits, ``(m, blocks, 4 * bits)``, as onnxruntime reads them."""
+        stored = self.tensors[f"{name}.{bits}-bit"]
+        if bits == 8:  # onnxruntime subtracts 128
+            stored = (stored.astype(np.int16) + 128).astype(np.uint8)
+        return stored.reshape(len(stored), -1, 4 * bits)
 
     def rows(self, name: str, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return rows of a matrix as float32.
