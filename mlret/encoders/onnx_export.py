@@ -65,8 +65,8 @@ def _write(encoder: Encoder, path: Path, bits: WeightBits) -> None:
     shape = Architecture.read(path / "config.json")
     if shape is None or layout_of(path) is None:
         raise InputError(
-            f"{encoder.name} cannot be exported: its network is none of BERT, RoBERTa and XLM-R, or it has other modules "
-            "than pooling, normalisation and calibration"
+            f"{encoder.name} cannot be exported: its network is none of BERT, RoBERTa and XLM-R, or it has modules "
+            "other than pooling, normalisation and calibration"
         )
     network: Any = encoder.model[0]
     state = {name: tensor.detach().contiguous() for name, tensor in network.model.state_dict().items()}
@@ -75,16 +75,10 @@ def _write(encoder: Encoder, path: Path, bits: WeightBits) -> None:
         if bits == 32:
             save_file({name: tensor.float() for name, tensor in state.items() if tensor.is_floating_point()}, file)
         else:
-            odd = next(
-                (
-                    name
-                    for name, tensor in state.items()
-                    if "layer" in name and tensor.ndim == 2 and not fits(tensor, bits)
-                ),
-                "",
-            )
+            matrices = [name for name, tensor in state.items() if "layer." in name and tensor.ndim == 2]
+            odd = [name for name in matrices if not fits(state[name], bits)]
             if odd:
-                raise InputError(f"{encoder.name} has no rows of a multiple of 32 ({odd}): export it with 32 bits")
+                raise InputError(f"{encoder.name} has no rows of a multiple of 32 ({odd[0]}): export it with 32 bits")
             save_quantised(state, file, layers=bits, embeddings=bits)
         graph = whole_graph(StoredWeights(MappedTensors(file)), shape, _MATRICES[bits])
     if len(graph) > _LARGEST:

@@ -248,10 +248,8 @@ class _WholeEncoder(_Encoder):
         self._mask = ["", self._node("Cast", mask, to=_INT32)]
         words = self._rows("embeddings.word_embeddings.weight", ids)
         if self._shape.first_position:
-            real = self._node(
-                "Cast", self._node("Equal", ids, self._constant(np.int64(self._shape.padding))), to=_INT64
-            )
-            real = self._node("Sub", self._constant(np.int64(1)), real)
+            padded = self._node("Equal", ids, self._constant(np.int64(self._shape.padding)))
+            real = self._node("Cast", self._node("Not", padded), to=_INT64)
             counted = self._node("Mul", self._node("CumSum", real, self._constant(np.int64(1))), real)
             places = self._node("Add", counted, self._constant(np.int64(self._shape.padding)))
             kind = self._constant(self._weights.matrix("embeddings.token_type_embeddings.weight")[0])

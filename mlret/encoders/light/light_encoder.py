@@ -76,8 +76,8 @@ def batches(tokens: Sequence[Sequence[int]]) -> Iterator[Batch]:
         count = max(1, _TOKENS // max(1, length))
         for start in range(0, len(rows), count):
             some = rows[start : start + count]
-            ids = np.array([tokens[row] for row in some], dtype=np.int64).reshape(len(some), length)
-            yield Batch(np.array(some), ids)
+            matrix = np.array([tokens[row] for row in some], dtype=np.int64).reshape(len(some), length)
+            yield Batch(np.array(some, dtype=np.int64), matrix)
 
 
 class LightEncoder(Encoder):
@@ -251,7 +251,7 @@ class LightTokenEncoder(TokenEncoder):
     @cached_property
     def dims(self) -> int:
         """Number of dimensions of a token vector."""
-        return self._projection.shape[1]
+        return int(self._projection.shape[1])
 
     @cached_property
     def fingerprint(self) -> str:
