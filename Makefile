@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
-TESTED_EXTRAS := cpu,train,trim,eval,dev
+TESTED_EXTRAS := kernels,train,trim,eval,dev
 EXTRAS := $(TESTED_EXTRAS),docs
 INSTALLED := $(VENV)/.installed
+# What `pip install mlret` installs, which suffices for the demonstration.
+LIGHT := $(VENV)/.light
 # The lowest versions that pyproject.toml allows, in an environment of their own.
 LOWEST := .venv-lowest
 LOWEST_INSTALLED := $(LOWEST)/.installed
@@ -31,7 +33,7 @@ PUBLIC := mlret/__init__.py mlret/errors.py mlret/data/ranking/reader.py mlret/e
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-11s\033[0m %s\n", $$1, $$2}'
 
-demo: $(INSTALLED) ## Install if need be, then see mlret work
+demo: $(LIGHT) ## Install what mlret itself needs, if need be, then see it work
 	@$(BIN)/mlret demo
 
 test: $(INSTALLED) ## Run the quick tests of every part (less than five minutes, two cores)
@@ -76,6 +78,11 @@ install: $(INSTALLED) ## Make .venv and install mlret with its development tools
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+$(LIGHT): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 $(LOWEST_INSTALLED): pyproject.toml constraints-lowest.txt

@@ -4,7 +4,7 @@ CCP needs no translations and no labels: it learns that sentences near each othe
 run here takes seconds and is far too short to give a useful encoder; it shows the whole path from text to encoder. The
 recipes in ``training/`` have settings for real runs.
 
-Run it with ``python examples/pretrain_with_ccp.py``; it needs ``pip install "mlret[cpu,train]"``.
+Run it with ``python examples/pretrain_with_ccp.py``; it needs ``pip install "mlret[train]"``.
 """
 
 from __future__ import annotations

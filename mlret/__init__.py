@@ -15,6 +15,7 @@ from mlret.errors import (
     MissingExtraError,
     MlretError,
     NotFound,
+    missing_extra,
 )
 
 __version__ = "0.2.0"
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from mlret.encoders.external import ExternalEncoder
     from mlret.encoders.late_interaction import multi_vector_encoder
     from mlret.encoders.loading import load_encoder
-    from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
+    from mlret.encoders.multi_vector import load_token_encoder
+    from mlret.encoders.token_encoder import TokenEncoder
     from mlret.index.index import Hit, Index
     from mlret.index.settings import IndexSettings
     from mlret.memory.memory import Memory
@@ -63,7 +65,7 @@ _HOMES = {
     "export_encoder": "mlret.encoders.colbert_export",
     "ExternalEncoder": "mlret.encoders.external",
     "multi_vector_encoder": "mlret.encoders.late_interaction",
-    "TokenEncoder": "mlret.encoders.multi_vector",
+    "TokenEncoder": "mlret.encoders.token_encoder",
     "load_token_encoder": "mlret.encoders.multi_vector",
     "Hit": "mlret.index.index",
     "Index": "mlret.index.index",
@@ -75,5 +77,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        try:
+            return getattr(import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as error:
+            raise missing_extra(error) or error from error
     raise AttributeError(f"module 'mlret' has no attribute {name!r}")

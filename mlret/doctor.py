@@ -22,6 +22,7 @@ import mlret
 from mlret.errors import MlretError, first_line
 
 _PACKAGES = (
+    "onnxruntime",
     "torch",
     "transformers",
     "sentence-transformers",
@@ -37,10 +38,11 @@ _PACKAGES = (
 
 # What each extra is for, in the user's words.
 FEATURES = {
-    "cpu": "vector search on the CPU: index, search, memory, demo",
-    "gpu": "vector search on an NVIDIA GPU, in place of the extra cpu",
+    "kernels": "compiled comparison of tokens in multi-vector indexes",
+    "gpu": "FAISS on an NVIDIA GPU, in place of faiss-cpu",
     "data": "documents from Parquet files and from data sets of the hub",
-    "train": "training an encoder, splitting text into sentences",
+    "onnx": "exported encoders with a tokenizer of another kind than the bundled one's",
+    "train": "torch: training, calibration, language adapters, GPUs, encoders that were not packed",
     "trim": "SentencePiece models of slow tokenizers, pictures of a trimming",
     "colbert": "colbert-ai itself, to compare with; its checkpoints and indexes are read and written without",
     "integrations": "evaluation of encoders and searches with the tasks of mteb",
@@ -97,6 +99,8 @@ def examine() -> Findings:
     found.versions = {"python": platform.python_version(), "mlret": mlret.__version__}
     found.versions |= {package: _version(package) for package in _PACKAGES}
     for requirement in requirements.get("", []):
+        if requirement.startswith("faiss-cpu") and found.versions["faiss-gpu"]:
+            continue
         if lack := _lack(requirement):
             found.problems.append(f'{lack}: pip install "{requirement}"')
     found.extras = [
@@ -114,7 +118,7 @@ def examine() -> Findings:
     found.precision = _precision(torch_works=bool(found.torch))
     found.faiss = _faiss(found.problems)
     found.sqlite = _sqlite(found.problems)
-    found.encoder = _encoder(found.problems, torch_works=bool(found.torch))
+    found.encoder = _encoder(found.problems)
     return found
 
 
@@ -228,7 +232,6 @@ def _import(module: str, packages: tuple[str, ...], problems: list[str]) -> Modu
 
 
 def _torch(problems: list[str]) -> dict[str, Any]:
-    # If torch is not installed, the check of the base requirements has already reported it.
     torch: Any = _import("torch", ("torch",), problems)
     if torch is None:
         return {}
@@ -295,11 +298,9 @@ def _sqlite(problems: list[str]) -> dict[str, Any]:
     return {"version": sqlite3.sqlite_version, "fts5": fts5}
 
 
-def _encoder(problems: list[str], *, torch_works: bool) -> dict[str, Any]:
+def _encoder(problems: list[str]) -> dict[str, Any]:
     """Load the bundled encoder to prove that it works, and report its fingerprint, which identifies its weights."""
     found: dict[str, Any] = {}
-    if not torch_works:
-        return found
     try:
         from mlret.encoders.loading import BUNDLED, load_encoder
 
@@ -307,6 +308,7 @@ def _encoder(problems: list[str], *, torch_works: bool) -> dict[str, Any]:
         found["path"] = str(BUNDLED)
         found["size_mib"] = round(sum(path.stat().st_size for path in files) / 2**20, 1)
         encoder = load_encoder(device="cpu")
+        found["runtime"] = encoder.runtime
         found["dims"] = encoder.dims
         found["fingerprint"] = encoder.fingerprint
         found["calibration_languages"] = len(encoder.calibration_languages)

@@ -103,3 +103,34 @@ def require(module: str, *, extra: str, feature: str) -> ModuleType:
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         raise MissingExtraError(f'{feature} needs the package {module!r}: pip install "mlret[{extra}]"')
     return importlib.import_module(module)
+
+
+# Modules that the light install lacks -> the extra that brings them.
+_EXTRA_OF = {
+    **dict.fromkeys(
+        ("torch", "transformers", "sentence_transformers", "accelerate", "schedulefree", "icu4py"), "train"
+    ),
+    **dict.fromkeys(("datasets", "pyarrow"), "data"),
+    **dict.fromkeys(("bm25s", "matplotlib", "mteb", "nltk", "pytrec_eval", "scipy", "sklearn", "Stemmer"), "eval"),
+    **dict.fromkeys(("google", "sentencepiece"), "trim"),
+    "numba": "kernels",
+    "tokenizers": "train",
+}
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """Turn the error of an import into one that names the extra to install.
+
+    Parameters
+    ----------
+    error
+        The error.
+
+    Returns
+    -------
+    MissingExtraError or None
+        ``None`` if no extra of mlret brings the module.
+    """
+    module = (error.name or "").partition(".")[0]
+    extra = _EXTRA_OF.get(module)
+    return (extra and MissingExtraError(f'this needs the package {module!r}: pip install "mlret[{extra}]"')) or None

@@ -19,8 +19,9 @@ import typer
 
 from mlret.encoders.head import load_head, save_head
 from mlret.encoders.loading import BUNDLED, load_encoder
-from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
+from mlret.encoders.multi_vector import load_token_encoder
 from mlret.encoders.quantised import Bits, quantise_folder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError, MlretError
 from mlret.training.recipe import Recipe
 

@@ -25,8 +25,9 @@ def encode(
         str | None, typer.Option("--model", "-m", help="Encoder: a folder or a hub id; by default the bundled one.")
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="float32, bfloat16 or int8; `mlret doctor` shows which are fast here.")
-    ] = "float32",
+        str,
+        typer.Option("--precision", help="auto, float32, bfloat16 or int8; `mlret doctor` shows which are fast here."),
+    ] = "auto",
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda, …; by default whatever is available.")
     ] = None,

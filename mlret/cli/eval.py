@@ -72,7 +72,8 @@ def run(
     data: Annotated[Path, typer.Option("--data", help="The folder that the recipe's data is in.")] = Path("data"),
     models: _Models = None,
     precision: Annotated[
-        str | None, typer.Option("--precision", help="Encode in float32, bfloat16 or int8; see `mlret encode --help`.")
+        str | None,
+        typer.Option("--precision", help="Encode in auto, float32, bfloat16 or int8; see `mlret encode --help`."),
     ] = None,
     json_: _Json = False,
     output: _Output = None,

@@ -12,18 +12,23 @@ from mlret.cli.common import check_new_folder
 
 
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A multi-vector encoder: folder or hub id.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An encoder: folder or hub id.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint's folder; new, or empty.")],
-    format: Annotated[str, typer.Option("--format", "-f", help="colbert (colbert-ai) or pylate.")],
+    format: Annotated[str, typer.Option("--format", "-f", help="onnx, colbert (colbert-ai) or pylate.")],
     lossy: Annotated[
         bool,
         typer.Option("--lossy", help="Export what the format can represent, and report what is lost."),
     ] = False,
+    bits: Annotated[int, typer.Option("--bits", help="Of a weight in ONNX: 32, 8 or 4.")] = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Write an encoder with one vector per token as a checkpoint of Stanford's ColBERT or PyLate.
+    """Write an encoder for other libraries: as ONNX, or as a checkpoint of Stanford's ColBERT or PyLate.
 
-    The checkpoint gives the same scores there, without mlret. If the encoder
+    ONNX is for encoders with one vector for each text. The folder runs without
+    torch, in mlret and in the ONNX backend of sentence-transformers.
+
+    The checkpoints are for encoders with one vector for each token, and give
+    the same scores there, without mlret. If the encoder
     uses something that the format cannot represent, the export names it and
     fails: texts routed to language adapters, queries padded to a multiple of a
     length, and in ColBERT punctuation outside ASCII. With --lossy, everything
@@ -33,11 +38,21 @@ def export(
 
     Examples:
 
+        mlret export my-encoder --format onnx --bits 8 -o my-encoder-onnx
+
         mlret export my-encoder --format colbert -o for-colbert-ai
 
         mlret export my-encoder --format pylate --lossy -o for-pylate
     """
     check_new_folder(output)
+    if format == "onnx":
+        from mlret.encoders.onnx_export import WeightBits, export_onnx
+
+        given: WeightBits = bits  # type: ignore[assignment]
+        export_onnx(model, output, bits=given)
+        found = {"output": str(output), "format": format, "bits": bits}
+        typer.echo(json.dumps(found, ensure_ascii=False) if as_json else f"encoder: {output}")
+        return
     from mlret.encoders.colbert_export import Format, export_encoder
 
     chosen: Format = format  # type: ignore[assignment]

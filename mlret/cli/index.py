@@ -112,8 +112,8 @@ def build(
         typer.Option("--external", metavar="NAME", help="--vectors are of this encoder, which mlret does not run."),
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="Encode in float32, bfloat16 or int8; see `mlret encode --help`.")
-    ] = "float32",
+        str, typer.Option("--precision", help="Encode in auto, float32, bfloat16 or int8; see `mlret encode --help`.")
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Build a new index from files. A build that was stopped resumes when the same command is given again."""

@@ -11,12 +11,98 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from typing import ClassVar, TextIO
+from typing import ClassVar, NoReturn, TextIO
 
 import typer
 
+from mlret.errors import MlretError, MlretWarning, missing_extra
+
+
+class Verb(NamedTuple):
+    """A subcommand, before its module is imported.
+
+    Attributes
+    ----------
+    home
+        Where it is: ``"module:name"``, of a function or, for a subcommand with subcommands, a Typer application.
+    help
+        What it does, as `mlret --help` says it: the first line of the function's docstring.
+    """
+
+    home: str
+    help: str
+
+
+VERBS = {
+    "demo": Verb(
+        "demo:demo", "See mlret work: index texts in twelve languages, ask in another language, measure, remember."
+    ),
+    "index": Verb("index:app", "Build an index from files, change it, maintain it."),
+    "search": Verb("search:search", "Find the documents of an index that are closest in meaning to a query."),
+    "memory": Verb("memory:app", "Remember texts, and find them from other languages."),
+    "encode": Verb(
+        "encode:encode", "Encode the texts of files, for an index of your own or `mlret index build --vectors`."
+    ),
+    "train": Verb(
+        "train:app", "Train an encoder: `mlret train NAME` by a recipe, `mlret train adapter` one more language."
+    ),
+    "mine": Verb("mine:mine", "Find hard negatives for training: passages that rank high but do not answer the query."),
+    "score": Verb("score:score", "Add a teacher's scores to training data, for distillation."),
+    "average": Verb("average:average", "Average the weights of models, as JaColBERTv2.5 does."),
+    "trim": Verb("trim:trim", "Make a multilingual model small: keep the tokens that some languages need."),
+    "calibrate": Verb("calibrate:calibrate", "Fit an encoder's calibration on monolingual text."),
+    "export": Verb(
+        "export:export",
+        "Write an encoder for other libraries: as ONNX, or as a checkpoint of Stanford's ColBERT or PyLate.",
+    ),
+    "eval": Verb("eval:app", "Measure an encoder on the field's benchmarks."),
+    "recipes": Verb("recipes:app", "The recipes that come with mlret: list them, copy one to edit."),
+    "doctor": Verb(
+        "doctor:doctor",
+        "Show versions, devices, and what is missing for which feature. Exit code 1 if something needed is broken.",
+    ),
+}
+
+
+class _Verbs(TyperGroup):
+    """The group of all subcommands, which imports a subcommand's module when it is to run."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the name of the subcommand, the subcommand itself, and its arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if name is None else load_verb(name), rest
+
+
+def load_verb(name: str) -> Any:
+    """Import a subcommand.
+
+    Parameters
+    ----------
+    name
+        A key of :data:`VERBS`.
+
+    Returns
+    -------
+    object
+        The command of Typer.
+    """
+    verb = VERBS[name]
+    module, _, attribute = verb.home.partition(":")
+    found = getattr(import_module(f"mlret.cli.{module}"), attribute)
+    parent = typer.Typer(add_completion=False)
+    if not isinstance(found, typer.Typer):
+        parent.command(name)(found)
+        return typer.main.get_command(parent)
+    parent.add_typer(found, name=name, help=verb.help)
+    group: Any = typer.main.get_group(parent)
+    return group.commands[name]
+
+
+def _nothing() -> None:
+    """Stand for a subcommand in lists of subcommands."""
+
+
 from mlret.cli.lazy import Lazy, LazyGroup
-from mlret.errors import MlretError, MlretWarning
 
 
 class _Commands(LazyGroup):
@@ -50,7 +136,7 @@ class _Commands(LazyGroup):
         "calibrate": Lazy("mlret.cli.calibrate:calibrate", "Fit an encoder's calibration on monolingual text."),
         "export": Lazy(
             "mlret.cli.export:export",
-            "Write an encoder with one vector per token as a checkpoint of Stanford's ColBERT or PyLate.",
+            "Write an encoder for other libraries: as ONNX, or as a checkpoint of Stanford's ColBERT or PyLate.",
         ),
         "eval": Lazy("mlret.cli.eval:app", "Measure an encoder on the field's benchmarks."),
         "recipes": Lazy("mlret.cli.recipes:app", "The recipes that come with mlret: list them, copy one to edit."),
@@ -92,11 +178,20 @@ def main() -> None:
             warnings.showwarning = _show_warning
             app()
     except MlretError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end_with(error)
+    except ModuleNotFoundError as error:
+        if (missing := missing_extra(error)) is None:
+            raise
+        _end_with(missing)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _end_with(error: MlretError) -> NoReturn:
+    """Print an error on one line and end with its exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
 
 
 def _show_warning(

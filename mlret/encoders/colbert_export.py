@@ -21,7 +21,8 @@ from mlret.data.durable import write_folder_atomically
 from mlret.encoders.adapters import LanguageTransformer
 from mlret.encoders.colbert_loading import ARCHITECTURE, METADATA, colbert_skiplist
 from mlret.encoders.markers import prompt_of
-from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
+from mlret.encoders.multi_vector import load_token_encoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import AlreadyExists, InputError
 
 Format = Literal["colbert", "pylate"]

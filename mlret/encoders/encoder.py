@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Similarity = Literal["cosine", "maxsim"]
 Side = Literal["query", "document"]
+# What computes the vectors: torch, or onnxruntime where torch is not needed.
+Runtime = Literal["torch", "light"]
 
 
 class Encoder:
@@ -36,10 +38,10 @@ class Encoder:
     name
         Name for messages and manifests: a path or a hub id.
     precision
-        ``"float32"``, ``"bfloat16"`` or ``"int8"``. Vectors in bfloat16 are almost equal to those in float32. Vectors
-        in int8 differ by up to 0.01 in cosine, so the encoder gets a different fingerprint, and ``model`` is changed in
-        place. If the device is slower in the requested precision than in float32, a warning is issued and float32 is
-        used instead; ``mlret doctor`` shows which precisions are fast.
+        ``"float32"`` (or ``"auto"``, the same here), ``"bfloat16"`` or ``"int8"``. Vectors in bfloat16 are almost equal
+        to those in float32. Vectors in int8 differ by up to 0.01 in cosine, so the encoder gets a different
+        fingerprint, and ``model`` is changed in place. If the device is slower in the requested precision than in
+        float32, a warning is issued and float32 is used instead; ``mlret doctor`` shows which precisions are fast.
     emulate
         Compute int8 vectors even if the processor is slow in int8; this takes as long as float32. Use it to search an
         index that was encoded in int8 on another machine.
@@ -48,6 +50,8 @@ class Encoder:
     ----------
     precision
         The precision in use, which may differ from the requested one.
+    runtime
+        ``"torch"``, or ``"light"`` if onnxruntime computes the vectors and torch is not needed.
 
     Raises
     ------
@@ -66,6 +70,7 @@ class Encoder:
     """
 
     similarity: Similarity = "cosine"
+    runtime: Runtime = "torch"
     precision: Precision = "float32"
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from mlret.errors import InputError
 
 INT8 = "-int8"
-Precision = Literal["float32", "bfloat16", "int8"]
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 
 def check_precision(precision: str) -> None:
@@ -24,11 +24,16 @@ def check_precision(precision: str) -> None:
 
 
 def fast_precision(precision: Precision, device: str) -> Precision:
-    """Return the precision, or ``"float32"`` with a warning if the device is slower in that precision."""
+    """Return the precision, or ``"float32"`` with a warning if the device is slower in that precision.
+
+    In torch ``"auto"`` is float32.
+    """
+    if precision == "auto" or precision == "float32":  # noqa: PLR1714: two comparisons narrow the type
+        return "float32"
+    if precision == "int8" and device != "cpu":  # ForwardPass rejects it
+        return precision
     from mlret.encoders.precision_speed import speed_of
 
-    if precision == "float32" or (precision == "int8" and device != "cpu"):  # ForwardPass rejects the latter
-        return precision
     speed = speed_of(precision, device)
     if speed.fast:
         return precision

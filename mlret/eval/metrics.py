@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlret.data.retrieval import grade_of
-from mlret.errors import InputError
+from mlret.errors import InputError, require
 
 _METRIC = re.compile(r"(recall|mrr|ndcg|map)@([1-9]\d*)|map")
 _TREC_NAMES = {"recall": "recall", "ndcg": "ndcg_cut", "map": "map_cut"}
@@ -149,8 +149,7 @@ def _trec_eval(
     cuts: Mapping[str, tuple[str, int]],
 ) -> tuple[dict[str, dict[str, float]], int]:
     """Return pytrec_eval's results by query, and the longest cutoff that was requested."""
-    import pytrec_eval
-
+    pytrec_eval = require("pytrec_eval", extra="eval", feature="computing metrics")
     judged: dict[str, dict[str, int]] = {}
     run: dict[str, dict[str, float]] = {}
     longest = 1

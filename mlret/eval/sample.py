@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from mlret.data.sample import Sample
-from mlret.eval.metrics import evaluate_run
 from mlret.index.hits import Hit
 from mlret.index.index import Index
 
@@ -78,16 +78,32 @@ def evaluate_sample(index: Index, sample: Sample) -> SampleResult:
     )
     for passage_language in sample.languages:
         found = index.search_vectors(vectors, k=10, where={"lang": passage_language})
-        run = {}
         for question, ranked in zip(questions, found, strict=True):
             hits[question.id, passage_language] = ranked
-            run[question.id] = {hit.id: hit.score for hit in ranked}
         in_language = {passage.id for passage in sample.passages if passage.language == passage_language}
         for question_language in sample.languages:
-            qrels = {
-                qid: {passage: grade for passage, grade in sample.qrels[qid].items() if passage in in_language}
-                for qid, question in sample.questions.items()
-                if question.language == question_language
-            }
-            scores[question_language, passage_language] = evaluate_run(qrels, run, METRICS).mean
+            scores[question_language, passage_language] = _scores(
+                [
+                    (
+                        sample.qrels[question.id].keys() & in_language,
+                        [hit.id for hit in hits[question.id, passage_language]],
+                    )
+                    for question in questions
+                    if question.language == question_language
+                ]
+            )
     return SampleResult(scores, hits)
+
+
+def _scores(searches: Sequence[tuple[Set[str], Sequence[str]]]) -> dict[str, float]:
+    """Return the means of :data:`METRICS` over searches: the relevant passages and the ten best hits of each.
+
+    Written out because the library that computes metrics elsewhere is not part of the light install.
+    """
+    totals = dict.fromkeys(METRICS, 0.0)
+    for relevant, ranked in searches:
+        first = next((rank for rank, passage in enumerate(ranked, start=1) if passage in relevant), None)
+        totals["recall@1"] += len(relevant & set(ranked[:1])) / len(relevant)
+        totals["recall@5"] += len(relevant & set(ranked[:5])) / len(relevant)
+        totals["mrr@10"] += 0.0 if first is None else 1 / first
+    return {metric: total / len(searches) for metric, total in totals.items()}

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder, calibrated, normalised
-from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, Tokens
+from mlret.encoders.multi_vector import AnyEncoder
+from mlret.encoders.token_encoder import TokenEncoder, Tokens
 from mlret.eval.baselines import BASELINES
 from mlret.eval.bm25 import NAME, Bm25
 from mlret.eval.matching import Scores, similarities
@@ -346,7 +347,7 @@ def bitext_scorers(
 
     scorers: list[BitextScorer] = []
     for encoder in encoders:
-        if routes_texts(encoder.model):
+        if encoder.runtime == "torch" and routes_texts(encoder.model):
             scorers.append(RoutedTexts(encoder))
         elif isinstance(encoder, TokenEncoder):
             scorers.append(EncodedTokens(encoder, texts))

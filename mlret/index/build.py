@@ -12,8 +12,9 @@ from mlret.data.corpus import Corpus
 from mlret.data.durable import fsync_folder
 from mlret.data.files import LONGEST_LINE
 from mlret.encoders.encoder import Encoder
-from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
+from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
 from mlret.encoders.precision import Precision, check_precision
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import AlreadyExists, FingerprintError, InputError, MlretError
 from mlret.index.hits import IndexInfo, Updated
 from mlret.index.index import Index
@@ -58,7 +59,7 @@ def build_index(
     encoder: AnyEncoder | str | Path | None = None,
     *,
     settings: IndexSettings | None = None,
-    precision: Precision = "float32",
+    precision: Precision = "auto",
     vectors: Vectors | None = None,
     batch_size: int = 256,
     max_line: int = LONGEST_LINE,

@@ -14,7 +14,8 @@ from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.data.unicode_text import is_unicode
 from mlret.encoders.encoder import Encoder
-from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
+from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError, MlretError, NotFound
 from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.filtering.filters import Condition, Where, read_filter

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder
-from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
+from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.index.index import Index
 from mlret.index.sqlite.database import read_only
 from mlret.index.storage import damage

@@ -18,7 +18,8 @@ from mlret.data.documents import Document
 from mlret.data.languages import normalise_language
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.external import ExternalEncoder
-from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
+from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings

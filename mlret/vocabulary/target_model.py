@@ -26,7 +26,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.loading import from_hub, is_multi_vector
 from mlret.encoders.longest_input import keep_within_positions, longest_input
-from mlret.encoders.multi_vector import TokenEncoder, load_any_encoder
+from mlret.encoders.multi_vector import load_any_encoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.encoders.token_weights import TokenWeights
 from mlret.errors import CorruptInput, InputError, MlretError, NotFound, first_line
 from mlret.vocabulary.weights import (

@@ -38,7 +38,8 @@ from mlret.encoders.adapters import with_adapters
 from mlret.encoders.colbert_export import Format, export_encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
 from mlret.encoders.loading import load_encoder
-from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
+from mlret.encoders.multi_vector import load_token_encoder
+from mlret.encoders.token_encoder import TokenEncoder
 
 PEERS: dict[Format, str] = {"colbert": "colbert_ai_scores.py", "pylate": "pylate_scores.py"}
 BACKBONES = ("xlm-roberta", "x-mod", "bert", "roberta")

@@ -29,7 +29,7 @@ from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
 from mlret.encoders.loading import BUNDLED
-from mlret.encoders.multi_vector import TokenEncoder
+from mlret.encoders.token_encoder import TokenEncoder
 
 DIMS = 128
 _CHARACTERS = 300

@@ -61,6 +61,6 @@ def test_without_the_bundled_encoder_there_is_no_demo(monkeypatch: pytest.Monkey
 
 
 def test_the_bundled_encoder_is_small_and_has_its_card() -> None:
-    assert sum(file.stat().st_size for file in BUNDLED.rglob("*") if file.is_file()) < 40_000_000
+    assert sum(file.stat().st_size for file in BUNDLED.rglob("*") if file.is_file()) < 43_000_000
     card = (BUNDLED / "README.md").read_text(encoding="utf-8")
     assert all(heading in card for heading in ("## Training data", "## Licences", "## Scores", "## How it was made"))

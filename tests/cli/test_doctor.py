@@ -60,7 +60,8 @@ def test_a_package_that_does_not_import_is_a_problem_and_no_crash() -> None:
     found = json.loads(done.stdout)
     assert not found["ok"]
     assert any("torch does not import" in problem and "pip install" in problem for problem in found["problems"])
-    assert found["torch"] == found["faiss"] == found["encoder"] == {}
+    assert found["torch"] == found["faiss"] == {}
+    assert found["encoder"]["runtime"] == "light"
     assert found["sqlite"]["version"]
 
 

@@ -15,7 +15,7 @@ from mlret.data.documents import Document
 from mlret.encoders import forward
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.forward import ForwardPass, Int8Linear
-from mlret.encoders.loading import load_encoder
+from mlret.encoders.loading import load_in_torch
 from mlret.encoders.precision import INT8
 from mlret.encoders.streams import encode_to_file
 from mlret.errors import InputError
@@ -54,7 +54,7 @@ def test_a_repeated_text_is_encoded_once(tiny_encoder: Encoder, monkeypatch: pyt
 
 
 def test_languages_mixed_in_one_call_get_what_each_gets_alone() -> None:
-    encoder = load_encoder(device="cpu")
+    encoder = load_in_torch(device="cpu")
     texts = ["good morning", "habari ya asubuhi", "доброе утро", "good morning", "xyz"]
     languages = ["en", "sw", "ru", "fr", None]
     together = encoder.encode(texts, language=languages)
@@ -87,7 +87,7 @@ def test_lower_precision_is_close_and_int8_has_its_own_fingerprint(tiny_encoder:
     assert half.fingerprint == tiny_encoder.fingerprint
     assert small.fingerprint == tiny_encoder.fingerprint + INT8
     assert any(isinstance(module, Int8Linear) for module in small.model.modules())
-    with pytest.raises(InputError, match="no precision 'int4'; there are float32, bfloat16, int8"):
+    with pytest.raises(InputError, match="no precision 'int4'; there are auto, float32, bfloat16, int8"):
         Encoder(tiny_encoder.model, precision="int4")  # type: ignore[arg-type]
 
 

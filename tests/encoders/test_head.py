@@ -12,7 +12,8 @@ from mlret.encoders.encoder import Encoder
 from mlret.encoders.head import load_head, save_head
 from mlret.encoders.late_interaction import multi_vector_encoder
 from mlret.encoders.loading import load_encoder
-from mlret.encoders.multi_vector import BUNDLED_TOKENS, TokenEncoder, load_any_encoder, load_token_encoder
+from mlret.encoders.multi_vector import BUNDLED_TOKENS, load_any_encoder, load_token_encoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError
 from mlret.index.index import Index
 

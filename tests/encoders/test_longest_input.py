@@ -21,7 +21,8 @@ from mlret.encoders.encoder import Encoder
 from mlret.encoders.late_interaction import multi_vector_encoder
 from mlret.encoders.loading import load_encoder
 from mlret.encoders.longest_input import keep_within_positions, positions_of, truncation
-from mlret.encoders.multi_vector import TokenEncoder, load_token_encoder
+from mlret.encoders.multi_vector import load_token_encoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError
 from mlret.training.backbones.backbone import load_backbone
 from mlret.training.labels.teachers import CrossEncoderTeacher

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mlret.encoders.loading import load_encoder
-from mlret.encoders.multi_vector import TokenEncoder, load_any_encoder, load_token_encoder
+from mlret.encoders.multi_vector import load_any_encoder, load_token_encoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError
 
 TEXTS = ["the cat sat on the warm mat", "rain", "the river runs by the old house at night"]

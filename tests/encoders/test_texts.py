@@ -16,8 +16,8 @@ from mlret.encoders.encoder import Encoder
 from mlret.encoders.external import ExternalEncoder
 from mlret.encoders.late_interaction import multi_vector_encoder
 from mlret.encoders.loading import load_encoder
-from mlret.encoders.multi_vector import TokenEncoder
 from mlret.encoders.texts import checked_texts
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError
 from mlret.vocabulary.trim import trim_vocabulary
 

@@ -5,7 +5,7 @@ import pytest
 from sentence_transformers.base.modules import Normalize
 
 from mlret.encoders.encoder import Encoder
-from mlret.encoders.multi_vector import TokenEncoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.eval.scorers import Bm25Scorer, EncodedTexts, EncodedTokens, Side, bitext_scorers, maxsim_matrix
 
 TEXTS = [

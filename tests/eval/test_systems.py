@@ -9,7 +9,7 @@ import pytest
 from mlret.data.documents import Document
 from mlret.data.retrieval import Topic, write_run
 from mlret.encoders.encoder import Encoder
-from mlret.encoders.multi_vector import TokenEncoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError
 from mlret.eval.bm25 import Bm25
 from mlret.eval.collection import Collection

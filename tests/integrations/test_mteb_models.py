@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlret.encoders.encoder import Encoder
-from mlret.encoders.multi_vector import TokenEncoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError
 from mlret.eval.metrics import evaluate_run
 from mlret.eval.scorers import maxsim_matrix

@@ -32,7 +32,7 @@ def encoder_of(path: Path, manifest: Manifest) -> AnyEncoder:
         dims = manifest.settings.dims or manifest.dims
         encoder: AnyEncoder = ExternalEncoder(manifest.encoder, dims, manifest.similarity)
     else:
-        precision: Precision = "int8" if manifest.fingerprint.endswith(INT8) else "float32"
+        precision: Precision = "int8" if manifest.fingerprint.endswith(INT8) else "auto"
         encoder = load_any_encoder(manifest.encoder, precision=precision, emulate=True)
     check_fingerprint(path, manifest, encoder)
     return encoder

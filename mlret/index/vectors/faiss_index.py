@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import require
+from mlret.errors import MissingExtraError
 from mlret.index.settings import IndexSettings, SegmentKind
 
 Progress = Callable[[int], None]
@@ -20,8 +21,11 @@ _BLOCK = 16_384
 
 
 def faiss_module() -> Any:
-    """Return the module ``faiss``, or raise an error that names the extra to install."""
-    return require("faiss", extra="cpu", feature="the vector index")
+    """Return the module ``faiss``, or raise an error that says how to install it."""
+    try:
+        return import_module("faiss")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("the vector index needs FAISS: pip install faiss-cpu") from error
 
 
 def check_faiss() -> None:

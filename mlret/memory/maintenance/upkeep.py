@@ -12,7 +12,8 @@ from typing import Any
 
 from mlret.data.durable import fsync_folder
 from mlret.encoders.encoder import Encoder
-from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_any_encoder
+from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError, MlretError
 from mlret.index.index import Index
 from mlret.index.storage.creation import start_over

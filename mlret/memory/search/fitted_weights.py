@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlret.errors import InputError
+from mlret.errors import InputError, require
 from mlret.memory.search.ranking import Ranked, combine
 
 PRIOR = 10.0
@@ -87,7 +87,7 @@ def fit_weights(log: Iterable[LoggedSearch], names: Sequence[str], *, prior: flo
             cases.append((np.column_stack(features), used))
     if not cases or not names:
         return dict.fromkeys(names, 1.0)
-    from scipy.optimize import minimize
+    minimize = require("scipy.optimize", extra="eval", feature="fitting the weights of a memory's channels").minimize
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         total = prior / 2 * float(((weights - 1) ** 2).sum())

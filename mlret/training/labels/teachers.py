@@ -17,7 +17,8 @@ from mlret.data.same_text import VERSION
 from mlret.encoders.fingerprint import fingerprint_of
 from mlret.encoders.loading import from_hub, is_multi_vector, load_encoder
 from mlret.encoders.longest_input import keep_within_positions
-from mlret.encoders.multi_vector import AnyEncoder, TokenEncoder, load_token_encoder
+from mlret.encoders.multi_vector import AnyEncoder, load_token_encoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError, first_line
 from mlret.training.labels.answers import KnownAnswers, repeatable
 from mlret.training.labels.resumable import Processed, Progress, process_to_file

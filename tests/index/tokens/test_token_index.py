@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlret.encoders.external import ExternalEncoder
-from mlret.encoders.multi_vector import TokenEncoder
+from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError, MlretError
 from mlret.index.build import build_index, extend_index
 from mlret.index.export import export_index

@@ -1,0 +1,1 @@
+"""Run encoders on a CPU with NumPy and onnxruntime alone: no module of this package imports torch."""
