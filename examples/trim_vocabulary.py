@@ -15,7 +15,7 @@ from mlret.data.sample import load_parallel_sentences
 
 
 def main() -> None:
-    encoder = mlret.load_encoder()
+    encoder = mlret.load_encoder(precision="float32")
 
     # Token frequencies are counted on text of the languages to keep: your own documents, or a corpus like them.
     sentences = load_parallel_sentences().texts

@@ -139,7 +139,7 @@ def test_command_line_page_is_made_from_the_commands(monkeypatch: pytest.MonkeyP
     page = importlib.import_module("generated_pages").commands()
     headings = re.findall(r"^#{2,} `(mlret [\w -]+)`$", page, re.M)
     assert {"mlret search", "mlret index build", "mlret memory erase", "mlret eval compare"} <= set(headings)
-    assert "…" not in page.split("## `mlret search`")[0]
+    assert "**Commands**" not in page  # lists of commands, whose lines Typer truncates
 
 
 def test_version_is_defined_once() -> None:

@@ -307,7 +307,9 @@ def open_subject(model: Any, tokenizer: PreTrainedTokenizerBase | None = None) -
     if isinstance(model, str | Path):
         return _loaded(str(model)), True
     if isinstance(model, Encoder | TokenEncoder):
-        return EncoderSubject(model.model, model.name, wrap=type(model)), False
+        # What runs without torch is trimmed in torch, and the result runs there.
+        wrap = TokenEncoder if isinstance(model, TokenEncoder) else Encoder
+        return EncoderSubject(model.model, model.name, wrap=wrap), False
     if isinstance(model, SentenceTransformer | MultiVectorEncoder):
         return EncoderSubject(model), False
     if isinstance(model, PreTrainedModel):

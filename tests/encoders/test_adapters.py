@@ -28,6 +28,7 @@ from mlret.encoders.adapters import (
     with_adapters,
 )
 from mlret.encoders.late_interaction import multi_vector_encoder
+from mlret.encoders.loading import load_in_torch
 from mlret.errors import InputError
 from tests.vocabulary import made
 
@@ -174,8 +175,8 @@ def test_an_ordinary_encoder_made_modular_computes_the_same(tmp_path: Path) -> N
 @pytest.mark.thorough
 def test_the_bundled_encoder_can_be_made_modular() -> None:
     texts = [text for text, _ in TEXTS]
-    before = mlret.load_encoder().encode(texts, language="sw")
-    encoder = mlret.load_encoder()
+    encoder = load_in_torch()
+    before = encoder.encode(texts, language="sw")
     with_adapters(encoder.model)
     assert np.allclose(mlret.Encoder(encoder.model).encode(texts, language="sw"), before, atol=1e-5)
 
