@@ -57,13 +57,12 @@ class Cost(NamedTuple):
     memory: float
 
 
-def cost_of(python: str, arguments: list[str], threads: int) -> Cost:
-    """Run a verb in a process of its own."""
+def cost_of(python: str, arguments: list[str], threads: int, folder: Path) -> Cost:
+    """Run a verb in a process of its own, in a folder that has no other mlret to import."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    done = subprocess.run(
-        [python, "-c", _RUN, json.dumps(arguments)], env=environment, capture_output=True, text=True, check=False
-    )
+    command = [python, "-c", _RUN, json.dumps(arguments)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
     return Cost(*json.loads(done.stderr.splitlines()[-1]))
@@ -86,7 +85,7 @@ def main(
         verbs = {}
         for build, python in builds.items():
             index = str(folder / build)
-            cost_of(python, ["index", "build", index, str(documents)], threads)
+            cost_of(python, ["index", "build", index, str(documents)], threads, folder)
             verbs[build] = {
                 "mlret --help": ["--help"],
                 "mlret search": ["search", index, "late train"],
@@ -97,7 +96,7 @@ def main(
         for turn in track(range(rounds + 1), "starting", console=Console(stderr=True)):
             for verb in verbs["now"]:
                 for build, python in builds.items():
-                    cost = cost_of(python, verbs[build][verb], threads)
+                    cost = cost_of(python, verbs[build][verb], threads, folder)
                     if turn:  # the first compiles bytecode
                         costs.setdefault((verb, build), []).append(cost)
     figures = {
