@@ -42,7 +42,7 @@ def colbert_skiplist(tokenizer: Any) -> list[str]:
     return pieces
 
 
-def mend_checkpoint(model: MultiVectorEncoder, name: str | Path) -> None:
+def repair_checkpoint(model: MultiVectorEncoder, name: str | Path) -> None:
     """Make a model that was just loaded behave as in the project that wrote it; other models are left unchanged.
 
     Parameters

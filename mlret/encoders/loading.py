@@ -118,7 +118,23 @@ def load_in_torch(
     precision: Precision = "auto",
     emulate: bool = False,
 ) -> Encoder:
-    """Load an encoder in torch, where it can be trained; the parameters are those of :func:`load_encoder`.
+    """Load an encoder in torch, where it can be trained.
+
+    Parameters
+    ----------
+    name
+        A model folder or the id of a model on the hub; ``None`` loads the bundled encoder.
+    device
+        ``"cpu"``, ``"cuda"``, …; by default a GPU if there is one.
+    precision
+        ``"float32"`` (or ``"auto"``, the same here), ``"bfloat16"`` or ``"int8"``.
+    emulate
+        Compute int8 vectors even if the processor is slow in int8.
+
+    Returns
+    -------
+    Encoder
+        The encoder, whose ``model`` is a ``SentenceTransformer``.
 
     Raises
     ------

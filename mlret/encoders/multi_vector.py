@@ -72,7 +72,19 @@ def load_token_encoder(name: str | Path | None = None, *, device: str | None = N
 
 
 def load_tokens_in_torch(name: str | Path | None = None, *, device: str | None = None) -> TokenEncoder:
-    """Load an encoder that returns one vector per token in torch; the parameters are those of `load_token_encoder`.
+    """Load an encoder that returns one vector per token in torch, where it can be trained.
+
+    Parameters
+    ----------
+    name
+        A model folder or the id of a model on the hub; ``None`` loads the bundled encoder.
+    device
+        ``"cpu"``, ``"cuda"``, …; by default a GPU if there is one.
+
+    Returns
+    -------
+    TokenEncoder
+        The encoder, whose ``model`` is a ``MultiVectorEncoder``.
 
     Raises
     ------
@@ -85,7 +97,7 @@ def load_tokens_in_torch(name: str | Path | None = None, *, device: str | None =
     from sentence_transformers import MultiVectorEncoder
 
     from mlret.encoders.adapters import route_if_modular
-    from mlret.encoders.colbert_loading import mend_checkpoint
+    from mlret.encoders.colbert_loading import repair_checkpoint
     from mlret.encoders.head import load_head
 
     if name is None:
@@ -99,7 +111,7 @@ def load_tokens_in_torch(name: str | Path | None = None, *, device: str | None =
             model = from_hub(
                 name, lambda: MultiVectorEncoder._load_with_module_classes(str(name), own_modules(), device=device)
             )
-        mend_checkpoint(model, name)
+        repair_checkpoint(model, name)
         route_if_modular(model)
         return TokenEncoder(model, str(name))
     except (OSError, ValueError, KeyError) as error:
