@@ -84,7 +84,7 @@ class Encoder:
         self.model = model
         self.name = name or type(model).__name__
         suits = ForwardPass.suits(model)
-        if not suits and precision != "float32":
+        if not suits and precision not in ("auto", "float32"):
             raise InputError(f"{self.name} is of a kind that mlret runs in float32 alone; leave the precision out")
         kept = precision == "int8" and emulate
         self.precision = precision if kept else fast_precision(precision, model.device.type)
