@@ -18,14 +18,15 @@ import numpy as np
 import typer
 
 from mlret.encoders.head import load_head, save_head
-from mlret.encoders.loading import BUNDLED, load_encoder
+from mlret.encoders.loading import BUNDLED, load_encoder, load_in_torch
 from mlret.encoders.multi_vector import load_token_encoder
+from mlret.encoders.packing import pack_folder
 from mlret.encoders.quantised import Bits, quantise_folder
 from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError, MlretError
 from mlret.training.recipe import Recipe
 
-_LARGEST_BYTES = 40_000_000
+_LARGEST_BYTES = 45_000_000
 # The minimum cosine of the vectors of the packed and the trained encoder.
 _LEAST_COSINE = 0.98
 _TEXTS = ["Where is the cat?", "Wo ist die Katze?", "猫はどこですか。", "पेड़ के नीचे", "paka yuko wapi"]
@@ -40,7 +41,7 @@ def pack(
     target: Annotated[Path, typer.Option(help="The folder of the packed encoder.")] = BUNDLED,
 ) -> None:
     """Pack a trained encoder for the wheel."""
-    trained = load_encoder(encoder, device="cpu")
+    trained = load_in_torch(encoder, device="cpu")
     beside = target.with_name(target.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(encoder, beside)
@@ -50,7 +51,7 @@ def pack(
     _shorten(beside / "tokenizer.json")
     shutil.copyfile(card, beside / "README.md")
 
-    packed = load_encoder(beside, device="cpu")
+    packed = load_in_torch(beside, device="cpu")
     cosines = (packed.encode(_TEXTS) * trained.encode(_TEXTS)).sum(axis=1)
     if head is not None:
         recipe = Recipe.model_validate_json((head / "recipe.json").read_text(encoding="utf-8"))
@@ -64,6 +65,7 @@ def pack(
             tokens.encode_document(_TEXTS), TokenEncoder(again).encode_document(_TEXTS), strict=True
         ):
             cosines = np.append(cosines, (wanted * found).sum(axis=1).mean())
+    pack_folder(beside)
     size = sum(file.stat().st_size for file in beside.rglob("*") if file.is_file())
     print(f"{size / 1e6:.1f} MB; cosine of packed and trained vectors: {cosines.min():.4f} at the least")
     if cosines.min() < _LEAST_COSINE or size > _LARGEST_BYTES:
