@@ -80,7 +80,7 @@ def test_a_recipe_is_run_and_options_go_before_it(  # type: ignore[no-untyped-de
     assert "-int8" in out
     code, _, err = mlret(*given, "int4")
     assert code == 2
-    assert "no precision 'int4'; there are float32, bfloat16, int8" in err
+    assert "no precision 'int4'; there are auto, float32, bfloat16, int8" in err
 
 
 @pytest.mark.parametrize(
