@@ -351,10 +351,11 @@ def span_of(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float
     if len(values) == 0:
         return 0.0, 1.0
     low, high = float(np.min(values)), float(np.max(values))
-    if low == high:
+    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):
         low, high = low - 0.5, high + 0.5
     step = 10.0 ** math.floor(math.log10(high - low)) / 2
-    return step * math.floor(low / step), step * math.ceil(high / step)
+    # Quotients of very small numbers are rounded to zero, so the values themselves are limits, too.
+    return min(low, step * math.floor(low / step)), max(high, step * math.ceil(high / step))
 
 
 _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 9, "handletextpad": 0.3, "columnspacing": 1.4}

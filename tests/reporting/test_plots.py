@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -118,6 +118,8 @@ def test_points_of_trade_offs_are_named_in_place(drawn: Callable[..., Figure]) -
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1))
+@example([5e-324, -10.0])
+@example([0.0, 5e-324])
 def test_a_scale_holds_all_values_and_uses_most_of_its_range(values: list[float]) -> None:
     low, high = plots.span_of(values)
     assert low <= min(values) and max(values) <= high and low < high
