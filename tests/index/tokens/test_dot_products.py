@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 
 from llvmlite import binding, ir
 from numba import njit
-from numba.core import codegen
+from numba.core import codegen, config
 
 from mlret.index.tokens.bits import BITS, LANES, Bits, pack
 from mlret.index.tokens.kernels.dot_products import (
@@ -31,7 +31,8 @@ from mlret.index.tokens.kernels.dot_products import (
 X86 = [kind for kind in ALL if "x86" in kind.multiply]
 ARM = [kind for kind in ALL if "aarch64" in kind.multiply]
 TOKENS = Path(__file__).with_name("test_tokens.py")
-HERE = {feature[1:] for feature in codegen.get_host_cpu_features().split(",") if feature.startswith("+")}
+_FEATURES = codegen.get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+HERE = {feature[1:] for feature in _FEATURES.split(",") if feature.startswith("+")}
 
 
 @pytest.mark.parametrize("bits", BITS)
