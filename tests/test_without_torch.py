@@ -38,10 +38,6 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "index"
 
 
-def test_help_imports_nothing() -> None:
-    assert imported("--help") == set()
-
-
 def test_a_search_imports_what_it_computes_with(index: Path) -> None:
     found = imported("search", str(index), "late train", "-l", "en")
     assert found <= {"onnxruntime", "faiss", "numpy", "yaml", "pydantic", "sqlite3"}
@@ -52,19 +48,3 @@ def test_encoding_and_remembering_import_no_more(index: Path, tmp_path: Path) ->
     assert found <= {"onnxruntime", "numpy", "yaml", "pydantic", "sqlite3"}
     found = imported("memory", "add", "--store", str(tmp_path / "memory"), "--scope", "user=u1", "I like tea.")
     assert found <= {"onnxruntime", "faiss", "numpy", "py3langid", "dateparser", "yaml", "pydantic", "sqlite3"}
-
-
-def test_what_needs_no_encoder_loads_none(index: Path) -> None:
-    assert "onnxruntime" not in imported("index", "info", str(index))
-
-
-def test_errors_that_need_no_encoder_load_none(tmp_path: Path) -> None:
-    code = (
-        f"import sys; sys.argv = ['mlret', 'search', {str(tmp_path / 'nothing')!r}, 'tea']\n"
-        "from mlret.cli.main import main\n"
-        "try: main()\nexcept SystemExit as end: assert end.code == 2, end.code\n"
-        "assert 'onnxruntime' not in sys.modules and 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=False)
-    assert done.returncode == 0, done.stderr
-    assert "error: " in done.stderr

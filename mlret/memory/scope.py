@@ -76,11 +76,6 @@ def mask_of(scope: Scope) -> int:
     return sum(1 << bit for bit, name in enumerate(SCOPE_NAMES) if scope.get(name))
 
 
-def tenant_of(scope: Scope) -> str:
-    """Return the tenant of a checked scope, ``""`` if it names none."""
-    return scope.get("tenant", "")
-
-
 def parse_scope(arguments: Sequence[str]) -> dict[str, str]:
     """Read a scope from command-line arguments such as ``["user=u1", "agent=a"]``.
 

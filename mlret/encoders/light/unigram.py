@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -100,10 +100,6 @@ class UnigramTokenizer:
                 del ids[room:]
                 break
         return [*self._before, *ids, *self._after]
-
-    def encode_all(self, texts: Iterable[str], longest: int | None = None) -> list[list[int]]:
-        """Return the ids of each text; see :meth:`encode`."""
-        return [self.encode(text, longest) for text in texts]
 
     def _append_words(self, text: str, ids: list[int], room: int | None) -> None:
         text = self._normalised(text).replace(" ", _WORD_START)
