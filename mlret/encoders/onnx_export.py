@@ -22,6 +22,7 @@ from mlret.encoders.light.weights import StoredWeights
 from mlret.encoders.multi_vector import AnyEncoder, load_any_in_torch
 from mlret.encoders.packing import pack_folder, pack_token_folder
 from mlret.encoders.quantised import fits, save_quantised
+from mlret.encoders.tokenizer_files import write_tokenizer
 from mlret.errors import AlreadyExists, InputError
 
 WeightBits = Literal[32, 8, 4]
@@ -70,6 +71,7 @@ def export_onnx(model: str | Path | None, folder: str | Path, *, bits: WeightBit
 def _write(encoder: AnyEncoder, path: Path, bits: WeightBits) -> None:
     _check_modules(encoder)
     encoder.model.save(str(path), create_model_card=False)
+    write_tokenizer(encoder.model.tokenizer, path)
     shape = _architecture(encoder, path)
     mark = "" if bits == 32 else f"-{bits}bit"
     (path / EXPORTED).parent.mkdir()
@@ -80,7 +82,7 @@ def _write(encoder: AnyEncoder, path: Path, bits: WeightBits) -> None:
                 f"{encoder.name} cannot be exported: one of its modules has settings that run in torch alone, such as "
                 "a pooling other than mean and cls, or a prompt that is excluded from it"
             )
-        pack_folder(path, mark=mark)
+        pack_folder(path, encoder, mark=mark)
     else:
         pack_token_folder(path, encoder, mark=mark)
     for weights in path.glob("model*.safetensors"):

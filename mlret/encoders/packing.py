@@ -146,7 +146,7 @@ def _unknown_to_library() -> NDArray[np.int32]:
     return np.array(ranges, dtype=np.int32)
 
 
-def pack_folder(path: Path, *, mark: str = "") -> None:
+def pack_folder(path: Path, encoder: Encoder | None = None, *, mark: str = "") -> None:
     """Write ``light.safetensors`` into an encoder's folder, so that it runs without torch.
 
     It holds the tokenizer, what the multi-vector head adds to the vocabulary, and the fingerprints, which are computed
@@ -156,6 +156,8 @@ def pack_folder(path: Path, *, mark: str = "") -> None:
     ----------
     path
         A folder of which sentence-transformers loads an encoder; with ``quantised.safetensors`` or ``onnx/model.onnx``.
+    encoder
+        The encoder in torch; by default it is loaded from the folder.
     mark
         What is added to the fingerprint where the light runtime's vectors are not those of the folder's own weights.
 
@@ -168,7 +170,7 @@ def pack_folder(path: Path, *, mark: str = "") -> None:
 
     if layout_of(path) is None:
         raise InputError(f"{path} has a module that runs in torch alone: only pooling and calibration may follow")
-    encoder = load_in_torch(path, device="cpu")
+    encoder = encoder or load_in_torch(path, device="cpu")
     tensors, metadata = _tokenizer_in(path)
     stated = {"digest": digest_of(path), "fingerprint": encoder.fingerprint + mark}
     if (path / QUANTISED).is_file():
