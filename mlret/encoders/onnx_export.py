@@ -22,11 +22,12 @@ from mlret.encoders.light.weights import StoredWeights
 from mlret.encoders.multi_vector import AnyEncoder, load_any_in_torch
 from mlret.encoders.packing import pack_folder, pack_token_folder
 from mlret.encoders.quantised import fits, save_quantised
-from mlret.encoders.tokenizer_files import write_tokenizer
+from mlret.encoders.tokenizer_files import write_json, write_tokenizer
 from mlret.errors import AlreadyExists, InputError
 
 WeightBits = Literal[32, 8, 4]
 _MATRICES: dict[WeightBits, Matrices] = {32: "float32", 8: "8-bit", 4: "4-bit"}
+_LONG_KNOWN = ("Transformer", "Pooling", "Normalize")
 # Longer messages cannot be read by the library that ONNX files are made of.
 _LARGEST = 2**31 - 1
 
@@ -34,8 +35,8 @@ _LARGEST = 2**31 - 1
 def export_onnx(model: str | Path | None, folder: str | Path, *, bits: WeightBits = 32) -> AnyEncoder:
     """Write an encoder as a folder that needs no torch, with one vector for each text or for each token.
 
-    mlret runs it with the light runtime; sentence-transformers runs it where its ONNX backend is installed, as
-    ``SentenceTransformer(folder, backend="onnx")`` or ``MultiVectorEncoder(folder, backend="onnx")``.
+    mlret runs it with the light runtime. With one vector for each text, the ONNX backend of sentence-transformers and
+    fastembed run it, too; with one for each token, the first output of the network are the projected vectors.
 
     Parameters
     ----------
@@ -72,6 +73,7 @@ def _write(encoder: AnyEncoder, path: Path, bits: WeightBits) -> None:
     _check_modules(encoder)
     encoder.model.save(str(path), create_model_card=False)
     write_tokenizer(encoder.model.tokenizer, path)
+    _name_modules(path / "modules.json")
     shape = _architecture(encoder, path)
     mark = "" if bits == 32 else f"-{bits}bit"
     (path / EXPORTED).parent.mkdir()
@@ -88,6 +90,16 @@ def _write(encoder: AnyEncoder, path: Path, bits: WeightBits) -> None:
     for weights in path.glob("model*.safetensors"):
         weights.unlink()
     shutil.rmtree(path / "multi-vector", ignore_errors=True)
+
+
+def _name_modules(path: Path) -> None:
+    """Name modules as every version of sentence-transformers does, because its ONNX backend needs an old one."""
+    modules = json.loads(path.read_text(encoding="utf-8"))
+    for module in modules:
+        name = module["type"].rpartition(".")[2]
+        if module["type"].startswith("sentence_transformers.") and name in _LONG_KNOWN:
+            module["type"] = f"sentence_transformers.models.{name}"
+    write_json(path, modules)
 
 
 def _check_modules(encoder: AnyEncoder) -> None:

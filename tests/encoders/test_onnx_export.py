@@ -35,6 +35,16 @@ def test_an_exported_encoder_runs_without_torch(tiny_encoder_folder: Path, tmp_p
     assert not list((tmp_path / "exported").glob("*model*.safetensors"))
 
 
+def test_other_libraries_know_the_names_in_its_files(exports: dict[str, Path]) -> None:
+    """The ONNX backend of sentence-transformers needs its version 5 and version 4 of transformers."""
+    modules = json.loads((exports["text"] / "modules.json").read_text(encoding="utf-8"))
+    assert [module["type"] for module in modules] == [
+        f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Normalize")[: len(modules)]
+    ]
+    tokenizer = json.loads((exports["text"] / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert tokenizer["tokenizer_class"] == "PreTrainedTokenizerFast" and tokenizer["pad_token"] == "<pad>"
+
+
 def test_padding_changes_no_vector(tiny_encoder_folder: Path, tmp_path: Path) -> None:
     """Other programs pad; the light runtime does not."""
     import onnxruntime
