@@ -85,12 +85,16 @@ def main(
         verbs = {}
         for build, python in builds.items():
             index = str(folder / build)
+            memory = ["--store", str(folder / f"{build}-memory"), "--scope", "user=anna"]
             cost_of(python, ["index", "build", index, str(documents)], threads, folder)
+            cost_of(python, ["memory", "add", *memory, "I like tea with ginger."], threads, folder)
             verbs[build] = {
                 "mlret --help": ["--help"],
                 "mlret search": ["search", index, "late train"],
                 "mlret search -l en": ["search", index, "late train", "-l", "en"],
                 "mlret index info": ["index", "info", index],
+                "mlret memory search": ["memory", "search", *memory, "favourite drink"],
+                "mlret doctor": ["doctor"],
             }
         costs: dict[tuple[str, str], list[Cost]] = {}
         for turn in track(range(rounds + 1), "starting", console=Console(stderr=True)):
