@@ -61,6 +61,8 @@ def cost_of(python: str, arguments: list[str], threads: int, folder: Path) -> Co
     """Run a verb in a process of its own, in a folder that has no other mlret to import."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    if python != sys.executable:  # an earlier build must not import this one
+        environment.pop("PYTHONPATH", None)
     command = [python, "-c", _RUN, json.dumps(arguments)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
