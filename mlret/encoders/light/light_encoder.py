@@ -272,7 +272,7 @@ class LightTokenEncoder(TokenEncoder):
     def _vectors(self, ids: NDArray[np.int64], lengths: NDArray[np.int64], task: Task) -> NDArray[np.float32]:
         """Return ``(n, t, dims)`` vectors of unit length of the tokens ``(n, t)``."""
         if self._projection is not None:
-            projected = self.network(ids) @ self._projection
+            projected: NDArray[np.float32] = self.network(ids) @ self._projection
             projected /= np.maximum(np.linalg.norm(projected, axis=-1, keepdims=True), 1e-12)
             return projected
         expansion = self.folder.tasks[task].expansion

@@ -96,14 +96,15 @@ class TokenFolder(PackedFolder):
             return None
         packed = MappedTensors(path / PACKED)
         settings: dict[str, Any] = json.loads(packed.metadata[SETTINGS])
-        common = {
-            "path": path,
-            "longest": longest_of(path),
-            "fingerprint": stated["token_fingerprint"],
-            "added": settings["added"],
-            "embeddings": packed[EMBEDDINGS],
-        }
-        return cls(**common, tasks=_tasks_of(settings, packed[SKIPPED], common["longest"]))
+        longest = longest_of(path)
+        return cls(
+            path=path,
+            longest=longest,
+            fingerprint=stated["token_fingerprint"],
+            tasks=_tasks_of(settings, packed[SKIPPED], longest),
+            added=settings["added"],
+            embeddings=packed[EMBEDDINGS],
+        )
 
     def projection(self) -> NDArray[np.float32] | None:
         """Return ``(dims, projected)``, what a token's vector is multiplied by; ``None`` if the network does that."""
