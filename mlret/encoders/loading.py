@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlret.encoders.encoder import Encoder
+from mlret.encoders.light.folder import PACKED, is_export
 from mlret.encoders.precision import Precision, check_precision
 from mlret.errors import Corrupt, CorruptInput, InputError, NotFound, first_line, require
 
@@ -55,7 +56,8 @@ def load_encoder(
     ------
     InputError
         If the folder is missing, is not a sentence-transformers model, has no weights, or holds a multi-vector model;
-        or if the hub does not have the model or cannot be reached.
+        if it is an export, which runs on a CPU alone, and ``device`` or ``precision`` is another; or if the hub does
+        not have the model or cannot be reached.
     MissingExtraError
         If the encoder needs torch, which is not installed.
     MlretError
@@ -75,6 +77,10 @@ def load_encoder(
     path = BUNDLED if name is None else Path(name)
     if name is not None and is_multi_vector(path):
         raise InputError(f"{name} gives a vector for each token: load it with mlret.load_token_encoder")
+    if name is not None and is_export(path):
+        from mlret.encoders.light.light_encoder import load_light_encoder
+
+        return load_exported(load_light_encoder, name, device=device, precision=precision)
     if path.is_dir() and runs_light(device, precision):
         from mlret.encoders.light.light_encoder import load_light_encoder
 
@@ -87,6 +93,57 @@ def load_encoder(
         if light is not None:
             return light
     return load_in_torch(name, device=device, precision=precision, emulate=emulate)
+
+
+def load_exported(
+    load: Callable[..., _Model | None], name: str | Path, *, device: str | None, precision: Precision = "auto"
+) -> _Model:
+    """Load an export, which the light runtime alone can run: on the CPU, whether or not there is a GPU.
+
+    Parameters
+    ----------
+    load
+        Loads an encoder from its folder with the light runtime.
+    name
+        The folder.
+    device
+        ``"cpu"`` or ``None``.
+    precision
+        ``"auto"`` or ``"float32"``: an export has the precision that it was written in.
+
+    Returns
+    -------
+    object
+        What ``load`` returns.
+
+    Raises
+    ------
+    InputError
+        If the device or the precision is another, or ``load`` returns nothing because the folder is not as it was
+        written.
+    """
+    if device not in (None, "cpu") or precision not in ("auto", "float32"):
+        check_loads_in_torch(name)
+    found = load(Path(name), str(name), in_torch=lambda: check_loads_in_torch(name))
+    if found is None:
+        how = "changed since it was exported" if (Path(name) / PACKED).is_file() else "was not exported by mlret"
+        raise CorruptInput(f"{name} {how}: export the encoder again with mlret export MODEL -f onnx")
+    return found
+
+
+def check_loads_in_torch(name: str | Path) -> None:
+    """Raise if an encoder is an export.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    if is_export(Path(name)):
+        raise InputError(
+            f"{name} is an export in ONNX, which can only encode, on a CPU and in its own precision: for all else "
+            "name the encoder that it was exported from"
+        )
 
 
 def runs_light(device: str | None, precision: Precision) -> bool:
@@ -143,6 +200,8 @@ def load_in_torch(
     MissingExtraError
         If torch is not installed.
     """
+    if name is not None:
+        check_loads_in_torch(name)
     require("sentence_transformers", extra="train", feature=f"the encoder {name or _BUNDLED_NAME} in torch")
     options: Any = {"precision": precision, "emulate": emulate}
     if name is None:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from mlret.encoders.light.folder import HEAD, OUTLIERS, PACKED, QUANTISED, digest_of, layout_of
+from mlret.encoders.light.token_folder import EMBEDDINGS, SETTINGS, SKIPPED
 from mlret.encoders.light.unigram import DECIMALS, trie_of
 from mlret.errors import InputError
 
 if TYPE_CHECKING:
     from mlret.encoders.encoder import Encoder
+    from mlret.encoders.token_encoder import TokenEncoder
 
 _NORMALISER = {
     "type": "Sequence",
@@ -144,7 +146,7 @@ def _unknown_to_library() -> NDArray[np.int32]:
     return np.array(ranges, dtype=np.int32)
 
 
-def pack_folder(path: Path, *, mark: str = "") -> None:
+def pack_folder(path: Path, encoder: Encoder | None = None, *, mark: str = "") -> None:
     """Write ``light.safetensors`` into an encoder's folder, so that it runs without torch.
 
     It holds the tokenizer, what the multi-vector head adds to the vocabulary, and the fingerprints, which are computed
@@ -154,6 +156,8 @@ def pack_folder(path: Path, *, mark: str = "") -> None:
     ----------
     path
         A folder of which sentence-transformers loads an encoder; with ``quantised.safetensors`` or ``onnx/model.onnx``.
+    encoder
+        The encoder in torch; by default it is loaded from the folder.
     mark
         What is added to the fingerprint where the light runtime's vectors are not those of the folder's own weights.
 
@@ -166,13 +170,8 @@ def pack_folder(path: Path, *, mark: str = "") -> None:
 
     if layout_of(path) is None:
         raise InputError(f"{path} has a module that runs in torch alone: only pooling and calibration may follow")
-    encoder = load_in_torch(path, device="cpu")
-    tensors: dict[str, NDArray[Any]] = {}
-    metadata: dict[str, str] = {}
-    tokenizer = json.loads((path / "tokenizer.json").read_text(encoding="utf-8"))
-    if packable(tokenizer):
-        tensors, settings = packed_tokenizer(tokenizer)
-        metadata["tokenizer"] = json.dumps(settings, ensure_ascii=False)
+    encoder = encoder or load_in_torch(path, device="cpu")
+    tensors, metadata = _tokenizer_in(path)
     stated = {"digest": digest_of(path), "fingerprint": encoder.fingerprint + mark}
     if (path / QUANTISED).is_file():
         tensors[OUTLIERS] = _outliers(encoder)
@@ -184,8 +183,77 @@ def pack_folder(path: Path, *, mark: str = "") -> None:
         stated["token_fingerprint"] = head.fingerprint
         found, described = _packed_head(head.model, len(encoder.model.tokenizer))
         tensors |= found
-        metadata["head"] = json.dumps(described, ensure_ascii=False)
-    metadata["encoder"] = json.dumps(stated)
+        metadata[SETTINGS] = json.dumps(described, ensure_ascii=False)
+    _write(path, tensors, metadata | {"encoder": json.dumps(stated)})
+
+
+def pack_token_folder(path: Path, encoder: TokenEncoder, *, mark: str = "") -> None:
+    """Write ``light.safetensors`` into the folder of an exported encoder with one vector for each token.
+
+    Parameters
+    ----------
+    path
+        The folder, with ``onnx/model.onnx``.
+    encoder
+        The encoder in torch: a transformer, a projection, a mask and a normalisation.
+    mark
+        As for :func:`pack_folder`.
+    """
+    tensors, metadata = _tokenizer_in(path)
+    model: Any = encoder.model
+    tokenizer, transformer, mask = model.tokenizer, model[0], model[2]
+    lengths = {"query": transformer.query_length, "document": transformer.document_length}
+    settings: dict[str, Any] = {"added": {}}
+    for task, length in lengths.items():
+        settings[task] = {
+            "prompt": model.prompts.get(task) or "",
+            "longest": length or tokenizer.model_max_length,
+            "skips": task in mask.skiplist_tasks,
+            "expansion": None,
+        }
+    if transformer.query_expansion is not None:
+        settings["query"] |= _expansion(transformer)
+    metadata[SETTINGS] = json.dumps(settings, ensure_ascii=False)
+    tensors[SKIPPED] = _skipped(mask, tokenizer)
+    tensors[EMBEDDINGS] = np.empty((0, transformer.get_embedding_dimension()), dtype=np.float32)
+    stated = {"digest": digest_of(path), "token_fingerprint": encoder.fingerprint + mark}
+    _write(path, tensors, metadata | {"encoder": json.dumps(stated)})
+
+
+def _expansion(transformer: Any) -> dict[str, Any]:
+    """Return how long queries are, and how they are filled with mask tokens, in the terms of ``Expansion``."""
+    stated, tokenizer = transformer.query_expansion, transformer.tokenizer
+    width: int = stated["length"]
+    multiple = getattr(transformer, "query_multiple", None)
+    longest = width
+    if stated["strategy"] == "min":
+        limit = transformer.query_length
+        longest = max(limit, width) if limit else tokenizer.model_max_length
+    filled = {
+        "token": tokenizer.convert_tokens_to_ids(stated["token"] or tokenizer.mask_token or tokenizer.eos_token),
+        "width": multiple or width,
+        "longest": (transformer.query_length or tokenizer.model_max_length) if multiple else None,
+        "attended": stated["attend"],
+    }
+    return {"longest": longest, "expansion": filled}
+
+
+def _skipped(mask: Any, tokenizer: Any) -> NDArray[np.int64]:
+    """Return the sorted ids of the tokens that a mask skips; words that the vocabulary lacks are none."""
+    known = [word for word in mask.skiplist_words if word in tokenizer.get_vocab()]
+    return np.array(sorted(set(tokenizer.convert_tokens_to_ids(known))), dtype=np.int64)
+
+
+def _tokenizer_in(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Return the tensors and the metadata of a folder's tokenizer; nothing if only its own library can run it."""
+    tokenizer = json.loads((path / "tokenizer.json").read_text(encoding="utf-8"))
+    if not packable(tokenizer):
+        return {}, {}
+    tensors, settings = packed_tokenizer(tokenizer)
+    return tensors, {"tokenizer": json.dumps(settings, ensure_ascii=False)}
+
+
+def _write(path: Path, tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
     save_file(tensors, path / PACKED, metadata=metadata)
     (path / PACKED).chmod(0o644)  # safetensors writes for the owner alone
 
@@ -224,7 +292,6 @@ def _packed_head(model: Any, vocabulary: int) -> tuple[dict[str, NDArray[Any]], 
     for task in ("query", "document"):
         (marker,) = tokenizer(model.prompts[task], add_special_tokens=False).input_ids
         markers[task] = marker
-    skipped = tokenizer.convert_tokens_to_ids(mask.skiplist_words) if mask.skiplist_words else []
     rows = model[0].model.get_input_embeddings().weight.detach()[vocabulary:].float().numpy()
-    tensors = {"head.skipped": np.array(sorted(skipped), dtype=np.int64), "head.embeddings": rows}
+    tensors = {SKIPPED: _skipped(mask, tokenizer), EMBEDDINGS: rows}
     return tensors, {"added": added, "markers": markers}

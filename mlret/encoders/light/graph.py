@@ -242,7 +242,7 @@ class _Encoder:
 class _WholeEncoder(_Encoder):
     """An encoder from token ids on, which other programs can run: with the table of embeddings, and padding."""
 
-    def whole_model(self) -> bytes:
+    def whole_model(self, projection: NDArray[np.float32] | None) -> bytes:
         ids = self._graph.input("input_ids", "int64", ["texts", "tokens"])
         mask = self._graph.input("attention_mask", "int64", ["texts", "tokens"])
         self._mask = ["", self._node("Cast", mask, to=_INT32)]
@@ -263,8 +263,19 @@ class _WholeEncoder(_Encoder):
         embeddings = self._node("Add", added, kind)
         self._of_texts = self._node("Shape", embeddings)
         flat = self._node("Reshape", embeddings, self._constant(np.array([-1, self._shape.dims])))
+        if projection is not None:  # programs that read one output alone read the first
+            self._graph.output("token_embeddings", "float32", ["texts", "tokens", len(projection)])
         self._finish(self._normalised(flat, "embeddings.LayerNorm"), "last_hidden_state")
+        if projection is not None:
+            self._project("last_hidden_state", projection)
         return self._graph.model()
+
+    def _project(self, state: str, projection: NDArray[np.float32]) -> None:
+        """Add each token's projection, of unit length, as an output."""
+        projected = self._node("MatMul", state, self._constant(np.ascontiguousarray(projection.T, dtype=np.float32)))
+        length = self._node("ReduceL2", projected, self._constant(np.array([-1])), keepdims=1)
+        length = self._node("Max", length, self._constant(np.float32(_TINY)))
+        self._graph.node("Div", [projected, length], "token_embeddings")
 
     def _rows(self, name: str, numbers: str) -> str:
         """Look rows of a table up, which stays in few bits if it is stored so."""
@@ -278,7 +289,13 @@ class _WholeEncoder(_Encoder):
         return self._node("GatherBlockQuantized", table, numbers, scales, domain=_MICROSOFT, **options)
 
 
-def whole_graph(weights: StoredWeights, shape: Architecture, matrices: Matrices) -> bytes:
+def whole_graph(
+    weights: StoredWeights,
+    shape: Architecture,
+    matrices: Matrices,
+    *,
+    projection: NDArray[np.float32] | None = None,
+) -> bytes:
     """Return an ONNX model of an encoder from token ids to last hidden states, as sentence-transformers names them.
 
     Parameters
@@ -289,14 +306,17 @@ def whole_graph(weights: StoredWeights, shape: Architecture, matrices: Matrices)
         The sizes of the network.
     matrices
         ``"float32"``, ``"8-bit"`` or ``"4-bit"``.
+    projection
+        ``(projected, dims)``: what makes a multi-vector encoder of it.
 
     Returns
     -------
     bytes
         A model with the inputs ``input_ids`` and ``attention_mask`` (and ``token_type_ids``, of BERT), ``(texts,
-        tokens)`` int64, and the output ``last_hidden_state``, ``(texts, tokens, dims)`` float32.
+        tokens)`` int64, and the output ``last_hidden_state``, ``(texts, tokens, dims)`` float32; with a projection
+        before it ``token_embeddings``, ``(texts, tokens, projected)``, of unit length.
     """
-    return _WholeEncoder(weights, shape, matrices, WIDE, np.empty(0, np.int64)).whole_model()
+    return _WholeEncoder(weights, shape, matrices, WIDE, np.empty(0, np.int64)).whole_model(projection)
 
 
 def encoder_graph(

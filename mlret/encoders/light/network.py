@@ -147,9 +147,13 @@ class ExportedNetwork:
         self.longest = longest
         self.dims = width if isinstance(width, int) else self(np.zeros((1, 1), dtype=np.int64)).shape[-1]
 
-    def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return ``(n, t, dims)`` vectors of the tokens ``(n, t)`` of texts that are all of one length."""
-        feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    def __call__(self, ids: NDArray[np.int64], attended: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Return ``(n, t, dims)`` vectors of the tokens ``(n, t)`` of texts that are all of one length.
+
+        ``attended``, ``(n, t)``, says which tokens others attend to; by default all.
+        """
+        mask = np.ones_like(ids) if attended is None else attended.astype(np.int64)
+        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         chosen = {name: feeds[name] for name in self._inputs}
         hidden: NDArray[np.float32] = self._session.run([self._output], chosen)[0]
         return hidden.astype(np.float32, copy=False)

@@ -168,6 +168,6 @@ def test_encoding_imports_neither_torch_nor_what_comes_with_it(packed_folder: Pa
 def test_the_bundled_encoder_is_packed_as_it_is_now() -> None:
     light = load_light_encoder(BUNDLED)
     assert light is not None
-    assert light.folder.token_fingerprint is not None
+    assert load_light_token_encoder(BUNDLED) is not None
     vectors = light.encode_query(["Where was Ada Lovelace born?", "Ada Lovelace alizaliwa wapi?", "how to bake bread"])
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
