@@ -16,18 +16,23 @@ from mlret.index.vectors.faiss_index import faiss_module
 Device = Literal["auto", "cpu", "cuda"]
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 
-_CELLS = 2**18  # Scores that are held at once on a CPU, so that they stay in the cache while they are examined.
-# The number of rows of a block is a multiple of this. The best of so many scores is taken for a bound.
+_CELLS = 2**20  # Scores that are held at once on a CPU.
+# The number of rows of a block is a multiple of this, and the bound of the first block comes from the best scores of
+# groups of up to this many.
 _GROUP = 32
-# Rows that are multiplied at once with a single query, and with several one after another, so that the rows stay in the
-# cache until the last query.
-_ROWS = 4_096
-_CACHED = 512
-# BLAS multiplies matrices without first copying them if they take at most so many products, on some processors.
+# Up to this many queries there are several ways to multiply, of which the fastest depends on the processor and on the
+# number of threads. They are timed with this many rows.
+_FEW = 8
+_TIMED = 2_048
+# Rows that are multiplied with one query after another: so few that one core keeps them in its cache until the last
+# query, or enough for several threads.
+_CACHED, _SHARED = 512, 4_096
+# OpenBLAS with AVX-512 does not copy matrices first if they take at most this many products.
 _SMALL = 1_000_000
-_FEW = 8  # Up to this many queries there are several ways to multiply, which are timed.
-_TIMED = 2_048  # Rows that are multiplied to time them.
-_MANY = 512  # From this number of queries on, FAISS is faster.
+# FAISS is up to a fifth faster from so many queries on if they have so many values; with fewer values it does not use
+# BLAS, and takes up to eleven times as long.
+_MANY = 512
+_VALUES = 200_000
 # If a smaller share of a block is to be searched, its rows are copied rather than all multiplied.
 _SPARSE = 1 / 4
 _BLOCK = 2**18  # Vectors scored at once on a device, so that the scores of a batch fit.
@@ -90,7 +95,7 @@ class CpuExact(ExactSearch):
         among
             ``(m,)`` the positions to search, in ascending order; all by default.
         """
-        if len(queries) >= _MANY and among is None:
+        if among is None and len(queries) >= _MANY and queries.size >= _VALUES:
             faiss = faiss_module()
             scores, positions = faiss.knn(queries, self._matrix, k, metric=faiss.METRIC_INNER_PRODUCT)
             return scores, positions
@@ -106,7 +111,7 @@ class CpuExact(ExactSearch):
         best = np.empty((count, 0), np.float32), np.empty((count, 0), np.int64)
         rows = _GROUP * max(1, min(_CELLS // count, size + _GROUP - 1) // _GROUP)
         space = np.empty((rows, count), dtype=np.float32)
-        factors = Factors(queries, self._matrix)
+        factors = _Factors(queries, self._matrix)
         for start in range(0, size, rows):
             stop = min(start + rows, size)
             if among is None:
@@ -128,7 +133,7 @@ class CpuExact(ExactSearch):
         return best
 
     def _multiply_some(
-        self, factors: Factors, start: int, stop: int, there: NDArray[np.int64], space: NDArray[np.float32]
+        self, factors: _Factors, start: int, stop: int, there: NDArray[np.int64], space: NDArray[np.float32]
     ) -> tuple[int, NDArray[np.int64] | None]:
         """Multiply the rows ``there`` of a block.
 
@@ -145,7 +150,7 @@ class CpuExact(ExactSearch):
         return stop, None
 
 
-class Factors:
+class _Factors:
     """Queries, and the fastest way to multiply rows of a matrix with them.
 
     Parameters
@@ -160,13 +165,11 @@ class Factors:
         self._queries = queries
         self._columns = np.ascontiguousarray(queries.T)
         count, dims = queries.shape
-        self._singly = count == 1
-        self._rows = _ROWS if count == 1 else _CELLS
-        if 1 < count <= _FEW:
-            way = _WAYS.get((count, dims))
-            if way is None and len(matrix) >= 4 * _TIMED:
-                way = _WAYS[count, dims] = self._fastest(matrix[:_TIMED])
-            self._singly, self._rows = way or (False, max(1, _SMALL // (count * dims)))
+        self._singly, self._rows = count == 1, _CELLS
+        if 1 < count <= _FEW and len(matrix) >= 4 * _TIMED:
+            if (count, dims) not in _WAYS:
+                _WAYS[count, dims] = self._fastest(matrix[:_TIMED])
+            self._singly, self._rows = _WAYS[count, dims]
 
     def multiply(self, rows: NDArray[np.float32], products: NDArray[np.float32]) -> None:
         """Fill ``products``, ``(n, q)`` float32, with those of ``(n, dims)`` rows and the queries."""
@@ -184,7 +187,7 @@ class Factors:
         small = max(1, _SMALL // self._queries.size)
         seconds: dict[tuple[bool, int], float] = {}
         for _ in range(4):
-            for way in ((True, _CACHED), (True, _ROWS), (False, small), (False, _CELLS)):
+            for way in ((True, _CACHED), (True, _SHARED), (False, small), (False, _CELLS)):
                 self._singly, self._rows = way
                 start = time.perf_counter()
                 self.multiply(rows, products)
@@ -192,7 +195,8 @@ class Factors:
         return min(seconds, key=seconds.__getitem__)
 
 
-# The fastest way to multiply so many queries of so many dimensions, which processors differ in.
+# The fastest way to multiply by the number of queries and of dimensions: whether one query after another, and the number
+# of rows at once.
 _WAYS: dict[tuple[int, int], tuple[bool, int]] = {}
 
 
