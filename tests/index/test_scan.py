@@ -98,7 +98,12 @@ def test_products_in_blocks_find_what_faiss_finds(rows: int, k: int, queries: in
 
 
 @given(
-    st.integers(1, 400), st.integers(1, 80), st.integers(1, 12), st.integers(1, 2000), st.floats(0, 1), st.integers(0, 99)
+    rows=st.integers(1, 400),
+    k=st.integers(1, 80),
+    queries=st.integers(1, 12),
+    cells=st.integers(1, 2000),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 99),
 )
 def test_only_the_given_positions_are_found(
     rows: int, k: int, queries: int, cells: int, share: float, seed: int

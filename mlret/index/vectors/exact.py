@@ -195,8 +195,8 @@ class _Factors:
         return min(seconds, key=seconds.__getitem__)
 
 
-# The fastest way to multiply by the number of queries and of dimensions: whether one query after another, and the number
-# of rows at once.
+# The fastest way to multiply, by the number of queries and of dimensions: whether one query after another, and the
+# number of rows at once.
 _WAYS: dict[tuple[int, int], tuple[bool, int]] = {}
 
 
