@@ -51,7 +51,7 @@ def _exact_search() -> str:
     # FAISS has a BLAS of its own.
     found = [one for one in libraries if "faiss" not in one["filepath"]]
     if not found:
-        name = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]  # type: ignore[call-overload]
+        name = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
         return f"{name}, which does not state its instructions"
     blas = found[0]
     core = blas.get("architecture", "")
