@@ -100,6 +100,8 @@ class CpuExact(ExactSearch):
             scores, positions = faiss.knn(queries, self._matrix, k, metric=faiss.METRIC_INNER_PRODUCT)
             return scores, positions
         scores, positions = self._search(queries, k, among)
+        if scores.shape[1] == k:
+            return scores, positions
         lacking = ((0, 0), (0, k - scores.shape[1]))
         return (
             np.pad(scores, lacking, constant_values=-np.inf),
