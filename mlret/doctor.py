@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import mlret
 from mlret.errors import MlretError, first_line
+from mlret.processor import processor_paths
 
 _PACKAGES = (
     "onnxruntime",
@@ -113,7 +114,7 @@ def examine() -> Findings:
         for name, wanted in requirements.items()
         if name
     ]
-    found.machine = _machine() | {"token_kernels": _token_kernels()}
+    found.machine = _machine() | processor_paths()
     found.torch = _torch(found.problems)
     found.precision = _precision(torch_works=bool(found.torch))
     found.faiss = _faiss(found.problems)
@@ -199,16 +200,6 @@ def _cpu_model() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _token_kernels() -> str:
-    """Return the instructions by which multi-vector search compares tokens."""
-    try:
-        from mlret.index.tokens.kernels.dispatch import describe_kernels
-
-        return describe_kernels()
-    except Exception as error:  # a broken numba or FAISS may raise anything
-        return f"unknown ({first_line(error)})"
 
 
 def _memory_gib() -> float | None:

@@ -112,7 +112,7 @@ def compact(store: Store, progress: Callable[[str, int, int], None] | None = Non
             _replace(store, [(group, False)], progress)
     choices = []
     for segment in list(store.segments):
-        choice = store.space.choose(segment.size)
+        choice = store.space.kept(segment, store.space.choose(segment.size))
         choices.append(choice)
         if segment.kind != choice.kind or store.space.outdated(segment):
             sealer = store.sealer()
