@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.encoders.light.graph import Architecture, encoder_graph
-from mlret.encoders.light.instructions import usable_threads
 from mlret.encoders.light.integer_graph import NARROW, WIDE, Steps, integer_graph
 from mlret.encoders.light.onnx_model import Graph
+from mlret.encoders.light.threads import usable_threads
 from mlret.encoders.light.weights import StoredWeights
 from mlret.errors import InputError, MlretError
 
@@ -115,15 +115,17 @@ class PackedNetwork:
         embeddings[beyond] = self._extra[ids[beyond] - self._vocabulary]
         return embeddings
 
+    def model(self, way: Way) -> bytes:
+        """Return the network as an ONNX model that takes sums of embeddings, ``(texts, tokens, dims)``."""
+        if way == "int8":
+            largest = WIDE if adds_products_in_32_bits() else NARROW
+            return integer_graph(self._weights, self._shape, self._steps, largest=largest)
+        return encoder_graph(self._weights, self._shape, way)
+
     def _session(self, way: Way) -> Any:
         session = self._sessions.get(way)
         if session is None:
-            if way == "int8":
-                largest = WIDE if adds_products_in_32_bits() else NARROW
-                model = integer_graph(self._weights, self._shape, self._steps, largest=largest)
-            else:
-                model = encoder_graph(self._weights, self._shape, way)
-            session = self._sessions[way] = start_session(model)
+            session = self._sessions[way] = start_session(self.model(way))
         return session
 
 
