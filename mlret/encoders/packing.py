@@ -28,10 +28,10 @@ _PRE_TOKENIZER = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "
 # Texts in which a character is normalised in the company of others: behind and before marks that would move or combine.
 _COMPANIES = ("{}", "a\u0301{}\u0334", "a{}\u0301", "q{}\u0334\u0323\u0301", "{}\u0301", "\u1100{}", "{}\u1161")
 _LONGEST_LABEL = 2**16
-# How much of a channel's range its step takes. On the bundled encoder the least cosine is highest from .6 to .8.
+# How much of a channel's range its step takes: on the bundled encoder the least cosine is highest from .6 to .8.
 _SHARE = 0.7
-# The texts that show the ranges: every so manieth passage and question of the sample, and random tokens, this many of
-# each length.
+# The texts that show the ranges: one in this many passages and questions of the sample, and random tokens, this many
+# times each length.
 _EVERY = 6
 _RANDOM = 6
 _LENGTHS = (1, 2, 3, 5, 8, 10, 16, 20, 32, 64)
