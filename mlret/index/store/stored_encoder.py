@@ -64,8 +64,8 @@ def check_fingerprint(path: Path, manifest: Manifest, encoder: AnyEncoder) -> No
     """
     if manifest.fingerprint == encoder.fingerprint + _INT8:
         raise FingerprintError(
-            f"{path} was encoded with {manifest.encoder} in the precision int8, which mlret no longer computes because "
-            "nothing was faster in it, and whose vectors must not be compared with others; encode the documents again: "
+            f"{path} was encoded with {manifest.encoder} in the precision int8, which mlret no longer computes, "
+            "and whose vectors must not be compared with others; encode the documents again: "
             f"mlret index build NEW FILES --model {encoder.name}"
         )
     if encoder.fingerprint != manifest.fingerprint:
