@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import mlret
 from mlret.errors import MlretError, first_line
@@ -236,23 +236,32 @@ def _torch(problems: list[str]) -> dict[str, Any]:
 
 
 def _precision(*, torch_works: bool) -> dict[str, Any]:
-    """Return which precisions are fast for an encoder on this machine, and why."""
+    """Return what an encoder computes in on this machine, and why."""
+    found: dict[str, Any] = {"auto": _automatic(), "float32": "runs everywhere"}
     if not torch_works:
-        return {}
-    from mlret.encoders.precision_speed import speed_of
+        return found
+    from mlret.encoders.precision_speed import bfloat16_speed
 
-    found: dict[str, Any] = {"float32": "runs everywhere"}
-    kinds: tuple[Literal["bfloat16", "int8"], ...] = ("bfloat16", "int8")
-    for kind in kinds:
-        try:
-            speed = speed_of(kind)
-        except Exception as error:  # torch's checks of the processor may fail on a processor that it does not know
-            found[kind] = f"unknown ({first_line(error)})"
-            continue
-        known = "measured" if speed.measured else "by the processor's features"
-        verdict = "fast" if speed.fast else "slower than float32, which runs in its place"
-        found[kind] = f"{verdict}: {speed.reason} ({known})"
-    return found
+    try:
+        speed = bfloat16_speed()
+    except Exception as error:  # torch's checks of the processor may fail on a processor that it does not know
+        return {**found, "bfloat16": f"unknown ({first_line(error)})"}
+    known = "measured" if speed.measured else "by the processor's features"
+    verdict = "in torch faster than float32" if speed.fast else "slower than float32, which runs in its place"
+    return {**found, "bfloat16": f"{verdict}: {speed.reason} ({known})"}
+
+
+def _automatic() -> str:
+    """Return how the light runtime multiplies here."""
+    from mlret.encoders.light.network import adds_products_in_32_bits
+
+    try:
+        in_32_bits = adds_products_in_32_bits()
+    except MlretError as error:
+        return f"unknown ({first_line(error)})"
+    if in_32_bits:
+        return "8-bit integers without torch, float32 with it: the processor adds their products in 32 bits"
+    return "4-bit weights for short texts and 8-bit ones for others without torch, float32 with it"
 
 
 def _cuda(torch: Any) -> bool:

@@ -112,7 +112,7 @@ def build(
         typer.Option("--external", metavar="NAME", help="--vectors are of this encoder, which mlret does not run."),
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="Encode in auto, float32, bfloat16 or int8; see `mlret encode --help`.")
+        str, typer.Option("--precision", help="Encode in auto, float32 or bfloat16; see `mlret encode --help`.")
     ] = "auto",
     as_json: Json = False,
 ) -> None:

@@ -28,7 +28,6 @@ def load_encoder(
     *,
     device: str | None = None,
     precision: Precision = "auto",
-    emulate: bool = False,
 ) -> Encoder:
     """Load an encoder: with the light runtime, which needs no torch, where it can run it, otherwise in torch.
 
@@ -43,9 +42,7 @@ def load_encoder(
         ``"cpu"``, ``"cuda"``, …; by default a GPU if there is one.
     precision
         ``"auto"`` for the fastest way on this processor whose vectors are next to those in float32 (least cosine
-        .999); ``"float32"``, ``"bfloat16"`` or ``"int8"``; see :class:`Encoder`. The last two run in torch.
-    emulate
-        Compute int8 vectors even if the processor is slow in int8.
+        .999); ``"float32"``; or ``"bfloat16"``, which runs in torch, see :class:`Encoder`.
 
     Returns
     -------
@@ -92,7 +89,7 @@ def load_encoder(
         )
         if light is not None:
             return light
-    return load_in_torch(name, device=device, precision=precision, emulate=emulate)
+    return load_in_torch(name, device=device, precision=precision)
 
 
 def load_exported(
@@ -173,7 +170,6 @@ def load_in_torch(
     *,
     device: str | None = None,
     precision: Precision = "auto",
-    emulate: bool = False,
 ) -> Encoder:
     """Load an encoder in torch, where it can be trained.
 
@@ -184,9 +180,7 @@ def load_in_torch(
     device
         ``"cpu"``, ``"cuda"``, …; by default a GPU if there is one.
     precision
-        ``"float32"`` (or ``"auto"``, the same here), ``"bfloat16"`` or ``"int8"``.
-    emulate
-        Compute int8 vectors even if the processor is slow in int8.
+        ``"float32"`` (or ``"auto"``, the same here) or ``"bfloat16"``.
 
     Returns
     -------
@@ -203,13 +197,12 @@ def load_in_torch(
     if name is not None:
         check_loads_in_torch(name)
     require("sentence_transformers", extra="train", feature=f"the encoder {name or _BUNDLED_NAME} in torch")
-    options: Any = {"precision": precision, "emulate": emulate}
     if name is None:
         check_bundled()
-        return Encoder(_load_folder(BUNDLED, device), name=_BUNDLED_NAME, **options)
+        return Encoder(_load_folder(BUNDLED, device), name=_BUNDLED_NAME, precision=precision)
     path = Path(name)
     if path.is_dir():
-        return Encoder(_load_folder(path, device), name=str(name), **options)
+        return Encoder(_load_folder(path, device), name=str(name), precision=precision)
     from sentence_transformers import SentenceTransformer
 
     from mlret.encoders.adapters import route_if_modular
@@ -218,7 +211,7 @@ def load_in_torch(
         name, lambda: SentenceTransformer._load_with_module_classes(str(name), own_modules(), device=device)
     )
     route_if_modular(model)
-    return Encoder(model, name=str(name), **options)
+    return Encoder(model, name=str(name), precision=precision)
 
 
 def is_multi_vector(path: Path) -> bool:

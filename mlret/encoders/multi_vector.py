@@ -128,7 +128,7 @@ def load_tokens_in_torch(name: str | Path | None = None, *, device: str | None =
         raise InputError(f"{name} cannot be loaded as a multi-vector encoder: {reason}") from error
 
 
-def load_any_encoder(name: str | Path | None, *, precision: Precision = "auto", emulate: bool = False) -> AnyEncoder:
+def load_any_encoder(name: str | Path | None, *, precision: Precision = "auto") -> AnyEncoder:
     """Load a single-vector or multi-vector encoder, depending on what the model folder declares.
 
     Models from the hub are loaded as single-vector encoders.
@@ -139,8 +139,6 @@ def load_any_encoder(name: str | Path | None, *, precision: Precision = "auto", 
         A model folder or hub id; ``None`` and names that start with ``bundled:`` are the encoders that come with mlret.
     precision
         As for :func:`mlret.load_encoder`, of encoders with one vector for each text.
-    emulate
-        Compute int8 vectors even if the processor is slow in int8.
 
     Returns
     -------
@@ -155,7 +153,7 @@ def load_any_encoder(name: str | Path | None, *, precision: Precision = "auto", 
     check_precision(precision)
     name, of_tokens = _resolved(name)
     if not of_tokens:
-        return load_encoder(name, precision=precision, emulate=emulate)
+        return load_encoder(name, precision=precision)
     if precision not in ("auto", "float32"):
         raise InputError(f"{name} has a vector for each token and runs in float32 alone; leave the precision out")
     return load_token_encoder(name)

@@ -17,8 +17,6 @@ PACKED = "light.safetensors"
 QUANTISED = "quantised.safetensors"
 EXPORTED = "onnx/model.onnx"
 HEAD = "multi-vector"
-# Name of the tensor with the channels of the residual stream that are large.
-OUTLIERS = "outliers"
 Pooling = Literal["mean", "cls"]
 
 # Modules of an encoder's folder that the light runtime knows, by the last part of their names.

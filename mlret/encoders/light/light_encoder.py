@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder, Runtime, Side, normalised
 from mlret.encoders.light.calibrating import LightCalibration
-from mlret.encoders.light.folder import EXPORTED, OUTLIERS, PACKED, QUANTISED, LightFolder, PackedFolder
+from mlret.encoders.light.folder import EXPORTED, PACKED, QUANTISED, LightFolder, PackedFolder
+from mlret.encoders.light.integer_graph import Steps
 from mlret.encoders.light.mapped import MappedTensors
 from mlret.encoders.light.network import Arithmetic, ExportedNetwork, Network, PackedNetwork
 from mlret.encoders.light.token_folder import TokenFolder
@@ -315,9 +316,8 @@ def _network_of(folder: PackedFolder, arithmetic: Arithmetic) -> Network:
     if (folder.path / EXPORTED).is_file():
         return ExportedNetwork(folder.path / EXPORTED, longest=folder.longest)
     weights = StoredWeights(MappedTensors(folder.path / QUANTISED))
-    packed = MappedTensors(folder.path / PACKED)
-    outliers = packed[OUTLIERS] if OUTLIERS in packed.places else None
-    return PackedNetwork(weights, folder.architecture(), arithmetic=arithmetic, outliers=outliers)
+    steps = Steps.read(MappedTensors(folder.path / PACKED))
+    return PackedNetwork(weights, folder.architecture(), steps, arithmetic=arithmetic)
 
 
 class _NoProgress:
