@@ -39,7 +39,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_search_imports_what_it_computes_with(index: Path) -> None:
-    found = imported("search", str(index), "late train", "-l", "en")
+    found = imported("search", str(index), "late train")
     assert found <= {"onnxruntime", "faiss", "numpy", "yaml", "pydantic", "sqlite3"}
 
 
