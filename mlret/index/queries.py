@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mlret.data.detection import detect_language
 from mlret.data.languages import normalise_language
 from mlret.data.unicode_text import check_unicode
-from mlret.errors import FingerprintError, InputError, NotFound
+from mlret.errors import InputError, MissingExtraError
 from mlret.index.filtering.filters import Condition, Where, read_filter
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def encoded(
 def encoded_if_possible(
     encoder: Callable[[], AnyEncoder], space: AnySpace, texts: Sequence[str], languages: Sequence[str | None]
 ) -> Vectors | Sequence[None]:
-    """Return the vectors of queries, or ``None`` for each if the index's encoder has changed or is not there.
+    """Return the vectors of queries, or ``None`` for each if the index's encoder has changed or cannot be used here.
 
     Parameters
     ----------
@@ -125,5 +125,5 @@ def encoded_if_possible(
     """
     try:
         return encoded(encoder, space, texts, languages)
-    except (FingerprintError, NotFound):
+    except (InputError, MissingExtraError):
         return [None] * len(texts)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from mlret.encoders.loading import load_encoder
-from mlret.errors import FingerprintError
+from mlret.errors import FingerprintError, InputError
 from mlret.index.index import Index
 from mlret.index.reembedding import reembed_index
 from mlret.index.settings import IndexSettings
 from mlret.memory.maintenance.upkeep import reembed
 from mlret.memory.memory import Memory
+from tests.index.made import encoder, vectors_of
 
 DOCUMENTS = [
     {"id": "cat", "text": "the cat sat on a mat", "lang": "en", "page": 1},
@@ -95,3 +96,18 @@ def test_a_memory_is_read_searched_by_words_and_brought_along(tmp_path: Path, mo
         assert [record.id for record in memory.list(ME)] == [cat]
         assert memory.search("the cat sat on a mat", ME, language="en")[0].id == cat
         memory.add("a fish", ME)
+
+
+@pytest.mark.parametrize("missing", ["given vectors", "folder"])
+def test_words_are_searched_without_an_encoder(tmp_path: Path, model: Path, missing: str) -> None:
+    texts = [str(one["text"]) for one in DOCUMENTS]
+    chosen = encoder() if missing == "given vectors" else load_encoder(model)
+    vectors = vectors_of(texts, "cosine") if missing == "given vectors" else None
+    with Index.create(tmp_path / "i", chosen, settings=IndexSettings(lexical=True)) as index:
+        index.add(DOCUMENTS, vectors=vectors)
+    shutil.rmtree(model)
+    with Index.open(tmp_path / "i") as index:
+        [hit] = index.search("mat", mode="lexical")
+        assert hit.id == "cat" and hit.cosine is None
+        with pytest.raises(InputError):
+            index.search("mat")
