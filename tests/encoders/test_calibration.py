@@ -28,7 +28,7 @@ from tests.conftest import WORDS
 
 Rows = NDArray[np.float32]
 STEPS = list(itertools.product([True, False], repeat=3))
-RESULTS = Path(__file__).parents[2] / "eval" / "results" / "tatoeba" / "report.json"
+RESULTS = Path(__file__).parents[2] / "eval" / "results" / "memory" / "report.json"
 
 
 def unit(rows: Rows) -> Rows:
