@@ -311,7 +311,6 @@ def _encoder(problems: list[str]) -> dict[str, Any]:
         found["runtime"] = encoder.runtime
         found["dims"] = encoder.dims
         found["fingerprint"] = encoder.fingerprint
-        found["calibration_languages"] = len(encoder.calibration_languages)
     except MlretError as error:
         problems.append(str(error))
     except Exception as error:  # a damaged file may raise anything

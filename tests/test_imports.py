@@ -219,6 +219,8 @@ WRONG = "no/such/encoder"  # An encoder that cannot be loaded: its error would c
         (f"search index question -l nonsense -m {WRONG}", "unknown language code 'nonsense'"),
         (f"index build new bad.jsonl -m {WRONG}", "bad.jsonl:1"),
         (f"index build . documents.jsonl -m {WRONG}", "already exists"),
+        (f"index reembed index -o index -m {WRONG}", "is in the folder"),
+        (f"index reembed memory -o new -m {WRONG}", "mlret memory reembed"),
         (f"memory search {HOME} question -k 0 -m {WRONG}", "k is 0"),
         (f"memory search {HOME} question --level nonsense -m {WRONG}", "nonsense"),
         (f"memory search {HOME} question --as-of nonsense -m {WRONG}", "nonsense"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 BUNDLED = Path(__file__).parent / "bundled" / "mlret-mini"
-_BUNDLED_NAME = f"bundled:{BUNDLED.name}"
+BUNDLED_NAME = f"bundled:{BUNDLED.name}"
 # The device that the driver of an NVIDIA GPU makes: torch runs faster there, and importing it to ask takes seconds.
 _NVIDIA = Path("/dev/nvidia0")
 _MULTI_VECTOR = ("MultiVectorEncoder", "ColBERT")  # PyLate writes the second.
@@ -83,7 +83,7 @@ def load_encoder(
 
         light = load_light_encoder(
             path,
-            _BUNDLED_NAME if name is None else str(name),
+            BUNDLED_NAME if name is None else str(name),
             arithmetic="fast" if precision == "auto" else "float32",
             in_torch=lambda: load_in_torch(name, device="cpu").model,
         )
@@ -196,10 +196,10 @@ def load_in_torch(
     """
     if name is not None:
         check_loads_in_torch(name)
-    require("sentence_transformers", extra="train", feature=f"the encoder {name or _BUNDLED_NAME} in torch")
+    require("sentence_transformers", extra="train", feature=f"the encoder {name or BUNDLED_NAME} in torch")
     if name is None:
         check_bundled()
-        return Encoder(_load_folder(BUNDLED, device), name=_BUNDLED_NAME, precision=precision)
+        return Encoder(_load_folder(BUNDLED, device), name=BUNDLED_NAME, precision=precision)
     path = Path(name)
     if path.is_dir():
         return Encoder(_load_folder(path, device), name=str(name), precision=precision)

@@ -248,7 +248,8 @@ def _expansion(transformer: Any) -> dict[str, Any]:
 
 def _skipped(mask: Any, tokenizer: Any) -> NDArray[np.int64]:
     """Return the sorted ids of the tokens that a mask skips; words that the vocabulary lacks are none."""
-    known = [word for word in mask.skiplist_words if word in tokenizer.get_vocab()]
+    vocabulary = tokenizer.get_vocab()  # which makes a dictionary of all tokens at each call
+    known = [word for word in mask.skiplist_words if word in vocabulary]
     return np.array(sorted(set(tokenizer.convert_tokens_to_ids(known))), dtype=np.int64)
 
 

@@ -27,9 +27,9 @@ Matrices = Literal["float32", "8-bit", "4-bit"]
 # The domain of operators that onnxruntime has in addition to those of ONNX.
 MICROSOFT = "com.microsoft"
 _BLOCK = 32
-# Numbers of types in onnx.proto.
 # Keeps the length of a vector of zeros from being divided by.
 _TINY = 1e-12
+# Numbers of types in onnx.proto.
 _INT32, _INT64 = 6, 7
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlret.encoders.external import EXTERNAL, ExternalEncoder
+from mlret.encoders.loading import BUNDLED_NAME
 from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
 from mlret.errors import FingerprintError
 from mlret.index.storage.manifest import Manifest
@@ -60,17 +61,24 @@ def check_fingerprint(path: Path, manifest: Manifest, encoder: AnyEncoder) -> No
     Raises
     ------
     FingerprintError
-        If their fingerprints differ.
+        If their fingerprints differ. The message names the command that encodes the stored texts again.
     """
+    if encoder.fingerprint == manifest.fingerprint:
+        return
+    again = f"mlret index reembed {path}" if manifest.kind == "index" else f"mlret memory reembed --store {path}"
     if manifest.fingerprint == encoder.fingerprint + _INT8:
         raise FingerprintError(
             f"{path} was encoded with {manifest.encoder} in the precision int8, which mlret no longer computes, "
-            "and whose vectors must not be compared with others; encode the documents again: "
-            f"mlret index build NEW FILES --model {encoder.name}"
+            f"and whose vectors must not be compared with others; encode its texts again: {again} -o NEW"
         )
-    if encoder.fingerprint != manifest.fingerprint:
+    if manifest.encoder == reference_of(encoder):
+        model = "" if manifest.encoder == BUNDLED_NAME else f" --model {manifest.encoder}"
         raise FingerprintError(
-            f"{path} was built with the encoder {manifest.encoder} (fingerprint {manifest.fingerprint}), "
-            f"not with {encoder.name} (fingerprint {encoder.fingerprint}); use the former, "
-            f"or encode the documents again: mlret index build NEW FILES --model {encoder.name}"
+            f"{path} was made with another version of the encoder {manifest.encoder} (fingerprint "
+            f"{manifest.fingerprint}, now {encoder.fingerprint}); encode its texts again: {again} -o NEW{model}"
         )
+    raise FingerprintError(
+        f"{path} was built with the encoder {manifest.encoder} (fingerprint {manifest.fingerprint}), "
+        f"not with {encoder.name} (fingerprint {encoder.fingerprint}); use the former, "
+        f"or encode its texts again: {again} -o NEW --model {encoder.name}"
+    )
