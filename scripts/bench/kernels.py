@@ -60,7 +60,7 @@ def kernel(kind: Instructions, bits: Bits, dims: int) -> float:
     """Return the rate of a kernel."""
     rng = np.random.default_rng(0)
     codes = pack(rng.integers(0, 2**bits, (_TOKENS, dims)).astype(np.uint8), bits)
-    vectors = dot_products.ordered(rng.integers(-127, 128, (LANES, dims)).astype(np.int8), bits, kind)
+    vectors = dot_products.ordered(rng.integers(-64, 65, (1, LANES, dims)).astype(np.int8), bits)[0]
     multiply, flat, width = dot_products.products(bits, kind), codes.reshape(-1), codes.shape[1]
     out = np.empty(dot_products.AT_ONCE * LANES, dtype=np.float32)
 

@@ -17,7 +17,7 @@ from llvmlite import binding, ir
 from numba import njit
 from numba.core import codegen, config
 
-from mlret.index.tokens.bits import BITS, LANES, Bits, pack
+from mlret.index.tokens.bits import BITS, LANES, Bits, largest, pack
 from mlret.index.tokens.kernels.dot_products import (
     ALL,
     AT_ONCE,
@@ -50,11 +50,12 @@ def test_products_are_those_of_the_matrices_also_at_the_extremes(kind: Instructi
     for dims in (32, 64, 96, 128, 160, 512):
         codes = chance.integers(0, 2**bits, (AT_ONCE, dims)).astype(np.uint8)
         codes[:2] = 2**bits - 1  # with the two vectors below, the sums of int16 are as large as they can be
-        vectors = chance.integers(-127, 128, (LANES, dims)).astype(np.int8)
-        vectors[0], vectors[1] = 127, -127
+        most = largest(bits)
+        vectors = chance.integers(-most, most + 1, (LANES, dims)).astype(np.int8)
+        vectors[0], vectors[1] = most, -most
         packed = pack(codes, bits)
         out = np.empty(AT_ONCE * LANES, dtype=np.float32)
-        run(packed.reshape(-1), packed.shape[1], ordered(vectors, bits, kind), out)
+        run(packed.reshape(-1), packed.shape[1], ordered(vectors[None], bits)[0], out)
         expected = codes.astype(np.int32) @ vectors.astype(np.int32).T
         np.testing.assert_array_equal(out.reshape(AT_ONCE, LANES), expected)
 
