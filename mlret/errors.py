@@ -41,6 +41,10 @@ class Locked(MlretError):
     """Another process is using the index or memory. Nothing was changed; the same call may succeed later."""
 
 
+class Forbidden(MlretError):
+    """The token of a request to the server does not allow it."""
+
+
 class Corrupt(MlretError):
     """Stored data is damaged: something is missing or differs from what was written. The message says where."""
 

@@ -30,7 +30,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from mlret.errors import AlreadyExists, Corrupt, CorruptInput, InputError, Locked, MlretError, NotFound
+from mlret.errors import AlreadyExists, Corrupt, CorruptInput, Forbidden, InputError, Locked, MlretError, NotFound
 
 MEDIA_TYPE = "application/problem+json"
 Place = Literal["body", "query", "path", "header"]
@@ -84,6 +84,7 @@ KINDS: dict[str, Kind] = {
         412, "A precondition does not hold", "Read the present state, then decide and send it again."
     ),
     "too-large": Kind(413, "The request is too large", "Divide it into several requests."),
+    "address-too-long": Kind(414, "The address is too long", "Put long values into the body of a POST request."),
     "unsupported-media-type": Kind(
         415, "The form of the body is not supported", "Send JSON or NDJSON in UTF-8, not compressed."
     ),
@@ -244,6 +245,8 @@ def problem_of(error: Exception, *, folders: Mapping[str, str] | None = None) ->
         return _of_validation(error)
     if isinstance(error, HTTPException):
         return _of_status(error)
+    if isinstance(error, Forbidden):
+        return Problem("forbidden", str(error), headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
     if isinstance(error, Locked):
         return Problem("unavailable", "another process is writing; nothing was changed", retry_after=1)
     if isinstance(error, Corrupt) and not isinstance(error, CorruptInput):
