@@ -67,7 +67,7 @@ def read_document(record: object, location: Sequence[str | int] = ()) -> Incomin
     try:
         document = document_from_mapping(record, id=_UNNAMED)
     except InputError as error:
-        return invalid(str(error), [*location, *_field_of(record)])
+        return invalid(str(error), [*location, *field_of(record)])
     vector = record.get(VECTOR)
     if vector is not None:
         vector = _vector(vector)
@@ -171,8 +171,11 @@ def _decoded(body: bytes) -> Any:
         raise Problem("malformed", f"the body is not JSON ({error})", place="body", fix="Send valid JSON.") from error
 
 
-def _field_of(record: Mapping[str, Any]) -> list[str]:
-    """Return which key of an invalid document is to blame; none if a key is missing or several contradict each other."""
+def field_of(record: Mapping[str, Any]) -> list[str]:
+    """Return which key of an invalid document is to blame: a list of one name, or an empty one.
+
+    It is empty if a key is missing, or if several keys contradict each other.
+    """
     for key in ID_KEYS:
         id = record.get(key)
         if id is not None and not (isinstance(id, str) and _is_text(id)) and (isinstance(id, bool) or type(id) is not int):
