@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Scope
 
 from mlret.errors import AlreadyExists, Corrupt, CorruptInput, Forbidden, InputError, Locked, MlretError, NotFound
@@ -65,6 +66,11 @@ KINDS: dict[str, Kind] = {
     ),
     "forbidden": Kind(
         403, "The token does not allow this", "Use a token with the role or the scope that the answer names."
+    ),
+    "foreign-page": Kind(
+        403,
+        "Web pages of other origins may not call the server",
+        "Start the server with --allow-origin ORIGIN if you trust the page.",
     ),
     "not-found": Kind(404, "There is no such thing", "Check the name or id; it may have been deleted."),
     "method-not-allowed": Kind(
@@ -274,7 +280,10 @@ def add_handlers(app: FastAPI, *, folders: Mapping[str, str] | None = None) -> N
 
     async def answer(request: Request, error: Exception) -> Response:
         request.scope.setdefault("state", {})["error"] = error
-        return problem_of(error, folders=folders).response(request.scope)
+        problem = problem_of(error, folders=folders)
+        if problem.status == 405:
+            problem.headers["Allow"] = ", ".join(allowed_methods(request.app, request.scope))
+        return problem.response(request.scope)
 
     for kind in (Problem, MlretError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)
@@ -287,6 +296,17 @@ def add_handlers(app: FastAPI, *, folders: Mapping[str, str] | None = None) -> N
         return document
 
     app.openapi = openapi  # type: ignore[method-assign] # as FastAPI's documentation extends it
+
+
+def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
+    """Return the methods that a path takes, over all routes: the framework names only those of the first one."""
+    methods = ("GET", "POST", "PUT", "PATCH", "DELETE")
+    found = [
+        method
+        for method in methods
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
+    return [*found[:1], "HEAD", *found[1:]] if "GET" in found else found
 
 
 def explanations() -> APIRouter:
