@@ -20,14 +20,28 @@ class ServeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     indexes: dict[str, Path] = Field({}, description="name -> the folder of an index")
-    root: Path | None = Field(None, description="folder below which indexes may be created and deleted by requests")
-    memory: Path | None = Field(None, description="the folder of a memory store")
-    model: str | None = Field(None, description="encoder of new indexes: a folder or a hub id. Default: the bundled one")
+    root: Path | None = Field(
+        None, description="folder below which clients with a token of the role admin may create and delete indexes"
+    )
+    memory: Path | None = Field(None, description="folder of a memory store, which is created if it does not exist")
+    model: str | None = Field(
+        None, description="encoder of indexes that clients create: a folder or a hub id. Default: the bundled one"
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8752, ge=0, le=65535, description="port to listen on; 0 for any that is free")
-    tokens: Path | None = Field(None, description="file of the tokens' hashes. Default: ~/.config/mlret/tokens.json")
-    body_limit: int = Field(32 << 20, ge=1 << 10, description="largest body, and longest line of a stream, in bytes")
+    port: int = Field(8752, ge=0, le=65535, description="port to listen on; 0 chooses a free one")
+    tokens: Path | None = Field(
+        None, description="file with the hashes of the tokens. Default: ~/.config/mlret/tokens.json"
+    )
+    allow_host: tuple[str, ...] = Field((), description="another name that clients may use for the server; repeatable")
+    allow_origin: tuple[str, ...] = Field(
+        (), description="a web page of another origin that may call the server, such as https://app.example.org; "
+        "repeatable"
+    )
+    body_limit: int = Field(32 << 20, ge=1 << 10, description="longest body, and longest line of a stream, in bytes")
     most_hits: int = Field(10_000, ge=1, description="hits of one request: the number of queries times k")
+    deadline: float = Field(30.0, gt=0, description="seconds that the work on a request may take")
+    most_requests: int = Field(128, ge=1, description="requests that are worked on at once")
+    log_texts: bool = Field(False, description="write paths, queries and bodies to the log, which hold users' texts")
 
 
 def check_name(name: str) -> str:

@@ -81,7 +81,7 @@ async def add_documents(
         If the body is invalid, or a document is stored already and ``how`` says ``fail``. Nothing is stored then.
     """
     served = service.index(principal, name, "write")
-    key = receipt_key(principal.name, how.key) if how.key else ""
+    key = receipt_key(principal.id, how.key) if how.key else ""
     with service.keys.reserved(served.name, key):
         hashed = how.digest("json")
         hashed.add(body)
@@ -136,7 +136,7 @@ async def stream_documents(
         If the request fails before anything is stored.
     """
     served = service.index(principal, name, "write")
-    key = receipt_key(principal.name, how.key) if how.key else ""
+    key = receipt_key(principal.id, how.key) if how.key else ""
     with service.keys.reserved(served.name, key):
         earlier = await served.handle.read(partial(_receipts, key=key)) if key else []
         stream = _Stream(served, how, key, earlier)

@@ -87,7 +87,7 @@ def receipt_key(principal: str, key: str) -> str:
     Parameters
     ----------
     principal
-        The name of the client.
+        The id of the client's token.
     key
         The idempotency key that the client sent.
     """

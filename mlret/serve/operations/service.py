@@ -60,6 +60,7 @@ class Service:
         self.settings = settings
         self.catalogue = catalogue
         self.keys = KeysInUse()
+        self.ending = False
 
     def index(self, principal: Principal, name: str, role: Role) -> ServedIndex:
         """Return an index, if a client may use it in a role.

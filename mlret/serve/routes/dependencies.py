@@ -5,15 +5,25 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
+from starlette.convertors import Convertor, register_url_convertor
 
 from mlret.serve.operations.service import Service
 from mlret.serve.problems import documented
-from mlret.serve.security.principal import Principal
 from mlret.serve.settings import NAME
 
 # Answers that any route behind a token may give.
-_ANYWHERE = ("malformed", "unauthorized", "forbidden", "wrong-host", "too-many-requests", "internal", "damaged")
-_ANYWHERE_TOO = ("unavailable", "deadline")
+_ANYWHERE = (
+    "malformed",
+    "unauthorized",
+    "forbidden",
+    "foreign-page",
+    "wrong-host",
+    "too-many-requests",
+    "internal",
+    "damaged",
+    "unavailable",
+    "deadline",
+)
 
 
 def problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
@@ -24,7 +34,7 @@ def problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
     kinds
         The kinds of errors that it may answer with, besides those that every route may answer with.
     """
-    return documented(*_ANYWHERE, *_ANYWHERE_TOO, *kinds)
+    return documented(*_ANYWHERE, *kinds)
 
 
 def service_of(request: Request) -> Service:
@@ -33,12 +43,20 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def principal_of(request: Request) -> Principal:
-    """Return who sends the request."""
-    principal: Principal = request.scope["state"]["principal"]
-    return principal
-
-
 Serving = Annotated[Service, Depends(service_of)]
-Asking = Annotated[Principal, Depends(principal_of)]
 IndexName = Annotated[str, Path(description="The name of the index.", pattern=f"^{NAME}$", examples=["news"])]
+
+
+class _NameConvertor(Convertor[str]):
+    """The name of an index in a path; without a colon, so that ``NAME:search`` is another path."""
+
+    regex = "[^/:]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("name", _NameConvertor())

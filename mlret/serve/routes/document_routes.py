@@ -15,8 +15,9 @@ from mlret.serve.operations.adding import Adding, add_documents, stream_document
 from mlret.serve.operations.lines import LineReader
 from mlret.serve.operations.storing import OnConflict
 from mlret.serve.problems import Problem
-from mlret.serve.routes.dependencies import Asking, IndexName, Serving, problems
+from mlret.serve.routes.dependencies import IndexName, Serving, problems
 from mlret.serve.routes.streaming import StreamedAnswer
+from mlret.serve.security.authentication import Caller
 from mlret.serve.schemas.document_models import (
     DeleteByFilter,
     DeleteByIds,
@@ -63,7 +64,7 @@ _ADDED: dict[int | str, dict[str, Any]] = {
 
 
 @router.post(
-    "/v1/indexes/{name}/documents",
+    "/v1/indexes/{name:name}/documents",
     summary="Add documents",
     response_model=DocumentsAdded,
     responses=_ADDED | problems("not-found", "conflict", "too-large", "unsupported-media-type", "invalid", "request-timeout"),
@@ -73,7 +74,7 @@ async def add(
     name: IndexName,
     request: Request,
     service: Serving,
-    principal: Asking,
+    principal: Caller,
     on_conflict: Annotated[
         OnConflict,
         Query(description="What to do with a document whose id is stored already: `replace` the stored one, `skip` it, "
@@ -108,7 +109,7 @@ async def add(
 
 
 @router.get(
-    "/v1/indexes/{name}/documents",
+    "/v1/indexes/{name:name}/documents",
     summary="List documents",
     response_model=DocumentPage,
     responses=problems("not-found", "invalid"),
@@ -116,7 +117,7 @@ async def add(
 async def page(
     name: IndexName,
     service: Serving,
-    principal: Asking,
+    principal: Caller,
     cursor: Annotated[
         str | None, Query(description="The value of `next` of the page before; missing for the first page.", max_length=100)
     ] = None,
@@ -128,13 +129,13 @@ async def page(
 
 
 @router.post(
-    "/v1/indexes/{name}/documents:delete",
+    "/v1/indexes/{name:name}/documents:delete",
     summary="Delete documents",
     response_model=Deleted,
     responses=problems("not-found", "too-large", "invalid"),
 )
 async def delete_many(
-    name: IndexName, service: Serving, principal: Asking, which: Annotated[DeleteByIds | DeleteByFilter, Body()]
+    name: IndexName, service: Serving, principal: Caller, which: Annotated[DeleteByIds | DeleteByFilter, Body()]
 ) -> Response:
     """Delete documents by their ids, or all that match a filter. They stay deleted after a crash."""
     if isinstance(which, DeleteByIds):
@@ -147,24 +148,24 @@ async def delete_many(
 
 
 @router.get(
-    "/v1/indexes/{name}/documents/{id:path}",
+    "/v1/indexes/{name:name}/documents/{id:path}",
     summary="Read a document",
     response_model=DocumentOut,
     responses=problems("not-found", "invalid"),
 )
-async def get(name: IndexName, id: DocumentId, service: Serving, principal: Asking) -> Response:
+async def get(name: IndexName, id: DocumentId, service: Serving, principal: Caller) -> Response:
     """Return a stored document."""
     return JSONResponse(_shown(await operations.get_document(service, principal, name, id)))
 
 
 @router.patch(
-    "/v1/indexes/{name}/documents/{id:path}",
+    "/v1/indexes/{name:name}/documents/{id:path}",
     summary="Change a document",
     response_model=DocumentOut,
     responses=problems("not-found", "too-large", "unsupported-media-type", "invalid"),
 )
 async def change(
-    name: IndexName, id: DocumentId, service: Serving, principal: Asking, patch: DocumentChange
+    name: IndexName, id: DocumentId, service: Serving, principal: Caller, patch: DocumentChange
 ) -> Response:
     """Change fields of a document by a merge patch (RFC 7396), and return it as it is stored then.
 
@@ -175,12 +176,12 @@ async def change(
 
 
 @router.delete(
-    "/v1/indexes/{name}/documents/{id:path}",
+    "/v1/indexes/{name:name}/documents/{id:path}",
     summary="Delete a document",
     response_model=Deleted,
     responses=problems("not-found", "invalid"),
 )
-async def delete(name: IndexName, id: DocumentId, service: Serving, principal: Asking) -> Response:
+async def delete(name: IndexName, id: DocumentId, service: Serving, principal: Caller) -> Response:
     """Delete a document. It stays deleted after a crash."""
     deleted, left = await operations.delete_document(service, principal, name, id)
     return JSONResponse({"deleted": deleted, "documents": left})

@@ -10,19 +10,20 @@ from starlette.responses import JSONResponse
 
 from mlret.index.hits import Hit
 from mlret.serve.operations.searching import Search, search_index
-from mlret.serve.routes.dependencies import Asking, IndexName, Serving, problems
+from mlret.serve.routes.dependencies import IndexName, Serving, problems
+from mlret.serve.security.authentication import Caller
 from mlret.serve.schemas.search_models import SearchAnswer, SearchByText, SearchRequest
 
 router = APIRouter(tags=["search"])
 
 
 @router.post(
-    "/v1/indexes/{name}:search",
+    "/v1/indexes/{name:name}:search",
     summary="Search an index",
     response_model=SearchAnswer,
     responses=problems("not-found", "too-large", "invalid"),
 )
-async def search(name: IndexName, service: Serving, principal: Asking, wanted: SearchRequest) -> Response:
+async def search(name: IndexName, service: Serving, principal: Caller, wanted: SearchRequest) -> Response:
     """Find the documents that are nearest in meaning to a query in any language, or to each of several.
 
     Send `query` (a text or a list of texts) or `vector` (a vector or a list of vectors).
