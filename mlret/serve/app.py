@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -31,7 +31,13 @@ Every error is a problem document (RFC 9457) that names the field and how to fix
 a crash of the server, when the answer says so."""
 
 
-def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log: AccessLog | None = None) -> FastAPI:
+def create_app(
+    settings: ServeSettings,
+    *,
+    tokens: TokenStore | None = None,
+    log: AccessLog | None = None,
+    started: Callable[[], None] = lambda: None,
+) -> FastAPI:
     """Return the application. Its folders are opened when it is started, and closed when it is ended.
 
     Parameters
@@ -42,6 +48,8 @@ def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log
         The tokens; those in the file of the settings unless given.
     log
         The log, which the caller closes; one to standard error unless given.
+    started
+        Called when all folders are open.
 
     Returns
     -------
@@ -59,6 +67,7 @@ def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log
         app.state.service = service = Service(settings, catalogue)
         try:
             await catalogue.open()
+            started()
             yield
         except MlretError as error:
             app.state.failure = error

@@ -34,8 +34,9 @@ class ServeSettings(BaseModel):
     )
     allow_host: tuple[str, ...] = Field((), description="another name that clients may use for the server; repeatable")
     allow_origin: tuple[str, ...] = Field(
-        (), description="a web page of another origin that may call the server, such as https://app.example.org; "
-        "repeatable"
+        (),
+        description="a web page of another origin that may call the server, such as https://app.example.org; "
+        "repeatable",
     )
     body_limit: int = Field(32 << 20, ge=1 << 10, description="longest body, and longest line of a stream, in bytes")
     most_hits: int = Field(10_000, ge=1, description="hits of one request: the number of queries times k")

@@ -52,9 +52,7 @@ class Adding:
         return Digest(f"documents {form} {self.on_conflict}")
 
 
-async def add_documents(
-    service: Service, principal: Principal, name: str, body: bytes, how: Adding
-) -> dict[str, Any]:
+async def add_documents(service: Service, principal: Principal, name: str, body: bytes, how: Adding) -> dict[str, Any]:
     """Store an array of documents, all of them or none.
 
     Parameters
@@ -93,7 +91,9 @@ async def add_documents(
         documents = await anyio.to_thread.run_sync(read_array, body)
         given = bool(documents) and documents[0].vector is not None
         numbered = dict(enumerate(documents))
-        for place, problem in (await served.handle.read(partial(_vector_problems, documents=numbered, given=given))).items():
+        for place, problem in (
+            await served.handle.read(partial(_vector_problems, documents=numbered, given=given))
+        ).items():
             problem.field = pointer([place]) + (problem.field or "")
             raise problem
 
@@ -222,7 +222,9 @@ class _Stream:
         def answer(outcomes: Sequence[Outcome]) -> bytes:
             found = dict(zip(good, outcomes, strict=True))
             rows = [
-                _result(found[place] if place in found else Outcome(_id_of(read[place]), "failed", failed[place]), number)
+                _result(
+                    found[place] if place in found else Outcome(_id_of(read[place]), "failed", failed[place]), number
+                )
                 for place, (number, _) in enumerate(lines)
             ]
             return b"".join(map(_line, rows))
@@ -256,9 +258,7 @@ class _Stream:
 
 async def _store(served: ServedIndex, batch: Batch) -> list[Outcome]:
     """Encode the documents of a batch, and store them."""
-    wanted = await served.handle.read(
-        partial(to_encode, documents=batch.documents, on_conflict=batch.on_conflict)
-    )
+    wanted = await served.handle.read(partial(to_encode, documents=batch.documents, on_conflict=batch.on_conflict))
     encoded: Encoded = {}
     for start in range(0, len(wanted), _ENCODED):
         some = wanted[start : start + _ENCODED]
@@ -267,9 +267,7 @@ async def _store(served: ServedIndex, batch: Batch) -> list[Outcome]:
     return await served.handle.write(replace(batch, encoded=encoded).store)
 
 
-def _vector_problems(
-    index: Index, documents: dict[int, IncomingDocument], given: bool | None
-) -> dict[int, Problem]:
+def _vector_problems(index: Index, documents: dict[int, IncomingDocument], given: bool | None) -> dict[int, Problem]:
     found = {place: vector_problem(index, one, bool(given)) for place, one in documents.items()}
     return {place: problem for place, problem in found.items() if problem is not None}
 

@@ -178,7 +178,11 @@ def field_of(record: Mapping[str, Any]) -> list[str]:
     """
     for key in ID_KEYS:
         id = record.get(key)
-        if id is not None and not (isinstance(id, str) and _is_text(id)) and (isinstance(id, bool) or type(id) is not int):
+        if (
+            id is not None
+            and not (isinstance(id, str) and _is_text(id))
+            and (isinstance(id, bool) or type(id) is not int)
+        ):
             return [key]
     for key in (*TEXT_KEYS, *SENTENCE_KEYS):
         if key in record and (key in SENTENCE_KEYS or not _is_text(record[key])):
@@ -224,5 +228,12 @@ def _json_type(value: object) -> str:
     """Name the JSON type of a decoded value."""
     if value is None:
         return "null"
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "an object"}
+    names = {
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+        list: "an array",
+        dict: "an object",
+    }
     return names.get(type(value), type(value).__name__)

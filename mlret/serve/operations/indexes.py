@@ -20,9 +20,7 @@ async def list_indexes(service: Service, principal: Principal) -> list[dict[str,
     """Describe the indexes that a client may read, in the order of their names."""
     principal.require("read")
     return [
-        await _described(service.catalogue.index(name))
-        for name in service.catalogue.names()
-        if principal.may_use(name)
+        await _described(service.catalogue.index(name)) for name in service.catalogue.names() if principal.may_use(name)
     ]
 
 

@@ -100,7 +100,9 @@ def receipts_of(records: Records, key: str) -> list[Receipt]:
         return []
     query = f"SELECT part, lines, digest, last, answer FROM {TABLE} WHERE key = ? AND written > ? ORDER BY part"
     rows = records.read(query, (key, time.time() - KEPT))
-    return [Receipt(part, lines, digest, bool(last), zlib.decompress(answer)) for part, lines, digest, last, answer in rows]
+    return [
+        Receipt(part, lines, digest, bool(last), zlib.decompress(answer)) for part, lines, digest, last, answer in rows
+    ]
 
 
 def write_receipt(connection: sqlite3.Connection, key: str, receipt: Receipt) -> None:

@@ -234,7 +234,9 @@ def vector_problem(index: Index, one: IncomingDocument, given: bool) -> Problem 
             )
         return None
     if not given:
-        return invalid("this document has a vector, but others have none", ["vector"], "Give all documents one, or none.")
+        return invalid(
+            "this document has a vector, but others have none", ["vector"], "Give all documents one, or none."
+        )
     depth = 1 if _is_cosine(index.store) else 2
     if one.vector.ndim != depth:
         return invalid(

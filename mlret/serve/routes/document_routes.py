@@ -67,7 +67,8 @@ _ADDED: dict[int | str, dict[str, Any]] = {
     "/v1/indexes/{name:name}/documents",
     summary="Add documents",
     response_model=DocumentsAdded,
-    responses=_ADDED | problems("not-found", "conflict", "too-large", "unsupported-media-type", "invalid", "request-timeout"),
+    responses=_ADDED
+    | problems("not-found", "conflict", "too-large", "unsupported-media-type", "invalid", "request-timeout"),
     openapi_extra={"requestBody": _BODY},
 )
 async def add(
@@ -77,8 +78,10 @@ async def add(
     principal: Caller,
     on_conflict: Annotated[
         OnConflict,
-        Query(description="What to do with a document whose id is stored already: `replace` the stored one, `skip` it, "
-        "or `fail`: an array is then refused as a whole, and a line of NDJSON alone."),
+        Query(
+            description="What to do with a document whose id is stored already: `replace` the stored one, `skip` it, "
+            "or `fail`: an array is then refused as a whole, and a line of NDJSON alone."
+        ),
     ] = "fail",
     idempotency_key: Annotated[
         str,
@@ -101,7 +104,10 @@ async def add(
         return JSONResponse(await add_documents(service, principal, name, await request.body(), how))
     if form not in _LINES:
         raise Problem(
-            "unsupported-media-type", f"the body is {form or 'of no type'}", field="Content-Type", place="header",
+            "unsupported-media-type",
+            f"the body is {form or 'of no type'}",
+            field="Content-Type",
+            place="header",
             fix=f"Send a JSON array as application/json, or a document in each line as {NDJSON}.",
         )
     reader = LineReader(request.stream(), service.settings.body_limit)
@@ -119,7 +125,8 @@ async def page(
     service: Serving,
     principal: Caller,
     cursor: Annotated[
-        str | None, Query(description="The value of `next` of the page before; missing for the first page.", max_length=100)
+        str | None,
+        Query(description="The value of `next` of the page before; missing for the first page.", max_length=100),
     ] = None,
     limit: Annotated[int, Query(description="The most documents of the page.", ge=1, le=1000)] = 100,
 ) -> Response:

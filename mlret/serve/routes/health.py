@@ -26,7 +26,9 @@ async def alive() -> Health:
 
 
 @router.get(
-    "/readyz", summary="Whether the server takes requests", responses=documented("wrong-host", "internal", "unavailable")
+    "/readyz",
+    summary="Whether the server takes requests",
+    responses=documented("wrong-host", "internal", "unavailable"),
 )
 async def ready(service: Serving) -> Health:
     """Answer with 503 while the server is ending. Send requests to another one then."""

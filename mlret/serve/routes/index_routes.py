@@ -39,9 +39,7 @@ async def get(name: IndexName, service: Serving, principal: Caller) -> Response:
     response_model=IndexDescription,
     responses=_CREATED | problems("not-found", "conflict", "too-large", "invalid"),
 )
-async def put(
-    name: IndexName, service: Serving, principal: Caller, creation: IndexCreation | None = None
-) -> Response:
+async def put(name: IndexName, service: Serving, principal: Caller, creation: IndexCreation | None = None) -> Response:
     """Create an empty index below the folder that the server was started with (`--root`).
 
     If an index with this name and these settings exists already, nothing is changed.

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from mlret.serve.problems import ProblemDocument
 
 Language = Annotated[str, Field(description="An ISO 639 or BCP 47 code, e.g. `sw` or `zh-Hant`.", examples=["sw"])]
-Metadata = Annotated[dict[str, Any], Field(description="JSON values by name; the names `id`, `text`, `lang` are reserved.")]
+Metadata = Annotated[
+    dict[str, Any], Field(description="JSON values by name; the names `id`, `text`, `lang` are reserved.")
+]
 
 
 class DocumentIn(BaseModel):

@@ -24,7 +24,9 @@ class _Search(BaseModel):
     )
     ids: list[str] | None = Field(None, description="Only documents with these ids.")
     exact: bool = Field(False, description="Compare with every document, without the accelerators of large segments.")
-    explain: bool = Field(False, description="Say what each score consists of, and which part of the text matches best.")
+    explain: bool = Field(
+        False, description="Say what each score consists of, and which part of the text matches best."
+    )
 
 
 class SearchByText(_Search):

@@ -178,7 +178,10 @@ class EncoderQueue:
             languages += wanted.languages[place : place + count]
         try:
             if self.encoder.calibration_languages:  # As an index does with queries and documents.
-                languages = [code or detect_language(text[:DETECTION_CHARACTERS]) for text, code in zip(texts, languages, strict=True)]
+                languages = [
+                    code or detect_language(text[:DETECTION_CHARACTERS])
+                    for text, code in zip(texts, languages, strict=True)
+                ]
             vectors = encode(texts, language=languages)
         except BaseException as error:
             for wanted, _ in batch:
