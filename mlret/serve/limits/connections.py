@@ -103,6 +103,13 @@ class GuardedConnection(HttpToolsProtocol):
             elif self._headers_timer is None:
                 self._wait_for_headers()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection open if the client, which sends no more, still waits for the answer to a request."""
+        if self.cycle is None or self.cycle.response_complete or not self._complete:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._stall_timer = self.loop.call_later(self.limits.stalled_seconds, self.transport.abort)
@@ -121,6 +128,10 @@ class GuardedConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        # From this version on, `send` raises OSError once the client has left, which `Requests` does. Before it, an
+        # answer in parts would find out by reading from the request, and take the body away from the route.
+        self.scope["asgi"]["spec_version"] = "2.4"
+        self.scope["state"]["client_left"] = self.transport.is_closing
         self._in_headers, self._complete = True, False
         self._header_bytes = self._unread = self._framing = 0
         if len(self.pipeline) >= _MOST_PIPELINED:

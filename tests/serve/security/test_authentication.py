@@ -45,9 +45,7 @@ def test_all_else_needs_one(stranger: httpx2.Client, method: str, path: str) -> 
         assert "mlret tokens add" in response.json()["fix"]
 
 
-@pytest.mark.parametrize(
-    "path", ["/healthz%2f..%2fv1/things/a", "/static/../v1/things/a", "/static/%2e%2e/v1/things/a"]
-)
+@pytest.mark.parametrize("path", ["/healthz%2f..%2fv1/things/a", "/static/../v1/things/a", "/static/%2e%2e/v1/things"])
 def test_a_public_beginning_leads_to_nothing_else(served: Served, path: str) -> None:
     with served.connect() as connection:
         connection.sendall(served.head("GET", path, token=False))
