@@ -7,7 +7,6 @@ import re
 import secrets
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from mlret.index.settings import IndexSettings
 from mlret.index.storage.manifest import has_manifest, read_manifest
 from mlret.index.store.stored_encoder import encoder_of
 from mlret.index.vectors.space import Vectors
-from mlret.serve.problems import Problem
 from mlret.serve.security.principal import no_index
 from mlret.serve.settings import NAME, ServeSettings
 from mlret.serve.work.encoder_queue import EncoderQueue

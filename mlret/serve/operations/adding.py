@@ -15,7 +15,7 @@ from mlret.index.index import Index
 from mlret.serve.catalogue import ServedIndex
 from mlret.serve.operations.incoming import IncomingDocument, read_array, read_line
 from mlret.serve.operations.lines import LineBatch
-from mlret.serve.operations.receipts import Digest, Receipt, in_use, other_body, receipt_key, receipts_of
+from mlret.serve.operations.receipts import Digest, Receipt, other_body, receipt_key, receipts_of
 from mlret.serve.operations.service import Service
 from mlret.serve.operations.storing import Batch, Encoded, OnConflict, Outcome, to_encode, vector_problem
 from mlret.serve.problems import Problem, pointer

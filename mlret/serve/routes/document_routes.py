@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
@@ -17,7 +16,6 @@ from mlret.serve.operations.storing import OnConflict
 from mlret.serve.problems import Problem
 from mlret.serve.routes.dependencies import IndexName, Serving, problems
 from mlret.serve.routes.streaming import StreamedAnswer
-from mlret.serve.security.authentication import Caller
 from mlret.serve.schemas.document_models import (
     DeleteByFilter,
     DeleteByIds,
@@ -30,6 +28,7 @@ from mlret.serve.schemas.document_models import (
     LineVerdict,
     StreamEnd,
 )
+from mlret.serve.security.authentication import Caller
 
 NDJSON = "application/x-ndjson"
 _LINES = {NDJSON, "application/ndjson", "application/jsonl", "application/jsonlines"}

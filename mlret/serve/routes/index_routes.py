@@ -9,8 +9,8 @@ from starlette.responses import JSONResponse
 
 from mlret.serve.operations import indexes as operations
 from mlret.serve.routes.dependencies import IndexName, Serving, problems
-from mlret.serve.security.authentication import Caller
 from mlret.serve.schemas.index_models import IndexCreation, IndexDescription, IndexList
+from mlret.serve.security.authentication import Caller
 
 router = APIRouter(tags=["indexes"])
 _CREATED: dict[int | str, dict[str, Any]] = {201: {"description": "The index was created.", "model": IndexDescription}}

@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse
 from mlret.index.hits import Hit
 from mlret.serve.operations.searching import Search, search_index
 from mlret.serve.routes.dependencies import IndexName, Serving, problems
-from mlret.serve.security.authentication import Caller
 from mlret.serve.schemas.search_models import SearchAnswer, SearchByText, SearchRequest
+from mlret.serve.security.authentication import Caller
 
 router = APIRouter(tags=["search"])
 
