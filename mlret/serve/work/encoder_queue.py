@@ -184,8 +184,11 @@ class EncoderQueue:
                 ]
             vectors = encode(texts, language=languages)
         except BaseException as error:
-            for wanted, _ in batch:
-                wanted.answer.fail(error)
+            if len(batch) == 1:
+                batch[0][0].answer.fail(error)
+            else:  # One of them is to blame.
+                for one in batch:
+                    self._encode(side, [one])
             return
         start = 0
         for wanted, count in batch:
