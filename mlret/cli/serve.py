@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,22 +45,22 @@ def serve(
     check_listening(settings.host, len(tokens), where=tokens.path)
     token = first_token(tokens) if is_loopback(settings.host) else None
     listening = _bound(settings.host, settings.port)
-
-    def started() -> None:
-        names = f"[{settings.host}]" if ":" in settings.host else settings.host
-        typer.echo(f"mlret serves http://{names}:{listening.getsockname()[1]}")
-        if token is not None:
-            typer.echo(f"token (admin; shown only now, {tokens.path} keeps its hash): {token}")
-
     log = AccessLog(texts=settings.log_texts)
-    app = create_app(settings, tokens=tokens, log=log, started=started)
+    app = create_app(settings, tokens=tokens, log=log)
     server = guarded_server(app, host=settings.host, port=settings.port, log=log)
+    server.config.lifespan = "off"  # It is run here instead, so that an error at the start is reported as any other.
+
+    async def run() -> None:
+        async with app.router.lifespan_context(app):
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            typer.echo(f"mlret serves http://{host}:{listening.getsockname()[1]}")
+            if token is not None:
+                typer.echo(f"token (admin; shown only now, {tokens.path} keeps its hash): {token}")
+            await server.serve([listening])
+
     try:
-        server.run([listening])
-    except SystemExit:
-        if app.state.failure is None:
-            raise
-        raise app.state.failure from None
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(run())
     finally:
         listening.close()
         log.close()

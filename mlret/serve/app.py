@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI, Response
 
 from mlret import __version__
-from mlret.errors import MlretError
 from mlret.serve.catalogue import Catalogue
 from mlret.serve.guards import Guards
 from mlret.serve.limits.access_log import AccessLog
@@ -31,13 +31,7 @@ Every error is a problem document (RFC 9457) that names the field and how to fix
 a crash of the server, when the answer says so."""
 
 
-def create_app(
-    settings: ServeSettings,
-    *,
-    tokens: TokenStore | None = None,
-    log: AccessLog | None = None,
-    started: Callable[[], None] = lambda: None,
-) -> FastAPI:
+def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log: AccessLog | None = None) -> FastAPI:
     """Return the application. Its folders are opened when it is started, and closed when it is ended.
 
     Parameters
@@ -48,13 +42,11 @@ def create_app(
         The tokens; those in the file of the settings unless given.
     log
         The log, which the caller closes; one to standard error unless given.
-    started
-        Called when all folders are open.
 
     Returns
     -------
     fastapi.FastAPI
-        An ASGI application. If it cannot be started, ``app.state.failure`` is the error that says why.
+        An ASGI application.
     """
     tokens = tokens or TokenStore(settings.tokens or default_path())
     own_log = AccessLog(texts=settings.log_texts) if log is None else None
@@ -65,15 +57,15 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         catalogue = Catalogue(settings, folders)
         app.state.service = service = Service(settings, catalogue)
+        warming = None
         try:
             await catalogue.open()
-            started()
+            warming = asyncio.ensure_future(_warm(service))
             yield
-        except MlretError as error:
-            app.state.failure = error
-            raise
         finally:
-            service.ending = True
+            service.state = "ending"
+            if warming is not None:
+                warming.cancel()
             await catalogue.close()
             if own_log is not None:
                 own_log.close()
@@ -87,7 +79,6 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.failure = None
     guards = Guards(
         tokens,
         hosts=HostPolicy(settings.host, frozenset(settings.allow_host), frozenset(settings.allow_origin)),
@@ -105,6 +96,14 @@ def create_app(
     guards.protect(app)
     _describe_more(app)
     return app
+
+
+async def _warm(service: Service) -> None:
+    # An encoder that fails to load fails the requests that need it, with an error that says why; others go on.
+    with contextlib.suppress(Exception):
+        await service.catalogue.warm()
+    if service.state == "starting":
+        service.state = "ready"
 
 
 def _add_metrics(app: FastAPI, measurements: Measurements) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlret.data.detection import detect_language
 from mlret.data.durable import fsync_folder
 from mlret.encoders.external import ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
@@ -138,6 +139,13 @@ class Catalogue:
                         "latter another name (NAME=FOLDER)"
                     )
                 await self._open(folder.name, folder, removable=True)
+
+    async def warm(self) -> None:
+        """Load what the first request would load otherwise: the runtimes of the encoders, and language detection."""
+        await asyncio.to_thread(detect_language, "the train is late")
+        for _, queue in list(self._encoders.values()):
+            if queue is not None:
+                await queue.queries(["the train is late"], ["en"])
 
     async def create(self, name: str, settings: IndexSettings) -> None:
         """Create an index below the root.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +20,10 @@ _LOGGED = 2000
 
 class BrokenAnswer(Exception):  # noqa: N818 - never raised to a caller who would name it
     """An answer failed after its beginning was sent. The server closes the connection, so that the client notices."""
+
+
+class ClientLeft(OSError):  # noqa: N818 - never raised to a caller who would name it
+    """The client closed the connection before it had the answer."""
 
 
 class Requests:
@@ -58,6 +63,8 @@ class _Exchange:
         self._scope = {**scope, "method": "GET"} if self._method == "HEAD" else scope
         self._state = self._scope.setdefault("state", {})
         self._id = self._state["request_id"] = str(uuid.uuid4())
+        # The connection sets this, because the server behind it drops what is sent to a client that has left.
+        self._left: Callable[[], bool] = self._state.pop("client_left", lambda: False)
         self._status = self._received = self._sent = 0
         self._body = bytearray()
 
@@ -67,6 +74,8 @@ class _Exchange:
         try:
             await app(self._scope, self.receive, self.send)
         except Exception as error:
+            if self._left():
+                return
             self._state["error"] = error
             if self._status:
                 raise BrokenAnswer(f"the answer to request {self._id} failed after it had begun") from None
@@ -84,6 +93,8 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
+        if self._left():
+            raise ClientLeft("the client has left")
         if message["type"] == "http.response.start":
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
@@ -96,7 +107,7 @@ class _Exchange:
         await self._send(message)
 
     def _write_down(self, seconds: float) -> None:
-        route = getattr(self._scope.get("route"), "path", "unmatched")
+        route = getattr(self._scope.get("route"), "path_format", "unmatched")
         self._measurements.end(self._method, route, self._status, seconds, self._received, self._sent)
         principal = self._state.get("principal")
         client = self._scope.get("client")
@@ -111,6 +122,8 @@ class _Exchange:
             "received": self._received,
             "sent": self._sent,
         }
+        if self._left():
+            fields["left"] = True
         if self._log.texts:
             fields["path"] = self._scope["path"]
             fields["query"] = self._scope.get("query_string", b"").decode("latin-1")

@@ -17,7 +17,7 @@ from mlret.serve.operations.incoming import IncomingDocument, read_array, read_l
 from mlret.serve.operations.lines import LineBatch
 from mlret.serve.operations.receipts import Digest, Receipt, other_body, receipt_key, receipts_of
 from mlret.serve.operations.service import Service
-from mlret.serve.operations.storing import Batch, Encoded, OnConflict, Outcome, to_encode, vector_problem
+from mlret.serve.operations.storing import Batch, OnConflict, Outcome, to_encode, vector_problem
 from mlret.serve.problems import Problem, pointer
 from mlret.serve.security.principal import Principal
 
@@ -188,7 +188,7 @@ class _Stream:
             If the lines are not those of the earlier request, or cannot be stored at all.
         """
         lines, self._waiting = [*self._waiting, *batch.lines], []
-        answers = []
+        answers: list[bytes] = []
         while self._earlier:
             receipt = self._earlier[-1]
             if len(lines) < receipt.lines and not batch.last:
@@ -259,11 +259,11 @@ class _Stream:
 async def _store(served: ServedIndex, batch: Batch) -> list[Outcome]:
     """Encode the documents of a batch, and store them."""
     wanted = await served.handle.read(partial(to_encode, documents=batch.documents, on_conflict=batch.on_conflict))
-    encoded: Encoded = {}
+    encoded: dict[tuple[str, str | None], Any] = {}
     for start in range(0, len(wanted), _ENCODED):
         some = wanted[start : start + _ENCODED]
         vectors = await served.passages([text for text, _ in some], [language for _, language in some])
-        encoded |= dict(zip(some, vectors, strict=True))
+        encoded.update(zip(some, vectors, strict=True))
     return await served.handle.write(replace(batch, encoded=encoded).store)
 
 

@@ -52,7 +52,7 @@ def read_document(record: object, location: Sequence[str | int] = ()) -> Incomin
     Parameters
     ----------
     record
-        The decoded JSON value; the keys are those of :func:`mlret.data.documents.document_from_mapping`, and ``vector``.
+        The decoded JSON value, as for :func:`mlret.data.documents.document_from_mapping`; ``vector`` is its vector.
     location
         Where it is in the body, for the ``field`` of a problem.
 

@@ -98,6 +98,7 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
         check_mode(wanted.mode)
     texts: list[str] = []
     languages: list[str | None] = []
+    vectors: Any
     if given is not None:
         vectors = await served.handle.read(partial(_checked, vectors=given))
     else:
@@ -141,7 +142,8 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
 
 def _many(vector: list[Any], similarity: str) -> list[Any]:
     """Return a query vector or several as a list of query vectors."""
-    depth, one = 0, vector
+    depth = 0
+    one: Any = vector
     while isinstance(one, list):
         depth, one = depth + 1, one[0] if one else None
     return [vector] if depth == (1 if similarity == "cosine" else 2) else vector

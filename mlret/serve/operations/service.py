@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from mlret.serve.catalogue import Catalogue, ServedIndex
 from mlret.serve.operations.receipts import in_use
@@ -60,7 +61,7 @@ class Service:
         self.settings = settings
         self.catalogue = catalogue
         self.keys = KeysInUse()
-        self.ending = False
+        self.state: Literal["starting", "ready", "ending"] = "starting"
 
     def index(self, principal: Principal, name: str, role: Role) -> ServedIndex:
         """Return an index, if a client may use it in a role.

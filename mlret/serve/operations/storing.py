@@ -64,8 +64,9 @@ class PreparedIntake(Intake):
         if unknown:  # Somebody else has changed the index since the vectors were made.
             given = super().vectors_of(unknown)
             found = {(one.text, one.language): vector for one, vector in zip(unknown, given, strict=True)}
-        vectors = [found.get(key, self.encoded.get(key)) for key in ((one.text, one.language) for one in documents)]
-        return np.stack(vectors) if self.store.manifest.similarity == "cosine" else vectors
+        known = {**self.encoded, **found}
+        vectors: list[NDArray[np.float32]] = [known[one.text, one.language] for one in documents]
+        return np.stack(vectors) if _is_cosine(self.store) else vectors
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class Batch:
 def to_encode(
     index: Index, documents: Sequence[IncomingDocument], on_conflict: OnConflict
 ) -> list[tuple[str, str | None]]:
-    """Return the (text, language) pairs whose vectors will probably be needed, each once, in the order of the documents.
+    """Return the (text, language) pairs whose vectors will probably be needed, each once and in order.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi import Path as PathParameter
 from starlette.responses import JSONResponse
 
@@ -17,9 +17,9 @@ from mlret.serve.problems import Problem
 from mlret.serve.routes.dependencies import IndexName, Serving, problems
 from mlret.serve.routes.streaming import StreamedAnswer
 from mlret.serve.schemas.document_models import (
-    DeleteByFilter,
     DeleteByIds,
     Deleted,
+    Deletion,
     DocumentChange,
     DocumentIn,
     DocumentOut,
@@ -129,7 +129,11 @@ async def page(
     ] = None,
     limit: Annotated[int, Query(description="The most documents of the page.", ge=1, le=1000)] = 100,
 ) -> Response:
-    """Return documents in the order in which they were stored. Deletions between two pages make none repeat or go missing."""
+    """Return documents in the order in which they were stored.
+
+    Deletions between two pages make no document repeat and none go missing. A document that was replaced moves to the
+    end.
+    """
     found = await operations.list_documents(service, principal, name, cursor, limit)
     return JSONResponse({"documents": [_shown(one) for one in found.documents], "next": found.cursor})
 
@@ -140,9 +144,7 @@ async def page(
     response_model=Deleted,
     responses=problems("not-found", "too-large", "invalid"),
 )
-async def delete_many(
-    name: IndexName, service: Serving, principal: Caller, which: Annotated[DeleteByIds | DeleteByFilter, Body()]
-) -> Response:
+async def delete_many(name: IndexName, service: Serving, principal: Caller, which: Deletion) -> Response:
     """Delete documents by their ids, or all that match a filter. They stay deleted after a crash."""
     if isinstance(which, DeleteByIds):
         deleted, left = await operations.delete_documents(

@@ -31,7 +31,7 @@ async def alive() -> Health:
     responses=documented("wrong-host", "internal", "unavailable"),
 )
 async def ready(service: Serving) -> Health:
-    """Answer with 503 while the server is ending. Send requests to another one then."""
-    if service.ending:
-        raise Problem("unavailable", "the server is ending", retry_after=5)
+    """Answer with 503 while the server is starting or ending. A request is answered then, but perhaps slowly."""
+    if service.state != "ready":
+        raise Problem("unavailable", f"the server is {service.state}", retry_after=1)
     return Health()

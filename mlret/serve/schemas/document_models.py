@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from mlret.serve.problems import ProblemDocument
 
@@ -110,6 +110,16 @@ class DeleteByFilter(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     where: dict[str, Any] = Field(min_length=1, description="As for a search.")
+
+
+def _kind(value: Any) -> str:
+    given = value if isinstance(value, dict) else getattr(value, "model_fields_set", {})
+    return "filter" if "where" in given and "ids" not in given else "ids"
+
+
+Deletion = Annotated[
+    Annotated[DeleteByIds, Tag("ids")] | Annotated[DeleteByFilter, Tag("filter")], Discriminator(_kind)
+]
 
 
 class Deleted(BaseModel):
