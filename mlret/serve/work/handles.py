@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.index.index import Index
-from mlret.memory.memory import Memory
 from mlret.serve.work.crew import Crew, Opened
+
+if TYPE_CHECKING:
+    pass
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Opened)
@@ -152,10 +154,12 @@ class IndexHandle(Handle[Index]):
         return await cls(lambda: Index.open(path, encoder), readers=readers)._checked()
 
 
-class MemoryHandle(Handle[Memory]):
+class MemoryHandle(Handle["Memory"]):
     """An open memory; see :class:`Handle`."""
 
     @classmethod
     async def open(cls, path: Path, encoder: AnyEncoder | None = None, *, readers: int | None = None) -> Self:
         """Open a memory, creating it if it does not exist; see :meth:`mlret.memory.memory.Memory.open`."""
+        from mlret.memory.memory import Memory
+
         return await cls(lambda: Memory.open(path, encoder), readers=readers)._checked()
