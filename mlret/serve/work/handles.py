@@ -12,7 +12,7 @@ from mlret.index.index import Index
 from mlret.serve.work.crew import Crew, Opened
 
 if TYPE_CHECKING:
-    pass
+    from mlret.memory.memory import Memory
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Opened)
