@@ -17,7 +17,8 @@ from mlret.errors import InputError, NotFound
 from mlret.index.filtering.filters import Where, read_filter
 from mlret.index.index import Index
 from mlret.index.queries import check_ids
-from mlret.serve.operations.incoming import IncomingDocument, field_of, invalid
+from mlret.serve.operations.incoming import IncomingDocument, field_of
+from mlret.serve.operations.invalid_values import about, invalid
 from mlret.serve.operations.service import Service
 from mlret.serve.operations.storing import Batch
 from mlret.serve.problems import Problem
@@ -159,8 +160,10 @@ async def delete_documents(
         The number of documents that were deleted, and that of those which the index holds.
     """
     served = service.index(principal, name, "write")
-    check_ids(ids)
-    read_filter(where)  # An invalid filter does not have to wait for the writer.
+    with about("ids"):
+        check_ids(ids)
+    with about("where"):
+        read_filter(where)
 
     def write(index: Index) -> tuple[int, int]:
         try:
@@ -232,7 +235,7 @@ def _row_of(cursor: str, identity: str) -> int:
         row, mark = _CURSOR.unpack(base64.b64decode(cursor, altchars=b"-_", validate=True))
     except (struct.error, binascii.Error, ValueError):
         row, mark = -1, 0
-    if row < 0 or mark != _mark(row, identity):
+    if row < 0 or mark != _mark(row, identity) or cursor != _cursor(row, identity):
         raise Problem(
             "invalid",
             "this is not a cursor of this index",

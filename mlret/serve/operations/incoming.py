@@ -14,7 +14,8 @@ from mlret.data.documents import ID_KEYS, SENTENCE_KEYS, TEXT_KEYS, VECTOR, Docu
 from mlret.data.json_text import RepeatedKeyError, read_json
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
-from mlret.serve.problems import Problem, pointer
+from mlret.serve.operations.invalid_values import invalid
+from mlret.serve.problems import Problem
 
 # Stands for the id of a document that has none, until the writer chooses one. No stored id is blank.
 _UNNAMED = "unnamed"
@@ -141,21 +142,6 @@ def decoded_object(body: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise invalid(f"the body is {_json_type(found)}, not an object", (), "Send a JSON object.")
     return found
-
-
-def invalid(detail: str, location: Sequence[str | int], fix: str | None = None) -> Problem:
-    """Return the problem of an invalid value in the body.
-
-    Parameters
-    ----------
-    detail
-        What is wrong.
-    location
-        Where the value is in the body.
-    fix
-        What to do about it.
-    """
-    return Problem("invalid", detail, field=pointer(location), place="body", fix=fix)
 
 
 def _decoded(body: bytes) -> Any:

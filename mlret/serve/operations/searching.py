@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import anyio.to_thread
 import numpy as np
@@ -20,13 +19,12 @@ from mlret.index.index import Index
 from mlret.index.queries import check_filters, check_k, check_queries
 from mlret.index.search import Mode, check_mode
 from mlret.index.vectors.space import Vectors
-from mlret.serve.operations.incoming import invalid
+from mlret.serve.operations.invalid_values import about, invalid
 from mlret.serve.operations.service import Service
 from mlret.serve.security.principal import Principal
 
 # Queries that are searched in one step, so that those of other clients come in between.
 _TOGETHER = 32
-Field = Literal["query", "language", "k", "where", "ids", "mode", "vector"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +86,13 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
             ["k"],
             "Ask for fewer hits, or send the queries in several requests.",
         )
-    with _about("k"):
+    with about("k"):
         check_k(wanted.k)
-    with _about("where"):
+    with about("where"):
         check_filters(wanted.where, None)
-    with _about("ids"):
+    with about("ids"):
         check_filters(None, wanted.ids)
-    with _about("mode"):
+    with about("mode"):
         check_mode(wanted.mode)
     texts: list[str] = []
     languages: list[str | None] = []
@@ -102,9 +100,9 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
     if given is not None:
         vectors = await served.handle.read(partial(_checked, vectors=given))
     else:
-        with _about("query"):
+        with about("query"):
             texts, _ = check_queries(list(wanted.queries), None)
-        with _about("language"):
+        with about("language"):
             _, languages = check_queries(texts, list(wanted.languages))
         if isinstance(served.encoder, ExternalEncoder):
             raise invalid(
@@ -152,7 +150,7 @@ def _many(vector: list[Any], similarity: str) -> list[Any]:
 def _checked(index: Index, vectors: Sequence[Any]) -> Vectors:
     """Return query vectors that were sent as lists of numbers."""
     cosine = index.store.manifest.similarity == "cosine"
-    with _about("vector"):
+    with about("vector"):
         try:
             found = [np.array(one, dtype=np.float32) for one in vectors]
         except ValueError as error:
@@ -174,12 +172,3 @@ def _check_mode(index: Index, mode: Mode | None) -> None:
 
 def _detected(texts: Sequence[str], languages: Sequence[str | None]) -> list[str | None]:
     return [code or detect_language(text) for text, code in zip(texts, languages, strict=True)]
-
-
-@contextmanager
-def _about(field: Field) -> Iterator[None]:
-    """Turn an error about an input into a problem that names the field of the request."""
-    try:
-        yield
-    except InputError as error:
-        raise invalid(str(error), [field]) from error

@@ -17,7 +17,8 @@ from mlret.index.ingest import Intake
 from mlret.index.store.compaction import maintain
 from mlret.index.store.store import Store
 from mlret.index.vectors.space import Vectors
-from mlret.serve.operations.incoming import IncomingDocument, invalid
+from mlret.serve.operations.incoming import IncomingDocument
+from mlret.serve.operations.invalid_values import invalid
 from mlret.serve.operations.receipts import Receipt, in_use, receipts_of, write_receipt
 from mlret.serve.problems import Problem, pointer
 

@@ -112,13 +112,14 @@ class DeleteByFilter(BaseModel):
     where: dict[str, Any] = Field(min_length=1, description="As for a search.")
 
 
+# The names of the alternatives are part of the place of an error, where no key of a body is called so.
 def _kind(value: Any) -> str:
     given = value if isinstance(value, dict) else getattr(value, "model_fields_set", {})
-    return "filter" if "where" in given and "ids" not in given else "ids"
+    return "by filter" if "where" in given and "ids" not in given else "by ids"
 
 
 Deletion = Annotated[
-    Annotated[DeleteByIds, Tag("ids")] | Annotated[DeleteByFilter, Tag("filter")], Discriminator(_kind)
+    Annotated[DeleteByIds, Tag("by ids")] | Annotated[DeleteByFilter, Tag("by filter")], Discriminator(_kind)
 ]
 
 

@@ -49,11 +49,11 @@ class SearchByVector(_Search):
 
 def _kind(value: Any) -> str:
     given = value if isinstance(value, dict) else getattr(value, "model_fields_set", {})
-    return "vector" if "vector" in given and "query" not in given else "text"
+    return "by vector" if "vector" in given and "query" not in given else "by text"
 
 
 SearchRequest = Annotated[
-    Annotated[SearchByText, Tag("text")] | Annotated[SearchByVector, Tag("vector")], Discriminator(_kind)
+    Annotated[SearchByText, Tag("by text")] | Annotated[SearchByVector, Tag("by vector")], Discriminator(_kind)
 ]
 
 
