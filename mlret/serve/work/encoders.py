@@ -128,6 +128,12 @@ class Encoders:
                 self._heads[fingerprint] = served if head is None else self.add(head)
             return self._heads[fingerprint]
 
+    async def warm(self) -> None:
+        """Load what the first text would load otherwise."""
+        for served in list(self._served.values()):
+            if served.queue is not None:
+                await served.queue.queries(["the train is late"], ["en"])
+
     async def close(self) -> None:
         """Encode what waits, and refuse what comes later."""
         for served in self._served.values():
