@@ -139,3 +139,7 @@ class ExternalEncoder(Encoder):
             f"the vectors of this index come from {self.name.removeprefix(EXTERNAL)!r}, which mlret does not run: give "
             "vectors with the documents (add(documents, vectors=...)) and search with search_vectors"
         )
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Raise an error, because mlret does not run this encoder."""
+        raise InputError(f"mlret does not run {self.name.removeprefix(EXTERNAL)!r} and cannot count its tokens")

@@ -151,3 +151,33 @@ def load_any_encoder(name: str | Path | None, *, precision: Precision = "auto", 
     if precision not in ("auto", "float32"):
         raise InputError(f"{name} has a vector for each token and runs in float32 alone; leave the precision out")
     return load_token_encoder(name)
+
+
+def load_head_of(encoder: Encoder) -> TokenEncoder | None:
+    """Load the head with a vector for each token that comes with an encoder.
+
+    Parameters
+    ----------
+    encoder
+        An encoder with one vector for each text.
+
+    Returns
+    -------
+    TokenEncoder or None
+        ``None`` if it has no such head, or only one that needs torch.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> head = load_head_of(mlret.load_encoder())
+    >>> head.dims
+    128
+    """
+    if encoder.name.startswith(_BUNDLED):
+        return load_token_encoder()
+    if encoder.runtime != "light":
+        return None
+    from mlret.encoders.light.light_encoder import LightEncoder, load_light_token_encoder
+
+    assert isinstance(encoder, LightEncoder)
+    return load_light_token_encoder(encoder.folder.path, f"{encoder.name}/multi-vector")

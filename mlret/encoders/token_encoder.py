@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.encoder import Runtime, Similarity, tagged
+from mlret.encoders.encoder import Runtime, Similarity, tagged, tokens_of
 from mlret.encoders.fingerprint import fingerprint_of
 from mlret.encoders.texts import checked_texts, languages_of
 from mlret.errors import InputError
@@ -124,6 +124,22 @@ class TokenEncoder:
         encode = self.model.encode_query if task == "query" else self.model.encode_document
         found = encode(texts, convert_to_numpy=True, show_progress_bar=False)
         return [np.asarray(tokens, dtype=np.float32).reshape(-1, self.dims) for tokens in found]
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens of each text the model reads.
+
+        Parameters
+        ----------
+        texts
+            As for :meth:`mlret.encoders.encoder.Encoder.token_counts`, like what it returns and raises.
+
+        Examples
+        --------
+        >>> short, long = encoder.token_counts(["Habari", "Treni ya Nairobi imechelewa kwa saa moja."])
+        >>> short < long
+        True
+        """
+        return tokens_of(self.model, checked_texts(texts), self.name)
 
     @cached_property
     def dims(self) -> int:

@@ -18,7 +18,7 @@ from mlret.serve.limits.capacity import CapacityLimits
 from mlret.serve.limits.measurements import Measurements
 from mlret.serve.operations.service import Service
 from mlret.serve.problems import explanations
-from mlret.serve.routes import document_routes, health, index_routes, search_routes
+from mlret.serve.routes import document_routes, embedding_routes, health, index_routes, search_routes
 from mlret.serve.routes.dependencies import problems
 from mlret.serve.security.authentication import Caller
 from mlret.serve.security.hosts import HostPolicy
@@ -89,7 +89,7 @@ def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log
         measurements=measurements,
         folders=folders,
     )
-    for module in (health, index_routes, document_routes, search_routes):
+    for module in (health, index_routes, document_routes, search_routes, embedding_routes):
         app.include_router(module.router)
     app.include_router(explanations())
     _add_metrics(app, measurements)
@@ -130,7 +130,7 @@ def _describe_more(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = described()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in document_routes.DESCRIBED:
+        for model in (*document_routes.DESCRIBED, *embedding_routes.DESCRIBED):
             found = model.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
             for name, schema in found.pop("$defs", {}).items():
                 schemas.setdefault(name, schema)

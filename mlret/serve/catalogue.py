@@ -12,8 +12,7 @@ from pathlib import Path
 
 from mlret.data.detection import detect_language
 from mlret.data.durable import fsync_folder
-from mlret.encoders.external import ExternalEncoder
-from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
+from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import AlreadyExists, InputError, MlretError
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
@@ -22,7 +21,7 @@ from mlret.index.store.stored_encoder import encoder_of
 from mlret.index.vectors.space import Vectors
 from mlret.serve.security.principal import no_index
 from mlret.serve.settings import NAME, ServeSettings
-from mlret.serve.work.encoder_queue import EncoderQueue
+from mlret.serve.work.encoders import Encoders, ServedEncoder
 from mlret.serve.work.handles import IndexHandle
 
 # The folder of an index that is being deleted gets such a name first, so that a crash leaves no half of an index.
@@ -41,10 +40,8 @@ class ServedIndex:
         Where it is.
     handle
         Reads and writes it.
-    encoder
+    encoding
         Its encoder.
-    queue
-        Encodes texts; ``None`` if mlret does not run the encoder.
     removable
         Whether a request may delete it.
     """
@@ -52,22 +49,21 @@ class ServedIndex:
     name: str
     folder: Path
     handle: IndexHandle
-    encoder: AnyEncoder
-    queue: EncoderQueue | None
+    encoding: ServedEncoder
     removable: bool
+
+    @property
+    def encoder(self) -> AnyEncoder:
+        """The encoder of the index."""
+        return self.encoding.encoder
 
     async def queries(self, texts: Sequence[str], languages: Sequence[str | None]) -> Vectors:
         """Encode queries; see :meth:`mlret.serve.work.encoder_queue.EncoderQueue.queries`."""
-        return await self._encoding().queries(texts, languages)
+        return await self.encoding.queries(texts, languages)
 
     async def passages(self, texts: Sequence[str], languages: Sequence[str | None]) -> Vectors:
         """Encode passages; see :meth:`mlret.serve.work.encoder_queue.EncoderQueue.passages`."""
-        return await self._encoding().passages(texts, languages)
-
-    def _encoding(self) -> EncoderQueue:
-        if self.queue is None:
-            raise InputError(f"the vectors of this index are made elsewhere, by {self.encoder.name}; send vectors")
-        return self.queue
+        return await self.encoding.passages(texts, languages)
 
 
 class Catalogue:
@@ -80,6 +76,11 @@ class Catalogue:
     folders
         Path of each open folder -> the name that clients know it by, which messages name instead of the path. It is
         kept up to date.
+
+    Attributes
+    ----------
+    encoders
+        The encoders of the indexes, and that of new ones.
     """
 
     def __init__(self, settings: ServeSettings, folders: dict[str, str]) -> None:
@@ -87,7 +88,7 @@ class Catalogue:
         self.folders = folders
         self._settings = settings
         self._indexes: dict[str, ServedIndex] = {}
-        self._encoders: dict[str, tuple[AnyEncoder, EncoderQueue | None]] = {}
+        self.encoders = Encoders(settings.model)
         self._changing = asyncio.Lock()
 
     def __contains__(self, name: str) -> bool:
@@ -143,9 +144,7 @@ class Catalogue:
     async def warm(self) -> None:
         """Load what the first request would load otherwise: the runtimes of the encoders, and language detection."""
         await asyncio.to_thread(detect_language, "the train is late")
-        for _, queue in list(self._encoders.values()):
-            if queue is not None:
-                await queue.queries(["the train is late"], ["en"])
+        await self.encoders.warm()
 
     async def create(self, name: str, settings: IndexSettings) -> None:
         """Create an index below the root.
@@ -169,7 +168,7 @@ class Catalogue:
         async with self._changing:
             if name in self._indexes:
                 raise AlreadyExists(f"there is an index {name!r} already")
-            encoder, _ = await self._encoder_of_new_indexes()
+            encoder = (await self.encoders.default()).encoder
             self.folders[str(folder)] = name
             (await asyncio.to_thread(Index.create, folder, encoder, settings=settings)).close()
             await self._open(name, folder, removable=True)
@@ -193,28 +192,16 @@ class Catalogue:
         """Finish what waits, refuse what comes later, and close all folders."""
         for served in self._indexes.values():
             await served.handle.close()
-        for _, queue in self._encoders.values():
-            if queue is not None:
-                await queue.close()
+        await self.encoders.close()
 
     async def _open(self, name: str, folder: Path, *, removable: bool) -> None:
         manifest = read_manifest(folder)
-        if manifest.fingerprint not in self._encoders:
-            encoder = await asyncio.to_thread(encoder_of, folder, manifest)
-            self._add_encoder(encoder)
-        encoder, queue = self._encoders[manifest.fingerprint]
-        handle = await IndexHandle.open(folder, encoder)
+        encoding = self.encoders.of(manifest.fingerprint)
+        if encoding is None:
+            encoding = self.encoders.add(await asyncio.to_thread(encoder_of, folder, manifest))
+        handle = await IndexHandle.open(folder, encoding.encoder)
         self.folders[str(folder)] = name
-        self._indexes[name] = ServedIndex(name, folder, handle, encoder, queue, removable)
-
-    async def _encoder_of_new_indexes(self) -> tuple[AnyEncoder, EncoderQueue | None]:
-        encoder = await asyncio.to_thread(load_any_encoder, self._settings.model)
-        return self._encoders.get(encoder.fingerprint) or self._add_encoder(encoder)
-
-    def _add_encoder(self, encoder: AnyEncoder) -> tuple[AnyEncoder, EncoderQueue | None]:
-        queue = None if isinstance(encoder, ExternalEncoder) else EncoderQueue(encoder)
-        self._encoders[encoder.fingerprint] = found = encoder, queue
-        return found
+        self._indexes[name] = ServedIndex(name, folder, handle, encoding, removable)
 
 
 def _is_index(folder: Path) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from mlret.errors import MlretError
 from mlret.serve.problems import Problem
@@ -50,36 +50,44 @@ class Answer(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[T] = self._loop.create_future()
-        self._given = False
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[T] = self.loop.create_future()
+        self.given = False
 
     @property
     def wanted(self) -> bool:
         """Whether somebody still waits for it."""
-        return not (self._given or self.future.cancelled())
+        return not (self.given or self.future.cancelled())
 
-    def give(self, value: T) -> None:
-        """Hand a result over. Call it from the thread."""
-        self._later(self._set, value)
-
-    def fail(self, error: BaseException) -> None:
-        """Hand an error over. Call it from the thread."""
-        self._later(self._set_error, error)
-
-    def _later(self, call: Callable[..., None], *arguments: Any) -> None:
-        self._given = True
-        # A loop that was closed meanwhile has nobody who waits.
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(call, *arguments)
-
-    def _set(self, value: T) -> None:
-        if not self.future.done():
-            self.future.set_result(value)
-
-    def _set_error(self, error: BaseException) -> None:
-        if not self.future.done():
+    def settle(self, value: T | None, error: BaseException | None) -> None:
+        """Hand over a result, or an error if there is one. Call it in the event loop."""
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(cast(T, value))
+        else:
             self.future.set_exception(error)
+
+
+Result = tuple[Answer[Any], Any, BaseException | None]
+"""An answer with its value, or with the error in place of one."""
+
+
+def give_all(results: Sequence[Result]) -> None:
+    """Hand results over from a thread. The event loop is woken once for all of them."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Result]] = {}
+    for answer, value, error in results:
+        answer.given = True
+        by_loop.setdefault(answer.loop, []).append((answer, value, error))
+    for loop, some in by_loop.items():
+        # A loop that was closed meanwhile has nobody who waits.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle_all, some)
+
+
+def _settle_all(results: Sequence[Result]) -> None:
+    for answer, value, error in results:
+        answer.settle(value, error)
 
 
 @dataclass
@@ -215,9 +223,11 @@ class Crew(Generic[S]):
                 if opened is None:
                     opened = self._opened()
                     seen, looked = version, monotonic()
-                job.answer.give(job.call(opened))
+                value = job.call(opened)
             except BaseException as error:
-                job.answer.fail(error)
+                give_all([(job.answer, None, error)])
+            else:
+                give_all([(job.answer, value, None)])
 
     def _wait(self, pause: _Pause) -> None:
         with self._news:

@@ -1,4 +1,4 @@
-"""One encoder for all requests: texts of concurrent requests are encoded together, in one thread."""
+"""One encoder for all requests: texts of concurrent requests are encoded together."""
 
 from __future__ import annotations
 
@@ -7,36 +7,39 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from time import sleep
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from mlret.data.detection import DETECTION_CHARACTERS, detect_language
 from mlret.data.languages import normalise_language
-from mlret.encoders.encoder import Side
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.encoders.texts import checked_texts, languages_of
 from mlret.index.vectors.space import Vectors
-from mlret.serve.work.crew import Answer, shutting_down, too_many
+from mlret.serve.work.crew import Answer, Result, give_all, shutting_down, too_many
 
-# Texts that are encoded together. Of passages fewer, since a query that arrives meanwhile waits for them.
-_QUERIES = 64
-_PASSAGES = 16
+Task = Literal["query", "count", "document"]
+# Texts that are worked on together, by task; tasks that come first go first. Of passages few, since a query that
+# arrives meanwhile waits for them.
+_TOGETHER: dict[Task, int] = {"query": 64, "count": 1024, "document": 16}
 
 
 @dataclass
 class _Wanted:
-    """Texts of one request, and the vectors of those that are encoded already."""
+    """Texts of one request, and the results of those that were worked on already."""
 
     texts: list[str]
     languages: list[str | None]
-    answer: Answer[Vectors]
-    vectors: list[Any] = field(default_factory=list)
+    answer: Answer[list[Any]]
+    taken: int = 0
+    found: list[Any] = field(init=False)
+    left: int = field(init=False)
 
-    def ahead(self, most: int) -> int:
-        """Return how many of its next texts fit among ``most``."""
-        return min(most, len(self.texts) - len(self.vectors))
+    def __post_init__(self) -> None:
+        self.left = len(self.texts)
+        self.found = [None] * self.left
 
 
 class EncoderQueue:
@@ -48,6 +51,8 @@ class EncoderQueue:
     ----------
     encoder
         The encoder.
+    threads
+        Number of threads that encode. More than one only for an encoder of the light runtime, which allows it.
     gather
         Seconds to wait for more queries to encode together, if several were encoded together last. A query that comes
         alone is encoded at once.
@@ -55,16 +60,21 @@ class EncoderQueue:
         Number of texts that may wait. More are refused with status 429, unless nothing waits.
     """
 
-    def __init__(self, encoder: AnyEncoder, *, gather: float = 0.002, most_waiting: int = 4096) -> None:
+    def __init__(
+        self, encoder: AnyEncoder, *, threads: int = 1, gather: float = 0.002, most_waiting: int = 4096
+    ) -> None:
         self.encoder = encoder
         self._gather = gather
         self._most_waiting = most_waiting
-        self._waiting: dict[Side, deque[_Wanted]] = {"query": deque(), "document": deque()}
-        self._texts = 0
+        self._waiting: dict[Task, deque[_Wanted]] = {task: deque() for task in _TOGETHER}
+        self._texts = self._idle = 0
         self._closing = False
         self._news = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name="encoder", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"encoder-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def queries(self, texts: Iterable[str], languages: Sequence[str | None] | None = None) -> Vectors:
         """Encode queries, as :meth:`mlret.encoders.encoder.Encoder.encode_query` does.
@@ -88,11 +98,15 @@ class EncoderQueue:
         Problem
             If too many texts wait, or the queue is being closed.
         """
-        return await self._encoded("query", texts, languages)
+        return self._joined(await self._done("query", texts, languages))
 
     async def passages(self, texts: Iterable[str], languages: Sequence[str | None] | None = None) -> Vectors:
         """Encode passages, as :meth:`mlret.encoders.encoder.Encoder.encode_document` does; see :meth:`queries`."""
-        return await self._encoded("document", texts, languages)
+        return self._joined(await self._done("document", texts, languages))
+
+    async def counts(self, texts: Iterable[str]) -> list[int]:
+        """Count the tokens of texts; see :meth:`mlret.encoders.encoder.Encoder.token_counts`."""
+        return await self._done("count", texts)
 
     @property
     def waiting(self) -> int:
@@ -100,13 +114,14 @@ class EncoderQueue:
         return self._texts
 
     async def close(self) -> None:
-        """Encode what waits, then stop the thread. Later calls are refused."""
+        """Encode what waits, then stop the threads. Later calls are refused."""
         with self._news:
             self._closing = True
             self._news.notify_all()
-        await asyncio.to_thread(self._thread.join)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
 
-    async def _encoded(self, side: Side, texts: Iterable[str], languages: Sequence[str | None] | None) -> Vectors:
+    async def _done(self, task: Task, texts: Iterable[str], languages: Sequence[str | None] | None = None) -> list[Any]:
         # Checked here, so that one bad text does not fail the requests that are encoded together with it.
         texts = checked_texts(texts)
         codes = [
@@ -114,7 +129,7 @@ class EncoderQueue:
             for code in languages_of(texts, None if languages is None else list(languages))
         ]
         if not texts:
-            return self._joined([])
+            return []
         wanted = _Wanted(texts, codes, Answer())
         with self._news:
             if self._closing:
@@ -122,7 +137,7 @@ class EncoderQueue:
             if self._texts and self._texts + len(texts) > self._most_waiting:
                 raise too_many("texts to encode")
             self._texts += len(texts)
-            self._waiting[side].append(wanted)
+            self._waiting[task].append(wanted)
             self._news.notify()
         return await wanted.answer.future
 
@@ -135,64 +150,77 @@ class EncoderQueue:
         several = False
         while True:
             with self._news:
-                self._news.wait_for(lambda: any(self._waiting.values()) or self._closing)
-                if not any(self._waiting.values()):
+                self._idle += 1
+                self._news.wait_for(lambda: self._first() or self._closing)
+                task = self._first()
+                if task is None:
                     return
-                queries = bool(self._waiting["query"])
-            if queries and several:
+                if not (task == "query" and several):
+                    batch = self._taken(task)
+            if task == "query" and several:
                 sleep(self._gather)
-            with self._news:
-                side: Side = "query" if self._waiting["query"] else "document"
-                batch = self._next(side)
-            if side == "query":
+                with self._news:
+                    batch = self._taken(task)
+            if task == "query":
                 several = len(batch) > 1
-            self._encode(side, batch)
+            if batch:
+                give_all(self._results(task, batch))
 
-    def _next(self, side: Side) -> list[tuple[_Wanted, int]]:
-        """Take the next texts: requests with the number of their texts, in the order in which they came."""
-        waiting = self._waiting[side]
-        room = _QUERIES if side == "query" else _PASSAGES
+    def _first(self) -> Task | None:
+        return next((task for task, waiting in self._waiting.items() if waiting), None)
+
+    def _taken(self, task: Task) -> list[tuple[_Wanted, int, int]]:
+        """Take the next texts: each request, with the first and the last position of its texts that are taken.
+
+        If other threads are idle, a share is left for them.
+        """
+        waiting = self._waiting[task]
+        room = min(_TOGETHER[task], -(-self._texts // self._idle))
+        self._idle -= 1
         batch = []
         while waiting and room:
             wanted = waiting[0]
+            start, end = wanted.taken, len(wanted.texts)
             if not wanted.answer.wanted:
-                self._texts -= wanted.ahead(len(wanted.texts))
+                self._texts -= end - start
                 waiting.popleft()
                 continue
-            count = wanted.ahead(room)
-            room -= count
-            self._texts -= count
-            batch.append((wanted, count))
-            if len(wanted.vectors) + count < len(wanted.texts):
-                break
-            waiting.popleft()
+            end = min(end, start + room)
+            room -= end - start
+            self._texts -= end - start
+            wanted.taken = end
+            batch.append((wanted, start, end))
+            if end == len(wanted.texts):
+                waiting.popleft()
         return batch
 
-    def _encode(self, side: Side, batch: list[tuple[_Wanted, int]]) -> None:
-        encode = self.encoder.encode_query if side == "query" else self.encoder.encode_document
-        texts: list[str] = []
-        languages: list[str | None] = []
-        for wanted, count in batch:
-            place = len(wanted.vectors)
-            texts += wanted.texts[place : place + count]
-            languages += wanted.languages[place : place + count]
+    def _results(self, task: Task, batch: list[tuple[_Wanted, int, int]]) -> list[Result]:
+        """Work on texts, and return the results of the requests of which none is left."""
+        texts = [text for wanted, start, end in batch for text in wanted.texts[start:end]]
+        languages = [code for wanted, start, end in batch for code in wanted.languages[start:end]]
         try:
-            if self.encoder.calibration_languages:  # As an index does with queries and documents.
-                languages = [
-                    code or detect_language(text[:DETECTION_CHARACTERS])
-                    for text, code in zip(texts, languages, strict=True)
-                ]
-            vectors = encode(texts, language=languages)
+            values = iter(self._worked(task, texts, languages))
         except BaseException as error:
             if len(batch) == 1:
-                batch[0][0].answer.fail(error)
-            else:  # One of them is to blame.
-                for one in batch:
-                    self._encode(side, [one])
-            return
-        start = 0
-        for wanted, count in batch:
-            wanted.vectors.extend(vectors[start : start + count])
-            start += count
-            if len(wanted.vectors) == len(wanted.texts):
-                wanted.answer.give(self._joined(wanted.vectors))
+                return [(batch[0][0].answer, None, error)]
+            # One of them is to blame.
+            return [result for one in batch for result in self._results(task, [one])]
+        finished: list[Result] = []
+        for wanted, start, end in batch:
+            wanted.found[start:end] = islice(values, end - start)
+            wanted.left -= end - start
+            if not wanted.left:
+                finished.append((wanted.answer, wanted.found, None))
+        return finished
+
+    def _worked(self, task: Task, texts: list[str], languages: list[str | None]) -> Any:
+        encoder = self.encoder
+        if task == "count":
+            return encoder.token_counts(texts)
+        if encoder.calibration_languages:  # As an index does with queries and documents.
+            languages = [
+                code or detect_language(text[:DETECTION_CHARACTERS])
+                for text, code in zip(texts, languages, strict=True)
+            ]
+        encode = encoder.encode_query if task == "query" else encoder.encode_document
+        return encode(texts, language=languages)

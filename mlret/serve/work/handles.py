@@ -12,7 +12,7 @@ from mlret.index.index import Index
 from mlret.serve.work.crew import Crew, Opened
 
 if TYPE_CHECKING:
-    pass
+    from mlret.memory.memory import Memory  # noqa: F401 - a base class below names it
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Opened)

@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def test_an_encoder_with_a_vector_for_each_token_is_served_too() -> None:
         await queue.close()
         return found
 
-    for tokens, text in zip(sum(asyncio.run(main()), []), ["a train", "a library in town", "maize"], strict=True):
+    for tokens, text in zip(chain(*asyncio.run(main())), ["a train", "a library in town", "maize"], strict=True):
         np.testing.assert_allclose(tokens, encoder.encode_query([text])[0], atol=1e-5)
 
 
