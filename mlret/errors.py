@@ -117,6 +117,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("datasets", "pyarrow"), "data"),
     **dict.fromkeys(("bm25s", "matplotlib", "mteb", "nltk", "pytrec_eval", "scipy", "sklearn", "Stemmer"), "eval"),
     **dict.fromkeys(("google", "sentencepiece"), "trim"),
+    **dict.fromkeys(("fastapi", "httpx2", "mcp", "prometheus_client", "starlette", "uvicorn"), "serve"),
     "numba": "kernels",
     "tokenizers": "train",
 }

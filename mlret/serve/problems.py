@@ -363,7 +363,7 @@ def _of_status(error: HTTPException) -> Problem:
 
 def _of_validation(error: RequestValidationError) -> Problem:
     """Return the problem of a request that does not fit the description of the interface."""
-    errors = [_field_error(one) for one in error.errors()]
+    errors = [_field_error(one, error.body) for one in error.errors()]
     if error.errors()[0]["type"] == "json_invalid":
         reason = error.errors()[0].get("ctx", {}).get("error", "the text ends too early")
         return Problem("malformed", f"the body is not valid JSON: {reason}", place="body", fix="Send valid JSON.")
@@ -378,11 +378,24 @@ def _of_validation(error: RequestValidationError) -> Problem:
     )
 
 
-def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
+def _field_error(error: Mapping[str, Any], body: Any) -> dict[str, str]:
     """Return where an error of validation is, and what it is, without the value, which may be a long text."""
     place, *rest = error["loc"]
-    field = pointer(rest) if place == "body" else ".".join(map(str, rest))
+    field = pointer(_within(body, rest, error["type"])) if place == "body" else ".".join(map(str, rest))
     return {"field": field, "in": str(place), "detail": f"{field or 'the body'}: {error['msg']}"}
+
+
+def _within(body: Any, location: Sequence[str | int], kind: str) -> list[str | int]:
+    """Return the parts of an error's location that are in the body; pydantic adds the names of alternatives."""
+    found: list[str | int] = []
+    for place, part in enumerate(location):
+        try:
+            body = body[part]
+        except (KeyError, IndexError, TypeError):
+            if kind != "missing" or place != len(location) - 1:
+                continue
+        found.append(part)
+    return found
 
 
 def _without_paths(text: str, folders: Mapping[str, str]) -> str:

@@ -107,7 +107,7 @@ class _Exchange:
         await self._send(message)
 
     def _write_down(self, seconds: float) -> None:
-        route = getattr(self._scope.get("route"), "path", "unmatched")
+        route = getattr(self._scope.get("route"), "path_format", "unmatched")
         self._measurements.end(self._method, route, self._status, seconds, self._received, self._sent)
         principal = self._state.get("principal")
         client = self._scope.get("client")

@@ -1,0 +1,221 @@
+"""The open folders of the server, by the names that clients know them by."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlret.data.detection import detect_language
+from mlret.data.durable import fsync_folder
+from mlret.encoders.external import ExternalEncoder
+from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
+from mlret.errors import AlreadyExists, InputError, MlretError
+from mlret.index.index import Index
+from mlret.index.settings import IndexSettings
+from mlret.index.storage.manifest import has_manifest, read_manifest
+from mlret.index.store.stored_encoder import encoder_of
+from mlret.index.vectors.space import Vectors
+from mlret.serve.security.principal import no_index
+from mlret.serve.settings import NAME, ServeSettings
+from mlret.serve.work.encoder_queue import EncoderQueue
+from mlret.serve.work.handles import IndexHandle
+
+# The folder of an index that is being deleted gets such a name first, so that a crash leaves no half of an index.
+_REMOVED = re.compile(rf"\.{NAME}\.[0-9a-f]{{8}}\.removed")
+
+
+@dataclass(frozen=True)
+class ServedIndex:
+    """An open index.
+
+    Attributes
+    ----------
+    name
+        The name that clients know it by.
+    folder
+        Where it is.
+    handle
+        Reads and writes it.
+    encoder
+        Its encoder.
+    queue
+        Encodes texts; ``None`` if mlret does not run the encoder.
+    removable
+        Whether a request may delete it.
+    """
+
+    name: str
+    folder: Path
+    handle: IndexHandle
+    encoder: AnyEncoder
+    queue: EncoderQueue | None
+    removable: bool
+
+    async def queries(self, texts: Sequence[str], languages: Sequence[str | None]) -> Vectors:
+        """Encode queries; see :meth:`mlret.serve.work.encoder_queue.EncoderQueue.queries`."""
+        return await self._encoding().queries(texts, languages)
+
+    async def passages(self, texts: Sequence[str], languages: Sequence[str | None]) -> Vectors:
+        """Encode passages; see :meth:`mlret.serve.work.encoder_queue.EncoderQueue.passages`."""
+        return await self._encoding().passages(texts, languages)
+
+    def _encoding(self) -> EncoderQueue:
+        if self.queue is None:
+            raise InputError(f"the vectors of this index are made elsewhere, by {self.encoder.name}; send vectors")
+        return self.queue
+
+
+class Catalogue:
+    """All folders that the server has open.
+
+    Parameters
+    ----------
+    settings
+        How the server was started.
+    folders
+        Path of each open folder -> the name that clients know it by, which messages name instead of the path. It is
+        kept up to date.
+    """
+
+    def __init__(self, settings: ServeSettings, folders: dict[str, str]) -> None:
+        self.root = settings.root
+        self.folders = folders
+        self._settings = settings
+        self._indexes: dict[str, ServedIndex] = {}
+        self._encoders: dict[str, tuple[AnyEncoder, EncoderQueue | None]] = {}
+        self._changing = asyncio.Lock()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._indexes
+
+    def names(self) -> list[str]:
+        """Return the names of all indexes, sorted."""
+        return sorted(self._indexes)
+
+    def index(self, name: str) -> ServedIndex:
+        """Return an index.
+
+        Raises
+        ------
+        NotFound
+            If there is none of this name.
+        """
+        if name not in self._indexes:
+            raise no_index(name)
+        return self._indexes[name]
+
+    async def open(self) -> None:
+        """Open the folders that the server was started with, and those that requests have created below its root.
+
+        Raises
+        ------
+        InputError
+            If a folder is not an index, or the root is not a folder.
+        MlretError
+            If a folder is damaged.
+        """
+        for name, folder in self._settings.indexes.items():
+            await self._open(name, folder, removable=False)
+        if self.root is None:
+            return
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            found = sorted(self.root.iterdir())
+        except OSError as error:
+            raise InputError(f"--root {self.root} cannot be used ({error.strerror}); name a folder") from error
+        named = {served.folder.resolve() for served in self._indexes.values()}
+        for folder in found:
+            if _REMOVED.fullmatch(folder.name):
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            elif folder.resolve() not in named and re.fullmatch(NAME, folder.name) and _is_index(folder):
+                if folder.name in self._indexes:
+                    raise InputError(
+                        f"{folder} and {self._indexes[folder.name].folder} are both named {folder.name!r}: give the "
+                        "latter another name (NAME=FOLDER)"
+                    )
+                await self._open(folder.name, folder, removable=True)
+
+    async def warm(self) -> None:
+        """Load what the first request would load otherwise: the runtimes of the encoders, and language detection."""
+        await asyncio.to_thread(detect_language, "the train is late")
+        for _, queue in list(self._encoders.values()):
+            if queue is not None:
+                await queue.queries(["the train is late"], ["en"])
+
+    async def create(self, name: str, settings: IndexSettings) -> None:
+        """Create an index below the root.
+
+        Parameters
+        ----------
+        name
+            Its name, and that of its folder.
+        settings
+            Its settings.
+
+        Raises
+        ------
+        AlreadyExists
+            If an index or a folder has this name.
+        InputError
+            If the settings do not fit the encoder.
+        """
+        assert self.root is not None
+        folder = self.root / name
+        async with self._changing:
+            if name in self._indexes:
+                raise AlreadyExists(f"there is an index {name!r} already")
+            encoder, _ = await self._encoder_of_new_indexes()
+            self.folders[str(folder)] = name
+            (await asyncio.to_thread(Index.create, folder, encoder, settings=settings)).close()
+            await self._open(name, folder, removable=True)
+
+    async def remove(self, name: str) -> None:
+        """Delete an index, after the calls that wait for it."""
+        async with self._changing:
+            served = self.index(name)
+            del self._indexes[name]
+            await served.handle.close()
+            gone = served.folder.with_name(f".{name}.{secrets.token_hex(4)}.removed")
+            try:
+                served.folder.rename(gone)
+            except OSError as error:
+                raise MlretError(f"{served.folder} cannot be deleted ({error.strerror})") from error
+            fsync_folder(gone.parent)
+            await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
+            del self.folders[str(served.folder)]
+
+    async def close(self) -> None:
+        """Finish what waits, refuse what comes later, and close all folders."""
+        for served in self._indexes.values():
+            await served.handle.close()
+        for _, queue in self._encoders.values():
+            if queue is not None:
+                await queue.close()
+
+    async def _open(self, name: str, folder: Path, *, removable: bool) -> None:
+        manifest = read_manifest(folder)
+        if manifest.fingerprint not in self._encoders:
+            encoder = await asyncio.to_thread(encoder_of, folder, manifest)
+            self._add_encoder(encoder)
+        encoder, queue = self._encoders[manifest.fingerprint]
+        handle = await IndexHandle.open(folder, encoder)
+        self.folders[str(folder)] = name
+        self._indexes[name] = ServedIndex(name, folder, handle, encoder, queue, removable)
+
+    async def _encoder_of_new_indexes(self) -> tuple[AnyEncoder, EncoderQueue | None]:
+        encoder = await asyncio.to_thread(load_any_encoder, self._settings.model)
+        return self._encoders.get(encoder.fingerprint) or self._add_encoder(encoder)
+
+    def _add_encoder(self, encoder: AnyEncoder) -> tuple[AnyEncoder, EncoderQueue | None]:
+        queue = None if isinstance(encoder, ExternalEncoder) else EncoderQueue(encoder)
+        self._encoders[encoder.fingerprint] = found = encoder, queue
+        return found
+
+
+def _is_index(folder: Path) -> bool:
+    return has_manifest(folder) and read_manifest(folder).kind == "index"

@@ -1,0 +1,185 @@
+"""Search an index: one query or many, texts or vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import anyio.to_thread
+import numpy as np
+
+from mlret.data.detection import detect_language
+from mlret.encoders.external import ExternalEncoder
+from mlret.errors import InputError
+from mlret.index.filtering.filters import Where
+from mlret.index.hits import Hit
+from mlret.index.index import Index
+from mlret.index.queries import check_filters, check_k, check_queries
+from mlret.index.search import Mode, check_mode
+from mlret.index.vectors.space import Vectors
+from mlret.serve.operations.incoming import invalid
+from mlret.serve.operations.service import Service
+from mlret.serve.security.principal import Principal
+
+# Queries that are searched in one step, so that those of other clients come in between.
+_TOGETHER = 32
+Field = Literal["query", "language", "k", "where", "ids", "mode", "vector"]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What to search for.
+
+    Attributes
+    ----------
+    queries
+        Texts; empty if vectors are given.
+    languages
+        The language of each text, ``None`` to detect it.
+    vector
+        A vector, or a list of them; in a multi-vector index a query is a list of vectors. ``None`` if texts are given.
+    k, where, ids, mode, exact
+        As for :meth:`mlret.index.index.Index.search_batch`.
+    """
+
+    queries: Sequence[str] = ()
+    languages: Sequence[str | None] = ()
+    vector: list[Any] | None = None
+    k: int = 10
+    where: Where | None = None
+    ids: Sequence[str] | None = None
+    mode: Mode | None = None
+    exact: bool = False
+
+
+async def search_index(service: Service, principal: Principal, name: str, wanted: Search) -> list[list[Hit]]:
+    """Search an index.
+
+    Parameters
+    ----------
+    service
+        The server.
+    principal
+        Who asks.
+    name
+        The name of the index.
+    wanted
+        What to search for.
+
+    Returns
+    -------
+    list of list of Hit
+        For each query its hits, best first.
+
+    Raises
+    ------
+    Problem
+        If a value is not valid; ``field`` names it.
+    """
+    served = service.index(principal, name, "read")
+    given = None if wanted.vector is None else _many(wanted.vector, served.encoder.similarity)
+    count = len(wanted.queries) if given is None else len(given)
+    if count * wanted.k > service.settings.most_hits:
+        raise invalid(
+            f"{count} queries with up to {wanted.k} hits are more than {service.settings.most_hits} hits",
+            ["k"],
+            "Ask for fewer hits, or send the queries in several requests.",
+        )
+    with _about("k"):
+        check_k(wanted.k)
+    with _about("where"):
+        check_filters(wanted.where, None)
+    with _about("ids"):
+        check_filters(None, wanted.ids)
+    with _about("mode"):
+        check_mode(wanted.mode)
+    texts: list[str] = []
+    languages: list[str | None] = []
+    vectors: Any
+    if given is not None:
+        vectors = await served.handle.read(partial(_checked, vectors=given))
+    else:
+        with _about("query"):
+            texts, _ = check_queries(list(wanted.queries), None)
+        with _about("language"):
+            _, languages = check_queries(texts, list(wanted.languages))
+        if isinstance(served.encoder, ExternalEncoder):
+            raise invalid(
+                f"the vectors of this index are made elsewhere, by {served.encoder.name}",
+                ["query"],
+                "Send the vector of the query instead of its text.",
+            )
+        await served.handle.read(lambda index: _check_mode(index, wanted.mode))
+        if served.encoder.calibration_languages:
+            languages = await anyio.to_thread.run_sync(_detected, texts, languages)
+        vectors = await served.queries(texts, languages)
+    found: list[list[Hit]] = []
+    for start in range(0, count, _TOGETHER):
+        some = slice(start, start + _TOGETHER)
+
+        def read(index: Index, some: slice = some) -> list[list[Hit]]:
+            if given is not None:
+                return index.search_vectors(
+                    vectors[some], wanted.k, where=wanted.where, ids=wanted.ids, exact=wanted.exact
+                )
+            return index.search_batch(
+                texts[some],
+                wanted.k,
+                language=languages[some],
+                vectors=index.store.space.queries(vectors[some]),
+                where=wanted.where,
+                ids=wanted.ids,
+                mode=wanted.mode,
+                exact=wanted.exact,
+            )
+
+        found += await served.handle.read(read)
+    return found
+
+
+def _many(vector: list[Any], similarity: str) -> list[Any]:
+    """Return a query vector or several as a list of query vectors."""
+    depth = 0
+    one: Any = vector
+    while isinstance(one, list):
+        depth, one = depth + 1, one[0] if one else None
+    return [vector] if depth == (1 if similarity == "cosine" else 2) else vector
+
+
+def _checked(index: Index, vectors: Sequence[Any]) -> Vectors:
+    """Return query vectors that were sent as lists of numbers."""
+    cosine = index.store.manifest.similarity == "cosine"
+    with _about("vector"):
+        try:
+            found = [np.array(one, dtype=np.float32) for one in vectors]
+        except ValueError as error:
+            raise InputError("the vectors are not lists of numbers of one length") from error
+        if any(one.ndim != (1 if cosine else 2) or one.shape[-1] != index.store.manifest.dims for one in found):
+            form = "a vector" if cosine else "a list of vectors, one for each token,"
+            raise InputError(f"a query of this index is {form} of {index.store.manifest.dims} numbers")
+        return index.store.space.check_queries(np.stack(found) if cosine else found)
+
+
+def _check_mode(index: Index, mode: Mode | None) -> None:
+    if mode in ("lexical", "hybrid") and index.store.records.lexical is None:
+        raise invalid(
+            f"the index has no lexical channel, which mode {mode!r} needs",
+            ["mode"],
+            "Search with mode dense, or build the index with lexical: true.",
+        )
+
+
+def _detected(texts: Sequence[str], languages: Sequence[str | None]) -> list[str | None]:
+    return [code or detect_language(text) for text, code in zip(texts, languages, strict=True)]
+
+
+@contextmanager
+def _about(field: Field) -> Iterator[None]:
+    """Turn an error about an input into a problem that names the field of the request."""
+    try:
+        yield
+    except InputError as error:
+        raise invalid(str(error), [field]) from error

@@ -1,0 +1,54 @@
+"""The route of searches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Response
+from starlette.responses import JSONResponse
+
+from mlret.index.hits import Hit
+from mlret.serve.operations.searching import Search, search_index
+from mlret.serve.routes.dependencies import IndexName, Serving, problems
+from mlret.serve.schemas.search_models import SearchAnswer, SearchByText, SearchRequest
+from mlret.serve.security.authentication import Caller
+
+router = APIRouter(tags=["search"])
+
+
+@router.post(
+    "/v1/indexes/{name:name}:search",
+    summary="Search an index",
+    response_model=SearchAnswer,
+    responses=problems("not-found", "too-large", "invalid"),
+)
+async def search(name: IndexName, service: Serving, principal: Caller, wanted: SearchRequest) -> Response:
+    """Find the documents that are nearest in meaning to a query in any language, or to each of several.
+
+    Send `query` (a text or a list of texts) or `vector` (a vector or a list of vectors).
+    """
+    if isinstance(wanted, SearchByText):
+        queries = [wanted.query] if isinstance(wanted.query, str) else wanted.query
+        language = wanted.language
+        languages = language if isinstance(language, list) else [language] * len(queries)
+        asked = Search(queries, languages, mode=wanted.mode)
+    else:
+        asked = Search(vector=wanted.vector)
+    asked = replace(asked, k=wanted.k, where=wanted.where, ids=wanted.ids, exact=wanted.exact)
+    found = await search_index(service, principal, name, asked)
+    return JSONResponse({"results": [{"hits": [_shown(hit) for hit in hits]} for hits in found]})
+
+
+def _shown(hit: Hit) -> dict[str, Any]:
+    return {
+        "rank": hit.rank,
+        "id": hit.id,
+        "score": hit.score,
+        "text": hit.text,
+        "lang": hit.language,
+        "metadata": hit.metadata,
+        "scores": hit.scores,
+        "kind": hit.kind,
+        "cosine": hit.cosine,
+    }

@@ -1,0 +1,83 @@
+"""Shapes of searches and their results."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from mlret.index.search import Mode
+from mlret.serve.schemas.document_models import Language, Metadata
+
+Text = Annotated[str, Field(min_length=1)]
+Numbers = list[float]
+
+
+class _Search(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    k: int = Field(10, ge=1, description="The number of hits for each query; times the queries it is at most 10,000.")
+    where: dict[str, Any] | None = Field(
+        None,
+        description='Only documents that match: `{"lang": ["sw", "en"], "year": {"$gte": 2020}}`, with `$and`, `$or`, '
+        "`$not`, `$eq`, `$ne`, `$in`, `$nin`, `$lt`, `$lte`, `$gt`, `$gte`, `$contains`, `$exists`.",
+    )
+    ids: list[str] | None = Field(None, description="Only documents with these ids.")
+    exact: bool = Field(False, description="Compare with every document, without the accelerators of large segments.")
+    explain: bool = Field(
+        False, description="Say what each score consists of, and which part of the text matches best."
+    )
+
+
+class SearchByText(_Search):
+    """One text to search for, or many."""
+
+    query: Text | Annotated[list[Text], Field(min_length=1)] = Field(description="A text in any language, or several.")
+    language: Language | list[Language | None] | None = Field(
+        None, description="The language of all queries, or of each; detected where it is missing."
+    )
+    mode: Mode | None = Field(None, description="By default `hybrid` if the index has a lexical channel, else `dense`.")
+
+
+class SearchByVector(_Search):
+    """One query vector, or many."""
+
+    vector: Numbers | list[Numbers] | list[list[Numbers]] = Field(
+        description="A vector, or several. In a multi-vector index a query is a list of vectors, one for each token."
+    )
+
+
+def _kind(value: Any) -> str:
+    given = value if isinstance(value, dict) else getattr(value, "model_fields_set", {})
+    return "vector" if "vector" in given and "query" not in given else "text"
+
+
+SearchRequest = Annotated[
+    Annotated[SearchByText, Tag("text")] | Annotated[SearchByVector, Tag("vector")], Discriminator(_kind)
+]
+
+
+class HitOut(BaseModel):
+    """A document that a search found."""
+
+    rank: int = Field(ge=1)
+    id: str
+    score: float = Field(description="What the hits are ranked by; higher is better.")
+    text: str
+    lang: str | None
+    metadata: Metadata
+    scores: dict[str, float] = Field(description="The score of each channel that found it: `dense` and `lexical`.")
+    kind: Literal["cosine", "maxsim", "bm25", "fused"] = Field(description="What `score` is.")
+    cosine: float | None = Field(description="The cosine with the query; null in a multi-vector index.")
+
+
+class QueryResult(BaseModel):
+    """The hits of one query, best first."""
+
+    hits: list[HitOut]
+
+
+class SearchAnswer(BaseModel):
+    """The results of a search: one for each query, in the order of the request."""
+
+    results: list[QueryResult]

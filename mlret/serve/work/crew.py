@@ -1,0 +1,241 @@
+"""Threads that run calls for an event loop, in the order in which they were submitted, from a bounded queue."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Generic, Protocol, TypeVar
+
+from mlret.errors import MlretError
+from mlret.serve.problems import Problem
+
+T = TypeVar("T")
+_SECONDS_UNTIL_RETRY = 1
+# An idle thread looks this often for what other processes have written.
+_IDLE_SECONDS = 1.0
+
+
+class Opened(Protocol):
+    """What a thread works on: an open index or memory."""
+
+    def refresh(self) -> None:
+        """Show what others have committed."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+S = TypeVar("S", bound=Opened)
+
+
+def too_many(what: str) -> Problem:
+    """Return the error of a queue that is full: the request was not begun, and may be sent again."""
+    return Problem("too-many-requests", f"too many {what} are waiting", retry_after=_SECONDS_UNTIL_RETRY)
+
+
+def shutting_down() -> Problem:
+    """Return the error of a queue that takes no more work."""
+    return Problem("unavailable", "the server is shutting down", retry_after=_SECONDS_UNTIL_RETRY)
+
+
+class Answer(Generic[T]):
+    """The result of a call that a thread makes for a coroutine.
+
+    Create it in the event loop that awaits :attr:`future`.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[T] = self._loop.create_future()
+        self._given = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return not (self._given or self.future.cancelled())
+
+    def give(self, value: T) -> None:
+        """Hand a result over. Call it from the thread."""
+        self._later(self._set, value)
+
+    def fail(self, error: BaseException) -> None:
+        """Hand an error over. Call it from the thread."""
+        self._later(self._set_error, error)
+
+    def _later(self, call: Callable[..., None], *arguments: Any) -> None:
+        self._given = True
+        # A loop that was closed meanwhile has nobody who waits.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    def _set(self, value: T) -> None:
+        if not self.future.done():
+            self.future.set_result(value)
+
+    def _set_error(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+@dataclass
+class _Job:
+    call: Callable[[Any], Any]
+    answer: Answer[Any]
+
+
+@dataclass
+class _Pause:
+    """A time in which no thread of a crew has its folder open."""
+
+    released: int = 0
+    ended: bool = False
+
+
+class Crew(Generic[S]):
+    """Threads that each have a folder open and run calls on it, one after the other.
+
+    Every call sees at least what was committed when it was submitted: a thread refreshes what it has open before a call
+    if :meth:`changed` was called since, and when it has nothing else to do. What other processes commit is seen within
+    a second.
+
+    Parameters
+    ----------
+    name
+        What waits for the threads, in errors and in the names of the threads: ``"reads"``.
+    opened
+        Opens the folder; called in each thread.
+    count
+        Number of threads.
+    most_waiting
+        Number of calls that may wait. One more is refused with status 429.
+    """
+
+    def __init__(self, name: str, opened: Callable[[], S], *, count: int = 1, most_waiting: int = 1024) -> None:
+        self.name = name
+        self._opened = opened
+        self._most_waiting = most_waiting
+        self._jobs: deque[_Job] = deque()
+        self._version = 0
+        self._closing = False
+        self._pause: _Pause | None = None
+        self._news = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __len__(self) -> int:
+        """Return how many calls wait."""
+        return len(self._jobs)
+
+    async def run(self, call: Callable[[S], T]) -> T:
+        """Run a call in one of the threads and return its result.
+
+        A call that was not begun when the task is cancelled never begins; one that was begun is finished.
+
+        Raises
+        ------
+        Problem
+            If too many calls wait, or the threads are being stopped.
+        """
+        answer: Answer[T] = Answer()
+        with self._news:
+            if self._closing:
+                raise shutting_down()
+            if len(self._jobs) >= self._most_waiting:
+                raise too_many(self.name)
+            self._jobs.append(_Job(call, answer))
+            self._news.notify()
+        return await answer.future
+
+    def changed(self) -> None:
+        """Let the threads refresh what they have open before their next calls. May be called from any thread."""
+        with self._news:
+            self._version += 1
+            self._news.notify_all()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Close the folder in all threads, and begin no call inside. Call it from another thread.
+
+        It waits for the calls that are running.
+        """
+        pause = _Pause()
+        with self._news:
+            self._pause = pause
+            self._news.notify_all()
+            self._news.wait_for(lambda: pause.released == len(self._threads) or self._closing)
+        try:
+            yield
+        finally:
+            with self._news:
+                pause.ended, self._pause = True, None
+                self._news.notify_all()
+
+    async def close(self) -> None:
+        """Run the calls that wait, then stop the threads. Later calls are refused."""
+        with self._news:
+            self._closing = True
+            self._news.notify_all()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+
+    def _work(self) -> None:
+        opened: S | None = None
+        seen, looked = 0, 0.0
+        while True:
+            with self._news:
+                while not (self._jobs or self._closing or self._pause or (opened and self._version != seen)):
+                    if not self._news.wait(_IDLE_SECONDS if opened else None):
+                        break
+                pause, version = self._pause, self._version
+                job = self._jobs.popleft() if self._jobs and pause is None else None
+                ending = self._closing and job is None
+            if pause is not None:
+                opened = _close(opened)
+                self._wait(pause)
+                continue
+            if ending:
+                _close(opened)
+                return
+            if job is not None and not job.answer.wanted:
+                continue
+            if opened is not None and (version != seen or job is None or monotonic() - looked > _IDLE_SECONDS):
+                opened = _refreshed(opened)
+                seen, looked = version, monotonic()
+            if job is None:
+                continue
+            try:
+                if opened is None:
+                    opened = self._opened()
+                    seen, looked = version, monotonic()
+                job.answer.give(job.call(opened))
+            except BaseException as error:
+                job.answer.fail(error)
+
+    def _wait(self, pause: _Pause) -> None:
+        with self._news:
+            pause.released += 1
+            self._news.notify_all()
+            self._news.wait_for(lambda: pause.ended)
+
+
+def _close(opened: S | None) -> None:
+    if opened is not None:
+        opened.close()
+
+
+def _refreshed(opened: S) -> S | None:
+    """Refresh an open folder; if that fails, close it, so that the next call opens it again or says why it cannot."""
+    try:
+        opened.refresh()
+    except MlretError:
+        opened.close()
+        return None
+    return opened
