@@ -266,18 +266,20 @@ class Encoder:
             return self._forward_pass(texts, show_progress=show_progress, **options)
         return self._by_the_library(texts, batch_size, show_progress, **options)
 
-    def token_counts(self, texts: Sequence[str]) -> list[int]:
+    def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
         """Return how many tokens of each text the model reads.
 
         Parameters
         ----------
         texts
             A list of ``n`` strings, or any iterable that can be converted to one.
+        cut
+            Whether to exclude the tokens beyond the model's largest length, which it does not read.
 
         Returns
         -------
         list of int
-            ``n`` numbers of tokens, special tokens included, what is cut off at the model's largest length excluded.
+            ``n`` numbers of tokens, special tokens included.
 
         Raises
         ------
@@ -290,7 +292,7 @@ class Encoder:
         >>> short < long
         True
         """
-        return tokens_of(self.model, checked_texts(texts), self.name)
+        return tokens_of(self.model, checked_texts(texts), self.name, cut=cut)
 
     def _by_the_library(
         self, texts: list[str], batch_size: int, show_progress: bool, **options: Any
@@ -423,8 +425,8 @@ def calibrated(
     return moved
 
 
-def tokens_of(model: BaseModel, texts: list[str], name: str) -> list[int]:
-    """Return how many tokens of each text a model of sentence-transformers reads.
+def tokens_of(model: BaseModel, texts: list[str], name: str, *, cut: bool) -> list[int]:
+    """Return how many tokens each text has for a model of sentence-transformers; see :meth:`Encoder.token_counts`.
 
     Raises
     ------
@@ -436,10 +438,10 @@ def tokens_of(model: BaseModel, texts: list[str], name: str) -> list[int]:
         raise InputError(f"{name} has no tokenizer to count with")
     if not texts:
         return []
-    longest = getattr(model, "max_seq_length", None)
+    longest = getattr(model, "max_seq_length", None) if cut else None
     if callable(tokenizer):
-        cut = {"truncation": True, "max_length": longest} if longest else {}
-        found = [len(ids) for ids in tokenizer(texts, **cut)["input_ids"]]
+        limits = {"truncation": True, "max_length": longest} if longest else {"verbose": False}
+        found = [len(ids) for ids in tokenizer(texts, **limits)["input_ids"]]
     else:  # one of the tokenizers library
         found = [len(one.ids) for one in tokenizer.encode_batch(texts)]
     return [min(count, longest or count) for count in found]

@@ -125,12 +125,12 @@ class TokenEncoder:
         found = encode(texts, convert_to_numpy=True, show_progress_bar=False)
         return [np.asarray(tokens, dtype=np.float32).reshape(-1, self.dims) for tokens in found]
 
-    def token_counts(self, texts: Sequence[str]) -> list[int]:
+    def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
         """Return how many tokens of each text the model reads.
 
         Parameters
         ----------
-        texts
+        texts, cut
             As for :meth:`mlret.encoders.encoder.Encoder.token_counts`, like what it returns and raises.
 
         Examples
@@ -139,7 +139,7 @@ class TokenEncoder:
         >>> short < long
         True
         """
-        return tokens_of(self.model, checked_texts(texts), self.name)
+        return tokens_of(self.model, checked_texts(texts), self.name, cut=cut)
 
     @cached_property
     def dims(self) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from mlret.data.detection import detect_language
 from mlret.data.durable import fsync_folder
 from mlret.encoders.multi_vector import AnyEncoder
-from mlret.errors import AlreadyExists, InputError, MlretError
+from mlret.errors import AlreadyExists, InputError, MlretError, NotFound
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
 from mlret.index.storage.manifest import has_manifest, read_manifest
@@ -22,39 +22,30 @@ from mlret.index.vectors.space import Vectors
 from mlret.serve.security.principal import no_index
 from mlret.serve.settings import NAME, ServeSettings
 from mlret.serve.work.encoders import Encoders, ServedEncoder
-from mlret.serve.work.handles import IndexHandle
+from mlret.serve.work.handles import IndexHandle, MemoryHandle
 
 # The folder of an index that is being deleted gets such a name first, so that a crash leaves no half of an index.
 _REMOVED = re.compile(rf"\.{NAME}\.[0-9a-f]{{8}}\.removed")
 
 
 @dataclass(frozen=True)
-class ServedIndex:
-    """An open index.
+class Served:
+    """An open folder.
 
     Attributes
     ----------
-    name
-        The name that clients know it by.
     folder
         Where it is.
-    handle
-        Reads and writes it.
     encoding
         Its encoder.
-    removable
-        Whether a request may delete it.
     """
 
-    name: str
     folder: Path
-    handle: IndexHandle
     encoding: ServedEncoder
-    removable: bool
 
     @property
     def encoder(self) -> AnyEncoder:
-        """The encoder of the index."""
+        """The encoder of the folder."""
         return self.encoding.encoder
 
     async def queries(self, texts: Sequence[str], languages: Sequence[str | None]) -> Vectors:
@@ -64,6 +55,38 @@ class ServedIndex:
     async def passages(self, texts: Sequence[str], languages: Sequence[str | None]) -> Vectors:
         """Encode passages; see :meth:`mlret.serve.work.encoder_queue.EncoderQueue.passages`."""
         return await self.encoding.passages(texts, languages)
+
+
+@dataclass(frozen=True)
+class ServedIndex(Served):
+    """An open index.
+
+    Attributes
+    ----------
+    name
+        The name that clients know it by.
+    handle
+        Reads and writes it.
+    removable
+        Whether a request may delete it.
+    """
+
+    name: str
+    handle: IndexHandle
+    removable: bool
+
+
+@dataclass(frozen=True)
+class ServedMemory(Served):
+    """An open memory.
+
+    Attributes
+    ----------
+    handle
+        Reads and writes it.
+    """
+
+    handle: MemoryHandle
 
 
 class Catalogue:
@@ -89,6 +112,7 @@ class Catalogue:
         self._settings = settings
         self._indexes: dict[str, ServedIndex] = {}
         self.encoders = Encoders(settings.model)
+        self._memory: ServedMemory | None = None
         self._changing = asyncio.Lock()
 
     def __contains__(self, name: str) -> bool:
@@ -110,16 +134,36 @@ class Catalogue:
             raise no_index(name)
         return self._indexes[name]
 
+    @property
+    def memory(self) -> ServedMemory:
+        """The memory.
+
+        Raises
+        ------
+        NotFound
+            If the server was started without one.
+        """
+        if self._memory is None:
+            raise NotFound("this server has no memory; start it with --memory FOLDER")
+        return self._memory
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the server was started with a memory."""
+        return self._memory is not None
+
     async def open(self) -> None:
         """Open the folders that the server was started with, and those that requests have created below its root.
 
         Raises
         ------
         InputError
-            If a folder is not an index, or the root is not a folder.
+            If a folder is not an index or a memory, or the root is not a folder.
         MlretError
             If a folder is damaged.
         """
+        if self._settings.memory is not None:
+            await self._open_memory(self._settings.memory)
         for name, folder in self._settings.indexes.items():
             await self._open(name, folder, removable=False)
         if self.root is None:
@@ -192,16 +236,27 @@ class Catalogue:
         """Finish what waits, refuse what comes later, and close all folders."""
         for served in self._indexes.values():
             await served.handle.close()
+        if self._memory is not None:
+            await self._memory.handle.close()
         await self.encoders.close()
 
     async def _open(self, name: str, folder: Path, *, removable: bool) -> None:
+        encoding = await self._encoding_of(folder)
+        handle = await IndexHandle.open(folder, encoding.encoder)
+        self.folders[str(folder)] = name
+        self._indexes[name] = ServedIndex(folder, encoding, name, handle, removable)
+
+    async def _open_memory(self, folder: Path) -> None:
+        self.folders[str(folder)] = "memory"
+        encoding = await (self._encoding_of(folder) if has_manifest(folder) else self.encoders.default())
+        self._memory = ServedMemory(folder, encoding, await MemoryHandle.open(folder, encoding.encoder))
+
+    async def _encoding_of(self, folder: Path) -> ServedEncoder:
         manifest = read_manifest(folder)
         encoding = self.encoders.of(manifest.fingerprint)
         if encoding is None:
             encoding = self.encoders.add(await asyncio.to_thread(encoder_of, folder, manifest))
-        handle = await IndexHandle.open(folder, encoding.encoder)
-        self.folders[str(folder)] = name
-        self._indexes[name] = ServedIndex(name, folder, handle, encoding, removable)
+        return encoding
 
 
 def _is_index(folder: Path) -> bool:

@@ -168,9 +168,10 @@ class LightEncoder(Encoder):
         names = ("query",) if side == "query" else ("document", "passage", "corpus")
         return next((found for name in names if (found := self.folder.prompts.get(name))), "")
 
-    def token_counts(self, texts: Sequence[str]) -> list[int]:
+    def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
         """Return the number of tokens of each text; see :meth:`mlret.encoders.encoder.Encoder.token_counts`."""
-        return [len(self._tokenizer.encode(text, self.folder.longest)) for text in checked_texts(texts)]
+        longest = self.folder.longest if cut else None
+        return [len(self._tokenizer.encode(text, longest)) for text in checked_texts(texts)]
 
     @cached_property
     def _light_calibration(self) -> LightCalibration | None:
@@ -247,9 +248,10 @@ class LightTokenEncoder(TokenEncoder):
         network = _network_of(self.folder, self._arithmetic)
         return network.with_extra(self._extra) if isinstance(network, PackedNetwork) else network
 
-    def token_counts(self, texts: Sequence[str]) -> list[int]:
+    def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
         """Return the number of tokens of each text; see :meth:`mlret.encoders.encoder.Encoder.token_counts`."""
-        return [1 + len(self._tokenizer.encode(text, self.folder.longest - 1)) for text in checked_texts(texts)]
+        longest = self.folder.longest - 1 if cut else None
+        return [1 + len(self._tokenizer.encode(text, longest)) for text in checked_texts(texts)]
 
     @cached_property
     def _projection(self) -> NDArray[np.float32]:

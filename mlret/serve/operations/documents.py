@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import struct
-import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,14 +13,13 @@ from mlret.errors import InputError, NotFound
 from mlret.index.filtering.filters import Where, read_filter
 from mlret.index.index import Index
 from mlret.index.queries import check_ids
+from mlret.serve.operations.cursors import cursor_after, row_of
 from mlret.serve.operations.incoming import IncomingDocument, field_of
 from mlret.serve.operations.invalid_values import about, invalid
 from mlret.serve.operations.service import Service
 from mlret.serve.operations.storing import Batch
 from mlret.serve.problems import Problem
 from mlret.serve.security.principal import Principal
-
-_CURSOR = struct.Struct(">qI")
 
 
 class Page(NamedTuple):
@@ -62,11 +57,11 @@ async def list_documents(service: Service, principal: Principal, name: str, curs
 
     def read(index: Index) -> Page:
         identity = index.store.manifest.identity
-        after = 0 if cursor is None else _row_of(cursor, identity)
+        after = 0 if cursor is None else row_of(cursor, identity)
         # One more than the page shows whether there is a next one.
         found = next(index.store.records.stream(batch_size=limit + 1, after=after), [])
         shown = found[:limit]
-        return Page([one for _, one in shown], _cursor(shown[-1][0], identity) if len(found) > limit else None)
+        return Page([one for _, one in shown], cursor_after(shown[-1][0], identity) if len(found) > limit else None)
 
     return await served.handle.read(read)
 
@@ -223,31 +218,6 @@ def _merged(old: Any, change: Any) -> Any:
         else:
             found[key] = _merged(found.get(key), value)
     return found
-
-
-def _cursor(row: int, identity: str) -> str:
-    """Return the cursor of the page behind a row of an index."""
-    return base64.urlsafe_b64encode(_CURSOR.pack(row, _mark(row, identity))).decode()
-
-
-def _row_of(cursor: str, identity: str) -> int:
-    try:
-        row, mark = _CURSOR.unpack(base64.b64decode(cursor, altchars=b"-_", validate=True))
-    except (struct.error, binascii.Error, ValueError):
-        row, mark = -1, 0
-    if row < 0 or mark != _mark(row, identity) or cursor != _cursor(row, identity):
-        raise Problem(
-            "invalid",
-            "this is not a cursor of this index",
-            field="cursor",
-            place="query",
-            fix="Send the value of `next` of an earlier page of this index, or no cursor for the first page.",
-        )
-    return int(row)
-
-
-def _mark(row: int, identity: str) -> int:
-    return zlib.crc32(f"{identity} {row}".encode())
 
 
 def _missing(name: str, id: str) -> NotFound:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from mlret.serve.catalogue import Catalogue, ServedIndex
+from mlret.memory.scope import Scope
+from mlret.serve.catalogue import Catalogue, ServedIndex, ServedMemory
 from mlret.serve.operations.receipts import in_use
 from mlret.serve.security.principal import Principal, Role
 from mlret.serve.settings import ServeSettings
@@ -84,3 +85,29 @@ class Service:
         """
         principal.require_index(name, role)
         return self.catalogue.index(name)
+
+    def memory(
+        self, principal: Principal, role: Role, narrower: Scope | None = None
+    ) -> tuple[ServedMemory, dict[str, str]]:
+        """Return the memory, if a client may use it in a role, and the scope that it may use.
+
+        Parameters
+        ----------
+        principal
+            The client.
+        role
+            What the client needs to be.
+        narrower
+            What the request names of a scope; it can only narrow what the token is bound to.
+
+        Raises
+        ------
+        NotFound
+            If the server has no memory.
+        Forbidden
+            If the client may not do this, or names a scope outside its own.
+        InputError
+            If neither the token nor the request names a scope, or it is not valid.
+        """
+        principal.require_memory(role)
+        return self.catalogue.memory, principal.scope_within(narrower)
