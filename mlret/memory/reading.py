@@ -412,4 +412,4 @@ class MemoryReading(OpenMemory):
 
     def __len__(self) -> int:
         """Return the number of records that can be found, in all scopes."""
-        return len(self._store)
+        return len(self.folder)

@@ -18,7 +18,7 @@ from mlret.serve.limits.capacity import CapacityLimits
 from mlret.serve.limits.measurements import Measurements
 from mlret.serve.operations.service import Service
 from mlret.serve.problems import explanations
-from mlret.serve.routes import document_routes, embedding_routes, health, index_routes, search_routes
+from mlret.serve.routes import document_routes, embedding_routes, health, index_routes, memory_routes, search_routes
 from mlret.serve.routes.dependencies import problems
 from mlret.serve.security.authentication import Caller
 from mlret.serve.security.hosts import HostPolicy
@@ -89,7 +89,7 @@ def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log
         measurements=measurements,
         folders=folders,
     )
-    for module in (health, index_routes, document_routes, search_routes, embedding_routes):
+    for module in (health, index_routes, document_routes, search_routes, memory_routes, embedding_routes):
         app.include_router(module.router)
     app.include_router(explanations())
     _add_metrics(app, measurements)

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio.to_thread
 
-from mlret.errors import AlreadyExists, InputError
+from mlret.errors import AlreadyExists
 from mlret.memory.ingest.add import Adder
 from mlret.memory.ingest.inputs import read_item
 from mlret.memory.memory import Memory
@@ -19,9 +19,10 @@ from mlret.memory.results import Added
 from mlret.memory.scope import Scope
 from mlret.memory.storage.drafts import Draft
 from mlret.memory.storage.store import MemoryStore
-from mlret.serve.operations.invalid_values import about, invalid
+from mlret.serve.operations.invalid_values import about
 from mlret.serve.operations.receipts import Digest, Receipt, in_use, other_body, receipt_key, receipts_of, write_receipt
 from mlret.serve.operations.service import Service
+from mlret.serve.problems import Problem, pointer
 from mlret.serve.security.principal import Principal
 
 _PLACE = "memory"
@@ -94,9 +95,8 @@ async def add_memories(service: Service, principal: Principal, wanted: MemoryAdd
 
             def also(connection: sqlite3.Connection, added: list[Added]) -> None:
                 if key:
-                    answer = json.dumps([one.as_json() for one in added], ensure_ascii=False)
-                    receipt = Receipt(0, len(added), digest, last=True, answer=answer.encode("utf-8", "backslashreplace"))
-                    write_receipt(connection, key, receipt)
+                    answer = json.dumps([one.as_json() for one in added]).encode()
+                    write_receipt(connection, key, Receipt(0, len(added), digest, last=True, answer=answer))
 
             with store.folder.writing():
                 if key and receipts_of(store.records, key):
@@ -118,19 +118,11 @@ def _drafts(wanted: MemoryAdding) -> list[Draft]:
     return found
 
 
-def _taken(wanted: MemoryAdding, drafts: Sequence[Draft], error: InputError) -> Exception:
-    """Return the problem of an id that is taken, which names the text."""
-    seen: set[str] = set()
-    for place, draft in enumerate(drafts):
-        if repr(draft.record) in str(error) and (wanted.texts[place].get("id") is not None or draft.record in seen):
-            return AlreadyExists(str(error)) if not wanted.field else _conflict(error, [*wanted.location(place), "id"])
-        seen.add(draft.record)
-    return error
-
-
-def _conflict(error: InputError, location: Sequence[str | int]) -> Exception:
-    problem = invalid(str(error), location)
-    return type(problem)("conflict", str(error), field=problem.field, place="body", fix="Leave the id out, or change it.")
+def _taken(wanted: MemoryAdding, drafts: Sequence[Draft], error: AlreadyExists) -> Problem:
+    """Return the problem of an id that is taken, which names the last text that has it."""
+    place = max(place for place, draft in enumerate(drafts) if repr(draft.record) in str(error))
+    field = pointer([*wanted.location(place), "id"])
+    return Problem("conflict", str(error), field=field, place="body", fix="Leave the id out, or choose another one.")
 
 
 def _receipts(memory: Memory, key: str) -> list[Receipt]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi import Path as PathParameter
@@ -113,7 +113,7 @@ async def search(wanted: models.MemorySearchRequest, service: Serving, principal
     responses=problems("not-found", "too-large", "invalid"),
 )
 async def context(wanted: models.ContextRequest, service: Serving, principal: Caller) -> Response:
-    """Search, and return as much of what is found as fits a budget of tokens: in order of time, shortened if need be."""
+    """Search, and return as much of what is found as fits a budget of tokens, in order of time."""
     found = await reading.pack_context(service, principal, _search(wanted, [wanted.query]), wanted.budget)
     return JSONResponse(found)
 
@@ -126,7 +126,9 @@ async def context(wanted: models.ContextRequest, service: Serving, principal: Ca
 )
 async def merge(wanted: models.MergeIn, service: Serving, principal: Caller) -> Response:
     """Merge records into one; the others are kept, but no longer found. `:undo` separates them."""
-    return _done(await changing.merge_memories(service, principal, wanted.survivor, wanted.others, wanted.scope.given()))
+    return _done(
+        await changing.merge_memories(service, principal, wanted.survivor, wanted.others, wanted.scope.given())
+    )
 
 
 @router.post(

@@ -12,9 +12,7 @@ from mlret.memory.storage.journal import Verb
 from mlret.serve.schemas.document_models import Language
 
 Id = Annotated[str, Field(min_length=1, description="The id of a record.")]
-Instant = Annotated[
-    str, Field(description="ISO 8601 with an offset from UTC.", examples=["2026-03-01T09:00:00+01:00"])
-]
+Instant = Annotated[str, Field(description="ISO 8601 with an offset from UTC.", examples=["2026-03-01T09:00:00+01:00"])]
 Period = tuple[Instant, Instant]
 
 
@@ -105,9 +103,7 @@ def _number(value: Any) -> str:
     return "many" if "memories" in given and "text" not in given else "one"
 
 
-MemoriesIn = Annotated[
-    Annotated[OneMemory, Tag("one")] | Annotated[ManyMemories, Tag("many")], Discriminator(_number)
-]
+MemoriesIn = Annotated[Annotated[OneMemory, Tag("one")] | Annotated[ManyMemories, Tag("many")], Discriminator(_number)]
 
 
 class MemoryChange(_Fields, _InScope):
@@ -208,7 +204,9 @@ Query = Annotated[str, Field(min_length=1)]
 class MemorySearchRequest(_MemorySearch):
     """One text to search the memory for, or many."""
 
-    query: Query | Annotated[list[Query], Field(min_length=1)] = Field(description="A text in any language, or several.")
+    query: Query | Annotated[list[Query], Field(min_length=1)] = Field(
+        description="A text in any language, or several."
+    )
 
 
 class ContextRequest(_MemorySearch):

@@ -199,7 +199,9 @@ class Crew(Generic[S]):
         seen, looked = 0, 0.0
         while True:
             with self._news:
-                while not (self._jobs or self._closing or self._pause or (opened and self._version != seen)):
+                while not (
+                    self._jobs or self._closing or self._pause or (opened is not None and self._version != seen)
+                ):
                     if not self._news.wait(_IDLE_SECONDS if opened else None):
                         break
                 pause, version = self._pause, self._version
