@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlret.data.detection import detect_language
 from mlret.data.durable import fsync_folder
+from mlret.encoders.external import EXTERNAL
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import AlreadyExists, InputError, MlretError
 from mlret.index.index import Index
@@ -196,8 +197,12 @@ class Catalogue:
 
     async def _open(self, name: str, folder: Path, *, removable: bool) -> None:
         manifest = read_manifest(folder)
-        encoding = self.encoders.of(manifest.fingerprint)
-        if encoding is None:
+        if manifest.encoder.startswith(EXTERNAL):
+            # Such encoders are not shared: their fingerprint is that of the name, whatever their vectors are.
+            encoding = ServedEncoder(manifest.encoder, encoder_of(folder, manifest), None)
+        elif (known := self.encoders.of(manifest.fingerprint)) is not None:
+            encoding = known
+        else:
             encoding = self.encoders.add(await asyncio.to_thread(encoder_of, folder, manifest))
         handle = await IndexHandle.open(folder, encoding.encoder)
         self.folders[str(folder)] = name

@@ -152,7 +152,8 @@ def _checked(index: Index, vectors: Sequence[Any]) -> Vectors:
     cosine = index.store.manifest.similarity == "cosine"
     with about("vector"):
         try:
-            found = [np.array(one, dtype=np.float32) for one in vectors]
+            with np.errstate(over="ignore"):  # Infinity is refused below.
+                found = [np.array(one, dtype=np.float32) for one in vectors]
         except ValueError as error:
             raise InputError("the vectors are not lists of numbers of one length") from error
         if any(one.ndim != (1 if cosine else 2) or one.shape[-1] != index.store.manifest.dims for one in found):
