@@ -100,6 +100,8 @@ COMMANDS: dict[str, tuple[int, set[str]]] = {
     "memory verify --store memory": (0, MEMORY),
     "encode documents.jsonl -o vectors.unknown": (2, INDEX | {"rich"}),
     "demo --keep index": (2, MEMORY | {"rich"}),
+    "tokens list --json --tokens tokens.json": (0, {"pydantic"}),
+    "tokens add laptop -i docs --tokens tokens.json": (0, {"pydantic"}),
     "recipes list --json": (0, {"pydantic", "rich", "yaml"}),
 }
 QUICK = {

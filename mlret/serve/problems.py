@@ -250,7 +250,7 @@ def problem_of(error: Exception, *, folders: Mapping[str, str] | None = None) ->
     if isinstance(error, RequestValidationError):
         return _of_validation(error)
     if isinstance(error, HTTPException):
-        return _of_status(error)
+        return error.__cause__ if isinstance(error.__cause__, Problem) else _of_status(error)
     if isinstance(error, Forbidden):
         return Problem("forbidden", str(error), headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
     if isinstance(error, Locked):

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import uvicorn
 from fastapi import FastAPI
 
 from mlret.serve.app import create_app
 from mlret.serve.limits.access_log import AccessLog
+from mlret.serve.limits.connections import ConnectionLimits, guarded_server
 from mlret.serve.security.tokens import TokenStore
 from mlret.serve.settings import ServeSettings
 
@@ -43,13 +43,15 @@ def client(port: int, token: str, **options: Any) -> httpx2.Client:
 
 
 @contextlib.contextmanager
-def running(folder: Path, **settings: Any) -> Iterator[Running]:
+def running(folder: Path, *, limits: ConnectionLimits | None = None, **settings: Any) -> Iterator[Running]:
     """Run a server with these settings until the end of the block.
 
     Parameters
     ----------
     folder
         Where its tokens are kept.
+    limits
+        Limits of connections.
     settings
         As for :class:`mlret.serve.settings.ServeSettings`.
     """
@@ -58,7 +60,7 @@ def running(folder: Path, **settings: Any) -> Iterator[Running]:
     written = io.StringIO()
     log = AccessLog(written)
     app = create_app(ServeSettings(port=0, **settings), tokens=tokens, log=log)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on", ws="none"))
+    server = guarded_server(app, host="127.0.0.1", port=0, log=log, limits=limits)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

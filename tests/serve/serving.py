@@ -23,6 +23,7 @@ from mlret.errors import AlreadyExists, Corrupt, InputError, Locked, NotFound
 from mlret.serve.guards import Guards
 from mlret.serve.limits.access_log import AccessLog
 from mlret.serve.limits.connections import ConnectionLimits, guarded_server
+from mlret.serve.limits.strict_json import StrictRoute
 from mlret.serve.problems import explanations
 from mlret.serve.security.authentication import Caller
 from mlret.serve.security.tokens import TokenStore
@@ -46,6 +47,7 @@ class Query(BaseModel):
 def application() -> FastAPI:
     """Return an application with routes that read, are slow, fail, and stream."""
     app = FastAPI(docs_url=None, redoc_url=None)
+    app.router.route_class = StrictRoute
     app.include_router(explanations())
     app.state.cancelled = 0
 

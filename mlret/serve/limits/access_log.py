@@ -7,17 +7,19 @@ code that it passed through are written.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
 import queue
 import sys
+import threading
 import traceback
 from datetime import UTC, datetime
-from logging.handlers import QueueListener
-from typing import Any, TextIO
+from typing import TextIO
 
 # Lines that wait until they are written. More are dropped, so that a stalled reader of the log stops no request.
 _MOST_WAITING = 10_000
+# Seconds to wait for the reader of the log when it is closed.
+_PATIENCE = 5.0
 # Lines of code that are written of an error, the innermost ones. Those before are of the framework.
 _FRAMES = 12
 
@@ -35,25 +37,35 @@ class AccessLog:
 
     def __init__(self, stream: TextIO | None = None, *, texts: bool = False) -> None:
         self.texts = texts
-        self.dropped = 0
-        self._waiting: queue.Queue[Any] = queue.Queue(_MOST_WAITING)
-        self._listener = QueueListener(self._waiting, _Lines(stream or sys.stderr))
-        self._listener.start()
+        self._stream = stream or sys.stderr
+        self._dropped = 0
+        self._waiting: queue.Queue[str | None] = queue.Queue(_MOST_WAITING)
+        self._thread = threading.Thread(target=self._write_lines, name="mlret-log", daemon=True)
+        self._thread.start()
 
     def write(self, event: str, **fields: object) -> None:
-        """Write a line, or drop it if too many wait."""
+        """Write a line, or drop it if too many wait; the next line that is written states how many were dropped."""
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
-        if self.dropped:
-            line["dropped"] = self.dropped
+        if self._dropped:
+            line["dropped"] = self._dropped
         try:
-            self._waiting.put_nowait(_record(json.dumps(line, default=str)))
-            self.dropped = 0
+            self._waiting.put_nowait(json.dumps(line, default=str))
+            self._dropped = 0
         except queue.Full:
-            self.dropped += 1
+            self._dropped += 1
 
     def close(self) -> None:
-        """Write the lines that wait, and end the thread."""
-        self._listener.stop()
+        """Write the lines that wait, and end the thread; lines that nobody takes within seconds are lost."""
+        with contextlib.suppress(queue.Full):
+            self._waiting.put(None, timeout=_PATIENCE)
+        self._thread.join(_PATIENCE)
+
+    def _write_lines(self) -> None:
+        while (line := self._waiting.get()) is not None:
+            # A pipe that was closed, or a full disk, ends no request.
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.write(line + "\n")
+                self._stream.flush()
 
 
 def error_fields(error: BaseException, *, texts: bool) -> dict[str, object]:
@@ -79,14 +91,3 @@ def error_fields(error: BaseException, *, texts: bool) -> dict[str, object]:
         )
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
     return {"errors": causes}
-
-
-class _Lines(logging.StreamHandler[TextIO]):
-    """Writes messages as they are. An error of the stream, such as a closed pipe, ends no request."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of the base class
-        pass
-
-
-def _record(line: str) -> logging.LogRecord:
-    return logging.LogRecord("mlret.serve", logging.INFO, "", 0, line, None, None)

@@ -93,6 +93,9 @@ class GuardedConnection(HttpToolsProtocol):
         elif not self._complete:
             self._framing += len(data)
         super().data_received(data)
+        if self._stall_timer is not None:
+            # Many clients read nothing until they have sent everything, so the answer to a stream has to wait.
+            self._watch_for_stall()
         if self._framing > self.limits.header_bytes + len(data):
             # Only chunks of hardly any bytes have so much around them, or headers after the body that never end.
             self._refuse(Problem("malformed", "the body has more framing than content"))
@@ -112,11 +115,12 @@ class GuardedConnection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stall_timer = self.loop.call_later(self.limits.stalled_seconds, self.transport.abort)
+        self._watch_for_stall()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         _cancel(self._stall_timer)
+        self._stall_timer = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._headers_timer, self._end_timer):
@@ -193,6 +197,11 @@ class GuardedConnection(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """Handle the request as if it did not ask for another protocol, and write nothing."""
+
+    def _watch_for_stall(self) -> None:
+        """Close the connection unless the client reads or sends something within the limit."""
+        _cancel(self._stall_timer)
+        self._stall_timer = self.loop.call_later(self.limits.stalled_seconds, self.transport.abort)
 
     def _wait_for_headers(self) -> None:
         self._headers_timer = self.loop.call_later(self.limits.header_seconds, self._headers_are_late)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -102,6 +103,8 @@ class LineReader:
 
     def _take(self, line: bytes) -> None:
         self._number += 1
+        if self._number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
         if line.strip():
             self._lines.append((self._number, line))
             self._bytes += len(line)
