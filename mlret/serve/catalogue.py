@@ -42,6 +42,8 @@ class ServedIndex:
         Reads and writes it.
     encoding
         Its encoder.
+    lexical
+        Whether it has a lexical channel.
     removable
         Whether a request may delete it.
     """
@@ -50,6 +52,7 @@ class ServedIndex:
     folder: Path
     handle: IndexHandle
     encoding: ServedEncoder
+    lexical: bool
     removable: bool
 
     @property
@@ -201,7 +204,7 @@ class Catalogue:
             encoding = self.encoders.add(await asyncio.to_thread(encoder_of, folder, manifest))
         handle = await IndexHandle.open(folder, encoding.encoder)
         self.folders[str(folder)] = name
-        self._indexes[name] = ServedIndex(name, folder, handle, encoding, removable)
+        self._indexes[name] = ServedIndex(name, folder, handle, encoding, manifest.settings.lexical, removable)
 
 
 def _is_index(folder: Path) -> bool:
