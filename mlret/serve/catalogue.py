@@ -43,6 +43,8 @@ class ServedIndex:
         Reads and writes it.
     encoding
         Its encoder.
+    lexical
+        Whether it has a lexical channel.
     removable
         Whether a request may delete it.
     """
@@ -51,6 +53,7 @@ class ServedIndex:
     folder: Path
     handle: IndexHandle
     encoding: ServedEncoder
+    lexical: bool
     removable: bool
 
     @property
@@ -236,7 +239,7 @@ class Catalogue:
         encoding = await self._encoding_of(folder)
         handle = await IndexHandle.open(folder, encoding.encoder)
         self.folders[str(folder)] = name
-        self._indexes[name] = ServedIndex(name, folder, handle, encoding, removable)
+        self._indexes[name] = ServedIndex(name, folder, handle, encoding, manifest.settings.lexical, removable)
 
     async def _open_memory(self, folder: Path) -> None:
         encoding = await (self._encoding_of(folder) if has_manifest(folder) else self.encoders.default())
