@@ -42,6 +42,12 @@ def test_the_time_of_a_body_does_not_count(served: Served) -> None:
         assert answer(connection)[2] == b'{"bytes":8}'
 
 
+def test_a_body_that_nobody_reads_does_not_extend_the_deadline(served: Served) -> None:
+    with served.connect() as connection:
+        connection.sendall(served.head("POST", "/v1/slow", "Content-Length: 8") + b"a")
+        assert answer(connection)[0] == 504
+
+
 def test_an_answer_in_parts_may_take_longer(served: Served) -> None:
     received = 0
     with served.client.stream("GET", "/v1/large") as response:
