@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -93,6 +94,21 @@ class AccessLog:
             line = self._waiting.popleft()
             moment = datetime.fromtimestamp(float(line["time"]), UTC)  # type: ignore[arg-type] # set by write
             yield json.dumps({**line, "time": moment.isoformat(timespec="milliseconds")}) + "\n"
+
+
+def write_warnings(log: AccessLog) -> None:
+    """Write warnings of the process as lines of the log: their messages can name fields that a client sent.
+
+    Parameters
+    ----------
+    log
+        The log. It has the messages only if it may hold texts.
+    """
+
+    def show(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+        log.write("warning", kind=category.__name__, **({"text": str(message)} if log.texts else {}))
+
+    warnings.showwarning = show
 
 
 def error_fields(error: BaseException, *, texts: bool) -> dict[str, object]:

@@ -52,7 +52,7 @@ class _Work:
                 raise
             detail = f"the work took longer than {self._seconds:g} seconds"
             if self._scope["method"] not in ("GET", "HEAD"):
-                detail += "; a change may have been made, or may still be"
+                detail += "; if it changes something, the change may have been made, or may still be"
             await Problem("deadline", detail).response(self._scope)(self._scope, self._receive, self._send)
 
     async def receive(self) -> Message:

@@ -26,7 +26,7 @@ def test_work_that_takes_too_long_is_cancelled(served: Served, method: str) -> N
     document = response.json()
     assert "0.5 seconds" in document["detail"]
     # A client that sent a change must know that it may have been made.
-    assert ("may have been made" in document["detail"]) == (method == "POST")
+    assert ("the change may have been made" in document["detail"]) == (method == "POST")
 
 
 def test_work_within_the_deadline_is_not(served: Served) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -12,7 +13,8 @@ from uuid import UUID
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mlret.serve.limits.access_log import AccessLog, error_fields
+from mlret.errors import FilterWarning
+from mlret.serve.limits.access_log import AccessLog, error_fields, write_warnings
 from tests.serve.serving import SECRET, Served, serving
 
 
@@ -143,6 +145,21 @@ def test_the_log_names_the_parts_and_causes_of_an_error() -> None:
     assert classes == ["builtins.ExceptionGroup", "builtins.ValueError", "builtins.KeyError"]
     assert SECRET not in json.dumps(fields)
     assert SECRET in json.dumps(with_texts)
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_warnings_are_lines_of_the_log_too(monkeypatch: pytest.MonkeyPatch, texts: bool) -> None:
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    stream = io.StringIO()
+    log = AccessLog(stream, texts=texts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        write_warnings(log)
+        warnings.warn(f"no document has the field {SECRET!r}", FilterWarning, stacklevel=1)
+    log.close()
+    [line] = map(json.loads, stream.getvalue().splitlines())
+    assert (line["event"], line["kind"]) == ("warning", "FilterWarning")
+    assert (SECRET in stream.getvalue()) == texts
 
 
 def test_a_log_whose_reader_stalls_stops_nobody() -> None:
