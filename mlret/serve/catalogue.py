@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlret.data.detection import detect_language
 from mlret.data.durable import fsync_folder
+from mlret.encoders.external import EXTERNAL
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import AlreadyExists, InputError, MlretError, NotFound
 from mlret.index.index import Index
@@ -67,18 +68,21 @@ class ServedIndex(Served):
         The name that clients know it by.
     handle
         Reads and writes it.
+    lexical
+        Whether it has a lexical channel.
     removable
         Whether a request may delete it.
     """
 
     name: str
     handle: IndexHandle
+    lexical: bool
     removable: bool
 
 
 @dataclass(frozen=True)
 class ServedMemory(Served):
-    """An open memory.
+    """The open memory store.
 
     Attributes
     ----------
@@ -111,8 +115,8 @@ class Catalogue:
         self.folders = folders
         self._settings = settings
         self._indexes: dict[str, ServedIndex] = {}
-        self.encoders = Encoders(settings.model)
         self._memory: ServedMemory | None = None
+        self.encoders = Encoders(settings.model)
         self._changing = asyncio.Lock()
 
     def __contains__(self, name: str) -> bool:
@@ -136,7 +140,7 @@ class Catalogue:
 
     @property
     def memory(self) -> ServedMemory:
-        """The memory.
+        """The memory store.
 
         Raises
         ------
@@ -144,13 +148,8 @@ class Catalogue:
             If the server was started without one.
         """
         if self._memory is None:
-            raise NotFound("this server has no memory; start it with --memory FOLDER")
+            raise NotFound("this server has no memory: it was started without --memory FOLDER")
         return self._memory
-
-    @property
-    def has_memory(self) -> bool:
-        """Whether the server was started with a memory."""
-        return self._memory is not None
 
     async def open(self) -> None:
         """Open the folders that the server was started with, and those that requests have created below its root.
@@ -158,14 +157,14 @@ class Catalogue:
         Raises
         ------
         InputError
-            If a folder is not an index or a memory, or the root is not a folder.
+            If a folder is not an index, or the root is not a folder.
         MlretError
             If a folder is damaged.
         """
-        if self._settings.memory is not None:
-            await self._open_memory(self._settings.memory)
         for name, folder in self._settings.indexes.items():
             await self._open(name, folder, removable=False)
+        if self._settings.memory is not None:
+            await self._open_memory(self._settings.memory)
         if self.root is None:
             return
         try:
@@ -244,19 +243,21 @@ class Catalogue:
         encoding = await self._encoding_of(folder)
         handle = await IndexHandle.open(folder, encoding.encoder)
         self.folders[str(folder)] = name
-        self._indexes[name] = ServedIndex(folder, encoding, name, handle, removable)
+        self._indexes[name] = ServedIndex(folder, encoding, name, handle, manifest.settings.lexical, removable)
 
     async def _open_memory(self, folder: Path) -> None:
-        self.folders[str(folder)] = "memory"
         encoding = await (self._encoding_of(folder) if has_manifest(folder) else self.encoders.default())
+        self.folders[str(folder)] = "the memory"
         self._memory = ServedMemory(folder, encoding, await MemoryHandle.open(folder, encoding.encoder))
 
     async def _encoding_of(self, folder: Path) -> ServedEncoder:
+        """Return the encoder that an existing folder was built with, loaded if it is not yet."""
         manifest = read_manifest(folder)
-        encoding = self.encoders.of(manifest.fingerprint)
-        if encoding is None:
-            encoding = self.encoders.add(await asyncio.to_thread(encoder_of, folder, manifest))
-        return encoding
+        if manifest.encoder.startswith(EXTERNAL):
+            # Such encoders are not shared: their fingerprint is that of the name, whatever their vectors are.
+            return ServedEncoder(manifest.encoder, encoder_of(folder, manifest), None)
+        known = self.encoders.of(manifest.fingerprint)
+        return known or self.encoders.add(await asyncio.to_thread(encoder_of, folder, manifest))
 
 
 def _is_index(folder: Path) -> bool:

@@ -83,7 +83,10 @@ class Capacity:
     async def _take_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait for a turn and work, or refuse if the turn does not come."""
         try:
-            async with asyncio.timeout(self._limits.patience):
+            if self._turns.locked():
+                async with asyncio.timeout(self._limits.patience):
+                    await self._turns.acquire()
+            else:
                 await self._turns.acquire()
         except TimeoutError:
             await self._refuse("the server is busy", scope, receive, send)

@@ -201,6 +201,7 @@ class TokenStore:
         if expires is not None and expires <= datetime.now(UTC):
             raise InputError(f"the token would end at {expires.isoformat()}, which is past; choose a later time")
         bound = check_scope(scope) if scope else {}
+        token = ""
 
         def added(tokens: dict[str, StoredToken]) -> dict[str, StoredToken]:
             nonlocal token
@@ -213,7 +214,6 @@ class TokenStore:
             who = Principal(key, name, role, indexes=allowed, memory=memory, scope=bound)
             return {**tokens, key: StoredToken(who, _hash(token), datetime.now(UTC), expires)}
 
-        token = ""
         self._change(added)
         return token
 
@@ -235,6 +235,7 @@ class TokenStore:
         NotFound
             If there is no such token.
         """
+        gone: StoredToken | None = None
 
         def removed(tokens: dict[str, StoredToken]) -> dict[str, StoredToken]:
             nonlocal gone
@@ -243,7 +244,6 @@ class TokenStore:
                 raise NotFound(f"{self.path}: there is no token {key!r}; `mlret tokens list` shows them")
             return {one: stored for one, stored in tokens.items() if stored is not gone}
 
-        gone: StoredToken | None = None
         self._change(removed)
         assert gone is not None
         return gone

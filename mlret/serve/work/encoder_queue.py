@@ -24,6 +24,9 @@ Task = Literal["query", "count", "document"]
 # Texts that are worked on together, by task; tasks that come first go first. Of passages few, since a query that
 # arrives meanwhile waits for them.
 _TOGETHER: dict[Task, int] = {"query": 64, "count": 1024, "document": 16}
+# Characters of a text that are read. No encoder reads as many; to divide one word of millions of letters into tokens
+# would take seconds, in which all others wait.
+_LONGEST = 100_000
 
 
 @dataclass
@@ -123,7 +126,7 @@ class EncoderQueue:
 
     async def _done(self, task: Task, texts: Iterable[str], languages: Sequence[str | None] | None = None) -> list[Any]:
         # Checked here, so that one bad text does not fail the requests that are encoded together with it.
-        texts = checked_texts(texts)
+        texts = [text if len(text) <= _LONGEST else text.strip()[:_LONGEST] for text in checked_texts(texts)]
         codes = [
             None if code is None else normalise_language(code)
             for code in languages_of(texts, None if languages is None else list(languages))

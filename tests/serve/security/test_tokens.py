@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlret.errors import AlreadyExists, Corrupt, InputError, NotFound
+from mlret.errors import AlreadyExists, Corrupt, InputError, MlretWarning, NotFound
 from mlret.serve.security.hosts import check_listening
 from mlret.serve.security.tokens import TokenStore, default_path, first_token, token_id
 
@@ -118,7 +118,8 @@ def test_no_start_where_others_reach_it_without_a_token(store: TokenStore) -> No
         with pytest.raises(InputError, match="mlret tokens add"):
             check_listening(address, len(store), where=store.path)
     store.add("laptop", "read")
-    check_listening("0.0.0.0", len(store), where=store.path)
+    with pytest.warns(MlretWarning, match="without encryption"):
+        check_listening("0.0.0.0", len(store), where=store.path)
 
 
 @pytest.mark.parametrize(
