@@ -243,7 +243,8 @@ class Catalogue:
         encoding = await self._encoding_of(folder)
         handle = await IndexHandle.open(folder, encoding.encoder)
         self.folders[str(folder)] = name
-        self._indexes[name] = ServedIndex(folder, encoding, name, handle, manifest.settings.lexical, removable)
+        lexical = read_manifest(folder).settings.lexical
+        self._indexes[name] = ServedIndex(folder, encoding, name, handle, lexical, removable)
 
     async def _open_memory(self, folder: Path) -> None:
         encoding = await (self._encoding_of(folder) if has_manifest(folder) else self.encoders.default())

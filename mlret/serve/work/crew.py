@@ -237,7 +237,7 @@ class Crew(Generic[S]):
                 while not (
                     self._jobs or self._closing or self._pause or (opened is not None and self._version != seen)
                 ):
-                    if not self._news.wait(_IDLE_SECONDS if opened else None):
+                    if not self._news.wait(_IDLE_SECONDS if opened is not None else None):
                         break
                 pause, version = self._pause, self._version
                 jobs = self._taken() if pause is None else []
