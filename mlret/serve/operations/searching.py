@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import anyio.to_thread
 import numpy as np
 
-from mlret.data.detection import detect_language
 from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError
 from mlret.index.filtering.filters import Where
@@ -22,6 +20,7 @@ from mlret.index.vectors.space import Vectors
 from mlret.serve.operations.invalid_values import about, invalid
 from mlret.serve.operations.service import Service
 from mlret.serve.security.principal import Principal
+from mlret.serve.work.handles import Wanted
 
 # Queries that are searched in one step, so that those of other clients come in between.
 _TOGETHER = 32
@@ -110,31 +109,28 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
                 ["query"],
                 "Send the vector of the query instead of its text.",
             )
-        await served.handle.read(lambda index: _check_mode(index, wanted.mode))
-        if served.encoder.calibration_languages:
-            languages = await anyio.to_thread.run_sync(_detected, texts, languages)
+        if wanted.mode in ("lexical", "hybrid") and not served.lexical:
+            raise invalid(
+                f"the index has no lexical channel, which mode {wanted.mode!r} needs",
+                ["mode"],
+                "Search with mode dense, or build the index with lexical: true.",
+            )
         vectors = await served.queries(texts, languages)
     found: list[list[Hit]] = []
     for start in range(0, count, _TOGETHER):
         some = slice(start, start + _TOGETHER)
-
-        def read(index: Index, some: slice = some) -> list[list[Hit]]:
-            if given is not None:
-                return index.search_vectors(
-                    vectors[some], wanted.k, where=wanted.where, ids=wanted.ids, exact=wanted.exact
-                )
-            return index.search_batch(
+        found += await served.handle.search(
+            Wanted(
+                vectors[some],
                 texts[some],
-                wanted.k,
-                language=languages[some],
-                vectors=index.store.space.queries(vectors[some]),
+                languages[some],
+                k=wanted.k,
                 where=wanted.where,
                 ids=wanted.ids,
                 mode=wanted.mode,
                 exact=wanted.exact,
             )
-
-        found += await served.handle.read(read)
+        )
     return found
 
 
@@ -152,23 +148,11 @@ def _checked(index: Index, vectors: Sequence[Any]) -> Vectors:
     cosine = index.store.manifest.similarity == "cosine"
     with about("vector"):
         try:
-            found = [np.array(one, dtype=np.float32) for one in vectors]
+            with np.errstate(over="ignore"):  # Infinity is refused below.
+                found = [np.array(one, dtype=np.float32) for one in vectors]
         except ValueError as error:
             raise InputError("the vectors are not lists of numbers of one length") from error
         if any(one.ndim != (1 if cosine else 2) or one.shape[-1] != index.store.manifest.dims for one in found):
             form = "a vector" if cosine else "a list of vectors, one for each token,"
             raise InputError(f"a query of this index is {form} of {index.store.manifest.dims} numbers")
         return index.store.space.check_queries(np.stack(found) if cosine else found)
-
-
-def _check_mode(index: Index, mode: Mode | None) -> None:
-    if mode in ("lexical", "hybrid") and index.store.records.lexical is None:
-        raise invalid(
-            f"the index has no lexical channel, which mode {mode!r} needs",
-            ["mode"],
-            "Search with mode dense, or build the index with lexical: true.",
-        )
-
-
-def _detected(texts: Sequence[str], languages: Sequence[str | None]) -> list[str | None]:
-    return [code or detect_language(text) for text, code in zip(texts, languages, strict=True)]

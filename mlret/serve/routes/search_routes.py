@@ -9,12 +9,13 @@ from fastapi import APIRouter, Response
 from starlette.responses import JSONResponse
 
 from mlret.index.hits import Hit
+from mlret.serve.limits.strict_json import StrictRoute
 from mlret.serve.operations.searching import Search, search_index
 from mlret.serve.routes.dependencies import IndexName, Serving, problems
 from mlret.serve.schemas.search_models import SearchAnswer, SearchByText, SearchRequest
 from mlret.serve.security.authentication import Caller
 
-router = APIRouter(tags=["search"])
+router = APIRouter(route_class=StrictRoute, tags=["search"])
 
 
 @router.post(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from mlret.errors import MlretError
 from mlret.serve.problems import Problem
 
+A = TypeVar("A")
 T = TypeVar("T")
 _SECONDS_UNTIL_RETRY = 1
 # An idle thread looks this often for what other processes have written.
@@ -90,10 +91,22 @@ def _settle_all(results: Sequence[Result]) -> None:
         answer.settle(value, error)
 
 
-@dataclass
+# Calls of one kind that are run together, so that the thread is free again soon.
+_MOST_TOGETHER = 32
+
+
+@dataclass(eq=False)
 class _Job:
-    call: Callable[[Any], Any]
+    """A call that waits.
+
+    ``kind`` is ``None`` for a call that runs by itself, with ``call`` to run. Calls of the same kind run together:
+    ``call`` is given the arguments of all of them.
+    """
+
+    call: Callable[..., Any]
     answer: Answer[Any]
+    kind: Hashable = None
+    argument: Any = None
 
 
 @dataclass
@@ -152,15 +165,37 @@ class Crew(Generic[S]):
         Problem
             If too many calls wait, or the threads are being stopped.
         """
-        answer: Answer[T] = Answer()
+        return await self._submitted(_Job(call, Answer()))
+
+    async def run_together(self, kind: Hashable, argument: A, call: Callable[[S, Sequence[A]], Sequence[T]]) -> T:
+        """Run a call together with those of the same kind that wait, in one of the threads.
+
+        Parameters
+        ----------
+        kind
+            Calls of the same kind have the same ``call``, and may run together.
+        argument
+            The argument of this call.
+        call
+            Is given the arguments of several calls, and returns the result of each. If it raises, it is called for each
+            of the arguments alone.
+
+        Raises
+        ------
+        Problem
+            As for :meth:`run`.
+        """
+        return cast(T, await self._submitted(_Job(call, Answer(), kind, argument)))
+
+    async def _submitted(self, job: _Job) -> Any:
         with self._news:
             if self._closing:
                 raise shutting_down()
             if len(self._jobs) >= self._most_waiting:
                 raise too_many(self.name)
-            self._jobs.append(_Job(call, answer))
+            self._jobs.append(job)
             self._news.notify()
-        return await answer.future
+        return await job.answer.future
 
     def changed(self) -> None:
         """Let the threads refresh what they have open before their next calls. May be called from any thread."""
@@ -203,8 +238,8 @@ class Crew(Generic[S]):
                     if not self._news.wait(_IDLE_SECONDS if opened else None):
                         break
                 pause, version = self._pause, self._version
-                job = self._jobs.popleft() if self._jobs and pause is None else None
-                ending = self._closing and job is None
+                jobs = self._taken() if pause is None else []
+                ending = self._closing and not jobs
             if pause is not None:
                 opened = _close(opened)
                 self._wait(pause)
@@ -212,22 +247,33 @@ class Crew(Generic[S]):
             if ending:
                 _close(opened)
                 return
-            if job is not None and not job.answer.wanted:
-                continue
-            if opened is not None and (version != seen or job is None or monotonic() - looked > _IDLE_SECONDS):
+            if opened is not None and (version != seen or not jobs or monotonic() - looked > _IDLE_SECONDS):
                 opened = _refreshed(opened)
                 seen, looked = version, monotonic()
-            if job is None:
+            if not jobs:
                 continue
             try:
                 if opened is None:
                     opened = self._opened()
                     seen, looked = version, monotonic()
-                value = job.call(opened)
             except BaseException as error:
-                give_all([(job.answer, None, error)])
+                give_all([(job.answer, None, error) for job in jobs])
             else:
-                give_all([(job.answer, value, None)])
+                give_all(_results(jobs, opened))
+
+    def _taken(self) -> list[_Job]:
+        """Take the next call for which somebody waits, with those that can run together with it."""
+        found: list[_Job] = []
+        while self._jobs and not found:
+            if self._jobs[0].answer.wanted:
+                found.append(self._jobs[0])
+            self._jobs.popleft()
+        if found and found[0].kind is not None:
+            same = [job for job in self._jobs if job.kind == found[0].kind][: _MOST_TOGETHER - 1]
+            for job in same:
+                self._jobs.remove(job)
+            found += [job for job in same if job.answer.wanted]
+        return found
 
     def _wait(self, pause: _Pause) -> None:
         with self._news:
@@ -249,3 +295,18 @@ def _refreshed(opened: S) -> S | None:
         opened.close()
         return None
     return opened
+
+
+def _results(jobs: Sequence[_Job], opened: Opened) -> list[Result]:
+    """Run a call, or several of one kind."""
+    try:
+        first = jobs[0]
+        if first.kind is None:
+            return [(first.answer, first.call(opened), None)]
+        values = first.call(opened, [job.argument for job in jobs])
+        return [(job.answer, value, None) for job, value in zip(jobs, values, strict=True)]
+    except BaseException as error:
+        if len(jobs) == 1:
+            return [(jobs[0].answer, None, error)]
+        # One of them is to blame.
+        return [result for job in jobs for result in _results([job], opened)]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from mlret.encoders.multi_vector import AnyEncoder
+from mlret.index.filtering.filters import Where
+from mlret.index.hits import Hit
 from mlret.index.index import Index
+from mlret.index.search import Mode
+from mlret.index.vectors.space import Vectors
 from mlret.serve.work.crew import Crew, Opened
 
 if TYPE_CHECKING:
@@ -145,6 +152,36 @@ class Handle(Generic[S]):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Queries of one request to an index.
+
+    Attributes
+    ----------
+    vectors
+        The vectors of ``n`` queries, as the encoder of the index gives them.
+    texts, languages
+        Their texts and languages; empty if there are only vectors.
+    k, where, ids, mode, exact
+        As for :meth:`mlret.index.index.Index.search_batch`.
+    """
+
+    vectors: Vectors
+    texts: Sequence[str] = ()
+    languages: Sequence[str | None] = ()
+    k: int = 10
+    where: Where | None = None
+    ids: Sequence[str] | None = None
+    mode: Mode | None = None
+    exact: bool = False
+
+    @property
+    def kind(self) -> Hashable:
+        """Equal for requests whose queries can be searched together."""
+        restricted = None if self.where is None and self.ids is None else json.dumps([self.where, self.ids])
+        return bool(self.texts), self.k, restricted, self.mode, self.exact
+
+
 class IndexHandle(Handle[Index]):
     """An open index; see :class:`Handle`."""
 
@@ -152,6 +189,38 @@ class IndexHandle(Handle[Index]):
     async def open(cls, path: Path, encoder: AnyEncoder | None = None, *, readers: int | None = None) -> Self:
         """Open an index; see :meth:`mlret.index.index.Index.open` for the parameters and what it raises."""
         return await cls(lambda: Index.open(path, encoder), readers=readers)._checked()
+
+    async def search(self, wanted: Wanted) -> list[list[Hit]]:
+        """Search for queries, together with those of other requests that wait.
+
+        Returns
+        -------
+        list of list of Hit
+            For each query its hits, best first: those that :meth:`mlret.index.index.Index.search_batch` returns.
+
+        Raises
+        ------
+        InputError
+            As there.
+        Problem
+            If too many reads wait, or the handle is being closed.
+        """
+        return await self._readers.run_together(wanted.kind, wanted, _search)
+
+
+def _search(index: Index, several: Sequence[Wanted]) -> list[list[list[Hit]]]:
+    first = several[0]
+    options = {"where": first.where, "ids": first.ids, "exact": first.exact}
+    space = index.store.space
+    vectors = space.queries([vector for one in several for vector in one.vectors])
+    if first.texts:
+        texts = [text for one in several for text in one.texts]
+        languages = [code for one in several for code in one.languages]
+        found = index.search_batch(texts, first.k, language=languages, vectors=vectors, mode=first.mode, **options)
+    else:
+        found = index.search_vectors(vectors, first.k, **options)
+    hits = iter(found)
+    return [list(islice(hits, len(one.vectors))) for one in several]
 
 
 class MemoryHandle(Handle["Memory"]):

@@ -16,7 +16,8 @@ from mlret.errors import MlretError, NotFound
 from mlret.index.index import Index
 from mlret.memory.memory import Memory
 from mlret.serve.problems import Problem
-from mlret.serve.work.handles import IndexHandle, MemoryHandle
+from mlret.serve.work.crew import Crew
+from mlret.serve.work.handles import IndexHandle, MemoryHandle, Wanted
 from tests.conftest import examples
 from tests.index import made
 
@@ -235,3 +236,85 @@ def test_erasing_alone_leaves_no_trace_though_readers_had_the_record_open(tmp_pa
         return proof.complete, before[0], after
 
     assert asyncio.run(main()) == (True, 1, 0)
+
+
+QUERIES = ["the first query", "another one", "words that documents share", "the last"]
+SEARCHES: list[dict[str, Any]] = [
+    {"k": 3},
+    {"k": 3, "mode": "dense"},
+    {"k": 3, "where": {"lang": "en"}},
+    {"k": 3, "where": {"number": {"$lt": 20}}},
+    {"k": 2, "ids": ["d1", "d5", "d30"]},
+    {"k": 3, "exact": True, "mode": "lexical"},
+]
+
+
+@pytest.mark.parametrize("similarity", made.SIMILARITIES)
+def test_searches_that_run_together_find_what_each_finds_alone(tmp_path: Path, similarity: Any) -> None:
+    texts = [f"{QUERIES[number % 4]} document {number}" for number in range(40)]
+    documents = [{"id": f"d{place}", "text": text, "lang": "en", "number": place} for place, text in enumerate(texts)]
+    encoder = made.encoder(similarity)
+    with Index.create(tmp_path / "index", encoder, settings=made.settings(similarity)) as index:
+        index.add(documents, vectors=made.vectors_of(texts, similarity))
+        cases = [(text, how) for how in SEARCHES for text in QUERIES]
+        alone = [
+            index.search_batch([text], language="en", vectors=made.vectors_of([text], similarity), **how)
+            for text, how in cases
+        ]
+        by_vector = [index.search_vectors(made.vectors_of([text], similarity), 3) for text in QUERIES]
+
+    async def main() -> tuple[Any, Any]:
+        handle = IndexHandle(lambda: Index.open(tmp_path / "index", encoder), readers=1)
+        begun, end = threading.Event(), threading.Event()
+
+        def hold(index: Index) -> None:
+            begun.set()
+            assert end.wait(30)
+
+        holding = asyncio.create_task(handle.read(hold))
+        await asyncio.to_thread(begun.wait, 30)
+        searches = [
+            handle.search(Wanted(made.vectors_of([text], similarity), [text], ["en"], **how)) for text, how in cases
+        ]
+        searches += [handle.search(Wanted(made.vectors_of([text], similarity), k=3)) for text in QUERIES]
+        bad = handle.search(Wanted(made.vectors_of(["bad"], similarity), ["bad"], ["en"], k=0))
+        found = asyncio.gather(*searches, bad, return_exceptions=True)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        end.set()
+        await holding
+        *good, refused = await found
+        assert isinstance(refused, MlretError)
+        await handle.close()
+        return good[: len(cases)], good[len(cases) :]
+
+    texted, vectored = asyncio.run(main())
+    for found, expected in zip([*texted, *vectored], [*alone, *by_vector], strict=True):
+        assert [hit.id for hit in found[0]] == [hit.id for hit in expected[0]]
+        assert [hit.score for hit in found[0]] == pytest.approx([hit.score for hit in expected[0]], abs=1e-6)
+
+
+def test_one_failing_call_does_not_fail_those_that_run_with_it(tmp_path: Path) -> None:
+    async def main() -> list[Any]:
+        crew: Crew[Index] = Crew("reads", lambda: Index.open(new_index(tmp_path / "index"), made.encoder()))
+        sizes = []
+
+        def invert(index: Index, numbers: Any) -> list[float]:
+            sizes.append(len(numbers))
+            return [1 / number for number in numbers]
+
+        end = threading.Event()
+        holding = asyncio.create_task(crew.run(lambda index: end.wait(30)))
+        calls = [asyncio.create_task(crew.run_together("invert", number, invert)) for number in (1, 0, 2)]
+        await asyncio.sleep(0)
+        other = asyncio.create_task(crew.run_together("other", 4, invert))
+        await asyncio.sleep(0)
+        end.set()
+        await holding
+        found = await asyncio.gather(*calls, other, return_exceptions=True)
+        await crew.close()
+        assert sizes == [3, 1, 1, 1, 1]
+        return found
+
+    one, failed, half, quarter = asyncio.run(main())
+    assert (one, half, quarter) == (1, 0.5, 0.25) and isinstance(failed, ZeroDivisionError)
