@@ -239,7 +239,9 @@ class Catalogue:
         encoding = await self._encoding_of(folder)
         handle = await IndexHandle.open(folder, encoding.encoder)
         self.folders[str(folder)] = name
-        self._indexes[name] = ServedIndex(name, folder, handle, encoding, manifest.settings.lexical, removable)
+        self._indexes[name] = ServedIndex(
+            name, folder, handle, encoding, read_manifest(folder).settings.lexical, removable
+        )
 
     async def _open_memory(self, folder: Path) -> None:
         encoding = await (self._encoding_of(folder) if has_manifest(folder) else self.encoders.default())
