@@ -32,7 +32,7 @@ from mlret.serve.work.encoders import ServedEncoder
 
 router = APIRouter(tags=["models"])
 _STARTED = int(time.time())
-_ERRORS = problems("not-found", "too-large", "unsupported-media-type", "invalid", "request-timeout")
+_ERRORS = problems("not-found", "invalid")
 # Decimals of a number in an answer: half a unit of the last one is less than what 32 bits leave out.
 _DECIMALS = 9
 # Models that only the description of a body names, which FastAPI does not read itself.
