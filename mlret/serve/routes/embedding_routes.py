@@ -45,7 +45,7 @@ async def list_models(service: Serving, principal: Caller) -> Response:
     return JSONResponse({"object": "list", "data": [_shown(one) for one in await encoding.models(service, principal)]})
 
 
-@router.get("/v1/models/{model:path}", summary="Read an encoder", response_model=Model, responses=problems("not-found"))
+@router.get("/v1/models/{model:path}", summary="Read an encoder", response_model=Model, responses=_ERRORS)
 async def get_model(
     model: Annotated[str, Path(description="The id of a model, or `default`.")], service: Serving, principal: Caller
 ) -> Response:
