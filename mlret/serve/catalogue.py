@@ -202,7 +202,7 @@ class Catalogue:
         encoding = self.encoders.of(manifest.fingerprint)
         if encoding is None:
             encoding = self.encoders.add(await asyncio.to_thread(encoder_of, folder, manifest))
-        handle = await IndexHandle.open(folder, encoding.encoder)
+        handle = await IndexHandle.open(folder, encoding.shared)
         self.folders[str(folder)] = name
         self._indexes[name] = ServedIndex(name, folder, handle, encoding, manifest.settings.lexical, removable)
 
