@@ -37,7 +37,7 @@ def serve(
     for package in ("fastapi", "uvicorn", "prometheus_client"):
         require(package, extra="serve", feature="the server")
     from mlret.serve.app import create_app
-    from mlret.serve.limits.access_log import AccessLog
+    from mlret.serve.limits.access_log import AccessLog, write_warnings
     from mlret.serve.limits.connections import guarded_server
     from mlret.serve.security.hosts import check_listening, is_loopback
     from mlret.serve.security.tokens import TokenStore, default_path, first_token
@@ -45,9 +45,9 @@ def serve(
     settings = settings.model_copy(update={"indexes": named_folders(folders or [])})
     tokens = TokenStore(settings.tokens or default_path())
     check_listening(settings.host, len(tokens), where=tokens.path)
-    token = first_token(tokens) if is_loopback(settings.host) else None
     listening = _bound(settings.host, settings.port)
     log = AccessLog(texts=settings.log_texts)
+    write_warnings(log)
     app = create_app(settings, tokens=tokens, log=log)
     server = guarded_server(app, host=settings.host, port=settings.port, log=log)
     server.config.lifespan = "off"  # It is run here instead, so that an error at the start is reported as any other.
@@ -56,7 +56,8 @@ def serve(
         async with app.router.lifespan_context(app):
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             typer.echo(f"mlret serves http://{host}:{listening.getsockname()[1]}")
-            if token is not None:
+            # The token is made once all else has succeeded, so that one that is made is also shown.
+            if is_loopback(settings.host) and (token := first_token(tokens)):
                 typer.echo(f"token (admin; shown only now, {tokens.path} keeps its hash): {token}")
             await server.serve([listening])
 

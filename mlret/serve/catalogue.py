@@ -12,8 +12,9 @@ from pathlib import Path
 
 from mlret.data.detection import detect_language
 from mlret.data.durable import fsync_folder
+from mlret.encoders.external import EXTERNAL
 from mlret.encoders.multi_vector import AnyEncoder
-from mlret.errors import AlreadyExists, InputError, MlretError
+from mlret.errors import AlreadyExists, InputError, MlretError, NotFound
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
 from mlret.index.storage.manifest import has_manifest, read_manifest
@@ -22,7 +23,7 @@ from mlret.index.vectors.space import Vectors
 from mlret.serve.security.principal import no_index
 from mlret.serve.settings import NAME, ServeSettings
 from mlret.serve.work.encoders import Encoders, ServedEncoder
-from mlret.serve.work.handles import IndexHandle
+from mlret.serve.work.handles import IndexHandle, MemoryHandle
 
 # The folder of an index that is being deleted gets such a name first, so that a crash leaves no half of an index.
 _REMOVED = re.compile(rf"\.{NAME}\.[0-9a-f]{{8}}\.removed")
@@ -69,6 +70,25 @@ class ServedIndex:
         return await self.encoding.passages(texts, languages)
 
 
+@dataclass(frozen=True)
+class ServedMemory:
+    """The open memory store.
+
+    Attributes
+    ----------
+    folder
+        Where it is.
+    handle
+        Reads and writes it.
+    encoding
+        Its encoder.
+    """
+
+    folder: Path
+    handle: MemoryHandle
+    encoding: ServedEncoder
+
+
 class Catalogue:
     """All folders that the server has open.
 
@@ -91,6 +111,7 @@ class Catalogue:
         self.folders = folders
         self._settings = settings
         self._indexes: dict[str, ServedIndex] = {}
+        self._memory: ServedMemory | None = None
         self.encoders = Encoders(settings.model)
         self._changing = asyncio.Lock()
 
@@ -113,6 +134,19 @@ class Catalogue:
             raise no_index(name)
         return self._indexes[name]
 
+    @property
+    def memory(self) -> ServedMemory:
+        """The memory store.
+
+        Raises
+        ------
+        NotFound
+            If the server was started without one.
+        """
+        if self._memory is None:
+            raise NotFound("this server has no memory: it was started without --memory FOLDER")
+        return self._memory
+
     async def open(self) -> None:
         """Open the folders that the server was started with, and those that requests have created below its root.
 
@@ -125,6 +159,8 @@ class Catalogue:
         """
         for name, folder in self._settings.indexes.items():
             await self._open(name, folder, removable=False)
+        if self._settings.memory is not None:
+            await self._open_memory(self._settings.memory)
         if self.root is None:
             return
         try:
@@ -195,16 +231,31 @@ class Catalogue:
         """Finish what waits, refuse what comes later, and close all folders."""
         for served in self._indexes.values():
             await served.handle.close()
+        if self._memory is not None:
+            await self._memory.handle.close()
         await self.encoders.close()
 
     async def _open(self, name: str, folder: Path, *, removable: bool) -> None:
-        manifest = read_manifest(folder)
-        encoding = self.encoders.of(manifest.fingerprint)
-        if encoding is None:
-            encoding = self.encoders.add(await asyncio.to_thread(encoder_of, folder, manifest))
+        encoding = await self._encoding_of(folder)
         handle = await IndexHandle.open(folder, encoding.shared)
         self.folders[str(folder)] = name
-        self._indexes[name] = ServedIndex(name, folder, handle, encoding, manifest.settings.lexical, removable)
+        self._indexes[name] = ServedIndex(
+            name, folder, handle, encoding, read_manifest(folder).settings.lexical, removable
+        )
+
+    async def _open_memory(self, folder: Path) -> None:
+        encoding = await (self._encoding_of(folder) if has_manifest(folder) else self.encoders.default())
+        self.folders[str(folder)] = "the memory"
+        self._memory = ServedMemory(folder, await MemoryHandle.open(folder, encoding.shared), encoding)
+
+    async def _encoding_of(self, folder: Path) -> ServedEncoder:
+        """Return the encoder that an existing folder was built with, loaded if it is not yet."""
+        manifest = read_manifest(folder)
+        if manifest.encoder.startswith(EXTERNAL):
+            # Such encoders are not shared: their fingerprint is that of the name, whatever their vectors are.
+            return ServedEncoder(manifest.encoder, encoder_of(folder, manifest), None)
+        known = self.encoders.of(manifest.fingerprint)
+        return known or self.encoders.add(await asyncio.to_thread(encoder_of, folder, manifest))
 
 
 def _is_index(folder: Path) -> bool:

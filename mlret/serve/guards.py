@@ -57,7 +57,7 @@ class Guards:
     hosts: HostPolicy = field(default_factory=HostPolicy)
     body: BodyLimits = field(default_factory=BodyLimits)
     capacity: CapacityLimits = field(default_factory=CapacityLimits)
-    deadline: float = 30.0
+    deadline: float = 120.0
     log: AccessLog = field(default_factory=AccessLog)
     measurements: Measurements = field(default_factory=Measurements)
     folders: Mapping[str, str] = field(default_factory=dict)

@@ -119,7 +119,9 @@ KINDS: dict[str, Kind] = {
         503, "Not available at present", "Wait for the seconds in the header Retry-After, then send it again."
     ),
     "deadline": Kind(
-        504, "The work took too long", "Ask for less in one request, or start the server with a longer --deadline."
+        504,
+        "The work took too long",
+        "Send less in one request, or documents as lines (NDJSON); or start the server with a longer --deadline.",
     ),
 }
 # The kind of an error that only has a status, such as those of the framework. The first kind of a status is its own.

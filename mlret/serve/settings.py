@@ -40,7 +40,9 @@ class ServeSettings(BaseModel):
     )
     body_limit: int = Field(32 << 20, ge=1 << 10, description="longest body, and longest line of a stream, in bytes")
     most_hits: int = Field(10_000, ge=1, description="hits of one request: the number of queries times k")
-    deadline: float = Field(30.0, gt=0, description="seconds that the work on a request may take")
+    deadline: float = Field(
+        120.0, gt=0, description="seconds that the work on a request may take; a stream of documents has no deadline"
+    )
     most_requests: int = Field(128, ge=1, description="requests that are worked on at once")
     log_texts: bool = Field(False, description="write paths, queries and bodies to the log, which hold users' texts")
 

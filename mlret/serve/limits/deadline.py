@@ -1,4 +1,4 @@
-"""The deadline of a request: how long the work may take after the body has arrived."""
+"""The deadline of a request: how long the work on it may take."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlret.serve.problems import Problem
-from mlret.serve.security.hosts import headers_named
 
 
 class Deadline:
     """ASGI middleware that cancels the work on a request and answers 504 if the answer does not begin in time.
 
-    The time counts from the last byte of the body, whose arrival has limits of its own, to the first of the answer. An
-    answer that is sent in parts, such as an export, may take longer.
+    While the work waits for the body, whose arrival has limits of its own, no time counts, and it counts from zero when
+    the body has arrived. It counts until the answer begins: one that is sent in parts, such as an export, may take
+    longer.
 
     Parameters
     ----------
@@ -29,38 +29,46 @@ class Deadline:
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await _Work(self._seconds, scope, receive, send).run(self._app)
+        else:
             await self._app(scope, receive, send)
-            return
-        loop = asyncio.get_running_loop()
-        started = False
 
-        async def receive_noting_the_end() -> Message:
-            message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body", False) and not started:
-                timer.reschedule(loop.time() + self._seconds)
-            return message
 
-        async def send_noting_the_start(message: Message) -> None:
-            nonlocal started
-            if not started:
-                started = True
-                timer.reschedule(None)
-            await send(message)
+class _Work:
+    """The work on one request."""
 
-        timer = asyncio.timeout(None if _has_body(scope) else self._seconds)
+    def __init__(self, seconds: float, scope: Scope, receive: Receive, send: Send) -> None:
+        self._seconds, self._scope, self._receive, self._send = seconds, scope, receive, send
+        self._timer = asyncio.timeout(seconds)
+        self._complete = self._started = False
+
+    async def run(self, app: ASGIApp) -> None:
         try:
-            async with timer:
-                await self._app(scope, receive_noting_the_end, send_noting_the_start)
+            async with self._timer:
+                await app(self._scope, self.receive, self.send)
         except TimeoutError:
-            if not timer.expired() or started:
+            if not self._timer.expired() or self._started:
                 raise
             detail = f"the work took longer than {self._seconds:g} seconds"
-            if scope["method"] not in ("GET", "HEAD"):
-                detail += "; a change may have been made, or may still be"
-            await Problem("deadline", detail).response(scope)(scope, receive, send)
+            if self._scope["method"] not in ("GET", "HEAD"):
+                detail += "; if it changes something, the change may have been made, or may still be"
+            await Problem("deadline", detail).response(self._scope)(self._scope, self._receive, self._send)
 
+    async def receive(self) -> Message:
+        if self._complete or self._started or self._timer.expired():
+            return await self._receive()
+        clock = asyncio.get_running_loop().time
+        left = (self._timer.when() or clock()) - clock()
+        self._timer.reschedule(None)
+        message = await self._receive()
+        self._complete = not message.get("more_body", False)
+        if not self._started and not self._timer.expired():
+            self._timer.reschedule(clock() + (self._seconds if self._complete else left))
+        return message
 
-def _has_body(scope: Scope) -> bool:
-    lengths = headers_named(scope, b"content-length")
-    return bool(headers_named(scope, b"transfer-encoding")) or any(length != "0" for length in lengths)
+    async def send(self, message: Message) -> None:
+        if not self._started and not self._timer.expired():
+            self._started = True
+            self._timer.reschedule(None)
+        await self._send(message)

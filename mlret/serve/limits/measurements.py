@@ -31,6 +31,7 @@ class Measurements:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._at_work = Gauge("mlret_http_requests_at_work", "Requests under way.", registry=self.registry)
         self._received = Counter("mlret_http_received_bytes", "Bytes of bodies received.", registry=self.registry)
         self._sent = Counter("mlret_http_sent_bytes", "Bytes of bodies sent.", registry=self.registry)
@@ -55,8 +56,13 @@ class Measurements:
         """
         known = method if method in _METHODS else "OTHER"
         self._at_work.dec()
-        self._requests.labels(known, route, str(status)).inc()
-        self._seconds.labels(known, route).observe(seconds)
+        key = known, route, status
+        if key not in self._known:
+            # To look the labels up each time takes longer than to count.
+            self._known[key] = self._requests.labels(known, route, str(status)), self._seconds.labels(known, route)
+        count, durations = self._known[key]
+        count.inc()
+        durations.observe(seconds)
         self._received.inc(received)
         self._sent.inc(sent)
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
 from collections.abc import Callable
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlret.serve.limits.access_log import AccessLog, error_fields
 from mlret.serve.limits.measurements import Measurements
 from mlret.serve.problems import problem_of
-from mlret.serve.security.headers import add_security_headers
+from mlret.serve.security.headers import with_security_headers
 
 # Bytes of a body that the log holds if texts are requested.
 _LOGGED = 2000
+
+
+def _new_id() -> str:
+    """Return an id. It need not be hard to guess, so that the operating system is not asked for random bits."""
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
 class BrokenAnswer(Exception):  # noqa: N818 - never raised to a caller who would name it
@@ -62,7 +67,7 @@ class _Exchange:
         self._method = scope["method"]
         self._scope = {**scope, "method": "GET"} if self._method == "HEAD" else scope
         self._state = self._scope.setdefault("state", {})
-        self._id = self._state["request_id"] = str(uuid.uuid4())
+        self._id = self._state["request_id"] = _new_id()
         # The connection sets this, because the server behind it drops what is sent to a client that has left.
         self._left: Callable[[], bool] = self._state.pop("client_left", lambda: False)
         self._status = self._received = self._sent = 0
@@ -97,9 +102,8 @@ class _Exchange:
             raise ClientLeft("the client has left")
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self._id
-            add_security_headers(headers)
+            headers = [*message.get("headers", ()), (b"x-request-id", self._id.encode())]
+            message = {**message, "headers": with_security_headers(headers)}
         elif message["type"] == "http.response.body":
             if self._method == "HEAD":
                 message = {**message, "body": b""}

@@ -10,6 +10,7 @@ from mlret.errors import AlreadyExists
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
 from mlret.serve.catalogue import ServedIndex
+from mlret.serve.operations.invalid_values import about
 from mlret.serve.operations.service import Service
 from mlret.serve.problems import Problem
 from mlret.serve.security.principal import Principal
@@ -67,7 +68,8 @@ async def create_index(
                 "the start.",
             )
         try:
-            await service.catalogue.create(name, settings)
+            with about("settings"):
+                await service.catalogue.create(name, settings)
             created = True
         except AlreadyExists:
             if name not in service.catalogue:  # Otherwise another request created it first.

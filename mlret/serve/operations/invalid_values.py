@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from mlret.errors import InputError
+from mlret.errors import AlreadyExists, InputError, NotFound
 from mlret.serve.problems import Problem, pointer
 
 
@@ -29,5 +29,7 @@ def about(*location: str | int) -> Iterator[None]:
     """Turn an error about an input into a problem that names the place of the value in the body."""
     try:
         yield
+    except (AlreadyExists, NotFound):  # They are about the state of the server, not about the form of a value.
+        raise
     except InputError as error:
         raise invalid(str(error), location) from error

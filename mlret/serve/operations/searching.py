@@ -17,6 +17,7 @@ from mlret.index.index import Index
 from mlret.index.queries import check_filters, check_k, check_queries
 from mlret.index.search import Mode, check_mode
 from mlret.index.vectors.space import Vectors
+from mlret.serve.operations.explaining import Explanation, explain
 from mlret.serve.operations.invalid_values import about, invalid
 from mlret.serve.operations.service import Service
 from mlret.serve.security.principal import Principal
@@ -40,6 +41,8 @@ class Search:
         A vector, or a list of them; in a multi-vector index a query is a list of vectors. ``None`` if texts are given.
     k, where, ids, mode, exact
         As for :meth:`mlret.index.index.Index.search_batch`.
+    explain
+        Whether to explain the hits, which takes longer.
     """
 
     queries: Sequence[str] = ()
@@ -50,9 +53,26 @@ class Search:
     ids: Sequence[str] | None = None
     mode: Mode | None = None
     exact: bool = False
+    explain: bool = False
 
 
-async def search_index(service: Service, principal: Principal, name: str, wanted: Search) -> list[list[Hit]]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the queries of a search found.
+
+    Attributes
+    ----------
+    hits
+        For each query its hits, best first.
+    explanations
+        For each query an explanation of each hit; empty unless they were asked for.
+    """
+
+    hits: list[list[Hit]]
+    explanations: list[list[Explanation]]
+
+
+async def search_index(service: Service, principal: Principal, name: str, wanted: Search) -> Found:
     """Search an index.
 
     Parameters
@@ -68,8 +88,8 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
 
     Returns
     -------
-    list of list of Hit
-        For each query its hits, best first.
+    Found
+        The hits of each query.
 
     Raises
     ------
@@ -131,7 +151,7 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
                 exact=wanted.exact,
             )
         )
-    return found
+    return Found(found, await explain(served, texts, vectors, found) if wanted.explain else [])
 
 
 def _many(vector: list[Any], similarity: str) -> list[Any]:
@@ -148,7 +168,8 @@ def _checked(index: Index, vectors: Sequence[Any]) -> Vectors:
     cosine = index.store.manifest.similarity == "cosine"
     with about("vector"):
         try:
-            found = [np.array(one, dtype=np.float32) for one in vectors]
+            with np.errstate(over="ignore"):  # Infinity is refused below.
+                found = [np.array(one, dtype=np.float32) for one in vectors]
         except ValueError as error:
             raise InputError("the vectors are not lists of numbers of one length") from error
         if any(one.ndim != (1 if cosine else 2) or one.shape[-1] != index.store.manifest.dims for one in found):

@@ -9,6 +9,7 @@ from fastapi import Path as PathParameter
 from starlette.responses import JSONResponse
 
 from mlret.data.documents import Document
+from mlret.serve.limits.strict_json import StrictRoute
 from mlret.serve.operations import documents as operations
 from mlret.serve.operations.adding import Adding, add_documents, stream_documents
 from mlret.serve.operations.lines import LineReader
@@ -34,7 +35,7 @@ NDJSON = "application/x-ndjson"
 _LINES = {NDJSON, "application/ndjson", "application/jsonl", "application/jsonlines"}
 _MERGE_PATCH = "application/merge-patch+json"
 
-router = APIRouter(tags=["documents"])
+router = APIRouter(route_class=StrictRoute, tags=["documents"])
 DocumentId = Annotated[str, PathParameter(description="The id of the document; it may contain slashes.", min_length=1)]
 
 

@@ -7,12 +7,13 @@ from typing import Any
 from fastapi import APIRouter, Response
 from starlette.responses import JSONResponse
 
+from mlret.serve.limits.strict_json import StrictRoute
 from mlret.serve.operations import indexes as operations
 from mlret.serve.routes.dependencies import IndexName, Serving, problems
 from mlret.serve.schemas.index_models import IndexCreation, IndexDescription, IndexList
 from mlret.serve.security.authentication import Caller
 
-router = APIRouter(tags=["indexes"])
+router = APIRouter(route_class=StrictRoute, tags=["indexes"])
 _CREATED: dict[int | str, dict[str, Any]] = {201: {"description": "The index was created.", "model": IndexDescription}}
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import APIRouter, Response
 from starlette.responses import JSONResponse
 
 from mlret.index.hits import Hit
+from mlret.serve.limits.strict_json import StrictRoute
 from mlret.serve.operations.searching import Search, search_index
 from mlret.serve.routes.dependencies import IndexName, Serving, problems
 from mlret.serve.schemas.search_models import SearchAnswer, SearchByText, SearchRequest
 from mlret.serve.security.authentication import Caller
 
-router = APIRouter(tags=["search"])
+router = APIRouter(route_class=StrictRoute, tags=["search"])
 
 
 @router.post(
@@ -35,9 +36,17 @@ async def search(name: IndexName, service: Serving, principal: Caller, wanted: S
         asked = Search(queries, languages, mode=wanted.mode)
     else:
         asked = Search(vector=wanted.vector)
-    asked = replace(asked, k=wanted.k, where=wanted.where, ids=wanted.ids, exact=wanted.exact)
+    asked = replace(asked, k=wanted.k, where=wanted.where, ids=wanted.ids, exact=wanted.exact, explain=wanted.explain)
     found = await search_index(service, principal, name, asked)
-    return JSONResponse({"results": [{"hits": [_shown(hit) for hit in hits]} for hits in found]})
+    results = [{"hits": [_shown(hit) for hit in hits]} for hits in found.hits]
+    for result, hits, explanations in zip(results, found.hits, found.explanations, strict=False):
+        for row, hit, explanation in zip(result["hits"], hits, explanations, strict=True):
+            row["explanation"] = {
+                "terms": hit.terms,
+                "marks": [mark._asdict() for mark in explanation.marks],
+                "passage": explanation.passage and asdict(explanation.passage),
+            }
+    return JSONResponse({"results": results})
 
 
 def _shown(hit: Hit) -> dict[str, Any]:

@@ -36,20 +36,23 @@ class Authentication:
         self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not is_public(scope):
-            state = scope.setdefault("state", {})
-            try:
-                state["principal"] = authenticate(scope, self._tokens)
-            except Problem as problem:
-                await problem.response(scope)(scope, receive, send)
-                return
-            except MlretError as error:
-                # Without its file no token is valid. The log states what is wrong with the file.
-                state["error"] = error
-                problem = Problem("unavailable", "the tokens of the server cannot be read", retry_after=10)
-                await problem.response(scope)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] == "http" and not is_public(scope) and (problem := self._problem(scope)):
+            await problem.response(scope)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _problem(self, scope: Scope) -> Problem | None:
+        """Store who sends a request, or return why it is refused."""
+        state = scope.setdefault("state", {})
+        try:
+            state["principal"] = authenticate(scope, self._tokens)
+        except Problem as problem:
+            return problem
+        except MlretError as error:
+            # Without its file no token is valid. The log states what is wrong with the file.
+            state["error"] = error
+            return Problem("unavailable", "the tokens of the server cannot be read", retry_after=10)
+        return None
 
 
 def authenticate(scope: Scope, tokens: TokenStore) -> Principal:

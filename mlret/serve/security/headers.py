@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
+from collections.abc import Sequence
 
 # The page runs only the server's own scripts and styles, from files, and cannot be put into a frame.
 PAGE_POLICY = (
@@ -12,21 +12,29 @@ PAGE_POLICY = (
 )
 _OTHER_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-_ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+_ALWAYS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
     # Answers hold texts that only the owner of the token may see, so that nothing on the way keeps them.
-    "Cache-Control": "no-store",
-}
+    (b"cache-control", b"no-store"),
+]
+_PAGE = [*_ALWAYS, (b"content-security-policy", PAGE_POLICY.encode())]
+_OTHER = [*_ALWAYS, (b"content-security-policy", _OTHER_POLICY.encode())]
 
 
-def add_security_headers(headers: MutableHeaders) -> None:
-    """Add the headers to those of an answer, unless the answer sets one itself."""
-    for name, value in _ALWAYS.items():
-        headers.setdefault(name, value)
-    page = headers.get("content-type", "").startswith("text/html")
-    headers.setdefault("Content-Security-Policy", PAGE_POLICY if page else _OTHER_POLICY)
+def with_security_headers(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer, with those of security that it does not set itself.
+
+    Examples
+    --------
+    >>> headers = dict(with_security_headers([(b"cache-control", b"max-age=60")]))
+    >>> headers[b"cache-control"], headers[b"x-content-type-options"]
+    (b'max-age=60', b'nosniff')
+    """
+    given = {name.lower(): value for name, value in headers}
+    more = _PAGE if given.get(b"content-type", b"").startswith(b"text/html") else _OTHER
+    return [*headers, *(one for one in more if one[0] not in given)]

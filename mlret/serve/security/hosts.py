@@ -18,11 +18,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mlret.errors import InputError
+from mlret.errors import InputError, MlretWarning, warn
 from mlret.serve.problems import Problem
 from mlret.serve.security.public import is_public
 
@@ -90,9 +91,13 @@ class HostPolicy:
                     "e.g. https://app.example.org"
                 )
 
+    @cached_property
+    def _listed(self) -> frozenset[str]:
+        return frozenset(one.lower().strip("[]") for one in self.hosts)
+
     def answers(self, host: str) -> bool:
         """Return whether the server answers under a name, in lower case and without the port."""
-        if host in {one.lower().strip("[]") for one in self.hosts} or is_loopback(host):
+        if host in self._listed or is_loopback(host):
             return True
         return not is_loopback(self.listening) and (_address(host) is not None or host == self.listening.lower())
 
@@ -118,6 +123,8 @@ class Hosts:
                 allow_methods=_METHODS,
                 allow_headers=("*",),
                 expose_headers=_EXPOSED,
+                # A browser asks for this too where a public page calls an address of the local network.
+                allow_private_network=True,
             )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,12 +147,20 @@ def refusal(scope: Scope, policy: HostPolicy) -> Problem | None:
         if len(origins) > 1 or (origins[0] not in own and origins[0] not in policy.origins):
             detail = "the origin of this web page is neither the server's own nor listed"
             return Problem("foreign-page", detail, field="Origin", place="header")
-        return None
+        return _refused_preflight(scope)
     sites = headers_named(scope, b"sec-fetch-site")
     if any(site in ("cross-site", "same-site") for site in sites) and not _follows_a_link(scope):
         detail = "the browser states that another site sends this request"
         return Problem("foreign-page", detail, field="Sec-Fetch-Site", place="header")
     return None
+
+
+def _refused_preflight(scope: Scope) -> Problem | None:
+    """Return why a browser's question whether a page may send a request is refused, or ``None``."""
+    methods = headers_named(scope, b"access-control-request-method")
+    if scope["method"] != "OPTIONS" or all(method in _METHODS for method in methods):
+        return None
+    return Problem("malformed", "no path takes this method", field="Access-Control-Request-Method", place="header")
 
 
 def headers_named(scope: Scope, name: bytes) -> list[str]:
@@ -166,7 +181,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def check_listening(address: str, tokens: int, *, where: object) -> None:
-    """Check that the server may listen on an address.
+    """Check that the server may listen on an address, and warn if what is sent to it is not encrypted.
 
     Parameters
     ----------
@@ -182,8 +197,15 @@ def check_listening(address: str, tokens: int, *, where: object) -> None:
     InputError
         If others reach the address and there is no token yet.
     """
-    if not is_loopback(address) and not tokens:
+    if is_loopback(address):
+        return
+    if not tokens:
         raise InputError(
             f"{address} can be reached from other machines, and there is no token yet in {where}; "
             "make one first: mlret tokens add NAME --role read"
         )
+    warn(
+        f"tokens and texts travel to {address} without encryption; on a network that others use, put a proxy with TLS "
+        "before the server",
+        MlretWarning,
+    )

@@ -36,9 +36,18 @@ _FORMAT = 1
 
 
 def default_path() -> Path:
-    """Return the file of the user's tokens: ``mlret/tokens.json`` in ``$XDG_CONFIG_HOME``, else in ``~/.config``."""
-    home = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(home) if home else Path.home() / ".config") / "mlret" / "tokens.json"
+    """Return the file of the user's tokens: ``mlret/tokens.json`` in ``$XDG_CONFIG_HOME``, else in ``~/.config``.
+
+    Raises
+    ------
+    InputError
+        If the user has no home folder, as in some containers.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    except RuntimeError as error:
+        raise InputError("this user has no home folder for the file of tokens; name one: --tokens FILE") from error
+    return folder / "mlret" / "tokens.json"
 
 
 def token_id(token: str) -> str | None:
@@ -201,6 +210,7 @@ class TokenStore:
         if expires is not None and expires <= datetime.now(UTC):
             raise InputError(f"the token would end at {expires.isoformat()}, which is past; choose a later time")
         bound = check_scope(scope) if scope else {}
+        token = ""
 
         def added(tokens: dict[str, StoredToken]) -> dict[str, StoredToken]:
             nonlocal token
@@ -213,7 +223,6 @@ class TokenStore:
             who = Principal(key, name, role, indexes=allowed, memory=memory, scope=bound)
             return {**tokens, key: StoredToken(who, _hash(token), datetime.now(UTC), expires)}
 
-        token = ""
         self._change(added)
         return token
 
@@ -235,6 +244,7 @@ class TokenStore:
         NotFound
             If there is no such token.
         """
+        gone: StoredToken | None = None
 
         def removed(tokens: dict[str, StoredToken]) -> dict[str, StoredToken]:
             nonlocal gone
@@ -243,7 +253,6 @@ class TokenStore:
                 raise NotFound(f"{self.path}: there is no token {key!r}; `mlret tokens list` shows them")
             return {one: stored for one, stored in tokens.items() if stored is not gone}
 
-        gone: StoredToken | None = None
         self._change(removed)
         assert gone is not None
         return gone

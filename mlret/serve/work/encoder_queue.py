@@ -24,6 +24,9 @@ Task = Literal["query", "count", "document"]
 # Texts that are worked on together, by task; tasks that come first go first. Of passages few, since a query that
 # arrives meanwhile waits for them.
 _TOGETHER: dict[Task, int] = {"query": 64, "count": 1024, "document": 16}
+# Characters of a text that are read. No encoder reads as many; to divide one word of millions of letters into tokens
+# would take seconds, in which all others wait.
+_LONGEST = 100_000
 
 
 @dataclass
@@ -161,7 +164,7 @@ class EncoderQueue:
         self, texts: Iterable[str], languages: Sequence[str | None] | None, answer: Answer[list[Any]] | Reply
     ) -> _Wanted:
         # Checked here, so that one bad text does not fail the requests that are encoded together with it.
-        texts = checked_texts(texts)
+        texts = [text if len(text) <= _LONGEST else text.strip()[:_LONGEST] for text in checked_texts(texts)]
         codes = languages_of(texts, None if languages is None else list(languages))
         return _Wanted(texts, [None if code is None else normalise_language(code) for code in codes], answer)
 
@@ -189,12 +192,10 @@ class EncoderQueue:
                 task = self._first()
                 if task is None:
                     return
-                if not (task == "query" and several):
-                    batch = self._taken(task)
             if task == "query" and several:
                 sleep(self._gather)
-                with self._news:
-                    batch = self._taken(task)
+            with self._news:
+                batch = self._taken(task)
             if task == "query":
                 several = len(batch) > 1
             if batch:
@@ -226,6 +227,8 @@ class EncoderQueue:
             batch.append((wanted, start, end))
             if end == len(wanted.texts):
                 waiting.popleft()
+        if self._first() is not None:
+            self._news.notify()
         return batch
 
     def _results(self, task: Task, batch: list[tuple[_Wanted, int, int]]) -> list[Result]:

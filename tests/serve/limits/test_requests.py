@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -12,7 +13,8 @@ from uuid import UUID
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mlret.serve.limits.access_log import AccessLog
+from mlret.errors import FilterWarning
+from mlret.serve.limits.access_log import AccessLog, error_fields, write_warnings
 from tests.serve.serving import SECRET, Served, serving
 
 
@@ -126,6 +128,38 @@ def test_the_measurements_count_requests_by_route_and_not_by_name(served: Served
     assert found["mlret_http_received_bytes_total", None, None, None] == 1000
     assert found["mlret_http_requests_at_work", None, None, None] == 1
     assert found["mlret_http_request_seconds_count", "GET", "/v1/things/{name}", None] == 3
+
+
+def test_the_log_names_the_parts_and_causes_of_an_error() -> None:
+    def fail() -> None:
+        try:
+            raise KeyError(SECRET)
+        except KeyError as error:
+            raise ExceptionGroup(SECRET, [ValueError(SECRET)]) from error
+
+    try:
+        fail()
+    except ExceptionGroup as error:
+        fields, with_texts = error_fields(error, texts=False), error_fields(error, texts=True)
+    classes = [one["class"] for one in fields["errors"]]  # type: ignore[attr-defined]
+    assert classes == ["builtins.ExceptionGroup", "builtins.ValueError", "builtins.KeyError"]
+    assert SECRET not in json.dumps(fields)
+    assert SECRET in json.dumps(with_texts)
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_warnings_are_lines_of_the_log_too(monkeypatch: pytest.MonkeyPatch, texts: bool) -> None:
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    stream = io.StringIO()
+    log = AccessLog(stream, texts=texts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        write_warnings(log)
+        warnings.warn(f"no document has the field {SECRET!r}", FilterWarning, stacklevel=1)
+    log.close()
+    [line] = map(json.loads, stream.getvalue().splitlines())
+    assert (line["event"], line["kind"]) == ("warning", "FilterWarning")
+    assert (SECRET in stream.getvalue()) == texts
 
 
 def test_a_log_whose_reader_stalls_stops_nobody() -> None:

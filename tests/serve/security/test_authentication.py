@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,7 +109,11 @@ def test_without_its_file_the_server_accepts_nobody_and_says_so_in_the_log(serve
     assert response.status_code == 503
     assert int(response.headers["retry-after"]) >= 1
     assert "tokens.json" not in response.text
-    line = next(line for line in served.lines(1) if line.get("status") == 503)
+    deadline = time.monotonic() + 10
+    while not (lines := [line for line in served.lines(1) if line["request"] == response.headers["x-request-id"]]):
+        assert time.monotonic() < deadline
+    [line] = lines
+    assert line["status"] == 503
     assert line["errors"][0]["class"] == "mlret.errors.InputError"
     assert served.client.get("/v1/things/a").status_code == 200
 

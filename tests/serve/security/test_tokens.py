@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlret.errors import AlreadyExists, Corrupt, InputError, NotFound
+from mlret.errors import AlreadyExists, Corrupt, InputError, MlretWarning, NotFound
 from mlret.serve.security.hosts import check_listening
 from mlret.serve.security.tokens import TokenStore, default_path, first_token, token_id
 
@@ -118,7 +118,8 @@ def test_no_start_where_others_reach_it_without_a_token(store: TokenStore) -> No
         with pytest.raises(InputError, match="mlret tokens add"):
             check_listening(address, len(store), where=store.path)
     store.add("laptop", "read")
-    check_listening("0.0.0.0", len(store), where=store.path)
+    with pytest.warns(MlretWarning, match="without encryption"):
+        check_listening("0.0.0.0", len(store), where=store.path)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +211,11 @@ def test_the_default_file_is_in_the_folder_of_settings(monkeypatch: pytest.Monke
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.setenv("HOME", "/home/anna")
     assert default_path() == Path("/home/anna/.config/mlret/tokens.json")
+    # A container may run as a user that the system does not know.
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 987654)
+    with pytest.raises(InputError, match="--tokens FILE"):
+        default_path()
 
 
 @pytest.fixture(scope="module")

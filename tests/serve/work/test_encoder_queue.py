@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -181,6 +182,22 @@ def test_a_full_queue_refuses_with_429_but_takes_a_large_request_alone(bundled: 
         assert refused.value.status == 503
 
     asyncio.run(main())
+
+
+def test_a_text_of_millions_of_letters_holds_up_nobody(bundled: Encoder) -> None:
+    async def main() -> Any:
+        queue = EncoderQueue(bundled)
+        try:
+            return await queue.passages(["late train " * 1_000_000, "x" * 20_000_000])
+        finally:
+            await queue.close()
+
+    began = time.process_time()
+    words, letters = asyncio.run(main())
+    # One word of a million letters took five seconds when all of it was read.
+    assert time.process_time() - began < 10
+    np.testing.assert_allclose(words, bundled.encode_document(["late train " * 5_000])[0], atol=1e-6)
+    assert np.isfinite(letters).all()
 
 
 @pytest.mark.parametrize("load", [mlret.load_encoder, mlret.load_token_encoder])
