@@ -182,6 +182,19 @@ def test_what_is_no_json_or_no_number_or_text_is_refused(server: Running, body: 
         ProblemDocument.model_validate_json(answer.content)
 
 
+def test_a_filter_that_matches_nothing_is_explained(server: Running) -> None:
+    def warnings(where: dict[str, Any]) -> list[str]:
+        answer = server.client.post("/v1/indexes/plain:search", json={"query": "x", "where": where})
+        found: list[str] = SearchAnswer.model_validate_json(answer.content).warnings
+        return found
+
+    for _ in range(2):  # each time, not only at the first
+        [message] = warnings({"yaer": 2024})
+        assert "no document has the field 'yaer'" in message and "'year'" in message
+    assert warnings({"year": 2024}) == []
+    assert warnings({"year": 1900}) == []
+
+
 def test_concurrent_searches_get_the_hits_of_searches_alone(server: Running) -> None:
     alone = {query: found(server, "hybrid", query=query) for query in QUERIES}
     with concurrent.futures.ThreadPoolExecutor(16) as threads:

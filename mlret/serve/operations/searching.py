@@ -11,7 +11,8 @@ import numpy as np
 
 from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError
-from mlret.index.filtering.filters import Where
+from mlret.index.filtering.filter_warnings import Unmatched
+from mlret.index.filtering.filters import Where, read_filter
 from mlret.index.hits import Hit
 from mlret.index.index import Index
 from mlret.index.queries import check_filters, check_k, check_queries
@@ -66,10 +67,13 @@ class Found:
         For each query its hits, best first.
     explanations
         For each query an explanation of each hit; empty unless they were asked for.
+    warnings
+        Why the filter matches nothing, if nothing was found: perhaps a name is misspelt.
     """
 
     hits: list[list[Hit]]
     explanations: list[list[Explanation]]
+    warnings: list[str]
 
 
 async def search_index(service: Service, principal: Principal, name: str, wanted: Search) -> Found:
@@ -151,7 +155,11 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
                 exact=wanted.exact,
             )
         )
-    return Found(found, await explain(served, texts, vectors, found) if wanted.explain else [])
+    explanations = await explain(served, texts, vectors, found) if wanted.explain else []
+    warnings = (
+        [] if any(found) or not wanted.where else await served.handle.read(partial(_unmatched, where=wanted.where))
+    )
+    return Found(found, explanations, warnings)
 
 
 def _many(vector: list[Any], similarity: str) -> list[Any]:
@@ -161,6 +169,11 @@ def _many(vector: list[Any], similarity: str) -> list[Any]:
     while isinstance(one, list):
         depth, one = depth + 1, one[0] if one else None
     return [vector] if depth == (1 if similarity == "cosine" else 2) else vector
+
+
+def _unmatched(index: Index, where: Where) -> list[str]:
+    condition = read_filter(where)
+    return [] if condition is None else Unmatched("document").messages(index.store.records, condition)
 
 
 def _checked(index: Index, vectors: Sequence[Any]) -> Vectors:

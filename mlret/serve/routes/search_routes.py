@@ -22,7 +22,7 @@ router = APIRouter(route_class=StrictRoute, tags=["search"])
     "/v1/indexes/{name:name}:search",
     summary="Search an index",
     response_model=SearchAnswer,
-    responses=problems("not-found", "too-large", "invalid"),
+    responses=problems("not-found", "invalid"),
 )
 async def search(name: IndexName, service: Serving, principal: Caller, wanted: SearchRequest) -> Response:
     """Find the documents that are nearest in meaning to a query in any language, or to each of several.
@@ -46,7 +46,7 @@ async def search(name: IndexName, service: Serving, principal: Caller, wanted: S
                 "marks": [mark._asdict() for mark in explanation.marks],
                 "passage": explanation.passage and asdict(explanation.passage),
             }
-    return JSONResponse({"results": results})
+    return JSONResponse({"results": results, "warnings": found.warnings})
 
 
 def _shown(hit: Hit) -> dict[str, Any]:

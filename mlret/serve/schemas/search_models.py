@@ -110,3 +110,4 @@ class SearchAnswer(BaseModel):
     """The results of a search: one for each query, in the order of the request."""
 
     results: list[QueryResult]
+    warnings: list[str] = Field(description="Why the filter matches nothing, if it does not: a name may be misspelt.")
