@@ -130,8 +130,20 @@ class TokenEncoder:
 
         Parameters
         ----------
-        texts, cut
-            As for :meth:`mlret.encoders.encoder.Encoder.token_counts`, like what it returns and raises.
+        texts
+            A list of ``n`` strings, or any iterable that can be converted to one.
+        cut
+            Whether to exclude the tokens beyond the model's largest length, which it does not read.
+
+        Returns
+        -------
+        list of int
+            ``n`` numbers of tokens, special tokens included.
+
+        Raises
+        ------
+        InputError
+            If ``texts`` is a single string or not a list of strings, or the model has no tokenizer.
 
         Examples
         --------

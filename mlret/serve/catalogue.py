@@ -241,7 +241,7 @@ class Catalogue:
 
     async def _open(self, name: str, folder: Path, *, removable: bool) -> None:
         encoding = await self._encoding_of(folder)
-        handle = await IndexHandle.open(folder, encoding.encoder)
+        handle = await IndexHandle.open(folder, encoding.shared)
         self.folders[str(folder)] = name
         lexical = read_manifest(folder).settings.lexical
         self._indexes[name] = ServedIndex(folder, encoding, name, handle, lexical, removable)
@@ -249,7 +249,7 @@ class Catalogue:
     async def _open_memory(self, folder: Path) -> None:
         encoding = await (self._encoding_of(folder) if has_manifest(folder) else self.encoders.default())
         self.folders[str(folder)] = "the memory"
-        self._memory = ServedMemory(folder, encoding, await MemoryHandle.open(folder, encoding.encoder))
+        self._memory = ServedMemory(folder, encoding, await MemoryHandle.open(folder, encoding.shared))
 
     async def _encoding_of(self, folder: Path) -> ServedEncoder:
         """Return the encoder that an existing folder was built with, loaded if it is not yet."""
