@@ -131,7 +131,17 @@ class TokenEncoder:
         Parameters
         ----------
         texts
-            As for :meth:`mlret.encoders.encoder.Encoder.token_counts`, like what it returns and raises.
+            A list of ``n`` strings, or any iterable that can be converted to one.
+
+        Returns
+        -------
+        list of int
+            ``n`` numbers of tokens, special tokens included, what is cut off at the model's largest length excluded.
+
+        Raises
+        ------
+        InputError
+            If ``texts`` is a single string or not a list of strings, or the model has no tokenizer.
 
         Examples
         --------

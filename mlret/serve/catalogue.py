@@ -237,7 +237,7 @@ class Catalogue:
 
     async def _open(self, name: str, folder: Path, *, removable: bool) -> None:
         encoding = await self._encoding_of(folder)
-        handle = await IndexHandle.open(folder, encoding.encoder)
+        handle = await IndexHandle.open(folder, encoding.shared)
         self.folders[str(folder)] = name
         self._indexes[name] = ServedIndex(
             name, folder, handle, encoding, read_manifest(folder).settings.lexical, removable
@@ -246,7 +246,7 @@ class Catalogue:
     async def _open_memory(self, folder: Path) -> None:
         encoding = await (self._encoding_of(folder) if has_manifest(folder) else self.encoders.default())
         self.folders[str(folder)] = "the memory"
-        self._memory = ServedMemory(folder, await MemoryHandle.open(folder, encoding.encoder), encoding)
+        self._memory = ServedMemory(folder, await MemoryHandle.open(folder, encoding.shared), encoding)
 
     async def _encoding_of(self, folder: Path) -> ServedEncoder:
         """Return the encoder that an existing folder was built with, loaded if it is not yet."""
