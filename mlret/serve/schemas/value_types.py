@@ -31,7 +31,7 @@ Metadata = Annotated[
 
 FILTER = "#/components/schemas/Filter"
 _VALUE: dict[str, Any] = {"type": ["string", "number", "boolean", "null"]}
-_VALUES: dict[str, Any] = {"type": "array", "items": _VALUE}
+_ONE_OR_SEVERAL: dict[str, Any] = {"anyOf": [_VALUE, {"type": "array", "items": _VALUE}]}
 _ORDERED: dict[str, Any] = {"type": ["string", "number"]}
 _LANGUAGE: dict[str, Any] = {
     "description": "The language of the document.",
@@ -57,17 +57,13 @@ FILTER_SCHEMA: dict[str, Any] = {
     "patternProperties": {
         "^[^$]": {
             "anyOf": [
-                _VALUE,
-                _VALUES,
+                _ONE_OR_SEVERAL,
                 {
                     "type": "object",
                     "minProperties": 1,
                     "additionalProperties": False,
                     "properties": {
-                        "$eq": _VALUE,
-                        "$ne": _VALUE,
-                        "$in": _VALUES,
-                        "$nin": _VALUES,
+                        **dict.fromkeys(("$eq", "$ne", "$in", "$nin"), _ONE_OR_SEVERAL),
                         **dict.fromkeys(("$lt", "$lte", "$gt", "$gte"), _ORDERED),
                         "$contains": {**_VALUE, "description": "An element of a list, or a part of a string."},
                         "$exists": {"type": "boolean"},
@@ -88,6 +84,9 @@ def with_filters(schema: Any) -> Any:
     """Return a description with references to the schema of filters, where fields are filters."""
     if isinstance(schema, dict):
         if schema.get(_STANDS_FOR_A_FILTER):
-            return {"$ref": FILTER} | {key: schema[key] for key in ("description", "title") if key in schema}
+            kept = ("description", "title", "minProperties")
+            return {"$ref": FILTER} | {
+                key: schema[key] for key in ("description", "title", "minProperties") if key in schema
+            }
         return {key: with_filters(value) for key, value in schema.items()}
     return [with_filters(one) for one in schema] if isinstance(schema, list) else schema
