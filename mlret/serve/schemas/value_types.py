@@ -85,8 +85,6 @@ def with_filters(schema: Any) -> Any:
     if isinstance(schema, dict):
         if schema.get(_STANDS_FOR_A_FILTER):
             kept = ("description", "title", "minProperties")
-            return {"$ref": FILTER} | {
-                key: schema[key] for key in ("description", "title", "minProperties") if key in schema
-            }
+            return {"$ref": FILTER} | {key: schema[key] for key in kept if key in schema}
         return {key: with_filters(value) for key, value in schema.items()}
     return [with_filters(one) for one in schema] if isinstance(schema, list) else schema
