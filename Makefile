@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
-TESTED_EXTRAS := kernels,train,trim,eval,dev
+TESTED_EXTRAS := kernels,train,trim,eval,serve,dev
 EXTRAS := $(TESTED_EXTRAS),docs
 INSTALLED := $(VENV)/.installed
 # What `pip install mlret` installs, which suffices for the demonstration.

@@ -41,6 +41,10 @@ class Locked(MlretError):
     """Another process is using the index or memory. Nothing was changed; the same call may succeed later."""
 
 
+class Forbidden(MlretError):
+    """The token of a request to the server does not allow it."""
+
+
 class Corrupt(MlretError):
     """Stored data is damaged: something is missing or differs from what was written. The message says where."""
 
@@ -113,6 +117,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("datasets", "pyarrow"), "data"),
     **dict.fromkeys(("bm25s", "matplotlib", "mteb", "nltk", "pytrec_eval", "scipy", "sklearn", "Stemmer"), "eval"),
     **dict.fromkeys(("google", "sentencepiece"), "trim"),
+    **dict.fromkeys(("fastapi", "httpx2", "mcp", "prometheus_client", "starlette", "uvicorn"), "serve"),
     "numba": "kernels",
     "tokenizers": "train",
 }

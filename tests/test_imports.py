@@ -81,6 +81,7 @@ COMMANDS: dict[str, tuple[int, set[str]]] = {
     "memory add --help": (0, TYPER),
     "train --help": (0, TYPER),
     "eval --help": (0, TYPER | {"numpy"}),
+    "serve --help": (0, TYPER),
     "no-such-command": (2, TYPER),
     "search no-such-folder question": (2, INDEX),
     "search index question -w nonsense": (2, INDEX),
@@ -101,6 +102,8 @@ COMMANDS: dict[str, tuple[int, set[str]]] = {
     "memory verify --store memory": (0, MEMORY),
     "encode documents.jsonl -o vectors.unknown": (2, INDEX | {"rich"}),
     "demo --keep index": (2, MEMORY | {"rich"}),
+    "tokens list --json --tokens tokens.json": (0, {"pydantic"}),
+    "tokens add laptop -i docs --tokens tokens.json": (0, {"pydantic"}),
     "recipes list --json": (0, {"pydantic", "rich", "yaml"}),
     # With the bundled encoder: neither torch nor what comes with it.
     "index build built documents.jsonl": (0, ENCODING | {"faiss", "langcodes", "rich"}),

@@ -30,6 +30,10 @@ class _Commands(LazyGroup):
             "mlret.cli.search:search", "Find the documents of an index that are closest in meaning to a query."
         ),
         "memory": Lazy("mlret.cli.memory:app", "Remember texts, and find them from other languages."),
+        "serve": Lazy(
+            "mlret.cli.serve:serve", "Serve indexes and a memory over HTTP: as JSON, to MCP clients, and as a web page."
+        ),
+        "tokens": Lazy("mlret.cli.tokens:app", "Make, list and revoke the tokens that the server accepts."),
         "encode": Lazy(
             "mlret.cli.encode:encode",
             "Encode the texts of files, for an index of your own or `mlret index build --vectors`.",

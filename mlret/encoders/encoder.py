@@ -258,6 +258,34 @@ class Encoder:
             return self._forward_pass(texts, show_progress=show_progress, **options)
         return self._by_the_library(texts, batch_size, show_progress, **options)
 
+    def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
+        """Return how many tokens of each text the model reads.
+
+        Parameters
+        ----------
+        texts
+            A list of ``n`` strings, or any iterable that can be converted to one.
+        cut
+            Whether to exclude the tokens beyond the model's largest length, which it does not read.
+
+        Returns
+        -------
+        list of int
+            ``n`` numbers of tokens, special tokens included.
+
+        Raises
+        ------
+        InputError
+            If ``texts`` is a single string or not a list of strings, or the model has no tokenizer.
+
+        Examples
+        --------
+        >>> short, long = encoder.token_counts(["Habari", "Treni ya Nairobi imechelewa kwa saa moja."])
+        >>> short < long
+        True
+        """
+        return tokens_of(self.model, checked_texts(texts), self.name, cut=cut)
+
     def _by_the_library(
         self, texts: list[str], batch_size: int, show_progress: bool, **options: Any
     ) -> NDArray[np.float32]:
@@ -384,6 +412,28 @@ def calibrated(
             features = {"sentence_embedding": torch.from_numpy(vectors[rows]).to(device)}
             moved[rows] = calibration(features, language=code)["sentence_embedding"].float().cpu().numpy()
     return moved
+
+
+def tokens_of(model: BaseModel, texts: list[str], name: str, *, cut: bool) -> list[int]:
+    """Return how many tokens each text has for a model of sentence-transformers; see :meth:`Encoder.token_counts`.
+
+    Raises
+    ------
+    InputError
+        If the model has no tokenizer.
+    """
+    tokenizer: Any = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        raise InputError(f"{name} has no tokenizer to count with")
+    if not texts:
+        return []
+    longest = getattr(model, "max_seq_length", None) if cut else None
+    if callable(tokenizer):
+        limits = {"truncation": True, "max_length": longest} if longest else {"verbose": False}
+        found = [len(ids) for ids in tokenizer(texts, **limits)["input_ids"]]
+    else:  # one of the tokenizers library
+        found = [len(one.ids) for one in tokenizer.encode_batch(texts)]
+    return [min(count, longest or count) for count in found]
 
 
 def prompt_of_side(model: BaseModel, side: Side) -> str:

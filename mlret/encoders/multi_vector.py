@@ -194,3 +194,33 @@ def _resolved(name: str | Path | None) -> tuple[str | Path | None, bool]:
     if name is None or str(name).startswith(_BUNDLED):
         return None, False
     return name, is_multi_vector(Path(name))
+
+
+def load_head_of(encoder: Encoder) -> TokenEncoder | None:
+    """Load the head with a vector for each token that comes with an encoder.
+
+    Parameters
+    ----------
+    encoder
+        An encoder with one vector for each text.
+
+    Returns
+    -------
+    TokenEncoder or None
+        ``None`` if it has no such head, or only one that needs torch.
+
+    Examples
+    --------
+    >>> import mlret
+    >>> head = load_head_of(mlret.load_encoder())
+    >>> head.dims
+    128
+    """
+    if encoder.name.startswith(_BUNDLED):
+        return load_token_encoder()
+    if encoder.runtime != "light":
+        return None
+    from mlret.encoders.light.light_encoder import LightEncoder, load_light_token_encoder
+
+    assert isinstance(encoder, LightEncoder)
+    return load_light_token_encoder(encoder.folder.path, f"{encoder.name}/multi-vector")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.encoder import Runtime, Similarity, tagged
+from mlret.encoders.encoder import Runtime, Similarity, tagged, tokens_of
 from mlret.encoders.fingerprint import fingerprint_of
 from mlret.encoders.texts import checked_texts, languages_of
 from mlret.errors import InputError
@@ -125,6 +125,34 @@ class TokenEncoder:
         encode = self.model.encode_query if task == "query" else self.model.encode_document
         found = encode(texts, convert_to_numpy=True, show_progress_bar=False)
         return [np.asarray(tokens, dtype=np.float32).reshape(-1, self.dims) for tokens in found]
+
+    def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
+        """Return how many tokens of each text the model reads.
+
+        Parameters
+        ----------
+        texts
+            A list of ``n`` strings, or any iterable that can be converted to one.
+        cut
+            Whether to exclude the tokens beyond the model's largest length, which it does not read.
+
+        Returns
+        -------
+        list of int
+            ``n`` numbers of tokens, special tokens included.
+
+        Raises
+        ------
+        InputError
+            If ``texts`` is a single string or not a list of strings, or the model has no tokenizer.
+
+        Examples
+        --------
+        >>> short, long = encoder.token_counts(["Habari", "Treni ya Nairobi imechelewa kwa saa moja."])
+        >>> short < long
+        True
+        """
+        return tokens_of(self.model, checked_texts(texts), self.name, cut=cut)
 
     @cached_property
     def dims(self) -> int:

@@ -478,6 +478,7 @@ class Index:
         k: int = 10,
         *,
         language: str | Sequence[str | None] | None = None,
+        vectors: Vectors | None = None,
         where: Where | None = None,
         ids: Iterable[str] | None = None,
         mode: Mode | None = None,
@@ -498,6 +499,9 @@ class Index:
         language
             The language code of all queries, or a sequence with one for each. A language that is ``None`` is detected
             if it is needed: if the encoder is calibrated by language, or a hybrid search has words to compare.
+        vectors
+            The vectors of the queries in the same order, as returned by :meth:`encode_queries`. By default the queries
+            are encoded.
         where
             A filter; only documents that match it are ranked: ``{"lang": "sw"}``, ``{"lang": ["sw", "en"]}``,
             ``{"year": {"$gte": 2020}}``, ``{"$or": [...]}``. See :func:`mlret.index.filtering.filters.read_filter`.
@@ -520,7 +524,8 @@ class Index:
         Raises
         ------
         InputError
-            If a query is blank, ``k`` is below 1, or a language code or a filter is invalid.
+            If a query is blank, ``k`` is below 1, a language code or a filter is invalid, or there are more or fewer
+            vectors than queries.
 
         Examples
         --------
@@ -533,10 +538,15 @@ class Index:
         texts, languages = check_queries(queries, language)
         check_lexical(self.store, mode)
         condition, some = check_filters(where, ids)
+        if vectors is not None:
+            vectors = self.store.space.check_queries(vectors)
+            if len(vectors) != len(texts):
+                raise InputError(f"{len(texts)} queries but {len(vectors)} vectors: give one vector for each query")
         if not texts:
             return []
-        encode = encoded_if_possible if mode == "lexical" else encoded
-        vectors = encode(lambda: self.encoder, self.store.space, texts, languages)
+        if vectors is None:
+            encode = encoded_if_possible if mode == "lexical" else encoded
+            vectors = encode(lambda: self.encoder, self.store.space, texts, languages)
         found = [Query(*one) for one in zip(vectors, texts, languages, strict=True)]
         return retrieve(self.store, found, k, allowed=self._allowed(condition, some), mode=mode, exact=exact)
 

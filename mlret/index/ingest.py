@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlret.data.detection import DETECTION_CHARACTERS, detect_language
 from mlret.data.documents import Document, document_from_mapping
@@ -23,6 +25,7 @@ from mlret.index.vectors.space import AnySpace, Joined, Vectors
 
 Existing = Literal["error", "skip", "replace"]
 Incoming = str | Mapping[str, Any] | Document
+Also = Callable[[sqlite3.Connection, NDArray[np.int64]], None]
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Intake:
             start = 0
             while batch := list(islice(source, batch_size)):
                 given = None if vectors is None else _some(vectors, start, start + len(batch))
-                done = self._store_batch(batch, given)
+                done = self.store_batch(batch, given)
                 start += len(batch)
                 more = len(batch) == batch_size  # A shorter batch is the last one.
                 maintain(self.store, more=more)
@@ -114,7 +117,19 @@ class Intake:
             f"keeps the first {kept}"
         )
 
-    def _store_batch(self, batch: Sequence[Document], given: Vectors | None) -> Updated:
+    def store_batch(self, batch: Sequence[Document], given: Vectors | None = None, also: Also | None = None) -> Updated:
+        """Store documents in one transaction. Call it within ``writing``, and :func:`maintain` after it.
+
+        Parameters
+        ----------
+        batch
+            The documents.
+        given
+            Their checked vectors in the same order; ``None`` to encode the texts.
+        also
+            Called with the connection and the new row numbers, to write further tables in the same transaction. It is
+            not called if there is nothing to store.
+        """
         rows = self.store.records.rows_of([document.id for document in batch])
         chosen = self._chosen(batch, rows)
         documents = {batch[place].id: _with_language(batch[place]) for place in chosen}
@@ -130,7 +145,7 @@ class Intake:
                 vectors = self._encoded(fresh, {row: stored[row] for row in replaced})
             else:
                 vectors = self.store.space.taken_in(_at(given, chosen), [f"document {one.id!r}" for one in fresh])
-            self.store.append(fresh, vectors, replaced)
+            self.store.append(fresh, vectors, replaced, also)
         return Updated(len(documents) - len(replaced), len(replaced), len(batch) - len(documents))
 
     def _chosen(self, batch: Sequence[Document], rows: Mapping[str, int]) -> list[int]:
@@ -177,7 +192,12 @@ class Intake:
         return self.store.space.joined([encoded[d.id] if d.id in encoded else known[same[d.id]] for d in documents])
 
     def _encode(self, documents: Sequence[Document]) -> Joined:
-        return encode_documents(self.encoder(), self.store.space, documents)
+        return _prepared(self.vectors_of(documents), self.encoder(), self.store.space, documents)
+
+    def vectors_of(self, documents: Sequence[Document]) -> Vectors:
+        """Return what the encoder gives for documents. A subclass may know some of it already."""
+        texts, languages = [d.text for d in documents], [d.language for d in documents]
+        return self.encoder().encode_document(texts, language=languages)
 
     def _read(self, documents: Iterable[Incoming]) -> Iterator[Document]:
         # Row numbers only grow and each automatic id takes a row, so a later call starts with a higher number.
@@ -213,7 +233,11 @@ def encode_documents(encoder: AnyEncoder, space: AnySpace, documents: Sequence[D
         If the encoder gives a vector that is not finite.
     """
     texts, languages = [d.text for d in documents], [d.language for d in documents]
-    vectors = encoder.encode_document(texts, language=languages)
+    return _prepared(encoder.encode_document(texts, language=languages), encoder, space, documents)
+
+
+def _prepared(vectors: Vectors, encoder: AnyEncoder, space: AnySpace, documents: Sequence[Document]) -> Joined:
+    """Return what an encoder gave for documents in the form that an index stores, after checking it."""
     if (bad := _first_not_finite(vectors)) is not None:
         raise MlretError(
             f"{encoder.name} gives document {documents[bad].id!r} a vector that is not finite; check its weights"

@@ -39,14 +39,25 @@ class OpenMemory:
             self._folder.resume_erasing()
 
     @property
-    def _store(self) -> Folder:
-        """The open folder. Here alone it is checked that the memory has not been closed."""
+    def folder(self) -> Folder:
+        """The open folder of the store, for programs that work on it directly, such as the server.
+
+        Raises
+        ------
+        MlretError
+            If the memory has been closed; only here is that checked.
+
+        Examples
+        --------
+        >>> len(memory.folder)
+        2
+        """
         _ = self._index.store
         return self._folder
 
     def _memory(self, scope: Scope) -> MemoryStore:
         """Return the memory as a scope sees it, after checking the scope."""
-        return MemoryStore(self._store, check_scope(scope))
+        return MemoryStore(self.folder, check_scope(scope))
 
     @property
     def path(self) -> Path:
@@ -86,7 +97,7 @@ class OpenMemory:
         >>> memory.get("nuts", anna) is None
         True
         """
-        self._store.refresh()
+        self.folder.refresh()
 
     def close(self) -> None:
         """Close the store. Closing is optional: every operation is already committed when its method returns.
@@ -128,7 +139,7 @@ class OpenMemory:
             queries=[self._query(query, code, mode, vector)],
             selection=Selection(store.scope),
             mode=mode,
-            thresholds=self._thresholds(),
+            thresholds=self.thresholds(),
             weights=weights,
         )
 
@@ -144,7 +155,7 @@ class OpenMemory:
             language = language or detect_language(text)
         return Query(text, language, space.queries(self.encoder.encode_query([text], language=[language]))[0])
 
-    def _thresholds(self) -> DuplicateThresholds | None:
+    def thresholds(self) -> DuplicateThresholds | None:
         """Return the thresholds calibrated for this store, else those bundled for its encoder, else ``None``."""
         folder = self._folder
         rows = folder.records.read(tables.SETTING, (THRESHOLDS,))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlret.data.languages import normalise_language
+from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError
 from mlret.index.filtering.filters import Where
 from mlret.index.queries import check_k
@@ -180,10 +181,10 @@ class MemoryReading(OpenMemory):
             return packed(store, records, budget, count or self._tokens, store.scope)
 
     def _tokens(self, text: str) -> int:
-        tokenizer = getattr(getattr(self.encoder, "model", None), "tokenizer", None)
-        if tokenizer is None:
+        if isinstance(self.encoder, ExternalEncoder):
             raise InputError("the encoder has no tokenizer to count with; give count, e.g. len")
-        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        every, special = self.encoder.token_counts([text, ""], cut=False)
+        return every - special
 
     def get(self, id: str, scope: Scope, *, as_of: Instant | None = None) -> MemoryRecord | None:
         """Return the current version of a record, or the one that was valid at ``as_of``.
@@ -409,4 +410,4 @@ class MemoryReading(OpenMemory):
 
     def __len__(self) -> int:
         """Return the number of records that can be found, in all scopes."""
-        return len(self._store)
+        return len(self.folder)

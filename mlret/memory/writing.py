@@ -124,7 +124,7 @@ class MemoryWriting(OpenMemory):
         if not drafts:
             return []
         with store.folder.writing():
-            return Adder(store, store.scope, self._thresholds(), dedupe=dedupe, judge=judge).add(drafts)
+            return Adder(store, store.scope, self.thresholds(), dedupe=dedupe, judge=judge).add(drafts)
 
     def add_stream(
         self, items: Iterable[Incoming], scope: Scope, *, batch_size: int = 64, dedupe: bool = True
@@ -239,7 +239,7 @@ class MemoryWriting(OpenMemory):
         store = self._memory(scope)
         with store.folder.writing():
             some = [ids] if isinstance(ids, str) else list(ids)
-            return derive(store, some, extract, store.scope, self._thresholds())
+            return derive(store, some, extract, store.scope, self.thresholds())
 
     def events(
         self,
@@ -415,8 +415,8 @@ class MemoryWriting(OpenMemory):
                 "an encoder with a vector for each token is not calibrated: only the same text is a duplicate"
             )
         thresholds = calibrate(self.encoder, texts, groups, precision=precision, seed=seed)
-        with self._store.writing():
-            self._store.store.commit(
+        with self.folder.writing():
+            self.folder.store.commit(
                 lambda connection: tables.write_setting(connection, THRESHOLDS, thresholds.to_dict())
             )
         return thresholds

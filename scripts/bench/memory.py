@@ -96,8 +96,8 @@ def build(folder: Path, records: int, dims: int, made: Made, console: Console) -
     with Memory.open(folder, encoder) as memory:
         # With thresholds, adding compares with stored texts, as it does with an encoder that is calibrated.
         thresholds = DuplicateThresholds(encoder.fingerprint, 0.6, 0.5, 0.5, {"": 0.0}, 0.95, 0.5, 100)
-        with memory._store.writing():
-            memory._store.store.commit(lambda c: tables.write_setting(c, THRESHOLDS, thresholds.to_dict()))
+        with memory.folder.writing():
+            memory.folder.store.commit(lambda c: tables.write_setting(c, THRESHOLDS, thresholds.to_dict()))
         for first in track(range(0, records, step), "building", console=console):
             vectors = made.vectors(first, step)
             items: list[Any] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from mlret.errors import InputError
 from mlret.index import search
 from mlret.index.hits import Hit
 from mlret.index.index import Index
+from mlret.index.search import Mode
 from mlret.index.settings import IndexSettings
 from mlret.index.verify import verify_index
 
@@ -146,8 +148,34 @@ def test_every_score_states_its_kind_and_has_a_cosine(index: Index) -> None:
             assert hits[0].score > 0.5 > hits[-1].score
 
 
+@pytest.mark.parametrize("mode", ["dense", "lexical", "hybrid"])
+def test_the_terms_of_a_score_add_up_to_it(index: Index, mode: Mode) -> None:
+    for query in ("the Xanthippe flight", "warm rain by night", "猫", "7421"):
+        for hit in index.search(query, 6, language="en", mode=mode):
+            total = sum(hit.terms.values())
+            assert hit.score == pytest.approx(1 / (1 + math.exp(-total)) if mode == "hybrid" else total, abs=1e-6)
+            assert set(hit.terms) <= set(hit.scores) | {"lexical"}
+    [fused, *_] = index.search("the Xanthippe flight", 6, language="en", mode="hybrid")
+    assert set(fused.terms) == {"dense", "lexical"}
+    russian = next(one for one in index.search("warm rain", 6, language="en", mode="hybrid") if one.id == "russian")
+    assert set(russian.terms) == {"dense"}
+    index.delete([document.id for document in index.documents() if document.id != "cat"])
+    [alone] = index.search("a cat", mode=mode, language="en")
+    total = sum(alone.terms.values())
+    assert alone.score == pytest.approx(1 / (1 + math.exp(-total)) if mode == "hybrid" else total, abs=1e-6)
+
+
 def test_the_only_document_has_a_score_that_its_cosine_gives(index: Index) -> None:
     for where in ({"n": 1}, {"n": 5}):
         [hit] = index.search("seven dogs", 3, language="en", where=where)
         assert hit.kind == "fused" and hit.cosine is not None
         assert hit.score == pytest.approx((1 + hit.cosine) / 2, abs=1e-6) and hit.score > 0
+
+
+@pytest.mark.parametrize("mode", ["dense", "lexical", "hybrid"])
+def test_queries_that_are_encoded_already_find_the_same(index: Index, mode: Mode) -> None:
+    queries = ["warm rain by night", "a cat", "7421"]
+    vectors = index.encode_queries(queries)
+    assert index.search_batch(queries, vectors=vectors, mode=mode) == index.search_batch(queries, mode=mode)
+    with pytest.raises(InputError, match="3 queries but 2 vectors"):
+        index.search_batch(queries, vectors=vectors[:2], mode=mode)

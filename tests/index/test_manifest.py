@@ -87,7 +87,7 @@ def test_older_manifest_of_a_memory_is_found_and_restored(tmp_path: Path) -> Non
         for number in range(5):
             add(memory, f"note {number}", {"user": "u"})
         old = (folder / "manifest.json").read_bytes()
-        memory._store.index.compact()
+        memory.folder.index.compact()
     (folder / "manifest.json").write_bytes(old)
     with pytest.raises(MlretError, match="is older than"):
         Memory.open(folder, encoder())

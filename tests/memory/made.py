@@ -34,8 +34,8 @@ def add(memory: Memory, text: str, scope: dict[str, str], **about: Any) -> Any:
 
 def keep(memory: Memory, thresholds: DuplicateThresholds) -> None:
     """Give a memory thresholds, as calibrating does."""
-    with memory._store.writing():
-        memory._store.store.commit(lambda c: tables.write_setting(c, THRESHOLDS, thresholds.to_dict()))
+    with memory.folder.writing():
+        memory.folder.store.commit(lambda c: tables.write_setting(c, THRESHOLDS, thresholds.to_dict()))
 
 
 def brute_force(

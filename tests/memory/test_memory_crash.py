@@ -89,7 +89,7 @@ VERBS = ["add", "add", "update", "delete", "link", "merge", "restore", "undo", "
 
 def state_of(memory: Any, operations: int | None = None) -> tuple[State, int]:
     """The state after so many operations, and the number of the last one."""
-    entries = list(read_entries(memory._store.records))
+    entries = list(read_entries(memory.folder.records))
     some = [entry for entry in entries if operations is None or entry.operation <= operations]
     return replay(some), max((entry.operation for entry in some), default=0)
 
@@ -135,7 +135,7 @@ def kill_rounds(folder: Path, rounds: int) -> None:
                 known, operations = done[-1]
                 verbs_killed.add(interrupted[0] if interrupted else None)
                 # undo is two operations here; no other verb is more than one.
-                more = read_entries(memory._store.records, "operation > ?", (operations,))
+                more = read_entries(memory.folder.records, "operation > ?", (operations,))
                 assert operations <= now[1] and len({entry.operation for entry in more}) <= 2
                 if interrupted is None or interrupted[0] != "erase" or now[1] == operations:
                     assert digest(state_of(memory, operations)) == known

@@ -44,10 +44,10 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
             add_long(memory, f"a long text of {tenant}", scope)
             add(memory, f"behind secret of {tenant}", scope, id="behind")
             memory.merge("id-1", ["behind"], scope)
-        with memory._store.writing():
-            memory._store.store.commit(lambda connection: tables.write_setting(connection, "a setting", {"a": 1}))
-            memory._store.store.commit(lambda connection: cells.put(connection, "memory_erasing", (10**6,)))
-        memory._store.records.shrink(rewrite=False)
+        with memory.folder.writing():
+            memory.folder.store.commit(lambda connection: tables.write_setting(connection, "a setting", {"a": 1}))
+            memory.folder.store.commit(lambda connection: cells.put(connection, "memory_erasing", (10**6,)))
+        memory.folder.records.shrink(rewrite=False)
     for name in (f"{RECORDS}-wal", f"{RECORDS}-shm"):
         (folder / name).unlink(missing_ok=True)
     return folder
@@ -55,8 +55,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def add_long(memory: Memory, text: str, scope: dict[str, str]) -> None:
     """Add a text with a window of its own, which an encoder would be needed to cut."""
-    store = MemoryStore(memory._store, scope)
-    with memory._store.writing():
+    store = MemoryStore(memory.folder, scope)
+    with memory.folder.writing():
         draft = Draft("long", text, text, "en", Content(), vector=vector_of(text), scope=scope, seq=7)
         draft.valid_from = draft.recorded_at = times.now()
         draft.parts, draft.part_vectors = (text[2:],), [vector_of(text[2:])]

@@ -87,7 +87,7 @@ def test_memory_of_format_2_answers_as_before(old: Path) -> None:
             assert memory.get(f"{user}-6", scope).state == "active"  # type: ignore[union-attr]
             add(memory, "one more", scope, id="one id for all")
             memory.erase(f"{user}-0", scope)
-        assert memory._store.records.read("SELECT content FROM memory_settings") == [('{"a":[1]}',)]
+        assert memory.folder.records.read("SELECT content FROM memory_settings") == [('{"a":[1]}',)]
     assert verify(old, encoder()) == []
 
 

@@ -226,7 +226,7 @@ class Verbs(RuleBasedStateMachine):
 
     @invariant()
     def journal_adds_up_to_the_state(self) -> None:
-        records = self.memory._store.records
+        records = self.memory.folder.records
         assert replay(read_entries(records)) == tables.read_state(records)
 
     @invariant()

@@ -63,7 +63,7 @@ def test_erase_leaves_no_byte_of_text_tags_metadata_or_source(tmp_path: Path, ti
         with pytest.raises(InputError, match="scope"):
             memory.history(id, ME)
         query = "SELECT verb, changes, note FROM memory_journal WHERE record = 2"  # the second that was stored
-        emptied = memory._store.records.read(query)
+        emptied = memory.folder.records.read(query)
         assert [verb for verb, _, _ in emptied] == ["add", "update", "erase"]
         assert all(changes in (None, "[]") and note == "{}" for _, changes, note in emptied)
     assert left(tmp_path, *contents) == []
@@ -95,7 +95,7 @@ def test_erasing_rewrites_the_database_only_if_copies_of_rows_are_left(
         for n in range(100, 120):  # an end of validity takes the same space as none
             memory.update(ids[n], ME, f"another {n:03d}.", vector=vector_of(f"{n}"), language="en")
         statements: list[str] = []
-        memory._store.records.connection.set_trace_callback(statements.append)
+        memory.folder.records.connection.set_trace_callback(statements.append)
         assert memory.erase(ids[7:9], ME).complete and memory.erase(ids[110], ME).complete
         gone = [b"secret 007.", b"secret 008.", b"secret 110.", b"another 110."]
         content = [file.read_bytes() for file in (tmp_path / "m").rglob("*") if file.is_file()]
@@ -108,7 +108,7 @@ def test_erasing_rewrites_the_database_only_if_copies_of_rows_are_left(
 def test_ends_that_are_open_in_an_older_form_are_read(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         one, two = (add(memory, f"memory number {word}", ME).id for word in ("one", "two"))
-        store = memory._store.store
+        store = memory.folder.store
         with store.writing():
             store.commit(lambda connection: connection.execute("UPDATE memory_versions SET valid_to = NULL"))
     with open_memory(tmp_path / "m") as memory:
@@ -156,7 +156,7 @@ def test_erasure_waits_for_readers_and_is_ended_by_the_next_opening(tmp_path: Pa
         assert memory.list(ME) == []
         reader.close()
     with open_memory(tmp_path / "m") as memory:
-        assert memory._store.records.read("SELECT * FROM memory_erasing") == []
+        assert memory.folder.records.read("SELECT * FROM memory_erasing") == []
     assert left(tmp_path, "a secret sentence") == []
 
 
@@ -173,7 +173,7 @@ def test_erasing_the_survivor_erases_what_was_merged_into_it(tmp_path: Path) -> 
 def test_thresholds_of_the_bundled_encoder_come_with_it(tmp_path: Path) -> None:
     encoder = load_encoder(device="cpu")
     with Memory.open(tmp_path / "m", encoder) as memory:
-        thresholds = memory._thresholds()
+        thresholds = memory.thresholds()
         assert thresholds is not None and thresholds.fingerprint == encoder.fingerprint
         memory.add("The train leaves at seven.", ME)
         assert memory.search("train", ME, abstain=True).searched == 1
@@ -251,11 +251,11 @@ def test_hidden_records_do_not_prevent_adding(tmp_path: Path) -> None:
 def test_calibration_is_kept_for_the_encoder_that_it_was_made_with(tmp_path: Path, tiny_encoder: Encoder) -> None:
     texts = {code: [f"{word} {n} {code}" for n in range(12)] for code, word in (("en", "cat"), ("de", "rain"))}
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
-        assert memory._thresholds() is None
+        assert memory.thresholds() is None
         found = memory.calibrate(texts=texts)
-        assert memory._thresholds() == found
+        assert memory.thresholds() == found
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
-        assert memory._thresholds() == found
+        assert memory.thresholds() == found
 
 
 def test_import_leaves_stored_records_that_were_deleted_as_they_are(tmp_path: Path, tiny_encoder: Encoder) -> None:
@@ -494,8 +494,8 @@ def test_verify_compares_tables_whose_rows_are_undamaged(
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
         memory.add("the cat sat", ME)
         memory.add("warm rain", {"user": "u2"})
-        with memory._store.writing():
-            memory._store.store.commit(lambda connection: rewrite(connection, table, columns))
+        with memory.folder.writing():
+            memory.folder.store.commit(lambda connection: rewrite(connection, table, columns))
     assert any(what in problem.what for problem in verify(tmp_path / "m", tiny_encoder))
 
 

@@ -96,9 +96,16 @@ class LightEncoder(Encoder):
         Loads the same encoder in torch, for what needs its modules.
     arithmetic
         How matrices are multiplied; see :class:`mlret.encoders.light.network.PackedNetwork`.
+
+    Attributes
+    ----------
+    threads
+        The number of threads of one call, to be set before the first text is encoded; ``None`` for all. Several threads
+        may call one encoder at the same time, which together encode more texts with one thread each.
     """
 
     runtime: Runtime = "light"
+    threads: int | None = None
 
     def __init__(
         self, folder: LightFolder, name: str = "", *, in_torch: InTorch, arithmetic: Arithmetic = "fast"
@@ -118,7 +125,7 @@ class LightEncoder(Encoder):
     @cached_property
     def network(self) -> Network:
         """The network; starts when the first text is encoded."""
-        return _network_of(self.folder, self._arithmetic)
+        return _network_of(self.folder, self._arithmetic, self.threads)
 
     def encode(
         self,
@@ -169,6 +176,11 @@ class LightEncoder(Encoder):
         names = ("query",) if side == "query" else ("document", "passage", "corpus")
         return next((found for name in names if (found := self.folder.prompts.get(name))), "")
 
+    def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
+        """Return the number of tokens of each text; see :meth:`mlret.encoders.encoder.Encoder.token_counts`."""
+        longest = self.folder.longest if cut else None
+        return [len(self._tokenizer.encode(text, longest)) for text in checked_texts(texts)]
+
     @cached_property
     def _light_calibration(self) -> LightCalibration | None:
         return None if self.folder.calibration is None else LightCalibration(self.folder.calibration)
@@ -206,9 +218,15 @@ class LightTokenEncoder(TokenEncoder):
         As for :class:`LightEncoder`.
     arithmetic
         As for :class:`LightEncoder`.
+
+    Attributes
+    ----------
+    threads
+        As for :class:`LightEncoder`.
     """
 
     runtime: Runtime = "light"
+    threads: int | None = None
 
     def __init__(
         self, folder: TokenFolder, name: str = "", *, in_torch: InTorch, arithmetic: Arithmetic = "fast"
@@ -228,8 +246,16 @@ class LightTokenEncoder(TokenEncoder):
     @cached_property
     def network(self) -> Network:
         """The network; starts when the first text is encoded."""
-        network = _network_of(self.folder, self._arithmetic)
+        network = _network_of(self.folder, self._arithmetic, self.threads)
         return network.with_extra(self.folder.embeddings) if isinstance(network, PackedNetwork) else network
+
+    def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
+        """Return the number of tokens of each text; see :meth:`mlret.encoders.encoder.Encoder.token_counts`."""
+        texts = checked_texts(texts)
+        if cut:
+            return [int(length) for length in self._tokens(texts, "document")[1]]
+        rules = self.folder.tasks["document"]
+        return [(rules.marker is not None) + len(self._tokenizer.encode(rules.prompt + text)) for text in texts]
 
     @cached_property
     def dims(self) -> int:
@@ -312,12 +338,12 @@ def _tokenizer_of(folder: PackedFolder, *, added: dict[str, int] | None = None) 
     return folder.tokenizer(added=added) or _LibraryTokenizer(folder.path / "tokenizer.json")
 
 
-def _network_of(folder: PackedFolder, arithmetic: Arithmetic) -> Network:
+def _network_of(folder: PackedFolder, arithmetic: Arithmetic, threads: int | None) -> Network:
     if (folder.path / EXPORTED).is_file():
-        return ExportedNetwork(folder.path / EXPORTED, longest=folder.longest)
+        return ExportedNetwork(folder.path / EXPORTED, longest=folder.longest, threads=threads)
     weights = StoredWeights(MappedTensors(folder.path / QUANTISED))
     steps = Steps.read(MappedTensors(folder.path / PACKED))
-    return PackedNetwork(weights, folder.architecture(), steps, arithmetic=arithmetic)
+    return PackedNetwork(weights, folder.architecture(), steps, arithmetic=arithmetic, threads=threads)
 
 
 class _NoProgress:

@@ -63,6 +63,8 @@ class PackedNetwork:
         ones in 8. Or one of the ways of :mod:`mlret.encoders.light.graph`.
     extra
         Embeddings of tokens beyond the vocabulary, ``(n, dims)``, such as markers that a head brings along.
+    threads
+        As for :func:`start_session`.
     """
 
     def __init__(
@@ -73,12 +75,13 @@ class PackedNetwork:
         *,
         arithmetic: Arithmetic = "fast",
         extra: NDArray[np.float32] | None = None,
+        threads: int | None = None,
     ) -> None:
         if arithmetic not in get_args(Arithmetic):
             raise InputError(f"no arithmetic {arithmetic!r}: there are {', '.join(get_args(Arithmetic))}")
         self.dims, self.longest = shape.dims, shape.longest
         self._weights, self._shape, self._arithmetic = weights, shape, arithmetic
-        self._steps, self._extra = steps, extra
+        self._steps, self._extra, self._threads = steps, extra, threads
         self._vocabulary = len(weights.tensors[f"{_WORDS}.scale" if weights.bits(_WORDS) else _WORDS])
         # What every token of a place gets: its position's embedding and that of the only type.
         places = weights.matrix(_POSITIONS)[shape.first_position :] + weights.matrix(_KINDS)[0]
@@ -125,7 +128,7 @@ class PackedNetwork:
     def _session(self, way: Way) -> Any:
         session = self._sessions.get(way)
         if session is None:
-            session = self._sessions[way] = start_session(self.model(way))
+            session = self._sessions[way] = start_session(self.model(way), self._threads)
         return session
 
 
@@ -138,6 +141,8 @@ class ExportedNetwork:
         The file.
     longest
         The largest number of tokens that the model accepts.
+    threads
+        As for :func:`start_session`.
 
     Raises
     ------
@@ -145,8 +150,8 @@ class ExportedNetwork:
         If the file is no such network.
     """
 
-    def __init__(self, path: Path, *, longest: int) -> None:
-        self._session = start_session(path)
+    def __init__(self, path: Path, *, longest: int, threads: int | None = None) -> None:
+        self._session = start_session(path, threads)
         self._inputs = {entry.name for entry in self._session.get_inputs()}
         known = {"input_ids", "attention_mask", "token_type_ids"}
         names = [entry.name for entry in self._session.get_outputs()]
@@ -170,13 +175,15 @@ class ExportedNetwork:
         return hidden.astype(np.float32, copy=False)
 
 
-def start_session(model: bytes | Path) -> Any:
+def start_session(model: bytes | Path, threads: int | None = None) -> Any:
     """Return a session of onnxruntime on the CPU.
 
     Parameters
     ----------
     model
         An ONNX model, or the file that holds one.
+    threads
+        The number of threads of one call; ``None`` for :func:`mlret.encoders.light.instructions.usable_threads`.
 
     Raises
     ------
@@ -188,7 +195,7 @@ def start_session(model: bytes | Path) -> Any:
     except ImportError as error:
         raise MlretError("encoding needs the package onnxruntime: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_threads()
+    options.intra_op_num_threads = threads or usable_threads()
     options.inter_op_num_threads = 1
     # Threads that wait for work would take time from others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -143,9 +143,17 @@ class Records(Snapshots):
         query = "SELECT row, crc, id, text, language, metadata FROM records WHERE row IN ({})"
         return {row: self._document(row, *cells) for row, *cells in self.read_among(query, rows)}
 
-    def stream(self, *, batch_size: int = 1024) -> Iterator[list[tuple[int, Document]]]:
-        """Iterate over all rows and documents in batches, by ascending row; damage raises as in :meth:`fetch`."""
-        last = 0
+    def stream(self, *, batch_size: int = 1024, after: int = 0) -> Iterator[list[tuple[int, Document]]]:
+        """Iterate over rows and documents in batches, by ascending row; damage raises as in :meth:`fetch`.
+
+        Parameters
+        ----------
+        batch_size
+            Number of documents in a batch.
+        after
+            Only rows with a higher number than this are returned.
+        """
+        last = after
         query = "SELECT row, crc, id, text, language, metadata FROM records WHERE row > ? ORDER BY row LIMIT ?"
         while found := self.read(query, (last, batch_size)):
             yield [(row, self._document(row, *cells)) for row, *cells in found]

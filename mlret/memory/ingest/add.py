@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal, get_args
@@ -81,8 +82,17 @@ class Adder:
         self._strength: dict[str, float] = {}
         self._several = False  # Whether the batch has more than one text.
 
-    def add(self, drafts: Sequence[Draft]) -> list[Added]:
+    def add(
+        self, drafts: Sequence[Draft], also: Callable[[sqlite3.Connection, list[Added]], None] | None = None
+    ) -> list[Added]:
         """Store texts, except those that are stored already.
+
+        Parameters
+        ----------
+        drafts
+            The texts.
+        also
+            Called in the transaction with the connection and the results, to write more.
 
         Returns
         -------
@@ -116,11 +126,18 @@ class Adder:
             steps += self._steps(draft, verdict, ruling, denied)
             target = verdict.id if verdict.kind == "duplicate" else None
             results.append((target or draft.record, verdict))
-        operation = self._store.commit("add", steps)
-        return [
-            Added(id, "added" if one.kind == "new" else one.kind, one.evidence, one.reason, operation)
-            for id, one in results
-        ]
+
+        def added(operation: int) -> list[Added]:
+            return [
+                Added(id, "added" if one.kind == "new" else one.kind, one.evidence, one.reason, operation)
+                for id, one in results
+            ]
+
+        def write(connection: sqlite3.Connection, operation: int) -> None:
+            if also is not None:
+                also(connection, added(operation))
+
+        return added(self._store.commit("add", steps, write))
 
     def _check(self, drafts: Sequence[Draft]) -> None:
         taken = self._store.columns.keys

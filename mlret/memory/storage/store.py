@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -73,7 +73,9 @@ class MemoryStore:
         """Warns of filters that cannot match any record of the tenant."""
         return self.folder.unmatched[self.place[0]]
 
-    def commit(self, verb: Verb, steps: Sequence[Step]) -> int:
+    def commit(
+        self, verb: Verb, steps: Sequence[Step], also: Callable[[sqlite3.Connection, int], None] | None = None
+    ) -> int:
         """Commit an operation atomically and durably; use it within :meth:`Folder.writing`.
 
         Parameters
@@ -82,6 +84,8 @@ class MemoryStore:
             Name of the operation in the journal.
         steps
             One step for each record.
+        also
+            Called in the transaction with the connection and the number of the operation, to write more.
 
         Returns
         -------
@@ -124,6 +128,8 @@ class MemoryStore:
                 about = keys[step.record], renamed(changes, key_of), note
                 entries.append(Entry(number, first, counted, at, verb, scope, asked, *about))
             tables.write_entries(connection, entries, versions, more)
+            if also is not None:
+                also(connection, counted)
 
         if documents:
             vectors = [vector for draft in drafts for vector in (draft.vector, *draft.part_vectors)]

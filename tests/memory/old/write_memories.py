@@ -52,8 +52,8 @@ def write(folder: Path) -> None:
             add(memory, f"{user} expired", scope, expires_at="2020-01-01T00:00:00+00:00", metadata={"user": "nina"})
             add(memory, f"{user} in a run", {**scope, "run": "r"})
             memory.erase([ids[10]], scope)
-        with memory._store.writing():
-            memory._store.store.commit(lambda connection: tables.write_setting(connection, "kept", {"a": [1]}))
+        with memory.folder.writing():
+            memory.folder.store.commit(lambda connection: tables.write_setting(connection, "kept", {"a": [1]}))
 
 
 def answers(memory: Memory) -> dict[str, Any]:

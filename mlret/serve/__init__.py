@@ -1,0 +1,1 @@
+"""The server: indexes and a memory over HTTP and MCP (``mlret serve``)."""

@@ -1,0 +1,1 @@
+"""What a request may cost: size, time and number of requests, and what is written down about each."""

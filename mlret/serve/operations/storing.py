@@ -1,0 +1,260 @@
+"""Store documents in one transaction, and say what became of each."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlret.data.documents import Document
+from mlret.encoders.external import ExternalEncoder
+from mlret.index.index import Index
+from mlret.index.ingest import Intake
+from mlret.index.store.compaction import maintain
+from mlret.index.store.store import Store
+from mlret.index.vectors.space import Vectors
+from mlret.serve.operations.incoming import IncomingDocument
+from mlret.serve.operations.invalid_values import invalid
+from mlret.serve.operations.receipts import Receipt, in_use, receipts_of, write_receipt
+from mlret.serve.problems import Problem, pointer
+
+OnConflict = Literal["fail", "skip", "replace"]
+Verdict = Literal["added", "replaced", "unchanged", "skipped", "failed"]
+Encoded = Mapping[tuple[str, str | None], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a document.
+
+    Attributes
+    ----------
+    id
+        Its id, which was made by the index if the client gave none; ``None`` if it could not be read.
+    verdict
+        ``added``; ``replaced``, if another document with its id was stored; ``unchanged``, if it was stored already and
+        is the same; ``skipped``, if another one with its id was stored and was kept; ``failed``, if it was not stored.
+    problem
+        Why it failed.
+    """
+
+    id: str | None
+    verdict: Verdict
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class PreparedIntake(Intake):
+    """An intake to which the vectors of most texts are known, because they were encoded before the lock was taken.
+
+    Parameters
+    ----------
+    encoded
+        (text, language) -> its vector, as the encoder gives it.
+    """
+
+    encoded: Encoded
+
+    def vectors_of(self, documents: Sequence[Document]) -> Vectors:
+        unknown = [one for one in documents if (one.text, one.language) not in self.encoded]
+        found: dict[tuple[str, str | None], Any] = {}
+        if unknown:  # Somebody else has changed the index since the vectors were made.
+            given = super().vectors_of(unknown)
+            found = {(one.text, one.language): vector for one, vector in zip(unknown, given, strict=True)}
+        known = {**self.encoded, **found}
+        vectors: list[NDArray[np.float32]] = [known[one.text, one.language] for one in documents]
+        return np.stack(vectors) if _is_cosine(self.store) else vectors
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Documents that are stored in one transaction.
+
+    Attributes
+    ----------
+    documents
+        The documents.
+    on_conflict
+        What is done with a document whose id is stored already: ``fail``, ``skip`` it, or ``replace`` the stored one.
+    encoded
+        The vectors of their texts, as far as they have been made.
+    together
+        Store all of them or none; otherwise documents that fail do not keep the others from being stored.
+    key
+        The key of the receipt; empty for none.
+    receipt
+        Makes the receipt from what became of the documents.
+    more
+        Whether more will be written at once.
+    """
+
+    documents: Sequence[IncomingDocument]
+    on_conflict: OnConflict
+    encoded: Encoded
+    together: bool
+    key: str = ""
+    receipt: Callable[[list[Outcome]], Receipt] | None = None
+    more: bool = False
+
+    def store(self, index: Index) -> list[Outcome]:
+        """Store the documents, and return what became of each. On return they survive a crash.
+
+        Raises
+        ------
+        Problem
+            If a document fails and they are stored together, or another process has used the key. Nothing is stored.
+        """
+        store = index.store
+        with store.writing():
+            outcomes, chosen = self._decide(store)
+            if self.together and (failed := next((one.problem for one in outcomes if one.problem), None)):
+                raise failed
+            receipt = self.receipt(outcomes) if self.receipt is not None else None
+            if receipt is not None and any(one.part >= receipt.part for one in receipts_of(store.records, self.key)):
+                raise in_use()  # by another server on the same folder
+            self._write(index, chosen, receipt)
+            maintain(store, more=self.more)
+        return outcomes
+
+    def _write(self, index: Index, chosen: Mapping[str, IncomingDocument], receipt: Receipt | None) -> None:
+        written = False
+
+        def also(connection: sqlite3.Connection, rows: object = None) -> None:
+            nonlocal written
+            if receipt is not None:
+                write_receipt(connection, self.key, receipt)
+                written = True
+
+        store = index.store
+        if chosen:
+            intake = PreparedIntake(store, lambda: index.encoder, "replace", self.encoded)
+            documents = [one.called(id) for id, one in chosen.items()]
+            vectors = [one.vector for one in chosen.values() if one.vector is not None]
+            given = store.space.check_vectors(np.stack(vectors) if _is_cosine(store) else vectors) if vectors else None
+            intake.store_batch(documents, given, also)
+        if receipt is not None and not written:
+            store.commit(also)
+
+    def _decide(self, store: Store) -> tuple[list[Outcome], dict[str, IncomingDocument]]:
+        """Return what becomes of each document as if they were stored one after another, and those to store by id."""
+        rows = store.records.rows_of([one.document.id for one in self.documents if one.named])
+        stored: dict[str, Document | None] = dict.fromkeys(rows)
+        if self.on_conflict == "replace" and rows:
+            stored = {one.id: one for one in store.records.fetch(list(rows.values())).values()}
+        present: dict[str, Document | None] = stored
+        outcomes: list[Outcome] = []
+        chosen: dict[str, IncomingDocument] = {}
+        number = store.last_row
+        for place, one in enumerate(self.documents):
+            if not one.named:
+                number += 1
+                while (id := f"auto-{number}") in present or store.records.rows_of([id]):
+                    number += 1
+            else:
+                id = one.document.id
+            document = one.called(id)
+            if id not in present:
+                verdict: Verdict = "added"
+            elif self.on_conflict == "fail":
+                outcomes.append(Outcome(id, "failed", self._conflict(id, place)))
+                continue
+            elif self.on_conflict == "skip":
+                outcomes.append(Outcome(id, "skipped"))
+                continue
+            elif present[id] == document and one.vector is None:
+                outcomes.append(Outcome(id, "unchanged"))
+                continue
+            else:
+                verdict = "replaced"
+            present[id], chosen[id] = document, one
+            outcomes.append(Outcome(id, verdict))
+        return outcomes, chosen
+
+    def _conflict(self, id: str, place: int) -> Problem:
+        return Problem(
+            "conflict",
+            f"the id {id!r} is stored already, or occurs twice" + ("; nothing was stored" if self.together else ""),
+            field=pointer([place, "id"] if self.together else ["id"]),
+            place="body",
+            fix="Choose another id, or send the parameter on_conflict=skip or on_conflict=replace.",
+        )
+
+
+def to_encode(
+    index: Index, documents: Sequence[IncomingDocument], on_conflict: OnConflict
+) -> list[tuple[str, str | None]]:
+    """Return the (text, language) pairs whose vectors will probably be needed, each once and in order.
+
+    Parameters
+    ----------
+    index
+        The index.
+    documents
+        The documents that will be stored.
+    on_conflict
+        As for :class:`Batch`.
+    """
+    records = index.store.records
+    rows = records.rows_of([one.document.id for one in documents if one.named and one.vector is None])
+    stored = {one.id: one for one in records.fetch(list(rows.values())).values()} if on_conflict == "replace" else {}
+    wanted: dict[tuple[str, str | None], None] = {}
+    for one in documents:
+        document = one.document
+        if one.vector is not None or (one.named and document.id in rows and on_conflict != "replace"):
+            continue
+        old = stored.get(document.id) if one.named else None
+        if old is None or (old.text, old.language) != (document.text, document.language):
+            wanted[document.text, document.language] = None
+    return list(wanted)
+
+
+def vector_problem(index: Index, one: IncomingDocument, given: bool) -> Problem | None:
+    """Return what is wrong with the vector of a document, or with its absence; ``None`` if nothing is.
+
+    Parameters
+    ----------
+    index
+        The index.
+    one
+        The document.
+    given
+        Whether the first document of the request has a vector.
+    """
+    manifest = index.store.manifest
+    if one.vector is None and given:
+        return invalid("this document has no vector, but others have", ["vector"], "Give all documents one, or none.")
+    if one.vector is None:
+        if isinstance(index.encoder, ExternalEncoder):
+            return invalid(
+                f"the vectors of this index are made elsewhere, by {index.encoder.name}",
+                ["vector"],
+                "Send the vector of each document.",
+            )
+        return None
+    if not given:
+        return invalid(
+            "this document has a vector, but others have none", ["vector"], "Give all documents one, or none."
+        )
+    depth = 1 if _is_cosine(index.store) else 2
+    if one.vector.ndim != depth:
+        return invalid(
+            f"the vector has {one.vector.ndim} axes, not {depth}",
+            ["vector"],
+            "Send one list of numbers." if depth == 1 else "Send a list of lists of numbers, one list for each token.",
+        )
+    dims = {manifest.dims} if isinstance(index.encoder, ExternalEncoder) else {manifest.dims, index.encoder.dims}
+    if one.vector.shape[-1] not in dims:
+        return invalid(
+            f"the vector has {one.vector.shape[-1]} dimensions, not {manifest.dims}",
+            ["vector"],
+            "Send vectors of the encoder of this index.",
+        )
+    return None
+
+
+def _is_cosine(store: Store) -> bool:
+    return store.manifest.similarity == "cosine"

@@ -1,0 +1,1 @@
+"""The routes: they read a request, call an operation and write its result."""

@@ -1,0 +1,43 @@
+"""Shapes of indexes in requests and answers."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mlret.index.settings import IndexSettings
+
+
+class IndexDescription(BaseModel):
+    """What an index holds, and how it was built."""
+
+    name: str
+    documents: int = Field(ge=0)
+    languages: dict[str, int] = Field(description="Language -> number of documents; `und` where it is unknown.")
+    encoder: str = Field(description="The encoder that it was built with.")
+    fingerprint: str = Field(description="Hash of the encoder; vectors of different encoders are never mixed.")
+    dims: int = Field(description="Number of dimensions of a vector.", ge=1)
+    similarity: str = Field(description="`cosine` for one vector per text, `maxsim` for one per token.")
+    lexical: bool = Field(description="Whether it can be searched by words too (`mode` lexical and hybrid).")
+    kinds: dict[str, int] = Field(description="Kind of segment -> number of documents in such segments.")
+    why: list[str] = Field(description="Why the segments are of these kinds.")
+    probing: str = Field(description="How a multi-vector index is searched, and the recall that was measured.")
+    segments: int = Field(ge=0)
+    unsealed: int = Field(description="Documents whose vectors are in no segment yet.", ge=0)
+    deleted: int = Field(description="Rows of segments that the next compaction removes.", ge=0)
+    bytes: int = Field(description="Size of the folder on disk.", ge=0)
+    settings: IndexSettings
+    removable: bool = Field(description="Whether a request may delete it.")
+
+
+class IndexList(BaseModel):
+    """The indexes that the token may read."""
+
+    indexes: list[IndexDescription]
+
+
+class IndexCreation(BaseModel):
+    """How to create an index."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    settings: IndexSettings = Field(default_factory=IndexSettings)

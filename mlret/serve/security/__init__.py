@@ -1,0 +1,1 @@
+"""Who may do what: tokens, roles and scopes, and which hosts and web pages the server answers."""
