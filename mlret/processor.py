@@ -75,14 +75,13 @@ def _faiss() -> str:
 
 
 def _light_runtime() -> str:
-    """Return the instruction by which the light runtime multiplies 8-bit integers."""
-    from mlret.encoders.light.instructions import multiplies_int8
+    """Return how the light runtime adds products of 8-bit integers."""
+    from mlret.encoders.light.network import adds_products_in_32_bits
 
-    found = multiplies_int8()
-    if found is not None:
-        return f"products of 8-bit integers by {found}"
-    lacks = "AVX512_VNNI, AVX-VNNI" if _x86() else "DotProd"
-    return f"products of 8-bit integers in 16 bits (this processor lacks the faster {lacks})"
+    if adds_products_in_32_bits():
+        return "products of 8-bit integers are added in 32 bits"
+    lacks = "AVX512_VNNI or AVX-VNNI" if _x86() else "DotProd"
+    return f"products of 8-bit integers are added in 16 bits (this processor lacks the faster {lacks})"
 
 
 def _numpy() -> str:

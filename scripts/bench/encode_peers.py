@@ -31,7 +31,7 @@ from rich.table import Table
 
 from mlret.doctor import examine
 from mlret.encoders.calibration import Calibration
-from mlret.encoders.light.instructions import multiplies_int8
+from mlret.encoders.light.network import adds_products_in_32_bits
 from mlret.encoders.loading import BUNDLED, load_in_torch
 from mlret.encoders.onnx_export import export_onnx
 
@@ -153,7 +153,7 @@ def main(
             }
     table = Table(
         title=f"{len(texts)} passages of {tokens // len(texts)} tokens, processor time, {threads} threads, "
-        f"8-bit products: {multiplies_int8() or 'none'}"
+        f"8-bit products added in {32 if adds_products_in_32_bits() else 16} bits"
     )
     for column in ("", "query: ms", "ratio", "passages: tokens/s", "ratio", "batch", "least cosine", "start s", "MiB"):
         table.add_column(column, justify="right" if column else "left")

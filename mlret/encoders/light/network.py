@@ -183,7 +183,7 @@ def start_session(model: bytes | Path, threads: int | None = None) -> Any:
     model
         An ONNX model, or the file that holds one.
     threads
-        The number of threads of one call; ``None`` for :func:`mlret.encoders.light.instructions.usable_threads`.
+        The number of threads of one call; ``None`` for :func:`mlret.encoders.light.threads.usable_threads`.
 
     Raises
     ------
