@@ -538,16 +538,17 @@ class Index:
         texts, languages = check_queries(queries, language)
         check_lexical(self.store, mode)
         condition, some = check_filters(where, ids)
+        compared: Vectors | Sequence[None]
         if vectors is not None:
-            vectors = self.store.space.check_queries(vectors)
-            if len(vectors) != len(texts):
-                raise InputError(f"{len(texts)} queries but {len(vectors)} vectors: give one vector for each query")
+            compared = self.store.space.check_queries(vectors)
+            if len(compared) != len(texts):
+                raise InputError(f"{len(texts)} queries but {len(compared)} vectors: give one vector for each query")
+        elif texts:
+            encode = encoded_if_possible if mode == "lexical" else encoded
+            compared = encode(lambda: self.encoder, self.store.space, texts, languages)
         if not texts:
             return []
-        if vectors is None:
-            encode = encoded_if_possible if mode == "lexical" else encoded
-            vectors = encode(lambda: self.encoder, self.store.space, texts, languages)
-        found = [Query(*one) for one in zip(vectors, texts, languages, strict=True)]
+        found = [Query(*one) for one in zip(compared, texts, languages, strict=True)]
         return retrieve(self.store, found, k, allowed=self._allowed(condition, some), mode=mode, exact=exact)
 
     def encode_queries(self, queries: Sequence[str], *, language: str | Sequence[str | None] | None = None) -> Vectors:
