@@ -16,7 +16,8 @@ from mlret.serve.limits.access_log import AccessLog
 from mlret.serve.limits.body import BodyLimits
 from mlret.serve.limits.capacity import CapacityLimits
 from mlret.serve.limits.measurements import Measurements
-from mlret.serve.mcp.mcp_endpoint import McpEndpoint
+from mlret.serve.mcp.mcp_endpoint import McpEndpoint, caller_of
+from mlret.serve.mcp.mcp_server import mcp_server
 from mlret.serve.operations.service import Service
 from mlret.serve.problems import explanations
 from mlret.serve.routes import document_routes, embedding_routes, health, index_routes, memory_routes, search_routes
@@ -64,7 +65,7 @@ def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log
         try:
             await catalogue.open()
             warming = asyncio.ensure_future(_warm(service))
-            async with mcp.serving(service, written):
+            async with mcp.serving(mcp_server(service, caller_of, written), settings.body_limit):
                 yield
         finally:
             service.state = "ending"

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import mcp_types as types
+from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from mlret.serve.limits.access_log import AccessLog
 from mlret.serve.limits.strict_json import read_json
-from mlret.serve.mcp.mcp_server import mcp_server
-from mlret.serve.operations.service import Service
 from mlret.serve.problems import Problem
 from mlret.serve.security.authentication import principal_of
 from mlret.serve.security.principal import Principal
@@ -39,19 +38,18 @@ class McpEndpoint:
         self._manager: StreamableHTTPSessionManager | None = None
 
     @contextlib.asynccontextmanager
-    async def serving(self, service: Service, log: AccessLog) -> AsyncIterator[None]:
+    async def serving(self, server: Server[Any], body_limit: int) -> AsyncIterator[None]:
         """Answer requests until the end of the block.
 
         Parameters
         ----------
-        service
-            The server behind all interfaces.
-        log
-            The log.
+        server
+            The MCP server.
+        body_limit
+            The longest body, in bytes.
         """
-        server = mcp_server(service, _caller, log)
         manager = StreamableHTTPSessionManager(
-            server, json_response=True, stateless=True, max_request_body_size=service.settings.body_limit
+            server, json_response=True, stateless=True, max_request_body_size=body_limit
         )
         async with manager.run():
             self._manager = manager
@@ -74,7 +72,8 @@ class McpEndpoint:
         await self._manager.handle_request(scope, _replayed(body, receive), send)
 
 
-def _caller(request: Request | None) -> Principal:
+def caller_of(request: Request | None) -> Principal:
+    """Return who sends a request: the guards have checked its token."""
     assert request is not None
     return principal_of(request.scope)
 
