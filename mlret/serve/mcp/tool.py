@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, Literal, TypeVar
 
 import mcp_types as types
@@ -82,7 +83,9 @@ class Tool(Generic[Arguments]):
         """
         takes = schema_of(self.arguments)
         if self.subject == "index":
-            takes["properties"]["index"]["description"] += _choice(indexes)
+            index = takes["properties"]["index"]
+            index = {**index, "description": index["description"] + _choice(indexes)}
+            takes = {**takes, "properties": {**takes["properties"], "index": index}}
         return types.Tool(
             name=self.name,
             title=self.title,
@@ -99,11 +102,12 @@ class Tool(Generic[Arguments]):
         )
 
 
+@cache
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON schema of a model in one piece: some clients do not follow references.
 
     Titles are left out, because they repeat the names of the fields, and so is that an optional field may be null: each
-    word of a schema costs the agent's attention.
+    word of a schema costs the agent's attention. The answer is kept, and must not be changed.
     """
     schema = model.model_json_schema()
     definitions = schema.pop("$defs", {})
