@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from dataclasses import replace
 
 from mcp.server.stdio import stdio_server
@@ -48,6 +50,7 @@ async def serve_standard_streams(settings: ServeSettings, scope: Scope, log: Acc
     warming = None
     try:
         await catalogue.open()
+        _end_on_signals(catalogue, log)
         # An encoder that fails to load fails the calls that need it, with an error that says why.
         warming = asyncio.ensure_future(catalogue.warm())
         async with stdio_server() as (incoming, outgoing):
@@ -58,3 +61,20 @@ async def serve_standard_streams(settings: ServeSettings, scope: Scope, log: Acc
             with contextlib.suppress(Exception, asyncio.CancelledError):
                 await warming
         await catalogue.close()
+
+
+def _end_on_signals(catalogue: Catalogue, log: AccessLog) -> None:
+    """Let signals end the process after the writes that wait.
+
+    The thread that waits for the next line of standard input cannot be woken, so that nothing would wait for its end.
+    """
+    loop = asyncio.get_running_loop()
+    endings: set[asyncio.Task[None]] = set()
+
+    async def end(number: int) -> None:
+        await catalogue.close()
+        log.close()
+        os._exit(128 + number)
+
+    for one in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(one, lambda one=one: endings.add(loop.create_task(end(one))))  # type: ignore[misc]

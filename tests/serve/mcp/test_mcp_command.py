@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.serve.mcp.agents import MODES
 
 ROOT = Path(errors.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+OPENING = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "tests", "version": "1"}}
 COMMAND = [sys.executable, "-m", "mlret", "mcp"]
 
 
@@ -75,13 +77,8 @@ def test_the_client_of_the_sdk_uses_an_index_and_a_memory(index: Path, tmp_path:
 
 
 def test_only_messages_are_written_to_standard_output_and_the_process_ends_with_its_input(index: Path) -> None:
-    opening = {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "tests", "version": "1"},
-    }
     messages = [
-        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": opening},
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": OPENING},
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
         {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
     ]
@@ -108,3 +105,17 @@ def test_a_command_that_serves_nothing_says_what_is_missing(arguments: tuple[str
     assert done.stdout == ""
     [line] = done.stderr.splitlines()
     assert words in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_process_while_it_waits_for_a_message(index: Path, number: int) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, str(index)], env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": OPENING}) + "\n")
+        process.stdin.flush()
+        assert "serverInfo" in process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
