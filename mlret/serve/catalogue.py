@@ -227,13 +227,7 @@ class Catalogue:
             served = self.index(name)
             del self._indexes[name]
             await served.handle.close()
-            gone = served.folder.with_name(f".{name}.{secrets.token_hex(4)}.removed")
-            try:
-                served.folder.rename(gone)
-            except OSError as error:
-                raise MlretError(f"{served.folder} cannot be deleted ({error.strerror})") from error
-            fsync_folder(gone.parent)
-            await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
+            await asyncio.to_thread(_remove_folder, served.folder)
             del self.folders[str(served.folder)]
 
     async def close(self) -> None:
@@ -264,6 +258,17 @@ class Catalogue:
             return ServedEncoder(manifest.encoder, encoder_of(folder, manifest), None)
         known = self.encoders.of(manifest.fingerprint)
         return known or self.encoders.add(await asyncio.to_thread(encoder_of, folder, manifest))
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder such that a crash leaves no half of an index: what is left then is removed at the next start."""
+    gone = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.removed")
+    try:
+        folder.rename(gone)
+    except OSError as error:
+        raise MlretError(f"{folder} cannot be deleted ({error.strerror})") from error
+    fsync_folder(gone.parent)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _is_index(folder: Path) -> bool:
