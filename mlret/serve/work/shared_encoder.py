@@ -36,12 +36,12 @@ class SharedEncoder(Encoder):
         return self._encoder.model
 
     @property
-    def dims(self) -> int:  # type: ignore[override]
+    def dims(self) -> int:
         """Number of dimensions of a vector."""
         return self._encoder.dims
 
     @property
-    def fingerprint(self) -> str:  # type: ignore[override]
+    def fingerprint(self) -> str:
         """That of the encoder."""
         return self._encoder.fingerprint
 
@@ -79,12 +79,12 @@ class SharedTokenEncoder(TokenEncoder):
         return self._encoder.model
 
     @property
-    def dims(self) -> int:  # type: ignore[override]
+    def dims(self) -> int:
         """Number of dimensions of a token vector."""
         return self._encoder.dims
 
     @property
-    def fingerprint(self) -> str:  # type: ignore[override]
+    def fingerprint(self) -> str:
         """That of the encoder."""
         return self._encoder.fingerprint
 
