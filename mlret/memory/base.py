@@ -156,7 +156,19 @@ class OpenMemory:
         return Query(text, language, space.queries(self.encoder.encode_query([text], language=[language]))[0])
 
     def thresholds(self) -> DuplicateThresholds | None:
-        """Return the thresholds calibrated for this store, else those bundled for its encoder, else ``None``."""
+        """Return the thresholds of duplicates: those calibrated for this store, else those bundled for its encoder.
+
+        Returns
+        -------
+        DuplicateThresholds or None
+            ``None`` if there are none for the encoder: only identical texts are duplicates then.
+
+        Examples
+        --------
+        >>> thresholds = memory.thresholds()
+        >>> thresholds.duplicate > thresholds.related
+        True
+        """
         folder = self._folder
         rows = folder.records.read(tables.SETTING, (THRESHOLDS,))
         if self._calibrated is None or rows != self._calibrated[0]:
