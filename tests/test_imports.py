@@ -80,6 +80,7 @@ COMMANDS: dict[str, tuple[int, set[str]]] = {
     "memory add --help": (0, TYPER),
     "train --help": (0, TYPER),
     "eval --help": (0, TYPER | {"numpy"}),
+    "serve --help": (0, TYPER),
     "no-such-command": (2, TYPER),
     "search no-such-folder question": (2, INDEX),
     "search index question -w nonsense": (2, INDEX),

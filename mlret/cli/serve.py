@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +31,7 @@ def serve(
     settings: ServeSettings,
 ) -> None:
     """Serve indexes and a memory over HTTP: as JSON, to MCP clients, and as a web page."""
+    _compute_in_one_thread()
     from mlret.errors import require
 
     for package in ("fastapi", "uvicorn", "prometheus_client"):
@@ -65,6 +67,15 @@ def serve(
     finally:
         listening.close()
         log.close()
+
+
+def _compute_in_one_thread() -> None:
+    """Let NumPy multiply in the thread that asks for it, unless the environment says otherwise.
+
+    The server uses all processors by searching and encoding in several threads. Threads of NumPy's that wait for the
+    next product of a small matrix would take these processors from them. NumPy reads this when it is first imported.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _bound(host: str, port: int) -> socket.socket:

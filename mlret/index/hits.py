@@ -28,6 +28,10 @@ class Hit:
         :func:`mlret.index.fusion.in_unit`.
     cosine
         The cosine with the query, whatever ``kind`` is; ``None`` in an index with a vector for each token.
+    terms
+        What ``score`` is the sum of, by channel. A ``fused`` score is the sum mapped to a value between 0 and 1: each
+        term is the standard score of a channel divided by the number of channels that were counted. A channel that
+        does not apply to the document, or distinguishes no candidates, is not among them.
 
     Examples
     --------
@@ -45,6 +49,7 @@ class Hit:
     scores: dict[str, float] = field(default_factory=dict)
     kind: ScoreKind = "cosine"
     cosine: float | None = None
+    terms: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,8 @@ class Query:
 class Ranked:
     """The rows that one query found, best first.
 
-    ``parts`` holds for each row the score of each channel that found it, ``kind`` says what ``scores`` are, and
-    ``cosines`` holds the cosine with the query or ``None``.
+    ``parts`` holds for each row the score of each channel that found it, ``kind`` says what ``scores`` are,
+    ``cosines`` holds the cosine with the query or ``None``, and ``terms`` what each score is the sum of.
     """
 
     scores: Sequence[float]
@@ -75,6 +75,7 @@ class Ranked:
     parts: Sequence[dict[str, float]]
     kind: ScoreKind
     cosines: Sequence[float | None]
+    terms: Sequence[dict[str, float]]
 
 
 def retrieve(
@@ -150,6 +151,7 @@ def _dense(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None,
                 parts,
                 "cosine" if similarity == "cosine" else "maxsim",
                 _cosines(store, chosen),
+                parts,
             )
         )
     return ranked
@@ -171,7 +173,7 @@ def _lexical(store: Store, query: Query, k: int, allowed: Rows | None) -> Ranked
     similar = np.empty(len(rows))
     similar[order] = _similarities(store, query.vector, rows[order])
     parts = [{"lexical": one} for one in scores.tolist()]
-    return Ranked(scores.tolist(), rows.tolist(), parts, "bm25", _cosines(store, similar.tolist()))
+    return Ranked(scores.tolist(), rows.tolist(), parts, "bm25", _cosines(store, similar.tolist()), parts)
 
 
 def _cosines(store: Store, similarities: Sequence[float]) -> list[float | None]:
@@ -215,19 +217,21 @@ def _fused(
     ids = {row: documents[row].id for row in rows.tolist()}
     order = sorted(range(len(rows)), key=lambda place: (-fused.scores[place], ids[int(fused.rows[place])]))[:k]
     chosen = [int(fused.rows[place]) for place in order]
-    parts = [
-        {
-            name: float(value)
-            for name, value in zip(("dense", "lexical"), given[row], strict=True)
-            if not np.isnan(value)
-        }
-        for row in chosen
-    ]
+    parts = [_by_channel(given[row]) for row in chosen]
     sums = fused.scores[order]
+    terms = fused.parts[order] / np.maximum(1, np.count_nonzero(~np.isnan(fused.parts[order]), axis=1))[:, None]
     if np.isnan(fused.parts).all() and store.space.manifest.similarity == "cosine":
         sums = alone([given[row][0] for row in chosen])
+        terms[:, 0] = sums
     cosines = _cosines(store, [float(given[row][0]) for row in chosen])
-    return Ranked(np.round(in_unit(sums), 6).tolist(), chosen, parts, "fused", cosines)
+    return Ranked(
+        np.round(in_unit(sums), 6).tolist(), chosen, parts, "fused", cosines, [_by_channel(one) for one in terms]
+    )
+
+
+def _by_channel(values: NDArray[np.float64]) -> dict[str, float]:
+    """Return the values of the channels by name, without those that are NaN."""
+    return {name: value for name, value in zip(("dense", "lexical"), values.tolist(), strict=True) if value == value}
 
 
 def _similarities(store: Store, vector: NDArray[np.float32], rows: Rows) -> NDArray[np.float64]:
@@ -243,8 +247,8 @@ def _similarities(store: Store, vector: NDArray[np.float32], rows: Rows) -> NDAr
 
 def _hits(ranked: Ranked, documents: dict[int, Document]) -> list[Hit]:
     found = []
-    columns = zip(ranked.scores, ranked.rows, ranked.parts, ranked.cosines, strict=True)
-    for rank, (value, row, parts, cosine) in enumerate(columns, start=1):
+    columns = zip(ranked.scores, ranked.rows, ranked.parts, ranked.cosines, ranked.terms, strict=True)
+    for rank, (value, row, parts, cosine, terms) in enumerate(columns, start=1):
         document = documents[row]
         found.append(
             Hit(
@@ -257,6 +261,7 @@ def _hits(ranked: Ranked, documents: dict[int, Document]) -> list[Hit]:
                 parts,
                 ranked.kind,
                 cosine,
+                terms,
             )
         )
     return found

@@ -315,7 +315,7 @@ def explanations() -> APIRouter:
     """Return the public route ``/problems/{kind}``, which explains each kind of error."""
     router = APIRouter(tags=["server"])
 
-    @router.get("/problems/{kind}", responses=documented("not-found"), summary="Explain a kind of error")
+    @router.get("/problems/{kind}", responses=documented("not-found", "invalid"), summary="Explain a kind of error")
     async def explain(kind: str) -> dict[str, str | int]:
         """Return what a kind of error means and what to do about it: the `type` of a problem document leads here."""
         if kind not in KINDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
 from mlret.index.hits import Hit
 from mlret.index.index import Index
+from mlret.index.search import Mode
 from mlret.index.settings import IndexSettings
 from mlret.index.verify import verify_index
 
@@ -128,6 +130,23 @@ def test_every_score_states_its_kind_and_has_a_cosine(index: Index) -> None:
             assert all(0 < hit.score < 1 for hit in hits)
             # The mean of the standard scores of each channel is 0, so some scores are above one half and some below.
             assert hits[0].score > 0.5 > hits[-1].score
+
+
+@pytest.mark.parametrize("mode", ["dense", "lexical", "hybrid"])
+def test_the_terms_of_a_score_add_up_to_it(index: Index, mode: Mode) -> None:
+    for query in ("the Xanthippe flight", "warm rain by night", "猫", "7421"):
+        for hit in index.search(query, 6, language="en", mode=mode):
+            total = sum(hit.terms.values())
+            assert hit.score == pytest.approx(1 / (1 + math.exp(-total)) if mode == "hybrid" else total, abs=1e-6)
+            assert set(hit.terms) <= set(hit.scores) | {"lexical"}
+    [fused, *_] = index.search("the Xanthippe flight", 6, language="en", mode="hybrid")
+    assert set(fused.terms) == {"dense", "lexical"}
+    russian = next(one for one in index.search("warm rain", 6, language="en", mode="hybrid") if one.id == "russian")
+    assert set(russian.terms) == {"dense"}
+    index.delete([document.id for document in index.documents() if document.id != "cat"])
+    [alone] = index.search("a cat", mode=mode, language="en")
+    total = sum(alone.terms.values())
+    assert alone.score == pytest.approx(1 / (1 + math.exp(-total)) if mode == "hybrid" else total, abs=1e-6)
 
 
 def test_the_only_document_has_a_score_that_its_cosine_gives(index: Index) -> None:

@@ -39,6 +39,7 @@ def test_an_index_is_created_once_and_served_again_after_a_restart(tmp_path: Pat
     with running(tmp_path, root=root) as server:
         first = server.client.put("/v1/indexes/fresh", json=body)
         assert first.status_code == 201 and first.json()["removable"]
+        assert first.headers["location"] == "/v1/indexes/fresh"
         assert server.client.put("/v1/indexes/fresh", json=body).status_code == 200
         other = server.client.put("/v1/indexes/fresh", json={})
         assert (other.status_code, other.json()["field"]) == (409, "/settings")
@@ -138,6 +139,19 @@ def test_roles_and_scopes_decide(tmp_path: Path) -> None:
                 hidden, none = (client.request(method, address.format(name), json=body) for name in ("laws", "none"))
                 assert hidden.status_code == none.status_code == 404
                 assert hidden.json()["detail"] == none.json()["detail"].replace("none", "laws")
+
+
+def test_an_index_is_compacted(tmp_path: Path) -> None:
+    with running(tmp_path, root=tmp_path / "root") as server:
+        server.client.put("/v1/indexes/fresh")
+        documents = [{"id": f"d{number}", "text": f"habari {number}", "lang": "sw"} for number in range(20)]
+        server.client.post("/v1/indexes/fresh/documents", json=documents)
+        server.client.post("/v1/indexes/fresh/documents:delete", json={"ids": ["d0", "d1"]})
+        writer = server.client_of("writer", "write")
+        assert writer.post("/v1/indexes/fresh:compact").status_code == 403
+        found = IndexDescription.model_validate_json(server.client.post("/v1/indexes/fresh:compact").content)
+        assert (found.documents, found.segments, found.unsealed, found.deleted) == (18, 1, 0, 0)
+        assert found.kinds == {"flat": 18}
 
 
 def test_a_server_does_not_start_with_two_folders_of_one_name(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 from mlret import ExternalEncoder, Index, IndexSettings
+from mlret.data.detection import detect_language
+from mlret.encoders.multi_vector import load_any_encoder
 from mlret.index.hits import Hit
 from mlret.serve.problems import ProblemDocument
 from mlret.serve.schemas.search_models import SearchAnswer
@@ -58,7 +61,9 @@ def found(server: Running, name: str, **body: Any) -> list[list[dict[str, Any]]]
 
 def expected(hits: list[Hit]) -> list[dict[str, Any]]:
     rows = [dataclasses.asdict(hit) for hit in hits]
-    return [{("lang" if key == "language" else key): value for key, value in row.items()} for row in rows]
+    return [
+        {("lang" if key == "language" else key): value for key, value in row.items() if key != "terms"} for row in rows
+    ]
 
 
 SEARCHES: list[dict[str, Any]] = [
@@ -177,6 +182,19 @@ def test_what_is_no_json_or_no_number_or_text_is_refused(server: Running, body: 
         ProblemDocument.model_validate_json(answer.content)
 
 
+def test_a_filter_that_matches_nothing_is_explained(server: Running) -> None:
+    def warnings(where: dict[str, Any]) -> list[str]:
+        answer = server.client.post("/v1/indexes/plain:search", json={"query": "x", "where": where})
+        found: list[str] = SearchAnswer.model_validate_json(answer.content).warnings
+        return found
+
+    for _ in range(2):  # each time, not only at the first
+        [message] = warnings({"yaer": 2024})
+        assert "no document has the field 'yaer'" in message and "'year'" in message
+    assert warnings({"year": 2024}) == []
+    assert warnings({"year": 1900}) == []
+
+
 def test_concurrent_searches_get_the_hits_of_searches_alone(server: Running) -> None:
     alone = {query: found(server, "hybrid", query=query) for query in QUERIES}
     with concurrent.futures.ThreadPoolExecutor(16) as threads:
@@ -196,3 +214,51 @@ def test_a_search_sees_what_was_stored_before_it(server: Running) -> None:
         assert found(server, "plain", query=text, k=1)[0][0]["id"] == id
     server.client.post("/v1/indexes/plain/documents:delete", json={"ids": [f"seen-{n}" for n in range(20)]})
     assert "seen" not in str(found(server, "plain", query="The museum number 3 is closed.", k=10))
+
+
+def test_an_explanation_gives_the_terms_of_the_score(server: Running) -> None:
+    for mode in ("dense", "lexical", "hybrid"):
+        for hits in found(server, "hybrid", query=QUERIES, mode=mode, explain=True):
+            for hit in hits:
+                total = sum(hit["explanation"]["terms"].values())
+                expected = 1 / (1 + math.exp(-total)) if hit["kind"] == "fused" else total
+                assert hit["score"] == pytest.approx(expected, abs=2e-6), hit
+    assert "explanation" not in found(server, "hybrid", query="x")[0][0]
+
+
+def test_an_explanation_marks_the_words_that_match(server: Running) -> None:
+    text = {one["id"]: one["text"] for one in DOCUMENTS}
+    [hits] = found(server, "hybrid", query="xk-4711 図書館", explain=True)
+    marked = {
+        hit["id"]: [text[hit["id"]][one["start"] : one["end"]] for one in hit["explanation"]["marks"]] for hit in hits
+    }
+    assert marked == {"part": ["XK", "4711"], "library": ["図書館"], "train": [], "maize": [], "storm": []}
+    assert all(hit["explanation"]["passage"] is None for hit in hits)
+
+
+def test_an_explanation_names_the_nearest_passage_of_a_long_text(server: Running) -> None:
+    sentences = [
+        "The town council met on Tuesday evening to discuss the budget for the coming year, and most members agreed.",
+        "After a long debate the new swimming pool will be built next to the railway station, as the mayor had hoped.",
+        "Farmers from the valley complain that the price of maize has fallen again and that the rain came too late.",
+    ]
+    document = {"id": "long", "text": " ".join(sentences), "lang": "en"}
+    assert server.client.post("/v1/indexes/plain/documents", json=[document]).status_code == 200
+    for query, sentence in (("Wo wird das Schwimmbad gebaut?", 1), ("bei ya mahindi", 2), ("Haushalt der Stadt", 0)):
+        [hits] = found(server, "plain", query=query, ids=["long"], explain=True)
+        passage = hits[0]["explanation"]["passage"]
+        assert document["text"][passage["start"] : passage["end"]] == sentences[sentence]
+        vectors = encoded(query, sentences[sentence])
+        cosine = vectors[0] @ vectors[1] / np.linalg.norm(vectors[0]) / np.linalg.norm(vectors[1])
+        assert passage["score"] == pytest.approx(float(cosine), abs=1e-5)
+        [same] = found(server, "plain", vector=vectors[0].tolist(), ids=["long"], explain=True)
+        assert same[0]["explanation"]["passage"] == pytest.approx(passage, abs=1e-5)
+    server.client.delete("/v1/indexes/plain/documents/long")
+
+
+def encoded(query: str, passage: str) -> list[Any]:
+    encoder = load_any_encoder(None)
+    return [
+        np.asarray(encoder.encode_query([query], language=[detect_language(query)])[0]),
+        np.asarray(encoder.encode_document([passage], language=["en"])[0]),
+    ]

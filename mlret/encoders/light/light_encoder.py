@@ -95,9 +95,16 @@ class LightEncoder(Encoder):
         Loads the same encoder in torch, for what needs its modules.
     arithmetic
         How matrices are multiplied; see :class:`mlret.encoders.light.network.PackedNetwork`.
+
+    Attributes
+    ----------
+    threads
+        The number of threads of one call, to be set before the first text is encoded; ``None`` for all. Several threads
+        may call one encoder at the same time, which together encode more texts with one thread each.
     """
 
     runtime: Runtime = "light"
+    threads: int | None = None
 
     def __init__(
         self, folder: LightFolder, name: str = "", *, in_torch: InTorch, arithmetic: Arithmetic = "fast"
@@ -117,7 +124,7 @@ class LightEncoder(Encoder):
     @cached_property
     def network(self) -> Network:
         """The network; starts when the first text is encoded."""
-        return _network_of(self.folder, self._arithmetic)
+        return _network_of(self.folder, self._arithmetic, self.threads)
 
     def encode(
         self,
@@ -211,6 +218,11 @@ class LightTokenEncoder(TokenEncoder):
     arithmetic
         As for :class:`LightEncoder`.
 
+    Attributes
+    ----------
+    threads
+        As for :class:`LightEncoder`.
+
     Raises
     ------
     InputError
@@ -218,6 +230,7 @@ class LightTokenEncoder(TokenEncoder):
     """
 
     runtime: Runtime = "light"
+    threads: int | None = None
 
     def __init__(
         self, folder: LightFolder, name: str = "", *, in_torch: InTorch, arithmetic: Arithmetic = "fast"
@@ -245,7 +258,7 @@ class LightTokenEncoder(TokenEncoder):
     @cached_property
     def network(self) -> Network:
         """The network; starts when the first text is encoded."""
-        network = _network_of(self.folder, self._arithmetic)
+        network = _network_of(self.folder, self._arithmetic, self.threads)
         return network.with_extra(self._extra) if isinstance(network, PackedNetwork) else network
 
     def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
@@ -320,13 +333,13 @@ def _tokenizer_of(folder: LightFolder, *, added: dict[str, int] | None = None) -
     return folder.tokenizer(added=added) or _LibraryTokenizer(folder.path / "tokenizer.json")
 
 
-def _network_of(folder: LightFolder, arithmetic: Arithmetic) -> Network:
+def _network_of(folder: LightFolder, arithmetic: Arithmetic, threads: int | None) -> Network:
     if (folder.path / EXPORTED).is_file():
-        return ExportedNetwork(folder.path / EXPORTED, longest=folder.longest)
+        return ExportedNetwork(folder.path / EXPORTED, longest=folder.longest, threads=threads)
     weights = StoredWeights(MappedTensors(folder.path / QUANTISED))
     packed = MappedTensors(folder.path / PACKED)
     outliers = packed[OUTLIERS] if OUTLIERS in packed.places else None
-    return PackedNetwork(weights, folder.architecture(), arithmetic=arithmetic, outliers=outliers)
+    return PackedNetwork(weights, folder.architecture(), arithmetic=arithmetic, outliers=outliers, threads=threads)
 
 
 class _NoProgress:

@@ -56,6 +56,8 @@ class PackedNetwork:
         Channels of the residual stream that are so large that 8 bits do not suffice for them and the others together.
     extra
         Embeddings of tokens beyond the vocabulary, ``(n, dims)``, such as markers that a head brings along.
+    threads
+        As for :func:`start_session`.
     """
 
     def __init__(
@@ -66,12 +68,13 @@ class PackedNetwork:
         arithmetic: Arithmetic = "fast",
         outliers: NDArray[np.int64] | None = None,
         extra: NDArray[np.float32] | None = None,
+        threads: int | None = None,
     ) -> None:
         if arithmetic not in get_args(Arithmetic):
             raise InputError(f"no arithmetic {arithmetic!r}: there are {', '.join(get_args(Arithmetic))}")
         self.dims, self.longest = shape.dims, shape.longest
         self._weights, self._shape, self._arithmetic = weights, shape, arithmetic
-        self._outliers, self._extra = outliers, extra
+        self._outliers, self._extra, self._threads = outliers, extra, threads
         self._vocabulary = len(weights.tensors[f"{_WORDS}.scale" if weights.bits(_WORDS) else _WORDS])
         # What every token of a place gets: its position's embedding and that of the only type.
         places = weights.matrix(_POSITIONS)[shape.first_position :] + weights.matrix(_KINDS)[0]
@@ -114,7 +117,7 @@ class PackedNetwork:
         if session is None:
             largest = WIDE if multiplies_int8() is not None else NARROW
             model = encoder_graph(self._weights, self._shape, matrices, largest=largest, outliers=self._outliers)
-            session = self._sessions[matrices] = start_session(model)
+            session = self._sessions[matrices] = start_session(model, self._threads)
         return session
 
 
@@ -127,6 +130,8 @@ class ExportedNetwork:
         The file.
     longest
         The largest number of tokens that the model accepts.
+    threads
+        As for :func:`start_session`.
 
     Raises
     ------
@@ -134,8 +139,8 @@ class ExportedNetwork:
         If the file is no such network.
     """
 
-    def __init__(self, path: Path, *, longest: int) -> None:
-        self._session = start_session(path)
+    def __init__(self, path: Path, *, longest: int, threads: int | None = None) -> None:
+        self._session = start_session(path, threads)
         self._inputs = {entry.name for entry in self._session.get_inputs()}
         known = {"input_ids", "attention_mask", "token_type_ids"}
         names = [entry.name for entry in self._session.get_outputs()]
@@ -155,13 +160,15 @@ class ExportedNetwork:
         return hidden.astype(np.float32, copy=False)
 
 
-def start_session(model: bytes | Path) -> Any:
+def start_session(model: bytes | Path, threads: int | None = None) -> Any:
     """Return a session of onnxruntime on the CPU.
 
     Parameters
     ----------
     model
         An ONNX model, or the file that holds one.
+    threads
+        The number of threads of one call; ``None`` for :func:`mlret.encoders.light.instructions.usable_threads`.
 
     Raises
     ------
@@ -173,7 +180,7 @@ def start_session(model: bytes | Path) -> Any:
     except ImportError as error:
         raise MlretError("encoding needs the package onnxruntime: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_threads()
+    options.intra_op_num_threads = threads or usable_threads()
     options.inter_op_num_threads = 1
     # Threads that wait for work would take time from others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

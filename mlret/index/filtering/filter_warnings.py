@@ -88,15 +88,25 @@ class Unmatched:
         if len(self._checked) >= _REMEMBERED:
             self._checked.clear()
         self._checked.add(state)
+        for message in self.messages(records, condition, visible):
+            if message not in self._warned:
+                self._warned.add(message)
+                warn(message, FilterWarning)
+
+    def messages(self, records: _Records, condition: Condition, visible: NDArray[np.int64] | None = None) -> list[str]:
+        """Return a message for each part of a filter that cannot match anything.
+
+        Parameters
+        ----------
+        records, condition, visible
+            As for :meth:`check`.
+        """
         if not records.counter("documents"):
-            return
+            return []
         fields = dict.fromkeys(_fields(condition, False))
         with records.reporting():
             found = [self._message(records.connection, *one, visible) for one in list(fields)[:_MOST_FIELDS]]
-        for message in found:
-            if message is not None and message not in self._warned:
-                self._warned.add(message)
-                warn(message, FilterWarning)
+        return [message for message in found if message is not None]
 
     def _message(
         self, connection: sqlite3.Connection, key: str, kinds: frozenset[Kind], visible: NDArray[np.int64] | None

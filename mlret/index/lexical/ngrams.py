@@ -147,6 +147,16 @@ def ngrams(text: str) -> list[str]:
     return tokens
 
 
+def runs(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Yield where the words of a text start and end, as it is written, and whether spaces separate words there.
+
+    A run of a script without spaces is one word; :func:`ngrams` cuts it into n-grams without marking its edges.
+    """
+    classes = text.translate(_CLASSES)
+    for run in _RUN.finditer(classes):
+        yield run.start(), run.end(), classes[run.start()] not in "hu"
+
+
 def _word_tokens(word: str) -> Iterator[str]:
     marked = EDGE + word + EDGE
     for start in range(len(marked) - _WORD_LENGTH + 1):

@@ -26,7 +26,7 @@ class BodyLimits:
         Largest number of bytes. Streams of lines may be longer, because they are handled line by line; the route
         limits the line.
     grace
-        Seconds to wait for a body, in addition to those that its size allows.
+        Seconds to wait for the next bytes, and for all of them in addition to those that the size allows.
     rate
         Bytes per second that a body must arrive with, after the grace.
     idle
@@ -142,7 +142,8 @@ class _Reading:
         """Return the seconds that the next message may take."""
         if self._stream:
             return self._limits.idle
-        return max(0.0, self._limits.grace + self._size / self._limits.rate - self._waited)
+        left = self._limits.grace + self._size / self._limits.rate - self._waited
+        return min(max(0.0, left), self._limits.grace)
 
 
 def is_stream(scope: Scope) -> bool:

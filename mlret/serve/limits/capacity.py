@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mlret.serve.limits.turns import Turns
 from mlret.serve.problems import Problem
 
 # Weight of the newest request in the mean of how long requests take.
@@ -23,7 +24,7 @@ class CapacityLimits:
     Attributes
     ----------
     working
-        Requests that are worked on at once.
+        Requests that are worked on at once. One token has three quarters of them at most.
     waiting
         Requests that wait for their turn.
     per_token
@@ -39,7 +40,7 @@ class CapacityLimits:
 
 
 class Capacity:
-    """ASGI middleware that admits a bounded number of requests, in the order in which they came.
+    """ASGI middleware that admits a bounded number of requests, and shares the turns fairly between tokens.
 
     Requests without a token are public, cost nothing and pass, so that a check of health is answered under load.
 
@@ -54,7 +55,7 @@ class Capacity:
     def __init__(self, app: ASGIApp, limits: CapacityLimits) -> None:
         self._app = app
         self._limits = limits
-        self._turns = asyncio.Semaphore(limits.working)
+        self._turns = Turns(limits.working)
         self._of_token: Counter[str] = Counter()
         self._admitted = 0
         self._seconds = 0.05
@@ -73,21 +74,19 @@ class Capacity:
         self._admitted += 1
         self._of_token[principal.id] += 1
         try:
-            await self._take_turn(scope, receive, send)
+            await self._take_turn(principal.id, scope, receive, send)
         finally:
             self._admitted -= 1
             self._of_token[principal.id] -= 1
             if not self._of_token[principal.id]:
                 del self._of_token[principal.id]
 
-    async def _take_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _take_turn(self, token: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait for a turn and work, or refuse if the turn does not come."""
         try:
-            if self._turns.locked():
+            if not self._turns.take_at_once(token):
                 async with asyncio.timeout(self._limits.patience):
-                    await self._turns.acquire()
-            else:
-                await self._turns.acquire()
+                    await self._turns.take(token)
         except TimeoutError:
             await self._refuse("the server is busy", scope, receive, send)
             return
@@ -95,7 +94,7 @@ class Capacity:
         try:
             await self._app(scope, receive, send)
         finally:
-            self._turns.release()
+            self._turns.give_back(token)
             self._seconds += _NEWEST * (time.monotonic() - began - self._seconds)
 
     async def _refuse(self, detail: str, scope: Scope, receive: Receive, send: Send) -> None:

@@ -104,6 +104,13 @@ async def delete_index(service: Service, principal: Principal, name: str) -> Non
     await service.catalogue.remove(name)
 
 
+async def compact_index(service: Service, principal: Principal, name: str) -> dict[str, Any]:
+    """Compact an index, and describe it; see :meth:`mlret.index.index.Index.compact`."""
+    served = service.index(principal, name, "admin")
+    await served.handle.write(Index.compact)
+    return await _described(served)
+
+
 async def _described(served: ServedIndex) -> dict[str, Any]:
     def read(index: Index) -> dict[str, Any]:
         info = asdict(index.info())

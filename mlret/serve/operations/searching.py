@@ -11,12 +11,14 @@ import numpy as np
 
 from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError
-from mlret.index.filtering.filters import Where
+from mlret.index.filtering.filter_warnings import Unmatched
+from mlret.index.filtering.filters import Where, read_filter
 from mlret.index.hits import Hit
 from mlret.index.index import Index
 from mlret.index.queries import check_filters, check_k, check_queries
 from mlret.index.search import Mode, check_mode
 from mlret.index.vectors.space import Vectors
+from mlret.serve.operations.explaining import Explanation, explain
 from mlret.serve.operations.invalid_values import about, invalid
 from mlret.serve.operations.service import Service
 from mlret.serve.security.principal import Principal
@@ -40,6 +42,8 @@ class Search:
         A vector, or a list of them; in a multi-vector index a query is a list of vectors. ``None`` if texts are given.
     k, where, ids, mode, exact
         As for :meth:`mlret.index.index.Index.search_batch`.
+    explain
+        Whether to explain the hits, which takes longer.
     """
 
     queries: Sequence[str] = ()
@@ -50,9 +54,29 @@ class Search:
     ids: Sequence[str] | None = None
     mode: Mode | None = None
     exact: bool = False
+    explain: bool = False
 
 
-async def search_index(service: Service, principal: Principal, name: str, wanted: Search) -> list[list[Hit]]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the queries of a search found.
+
+    Attributes
+    ----------
+    hits
+        For each query its hits, best first.
+    explanations
+        For each query an explanation of each hit; empty unless they were asked for.
+    warnings
+        Why the filter matches nothing, if nothing was found: perhaps a name is misspelt.
+    """
+
+    hits: list[list[Hit]]
+    explanations: list[list[Explanation]]
+    warnings: list[str]
+
+
+async def search_index(service: Service, principal: Principal, name: str, wanted: Search) -> Found:
     """Search an index.
 
     Parameters
@@ -68,8 +92,8 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
 
     Returns
     -------
-    list of list of Hit
-        For each query its hits, best first.
+    Found
+        The hits of each query.
 
     Raises
     ------
@@ -131,7 +155,11 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
                 exact=wanted.exact,
             )
         )
-    return found
+    explanations = await explain(served, texts, vectors, found) if wanted.explain else []
+    warnings = (
+        [] if any(found) or not wanted.where else await served.handle.read(partial(_unmatched, where=wanted.where))
+    )
+    return Found(found, explanations, warnings)
 
 
 def _many(vector: list[Any], similarity: str) -> list[Any]:
@@ -141,6 +169,11 @@ def _many(vector: list[Any], similarity: str) -> list[Any]:
     while isinstance(one, list):
         depth, one = depth + 1, one[0] if one else None
     return [vector] if depth == (1 if similarity == "cosine" else 2) else vector
+
+
+def _unmatched(index: Index, where: Where) -> list[str]:
+    condition = read_filter(where)
+    return [] if condition is None else Unmatched("document").messages(index.store.records, condition)
 
 
 def _checked(index: Index, vectors: Sequence[Any]) -> Vectors:

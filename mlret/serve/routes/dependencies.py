@@ -11,19 +11,26 @@ from mlret.serve.operations.service import Service
 from mlret.serve.problems import documented
 from mlret.serve.settings import NAME
 
-# Answers that any route behind a token may give.
-_ANYWHERE = (
+# Errors that any route may answer with, if the middleware finds them: with a body that is not wanted, even GET.
+_EVERYWHERE = (
     "malformed",
-    "unauthorized",
-    "forbidden",
     "foreign-page",
+    "request-timeout",
+    "too-large",
+    "address-too-long",
+    "unsupported-media-type",
     "wrong-host",
-    "too-many-requests",
+    "headers-too-large",
     "internal",
-    "damaged",
     "unavailable",
     "deadline",
 )
+_BEHIND_A_TOKEN = ("unauthorized", "forbidden", "too-many-requests", "damaged")
+
+
+def public_problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """Return the answers of a route that needs no token in case of an error; see :func:`problems`."""
+    return documented(*_EVERYWHERE, *kinds)
 
 
 def problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
@@ -34,7 +41,7 @@ def problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
     kinds
         The kinds of errors that it may answer with, besides those that every route may answer with.
     """
-    return documented(*_ANYWHERE, *kinds)
+    return documented(*_EVERYWHERE, *_BEHIND_A_TOKEN, *kinds)
 
 
 def service_of(request: Request) -> Service:

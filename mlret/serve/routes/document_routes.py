@@ -67,8 +67,7 @@ _ADDED: dict[int | str, dict[str, Any]] = {
     "/v1/indexes/{name:name}/documents",
     summary="Add documents",
     response_model=DocumentsAdded,
-    responses=_ADDED
-    | problems("not-found", "conflict", "too-large", "unsupported-media-type", "invalid", "request-timeout"),
+    responses=_ADDED | problems("not-found", "conflict", "invalid"),
     openapi_extra={"requestBody": _BODY},
 )
 async def add(
@@ -143,7 +142,7 @@ async def page(
     "/v1/indexes/{name:name}/documents:delete",
     summary="Delete documents",
     response_model=Deleted,
-    responses=problems("not-found", "too-large", "invalid"),
+    responses=problems("not-found", "invalid"),
 )
 async def delete_many(name: IndexName, service: Serving, principal: Caller, which: Deletion) -> Response:
     """Delete documents by their ids, or all that match a filter. They stay deleted after a crash."""
@@ -171,7 +170,7 @@ async def get(name: IndexName, id: DocumentId, service: Serving, principal: Call
     "/v1/indexes/{name:name}/documents/{id:path}",
     summary="Change a document",
     response_model=DocumentOut,
-    responses=problems("not-found", "too-large", "unsupported-media-type", "invalid"),
+    responses=problems("not-found", "invalid"),
 )
 async def change(
     name: IndexName, id: DocumentId, service: Serving, principal: Caller, patch: DocumentChange

@@ -32,7 +32,7 @@ from mlret.serve.work.encoders import ServedEncoder
 
 router = APIRouter(tags=["models"])
 _STARTED = int(time.time())
-_ERRORS = problems("not-found", "too-large", "unsupported-media-type", "invalid", "request-timeout")
+_ERRORS = problems("not-found", "invalid")
 # Decimals of a number in an answer: half a unit of the last one is less than what 32 bits leave out.
 _DECIMALS = 9
 # Models that only the description of a body names, which FastAPI does not read itself.
@@ -45,7 +45,7 @@ async def list_models(service: Serving, principal: Caller) -> Response:
     return JSONResponse({"object": "list", "data": [_shown(one) for one in await encoding.models(service, principal)]})
 
 
-@router.get("/v1/models/{model:path}", summary="Read an encoder", response_model=Model, responses=problems("not-found"))
+@router.get("/v1/models/{model:path}", summary="Read an encoder", response_model=Model, responses=_ERRORS)
 async def get_model(
     model: Annotated[str, Path(description="The id of a model, or `default`.")], service: Serving, principal: Caller
 ) -> Response:

@@ -7,8 +7,8 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from mlret.serve.problems import Problem, documented
-from mlret.serve.routes.dependencies import Serving
+from mlret.serve.problems import Problem
+from mlret.serve.routes.dependencies import Serving, public_problems
 
 router = APIRouter(tags=["server"])
 
@@ -19,7 +19,7 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-@router.get("/healthz", summary="Whether the server runs", responses=documented("wrong-host", "internal"))
+@router.get("/healthz", summary="Whether the server runs", responses=public_problems())
 async def alive() -> Health:
     """Answer as long as the server answers at all. Restart it if it does not."""
     return Health()
@@ -28,7 +28,7 @@ async def alive() -> Health:
 @router.get(
     "/readyz",
     summary="Whether the server takes requests",
-    responses=documented("wrong-host", "internal", "unavailable"),
+    responses=public_problems(),
 )
 async def ready(service: Serving) -> Health:
     """Answer with 503 while the server is starting or ending. A request is answered then, but perhaps slowly."""

@@ -38,7 +38,7 @@ async def get(name: IndexName, service: Serving, principal: Caller) -> Response:
     "/v1/indexes/{name:name}",
     summary="Create an index",
     response_model=IndexDescription,
-    responses=_CREATED | problems("not-found", "conflict", "too-large", "invalid"),
+    responses=_CREATED | problems("not-found", "conflict", "invalid"),
 )
 async def put(name: IndexName, service: Serving, principal: Caller, creation: IndexCreation | None = None) -> Response:
     """Create an empty index below the folder that the server was started with (`--root`).
@@ -47,7 +47,23 @@ async def put(name: IndexName, service: Serving, principal: Caller, creation: In
     """
     settings = (creation or IndexCreation()).settings
     description, created = await operations.create_index(service, principal, name, settings)
-    return JSONResponse(description, 201 if created else 200)
+    headers = {"Location": f"/v1/indexes/{name}"} if created else {}
+    return JSONResponse(description, 201 if created else 200, headers)
+
+
+@router.post(
+    "/v1/indexes/{name:name}:compact",
+    summary="Compact an index",
+    response_model=IndexDescription,
+    responses=problems("not-found", "invalid"),
+)
+async def compact(name: IndexName, service: Serving, principal: Caller) -> Response:
+    """Merge the segments of an index, remove deleted documents from the disk, and build what makes searches fast.
+
+    It is worth its time after many changes, and takes minutes in a large index, in which writes wait and searches do
+    not. If the answer is 504, the work goes on.
+    """
+    return JSONResponse(await operations.compact_index(service, principal, name))
 
 
 @router.delete(

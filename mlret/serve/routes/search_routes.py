@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -22,7 +22,7 @@ router = APIRouter(route_class=StrictRoute, tags=["search"])
     "/v1/indexes/{name:name}:search",
     summary="Search an index",
     response_model=SearchAnswer,
-    responses=problems("not-found", "too-large", "invalid"),
+    responses=problems("not-found", "invalid"),
 )
 async def search(name: IndexName, service: Serving, principal: Caller, wanted: SearchRequest) -> Response:
     """Find the documents that are nearest in meaning to a query in any language, or to each of several.
@@ -36,9 +36,17 @@ async def search(name: IndexName, service: Serving, principal: Caller, wanted: S
         asked = Search(queries, languages, mode=wanted.mode)
     else:
         asked = Search(vector=wanted.vector)
-    asked = replace(asked, k=wanted.k, where=wanted.where, ids=wanted.ids, exact=wanted.exact)
+    asked = replace(asked, k=wanted.k, where=wanted.where, ids=wanted.ids, exact=wanted.exact, explain=wanted.explain)
     found = await search_index(service, principal, name, asked)
-    return JSONResponse({"results": [{"hits": [_shown(hit) for hit in hits]} for hits in found]})
+    results = [{"hits": [_shown(hit) for hit in hits]} for hits in found.hits]
+    for result, hits, explanations in zip(results, found.hits, found.explanations, strict=False):
+        for row, hit, explanation in zip(result["hits"], hits, explanations, strict=True):
+            row["explanation"] = {
+                "terms": hit.terms,
+                "marks": [mark._asdict() for mark in explanation.marks],
+                "passage": explanation.passage and asdict(explanation.passage),
+            }
+    return JSONResponse({"results": results, "warnings": found.warnings})
 
 
 def _shown(hit: Hit) -> dict[str, Any]:

@@ -57,6 +57,34 @@ SearchRequest = Annotated[
 ]
 
 
+class MarkOut(BaseModel):
+    """A word that the text shares with the query: from `start` to before `end`, in characters (code points)."""
+
+    start: int = Field(ge=0)
+    end: int = Field(ge=1)
+    share: float = Field(description="The share of its n-grams that the query has.", ge=0, le=1)
+
+
+class PassageOut(BaseModel):
+    """The part of the text that is nearest to the query: from `start` to before `end`, in characters (code points)."""
+
+    start: int = Field(ge=0)
+    end: int = Field(ge=1)
+    score: float = Field(description="Its cosine with the query; in a multi-vector index MaxSim.")
+
+
+class ExplanationOut(BaseModel):
+    """Why a document was found."""
+
+    terms: dict[str, float] = Field(
+        description="Channel -> its part of the score. The score is their sum; if `kind` is `fused`, it is the sum "
+        "mapped to a value between 0 and 1 by `1 / (1 + exp(-sum))`. A channel that does not apply to the document is "
+        "missing."
+    )
+    marks: list[MarkOut]
+    passage: PassageOut | None = Field(description="Null for a short text.")
+
+
 class HitOut(BaseModel):
     """A document that a search found."""
 
@@ -69,6 +97,7 @@ class HitOut(BaseModel):
     scores: dict[str, float] = Field(description="The score of each channel that found it: `dense` and `lexical`.")
     kind: Literal["cosine", "maxsim", "bm25", "fused"] = Field(description="What `score` is.")
     cosine: float | None = Field(description="The cosine with the query; null in a multi-vector index.")
+    explanation: ExplanationOut | None = Field(None, description="If `explain` was requested.")
 
 
 class QueryResult(BaseModel):
@@ -81,3 +110,4 @@ class SearchAnswer(BaseModel):
     """The results of a search: one for each query, in the order of the request."""
 
     results: list[QueryResult]
+    warnings: list[str] = Field(description="Why the filter matches nothing, if it does not: a name may be misspelt.")

@@ -123,6 +123,8 @@ class Hosts:
                 allow_methods=_METHODS,
                 allow_headers=("*",),
                 expose_headers=_EXPOSED,
+                # A browser asks for this too where a public page calls an address of the local network.
+                allow_private_network=True,
             )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,12 +147,20 @@ def refusal(scope: Scope, policy: HostPolicy) -> Problem | None:
         if len(origins) > 1 or (origins[0] not in own and origins[0] not in policy.origins):
             detail = "the origin of this web page is neither the server's own nor listed"
             return Problem("foreign-page", detail, field="Origin", place="header")
-        return None
+        return _refused_preflight(scope)
     sites = headers_named(scope, b"sec-fetch-site")
     if any(site in ("cross-site", "same-site") for site in sites) and not _follows_a_link(scope):
         detail = "the browser states that another site sends this request"
         return Problem("foreign-page", detail, field="Sec-Fetch-Site", place="header")
     return None
+
+
+def _refused_preflight(scope: Scope) -> Problem | None:
+    """Return why a browser's question whether a page may send a request is refused, or ``None``."""
+    methods = headers_named(scope, b"access-control-request-method")
+    if scope["method"] != "OPTIONS" or all(method in _METHODS for method in methods):
+        return None
+    return Problem("malformed", "no path takes this method", field="Access-Control-Request-Method", place="header")
 
 
 def headers_named(scope: Scope, name: bytes) -> list[str]:

@@ -36,9 +36,18 @@ _FORMAT = 1
 
 
 def default_path() -> Path:
-    """Return the file of the user's tokens: ``mlret/tokens.json`` in ``$XDG_CONFIG_HOME``, else in ``~/.config``."""
-    home = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(home) if home else Path.home() / ".config") / "mlret" / "tokens.json"
+    """Return the file of the user's tokens: ``mlret/tokens.json`` in ``$XDG_CONFIG_HOME``, else in ``~/.config``.
+
+    Raises
+    ------
+    InputError
+        If the user has no home folder, as in some containers.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    except RuntimeError as error:
+        raise InputError("this user has no home folder for the file of tokens; name one: --tokens FILE") from error
+    return folder / "mlret" / "tokens.json"
 
 
 def token_id(token: str) -> str | None:

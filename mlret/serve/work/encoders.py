@@ -9,10 +9,14 @@ from pathlib import Path
 
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.external import ExternalEncoder
+from mlret.encoders.light.instructions import usable_threads
+from mlret.encoders.light.light_encoder import LightEncoder, LightTokenEncoder
 from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder, load_head_of
 from mlret.errors import InputError, NotFound
 from mlret.index.vectors.space import Vectors
 from mlret.serve.work.encoder_queue import EncoderQueue
+
+_MOST_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -145,4 +149,15 @@ class Encoders:
         id = Path(name).name if Path(name).is_dir() else name
         if any(one.id == id for one in self._served.values()):
             id = f"{id}@{encoder.fingerprint[:8]}"
-        return ServedEncoder(id, encoder, None if isinstance(encoder, ExternalEncoder) else EncoderQueue(encoder))
+        return ServedEncoder(id, encoder, None if isinstance(encoder, ExternalEncoder) else _queue_of(encoder))
+
+
+def _queue_of(encoder: AnyEncoder) -> EncoderQueue:
+    """Return a queue with as many threads as are useful for an encoder."""
+    if encoder.runtime != "light":
+        return EncoderQueue(encoder)  # torch itself computes in several threads.
+    # The light runtime encodes a short text hardly faster in several threads than in one, and wastes much of them if
+    # something else runs; several calls at a time use all of them.
+    assert isinstance(encoder, LightEncoder | LightTokenEncoder)
+    encoder.threads = 1
+    return EncoderQueue(encoder, threads=min(_MOST_THREADS, usable_threads()))

@@ -36,8 +36,8 @@ def test_requests_wait_for_their_turn(served: Served) -> None:
     began = time.monotonic()
     answers = statuses(served, "/v1/slow?seconds=0.2", [served.token] * 8)
     assert [answer.status_code for answer in answers] == [200] * 8
-    # Four at once, so two rounds.
-    assert time.monotonic() - began >= 0.4
+    # Three at once, so three rounds.
+    assert time.monotonic() - began >= 0.6
 
 
 def test_more_than_can_wait_are_sent_away_and_told_when_to_come_back(served: Served) -> None:
@@ -59,21 +59,32 @@ def test_one_token_leaves_room_for_others(served: Served) -> None:
     assert [answer.status_code for answer in answers[16:]] == [200, 200]
 
 
+def test_a_token_with_many_requests_does_not_delay_the_others(served: Served) -> None:
+    headers = {"authorization": f"Bearer {served.guards.tokens.add('quick', 'read')}"}
+    with ThreadPoolExecutor(9) as pool:
+        busy = [pool.submit(served.client.get, "/v1/slow?seconds=0.3") for _ in range(9)]
+        time.sleep(0.1)
+        began = time.monotonic()
+        assert served.client.get("/v1/slow?seconds=0", headers=headers).status_code == 200
+        assert time.monotonic() - began < 0.2
+        assert [one.result().status_code for one in busy] == [200] * 9
+
+
 def test_a_turn_that_does_not_come_ends_in_429(served: Served) -> None:
     began = time.monotonic()
     answers = statuses(served, "/v1/slow?seconds=2.5", [served.token] * 6)
-    assert Counter(answer.status_code for answer in answers) == {200: 4, 429: 2}
+    assert Counter(answer.status_code for answer in answers) == {200: 3, 429: 3}
     assert time.monotonic() - began < 5
 
 
 def test_health_is_answered_under_load(served: Served) -> None:
     with ThreadPoolExecutor(12) as pool:
-        busy = [pool.submit(served.client.get, "/v1/slow?seconds=0.5") for _ in range(8)]
+        busy = [pool.submit(served.client.get, "/v1/slow?seconds=0.5") for _ in range(6)]
         time.sleep(0.1)
         began = time.monotonic()
         assert httpx2.get(f"http://localhost:{served.port}/healthz").status_code == 200
         assert time.monotonic() - began < 0.4
-        assert [one.result().status_code for one in busy] == [200] * 8
+        assert [one.result().status_code for one in busy] == [200] * 6
 
 
 def test_requests_that_fail_give_their_turn_back(served: Served) -> None:

@@ -123,7 +123,12 @@ def test_a_preflight_needs_no_token(listed: Served) -> None:
         "access-control-request-headers": "authorization,idempotency-key",
     }
     with httpx2.Client() as client:
-        response = client.options(f"http://localhost:{listed.port}/v1/things/a", headers=asked)
+        address = f"http://localhost:{listed.port}/v1/things/a"
+        response = client.options(address, headers=asked)
+        local = client.options(address, headers={**asked, "access-control-request-private-network": "true"})
+        other = client.options(address, headers={**asked, "access-control-request-method": "TRACE"})
+    assert local.headers["access-control-allow-private-network"] == "true"
+    assert (other.status_code, problem(other)["field"]) == (400, "Access-Control-Request-Method")
     assert response.status_code == 200
     assert response.headers["access-control-allow-origin"] == APP
     assert "PUT" in response.headers["access-control-allow-methods"]

@@ -211,6 +211,11 @@ def test_the_default_file_is_in_the_folder_of_settings(monkeypatch: pytest.Monke
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.setenv("HOME", "/home/anna")
     assert default_path() == Path("/home/anna/.config/mlret/tokens.json")
+    # A container may run as a user that the system does not know.
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 987654)
+    with pytest.raises(InputError, match="--tokens FILE"):
+        default_path()
 
 
 @pytest.fixture(scope="module")
