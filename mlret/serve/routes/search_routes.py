@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -41,11 +41,7 @@ async def search(name: IndexName, service: Serving, principal: Caller, wanted: S
     results = [{"hits": [_shown(hit) for hit in hits]} for hits in found.hits]
     for result, hits, explanations in zip(results, found.hits, found.explanations, strict=False):
         for row, hit, explanation in zip(result["hits"], hits, explanations, strict=True):
-            row["explanation"] = {
-                "terms": hit.terms,
-                "marks": [mark._asdict() for mark in explanation.marks],
-                "passage": explanation.passage and asdict(explanation.passage),
-            }
+            row["explanation"] = {"terms": hit.terms, **explanation.as_json()}
     return JSONResponse({"results": results, "warnings": found.warnings})
 
 

@@ -27,8 +27,8 @@ class IndexDescription(BaseModel):
     deleted: int = Field(description="Rows of segments that the next compaction removes.", ge=0)
     bytes: int = Field(description="Size of the folder on disk.", ge=0)
     parts: dict[str, int] = Field(
-        description="What takes how many of these bytes: `records` (texts, metadata, words, and vectors that are not in "
-        "a segment yet), `vectors` (the segments), `other`."
+        description="What takes how many of these bytes: `records` (texts, metadata, words, and vectors that are in no "
+        "segment yet), `vectors` (the segments), `other`."
     )
     settings: IndexSettings
     removable: bool = Field(description="Whether a request may delete it.")

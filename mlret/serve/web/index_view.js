@@ -1,6 +1,6 @@
 // Indexes: what they hold, as pictures, and their documents by pages.
 
-import { button, html, refill } from "./dom.js";
+import { button, html, refill, svg } from "./dom.js";
 import { languageName } from "./languages.js";
 import { command, emptyState, note, noteProblem } from "./messages.js";
 import { bars, divided } from "./pictures.js";
@@ -36,8 +36,26 @@ function card(index) {
     { class: "card" },
     html("h2", {}, html("a", { href: `#/indexes/${index.name}` }, index.name)),
     html("p", { class: "big" }, number(index.documents), html("span", {}, index.documents === 1 ? " text" : " texts")),
+    mosaic(index.languages),
     html("p", {}, `${counted(languages, "language")} · ${bytes(index.bytes)}`),
     html("p", { class: "small" }, verdict(index).title),
+  );
+}
+
+/** Make a line that is divided by the numbers of texts of each language; the view of the index has the numbers. */
+function mosaic(languages) {
+  const counts = Object.values(languages).sort((one, other) => other - one);
+  const total = counts.reduce((sum, one) => sum + one, 0);
+  let at = 0;
+  return svg(
+    "svg",
+    { class: "bar mosaic", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" },
+    svg("rect", { class: "rail", width: 100, height: 10 }),
+    counts.map((count, place) => {
+      const width = (100 * count) / total;
+      at += width;
+      return svg("rect", { class: `tone-${"abcde"[place % 5]}`, x: at - width, width: Math.max(width - 0.4, 0.2), height: 10 });
+    }),
   );
 }
 
@@ -127,7 +145,7 @@ function parts(index) {
 }
 
 function sizes(index) {
-  const names = { records: "texts, metadata, words and new vectors", segments: "segments of vectors", encoder: "encoder", other: "other" };
+  const names = { records: "texts, metadata, words, new vectors", vectors: "segments of vectors", other: "other" };
   return Object.entries(index.parts).filter(([, value]) => value > 0).map(([part, value], place) => ({ name: names[part] ?? part, value, shown: bytes(value), tone: "abcf"[place % 4] }));
 }
 

@@ -2,8 +2,7 @@
 
 import { html } from "./dom.js";
 import { frame } from "./frame.js";
-import { command } from "./messages.js";
-import { problemOf } from "./messages.js";
+import { command, problemOf } from "./messages.js";
 import { call } from "./requests.js";
 
 const DEEPEST = 4; // Levels of objects in objects that are shown at once.
@@ -136,7 +135,7 @@ function example(schema, description, depth) {
     return Object.fromEntries(required.map((name) => [name, example(found.properties?.[name], description, depth + 1)]));
   }
   if (found.type === "array") return [example(found.items ?? {}, description, depth + 1)];
-  return { string: "…", integer: found.minimum ?? 1, number: found.minimum ?? 0.5, boolean: true }[found.type] ?? {};
+  return { string: "text", integer: found.minimum ?? 1, number: found.minimum ?? 0.5, boolean: true }[found.type] ?? {};
 }
 
 function resolved(schema, description) {

@@ -57,7 +57,7 @@ export function memoryView({ page, parameters }) {
   }, PAUSE);
 
   const search = async (query, signal) => {
-    const body = { query, k: 10, scope: narrowed(permissions) };
+    const body = { query, k: 10, explain: true, scope: narrowed(permissions) };
     if (asOf.value) body.as_of = instantOf(asOf);
     if (language.value) body.language = language.value;
     const [found] = (await call("POST", "/v1/memories:search", { body, signal })).results;
@@ -99,7 +99,7 @@ export function memoryView({ page, parameters }) {
       html(
         "details",
         { class: "filters" },
-        html("summary", {}, "More"),
+        html("summary", {}, "Time, state and language"),
         html("div", { class: "controls" }, field("What was true at", asOf, "Empty: what is true now."), field("List", state, "Without a question."), field("Language of the question", language)),
       ),
     ),
@@ -183,7 +183,7 @@ function addForm(permissions, then) {
     shown,
     html("div", { class: "actions" }, submit),
   );
-  return html("details", { class: "filters adding" }, html("summary", {}, "Remember something"), form);
+  return html("details", { class: "filters adding" }, html("summary", { class: "button" }, "+ Remember something"), form);
 }
 
 function nothingYet(permissions) {

@@ -43,8 +43,8 @@ function content(id, { operations, versions }, permissions, draw, erased) {
   const record = versions.at(-1);
   const again = () => draw().catch(noteProblem);
   return [
-    html("p", { class: "back" }, html("a", { href: "#/memory" }, "← Memory")),
     html("h1", { tabindex: "-1", class: "unseen" }, "Record"),
+    html("p", { class: "back" }, html("a", { href: "#/memory" }, "← Memory")),
     html(
       "div",
       { class: "hit-head" },
@@ -165,7 +165,7 @@ function historyOf(operations, versions, permissions, again) {
       { class: `event verb-${one.verb}` },
       html("p", { class: "event-head" }, html("b", {}, VERBS[one.verb] ?? one.verb), " ", time(one.at), html("span", { class: "small" }, ` · operation ${one.operation}`)),
       version && html("blockquote", {}, userText(version.text, version.language), whenOf(version)),
-      changes.length > 0 && html("ul", { class: "changes" }, changes.map((change) => html("li", { dir: "auto" }, change))),
+      changes.length > 0 && html("ul", { class: "changes" }, changes.map((change) => html("li", { dir: "auto" }, change.replace(" -> ", " → ")))),
       Object.entries(one.note).map(([name, value]) => html("p", { class: "small", dir: "auto" }, noteText(name, value))),
       undoable && button("Undo this", () => undo(one.operation, permissions, again), { class: "link", "aria-label": `Undo operation ${one.operation}: ${VERBS[one.verb] ?? one.verb}` }),
     );
