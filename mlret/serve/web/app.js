@@ -20,6 +20,7 @@ let leave = null;
 
 frame((page) => {
   const show = async ({ first = false } = {}) => {
+    if (location.hash.startsWith("#token=")) return;
     leave?.();
     leave = null;
     const [path, parameters] = address();

@@ -36,6 +36,11 @@ export function refill(element, ...children) {
   element.replaceChildren(fresh);
 }
 
+/** Return a text in which parts between backquotes are code, as in the errors and the description of the server. */
+export function prose(text) {
+  return (text ?? "").split(/`+/).map((part, place) => (place % 2 ? html("code", {}, part) : part));
+}
+
 let numbers = 0;
 
 /** Return an id that no other element has. */

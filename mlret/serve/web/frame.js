@@ -18,6 +18,7 @@ export function frame(ready) {
   takeTokenFromAddress();
   const main = html("main", { id: "content", tabindex: "-1" });
   const links = PLACES.map(([href, label, place]) => html("a", { href, "data-place": place }, label));
+  const nav = html("nav", { "aria-label": "Views", hidden: true }, links);
   const account = html("div", { class: "account" });
   const keys = keysDialog();
   document.body.prepend(
@@ -26,13 +27,17 @@ export function frame(ready) {
       "header",
       { class: "top" },
       html("a", { class: "mark", href: "/#/search", "aria-label": "mlret, to the search" }, html("img", { src: "/static/icon.svg", alt: "", width: 28, height: 28 }), "mlret"),
-      html("nav", { "aria-label": "Views" }, links),
+      nav,
       html("div", { class: "tools" }, account, themeSwitch(), button("?", () => keys.showModal(), { class: "quiet round", "aria-label": "Keys", title: "Keys" })),
     ),
     main,
     ...messageRegions(),
     keys,
   );
+  addEventListener("hashchange", () => {
+    // A link with a token, opened in a tab that shows the page already.
+    if (takeTokenFromAddress()) location.reload();
+  });
   addEventListener("keydown", (event) => onKey(event, keys));
 
   const page = {
@@ -54,6 +59,7 @@ export function frame(ready) {
   let begun = false;
   const accept = (permissions) => {
     page.permissions = permissions;
+    nav.hidden = false;
     refill(
       account,
       html("span", { class: "who", title: `Token ${permissions.id}` }, html("span", { dir: "auto" }, permissions.name), html("span", { class: "badge" }, permissions.role)),
@@ -68,6 +74,7 @@ export function frame(ready) {
   };
   const ask = (error = null) => {
     refill(account);
+    nav.hidden = true;
     page.show(signInView(accept, error), "sign-in");
   };
   addEventListener("mlret:unauthorized", (event) => {

@@ -70,7 +70,7 @@ export async function indexView({ page, name }) {
 function draw(element, index, permissions) {
   const health = verdict(index);
   const languages = byValue(Object.entries(index.languages).map(([code, value]) => ({ label: languageName(code), value })));
-  const compact = permissions.role === "admin" && index.deleted + index.unsealed > 0 && button("Compact now", async () => {
+  const compact = permissions.role === "admin" && !health.good && button("Compact now", async () => {
     compact.disabled = true;
     compact.textContent = "Compacting …";
     try {

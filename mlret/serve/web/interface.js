@@ -1,6 +1,6 @@
 // The description of the interface (/openapi.json), readably: operations by subject, their parameters, bodies, answers.
 
-import { html } from "./dom.js";
+import { html, prose } from "./dom.js";
 import { frame } from "./frame.js";
 import { command, problemOf } from "./messages.js";
 import { call } from "./requests.js";
@@ -200,9 +200,4 @@ function lazily(make) {
     if (details.open && details.children.length === 1) details.append(make());
   });
   return details;
-}
-
-/** Return a text in which parts between backquotes are code. */
-function prose(text) {
-  return (text ?? "").split(/`+/).map((part, place) => (place % 2 ? html("code", {}, part) : part));
 }

@@ -1,6 +1,6 @@
 // What the page says: problems, notes with an action such as Undo, and announcements for screen readers.
 
-import { button, html, refill } from "./dom.js";
+import { button, html, prose, refill } from "./dom.js";
 
 const status = html("div", { class: "unseen", role: "status", "aria-live": "polite" });
 const notes = html("div", { class: "notes", role: "region", "aria-label": "Notes" });
@@ -45,14 +45,14 @@ export function problemOf(error) {
     fix: "Load the page again.",
   };
   if (!error.document) console.error(error);
-  const more = (document.errors ?? []).map((one) => html("li", {}, one.detail));
+  const more = (document.errors ?? []).map((one) => html("li", {}, prose(one.detail)));
   return html(
     "div",
     { class: "problem", role: "alert" },
     html("h2", {}, document.title),
-    html("p", { dir: "auto" }, sentence(document.detail)),
+    html("p", { dir: "auto" }, prose(sentence(document.detail))),
     more.length > 1 && html("ul", {}, more),
-    document.fix && html("p", { class: "fix" }, sentence(document.fix)),
+    document.fix && html("p", { class: "fix" }, prose(sentence(document.fix))),
     error.retryAfter && html("p", { class: "fix" }, `It may work again in ${error.retryAfter} seconds.`),
     document.instance && html("p", { class: "small" }, `Request ${document.instance.replace("urn:uuid:", "")}`),
   );

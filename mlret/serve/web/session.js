@@ -22,10 +22,10 @@ export function signOut() {
   }
 }
 
-/** Take a token from the address, as `mlret serve` prints it, and remove it from there at once. */
+/** Take a token from the address, as `mlret serve` prints it, and remove it from there at once. Return whether there was one. */
 export function takeTokenFromAddress() {
   const match = /^#token=([^&]+)/.exec(location.hash);
-  if (!match) return;
+  if (!match) return false;
   history.replaceState(null, "", location.pathname + location.search);
   let found = match[1];
   try {
@@ -34,6 +34,7 @@ export function takeTokenFromAddress() {
     // It is not encoded.
   }
   keepToken(found.trim());
+  return true;
 }
 
 /** Read a value that the tab has kept. */

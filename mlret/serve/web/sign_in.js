@@ -5,6 +5,15 @@ import { command, problemOf } from "./messages.js";
 import { call } from "./requests.js";
 import { keepToken, signOut } from "./session.js";
 
+/** Say what a reader of the page can do about a token that is not accepted; the server speaks to programs. */
+function advised(error) {
+  if (error.status === 401) {
+    error.document.title = "The token is not accepted";
+    error.document.fix = "Paste the whole of it, or make another one: `mlret tokens add`";
+  }
+  return error;
+}
+
 /** Make the form. `done` is called with what the token allows, once the server has accepted it. */
 export function signInView(done, error = null) {
   const input = html("input", {
@@ -17,7 +26,7 @@ export function signInView(done, error = null) {
     dir: "ltr",
     maxlength: "200",
   });
-  const shown = html("div", {}, error && problemOf(error));
+  const shown = html("div", {}, error && problemOf(advised(error)));
   const show = button("Show", () => {
     const hidden = input.type === "password";
     input.type = hidden ? "text" : "password";
@@ -35,7 +44,7 @@ export function signInView(done, error = null) {
           done(await call("GET", "/v1/token"));
         } catch (problem) {
           signOut();
-          refill(shown, problemOf(problem));
+          refill(shown, problemOf(advised(problem)));
           input.focus();
           input.select();
         } finally {
