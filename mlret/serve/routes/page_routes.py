@@ -41,7 +41,8 @@ class StaticFile:
         headers = {"ETag": self.etag, "Cache-Control": _CACHED}
         known = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
         if self.etag in known or "*" in known:
-            return Response(status_code=304, headers=headers)
+            # The headers replace those that the browser has kept: with the type comes the policy of the page.
+            return Response(status_code=304, headers=headers, media_type=self.media_type)
         return Response(self.content, media_type=self.media_type, headers=headers)
 
 

@@ -60,7 +60,9 @@ export async function call(method, path, { body, query, signal } = {}) {
 export function latest(task, pause) {
   let timer = 0;
   let running = new AbortController();
+  let over = false; // The view that asks is no longer shown.
   const start = async () => {
+    if (over) return;
     running.abort();
     running = new AbortController();
     const { signal } = running;
@@ -80,6 +82,7 @@ export function latest(task, pause) {
       return start();
     },
     stop() {
+      over = true;
       clearTimeout(timer);
       running.abort();
     },

@@ -21,7 +21,8 @@ const MODES = [
 export async function searchView({ page, parameters }) {
   const { indexes } = await call("GET", "/v1/indexes");
   if (!indexes.length) return { title: "Search", element: nothingToSearch(page.permissions) };
-  const index = indexes.find((one) => one.name === parameters.get("index")) ?? indexes[0];
+  const largest = indexes.reduce((one, other) => (other.documents > one.documents ? other : one));
+  const index = indexes.find((one) => one.name === parameters.get("index")) ?? largest;
   const { fields } = await call("GET", `/v1/indexes/${index.name}/fields`);
   return view(indexes, index, fields, parameters);
 }

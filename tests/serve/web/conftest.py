@@ -95,6 +95,7 @@ def opened(page_server: Running, chromium: Any) -> Iterator[Open]:
             one.page.goto(f"/#token={token}")
             one.page.get_by_role("navigation", name="Views").wait_for()
         one.page.goto(path)
+        one.page.reload()  # Else only the part behind # may have changed, and the view before is still shown.
         one.page.locator("main h1").first.wait_for(state="attached")
         return one.page
 

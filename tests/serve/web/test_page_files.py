@@ -36,6 +36,9 @@ def test_the_pages_need_no_token_and_allow_only_their_own_files(stranger: httpx2
     assert "script-src 'self'" in policy
     assert "require-trusted-types-for 'script'" in policy
     assert "unsafe" not in policy
+    # A browser keeps the page and replaces its headers by those of the answer that nothing has changed.
+    again = stranger.get(path, headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.headers["content-security-policy"]) == (304, policy)
     for address in re.findall(r'(?:src|href)="([^"]+)"', answer.text):
         assert stranger.get(address).status_code == 200, address
 
