@@ -40,7 +40,7 @@ export async function recordView({ page, name: id }) {
 }
 
 function content(id, { operations, versions }, permissions, draw, erased) {
-  const record = versions.at(-1);
+  const record = currentOf(versions);
   const again = () => draw().catch(noteProblem);
   return [
     html("h1", { tabindex: "-1", class: "unseen" }, "Record"),
@@ -66,6 +66,12 @@ function content(id, { operations, versions }, permissions, draw, erased) {
     ),
     html("section", { "aria-labelledby": "history" }, html("h2", { id: "history" }, "What happened to it"), historyOf(operations, versions, permissions, again)),
   ];
+}
+
+/** Return the version that counts: after a change was undone it is not the last one. */
+function currentOf(versions) {
+  const candidates = versions.filter((one) => one.state !== "superseded");
+  return candidates.findLast((one) => !one.valid_to) ?? candidates.at(-1) ?? versions.at(-1);
 }
 
 function actions(record, permissions, again, erased) {
