@@ -67,9 +67,9 @@ export function filterControls(languages, fields, given, changed) {
     "details",
     { class: "filters", open: chosen.size + conditions.length > 0 },
     html("summary", {}, "Filters ", state),
-    chips.length > 1 && html("h3", { id: title }, "Language of the texts"),
+    chips.length > 1 && html("p", { class: "label", id: title }, "Language of the texts"),
     chips.length > 1 && html("div", { class: "chips", role: "group", "aria-labelledby": title }, chips),
-    fields.length > 0 ? [html("h3", {}, "Metadata"), rows, add] : html("p", { class: "hint" }, "The texts of this index have no metadata."),
+    fields.length > 0 ? [html("p", { class: "label" }, "Metadata"), rows, add] : html("p", { class: "hint" }, "The texts of this index have no metadata."),
   );
   return {
     element,

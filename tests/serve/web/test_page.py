@@ -431,6 +431,7 @@ def test_axe_finds_nothing_and_nothing_is_cut_off(opened: Open, page_server: Run
     source = (Path(axe.__file__).parent / "axe.min.js").read_text("utf-8")
     token = token_of(page_server, "admin", scope={"user": "anna"}, indexes=["sample", "empty"])
     page = opened("/", token=token, width=width, scheme=scheme)
+    found = {}
     for path, text in views(page_server):
         page.goto(path)
         page.reload()
