@@ -141,5 +141,28 @@ class ExternalEncoder(Encoder):
         )
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
-        """Raise an error, because mlret does not run this encoder."""
+        """Raise an error, because mlret does not run this encoder.
+
+        Parameters
+        ----------
+        texts
+            Ignored.
+
+        Returns
+        -------
+        list of int
+            Never.
+
+        Raises
+        ------
+        InputError
+            Always.
+
+        Examples
+        --------
+        >>> encoder.token_counts(["Treni imechelewa."])
+        Traceback (most recent call last):
+        ...
+        mlret.errors.InputError: mlret does not run 'my-model-v2' and cannot count its tokens
+        """
         raise InputError(f"mlret does not run {self.name.removeprefix(EXTERNAL)!r} and cannot count its tokens")

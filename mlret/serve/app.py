@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -29,6 +30,7 @@ from mlret.serve.routes import (
 )
 from mlret.serve.routes.dependencies import problems
 from mlret.serve.routes.page_routes import page_router
+from mlret.serve.schemas.value_types import FILTER_SCHEMA, with_filters
 from mlret.serve.security.authentication import Caller
 from mlret.serve.security.hosts import HostPolicy
 from mlret.serve.security.tokens import TokenStore, default_path
@@ -145,6 +147,7 @@ def _describe_more(app: FastAPI) -> None:
     """Add the models of bodies that the routes read themselves to the description of the interface."""
     described = app.openapi
 
+    @functools.cache
     def openapi() -> dict[str, Any]:
         document = described()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
@@ -153,6 +156,8 @@ def _describe_more(app: FastAPI) -> None:
             for name, schema in found.pop("$defs", {}).items():
                 schemas.setdefault(name, schema)
             schemas.setdefault(model.__name__, found)
-        return document
+        complete: dict[str, Any] = with_filters(document)
+        complete["components"]["schemas"]["Filter"] = FILTER_SCHEMA
+        return complete
 
     app.openapi = openapi  # type: ignore[method-assign] # as FastAPI's documentation extends it

@@ -227,13 +227,7 @@ class Catalogue:
             served = self.index(name)
             del self._indexes[name]
             await served.handle.close()
-            gone = served.folder.with_name(f".{name}.{secrets.token_hex(4)}.removed")
-            try:
-                served.folder.rename(gone)
-            except OSError as error:
-                raise MlretError(f"{served.folder} cannot be deleted ({error.strerror})") from error
-            fsync_folder(gone.parent)
-            await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
+            await asyncio.to_thread(_remove_folder, served.folder)
             del self.folders[str(served.folder)]
 
     async def close(self) -> None:
@@ -246,7 +240,7 @@ class Catalogue:
 
     async def _open(self, name: str, folder: Path, *, removable: bool) -> None:
         encoding = await self._encoding_of(folder)
-        handle = await IndexHandle.open(folder, encoding.encoder)
+        handle = await IndexHandle.open(folder, encoding.shared)
         self.folders[str(folder)] = name
         lexical = read_manifest(folder).settings.lexical
         self._indexes[name] = ServedIndex(folder, encoding, name, handle, lexical, removable)
@@ -254,7 +248,7 @@ class Catalogue:
     async def _open_memory(self, folder: Path) -> None:
         encoding = await (self._encoding_of(folder) if has_manifest(folder) else self.encoders.default())
         self.folders[str(folder)] = "the memory"
-        self._memory = ServedMemory(folder, encoding, await MemoryHandle.open(folder, encoding.encoder))
+        self._memory = ServedMemory(folder, encoding, await MemoryHandle.open(folder, encoding.shared))
 
     async def _encoding_of(self, folder: Path) -> ServedEncoder:
         """Return the encoder that an existing folder was built with, loaded if it is not yet."""
@@ -264,6 +258,17 @@ class Catalogue:
             return ServedEncoder(manifest.encoder, encoder_of(folder, manifest), None)
         known = self.encoders.of(manifest.fingerprint)
         return known or self.encoders.add(await asyncio.to_thread(encoder_of, folder, manifest))
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder such that a crash leaves no half of an index: what is left then is removed at the next start."""
+    gone = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.removed")
+    try:
+        folder.rename(gone)
+    except OSError as error:
+        raise MlretError(f"{folder} cannot be deleted ({error.strerror})") from error
+    fsync_folder(gone.parent)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _is_index(folder: Path) -> bool:

@@ -124,6 +124,8 @@ KINDS: dict[str, Kind] = {
         "Send less in one request, or documents as lines (NDJSON); or start the server with a longer --deadline.",
     ),
 }
+# Errors of one request that an answer lists: a large body can have one for each of its values.
+_MOST_ERRORS = 20
 # The kind of an error that only has a status, such as those of the framework. The first kind of a status is its own.
 _KIND_OF_STATUS = {kind.status: name for name, kind in reversed(KINDS.items())} | {500: "internal"}
 
@@ -365,7 +367,7 @@ def _of_status(error: HTTPException) -> Problem:
 
 def _of_validation(error: RequestValidationError) -> Problem:
     """Return the problem of a request that does not fit the description of the interface."""
-    errors = [_field_error(one, error.body) for one in error.errors()]
+    errors = [_field_error(one, error.body) for one in error.errors()[:_MOST_ERRORS]]
     if error.errors()[0]["type"] == "json_invalid":
         reason = error.errors()[0].get("ctx", {}).get("error", "the text ends too early")
         return Problem("malformed", f"the body is not valid JSON: {reason}", place="body", fix="Send valid JSON.")

@@ -35,7 +35,6 @@ from typing import Annotated
 from urllib.request import urlopen
 
 import numpy as np
-import psutil
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -74,6 +73,10 @@ class Load:
     seconds: float
     processor: tuple[float, float]
     latencies: list[float]
+
+    def __post_init__(self) -> None:
+        if not self.calls:
+            raise SystemExit("no call was answered in time; raise --seconds")
 
     @property
     def rate(self) -> float:
@@ -198,7 +201,7 @@ class Served:
         self._name = name
         while not self._ready():
             time.sleep(0.05)
-        self.process = psutil.Process(self._process.pid)
+        self._proc = Path(f"/proc/{self._process.pid}")
 
     def head(self, verb: str, length: int) -> bytes:
         """Return the head of a request."""
@@ -237,12 +240,12 @@ class Served:
 
     def processor(self) -> float:
         """Return the processor time of the server, in seconds."""
-        times = self.process.cpu_times()
-        return times.user + times.system
+        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
         """Return the resident memory of the server, in MiB."""
-        return self.process.memory_info().rss / 2**20
+        return int((self._proc / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def stop(self) -> None:
         """End the server."""

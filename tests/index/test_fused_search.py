@@ -154,3 +154,12 @@ def test_the_only_document_has_a_score_that_its_cosine_gives(index: Index) -> No
         [hit] = index.search("seven dogs", 3, language="en", where=where)
         assert hit.kind == "fused" and hit.cosine is not None
         assert hit.score == pytest.approx((1 + hit.cosine) / 2, abs=1e-6) and hit.score > 0
+
+
+@pytest.mark.parametrize("mode", ["dense", "lexical", "hybrid"])
+def test_queries_that_are_encoded_already_find_the_same(index: Index, mode: Mode) -> None:
+    queries = ["warm rain by night", "a cat", "7421"]
+    vectors = index.encode_queries(queries)
+    assert index.search_batch(queries, vectors=vectors, mode=mode) == index.search_batch(queries, mode=mode)
+    with pytest.raises(InputError, match="3 queries but 2 vectors"):
+        index.search_batch(queries, vectors=vectors[:2], mode=mode)

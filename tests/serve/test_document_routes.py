@@ -102,6 +102,8 @@ def test_an_array_with_an_invalid_document_stores_nothing_and_names_all_that_are
         (b'[{"id": "", "text": "x"}]', 422, "/0/id"),
         (b'[{"id": "a", "text": "\\ud800"}]', 422, "/0/text"),
         (b'[{"id": "a", "text": "x", "metadata": 1}]', 422, "/0/metadata"),
+        (b'[{"id": "a", "text": "x", "metadata": false}]', 422, "/0/metadata"),
+        (b'[{"id": "a", "text": "x", "vector": []}]', 422, "/0/vector"),
         (b'[{"id": "a", "text": "x", "metadata": {"y": 1}, "y": 2}]', 422, "/0"),
         (b'[{"id": "a", "text": "x", "vector": "x"}]', 422, "/0/vector"),
         (b'[{"id": "a", "text": "x", "vector": [1, NaN]}]', 422, "/0/vector"),
@@ -298,6 +300,7 @@ def test_documents_are_deleted_by_ids_or_by_a_filter(server: Running, made: Made
         ({"where": {"year": {"$no": 1}}}, "/where"),
         ({"ids": ["train"], "where": {"lang": "sw"}}, "/where"),
         ({"where": {"lang": "sw"}, "ignore_missing": True}, "/ignore_missing"),
+        ({"ids": ["no"], "ignore_missing": 1}, "/ignore_missing"),
     ],
 )
 def test_a_bad_deletion_deletes_nothing(server: Running, made: Made, body: dict[str, Any], field: str) -> None:

@@ -21,6 +21,7 @@ CHANGES: dict[tuple[str, str], Any] = {
     ("PATCH", "/v1/indexes/{name}/documents/{id}"): {"metadata": {"year": 2026}},
     ("DELETE", "/v1/indexes/{name}/documents/{id}"): None,
     ("POST", "/v1/indexes/{name}/documents:delete"): {"ids": ["a"]},
+    ("POST", "/v1/indexes/{name}:compact"): None,
 }
 
 
@@ -86,8 +87,8 @@ def test_what_changes_an_index_is_refused_to_readers_and_what_makes_one_to_write
             response = reader.request(method, address(path), json=body)
             assert response.status_code == 403, (method, path, response.text)
             assert response.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
-        for method in ("PUT", "DELETE"):
-            assert writer.request(method, "/v1/indexes/guarded", json=None).status_code in (403, 422)
+        for method, path in (("PUT", ""), ("DELETE", ""), ("POST", ":compact")):
+            assert writer.request(method, f"/v1/indexes/guarded{path}", json=None).status_code in (403, 422)
         assert server.client.get("/v1/indexes/guarded").json() == before
         listed = {(method, path) for method, path in operations(server) if "/indexes/{name}" in path}
         # What is neither listed above nor below is a new operation: say here who may use it.

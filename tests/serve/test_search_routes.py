@@ -69,6 +69,7 @@ def expected(hits: list[Hit]) -> list[dict[str, Any]]:
 SEARCHES: list[dict[str, Any]] = [
     {},
     {"k": 2},
+    {"k": 2.0},
     {"mode": "dense"},
     {"exact": True},
     {"where": {"year": {"$gte": 2025}}},
@@ -88,7 +89,7 @@ def test_hits_are_those_of_the_library(server: Running, folder: Path, name: str,
         assert str(folder) not in answer.text
         return
     with Index.open(folder / name) as index:
-        own = [expected(hits) for hits in index.search_batch(QUERIES, **{"k": 10, **how})]
+        own = [expected(hits) for hits in index.search_batch(QUERIES, **{**how, "k": int(how.get("k", 10))})]
     assert found(server, name, query=QUERIES, **how) == own
     assert [found(server, name, query=query, **how)[0] for query in QUERIES] == own
 
@@ -104,7 +105,7 @@ def test_each_query_may_have_a_language_of_its_own(server: Running, folder: Path
 def test_vectors_find_what_they_find_in_the_library(server: Running, folder: Path, how: dict[str, Any]) -> None:
     with Index.open(folder / "plain") as index:
         vectors = index.encode_queries(QUERIES)
-        own = [expected(hits) for hits in index.search_vectors(vectors, **{"k": 10, **how})]
+        own = [expected(hits) for hits in index.search_vectors(vectors, **{**how, "k": int(how.get("k", 10))})]
     assert isinstance(vectors, np.ndarray)
     assert found(server, "plain", vector=vectors.tolist(), **how) == own
     assert found(server, "plain", vector=vectors[1].tolist(), **how) == own[1:2]
@@ -129,6 +130,10 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("plain", {"query": "a", "k": 10_001}, "/k"),
     ("plain", {"query": ["a"] * 101, "k": 100}, "/k"),
     ("plain", {"query": "a", "k": "x"}, "/k"),
+    ("plain", {"query": "a", "k": "1"}, "/k"),
+    ("plain", {"query": "a", "k": True}, "/k"),
+    ("plain", {"query": "a", "k": 1.5}, "/k"),
+    ("plain", {"query": "a", "exact": 0}, "/exact"),
     ("plain", {"query": "a", "mode": "best"}, "/mode"),
     ("plain", {"query": "a", "language": "nonsense"}, "/language"),
     ("plain", {"query": ["a", "b"], "language": ["en"]}, "/language"),
@@ -141,6 +146,8 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("plain", {"vector": [1.0]}, "/vector"),
     ("plain", {"vector": [[1.0] * 384, [1.0]]}, "/vector"),
     ("plain", {"vector": "x"}, "/vector"),
+    ("plain", {"vector": ["1.0"] * 384}, "/vector"),
+    ("plain", {"vector": [True] * 384}, "/vector"),
     ("plain", {"vector": [[[1.0] * 384]]}, "/vector"),
     ("plain", {"vector": [0.1] * 384, "mode": "dense"}, "/mode"),
     ("tokens", {"vector": [1.0] * 4}, "/vector"),
@@ -180,6 +187,12 @@ def test_what_is_no_json_or_no_number_or_text_is_refused(server: Running, body: 
         answer = server.client.post(f"/v1/indexes/{name}:search", content=body, headers=headers)
         assert answer.status_code in (400, 422), answer.text
         ProblemDocument.model_validate_json(answer.content)
+
+
+def test_the_answer_to_a_large_bad_request_is_small(server: Running) -> None:
+    for body in ({"query": [""] * 5000}, {"vector": ["x"] * 5000}, {"query": "a", "ids": [1] * 5000}):
+        answer = server.client.post("/v1/indexes/plain:search", json=body)
+        assert answer.status_code == 422 and len(answer.content) < 5000
 
 
 def test_a_filter_that_matches_nothing_is_explained(server: Running) -> None:

@@ -14,6 +14,7 @@ from mlret.data.documents import ID_KEYS, SENTENCE_KEYS, TEXT_KEYS, VECTOR, Docu
 from mlret.data.json_text import RepeatedKeyError, read_json
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
+from mlret.serve.operations.given_numbers import read_vector
 from mlret.serve.operations.invalid_values import invalid
 from mlret.serve.problems import Problem
 
@@ -64,6 +65,8 @@ def read_document(record: object, location: Sequence[str | int] = ()) -> Incomin
     """
     if not isinstance(record, Mapping):
         return invalid(f"a document is an object, not {_json_type(record)}", location, 'Send {"id": …, "text": …}.')
+    if not isinstance(record.get("metadata"), Mapping | None):
+        return invalid("'metadata' is not an object", [*location, "metadata"], "Send an object, or leave it out.")
     named = any(record.get(key) is not None for key in ID_KEYS)
     try:
         document = document_from_mapping(record, id=_UNNAMED)
@@ -71,7 +74,7 @@ def read_document(record: object, location: Sequence[str | int] = ()) -> Incomin
         return invalid(str(error), [*location, *field_of(record)])
     vector = record.get(VECTOR)
     if vector is not None:
-        vector = _vector(vector)
+        vector = read_vector(vector)
         if vector is None:
             return invalid(
                 "the vector is not a list of finite numbers", [*location, VECTOR], "Send numbers, or leave it out."
@@ -193,21 +196,6 @@ def _is_language(code: object) -> bool:
         return isinstance(code, str) and bool(normalise_language(code))
     except InputError:
         return False
-
-
-def _vector(value: object) -> NDArray[np.float32] | None:
-    """Return a list of numbers, or of lists of numbers of one length, as an array; ``None`` if it is none."""
-    if not isinstance(value, list) or not value:
-        return None
-    try:
-        found = np.array(value)
-    except ValueError:
-        return None
-    if found.dtype.kind not in "iuf" or found.ndim not in (1, 2):
-        return None
-    with np.errstate(over="ignore"):
-        vector = found.astype(np.float32)
-    return vector if np.isfinite(vector).all() else None
 
 
 def _json_type(value: object) -> str:

@@ -28,9 +28,15 @@ MOST_VALUES = 50
 async def list_indexes(service: Service, principal: Principal) -> list[dict[str, Any]]:
     """Describe the indexes that a client may read, in the order of their names."""
     principal.require("read")
-    return [
-        await _described(service.catalogue.index(name)) for name in service.catalogue.names() if principal.may_use(name)
-    ]
+    found = []
+    for name in service.catalogue.names():
+        if principal.may_use(name) and name in service.catalogue:
+            try:
+                found.append(await _described(service.catalogue.index(name)))
+            except Problem:
+                if name in service.catalogue:  # Otherwise it was deleted meanwhile.
+                    raise
+    return found
 
 
 async def describe_index(service: Service, principal: Principal, name: str) -> dict[str, Any]:

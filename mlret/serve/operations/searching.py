@@ -19,6 +19,7 @@ from mlret.index.queries import check_filters, check_k, check_queries
 from mlret.index.search import Mode, check_mode
 from mlret.index.vectors.space import Vectors
 from mlret.serve.operations.explaining import Explanation, explain
+from mlret.serve.operations.given_numbers import read_vector
 from mlret.serve.operations.invalid_values import about, invalid
 from mlret.serve.operations.service import Service
 from mlret.serve.security.principal import Principal
@@ -179,13 +180,12 @@ def _unmatched(index: Index, where: Where) -> list[str]:
 def _checked(index: Index, vectors: Sequence[Any]) -> Vectors:
     """Return query vectors that were sent as lists of numbers."""
     cosine = index.store.manifest.similarity == "cosine"
+    found = [read_vector(one) for one in vectors]
     with about("vector"):
-        try:
-            with np.errstate(over="ignore"):  # Infinity is refused below.
-                found = [np.array(one, dtype=np.float32) for one in vectors]
-        except ValueError as error:
-            raise InputError("the vectors are not lists of numbers of one length") from error
-        if any(one.ndim != (1 if cosine else 2) or one.shape[-1] != index.store.manifest.dims for one in found):
+        given = [one for one in found if one is not None]
+        if len(given) < len(found):
+            raise InputError("the vectors are not lists of finite numbers")
+        if any(one.ndim != (1 if cosine else 2) or one.shape[-1] != index.store.manifest.dims for one in given):
             form = "a vector" if cosine else "a list of vectors, one for each token,"
             raise InputError(f"a query of this index is {form} of {index.store.manifest.dims} numbers")
-        return index.store.space.check_queries(np.stack(found) if cosine else found)
+        return index.store.space.check_queries(np.stack(given) if cosine else given)

@@ -7,11 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from mlret.serve.problems import ProblemDocument
-
-Language = Annotated[str, Field(description="An ISO 639 or BCP 47 code, e.g. `sw` or `zh-Hant`.", examples=["sw"])]
-Metadata = Annotated[
-    dict[str, Any], Field(description="JSON values by name; the names `id`, `text`, `lang` are reserved.")
-]
+from mlret.serve.schemas.value_types import Filter, Flag, Language, Metadata
 
 
 class DocumentIn(BaseModel):
@@ -25,6 +21,7 @@ class DocumentIn(BaseModel):
     metadata: Metadata | None = None
     vector: list[float] | list[list[float]] | None = Field(
         None,
+        min_length=1,
         description="The vector of the text, made by the encoder of the index; of all documents of a request, or none. "
         "By default the text is encoded.",
     )
@@ -101,7 +98,7 @@ class DeleteByIds(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     ids: list[str] = Field(min_length=1)
-    ignore_missing: bool = Field(False, description="Skip ids that are not stored; otherwise nothing is deleted then.")
+    ignore_missing: Flag = Field(False, description="Skip ids that are not stored; otherwise nothing is deleted then.")
 
 
 class DeleteByFilter(BaseModel):
@@ -109,7 +106,7 @@ class DeleteByFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    where: dict[str, Any] = Field(min_length=1, description="As for a search.")
+    where: Filter = Field(min_length=1, description="As for a search.")
 
 
 # The names of the alternatives are part of the place of an error, where no key of a body is called so.

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from mlret.index.search import Mode
-from mlret.serve.schemas.document_models import Language, Metadata
+from mlret.serve.schemas.value_types import (
+    LISTS_OF_NUMBERS,
+    MANY_NUMBERS,
+    NUMBERS,
+    Filter,
+    Flag,
+    Language,
+    Metadata,
+    Whole,
+)
 
 Text = Annotated[str, Field(min_length=1)]
-Numbers = list[float]
+Vectors = Annotated[list[Any], WithJsonSchema({"anyOf": [NUMBERS, MANY_NUMBERS, LISTS_OF_NUMBERS]})]
 
 
 class _Search(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    k: int = Field(10, ge=1, description="The number of hits for each query; times the queries it is at most 10,000.")
-    where: dict[str, Any] | None = Field(
-        None,
-        description='Only documents that match: `{"lang": ["sw", "en"], "year": {"$gte": 2020}}`, with `$and`, `$or`, '
-        "`$not`, `$eq`, `$ne`, `$in`, `$nin`, `$lt`, `$lte`, `$gt`, `$gte`, `$contains`, `$exists`.",
+    k: Whole = Field(
+        10,
+        ge=1,
+        le=10_000,
+        description="The number of hits for each query. Times the number of queries it is at most 10,000, unless the "
+        "server was started with another --most-hits.",
     )
+    where: Filter | None = Field(None, description="Only documents that match.")
     ids: list[str] | None = Field(None, description="Only documents with these ids.")
-    exact: bool = Field(False, description="Compare with every document, without the accelerators of large segments.")
-    explain: bool = Field(
+    exact: Flag = Field(False, description="Compare with every document, without the accelerators of large segments.")
+    explain: Flag = Field(
         False, description="Say what each score consists of, and which part of the text matches best."
     )
 
@@ -42,8 +53,9 @@ class SearchByText(_Search):
 class SearchByVector(_Search):
     """One query vector, or many."""
 
-    vector: Numbers | list[Numbers] | list[list[Numbers]] = Field(
-        description="A vector, or several. In a multi-vector index a query is a list of vectors, one for each token."
+    vector: Vectors = Field(
+        min_length=1,
+        description="A vector, or several. In a multi-vector index a query is a list of vectors, one for each token.",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -70,7 +71,33 @@ class Answer(Generic[T]):
             self.future.set_exception(error)
 
 
-Result = tuple[Answer[Any], Any, BaseException | None]
+class Reply:
+    """The result of a call that a thread makes for another thread."""
+
+    loop = None
+
+    def __init__(self) -> None:
+        self.given = False
+        self._future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return not self.given
+
+    def settle(self, value: Any, error: BaseException | None) -> None:
+        """Hand over a result, or an error if there is one."""
+        if error is None:
+            self._future.set_result(value)
+        else:
+            self._future.set_exception(error)
+
+    def wait(self) -> Any:
+        """Return the result, or raise the error, when it is there."""
+        return self._future.result()
+
+
+Result = tuple[Answer[Any] | Reply, Any, BaseException | None]
 """An answer with its value, or with the error in place of one."""
 
 
@@ -78,8 +105,13 @@ def give_all(results: Sequence[Result]) -> None:
     """Hand results over from a thread. The event loop is woken once for all of them."""
     by_loop: dict[asyncio.AbstractEventLoop, list[Result]] = {}
     for answer, value, error in results:
+        if answer.given:
+            continue
         answer.given = True
-        by_loop.setdefault(answer.loop, []).append((answer, value, error))
+        if answer.loop is None:
+            answer.settle(value, error)
+        else:
+            by_loop.setdefault(answer.loop, []).append((answer, value, error))
     for loop, some in by_loop.items():
         # A loop that was closed meanwhile has nobody who waits.
         with suppress(RuntimeError):

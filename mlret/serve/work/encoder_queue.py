@@ -18,7 +18,7 @@ from mlret.data.languages import normalise_language
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.encoders.texts import checked_texts, languages_of
 from mlret.index.vectors.space import Vectors
-from mlret.serve.work.crew import Answer, Result, give_all, shutting_down, too_many
+from mlret.serve.work.crew import Answer, Reply, Result, give_all, shutting_down, too_many
 
 Task = Literal["query", "count", "document"]
 # Texts that are worked on together, by task; tasks that come first go first. Of passages few, since a query that
@@ -35,7 +35,7 @@ class _Wanted:
 
     texts: list[str]
     languages: list[str | None]
-    answer: Answer[list[Any]]
+    answer: Answer[list[Any]] | Reply
     taken: int = 0
     found: list[Any] = field(init=False)
     left: int = field(init=False)
@@ -124,25 +124,59 @@ class EncoderQueue:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
+    def wait(self, task: Task, texts: Iterable[str], languages: Sequence[str | None] | None = None) -> list[Any]:
+        """Work on texts for a thread that is not an event loop, and wait for it.
+
+        Parameters
+        ----------
+        task
+            ``"query"`` or ``"document"`` to encode them, ``"count"`` to count their tokens.
+        texts, languages
+            As for :meth:`queries`.
+
+        Returns
+        -------
+        list
+            A vector, the vectors of the tokens, or the number of tokens of each text.
+
+        Raises
+        ------
+        InputError
+            If a text is not valid Unicode, or a language is unknown.
+        Problem
+            If the queue is being closed. The texts may be of a write that has begun, so they are never too many.
+        """
+        wanted = self._wanted(texts, languages, reply := Reply())
+        if not wanted.texts:
+            return []
+        self._submit(task, wanted, bounded=False)
+        found: list[Any] = reply.wait()
+        return found
+
     async def _done(self, task: Task, texts: Iterable[str], languages: Sequence[str | None] | None = None) -> list[Any]:
+        wanted = self._wanted(texts, languages, answer := Answer())
+        if not wanted.texts:
+            return []
+        self._submit(task, wanted, bounded=True)
+        return await answer.future
+
+    def _wanted(
+        self, texts: Iterable[str], languages: Sequence[str | None] | None, answer: Answer[list[Any]] | Reply
+    ) -> _Wanted:
         # Checked here, so that one bad text does not fail the requests that are encoded together with it.
         texts = [text if len(text) <= _LONGEST else text.strip()[:_LONGEST] for text in checked_texts(texts)]
-        codes = [
-            None if code is None else normalise_language(code)
-            for code in languages_of(texts, None if languages is None else list(languages))
-        ]
-        if not texts:
-            return []
-        wanted = _Wanted(texts, codes, Answer())
+        codes = languages_of(texts, None if languages is None else list(languages))
+        return _Wanted(texts, [None if code is None else normalise_language(code) for code in codes], answer)
+
+    def _submit(self, task: Task, wanted: _Wanted, *, bounded: bool) -> None:
         with self._news:
             if self._closing:
                 raise shutting_down()
-            if self._texts and self._texts + len(texts) > self._most_waiting:
+            if bounded and self._texts and self._texts + len(wanted.texts) > self._most_waiting:
                 raise too_many("texts to encode")
-            self._texts += len(texts)
+            self._texts += len(wanted.texts)
             self._waiting[task].append(wanted)
             self._news.notify()
-        return await wanted.answer.future
 
     def _joined(self, vectors: list[Any]) -> Vectors:
         if self.encoder.similarity == "maxsim":
@@ -158,12 +192,10 @@ class EncoderQueue:
                 task = self._first()
                 if task is None:
                     return
-                if not (task == "query" and several):
-                    batch = self._taken(task)
             if task == "query" and several:
                 sleep(self._gather)
-                with self._news:
-                    batch = self._taken(task)
+            with self._news:
+                batch = self._taken(task)
             if task == "query":
                 several = len(batch) > 1
             if batch:
@@ -195,6 +227,8 @@ class EncoderQueue:
             batch.append((wanted, start, end))
             if end == len(wanted.texts):
                 waiting.popleft()
+        if self._first() is not None:
+            self._news.notify()
         return batch
 
     def _results(self, task: Task, batch: list[tuple[_Wanted, int, int]]) -> list[Result]:

@@ -15,6 +15,7 @@ from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder, load_head_
 from mlret.errors import InputError, NotFound
 from mlret.index.vectors.space import Vectors
 from mlret.serve.work.encoder_queue import EncoderQueue
+from mlret.serve.work.shared_encoder import shared
 
 _MOST_THREADS = 4
 
@@ -36,6 +37,11 @@ class ServedEncoder:
     id: str
     encoder: AnyEncoder
     queue: EncoderQueue | None
+
+    @property
+    def shared(self) -> AnyEncoder:
+        """The encoder for code that encodes in a thread of its own: it goes through the queue."""
+        return self.encoder if self.queue is None else shared(self.queue)
 
     async def queries(self, texts: Sequence[str], languages: Sequence[str | None] | None = None) -> Vectors:
         """Encode queries; see :meth:`mlret.serve.work.encoder_queue.EncoderQueue.queries`."""

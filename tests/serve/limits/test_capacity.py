@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from mlret.serve.limits.capacity import CapacityLimits
 from tests.serve.serving import Served, serving
 
-LIMITS = CapacityLimits(working=4, waiting=8, per_token=10, patience=1.0)
+LIMITS = CapacityLimits(working=4, waiting=8, per_token=10, patience=5.0)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def test_requests_wait_for_their_turn(served: Served) -> None:
 
 def test_more_than_can_wait_are_sent_away_and_told_when_to_come_back(served: Served) -> None:
     other = served.guards.tokens.add("other", "read")
-    answers = statuses(served, "/v1/slow?seconds=0.3", [served.token] * 8 + [other] * 8)
+    answers = statuses(served, "/v1/slow?seconds=1.5", [served.token] * 8 + [other] * 8)
     counts = Counter(answer.status_code for answer in answers)
     assert counts == {200: 12, 429: 4}
     for answer in answers:
@@ -54,7 +56,7 @@ def test_more_than_can_wait_are_sent_away_and_told_when_to_come_back(served: Ser
 
 def test_one_token_leaves_room_for_others(served: Served) -> None:
     another = served.guards.tokens.add("another", "read")
-    answers = statuses(served, "/v1/slow?seconds=0.3", [served.token] * 16 + [another] * 2)
+    answers = statuses(served, "/v1/slow?seconds=1", [served.token] * 16 + [another] * 2)
     assert Counter(answer.status_code for answer in answers[:16])[429] >= 6
     assert [answer.status_code for answer in answers[16:]] == [200, 200]
 
@@ -62,28 +64,27 @@ def test_one_token_leaves_room_for_others(served: Served) -> None:
 def test_a_token_with_many_requests_does_not_delay_the_others(served: Served) -> None:
     headers = {"authorization": f"Bearer {served.guards.tokens.add('quick', 'read')}"}
     with ThreadPoolExecutor(9) as pool:
-        busy = [pool.submit(served.client.get, "/v1/slow?seconds=0.3") for _ in range(9)]
-        time.sleep(0.1)
+        busy = [pool.submit(served.client.get, "/v1/slow?seconds=1") for _ in range(9)]
+        time.sleep(0.2)
         began = time.monotonic()
         assert served.client.get("/v1/slow?seconds=0", headers=headers).status_code == 200
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < 0.7
         assert [one.result().status_code for one in busy] == [200] * 9
 
 
-def test_a_turn_that_does_not_come_ends_in_429(served: Served) -> None:
-    began = time.monotonic()
-    answers = statuses(served, "/v1/slow?seconds=2.5", [served.token] * 6)
+def test_a_turn_that_does_not_come_ends_in_429(tmp_path: Path) -> None:
+    with serving(tmp_path, capacity=replace(LIMITS, patience=0.3)) as served:
+        answers = statuses(served, "/v1/slow?seconds=2", [served.token] * 6)
     assert Counter(answer.status_code for answer in answers) == {200: 3, 429: 3}
-    assert time.monotonic() - began < 5
 
 
 def test_health_is_answered_under_load(served: Served) -> None:
     with ThreadPoolExecutor(12) as pool:
-        busy = [pool.submit(served.client.get, "/v1/slow?seconds=0.5") for _ in range(6)]
-        time.sleep(0.1)
+        busy = [pool.submit(served.client.get, "/v1/slow?seconds=1.5") for _ in range(6)]
+        time.sleep(0.2)
         began = time.monotonic()
         assert httpx2.get(f"http://localhost:{served.port}/healthz").status_code == 200
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < 1.2
         assert [one.result().status_code for one in busy] == [200] * 6
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ import mlret
 from mlret.data.sample import load_sample
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
+from mlret.index.index import Index
 from mlret.serve.problems import Problem
 from mlret.serve.work.encoder_queue import EncoderQueue
+from mlret.serve.work.shared_encoder import shared
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +198,48 @@ def test_a_text_of_millions_of_letters_holds_up_nobody(bundled: Encoder) -> None
     assert time.process_time() - began < 10
     np.testing.assert_allclose(words, bundled.encode_document(["late train " * 5_000])[0], atol=1e-6)
     assert np.isfinite(letters).all()
+
+
+@pytest.mark.parametrize("load", [mlret.load_encoder, mlret.load_token_encoder])
+def test_an_index_that_encodes_by_the_queue_stores_and_finds_the_same(load: Any, tmp_path: Path) -> None:
+    encoder = load(device="cpu")
+    texts = ["Der Zug nach Berlin hat Verspätung.", "Bei ya mahindi imepanda sokoni.", "駅前に新しい図書館が開館した。"]
+
+    async def main() -> Any:
+        queue = EncoderQueue(encoder, threads=2)
+        through = shared(queue)
+        assert (through.fingerprint, through.dims) == (encoder.fingerprint, encoder.dims)
+        assert through.token_counts(texts) == encoder.token_counts(texts) == await queue.counts(texts)
+
+        def use() -> tuple[Any, Any]:
+            with Index.create(tmp_path / "shared", through) as index:
+                index.add([{"id": str(place), "text": text} for place, text in enumerate(texts)])
+                return index.vectors(["0", "1", "2"]), index.search("the train is late", k=3)
+
+        found = await asyncio.to_thread(use)
+        await queue.close()
+        return found
+
+    vectors, hits = asyncio.run(main())
+    with Index.create(tmp_path / "alone", encoder) as index:
+        index.add([{"id": str(place), "text": text} for place, text in enumerate(texts)])
+        for mine, expected in zip(vectors, index.vectors(["0", "1", "2"]), strict=True):
+            np.testing.assert_allclose(mine, expected, atol=1e-5)
+        alone = index.search("the train is late", k=3)
+    assert [hit.id for hit in hits] == [hit.id for hit in alone]
+    assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in alone], abs=1e-5)
+
+
+def test_several_threads_share_what_waits_and_give_the_same_vectors(
+    bundled: Encoder, questions: list[tuple[str, str]]
+) -> None:
+    async def main() -> Any:
+        queue = EncoderQueue(bundled, threads=3)
+        texts, languages = [text for text, _ in questions], [language for _, language in questions]
+        found = await asyncio.gather(queue.passages(texts, languages), queue.queries(texts, languages))
+        await queue.close()
+        return found
+
+    texts, languages = [text for text, _ in questions], [language for _, language in questions]
+    for found in asyncio.run(main()):
+        np.testing.assert_allclose(found, bundled.encode_query(texts, language=languages), atol=1e-6)
