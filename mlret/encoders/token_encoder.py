@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
 
 Tokens = list[NDArray[np.float32]]
+Task = Literal["query", "document"]
 
 
 class TokenEncoder:
@@ -116,7 +117,7 @@ class TokenEncoder:
         """
         return self._encode(texts, "document", language)
 
-    def _encode(self, texts: Sequence[str], task: str, language: str | Sequence[str | None] | None) -> Tokens:
+    def _encode(self, texts: Sequence[str], task: Task, language: str | Sequence[str | None] | None) -> Tokens:
         texts = checked_texts(texts)
         texts = tagged(self.model, texts, languages_of(texts, language))
         if not texts:
@@ -130,8 +131,20 @@ class TokenEncoder:
 
         Parameters
         ----------
-        texts, cut
-            As for :meth:`mlret.encoders.encoder.Encoder.token_counts`, like what it returns and raises.
+        texts
+            A list of ``n`` strings, or any iterable that can be converted to one.
+        cut
+            Whether to exclude the tokens beyond the model's largest length, which it does not read.
+
+        Returns
+        -------
+        list of int
+            ``n`` numbers of tokens, special tokens included.
+
+        Raises
+        ------
+        InputError
+            If ``texts`` is a single string or not a list of strings, or the model has no tokenizer.
 
         Examples
         --------

@@ -16,7 +16,6 @@ VALUES = {"name": "guarded", "id": "a", "kind": "invalid"}
 CHANGES: dict[tuple[str, str], Any] = {
     ("PUT", "/v1/indexes/{name}"): {},
     ("DELETE", "/v1/indexes/{name}"): None,
-    ("POST", "/v1/indexes/{name}:compact"): None,
     ("POST", "/v1/indexes/{name}/documents"): [{"id": "b", "text": "a second text"}],
     ("PATCH", "/v1/indexes/{name}/documents/{id}"): {"metadata": {"year": 2026}},
     ("DELETE", "/v1/indexes/{name}/documents/{id}"): None,
