@@ -82,7 +82,7 @@ export function proofView(proof, id) {
         .filter(Boolean)
         .map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))),
     ),
-    left.length > 0 && table(["File", "Places"], left, "Where fragments were found"),
+    left.length > 0 && html("details", { class: "behind", open: !proof.complete }, html("summary", {}, "All files that were searched"), table(["File", "Fragments found"], left, "Fragments of the record in each file")),
     html("div", { class: "actions start" }, save, html("a", { href: "#/memory", class: "button" }, "Back to the memory")),
   );
 }

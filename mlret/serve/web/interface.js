@@ -97,7 +97,7 @@ function insideOf({ path, method, operation }, description) {
     bodies.length > 0 && [html("h3", {}, "Body"), bodies.map(([form, { schema }]) => [html("p", { class: "small" }, html("code", {}, form)), schemaOf(schema, description, 0)])],
     html("h3", {}, "Answers"),
     Object.entries(operation.responses).filter(([status]) => status < "400").map(([status, answer]) => [
-      html("p", {}, html("span", { class: "badge state-active" }, status), " ", prose(answer.description ?? "")),
+      html("p", {}, html("span", { class: "badge state-active" }, status), " ", prose(answer.description === "Successful Response" ? "" : answer.description)),
       Object.entries(answer.content ?? {}).map(([form, { schema }]) => [html("p", { class: "small" }, html("code", {}, form)), schema && schemaOf(schema, description, 0)]),
     ]),
     html(
