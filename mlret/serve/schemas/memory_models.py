@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from mlret.index.search import Mode
 from mlret.memory.records import Kind, Level, State
 from mlret.memory.storage.journal import Verb
-from mlret.serve.schemas.document_models import Language
 from mlret.serve.schemas.search_models import MarkOut, PassageOut
+from mlret.serve.schemas.value_types import Language
 
 Id = Annotated[str, Field(min_length=1, description="The id of a record.")]
 Instant = Annotated[str, Field(description="ISO 8601 with an offset from UTC.", examples=["2026-03-01T09:00:00+01:00"])]
