@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import mlret
 from mlret.errors import MlretError, first_line
+from mlret.processor import processor_paths
 
 _PACKAGES = (
     "onnxruntime",
@@ -113,7 +114,7 @@ def examine() -> Findings:
         for name, wanted in requirements.items()
         if name
     ]
-    found.machine = _machine() | {"token_kernels": _token_kernels()}
+    found.machine = _machine() | processor_paths()
     found.torch = _torch(found.problems)
     found.precision = _precision(torch_works=bool(found.torch))
     found.faiss = _faiss(found.problems)
@@ -201,16 +202,6 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _token_kernels() -> str:
-    """Return the instructions by which multi-vector search compares tokens."""
-    try:
-        from mlret.index.tokens.kernels.dispatch import describe_kernels
-
-        return describe_kernels()
-    except Exception as error:  # a broken numba or FAISS may raise anything
-        return f"unknown ({first_line(error)})"
-
-
 def _memory_gib() -> float | None:
     try:
         return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
@@ -245,23 +236,32 @@ def _torch(problems: list[str]) -> dict[str, Any]:
 
 
 def _precision(*, torch_works: bool) -> dict[str, Any]:
-    """Return which precisions are fast for an encoder on this machine, and why."""
+    """Return what an encoder computes in on this machine, and why."""
+    found: dict[str, Any] = {"auto": _automatic(), "float32": "runs everywhere"}
     if not torch_works:
-        return {}
-    from mlret.encoders.precision_speed import speed_of
+        return found
+    from mlret.encoders.precision_speed import bfloat16_speed
 
-    found: dict[str, Any] = {"float32": "runs everywhere"}
-    kinds: tuple[Literal["bfloat16", "int8"], ...] = ("bfloat16", "int8")
-    for kind in kinds:
-        try:
-            speed = speed_of(kind)
-        except Exception as error:  # torch's checks of the processor may fail on a processor that it does not know
-            found[kind] = f"unknown ({first_line(error)})"
-            continue
-        known = "measured" if speed.measured else "by the processor's features"
-        verdict = "fast" if speed.fast else "slower than float32, which runs in its place"
-        found[kind] = f"{verdict}: {speed.reason} ({known})"
-    return found
+    try:
+        speed = bfloat16_speed()
+    except Exception as error:  # torch's checks of the processor may fail on a processor that it does not know
+        return {**found, "bfloat16": f"unknown ({first_line(error)})"}
+    known = "measured" if speed.measured else "by the processor's features"
+    verdict = "in torch faster than float32" if speed.fast else "slower than float32, which runs in its place"
+    return {**found, "bfloat16": f"{verdict}: {speed.reason} ({known})"}
+
+
+def _automatic() -> str:
+    """Return how the light runtime multiplies here."""
+    from mlret.encoders.light.network import adds_products_in_32_bits
+
+    try:
+        in_32_bits = adds_products_in_32_bits()
+    except MlretError as error:
+        return f"unknown ({first_line(error)})"
+    if in_32_bits:
+        return "8-bit integers without torch, float32 with it: the processor adds their products in 32 bits"
+    return "4-bit weights for short texts and 8-bit ones for others without torch, float32 with it"
 
 
 def _cuda(torch: Any) -> bool:
@@ -311,7 +311,6 @@ def _encoder(problems: list[str]) -> dict[str, Any]:
         found["runtime"] = encoder.runtime
         found["dims"] = encoder.dims
         found["fingerprint"] = encoder.fingerprint
-        found["calibration_languages"] = len(encoder.calibration_languages)
     except MlretError as error:
         problems.append(str(error))
     except Exception as error:  # a damaged file may raise anything

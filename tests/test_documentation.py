@@ -20,9 +20,10 @@ PAGES = [
     *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "explanation").glob("*.md")),
     "docs/reference/errors.md",
 ]
-# Pages whose code encodes hundreds of texts, or trains.
+# Pages whose code encodes hundreds of texts, trains, or exports.
 COSTLY = {
     "docs/how-to/evaluate.md",
+    "docs/how-to/export.md",
     "docs/how-to/pretrain.md",
     "docs/explanation/multi-vector-search.md",
     "docs/explanation/vocabulary-trimming.md",

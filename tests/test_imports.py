@@ -70,6 +70,7 @@ COSTLY = {
 TYPER = {"markdown_it", "pydantic", "rich"}
 INDEX = {"numpy", "pydantic", "safetensors"}
 MEMORY = INDEX | {"regex"}
+ENCODING = INDEX | {"onnxruntime"}
 
 HOME = "--store memory -s user=anna"
 # Command line -> its exit code, and those of the costly packages that it may import.
@@ -104,8 +105,17 @@ COMMANDS: dict[str, tuple[int, set[str]]] = {
     "tokens list --json --tokens tokens.json": (0, {"pydantic"}),
     "tokens add laptop -i docs --tokens tokens.json": (0, {"pydantic"}),
     "recipes list --json": (0, {"pydantic", "rich", "yaml"}),
+    # With the bundled encoder: neither torch nor what comes with it.
+    "index build built documents.jsonl": (0, ENCODING | {"faiss", "langcodes", "rich"}),
+    "search bundled question -l en": (0, ENCODING | {"faiss", "langcodes", "language_data", "rich"}),
+    "encode documents.jsonl -o encoded.npy": (0, ENCODING | {"langcodes", "rich"}),
+    f"memory add {HOME.replace('memory', 'remembered')} tea": (
+        0,
+        ENCODING | MEMORY | {"dateparser", "faiss", "py3langid", "rich"},
+    ),
 }
 QUICK = {
+    "search bundled question -l en",
     "--help",
     "search --help",
     "search index question -w nonsense",
@@ -134,7 +144,7 @@ CODE: dict[str, set[str]] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write an index and a memory whose encoder mlret does not run, and files to add."""
+    """Write an index and a memory whose encoder mlret does not run, an index that it does, and files to add."""
     folder = tmp_path_factory.mktemp("imports")
     encoder = ExternalEncoder("outside", 4)
     with Index.create(folder / "index", encoder) as index:
@@ -142,6 +152,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             [{"id": "a", "text": "habari", "lang": "sw"}, {"id": "b", "text": "good day", "lang": "en"}],
             vectors=np.eye(4)[:2],
         )
+    with Index.create(folder / "bundled") as index:
+        index.add([{"id": "a", "text": "habari", "lang": "sw"}])
     with Memory.open(folder / "memory", encoder) as memory:
         memory.add("I like tea.", {"user": "anna"}, id="tea", language="en", vector=[1.0, 0, 0, 0])
     (folder / "bad.jsonl").write_text('{"id": "1", "text": ', encoding="utf-8")
@@ -210,6 +222,8 @@ WRONG = "no/such/encoder"  # An encoder that cannot be loaded: its error would c
         (f"search index question -l nonsense -m {WRONG}", "unknown language code 'nonsense'"),
         (f"index build new bad.jsonl -m {WRONG}", "bad.jsonl:1"),
         (f"index build . documents.jsonl -m {WRONG}", "already exists"),
+        (f"index reembed index -o index -m {WRONG}", "is in the folder"),
+        (f"index reembed memory -o new -m {WRONG}", "mlret memory reembed"),
         (f"memory search {HOME} question -k 0 -m {WRONG}", "k is 0"),
         (f"memory search {HOME} question --level nonsense -m {WRONG}", "nonsense"),
         (f"memory search {HOME} question --as-of nonsense -m {WRONG}", "nonsense"),

@@ -117,6 +117,10 @@ def calibrate(
     if model == "bundled":
         model = None
     _check_output(output, model)
+    if model is not None:
+        from mlret.encoders.loading import check_loads_in_torch
+
+        check_loads_in_torch(model)
     files = text_files(text, option="--text")
 
     from mlret.data.languages import normalise_language

@@ -26,7 +26,7 @@ def encode(
     ] = None,
     precision: Annotated[
         str,
-        typer.Option("--precision", help="auto, float32, bfloat16 or int8; `mlret doctor` shows which are fast here."),
+        typer.Option("--precision", help="auto, float32 or bfloat16; `mlret doctor` shows which are fast here."),
     ] = "auto",
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda, …; by default whatever is available.")

@@ -73,7 +73,7 @@ def run(
     models: _Models = None,
     precision: Annotated[
         str | None,
-        typer.Option("--precision", help="Encode in auto, float32, bfloat16 or int8; see `mlret encode --help`."),
+        typer.Option("--precision", help="Encode in auto, float32 or bfloat16; see `mlret encode --help`."),
     ] = None,
     json_: _Json = False,
     output: _Output = None,

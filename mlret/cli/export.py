@@ -12,7 +12,12 @@ from mlret.cli.common import check_new_folder
 
 
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="An encoder: folder or hub id.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="An encoder: folder, hub id, or bundled:mlret-mini or bundled:multi-vector."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint's folder; new, or empty.")],
     format: Annotated[str, typer.Option("--format", "-f", help="onnx, colbert (colbert-ai) or pylate.")],
     lossy: Annotated[
@@ -24,8 +29,9 @@ def export(
 ) -> None:
     """Write an encoder for other libraries: as ONNX, or as a checkpoint of Stanford's ColBERT or PyLate.
 
-    ONNX is for encoders with one vector for each text. The folder runs without
-    torch, in mlret and in the ONNX backend of sentence-transformers.
+    ONNX is for encoders whose network is BERT, RoBERTa or XLM-R. The folder
+    runs without torch, in mlret and in the ONNX backend of sentence-transformers.
+    It can only encode, on a CPU: keep the encoder for all else.
 
     The checkpoints are for encoders with one vector for each token, and give
     the same scores there, without mlret. If the encoder
@@ -39,6 +45,8 @@ def export(
     Examples:
 
         mlret export my-encoder --format onnx --bits 8 -o my-encoder-onnx
+
+        mlret export bundled:multi-vector --format onnx -o tokens-onnx
 
         mlret export my-encoder --format colbert -o for-colbert-ai
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mlret.cli.common import MAX_LINE, MAX_LINE_HELP, lines_of
 from mlret.cli.options import Option, SettingsOptions, takes_settings
-from mlret.cli.progress import compaction_progress, documents_progress
+from mlret.cli.progress import compaction_progress, documents_progress, texts_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,7 +112,7 @@ def build(
         typer.Option("--external", metavar="NAME", help="--vectors are of this encoder, which mlret does not run."),
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="Encode in auto, float32, bfloat16 or int8; see `mlret encode --help`.")
+        str, typer.Option("--precision", help="Encode in auto, float32 or bfloat16; see `mlret encode --help`.")
     ] = "auto",
     as_json: Json = False,
 ) -> None:
@@ -287,6 +287,27 @@ def export(
         _print_json({"documents": count, "file": str(output)})
     else:
         typer.echo(f"{count} documents written to {output}")
+
+
+@app.command()
+def reembed(
+    path: IndexPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder; the old index stays as it is.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="The new encoder: a folder or a hub id. Default: the bundled one."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Copy an index with the vectors of another encoder. A copy that was stopped resumes with the same command."""
+    from mlret.index.reembedding import reembed_index
+
+    with texts_progress("encoding") as progress, compaction_progress() as steps:
+        made = reembed_index(path, output, model, progress=progress, compacting=steps)
+    if as_json:
+        _print_json(dataclasses.asdict(made))
+    else:
+        typer.echo(f"{output} holds {made.documents} documents with vectors of {made.encoder}; {path} is as it was")
 
 
 @app.command()

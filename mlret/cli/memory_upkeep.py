@@ -22,6 +22,7 @@ from mlret.cli.memory_options import (
     print_json,
     read_scope,
 )
+from mlret.cli.progress import texts_progress
 
 
 def import_(
@@ -156,10 +157,11 @@ def reembed(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a copy of a memory store with the vectors of another encoder."""
+    """Copy a memory store with the vectors of another encoder. The same command resumes one that was stopped."""
     from mlret.memory.maintenance.upkeep import reembed as write_copy
 
-    write_copy(existing(store), output, model)
+    with texts_progress("encoding") as progress:
+        write_copy(existing(store), output, model, progress=progress)
     if as_json:
         print_json({"output": str(output)})
     else:

@@ -58,6 +58,21 @@ def documents_progress(label: str, *, resume: str) -> Iterator[Callable[[Updated
 
 
 @contextmanager
+def texts_progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on standard error; yields a function that takes the number of texts done and the total."""
+    from rich.progress import TextColumn
+
+    progress = _bar(TextColumn(label), TextColumn("{task.completed:,.0f} of {task.total:,.0f} texts"))
+    try:
+        with progress:
+            task = progress.add_task(label, total=0)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+    except KeyboardInterrupt:
+        progress.console.print("stopped; to resume, give the same command again", markup=False, soft_wrap=True)
+        raise
+
+
+@contextmanager
 def examples_progress(label: str, reader: RankingReader) -> Iterator[Callable[[int], None]]:
     """Show a progress bar on standard error; yields a function that takes the number of processed examples.
 

@@ -6,7 +6,6 @@ the form that version 4 reads.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,11 +22,11 @@ from mlret.encoders.colbert_loading import ARCHITECTURE, METADATA, colbert_skipl
 from mlret.encoders.markers import prompt_of
 from mlret.encoders.multi_vector import load_token_encoder
 from mlret.encoders.token_encoder import TokenEncoder
+from mlret.encoders.tokenizer_files import write_json, write_tokenizer
 from mlret.errors import AlreadyExists, InputError
 
 Format = Literal["colbert", "pylate"]
 _READERS = {"colbert": "colbert-ai", "pylate": "PyLate"}
-_SPECIAL = ("bos_token", "eos_token", "cls_token", "sep_token", "unk_token", "pad_token", "mask_token")
 # colbert-ai's default. colbert-ai always pads queries to a fixed length.
 _QUERY_LENGTH = 32
 
@@ -199,7 +198,7 @@ class _Parts:
         backbone = self.transformer.model
         weights = {f"{backbone.base_model_prefix}.{key}": value for key, value in backbone.state_dict().items()}
         self._write_backbone(folder, weights | {"linear.weight": self.projection.linear.weight}, ARCHITECTURE)
-        _write_json(
+        write_json(
             folder / METADATA,
             {
                 "query_token_id": self.markers["query"],
@@ -221,19 +220,19 @@ class _Parts:
         """Write the files of ``ColBERT.save`` of PyLate."""
         backbone = self.transformer.model
         self._write_backbone(folder, backbone.state_dict(), type(backbone).__name__)
-        _write_json(
+        write_json(
             folder / "sentence_bert_config.json",
             {"max_seq_length": self.document_length - 1, "do_lower_case": False},
         )
         modules = (("", "sentence_transformers.models.Transformer"), ("1_Dense", "pylate.models.Dense.Dense"))
-        _write_json(
+        write_json(
             folder / "modules.json",
             [{"idx": idx, "name": str(idx), "path": path, "type": kind} for idx, (path, kind) in enumerate(modules)],
         )
         dense = folder / "1_Dense"
         dense.mkdir()
         _save(dense / "model.safetensors", {"linear.weight": self.projection.linear.weight})
-        _write_json(
+        write_json(
             dense / "config.json",
             {
                 "in_features": self.projection.in_features,
@@ -242,7 +241,7 @@ class _Parts:
                 "activation_function": "torch.nn.modules.linear.Identity",
             },
         )
-        _write_json(
+        write_json(
             folder / "config_sentence_transformers.json",
             {
                 "model_type": "ColBERT",
@@ -264,29 +263,11 @@ class _Parts:
         if isinstance(self.transformer, LanguageTransformer):
             languages = list(config["languages"])
             config["default_language"] = languages[self.transformer.languages[self._default_language()]]
-        _write_json(folder / "config.json", config)
+        write_json(folder / "config.json", config)
         _save(folder / "model.safetensors", weights)
-        state = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        # Truncation and padding depend on the text that was encoded last.
-        _write_json(folder / "tokenizer.json", state | {"truncation": None, "padding": None})
-        # transformers 4 does not know the tokenizer classes and token lists of transformers 5.
-        special = {name: str(token) for name in _SPECIAL if (token := getattr(self.tokenizer, name)) is not None}
-        _write_json(
-            folder / "tokenizer_config.json",
-            {
-                "tokenizer_class": "PreTrainedTokenizerFast",
-                "model_max_length": self.tokenizer.model_max_length,
-                "model_input_names": self.tokenizer.model_input_names,
-                "clean_up_tokenization_spaces": False,
-                **special,
-            },
-        )
+        write_tokenizer(self.tokenizer, folder)
 
 
 def _save(path: Path, weights: dict[str, Tensor]) -> None:
     ready = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     save_file(ready, path, metadata={"format": "pt"})
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.encoders.fingerprint import fingerprint_of
-from mlret.encoders.precision import INT8, Precision, check_precision, fast_precision
+from mlret.encoders.precision import Precision, check_precision, fast_precision
 from mlret.encoders.texts import checked_texts, languages_of
 from mlret.errors import InputError
 
@@ -38,13 +38,9 @@ class Encoder:
     name
         Name for messages and manifests: a path or a hub id.
     precision
-        ``"float32"`` (or ``"auto"``, the same here), ``"bfloat16"`` or ``"int8"``. Vectors in bfloat16 are almost equal
-        to those in float32. Vectors in int8 differ by up to 0.01 in cosine, so the encoder gets a different
-        fingerprint, and ``model`` is changed in place. If the device is slower in the requested precision than in
-        float32, a warning is issued and float32 is used instead; ``mlret doctor`` shows which precisions are fast.
-    emulate
-        Compute int8 vectors even if the processor is slow in int8; this takes as long as float32. Use it to search an
-        index that was encoded in int8 on another machine.
+        ``"float32"`` (or ``"auto"``, the same here), or ``"bfloat16"``, whose vectors are almost equal. If the device
+        is slower in it than in float32, a warning is issued and float32 is used instead; ``mlret doctor`` shows which
+        precisions are fast.
 
     Attributes
     ----------
@@ -56,7 +52,7 @@ class Encoder:
     Raises
     ------
     InputError
-        If the precision is unknown, the model only runs in float32, or int8 is requested on a device other than a CPU.
+        If the precision is unknown, or the model only runs in float32.
 
     Examples
     --------
@@ -73,9 +69,7 @@ class Encoder:
     runtime: Runtime = "torch"
     precision: Precision = "float32"
 
-    def __init__(
-        self, model: SentenceTransformer, name: str = "", *, precision: Precision = "float32", emulate: bool = False
-    ) -> None:
+    def __init__(self, model: SentenceTransformer, name: str = "", *, precision: Precision = "float32") -> None:
         check_precision(precision)
         from mlret.encoders.forward import ForwardPass
         from mlret.encoders.longest_input import keep_within_positions
@@ -86,9 +80,7 @@ class Encoder:
         suits = ForwardPass.suits(model)
         if not suits and precision not in ("auto", "float32"):
             raise InputError(f"{self.name} is of a kind that mlret runs in float32 alone; leave the precision out")
-        kept = precision == "int8" and emulate
-        self.precision = precision if kept else fast_precision(precision, model.device.type)
-        self._own_fingerprint = self._hashed() + INT8 if self.precision == "int8" else None
+        self.precision = fast_precision(precision, model.device.type)
         self._forward_pass = ForwardPass(model, self.precision) if suits else None
 
     def encode(
@@ -310,8 +302,8 @@ class Encoder:
 
         Examples
         --------
-        >>> encoder.calibration is None
-        False
+        >>> encoder.calibration is None  # The bundled encoder has none; `mlret calibrate` adds one.
+        True
         """
         from mlret.encoders.calibration import Calibration
 
@@ -330,8 +322,8 @@ class Encoder:
 
         Examples
         --------
-        >>> "sw" in encoder.calibration_languages
-        True
+        >>> encoder.calibration_languages  # The bundled encoder is not calibrated.
+        []
         """
         from mlret.encoders.calibration import Calibration
 
@@ -368,7 +360,7 @@ class Encoder:
         """Hash of everything that determines a vector: weights, tokenizer, modules, calibration, prompts and dims.
 
         Vectors of encoders with different fingerprints must never be compared. The fingerprint has 16 hexadecimal
-        digits, followed by ``-int8`` if the precision is int8.
+        digits.
 
         Returns
         -------
@@ -380,9 +372,6 @@ class Encoder:
         >>> len(encoder.fingerprint)
         16
         """
-        return self._own_fingerprint or self._hashed()
-
-    def _hashed(self) -> str:
         return fingerprint_of(self.model, self.dims)
 
     def __repr__(self) -> str:

@@ -140,12 +140,12 @@ class ExternalEncoder(Encoder):
             "vectors with the documents (add(documents, vectors=...)) and search with search_vectors"
         )
 
-    def token_counts(self, texts: Sequence[str]) -> list[int]:
+    def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
         """Raise an error, because mlret does not run this encoder.
 
         Parameters
         ----------
-        texts
+        texts, cut
             Ignored.
 
         Returns

@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from mlret.encoders.bag_of_words import branch_versions, is_bag_of_words, token_embeddings
 from mlret.encoders.calibration import Calibration
 from mlret.encoders.longest_input import truncation
-from mlret.encoders.precision_speed import speed_of
-from mlret.errors import InputError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -32,14 +29,9 @@ _WINDOW = 16_384
 # Tokens in a forward pass, padding included. On a CPU the activations should fit in the cache.
 _CPU_TOKENS = 2048
 _GPU_TOKENS = 65_536
-_TINY = 1e-12
-# The sum of this many products of two integers up to 127 is less than 2**24, up to which float32 is exact.
-_EXACT_IN = 1024
 # Smallest number of tokens in a batch for which bfloat16 saves more time than converting the weights at each call
 # costs.
 _LEAST_CPU_TOKENS_OF_BFLOAT16 = 48
-# Parts of the names of layers that write into the residual stream, in the supported models.
-_RESIDUAL = ("output.dense", "o_proj", "out_proj", "down_proj", "out_lin", "ffn.lin2", "fc2", ".Wo", ".wo")
 
 
 class ForwardPass:
@@ -50,27 +42,17 @@ class ForwardPass:
     model
         The model, for which :meth:`suits` must be true.
     precision
-        ``"float32"`` or one of the reduced precisions. ``"bfloat16"`` computes matrix products in bfloat16 (autocast);
-        on a CPU only for batches with enough tokens. ``"int8"`` is for CPUs only: most linear layers are computed in
-        int8, with their inputs quantised on the fly, and the rest in bfloat16 if that is fast; ``model`` is then
-        changed in place. :func:`mlret.encoders.precision_speed.speed_of` reports which precisions are fast on this
-        machine.
-
-    Raises
-    ------
-    InputError
-        If int8 is requested on a device other than a CPU.
+        ``"float32"``, or ``"bfloat16"`` to compute matrix products in it (autocast); on a CPU only for batches with
+        enough tokens. :func:`mlret.encoders.precision_speed.bfloat16_speed` reports whether it is fast on this machine.
     """
 
     def __init__(self, model: SentenceTransformer, precision: Precision = "float32") -> None:
         self._model = model
-        self._half = precision == "bfloat16" or (precision == "int8" and speed_of("bfloat16").fast)
+        self._half = precision == "bfloat16"
         # Versions of the layers' last weights, and whether the layers were the identity at these versions.
         self._words: tuple[tuple[int, ...], bool] | None = None
         if precision == "float32" and is_bag_of_words(model):
             self._words = branch_versions(model), True
-        if precision == "int8":
-            use_int8(model)
 
     @staticmethod
     def suits(model: SentenceTransformer) -> bool:
@@ -192,80 +174,6 @@ class ForwardPass:
         if not self._half or (kind == "cpu" and tokens < _LEAST_CPU_TOKENS_OF_BFLOAT16):
             return nullcontext()
         return torch.autocast(kind, dtype=torch.bfloat16)
-
-
-class Int8Linear(nn.Module):
-    """A linear layer in int8, with one scale per row of the weights and one per token of the input.
-
-    The inputs are quantised on the fly.
-
-    Parameters
-    ----------
-    linear
-        The layer to replace, with weights ``(out, in)``.
-    in_hardware
-        Whether to multiply with the processor's int8 instruction. Otherwise float32 numbers that hold the same integers
-        are multiplied: the sums are exact, so the outputs are identical bit for bit, in the time that float32 takes.
-    """
-
-    weight: torch.Tensor
-    scale: torch.Tensor
-
-    def __init__(self, linear: nn.Linear, *, in_hardware: bool = True) -> None:
-        super().__init__()
-        self._in_hardware = in_hardware
-        weight = linear.weight.detach().float()
-        scale = weight.abs().amax(dim=1).clamp_min(_TINY) / 127
-        integers = torch.round(weight / scale[:, None]).t().contiguous()
-        self.register_buffer("weight", integers.to(torch.int8) if in_hardware else integers)
-        self.register_buffer("scale", scale)
-        self.bias = linear.bias
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Apply the layer to inputs of shape ``(..., in)`` and return float32 outputs of shape ``(..., out)``."""
-        rows = inputs.reshape(-1, inputs.shape[-1]).float()
-        scale = rows.abs().amax(dim=1, keepdim=True).clamp_min(_TINY) / 127
-        outputs = self._product(torch.round(rows / scale)) * (scale * self.scale)
-        if self.bias is not None:
-            outputs = outputs + self.bias
-        return outputs.reshape(*inputs.shape[:-1], -1)
-
-    def _product(self, integers: torch.Tensor) -> torch.Tensor:
-        """Multiply ``(n, in)`` integers, stored as float32, from -127 to 127 by the weights; returns ``(n, out)``."""
-        if self._in_hardware:
-            return torch._int_mm(integers.to(torch.int8), self.weight)
-        with torch.autocast("cpu", enabled=False):  # bfloat16 would round the sums
-            parts = [
-                integers[:, start : start + _EXACT_IN] @ self.weight[start : start + _EXACT_IN]
-                for start in range(0, self.weight.shape[0], _EXACT_IN)
-            ]
-        # The sum of several parts may exceed what float32 represents exactly, so it is rounded once, as an int32 sum
-        # is.
-        return parts[0] if len(parts) == 1 else torch.stack(parts).double().sum(dim=0).float()
-
-
-def use_int8(model: SentenceTransformer) -> None:
-    """Replace the linear layers of a model by int8 layers, in place.
-
-    On a processor without an int8 instruction their weights are float32 numbers that hold the same integers.
-
-    Layers that write into the residual stream are not replaced: their inputs have a few very large values, and a scale
-    for these would round away the rest.
-
-    Raises
-    ------
-    InputError
-        If the model is not on a CPU.
-    """
-    if model.device.type != "cpu":
-        raise InputError(
-            f"int8 runs on a CPU, the model is on {model.device}: load it with device='cpu', or in bfloat16"
-        )
-    in_hardware = speed_of("int8").fast
-    for name, module in list(model.named_modules()):
-        if isinstance(module, nn.Linear) and not any(part in name for part in _RESIDUAL):
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, Int8Linear(module, in_hardware=in_hardware))
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[slice]:

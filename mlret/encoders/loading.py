@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlret.encoders.encoder import Encoder
+from mlret.encoders.light.folder import PACKED, is_export
 from mlret.encoders.precision import Precision, check_precision
 from mlret.errors import Corrupt, CorruptInput, InputError, NotFound, first_line, require
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 BUNDLED = Path(__file__).parent / "bundled" / "mlret-mini"
-_BUNDLED_NAME = f"bundled:{BUNDLED.name}"
+BUNDLED_NAME = f"bundled:{BUNDLED.name}"
 # The device that the driver of an NVIDIA GPU makes: torch runs faster there, and importing it to ask takes seconds.
 _NVIDIA = Path("/dev/nvidia0")
 _MULTI_VECTOR = ("MultiVectorEncoder", "ColBERT")  # PyLate writes the second.
@@ -27,7 +28,6 @@ def load_encoder(
     *,
     device: str | None = None,
     precision: Precision = "auto",
-    emulate: bool = False,
 ) -> Encoder:
     """Load an encoder: with the light runtime, which needs no torch, where it can run it, otherwise in torch.
 
@@ -42,9 +42,7 @@ def load_encoder(
         ``"cpu"``, ``"cuda"``, …; by default a GPU if there is one.
     precision
         ``"auto"`` for the fastest way on this processor whose vectors are next to those in float32 (least cosine
-        .999); ``"float32"``, ``"bfloat16"`` or ``"int8"``; see :class:`Encoder`. The last two run in torch.
-    emulate
-        Compute int8 vectors even if the processor is slow in int8.
+        .999); ``"float32"``; or ``"bfloat16"``, which runs in torch, see :class:`Encoder`.
 
     Returns
     -------
@@ -55,7 +53,8 @@ def load_encoder(
     ------
     InputError
         If the folder is missing, is not a sentence-transformers model, has no weights, or holds a multi-vector model;
-        or if the hub does not have the model or cannot be reached.
+        if it is an export, which runs on a CPU alone, and ``device`` or ``precision`` is another; or if the hub does
+        not have the model or cannot be reached.
     MissingExtraError
         If the encoder needs torch, which is not installed.
     MlretError
@@ -75,18 +74,73 @@ def load_encoder(
     path = BUNDLED if name is None else Path(name)
     if name is not None and is_multi_vector(path):
         raise InputError(f"{name} gives a vector for each token: load it with mlret.load_token_encoder")
+    if name is not None and is_export(path):
+        from mlret.encoders.light.light_encoder import load_light_encoder
+
+        return load_exported(load_light_encoder, name, device=device, precision=precision)
     if path.is_dir() and runs_light(device, precision):
         from mlret.encoders.light.light_encoder import load_light_encoder
 
         light = load_light_encoder(
             path,
-            _BUNDLED_NAME if name is None else str(name),
+            BUNDLED_NAME if name is None else str(name),
             arithmetic="fast" if precision == "auto" else "float32",
             in_torch=lambda: load_in_torch(name, device="cpu").model,
         )
         if light is not None:
             return light
-    return load_in_torch(name, device=device, precision=precision, emulate=emulate)
+    return load_in_torch(name, device=device, precision=precision)
+
+
+def load_exported(
+    load: Callable[..., _Model | None], name: str | Path, *, device: str | None, precision: Precision = "auto"
+) -> _Model:
+    """Load an export, which the light runtime alone can run: on the CPU, whether or not there is a GPU.
+
+    Parameters
+    ----------
+    load
+        Loads an encoder from its folder with the light runtime.
+    name
+        The folder.
+    device
+        ``"cpu"`` or ``None``.
+    precision
+        ``"auto"`` or ``"float32"``: an export has the precision that it was written in.
+
+    Returns
+    -------
+    object
+        What ``load`` returns.
+
+    Raises
+    ------
+    InputError
+        If the device or the precision is another, or ``load`` returns nothing because the folder is not as it was
+        written.
+    """
+    if device not in (None, "cpu") or precision not in ("auto", "float32"):
+        check_loads_in_torch(name)
+    found = load(Path(name), str(name), in_torch=lambda: check_loads_in_torch(name))
+    if found is None:
+        how = "changed since it was exported" if (Path(name) / PACKED).is_file() else "was not exported by mlret"
+        raise CorruptInput(f"{name} {how}: export the encoder again with mlret export MODEL -f onnx")
+    return found
+
+
+def check_loads_in_torch(name: str | Path) -> None:
+    """Raise if an encoder is an export.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    if is_export(Path(name)):
+        raise InputError(
+            f"{name} is an export in ONNX, which can only encode, on a CPU and in its own precision: for all else "
+            "name the encoder that it was exported from"
+        )
 
 
 def runs_light(device: str | None, precision: Precision) -> bool:
@@ -116,7 +170,6 @@ def load_in_torch(
     *,
     device: str | None = None,
     precision: Precision = "auto",
-    emulate: bool = False,
 ) -> Encoder:
     """Load an encoder in torch, where it can be trained.
 
@@ -127,9 +180,7 @@ def load_in_torch(
     device
         ``"cpu"``, ``"cuda"``, …; by default a GPU if there is one.
     precision
-        ``"float32"`` (or ``"auto"``, the same here), ``"bfloat16"`` or ``"int8"``.
-    emulate
-        Compute int8 vectors even if the processor is slow in int8.
+        ``"float32"`` (or ``"auto"``, the same here) or ``"bfloat16"``.
 
     Returns
     -------
@@ -143,14 +194,15 @@ def load_in_torch(
     MissingExtraError
         If torch is not installed.
     """
-    require("sentence_transformers", extra="train", feature=f"the encoder {name or _BUNDLED_NAME} in torch")
-    options: Any = {"precision": precision, "emulate": emulate}
+    if name is not None:
+        check_loads_in_torch(name)
+    require("sentence_transformers", extra="train", feature=f"the encoder {name or BUNDLED_NAME} in torch")
     if name is None:
         check_bundled()
-        return Encoder(_load_folder(BUNDLED, device), name=_BUNDLED_NAME, **options)
+        return Encoder(_load_folder(BUNDLED, device), name=BUNDLED_NAME, precision=precision)
     path = Path(name)
     if path.is_dir():
-        return Encoder(_load_folder(path, device), name=str(name), **options)
+        return Encoder(_load_folder(path, device), name=str(name), precision=precision)
     from sentence_transformers import SentenceTransformer
 
     from mlret.encoders.adapters import route_if_modular
@@ -159,7 +211,7 @@ def load_in_torch(
         name, lambda: SentenceTransformer._load_with_module_classes(str(name), own_modules(), device=device)
     )
     route_if_modular(model)
-    return Encoder(model, name=str(name), **options)
+    return Encoder(model, name=str(name), precision=precision)
 
 
 def is_multi_vector(path: Path) -> bool:

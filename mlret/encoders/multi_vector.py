@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlret.encoders.encoder import Encoder
+from mlret.encoders.light.folder import is_export
 from mlret.encoders.loading import (
     BUNDLED,
     check_bundled,
+    check_loads_in_torch,
     from_hub,
     is_multi_vector,
     load_encoder,
+    load_exported,
     load_in_torch,
     own_modules,
     runs_light,
@@ -59,6 +62,10 @@ def load_token_encoder(name: str | Path | None = None, *, device: str | None = N
     True
     """
     bundled = name is None or str(name) == BUNDLED_TOKENS
+    if name is not None and is_export(Path(name)) and is_multi_vector(Path(name)):
+        from mlret.encoders.light.light_encoder import load_light_token_encoder
+
+        return load_exported(load_light_token_encoder, name, device=device)
     if bundled and runs_light(device, "auto"):
         from mlret.encoders.light.light_encoder import load_light_token_encoder
 
@@ -93,6 +100,8 @@ def load_tokens_in_torch(name: str | Path | None = None, *, device: str | None =
     MissingExtraError
         If torch is not installed.
     """
+    if name is not None:
+        check_loads_in_torch(name)
     require("sentence_transformers", extra="train", feature=f"the encoder {name or BUNDLED_TOKENS} in torch")
     from sentence_transformers import MultiVectorEncoder
 
@@ -119,7 +128,7 @@ def load_tokens_in_torch(name: str | Path | None = None, *, device: str | None =
         raise InputError(f"{name} cannot be loaded as a multi-vector encoder: {reason}") from error
 
 
-def load_any_encoder(name: str | Path | None, *, precision: Precision = "auto", emulate: bool = False) -> AnyEncoder:
+def load_any_encoder(name: str | Path | None, *, precision: Precision = "auto") -> AnyEncoder:
     """Load a single-vector or multi-vector encoder, depending on what the model folder declares.
 
     Models from the hub are loaded as single-vector encoders.
@@ -130,8 +139,6 @@ def load_any_encoder(name: str | Path | None, *, precision: Precision = "auto", 
         A model folder or hub id; ``None`` and names that start with ``bundled:`` are the encoders that come with mlret.
     precision
         As for :func:`mlret.load_encoder`, of encoders with one vector for each text.
-    emulate
-        Compute int8 vectors even if the processor is slow in int8.
 
     Returns
     -------
@@ -144,13 +151,49 @@ def load_any_encoder(name: str | Path | None, *, precision: Precision = "auto", 
         If the encoder cannot be loaded or does not support the precision.
     """
     check_precision(precision)
-    if str(name).startswith(_BUNDLED) and str(name) != BUNDLED_TOKENS:
-        name = None
-    if name is None or (str(name) != BUNDLED_TOKENS and not is_multi_vector(Path(name))):
-        return load_encoder(name, precision=precision, emulate=emulate)
+    name, of_tokens = _resolved(name)
+    if not of_tokens:
+        return load_encoder(name, precision=precision)
     if precision not in ("auto", "float32"):
         raise InputError(f"{name} has a vector for each token and runs in float32 alone; leave the precision out")
     return load_token_encoder(name)
+
+
+def load_any_in_torch(name: str | Path | None, *, device: str | None = None) -> AnyEncoder:
+    """Load a single-vector or multi-vector encoder in torch, as :func:`load_any_encoder` tells them apart.
+
+    Parameters
+    ----------
+    name
+        As for :func:`load_any_encoder`.
+    device
+        ``"cpu"``, ``"cuda"``, …; by default a GPU if there is one.
+
+    Returns
+    -------
+    Encoder or TokenEncoder
+        The loaded encoder.
+
+    Raises
+    ------
+    InputError
+        If the encoder cannot be loaded.
+    MissingExtraError
+        If torch is not installed.
+    """
+    name, of_tokens = _resolved(name)
+    if not of_tokens:
+        return load_in_torch(name, device=device)
+    return load_tokens_in_torch(None if str(name) == BUNDLED_TOKENS else name, device=device)
+
+
+def _resolved(name: str | Path | None) -> tuple[str | Path | None, bool]:
+    """Return the name to load, and whether it is that of an encoder with a vector for each token."""
+    if str(name) == BUNDLED_TOKENS:
+        return name, True
+    if name is None or str(name).startswith(_BUNDLED):
+        return None, False
+    return name, is_multi_vector(Path(name))
 
 
 def load_head_of(encoder: Encoder) -> TokenEncoder | None:

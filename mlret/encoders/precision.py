@@ -7,8 +7,7 @@ from typing import Literal, get_args
 
 from mlret.errors import InputError
 
-INT8 = "-int8"
-Precision = Literal["auto", "float32", "bfloat16", "int8"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def check_precision(precision: str) -> None:
@@ -30,11 +29,9 @@ def fast_precision(precision: Precision, device: str) -> Precision:
     """
     if precision == "auto" or precision == "float32":  # noqa: PLR1714: two comparisons narrow the type
         return "float32"
-    if precision == "int8" and device != "cpu":  # ForwardPass rejects it
-        return precision
-    from mlret.encoders.precision_speed import speed_of
+    from mlret.encoders.precision_speed import bfloat16_speed
 
-    speed = speed_of(precision, device)
+    speed = bfloat16_speed(device)
     if speed.fast:
         return precision
     warnings.warn(

@@ -1,7 +1,7 @@
-"""Determine which precisions are fast on this processor.
+"""Determine whether bfloat16 is fast in torch on this processor.
 
-On a processor without instructions for them, int8 and bfloat16 are emulated and take many times as long as float32.
-The available instructions are read from the processor's features, minus those that an environment variable disables in
+On a processor without instructions for it, bfloat16 is emulated and takes many times as long as float32. The
+available instructions are read from the processor's features, minus those that an environment variable disables in
 oneDNN (``ONEDNN_MAX_CPU_ISA``), which computes torch's products. If the features do not decide it, one product is
 timed.
 """
@@ -14,14 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-Reduced = Literal["bfloat16", "int8"]
-# oneDNN's names of instruction sets that lack AVX512_VNNI, AVX512_BF16 and AMX respectively.
-_BELOW_VNNI = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE"})
-_BELOW_BFLOAT16 = _BELOW_VNNI | {"AVX512_CORE_VNNI"}
+# oneDNN's names of instruction sets that lack AVX512_BF16 and AMX respectively.
+_BELOW_BFLOAT16 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"})
 _BELOW_AMX = _BELOW_BFLOAT16 | {"AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512"}
 # The product that is timed, in the sizes of a small encoder's layers; how often it is timed; and the required speed-up.
 _ROWS, _IN, _OUT = 64, 384, 1536
@@ -48,13 +46,11 @@ class Speed:
     measured: bool = False
 
 
-def speed_of(precision: Reduced, device: str = "cpu") -> Speed:
-    """Determine whether a precision is faster than float32 on a device of this machine.
+def bfloat16_speed(device: str = "cpu") -> Speed:
+    """Determine whether bfloat16 is faster than float32 on a device of this machine.
 
     Parameters
     ----------
-    precision
-        ``"bfloat16"`` or ``"int8"``.
     device
         The type of a torch device: ``"cpu"``, ``"cuda"``, ….
 
@@ -64,40 +60,24 @@ def speed_of(precision: Reduced, device: str = "cpu") -> Speed:
         The answer and its reason.
     """
     if device == "cuda":
-        return _on_cuda(precision)
+        fast = bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return Speed(fast, "the GPU has it" if fast else "the GPU has no bfloat16")
     if device != "cpu":
-        return Speed(precision == "bfloat16", f"on {device}")
+        return Speed(True, f"on {device}")
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return Speed(False, "this torch was built without oneDNN")
-    return _int8() if precision == "int8" else _bfloat16()
+    return _on_cpu()
 
 
-def _on_cuda(precision: Reduced) -> Speed:
-    if precision == "int8":
-        return Speed(False, "int8 runs on a CPU alone")
-    fast = bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return Speed(fast, "the GPU has it" if fast else "the GPU has no bfloat16")
-
-
-def _int8() -> Speed:
-    if _has("_is_vnni_supported"):
-        if _capped_at() in _BELOW_VNNI:
-            return Speed(False, f"oneDNN may not use AVX512_VNNI (ONEDNN_MAX_CPU_ISA={_capped_at()})")
-        return Speed(True, "AVX512_VNNI")
-    if "i8mm" in _arm_features():
-        return _timed("int8", "I8MM")
-    return Speed(False, "the processor has no AVX512_VNNI")
-
-
-def _bfloat16() -> Speed:
+def _on_cpu() -> Speed:
     cap = _capped_at()
     if _has("_is_amx_tile_supported") and cap not in _BELOW_AMX:
         return Speed(True, "AMX")
     if _has("_is_avx512_bf16_supported") and cap not in _BELOW_BFLOAT16:
         # With this instruction bfloat16 is twice as fast as float32 on some processors and slower on others.
-        return _timed("bfloat16", "AVX512_BF16")
+        return _timed("AVX512_BF16")
     if "bf16" in _arm_features():
-        return _timed("bfloat16", "BF16")
+        return _timed("BF16")
     if cap in _BELOW_BFLOAT16:
         return Speed(False, f"oneDNN may use neither AMX nor AVX512_BF16 (ONEDNN_MAX_CPU_ISA={cap})")
     return Speed(False, "the processor has neither AMX nor AVX512_BF16")
@@ -124,16 +104,13 @@ def _arm_features() -> frozenset[str]:
 
 
 @cache
-def _timed(precision: Reduced, instruction: str) -> Speed:
+def _timed(instruction: str) -> Speed:
     """Time a product in both precisions; this takes about ten milliseconds, once per process."""
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(_ROWS, _IN, generator=generator)
     linear = torch.nn.Linear(_IN, _OUT)
-    small, weight = rows.to(torch.int8), linear.weight.detach().t().contiguous().to(torch.int8)
 
     def reduced() -> Any:
-        if precision == "int8":
-            return torch._int_mm(small, weight)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             return linear(rows)
 

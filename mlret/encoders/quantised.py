@@ -1,7 +1,8 @@
 """Transformers stored with 8, 4 or 2 bits per weight, in blocks that share a scale.
 
 Quantisation only affects storage: loading gives float32 weights again, so that a model from the wheel can be trained,
-trimmed and extended with adapters like any other. For fast inference on a CPU, use ``precision="int8"`` of the encoder.
+trimmed and extended with adapters like any other. The light runtime (:mod:`mlret.encoders.light`) multiplies by the
+stored numbers themselves.
 """
 
 from __future__ import annotations

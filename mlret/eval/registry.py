@@ -112,7 +112,7 @@ class Settings(BaseModel):
     languages: Languages = Field(None, description="Only these, e.g. sw,de,zh; repeat it or separate by commas.")
     floors: bool = Field(True, description="Also score what knows nothing of meaning: chance, spelling, BM25.")
     batch_size: int = Field(256, ge=1, description="Texts in one forward pass.")
-    precision: Literal["auto", "float32", "bfloat16", "int8"] = Field(
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Precision of encoders with one vector per text, as in `mlret encode`."
     )
     expected: list[Expected] = Field([], description="Scores that `mlret eval reproduce` compares with those measured.")

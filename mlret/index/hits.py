@@ -27,7 +27,8 @@ class Hit:
         or ``fused``: the mean of the channels' standard scores, mapped to a value between 0 and 1 by
         :func:`mlret.index.fusion.in_unit`.
     cosine
-        The cosine with the query, whatever ``kind`` is; ``None`` in an index with a vector for each token.
+        The cosine with the query, whatever ``kind`` is; ``None`` in an index with a vector for each token, and in a
+        lexical search of an index whose encoder is not at hand.
     terms
         What ``score`` is the sum of, by channel. A ``fused`` score is the sum mapped to a value between 0 and 1: each
         term is the standard score of a channel divided by the number of channels that were counted. A channel that

@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.data.unicode_text import is_unicode
 from mlret.encoders.encoder import Encoder
@@ -21,7 +20,7 @@ from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.filtering.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
 from mlret.index.ingest import Existing, Incoming, Intake
-from mlret.index.queries import check_filters, check_ids, check_k, check_queries
+from mlret.index.queries import check_filters, check_ids, check_k, check_queries, encoded, encoded_if_possible
 from mlret.index.search import Mode, Query, check_lexical, check_mode, retrieve
 from mlret.index.settings import Choice, IndexSettings, check_settings
 from mlret.index.storage.manifest import Manifest, has_manifest, read_manifest
@@ -499,7 +498,7 @@ class Index:
             The number of hits to return for each query; fewer are returned only if fewer documents pass the filters.
         language
             The language code of all queries, or a sequence with one for each. A language that is ``None`` is detected
-            if the encoder is calibrated by language or ``mode`` is not ``"dense"``.
+            if it is needed: if the encoder is calibrated by language, or a hybrid search has words to compare.
         vectors
             The vectors of the queries in the same order, as returned by :meth:`encode_queries`. By default the queries
             are encoded.
@@ -539,17 +538,17 @@ class Index:
         texts, languages = check_queries(queries, language)
         check_lexical(self.store, mode)
         condition, some = check_filters(where, ids)
+        compared: Vectors | Sequence[None]
         if vectors is not None:
-            vectors = self.store.space.check_queries(vectors)
-            if len(vectors) != len(texts):
-                raise InputError(f"{len(texts)} queries but {len(vectors)} vectors: give one vector for each query")
+            compared = self.store.space.check_queries(vectors)
+            if len(compared) != len(texts):
+                raise InputError(f"{len(texts)} queries but {len(compared)} vectors: give one vector for each query")
+        elif texts:
+            encode = encoded_if_possible if mode == "lexical" else encoded
+            compared = encode(lambda: self.encoder, self.store.space, texts, languages)
         if not texts:
             return []
-        if mode != "dense" or (vectors is None and self.encoder.calibration_languages):
-            languages = [c or detect_language(text) for text, c in zip(texts, languages, strict=True)]
-        if vectors is None:
-            vectors = self._encoded(texts, languages)
-        found = [Query(*one) for one in zip(vectors, texts, languages, strict=True)]
+        found = [Query(*one) for one in zip(compared, texts, languages, strict=True)]
         return retrieve(self.store, found, k, allowed=self._allowed(condition, some), mode=mode, exact=exact)
 
     def encode_queries(self, queries: Sequence[str], *, language: str | Sequence[str | None] | None = None) -> Vectors:
@@ -577,13 +576,7 @@ class Index:
         >>> index.encode_queries(["a place to read books"], language="en").shape
         (1, 384)
         """
-        texts, languages = check_queries(queries, language)
-        if self.encoder.calibration_languages:
-            languages = [code or detect_language(text) for text, code in zip(texts, languages, strict=True)]
-        return self._encoded(texts, languages)
-
-    def _encoded(self, texts: list[str], languages: list[str | None]) -> Vectors:
-        return self.store.space.queries(self.encoder.encode_query(texts, language=languages))
+        return encoded(lambda: self.encoder, self.store.space, *check_queries(queries, language))
 
     def search_vectors(
         self,

@@ -21,7 +21,7 @@ from mlret.index.store.compaction import maintain
 from mlret.index.store.store import Store
 from mlret.index.vectors.pairing import as_many
 from mlret.index.vectors.ragged import Ragged
-from mlret.index.vectors.space import Joined, Vectors
+from mlret.index.vectors.space import AnySpace, Joined, Vectors
 
 Existing = Literal["error", "skip", "replace"]
 Incoming = str | Mapping[str, Any] | Document
@@ -192,13 +192,7 @@ class Intake:
         return self.store.space.joined([encoded[d.id] if d.id in encoded else known[same[d.id]] for d in documents])
 
     def _encode(self, documents: Sequence[Document]) -> Joined:
-        vectors = self.vectors_of(documents)
-        if (bad := _first_not_finite(vectors)) is not None:
-            raise MlretError(
-                f"{self.encoder().name} gives document {documents[bad].id!r} a vector that is not finite; check its "
-                "weights"
-            )
-        return self.store.space.prepared(vectors)
+        return _prepared(self.vectors_of(documents), self.encoder(), self.store.space, documents)
 
     def vectors_of(self, documents: Sequence[Document]) -> Vectors:
         """Return what the encoder gives for documents. A subclass may know some of it already."""
@@ -219,6 +213,36 @@ class Intake:
                 yield document_from_mapping(document, id=f"auto-{number}")
             else:
                 raise InputError(f"a document is a string, a dict or a Document, not {type(document).__name__}")
+
+
+def encode_documents(encoder: AnyEncoder, space: AnySpace, documents: Sequence[Document]) -> Joined:
+    """Return the vectors of documents in the form that an index stores.
+
+    Parameters
+    ----------
+    encoder
+        The encoder of the index.
+    space
+        The space of the index.
+    documents
+        ``n`` documents.
+
+    Raises
+    ------
+    MlretError
+        If the encoder gives a vector that is not finite.
+    """
+    texts, languages = [d.text for d in documents], [d.language for d in documents]
+    return _prepared(encoder.encode_document(texts, language=languages), encoder, space, documents)
+
+
+def _prepared(vectors: Vectors, encoder: AnyEncoder, space: AnySpace, documents: Sequence[Document]) -> Joined:
+    """Return what an encoder gave for documents in the form that an index stores, after checking it."""
+    if (bad := _first_not_finite(vectors)) is not None:
+        raise MlretError(
+            f"{encoder.name} gives document {documents[bad].id!r} a vector that is not finite; check its weights"
+        )
+    return space.prepared(vectors)
 
 
 def _with_language(document: Document) -> Document:

@@ -1,13 +1,19 @@
-"""Checks of the queries, ids and numbers of hits that an index is asked for."""
+"""What an index is asked for: checks of queries, ids and numbers of hits, and the vectors of queries."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
+from mlret.data.detection import detect_language
 from mlret.data.languages import normalise_language
 from mlret.data.unicode_text import check_unicode
-from mlret.errors import InputError
+from mlret.errors import InputError, MissingExtraError
 from mlret.index.filtering.filters import Condition, Where, read_filter
+
+if TYPE_CHECKING:
+    from mlret.encoders.multi_vector import AnyEncoder
+    from mlret.index.vectors.space import AnySpace, Vectors
 
 
 def check_k(k: object) -> None:
@@ -79,3 +85,45 @@ def check_ids(ids: Iterable[str]) -> list[str]:
             raise InputError(f"the id {id!r} is {type(id).__name__}; ids are strings")
         check_unicode(id, f"the id {id!r}")
     return found
+
+
+def encoded(
+    encoder: Callable[[], AnyEncoder], space: AnySpace, texts: Sequence[str], languages: Sequence[str | None]
+) -> Vectors:
+    """Return the vectors of queries in the form that an index compares.
+
+    Parameters
+    ----------
+    encoder
+        Returns the encoder of the index.
+    space
+        The space of the index.
+    texts, languages
+        ``n`` queries, and the language of each, ``None`` if it was not given. It is then detected if the encoder needs
+        it.
+
+    Returns
+    -------
+    numpy.ndarray or list of numpy.ndarray
+        ``(n, dims)`` float32; in a multi-vector index ``n`` arrays of shape ``(t, dims)``.
+    """
+    model = encoder()
+    if model.calibration_languages:
+        languages = [code or detect_language(text) for text, code in zip(texts, languages, strict=True)]
+    return space.queries(model.encode_query(texts, language=languages))
+
+
+def encoded_if_possible(
+    encoder: Callable[[], AnyEncoder], space: AnySpace, texts: Sequence[str], languages: Sequence[str | None]
+) -> Vectors | Sequence[None]:
+    """Return the vectors of queries, or ``None`` for each if the index's encoder has changed or cannot be used here.
+
+    Parameters
+    ----------
+    encoder, space, texts, languages
+        As for :func:`encoded`.
+    """
+    try:
+        return encoded(encoder, space, texts, languages)
+    except (InputError, MissingExtraError):
+        return [None] * len(texts)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.errors import Corrupt, InputError
 from mlret.index.fusion import align, alone, in_unit, lexical_applies, z_mean
@@ -50,16 +52,25 @@ def check_lexical(store: Store, mode: Mode) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Query:
-    """A query: its vector or its token vectors, and for the lexical channel its text and language.
+    """A query: its vector or its token vectors, and for the lexical channel its text and the language that was given.
 
-    ``vector`` is ``(dims,)`` float32, or ``(t, dims)`` in a multi-vector index.
+    ``vector`` is ``(dims,)`` float32, or ``(t, dims)`` in a multi-vector index; ``None`` if there is no encoder for it,
+    which only a lexical search can do without.
     """
 
-    vector: NDArray[np.float32]
+    vector: NDArray[np.float32] | None
     text: str = ""
-    language: str | None = None
+    given: str | None = None
+
+    @cached_property
+    def language(self) -> str | None:
+        """The language that was given, or the detected one; ``None`` if it is unknown.
+
+        It is detected only when something asks for it: loading the detector takes most of a second.
+        """
+        return self.given or detect_language(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +175,16 @@ def _repeats(scores: NDArray[np.float64]) -> bool:
 def _nearest(
     store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool
 ) -> list[tuple[NDArray[np.float64], Rows]]:
-    return store.space.search(store.views(allowed), [query.vector for query in queries], k, exact=exact)
+    vectors = [query.vector for query in queries if query.vector is not None]
+    return store.space.search(store.views(allowed), vectors, k, exact=exact)
 
 
 def _lexical(store: Store, query: Query, k: int, allowed: Rows | None) -> Ranked:
     scores, rows = store.records.match(query.text, k, allowed)
     order = np.argsort(rows)
-    similar = np.empty(len(rows))
-    similar[order] = _similarities(store, query.vector, rows[order])
+    similar = np.full(len(rows), np.nan)
+    if query.vector is not None:
+        similar[order] = _similarities(store, query.vector, rows[order])
     parts = [{"lexical": one} for one in scores.tolist()]
     return Ranked(scores.tolist(), rows.tolist(), parts, "bm25", _cosines(store, similar.tolist()), parts)
 
@@ -204,6 +217,7 @@ def _fused(
     rows, scores = align([dense, lexical])
     # The dense channel can score any row, so rows that only the lexical channel found get their dense score here, and
     # are not ranked lower for having been missed.
+    assert query.vector is not None
     scores[:, 0] = _similarities(store, query.vector, rows)
     documents = store.records.fetch(rows.tolist())
     there = np.array([row in documents for row in rows.tolist()], dtype=np.bool_) & ~np.isnan(scores[:, 0])
@@ -211,7 +225,8 @@ def _fused(
     texts = [documents[row].text for row in rows.tolist()]
     languages = [documents[row].language for row in rows.tolist()]
     applies = np.ones(scores.shape, dtype=np.bool_)
-    applies[:, 1] = lexical_applies(query.text, query.language, texts, languages)
+    if len(lexical[1]):  # A channel that found nothing is excluded anyway.
+        applies[:, 1] = lexical_applies(query.text, query.language, texts, languages)
     fused = z_mean(rows, scores, applies)
     given = dict(zip(rows.tolist(), scores, strict=True))
     ids = {row: documents[row].id for row in rows.tolist()}

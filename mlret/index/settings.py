@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -16,8 +17,10 @@ KINDS: tuple[SegmentKind, ...] = get_args(SegmentKind)
 # "probe" is for indexes with a vector for each token.
 Kind = Literal[SegmentKind, "probe"]
 
-# The thresholds come from the measurements in index/README.md.
+# Building a graph over fewer vectors takes longer than most of their indexes are searched. Of more vectors, those that
+# are compared with a query within a few milliseconds on this machine need no graph either.
 FLAT_ROWS = 100_000
+_QUICK = 0.005
 # The share of the machine's memory that a segment's vectors may take before they are compressed.
 _COMFORTABLE = 0.5
 
@@ -131,7 +134,9 @@ class IndexRecipe(BaseModel):
     settings: IndexSettings = IndexSettings()
 
 
-def choose_kind(rows: int, dims: int, *, memory_bytes: int | None = None) -> Choice:
+def choose_kind(
+    rows: int, dims: int, *, memory_bytes: int | None = None, value_seconds: Callable[[], float] = lambda: math.inf
+) -> Choice:
     """Choose the kind of a segment of ``rows`` float32 vectors with ``dims`` dimensions.
 
     Parameters
@@ -142,6 +147,9 @@ def choose_kind(rows: int, dims: int, *, memory_bytes: int | None = None) -> Cho
         Number of dimensions of a vector.
     memory_bytes
         The memory of the machine in bytes; by default the operating system is asked.
+    value_seconds
+        Returns the seconds that this machine takes to compare one dimension of one vector with a query. It is called
+        only if the choice depends on it. By default no large segment is quick to compare.
 
     Returns
     -------
@@ -153,9 +161,13 @@ def choose_kind(rows: int, dims: int, *, memory_bytes: int | None = None) -> Cho
     memory = memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     size = 4 * rows * dims
     have = f"{rows:,} vectors of {dims} dimensions ({size / 1e9:.1f} GB) on a machine with {memory / 1e9:.0f} GB"
-    if size < _COMFORTABLE * memory:
-        return Choice("hnsw", f"{have}: a graph over int8 codes, which compares the fewest for what it finds")
-    return Choice("ivf-pq", f"{have}: too large to keep at hand, so an inverted file of 4-bit product codes")
+    if size >= _COMFORTABLE * memory:
+        return Choice("ivf-pq", f"{have}: too large to keep at hand, so an inverted file of 4-bit product codes")
+    seconds = rows * dims * value_seconds()
+    if seconds < _QUICK:
+        why = f"comparing with all is exact and takes {1000 * seconds:.1f} ms on this machine"
+        return Choice("flat", f"{rows:,} vectors of {dims} dimensions: {why}")
+    return Choice("hnsw", f"{have}: a graph over int8 codes, which compares the fewest for what it finds")
 
 
 def read_index_recipe(path: Path) -> IndexRecipe:

@@ -132,23 +132,28 @@ class OpenMemory:
         if not isinstance(query, str) or not query.strip():
             raise InputError(f"the query {query!r} is empty or no string; write a few words")
         check_unicode(query, f"the query {query!r}")
-        code = detect_language(query) if language is None else normalise_language(language)
+        code = None if language is None else normalise_language(language)
         with store.lock:
             weights = weights_of(store, store.scope)
         return Request(
-            queries=[Query(query, code, self._vector(query, code, vector))],
+            queries=[self._query(query, code, mode, vector)],
             selection=Selection(store.scope),
             mode=mode,
             thresholds=self.thresholds(),
             weights=weights,
         )
 
-    def _vector(self, query: str, language: str | None, vector: Any) -> Any:
+    def _query(self, text: str, language: str | None, mode: Mode | None, vector: Any = None) -> Query:
+        """Return a query with its vector: the given one or the text's; none if the search compares words alone."""
         space = self._folder.store.space
-        if vector is None:
-            return space.queries(self.encoder.encode_query([query], language=[language]))[0]
-        [given] = space.check_queries([vector])
-        return given
+        if vector is not None:
+            [given] = space.check_queries([vector])
+            return Query(text, language, given)
+        if mode == "lexical":
+            return Query(text, language)
+        if self.encoder.calibration_languages:
+            language = language or detect_language(text)
+        return Query(text, language, space.queries(self.encoder.encode_query([text], language=[language]))[0])
 
     def thresholds(self) -> DuplicateThresholds | None:
         """Return the thresholds calibrated for this store, else those bundled for its encoder, else ``None``."""

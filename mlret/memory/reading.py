@@ -19,7 +19,6 @@ from mlret.memory.ingest.import_export import export_records
 from mlret.memory.records import Kind, Level, MemoryRecord
 from mlret.memory.results import Found, HistoryEntry, history_entry
 from mlret.memory.scope import Scope
-from mlret.memory.search.candidates import Query
 from mlret.memory.search.context import Packed
 from mlret.memory.search.ranking import Ranking
 from mlret.memory.search.search import Rerank, search
@@ -129,8 +128,7 @@ class MemoryReading(OpenMemory):
         request = self._request(store, query, language=language, mode=mode, vector=vector)
         if translate is not None:
             codes = [normalise_language(one) for one in languages]
-            translated = [Query(translate(query, code), code, None) for code in codes]
-            more = [replace(one, vector=self._vector(one.text, one.language, None)) for one in translated]
+            more = [self._query(translate(query, code), code, mode) for code in codes]
             request = replace(request, queries=[*request.queries, *more])
         return search(
             store,

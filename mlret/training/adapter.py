@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from mlret.data.languages import normalise_language
 from mlret.encoders.adapters import copy_adapter
-from mlret.encoders.multi_vector import load_any_encoder
+from mlret.encoders.multi_vector import load_any_in_torch
 from mlret.errors import InputError
 from mlret.training.adapter_settings import AdapterSettings
 from mlret.training.progress import Say
@@ -90,8 +90,8 @@ def train_adapter(
         raise InputError(problem_of(error)) from error
     if settings.base is None:
         return train(recipe, Path("/"), output, say=say)
-    encoder = load_any_encoder(model)
-    trained = load_any_encoder(train(recipe, Path("/"), output / "base", say=say))
+    encoder = load_any_in_torch(model)  # before hours of training
+    trained = load_any_in_torch(train(recipe, Path("/"), output / "base", say=say))
     copy_adapter(trained.model, encoder.model, code)
     save_atomically(encoder.model, output / "model")
     return output / "model"

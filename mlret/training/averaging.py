@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mlret.data.durable import write_folder_atomically
-from mlret.encoders.loading import from_hub
+from mlret.encoders.loading import check_loads_in_torch, from_hub
 from mlret.errors import InputError
 
 _WEIGHTS = ".safetensors"
@@ -234,6 +234,7 @@ def _folder(model: str | Path) -> Path:
     """Return the folder of a model, downloaded from the hub if there is no local folder of this name."""
     path = Path(model)
     if path.is_dir():
+        check_loads_in_torch(path)
         return path
 
     def fetch() -> Path:

@@ -15,7 +15,7 @@ from mlret.training.text.training_text import TrainingText, is_sentence
 
 
 def fit_calibration(
-    model: SentenceTransformer, text: TrainingText, settings: CalibrationSettings, *, seed: int
+    model: SentenceTransformer, text: TrainingText, settings: CalibrationSettings | None, *, seed: int
 ) -> Calibration | None:
     """Fit the calibration of a trained backbone on monolingual sentences.
 
@@ -26,15 +26,18 @@ def fit_calibration(
     text
         Training text, from which sentences are drawn in each language.
     settings
-        How many sentences to draw, and which parts of the calibration to fit.
+        How many sentences to draw, and which parts of the calibration to fit; ``None`` to fit none.
     seed
         Seed of the draw and of the fit.
 
     Returns
     -------
     Calibration or None
-        The calibration, without a rotation if the pivot has too few sentences; ``None`` if every language has too few.
+        The calibration, without a rotation if the pivot has too few sentences; ``None`` without settings, or if every
+        language has too few.
     """
+    if settings is None:
+        return None
     drawn = draw_by_language(_sentences(text), most=settings.sentences, seed=seed)
     sentences = {code: lines for code, lines in drawn.items() if len(lines) >= settings.min_sentences}
     if not sentences:

@@ -158,7 +158,7 @@ class Recipe(Settings):
     backbone: Backbone = NewBackbone()
     multi_vector: MultiVectorSettings | None = Field(None, description="give each token a vector")
     stages: list[Stage] = Field(min_length=1)
-    calibration: CalibrationSettings = CalibrationSettings()
+    calibration: CalibrationSettings | None = Field(CalibrationSettings(), description="null leaves it out")
 
     @cached_property
     def instructions(self) -> dict[str, tuple[str, str]]:

@@ -2,9 +2,11 @@
 
     python scripts/bench/kernels.py [--dims 128] [--json FILE]
 
-One thread multiplies the codes of 512 tokens, which stay in the cache, with one block of 32 lanes. The peak is what the
-same instruction reaches on registers alone, with enough of them in flight, so it includes the clock at that moment. The
-float32 rows multiply unpacked tokens: by BLAS, and by numpy as where numba is missing.
+One thread multiplies the codes of 512 tokens, which stay in the cache, with one block of 32 lanes. "alone" is what the
+multiplying instruction reaches on registers alone, with enough of them in flight, so it includes the clock at that
+moment; "to int32" is the same with the instructions that add its results to int32, which those without VNNI need after
+each product of 8 bits, and more rarely for fewer bits. The float32 rows multiply unpacked tokens: by BLAS, and by numpy
+as where numba is missing.
 
 Only instruction sets of this processor are measured. AVX2 here may use more registers than a processor without AVX-512
 has; set `NUMBA_CPU_NAME=haswell` and `NUMBA_CPU_FEATURES` to leave instructions out.
@@ -28,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mlret.doctor import examine
-from mlret.index.tokens.bits import BITS, LANES, Bits, pack, unpack
+from mlret.index.tokens.bits import BITS, LANES, Bits, largest, pack, unpack
 from mlret.index.tokens.kernels import dot_products
 from mlret.index.tokens.kernels.dot_products import Instructions
 from mlret.index.vectors.faiss_index import faiss_module
@@ -36,7 +38,7 @@ from mlret.index.vectors.faiss_index import faiss_module
 _TOKENS = 512
 _IN_FLIGHT = 12  # Chains of instructions, enough to hide the latency of each.
 _SECONDS = 0.02  # of one measurement
-_REPEATS = 9
+_REPEATS = 15
 
 
 def rate(run: Callable[[int], Any], products: int) -> float:
@@ -60,7 +62,9 @@ def kernel(kind: Instructions, bits: Bits, dims: int) -> float:
     """Return the rate of a kernel."""
     rng = np.random.default_rng(0)
     codes = pack(rng.integers(0, 2**bits, (_TOKENS, dims)).astype(np.uint8), bits)
-    vectors = dot_products.ordered(rng.integers(-127, 128, (LANES, dims)).astype(np.int8), bits, kind)
+    vectors = dot_products.ordered(
+        rng.integers(-largest(bits), largest(bits) + 1, (1, LANES, dims)).astype(np.int8), bits
+    )[0]
     multiply, flat, width = dot_products.products(bits, kind), codes.reshape(-1), codes.shape[1]
     out = np.empty(dot_products.AT_ONCE * LANES, dtype=np.float32)
 
@@ -73,15 +77,20 @@ def kernel(kind: Instructions, bits: Bits, dims: int) -> float:
     return rate(lambda rounds: run(flat, width, vectors, out, rounds), _TOKENS * LANES * dims)
 
 
-def peak(kind: Instructions) -> float:
-    """Return the rate of the instruction alone, on registers."""
+def peak(kind: Instructions, *, to_int32: bool) -> float:
+    """Return the rate of the instruction on registers, alone or with those that add what it gives to int32."""
     ints = ir.VectorType(ir.IntType(32), kind.register // 4)
     shorts = ir.VectorType(ir.IntType(16), kind.register // 2)
     octets = ir.VectorType(ir.IntType(8), kind.register)
+    ones = ir.Constant(shorts, [ir.Constant(ir.IntType(16), 1)] * shorts.count)
 
     @intrinsic
     def chains(context: Any, rounds: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            def call(name: str, result: Any, operands: list[Any]) -> Any:
+                function = ir.FunctionType(result, [one.type for one in operands])
+                return builder.call(cgutils.get_or_insert_function(builder.module, function, name), operands)
+
             start = builder.insert_element(
                 ir.Constant(ints, None), builder.trunc(arguments[0], ints.element), ir.Constant(ir.IntType(32), 0)
             )
@@ -90,13 +99,12 @@ def peak(kind: Instructions) -> float:
                 for state in states:
                     before = builder.load(state)
                     if kind.widen is None:
-                        function = ir.FunctionType(ints, [ints] * 3)
-                        call = cgutils.get_or_insert_function(builder.module, function, kind.multiply)
-                        after = builder.call(call, [before, start, before])
+                        after = call(kind.multiply, ints, [before, start, before])
                     else:
-                        function = ir.FunctionType(shorts, [octets] * 2)
-                        call = cgutils.get_or_insert_function(builder.module, function, kind.multiply)
-                        after = builder.call(call, [builder.bitcast(before, octets), builder.bitcast(start, octets)])
+                        pair = [builder.bitcast(before, octets), builder.bitcast(start, octets)]
+                        after = call(kind.multiply, shorts, pair)
+                        if to_int32:
+                            after = builder.add(before, call(kind.widen, ints, [after, ones]))
                     builder.store(builder.bitcast(after, ints), state)
             total = builder.load(states[0])
             for state in states[1:]:
@@ -117,7 +125,7 @@ def floats(bits: Bits, dims: int) -> tuple[float, float]:
     """Return the rate of BLAS on unpacked tokens, and that of numpy, which has to unpack them."""
     rng = np.random.default_rng(0)
     codes = pack(rng.integers(0, 2**bits, (_TOKENS, dims)).astype(np.uint8), bits)
-    vectors = rng.integers(-127, 128, (dims, LANES)).astype(np.float32)
+    vectors = rng.integers(-largest(bits), largest(bits) + 1, (dims, LANES)).astype(np.float32)
     unpacked = unpack(codes, bits).astype(np.float32)
 
     def blas(rounds: int) -> None:
@@ -140,7 +148,8 @@ def main(
     machine = examine().machine
     rows: dict[str, dict[str, float]] = {}
     for kind in dot_products.available():
-        rows[kind.name] = {f"{bits} bits": kernel(kind, bits, dims) for bits in BITS} | {"peak": peak(kind)}
+        rows[kind.name] = {f"{bits} bits": kernel(kind, bits, dims) for bits in BITS}
+        rows[kind.name] |= {"alone": peak(kind, to_int32=False), "to int32": peak(kind, to_int32=True)}
     both = {bits: floats(bits, dims) for bits in BITS}
     rows["float32, BLAS"] = {f"{bits} bits": both[bits][0] for bits in BITS}
     rows["float32, numpy"] = {f"{bits} bits": both[bits][1] for bits in BITS}
@@ -149,7 +158,7 @@ def main(
     )
     table = Table(title=title)
     table.add_column("")
-    columns = [*(f"{bits} bits" for bits in BITS), "peak"]
+    columns = [*(f"{bits} bits" for bits in BITS), "alone", "to int32"]
     for column in columns:
         table.add_column(column, justify="right")
     for name, row in rows.items():

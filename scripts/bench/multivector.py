@@ -23,6 +23,7 @@ import resource
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +38,7 @@ from rich.table import Table
 from mlret import ExternalEncoder, Index, IndexSettings
 from mlret.doctor import examine
 from mlret.index.settings import changed_settings
+from mlret.index.tokens.kernels.dispatch import most
 from mlret.index.tokens.maxsim import Effort, candidates
 from mlret.index.tokens.stored_tokens import TokenQuery
 from mlret.index.tokens.token_space import MaxSimSpace
@@ -66,13 +68,17 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Figure:
-    """Results of one setting; times of single queries in milliseconds, on all threads except for ``qps_one_thread``."""
+    """Results of one setting; times of single queries in milliseconds, on all threads except for ``qps_one_thread``.
+
+    ``cpu_ms`` is the median query's processor time, which other programs on the machine change least.
+    """
 
     setting: str
     recall: float
     ndcg: float
     p50_ms: float
     p99_ms: float
+    cpu_ms: float | None = None
     qps_one_thread: float | None = None
     batch_qps: float | None = None
 
@@ -112,16 +118,16 @@ def make(documents: int, queries: int = 200, dims: int = 128) -> Corpus:
     return Corpus(tokens, offsets, unit(blurred).astype(np.float32))
 
 
-def exact(corpus: Corpus) -> tuple[list[NDArray[np.int64]], float]:
+def exact(corpus: Corpus) -> tuple[list[NDArray[np.int64]], dict[str, float]]:
     """Return the best documents of each query by exact MaxSim, and the median milliseconds of a query."""
     tokens = np.asarray(corpus.tokens, dtype=np.float32)
-    best, seconds = [], []
-    for query in track(corpus.queries, "exact MaxSim", console=Console(stderr=True)):
-        start = time.perf_counter()
-        scores = np.maximum.reduceat(tokens @ query.T, corpus.offsets[:-1], axis=0).sum(axis=1)
-        best.append(np.argsort(-scores)[:K])
-        seconds.append(time.perf_counter() - start)
-    return best, 1000 * float(np.median(seconds))
+
+    def run(some: list[NDArray[np.float32]]) -> list[NDArray[np.int64]]:
+        every = [np.maximum.reduceat(tokens @ query.T, corpus.offsets[:-1], axis=0).sum(axis=1) for query in some]
+        return [np.argsort(-scores)[:K] for scores in every]
+
+    best, seconds, cpu = timed(run, track(corpus.queries, "exact MaxSim", console=Console(stderr=True)))
+    return best, {"exact_ms": 1000 * float(np.median(seconds)), "exact_cpu_ms": 1000 * float(np.median(cpu))}
 
 
 def build(corpus: Corpus, folder: Path, settings: IndexSettings) -> tuple[Index, dict[str, Any]]:
@@ -158,17 +164,17 @@ def measure(
         return [rows[:K] - 1 for _, rows in found]  # a row is the number of a document
 
     run(queries[:3])
-    found, seconds = timed(run, queries)
+    found, seconds, cpu = timed(run, queries)
     faiss = faiss_module()
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
-    _, alone = timed(run, queries[: max(20, len(queries) // 4)])
+    _, alone, _ = timed(run, queries[: max(20, len(queries) // 4)])
     faiss.omp_set_num_threads(threads)
     start = time.perf_counter()
     run(queries)
     rates = {"qps_one_thread": len(alone) / sum(alone), "batch_qps": len(queries) / (time.perf_counter() - start)}
     setting = named(effort)
-    return figure(setting, found, seconds, truth, **rates)
+    return figure(setting, found, seconds, cpu, truth, **rates)
 
 
 def named(effort: Effort | None) -> str:
@@ -185,35 +191,42 @@ def measure_hits(index: Index, queries: list[NDArray[np.float32]], truth: list[N
         return [np.array([int(hit.id[1:]) for hit in hits]) for hits in index.search_vectors(some, K)]
 
     run(queries[:3])
-    found, seconds = timed(run, queries)
+    found, seconds, cpu = timed(run, queries)
     start = time.perf_counter()
     run(queries)
-    return figure("hits", found, seconds, truth, batch_qps=len(queries) / (time.perf_counter() - start))
+    return figure("hits", found, seconds, cpu, truth, batch_qps=len(queries) / (time.perf_counter() - start))
 
 
 def stages(index: Index, queries: list[NDArray[np.float32]]) -> list[dict[str, Any]]:
-    """Return the median query's milliseconds in each stage, and how many documents it compares, on one thread."""
+    """Return the median query's milliseconds of processor time in each stage, and how many documents it compares."""
     space, views = index.store.space, [view for view in index.store.views() if len(view)]
     assert isinstance(space, MaxSimSpace)
     found = []
     for effort in STAGED if has_lists(index) else (None,):
         rows = []
         for asked in queries:
-            times = [time.perf_counter()]
+            times = [time.process_time()]
             query = TokenQuery.of(asked, space.codec)
-            times.append(time.perf_counter())
+            times.append(time.process_time())
+            if effort is not None:
+                most(query.near, len(query.tokens), effort.probes + 1)
+            times.append(time.process_time())
             positions = [candidates(view, query, K, effort) for view in views]
-            times.append(time.perf_counter())
+            times.append(time.process_time())
             scores = [view.segment.tokens.approximate(query, some) for view, some in zip(views, positions, strict=True)]
-            times.append(time.perf_counter())
+            times.append(time.process_time())
             best = [some[np.argsort(-score)[: 2 * K + 16]] for some, score in zip(positions, scores, strict=True)]
             for view, some in zip(views, best, strict=True):
                 view.segment.tokens.score(query, np.sort(some))
-            times.append(time.perf_counter())
+            times.append(time.process_time())
+            index.store.records.fetch(np.sort(np.concatenate(best))[:K].tolist())
+            times.append(time.process_time())
             rows.append([*np.diff(times) * 1000, sum(map(len, positions))])
-        names = ("query and centroids", "probing", "codes", "scoring again", "documents")
-        medians = np.median(rows, axis=0).tolist()
-        found.append({"setting": named(effort)} | dict(zip(names, medians, strict=True)))
+        names = ("centroid products", "choosing centroids", "lists", "codes", "scoring again", "hits", "documents")
+        medians = dict(zip(names, np.median(rows, axis=0).tolist(), strict=True))
+        # The candidates were found by choosing centroids once more.
+        medians["lists"] = max(0.0, medians["lists"] - medians["choosing centroids"])
+        found.append({"setting": named(effort)} | medians)
     return found
 
 
@@ -234,18 +247,24 @@ def reading(index: Index) -> float:
     return 1000 * min(seconds)
 
 
-def timed(run: Any, queries: list[NDArray[np.float32]]) -> tuple[list[NDArray[np.int64]], list[float]]:
-    """Return the results of each query searched alone, and the seconds."""
-    found, seconds = [], []
+def timed(run: Any, queries: Iterable[NDArray[np.float32]]) -> tuple[list[NDArray[np.int64]], list[float], list[float]]:
+    """Return the results of each query searched alone, the seconds, and the seconds of processor time."""
+    found, seconds, cpu = [], [], []
     for query in queries:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         found += run([query])
+        cpu.append(time.process_time() - cpu_start)
         seconds.append(time.perf_counter() - start)
-    return found, seconds
+    return found, seconds, cpu
 
 
 def figure(
-    setting: str, found: list[Any], seconds: list[float], truth: list[NDArray[np.int64]], **rates: float
+    setting: str,
+    found: list[Any],
+    seconds: list[float],
+    cpu: list[float],
+    truth: list[NDArray[np.int64]],
+    **rates: float,
 ) -> Figure:
     """Compute recall, nDCG and times from the results."""
     hits = [np.isin(some, best) for some, best in zip(found, truth, strict=True)]
@@ -255,6 +274,7 @@ def figure(
         float(np.mean([(some * _DISCOUNTS[: len(some)]).sum() / _DISCOUNTS.sum() for some in hits])),
         1000 * float(np.median(seconds)),
         1000 * float(np.quantile(seconds, 0.99)),
+        1000 * float(np.median(cpu)),
         **rates,
     )
 
@@ -278,6 +298,7 @@ def run_peers(folder: Path, corpus: Corpus, truth: list[NDArray[np.int64]]) -> d
                     " ".join(f"{name} {value}" for name, value in one["options"].items()) or "defaults",
                     one["ids"],
                     one["seconds"],
+                    one["cpu_seconds"],
                     truth,
                     batch_qps=one["batch_qps"],
                 )
@@ -326,7 +347,7 @@ def main(
         index, built = build(
             corpus, Path(temporary) / "index", changed_settings(IndexSettings(), {"bits": bits, "pooling": pooling})
         )
-        truth, exact_ms = exact(corpus)
+        truth, all_exact = exact(corpus)
         queries = list(corpus.queries)
         efforts = EFFORTS if has_lists(index) else (None,)
         ours = [measure(index, queries, truth, effort) for effort in efforts]
@@ -334,11 +355,11 @@ def main(
         built |= {"stages_ms": stages(index, queries), "reading_ms": reading(index)}
         index.close()
     found_peers = stored_peers(kept) if kept else run_peers(peers, corpus, truth) if peers else {}
-    ratios = {f"speedup_over_exact_{one.setting}".replace(" ", "_"): exact_ms / one.p50_ms for one in ours}
+    ratios = {f"speedup_over_exact_{one.setting}".replace(" ", "_"): all_exact["exact_ms"] / one.p50_ms for one in ours}
     ratios |= speedups(ours, found_peers)
     title = f"{len(corpus.offsets) - 1:,} documents, {len(corpus.tokens):,} tokens, {bits} bits, k = {K}"
     title += f", {pooling} tokens merged into one" if pooling > 1 else ""
-    parts: dict[str, dict[str, Any]] = {"mlret": built | {"exact_ms": exact_ms, "settings": ours}, **found_peers}
+    parts: dict[str, dict[str, Any]] = {"mlret": built | all_exact | {"settings": ours}, **found_peers}
     show(title, parts, ratios)
     if plot_file is not None:
         draw({name: part["settings"] for name, part in parts.items()}, title, plot_file)
@@ -356,12 +377,12 @@ def show(title: str, parts: dict[str, dict[str, Any]], ratios: dict[str, float])
     for name, ratio in ratios.items():
         print(f"{name} {ratio:.1f}")
     table = Table(title=title)
-    for column in ("", "setting", "recall@10", "nDCG@10", "p50 ms", "p99 ms", "QPS, 1 thread", "QPS, batch"):
+    for column in ("", "setting", "recall@10", "nDCG@10", "p50 ms", "p99 ms", "CPU ms", "QPS, 1 thread", "QPS, batch"):
         table.add_column(column, justify="left" if column in ("", "setting") else "right")
     for name, part in parts.items():
         for one in part["settings"]:
             rates = ["" if rate is None else f"{rate:,.0f}" for rate in (one.qps_one_thread, one.batch_qps)]
-            times = [f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}"]
+            times = ["" if one_time is None else f"{one_time:.2f}" for one_time in (one.p50_ms, one.p99_ms, one.cpu_ms)]
             table.add_row(name, one.setting, f"{one.recall:.3f}", f"{one.ndcg:.3f}", *times, *rates)
     Console(width=118).print(table)
     for name, part in parts.items():

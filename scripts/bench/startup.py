@@ -61,6 +61,8 @@ def cost_of(python: str, arguments: list[str], threads: int, folder: Path) -> Co
     """Run a verb in a process of its own, in a folder that has no other mlret to import."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    if python != sys.executable:  # an earlier build must not import this one
+        environment.pop("PYTHONPATH", None)
     command = [python, "-c", _RUN, json.dumps(arguments)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -85,12 +87,16 @@ def main(
         verbs = {}
         for build, python in builds.items():
             index = str(folder / build)
+            memory = ["--store", str(folder / f"{build}-memory"), "--scope", "user=anna"]
             cost_of(python, ["index", "build", index, str(documents)], threads, folder)
+            cost_of(python, ["memory", "add", *memory, "I like tea with ginger."], threads, folder)
             verbs[build] = {
                 "mlret --help": ["--help"],
                 "mlret search": ["search", index, "late train"],
                 "mlret search -l en": ["search", index, "late train", "-l", "en"],
                 "mlret index info": ["index", "info", index],
+                "mlret memory search": ["memory", "search", *memory, "favourite drink"],
+                "mlret doctor": ["doctor"],
             }
         costs: dict[tuple[str, str], list[Cost]] = {}
         for turn in track(range(rounds + 1), "starting", console=Console(stderr=True)):

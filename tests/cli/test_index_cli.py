@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -171,13 +172,27 @@ def test_an_index_is_changed_looked_after_and_exported(
     assert mlret("index", "verify", index, "--json").json == {"problems": []}
 
 
+def test_an_index_gets_the_vectors_of_another_encoder(
+    files: Path, tmp_path: Path, tiny_encoder_folder: Path, mlret: Run
+) -> None:
+    index, other, new = tmp_path / "wiki", tmp_path / "other", tmp_path / "new"
+    shutil.copytree(tiny_encoder_folder, other)
+    mlret("index", "build", index, files / "a.jsonl", "-m", tiny_encoder_folder)
+    made = mlret("index", "reembed", index, "-o", new, "-m", other, "--json").json
+    assert (made["documents"], made["encoder"], made["path"]) == (3, str(other), str(new))
+    assert mlret("search", new, "the cat sat on a mat", "-k", "1", "--json").json["hits"][0]["id"] == "a"
+    assert "is an index already" in mlret("index", "reembed", index, "-o", new, "-m", other, code=2).err
+    text = mlret("index", "reembed", index, "-o", tmp_path / "again", "-m", other).out
+    assert text == f"{tmp_path / 'again'} holds 3 documents with vectors of {other}; {index} is as it was\n"
+
+
 def test_vectors_are_encoded_to_a_file_and_indexed_from_it(
     mlret: Run, files: Path, tmp_path: Path, tiny_encoder_folder: Path
 ) -> None:
     vectors, model = tmp_path / "v.npy", ("--model", tiny_encoder_folder)
     encoded = mlret("encode", files / "a.jsonl", "-o", vectors, *model, "--json").json
-    small = mlret("index", "build", tmp_path / "s", files / "a.jsonl", *model, "--precision", "int8", "--json").json
-    assert small["index"]["fingerprint"] == encoded["fingerprint"] + "-int8"
+    small = mlret("index", "build", tmp_path / "s", files / "a.jsonl", *model, "--precision", "float32", "--json").json
+    assert small["index"]["fingerprint"] == encoded["fingerprint"]
     assert "no precision 'int2'" in mlret("encode", files / "a.jsonl", "-o", vectors, "--precision", "int2", code=2).err
     assert encoded["documents"] == 3
     mlret("index", "build", tmp_path / "i", files / "a.jsonl", *model, "--vectors", vectors, "--dims", 16)

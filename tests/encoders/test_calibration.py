@@ -21,14 +21,14 @@ from torch import nn
 
 from mlret.encoders.calibration import Calibration, calibrate_model
 from mlret.encoders.encoder import Encoder
-from mlret.encoders.loading import BUNDLED, load_encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.rotation import FittedRotation
 from mlret.errors import InputError
 from tests.conftest import WORDS
 
 Rows = NDArray[np.float32]
 STEPS = list(itertools.product([True, False], repeat=3))
-RESULTS = Path(__file__).parents[2] / "eval" / "results" / "tatoeba" / "report.json"
+RESULTS = Path(__file__).parents[2] / "eval" / "results" / "memory" / "report.json"
 
 
 def unit(rows: Rows) -> Rows:
@@ -237,12 +237,13 @@ def test_the_bundled_encoder_has_the_fingerprint_that_its_results_were_measured_
     encoder = load_encoder(device="cpu")
     measured = json.loads(RESULTS.read_text())["systems"]
     assert encoder.fingerprint in {system["fingerprint"] for system in measured.values()}
-    stored = load_file(next(BUNDLED.glob("*_Calibration")) / "calibration.safetensors")
+
+
+def test_the_bundled_encoder_takes_languages_and_gives_one_vector_for_all() -> None:
+    encoder = load_encoder(device="cpu")
     texts = ["Habari ya asubuhi", "Samaki wawili na ndizi"]
-    module = next(module for module in encoder.model.children() if isinstance(module, Calibration))
-    raw = encoder.encode(texts, calibrate=False)
-    moved = unit(raw - stored["mean"][module.languages.index("sw")].numpy())
-    np.testing.assert_allclose(encoder.encode(texts, language="sw"), moved, atol=1e-5)
+    assert encoder.calibration_languages == []
+    np.testing.assert_array_equal(encoder.encode(texts, language=["sw", None]), encoder.encode(texts))
 
 
 # Calibrating a model.
@@ -326,7 +327,7 @@ def test_the_fingerprint_depends_on_the_rotation_and_its_switch(tiny_encoder: En
 
 
 def test_statistics_that_were_fitted_under_another_code_of_a_language_serve_it() -> None:
-    """Earlier versions used the code ``nb`` for Norwegian, and so do the statistics of the bundled encoder."""
+    """Earlier versions used the code ``nb`` for Norwegian, and so do calibrations that were fitted by them."""
     mean = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     calibration = Calibration(["de", "nb"], mean)
     for code in ("no", "nb", "nob_Latn"):

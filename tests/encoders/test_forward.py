@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from mlret.data.documents import Document
 from mlret.encoders import forward
 from mlret.encoders.encoder import Encoder
-from mlret.encoders.forward import ForwardPass, Int8Linear
+from mlret.encoders.forward import ForwardPass
 from mlret.encoders.loading import load_in_torch
-from mlret.encoders.precision import INT8
 from mlret.encoders.streams import encode_to_file
 from mlret.errors import InputError
 from tests.conftest import WORDS
@@ -77,17 +76,13 @@ def test_a_prompt_is_left_to_sentence_transformers(tiny_encoder: Encoder) -> Non
         Encoder(model, precision="bfloat16")
 
 
-def test_lower_precision_is_close_and_int8_has_its_own_fingerprint(tiny_encoder: Encoder) -> None:
+def test_bfloat16_is_close_and_has_the_same_fingerprint(tiny_encoder: Encoder) -> None:
     texts = texts_of(list(range(1, 40)))
     exact = tiny_encoder.encode(texts)
     half = Encoder(copy.deepcopy(tiny_encoder.model), precision="bfloat16")
-    small = Encoder(copy.deepcopy(tiny_encoder.model), precision="int8")
     assert (half.encode(texts) * exact).sum(axis=1).min() > 0.999
-    assert (small.encode(texts) * exact).sum(axis=1).min() > 0.99
     assert half.fingerprint == tiny_encoder.fingerprint
-    assert small.fingerprint == tiny_encoder.fingerprint + INT8
-    assert any(isinstance(module, Int8Linear) for module in small.model.modules())
-    with pytest.raises(InputError, match="no precision 'int4'; there are auto, float32, bfloat16, int8"):
+    with pytest.raises(InputError, match="no precision 'int4'; there are auto, float32, bfloat16"):
         Encoder(tiny_encoder.model, precision="int4")  # type: ignore[arg-type]
 
 

@@ -42,7 +42,7 @@ def test_the_kind_of_encoder_is_read_from_its_folder(
     with pytest.raises(InputError, match=r"load it with mlret\.load_token_encoder"):
         load_encoder(tiny_token_encoder_folder)
     with pytest.raises(InputError, match="runs in float32 alone"):
-        load_any_encoder(tiny_token_encoder_folder, precision="int8")
+        load_any_encoder(tiny_token_encoder_folder, precision="bfloat16")
 
 
 def test_what_cannot_be_encoded_or_loaded_is_named(tiny_token_encoder: TokenEncoder, tmp_path: Path) -> None:

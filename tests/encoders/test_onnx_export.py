@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from transformers import BertConfig, BertModel
+from typer.testing import CliRunner
 
+from mlret.cli.main import app
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.light.light_encoder import LightEncoder
 from mlret.encoders.light.network import ExportedNetwork
 from mlret.encoders.loading import load_encoder
+from mlret.encoders.multi_vector import load_any_encoder
 from mlret.encoders.onnx_export import WeightBits, export_onnx
-from mlret.errors import AlreadyExists, InputError
+from mlret.errors import AlreadyExists, CorruptInput, InputError
 
 TEXTS = ["the cat sat on a mat", "", "seven dogs ran home", "rain by night " * 40]
 LEAST: dict[WeightBits, float] = {32: 1 - 1e-5, 8: 0.999, 4: 0.98}
@@ -28,6 +33,16 @@ def test_an_exported_encoder_runs_without_torch(tiny_encoder_folder: Path, tmp_p
     assert light.fingerprint == original.fingerprint + ("" if bits == 32 else f"-{bits}bit")
     assert light.dims == original.dims
     assert not list((tmp_path / "exported").glob("*model*.safetensors"))
+
+
+def test_other_libraries_know_the_names_in_its_files(exports: dict[str, Path]) -> None:
+    """The ONNX backend of sentence-transformers needs its version 5 and version 4 of transformers."""
+    modules = json.loads((exports["text"] / "modules.json").read_text(encoding="utf-8"))
+    assert [module["type"] for module in modules] == [
+        f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Normalize")[: len(modules)]
+    ]
+    tokenizer = json.loads((exports["text"] / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert tokenizer["tokenizer_class"] == "PreTrainedTokenizerFast" and tokenizer["pad_token"] == "<pad>"
 
 
 def test_padding_changes_no_vector(tiny_encoder_folder: Path, tmp_path: Path) -> None:
@@ -68,3 +83,64 @@ def test_what_cannot_be_exported_is_named(tiny_encoder_folder: Path, tmp_path: P
     (tmp_path / "full" / "file").touch()
     with pytest.raises(AlreadyExists, match="already exists"):
         export_onnx(tiny_encoder_folder, tmp_path / "full")
+
+
+def test_a_folder_that_changed_or_is_of_another_program_is_named(exports: dict[str, Path], tmp_path: Path) -> None:
+    for kind in ("text", "token"):
+        shutil.copytree(exports[kind], tmp_path / kind)
+        with (tmp_path / kind / "onnx" / "model.onnx").open("ab") as file:
+            file.write(b"\0")
+        with pytest.raises(CorruptInput, match=r"changed since it was exported: export the encoder again"):
+            load_any_encoder(tmp_path / kind)
+        (tmp_path / kind / "light.safetensors").unlink()
+        with pytest.raises(CorruptInput, match=r"was not exported by mlret: export the encoder again"):
+            load_any_encoder(tmp_path / kind)
+
+
+def test_an_export_runs_on_the_processor_of_a_machine_that_has_a_gpu(
+    exports: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlret.encoders.loading._NVIDIA", tmp_path)
+    assert load_any_encoder(exports["text"]).runtime == load_any_encoder(exports["token"]).runtime == "light"
+
+
+@pytest.fixture(scope="module")
+def exports(
+    tiny_encoder_folder: Path, tiny_token_encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("exports")
+    export_onnx(tiny_encoder_folder, folder / "text")
+    export_onnx(tiny_token_encoder_folder, folder / "token")
+    lines = [{"id": str(number), "text": "samaki wawili", "lang": "sw"} for number in range(9)]
+    (folder / "sw.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return {name: folder / name for name in ("text", "token", "sw.jsonl")}
+
+
+@pytest.mark.parametrize("kind", ["text", "token"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "export EXPORT -f onnx -o OUTPUT",
+        "export EXPORT -f pylate -o OUTPUT",
+        "trim EXPORT --corpus TEXT --lang sw --size 40 -o OUTPUT",
+        "average EXPORT EXPORT -o OUTPUT",
+        "train adapter -m EXPORT -l sw --text TEXT -o OUTPUT",
+        "train adapter -m EXPORT -l sw --text TEXT -o OUTPUT --base bundled",
+        "calibrate EXPORT --text TEXT -o OUTPUT",
+        "encode TEXT --model EXPORT --device cuda -o OUTPUT.npy",
+        "encode TEXT --model EXPORT --precision bfloat16 -o OUTPUT.npy",
+    ],
+)
+def test_what_needs_torch_says_that_an_export_is_one(
+    exports: dict[str, Path], tmp_path: Path, kind: str, command: str
+) -> None:
+    if kind == "token" and command.startswith(("calibrate", "encode")):
+        return  # these take encoders with one vector for each text alone
+    places = {"EXPORT": exports[kind], "OUTPUT": tmp_path / "output", "TEXT": exports["sw.jsonl"]}
+    for word, path in places.items():
+        command = command.replace(word, str(path))
+    done = CliRunner().invoke(app, command.split())
+    assert isinstance(done.exception, InputError), (done.output, done.exception)
+    assert f"{exports[kind]} is an export in ONNX" in str(done.exception)
+    assert "\n" not in str(done.exception)
+    assert not (tmp_path / "output" / "model").exists() and not list(tmp_path.glob(".*.partial"))

@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mlret.encoders.external import ExternalEncoder
+from mlret.index import settings as index_settings
+from mlret.index.index import Index
 from mlret.index.settings import KINDS, IndexSettings, SegmentKind
-from mlret.index.vectors import faiss_index
+from mlret.index.vectors import cosine, faiss_index, graph_level
 from mlret.index.vectors.faiss_index import Accelerator, build_accelerator, read_accelerator
 from mlret.index.vectors.scan import View, search_views
 from mlret.index.vectors.segments import Segment
@@ -140,3 +143,50 @@ def test_training_takes_a_bounded_sample(monkeypatch: pytest.MonkeyPatch, matrix
     monkeypatch.setattr(faiss_index, "_sample", counted)
     build_accelerator("ivf-flat", matrix, IndexSettings(nlist=8, train_size=40))
     assert taken == [320]
+
+
+def test_a_graph_is_built_where_comparing_all_is_slow_and_then_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (index_settings, cosine):
+        monkeypatch.setattr(module, "FLAT_ROWS", 50)
+    documents = [{"id": str(n), "text": "t", "lang": "en"} for n in range(60)]
+    vectors = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
+    for seconds, kind in ((0.0, "flat"), (1.0, "hnsw")):
+        monkeypatch.setattr(cosine, "seconds_per_value", lambda seconds=seconds: seconds)
+        with Index.create(tmp_path / kind, ExternalEncoder("x", 8)) as index:
+            index.add(documents, vectors=vectors)
+            [choice] = index.compact()
+            assert choice.kind == index.store.segments[0].kind == kind
+    monkeypatch.setattr(cosine, "seconds_per_value", lambda: 0.0)
+    with Index.open(tmp_path / "hnsw") as index:
+        [choice] = index.compact()
+        assert choice.kind == index.store.segments[0].kind == "hnsw" and "a graph over int8 codes" in choice.why
+
+
+def test_a_graph_is_built_with_the_fastest_level_and_the_level_of_before_returns(
+    matrix: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = getattr(faiss_index.faiss_module(), "SIMDConfig", None)
+    if config is None:
+        pytest.skip("this FAISS has no choice of levels")
+    monkeypatch.delenv("FAISS_SIMD_LEVEL", raising=False)
+    monkeypatch.setattr(graph_level, "_LEAST", 1)
+    before, fastest = config.get_level(), faiss_index.faiss_module().SIMDLevel_NONE
+    monkeypatch.setattr(graph_level, "_fastest", lambda _faiss, levels, *_: fastest if len(levels) > 1 else levels[0])
+    seen = []
+    built = build_accelerator("hnsw", matrix, SETTINGS, progress=lambda _: seen.append(config.get_level()))
+    assert built.index.ntotal == len(matrix) and config.get_level() == before
+    assert seen == [fastest] or not config.is_simd_level_available(faiss_index.faiss_module().SIMDLevel_AVX512)
+
+
+def test_the_fastest_level_is_one_that_the_processor_has(matrix: NDArray[np.float32]) -> None:
+    faiss = faiss_index.faiss_module()
+    if not hasattr(faiss, "SIMDConfig"):
+        pytest.skip("this FAISS has no choice of levels")
+    before = faiss.SIMDConfig.get_level()
+    levels = [faiss.SIMDLevel_NONE, before]
+    try:
+        assert graph_level._fastest(faiss, levels, matrix[:64], 16) in levels
+    finally:
+        faiss.SIMDConfig.set_level(before)

@@ -11,6 +11,7 @@ import pytest
 
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
+from mlret.index import search
 from mlret.index.hits import Hit
 from mlret.index.index import Index
 from mlret.index.search import Mode
@@ -68,6 +69,21 @@ def test_filters_apply_to_every_channel(index: Index) -> None:
     for mode in ("dense", "lexical", "hybrid"):
         assert set(ids(index.search("flight 7421", 6, mode=mode, where={"lang": "ru"}))) == {"russian"}  # type: ignore[arg-type]
         assert set(ids(index.search("flight 7421", 6, mode=mode, ids=["code", "no"]))) == {"code"}  # type: ignore[arg-type]
+
+
+def test_the_language_of_a_query_is_detected_only_where_words_are_compared(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(search, "detect_language", asked.append)
+    for mode in ("dense", "lexical", "hybrid"):
+        index.search("paka", mode=mode, language="sw")
+    index.search("paka", mode="dense")
+    index.search("paka", mode="lexical")
+    index.search("zzzz", mode="hybrid")  # No text has these letters.
+    assert asked == []
+    index.search("paka", mode="hybrid")
+    assert asked == ["paka"]
 
 
 def test_lexical_channel_follows_updates_and_deletes(index: Index, tiny_encoder: Encoder) -> None:

@@ -213,7 +213,7 @@ def test_bad_search_is_refused(index: Index, arguments: dict[str, object], messa
 
 def test_other_encoder_is_refused_by_name(index: Index, tiny_encoder: Encoder, other_encoder: Encoder) -> None:
     for act in (Index.open, Index.create):
-        with pytest.raises(FingerprintError, match="mlret index build NEW") as caught:
+        with pytest.raises(FingerprintError, match=r"mlret index reembed .* -o NEW --model other") as caught:
             act(index.path, other_encoder)
         for name in (tiny_encoder.fingerprint, other_encoder.fingerprint, tiny_encoder.name, "other"):
             assert name in str(caught.value)

@@ -53,7 +53,7 @@ def test_search_equals_brute_force_whatever_can_be_seen(
     few: float,
 ) -> None:
     monkeypatch_module.setattr(scan, "_FEW", few)
-    monkeypatch_module.setattr(scan, "_BLOCK", 7)
+    monkeypatch_module.setattr(exact, "_CELLS", 64)
     rng = np.random.default_rng(seed)
     views, rows, matrices = [], [], []
     for size in sizes:
@@ -79,12 +79,12 @@ def monkeypatch_module() -> pytest.MonkeyPatch:
     patch.undo()
 
 
-@given(st.integers(1, 70), st.integers(1, 80), st.integers(1, 9), st.integers(1, 50), st.integers(0, 1000))
+@given(st.integers(1, 400), st.integers(1, 80), st.integers(1, 12), st.integers(1, 2000), st.integers(0, 1000))
 def test_products_in_blocks_find_what_faiss_finds(rows: int, k: int, queries: int, cells: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     matrix, wanted = random_vectors(rng, rows), random_vectors(rng, queries)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"_CELLS": cells, "_CACHED": 3, "_MANY": 9}.items():
+        for name, value in {"_CELLS": cells, "_CACHED": 3, "_TIMED": 8, "_MANY": 11, "_VALUES": 1}.items():
             patch.setattr(exact, name, value)
         scores, positions = exact.CpuExact(matrix).search(wanted, k)
     expected, _ = faiss_module().knn(wanted, matrix, k, metric=faiss_module().METRIC_INNER_PRODUCT)
@@ -95,6 +95,42 @@ def test_products_in_blocks_find_what_faiss_finds(rows: int, k: int, queries: in
     lines, places = np.nonzero(held)
     assert np.allclose((wanted[lines] * matrix[positions[held]]).sum(axis=1), scores[lines, places], atol=1e-6)
     assert all(len(set(line[line >= 0])) == min(rows, k) for line in positions)
+
+
+@given(
+    rows=st.integers(1, 400),
+    k=st.integers(1, 80),
+    queries=st.integers(1, 12),
+    cells=st.integers(1, 2000),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 99),
+)
+def test_only_the_given_positions_are_found(
+    rows: int, k: int, queries: int, cells: int, share: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    matrix, wanted = random_vectors(rng, rows), random_vectors(rng, queries)
+    # A dense beginning and a sparse end, so that both ways to multiply some of the rows are taken.
+    among = np.flatnonzero(rng.random(rows) < np.linspace(share, share / 8, rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact, "_CELLS", cells)
+        scores, positions = exact.CpuExact(matrix).search(wanted, k, among=among)
+    products = wanted @ matrix[among].T
+    expected = -np.sort(-products, axis=1)[:, :k]
+    assert (positions[:, expected.shape[1] :] == -1).all() and np.isin(positions, [*among, -1]).all()
+    assert np.allclose(scores[:, : expected.shape[1]], expected, atol=1e-6)
+    assert all(len(set(line[line >= 0])) == min(len(among), k) for line in positions)
+
+
+@pytest.mark.parametrize("way", [(True, 3), (True, 999), (False, 7), (False, 999)])
+def test_every_way_to_multiply_gives_the_products(way: tuple[bool, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    matrix, wanted = random_vectors(rng, 99), random_vectors(rng, 5)
+    monkeypatch.setattr(exact, "_TIMED", 8)
+    monkeypatch.setattr(exact, "_WAYS", {wanted.shape: way})
+    scores, positions = exact.CpuExact(matrix).search(wanted, 99)
+    assert np.allclose(np.take_along_axis(wanted @ matrix.T, positions, 1), scores, atol=1e-6)
+    assert (np.sort(positions, axis=1) == np.arange(99)).all()
 
 
 def test_what_was_handed_out_of_a_tail_stays_as_it_was() -> None:

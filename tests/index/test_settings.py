@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mlret.errors import InputError
 from mlret.index.settings import FLAT_ROWS, IndexSettings, changed_settings, choose_kind, read_index_recipe
+from mlret.index.vectors.scan_cost import seconds_per_value
 from mlret.recipes import list_recipes
 
 GIB = 2**30
@@ -23,10 +24,31 @@ def test_choice_goes_from_exact_to_compressed_and_gives_the_reason() -> None:
     assert huge.kind == "ivf-pq" and "on a machine with 2 GB" in huge.why
 
 
-@given(st.integers(1, 10**7), st.integers(1, 10**7), st.integers(8, 1024))
-def test_more_vectors_are_never_compressed_less(few: int, many: int, dims: int) -> None:
+def test_vectors_that_this_machine_compares_quickly_need_no_graph() -> None:
+    quick, slow = (choose_kind(200_000, 64, memory_bytes=24 * GIB, value_seconds=lambda s=s: s) for s in (1e-10, 1e-9))
+    assert quick.kind == "flat" and "takes 1.3 ms on this machine" in quick.why
+    assert slow.kind == "hnsw"
+    assert choose_kind(200_000, 64, memory_bytes=10**7, value_seconds=lambda: 1e-10).kind == "ivf-pq"
+
+
+def test_the_machine_is_only_timed_if_the_choice_depends_on_it() -> None:
+    def timed() -> float:
+        raise AssertionError
+
+    assert choose_kind(FLAT_ROWS - 1, 1024, memory_bytes=24 * GIB, value_seconds=timed).kind == "flat"
+    assert choose_kind(10**8, 1024, memory_bytes=24 * GIB, value_seconds=timed).kind == "ivf-pq"
+
+
+def test_the_measured_cost_of_a_comparison_is_one_of_a_computer() -> None:
+    # Between a petabyte a second and a megabyte a second.
+    assert 4e-15 < seconds_per_value() < 4e-6
+
+
+@given(st.integers(1, 10**7), st.integers(1, 10**7), st.integers(8, 1024), st.floats(1e-12, 1e-6))
+def test_more_vectors_are_never_compressed_less(few: int, many: int, dims: int, cost: float) -> None:
     order = ["flat", "hnsw", "ivf-pq"]
-    kinds = [order.index(choose_kind(rows, dims, memory_bytes=8 * GIB).kind) for rows in sorted((few, many))]
+    chosen = (choose_kind(rows, dims, memory_bytes=8 * GIB, value_seconds=lambda: cost) for rows in sorted((few, many)))
+    kinds = [order.index(choice.kind) for choice in chosen]
     assert kinds == sorted(kinds)
 
 

@@ -14,6 +14,7 @@ import pytest
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
 from mlret.memory.memory import Memory
+from mlret.memory.search import candidates
 from mlret.memory.search.nearest import _FEW
 from mlret.memory.search.ranking import Ranking, retention
 from mlret.memory.text.duplicates import DuplicateThresholds
@@ -188,6 +189,30 @@ def test_sessions_are_ranked_by_all_that_is_stored_of_them(tmp_path: Path) -> No
         assert found[0].record.session == "a"
         assert len({hit.record.session for hit in found}) == len(found) == 3
         assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)
+
+
+def test_the_language_of_a_query_is_detected_only_where_words_or_dates_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(candidates, "detect_language", asked.append)
+    with open_memory(tmp_path / "m") as memory:
+        add(memory, "the train leaves at seven", ME)
+        add(memory, "rice and fish", ME)
+        for query, options in (
+            ("the train", {"mode": "dense"}),
+            ("the train", {"mode": "lexical"}),
+            ("the train", {"language": "en"}),
+            ("xyz", {}),  # No text has these letters.
+        ):
+            memory.search(query, ME, vector=vector_of(query), **options)
+        assert asked == []
+        memory.search("the train", ME, vector=vector_of("the train"))
+        assert asked == ["the train"]
+        now = datetime(2026, 3, 1, tzinfo=UTC)
+        add(memory, "a dated text", ME, event_time=(now, now + timedelta(days=1)))
+        memory.search("xyz yesterday", ME, vector=vector_of("x"), mode="dense")
+        assert asked == ["the train", "xyz yesterday"]
 
 
 def test_reranker_and_translations_are_asked(tmp_path: Path, tiny_encoder: Encoder) -> None:

@@ -258,6 +258,19 @@ def test_calibration_is_kept_for_the_encoder_that_it_was_made_with(tmp_path: Pat
         assert memory.thresholds() == found
 
 
+def test_import_leaves_stored_records_that_were_deleted_as_they_are(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    with Memory.open(tmp_path / "memory", tiny_encoder) as memory:
+        memory.add_batch([{"text": "the cat sat", "id": "kept"}, {"text": "a dog ran", "id": "gone"}], ME, dedupe=False)
+        memory.merge("kept", ["gone"], ME)
+        lines = list(memory.export(ME))
+        memory.restore("gone", ME)
+        memory.delete("gone", ME)
+        assert memory.import_records(lines, ME, existing="skip") == 0
+        assert memory.get("gone", ME) is None
+        assert [entry.verb for entry in memory.history("gone", ME)] == ["add", "merge", "restore", "delete"]
+    assert verify(tmp_path / "memory", tiny_encoder) == []
+
+
 def test_export_and_import_give_the_same_memory(tmp_path: Path, tiny_encoder: Encoder) -> None:
     with Memory.open(tmp_path / "m", tiny_encoder) as memory:
         start = datetime(2026, 1, 1, 8, tzinfo=ZoneInfo("Asia/Tokyo"))

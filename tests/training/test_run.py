@@ -80,6 +80,14 @@ def test_a_recipe_trains_and_its_encoder_loads_anywhere(world: Path, small_recip
     assert load_encoder(model).fingerprint == encoder.fingerprint
 
 
+def test_a_recipe_can_leave_calibration_out(world: Path, small_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = small_recipe.model_copy(update={"calibration": None, "stages": small_recipe.stages[:1]})
+    encoder = load_encoder(train(recipe, world, tmp_path / "run", say=lambda _: None))
+    assert encoder.calibration_languages == []
+    np.testing.assert_array_equal(encoder.encode(TEXTS, language="sw"), encoder.encode(TEXTS))
+    assert Recipe.model_validate_json((tmp_path / "run" / "recipe.json").read_text()) == recipe
+
+
 class _Watched(TrainerCallback):
     """A callback like mlret's own that also counts steps and can interrupt like Ctrl-C."""
 

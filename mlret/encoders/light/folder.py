@@ -17,8 +17,6 @@ PACKED = "light.safetensors"
 QUANTISED = "quantised.safetensors"
 EXPORTED = "onnx/model.onnx"
 HEAD = "multi-vector"
-# Name of the tensor with the channels of the residual stream that are large.
-OUTLIERS = "outliers"
 Pooling = Literal["mean", "cls"]
 
 # Modules of an encoder's folder that the light runtime knows, by the last part of their names.
@@ -30,63 +28,22 @@ _READ = 1 << 16
 
 
 @dataclass(frozen=True)
-class LightFolder:
-    """What an encoder's folder says.
+class PackedFolder:
+    """What the folder of any encoder that was packed for the light runtime says.
 
     Attributes
     ----------
     path
         The folder.
-    pooling
-        How the vectors of a text's tokens become one.
-    normalises
-        Whether a text's vector has unit length before it is calibrated.
-    calibration
-        The folder of the calibration module, if there is one.
-    prompts
-        Name -> what is written before texts.
     longest
         The largest number of tokens of a text.
-    fingerprint, token_fingerprint
-        What identifies the vectors of the encoder and of its multi-vector head; the second is ``None`` without a head.
+    fingerprint
+        What identifies the encoder's vectors.
     """
 
     path: Path
-    pooling: Pooling
-    normalises: bool
-    calibration: Path | None
-    prompts: dict[str, str]
     longest: int
     fingerprint: str
-    token_fingerprint: str | None
-
-    @classmethod
-    def read(cls, path: Path) -> Self | None:
-        """Read a folder; ``None`` if the light runtime cannot give the vectors that sentence-transformers gives.
-
-        It cannot if a module is of another kind, if the folder was not packed for it
-        (:mod:`mlret.encoders.packing`), or if a file has changed since it was.
-        """
-        packed = path / PACKED
-        if not packed.is_file() or not ((path / QUANTISED).is_file() or (path / EXPORTED).is_file()):
-            return None
-        stated: dict[str, Any] = json.loads(MappedTensors(packed).metadata.get("encoder", "{}"))
-        if stated.get("digest") != digest_of(path):
-            return None
-        modules = layout_of(path)
-        if modules is None:
-            return None
-        pooling, normalises, calibration = modules
-        return cls(
-            path,
-            pooling,
-            normalises,
-            calibration,
-            _json(path / "config_sentence_transformers.json").get("prompts") or {},
-            longest_of(path),
-            stated["fingerprint"],
-            stated.get("token_fingerprint"),
-        )
 
     def tokenizer(self, *, added: dict[str, int] | None = None) -> UnigramTokenizer | None:
         """Return the packed tokenizer, or ``None`` if the encoder's is of a kind that only its own library runs.
@@ -111,6 +68,67 @@ class LightFolder:
                 f"{self.path} is of a kind that the light runtime does not know: pip install 'mlret[train]'"
             )
         return found
+
+
+@dataclass(frozen=True)
+class LightFolder(PackedFolder):
+    """What the folder of an encoder with one vector for each text says.
+
+    Attributes
+    ----------
+    pooling
+        How the vectors of a text's tokens become one.
+    normalises
+        Whether a text's vector has unit length before it is calibrated.
+    calibration
+        The folder of the calibration module, if there is one.
+    prompts
+        Name -> what is written before texts.
+    """
+
+    pooling: Pooling
+    normalises: bool
+    calibration: Path | None
+    prompts: dict[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Read a folder; ``None`` if the light runtime cannot give the vectors that sentence-transformers gives.
+
+        It cannot if a module is of another kind, if the folder was not packed for it
+        (:mod:`mlret.encoders.packing`), or if a file has changed since it was.
+        """
+        stated = stated_in(path)
+        modules = layout_of(path)
+        if stated is None or modules is None:
+            return None
+        pooling, normalises, calibration = modules
+        return cls(
+            path=path,
+            longest=longest_of(path),
+            fingerprint=stated["fingerprint"],
+            pooling=pooling,
+            normalises=normalises,
+            calibration=calibration,
+            prompts=_json(path / "config_sentence_transformers.json").get("prompts") or {},
+        )
+
+
+def stated_in(path: Path) -> dict[str, Any] | None:
+    """Return what was stated of an encoder when its folder was packed; ``None`` if it was not, or changed since."""
+    packed = path / PACKED
+    if not packed.is_file() or not ((path / QUANTISED).is_file() or (path / EXPORTED).is_file()):
+        return None
+    stated: dict[str, Any] = json.loads(MappedTensors(packed).metadata.get("encoder", "{}"))
+    return stated if stated.get("digest") == digest_of(path) else None
+
+
+def is_export(path: Path) -> bool:
+    """Whether a folder holds an encoder in ONNX alone, so that torch cannot load it."""
+    if not (path / EXPORTED).is_file():
+        return False
+    files = (*path.glob("*.safetensors"), *path.glob("pytorch_model*.bin"))
+    return all(file.name == PACKED for file in files)
 
 
 def layout_of(path: Path) -> tuple[Pooling, bool, Path | None] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -14,14 +13,16 @@ from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder, Runtime, Side, normalised
 from mlret.encoders.light.calibrating import LightCalibration
-from mlret.encoders.light.folder import EXPORTED, HEAD, OUTLIERS, PACKED, QUANTISED, LightFolder
+from mlret.encoders.light.folder import EXPORTED, PACKED, QUANTISED, LightFolder, PackedFolder
+from mlret.encoders.light.integer_graph import Steps
 from mlret.encoders.light.mapped import MappedTensors
 from mlret.encoders.light.network import Arithmetic, ExportedNetwork, Network, PackedNetwork
+from mlret.encoders.light.token_folder import TokenFolder
 from mlret.encoders.light.unigram import UnigramTokenizer
 from mlret.encoders.light.weights import StoredWeights
 from mlret.encoders.precision import Precision
 from mlret.encoders.texts import checked_texts, languages_of
-from mlret.encoders.token_encoder import TokenEncoder, Tokens
+from mlret.encoders.token_encoder import Task, TokenEncoder, Tokens
 from mlret.errors import InputError
 
 # Texts that are tokenised and sorted together: bounds memory.
@@ -205,12 +206,12 @@ class LightEncoder(Encoder):
 
 
 class LightTokenEncoder(TokenEncoder):
-    """An encoder that gives one vector for each token with NumPy and onnxruntime: the multi-vector head of a folder.
+    """An encoder that gives one vector for each token with NumPy and onnxruntime: a folder's head, or an export.
 
     Parameters
     ----------
     folder
-        What the folder of the head's backbone says.
+        What the folder of the export, or of the head's backbone, says.
     name
         Name for messages and manifests.
     in_torch
@@ -222,33 +223,20 @@ class LightTokenEncoder(TokenEncoder):
     ----------
     threads
         As for :class:`LightEncoder`.
-
-    Raises
-    ------
-    InputError
-        If the folder has no head that was packed for the light runtime.
     """
 
     runtime: Runtime = "light"
     threads: int | None = None
 
     def __init__(
-        self, folder: LightFolder, name: str = "", *, in_torch: InTorch, arithmetic: Arithmetic = "fast"
+        self, folder: TokenFolder, name: str = "", *, in_torch: InTorch, arithmetic: Arithmetic = "fast"
     ) -> None:
-        if folder.token_fingerprint is None:
-            raise InputError(
-                f"{folder.path} has no multi-vector head that runs without torch: pip install 'mlret[train]'"
-            )
         self.folder = folder
         self.name = name or str(folder.path)
         self._in_torch = in_torch
         self._arithmetic: Arithmetic = arithmetic
-        packed = MappedTensors(folder.path / PACKED)
-        head: dict[str, Any] = json.loads(packed.metadata["head"])
-        self._markers: dict[str, int] = head["markers"]
-        self._tokenizer = _tokenizer_of(folder, added=head["added"])
-        self._skipped = packed["head.skipped"]
-        self._extra = packed["head.embeddings"]
+        self._tokenizer = _tokenizer_of(folder, added=folder.added)
+        self._projection = folder.projection()
 
     @cached_property
     def model(self) -> Any:  # type: ignore[override]
@@ -259,50 +247,67 @@ class LightTokenEncoder(TokenEncoder):
     def network(self) -> Network:
         """The network; starts when the first text is encoded."""
         network = _network_of(self.folder, self._arithmetic, self.threads)
-        return network.with_extra(self._extra) if isinstance(network, PackedNetwork) else network
+        return network.with_extra(self.folder.embeddings) if isinstance(network, PackedNetwork) else network
 
     def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
         """Return the number of tokens of each text; see :meth:`mlret.encoders.encoder.Encoder.token_counts`."""
-        longest = self.folder.longest - 1 if cut else None
-        return [1 + len(self._tokenizer.encode(text, longest)) for text in checked_texts(texts)]
-
-    @cached_property
-    def _projection(self) -> NDArray[np.float32]:
-        stored = MappedTensors(self.folder.path / HEAD / "head.safetensors")["projection"]
-        return np.ascontiguousarray(stored.astype(np.float32).T)
+        texts = checked_texts(texts)
+        if cut:
+            return [int(length) for length in self._tokens(texts, "document")[1]]
+        rules = self.folder.tasks["document"]
+        return [(rules.marker is not None) + len(self._tokenizer.encode(rules.prompt + text)) for text in texts]
 
     @cached_property
     def dims(self) -> int:
         """Number of dimensions of a token vector."""
-        return int(self._projection.shape[1])
+        return self.network.dims if self._projection is None else int(self._projection.shape[1])
 
     @cached_property
     def fingerprint(self) -> str:
         """That of the same encoder in torch."""
-        assert self.folder.token_fingerprint is not None
-        return self.folder.token_fingerprint
+        return self.folder.fingerprint
 
-    def _encode(self, texts: Sequence[str], task: str, language: str | Sequence[str | None] | None) -> Tokens:
+    def _encode(self, texts: Sequence[str], task: Task, language: str | Sequence[str | None] | None) -> Tokens:
         texts = checked_texts(texts)
         languages_of(texts, language)  # checked as for every encoder; no language adapter uses them
-        marker = self._markers[task]
-        longest = self.folder.longest
+        skipped = self.folder.tasks[task].skipped
         different = list(dict.fromkeys(texts))
         vectors: list[Any] = [None] * len(different)
         for start in range(0, len(different), _WINDOW):
-            tokens = []
-            for text in different[start : start + _WINDOW]:
-                # The marker takes the place of a token of the text.
-                ids = self._tokenizer.encode(text, longest - 1)
-                tokens.append([*ids[:1], marker, *ids[1:]])
+            tokens, lengths = self._tokens(different[start : start + _WINDOW], task)
             for rows, ids_of_rows in batches(tokens):
-                projected = self.network(ids_of_rows) @ self._projection
-                projected /= np.maximum(np.linalg.norm(projected, axis=-1, keepdims=True), 1e-12)
-                for row, ids, found in zip(rows, ids_of_rows, projected, strict=True):
-                    kept = found if task == "query" else found[~np.isin(ids, self._skipped)]
+                found_of_rows = self._vectors(ids_of_rows, lengths[rows], task)
+                for row, ids, found in zip(rows, ids_of_rows, found_of_rows, strict=True):
+                    kept = found[~np.isin(ids, skipped)] if len(skipped) else found
                     vectors[start + row] = np.ascontiguousarray(kept)
         place = {text: row for row, text in enumerate(different)}
         return [vectors[place[text]] for text in texts]
+
+    def _tokens(self, texts: Sequence[str], task: Task) -> tuple[list[list[int]], NDArray[np.int64]]:
+        """Return the ids of each text, and how many of them are not mask tokens that a query is filled with."""
+        rules = self.folder.tasks[task]
+        tokens = []
+        for text in texts:
+            if rules.marker is None:
+                tokens.append(self._tokenizer.encode(rules.prompt + text, rules.longest))
+            else:  # the marker takes the place of a token of the text
+                ids = self._tokenizer.encode(text, rules.longest - 1)
+                tokens.append([*ids[:1], rules.marker, *ids[1:]])
+        lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
+        return tokens if rules.expansion is None else [rules.expansion.filled(ids) for ids in tokens], lengths
+
+    def _vectors(self, ids: NDArray[np.int64], lengths: NDArray[np.int64], task: Task) -> NDArray[np.float32]:
+        """Return ``(n, t, dims)`` vectors of unit length of the tokens ``(n, t)``."""
+        if self._projection is not None:
+            projected: NDArray[np.float32] = self.network(ids) @ self._projection
+            projected /= np.maximum(np.linalg.norm(projected, axis=-1, keepdims=True), 1e-12)
+            return projected
+        expansion = self.folder.tasks[task].expansion
+        if expansion is None or expansion.attended:
+            return self.network(ids)
+        network = self.network
+        assert isinstance(network, ExportedNetwork)  # no head fills queries
+        return network(ids, np.arange(ids.shape[1]) < lengths[:, None])
 
     def __repr__(self) -> str:
         return f"LightTokenEncoder({self.name!r}, dims={self.dims}, fingerprint={self.fingerprint!r})"
@@ -329,17 +334,16 @@ class _LibraryTokenizer:
         return list(self._tokenizer.encode(text).ids)
 
 
-def _tokenizer_of(folder: LightFolder, *, added: dict[str, int] | None = None) -> UnigramTokenizer | _LibraryTokenizer:
+def _tokenizer_of(folder: PackedFolder, *, added: dict[str, int] | None = None) -> UnigramTokenizer | _LibraryTokenizer:
     return folder.tokenizer(added=added) or _LibraryTokenizer(folder.path / "tokenizer.json")
 
 
-def _network_of(folder: LightFolder, arithmetic: Arithmetic, threads: int | None) -> Network:
+def _network_of(folder: PackedFolder, arithmetic: Arithmetic, threads: int | None) -> Network:
     if (folder.path / EXPORTED).is_file():
         return ExportedNetwork(folder.path / EXPORTED, longest=folder.longest, threads=threads)
     weights = StoredWeights(MappedTensors(folder.path / QUANTISED))
-    packed = MappedTensors(folder.path / PACKED)
-    outliers = packed[OUTLIERS] if OUTLIERS in packed.places else None
-    return PackedNetwork(weights, folder.architecture(), arithmetic=arithmetic, outliers=outliers, threads=threads)
+    steps = Steps.read(MappedTensors(folder.path / PACKED))
+    return PackedNetwork(weights, folder.architecture(), steps, arithmetic=arithmetic, threads=threads)
 
 
 class _NoProgress:
@@ -389,12 +393,12 @@ def load_light_encoder(
 def load_light_token_encoder(
     path: Path, name: str = "", *, in_torch: InTorch = not_in_torch, arithmetic: Arithmetic = "fast"
 ) -> LightTokenEncoder | None:
-    """Load the multi-vector head of an encoder that runs without torch.
+    """Load an encoder with one vector for each token that runs without torch: a multi-vector head, or an export.
 
     Parameters
     ----------
     path
-        The folder of the encoder whose head it is.
+        The folder of the export, or of the encoder whose head it is.
     name
         Name for messages and manifests; by default the folder.
     in_torch
@@ -405,9 +409,7 @@ def load_light_token_encoder(
     Returns
     -------
     LightTokenEncoder or None
-        ``None`` if the light runtime cannot run it, or it has no head.
+        ``None`` if the light runtime cannot run it, or it has no vectors of tokens.
     """
-    folder = LightFolder.read(path)
-    if folder is None or folder.token_fingerprint is None:
-        return None
-    return LightTokenEncoder(folder, name, in_torch=in_torch, arithmetic=arithmetic)
+    folder = TokenFolder.read(path)
+    return None if folder is None else LightTokenEncoder(folder, name, in_torch=in_torch, arithmetic=arithmetic)

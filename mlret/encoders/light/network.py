@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.light.graph import NARROW, WIDE, Architecture, Matrices, encoder_graph
-from mlret.encoders.light.instructions import multiplies_int8, usable_threads
+from mlret.encoders.light.graph import Architecture, encoder_graph
+from mlret.encoders.light.integer_graph import NARROW, WIDE, Steps, integer_graph
+from mlret.encoders.light.onnx_model import Graph
+from mlret.encoders.light.threads import usable_threads
 from mlret.encoders.light.weights import StoredWeights
 from mlret.errors import InputError, MlretError
 
+# How an encoder of few bits can be multiplied: see mlret.encoders.light.graph and integer_graph.
+Way = Literal["float32", "4-bit", "int8"]
 # How the light runtime multiplies: the network's own way for this processor, or one way for all texts.
 Arithmetic = Literal["fast", "float32", "4-bit", "int8"]
 _WORDS, _POSITIONS, _KINDS = (f"embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type"))
+# Numbers in each row and column of the product that shows how products are added.
+_PRODUCTS = 16
 # Without an instruction for 8-bit products, inputs of more tokens than this are multiplied in 8 bits, others in 4.
 _LEAST_TOKENS_OF_INT8 = 48
 
@@ -49,11 +56,11 @@ class PackedNetwork:
         Its weights.
     shape
         Its sizes.
+    steps
+        How what its matrices are multiplied by becomes integers.
     arithmetic
         ``"fast"``: in 8 bits where the processor has an instruction for it; otherwise short inputs in 4 bits, longer
         ones in 8. Or one of the ways of :mod:`mlret.encoders.light.graph`.
-    outliers
-        Channels of the residual stream that are so large that 8 bits do not suffice for them and the others together.
     extra
         Embeddings of tokens beyond the vocabulary, ``(n, dims)``, such as markers that a head brings along.
     threads
@@ -64,9 +71,9 @@ class PackedNetwork:
         self,
         weights: StoredWeights,
         shape: Architecture,
+        steps: Steps,
         *,
         arithmetic: Arithmetic = "fast",
-        outliers: NDArray[np.int64] | None = None,
         extra: NDArray[np.float32] | None = None,
         threads: int | None = None,
     ) -> None:
@@ -74,27 +81,26 @@ class PackedNetwork:
             raise InputError(f"no arithmetic {arithmetic!r}: there are {', '.join(get_args(Arithmetic))}")
         self.dims, self.longest = shape.dims, shape.longest
         self._weights, self._shape, self._arithmetic = weights, shape, arithmetic
-        self._outliers, self._extra, self._threads = outliers, extra, threads
+        self._steps, self._extra, self._threads = steps, extra, threads
         self._vocabulary = len(weights.tensors[f"{_WORDS}.scale" if weights.bits(_WORDS) else _WORDS])
         # What every token of a place gets: its position's embedding and that of the only type.
         places = weights.matrix(_POSITIONS)[shape.first_position :] + weights.matrix(_KINDS)[0]
         self._places: NDArray[np.float32] = places
-        self._sessions: dict[Matrices, Any] = {}
+        self._sessions: dict[Way, Any] = {}
 
     def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return ``(n, t, dims)`` vectors of the tokens ``(n, t)`` of texts that are all of one length."""
         embeddings = self._embeddings(ids)
         embeddings += self._places[: ids.shape[1]]
-        hidden: NDArray[np.float32] = self._session(self.matrices(ids.shape[1])).run(None, {"embeddings": embeddings})[
-            0
-        ]
+        session = self._session(self.way(ids.shape[1]))
+        hidden: NDArray[np.float32] = session.run(None, {"embeddings": embeddings})[0]
         return hidden
 
-    def matrices(self, tokens: int) -> Matrices:
+    def way(self, tokens: int) -> Way:
         """Return how an input of some number of tokens is multiplied; the same for every text of that length."""
         if self._arithmetic != "fast":
             return self._arithmetic
-        if multiplies_int8() is not None or tokens > _LEAST_TOKENS_OF_INT8:
+        if adds_products_in_32_bits() or tokens > _LEAST_TOKENS_OF_INT8:
             return "int8"
         return "4-bit"
 
@@ -112,12 +118,17 @@ class PackedNetwork:
         embeddings[beyond] = self._extra[ids[beyond] - self._vocabulary]
         return embeddings
 
-    def _session(self, matrices: Matrices) -> Any:
-        session = self._sessions.get(matrices)
+    def model(self, way: Way) -> bytes:
+        """Return the network as an ONNX model that takes sums of embeddings, ``(texts, tokens, dims)``."""
+        if way == "int8":
+            largest = WIDE if adds_products_in_32_bits() else NARROW
+            return integer_graph(self._weights, self._shape, self._steps, largest=largest)
+        return encoder_graph(self._weights, self._shape, way)
+
+    def _session(self, way: Way) -> Any:
+        session = self._sessions.get(way)
         if session is None:
-            largest = WIDE if multiplies_int8() is not None else NARROW
-            model = encoder_graph(self._weights, self._shape, matrices, largest=largest, outliers=self._outliers)
-            session = self._sessions[matrices] = start_session(model, self._threads)
+            session = self._sessions[way] = start_session(self.model(way), self._threads)
         return session
 
 
@@ -152,9 +163,13 @@ class ExportedNetwork:
         self.longest = longest
         self.dims = width if isinstance(width, int) else self(np.zeros((1, 1), dtype=np.int64)).shape[-1]
 
-    def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return ``(n, t, dims)`` vectors of the tokens ``(n, t)`` of texts that are all of one length."""
-        feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    def __call__(self, ids: NDArray[np.int64], attended: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Return ``(n, t, dims)`` vectors of the tokens ``(n, t)`` of texts that are all of one length.
+
+        ``attended``, ``(n, t)``, says which tokens others attend to; by default all.
+        """
+        mask = np.ones_like(ids) if attended is None else attended.astype(np.int64)
+        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         chosen = {name: feeds[name] for name in self._inputs}
         hidden: NDArray[np.float32] = self._session.run([self._output], chosen)[0]
         return hidden.astype(np.float32, copy=False)
@@ -168,7 +183,7 @@ def start_session(model: bytes | Path, threads: int | None = None) -> Any:
     model
         An ONNX model, or the file that holds one.
     threads
-        The number of threads of one call; ``None`` for :func:`mlret.encoders.light.instructions.usable_threads`.
+        The number of threads of one call; ``None`` for :func:`mlret.encoders.light.threads.usable_threads`.
 
     Raises
     ------
@@ -192,3 +207,21 @@ def start_session(model: bytes | Path, threads: int | None = None) -> Any:
         name = "the network" if isinstance(model, bytes) else model
         reason = str(error).strip().splitlines()[0]
         raise MlretError(f"onnxruntime cannot run {name}: {reason}") from error
+
+
+@cache
+def adds_products_in_32_bits() -> bool:
+    """Whether onnxruntime multiplies 8-bit integers here with an instruction that adds the products in 32 bits.
+
+    Without one (VNNI on x86) it adds two products in 16 bits, where large ones are cut off: weights must then be
+    smaller, and 8 bits gain less. Such a sum is computed, because that is what counts, and because onnxruntime does not
+    say which instructions it uses.
+    """
+    graph = Graph("sum")
+    numbers = graph.input("numbers", "uint8", [1, _PRODUCTS])
+    weights = np.full((_PRODUCTS, _PRODUCTS), WIDE, dtype=np.int8)
+    graph.node("MatMulInteger", [numbers, graph.constant("weights", weights)], "sum")
+    graph.output("sum", "int32", [1, _PRODUCTS])
+    large = np.full((1, _PRODUCTS), 255, dtype=np.uint8)
+    (found,) = start_session(graph.model()).run(None, {"numbers": large})
+    return bool((found == 255 * WIDE * _PRODUCTS).all())

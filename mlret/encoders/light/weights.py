@@ -27,10 +27,13 @@ class Integers(NamedTuple):
         ``(m, n)`` int8.
     scale
         ``(m,)`` float32.
+    centre
+        ``(m,)`` float32: the matrix times the vector given as the centre of what it is multiplied by, or zeros.
     """
 
     numbers: NDArray[np.int8]
     scale: NDArray[np.float32]
+    centre: NDArray[np.float32]
 
 
 class StoredWeights:
@@ -104,46 +107,43 @@ class StoredWeights:
         stored = self.tensors[name if self.bits(name) is None else name + _SCALE]
         return self.rows(name, np.arange(len(stored)))
 
-    def columns(self, name: str, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return a few columns of a matrix as ``(m, columns)`` float32."""
-        bits = self.bits(name)
-        if bits is None:
-            return self.tensors[name][:, numbers].astype(np.float32)
-        parts = 8 // bits
-        stored = self.tensors[f"{name}.{bits}-bit"]
-        scale = self.scales(name)
-        block = stored.shape[1] * parts // scale.shape[1]
-        values = stored[:, numbers // parts]
-        if parts > 1:
-            values = values >> (bits * (numbers % parts)).astype(np.uint8) & 2**bits - 1
-        columns: NDArray[np.float32] = values.astype(np.float32) + np.float32(_OFFSETS[bits])
-        columns *= scale[:, numbers // block]
-        return columns
-
-    def integers(self, name: str, largest: int, *, without: NDArray[np.int64] | None = None) -> Integers:
+    def integers(
+        self,
+        name: str,
+        largest: int,
+        *,
+        centre: NDArray[np.float32] | None = None,
+        columns: NDArray[np.float32] | None = None,
+    ) -> Integers:
         """Return a matrix as integers with one scale a row.
 
         Parameters
         ----------
         name
-            The matrix.
+            The matrix, ``(m, n)``.
         largest
             The largest magnitude of an integer: 127, or 63 where products of two pairs must fit 16 bits.
-        without
-            Columns that are left out: they become zero.
+        centre
+            ``(n,)`` vector by which the matrix is multiplied in addition.
+        columns
+            ``(n,)`` factors of the columns of the integers' matrix.
         """
         count = len(self.tensors[name if self.bits(name) is None else name + _SCALE])
         parts = []
         scales = np.empty(count, dtype=np.float32)
+        centres = np.zeros(count, dtype=np.float32)
         for start in range(0, count, _ROWS):
             rows = self.rows(name, np.arange(start, min(start + _ROWS, count)))
-            if without is not None:
-                rows[:, without] = 0
+            some = slice(start, start + len(rows))
+            if centre is not None:
+                centres[some] = rows @ centre
+            if columns is not None:
+                rows *= columns
             scale = np.maximum(np.maximum(rows.max(axis=1), -rows.min(axis=1)), _TINY) / largest
-            scales[start : start + len(rows)] = scale
+            scales[some] = scale
             rows *= (1 / scale)[:, None]
             parts.append(np.rint(rows, out=rows).astype(np.int8))
-        return Integers(np.concatenate(parts), scales)
+        return Integers(np.concatenate(parts), scales, centres)
 
 
 def _unpacked(stored: NDArray[np.generic], bits: int) -> NDArray[np.generic]:

@@ -223,10 +223,11 @@ def pictures(results: Mapping[str, Any]) -> list[Picture]:
 def _draw_map(name: str, encoded: EncodedTexts, parallel: ParallelTexts, path: Any) -> None:
     labels = list(parallel.texts)
     some = {label: parallel.texts[label][:_ON_MAP] for label in labels}
-    panels = {"before calibration": np.concatenate([encoded.raw(some[label]) for label in labels])}
+    raw = np.concatenate([encoded.raw(some[label]) for label in labels])
+    panels = {"vectors": raw}
     if "calibrated" in encoded.modes:
         moved = [encoded.calibrated(some[label], parallel.languages[label]) for label in labels]
-        panels["after calibration"] = np.concatenate(moved)
+        panels = {"before calibration": raw, "after calibration": np.concatenate(moved)}
     languages = [label for label in labels for _ in some[label]]
     plots.embedding_map(
         f"The same {len(some[labels[0]])} sentences in {len(labels)} languages: {name}", panels, languages, path
@@ -254,7 +255,7 @@ def _evaluate(settings: AlignmentSettings, encoders: Sequence[AnyEncoder], show_
 ALIGNMENT = register(
     Benchmark(
         AlignmentSettings,
-        "Measure which layers align languages (MEXA), and draw a map of sentences before and after calibration.",
+        "Measure which layers align languages (MEXA), and draw a map of sentences, also after a calibration.",
         _evaluate,
         options=("data", "models", "languages", "lines", "pivot", "floors"),
         panel=BITEXT,

@@ -42,7 +42,7 @@ def maintain(store: Store, *, more: bool = False) -> None:
         _replace(store, [(run, False)])
 
 
-def seal(store: Store, progress: Callable[[str, int, int], None] | None = None) -> None:
+def seal(store: Store, progress: Callable[[str, int, int], None] | None = None, *, last: int | None = None) -> None:
     """Write the vectors that are only in the database to a segment. Call it within ``writing``.
 
     Parameters
@@ -51,10 +51,12 @@ def seal(store: Store, progress: Callable[[str, int, int], None] | None = None) 
         The store of the index.
     progress
         Called with the name of the current step, the number of vectors that are done, and their total number.
+    last
+        The last row to write; by default the last one that there is.
     """
     sealer = store.sealer()
     sealer.progress = progress
-    info = sealer.from_records(store.manifest.last_sealed_row + 1, store.last_row)
+    info = sealer.from_records(store.manifest.last_sealed_row + 1, store.last_row if last is None else last)
     if info is not None:
         store.switch([*store.manifest.segments, info], sealer.changes)
 
@@ -112,7 +114,7 @@ def compact(store: Store, progress: Callable[[str, int, int], None] | None = Non
             _replace(store, [(group, False)], progress)
     choices = []
     for segment in list(store.segments):
-        choice = store.space.choose(segment.size)
+        choice = store.space.kept(segment, store.space.choose(segment.size))
         choices.append(choice)
         if segment.kind != choice.kind or store.space.outdated(segment):
             sealer = store.sealer()

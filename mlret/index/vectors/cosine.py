@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
-from mlret.index.settings import Choice, choose_kind
+from mlret.index.settings import FLAT_ROWS, Choice, choose_kind
 from mlret.index.storage.manifest import Manifest, SegmentInfo
 from mlret.index.storage.sealed import SealedFiles
 from mlret.index.storage.vector_table import Blobs, VectorTable
 from mlret.index.vectors.exact import Device, exact_search
 from mlret.index.vectors.given_vectors import check_matrix, first_not_finite
 from mlret.index.vectors.scan import score, search_views
+from mlret.index.vectors.scan_cost import seconds_per_value
 from mlret.index.vectors.segments import Segment, Tail, open_accelerator, open_segment
 from mlret.index.vectors.space import Found, Space, Vectors, View
 from mlret.index.vectors.writing import CosineSealer
@@ -86,8 +87,15 @@ class CosineSpace(Space[Segment, SegmentInfo, NDArray[np.float32]]):
     def choose(self, size: int) -> Choice:
         settings = self.manifest.settings
         if settings.kind == "auto":
-            return choose_kind(size, self.manifest.dims)
+            return choose_kind(size, self.manifest.dims, value_seconds=seconds_per_value)
         return Choice(settings.kind, "set by the recipe")
+
+    def kept(self, segment: Segment, choice: Choice) -> Choice:
+        # A graph that exists is not thrown away because this machine, or this minute, compares all a little faster.
+        if self.manifest.settings.kind == "auto" and (segment.kind, choice.kind) == ("hnsw", "flat"):
+            accelerator = segment.info.accelerator
+            return Choice(accelerator.kind, accelerator.why) if len(segment) >= FLAT_ROWS else choice
+        return choice
 
     def is_due(self, plain: int, size: int) -> bool:
         return self.choose(plain).kind != "flat" and plain > _PLAIN * size

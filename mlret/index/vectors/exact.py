@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +17,24 @@ Device = Literal["auto", "cpu", "cuda"]
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 _CELLS = 2**20  # Scores that are held at once on a CPU.
-# Up to this many queries are multiplied one at a time, which is faster than as a matrix, with blocks of vectors that
-# stay in the cache.
-_SINGLY = 4
-_CACHED = 4_096
-_MANY = 512  # From this number of queries on, FAISS is faster.
+# The number of rows of a block is a multiple of this, and the bound of the first block comes from the best scores of
+# groups of up to this many.
+_GROUP = 32
+# Up to this many queries there are several ways to multiply, of which the fastest depends on the processor and on the
+# number of threads. They are timed with this many rows.
+_FEW = 8
+_TIMED = 2_048
+# Rows that are multiplied with one query after another: so few that one core keeps them in its cache until the last
+# query, or enough for several threads.
+_CACHED, _SHARED = 512, 4_096
+# OpenBLAS with AVX-512 does not copy matrices first if they take at most this many products.
+_SMALL = 1_000_000
+# FAISS is up to a fifth faster from so many queries on if they have so many values; with fewer values it does not use
+# BLAS, and takes up to eleven times as long.
+_MANY = 512
+_VALUES = 200_000
+# If a smaller share of a block is to be searched, its rows are copied rather than all multiplied.
+_SPARSE = 1 / 4
 _BLOCK = 2**18  # Vectors scored at once on a device, so that the scores of a batch fit.
 _QUERIES = 1024  # Queries scored at once on a device.
 # Smaller matrices are not copied to a GPU, because the CPU searches them in a millisecond.
@@ -58,9 +72,6 @@ class ExactSearch(ABC):
 class CpuExact(ExactSearch):
     """Multiplies blocks of the matrix with the queries, and examines only scores that beat the ``k``-th best so far.
 
-    FAISS takes twice as long for a single query, for which it uses one thread, and several times as long for a few
-    hundred. For more queries FAISS is a sixth faster, and is used.
-
     Parameters
     ----------
     matrix
@@ -72,47 +83,123 @@ class CpuExact(ExactSearch):
     def __init__(self, matrix: NDArray[np.float32]) -> None:
         self._matrix = matrix
 
-    def search(self, queries: NDArray[np.float32], k: int) -> Found:
-        if len(queries) >= _MANY:
+    def search(self, queries: NDArray[np.float32], k: int, *, among: NDArray[np.int64] | None = None) -> Found:
+        """Return the best positions for each query; see :meth:`ExactSearch.search`.
+
+        Parameters
+        ----------
+        queries
+            ``(q, dims)`` float32, L2-normalised.
+        k
+            The number of positions.
+        among
+            ``(m,)`` the positions to search, in ascending order; all by default.
+        """
+        if among is None and len(queries) >= _MANY and queries.size >= _VALUES:
             faiss = faiss_module()
             scores, positions = faiss.knn(queries, self._matrix, k, metric=faiss.METRIC_INNER_PRODUCT)
             return scores, positions
-        scores, positions = self._search(queries, k)
+        scores, positions = self._search(queries, k, among)
+        if scores.shape[1] == k:
+            return scores, positions
         lacking = ((0, 0), (0, k - scores.shape[1]))
         return (
             np.pad(scores, lacking, constant_values=-np.inf),
             np.pad(positions, lacking, constant_values=-1),
         )
 
-    def _search(self, queries: NDArray[np.float32], k: int) -> Found:
-        rows = max(1, _CELLS // len(queries))
-        best = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        space = np.empty(len(queries) * min(rows, len(self._matrix)), dtype=np.float32)
-        for start in range(0, len(self._matrix), rows):
-            stop = min(start + rows, len(self._matrix))
-            scores = space[: len(queries) * (stop - start)].reshape(len(queries), -1)
-            self._multiply(queries, start, stop, scores)
+    def _search(self, queries: NDArray[np.float32], k: int, among: NDArray[np.int64] | None) -> Found:
+        count, size = len(queries), len(self._matrix)
+        best = np.empty((count, 0), np.float32), np.empty((count, 0), np.int64)
+        rows = _GROUP * max(1, min(_CELLS // count, size + _GROUP - 1) // _GROUP)
+        space = np.empty((rows, count), dtype=np.float32)
+        factors = _Factors(queries, self._matrix)
+        for start in range(0, size, rows):
+            stop = min(start + rows, size)
+            if among is None:
+                there = None
+                factors.multiply(self._matrix[start:stop], space[: stop - start])
+            else:
+                there = among[np.searchsorted(among, start) : np.searchsorted(among, stop)]
+                if not len(there):
+                    continue
+                stop, there = self._multiply_some(factors, start, stop, there, space)
+            # Groups are complete: what is beyond the last row is in no result.
+            scores = space[: -(-(stop - start) // _GROUP) * _GROUP]
+            scores[stop - start :] = -np.inf
             if best[0].shape[1] < k:
-                positions = np.broadcast_to(np.arange(start, start + scores.shape[1]), scores.shape)
-                best = top(np.concatenate([best[0], scores], 1), np.concatenate([best[1], positions], 1), k)
-                continue
-            # Finding the maximum of each line is several times faster than finding the places above a bound.
-            lines = np.flatnonzero(scores.max(axis=1) > best[0][:, -1])
-            if len(lines):
-                above, positions = _above(scores[lines], best[0][lines, -1], start)
-                better = np.concatenate([best[0][lines], above], 1), np.concatenate([best[1][lines], positions], 1)
-                best[0][lines], best[1][lines] = top(*better, k)
+                bound = _lower_bound(scores, k)
+            else:
+                bound = np.nextafter(best[0][:, -1], np.float32(np.inf))
+            best = _merged(best, scores, bound, k, start if there is None else there)
         return best
 
-    def _multiply(self, queries: NDArray[np.float32], start: int, stop: int, products: NDArray[np.float32]) -> None:
-        """Fill ``products``, ``(q, stop - start)`` float32, with those of the queries and a part of the matrix."""
-        if len(queries) > _SINGLY:
-            np.matmul(queries, self._matrix[start:stop].T, out=products)
-            return
-        for first in range(start, stop, _CACHED):
-            block = self._matrix[first : min(first + _CACHED, stop)]
-            for place, query in enumerate(queries):
-                np.matmul(block, query, out=products[place, first - start : first - start + len(block)])
+    def _multiply_some(
+        self, factors: _Factors, start: int, stop: int, there: NDArray[np.int64], space: NDArray[np.float32]
+    ) -> tuple[int, NDArray[np.int64] | None]:
+        """Multiply the rows ``there`` of a block.
+
+        Returns the end of the block, and the position of each row in it; ``None`` if the block is in its place and the
+        scores of the other rows are -inf.
+        """
+        if len(there) < _SPARSE * (stop - start):
+            factors.multiply(self._matrix[there], space[: len(there)])
+            return start + len(there), there
+        factors.multiply(self._matrix[start:stop], space[: stop - start])
+        others = np.ones(stop - start, dtype=np.bool_)
+        others[there - start] = False
+        space[: stop - start][others] = -np.inf
+        return stop, None
+
+
+class _Factors:
+    """Queries, and the fastest way to multiply rows of a matrix with them.
+
+    Parameters
+    ----------
+    queries
+        ``(q, dims)`` float32.
+    matrix
+        ``(n, dims)`` float32, of which some rows are multiplied to time the ways if the queries are few.
+    """
+
+    def __init__(self, queries: NDArray[np.float32], matrix: NDArray[np.float32]) -> None:
+        self._queries = queries
+        self._columns = np.ascontiguousarray(queries.T)
+        count, dims = queries.shape
+        self._singly, self._rows = count == 1, _CELLS
+        if 1 < count <= _FEW and len(matrix) >= 4 * _TIMED:
+            if (count, dims) not in _WAYS:
+                _WAYS[count, dims] = self._fastest(matrix[:_TIMED])
+            self._singly, self._rows = _WAYS[count, dims]
+
+    def multiply(self, rows: NDArray[np.float32], products: NDArray[np.float32]) -> None:
+        """Fill ``products``, ``(n, q)`` float32, with those of ``(n, dims)`` rows and the queries."""
+        for start in range(0, len(rows), self._rows):
+            block, into = rows[start : start + self._rows], products[start : start + self._rows]
+            if not self._singly:
+                np.matmul(block, self._columns, out=into)
+                continue
+            for place, query in enumerate(self._queries):
+                np.matmul(block, query, out=into[:, place])
+
+    def _fastest(self, rows: NDArray[np.float32]) -> tuple[bool, int]:
+        """Return whether to multiply queries one after another, and the number of rows at once."""
+        products = np.empty((len(rows), len(self._queries)), dtype=np.float32)
+        small = max(1, _SMALL // self._queries.size)
+        seconds: dict[tuple[bool, int], float] = {}
+        for _ in range(4):
+            for way in ((True, _CACHED), (True, _SHARED), (False, small), (False, _CELLS)):
+                self._singly, self._rows = way
+                start = time.perf_counter()
+                self.multiply(rows, products)
+                seconds[way] = min(seconds.get(way, np.inf), time.perf_counter() - start)
+        return min(seconds, key=seconds.__getitem__)
+
+
+# The fastest way to multiply, by the number of queries and of dimensions: whether one query after another, and the
+# number of rows at once.
+_WAYS: dict[tuple[int, int], tuple[bool, int]] = {}
 
 
 class TorchExact(ExactSearch):
@@ -247,15 +334,66 @@ def faiss_has_gpus() -> bool:
     return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
 
 
-def _above(scores: NDArray[np.float32], worst: NDArray[np.float32], first: int) -> Found:
-    """Return the scores above each line's bound and their positions, ``(q, c)`` each, padded with -inf and -1."""
-    lines, columns = np.nonzero(scores > worst[:, None])
-    counts = np.bincount(lines, minlength=len(scores))
-    places = np.arange(len(lines)) - np.repeat(np.cumsum(counts) - counts, counts)
-    shape = len(scores), int(counts.max())
-    above, positions = np.full(shape, -np.inf, dtype=np.float32), np.full(shape, -1, dtype=np.int64)
-    above[lines, places], positions[lines, places] = scores[lines, columns], columns + first
-    return above, positions
+def _lower_bound(scores: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """Return for each column of ``(n, q)`` scores a bound that ``k`` of them reach, if there are so many.
+
+    It is the ``k``-th highest of the best scores of groups, which are found several times faster than the highest of
+    all.
+    """
+    group = _GROUP
+    while group > 1 and len(scores) < 4 * k * group:
+        group //= 2
+    best = scores.reshape(group, -1, scores.shape[1]).max(axis=0)
+    lowest = np.finfo(np.float32).min
+    if len(best) < k:
+        return np.full(scores.shape[1], lowest, dtype=np.float32)
+    bound: NDArray[np.float32] = np.partition(best.T, len(best) - k, axis=1)[:, len(best) - k]
+    return np.maximum(bound, lowest)
+
+
+def _merged(
+    best: Found, scores: NDArray[np.float32], bound: NDArray[np.float32], k: int, positions: int | NDArray[np.int64]
+) -> Found:
+    """Merge the best so far with the scores of a block that reach each column's bound.
+
+    Parameters
+    ----------
+    best
+        ``(q, m)`` scores and positions.
+    scores
+        ``(n, q)``, C-contiguous; ``n`` is a multiple of ``_GROUP``.
+    bound
+        ``(q,)``
+    k
+        The number of positions to keep for each query.
+    positions
+        The position of each row, or of the first row if they follow each other.
+    """
+    count = len(bound)
+    # Long lines are compared several times faster than short ones.
+    together = max(1, _GROUP // count)
+    together = 1 << (together.bit_length() - 1)
+    reached = scores.reshape(-1, together * count) >= np.tile(bound, together)
+    found = np.flatnonzero(reached)
+    if not len(found):
+        return best
+    rows, columns = np.divmod(found, count)
+    order = np.argsort(columns, kind="stable")
+    rows, columns, values = rows[order], columns[order], scores.reshape(-1)[found[order]]
+    sizes = np.bincount(columns, minlength=count)
+    places = np.arange(len(columns)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    better = np.flatnonzero(sizes)
+    lines = np.repeat(np.arange(len(better)), sizes[better])
+    shape = len(better), int(sizes.max())
+    above, where = np.full(shape, -np.inf, dtype=np.float32), np.full(shape, -1, dtype=np.int64)
+    above[lines, places] = values
+    where[lines, places] = rows + positions if isinstance(positions, int) else positions[rows]
+    if len(better) == count:
+        return top(np.concatenate([best[0], above], 1), np.concatenate([best[1], where], 1), k)
+    best[0][better], best[1][better] = top(
+        np.concatenate([best[0][better], above], 1), np.concatenate([best[1][better], where], 1), k
+    )
+    return best
 
 
 def top(scores: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:

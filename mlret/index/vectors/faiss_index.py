@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from mlret.errors import MissingExtraError
 from mlret.index.settings import IndexSettings, SegmentKind
+from mlret.index.vectors.graph_level import fastest_graph_level
 
 Progress = Callable[[int], None]
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -179,10 +181,11 @@ def build_accelerator(
         index.hnsw.efConstruction = settings.ef_construction
     if not index.is_trained:
         index.train(_sample(matrix, settings))
-    for start, block in _blocks(matrix):
-        index.add(block)
-        if progress is not None:
-            progress(start + len(block))
+    with fastest_graph_level(matrix, settings.m) if kind == "hnsw" else nullcontext():
+        for start, block in _blocks(matrix):
+            index.add(block)
+            if progress is not None:
+                progress(start + len(block))
     return _wrapped(kind, index, settings)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.index.vectors.exact import top
+from mlret.index.vectors.exact import CpuExact
 from mlret.index.vectors.segments import Segment
 from mlret.index.vectors.space import View
 
@@ -18,7 +18,6 @@ _SLACK = 16
 _FEW = 1 / 8
 _WIDEN = 4
 _MOST_EFFORT = 64.0
-_BLOCK = 16_384  # Vectors multiplied at once, to bound the memory.
 _RESCORED = 4_096  # Vectors scored at once.
 
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -129,21 +128,30 @@ def _accelerated(view: View[Segment], queries: NDArray[np.float32], k: int) -> N
 
 def _exactly(view: View[Segment], queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """Return ``(q, c)`` positions, including all that may be tied with the ``k``-th best, padded with -1."""
+    exact = view.segment.exact
+    # A GPU compares all rows, visible or not, faster than a CPU copies the visible ones, unless they are few.
+    among = isinstance(exact, CpuExact) or len(view) <= _FEW * len(view.segment)
+    on_cpu = exact if isinstance(exact, CpuExact) else CpuExact(view.segment.matrix)
+    size = len(view) if among else len(view.segment)
     found: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)] * len(queries)
     pending = np.arange(len(queries))
-    # Fetch more than k, because some of the positions that the segment returns are not visible.
-    fetch = int((k + _SLACK) * len(view.segment) / len(view)) + 1
+    # Fetch more than k, because of ties, and if some of the positions that the segment returns may not be visible.
+    fetch = int((k + _SLACK) * size / len(view)) + 1
     while len(pending):
-        fetch = min(fetch, len(view.segment))
-        scores, positions = _nearest(view, queries[pending], fetch)
-        seen = positions >= 0 if view.visible is None else view.mask[positions] & (positions >= 0)
+        fetch = min(fetch, size)
+        if among:
+            scores, positions = on_cpu.search(queries[pending], fetch, among=view.visible)
+            seen = positions >= 0
+        else:
+            scores, positions = exact.search(queries[pending], fetch)
+            seen = positions >= 0 if view.visible is None else view.mask[positions] & (positions >= 0)
         unfinished = []
         for place, query in enumerate(pending):
             mine = scores[place, seen[place]]
             # Positions that were not returned score no better than the last one that was. The result is complete if
             # that is below the k-th by more than the margin.
-            whole = len(mine) == len(view) or fetch == len(view.segment)
-            if whole or (len(mine) >= k and scores[place, -1] < mine[k - 1] - view.segment.exact.margin):
+            whole = len(mine) == len(view) or fetch == size
+            if whole or (len(mine) >= k and scores[place, -1] < mine[k - 1] - exact.margin):
                 found[query] = positions[place, seen[place]]
             else:
                 unfinished.append(query)
@@ -151,18 +159,3 @@ def _exactly(view: View[Segment], queries: NDArray[np.float32], k: int) -> NDArr
         fetch *= _WIDEN
     width = max(map(len, found))
     return np.stack([np.pad(positions, (0, width - len(positions)), constant_values=-1) for positions in found])
-
-
-def _nearest(view: View[Segment], queries: NDArray[np.float32], fetch: int) -> Found:
-    """Return the best ``fetch`` positions of a segment, visible or not; if few rows are visible, only visible ones."""
-    few = _FEW * len(view.segment)
-    if len(view) > few and fetch <= max(few, _BLOCK):
-        return view.segment.exact.search(queries, fetch)
-    best: Found = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-    visible = np.arange(len(view.segment)) if view.visible is None else view.visible
-    for start in range(0, len(view), _BLOCK):
-        some = visible[start : start + _BLOCK]
-        scores = np.concatenate([best[0], queries @ view.segment.matrix[some].T], axis=1)
-        positions = np.concatenate([best[1], np.broadcast_to(some, (len(queries), len(some)))], axis=1)
-        best = top(scores, positions, fetch)
-    return best

@@ -167,6 +167,18 @@ class Space(ABC, Generic[SegmentT, InfoT, JoinedT]):
     def choose(self, size: int) -> Choice:
         """Return the kind that the settings ask for in a segment of this size."""
 
+    def kept(self, segment: SegmentT, choice: Choice) -> Choice:
+        """Return what a segment should be, given the choice for its size: by default that choice.
+
+        Parameters
+        ----------
+        segment
+            The segment.
+        choice
+            What :meth:`choose` returned for its size.
+        """
+        return choice
+
     def outdated(self, segment: SegmentT) -> bool:
         """Return whether the accelerator of a segment should be rebuilt."""
         return False

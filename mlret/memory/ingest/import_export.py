@@ -17,7 +17,7 @@ from mlret.memory.records import Link, MemoryRecord, check_id, check_link_type
 from mlret.memory.scope import Scope, check_scope, holds, place_of
 from mlret.memory.storage.drafts import NEW, Draft, Step
 from mlret.memory.storage.journal import Change, SetEnd, SetField, SetLink
-from mlret.memory.storage.record_state import DELETED
+from mlret.memory.storage.record_state import ACTIVE, DELETED
 from mlret.memory.storage.store import MemoryStore
 from mlret.memory.times import read_instant
 
@@ -225,7 +225,9 @@ def _joined(store: MemoryStore, one: _Arriving, scope: Scope) -> Step | None:
             store.position(link.target, scope)
             changes.append(SetLink(link.type, link.target, True))
     survivor = one.fields["merged_into"]
-    if survivor is not None and there.merged_into is None and store.in_scope(survivor, scope):
+    # A record that was stored before the import, and has been deleted or archived since, stays as it is.
+    unchanged = there.merged_into is None and (there.state == ACTIVE or one.fields["state"] != "merged")
+    if survivor is not None and unchanged and store.in_scope(survivor, scope):
         changes.append(SetField("merged_into", None, survivor))
         if one.fields["state"] == "merged":
             changes.append(SetField("state", "active", "merged"))

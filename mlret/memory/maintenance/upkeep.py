@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-from mlret.data.durable import fsync_folder
-from mlret.encoders.encoder import Encoder
-from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
-from mlret.encoders.token_encoder import TokenEncoder
-from mlret.errors import InputError, MlretError
+from mlret.encoders.multi_vector import AnyEncoder
+from mlret.errors import MlretError
 from mlret.index.index import Index
-from mlret.index.storage.creation import start_over
-from mlret.index.storage.manifest import VECTORS, read_manifest, write_manifest, written_of
+from mlret.index.reembedding import reembed_folder
 from mlret.index.storage.records import RECORDS, Records
-from mlret.index.store import compaction
-from mlret.index.store.new_folder import beside, check_vacant
-from mlret.index.store.store import Store
-from mlret.index.store.stored_encoder import reference_of
 from mlret.index.verify import Problem, verify_index
 from mlret.memory.records import text_of
 from mlret.memory.storage import cells, tables
@@ -132,8 +119,9 @@ def reembed(
 ) -> None:
     """Write a copy of a memory with the vectors of another encoder.
 
-    The old store is only read and stays usable meanwhile; the new one is created completely or not at all. Ids,
-    versions, journal and settings are the same; thresholds of the old encoder are not used with the new one.
+    The old store is only read and stays usable meanwhile; the new one appears when it is complete, and the same call
+    resumes one that was interrupted. Ids, versions, journal and settings are the same; thresholds of the old encoder
+    are not used with the new one.
 
     Parameters
     ----------
@@ -151,56 +139,4 @@ def reembed(
     InputError
         If ``path`` is not a memory, or ``output`` exists.
     """
-    manifest = read_manifest(path)
-    if manifest.kind != "memory":
-        raise InputError(f"{path} is an index, not a memory store; build it again with `mlret index build`")
-    encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
-    check_vacant(output)
-    temporary = beside(output, f"{os.getpid()}.new")
-    try:
-        (temporary / VECTORS).mkdir(parents=True)
-        settings = manifest.settings.model_copy(update={"dims": None})
-        changed: dict[str, Any] = {
-            "encoder": reference_of(encoder),
-            "fingerprint": encoder.fingerprint,
-            "dims": encoder.dims,
-            "similarity": encoder.similarity,
-            "settings": settings,
-            "segments": (),
-            "codec": None,
-            "probing": None,
-        }
-        written = written_of(manifest.model_copy(update=changed))
-        _copy_database(path / RECORDS, temporary / RECORDS)
-        start_over(temporary / RECORDS, manifest.generation, written.text)
-        write_manifest(temporary, written)
-        store = Store(temporary)
-        try:
-            _encode_all(store, encoder, progress)
-        finally:
-            store.close()
-        temporary.replace(output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    fsync_folder(output.resolve().parent)
-
-
-def _copy_database(source: Path, target: Path) -> None:
-    """Copy a snapshot of a database."""
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
-        old.backup(new)
-        new.execute("PRAGMA journal_mode = WAL")
-
-
-def _encode_all(store: Store, encoder: AnyEncoder, progress: Callable[[int, int], None] | None) -> None:
-    total, done = len(store), 0
-    with store.writing():
-        for batch in store.records.stream(batch_size=_BATCH):
-            texts = [document.text for _, document in batch]
-            vectors = encoder.encode_document(texts, language=[document.language for _, document in batch])
-            with store.records.transaction():
-                store.vectors.add([row for row, _ in batch], store.space.prepared(vectors))
-            done += len(batch)
-            if progress is not None:
-                progress(done, total)
-        compaction.seal(store)
+    reembed_folder(path, output, encoder, kind="memory", progress=progress)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.data.detection import detect_language
 from mlret.data.scripts import scripts_of, share_script
 from mlret.index.fusion import align, alone, z_mean
 from mlret.index.search import Mode
@@ -20,13 +22,21 @@ from mlret.memory.storage.store import MemoryStore
 DEPTH = 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Query:
-    """A query: text, language if known, and vector, ``(dims,)`` or ``(t, dims)`` float32, if it has been encoded."""
+    """A query: text, language if it was given, and vector, ``(dims,)`` or ``(t, dims)`` float32, if it is encoded."""
 
     text: str
-    language: str | None
-    vector: NDArray[np.float32] | None
+    given: str | None
+    vector: NDArray[np.float32] | None = None
+
+    @cached_property
+    def language(self) -> str | None:
+        """The language that was given, or the detected one; ``None`` if it is unknown.
+
+        It is detected only when something asks for it: loading the detector takes most of a second.
+        """
+        return self.given or detect_language(self.text)
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,8 @@ def _fused(
         parts = (chosen, nothing) if mode == "dense" else (nothing, chosen)
         return Candidates(positions, chosen, scores[:, 0], scores[:, 1], *parts)
     applies = np.ones(scores.shape, dtype=np.bool_)
-    applies[:, 1] = np.any([lexical_applies(store.columns, query, positions) for query in queries], axis=0)
+    if not np.isnan(scores[:, 1]).all():  # A channel that found nothing is excluded anyway.
+        applies[:, 1] = np.any([lexical_applies(store.columns, query, positions) for query in queries], axis=0)
     fused = z_mean(positions, scores, applies)
     back = np.argsort(fused.rows)
     counted = np.maximum(1, (~np.isnan(fused.parts)).sum(axis=1))

@@ -8,7 +8,6 @@ import time
 import uuid
 from typing import Annotated, Any
 
-import anyio.to_thread
 import numpy as np
 from fastapi import APIRouter, Path, Request, Response
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from starlette.responses import JSONResponse
 
 from mlret.serve.operations import encoding
 from mlret.serve.operations.service import Service
-from mlret.serve.routes.bodies import body_of, json_body
+from mlret.serve.routes.bodies import body_of, json_answer, json_body
 from mlret.serve.routes.dependencies import Serving, problems
 from mlret.serve.schemas.embedding_models import (
     EmbeddingAnswer,
@@ -67,8 +66,13 @@ async def embeddings(request: Request, service: Serving, principal: Caller) -> R
     found = await encoding.embed(
         service, principal, texts, name=wanted.model, dims=wanted.dimensions, side=wanted.input_type
     )
-    content = await anyio.to_thread.run_sync(_embeddings, found, wanted.encoding_format == "base64")
-    return Response(content, media_type="application/json")
+    write = _in_base64 if wanted.encoding_format == "base64" else _numbers
+    data = (
+        {"object": "embedding", "index": place, "embedding": write(vector)}
+        for place, vector in enumerate(found.vectors)
+    )
+    closing = json.dumps({"model": found.model, "usage": _usage(found.tokens)})
+    return await json_answer('{"object": "list", "data": [', data, len(texts), "], " + closing[1:])
 
 
 @router.post(
@@ -115,14 +119,6 @@ async def _reranked(request: Request, service: Service, principal: Principal, ve
             "meta": {"api_version": {"version": version}, "billed_units": {"search_units": 1}},
         }
     )
-
-
-def _embeddings(found: encoding.Embedded, in_base64: bool) -> bytes:
-    data = [
-        {"object": "embedding", "index": place, "embedding": _in_base64(vector) if in_base64 else _numbers(vector)}
-        for place, vector in enumerate(found.vectors)
-    ]
-    return json.dumps({"object": "list", "data": data, "model": found.model, "usage": _usage(found.tokens)}).encode()
 
 
 def _in_base64(vector: NDArray[np.float32]) -> str:

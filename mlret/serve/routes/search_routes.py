@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Response
-from starlette.responses import JSONResponse
 
 from mlret.index.hits import Hit
 from mlret.serve.limits.strict_json import StrictRoute
 from mlret.serve.operations.searching import Search, search_index
+from mlret.serve.routes.bodies import json_answer
 from mlret.serve.routes.dependencies import IndexName, Serving, problems
 from mlret.serve.schemas.search_models import SearchAnswer, SearchByText, SearchRequest
 from mlret.serve.security.authentication import Caller
@@ -42,7 +43,8 @@ async def search(name: IndexName, service: Serving, principal: Caller, wanted: S
     for result, hits, explanations in zip(results, found.hits, found.explanations, strict=False):
         for row, hit, explanation in zip(result["hits"], hits, explanations, strict=True):
             row["explanation"] = {"terms": hit.terms, **explanation.as_json()}
-    return JSONResponse({"results": results, "warnings": found.warnings})
+    closing = "], " + json.dumps({"warnings": found.warnings}, ensure_ascii=False)[1:]
+    return await json_answer('{"results": [', results, sum(map(len, found.hits)), closing)
 
 
 def _shown(hit: Hit) -> dict[str, Any]:

@@ -197,7 +197,7 @@ class Crew(Generic[S]):
         Problem
             If too many calls wait, or the threads are being stopped.
         """
-        return await self._submitted(_Job(call, Answer()))
+        return cast(T, await self._submitted(_Job(call, Answer())))
 
     async def run_together(self, kind: Hashable, argument: A, call: Callable[[S, Sequence[A]], Sequence[T]]) -> T:
         """Run a call together with those of the same kind that wait, in one of the threads.
@@ -266,16 +266,16 @@ class Crew(Generic[S]):
         seen, looked = 0, 0.0
         while True:
             with self._news:
-                while not (
-                    self._jobs or self._closing or self._pause or (opened is not None and self._version != seen)
-                ):
-                    if not self._news.wait(_IDLE_SECONDS if opened is not None else None):
+                # An open folder may be empty, and then has no length: it is compared with None.
+                while not (self._jobs or self._closing or self._pause) and (opened is None or self._version == seen):
+                    if not self._news.wait(None if opened is None else _IDLE_SECONDS):
                         break
                 pause, version = self._pause, self._version
                 jobs = self._taken() if pause is None else []
                 ending = self._closing and not jobs
             if pause is not None:
-                opened = _close(opened)
+                _close(opened)
+                opened = None
                 self._wait(pause)
                 continue
             if ending:

@@ -154,7 +154,8 @@ class EncoderQueue:
         return found
 
     async def _done(self, task: Task, texts: Iterable[str], languages: Sequence[str | None] | None = None) -> list[Any]:
-        wanted = self._wanted(texts, languages, answer := Answer())
+        answer: Answer[list[Any]] = Answer()
+        wanted = self._wanted(texts, languages, answer)
         if not wanted.texts:
             return []
         self._submit(task, wanted, bounded=True)

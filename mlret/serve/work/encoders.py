@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.external import ExternalEncoder
-from mlret.encoders.light.instructions import usable_threads
 from mlret.encoders.light.light_encoder import LightEncoder, LightTokenEncoder
+from mlret.encoders.light.threads import usable_threads
 from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder, load_head_of
 from mlret.errors import InputError, NotFound
 from mlret.index.vectors.space import Vectors

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.index.filtering.filters import Where
@@ -210,7 +210,7 @@ class IndexHandle(Handle[Index]):
 
 def _search(index: Index, several: Sequence[Wanted]) -> list[list[list[Hit]]]:
     first = several[0]
-    options = {"where": first.where, "ids": first.ids, "exact": first.exact}
+    options: dict[str, Any] = {"where": first.where, "ids": first.ids, "exact": first.exact}
     space = index.store.space
     vectors = space.queries([vector for one in several for vector in one.vectors])
     if first.texts:

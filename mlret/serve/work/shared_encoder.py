@@ -36,12 +36,12 @@ class SharedEncoder(Encoder):
         return self._encoder.model
 
     @property
-    def dims(self) -> int:  # type: ignore[override]
+    def dims(self) -> int:
         """Number of dimensions of a vector."""
         return self._encoder.dims
 
     @property
-    def fingerprint(self) -> str:  # type: ignore[override]
+    def fingerprint(self) -> str:
         """That of the encoder."""
         return self._encoder.fingerprint
 
@@ -50,9 +50,9 @@ class SharedEncoder(Encoder):
         """Those of the encoder."""
         return list(self._encoder.calibration_languages)
 
-    def token_counts(self, texts: Sequence[str]) -> list[int]:
-        """Count tokens by the queue."""
-        return self._queue.wait("count", texts)
+    def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
+        """Count tokens; by the queue, which reads only the beginning of a long text, unless all of it counts."""
+        return self._queue.wait("count", texts) if cut else self._encoder.token_counts(texts, cut=False)
 
     def _behind_prompt(self, side: Side, texts: Sequence[str], language: Languages) -> NDArray[np.float32]:
         texts = checked_texts(texts)
@@ -79,18 +79,18 @@ class SharedTokenEncoder(TokenEncoder):
         return self._encoder.model
 
     @property
-    def dims(self) -> int:  # type: ignore[override]
+    def dims(self) -> int:
         """Number of dimensions of a token vector."""
         return self._encoder.dims
 
     @property
-    def fingerprint(self) -> str:  # type: ignore[override]
+    def fingerprint(self) -> str:
         """That of the encoder."""
         return self._encoder.fingerprint
 
-    def token_counts(self, texts: Sequence[str]) -> list[int]:
-        """Count tokens by the queue."""
-        return self._queue.wait("count", texts)
+    def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
+        """Count tokens; by the queue, which reads only the beginning of a long text, unless all of it counts."""
+        return self._queue.wait("count", texts) if cut else self._encoder.token_counts(texts, cut=False)
 
     def _encode(self, texts: Sequence[str], task: str, language: Languages) -> Tokens:
         texts = checked_texts(texts)

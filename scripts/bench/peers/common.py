@@ -66,14 +66,14 @@ def measure(
             start = time.perf_counter()
             ids = run(queries, options)
             batch = time.perf_counter() - start
-            seconds = []
+            seconds, cpu = [], []
             for query in queries[:SINGLES]:
-                start = time.perf_counter()
+                start, cpu_start = time.perf_counter(), time.process_time()
                 run(query[None], options)
+                cpu.append(time.process_time() - cpu_start)
                 seconds.append(time.perf_counter() - start)
-            found["settings"].append(
-                {"options": options, "ids": ids, "seconds": seconds, "batch_qps": len(queries) / batch}
-            )
+            times = {"seconds": seconds, "cpu_seconds": cpu, "batch_qps": len(queries) / batch}
+            found["settings"].append({"options": options, "ids": ids, **times})
     output.write_text(json.dumps(found), encoding="utf-8")
 
 

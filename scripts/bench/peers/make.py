@@ -14,6 +14,16 @@ PEERS = {
     # The newest version that is compatible with this torch.
     "pylate": ["torch==2.13.0", "pylate==1.2.0"],
     "mem0": ["mem0ai==2.2.1", "qdrant-client==1.20.0", "numpy"],
+    "fastembed": ["fastembed==0.9.1", "onnxruntime==1.32.0"],
+    # The newest release of its ONNX backend does not work with transformers 5.
+    "sentence_transformers_onnx": [
+        "torch==2.13.0",
+        "transformers==4.57.6",
+        "optimum-onnx[onnxruntime]==0.1.0",
+        "sentence-transformers==5.7.0",
+        "onnxruntime==1.32.0",
+    ],
+    "model2vec": ["model2vec==0.10.0"],
     "xtr_warp": ["torch==2.11.0", "xtr-warp-rs==2.1.0.2110"],
 }
 

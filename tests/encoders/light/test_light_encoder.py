@@ -137,10 +137,10 @@ def test_without_an_instruction_short_texts_are_multiplied_in_4_bits(
 ) -> None:
     light = load_light_encoder(packed_folder)
     assert light is not None and isinstance(light.network, PackedNetwork)
-    monkeypatch.setattr("mlret.encoders.light.network.multiplies_int8", lambda: None)
-    assert (light.network.matrices(12), light.network.matrices(200)) == ("4-bit", "int8")
-    monkeypatch.setattr("mlret.encoders.light.network.multiplies_int8", lambda: "AVX512VNNI")
-    assert (light.network.matrices(12), light.network.matrices(200)) == ("int8", "int8")
+    monkeypatch.setattr("mlret.encoders.light.network.adds_products_in_32_bits", lambda: False)
+    assert (light.network.way(12), light.network.way(200)) == ("4-bit", "int8")
+    monkeypatch.setattr("mlret.encoders.light.network.adds_products_in_32_bits", lambda: True)
+    assert (light.network.way(12), light.network.way(200)) == ("int8", "int8")
 
 
 def test_batches_hold_texts_of_one_length_and_every_text_once() -> None:
@@ -168,6 +168,6 @@ def test_encoding_imports_neither_torch_nor_what_comes_with_it(packed_folder: Pa
 def test_the_bundled_encoder_is_packed_as_it_is_now() -> None:
     light = load_light_encoder(BUNDLED)
     assert light is not None
-    assert light.folder.token_fingerprint is not None
+    assert load_light_token_encoder(BUNDLED) is not None
     vectors = light.encode_query(["Where was Ada Lovelace born?", "Ada Lovelace alizaliwa wapi?", "how to bake bread"])
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2

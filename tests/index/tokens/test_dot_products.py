@@ -15,9 +15,8 @@ pytest.importorskip("numba")
 
 from llvmlite import binding, ir
 from numba import njit
-from numba.core import codegen, config
 
-from mlret.index.tokens.bits import BITS, LANES, Bits, pack
+from mlret.index.tokens.bits import BITS, LANES, Bits, largest, pack
 from mlret.index.tokens.kernels.dot_products import (
     ALL,
     AT_ONCE,
@@ -27,12 +26,11 @@ from mlret.index.tokens.kernels.dot_products import (
     ordered,
     products,
 )
+from tests.index.tokens.x86_levels import HERE, LEVELS, environment_of
 
 X86 = [kind for kind in ALL if "x86" in kind.multiply]
 ARM = [kind for kind in ALL if "aarch64" in kind.multiply]
 TOKENS = Path(__file__).with_name("test_tokens.py")
-_FEATURES = codegen.get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
-HERE = {feature[1:] for feature in _FEATURES.split(",") if feature.startswith("+")}
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -50,11 +48,12 @@ def test_products_are_those_of_the_matrices_also_at_the_extremes(kind: Instructi
     for dims in (32, 64, 96, 128, 160, 512):
         codes = chance.integers(0, 2**bits, (AT_ONCE, dims)).astype(np.uint8)
         codes[:2] = 2**bits - 1  # with the two vectors below, the sums of int16 are as large as they can be
-        vectors = chance.integers(-127, 128, (LANES, dims)).astype(np.int8)
-        vectors[0], vectors[1] = 127, -127
+        most = largest(bits)
+        vectors = chance.integers(-most, most + 1, (LANES, dims)).astype(np.int8)
+        vectors[0], vectors[1] = most, -most
         packed = pack(codes, bits)
         out = np.empty(AT_ONCE * LANES, dtype=np.float32)
-        run(packed.reshape(-1), packed.shape[1], ordered(vectors, bits, kind), out)
+        run(packed.reshape(-1), packed.shape[1], ordered(vectors[None], bits)[0], out)
         expected = codes.astype(np.int32) @ vectors.astype(np.int32).T
         np.testing.assert_array_equal(out.reshape(AT_ONCE, LANES), expected)
 
@@ -118,28 +117,11 @@ def test_what_the_processor_lacks_is_named(features: str, expected: str) -> None
     assert found.stdout.strip() == expected
 
 
-# What the levels of x86-64 add to SSE2, among what decides which instructions are used.
-LEVELS = {
-    "x86-64-v2": ("ssse3", {"ssse3", "sse3", "sse4.1", "sse4.2", "popcnt", "cx16", "sahf"}),
-    "x86-64-v3": ("avx2", {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave"}),
-    "x86-64-v4": ("avx512bw", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
-}
-PLAIN = {"64bit", "cmov", "cx8", "fxsr", "mmx", "sse", "sse2"}
-
-
 @pytest.mark.thorough
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_kernels_pass_their_tests_on_each_level_of_x86(level: str, tmp_path: Path) -> None:
     """The same processor is used without its newer instructions, in a process of its own."""
-    wanted = set(PLAIN)
-    for name, (_, added) in LEVELS.items():
-        wanted |= added
-        if name == level:
-            break
-    if not HERE.issuperset(wanted):
-        pytest.skip(f"this processor is not of {level}")
-    every = sorted(feature[1:] for feature in codegen.get_host_cpu_features().split(","))
-    features = ",".join(("+" if feature in wanted else "-") + feature for feature in every)
+    environment = environment_of(level, tmp_path)
     command = (
         "import sys, pytest\n"
         "from mlret.index.tokens.kernels.dispatch import instruction_set\n"
@@ -147,12 +129,6 @@ def test_the_kernels_pass_their_tests_on_each_level_of_x86(level: str, tmp_path:
         f"sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', {str(TOKENS)!r}, '-k', "
         "'maxsim_of_codes or rows_with_the_most or products_with or nearest_centroid or best_lists or eight_bits']))"
     )
-    environment = {
-        **os.environ,
-        "NUMBA_CPU_NAME": level,
-        "NUMBA_CPU_FEATURES": features,
-        "NUMBA_CACHE_DIR": str(tmp_path),
-    }
     found = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
 

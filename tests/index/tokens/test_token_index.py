@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,6 +167,49 @@ def test_an_index_that_moves_to_another_machine_chooses_its_effort_anew(
         after = index.store.manifest.probing
         assert after is not None and after.measured is not None and after.asked
         assert after.measured.instructions == "abacus" and after.measured.target == 0.6
+
+
+_ON_ANOTHER_PROCESSOR = """
+import json, sys
+import numpy as np
+from mlret.index.index import Index
+
+with Index.open(sys.argv[1]) as index:
+    queries = list(np.load(sys.argv[2]))
+    opened = index.info().probing
+    hits = [[(hit.id, hit.score) for hit in hits] for hits in index.search_vectors(queries, 10, exact=True)]
+    index.tune(vectors=queries, recall=0.6)
+    measured = index.store.manifest.probing.measured.instructions
+print(json.dumps({"opened": opened, "hits": hits, "measured": measured}))
+"""
+
+
+@pytest.mark.thorough
+def test_an_index_that_moves_to_older_instructions_and_back_chooses_each_time(tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    from mlret.index.tokens.kernels.dispatch import instruction_set
+    from tests.index.tokens.x86_levels import environment_of
+
+    environment = environment_of("x86-64-v2", tmp_path / "compiled")
+    if (here := instruction_set()) == "ssse3":
+        pytest.skip("this processor is of x86-64-v2 itself")
+    made = Made()
+    documents = named(made.documents(1500))
+    queries = [made.query(documents[f"d{n}"]) for n in range(0, 1500, 100)]
+    np.save(tmp_path / "queries.npy", np.stack(queries))
+    with stored(tmp_path / "i", documents, bits=8) as index:
+        index.compact()
+        hits = [[[hit.id, hit.score] for hit in hits] for hits in index.search_vectors(queries, 10, exact=True)]
+        assert index.store.manifest.probing is not None and index.store.manifest.probing.measured is not None
+        assert index.store.manifest.probing.measured.instructions == here
+    command = [sys.executable, "-c", _ON_ANOTHER_PROCESSOR, str(tmp_path / "i"), str(tmp_path / "queries.npy")]
+    found = json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert f"estimated for ssse3 from trial runs with {here}" in found["opened"]
+    assert found["hits"] == hits
+    assert found["measured"] == "ssse3"
+    with Index.open(tmp_path / "i") as index:
+        assert f"estimated for {here} from trial runs with ssse3" in index.info().probing
+        assert recall(index, documents, queries) >= 0.5
 
 
 def test_fixed_settings_are_measured_and_kept(tmp_path: Path) -> None:

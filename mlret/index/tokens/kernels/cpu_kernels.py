@@ -13,10 +13,12 @@ from numba import njit
 
 from mlret.index.tokens.bits import LANES
 from mlret.index.tokens.kernels import dot_products
+from mlret.index.tokens.kernels.lane_scores import keep_highest, keep_nearest, write_scaled
 
 # Comparisons with -inf are undefined under fastmath, so a very low number is used instead.
 _LEAST = np.float32(-1e30)
 _TILE = 512  # Tokens that stay in the cache while all centroids pass.
+_LINE = 16  # float32 of a cache line
 _float = np.float32
 
 INSTRUCTIONS = dot_products.instructions()
@@ -68,6 +70,14 @@ else:
         )
 
 
+@njit(nogil=True, inline="always")
+def _aligned(size: int) -> Any:
+    """Return an array of float32 that begins at a cache line, so that no register is stored across two lines."""
+    memory = np.empty(size + _LINE, dtype=np.float32)
+    start = -(memory.ctypes.data // 4) % _LINE
+    return memory[start : start + size]
+
+
 @njit(nogil=True, fastmath=True, cache=True)
 def maxsim(
     codes: Any,
@@ -110,8 +120,8 @@ def maxsim(
     scores
         ``(m,)`` float32, to which the scores are added.
     """
-    products = np.empty(4 * LANES, dtype=np.float32)
-    best = np.empty(LANES, dtype=np.float32)
+    products = _aligned(4 * LANES)
+    best = _aligned(LANES)
     for place in range(first, last):
         start, stop = offsets[documents[place]], offsets[documents[place] + 1]
         for lane in range(LANES):
@@ -120,10 +130,7 @@ def maxsim(
             _multiply(codes, token * width, width, bits, vectors, products)
             for one in range(min(4, stop - token)):
                 scale = _float(units[token + one]) * _float(unit)
-                row = centroids[token + one]
-                for lane in range(LANES):
-                    residual = scale * (products[one * LANES + lane] * scales[lane] - shifts[lane])
-                    best[lane] = max(best[lane], near[row, lane] + residual)
+                keep_highest(products, one * LANES, scale, scales, shifts, near, centroids[token + one], best)
         total = _float(0)
         if stop > start:
             for lane in range(count):
@@ -163,9 +170,9 @@ def nearest(
     found
         ``(t,)`` int64, which gets the lane, counted over all blocks, of the nearest centroid.
     """
-    products = np.empty(4 * LANES, dtype=np.float32)
-    best = np.empty((_TILE, LANES), dtype=np.float32)
-    block_of = np.empty((_TILE, LANES), dtype=np.int32)
+    products = _aligned(4 * LANES)
+    best = _aligned(_TILE * LANES)
+    block_of = np.empty(_TILE * LANES, dtype=np.int32)
     for start in range(first, last, _TILE):
         size = min(_TILE, last - start)
         best[:] = _LEAST
@@ -173,21 +180,14 @@ def nearest(
             for tile in range(0, size, 4):
                 _multiply(codes, (start + tile) * width, width, 8, vectors[block], products)
                 for one in range(min(4, size - tile)):
-                    scale = units[start + tile + one]
-                    for lane in range(LANES):
-                        score = (
-                            scale * (products[one * LANES + lane] * scales[block, lane] - shifts[block, lane])
-                            - halves[block, lane]
-                        )
-                        if score > best[tile + one, lane]:
-                            best[tile + one, lane] = score
-                            block_of[tile + one, lane] = block
+                    scale, to = units[start + tile + one], (tile + one) * LANES
+                    keep_nearest(products, one * LANES, scale, scales, shifts, halves, block, best, block_of, to)
         for tile in range(size):
             top = 0
             for lane in range(1, LANES):
-                if best[tile, lane] > best[tile, top]:
+                if best[tile * LANES + lane] > best[tile * LANES + top]:
                     top = lane
-            found[start + tile] = block_of[tile, top] * LANES + top
+            found[start + tile] = block_of[tile * LANES + top] * LANES + top
 
 
 @njit(nogil=True, fastmath=True, cache=True)
@@ -207,13 +207,11 @@ def multiply(
     found
         ``(t, LANES)`` float32, which is filled.
     """
-    products = np.empty(4 * LANES, dtype=np.float32)
+    products = _aligned(4 * LANES)
     for token in range(first, last, 4):
         _multiply(codes, token * width, width, 8, vectors, products)
         for one in range(min(4, last - token)):
-            scale = units[token + one]
-            for lane in range(LANES):
-                found[token + one, lane] = scale * (products[one * LANES + lane] * scales[lane] - shifts[lane])
+            write_scaled(products, one * LANES, units[token + one], scales, shifts, found, token + one)
 
 
 @njit(nogil=True, cache=True)

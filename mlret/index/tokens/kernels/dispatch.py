@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.index.tokens.bits import LANES, Bits, Lanes, centre, unpack
+from mlret.index.tokens.bits import LANES, Bits, Lanes, aligned, centre, unpack
 from mlret.index.tokens.parallel import divide
 
 COMPILED = find_spec("numba") is not None
@@ -137,7 +137,7 @@ def nearest(
     from mlret.index.tokens.kernels import cpu_kernels
 
     found = np.empty(len(scales), dtype=np.int64)
-    vectors = np.stack([ordered(block, 8) for block in centroids.integers])
+    vectors = ordered(centroids.integers, 8)
     arguments = (codes.reshape(-1), codes.shape[1], scales, vectors, centroids.scales, centroids.shifts, halves)
     divide(len(scales), len(scales), lambda first, last: cpu_kernels.nearest(*arguments, first, last, found))
     return found
@@ -160,11 +160,12 @@ def products(codes: NDArray[np.uint8], scales: NDArray[np.float32], others: Lane
     numpy.ndarray
         ``(blocks, t, LANES)`` float32.
     """
-    found = np.empty((len(others.integers), len(scales), LANES), dtype=np.float32)
+    found = aligned((len(others.integers), len(scales), LANES), np.float32)
+    vectors = ordered(others.integers, 8) if COMPILED else None
     for block, target in enumerate(found):
-        if COMPILED:
-            vectors = ordered(others.integers[block], 8)
-            arguments = codes.reshape(-1), codes.shape[1], scales, vectors, others.scales[block], others.shifts[block]
+        if vectors is not None:
+            some = vectors[block], others.scales[block], others.shifts[block]
+            arguments = codes.reshape(-1), codes.shape[1], scales, *some
             divide(len(scales), len(scales), partial(_multiply, arguments, target))
         else:
             integers = others.integers[block].astype(np.float32).T
@@ -307,13 +308,17 @@ def gathered(
 
 
 def ordered(integers: NDArray[np.int8], bits: Bits) -> NDArray[Any]:
-    """Return the integers of a block of lanes in the order in which the compiled kernels read them, as a flat array."""
+    """Return ``(blocks, LANES, dims)`` integers of lanes in the order in which the compiled kernels read them.
+
+    The result is ``(blocks, LANES * dims)``.
+    """
     from mlret.index.tokens.kernels import cpu_kernels, dot_products
 
     if cpu_kernels.INSTRUCTIONS is not None:
-        return dot_products.ordered(integers, bits, cpu_kernels.INSTRUCTIONS)
-    steps = integers.reshape(LANES, 8 // bits, -1, 4)
-    return np.ascontiguousarray(steps.transpose(2, 1, 3, 0), dtype=np.float32).reshape(-1)
+        return dot_products.ordered(integers, bits)
+    steps = integers.reshape(len(integers), LANES, 8 // bits, -1, 4)
+    found = np.ascontiguousarray(steps.transpose(0, 3, 2, 4, 1), dtype=np.float32)
+    return found.reshape(len(integers), -1)
 
 
 @dataclass(frozen=True)
@@ -347,7 +352,7 @@ def _compiled_maxsim(
         tokens.centroids,
         tokens.offsets,
         documents,
-        ordered(block.integers, tokens.bits),
+        ordered(block.integers[None], tokens.bits)[0],
         block.scales,
         block.shifts,
         block.count,

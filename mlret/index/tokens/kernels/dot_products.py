@@ -16,14 +16,13 @@ i8mm          Armv8.6 I8MM                      ``usdot`` on 16 bytes, sums of f
 dotprod       Armv8.2 DotProd                   ``sdot`` on 16 bytes; codes of 8 bits are multiplied in two halves
 ============  ================================  =====================================================================
 
-``vpmaddubsw`` adds two products in int16, which the products of codes of 8 bits would exceed. These are multiplied as
-int16 by ``vpmaddwd`` instead, which adds two products in int32.
+``vpmaddubsw`` adds two products in int16, so sums are moved to int32 by ``vpmaddwd`` before they could exceed that.
+With codes of 8 bits this is after each instruction, and the vectors have integers up to 64 so that two products fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -35,14 +34,11 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 from numpy.typing import NDArray
 
-from mlret.index.tokens.bits import LANES, Bits
+from mlret.index.tokens.bits import LANES, Bits, aligned, largest
 
 AT_ONCE = 4  # Tokens that one call of an intrinsic multiplies.
 _I8, _I16, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
-_I8P = _I8.as_pointer()
-_LARGEST = 127  # of an int8 of a vector
 _UNROLLED = 4  # Steps of four bytes that are generated one after the other, without a loop.
-_WIDENED = 128  # Codes of 8 bits that are widened to int16 at once.
 
 
 @dataclass(frozen=True)
@@ -60,8 +56,8 @@ class Instructions:
     multiply
         LLVM's name of the instruction.
     widen
-        LLVM's name of the instruction that multiplies int16 and adds neighbouring products as int32, if ``multiply``
-        gives int16; ``None`` if ``multiply`` adds to int32.
+        LLVM's name of the instruction that adds neighbouring int16 as int32, if ``multiply`` gives int16; ``None`` if
+        ``multiply`` adds to int32.
     tokens
         Number of tokens whose sums fit into the registers together; half as many where a byte is multiplied in halves.
     halved
@@ -77,10 +73,6 @@ class Instructions:
     tokens: int
     halved: bool = False
 
-    def pairs(self, bits: Bits) -> bool:
-        """Return whether codes of these bits are multiplied in pairs of int16, by ``widen`` alone."""
-        return bits == 8 and self.widen is not None
-
 
 ALL = (
     Instructions("avx512vnni", ("avx512vnni", "avx512bw"), 64, "llvm.x86.avx512.vpdpbusd.512", None, tokens=4),
@@ -93,7 +85,7 @@ ALL = (
         "llvm.x86.avx512.pmaddw.d.512",
         tokens=4,
     ),
-    Instructions("avx2", ("avx2",), 32, "llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd", tokens=2),
+    Instructions("avx2", ("avx2",), 32, "llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd", tokens=1),
     Instructions(
         "ssse3",
         ("ssse3",),
@@ -122,28 +114,26 @@ def available() -> list[Instructions]:
     return [one for one in ALL if there.issuperset(one.features)]
 
 
-def ordered(integers: NDArray[np.int8], bits: Bits, kind: Instructions) -> NDArray[Any]:
-    """Return ``LANES`` vectors as a flat array in the order in which :func:`products` reads them.
+def ordered(integers: NDArray[np.int8], bits: Bits) -> NDArray[np.int8]:
+    """Return vectors in the order in which :func:`products` reads them, at the beginning of cache lines.
 
     Parameters
     ----------
     integers
-        ``(LANES, dims)`` int8.
+        ``(blocks, LANES, dims)`` int8.
     bits
         Bits of a code.
-    kind
-        The instructions that multiply.
 
     Returns
     -------
     numpy.ndarray
-        int16 if ``kind.pairs(bits)``, else int8.
+        ``(blocks, LANES * dims)`` int8.
     """
-    if kind.pairs(bits):
-        return np.ascontiguousarray(integers.reshape(LANES, -1, 2).transpose(1, 0, 2), dtype=np.int16).reshape(-1)
     # One step takes four bytes of a token, and each byte holds `8 // bits` dimensions that are a width apart.
-    steps = integers.reshape(LANES, 8 // bits, -1, 4)
-    return np.ascontiguousarray(steps.transpose(2, 1, 0, 3)).reshape(-1)
+    steps = integers.reshape(len(integers), LANES, 8 // bits, -1, 4).transpose(0, 3, 2, 1, 4)
+    found = aligned(steps.shape, np.int8)
+    found[:] = steps
+    return found.reshape(len(integers), -1)
 
 
 def lacking() -> list[str]:
@@ -168,8 +158,8 @@ def products(bits: Bits, kind: Instructions) -> Any:
     """Return an intrinsic for numba with the arguments ``(codes, at, width, vectors, out)``.
 
     ``codes`` is a flat uint8 array that holds four tokens of ``width`` bytes from ``at`` on. ``vectors`` is a flat int8
-    array of ``LANES`` vectors, or an int16 array if ``kind.pairs(bits)``, ordered by
-    :func:`ordered`. ``out`` gets ``4 * LANES`` float32.
+    array of ``LANES`` vectors with integers up to ``largest(bits)``, ordered by :func:`ordered`. ``out`` gets
+    ``4 * LANES`` float32.
 
     Parameters
     ----------
@@ -233,7 +223,6 @@ class Generator:
         self._shorts = ir.VectorType(_I16, 2 * size)
         self._bytes = ir.VectorType(_I8, 4 * size)
         self._registers = LANES // size
-        self._pairs = kind.pairs(bits)
         # The halves of a byte have sums of their own until the end, since the upper one counts 16 times.
         self.halves = 2 if bits == 8 and kind.halved else 1
         # The parts of a byte: their shift, the largest code in them, and the place of their vectors.
@@ -242,15 +231,13 @@ class Generator:
         else:
             self._parts = [(place * bits, 2**bits - 1, place) for place in range(self._per_byte)]
         # Steps of four bytes until a sum of int16 could exceed its range.
-        self._steps = (2**15 - 1) // (2 * _LARGEST * self._parts[0][1]) // len(self._parts)
+        self._steps = (2**15 - 1) // (2 * largest(bits) * self._parts[0][1]) // len(self._parts)
 
     def multiply(self, tokens: list[Any], target: Any) -> None:
         """Generate the products of the tokens at these pointers, and store them as float32 at ``target``."""
         builder = self._builder
         sums = [[self._variable(self._ints) for _ in range(self._registers)] for _ in tokens]
-        if self._pairs:
-            self._sum_pairs(tokens, sums)
-        elif self._kind.widen is None:
+        if self._kind.widen is None:
             self._sum_ints(tokens, sums)
         else:
             self._sum_shorts(tokens, sums)
@@ -263,7 +250,7 @@ class Generator:
     def _sum_ints(self, tokens: list[Any], sums: list[list[Any]]) -> None:
         builder = self._builder
         high = [[self._variable(self._ints) for _ in range(self._registers)] for _ in tokens]
-        with _offsets(builder, ir.Constant(_I64, 0), self._width) as offset:
+        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), self._width, ir.Constant(_I64, 4)) as (offset, _):
             self._step(tokens, offset, [sums, high][: self.halves])
         if self.halves == 2:
             for line, high_line in zip(sums, high, strict=True):
@@ -277,55 +264,22 @@ class Generator:
         widen = self._function(self._kind.widen, self._ints, [self._shorts, self._shorts])
         shorts = [[self._variable(self._shorts) for _ in range(self._registers)] for _ in tokens]
         ones = ir.Constant(self._shorts, [ir.Constant(_I16, 1)] * self._shorts.count)
-        steps = min(self._steps, _UNROLLED)
-        size, zero = ir.Constant(_I64, 4 * steps), ir.Constant(_I64, 0)
+        size, zero = ir.Constant(_I64, 4 * _UNROLLED), ir.Constant(_I64, 0)
         whole = builder.sub(self._width, builder.urem(self._width, size))
-        for first, end, count in ((zero, whole, steps), (whole, self._width, 1)):
+        for first, end, count in ((zero, whole, _UNROLLED), (whole, self._width, 1)):
             with cgutils.for_range_slice(builder, first, end, ir.Constant(_I64, 4 * count)) as (start, _):
-                for line in shorts:
-                    for variable in line:
-                        builder.store(ir.Constant(self._shorts, None), variable)
                 for step in range(count):
+                    if step % self._steps == 0:
+                        for line in shorts:
+                            for variable in line:
+                                builder.store(ir.Constant(self._shorts, None), variable)
                     self._step(tokens, builder.add(start, ir.Constant(_I64, 4 * step)), [shorts])
-                for line, sum_line in zip(shorts, sums, strict=True):
-                    for variable, total in zip(line, sum_line, strict=True):
-                        widened = builder.call(widen, [builder.load(variable), ones])
-                        builder.store(builder.add(builder.load(total), widened), total)
-
-    def _sum_pairs(self, tokens: list[Any], sums: list[list[Any]]) -> None:
-        """Multiply codes of 8 bits as int16, two of each lane at once.
-
-        The codes are first widened in memory, from where a pair is repeated across a register by its load alone.
-        """
-        builder = self._builder
-        multiply = self._function(self._kind.widen, self._ints, [self._shorts, self._shorts])
-        wide = [builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(_I16, _WIDENED)), _I8P) for _ in tokens]
-        four, four_wide = ir.VectorType(_I8, 4), ir.VectorType(_I16, 4)
-        two = ir.Constant(_I64, 2)
-        with self._chunks(_WIDENED) as (start, end):
-            with _offsets(builder, start, end) as offset:
-                place = builder.mul(builder.sub(offset, start), two)
-                for token, buffer in zip(tokens, wide, strict=True):
-                    codes = builder.load(builder.bitcast(builder.gep(token, [offset]), four.as_pointer()))
-                    codes.align = 1
-                    target = builder.bitcast(builder.gep(buffer, [place]), four_wide.as_pointer())
-                    builder.store(builder.zext(codes, four_wide), target).align = 2
-            with _offsets(builder, start, end) as offset:
-                place = builder.mul(builder.sub(offset, start), two)
-                at = builder.mul(offset, ir.Constant(_I64, 2 * LANES))
-                for pair in range(2):
-                    words = [
-                        self._spread(builder.gep(buffer, [builder.add(place, ir.Constant(_I64, 4 * pair))]))
-                        for buffer in wide
-                    ]
-                    for register in range(self._registers):
-                        here = ir.Constant(_I64, pair * 4 * LANES + register * self._kind.register)
-                        pointer = builder.gep(self._vectors, [builder.add(at, here)])
-                        vectors = builder.load(builder.bitcast(pointer, self._shorts.as_pointer()))
-                        vectors.align = 1
-                        for word, line in zip(words, sums, strict=True):
-                            found = builder.call(multiply, [builder.bitcast(word, self._shorts), vectors])
-                            builder.store(builder.add(builder.load(line[register]), found), line[register])
+                    if (step + 1) % self._steps and step + 1 < count:
+                        continue
+                    for line, sum_line in zip(shorts, sums, strict=True):
+                        for variable, total in zip(line, sum_line, strict=True):
+                            widened = builder.call(widen, [builder.load(variable), ones])
+                            builder.store(builder.add(builder.load(total), widened), total)
 
     def _step(self, tokens: list[Any], offset: Any, sums: list[list[list[Any]]]) -> None:
         """Multiply four bytes of each token with all lanes, and add them to ``sums[half][token][register]``."""
@@ -372,14 +326,6 @@ class Generator:
             builder.insert_element(nothing, word, ir.Constant(_I32, 0)), nothing, self._all(0)
         )
 
-    @contextmanager
-    def _chunks(self, size: int) -> Iterator[tuple[Any, Any]]:
-        """Generate a loop over the bytes of a token, ``size`` at a time; the context has the bounds of a chunk."""
-        builder, step = self._builder, ir.Constant(_I64, size)
-        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), self._width, step) as (start, _):
-            end = builder.add(start, step)
-            yield start, builder.select(builder.icmp_signed("<", end, self._width), end, self._width)
-
     def _variable(self, kind: Any) -> Any:
         """Return a pointer to a variable that starts at zero. LLVM keeps it in a register."""
         variable = cgutils.alloca_once(self._builder, kind)
@@ -391,10 +337,3 @@ class Generator:
 
     def _all(self, value: int) -> Any:
         return ir.Constant(self._ints, [ir.Constant(_I32, value)] * self._ints.count)
-
-
-@contextmanager
-def _offsets(builder: Any, start: Any, end: Any) -> Iterator[Any]:
-    """Generate a loop over the offsets ``start``, ``start + 4``, … below ``end``."""
-    with cgutils.for_range_slice(builder, start, end, ir.Constant(_I64, 4)) as (offset, _):
-        yield offset

@@ -1,0 +1,250 @@
+"""Copy an index with the vectors of another encoder: everything that is stored stays, and its texts are encoded again.
+
+The copy begins as a snapshot of the database, in ``.NAME.reembedding`` beside its later place. Row numbers are never
+reused and a record never changes under its number, so a vector that was made for a row stays right: a copy that was
+interrupted goes on where it stopped, also if the index has changed meanwhile.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from mlret.data.durable import fsync_folder
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
+from mlret.encoders.token_encoder import TokenEncoder
+from mlret.errors import InputError, MlretError
+from mlret.index.hits import IndexInfo
+from mlret.index.ingest import encode_documents
+from mlret.index.settings import check_settings
+from mlret.index.storage.creation import start_over
+from mlret.index.storage.lock import LOCK, WriterLock
+from mlret.index.storage.manifest import VECTORS, Manifest, read_manifest, write_manifest, written_of
+from mlret.index.storage.records import RECORDS, Records
+from mlret.index.store import compaction
+from mlret.index.store.new_folder import beside, check_name, check_vacant
+from mlret.index.store.store import Store
+from mlret.index.store.stored_encoder import reference_of
+from mlret.index.store.summary import summary_of
+
+Progress = Callable[[int, int], None]
+Compacting = Callable[[str, int, int], None]
+
+_BATCH = 256
+# Changes of the index while it is copied are caught up with this often.
+_ROUNDS = 3
+# Rows that are written into one segment before segments are merged, so that memory is bounded.
+_SEALED = 2**14
+
+
+def reembed_index(
+    path: str | Path,
+    output: str | Path,
+    encoder: AnyEncoder | str | Path | None = None,
+    *,
+    progress: Progress | None = None,
+    compacting: Compacting | None = None,
+) -> IndexInfo:
+    """Write a copy of an index with the vectors of another encoder, or of another version of its own.
+
+    The old index is only read and can be used meanwhile. The new one has the same documents with their ids, languages
+    and metadata, and the same settings. It appears at ``output`` when it is complete; if the call is interrupted or
+    killed, the same call resumes it after its last batch.
+
+    Parameters
+    ----------
+    path
+        The folder of the index.
+    output
+        The folder to create.
+    encoder
+        The new encoder, its folder or its hub id; ``None`` for the bundled one.
+    progress
+        Called after each batch with the number of texts that are encoded and their total number.
+    compacting
+        Called while the segments are built at the end; see :meth:`mlret.Index.compact`.
+
+    Returns
+    -------
+    IndexInfo
+        A summary of the new index.
+
+    Raises
+    ------
+    InputError
+        If ``path`` is no index, something exists at ``output`` already, the settings do not fit the encoder, or another
+        copy was begun there.
+    Locked
+        If another process writes the same copy.
+
+    Examples
+    --------
+    >>> from mlret.index.reembedding import reembed_index
+    >>> info = reembed_index("news.index", "news-new.index", "my-encoder")
+    >>> info.documents
+    3
+    """
+    return reembed_folder(path, output, encoder, kind="index", progress=progress, compacting=compacting)
+
+
+def reembed_folder(
+    path: str | Path,
+    output: str | Path,
+    encoder: AnyEncoder | str | Path | None = None,
+    *,
+    kind: Literal["index", "memory"],
+    progress: Progress | None = None,
+    compacting: Compacting | None = None,
+) -> IndexInfo:
+    """Copy the folder of an index, or of a memory that is built on one; see :func:`reembed_index`.
+
+    Parameters
+    ----------
+    path, output, encoder, progress, compacting
+        As for :func:`reembed_index`.
+    kind
+        What the folder must hold. Tables of code that is built on the index are copied as they are.
+
+    Returns
+    -------
+    IndexInfo
+        A summary of the new folder.
+    """
+    path, output = Path(path), Path(output)
+    manifest = read_manifest(path)
+    if manifest.kind != kind:
+        names = {
+            "memory": f"a memory store: mlret memory reembed --store {path} -o {output}",
+            "index": f"an index: mlret index reembed {path} -o {output}",
+        }
+        raise InputError(f"{path} is {names[manifest.kind]}")
+    if output.resolve().is_relative_to(path.resolve()):
+        raise InputError(f"{output} is in the folder {path} itself; name a folder elsewhere")
+    check_name(output)
+    check_vacant(output)
+    model = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
+    building = beside(output, "reembedding")
+    for _ in range(_ROUNDS):
+        copied = _copy_records(path, building, model)
+        with closing(Store(building)) as store:
+            _encode(store, model, progress)
+        if copied == _changes(path):
+            break
+    with closing(Store(building)) as store:
+        _seal(store, compacting)
+        info = replace(summary_of(store), path=str(output))
+    try:
+        building.replace(output)
+    except OSError as error:  # Another process has created the folder in the meantime.
+        raise MlretError(f"{output} cannot be made ({error.strerror}); the copy is in {building}") from error
+    fsync_folder(output.resolve().parent)
+    return info
+
+
+def _copy_records(path: Path, building: Path, encoder: AnyEncoder) -> int:
+    """Bring the database of a copy to the present state of an index, with the vectors that were made for it before.
+
+    Returns the number of changes that the index counted then.
+    """
+    with closing(Store(path)) as old:
+        changes = old.changes
+        wanted = _manifest_with(old.manifest, encoder)
+        if building.exists():
+            _check_begun(building, wanted)
+            if _changes(building) == changes:
+                return changes
+        fresh = building.with_name(f"{building.name}.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        building.parent.mkdir(parents=True, exist_ok=True)
+        (fresh / VECTORS).mkdir(parents=True)
+        with old.records.reporting(), closing(sqlite3.connect(fresh / RECORDS)) as new:
+            old.records.connection.backup(new)
+            new.execute("PRAGMA journal_mode = WAL")
+    written = written_of(wanted)
+    start_over(fresh / RECORDS, wanted.generation, written.text)
+    write_manifest(fresh, written)
+    if building.exists():
+        with WriterLock(building / LOCK):
+            _carry_over(building / RECORDS, fresh / RECORDS)
+            shutil.rmtree(building)
+    fresh.replace(building)
+    return changes
+
+
+def _manifest_with(manifest: Manifest, encoder: AnyEncoder) -> Manifest:
+    """Return the manifest of an index without segments whose vectors are to be those of an encoder."""
+    settings = manifest.settings
+    check_settings(settings, encoder.similarity)
+    if settings.dims is not None and settings.dims > encoder.dims:
+        raise InputError(f"the index keeps {settings.dims} dimensions, but {encoder.name} gives {encoder.dims}")
+    changed: dict[str, Any] = {
+        "encoder": reference_of(encoder),
+        "fingerprint": encoder.fingerprint,
+        "dims": settings.dims or encoder.dims,
+        "similarity": encoder.similarity,
+        "segments": (),
+        "codec": None,
+        "probing": None,
+    }
+    return manifest.model_copy(update=changed)
+
+
+def _check_begun(building: Path, wanted: Manifest) -> None:
+    """Raise if a copy that was begun is of another index, or with another encoder."""
+    begun = read_manifest(building)
+    if any(getattr(begun, name) != getattr(wanted, name) for name in ("identity", "fingerprint", "dims", "settings")):
+        raise InputError(
+            f"a copy of another index, or with another encoder, was begun in {building}: remove it to start again, or "
+            "name another output"
+        )
+
+
+def _carry_over(begun: Path, fresh: Path) -> None:
+    """Copy the vectors of those records that two databases share."""
+    with closing(sqlite3.connect(fresh)) as connection:
+        connection.execute("ATTACH ? AS begun", (str(begun),))
+        with connection:
+            connection.execute(
+                "INSERT INTO main.vectors SELECT v.* FROM begun.vectors AS v JOIN begun.records AS old USING (row) "
+                "JOIN main.records AS new USING (row) WHERE old.crc = new.crc"
+            )
+
+
+def _changes(folder: Path) -> int:
+    """Return the number of changes that the database of a folder counts."""
+    with closing(Records(folder / RECORDS)) as records:
+        return records.changes
+
+
+def _encode(store: Store, encoder: AnyEncoder, progress: Progress | None) -> None:
+    """Encode the texts that have no vector yet."""
+    with store.writing():
+        # Rows are sealed only when all have vectors.
+        missing = store.records.numbers(
+            "SELECT row FROM records WHERE row > ? AND row NOT IN (SELECT row FROM vectors) ORDER BY row",
+            (store.last_sealed_row,),
+        )
+        total = len(store)
+        for start in range(0, len(missing), _BATCH):
+            rows = missing[start : start + _BATCH].tolist()
+            found = store.records.fetch(rows)
+            vectors = encode_documents(encoder, store.space, [found[row] for row in rows])
+            with store.records.transaction():
+                store.vectors.add(rows, vectors)
+            if progress is not None:
+                progress(total - len(missing) + start + len(rows), total)
+
+
+def _seal(store: Store, compacting: Compacting | None) -> None:
+    """Write all vectors into segments, with the accelerators of the settings."""
+    with store.writing():
+        rows = store.records.rows(store.last_sealed_row + 1, store.last_row)
+        for last in rows[_SEALED - 1 :: _SEALED].tolist():
+            compaction.seal(store, compacting, last=last)
+        compaction.compact(store, compacting)
