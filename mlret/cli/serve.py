@@ -55,10 +55,12 @@ def serve(
     async def run() -> None:
         async with app.router.lifespan_context(app):
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            typer.echo(f"mlret serves http://{host}:{listening.getsockname()[1]}")
+            port = listening.getsockname()[1]
+            typer.echo(f"mlret serves http://{host}:{port}")
             # The token is made once all else has succeeded, so that one that is made is also shown.
             if is_loopback(settings.host) and (token := first_token(tokens)):
                 typer.echo(f"token (admin; shown only now, {tokens.path} keeps its hash): {token}")
+                typer.echo(f"web page, signed in: http://{host}:{port}/#token={token}")
             await server.serve([listening])
 
     try:

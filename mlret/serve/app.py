@@ -21,8 +21,17 @@ from mlret.serve.mcp.mcp_endpoint import McpEndpoint, caller_of
 from mlret.serve.mcp.mcp_server import mcp_server
 from mlret.serve.operations.service import Service
 from mlret.serve.problems import explanations
-from mlret.serve.routes import document_routes, embedding_routes, health, index_routes, memory_routes, search_routes
+from mlret.serve.routes import (
+    document_routes,
+    embedding_routes,
+    health,
+    index_routes,
+    memory_routes,
+    permission_routes,
+    search_routes,
+)
 from mlret.serve.routes.dependencies import problems
+from mlret.serve.routes.page_routes import page_router
 from mlret.serve.schemas.value_types import FILTER_SCHEMA, with_filters
 from mlret.serve.security.authentication import Caller
 from mlret.serve.security.hosts import HostPolicy
@@ -96,8 +105,17 @@ def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log
         measurements=measurements,
         folders=folders,
     )
-    for module in (health, index_routes, document_routes, search_routes, memory_routes, embedding_routes):
+    for module in (
+        health,
+        permission_routes,
+        index_routes,
+        document_routes,
+        search_routes,
+        memory_routes,
+        embedding_routes,
+    ):
         app.include_router(module.router)
+    app.include_router(page_router())
     app.include_router(explanations())
     app.router.routes.append(mcp.route)
     _add_metrics(app, measurements)

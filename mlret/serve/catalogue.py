@@ -140,7 +140,7 @@ class Catalogue:
 
     @property
     def has_memory(self) -> bool:
-        """Whether there is a memory store."""
+        """Whether the server was started with a memory store."""
         return self._memory is not None
 
     @property

@@ -93,6 +93,7 @@ def test_what_changes_an_index_is_refused_to_readers_and_what_makes_one_to_write
         # What is neither listed above nor below is a new operation: say here who may use it.
         assert listed - CHANGES.keys() == {
             ("GET", "/v1/indexes/{name}"),
+            ("GET", "/v1/indexes/{name}/fields"),
             ("GET", "/v1/indexes/{name}/documents"),
             ("GET", "/v1/indexes/{name}/documents/{id}"),
             ("POST", "/v1/indexes/{name}:search"),

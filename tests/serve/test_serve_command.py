@@ -63,6 +63,8 @@ def started(folder: Path, *arguments: str, code: str = "") -> Iterator[Process]:
             shown = re.search(r"mlret_\w+$", process.stdout.readline().strip())
             assert shown
             token = shown[0]
+            link = process.stdout.readline()
+            assert link == f"web page, signed in: http://127.0.0.1:{found[1]}/#token={token}\n"
             (folder / "seen").touch()
         yield Process(process, int(found[1]), token)
     finally:

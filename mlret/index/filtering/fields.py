@@ -13,7 +13,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,15 +148,54 @@ def has_field(connection: sqlite3.Connection, key: str, kind: Kind, visible: NDA
     return False
 
 
-def field_names(connection: sqlite3.Connection) -> list[str]:
-    """Return the names of all metadata values, sorted. Each name is looked up in the index; not every value is read."""
+def field_names(connection: sqlite3.Connection, most: int = -1) -> list[str]:
+    """Return the names of metadata values, sorted; all of them unless ``most`` is given.
+
+    Each name is looked up in the index; not every value is read.
+    """
     query = """
         WITH RECURSIVE names(name) AS (
             SELECT min(key) FROM fields
             UNION ALL SELECT (SELECT min(key) FROM fields WHERE key > name) FROM names WHERE name IS NOT NULL
-        ) SELECT name FROM names WHERE name IS NOT NULL
+        ) SELECT name FROM names WHERE name IS NOT NULL LIMIT ?
     """
-    return [name for (name,) in connection.execute(query)]
+    return [name for (name,) in connection.execute(query, (most,))]
+
+
+def field_values(connection: sqlite3.Connection, key: str, most: int) -> dict[Kind, list[Any]]:
+    """Return which values a metadata field has, by kind. Each value is looked up in the index; not every row is read.
+
+    Parameters
+    ----------
+    connection
+        The database of the records.
+    key
+        The name of the field.
+    most
+        The most values of a kind.
+
+    Returns
+    -------
+    dict
+        Kind -> values in ascending order. Strings, numbers and booleans are themselves; for the other kinds, which
+        have no values, the list is empty. A long string is cut, as the table of fields stores it.
+    """
+    query = """
+        WITH RECURSIVE found(value, place) AS (
+            SELECT min(value), 1 FROM fields WHERE key = :key AND kind = :kind
+            UNION ALL
+            SELECT (SELECT min(value) FROM fields WHERE key = :key AND kind = :kind AND value > found.value), place + 1
+            FROM found WHERE found.value IS NOT NULL AND place < :most
+        ) SELECT value FROM found WHERE value IS NOT NULL
+    """
+    values: dict[Kind, list[Any]] = {}
+    for kind in get_args(Kind):
+        if has_field(connection, key, kind):
+            found = connection.execute(query, {"key": key, "kind": kind, "most": most})
+            values[kind] = [bool(value) if kind == "boolean" else value for (value,) in found]
+            if kind in ("null", "list", "object"):
+                values[kind] = []
+    return values
 
 
 def _readable(text: object) -> Sequence[tuple[str, Value]]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import anyio.to_thread
 import numpy as np
 
-from mlret.index.hits import Hit
 from mlret.index.lexical.marking import Mark, marks
 from mlret.index.vectors.space import Vectors
 from mlret.memory.text.passages import parts
-from mlret.serve.catalogue import ServedIndex
+from mlret.serve.catalogue import Served
 
 # A passage has about this many characters, one or two sentences; a longer text has longer ones, so that there are
 # at most about MOST_PASSAGES.
@@ -21,6 +20,16 @@ PASSAGE = 160
 MOST_PASSAGES = 8
 # Hits of a query whose passages are compared; marking words costs little and is done for all.
 MOST_HITS = 20
+
+
+class Found(Protocol):
+    """A hit of an index or of the memory."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def language(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,36 +60,42 @@ class Explanation:
     marks: list[Mark]
     passage: Passage | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """Return all fields as JSON values."""
+        return {"marks": [mark._asdict() for mark in self.marks], "passage": self.passage and asdict(self.passage)}
+
 
 async def explain(
-    served: ServedIndex, queries: Sequence[str], vectors: Vectors, found: Sequence[Sequence[Hit]]
+    served: Served, queries: Sequence[str], vectors: Vectors, found: Sequence[Sequence[Found]], *, lexical: bool = True
 ) -> list[list[Explanation]]:
     """Explain the hits of queries.
 
     Parameters
     ----------
     served
-        The index.
+        The index, or the memory.
     queries
         The texts of the queries; empty if vectors were given.
     vectors
         The vectors of the queries.
     found
         The hits of each query.
+    lexical
+        Whether it has a lexical channel.
 
     Returns
     -------
     list of list of Explanation
         For each query an explanation of each hit.
     """
-    lexical = served.lexical and bool(queries)
+    lexical = lexical and bool(queries)
     return [
         await _explained(served, queries[place] if lexical else "", vectors[place], hits)
         for place, hits in enumerate(found)
     ]
 
 
-async def _explained(served: ServedIndex, query: str, vector: Any, hits: Sequence[Hit]) -> list[Explanation]:
+async def _explained(served: Served, query: str, vector: Any, hits: Sequence[Found]) -> list[Explanation]:
     def divided() -> tuple[list[list[Mark]], list[list[tuple[int, int]]]]:
         spans = [_passages(hit.text) for hit in hits[:MOST_HITS]]
         return [marks(query, hit.text) if query else [] for hit in hits], spans

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mlret.errors import AlreadyExists
+from mlret.index.filtering.fields import field_names, field_values
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
+from mlret.index.storage.lock import LOCK
+from mlret.index.storage.manifest import MANIFEST
+from mlret.index.storage.records import RECORDS
 from mlret.serve.catalogue import ServedIndex
 from mlret.serve.operations.invalid_values import about
 from mlret.serve.operations.service import Service
 from mlret.serve.problems import Problem
 from mlret.serve.security.principal import Principal
 from mlret.serve.settings import check_name
+
+MOST_FIELDS = 100
+MOST_VALUES = 50
 
 
 async def list_indexes(service: Service, principal: Principal) -> list[dict[str, Any]]:
@@ -34,6 +42,31 @@ async def list_indexes(service: Service, principal: Principal) -> list[dict[str,
 async def describe_index(service: Service, principal: Principal, name: str) -> dict[str, Any]:
     """Describe an index: settings, encoder, numbers of documents."""
     return await _described(service.index(principal, name, "read"))
+
+
+async def list_fields(service: Service, principal: Principal, name: str) -> list[dict[str, Any]]:
+    """Return the metadata fields of an index, for which a filter can be made.
+
+    Returns
+    -------
+    list of dict
+        At most :data:`MOST_FIELDS` fields in the order of their ``name``; ``kinds`` are those of the values; ``values``
+        are the strings, numbers and booleans, ``None`` if there are more than :data:`MOST_VALUES` of a kind.
+    """
+    served = service.index(principal, name, "read")
+
+    def read(index: Index) -> list[dict[str, Any]]:
+        records = index.store.records
+        found = []
+        with records.reporting():
+            for field in field_names(records.connection, MOST_FIELDS):
+                by_kind = field_values(records.connection, field, MOST_VALUES + 1)
+                few = all(len(values) <= MOST_VALUES for values in by_kind.values())
+                values = [value for some in by_kind.values() for value in some] if few else None
+                found.append({"name": field, "kinds": list(by_kind), "values": values})
+        return found
+
+    return await served.handle.read(read)
 
 
 async def create_index(
@@ -130,9 +163,22 @@ async def _described(served: ServedIndex) -> dict[str, Any]:
             "name": served.name,
             **info,
             "encoder": encoder,
+            "parts": _sizes(served.folder),
             "languages": languages,
             "settings": settings,
             "removable": served.removable,
         }
 
     return await served.handle.read(read)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Return what takes how many bytes of the folder of an index: the database, files of vectors, the rest."""
+    sizes = {"records": 0, "vectors": 0, "other": 0}
+    for file in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # A compaction removes files at any time.
+            if file.is_file():
+                own = file.name in (MANIFEST, LOCK)
+                part = "records" if file.name.startswith(RECORDS) else "other" if own else "vectors"
+                sizes[part] += file.stat().st_size
+    return sizes

@@ -24,6 +24,7 @@ from mlret.memory.search.selection import Selection
 from mlret.memory.storage.store import MemoryStore
 from mlret.serve.catalogue import ServedMemory
 from mlret.serve.operations.cursors import cursor_after, row_of
+from mlret.serve.operations.explaining import Explanation, explain
 from mlret.serve.operations.invalid_values import about, invalid
 from mlret.serve.operations.service import Service
 from mlret.serve.security.principal import Principal
@@ -89,7 +90,15 @@ class MemoryPage(NamedTuple):
 
 
 async def search_memory(service: Service, principal: Principal, wanted: MemorySearch) -> list[Found]:
-    """Search the memory.
+    """Search the memory; see :func:`search_memory_explained`."""
+    found, _ = await search_memory_explained(service, principal, wanted, explained=False)
+    return found
+
+
+async def search_memory_explained(
+    service: Service, principal: Principal, wanted: MemorySearch, *, explained: bool = True
+) -> tuple[list[Found], list[list[Explanation]]]:
+    """Search the memory, and say which words and which part of each hit match.
 
     Parameters
     ----------
@@ -99,11 +108,13 @@ async def search_memory(service: Service, principal: Principal, wanted: MemorySe
         Who asks.
     wanted
         What to search for.
+    explained
+        Whether to explain the hits.
 
     Returns
     -------
-    list of Found
-        For each query its hits, best first.
+    (found, explanations)
+        For each query its hits, best first, and an explanation of each of them; no explanations unless ``explained``.
 
     Raises
     ------
@@ -139,7 +150,8 @@ async def search_memory(service: Service, principal: Principal, wanted: MemorySe
             )
 
         found.append(await served.handle.read(read))
-    return found
+    explanations = await explain(served, wanted.queries, vectors, found) if explained else []
+    return found, explanations
 
 
 async def pack_context(service: Service, principal: Principal, wanted: MemorySearch, budget: int) -> dict[str, Any]:

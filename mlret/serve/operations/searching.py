@@ -156,7 +156,7 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
                 exact=wanted.exact,
             )
         )
-    explanations = await explain(served, texts, vectors, found) if wanted.explain else []
+    explanations = await explain(served, texts, vectors, found, lexical=served.lexical) if wanted.explain else []
     warnings = (
         [] if any(found) or not wanted.where else await served.handle.read(partial(_unmatched, where=wanted.where))
     )

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from mlret.serve.limits.strict_json import StrictRoute
 from mlret.serve.operations import indexes as operations
 from mlret.serve.routes.dependencies import IndexName, Serving, problems
-from mlret.serve.schemas.index_models import IndexCreation, IndexDescription, IndexList
+from mlret.serve.schemas.index_models import FieldList, IndexCreation, IndexDescription, IndexList
 from mlret.serve.security.authentication import Caller
 
 router = APIRouter(route_class=StrictRoute, tags=["indexes"])
@@ -32,6 +32,17 @@ async def list_all(service: Serving, principal: Caller) -> Response:
 async def get(name: IndexName, service: Serving, principal: Caller) -> Response:
     """Return the settings of an index, the fingerprint of its encoder, and its numbers of documents."""
     return JSONResponse(await operations.describe_index(service, principal, name))
+
+
+@router.get(
+    "/v1/indexes/{name:name}/fields",
+    summary="List metadata fields",
+    response_model=FieldList,
+    responses=problems("not-found", "invalid"),
+)
+async def fields(name: IndexName, service: Serving, principal: Caller) -> Response:
+    """Return the names of the metadata of the documents, and the values if there are few: what `where` can name."""
+    return JSONResponse({"fields": await operations.list_fields(service, principal, name)})
 
 
 @router.put(

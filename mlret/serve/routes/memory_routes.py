@@ -102,8 +102,13 @@ async def list_all(
 async def search(wanted: models.MemorySearchRequest, service: Serving, principal: Caller) -> Response:
     """Find the records that best answer a query in any language, or each of several."""
     queries = [wanted.query] if isinstance(wanted.query, str) else wanted.query
-    found = await reading.search_memory(service, principal, _search(wanted, queries))
-    return JSONResponse({"results": [one.as_json() for one in found]})
+    asked = _search(wanted, queries)
+    found, explanations = await reading.search_memory_explained(service, principal, asked, explained=wanted.explain)
+    results = [one.as_json() for one in found]
+    for result, some in zip(results, explanations, strict=False):
+        for hit, explanation in zip(result["hits"], some, strict=True):
+            hit["explanation"] = explanation.as_json()
+    return JSONResponse({"results": results})
 
 
 @router.post(
@@ -262,7 +267,7 @@ async def delete(id: MemoryId, service: Serving, principal: Caller, scope: Scope
 
 
 def _search(wanted: models.MemorySearchRequest | models.ContextRequest, queries: list[str]) -> MemorySearch:
-    given = wanted.model_dump(exclude={"scope", "query", "budget"})
+    given = wanted.model_dump(exclude={"scope", "query", "budget", "explain"})
     return MemorySearch(queries, wanted.scope.given(), **given)
 
 

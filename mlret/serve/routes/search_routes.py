@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -42,11 +42,7 @@ async def search(name: IndexName, service: Serving, principal: Caller, wanted: S
     results = [{"hits": [_shown(hit) for hit in hits]} for hits in found.hits]
     for result, hits, explanations in zip(results, found.hits, found.explanations, strict=False):
         for row, hit, explanation in zip(result["hits"], hits, explanations, strict=True):
-            row["explanation"] = {
-                "terms": hit.terms,
-                "marks": [mark._asdict() for mark in explanation.marks],
-                "passage": explanation.passage and asdict(explanation.passage),
-            }
+            row["explanation"] = {"terms": hit.terms, **explanation.as_json()}
     closing = "], " + json.dumps({"warnings": found.warnings}, ensure_ascii=False)[1:]
     return await json_answer('{"results": [', results, sum(map(len, found.hits)), closing)
 

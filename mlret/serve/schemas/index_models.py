@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mlret.index.filtering.fields import Kind as FieldKind
 from mlret.index.settings import IndexSettings
 
 
@@ -25,6 +26,10 @@ class IndexDescription(BaseModel):
     unsealed: int = Field(description="Documents whose vectors are in no segment yet.", ge=0)
     deleted: int = Field(description="Rows of segments that the next compaction removes.", ge=0)
     bytes: int = Field(description="Size of the folder on disk.", ge=0)
+    parts: dict[str, int] = Field(
+        description="What takes how many of these bytes: `records` (texts, metadata, words, and vectors that are in no "
+        "segment yet), `vectors` (the segments), `other`."
+    )
     settings: IndexSettings
     removable: bool = Field(description="Whether a request may delete it.")
 
@@ -33,6 +38,22 @@ class IndexList(BaseModel):
     """The indexes that the token may read."""
 
     indexes: list[IndexDescription]
+
+
+class FieldDescription(BaseModel):
+    """A metadata field, for which a filter can be made."""
+
+    name: str = Field(description="As a filter names it: `author.born` is a value in the object `author`.")
+    kinds: list[FieldKind] = Field(description="The kinds of its values.")
+    values: list[bool | float | int | str] | None = Field(
+        description="Its strings, numbers and booleans; null if there are more than 50 of a kind. Long strings are cut."
+    )
+
+
+class FieldList(BaseModel):
+    """The metadata fields of an index, at most 100."""
+
+    fields: list[FieldDescription]
 
 
 class IndexCreation(BaseModel):

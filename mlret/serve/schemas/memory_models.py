@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from mlret.index.search import Mode
 from mlret.memory.records import Kind, Level, State
 from mlret.memory.storage.journal import Verb
+from mlret.serve.schemas.search_models import MarkOut, PassageOut
 from mlret.serve.schemas.value_types import Language
 
 Id = Annotated[str, Field(min_length=1, description="The id of a record.")]
@@ -207,6 +208,14 @@ class MemorySearchRequest(_MemorySearch):
     query: Query | Annotated[list[Query], Field(min_length=1)] = Field(
         description="A text in any language, or several."
     )
+    explain: bool = Field(False, description="Say which words and which part of each text match.")
+
+
+class MatchOut(BaseModel):
+    """What of a text matches a query; the terms of the score are in `scores`."""
+
+    marks: list[MarkOut]
+    passage: PassageOut | None = Field(description="Null for a short text.")
 
 
 class ContextRequest(_MemorySearch):
@@ -230,6 +239,7 @@ class MemoryHitOut(BaseModel):
     kind: Literal["cosine", "maxsim", "bm25", "fused", "rerank"] = Field(description="What `score` is.")
     cosine: float | None = Field(description="The cosine with the query; null with a vector for each token.")
     yields_to: list[str] = Field(description="Hits that supersede or contradict this one, and are ranked before it.")
+    explanation: MatchOut | None = Field(None, description="If `explain` was requested.")
 
 
 class FoundOut(BaseModel):

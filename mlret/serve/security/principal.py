@@ -140,6 +140,11 @@ class Principal:
             )
         return check_scope(scope)
 
+    @property
+    def may_erase(self) -> bool:
+        """Whether it may erase: as a writer what belongs to its own user, as an admin all in its scope."""
+        return self.memory and self.may("write" if "user" in self.scope else "admin")
+
     def require_erase(self) -> None:
         """Check that the principal may erase: as a writer what belongs to its own user, as an admin all in its scope.
 
@@ -149,7 +154,7 @@ class Principal:
             If it may not.
         """
         self.require_memory("write")
-        if "user" not in self.scope:
+        if not self.may_erase:
             self.require("admin")
 
 
