@@ -254,11 +254,11 @@ def _precision(*, torch_works: bool) -> dict[str, Any]:
 
 def _automatic() -> str:
     """Return how the light runtime multiplies here."""
-    from mlret.encoders.light.network import adds_products_in_32_bits
-
     try:
+        from mlret.encoders.light.network import adds_products_in_32_bits
+
         in_32_bits = adds_products_in_32_bits()
-    except MlretError as error:
+    except (ImportError, MlretError) as error:
         return f"unknown ({first_line(error)})"
     if in_32_bits:
         return "8-bit integers without torch, float32 with it: the processor adds their products in 32 bits"

@@ -137,7 +137,7 @@ def layout_of(path: Path) -> tuple[Pooling, bool, Path | None] | None:
     ``None`` if it has any other module.
     """
     modules = _json(path / "modules.json")
-    kinds = [entry["type"].rpartition(".")[2] for entry in modules]
+    kinds = [entry.get("type", "").rpartition(".")[2] for entry in modules]
     if kinds[:2] != ["Transformer", "Pooling"] and kinds[:2] != ["QuantisedTransformer", "Pooling"]:
         return None
     if kinds[2:] not in ([], ["Normalize"], ["Normalize", "Calibration"], ["Calibration"]):
