@@ -159,11 +159,9 @@ class IndexVerbs:
     ) -> Steps[int]:
         """Delete documents by id, or all that match a filter; see :meth:`mlret.index.index.Index.delete`."""
         every = [ids] if isinstance(ids, str) else list(ids)
-        if where is not None and every:
-            raise InputError("give ids or a filter, one of the two")
-        if where is None and not every:
-            return 0
-        wanted = {"ids": every, "ignore_missing": ignore_missing} if where is None else {"where": where}
+        if bool(where) == bool(every):
+            raise InputError("state what to delete: ids or a filter, one of the two")
+        wanted = {"where": where} if where else {"ids": every, "ignore_missing": ignore_missing}
         # Sent again after it was done, ids would be missing; a filter would match nothing, so its count would be lost.
         answer = yield post(f"{self.path}/documents:delete", wanted, repeatable=False)
         return int(answer.json()["deleted"])

@@ -181,7 +181,8 @@ def test_documents_are_deleted_and_changed(filled: ClientIndex) -> None:
         filled.delete(["train"])
     assert filled.delete(["train", "犬"], ignore_missing=True) == 1
     assert filled.delete(where={"lang": "sw"}) == 1
-    assert filled.delete() == 0
+    with pytest.raises(InputError, match="one of the two"):
+        filled.delete()
     assert filled.compact().documents == len(filled) == 1
     with pytest.raises(InputError, match="one of the two"):
         filled.delete(["a"], where={"lang": "sw"})
