@@ -17,6 +17,8 @@ from mlret.serve.limits.access_log import AccessLog
 from mlret.serve.limits.body import BodyLimits
 from mlret.serve.limits.capacity import CapacityLimits
 from mlret.serve.limits.measurements import Measurements
+from mlret.serve.mcp.mcp_endpoint import McpEndpoint, caller_of
+from mlret.serve.mcp.mcp_server import mcp_server
 from mlret.serve.operations.service import Service
 from mlret.serve.problems import explanations
 from mlret.serve.routes import document_routes, embedding_routes, health, index_routes, memory_routes, search_routes
@@ -51,9 +53,11 @@ def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log
         An ASGI application.
     """
     tokens = tokens or TokenStore(settings.tokens or default_path())
-    own_log = AccessLog(texts=settings.log_texts) if log is None else None
+    own_log = log is None
+    written = log or AccessLog(texts=settings.log_texts)
     measurements = Measurements()
     folders: dict[str, str] = {}
+    mcp = McpEndpoint()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -63,14 +67,15 @@ def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log
         try:
             await catalogue.open()
             warming = asyncio.ensure_future(_warm(service))
-            yield
+            async with mcp.serving(mcp_server(service, caller_of, written), settings.body_limit):
+                yield
         finally:
             service.state = "ending"
             if warming is not None:
                 warming.cancel()
             await catalogue.close()
-            if own_log is not None:
-                own_log.close()
+            if own_log:
+                written.close()
 
     app = FastAPI(
         title="mlret",
@@ -87,13 +92,14 @@ def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log
         body=BodyLimits(size=settings.body_limit),
         capacity=CapacityLimits(working=settings.most_requests),
         deadline=settings.deadline,
-        log=log or own_log or AccessLog(),
+        log=written,
         measurements=measurements,
         folders=folders,
     )
     for module in (health, index_routes, document_routes, search_routes, memory_routes, embedding_routes):
         app.include_router(module.router)
     app.include_router(explanations())
+    app.router.routes.append(mcp.route)
     _add_metrics(app, measurements)
     guards.protect(app)
     _describe_more(app)

@@ -139,6 +139,11 @@ class Catalogue:
         return self._indexes[name]
 
     @property
+    def has_memory(self) -> bool:
+        """Whether there is a memory store."""
+        return self._memory is not None
+
+    @property
     def memory(self) -> ServedMemory:
         """The memory store.
 
