@@ -58,6 +58,15 @@ steps = st.lists(
 )  # fmt: skip
 
 
+def of_own_names(step: Step) -> Step:
+    """Return a step of one of two users of a tenant, within which an id can be taken only once.
+
+    Each user stores records under ids of its own, and uses these and those of the other in all else.
+    """
+    second = step.who == 1 if step.verb.startswith("add") else step.number % 2 == 1
+    return step._replace(id=f"{step.id}-2") if second else step
+
+
 def request_of(step: Step) -> tuple[str, str, dict[str, Any]]:
     """Return the method, the path and what else belongs to a request."""
     many = {"ids": [step.id]}
@@ -185,7 +194,7 @@ def test_two_that_share_a_memory_get_the_answers_that_each_would_get_alone(
             )
         )
         try:
-            for step in FIRST + steps:
+            for step in FIRST + steps if apart == "tenants" else map(of_own_names, FIRST + steps):
                 together[step.who].do(step)
                 alone[step.who].do(step)
                 assert together[step.who].answers[-1] == alone[step.who].answers[-1]
