@@ -220,7 +220,7 @@ async def erase(wanted: models.RemovalIn, service: Serving, principal: Caller) -
 
 
 @router.get(
-    "/v1/memories/{id:record}/history",
+    "/v1/memories/{id:path}/history",
     summary="Read the history of a memory",
     response_model=models.HistoryOut,
     responses=problems("not-found", "invalid"),
