@@ -15,6 +15,8 @@ LOWEST_INSTALLED := $(LOWEST)/.installed
 OTHERS := .venv-serve
 OTHERS_INSTALLED := $(OTHERS)/.installed
 NODE := .node
+# Only those that need such programs: make test-serve SERVE_TESTS="-m others tests/serve"
+SERVE_TESTS ?= tests/serve tests/client
 NODE_INSTALLED := $(NODE)/.installed
 # Those that touch every library; all of them: make test-lowest LOWEST_TESTS=tests
 LOWEST_TESTS ?= tests/test_versions.py tests/data/ranking tests/encoders/test_encoder.py tests/encoders/test_forward.py \
@@ -24,7 +26,7 @@ LOWEST_TESTS ?= tests/test_versions.py tests/data/ranking tests/encoders/test_en
 	tests/training/objectives tests/integrations
 
 # The modules of the public callables, whose docstrings must describe every parameter and result.
-PUBLIC := mlret/__init__.py mlret/errors.py mlret/data/ranking/reader.py mlret/encoders/colbert_export.py \
+PUBLIC := mlret/__init__.py mlret/errors.py mlret/client/async_client.py mlret/client/client.py mlret/data/ranking/reader.py mlret/encoders/colbert_export.py \
 	mlret/encoders/external.py mlret/encoders/late_interaction.py mlret/encoders/multi_vector.py \
 	mlret/encoders/encoder.py mlret/encoders/loading.py mlret/eval/compare.py mlret/eval/metrics.py mlret/eval/report.py \
 	mlret/eval/run.py mlret/index/hits.py mlret/index/index.py mlret/index/settings.py mlret/memory/base.py \
@@ -54,9 +56,9 @@ test-slow: $(INSTALLED) ## Run the tests that take minutes each
 test-gpu: $(INSTALLED) ## Run the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
 
-test-serve: $(INSTALLED) $(OTHERS_INSTALLED) $(NODE_INSTALLED) ## Test the server with programs of others (four minutes)
-	OMP_NUM_THREADS=1 MLRET_OTHERS=$(OTHERS) MLRET_NODE=$(NODE) $(BIN)/python -m pytest -n 2 --dist loadfile \
-		--hypothesis-profile=fast -m others tests/serve
+test-serve: $(INSTALLED) $(OTHERS_INSTALLED) $(NODE_INSTALLED) ## Test the server, also with programs of others; needs npm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=fast \
+		$(SERVE_TESTS)
 
 test-lowest: $(LOWEST_INSTALLED) ## Run some tests with the lowest versions allowed; LOWEST_TESTS=tests for all
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not others" $(LOWEST_TESTS)

@@ -71,6 +71,11 @@ class AsyncClient:
         ----------
         name
             Its name on the server.
+
+        Returns
+        -------
+        AsyncClientIndex
+            The index; whether it exists shows when it is used.
         """
         return AsyncClientIndex(self, IndexVerbs(name, self.address))
 
@@ -81,6 +86,11 @@ class AsyncClient:
         ----------
         scope
             The scope of all its verbs, each of which may name more of it. What the token is bound to need not be named.
+
+        Returns
+        -------
+        AsyncClientMemory
+            The memory.
         """
         return AsyncClientMemory(self, MemoryVerbs(scope or {}))
 

@@ -68,6 +68,11 @@ class Client:
         ----------
         name
             Its name on the server.
+
+        Returns
+        -------
+        ClientIndex
+            The index; whether it exists shows when it is used.
         """
         return ClientIndex(self, IndexVerbs(name, self.address))
 
@@ -78,6 +83,11 @@ class Client:
         ----------
         scope
             The scope of all its verbs, each of which may name more of it. What the token is bound to need not be named.
+
+        Returns
+        -------
+        ClientMemory
+            The memory.
         """
         return ClientMemory(self, MemoryVerbs(scope or {}))
 

@@ -87,6 +87,7 @@ def test_another_service_at_the_address_is_told_apart() -> None:
             client.index("news").info()
 
 
+@pytest.mark.thorough
 def test_documents_are_stored_once_and_in_order_though_the_server_is_killed(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])

@@ -170,6 +170,7 @@ def test_a_cursor_tells_nothing_about_the_number_of_rows() -> None:
         row_of(cursors[3], "another identity")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("apart", ["tenants", "users"])
 def test_two_that_share_a_memory_get_the_answers_that_each_would_get_alone(
     servers: tuple[Running, Running, Running], apart: str
