@@ -33,7 +33,9 @@ class _Commands(LazyGroup):
         "serve": Lazy(
             "mlret.cli.serve:serve", "Serve indexes and a memory over HTTP: as JSON, to MCP clients, and as a web page."
         ),
-        "mcp": Lazy("mlret.cli.mcp:mcp", "Serve indexes and a memory to the agent that starts the command (MCP)."),
+        "mcp": Lazy(
+            "mlret.cli.mcp:mcp", "Serve indexes and a memory to the agent that starts the command, as tools of MCP."
+        ),
         "tokens": Lazy("mlret.cli.tokens:app", "Make, list and revoke the tokens that the server accepts."),
         "encode": Lazy(
             "mlret.cli.encode:encode",

@@ -35,9 +35,10 @@ def mcp(
         typer.Option("--model", "-m", help="Encoder of a new memory: a folder or a hub id. Default: the bundled one."),
     ] = None,
 ) -> None:
-    """Serve indexes and a memory to an agent, as tools of the Model Context Protocol over standard input and output.
+    """Serve indexes and a memory to the agent that starts the command, as tools of MCP.
 
-    It is not used by hand: name it in the settings of the agent's program, for instance
+    The tools follow the Model Context Protocol, over standard input and output. The command is not used by hand: name
+    it in the settings of the agent's program, for instance
 
     `{"mcpServers": {"mlret": {"command": "mlret", "args": ["mcp", "docs=/data/docs.index", "--memory", "/data/memory",
     "--scope", "user=anna"]}}}`

@@ -34,7 +34,7 @@ def serve(
     _compute_in_one_thread()
     from mlret.errors import require
 
-    for package in ("fastapi", "uvicorn", "prometheus_client"):
+    for package in ("fastapi", "uvicorn", "mcp", "prometheus_client"):
         require(package, extra="serve", feature="the server")
     from mlret.serve.app import create_app
     from mlret.serve.limits.access_log import AccessLog, write_warnings

@@ -14,7 +14,7 @@ from mlret.serve.operations.searching import Search, search_index
 from mlret.serve.operations.service import Service
 from mlret.serve.operations.storing import OnConflict
 from mlret.serve.problems import Problem
-from mlret.serve.schemas.document_models import Language
+from mlret.serve.schemas.value_types import Language
 from mlret.serve.security.principal import Principal
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mlret.errors import NotFound
 from mlret.memory.records import Kind, Level, MemoryRecord
@@ -18,8 +18,8 @@ from mlret.serve.operations import memory_reading as reading
 from mlret.serve.operations.memory_adding import MemoryAdding, add_memories
 from mlret.serve.operations.service import Service
 from mlret.serve.problems import Problem
-from mlret.serve.schemas.document_models import Language
-from mlret.serve.schemas.memory_models import Id, Instant, Period
+from mlret.serve.schemas.memory_models import Id, Instant
+from mlret.serve.schemas.value_types import Language
 from mlret.serve.security.principal import Principal
 
 
@@ -50,9 +50,8 @@ class _About(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     language: Language | None = Field(None, description="The language of the text; detected if it is left out.")
-    event_time: Instant | Period | None = Field(
-        None, description="When what it tells of took place: an instant, or a list of start and end."
-    )
+    event_time: Instant | None = Field(None, description="When what it tells of took place, or began.")
+    event_end: Instant | None = Field(None, description="When that ended, if it lasted; with event_time.")
     valid_from: Instant | None = Field(None, description="From when on it holds; by default from the event, else now.")
     expires_at: Instant | None = Field(None, description="When it must no longer be found.")
     source: str | None = Field(None, description="Where it comes from, such as a link or `user said so`.")
@@ -62,7 +61,17 @@ class _About(BaseModel):
 
     def given(self) -> dict[str, Any]:
         """Return the fields that were given."""
-        return self.model_dump(exclude={"scope", "id"}, exclude_unset=True, exclude_none=True)
+        given = self.model_dump(exclude={"scope", "id"}, exclude_unset=True, exclude_none=True)
+        # Two names, because many agents cannot be told of a field that is a text or a list.
+        if end := given.pop("event_end", None):
+            given["event_time"] = [given["event_time"], end]
+        return given
+
+    @model_validator(mode="after")
+    def _check_period(self) -> Self:
+        if self.event_end is not None and self.event_time is None:
+            raise ValueError("event_end needs event_time, when it began")
+        return self
 
 
 class TextToRemember(_About):

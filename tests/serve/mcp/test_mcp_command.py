@@ -25,10 +25,10 @@ OPENING = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"
 COMMAND = [sys.executable, "-m", "mlret", "mcp"]
 
 
-def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command with a text on its standard input."""
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with nothing on its standard input."""
     return subprocess.run(
-        [*COMMAND, *arguments], input=text, env=ENVIRONMENT, capture_output=True, text=True, timeout=120
+        [*COMMAND, *arguments], input="", env=ENVIRONMENT, capture_output=True, text=True, timeout=120
     )
 
 
@@ -82,9 +82,19 @@ def test_only_messages_are_written_to_standard_output_and_the_process_ends_with_
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
         {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
     ]
-    done = run(str(index), text="".join(json.dumps(one) + "\n" for one in messages))
-    assert done.returncode == 0, done.stderr
-    answers = {one["id"]: one["result"] for one in map(json.loads, done.stdout.splitlines())}
+    process = subprocess.Popen(
+        [*COMMAND, str(index)], env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("".join(json.dumps(one) + "\n" for one in messages))
+        process.stdin.flush()
+        # A request that is worked on when the input ends is not answered any more.
+        lines = [process.stdout.readline() for _ in range(2)]
+        process.stdin.close()
+        assert process.stdout.read() == ""
+        assert process.wait(30) == 0
+    answers = {one["id"]: one["result"] for one in map(json.loads, lines)}
     assert answers[1]["serverInfo"]["name"] == "mlret"
     assert [tool["name"] for tool in answers[2]["tools"]] == ["index_search", "index_add"]
 
