@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
-TESTED_EXTRAS := kernels,train,trim,eval,serve,dev
+TESTED_EXTRAS := kernels,train,trim,eval,serve,browser,dev
 EXTRAS := $(TESTED_EXTRAS),docs
 INSTALLED := $(VENV)/.installed
 # What `pip install mlret` installs, which suffices for the demonstration.
@@ -11,6 +11,13 @@ LIGHT := $(VENV)/.light
 # The lowest versions that pyproject.toml allows, in an environment of their own.
 LOWEST := .venv-lowest
 LOWEST_INSTALLED := $(LOWEST)/.installed
+# Programs of others that use or test servers, apart from what mlret needs; their versions are in constraints-serve.txt.
+OTHERS := .venv-serve
+OTHERS_INSTALLED := $(OTHERS)/.installed
+NODE := .node
+# Only those that need such programs: make test-serve SERVE_TESTS="-m 'others or browser' tests/serve"
+SERVE_TESTS ?= tests/serve tests/client
+NODE_INSTALLED := $(NODE)/.installed
 # Those that touch every library; all of them: make test-lowest LOWEST_TESTS=tests
 LOWEST_TESTS ?= tests/test_versions.py tests/data/ranking tests/encoders/test_encoder.py tests/encoders/test_forward.py \
 	tests/encoders/test_late_interaction.py tests/encoders/test_longest_input.py tests/vocabulary/test_counting.py \
@@ -19,7 +26,8 @@ LOWEST_TESTS ?= tests/test_versions.py tests/data/ranking tests/encoders/test_en
 	tests/training/objectives tests/integrations
 
 # The modules of the public callables, whose docstrings must describe every parameter and result.
-PUBLIC := mlret/__init__.py mlret/errors.py mlret/data/ranking/reader.py mlret/encoders/colbert_export.py \
+PUBLIC := mlret/__init__.py mlret/errors.py mlret/client/async_client.py mlret/client/client.py \
+	mlret/data/ranking/reader.py mlret/encoders/colbert_export.py \
 	mlret/encoders/external.py mlret/encoders/late_interaction.py mlret/encoders/multi_vector.py \
 	mlret/encoders/encoder.py mlret/encoders/loading.py mlret/eval/compare.py mlret/eval/metrics.py mlret/eval/report.py \
 	mlret/eval/run.py mlret/index/hits.py mlret/index/index.py mlret/index/settings.py mlret/memory/base.py \
@@ -28,7 +36,7 @@ PUBLIC := mlret/__init__.py mlret/errors.py mlret/data/ranking/reader.py mlret/e
 	mlret/vocabulary/drafter.py mlret/vocabulary/report.py mlret/vocabulary/trim.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-slow test-gpu test-lowest lowest lint types format docs install clean
+.PHONY: help demo test test-all test-slow test-gpu test-serve test-lowest lowest lint types format docs install clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-11s\033[0m %s\n", $$1, $$2}'
@@ -38,10 +46,10 @@ demo: $(LIGHT) ## Install what mlret itself needs, if need be, then see it work
 
 test: $(INSTALLED) ## Run the quick tests of every part (less than five minutes, two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=fast \
-		-m "not thorough and not slow and not gpu"
+		-m "not thorough and not slow and not gpu and not others and not browser"
 
 test-all: $(INSTALLED) ## Run all tests but those of test-slow and test-gpu, with more examples (20 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not others and not browser"
 
 test-slow: $(INSTALLED) ## Run the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
@@ -49,8 +57,12 @@ test-slow: $(INSTALLED) ## Run the tests that take minutes each
 test-gpu: $(INSTALLED) ## Run the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
 
+test-serve: $(INSTALLED) $(OTHERS_INSTALLED) $(NODE_INSTALLED) ## Test the server, also with programs of others; needs npm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=fast \
+		$(SERVE_TESTS)
+
 test-lowest: $(LOWEST_INSTALLED) ## Run some tests with the lowest versions allowed; LOWEST_TESTS=tests for all
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu" $(LOWEST_TESTS)
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not others and not browser" $(LOWEST_TESTS)
 
 lowest: ## Write constraints-lowest.txt again from the bounds in pyproject.toml; needs uv
 	uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \
@@ -80,6 +92,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch $@
 
+$(OTHERS_INSTALLED): constraints-serve.txt
+	$(PYTHON) -m venv $(OTHERS)
+	$(OTHERS)/bin/pip install --quiet --disable-pip-version-check -c constraints-serve.txt schemathesis openai cohere
+	@touch $@
+
+$(NODE_INSTALLED): Makefile
+	npm install --no-save --no-audit --no-fund --silent --prefix $(NODE) node@22 \
+		@modelcontextprotocol/conformance@0.1.16 @modelcontextprotocol/inspector@2.12.0
+	@touch $@
+
 $(LIGHT): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
@@ -90,5 +112,5 @@ $(LOWEST_INSTALLED): pyproject.toml constraints-lowest.txt
 	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e ".[$(TESTED_EXTRAS)]"
 	@touch $@
 
-clean: ## Remove both environments and caches
-	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+clean: ## Remove all environments and caches
+	rm -rf $(VENV) $(LOWEST) $(OTHERS) $(NODE) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -16,12 +16,15 @@ from mlret.errors import (
     MissingExtraError,
     MlretError,
     NotFound,
+    Unavailable,
     missing_extra,
 )
 
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from mlret.client.async_client import AsyncClient
+    from mlret.client.client import Client
     from mlret.encoders.colbert_export import export_encoder
     from mlret.encoders.encoder import Encoder
     from mlret.encoders.external import ExternalEncoder
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlreadyExists",
+    "AsyncClient",
+    "Client",
     "Corrupt",
     "CorruptInput",
     "Encoder",
@@ -52,6 +57,7 @@ __all__ = [
     "MlretError",
     "NotFound",
     "TokenEncoder",
+    "Unavailable",
     "__version__",
     "export_encoder",
     "load_encoder",
@@ -62,6 +68,8 @@ __all__ = [
 
 # Importing torch takes a second, which `mlret --help` must not pay for, so names are imported when first used.
 _HOMES = {
+    "AsyncClient": "mlret.client.async_client",
+    "Client": "mlret.client.client",
     "Encoder": "mlret.encoders.encoder",
     "load_encoder": "mlret.encoders.loading",
     "export_encoder": "mlret.encoders.colbert_export",

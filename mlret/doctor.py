@@ -46,6 +46,7 @@ FEATURES = {
     "train": "torch: training, calibration, language adapters, GPUs, encoders that were not packed",
     "trim": "SentencePiece models of slow tokenizers, pictures of a trimming",
     "colbert": "colbert-ai itself, to compare with; its checkpoints and indexes are read and written without",
+    "client": "the client of a server: mlret.Client, and addresses in commands",
     "serve": "the server for programs, browsers and agents (MCP), and its client",
     "integrations": "evaluation of encoders and searches with the tasks of mteb",
     "eval": "pictures of results, benchmarks by name, XOR-Retrieve, mteb",

@@ -10,9 +10,19 @@ from types import ModuleType
 
 
 class MlretError(Exception):
-    """Base class of errors that mlret raises on purpose. The command line prints them as one line and exits with 1."""
+    """Base class of errors that mlret raises on purpose. The command line prints them as one line and exits with 1.
+
+    Attributes
+    ----------
+    field
+        The value that the error is about, where it is known: a JSON pointer into what was given, or a name.
+    fix
+        What to do about it, where that is not part of the message.
+    """
 
     exit_code = 1
+    field: str | None = None
+    fix: str | None = None
 
 
 class InputError(MlretError):
@@ -43,6 +53,10 @@ class Locked(MlretError):
 
 class Forbidden(MlretError):
     """The token of a request to the server does not allow it."""
+
+
+class Unavailable(MlretError):
+    """A server cannot be reached, or is too busy to do what was asked. The same call may succeed later."""
 
 
 class Corrupt(MlretError):
@@ -117,7 +131,8 @@ _EXTRA_OF = {
     **dict.fromkeys(("datasets", "pyarrow"), "data"),
     **dict.fromkeys(("bm25s", "matplotlib", "mteb", "nltk", "pytrec_eval", "scipy", "sklearn", "Stemmer"), "eval"),
     **dict.fromkeys(("google", "sentencepiece"), "trim"),
-    **dict.fromkeys(("fastapi", "httpx2", "mcp", "prometheus_client", "starlette", "uvicorn"), "serve"),
+    **dict.fromkeys(("fastapi", "mcp", "prometheus_client", "starlette", "uvicorn"), "serve"),
+    "httpx2": "client",
     "numba": "kernels",
     "tokenizers": "train",
 }

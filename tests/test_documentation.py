@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import re
 import shlex
+import signal
+import socket
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,11 +43,14 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 def run_shell(block: str) -> str:
-    """Run a block of shell commands; those of mlret run in this process, in which torch and the encoder are loaded."""
+    """Run a block of shell commands; those of mlret run in this process, in which torch and the encoder are loaded.
+
+    Those whose output goes into a file, and those that run in the background, run in a shell as all others.
+    """
     output = []
     for command in shell_commands(block):
         words = shlex.split(command, comments=True)
-        if words[:1] == ["mlret"]:
+        if words[:1] == ["mlret"] and ">" not in words:
             output.append(run_mlret(words[1:]))
         elif words:
             done = subprocess.run(["bash", "-ec", command], capture_output=True, text=True)
@@ -81,8 +89,27 @@ def test_code_of_a_page_runs_and_prints_what_the_page_says(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     names: dict[str, object] = {"__name__": "__page__"}
-    found = blocks(page)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    # The port of the pages may be taken.
+    found = [
+        (language, content.replace("mlret serve ", f"mlret serve --port {port} ").replace(":8752", f":{port}"))
+        for language, content in blocks(page)
+    ]
+    try:
+        run_page(page, found, names, capsys)
+    finally:
+        if Path("serve.pid").exists():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(Path("serve.pid").read_text()), signal.SIGKILL)
+
+
+def run_page(
+    page: str, found: list[tuple[str, str]], names: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
     for position, (language, content) in enumerate(found):
         if language == "python":
             capsys.readouterr()

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mlret.cli.common import MAX_LINE, MAX_LINE_HELP, lines_of
 from mlret.cli.options import Option, SettingsOptions, takes_settings
+from mlret.cli.places import opened_index, served_index
 from mlret.cli.progress import compaction_progress, documents_progress, texts_progress
+from mlret.client.addresses import is_address
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +28,14 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")]
+IndexPlace = Annotated[
+    str,
+    typer.Argument(
+        metavar="INDEX",
+        help="The folder of the index; or its address on a server, http://HOST:PORT/NAME, with the token in "
+        "MLRET_TOKEN.",
+    ),
+]
 Files = Annotated[
     list[str],
     typer.Argument(
@@ -146,7 +156,7 @@ def build(
 @app.command()
 @takes_settings(adding=_ADDING)
 def add(
-    path: IndexPath,
+    place: IndexPlace,
     files: Files,
     *,
     adding: AddingSettings,
@@ -156,19 +166,19 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add the documents of files to an index."""
-    _extend(path, files, adding, "skip" if skip_existing else "error", as_json)
+    _extend(place, files, adding, "skip" if skip_existing else "error", as_json)
 
 
 @app.command()
 @takes_settings(adding=_ADDING)
-def update(path: IndexPath, files: Files, *, adding: AddingSettings, as_json: Json = False) -> None:
+def update(place: IndexPlace, files: Files, *, adding: AddingSettings, as_json: Json = False) -> None:
     """Add the documents of files; a document replaces the stored one with the same id, if any."""
-    _extend(path, files, adding, "replace", as_json)
+    _extend(place, files, adding, "replace", as_json)
 
 
 @app.command()
 def delete(
-    path: IndexPath,
+    place: IndexPlace,
     ids: Annotated[list[str] | None, typer.Argument(metavar="[IDS]...", help="The ids of the documents.")] = None,
     ids_from: Annotated[
         Path | None,
@@ -180,16 +190,15 @@ def delete(
 ) -> None:
     """Delete documents by id, or all that match a filter."""
     from mlret.index.filtering.filters import parse_filter
-    from mlret.index.index import Index
 
     every = [*(ids or []), *(lines_of(ids_from) if ids_from else [])]
-    with Index.open(path) as index:
+    with opened_index(place) as index:
         deleted = index.delete(every, where=parse_filter(where or []), ignore_missing=ignore_missing)
         left = len(index)
     if as_json:
         _print_json({"deleted": deleted, "documents": left})
     else:
-        typer.echo(f"{deleted} documents deleted; {path} holds {left}")
+        typer.echo(f"{deleted} documents deleted; {place} holds {left}")
 
 
 @app.command()
@@ -311,11 +320,9 @@ def reembed(
 
 
 @app.command()
-def info(path: IndexPath, as_json: Json = False) -> None:
+def info(place: IndexPlace, as_json: Json = False) -> None:
     """Show what an index contains, and which encoder it was built with."""
-    from mlret.index.index import Index
-
-    with Index.open(path) as index:
+    with opened_index(place) as index:
         found = dataclasses.asdict(index.info())
     if as_json:
         _print_json(found)
@@ -339,23 +346,21 @@ def info(path: IndexPath, as_json: Json = False) -> None:
     Console().print(table)
 
 
-def _extend(path: Path, files: list[str], adding: AddingSettings, existing: Existing, as_json: bool) -> None:
-    from mlret.index.build import extend_index
-
+def _extend(place: str, files: list[str], adding: AddingSettings, existing: Existing, as_json: bool) -> None:
     again = "give the same command again" + (" with --skip-existing" if existing == "error" else "")
     vectors = _load_vectors(adding.vectors, adding.lengths)
+    how: Any = {"vectors": vectors, "batch_size": adding.batch_size, "max_line": adding.max_line << 20}
     with documents_progress("adding", resume=again) as progress, compaction_progress() as steps:
-        report = extend_index(
-            path,
-            files,
-            adding.model,
-            vectors=vectors,
-            batch_size=adding.batch_size,
-            max_line=adding.max_line << 20,
-            existing=existing,
-            progress=progress,
-            compacting=steps,
-        )
+        how |= {"existing": existing, "progress": progress}
+        if is_address(place):
+            from mlret.client.files import send_files
+
+            with served_index(place, adding.model) as index:
+                report = send_files(index, files, **how)
+        else:
+            from mlret.index.build import extend_index
+
+            report = extend_index(place, files, adding.model, **how, compacting=steps)
     _print_report(report, as_json)
 
 

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from mlret.memory.records import MemoryRecord
 
 Store = Annotated[Path, typer.Option("--store", help="The folder of the memory store; `add` and `import` make it.")]
+Place = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="STORE",
+        help="The folder of the memory store, which `add` and `import` make; or the address of a server, "
+        "http://HOST:PORT, with the token in MLRET_TOKEN.",
+    ),
+]
 Scope = Annotated[
     list[str],
     typer.Option(
@@ -123,6 +132,8 @@ def existing(store: Path) -> Path:
     """
     from mlret.errors import InputError
 
+    if store.parts and store.parts[0] in ("http:", "https:"):
+        raise InputError(f"this command works on a folder and not on a server: run it where the folder of {store} is")
     if not store.exists():  # only `add` and `import` create a store
         raise InputError(f"{store}: no such memory store; make it with `mlret memory add --store {store}`")
     return store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from mlret.cli.memory_options import (
     Language,
     Levels,
     Model,
+    Place,
     Scope,
     Store,
     Where,
@@ -21,11 +22,15 @@ from mlret.cli.memory_options import (
     print_records,
     read_scope,
 )
+from mlret.cli.places import check_here, opened_memory
+
+if TYPE_CHECKING:
+    from mlret.memory.search.context import Packed
 
 
 def search(
     query: Annotated[str, typer.Argument(help="What to look for, in any language.")],
-    store: Store,
+    store: Place,
     scope: Scope,
     k: Annotated[int, typer.Option("-k", help="How many memories.")] = 5,
     language: Language = None,
@@ -51,6 +56,7 @@ def search(
     from mlret.index.filtering.filters import parse_filter
     from mlret.index.queries import check_k, check_queries
     from mlret.index.search import check_mode
+    from mlret.memory.memory import Memory
     from mlret.memory.search.ranking import Ranking
     from mlret.memory.search.selection import Selection
 
@@ -63,22 +69,26 @@ def search(
     check_queries([query], language)
     selection = Selection(owner, parse_filter(where or []), levels=chosen, as_of=as_of)
     selection.check()
-    with opened(store, model) as memory:
-        found = memory.search(
-            query,
-            owner,
-            k,
-            language=language,
-            where=selection.where,
-            levels=chosen,
-            as_of=as_of,
-            current_only=not all_versions,
-            conflicts=conflicts,
-            abstain=abstain,
-            ranking=Ranking(decay=decay, sessions=sessions),
-            mode=given,
-        )
-        packed = None if budget is None else memory.context(found, budget)
+    check_here(store, bool(decay), "--decay")
+    check_here(store, sessions, "--sessions")
+    how: Any = {
+        "language": language,
+        "where": selection.where,
+        "levels": chosen,
+        "as_of": as_of,
+        "current_only": not all_versions,
+        "conflicts": conflicts,
+        "abstain": abstain,
+        "mode": given,
+    }
+    with opened_memory(store, model) as memory:
+        packed: Packed | None = None
+        if isinstance(memory, Memory):
+            found = memory.search(query, owner, k, **how, ranking=Ranking(decay=decay, sessions=sessions))
+            packed = None if budget is None else memory.context(found, budget)
+        else:
+            found = memory.search(query, owner, k, **how)
+            packed = None if budget is None else memory.context(query, budget, owner, k, **how)
     if as_json:
         extra = {} if packed is None else {"context": packed.text, "cost": packed.cost, "dropped": packed.dropped}
         print_json({"query": query} | found.as_json() | extra)
@@ -98,11 +108,11 @@ def search(
             console.print(f"   {other.state} version {other.version}: {printable(other.text)}", markup=False)
 
 
-def get(store: Store, scope: Scope, id: Id, as_of: AsOf = None, as_json: Json = False) -> None:
+def get(store: Place, scope: Scope, id: Id, as_of: AsOf = None, as_json: Json = False) -> None:
     """Print a memory."""
     from mlret.errors import InputError
 
-    with opened(store) as memory:
+    with opened_memory(store) as memory:
         record = memory.get(id, read_scope(scope), as_of=as_of)
     if record is None:
         raise InputError(f"no record {id!r} in this scope")
@@ -110,7 +120,7 @@ def get(store: Store, scope: Scope, id: Id, as_of: AsOf = None, as_json: Json = 
 
 
 def list_(
-    store: Store,
+    store: Place,
     scope: Scope,
     where: Where = None,
     levels: Levels = None,
@@ -124,14 +134,17 @@ def list_(
 
     chosen: Any = levels or []
     condition = parse_filter(where or [])
-    with opened(store) as memory:
-        records = memory.list(read_scope(scope), where=condition, levels=chosen, as_of=as_of, state=state, limit=limit)
+    check_here(store, bool(where), "--where")
+    how: Any = {"levels": chosen, "as_of": as_of, "state": state, "limit": limit}
+    with opened_memory(store) as memory:
+        how |= {"where": condition} if condition else {}  # which only a folder takes
+        records = memory.list(read_scope(scope), **how)
     print_records(records, as_json)
 
 
-def history(store: Store, scope: Scope, id: Id, as_json: Json = False) -> None:
+def history(store: Place, scope: Scope, id: Id, as_json: Json = False) -> None:
     """Print the operations on a memory, and its versions."""
-    with opened(store) as memory:
+    with opened_memory(store) as memory:
         entries = memory.history(id, read_scope(scope))
         versions = memory.versions(id, read_scope(scope))
     if as_json:

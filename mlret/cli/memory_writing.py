@@ -17,24 +17,26 @@ from mlret.cli.memory_options import (
     Level,
     Levels,
     Model,
+    Place,
     Scope,
     Session,
-    Store,
-    opened,
     print_done,
     print_json,
     read_scope,
 )
 from mlret.cli.options import takes_settings
+from mlret.cli.places import check_here, opened_memory
+from mlret.client.addresses import is_address
 
 if TYPE_CHECKING:
+    from mlret.memory.memory import Memory
     from mlret.memory.records import UpdateFields
 
 
 @takes_settings(about=ABOUT)
 def add(
     text: Annotated[str, typer.Argument(help="What to remember, in any language; - reads texts from lines.")],
-    store: Store,
+    store: Place,
     scope: Scope,
     *,
     about: About,
@@ -58,10 +60,12 @@ def add(
     if text == "-":
         items = ({"text": one, **record} for one in _standard_input(max_line))
     else:  # It is checked before the encoder is loaded and, if there is none, the store is made.
-        items = read_items([{"text": text, **record}])
+        given = [{"text": text, **record}]
+        checked = read_items(given)
+        items = given if is_address(store) else checked
     owner = read_scope(scope)
-    with opened(store, model, make=True) as memory:
-        added = list(memory.add_stream(items, owner, dedupe=dedupe))
+    with opened_memory(store, model, make=True) as memory:
+        added = list(memory.add_stream(cast("Any", items), owner, dedupe=dedupe))
     if as_json:
         print_json([one.as_json() for one in added] if text == "-" else added[0].as_json())
         return
@@ -71,7 +75,7 @@ def add(
 
 @takes_settings(about=ABOUT)
 def update(
-    store: Store,
+    store: Place,
     scope: Scope,
     id: Id,
     text: Annotated[str | None, typer.Argument(help="The new text; the previous one if left out.")] = None,
@@ -81,13 +85,13 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Add a new version to a memory; previous versions are kept."""
-    with opened(store, model) as memory:
+    with opened_memory(store, model) as memory:
         given = cast("UpdateFields", about.given())
         print_done(memory.update(id, read_scope(scope), text, **given), "updated", as_json)
 
 
 def link(
-    store: Store,
+    store: Place,
     scope: Scope,
     id: Id,
     type: Annotated[str, typer.Argument(help="A word: about, contradicts, derived_from, …")],
@@ -96,48 +100,48 @@ def link(
     as_json: Json = False,
 ) -> None:
     """Link a memory to another."""
-    with opened(store) as memory:
+    with opened_memory(store) as memory:
         verb = memory.unlink if cut else memory.link
         print_done(verb(id, type, target, read_scope(scope)), "cut" if cut else "linked", as_json)
 
 
 def merge(
-    store: Store,
+    store: Place,
     scope: Scope,
     survivor: Annotated[str, typer.Argument(help="The id of the record that stays.")],
     others: Annotated[list[str], typer.Argument(help="The ids of those that are the same memory.")],
     as_json: Json = False,
 ) -> None:
     """Merge memories into one; `undo` reverts it."""
-    with opened(store) as memory:
+    with opened_memory(store) as memory:
         print_done(memory.merge(survivor, others, read_scope(scope)), "merged", as_json)
 
 
-def delete(store: Store, scope: Scope, ids: Ids, as_json: Json = False) -> None:
+def delete(store: Place, scope: Scope, ids: Ids, as_json: Json = False) -> None:
     """Hide memories, and what was derived from them; `restore` brings them back."""
-    with opened(store) as memory:
+    with opened_memory(store) as memory:
         print_done(memory.delete(ids, read_scope(scope)), "deleted", as_json)
 
 
-def restore(store: Store, scope: Scope, ids: Ids, as_json: Json = False) -> None:
+def restore(store: Place, scope: Scope, ids: Ids, as_json: Json = False) -> None:
     """Bring back what was deleted, archived or merged."""
-    with opened(store) as memory:
+    with opened_memory(store) as memory:
         print_done(memory.restore(ids, read_scope(scope)), "restored", as_json)
 
 
 def undo(
-    store: Store,
+    store: Place,
     scope: Scope,
     operation: Annotated[int, typer.Argument(help="Its number: `history` and every change print it.")],
     as_json: Json = False,
 ) -> None:
     """Undo an operation, except an erasure."""
-    with opened(store) as memory:
+    with opened_memory(store) as memory:
         print_done(memory.undo(operation, read_scope(scope)), "undone", as_json)
 
 
 def erase(
-    store: Store,
+    store: Place,
     scope: Scope,
     ids: Annotated[list[str] | None, typer.Argument(metavar="[IDS]...", help="The ids of the records.")] = None,
     everything: Annotated[bool, typer.Option("--everything", help="Erase all of the scope.")] = False,
@@ -150,8 +154,9 @@ def erase(
     owner = read_scope(scope)
     if bool(ids) == everything:
         raise InputError("state what to erase: ids, or --everything of the scope, one of the two")
-    with opened(store) as memory:
-        chosen = ids or memory.ids(owner)
+    check_here(store, everything, "--everything")
+    with opened_memory(store) as memory:
+        chosen = ids or cast("Memory", memory).ids(owner)
         if not chosen:
             raise InputError("this scope holds nothing")
         if not yes:
@@ -168,7 +173,7 @@ def erase(
 
 
 def forget(
-    store: Store,
+    store: Place,
     scope: Scope,
     unused_days: Annotated[
         float | None, typer.Option(min=0, help="Neither stored nor used for this many days.")
@@ -195,7 +200,7 @@ def forget(
         levels=chosen,
         keep=keep,
     )
-    with opened(store) as memory:
+    with opened_memory(store) as memory:
         found = memory.forget(policy, read_scope(scope), dry_run=not run)
     if as_json:
         print_json({"reasons": found.reasons, "operation": found.operation})

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mlret.cli.places import opened_index
+
 
 def search(
-    path: Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")],
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="INDEX",
+            help="The folder of the index; or its address on a server, http://HOST:PORT/NAME, with the token in "
+            "MLRET_TOKEN.",
+        ),
+    ],
     query: Annotated[str, typer.Argument(help="What to look for, in any language.")],
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 5,
     language: Annotated[
@@ -40,7 +48,6 @@ def search(
 ) -> None:
     """Find the documents of an index that are closest in meaning to a query."""
     from mlret.index.filtering.filters import parse_filter
-    from mlret.index.index import Index
     from mlret.index.queries import check_k, check_queries
     from mlret.index.search import check_mode
 
@@ -48,7 +55,7 @@ def search(
     check_k(k)
     check_queries([query], language)
     condition, channels = parse_filter(where or []), check_mode(mode)
-    with Index.open(path, model) as index:
+    with opened_index(place, model) as index:
         hits = index.search(query, k, language=language, where=condition, mode=channels, exact=exact)
     if as_json:
         found = {"query": query, "hits": [dataclasses.asdict(hit) for hit in hits]}

@@ -264,7 +264,8 @@ def problem_of(error: Exception, *, folders: Mapping[str, str] | None = None) ->
     if isinstance(error, InputError):
         kinds = {NotFound: "not-found", AlreadyExists: "conflict"}
         kind = next((name for cls, name in kinds.items() if isinstance(error, cls)), "invalid")
-        return Problem(kind, _without_paths(str(error), folders or {}))
+        place: Place | None = "path" if kind == "not-found" and error.field else None
+        return Problem(kind, _without_paths(str(error), folders or {}), field=error.field, place=place, fix=error.fix)
     return Problem("internal", "the server failed; nothing more can be said here")
 
 

@@ -96,14 +96,14 @@ def test_a_record_is_read_as_it_was(anna: httpx2.Client) -> None:
     after, before = ({"as_of": f"20{year}-06-01T00:00:00Z"} for year in (30, 27))
     assert anna.get("/v1/memories/home", params=after).json()["text"] == change["text"]
     assert anna.get("/v1/memories/home", params=before).json()["text"] == TEXTS[1]["text"]
-    problem(anna.get("/v1/memories/home", params={"as_of": "2020-01-01T00:00:00Z"}), 404)
+    problem(anna.get("/v1/memories/home", params={"as_of": "2020-01-01T00:00:00Z"}), 404, "id")
     problem(anna.get("/v1/memories/home", params={"as_of": "yesterday"}), 422)
 
 
 def test_operations_are_undone(anna: httpx2.Client) -> None:
     deleted = anna.delete("/v1/memories/nuts").json()
     models.DoneOut.model_validate(deleted)
-    problem(anna.get("/v1/memories/nuts"), 404)
+    problem(anna.get("/v1/memories/nuts"), 404, "id")
     assert anna.post("/v1/memories:undo", json={"operation": deleted["operation"]}).status_code == 200
     assert anna.get("/v1/memories/nuts").status_code == 200
     merged = anna.post("/v1/memories:merge", json={"survivor": "nuts", "others": ["home"]}).json()
@@ -139,7 +139,7 @@ def test_erasing_gives_a_proof_and_needs_a_token_that_may_erase(served: Running,
     proof = anna.post("/v1/memories:erase", json={"ids": ["nuts"]}).json()
     models.ProofOut.model_validate(proof)
     assert (proof["ids"], proof["complete"]) == (["nuts"], True)
-    problem(anna.get("/v1/memories/nuts"), 404)
+    problem(anna.get("/v1/memories/nuts"), 404, "id")
     problem(anna.get("/v1/memories/nuts/history"), 404)
     with served.client_of("writer", "write", scope={"tenant": "t"}) as writer:
         problem(writer.post("/v1/memories:erase", json={"ids": ["a"], "scope": {"user": "u"}}), 403)
@@ -153,7 +153,7 @@ def test_a_request_can_only_narrow_the_scope_of_its_token(anna: httpx2.Client) -
     assert anna.post("/v1/memories", json=run).status_code == 200
     assert [one["id"] for one in anna.get("/v1/memories", params={"run": "r1"}).json()["memories"]] == ["room"]
     assert anna.get("/v1/memories/room").json()["scope"]["run"] == "r1"
-    problem(anna.get("/v1/memories/nuts", params={"run": "r1"}), 404)
+    problem(anna.get("/v1/memories/nuts", params={"run": "r1"}), 404, "id")
     for scope in ({"user": "bob"}, {"tenant": "other"}):
         problem(anna.post("/v1/memories:search", json={"query": "a", "scope": scope}), 403)
         problem(anna.get("/v1/memories", params=scope), 403)

@@ -221,4 +221,6 @@ def _merged(old: Any, change: Any) -> Any:
 
 
 def _missing(name: str, id: str) -> NotFound:
-    return NotFound(f"the index {name!r} has no document {id!r}")
+    error = NotFound(f"the index {name!r} has no document {id!r}")
+    error.field = "id"
+    return error

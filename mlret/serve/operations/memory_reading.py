@@ -247,7 +247,9 @@ async def get_memory(
         times.read_instant(as_of, "as_of")
     record = await served.handle.read(lambda memory: memory.get(id, bound, as_of=as_of))
     if record is None:
-        raise NotFound(f"there is no memory {id!r} in the scope {bound}" + (f" at {as_of}" if as_of else ""))
+        error = NotFound(f"there is no memory {id!r} in the scope {bound}" + (f" at {as_of}" if as_of else ""))
+        error.field = "id"
+        raise error
     return record
 
 

@@ -66,4 +66,11 @@ class _NameConvertor(Convertor[str]):
         return value
 
 
+class _RecordConvertor(_NameConvertor):
+    """The id of a record in a path. It may contain slashes, but ``ID/history`` is another path."""
+
+    regex = "(?!.*/history$).+"
+
+
 register_url_convertor("name", _NameConvertor())
+register_url_convertor("record", _RecordConvertor())

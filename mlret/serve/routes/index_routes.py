@@ -56,7 +56,7 @@ async def put(name: IndexName, service: Serving, principal: Caller, creation: In
 
     If an index with this name and these settings exists already, nothing is changed.
     """
-    settings = (creation or IndexCreation()).settings
+    settings = (creation or IndexCreation()).settings.plain()
     description, created = await operations.create_index(service, principal, name, settings)
     headers = {"Location": f"/v1/indexes/{name}"} if created else {}
     return JSONResponse(description, 201 if created else 200, headers)

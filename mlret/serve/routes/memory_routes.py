@@ -18,18 +18,22 @@ from mlret.serve.operations.memory_adding import MemoryAdding, add_memories
 from mlret.serve.operations.memory_reading import Listing, MemorySearch
 from mlret.serve.routes.dependencies import Serving, problems
 from mlret.serve.schemas import memory_models as models
+from mlret.serve.schemas.value_types import Name
 from mlret.serve.security.authentication import Caller
 
 router = APIRouter(tags=["memory"])
-MemoryId = Annotated[str, PathParameter(description="The id of the record; it may contain slashes.", min_length=1)]
+MemoryId = Annotated[
+    str,
+    PathParameter(description="The id of the record; it may contain slashes, but not end in `/history`.", min_length=1),
+]
 AsOf = Annotated[str | None, Query(description="An instant: ISO 8601 with an offset from UTC.")]
 
 
 def scope_of(
-    tenant: Annotated[str | None, Query(description="Only the tenant of the token.")] = None,
-    user: Annotated[str | None, Query(description="Whom the memory is about.")] = None,
-    agent: Annotated[str | None, Query()] = None,
-    run: Annotated[str | None, Query()] = None,
+    tenant: Annotated[Name | None, Query(description="Only the tenant of the token.")] = None,
+    user: Annotated[Name | None, Query(description="Whom the memory is about.")] = None,
+    agent: Annotated[Name | None, Query()] = None,
+    run: Annotated[Name | None, Query()] = None,
 ) -> dict[str, str]:
     """Return the scope that the parameters of a request name."""
     given = {"tenant": tenant, "user": user, "agent": agent, "run": run}
@@ -232,7 +236,7 @@ async def history(id: MemoryId, service: Serving, principal: Caller, scope: Scop
 
 
 @router.get(
-    "/v1/memories/{id:path}",
+    "/v1/memories/{id:record}",
     summary="Read a memory",
     response_model=models.RecordOut,
     responses=problems("not-found", "invalid"),
@@ -243,7 +247,7 @@ async def get(id: MemoryId, service: Serving, principal: Caller, scope: ScopeOfQ
 
 
 @router.patch(
-    "/v1/memories/{id:path}",
+    "/v1/memories/{id:record}",
     summary="Change a memory",
     response_model=models.ChangedOut,
     responses=problems("not-found", "too-large", "unsupported-media-type", "invalid"),
@@ -256,7 +260,7 @@ async def change(id: MemoryId, wanted: models.MemoryChange, service: Serving, pr
 
 
 @router.delete(
-    "/v1/memories/{id:path}",
+    "/v1/memories/{id:record}",
     summary="Delete a memory",
     response_model=models.DoneOut,
     responses=problems("not-found", "invalid"),

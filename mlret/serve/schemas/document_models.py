@@ -106,7 +106,7 @@ class DeleteByFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    where: Filter = Field(min_length=1, description="As for a search.")
+    where: Filter = Field(min_length=1, description="As for a search.", json_schema_extra={"minProperties": 1})
 
 
 # The names of the alternatives are part of the place of an error, where no key of a body is called so.

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
+from mlret.serve.schemas.value_types import Flag, Whole
+
 ModelName = Annotated[
     str | None, Field(None, description="The id of a model of `/v1/models`; by default that of new indexes.")
 ]
@@ -33,7 +35,7 @@ class EmbeddingRequest(BaseModel):
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="`base64`: the bytes of little-endian 32-bit floats."
     )
-    dimensions: int | None = Field(
+    dimensions: Whole | None = Field(
         None, ge=1, description="Keep the first dimensions alone, scaled to unit length again. By default all."
     )
     input_type: Literal["query", "document"] = Field(
@@ -84,8 +86,8 @@ class RerankRequest(BaseModel):
         min_length=1, description="Texts, or objects with the key `text` or those of `rank_fields`. Any number."
     )
     model: ModelName = None
-    top_n: int | None = Field(None, ge=1, description="The number of documents to return; by default all.")
-    return_documents: bool = Field(False, description="Whether each result contains its document.")
+    top_n: Whole | None = Field(None, ge=1, description="The number of documents to return; by default all.")
+    return_documents: Flag = Field(False, description="Whether each result contains its document.")
     rank_fields: Annotated[list[str], Field(min_length=1)] | None = Field(
         None, description="The keys of the objects whose texts count; by default `text`."
     )

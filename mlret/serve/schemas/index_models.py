@@ -56,9 +56,19 @@ class FieldList(BaseModel):
     fields: list[FieldDescription]
 
 
+class SettingsIn(IndexSettings):
+    """Settings as their description says: `"1"` and `true` are no numbers, though they are in a recipe."""
+
+    model_config = ConfigDict(strict=True)
+
+    def plain(self) -> IndexSettings:
+        """Return the settings as an index keeps them."""
+        return IndexSettings.model_validate(self.model_dump())
+
+
 class IndexCreation(BaseModel):
     """How to create an index."""
 
     model_config = ConfigDict(extra="forbid")
 
-    settings: IndexSettings = Field(default_factory=IndexSettings)
+    settings: SettingsIn = Field(default_factory=SettingsIn)

@@ -10,7 +10,7 @@ from mlret.index.search import Mode
 from mlret.memory.records import Kind, Level, State
 from mlret.memory.storage.journal import Verb
 from mlret.serve.schemas.search_models import MarkOut, PassageOut
-from mlret.serve.schemas.value_types import Language
+from mlret.serve.schemas.value_types import Flag, Language, Name, Number, Whole
 
 Id = Annotated[str, Field(min_length=1, description="The id of a record.")]
 Instant = Annotated[str, Field(description="ISO 8601 with an offset from UTC.", examples=["2026-03-01T09:00:00+01:00"])]
@@ -22,10 +22,10 @@ class ScopeIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tenant: str | None = Field(None, description="Only the tenant of the token.")
-    user: str | None = Field(None, description="Whom the memory is about.", examples=["anna"])
-    agent: str | None = None
-    run: str | None = None
+    tenant: Name | None = Field(None, description="Only the tenant of the token.")
+    user: Name | None = Field(None, description="Whom the memory is about.", examples=["anna"])
+    agent: Name | None = None
+    run: Name | None = None
 
     def given(self) -> dict[str, str]:
         """Return the names that were given."""
@@ -46,7 +46,7 @@ class SourceIn(BaseModel):
     uri: str | None = Field(None, description="Where the text comes from.")
     span: tuple[int, int] | None = Field(None, description="Start and end of the text there, in characters.")
     role: str | None = Field(None, description="Who said it: `user`, `assistant`, …")
-    trust: float | None = Field(None, ge=0, le=1, description="How far the writer trusts it.")
+    trust: Number | None = Field(None, ge=0, le=1, description="How far the writer trusts it.")
 
 
 class _Fields(BaseModel):
@@ -56,14 +56,14 @@ class _Fields(BaseModel):
     kind: Kind = Field("raw", description="`raw` if it was said, `derived` if it was made from other records.")
     level: Level = Field("turn", description="What the text is.")
     session: str | None = Field(None, min_length=1, description="The conversation that it belongs to.")
-    seq: int | None = Field(None, ge=0, lt=2**31, description="Its position there; by default the next one.")
+    seq: Whole | None = Field(None, ge=0, lt=2**31, description="Its position there; by default the next one.")
     event_time: Instant | Period | None = Field(None, description="When what it describes took place.")
     valid_from: Instant | None = Field(None, description="When it begins to hold; by default the event, else now.")
     expires_at: Instant | None = Field(None, description="When it stops being found.")
     source: str | SourceIn | None = Field(None, description="Where it comes from.")
     tags: list[str] = Field([], description="Tags to filter by.")
     keys: list[str] = Field([], description="Expansions that are searched with the text.")
-    importance: float | None = Field(None, ge=0, le=1, description="The writer's rating.")
+    importance: Number | None = Field(None, ge=0, le=1, description="The writer's rating.")
     metadata: dict[str, Any] | None = Field(None, description="Other JSON values by name.")
     links: list[tuple[str, Id]] = Field([], description="Links to other records: pairs of a type and an id.")
     derived_from: list[Id] = Field([], description="Ids of the records that it was made from.")
@@ -84,7 +84,7 @@ class MemoryIn(_Fields):
 
 
 class _Deduped(_InScope):
-    dedupe: bool = Field(
+    dedupe: Flag = Field(
         True, description="Whether to look for a record of exactly this scope that says the same, in any language."
     )
 
@@ -187,14 +187,14 @@ class MemoryPage(BaseModel):
 
 class _MemorySearch(_InScope):
     language: Language | None = Field(None, description="The language of the queries; detected if it is missing.")
-    k: int = Field(5, ge=1, description="The number of hits for each query.")
+    k: Whole = Field(5, ge=1, description="The number of hits for each query.")
     where: dict[str, Any] | None = Field(None, description="A filter on metadata, `tags` and `lang`, as for an index.")
     kinds: list[Kind] = Field([], description="Only records of these kinds.")
     levels: list[Level] = Field([], description="Only records of these levels.")
     as_of: Instant | None = Field(None, description="Search what was valid then, instead of what is current.")
-    current_only: bool = Field(True, description="Without versions that a later one supersedes.")
-    conflicts: bool = Field(False, description="With each hit, its other versions and what contradicts it.")
-    abstain: bool = Field(False, description="No hits, but a reason, if none stands out the way answers do.")
+    current_only: Flag = Field(True, description="Without versions that a later one supersedes.")
+    conflicts: Flag = Field(False, description="With each hit, its other versions and what contradicts it.")
+    abstain: Flag = Field(False, description="No hits, but a reason, if none stands out the way answers do.")
     now: Instant | None = Field(None, description="What *yesterday* in a query refers to; by default the present.")
     mode: Mode | None = Field(None, description="`hybrid` (the default), `dense` or `lexical`.")
 
@@ -208,7 +208,7 @@ class MemorySearchRequest(_MemorySearch):
     query: Query | Annotated[list[Query], Field(min_length=1)] = Field(
         description="A text in any language, or several."
     )
-    explain: bool = Field(False, description="Say which words and which part of each text match.")
+    explain: Flag = Field(False, description="Say which words and which part of each text match.")
 
 
 class MatchOut(BaseModel):
@@ -222,8 +222,8 @@ class ContextRequest(_MemorySearch):
     """A text to search the memory for, and how much of what is found to return."""
 
     query: Query = Field(description="A text in any language.")
-    k: int = Field(20, ge=1, description="The number of hits that are considered.")
-    budget: int = Field(ge=0, description="The most tokens, by the encoder's tokenizer.")
+    k: Whole = Field(20, ge=1, description="The number of hits that are considered.")
+    budget: Whole = Field(ge=0, description="The most tokens, by the encoder's tokenizer.")
 
 
 class MemoryHitOut(BaseModel):
@@ -315,7 +315,7 @@ class IdsIn(_InScope):
 class RemovalIn(IdsIn):
     """Records to delete or erase."""
 
-    cascade: bool = Field(True, description="Also what was derived from them or merged into them.")
+    cascade: Flag = Field(True, description="Also what was derived from them or merged into them.")
 
 
 class MergeIn(_InScope):
@@ -331,13 +331,13 @@ class LinkIn(_InScope):
     id: Id
     type: str = Field(min_length=1, examples=["contradicts"])
     target: Id
-    on: bool = Field(True, description="False to remove it.")
+    on: Flag = Field(True, description="False to remove it.")
 
 
 class UndoIn(_InScope):
     """An operation to undo."""
 
-    operation: int = Field(ge=0, lt=2**63)
+    operation: Whole = Field(ge=0, lt=2**63)
 
 
 class FeedbackIn(_InScope):
@@ -350,15 +350,15 @@ class FeedbackIn(_InScope):
 class PolicyIn(_InScope):
     """Which records to archive: those that meet every condition that is given."""
 
-    unused_days: float | None = Field(None, ge=0)
-    retention_below: float | None = Field(None, ge=0)
-    tau_days: float = Field(30.0, gt=0)
-    importance_below: float | None = Field(None, ge=0)
-    strength_below: float | None = Field(None, ge=0)
+    unused_days: Number | None = Field(None, ge=0)
+    retention_below: Number | None = Field(None, ge=0)
+    tau_days: Number = Field(30.0, gt=0)
+    importance_below: Number | None = Field(None, ge=0)
+    strength_below: Number | None = Field(None, ge=0)
     kinds: list[Kind] = []
     levels: list[Level] = []
-    keep: int | None = Field(None, ge=0)
-    dry_run: bool = Field(True, description="Only report what would be archived, and why.")
+    keep: Whole | None = Field(None, ge=0)
+    dry_run: Flag = Field(True, description="Only report what would be archived, and why.")
 
 
 class ForgottenOut(BaseModel):

@@ -15,12 +15,20 @@ def _whole(value: Any) -> Any:
     return value
 
 
+def _number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("float_type", "Input should be a valid number")
+    return value
+
+
 Flag = StrictBool
+Number = Annotated[float, BeforeValidator(_number)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 # The lists of a vector are checked when they are read into an array; pydantic would report each number that is wrong.
 NUMBERS: dict[str, Any] = {"type": "array", "items": {"type": "number"}, "minItems": 1}
 MANY_NUMBERS: dict[str, Any] = {"type": "array", "items": NUMBERS, "minItems": 1}
 LISTS_OF_NUMBERS: dict[str, Any] = {"type": "array", "items": MANY_NUMBERS, "minItems": 1}
+Name = Annotated[str, Field(min_length=1)]
 Language = Annotated[
     str, Field(description="An ISO 639 or BCP 47 code, e.g. `sw` or `zh-Hant`.", examples=["sw"], min_length=2)
 ]

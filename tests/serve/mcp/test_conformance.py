@@ -28,6 +28,8 @@ from mlret.serve.settings import ServeSettings
 from tests.serve.mcp.conformance_fixtures import fixture_application
 from tests.serve.mcp.node_tools import node_program
 
+pytestmark = pytest.mark.others
+
 OWN = ("server-initialize", "ping", "tools-list", "dns-rebinding-protection")
 WITH_FIXTURES = (
     "completion-complete",

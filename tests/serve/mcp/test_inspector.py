@@ -17,6 +17,8 @@ from tests.serve.running import Running
 
 ROOT = Path(errors.__file__).parents[1]
 
+pytestmark = pytest.mark.others
+
 
 @pytest.fixture(scope="module")
 def inspector() -> list[str]:
