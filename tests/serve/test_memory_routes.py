@@ -214,3 +214,30 @@ def test_bad_texts_are_refused_and_nothing_is_stored(
 def test_a_server_without_a_memory_says_so(tmp_path: Path) -> None:
     with running(tmp_path) as bare:
         assert "--memory" in problem(bare.client.get("/v1/memories", params={"user": "a"}), 404).detail
+
+
+def test_an_export_is_imported_as_the_same_memory(served: Running, anna: httpx2.Client, request: Any) -> None:
+    anna.patch("/v1/memories/home", json={"text": "Ich wohne jetzt in Oslo."})
+    anna.post("/v1/memories:link", json={"id": "nuts", "type": "about", "target": "home"})
+    anna.post("/v1/memories", json={"memories": [{"text": f"note {n}", "id": f"n{n}"} for n in range(70)]})
+    lines = anna.post("/v1/memories:export", json={"vectors": True})
+    assert lines.headers["content-type"] == "application/x-ndjson"
+    assert len(lines.content.splitlines()) == len(TEXTS) + 70
+    form = {"Content-Type": "application/x-ndjson"}
+    problem(anna.post("/v1/memories:import", content=lines.content, headers=form), 409, "existing")
+    again = anna.post("/v1/memories:import", content=lines.content, headers=form, params={"existing": "skip"})
+    assert again.json() == {"imported": 0, "skipped": len(TEXTS) + 70}
+    other = {"tenant": f"{request.node.name[:50]} copy", "user": "anna"}
+    with served.client_of(other["tenant"], "write", scope=other) as copy:
+        problem(copy.post("/v1/memories:import", content=lines.content, headers=form), 422)
+        own = lines.text.replace(request.node.name[:60], other["tenant"]).encode()
+        imported = copy.post("/v1/memories:import", content=own, headers=form)
+        assert imported.json() == {"imported": len(TEXTS) + 70, "skipped": 0}
+        for id in ("home", "nuts", "n69"):
+            here, there = (one.get(f"/v1/memories/{id}").json() for one in (copy, anna))
+            assert without_times(here) == without_times(there)
+        assert len(copy.get("/v1/memories/home/history").json()["versions"]) == 2
+    problem(anna.post("/v1/memories:import", content=b"{", headers=form), 400)
+    problem(anna.post("/v1/memories:import", json={}), 415, "Content-Type")
+    with served.client_of(f"{other['tenant']} reader", "read", scope=other) as reader:
+        problem(reader.post("/v1/memories:import", content=b"", headers=form), 403)

@@ -43,13 +43,17 @@ _OF_VERSION = (
 _FIRST = {"state": "active", "strength": 1.0, "accesses": 0, "accessed_at": None, "merged_into": None}
 
 
-def export_records(store: MemoryStore, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield every record of a scope with all its versions and links, in any state except deleted.
+def export_records(
+    store: MemoryStore, ids: Iterable[str] | None = None, *, vectors: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield records of a scope with all their versions and links, in any state except deleted.
 
     Parameters
     ----------
     store
         The memory, as seen by the scope whose records are exported.
+    ids
+        The ids of the records; those that the scope does not hold are skipped. By default all records.
     vectors
         Whether to include the vector of each version, so that importing needs no encoder.
 
@@ -59,14 +63,15 @@ def export_records(store: MemoryStore, *, vectors: bool = False) -> Iterator[dic
         JSON values.
     """
     columns, scope = store.columns, store.scope
-    with store.lock:
-        positions = columns.in_scope(scope)
-        ids = list(dict.fromkeys(columns.ids.by_number[one] for one in columns.record[positions].tolist()))
+    if ids is None:
+        with store.lock:
+            positions = columns.in_scope(scope)
+            ids = list(dict.fromkeys(columns.ids.by_number[one] for one in columns.record[positions].tolist()))
     for id in ids:
         with store.lock:
             _ = store.index.store  # Raises an error if the memory has been closed since the last record.
             there = columns.statuses.get(id)
-            if there is None or there.state == DELETED:
+            if there is None or there.state == DELETED or not store.in_scope(id, scope):
                 continue
             versions = store.fetch(columns.versions[id])
             rows = [int(columns.row[position]) for position in columns.versions[id]]

@@ -16,7 +16,7 @@ from mlret.serve.operations.lines import LineReader
 from mlret.serve.operations.storing import OnConflict
 from mlret.serve.problems import Problem
 from mlret.serve.routes.dependencies import IndexName, Serving, problems
-from mlret.serve.routes.streaming import StreamedAnswer
+from mlret.serve.routes.streaming import LINE_FORMS, NDJSON, StreamedAnswer
 from mlret.serve.schemas.document_models import (
     DeleteByIds,
     Deleted,
@@ -31,8 +31,6 @@ from mlret.serve.schemas.document_models import (
 )
 from mlret.serve.security.authentication import Caller
 
-NDJSON = "application/x-ndjson"
-_LINES = {NDJSON, "application/ndjson", "application/jsonl", "application/jsonlines"}
 _MERGE_PATCH = "application/merge-patch+json"
 
 router = APIRouter(route_class=StrictRoute, tags=["documents"])
@@ -101,7 +99,7 @@ async def add(
         raise Problem("unsupported-media-type", "the body is compressed", field="Content-Encoding", place="header")
     if form == "application/json":
         return JSONResponse(await add_documents(service, principal, name, await request.body(), how))
-    if form not in _LINES:
+    if form not in LINE_FORMS:
         raise Problem(
             "unsupported-media-type",
             f"the body is {form or 'of no type'}",

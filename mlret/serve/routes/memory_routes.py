@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi import Path as PathParameter
 from starlette.responses import JSONResponse
 
@@ -14,14 +14,18 @@ from mlret.memory.records import Kind, Level
 from mlret.memory.results import Done
 from mlret.serve.operations import memory_changing as changing
 from mlret.serve.operations import memory_reading as reading
+from mlret.serve.operations import memory_transfer as transfer
 from mlret.serve.operations.memory_adding import MemoryAdding, add_memories
 from mlret.serve.operations.memory_reading import Listing, MemorySearch
+from mlret.serve.problems import Problem
 from mlret.serve.routes.dependencies import Serving, problems
+from mlret.serve.routes.streaming import LINE_FORMS, NDJSON, StreamedAnswer
 from mlret.serve.schemas import memory_models as models
 from mlret.serve.schemas.value_types import Name
 from mlret.serve.security.authentication import Caller
 
 router = APIRouter(tags=["memory"])
+_RECORDS = {NDJSON: {"schema": {"type": "string", "description": "A record with all its versions in each line."}}}
 MemoryId = Annotated[
     str,
     PathParameter(description="The id of the record; it may contain slashes, but not end in `/history`.", min_length=1),
@@ -222,6 +226,49 @@ async def erase(wanted: models.RemovalIn, service: Serving, principal: Caller) -
     scope = wanted.scope.given()
     proof = await changing.erase_memories(service, principal, wanted.ids, scope, cascade=wanted.cascade)
     return JSONResponse(proof.as_json())
+
+
+@router.post(
+    "/v1/memories:export",
+    summary="Export memories",
+    response_class=Response,
+    responses={200: {"description": "The records.", "content": _RECORDS}}
+    | problems("not-found", "too-large", "invalid"),
+)
+async def export(wanted: models.ExportIn, service: Serving, principal: Caller) -> Response:
+    """Return the records of a scope, each with all its versions, as `:import` takes them; deleted ones are left out."""
+    lines = transfer.export_memories(service, principal, wanted.scope.given(), vectors=wanted.vectors)
+    return StreamedAnswer(lines, NDJSON)
+
+
+@router.post(
+    "/v1/memories:import",
+    summary="Import memories",
+    response_model=models.ImportedOut,
+    responses=problems("not-found", "conflict", "too-large", "unsupported-media-type", "invalid"),
+    openapi_extra={"requestBody": {"required": True, "content": _RECORDS}},
+)
+async def import_lines(
+    request: Request,
+    service: Serving,
+    principal: Caller,
+    scope: ScopeOfQuery,
+    existing: Annotated[
+        Literal["error", "skip"], Query(description="What to do with an id that is stored already.")
+    ] = "error",
+) -> Response:
+    """Store records that `:export` returned. If it fails, earlier lines may be stored; `existing=skip` resumes."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in LINE_FORMS:
+        raise Problem(
+            "unsupported-media-type",
+            "the body is not NDJSON",
+            field="Content-Type",
+            place="header",
+            fix=f"Send a record in each line as {NDJSON}.",
+        )
+    body = await request.body()
+    imported, skipped = await transfer.import_memories(service, principal, body, scope, existing=existing)
+    return JSONResponse({"imported": imported, "skipped": skipped})
 
 
 @router.get(

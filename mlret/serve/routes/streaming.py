@@ -13,6 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 from mlret.serve.problems import problem_of, request_id_of
 
+NDJSON = "application/x-ndjson"
+"""The media type of lines of JSON."""
+LINE_FORMS = {NDJSON, "application/ndjson", "application/jsonl", "application/jsonlines"}
+"""The media types under which clients send them."""
 # What a client has not read yet is kept in memory up to this many bytes, and beyond that in a temporary file.
 _IN_MEMORY = 1 << 20
 _BLOCK = 64 << 10

@@ -361,6 +361,19 @@ class PolicyIn(_InScope):
     dry_run: Flag = Field(True, description="Only report what would be archived, and why.")
 
 
+class ExportIn(_InScope):
+    """What to export."""
+
+    vectors: Flag = Field(False, description="Include the vector of each version, so that importing encodes nothing.")
+
+
+class ImportedOut(BaseModel):
+    """How many records an import has stored, and how many were stored already."""
+
+    imported: int = Field(ge=0)
+    skipped: int = Field(ge=0)
+
+
 class ForgottenOut(BaseModel):
     """The records that a policy archives, or would archive."""
 
