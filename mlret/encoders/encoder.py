@@ -415,7 +415,23 @@ def calibrated(
 
 
 def tokens_of(model: BaseModel, texts: list[str], name: str, *, cut: bool) -> list[int]:
-    """Return how many tokens each text has for a model of sentence-transformers; see :meth:`Encoder.token_counts`.
+    """Return how many tokens each text has for a model of sentence-transformers.
+
+    Parameters
+    ----------
+    model
+        The model.
+    texts
+        ``n`` texts.
+    name
+        Its name, for messages.
+    cut
+        As for :meth:`Encoder.token_counts`.
+
+    Returns
+    -------
+    list of int
+        ``n`` numbers of tokens.
 
     Raises
     ------

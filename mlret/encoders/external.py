@@ -145,7 +145,9 @@ class ExternalEncoder(Encoder):
 
         Parameters
         ----------
-        texts, cut
+        texts
+            Ignored.
+        cut
             Ignored.
 
         Returns

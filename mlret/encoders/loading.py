@@ -131,6 +131,11 @@ def load_exported(
 def check_loads_in_torch(name: str | Path) -> None:
     """Raise if an encoder is an export.
 
+    Parameters
+    ----------
+    name
+        The encoder's folder or hub id.
+
     Raises
     ------
     InputError
