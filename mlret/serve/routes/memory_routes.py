@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi import Path as PathParameter
@@ -26,6 +26,7 @@ from mlret.serve.security.authentication import Caller
 
 router = APIRouter(tags=["memory"])
 _RECORDS = {NDJSON: {"schema": {"type": "string", "description": "A record with all its versions in each line."}}}
+_EXPORTED: dict[int | str, dict[str, Any]] = {200: {"description": "The records.", "content": _RECORDS}}
 MemoryId = Annotated[
     str,
     PathParameter(description="The id of the record; it may contain slashes, but not end in `/history`.", min_length=1),
@@ -232,8 +233,7 @@ async def erase(wanted: models.RemovalIn, service: Serving, principal: Caller) -
     "/v1/memories:export",
     summary="Export memories",
     response_class=Response,
-    responses={200: {"description": "The records.", "content": _RECORDS}}
-    | problems("not-found", "too-large", "invalid"),
+    responses={**_EXPORTED, **problems("not-found", "too-large", "invalid")},
 )
 async def export(wanted: models.ExportIn, service: Serving, principal: Caller) -> Response:
     """Return the records of a scope, each with all its versions, as `:import` takes them; deleted ones are left out."""
