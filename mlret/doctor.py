@@ -48,6 +48,7 @@ FEATURES = {
     "colbert": "colbert-ai itself, to compare with; its checkpoints and indexes are read and written without",
     "client": "the client of a server: mlret.Client, and addresses in commands",
     "serve": "the server for programs, browsers and agents (MCP), and its client",
+    "browser": "tests of the web page in Chromium",
     "integrations": "evaluation of encoders and searches with the tasks of mteb",
     "eval": "pictures of results, benchmarks by name, XOR-Retrieve, mteb",
     "dev": "tests, lint and types of mlret itself",
