@@ -26,6 +26,7 @@ def test_every_operation_answers_as_described(tmp_path: Path) -> None:
             "--config-file",
             str(Path(__file__).with_name("schemathesis.toml")),
             "run",
+            "--exclude-path=/v1/memories:import",  # schemathesis writes no lines of JSON
             f"http://127.0.0.1:{served.port}/openapi.json",
             "--header",
             f"Authorization: Bearer {token}",
