@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import httpx2
 import pytest
 
 from mlret import Memory
+from mlret.index.storage.receipts import TABLE
 from mlret.serve.problems import ProblemDocument
 from mlret.serve.schemas import memory_models as models
 from tests.serve.running import Running, running
@@ -173,6 +177,19 @@ def test_a_repeated_request_with_a_key_stores_nothing_twice(anna: httpx2.Client)
     problem(unlike, 422, "Idempotency-Key")
     without = anna.post("/v1/memories", json=body).json()["results"]
     assert [one["verdict"] for one in without] == ["duplicate", "duplicate"]
+
+
+def test_erasing_removes_the_answers_that_are_kept_for_repeated_requests(tmp_path: Path) -> None:
+    with running(tmp_path, memory=tmp_path / "memory") as one, one.client_of("anna", "write", scope=ANNA) as client:
+        for id in ("gone", "kept"):
+            client.post("/v1/memories", json={"text": f"note {id}", "id": id}, headers={"Idempotency-Key": id})
+        assert client.post("/v1/memories:erase", json={"ids": ["gone"]}).json()["complete"]
+        again = {"json": {"text": "note kept", "id": "kept"}, "headers": {"Idempotency-Key": "kept"}}
+        answer = client.post("/v1/memories", **again)  # type: ignore[arg-type]
+        assert answer.json()["results"][0]["verdict"] == "added"
+    with contextlib.closing(sqlite3.connect(tmp_path / "memory" / "records.db")) as database:
+        [(kept,)] = database.execute(f"SELECT answer FROM {TABLE}")
+    assert b"kept" in zlib.decompress(kept)
 
 
 def test_pages_hold_every_record_once(anna: httpx2.Client) -> None:

@@ -74,7 +74,7 @@ def erase(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool
     every_piece = list(dict.fromkeys([*pieces, *_sample(list(texts.values()), every)]))
     indexed = any(document.metadata for document in documents.values())
     indexed = indexed or any(store.columns.links.get(id) for id in every)
-    store.forget_rows(every, rows)
+    indexed = store.forget_rows(every, rows) or indexed
     emptied = store.folder.finish_erasing(indexed=indexed)
     there = _places(store.index.path, every_piece)
     cells = _Cells(store)

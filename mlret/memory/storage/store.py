@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mlret.data.documents import Document
 from mlret.errors import InputError, NotFound
 from mlret.index.filtering.filter_warnings import Unmatched
+from mlret.index.storage.receipts import remove_receipts
 from mlret.index.store import compaction
 from mlret.memory import times
 from mlret.memory.records import Content, Link, MemoryRecord, State, text_of
@@ -148,8 +149,10 @@ class MemoryStore:
         columns = self.columns
         return columns.scopes.by_number[int(columns.scope[columns.statuses.position(record)])]
 
-    def forget_rows(self, records: Sequence[str], rows: Sequence[int]) -> None:
+    def forget_rows(self, records: Sequence[str], rows: Sequence[int]) -> bool:
         """Delete erased records from all tables and the index in one transaction, within :meth:`Folder.writing`.
+
+        The receipts of requests to a server that stored them are deleted, too.
 
         Parameters
         ----------
@@ -157,8 +160,14 @@ class MemoryStore:
             Ids of the records.
         rows
             All their rows in the index.
+
+        Returns
+        -------
+        bool
+            Whether there were such receipts.
         """
         columns = self.columns
+        receipts = False
         number = self.folder.seen + 1
         counted = cells.last_operation(self.records, self.scope) + 1
         entry = Entry(number, number, counted, times.now(), "erase", 0, mask_of(self.scope), 0, ())
@@ -166,6 +175,8 @@ class MemoryStore:
         places = {id: self.place_of_record(id) for id in records}
 
         def write(connection: sqlite3.Connection) -> None:
+            nonlocal receipts
+            receipts = remove_receipts(connection, records)
             numbers = tables.scope_numbers(connection, places.values())
             scopes: dict[int, int] = {}
             gone: dict[int, tuple[int, int]] = {}
@@ -178,6 +189,7 @@ class MemoryStore:
 
         self.store.remove(rows, also=write)
         self.folder.sync()
+        return receipts
 
     def merged(self) -> list[tuple[str, str]]:
         """Return the tenant's merged records, each with the record that it is merged into."""

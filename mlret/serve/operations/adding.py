@@ -12,10 +12,11 @@ from typing import Any
 import anyio.to_thread
 
 from mlret.index.index import Index
+from mlret.index.storage.receipts import Receipt, receipts_of
 from mlret.serve.catalogue import ServedIndex
+from mlret.serve.operations.idempotency import Digest, other_body, receipt_key
 from mlret.serve.operations.incoming import IncomingDocument, read_array, read_line
 from mlret.serve.operations.lines import LineBatch
-from mlret.serve.operations.receipts import Digest, Receipt, other_body, receipt_key, receipts_of
 from mlret.serve.operations.service import Service
 from mlret.serve.operations.storing import Batch, OnConflict, Outcome, to_encode, vector_problem
 from mlret.serve.problems import Problem, pointer

@@ -133,20 +133,6 @@ def read_array(body: bytes) -> list[IncomingDocument]:
 _MOST_ERRORS = 100
 
 
-def decoded_object(body: bytes) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises
-    ------
-    Problem
-        If it is not JSON, or not an object.
-    """
-    found = _decoded(body)
-    if not isinstance(found, dict):
-        raise invalid(f"the body is {_json_type(found)}, not an object", (), "Send a JSON object.")
-    return found
-
-
 def _decoded(body: bytes) -> Any:
     try:
         return read_json(body.decode("utf-8-sig"))

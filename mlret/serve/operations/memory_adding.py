@@ -12,6 +12,7 @@ from typing import Any
 import anyio.to_thread
 
 from mlret.errors import AlreadyExists
+from mlret.index.storage.receipts import Receipt, receipts_of, write_receipt
 from mlret.memory.ingest.add import Adder
 from mlret.memory.ingest.inputs import read_item
 from mlret.memory.memory import Memory
@@ -19,8 +20,8 @@ from mlret.memory.results import Added
 from mlret.memory.scope import Scope
 from mlret.memory.storage.drafts import Draft
 from mlret.memory.storage.store import MemoryStore
+from mlret.serve.operations.idempotency import Digest, in_use, other_body, receipt_key
 from mlret.serve.operations.invalid_values import about
-from mlret.serve.operations.receipts import Digest, Receipt, in_use, other_body, receipt_key, receipts_of, write_receipt
 from mlret.serve.operations.service import Service
 from mlret.serve.problems import Problem, pointer
 from mlret.serve.security.principal import Principal

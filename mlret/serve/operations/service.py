@@ -8,7 +8,7 @@ from typing import Literal
 
 from mlret.memory.scope import Scope
 from mlret.serve.catalogue import Catalogue, ServedIndex, ServedMemory
-from mlret.serve.operations.receipts import in_use
+from mlret.serve.operations.idempotency import in_use
 from mlret.serve.security.principal import Principal, Role
 from mlret.serve.settings import ServeSettings
 

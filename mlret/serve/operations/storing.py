@@ -14,12 +14,13 @@ from mlret.data.documents import Document
 from mlret.encoders.external import ExternalEncoder
 from mlret.index.index import Index
 from mlret.index.ingest import Intake
+from mlret.index.storage.receipts import Receipt, receipts_of, write_receipt
 from mlret.index.store.compaction import maintain
 from mlret.index.store.store import Store
 from mlret.index.vectors.space import Vectors
+from mlret.serve.operations.idempotency import in_use
 from mlret.serve.operations.incoming import IncomingDocument
 from mlret.serve.operations.invalid_values import invalid
-from mlret.serve.operations.receipts import Receipt, in_use, receipts_of, write_receipt
 from mlret.serve.problems import Problem, pointer
 
 OnConflict = Literal["fail", "skip", "replace"]

@@ -209,8 +209,8 @@ def test_the_default_file_is_in_the_folder_of_settings(monkeypatch: pytest.Monke
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert default_path() == tmp_path / "mlret" / "tokens.json"
     monkeypatch.delenv("XDG_CONFIG_HOME")
-    monkeypatch.setenv("HOME", "/home/anna")
-    assert default_path() == Path("/home/anna/.config/mlret/tokens.json")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_path() == tmp_path / ".config" / "mlret" / "tokens.json"
     # A container may run as a user that the system does not know.
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(os, "getuid", lambda: 987654)

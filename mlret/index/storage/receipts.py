@@ -1,23 +1,25 @@
 """Receipts: the answers to requests with an idempotency key, committed together with what the requests stored.
 
-A client that lost the connection, or whose server was killed, cannot know whether its documents were stored. It sends
-the same request with the same key again. A receipt is in the database of the index and written in the transaction that
-stores the documents, so that one exists exactly if the other does, whatever happened in between.
+A client that lost the connection, or whose server was killed, cannot know whether its texts were stored. It sends the
+same request with the same key again. A receipt is in the database of the folder and written in the transaction that
+stores the texts, so that one exists exactly if the other does, whatever happened in between.
 
 A request that arrives in several parts leaves one receipt for each part. A repeated request is compared with them part
 by part, is answered from them, and resumes where they end.
+
+A receipt holds ids, and a hash of the texts. Whoever erases a record removes its receipts in the same transaction.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import sqlite3
 import time
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mlret.index.storage.records import Records
-from mlret.serve.problems import Problem
 
 # An answer is kept this long, in seconds, as other services keep theirs.
 KEPT = 24 * 3600
@@ -31,6 +33,7 @@ _SCHEMA = (
     """,
     f"CREATE INDEX IF NOT EXISTS {TABLE}_written ON {TABLE} (written)",
 )
+_EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,45 +61,9 @@ class Receipt:
     answer: bytes
 
 
-class Digest:
-    """Hash of the parts of a request that have been read.
-
-    Parameters
-    ----------
-    parameters
-        What else determines the effect of the request, such as what is done with documents that are stored already.
-    """
-
-    def __init__(self, parameters: str) -> None:
-        self._hash = hashlib.sha256(parameters.encode() + b"\0")
-
-    def add(self, line: bytes) -> None:
-        """Add a line of the body."""
-        self._hash.update(b"%d:" % len(line))
-        self._hash.update(line)
-
-    @property
-    def value(self) -> bytes:
-        """The hash of everything until here."""
-        return self._hash.digest()
-
-
-def receipt_key(principal: str, key: str) -> str:
-    """Return the key under which a client's receipts are stored: keys of different clients never meet.
-
-    Parameters
-    ----------
-    principal
-        The id of the client's token.
-    key
-        The idempotency key that the client sent.
-    """
-    return hashlib.sha256(f"{principal}\0{key}".encode()).hexdigest()
-
-
 def receipts_of(records: Records, key: str) -> list[Receipt]:
     """Return the receipts of a request, in the order of its parts; those that have expired do not count."""
-    if not records.read("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (TABLE,)):
+    if not records.read(_EXISTS, (TABLE,)):
         return []
     query = f"SELECT part, lines, digest, last, answer FROM {TABLE} WHERE key = ? AND written > ? ORDER BY part"
     rows = records.read(query, (key, time.time() - KEPT))
@@ -117,24 +84,30 @@ def write_receipt(connection: sqlite3.Connection, key: str, receipt: Receipt) ->
     )
 
 
-def other_body() -> Problem:
-    """Return the problem of a key that was used with another request before."""
-    return Problem(
-        "invalid",
-        "this Idempotency-Key was used for another request",
-        field="Idempotency-Key",
-        place="header",
-        fix="Use a new key for each request, and the same key only to repeat the very same request.",
-    )
+def remove_receipts(connection: sqlite3.Connection, ids: Iterable[str]) -> bool:
+    """Remove all receipts of requests whose answer names one of some ids, within the transaction of a connection.
 
+    Parameters
+    ----------
+    connection
+        A connection within a transaction.
+    ids
+        The ids. Another tenant's receipt that names an equal id is removed as well: its request is then answered as a
+        new one.
 
-def in_use() -> Problem:
-    """Return the problem of a key whose first request is not answered yet."""
-    return Problem(
-        "conflict",
-        "a request with this Idempotency-Key is still being worked on",
-        field="Idempotency-Key",
-        place="header",
-        fix="Wait for its answer, or send this request again in a few seconds.",
-        retry_after=2,
-    )
+    Returns
+    -------
+    bool
+        Whether any was removed.
+    """
+    if connection.execute(_EXISTS, (TABLE,)).fetchone() is None:
+        return False
+    # As JSON has them, in ASCII or not; within another id they do no harm.
+    forms = {json.dumps(id, ensure_ascii=ascii)[1:-1].encode() for id in ids for ascii in (True, False)}
+    keys = {
+        key
+        for key, answer in connection.execute(f"SELECT key, answer FROM {TABLE}")
+        if any(form in text for text in (zlib.decompress(answer),) for form in forms)
+    }
+    connection.executemany(f"DELETE FROM {TABLE} WHERE key = ?", [(key,) for key in keys])
+    return bool(keys)
