@@ -14,7 +14,11 @@ LOWEST_INSTALLED := $(LOWEST)/.installed
 # Programs of others that use or test servers, apart from what mlret needs; their versions are in constraints-serve.txt.
 OTHERS := .venv-serve
 OTHERS_INSTALLED := $(OTHERS)/.installed
+# Frameworks that use mlret, apart from what mlret needs; their versions are in constraints-integrations.txt.
+FRAMEWORKS := .venv-integrations
+FRAMEWORKS_INSTALLED := $(FRAMEWORKS)/.installed
 NODE := .node
+FRAMEWORK_MODULES = $(wildcard mlret/integrations/haystack* mlret/integrations/langchain* mlret/integrations/llama_index*)
 # Only those that need such programs: make test-serve SERVE_TESTS="-m 'others or browser' tests/serve"
 SERVE_TESTS ?= tests/serve tests/client
 NODE_INSTALLED := $(NODE)/.installed
@@ -36,7 +40,7 @@ PUBLIC := mlret/__init__.py mlret/errors.py mlret/client/async_client.py mlret/c
 	mlret/vocabulary/drafter.py mlret/vocabulary/report.py mlret/vocabulary/trim.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-slow test-gpu test-serve test-lowest lowest lint types format docs install clean
+.PHONY: help demo test test-all test-slow test-gpu test-serve test-integrations test-lowest lowest lint types format docs install clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-11s\033[0m %s\n", $$1, $$2}'
@@ -46,10 +50,10 @@ demo: $(LIGHT) ## Install what mlret itself needs, if need be, then see it work
 
 test: $(INSTALLED) ## Run the quick tests of every part (less than five minutes, two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=fast \
-		-m "not thorough and not slow and not gpu and not others and not browser"
+		-m "not thorough and not slow and not gpu and not others and not browser and not frameworks"
 
 test-all: $(INSTALLED) ## Run all tests but those of test-slow and test-gpu, with more examples (20 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not others and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not others and not browser and not frameworks"
 
 test-slow: $(INSTALLED) ## Run the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
@@ -61,8 +65,13 @@ test-serve: $(INSTALLED) $(OTHERS_INSTALLED) $(NODE_INSTALLED) ## Test the serve
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=fast \
 		$(SERVE_TESTS)
 
+test-integrations: $(FRAMEWORKS_INSTALLED) ## Test mlret within LangChain, LlamaIndex and Haystack, with their suites
+	$(FRAMEWORKS)/bin/mypy --follow-imports silent $(FRAMEWORK_MODULES)
+	OMP_NUM_THREADS=1 $(FRAMEWORKS)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m frameworks \
+		--hypothesis-profile=fast tests/integrations
+
 test-lowest: $(LOWEST_INSTALLED) ## Run some tests with the lowest versions allowed; LOWEST_TESTS=tests for all
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not others and not browser" $(LOWEST_TESTS)
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not others and not browser and not frameworks" $(LOWEST_TESTS)
 
 lowest: ## Write constraints-lowest.txt again from the bounds in pyproject.toml; needs uv
 	uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \
@@ -97,6 +106,13 @@ $(OTHERS_INSTALLED): constraints-serve.txt
 	$(OTHERS)/bin/pip install --quiet --disable-pip-version-check -c constraints-serve.txt schemathesis openai cohere
 	@touch $@
 
+$(FRAMEWORKS_INSTALLED): pyproject.toml constraints-integrations.txt
+	$(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/pip install --quiet --disable-pip-version-check -c constraints-integrations.txt \
+		-e ".[haystack,langchain,llama-index]" langchain-tests hypothesis mypy pytest pytest-asyncio pytest-timeout \
+		pytest-xdist types-PyYAML
+	@touch $@
+
 $(NODE_INSTALLED): Makefile
 	npm install --no-save --no-audit --no-fund --silent --prefix $(NODE) node@22 \
 		@modelcontextprotocol/conformance@0.1.16 @modelcontextprotocol/inspector@2.12.0
@@ -113,4 +129,4 @@ $(LOWEST_INSTALLED): pyproject.toml constraints-lowest.txt
 	@touch $@
 
 clean: ## Remove all environments and caches
-	rm -rf $(VENV) $(LOWEST) $(OTHERS) $(NODE) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(LOWEST) $(OTHERS) $(FRAMEWORKS) $(NODE) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -132,7 +132,10 @@ _EXTRA_OF = {
     **dict.fromkeys(("bm25s", "matplotlib", "mteb", "nltk", "pytrec_eval", "scipy", "sklearn", "Stemmer"), "eval"),
     **dict.fromkeys(("google", "sentencepiece"), "trim"),
     **dict.fromkeys(("fastapi", "mcp", "prometheus_client", "starlette", "uvicorn"), "serve"),
+    "haystack": "haystack",
     "httpx2": "client",
+    "langchain_core": "langchain",
+    "llama_index": "llama-index",
     "numba": "kernels",
     "tokenizers": "train",
 }
