@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder, Side, normalised
+from mlret.encoders.similarity import similarities
 from mlret.serve.operations.invalid_values import about, invalid
 from mlret.serve.operations.service import Service
 from mlret.serve.security.principal import Principal
@@ -185,24 +186,11 @@ async def rerank(
         for start in range(0, len(documents), _TOGETHER):
             some = documents[start : start + _TOGETHER]
             vectors = list(await served.passages(some))
-            similar += await anyio.to_thread.run_sync(_similarities, np.atleast_2d(vector), vectors)
+            similar += (await anyio.to_thread.run_sync(similarities, vector, vectors)).tolist()
             tokens += sum(await served.counts(some))
     scores = np.clip((1 + np.array(similar)) / 2, 0, 1)
     order = np.argsort(-scores, kind="stable")[:top]
     return Reranked(named.id, order.tolist(), scores[order].tolist(), tokens)
-
-
-def _similarities(query: NDArray[np.float32], documents: Sequence[NDArray[np.float32]]) -> list[float]:
-    """Return the mean MaxSim of a query ``(t, d)`` with each document, ``(u, d)`` or ``(d,)``; the cosine if t is 1."""
-    tokens = [np.atleast_2d(one) for one in documents]
-    counts = np.array([len(one) for one in tokens])
-    found = np.full(len(tokens), -1.0)  # A document without a token has nothing in common with any query.
-    there = counts > 0
-    if there.any():
-        starts = np.concatenate([[0], np.cumsum(counts[there])[:-1]])
-        products = query @ np.concatenate([one for one in tokens if len(one)]).T
-        found[there] = np.maximum.reduceat(products, starts, axis=1).mean(axis=0)
-    return [float(one) for one in found]
 
 
 def text_of(document: str | dict[str, object], fields: Sequence[str] | None, place: int) -> str:

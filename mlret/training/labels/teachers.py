@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,12 +13,13 @@ from numpy.typing import NDArray
 
 from mlret.data.ranking import RankingExample
 from mlret.data.same_text import VERSION
+from mlret.encoders.cross_encoder import checked_cross_encoder, is_cross_encoder, load_cross_encoder, logits
 from mlret.encoders.fingerprint import fingerprint_of
-from mlret.encoders.loading import from_hub, is_multi_vector, load_encoder
-from mlret.encoders.longest_input import keep_within_positions
+from mlret.encoders.loading import is_multi_vector, load_encoder
 from mlret.encoders.multi_vector import AnyEncoder, load_token_encoder
+from mlret.encoders.passage_cache import PassageCache, encoded
 from mlret.encoders.token_encoder import TokenEncoder
-from mlret.errors import InputError, first_line
+from mlret.errors import InputError
 from mlret.training.labels.answers import KnownAnswers, repeatable
 from mlret.training.labels.resumable import Processed, Progress, process_to_file
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 # A text and the code of its language.
-_Text = tuple[str, str | None]
 TeacherKind = Literal["auto", "encoder", "multi-vector", "cross-encoder"]
 
 
@@ -67,9 +66,7 @@ class EncoderTeacher:
 
     def __init__(self, encoder: AnyEncoder, *, kept: int = 1 << 26) -> None:
         self.encoder = encoder
-        self._kept = kept
-        self._passages: dict[_Text, NDArray[np.float32]] = {}  # ordered by their last use
-        self._size = 0
+        self._passages = PassageCache(encoder, size=kept)
         self.name = encoder.name
         self.kind = "MaxSim" if isinstance(encoder, TokenEncoder) else "cosine"
 
@@ -81,10 +78,8 @@ class EncoderTeacher:
     def scores(self, examples: Sequence[RankingExample]) -> list[tuple[float, ...]]:
         """Return the scores of each example's passages, positives first."""
         asked = list(dict.fromkeys((one.query, one.language) for one in examples))
-        queries = dict(zip(asked, self._encode(self.encoder.encode_query, asked), strict=True))
-        passages = self._encoded(
-            dict.fromkeys(pair for one in examples for pair in zip(one.passages, one.languages, strict=True))
-        )
+        queries = dict(zip(asked, encoded(self.encoder.encode_query, asked), strict=True))
+        passages = self._passages([pair for one in examples for pair in zip(one.passages, one.languages, strict=True)])
         return [
             tuple(
                 similarity(queries[one.query, one.language], passages[pair])
@@ -92,24 +87,6 @@ class EncoderTeacher:
             )
             for one in examples
         ]
-
-    def _encoded(self, texts: Iterable[_Text]) -> dict[_Text, NDArray[np.float32]]:
-        """Return the vectors of passages, and encode those that are not in the cache."""
-        wanted = list(texts)
-        missing = [text for text in wanted if text not in self._passages]
-        for text, vectors in zip(missing, self._encode(self.encoder.encode_document, missing), strict=True):
-            self._passages[text] = vectors
-            self._size += vectors.size
-        found = {}
-        for text in wanted:
-            found[text] = self._passages[text] = self._passages.pop(text)
-        while self._size > self._kept:
-            self._size -= self._passages.pop(next(iter(self._passages))).size
-        return found
-
-    @staticmethod
-    def _encode(encode: Callable[..., Any], texts: Sequence[_Text]) -> Any:
-        return encode([text for text, _ in texts], language=[language for _, language in texts])
 
 
 class CrossEncoderTeacher:
@@ -133,11 +110,8 @@ class CrossEncoderTeacher:
     kind = "logit"
 
     def __init__(self, model: CrossEncoder, name: str = "", *, batch_size: int = 32) -> None:
-        if model.num_labels != 1:
-            raise InputError(f"{name} has {model.num_labels} labels: a teacher gives one score; choose a reranker")
-        keep_within_positions(model)
-        self.model = model
         self.name = name or type(model).__name__
+        self.model = checked_cross_encoder(model, self.name)
         self._batch_size = batch_size
 
     @property
@@ -147,17 +121,8 @@ class CrossEncoderTeacher:
 
     def scores(self, examples: Sequence[RankingExample]) -> list[tuple[float, ...]]:
         """Return the logits of each example's passages, positives first."""
-        import torch
-
         pairs = [(one.query, passage) for one in examples for passage in one.passages]
-        logits = self.model.predict(
-            pairs,
-            batch_size=self._batch_size,
-            # The final sigmoid of rerankers would compress the scores of good passages near 1.
-            activation_fn=torch.nn.Identity(),
-            show_progress_bar=False,
-        )
-        rest = iter(np.asarray(logits, dtype=np.float64).tolist())
+        rest = iter(logits(self.model, pairs, batch_size=self._batch_size).tolist())
         return [tuple(islice(rest, len(one.passages))) for one in examples]
 
 
@@ -192,8 +157,8 @@ def load_teacher(
         raise InputError(f"no kind of teacher {kind!r}; there are {', '.join(get_args(TeacherKind))}")
     if name is None:
         return EncoderTeacher(load_encoder(device=device))
-    if kind == "cross-encoder" or (kind == "auto" and _is_cross_encoder(Path(name))):
-        return CrossEncoderTeacher(_load_cross_encoder(name, device), str(name), batch_size=batch_size)
+    if kind == "cross-encoder" or (kind == "auto" and is_cross_encoder(Path(name))):
+        return CrossEncoderTeacher(load_cross_encoder(name, device), str(name), batch_size=batch_size)
     if kind == "multi-vector" or (kind == "auto" and is_multi_vector(Path(name))):
         return EncoderTeacher(load_token_encoder(name, device=device))
     return EncoderTeacher(load_encoder(name, device=device))
@@ -364,29 +329,3 @@ def similarity(query: NDArray[np.floating[Any]], passage: NDArray[np.floating[An
     if a.ndim == 1:
         return float(a @ b)
     return float((a @ b.T).max(axis=1).sum()) if len(a) and len(b) else 0.0
-
-
-def _is_cross_encoder(path: Path) -> bool:
-    """Return whether a folder holds a reranker of sentence-transformers or of transformers."""
-    try:
-        config = path / "config_sentence_transformers.json"
-        if config.is_file():
-            return bool(json.loads(config.read_text(encoding="utf-8")).get("model_type") == "CrossEncoder")
-        architectures = json.loads((path / "config.json").read_text(encoding="utf-8")).get("architectures") or [""]
-    except (OSError, ValueError):
-        return False
-    return str(architectures[0]).endswith("ForSequenceClassification")
-
-
-def _load_cross_encoder(name: str | Path, device: str | None) -> CrossEncoder:
-    from sentence_transformers import CrossEncoder
-
-    try:
-        if Path(name).is_dir():
-            model: CrossEncoder = CrossEncoder(str(name), device=device, local_files_only=True)
-        else:
-            model = from_hub(name, lambda: CrossEncoder(str(name), device=device))
-        return model
-    except (OSError, ValueError, KeyError) as error:
-        reason = first_line(error)
-        raise InputError(f"{name} cannot be loaded as a cross-encoder: {reason}") from error
