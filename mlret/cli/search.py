@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mlret.cli.places import opened_index
+from mlret.client.addresses import is_address
+from mlret.errors import InputError
 
 
 def search(
@@ -40,6 +42,18 @@ def search(
         typer.Option("--mode", help="dense, lexical or hybrid. Default: hybrid where the index has a lexical channel."),
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every document.")] = False,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            "--rerank",
+            metavar="MODEL",
+            help="Rank the best documents anew by a slower model: tokens (the bundled encoder's head with a vector for "
+            "each token), or the folder or hub id of a cross-encoder or of a multi-vector encoder.",
+        ),
+    ] = None,
+    candidates: Annotated[
+        int | None, typer.Option("--candidates", help="How many documents --rerank ranks anew. Default: 20.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="Encoder: a folder or a hub id. Default: the index's own."),
@@ -54,9 +68,21 @@ def search(
     # All of this is checked before the encoder that --model names is loaded, which takes longer.
     check_k(k)
     check_queries([query], language)
+    further: dict[str, Any] = {}
+    if rerank is not None:
+        if is_address(place):
+            raise InputError("--rerank needs the folder of an index; a server ranks texts anew at /v2/rerank")
+        from mlret.index.reranking import load_reranker
+
+        further = {"rerank": load_reranker(rerank)}
+    if candidates is not None:
+        if rerank is None:
+            raise InputError("--candidates is the number of documents that --rerank ranks anew; give both")
+        check_k(candidates, "--candidates")
+        further["candidates"] = candidates
     condition, channels = parse_filter(where or []), check_mode(mode)
     with opened_index(place, model) as index:
-        hits = index.search(query, k, language=language, where=condition, mode=channels, exact=exact)
+        hits = index.search(query, k, language=language, where=condition, mode=channels, exact=exact, **further)
     if as_json:
         found = {"query": query, "hits": [dataclasses.asdict(hit) for hit in hits]}
         typer.echo(json.dumps(found, ensure_ascii=False, indent=1))

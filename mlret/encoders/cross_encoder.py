@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mlret.encoders.loading import from_hub
 from mlret.encoders.longest_input import keep_within_positions
-from mlret.errors import InputError, first_line
+from mlret.errors import InputError, first_line, missing_extra
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -45,8 +45,10 @@ def load_cross_encoder(name: str | Path, device: str | None = None) -> CrossEnco
     InputError
         If it cannot be loaded.
     """
-    from sentence_transformers import CrossEncoder
-
+    try:
+        from sentence_transformers import CrossEncoder
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from error
     try:
         if Path(name).is_dir():
             model: CrossEncoder = CrossEncoder(str(name), device=device, local_files_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-ScoreKind = Literal["cosine", "maxsim", "bm25", "fused"]
+ScoreKind = Literal["cosine", "maxsim", "bm25", "fused", "rerank"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,12 @@ class Hit:
     id, text, language, metadata
         The fields of the document.
     scores
-        The score of each channel that found the document: ``dense`` (the cosine, or MaxSim) and ``lexical`` (BM25).
+        The score of each channel that found the document: ``dense`` (the cosine, or MaxSim) and ``lexical`` (BM25); of
+        a search that was reranked also ``rerank``.
     kind
         What ``score`` is: ``cosine`` (from -1 to 1, rounded to six decimals), ``maxsim``, ``bm25`` (from 0, unbounded),
-        or ``fused``: the mean of the channels' standard scores, mapped to a value between 0 and 1 by
-        :func:`mlret.index.fusion.in_unit`.
+        ``fused``: the mean of the channels' standard scores, mapped to a value between 0 and 1 by
+        :func:`mlret.index.fusion.in_unit`; or ``rerank``: what the reranker gave.
     cosine
         The cosine with the query, whatever ``kind`` is; ``None`` in an index with a vector for each token, and in a
         lexical search of an index whose encoder is not at hand.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from mlret.index.filtering.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
 from mlret.index.ingest import Existing, Incoming, Intake
 from mlret.index.queries import check_filters, check_ids, check_k, check_queries, encoded, encoded_if_possible
+from mlret.index.reranking import CANDIDATES, Reranker, as_reranker, reranked
 from mlret.index.search import Mode, Query, check_lexical, check_mode, retrieve
 from mlret.index.settings import Choice, IndexSettings, check_settings
 from mlret.index.storage.manifest import Manifest, has_manifest, read_manifest
@@ -32,6 +33,9 @@ from mlret.index.store.summary import summary_of
 from mlret.index.vectors.exact import Device
 from mlret.index.vectors.faiss_index import check_faiss
 from mlret.index.vectors.space import Vectors
+
+if TYPE_CHECKING:
+    from mlret.index.reranking import Reranking
 
 __all__ = ["Hit", "Index", "IndexInfo", "Updated"]
 
@@ -71,6 +75,7 @@ class Index:
         self._open_store: Store | None = store
         self._encoder = encoder
         self._unmatched = Unmatched("document")
+        self._last_reranker: tuple[Reranking, Reranker] | None = None
         self.path = store.folder
 
     @classmethod
@@ -432,6 +437,8 @@ class Index:
         ids: Iterable[str] | None = None,
         mode: Mode | None = None,
         exact: bool = False,
+        rerank: Reranking | None = None,
+        candidates: int = CANDIDATES,
     ) -> list[Hit]:
         """Find the documents nearest in meaning to one query.
 
@@ -452,6 +459,8 @@ class Index:
             has a lexical channel, else ``"dense"``.
         exact
             Compare the query with every document, without the accelerators of large segments.
+        rerank, candidates
+            What ranks the best documents anew, and how many; see :meth:`search_batch`.
 
         Returns
         -------
@@ -470,7 +479,17 @@ class Index:
         >>> [hit.id for hit in index.search("what does food cost?", where={"lang": ["de", "ja"], "year": 2025})]
         ['library']
         """
-        return self.search_batch([query], k, language=language, where=where, ids=ids, mode=mode, exact=exact)[0]
+        return self.search_batch(
+            [query],
+            k,
+            language=language,
+            where=where,
+            ids=ids,
+            mode=mode,
+            exact=exact,
+            rerank=rerank,
+            candidates=candidates,
+        )[0]
 
     def search_batch(
         self,
@@ -483,6 +502,8 @@ class Index:
         ids: Iterable[str] | None = None,
         mode: Mode | None = None,
         exact: bool = False,
+        rerank: Reranking | None = None,
+        candidates: int = CANDIDATES,
     ) -> list[list[Hit]]:
         """Find the documents nearest in meaning to each query.
 
@@ -515,6 +536,14 @@ class Index:
             default is ``"hybrid"`` if the index has a lexical channel, else ``"dense"``.
         exact
             Compare each query with every document, without the accelerators of large segments.
+        rerank
+            A slower model that compares the best documents of the search with the query, and ranks them anew: an
+            encoder, such as ``mlret.load_token_encoder()``; a ``CrossEncoder`` of sentence-transformers; or a callable
+            that takes a query and a list of texts and returns a score for each. The scores of an encoder are averaged
+            with those of the search; see :class:`mlret.index.reranking.EncoderReranker`. The vectors of documents are
+            kept for the next call with the same encoder.
+        candidates
+            The number of documents that are ranked anew, at least ``k``.
 
         Returns
         -------
@@ -524,8 +553,8 @@ class Index:
         Raises
         ------
         InputError
-            If a query is blank, ``k`` is below 1, a language code or a filter is invalid, or there are more or fewer
-            vectors than queries.
+            If a query is blank, ``k`` is below 1, a language code or a filter is invalid, there are more or fewer
+            vectors than queries, or ``rerank`` cannot be used or gives anything but a finite score for each text.
 
         Examples
         --------
@@ -535,6 +564,8 @@ class Index:
         """
         mode = check_mode(mode) or ("hybrid" if self.store.manifest.settings.lexical else "dense")
         check_k(k)
+        check_k(candidates, "candidates")
+        reranker = None if rerank is None else self._reranker_of(rerank)
         texts, languages = check_queries(queries, language)
         check_lexical(self.store, mode)
         condition, some = check_filters(where, ids)
@@ -549,7 +580,17 @@ class Index:
         if not texts:
             return []
         found = [Query(*one) for one in zip(compared, texts, languages, strict=True)]
-        return retrieve(self.store, found, k, allowed=self._allowed(condition, some), mode=mode, exact=exact)
+        depth = k if reranker is None else max(k, candidates)
+        hits = retrieve(self.store, found, depth, allowed=self._allowed(condition, some), mode=mode, exact=exact)
+        if reranker is None:
+            return hits
+        return [reranked(reranker, *one, k) for one in zip(texts, languages, hits, strict=True)]
+
+    def _reranker_of(self, rerank: Reranking) -> Reranker:
+        """Return the reranker of an argument; that of the last call if it is the same, for what it has cached."""
+        if self._last_reranker is None or self._last_reranker[0] is not rerank:
+            self._last_reranker = (rerank, as_reranker(rerank))
+        return self._last_reranker[1]
 
     def encode_queries(self, queries: Sequence[str], *, language: str | Sequence[str | None] | None = None) -> Vectors:
         """Encode queries, so that they can be searched with more than once.

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from mlret.index.vectors.space import AnySpace, Vectors
 
 
-def check_k(k: object) -> None:
-    """Check a number of hits.
+def check_k(k: object, name: str = "k") -> None:
+    """Check a number of hits, or of what has the name.
 
     Raises
     ------
     InputError
-        If ``k`` is not an integer of at least 1.
+        If it is not an integer of at least 1.
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InputError(f"k is {k!r}; it must be an integer of at least 1")
+        raise InputError(f"{name} is {k!r}; it must be an integer of at least 1")
 
 
 def check_queries(
