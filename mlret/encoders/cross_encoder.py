@@ -52,8 +52,9 @@ def load_cross_encoder(name: str | Path, device: str | None = None) -> CrossEnco
     try:
         if Path(name).is_dir():
             model: CrossEncoder = CrossEncoder(str(name), device=device, local_files_only=True)
-            return model
-        return from_hub(name, lambda: CrossEncoder(str(name), device=device))
+        else:
+            model = from_hub(name, lambda: CrossEncoder(str(name), device=device))
+        return model
     except (OSError, ValueError, KeyError) as error:
         reason = first_line(error)
         raise InputError(f"{name} cannot be loaded as a cross-encoder: {reason}") from error
