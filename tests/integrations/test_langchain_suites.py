@@ -10,7 +10,6 @@ import pytest
 
 pytest.importorskip("langchain_core", reason="make test-integrations installs it")
 
-from langchain_core.documents import Document
 from langchain_core.indexing.base import DocumentIndex
 from langchain_tests.integration_tests import (
     EmbeddingsIntegrationTests,
@@ -23,7 +22,17 @@ from langchain_tests.unit_tests import EmbeddingsUnitTests
 from mlret import IndexSettings
 from mlret.integrations.langchain import MlretDocumentIndex, MlretEmbeddings, MlretRetriever, MlretVectorStore
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.asyncio]
+pytestmark = [
+    pytest.mark.frameworks,
+    pytest.mark.asyncio,
+    # The suites have tests of both kinds.
+    pytest.mark.filterwarnings("ignore:.*it is not an async function"),
+]
+
+
+@pytest.fixture(scope="module")
+def embeddings() -> MlretEmbeddings:
+    return MlretEmbeddings()
 
 
 class TestVectorStoreOfOtherEmbeddings(VectorStoreIntegrationTests):
@@ -36,16 +45,16 @@ class TestVectorStoreOfOtherEmbeddings(VectorStoreIntegrationTests):
 
 class TestVectorStoreOfTheBundledEncoder(VectorStoreIntegrationTests):
     @pytest.fixture
-    def vectorstore(self, tmp_path: Path) -> Iterator[MlretVectorStore]:
-        store = MlretVectorStore(tmp_path / "store")
+    def vectorstore(self, tmp_path: Path, embeddings: MlretEmbeddings) -> Iterator[MlretVectorStore]:
+        store = MlretVectorStore(tmp_path / "store", embeddings)
         yield store
         store.index.close()
 
 
 class TestVectorStoreWithALexicalChannel(VectorStoreIntegrationTests):
     @pytest.fixture
-    def vectorstore(self, tmp_path: Path) -> Iterator[MlretVectorStore]:
-        store = MlretVectorStore(tmp_path / "store", settings=IndexSettings(lexical=True))
+    def vectorstore(self, tmp_path: Path, embeddings: MlretEmbeddings) -> Iterator[MlretVectorStore]:
+        store = MlretVectorStore(tmp_path / "store", embeddings, settings=IndexSettings(lexical=True))
         yield store
         store.index.close()
 
@@ -68,9 +77,9 @@ class TestEmbeddingsUnit(EmbeddingsUnitTests):
 
 class TestRetriever(RetrieversIntegrationTests):
     @pytest.fixture(autouse=True)
-    def stored(self, tmp_path: Path) -> Iterator[None]:
+    def stored(self, tmp_path: Path, embeddings: MlretEmbeddings) -> Iterator[None]:
         texts = ["Der Zug ist verspätet.", "Treni imechelewa.", "図書館は駅前です。", "The price of maize rose."]
-        self.store = MlretVectorStore.from_texts(texts, index=tmp_path / "store")
+        self.store = MlretVectorStore.from_texts(texts, embeddings, index=tmp_path / "store")
         yield
         self.store.index.close()
 
@@ -89,16 +98,16 @@ class TestRetriever(RetrieversIntegrationTests):
 
 class TestDocumentIndex(DocumentIndexerTestSuite):
     @pytest.fixture
-    def index(self, tmp_path: Path) -> Iterator[DocumentIndex]:
-        store = MlretVectorStore(tmp_path / "store")
+    def index(self, tmp_path: Path, embeddings: MlretEmbeddings) -> Iterator[DocumentIndex]:
+        store = MlretVectorStore(tmp_path / "store", embeddings)
         yield MlretDocumentIndex(store=store)
         store.index.close()
 
 
 class TestDocumentIndexAsync(AsyncDocumentIndexTestSuite):
     @pytest.fixture
-    def index(self, tmp_path: Path) -> Iterator[DocumentIndex]:
-        store = MlretVectorStore(tmp_path / "store")
+    def index(self, tmp_path: Path, embeddings: MlretEmbeddings) -> Iterator[DocumentIndex]:
+        store = MlretVectorStore(tmp_path / "store", embeddings)
         yield MlretDocumentIndex(store=store)
         store.index.close()
 
@@ -120,10 +129,3 @@ def test_no_test_of_a_suite_is_overridden(suite: type) -> None:
     names = [name for name in dir(standard) if name.startswith("test_")]
     assert names
     assert all(getattr(suite, name) is getattr(standard, name) for name in names)
-
-
-def test_ids_of_the_suites_documents_are_new(tmp_path: Path) -> None:
-    with MlretVectorStore(tmp_path / "store").index as index:
-        store = MlretVectorStore(index)
-        first, second = store.add_documents([Document("foo"), Document("foo")])
-        assert first != second
