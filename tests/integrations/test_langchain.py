@@ -30,6 +30,7 @@ import mlret
 from mlret import ExternalEncoder, Index, IndexSettings
 from mlret.cli.main import app
 from mlret.data.documents import RESERVED_KEYS
+from mlret.encoders.light.light_encoder import LightEncoder
 from mlret.errors import FingerprintError, InputError, NotFound
 from mlret.integrations.langchain import MlretDocumentIndex, MlretEmbeddings, MlretRetriever, MlretVectorStore
 from mlret.integrations.langchain.conversion import to_where
@@ -446,9 +447,11 @@ class Named(DeterministicFakeEmbedding):
 
 
 class TestOurEmbeddings:
-    def test_queries_and_documents_have_their_prompts(self) -> None:
+    def test_queries_and_documents_have_their_prompts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         encoder = mlret.load_encoder()
-        encoder.model.prompts = {"query": "query: ", "document": "passage: "}
+        assert isinstance(encoder, LightEncoder)
+        monkeypatch.setitem(encoder.folder.prompts, "query", "query: ")
+        monkeypatch.setitem(encoder.folder.prompts, "document", "passage: ")
         embeddings, text = MlretEmbeddings(encoder), TEXTS["train"]
         assert embeddings.embed_query(text) == encoder.encode([f"query: {text}"])[0].tolist()
         assert embeddings.embed_documents([text]) == encoder.encode([f"passage: {text}"]).tolist()
