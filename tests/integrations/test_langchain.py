@@ -34,6 +34,7 @@ from mlret.encoders.light.light_encoder import LightEncoder
 from mlret.errors import FingerprintError, InputError, NotFound
 from mlret.integrations.langchain import MlretDocumentIndex, MlretEmbeddings, MlretRetriever, MlretVectorStore
 from mlret.integrations.langchain.conversion import to_where
+from tests.test_documentation import ROOT, blocks, run_page
 
 pytestmark = pytest.mark.frameworks
 
@@ -727,3 +728,14 @@ class TestRetrievers:
         documents.upsert([Document("The train is on time.", id="new")])
         assert set(ids(documents.invoke("the train is late"))) == {"train", "new"}
         assert documents.get(["new", "missing"]) == [Document("The train is on time.", id="new")]
+
+
+def test_code_of_the_page_runs_and_prints_what_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = "docs/how-to/use-in-langchain.md"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    found = blocks(page)
+    assert sum(language == "text" for language, _ in found) > 5
+    run_page(page, found, {"__name__": "__page__"}, capsys)
