@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import doctest
+import inspect
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -728,6 +730,20 @@ class TestRetrievers:
         documents.upsert([Document("The train is on time.", id="new")])
         assert set(ids(documents.invoke("the train is late"))) == {"train", "new"}
         assert documents.get(["new", "missing"]) == [Document("The train is on time.", id="new")]
+
+
+def test_examples_of_the_classes_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each begins where the one before ended."""
+    monkeypatch.chdir(tmp_path)
+    names = {"Document": Document, "IndexSettings": IndexSettings}
+    runner = doctest.DocTestRunner(verbose=False)
+    for kind in (MlretEmbeddings, MlretVectorStore, MlretRetriever, MlretDocumentIndex):
+        names[kind.__name__] = kind
+        example = doctest.DocTestParser().get_doctest(inspect.getdoc(kind) or "", names, kind.__name__, None, None)
+        assert example.examples
+        runner.run(example, clear_globs=False)
+        names = example.globs
+    assert runner.summarize().failed == 0
 
 
 def test_code_of_the_page_runs_and_prints_what_the_page_says(
