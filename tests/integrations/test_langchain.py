@@ -126,6 +126,14 @@ class TestAdding:
         assert counting.asked == asked
         assert len(store.index) == 0
 
+    def test_one_string_or_one_document_is_no_list(self, other: MlretVectorStore) -> None:
+        with pytest.raises(InputError, match="one string, 'foo'"):
+            other.add_texts("foo")
+        for wrong, kind in ((["foo"], "str"), (Document("foo"), "tuple")):
+            with pytest.raises(InputError, match=f"LangChain's documents, not of {kind}"):
+                other.add_documents(wrong)  # type: ignore[arg-type]
+        assert len(other.index) == 0
+
     def test_the_language_is_taken_from_the_metadata_or_detected(self, store: MlretVectorStore) -> None:
         german = "Der Zug nach Berlin hat heute eine Stunde Verspätung."
         store.add_texts(["ok", german], [{"language": "swa"}, {}], ids=["a", "b"])

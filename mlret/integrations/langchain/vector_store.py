@@ -16,6 +16,7 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from mlret.data.documents import Document as Record
+from mlret.encoders.texts import checked_texts
 from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError, MissingExtraError, NotFound
 from mlret.index.filtering.filters import Where
@@ -119,7 +120,7 @@ class MlretVectorStore(VectorStore):
         ids: Sequence[str | None] | None = None,
         batch_size: int = 256,
     ) -> list[str]:
-        texts = list(texts)
+        texts = checked_texts(texts)
         given = list(metadatas or ()) or [{} for _ in texts]
         if len(given) != len(texts):
             raise ArgumentError(f"{len(texts)} texts but {len(given)} metadatas; give one for each text")
@@ -134,6 +135,8 @@ class MlretVectorStore(VectorStore):
         batch_size: int = 256,
     ) -> list[str]:
         documents = list(documents)
+        if wrong := [one for one in documents if not isinstance(one, Document)]:
+            raise InputError(f"give a list of LangChain's documents, not of {type(wrong[0]).__name__}")
         names = list(ids or ()) or [document.id for document in documents]
         if len(names) != len(documents):
             raise ArgumentError(f"{len(documents)} documents but {len(names)} ids; give one for each document")
