@@ -17,8 +17,13 @@ _COMPARE: dict[Ordering, Callable[[Any, Any], bool]] = {
 }
 # A date as ISO 8601 writes it in full. All such strings are in the order of their dates.
 _DATED = "value GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"
-# What SQLite reads as a time, too, on a day that exists. Python decides about the few that it does not read.
-_READ = "julianday(value) IS NOT NULL AND date(substr(value, 1, 10)) IS substr(value, 1, 10)"
+# Those among them that SQLite reads as Python does: a day that exists, and a time without blanks, with minutes, before
+# 24:00. Python alone decides about the others.
+_READ = (
+    "julianday(value) IS NOT NULL AND date(julianday(substr(value, 1, 10))) IS substr(value, 1, 10) AND "
+    "(length(value) = 10 OR (value GLOB '??????????[T ][0-2][0-9]:[0-5][0-9]*' AND "
+    "substr(value, 12, 2) <> '24' AND NOT substr(value, 12) GLOB '*[^0-9:.+Z-]*'))"
+)
 # Two offsets from UTC differ by less than two days.
 _OFFSETS = 2
 

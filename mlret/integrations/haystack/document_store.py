@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from haystack import default_from_dict, default_to_dict
 from haystack.dataclasses import Document as HaystackDocument
 from haystack.document_stores.errors import DuplicateDocumentError
@@ -17,12 +16,9 @@ from numpy.typing import NDArray
 from mlret.data.documents import Document
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
-from mlret.index.filtering.filters import All, Condition, Exists, Not
-from mlret.index.hits import Hit
+from mlret.index.filtering.filters import All, Condition
 from mlret.index.index import Index
 from mlret.index.ingest import Intake
-from mlret.index.queries import check_queries
-from mlret.index.search import Mode, Query, check_lexical, retrieve
 from mlret.index.store import compaction
 from mlret.index.store.store import Store
 from mlret.integrations.haystack.filter_translation import to_condition
@@ -33,7 +29,8 @@ from mlret.integrations.haystack.metadata_fields import (
     smallest_and_largest,
 )
 from mlret.integrations.haystack.opening import encoder_in, name_of, one_vector_each, open_or_create
-from mlret.integrations.haystack.stored_documents import CONTENT, EMBEDDING, UNEMBEDDED, from_document, shown
+from mlret.integrations.haystack.searching import Wanted, search
+from mlret.integrations.haystack.stored_documents import EMBEDDING, from_document, shown
 from mlret.integrations.haystack.threads import in_thread
 from mlret.integrations.haystack.writing import Writer
 from mlret.integrations.stored_metadata import from_stored, to_stored
@@ -42,8 +39,6 @@ Filters = dict[str, Any]
 
 _BATCH = 256
 _EVERYTHING = All(())
-_WITHOUT_VECTOR = Exists(UNEMBEDDED)
-_UNFINDABLE = All((Exists(UNEMBEDDED), Exists(CONTENT)))
 
 
 class MlretDocumentStore:
@@ -205,12 +200,7 @@ class MlretDocumentStore:
         mlret.errors.InputError
             If a document cannot be stored: its metadata is not JSON, or its embedding has other dimensions.
         """
-        if not isinstance(documents, Iterable) or isinstance(documents, str):
-            raise ValueError(f"give a list of documents, not {type(documents).__name__}")
-        documents = list(documents)
-        for one in documents:
-            if not isinstance(one, HaystackDocument):
-                raise ValueError(f"give a list of haystack.Document; it holds {type(one).__name__}")
+        documents = _checked(documents)
         writer = Writer(self.index)
         checked = writer.checked(documents)
         failing = policy in (DuplicatePolicy.NONE, DuplicatePolicy.FAIL)
@@ -358,7 +348,7 @@ class MlretDocumentStore:
         return_embedding
             Whether the documents come with their embeddings.
         """
-        return self._search("dense", "", query_embedding, filters, top_k, return_embedding)
+        return search(self.index, "dense", Wanted("", query_embedding, to_condition(filters), top_k, return_embedding))
 
     def lexical_retrieval(
         self, query: str, filters: Filters | None = None, top_k: int = 10, return_embedding: bool = False
@@ -372,7 +362,7 @@ class MlretDocumentStore:
         filters, top_k, return_embedding
             As for :meth:`embedding_retrieval`.
         """
-        return self._search("lexical", query, None, filters, top_k, return_embedding)
+        return search(self.index, "lexical", Wanted(query, None, to_condition(filters), top_k, return_embedding))
 
     def hybrid_retrieval(
         self,
@@ -393,57 +383,9 @@ class MlretDocumentStore:
         filters, top_k, return_embedding
             As for :meth:`embedding_retrieval`.
         """
-        return self._search("hybrid", query, query_embedding, filters, top_k, return_embedding)
-
-    def _search(
-        self,
-        mode: Mode,
-        text: str,
-        embedding: Sequence[float] | None,
-        filters: Filters | None,
-        top_k: int,
-        return_embedding: bool,
-    ) -> list[HaystackDocument]:
-        if top_k < 0:
-            raise ValueError(f"top_k is {top_k}; it must be at least 0")
-        condition = to_condition(filters)
-        store = self._fresh()
-        check_lexical(store, mode)
-        if mode != "dense":
-            check_queries([text], None)
-        vector: NDArray[np.float32] | None = None
-        if embedding is not None:
-            vector = store.space.check_queries(np.asarray([embedding], dtype=np.float32))[0]
-        elif mode == "hybrid":
-            vector = self.index.encode_queries([text])[0]
-        if top_k == 0 or not len(store):
-            return []
-        allowed = self._findable(store, condition, mode)
-        [hits] = retrieve(store, [Query(vector, text)], top_k, allowed=allowed, mode=mode)
-        return self._found(store, hits, return_embedding)
-
-    def _findable(self, store: Store, condition: Condition | None, mode: Mode) -> NDArray[np.int64] | None:
-        """Return the rows that a search may find, in ascending order; ``None`` for all.
-
-        Rows without a vector have a cosine of 0 with every query, so that they would come before opposite ones.
-        """
-        hidden = {"dense": _WITHOUT_VECTOR, "hybrid": _UNFINDABLE}.get(mode)
-        if hidden is not None and len(store.matching(hidden)):
-            condition = Not(hidden) if condition is None else All((condition, Not(hidden)))
-        return None if condition is None else store.matching(condition)
-
-    def _found(self, store: Store, hits: Sequence[Hit], return_embedding: bool) -> list[HaystackDocument]:
-        vectors: dict[str, NDArray[np.float32]] = {}
-        if return_embedding:
-            rows = store.records.rows_of([hit.id for hit in hits if hit.metadata.get(EMBEDDING) is True])
-            found = store.vectors_of(list(rows.values()))
-            vectors = {id: found[row] for id, row in rows.items() if row in found}
-        return [
-            from_document(
-                hit.id, hit.text, hit.metadata, vectors.get(hit.id), embedding=return_embedding, score=hit.score
-            )
-            for hit in hits
-        ]
+        return search(
+            self.index, "hybrid", Wanted(query, query_embedding, to_condition(filters), top_k, return_embedding)
+        )
 
     def _fresh(self) -> Store:
         """Return the store of the index, which shows what was written until now."""
@@ -488,6 +430,16 @@ class MlretDocumentStore:
     embedding_retrieval_async = in_thread(embedding_retrieval)
     lexical_retrieval_async = in_thread(lexical_retrieval)
     hybrid_retrieval_async = in_thread(hybrid_retrieval)
+
+
+def _checked(documents: object) -> list[HaystackDocument]:
+    if not isinstance(documents, Iterable) or isinstance(documents, str | bytes):
+        raise ValueError(f"give a list of haystack.Document, not {type(documents).__name__}")
+    found = list(documents)
+    for one in found:
+        if not isinstance(one, HaystackDocument):
+            raise ValueError(f"give a list of haystack.Document; it holds {type(one).__name__}")
+    return found
 
 
 def _repeated(ids: Sequence[str], store: Store) -> str | None:

@@ -81,6 +81,14 @@ class _Retriever:
             given["filter_policy"] = FilterPolicy.from_str(policy)
         return default_from_dict(cls, {**data, "init_parameters": given})
 
+    def warm_up(self) -> None:
+        """Open the index of the store."""
+        _ = self.document_store.index
+
+    def close(self) -> None:
+        """Close the store; see :meth:`.MlretDocumentStore.close`."""
+        self.document_store.close()
+
     def _options(self, filters: Filters | None, top_k: int | None) -> dict[str, Any]:
         return {
             "filters": apply_filter_policy(self.filter_policy, self.filters, filters),

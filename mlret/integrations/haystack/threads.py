@@ -24,10 +24,10 @@ def in_thread(
         still runs to its end.
     """
 
-    @functools.wraps(method)
-    async def twin(self: _S, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    async def twin(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return await asyncio.to_thread(method, self, *args, **kwargs)
 
+    functools.update_wrapper(twin, method)  # In particular its signature stays that of the method.
     twin.__name__ = f"{method.__name__}_async"
     twin.__qualname__ = f"{method.__qualname__}_async"
     twin.__doc__ = f"Run :meth:`{method.__name__}` in a thread."
