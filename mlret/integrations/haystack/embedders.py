@@ -81,7 +81,7 @@ class MlretTextEmbedder(_Embedder):
     """
 
     def __init__(self, encoder: AnyEncoder | str | Path | None = None) -> None:
-        super().__init__(encoder)
+        _Embedder.__init__(self, encoder)  # `component` makes the class anew, so that super() has no effect here.
 
     def to_dict(self) -> dict[str, Any]:
         """Return the embedder for a serialised pipeline."""
@@ -151,7 +151,7 @@ class MlretDocumentEmbedder(_Embedder):
         meta_fields_to_embed: list[str] | None = None,
         embedding_separator: str = "\n",
     ) -> None:
-        super().__init__(encoder)
+        _Embedder.__init__(self, encoder)
         self.meta_fields_to_embed = meta_fields_to_embed or []
         self.embedding_separator = embedding_separator
 
