@@ -15,6 +15,7 @@ from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
 # On a machine with other work an example may wait for seconds: a deadline says nothing about what is tested.
 settings.register_profile("full", deadline=None, max_examples=100)
 # `make test` runs with `--hypothesis-profile=fast`, `make test-all` with all examples.

@@ -87,6 +87,25 @@ def entries(metadata: Mapping[str, Any]) -> Iterator[Entry]:
                 yield Entry(path, value, False)
 
 
+def value_at(metadata: Mapping[str, Any], path: str) -> Any:
+    """Return the value under a path through objects alone, not through lists; ``None`` if there is none.
+
+    Parameters
+    ----------
+    metadata
+        The metadata of a record.
+    path
+        A path with dots. A key that equals what is left of the path comes before what the path leads to.
+    """
+    value: Any = metadata
+    while isinstance(value, Mapping):
+        if path in value:
+            return value[path]
+        first, _, path = path.partition(".")
+        value = value.get(first) if path else None
+    return None
+
+
 def fields_of(metadata: Mapping[str, Any]) -> list[tuple[str, Value]]:
     """Return the rows of metadata in the table of fields, as pairs of name and value without duplicates."""
     found: dict[tuple[str, Value], None] = {}

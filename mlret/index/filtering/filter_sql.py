@@ -11,14 +11,23 @@ import json
 import operator
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.languages import codes_found_by
-from mlret.index.filtering.fields import CUT_LENGTH, EXACT_INTEGERS, LONGEST_VALUE, Entry, entries, stored_value
+from mlret.index.filtering.fields import (
+    CUT_LENGTH,
+    EXACT_INTEGERS,
+    LONGEST_VALUE,
+    Entry,
+    entries,
+    stored_value,
+    value_at,
+)
 from mlret.index.filtering.filters import (
     All,
     Among,
@@ -26,16 +35,23 @@ from mlret.index.filtering.filters import (
     Condition,
     Contains,
     Exists,
+    HasId,
     HasLanguage,
     Leaf,
+    Moment,
     Not,
+    OfKind,
     Range,
+    Same,
     Some,
     TextContains,
+    TextIs,
 )
+from mlret.index.filtering.moments import compared_moments, sure_moments
 from mlret.index.sqlite.sql import VARIABLES, marks, parts
 
 Rows = NDArray[np.int64]
+_NONE: Rows = np.empty(0, dtype=np.int64)
 Test = Callable[[Entry], bool]
 _COMPARE: dict[Comparison, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -117,10 +133,23 @@ class _Lookup:
                 return self._among(key, kind, values)
             case Range(key, comparison, value):
                 return self._range(key, comparison, value)
+            case Moment(key, comparison, value):
+                return self._moment(key, comparison, value)
             case Contains(key, kind, value):
                 return self._contains(key, kind, value)
+            case OfKind(key, kind):
+                return _unique(self._select("SELECT row FROM fields WHERE key = ? AND kind = ?", key, kind))
+            case Same(key, text):
+                return self._same(key, json.loads(text))
+            case HasId(ids):
+                found = [
+                    self._select(f"SELECT row FROM records WHERE id IN ({marks(part)})", *part) for part in parts(ids)
+                ]
+                return _united(found)
             case TextContains(text):
                 return self._select("SELECT row FROM records WHERE instr(text, ?) ORDER BY row", text)
+            case TextIs(text):
+                return self._select("SELECT row FROM records WHERE text = ? ORDER BY row", text)
 
     def _among(self, key: str, kind: str, values: Sequence[Any]) -> Rows:
         found = []
@@ -161,6 +190,29 @@ class _Lookup:
             return (isinstance(found, str) if text else _is_number(found)) and compare(found, value)
 
         return _united([sure, self._verified(key, likely, holds)])
+
+    def _moment(self, key: str, comparison: Comparison | Literal["="], value: str) -> Rows:
+        query = "SELECT row FROM fields WHERE key = ? AND kind = 'string' AND "
+        wanted = datetime.fromisoformat(value)
+        sure, likely = sure_moments(comparison, wanted)
+        rows = self._select(query + sure.clause, key, *sure.parameters) if sure is not None else _NONE
+        candidates = self._connection.execute(
+            f"SELECT value, row FROM fields WHERE key = ? AND kind = 'string' AND {likely.clause}",
+            (key, *likely.parameters),
+        )
+        compared = [row for found, row in candidates if compared_moments(found, comparison, wanted)]
+        return _united([rows, np.array(compared, dtype=np.int64)])
+
+    def _same(self, key: str, wanted: list[Any] | dict[str, Any]) -> Rows:
+        kind = "list" if isinstance(wanted, list) else "object"
+        likely = _unique(self._select("SELECT row FROM fields WHERE key = ? AND kind = ?", key, kind))
+        found = []
+        for part in parts(likely.tolist()):
+            query = f"SELECT row, metadata FROM records WHERE row IN ({marks(part)})"
+            for row, metadata in self._connection.execute(query, part):
+                if value_at(json.loads(metadata), key) == wanted:
+                    found.append(row)
+        return _unique(np.array(sorted(found), dtype=np.int64))
 
     def _contains(self, key: str, kind: str, wanted: Any) -> Rows:
         equal = self._among(key, kind, [wanted])
@@ -207,7 +259,7 @@ class _Lookup:
 
 
 def _reads_records(condition: Condition) -> int:
-    return 2 if isinstance(condition, TextContains) else int(isinstance(condition, HasLanguage))
+    return 2 if isinstance(condition, TextContains | TextIs) else int(isinstance(condition, HasLanguage))
 
 
 def _is_number(value: Any) -> bool:

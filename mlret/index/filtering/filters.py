@@ -61,8 +61,54 @@ class Contains:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """The record has under ``key`` an ISO 8601 date or time, as a string, for which the comparison holds.
+
+    ``value`` is such a string, too. Only strings that begin with a whole calendar date (``2024-05-31``) count. Two
+    times that both have an offset from UTC are compared as points in time; otherwise what the clock shows is compared.
+    """
+
+    key: str
+    comparison: Comparison | Literal["="]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfKind:
+    """The record has under ``key`` a value of this kind."""
+
+    key: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """The record has under ``key`` the list or object that ``json`` describes, and not only an element of it.
+
+    Numbers and booleans are compared as Python compares them.
+    """
+
+    key: str
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
+class HasId:
+    """The record has one of these ids."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TextContains:
     """The text of the record contains this string."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextIs:
+    """The text of the record is this string."""
 
     text: str
 
@@ -102,7 +148,8 @@ class Not:
     part: Condition
 
 
-Leaf = Among | Range | Contains | TextContains | Exists | HasLanguage
+# Moment, OfKind, Same, HasId and TextIs have no operator in :func:`read_filter`; the filters of frameworks need them.
+Leaf = Among | Range | Moment | Contains | OfKind | Same | HasId | TextContains | TextIs | Exists | HasLanguage
 Condition = Leaf | All | Some | Not
 
 
