@@ -18,7 +18,8 @@ OTHERS_INSTALLED := $(OTHERS)/.installed
 FRAMEWORKS := .venv-integrations
 FRAMEWORKS_INSTALLED := $(FRAMEWORKS)/.installed
 NODE := .node
-FRAMEWORK_MODULES = $(wildcard mlret/integrations/haystack* mlret/integrations/langchain* mlret/integrations/llama_index*)
+FRAMEWORK_MODULES = $(foreach name,haystack langchain llama_index,\
+	$(wildcard mlret/integrations/$(name)*.py mlret/integrations/$(name)/*.py))
 # Only those that need such programs: make test-serve SERVE_TESTS="-m 'others or browser' tests/serve"
 SERVE_TESTS ?= tests/serve tests/client
 NODE_INSTALLED := $(NODE)/.installed

@@ -28,9 +28,9 @@ from mlret.index.filtering.filters import (
     Exists,
     Filled,
     HasLanguage,
-    HasType,
     Leaf,
     Not,
+    OfKind,
     Range,
     Some,
     TextContains,
@@ -125,7 +125,7 @@ class _Lookup:
                 return _unique(self._select("SELECT row FROM fields WHERE key = ?", key))
             case Filled(key):
                 return self._filled(key)
-            case HasType(key, kind):
+            case OfKind(key, kind):
                 return self._of_kind(key, kind)
             case Among(key, kind, values):
                 return self._among(key, kind, values)

@@ -85,7 +85,7 @@ class Filled:
 
 
 @dataclass(frozen=True, slots=True)
-class HasType:
+class OfKind:
     """The record has under ``key`` a value of this kind, or a list with an element of this kind."""
 
     key: str
@@ -120,7 +120,7 @@ class Not:
     part: Condition
 
 
-Leaf = Among | Range | Contains | TextContains | Exists | Filled | HasType | HasLanguage
+Leaf = Among | Range | Contains | TextContains | Exists | Filled | OfKind | HasLanguage
 Condition = Leaf | All | Some | Not
 
 
@@ -293,7 +293,7 @@ class _Reader:
         if operator == "$type":
             if key in (*LANGUAGE, "text") or not isinstance(value, str) or value not in get_args(Kind):
                 raise InputError(f"$type on {key!r} cannot be {_shown(value)}; there are {', '.join(get_args(Kind))}")
-            return HasType(key, cast("Kind", value))
+            return OfKind(key, cast("Kind", value))
         if key in (*LANGUAGE, "text") or isinstance(value, bool) or not isinstance(value, str | int | float):
             raise InputError(f"{operator} on {key!r} compares numbers or strings, not {_shown(value)}")
         return Range(key, _RANGES[operator], _checked(key, value))
