@@ -44,9 +44,6 @@ def to_document(node: BaseNode) -> StoredDocument:
     except ValueError as error:
         raise InputError(f"the node {node.node_id!r} cannot be written as JSON: {error}") from error
     text = _take_text(data)
-    kept = text if text.strip() else _NO_TEXT
-    if kept == _NO_TEXT:
-        _put_text(data, text)
     known = next(one for one in type(node).__mro__ if one in _CLASSES.values())
     data["class_name"] = known.class_name()  # type: ignore[attr-defined]
     del data["id_"]
@@ -57,7 +54,7 @@ def to_document(node: BaseNode) -> StoredDocument:
         # The table of fields leaves out a list within a list, so that no filter need search what is in it.
         _NODE: [[data]],
     }
-    return StoredDocument(node.node_id, kept, language_in(metadata), stored)
+    return StoredDocument(node.node_id, text, language_in(metadata), stored)
 
 
 def to_node(id: str, text: str, metadata: Mapping[str, Any]) -> BaseNode:
@@ -72,22 +69,26 @@ def to_node(id: str, text: str, metadata: Mapping[str, Any]) -> BaseNode:
     if _NODE not in metadata:
         return TextNode(id_=id, text=text, metadata=from_stored(rest))
     [[stored]] = metadata[_NODE]
-    data = dict(stored)
-    if text != _NO_TEXT:
-        _put_text(data, text)
+    data = _with_text(stored, text)
     return _CLASSES[data["class_name"]].from_dict(data, id_=id, metadata=from_stored(rest))
 
 
 def _take_text(data: dict[str, Any]) -> str:
-    """Remove the text from a node's JSON, and return it."""
+    """Remove the text from a node's JSON and return it; a text that no document can have stays there."""
+    holder = data
     if isinstance(resource := data.get("text_resource"), dict):
-        data.pop("text", None)  # Documents have it twice.
-        return resource.pop("text", None) or ""
-    return data.pop("text", None) or ""
+        data.pop("text", None)  # LlamaIndex's Document has it twice.
+        holder = resource
+    text = holder.get("text")
+    if not isinstance(text, str) or not text.strip() or text == _NO_TEXT:
+        return _NO_TEXT
+    del holder["text"]
+    return text
 
 
-def _put_text(data: dict[str, Any], text: str) -> None:
+def _with_text(data: Mapping[str, Any], text: str) -> dict[str, Any]:
+    if text == _NO_TEXT:
+        return dict(data)
     if isinstance(resource := data.get("text_resource"), dict):
-        data["text_resource"] = {**resource, "text": text}
-    elif text:
-        data["text"] = text
+        return {**data, "text_resource": {**resource, "text": text}}
+    return {**data, "text": text}
