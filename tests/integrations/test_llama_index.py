@@ -68,6 +68,7 @@ from mlret.errors import FilterWarning, FingerprintError, InputError, MlretError
 from mlret.integrations.llama_index import MlretEmbedding, MlretVectorStore
 from mlret.integrations.llama_index.diversity import marginally_relevant
 from tests.conftest import examples
+from tests.test_documentation import blocks, run_page
 
 pytestmark = pytest.mark.frameworks
 
@@ -818,6 +819,16 @@ def test_image_nodes_are_found_beside_texts(news: VectorStoreIndex) -> None:
     assert {type(one.node) for one in found} == {TextNode, ImageNode}
     # A retriever that the index makes passes the ids of the nodes that it keeps itself: those with images alone.
     assert [one.node_id for one in news.as_retriever(similarity_top_k=4).retrieve("maize")] == ["picture"]
+
+
+def test_code_of_the_page_runs_and_prints_what_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = "docs/how-to/use-in-llama-index.md"
+    found = [(language, content) for language, content in blocks(page) if language != "bash"]  # It only installs.
+    assert sum(language == "text" for language, _ in found) == 3
+    run_page(page, found, {"__name__": "__page__"}, capsys)
 
 
 @pytest.fixture(autouse=True)
