@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,9 @@ class MtebEncoder:
         task_metadata, hf_split, hf_subset
             The task, which determines the language of the texts.
         prompt_type
-            Ignored.
+            Whether the texts are queries or documents, for encoders with a prompt for either; ``None`` for neither.
         **kwargs
-            ``batch_size``: texts in one forward pass.
+            ``batch_size``: texts in one forward pass, for texts that are neither.
 
         Returns
         -------
@@ -76,6 +77,11 @@ class MtebEncoder:
         """
         texts = [text for batch in inputs for text in batch["text"]]
         languages = _languages(self._encoder, texts, _language(task_metadata, hf_subset))
+        side = getattr(prompt_type, "value", prompt_type)
+        if side == "query":
+            return self._encoder.encode_query(texts, language=languages)
+        if side == "document":
+            return self._encoder.encode_document(texts, language=languages)
         return self._encoder.encode(texts, language=languages, batch_size=kwargs.get("batch_size", 64))
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
@@ -84,7 +90,8 @@ class MtebEncoder:
         Parameters
         ----------
         embeddings1, embeddings2
-            ``(n, dims)`` and ``(m, dims)`` unit vectors.
+            ``(n, dims)`` and ``(m, dims)`` vectors, or ``(dims,)`` for one. They may be other than :meth:`encode` gave
+            them, because mteb can round them to fewer bits.
 
         Returns
         -------
@@ -93,7 +100,7 @@ class MtebEncoder:
         """
         import torch
 
-        return torch.from_numpy(_array(embeddings1) @ _array(embeddings2).T)
+        return torch.from_numpy(_unit(embeddings1) @ _unit(embeddings2).T)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Return the cosines of corresponding rows.
@@ -101,7 +108,7 @@ class MtebEncoder:
         Parameters
         ----------
         embeddings1, embeddings2
-            ``(n, dims)`` unit vectors.
+            ``(n, dims)`` vectors, as for :meth:`similarity`.
 
         Returns
         -------
@@ -110,13 +117,15 @@ class MtebEncoder:
         """
         import torch
 
-        return torch.from_numpy((_array(embeddings1) * _array(embeddings2)).sum(axis=-1))
+        return torch.from_numpy((_unit(embeddings1) * _unit(embeddings2)).sum(axis=-1))
 
 
 class MtebRetriever:
     """An encoder of either kind with mlret's index, for mteb's retrieval and reranking tasks.
 
-    It implements mteb's ``SearchProtocol``.
+    It implements mteb's ``SearchProtocol``. The texts are those that mteb gives to any model: a document with its
+    title, a query with its instruction, a conversation as one text. Results of an index with settings of its own are
+    filed under these settings.
 
     Parameters
     ----------
@@ -143,23 +152,38 @@ class MtebRetriever:
         self._exact = exact
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._index: Index | None = None
-        self.mteb_model_meta = _model_meta(self._encoder, revision)
+        self.mteb_model_meta = _model_meta(self._encoder, revision, _experiment(settings, exact))
 
-    def index(self, corpus: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, **kwargs: Any) -> None:
+    def index(
+        self,
+        corpus: Any,
+        *,
+        task_metadata: Any,
+        hf_split: str,
+        hf_subset: str,
+        num_proc: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Index an mteb corpus in a temporary folder; a previous index is deleted.
 
         Parameters
         ----------
         corpus
-            A data set with the columns ``id``, ``text`` and optionally ``title``.
+            A data set with the columns ``id``, ``text`` and optionally ``title``. Documents without a text are left
+            out.
         task_metadata, hf_split, hf_subset
             The task, which determines the language of the documents.
+        num_proc
+            Number of processes that prepare the texts.
+        **kwargs
+            Ignored.
         """
         self.clear()
         self._temporary = tempfile.TemporaryDirectory(prefix="mlret-mteb-")
         self._index = Index.create(Path(self._temporary.name) / "index", self._encoder, settings=self._settings)
         language = _language(task_metadata, hf_subset)
-        self._index.add(_documents(corpus, language))
+        texts = _texts(corpus, task_metadata, "document", num_proc)
+        self._index.add(Document(id, text, language) for id, text in texts if text.strip())
         self._index.compact_if_due()
 
     def search(
@@ -171,20 +195,26 @@ class MtebRetriever:
         hf_subset: str,
         top_k: int,
         top_ranked: Mapping[str, Sequence[str]] | None = None,
+        num_proc: int | None = None,
         **kwargs: Any,
     ) -> dict[str, dict[str, float]]:
-        """Search the index with a data set of queries that has the columns ``id`` and ``text``.
+        """Search the index with a data set of queries.
 
         Parameters
         ----------
         queries
-            The queries.
+            The queries, in the columns ``id``, ``text`` and optionally ``instruction``. A text may be a conversation. A
+            query without a text finds nothing.
         task_metadata, hf_split, hf_subset
             The task, which determines the language of the queries.
         top_k
             Number of documents per query.
         top_ranked
             Query id -> the only documents to rank, for reranking.
+        num_proc
+            Number of processes that prepare the texts.
+        **kwargs
+            Ignored.
 
         Returns
         -------
@@ -199,15 +229,17 @@ class MtebRetriever:
         if self._index is None:
             raise InputError("nothing was indexed: call index first")
         language = _language(task_metadata, hf_subset)
-        names, texts = list(queries["id"]), list(queries["text"])
+        texts = dict(_texts(queries, task_metadata, "query", num_proc))
+        asked = {name: text for name, text in texts.items() if text.strip()}
         if top_ranked is None:
-            found = self._index.search_batch(texts, top_k, language=language, exact=self._exact)
+            found = self._index.search_batch(list(asked.values()), top_k, language=language, exact=self._exact)
         else:
             found = [
                 self._index.search(text, top_k, language=language, ids=top_ranked.get(name, ()), exact=True)
-                for name, text in zip(names, texts, strict=True)
+                for name, text in asked.items()
             ]
-        return {name: {hit.id: hit.score for hit in hits} for name, hits in zip(names, found, strict=True)}
+        scores = {name: {hit.id: hit.score for hit in hits} for name, hits in zip(asked, found, strict=True)}
+        return {name: scores.get(name, {}) for name in texts}
 
     def clear(self) -> None:
         """Close and delete the index."""
@@ -339,10 +371,10 @@ def _loaded(encoder: AnyEncoder | str | Path | None) -> AnyEncoder:
     return encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
 
 
-def _model_meta(encoder: AnyEncoder, revision: str | None) -> Any:
+def _model_meta(encoder: AnyEncoder, revision: str | None, experiment: dict[str, Any] | None = None) -> Any:
     """Return mteb's metadata of the model.
 
-    mteb files results under the model's name and revision; the revision is the fingerprint by default.
+    mteb files results under the model's name, revision and experiment; the revision is the fingerprint by default.
     """
     from mteb.models.model_meta import ModelMeta, ScoringFunction
 
@@ -353,28 +385,43 @@ def _model_meta(encoder: AnyEncoder, revision: str | None) -> Any:
         "revision": revision or encoder.fingerprint,
         "embed_dim": encoder.dims,
         "similarity_fn_name": score,
+        "model_type": ["dense" if encoder.similarity == "cosine" else "late-interaction"],
+        "experiment_kwargs": experiment,
     }
     return ModelMeta.create_empty(overwrites=facts)
 
 
+def _experiment(settings: IndexSettings | None, exact: bool) -> dict[str, Any] | None:
+    """Return what distinguishes the results of an index from those of its encoder; ``None`` if nothing does."""
+    usual = asdict(IndexSettings())
+    found = {name: value for name, value in asdict(settings or IndexSettings()).items() if value != usual[name]}
+    return (found if exact else {**found, "exact": False}) or None
+
+
 def _language(task_metadata: Any, hf_subset: str) -> str | None:
-    """Return mlret's code of a subset's language; ``None`` if it has several, as in bitext tasks."""
+    """Return mlret's code of a subset's language; ``None`` if it has several, as in bitext tasks, or is another."""
     codes = task_metadata.hf_subsets_to_langscripts.get(hf_subset, task_metadata.languages)
-    found = {normalise_language(code.split("-")[0]) for code in codes}
+    try:
+        found = {normalise_language(code.split("-")[0]) for code in codes}
+    except InputError:  # Some tasks name programming languages.
+        return None
     return found.pop() if len(found) == 1 else None
+
+
+def _texts(data: Any, task_metadata: Any, side: str, num_proc: int | None) -> Iterator[tuple[str, str]]:
+    """Yield the id and the text of each document or query, prepared as mteb prepares them for an encoder."""
+    from mteb._create_dataloaders import create_dataloader
+    from mteb.types import PromptType
+
+    loader = create_dataloader(data, task_metadata=task_metadata, prompt_type=PromptType(side), num_proc=num_proc)
+    for batch in loader:
+        yield from zip(batch["id"], batch["text"], strict=True)
 
 
 def _languages(encoder: Encoder, texts: Sequence[str], language: str | None) -> list[str | None]:
     if language is not None or not encoder.calibration_languages:
         return [language] * len(texts)
     return [detect_language(text) for text in texts]
-
-
-def _documents(corpus: Any, language: str | None) -> Iterator[Document]:
-    for row in corpus:
-        text = "\n".join(part for part in (row.get("title"), row["text"]) if part and part.strip())
-        if text:
-            yield Document(row["id"], text, language)
 
 
 def _vectors(embeddings: Any) -> Any:
@@ -385,6 +432,13 @@ def _vectors(embeddings: Any) -> Any:
     if whole.ndim == 3:
         return [tokens[tokens.any(axis=1)] for tokens in whole]
     return whole
+
+
+def _unit(embeddings: Any) -> NDArray[np.float32]:
+    """Return embeddings as rows of unit length; a zero vector stays as it is."""
+    rows = np.atleast_2d(_array(embeddings))
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
 
 def _array(embeddings: Any) -> NDArray[np.float32]:

@@ -77,6 +77,11 @@ def test_language_is_brought_to_one_form_under_either_name() -> None:
         ({"text": {"$gt": "a"}}, "compares numbers or strings"),
         ({"topic": {"$contains": ["a"]}}, "cannot look for"),
         ({"lang": {"$contains": "e"}}, "cannot look for"),
+        ({"topic": {"$icontains": 1}}, r"\$icontains on 'topic' takes a string, not 1"),
+        ({"lang": {"$icontains": "e"}}, "takes a string"),
+        ({"topic": {"$empty": "yes"}}, r"\$empty on 'topic' takes true or false"),
+        ({"topic": {"$type": "date"}}, "cannot be 'date'; there are number, string"),
+        ({"text": {"$type": "string"}}, "there are number, string"),
         ({"topic": {"$regex": "a"}}, r"unknown operator '\$regex' on 'topic'; there are .*\$contains"),
         ({"$xor": []}, "unknown operator '\\$xor'"),
         ({"$not": 3}, "is int; give a dict"),
@@ -87,6 +92,24 @@ def test_language_is_brought_to_one_form_under_either_name() -> None:
 def test_bad_filter_is_refused(where: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_filter(where)
+
+
+def test_case_is_ignored_in_every_script(tmp_path: Path) -> None:
+    texts = ["Hauptstraße 5", "ΟΔΟΣ ΑΘΗΝΑΣ", "Улица Мира", "İstiklal"]
+    create_database(tmp_path / "r", "{}")
+    records = Records(tmp_path / "r")
+    with records.transaction():
+        records.append([Document(f"n{n}", text, None, {"s": text}) for n, text in enumerate(texts)])
+    for place, part in enumerate(["HAUPTSTRASSE", "οδος αθηνας", "УЛИЦА", "i̇STIKLAL"]):
+        for name in ("text", "s"):
+            condition = read_filter({name: {"$icontains": part}})
+            assert condition is not None
+            [row] = records.matching(condition).tolist()
+            assert records.fetch([row])[row].text == texts[place]
+            both = read_filter({"$and": [{"s": texts[place]}, {name: {"$icontains": part}}]})
+            assert both is not None
+            assert records.matching(both).tolist() == [row]
+    records.close()
 
 
 def test_command_line_filters() -> None:
@@ -134,9 +157,11 @@ METADATA = st.recursive(
 PATHS = st.sampled_from(["a", "b", "a.b", "a.a", "b.a", "a.b.a", "", "k\0", "k", "a.k\0", ".", "a.", "missing"])
 COMPARED = (
     st.tuples(st.sampled_from(["$eq", "$ne", "$contains"]), VALUE)
+    | st.tuples(st.just("$icontains"), TEXTS)
+    | st.tuples(st.just("$type"), st.sampled_from(["number", "string", "boolean", "null", "list", "object"]))
     | st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(VALUE, max_size=4))
     | st.tuples(st.sampled_from(["$lt", "$lte", "$gt", "$gte"]), NUMBERS | TEXTS)
-    | st.tuples(st.just("$exists"), st.booleans())
+    | st.tuples(st.sampled_from(["$exists", "$empty"]), st.booleans())
 )
 CODES = st.sampled_from(["sw", "en", None])
 FILTERS = st.recursive(
@@ -144,7 +169,11 @@ FILTERS = st.recursive(
     | st.builds(lambda path, value: {path: value}, PATHS, VALUE | st.lists(VALUE, max_size=3))
     | st.builds(lambda code: {"lang": code}, CODES | st.lists(CODES, max_size=2))
     | st.builds(lambda code: {"language": {"$ne": code}}, CODES)
-    | st.builds(lambda text: {"text": {"$contains": text}}, st.sampled_from(["text", "\0", "n1", "N1", ""])),
+    | st.builds(
+        lambda operator, text: {"text": {operator: text}},
+        st.sampled_from(["$contains", "$icontains"]),
+        st.sampled_from(["text", "\0", "n1", "N1", "TEXT\0", ""]),
+    ),
     lambda inner: (
         st.builds(lambda one, some: {one: some}, st.sampled_from(["$and", "$or"]), st.lists(inner, min_size=1))
         | st.builds(lambda one: {"$not": one}, inner)
@@ -152,6 +181,24 @@ FILTERS = st.recursive(
     max_leaves=6,
 )
 SCALAR = (str, int, float, type(None))
+
+
+def values_at(metadata: dict[str, Any], name: str) -> list[Any]:
+    """Return all values under a name; a list is one of them."""
+    found = []
+    for end in [*(place for place, letter in enumerate(name) if letter == "."), len(name)]:
+        value = metadata.get(name[:end], ...)
+        if value is not ... and end == len(name):
+            found.append(value)
+        elif value is not ...:
+            objects = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
+            found += [deeper for one in objects for deeper in values_at(one, name[end + 1 :])]
+    return found
+
+
+def type_of(value: Any) -> str:
+    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "object"}
+    return names.get(type(value), "null")
 
 
 def found_at(metadata: dict[str, Any], name: str) -> tuple[bool, list[tuple[Any, bool]]]:
@@ -181,6 +228,20 @@ def meets(metadata: dict[str, Any], language: str | None, text: str, where: dict
         there, values = (True, [(language, False)]) if name in ("lang", "language") else found_at(metadata, name)
         if operator == "$exists":
             return there == wanted
+        if operator == "$empty":
+            if name in ("lang", "language"):
+                return (language is None) == wanted
+            return all(value is None or value in ("", []) for value in values_at(metadata, name)) == wanted
+        if operator == "$type":
+            deep = values_at(metadata, name)
+            types = {type_of(value) for value in deep} | {type_of(value) for value, _ in values}
+            return wanted in types
+        if operator == "$icontains":
+            if name == "text":
+                return wanted.casefold() in text.casefold()
+            folded = [(value.casefold(), in_list) for value, in_list in values if isinstance(value, str)]
+            wanted = wanted.casefold()
+            return any(value == wanted or (not in_list and wanted in value) for value, in_list in folded)
         if operator == "$contains":
             if name == "text":
                 return wanted in text

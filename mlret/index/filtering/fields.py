@@ -48,6 +48,7 @@ class Entry(NamedTuple):
     path: str
     value: Any
     in_list: bool  # Whether the value is an element of a list under this path.
+    empty: bool = False  # Whether it is a list without elements.
 
 
 def stored_value(value: Scalar) -> Value:
@@ -77,7 +78,7 @@ def entries(metadata: Mapping[str, Any]) -> Iterator[Entry]:
                 yield Entry(path, dict, False)
                 pending.append((path + ".", value))
             elif isinstance(value, list):
-                yield Entry(path, list, False)
+                yield Entry(path, list, False, not value)
                 for one in value:
                     if isinstance(one, dict):
                         pending.append((path + ".", one))
@@ -119,7 +120,7 @@ def fields_of(metadata: Mapping[str, Any]) -> list[tuple[str, Value]]:
     if not nested:
         return list(found)
     found.clear()
-    for path, value, _ in entries(metadata):
+    for path, value, *_ in entries(metadata):
         found[path, _LIST if value is list else _OBJECT if value is dict else stored_value(value)] = None
     return list(found)
 

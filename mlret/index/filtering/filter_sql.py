@@ -24,6 +24,7 @@ from mlret.index.filtering.fields import (
     EXACT_INTEGERS,
     LONGEST_VALUE,
     Entry,
+    Kind,
     entries,
     stored_value,
     value_at,
@@ -35,6 +36,7 @@ from mlret.index.filtering.filters import (
     Condition,
     Contains,
     Exists,
+    Filled,
     HasId,
     HasLanguage,
     Leaf,
@@ -112,10 +114,18 @@ class _Lookup:
 
     def _of_few(self, leaf: HasLanguage | TextContains, rows: Rows) -> Rows:
         within = f"row IN ({marks(rows)})"
-        condition = "language IS ?" if isinstance(leaf, HasLanguage) else "instr(text, ?)"
-        value = leaf.code if isinstance(leaf, HasLanguage) else leaf.text
-        query = f"SELECT row FROM records WHERE {within} AND {condition} ORDER BY row"
-        return self._select(query, *rows.tolist(), value)
+        if isinstance(leaf, TextContains):
+            return self._text_contains(leaf, within, rows.tolist())
+        query = f"SELECT row FROM records WHERE {within} AND language IS ? ORDER BY row"
+        return self._select(query, *rows.tolist(), leaf.code)
+
+    def _text_contains(self, leaf: TextContains, within: str = "true", parameters: Sequence[int] = ()) -> Rows:
+        if not leaf.folded:
+            query = f"SELECT row FROM records WHERE {within} AND instr(text, ?) ORDER BY row"
+            return self._select(query, *parameters, leaf.text)
+        # SQLite folds the case of ASCII letters only.
+        found = self._connection.execute(f"SELECT row, text FROM records WHERE {within} ORDER BY row", parameters)
+        return np.fromiter((row for row, text in found if leaf.text in text.casefold()), dtype=np.int64)
 
     def _everything(self) -> Rows:
         if self._every is None:
@@ -129,16 +139,18 @@ class _Lookup:
                 return self._select(f"SELECT row FROM records WHERE {clause} ORDER BY row", *codes)
             case Exists(key):
                 return _unique(self._select("SELECT row FROM fields WHERE key = ?", key))
+            case Filled(key):
+                return self._filled(key)
+            case OfKind(key, kind):
+                return self._of_kind(key, kind)
             case Among(key, kind, values):
                 return self._among(key, kind, values)
             case Range(key, comparison, value):
                 return self._range(key, comparison, value)
             case Moment(key, comparison, value):
                 return self._moment(key, comparison, value)
-            case Contains(key, kind, value):
-                return self._contains(key, kind, value)
-            case OfKind(key, kind):
-                return _unique(self._select("SELECT row FROM fields WHERE key = ? AND kind = ?", key, kind))
+            case Contains():
+                return self._contains(leaf)
             case Same(key, text):
                 return self._same(key, json.loads(text))
             case HasId(ids):
@@ -146,8 +158,8 @@ class _Lookup:
                     self._select(f"SELECT row FROM records WHERE id IN ({marks(part)})", *part) for part in parts(ids)
                 ]
                 return _united(found)
-            case TextContains(text):
-                return self._select("SELECT row FROM records WHERE instr(text, ?) ORDER BY row", text)
+            case TextContains():
+                return self._text_contains(leaf)
             case TextIs(text):
                 return self._select("SELECT row FROM records WHERE text = ? ORDER BY row", text)
 
@@ -204,8 +216,8 @@ class _Lookup:
         return _united([rows, np.array(compared, dtype=np.int64)])
 
     def _same(self, key: str, wanted: list[Any] | dict[str, Any]) -> Rows:
-        kind = "list" if isinstance(wanted, list) else "object"
-        likely = _unique(self._select("SELECT row FROM fields WHERE key = ? AND kind = ?", key, kind))
+        kind: Kind = "list" if isinstance(wanted, list) else "object"
+        likely = self._of_kind(key, kind)
         found = []
         for part in parts(likely.tolist()):
             query = f"SELECT row, metadata FROM records WHERE row IN ({marks(part)})"
@@ -214,31 +226,50 @@ class _Lookup:
                     found.append(row)
         return _unique(np.array(sorted(found), dtype=np.int64))
 
-    def _contains(self, key: str, kind: str, wanted: Any) -> Rows:
-        equal = self._among(key, kind, [wanted])
+    def _of_kind(self, key: str, kind: Kind) -> Rows:
+        return _unique(self._select("SELECT row FROM fields WHERE key = ? AND kind = ?", key, kind))
+
+    def _filled(self, key: str) -> Rows:
+        texts = self._select("SELECT row FROM fields WHERE key = ? AND kind = 'string' AND value > ''", key)
+        sure = _united([texts, *(self._of_kind(key, kind) for kind in ("number", "boolean", "object"))])
+
+        def holds(entry: Entry) -> bool:
+            return not entry.empty and entry.value is not None and entry.value != ""
+
+        # The table has no rows for the lists and objects in a list: it may be empty, or hold nothing else.
+        return _united([sure, self._verified(key, _without(self._of_kind(key, "list"), sure), holds)])
+
+    def _contains(self, leaf: Contains) -> Rows:
+        key, wanted = leaf.key, leaf.value
         if not isinstance(wanted, str):
-            return equal
+            return self._among(key, leaf.kind, [wanted])
+        fold = str.casefold if leaf.folded else str
+        query = "SELECT row, value FROM fields WHERE key = ? AND kind = 'string'"
+        parameters: list[Any] = [key]
+        equal = np.empty(0, dtype=np.int64)
+        if not leaf.folded:  # SQLite folds the case of ASCII letters only.
+            equal = self._among(key, leaf.kind, [wanted])
+            query += " AND (instr(value, ?) OR length(CAST(value AS BLOB)) >= ?)"
+            parameters += [wanted, CUT_LENGTH]
         sure: list[int] = []
         likely: list[int] = []
         # The cut-off rest of a long string may contain it; the appended hash does not count.
-        query = (
-            "SELECT row, value FROM fields WHERE key = ? AND kind = 'string' "
-            "AND (instr(value, ?) OR length(CAST(value AS BLOB)) >= ?)"
-        )
-        for row, found in self._connection.execute(query, (key, wanted, CUT_LENGTH)):
+        for row, found in self._connection.execute(query, parameters):
             if len(found) < CUT_LENGTH:
-                if wanted in found:
+                if wanted in fold(found):
                     sure.append(row)
             else:
-                (sure if wanted in found[:LONGEST_VALUE] else likely).append(row)
+                (sure if wanted in fold(found[:LONGEST_VALUE]) else likely).append(row)
         # An element of a list must equal the wanted string; containing it is not enough.
-        lists = _unique(self._select("SELECT row FROM fields WHERE key = ? AND kind = 'list'", key))
+        lists = self._of_kind(key, "list")
         substrings = _unique(np.array(sure, dtype=np.int64))
         unsure = _united([_common(substrings, lists), np.array(likely, dtype=np.int64)])
 
         def holds(entry: Entry) -> bool:
-            found = entry.value
-            return isinstance(found, str) and (found == wanted if entry.in_list else wanted in found)
+            if not isinstance(entry.value, str):
+                return False
+            found = fold(entry.value)
+            return found == wanted if entry.in_list else wanted in found
 
         verified = self._verified(key, _without(unsure, equal), holds)
         return _united([equal, _without(substrings, unsure), verified])

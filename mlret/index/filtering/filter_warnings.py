@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlret.errors import FilterWarning, warn
 from mlret.index.filtering.fields import Kind, field_names, has_field
-from mlret.index.filtering.filters import All, Among, Condition, Contains, Exists, Not, Range, Some
+from mlret.index.filtering.filters import All, Among, Condition, Contains, Exists, Filled, Not, OfKind, Range, Some
 
 _IN_WORDS: dict[Kind, str] = {
     "number": "numbers",
@@ -146,8 +146,10 @@ def _fields(condition: Condition, negated: bool) -> Iterator[tuple[str, frozense
             yield key, frozenset() if kind == "null" else frozenset([kind])
         case Range(key, _, value):
             yield key, frozenset(["string" if isinstance(value, str) else "number"])
-        case Exists(key) if not negated:
+        case Exists(key) | Filled(key) if not negated:
             yield key, frozenset()
+        case OfKind(key, kind) if not negated:
+            yield key, frozenset() if kind == "null" else frozenset([kind])
         case Not(part):
             yield from _fields(part, not negated)
         case All(parts):

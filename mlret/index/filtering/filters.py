@@ -8,7 +8,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from mlret.data.json_text import RepeatedKeyError, read_json
 from mlret.data.languages import narrowed_language
@@ -21,7 +21,7 @@ Comparison = Literal["<", "<=", ">", ">="]
 
 LANGUAGE = ("lang", "language")
 _RANGES: dict[str, Comparison] = {"$lt": "<", "$lte": "<=", "$gt": ">", "$gte": ">="}
-_OPERATORS = ("$eq", "$ne", "$in", "$nin", *_RANGES, "$contains", "$exists")
+_OPERATORS = ("$eq", "$ne", "$in", "$nin", *_RANGES, "$contains", "$icontains", "$exists", "$empty", "$type")
 _COMBINERS = ("$and", "$or", "$not")
 # Limits on nesting ($and, $or, $not) and on the total of names and values, both far above what is written by hand.
 DEEPEST_FILTER = 64
@@ -52,12 +52,14 @@ class Range:
 class Contains:
     """The record has under ``key`` this very value, a list with this element, or a string that contains this string.
 
-    The kind distinguishes ``1`` from ``True``, which are equal in Python.
+    The kind distinguishes ``1`` from ``True``, which are equal in Python. With ``folded``, strings are compared without
+    regard to case, and ``value`` is case-folded.
     """
 
     key: str
     kind: Kind
     value: Scalar
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +73,6 @@ class Moment:
     key: str
     comparison: Comparison | Literal["="]
     value: str
-
-
-@dataclass(frozen=True, slots=True)
-class OfKind:
-    """The record has under ``key`` a value of this kind."""
-
-    key: str
-    kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +95,10 @@ class HasId:
 
 @dataclass(frozen=True, slots=True)
 class TextContains:
-    """The text of the record contains this string."""
+    """The text of the record contains this string; with ``folded`` without regard to case, as in :class:`Contains`."""
 
     text: str
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +113,21 @@ class Exists:
     """The record has a value under ``key``."""
 
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """The record has under ``key`` a value that is not null, an empty string or an empty list."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfKind:
+    """The record has under ``key`` a value of this kind, or a list with an element of this kind."""
+
+    key: str
+    kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +158,8 @@ class Not:
     part: Condition
 
 
-# Moment, OfKind, Same, HasId and TextIs have no operator in :func:`read_filter`; the filters of frameworks need them.
-Leaf = Among | Range | Moment | Contains | OfKind | Same | HasId | TextContains | TextIs | Exists | HasLanguage
+# Moment, Same, HasId and TextIs have no operator in :func:`read_filter`; the filters of frameworks need them.
+Leaf = Among | Range | Moment | Contains | OfKind | Same | HasId | TextContains | TextIs | Exists | Filled | HasLanguage
 Condition = Leaf | All | Some | Not
 
 
@@ -162,14 +172,17 @@ def read_filter(where: Where | None) -> Condition | None:
         For each name what a record must have: a value, a list of values of which one must match, or operators. All
         names must match. ``$and`` and ``$or`` take a list of filters, ``$not`` takes one.
 
-        A name is ``lang`` or ``language``, ``text`` (with ``$contains`` only), or the name of a metadata value. A value
-        within an object is named by a path with dots, ``{"author.born": 1980}``; see
+        A name is ``lang`` or ``language``, ``text`` (with ``$contains`` and ``$icontains`` only), or the name of a
+        metadata value. A value within an object is named by a path with dots, ``{"author.born": 1980}``; see
         :mod:`mlret.index.filtering.fields`. A key that contains a dot itself is found under the same name.
 
         The operators are ``$eq``, ``$ne``, ``$in``, ``$nin``; ``$lt``, ``$lte``, ``$gt``, ``$gte`` (numbers are
         compared with numbers, and strings with strings by code point, which orders ISO 8601 dates); ``$contains`` (a
-        list with this element, or a string that contains this string exactly, including case and accents); and
-        ``$exists`` (true or false: whether the name is present, even if its value is null or an empty list).
+        list with this element, or a string that contains this string exactly, including case and accents);
+        ``$icontains`` (the same for strings without regard to case, by Unicode's case folding); ``$exists`` (true or
+        false: whether the name is present, even if its value is null or an empty list); ``$empty`` (true or false:
+        whether the name is missing, or its value is null, an empty string or an empty list); and ``$type`` (``number``,
+        ``string``, ``boolean``, ``null``, ``list`` or ``object``: whether a value of this type is there).
 
         A record whose value is a list passes if one of its elements does. If a name is missing from a record, every
         condition on it fails; ``$ne``, ``$nin`` and ``$not`` are the exact opposite of what they negate, and so hold
@@ -308,29 +321,36 @@ class _Reader:
             return self._one_of(key, value)
         if operator in ("$ne", "$nin"):
             return Not(self._one_of(key, value))
-        if operator == "$contains":
-            return self._contains(key, value)
-        if operator == "$exists":
+        if operator in ("$contains", "$icontains"):
+            return self._contains(key, value, folded=operator == "$icontains")
+        if operator in ("$exists", "$empty"):
             if not isinstance(value, bool):
-                raise InputError(f"$exists on {key!r} takes true or false, not {_shown(value)}")
-            here: Condition = Not(HasLanguage(None)) if key in LANGUAGE else _always() if key == "text" else Exists(key)
-            return here if value else Not(here)
+                raise InputError(f"{operator} on {key!r} takes true or false, not {_shown(value)}")
+            metadata = Exists(key) if operator == "$exists" else Filled(key)
+            here: Condition = Not(HasLanguage(None)) if key in LANGUAGE else _always() if key == "text" else metadata
+            return here if value == (operator == "$exists") else Not(here)
+        if operator == "$type":
+            if key in (*LANGUAGE, "text") or not isinstance(value, str) or value not in get_args(Kind):
+                raise InputError(f"$type on {key!r} cannot be {_shown(value)}; there are {', '.join(get_args(Kind))}")
+            return OfKind(key, cast("Kind", value))
         if key in (*LANGUAGE, "text") or isinstance(value, bool) or not isinstance(value, str | int | float):
             raise InputError(f"{operator} on {key!r} compares numbers or strings, not {_shown(value)}")
         return Range(key, _RANGES[operator], _checked(key, value))
 
-    def _contains(self, key: str, value: object) -> Condition:
+    def _contains(self, key: str, value: object, *, folded: bool) -> Condition:
+        name = "$icontains" if folded else "$contains"
+        if folded or key == "text":
+            if key in LANGUAGE or not isinstance(value, str):
+                raise InputError(f"{name} on {key!r} takes a string, not {_shown(value)}")
+            value = _checked(key, value.casefold() if folded else value)
+            return TextContains(value, folded) if key == "text" else Contains(key, "string", value, folded)
         if key in LANGUAGE or not isinstance(value, str | int | float | bool | None):
-            raise InputError(f"$contains on {key!r} cannot look for {_shown(value)}; it takes one string or number")
-        if key != "text":
-            return Contains(key, _kind(value), _checked(key, value))
-        if not isinstance(value, str):
-            raise InputError(f"$contains on 'text' takes a string, not {_shown(value)}")
-        return TextContains(_checked(key, value))
+            raise InputError(f"{name} on {key!r} cannot look for {_shown(value)}; it takes one string or number")
+        return Contains(key, _kind(value), _checked(key, value))
 
     def _one_of(self, key: str, value: object) -> Condition:
         if key == "text":
-            raise InputError('a filter on \'text\' takes {"$contains": "some words"} alone')
+            raise InputError('a filter on \'text\' takes {"$contains": "some words"} or $icontains alone')
         values: list[Any] = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
         self._count(len(values))
         found: dict[Kind, dict[Any, None]] = {}

@@ -33,7 +33,8 @@ class IndexSearchArguments(_OfIndex):
     where: dict[str, Any] | None = Field(
         None,
         description='Only documents that match: `{"lang": ["sw", "en"], "year": {"$gte": 2020}}`, with `$and`, `$or`, '
-        "`$not`, `$eq`, `$ne`, `$in`, `$nin`, `$lt`, `$lte`, `$gt`, `$gte`, `$contains`, `$exists`.",
+        "`$not`, `$eq`, `$ne`, `$in`, `$nin`, `$lt`, `$lte`, `$gt`, `$gte`, `$contains`, `$icontains`, `$exists`, "
+        "`$empty`, `$type`.",
     )
     mode: Mode | None = Field(
         None, description="`dense` searches by meaning, `lexical` by words, `hybrid` by both; leave it out as a rule."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Field, StrictBool, WithJsonSchema
 from pydantic_core import PydanticCustomError
+
+from mlret.index.filtering.fields import Kind
 
 
 def _whole(value: Any) -> Any:
@@ -57,8 +59,8 @@ FILTER_SCHEMA: dict[str, Any] = {
         "lang": _LANGUAGE,
         "text": {
             "type": "object",
-            "properties": {"$contains": {"type": "string"}},
-            "required": ["$contains"],
+            "properties": {"$contains": {"type": "string"}, "$icontains": {"type": "string"}},
+            "minProperties": 1,
             "additionalProperties": False,
         },
     },
@@ -74,7 +76,13 @@ FILTER_SCHEMA: dict[str, Any] = {
                         **dict.fromkeys(("$eq", "$ne", "$in", "$nin"), _ONE_OR_SEVERAL),
                         **dict.fromkeys(("$lt", "$lte", "$gt", "$gte"), _ORDERED),
                         "$contains": {**_VALUE, "description": "An element of a list, or a part of a string."},
+                        "$icontains": {"type": "string", "description": "As `$contains`, without regard to case."},
                         "$exists": {"type": "boolean"},
+                        "$empty": {
+                            "type": "boolean",
+                            "description": "Whether there is nothing but null, an empty string or an empty list.",
+                        },
+                        "$type": {"enum": list(get_args(Kind))},
                     },
                 },
             ]
