@@ -7,9 +7,9 @@ from functools import update_wrapper
 from inspect import signature
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar
 
-from mlret.errors import MlretError
+from mlret.errors import InputError, MlretError
 from mlret.index.concurrency.crew import Opened, refused
 from mlret.index.concurrency.handle import Handle
 
@@ -106,6 +106,9 @@ class AsyncFolder(Generic[S]):
     async def close(self) -> None:
         """Finish the calls that wait, refuse later ones, and close the folder. It may be closed twice."""
         await self._handle.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise InputError(f"{self.path} is open in threads of this process; pickle the path, and open it there")
 
     async def __aenter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -180,6 +181,7 @@ class Crew(Generic[S]):
     ) -> None:
         self.name = name
         self._refusal = refusal
+        self._process = os.getpid()
         self._opened = opened
         self._most_waiting = most_waiting
         self._jobs: deque[_Job] = deque()
@@ -230,6 +232,7 @@ class Crew(Generic[S]):
         return cast(T, await self._submitted(_Job(call, Answer(), kind, argument)))
 
     async def _submitted(self, job: _Job) -> Any:
+        self._check_process()
         with self._news:
             if self._closing:
                 raise self._refusal(None)
@@ -264,12 +267,24 @@ class Crew(Generic[S]):
                 self._news.notify_all()
 
     def close(self) -> None:
-        """Run the calls that wait, then stop the threads. Later calls are refused. Call it from another thread."""
+        """Run the calls that wait, then stop the threads. Later calls are refused. Call it from another thread.
+
+        In a process that was forked from the one of the threads, nothing is done.
+        """
+        if os.getpid() != self._process:
+            return
         with self._news:
             self._closing = True
             self._news.notify_all()
         for thread in self._threads:
             thread.join()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise MlretError(
+                f"the threads of this object are in process {self._process}, from which this process was forked: "
+                "open it here, after closing it there, or start processes by 'spawn' or 'forkserver'"
+            )
 
     def _work(self) -> None:
         opened: S | None = None
