@@ -152,6 +152,10 @@ class Memory:
         self._settings.path.parent.mkdir(parents=True, exist_ok=True)
         self._store = Store.open(self._settings.path, self._settings.encoder)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The encoder is loaded by name where the memory is opened again.
+        return {**vars(self), "_settings": Settings(self._settings.path.absolute(), None)}
+
     @property
     def store(self) -> Store:
         """The memory of mlret that holds the memories, for what mem0's interface lacks: undoing, erasing, exporting.

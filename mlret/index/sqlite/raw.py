@@ -5,10 +5,10 @@ through another descriptor (https://www.sqlite.org/howtocorrupt.html, section 2.
 write-ahead log while this one writes to it. So a descriptor of a database, or of a file beside it, is kept open as long
 as this process has a connection.
 
-A forked process inherits the connections of its parent, but not their locks, and SQLite would consult the bookkeeping of
-those locks for every new connection to the same file: another process could then remove the log that this one writes to,
-and what it committed would be lost (https://www.sqlite.org/howtocorrupt.html, section 2.6). So no database is used in a
-forked process that its parent had open at that moment.
+A forked process inherits the connections of its parent, but not their locks, and SQLite would consult the bookkeeping
+of those locks for every new connection to the same file: another process could then remove the log that this one writes
+to, and what it committed would be lost (https://www.sqlite.org/howtocorrupt.html, section 2.6). So no database is used
+in a forked process that its parent had open at that moment.
 """
 
 from __future__ import annotations
