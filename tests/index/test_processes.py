@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mlret import AsyncIndex, Index, InputError, Memory, MlretError
+from mlret import AsyncIndex, InputError, Memory, MlretError
 from mlret.integrations.mem0 import Memory as Mem0Memory
 from tests.index import made
 from tests.index.forking import ANNA, PROGRAMS, TEXTS, best, new_index
@@ -123,4 +123,3 @@ def test_what_belongs_to_an_event_loop_is_not_pickled(tmp_path: Path) -> None:
             assert await index.count() == len(TEXTS)
 
     asyncio.run(main())
-
