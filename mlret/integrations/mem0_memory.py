@@ -618,7 +618,7 @@ class Memory:
         Examples
         --------
         >>> [(one["event"], one["new_memory"]) for one in m.history(id)]
-        [('ADD', 'Je suis allergique aux arachides.')]
+        [('ADD', 'Je suis allergique aux arachides.'), ('UPDATE', 'Je suis allergique aux noix.'), ('DELETE', None)]
         """
         scope = self._scope_of(memory_id, read_scope({"user_id": user_id, "agent_id": agent_id, "run_id": run_id}))
         return [] if scope is None else history_of(self._store, memory_id, scope)

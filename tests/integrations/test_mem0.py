@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import doctest
 import inspect
 import json
 import logging
@@ -382,3 +383,16 @@ def test_a_cancelled_addition_of_several_messages_is_whole_or_not_there(tmp_path
     with Memory(path=tmp_path / "memory", encoder=bundled()) as m:
         assert texts(m.get_all(filters={"user_id": "anna"})) == ["the next call works"]
         assert all(len(m.get_all(filters={"user_id": f"u{turns}"})["results"]) in (0, 4) for turns in range(12))
+
+
+def test_the_examples_of_the_methods_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    variables: dict[str, Any] = {}
+    methods = [one for name, one in vars(Memory).items() if not name.startswith("_") and name != "chat"]
+    said: list[str] = []
+    for one in (Memory, *methods, AsyncMemory):
+        test = doctest.DocTestParser().get_doctest(inspect.getdoc(one) or "", variables, repr(one), None, 0)
+        assert test.examples, one
+        test.globs = variables
+        doctest.DocTestRunner().run(test, out=said.append, clear_globs=False)
+    assert not said, "".join(said)
