@@ -32,14 +32,18 @@ if TYPE_CHECKING:
     from mlret.encoders.loading import load_encoder
     from mlret.encoders.multi_vector import load_token_encoder
     from mlret.encoders.token_encoder import TokenEncoder
+    from mlret.index.async_index import AsyncIndex
     from mlret.index.index import Hit, Index
     from mlret.index.settings import IndexSettings
+    from mlret.memory.async_memory import AsyncMemory
     from mlret.memory.memory import Memory
     from mlret.vocabulary.trim import trim_vocabulary
 
 __all__ = [
     "AlreadyExists",
     "AsyncClient",
+    "AsyncIndex",
+    "AsyncMemory",
     "Client",
     "Corrupt",
     "CorruptInput",
@@ -69,6 +73,8 @@ __all__ = [
 # Importing torch takes a second, which `mlret --help` must not pay for, so names are imported when first used.
 _HOMES = {
     "AsyncClient": "mlret.client.async_client",
+    "AsyncIndex": "mlret.index.async_index",
+    "AsyncMemory": "mlret.memory.async_memory",
     "Client": "mlret.client.client",
     "Encoder": "mlret.encoders.encoder",
     "load_encoder": "mlret.encoders.loading",

@@ -66,7 +66,9 @@ def public() -> Iterator[tuple[str, Any, bool]]:
             seen.add(value)
             yield f"{package}.{name}", value, False
             # The clients need a server: the examples of docs/how-to/serve.md are run by tests/test_documentation.py.
-            whole = inspect.isclass(value) and not value.__module__.startswith("mlret.client.")
+            # The methods of the classes of coroutines have the examples of the classes without.
+            others = value.__module__.startswith("mlret.client.") or name in ("AsyncIndex", "AsyncMemory")
+            whole = inspect.isclass(value) and not others
             for member, function, attribute in own_members(value) if whole else ():
                 if function not in seen:
                     seen.add(function)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,10 @@ class Index:
     An open index shows the documents that were stored when it was opened, and its own changes since. Call
     :meth:`refresh` to see what other processes have changed. Several threads may search one index at the same time.
 
+    A pickled index, or a copy (``copy.deepcopy``), is another handle of the same folder, which is opened when it is
+    first used; its encoder is loaded by name. An index cannot be used in a process that was forked while it was open,
+    which raises an error there; start processes by ``spawn`` or ``forkserver``.
+
     Parameters
     ----------
     store
@@ -70,6 +74,10 @@ class Index:
     >>> [hit.id for hit in index.search("the train is late", k=1)]
     ['train']
     """
+
+    # Those of an index that was unpickled and not used yet.
+    _kind: Literal["index", "memory"]
+    _device: Device
 
     def __init__(self, store: Store, encoder: AnyEncoder | None) -> None:
         self._open_store: Store | None = store
@@ -234,9 +242,31 @@ class Index:
         >>> index.store.manifest.dims
         384
         """
-        if self._open_store is None:
+        try:
+            store = self._open_store
+        except AttributeError:  # It was unpickled, and is used for the first time.
+            store = self._opened()
+        if store is None:
             raise MlretError(f"the index {self.path} is closed; open it again")
-        return self._open_store
+        store.records.check_process()
+        return store
+
+    def _opened(self) -> Store | None:
+        opened = Index.open(self.path, kind=self._kind, device=self._device).store
+        # If several threads open it at the same time, one of them wins.
+        store: Store | None = vars(self).setdefault("_open_store", opened)
+        if store is not opened:
+            opened.close()
+        return store
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {"path": self.path.absolute(), "_encoder": None, "_unmatched": Unmatched("document")}
+        try:
+            if self._open_store is None:
+                return {**state, "_open_store": None}
+            return {**state, "_kind": self._open_store.manifest.kind, "_device": self._open_store.device}
+        except AttributeError:
+            return {**state, "_kind": self._kind, "_device": self._device}
 
     def add(
         self,
@@ -933,9 +963,9 @@ class Index:
         ...
         mlret.errors.MlretError: the index news.index is closed; open it again
         """
-        if self._open_store is not None:
-            self._open_store.close()
-            self._open_store = None
+        if (store := vars(self).get("_open_store")) is not None:
+            store.close()
+        self._open_store = None
 
     def __enter__(self) -> Index:
         return self

@@ -32,11 +32,12 @@ class OpenMemory:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._folder = Folder(index)
+        self._folder = _folder_of(index)
         # The settings that the thresholds were last read from, and the thresholds.
         self._calibrated: tuple[list[tuple[Any, ...]], DuplicateThresholds | None] | None = None
-        if self._folder.records.read("SELECT 1 FROM memory_erasing LIMIT 1"):
-            self._folder.resume_erasing()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_index": self._index, "_calibrated": None}
 
     @property
     def folder(self) -> Folder:
@@ -53,7 +54,11 @@ class OpenMemory:
         2
         """
         _ = self._index.store
-        return self._folder
+        try:
+            return self._folder
+        except AttributeError:  # It was unpickled, and is used for the first time. Of several threads one wins.
+            folder: Folder = vars(self).setdefault("_folder", _folder_of(self._index))
+            return folder
 
     def _memory(self, scope: Scope) -> MemoryStore:
         """Return the memory as a scope sees it, after checking the scope."""
@@ -145,7 +150,7 @@ class OpenMemory:
 
     def _query(self, text: str, language: str | None, mode: Mode | None, vector: Any = None) -> Query:
         """Return a query with its vector: the given one or the text's; none if the search compares words alone."""
-        space = self._folder.store.space
+        space = self.folder.store.space
         if vector is not None:
             [given] = space.check_queries([vector])
             return Query(text, language, given)
@@ -169,7 +174,7 @@ class OpenMemory:
         >>> thresholds.duplicate > thresholds.related
         True
         """
-        folder = self._folder
+        folder = self.folder
         rows = folder.records.read(tables.SETTING, (THRESHOLDS,))
         if self._calibrated is None or rows != self._calibrated[0]:
             fingerprint = folder.store.manifest.fingerprint
@@ -180,3 +185,11 @@ class OpenMemory:
                 thresholds = bundled_thresholds(fingerprint)
             self._calibrated = rows, thresholds
         return self._calibrated[1]
+
+
+def _folder_of(index: Index) -> Folder:
+    """Return the folder of an open index, after completing an erasure that was interrupted."""
+    folder = Folder(index)
+    if folder.records.read("SELECT 1 FROM memory_erasing LIMIT 1"):
+        folder.resume_erasing()
+    return folder

@@ -134,9 +134,8 @@ class _Lookup:
 
     def _leaf(self, leaf: Leaf) -> Rows:
         match leaf:
-            case HasLanguage(code):
-                clause, codes = ("language IS NULL", []) if code is None else _in_language(code)
-                return self._select(f"SELECT row FROM records WHERE {clause} ORDER BY row", *codes)
+            case HasLanguage() | HasId() | TextContains() | TextIs():
+                return self._of_records(leaf)
             case Exists(key):
                 return _unique(self._select("SELECT row FROM fields WHERE key = ?", key))
             case Filled(key):
@@ -153,6 +152,12 @@ class _Lookup:
                 return self._contains(leaf)
             case Same(key, text):
                 return self._same(key, json.loads(text))
+
+    def _of_records(self, leaf: HasLanguage | HasId | TextContains | TextIs) -> Rows:
+        match leaf:
+            case HasLanguage(code):
+                clause, codes = ("language IS NULL", []) if code is None else _in_language(code)
+                return self._select(f"SELECT row FROM records WHERE {clause} ORDER BY row", *codes)
             case HasId(ids):
                 found = [
                     self._select(f"SELECT row FROM records WHERE id IN ({marks(part)})", *part) for part in parts(ids)

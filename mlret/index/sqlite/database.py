@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mlret.errors import Corrupt, Locked, MlretError
+from mlret.index.sqlite.raw import check_not_inherited
 
 BUSY_SECONDS = 30
 _WAL = "-wal"
@@ -90,6 +91,7 @@ def open_database(path: Path) -> Database:
     sqlite3.Error
         If SQLite cannot open it.
     """
+    check_not_inherited(path)
     check_database(path)
     if unwritable(path) is None:
         return Database(path, _connected(path), writable=True)

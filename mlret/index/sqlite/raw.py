@@ -4,6 +4,11 @@ POSIX locks belong to a process: when the process closes any descriptor of a fil
 through another descriptor (https://www.sqlite.org/howtocorrupt.html, section 2.2), and another process may remove the
 write-ahead log while this one writes to it. So a descriptor of a database, or of a file beside it, is kept open as long
 as this process has a connection.
+
+A forked process inherits the connections of its parent, but not their locks, and SQLite would consult the bookkeeping
+of those locks for every new connection to the same file: another process could then remove the log that this one writes
+to, and what it committed would be lost (https://www.sqlite.org/howtocorrupt.html, section 2.6). So no database is used
+in a forked process that its parent had open at that moment.
 """
 
 from __future__ import annotations
@@ -14,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from mlret.errors import MlretError
 
 _BESIDE = ("-wal", "-shm", "-journal")
 _Identity = tuple[int, int]
@@ -27,6 +34,8 @@ class _Database:
 
 _lock = threading.Lock()
 _databases: dict[_Identity, _Database] = {}
+# Databases that an ancestor of this process had open when it was forked, with the process that had them open.
+_inherited: dict[_Identity, int] = {}
 
 
 class Connected:
@@ -121,3 +130,43 @@ def identity_of(file: Path) -> _Identity:
     except OSError:  # The file or its folder was removed.
         return (-1, -1)
     return found.st_dev, found.st_ino
+
+
+def check_not_inherited(path: Path) -> None:
+    """Raise if an ancestor of this process had a database open when it was forked.
+
+    Raises
+    ------
+    MlretError
+        If it had. The message states what to do.
+    """
+    parent = _inherited.get(identity_of(path)) if _inherited else None
+    if parent is not None:
+        raise inherited(path, parent)
+
+
+def inherited(path: Path, parent: int) -> MlretError:
+    """Return the error of a forked process that uses what its parent had open.
+
+    Parameters
+    ----------
+    path
+        The database.
+    parent
+        The id of the process that had it open.
+    """
+    return MlretError(
+        f"{path.parent} was open in process {parent} when this process was forked from it, and a fork cannot share a "
+        "database: start processes by 'spawn' or 'forkserver' (multiprocessing.get_context), or close it before forking"
+    )
+
+
+def _forked() -> None:
+    """Note what the parent had open. Its threads, of which one may have held the lock, do not exist here."""
+    global _lock
+    _lock = threading.Lock()
+    _inherited.update(dict.fromkeys(_databases, os.getppid()))
+    _databases.clear()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -19,6 +19,8 @@ _POLL_SECONDS = 0.02
 _LONGEST_OWNER = 320  # A host name has at most 253 characters.
 _LONGEST_NOTE = 80
 LOCK = "writer.lock"
+# Descriptors of locks that this process holds. A forked process inherits them, and with them the locks.
+_held: set[int] = set()
 
 
 class WriterLock:
@@ -64,8 +66,9 @@ class WriterLock:
                         "wait until it is done, or stop it"
                     ) from error
                 time.sleep(_POLL_SECONDS)
-        owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
         self._descriptor = descriptor
+        _held.add(descriptor)
+        owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
         # Blanks overwrite a longer previous name. Truncating the file would flush the journal of some file systems.
         self._write(owner.ljust(_LONGEST_OWNER)[:_LONGEST_OWNER], 0)
         return self
@@ -74,7 +77,8 @@ class WriterLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
+        if descriptor is not None and descriptor in _held:  # It is not in a forked process, where it is closed.
+            _held.remove(descriptor)
             os.close(descriptor)  # Closing the file releases the lock.
 
     def note(self, identity: str, changes: int) -> None:
@@ -138,3 +142,13 @@ def noted_changes(path: Path, identity: str) -> int:
 def _note(identity: str, changes: int) -> str:
     text = f" {changes} {identity}"
     return f"{text} {zlib.crc32(text.encode()):08x}".ljust(_LONGEST_NOTE)
+
+
+def _forked() -> None:
+    """Close the locks of the parent, which would otherwise be held until this process ends."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forked)

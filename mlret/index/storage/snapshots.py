@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +60,7 @@ class Snapshots:
     def __init__(self, path: Path, *, lenient: bool = False) -> None:
         self.path = path
         self.lock = threading.RLock()
+        self._process = os.getpid()
         self.counters_damaged = False
         self._lenient = lenient
         self._counts: dict[str, int] = {}
@@ -64,6 +68,7 @@ class Snapshots:
         with self.reporting():
             self._use(open_database(path))
         self.file = raw.Connected(path)
+        _open.add(self)
 
     def _use(self, database: Database) -> None:
         """Use an open database for all reads and writes from now on."""
@@ -231,8 +236,21 @@ class Snapshots:
                 found += self.connection.execute(query.format(",".join("?" * len(some))), some)
         return found
 
+    def check_process(self) -> None:
+        """Raise if this process was forked from the one that opened the database.
+
+        Raises
+        ------
+        MlretError
+            If it was. What the parent's threads held when it was forked, such as :attr:`lock`, is never released here.
+        """
+        if os.getpid() != self._process:
+            raise raw.inherited(self.path, self._process)
+
     def close(self) -> None:
-        """Close the database."""
+        """Close the database. In a process that was forked from the one that opened it, nothing is done."""
+        if os.getpid() != self._process:
+            return
         with self.lock:
             self._database.close()
             self.file.close()
@@ -240,6 +258,7 @@ class Snapshots:
     @contextmanager
     def reporting(self) -> Iterator[None]:
         """Hold the lock, and turn errors of SQLite into a :class:`MlretError` that names the file and the cause."""
+        self.check_process()
         with self.lock:
             try:
                 yield
@@ -251,3 +270,15 @@ class Snapshots:
                 raise reported(self.path, error) from error
             except UnicodeDecodeError as error:  # of the message itself, where it quotes what is damaged
                 raise Corrupt(f"{self.path} is damaged (a name or text is not UTF-8); {DAMAGED}") from error
+
+
+_open: WeakSet[Snapshots] = WeakSet()
+
+
+def _forked() -> None:
+    """Keep the connections of the parent from ever being closed here, which would write to its database."""
+    for snapshots in list(_open):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(snapshots.connection))
+
+
+os.register_at_fork(after_in_child=_forked)

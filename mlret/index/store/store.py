@@ -74,6 +74,7 @@ class Store:
         check_faiss()
         check_name(folder)
         self.folder = folder
+        self.device = device
         self.lock = WriterLock(folder / LOCK)
         self.files = SealedFiles(folder)
         self.manifest = read_manifest(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -31,10 +32,11 @@ def divide(count: int, work: int, run: Callable[[int, int], None]) -> None:
         run(0, count)
         return
     bounds = np.linspace(0, count, threads + 1).astype(int).tolist()
-    for one in [_pool(threads).submit(run, *pair) for pair in pairwise(bounds)]:
+    for one in [_pool(threads, os.getpid()).submit(run, *pair) for pair in pairwise(bounds)]:
         one.result()
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Return the threads of a process: a forked one inherits the object of its parent, but none of its threads."""
     return ThreadPoolExecutor(threads, thread_name_prefix="mlret-tokens")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -25,9 +28,17 @@ _BLOCK = 16_384
 def faiss_module() -> Any:
     """Return the module ``faiss``, or raise an error that says how to install it."""
     try:
-        return import_module("faiss")
+        faiss = import_module("faiss")
+        _let_forks_use_one_thread()
+        return faiss
     except ModuleNotFoundError as error:
         raise MissingExtraError("the vector index needs FAISS: pip install faiss-cpu") from error
+
+
+@cache
+def _let_forks_use_one_thread() -> None:
+    """Let forked processes search in one thread: GNU's OpenMP waits for ever for the threads of the parent."""
+    os.register_at_fork(after_in_child=lambda: sys.modules["faiss"].omp_set_num_threads(1))
 
 
 def check_faiss() -> None:

@@ -17,8 +17,9 @@ from mlret.data.detection import DETECTION_CHARACTERS, detect_language
 from mlret.data.languages import normalise_language
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.encoders.texts import checked_texts, languages_of
+from mlret.index.concurrency.crew import Answer, Reply, Result, give_all
 from mlret.index.vectors.space import Vectors
-from mlret.serve.work.crew import Answer, Reply, Result, give_all, shutting_down, too_many
+from mlret.serve.work.refusals import refused
 
 Task = Literal["query", "count", "document"]
 # Texts that are worked on together, by task; tasks that come first go first. Of passages few, since a query that
@@ -172,9 +173,9 @@ class EncoderQueue:
     def _submit(self, task: Task, wanted: _Wanted, *, bounded: bool) -> None:
         with self._news:
             if self._closing:
-                raise shutting_down()
+                raise refused(None)
             if bounded and self._texts and self._texts + len(wanted.texts) > self._most_waiting:
-                raise too_many("texts to encode")
+                raise refused("texts to encode")
             self._texts += len(wanted.texts)
             self._waiting[task].append(wanted)
             self._news.notify()

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret.errors import MlretError, NotFound
+from mlret.index.concurrency.crew import Crew
 from mlret.index.index import Index
 from mlret.memory.memory import Memory
 from mlret.serve.problems import Problem
-from mlret.serve.work.crew import Crew
 from mlret.serve.work.handles import IndexHandle, MemoryHandle, Wanted
 from tests.conftest import examples
 from tests.index import made
@@ -312,7 +312,7 @@ def test_one_failing_call_does_not_fail_those_that_run_with_it(tmp_path: Path) -
         end.set()
         await holding
         found = await asyncio.gather(*calls, other, return_exceptions=True)
-        await crew.close()
+        await asyncio.to_thread(crew.close)
         assert sizes == [3, 1, 1, 1, 1]
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -12,12 +13,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from mlret.errors import MlretError
-from mlret.serve.problems import Problem
+from mlret.errors import MlretError, Unavailable
 
 A = TypeVar("A")
 T = TypeVar("T")
-_SECONDS_UNTIL_RETRY = 1
 # An idle thread looks this often for what other processes have written.
 _IDLE_SECONDS = 1.0
 
@@ -35,14 +34,15 @@ class Opened(Protocol):
 S = TypeVar("S", bound=Opened)
 
 
-def too_many(what: str) -> Problem:
-    """Return the error of a queue that is full: the request was not begun, and may be sent again."""
-    return Problem("too-many-requests", f"too many {what} are waiting", retry_after=_SECONDS_UNTIL_RETRY)
+Refusal = Callable[[str | None], Exception]
+"""Returns the error of a call that was not begun: given what waits if too much does, ``None`` if the crew is closed."""
 
 
-def shutting_down() -> Problem:
-    """Return the error of a queue that takes no more work."""
-    return Problem("unavailable", "the server is shutting down", retry_after=_SECONDS_UNTIL_RETRY)
+def refused(waiting: str | None) -> Exception:
+    """Return the error of a call that was not begun; see :data:`Refusal`."""
+    if waiting is None:
+        return MlretError("it was closed; open it again")
+    return Unavailable(f"too many {waiting} are waiting; try again when some are done")
 
 
 class Answer(Generic[T]):
@@ -165,11 +165,23 @@ class Crew(Generic[S]):
     count
         Number of threads.
     most_waiting
-        Number of calls that may wait. One more is refused with status 429.
+        Number of calls that may wait. One more is refused.
+    refusal
+        Returns the error with which a call is refused.
     """
 
-    def __init__(self, name: str, opened: Callable[[], S], *, count: int = 1, most_waiting: int = 1024) -> None:
+    def __init__(
+        self,
+        name: str,
+        opened: Callable[[], S],
+        *,
+        count: int = 1,
+        most_waiting: int = 1024,
+        refusal: Refusal = refused,
+    ) -> None:
         self.name = name
+        self._refusal = refusal
+        self._process = os.getpid()
         self._opened = opened
         self._most_waiting = most_waiting
         self._jobs: deque[_Job] = deque()
@@ -194,8 +206,8 @@ class Crew(Generic[S]):
 
         Raises
         ------
-        Problem
-            If too many calls wait, or the threads are being stopped.
+        Exception
+            That of the refusal, if too many calls wait or the threads are being stopped.
         """
         return cast(T, await self._submitted(_Job(call, Answer())))
 
@@ -214,17 +226,18 @@ class Crew(Generic[S]):
 
         Raises
         ------
-        Problem
+        Exception
             As for :meth:`run`.
         """
         return cast(T, await self._submitted(_Job(call, Answer(), kind, argument)))
 
     async def _submitted(self, job: _Job) -> Any:
+        self._check_process()
         with self._news:
             if self._closing:
-                raise shutting_down()
+                raise self._refusal(None)
             if len(self._jobs) >= self._most_waiting:
-                raise too_many(self.name)
+                raise self._refusal(self.name)
             self._jobs.append(job)
             self._news.notify()
         return await job.answer.future
@@ -253,13 +266,25 @@ class Crew(Generic[S]):
                 pause.ended, self._pause = True, None
                 self._news.notify_all()
 
-    async def close(self) -> None:
-        """Run the calls that wait, then stop the threads. Later calls are refused."""
+    def close(self) -> None:
+        """Run the calls that wait, then stop the threads. Later calls are refused. Call it from another thread.
+
+        In a process that was forked from the one of the threads, nothing is done.
+        """
+        if os.getpid() != self._process:
+            return
         with self._news:
             self._closing = True
             self._news.notify_all()
         for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+            thread.join()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise MlretError(
+                f"the threads of this object are in process {self._process}, from which this process was forked: "
+                "open it here, after closing it there, or start processes by 'spawn' or 'forkserver'"
+            )
 
     def _work(self) -> None:
         opened: S | None = None
