@@ -197,15 +197,16 @@ class Corpus:
     def _texts(self, path: Path, size: int, read: Callable[[], Iterator[Document]], found: bool) -> Iterator[Step]:
         """Stream the documents of a file of text; one that was found in a folder is skipped if it cannot be read."""
         try:
-            # All of them, so that a file is stored completely or not at all.
-            documents = list(read())
+            # Of a file that was found all documents are read first, so that it is stored completely or not at all.
+            documents = iter(list(read())) if found else read()
         except InputError as error:
             if not found:
                 raise
             self.skipped.append(str(path))
             warn(f"{error} (skipped)", FileWarning)
             return
-        yield from ((size, document) for document in documents)
+        for document in documents:
+            yield size, document
 
 
 def read_documents(path: str | Path) -> Iterator[Document]:

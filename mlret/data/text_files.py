@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ _HTML_BLOCKS = (
     "option", "p", "pre", "section", "summary", "table", "td", "th", "tr", "ul",
 )  # fmt: skip
 _BREAK = "\0"
+_DRAWN = re.compile(rb"/\S+\s+Do\b")
 
 
 class FileWarning(MlretWarning):
@@ -43,17 +46,20 @@ class _Text:
     Attributes
     ----------
     pages
-        The text of each page, by its number; of a file without pages, only that under 0.
+        The number and the text of each page; of a file without pages, its text alone, with the number 0.
     title, language
         As the file states them.
     metadata
         What else the file states about itself.
+    count
+        The number of pages.
     """
 
-    pages: Mapping[int, str]
+    pages: Iterable[tuple[int, str]]
     title: str = ""
     language: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    count: int = 0
 
 
 def text_reader(path: Path, kind: str) -> Callable[[], Iterator[Document]] | None:
@@ -113,12 +119,12 @@ def _documents(path: Path, text: _Text) -> Iterator[Document]:
     metadata = {_free_name(name): value for name, value in text.metadata.items()}
     metadata |= {"file": id} | ({"title": title} if title else {})
     empty = True
-    for number, content in text.pages.items():
-        if not content.strip():
+    for number, raw in text.pages:
+        content = _unicode(raw.strip())
+        if not content:
             continue
         empty = False
-        content = _unicode(content.strip())
-        own = {"page": number, "pages": len(text.pages)} if number else {}
+        own = {"page": number, "pages": text.count} if number else {}
         name = f"{id}#page={number}" if number else id
         whole = content if content.startswith(title) else titled(title, content)
         yield Document(name, whole, text.language, metadata | own, origin=name)
@@ -153,7 +159,7 @@ def _content(path: Path) -> str:
 
 
 def _read_plain(path: Path) -> _Text:
-    return _Text({0: _content(path)})
+    return _Text([(0, _content(path))])
 
 
 def _read_markdown(path: Path) -> _Text:
@@ -180,7 +186,7 @@ def _read_markdown(path: Path) -> _Text:
     languages = [_known_language(front.pop(key, None)) for key in ("lang", "language")]
     title = front.pop("title", None)
     text = "\n".join(line for line in lines if line.strip())
-    return _Text({0: text}, str(title or first_heading), languages[0] or languages[1], front)
+    return _Text([(0, text)], str(title or first_heading), languages[0] or languages[1], front)
 
 
 def _front_matter(text: str, path: Path) -> dict[Any, Any]:
@@ -211,8 +217,10 @@ def _inline(token: Any) -> str:
 
 
 def _read_html(path: Path) -> _Text:
-    soup_of = require("bs4", extra=EXTRA, feature="reading HTML").BeautifulSoup
-    soup = soup_of(_bytes(path), "lxml")
+    bs4 = require("bs4", extra=EXTRA, feature="reading HTML")
+    require("lxml", extra=EXTRA, feature="reading HTML")
+    with _named_errors(path, "HTML"):
+        soup = bs4.BeautifulSoup(path.read_bytes(), "lxml")
     first = soup.find("title") or soup.find("h1")
     title = first.get_text() if first else ""
     language = _known_language(soup.html.get("lang")) if soup.html else None
@@ -222,47 +230,48 @@ def _read_html(path: Path) -> _Text:
         element.insert_before(_BREAK)
         element.insert_after(_BREAK)
     lines = (" ".join(line.split()) for line in soup.get_text().split(_BREAK))
-    return _Text({0: "\n".join(filter(None, lines))}, title, language)
+    return _Text([(0, "\n".join(filter(None, lines)))], title, language)
 
 
 def _read_pdf(path: Path) -> _Text:
     pypdf = require("pypdf", extra=EXTRA, feature="reading PDF")
-    try:
-        with path.open("rb") as file:
-            reader = pypdf.PdfReader(file)
-            # Many PDFs are encrypted only to restrict printing: these open with an empty password.
-            if reader.is_encrypted and not reader.decrypt(""):
-                raise InputError(f"{path}: encrypted; save it without a password first")
-            pages = {number: page.extract_text() for number, page in enumerate(reader.pages, start=1)}
-            pictures = [
-                number for number, page in enumerate(reader.pages, start=1) if not pages[number].strip() and page.images
-            ]
-            title = str((reader.metadata and reader.metadata.title) or "")
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # pypdf raises errors of any kind for damaged files.
-        raise _unreadable(path, "PDF", error) from error
-    if pictures and any(text.strip() for text in pages.values()):
+    # What pypdf logs about damaged files is not printed unless the program has set up logging.
+    logging.getLogger("pypdf").addHandler(logging.NullHandler())
+    with _named_errors(path, "PDF"):
+        reader = pypdf.PdfReader(path)
+        # Many PDFs are encrypted only to restrict printing: these open with an empty password.
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise InputError(f"{path}: encrypted; save it without a password first")
+        title = str((reader.metadata and reader.metadata.title) or "")
+        return _Text(_pdf_pages(path, reader), _PROGRAM_TITLE.sub("", title.strip()), count=len(reader.pages))
+
+
+def _pdf_pages(path: Path, reader: Any) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of each page, and at the end warn of those that are pictures without text."""
+    pictures: list[int] = []
+    for number, page in enumerate(reader.pages, start=1):
+        with _named_errors(path, "PDF"):
+            text = page.extract_text()
+            # The pictures that a page may use can be those of all pages; the operator Do draws one.
+            drawn = b"" if text.strip() or page.get_contents() is None else page.get_contents().get_data()
+            if _DRAWN.search(drawn):
+                pictures.append(number)
+        yield number, text
+    if 0 < len(pictures) < len(reader.pages):
         shown = ", ".join(map(str, pictures[:5])) + (", …" if pictures[5:] else "")
-        warn(f"{path}: pages of pictures without text were skipped: {shown} of {len(pages)}", FileWarning)
-    return _Text(pages, _PROGRAM_TITLE.sub("", title.strip()))
+        some = f"page {shown}" if len(pictures) == 1 else f"{len(pictures)} pages ({shown})"
+        warn(f"{path}: {some} of {len(reader.pages)} skipped: pictures without text", FileWarning)
 
 
 def _read_docx(path: Path) -> _Text:
     docx = require("docx", extra=EXTRA, feature="reading Word files")
-    try:
+    with _named_errors(path, "Word"):
         document = docx.Document(str(path))
         lines = list(_blocks(document))
         title = document.core_properties.title or next(
             (one.text for one in document.paragraphs if one.style is not None and one.style.name in _DOCX_TITLES), ""
         )
-    except (InputError, MemoryError):
-        raise
-    except PermissionError as error:
-        raise InputError(f"{path}: may not be read; change its permissions") from error
-    except Exception as error:  # Errors of the archive, of XML, or of parts that are missing.
-        raise _unreadable(path, "Word", error) from error
-    return _Text({0: "\n".join(line for line in lines if line.strip())}, title.strip())
+    return _Text([(0, "\n".join(line for line in lines if line.strip()))], title.strip())
 
 
 _DOCX_TITLES = ("Title", "Heading 1")
@@ -280,17 +289,19 @@ def _blocks(container: Any) -> Iterator[str]:
             yield block.text
 
 
-def _bytes(path: Path) -> bytes:
+@contextmanager
+def _named_errors(path: Path, kind: str) -> Iterator[None]:
+    """Convert what a reader raises for a damaged file, which may be any exception, to an error that names the file."""
     try:
-        return path.read_bytes()
+        yield
+    except (InputError, MemoryError):
+        raise
     except PermissionError as error:
         raise InputError(f"{path}: may not be read; change its permissions") from error
-
-
-def _unreadable(path: Path, kind: str, error: Exception) -> InputError:
-    if isinstance(error, PermissionError):
-        return InputError(f"{path}: may not be read; change its permissions")
-    return InputError(f"{path}: no {kind} file that can be read ({first_line(error)}); open and save it again")
+    except Exception as error:
+        raise InputError(
+            f"{path}: no {kind} file that can be read ({first_line(error)}); open and save it again"
+        ) from error
 
 
 _Reader = Callable[[Path], _Text]
