@@ -95,12 +95,14 @@ def read_jsonl(
 
 
 def _read_json(path: Path, layout: Any, columns: Columns) -> Iterator[Step]:
-    tracked = TrackedFile()
+    tracked, position = TrackedFile(), 0
     for number, key, value in stream_records(path, layout, opener=tracked.open):
         origin = f"{path}:{number}"
         if not isinstance(value, dict):
             raise InputError(f"{origin}: a JSON {type(value).__name__}, where a document {{…}} should be; fix the file")
-        yield tracked.position, _document(renamed(value, columns, f"{origin}: "), origin, key)
+        # The file is closed when its end has been read, before the last records are.
+        position = max(position, tracked.position)
+        yield position, _document(renamed(value, columns, f"{origin}: "), origin, key)
 
 
 def _read_tsv(path: Path, columns: Columns, longest: int) -> Iterator[Step]:
