@@ -123,7 +123,20 @@ def build(
     ] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Build a new index from files. A build that was stopped resumes when the same command is given again."""
+    """Build a new index from files. A build that was stopped resumes when the same command is given again.
+
+    Files of text are one document each, pages of a PDF too; their ids are their
+    paths relative to the current folder. Markdown, HTML, PDF and Word need
+    pip install "mlret[files]", Parquet and Arrow "mlret[data]".
+
+    Examples:
+
+        mlret index build my.index documents.jsonl
+
+        mlret index build shop.index items.csv --id-column sku --text-column description
+
+        mlret index build docs.index docs 'reports/**/*.pdf'
+    """
     from mlret.index.build import build_index
 
     changes = {"kind": kind, "dims": dims, "lexical": lexical or None, "bits": bits, "pooling": pooling}

@@ -209,9 +209,27 @@ class Corpus:
             yield size, document
 
 
-def read_documents(path: str | Path) -> Iterator[Document]:
-    """Stream the documents of one source; see :class:`Corpus`."""
-    return iter(Corpus([path]))
+def read_documents(path: str | Path, *, columns: Columns | None = None) -> Iterator[Document]:
+    """Stream the documents of one source; see :class:`Corpus`.
+
+    Parameters
+    ----------
+    path
+        A file, a folder, a pattern or a data set of the hub.
+    columns
+        Columns of tables and keys of records that are read under another name.
+
+    Returns
+    -------
+    iterator of Document
+        The documents.
+
+    Raises
+    ------
+    InputError
+        If the source is missing, of an unknown kind, empty or damaged, or a record is not a document.
+    """
+    return iter(Corpus([path], columns=columns))
 
 
 def read_collection_tsv(path: Path, language: str | None = None) -> Iterator[Document]:
@@ -269,7 +287,8 @@ def _files_in(folder: Path) -> list[Path]:
     found: list[Path] = []
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name) for name in files if not name.startswith(".")]
+        # Word marks a file that is open by one whose name starts with ~$.
+        found += [Path(place, name) for name in files if not name.startswith((".", "~$"))]
     return sorted(file for file in found if file.is_file())
 
 

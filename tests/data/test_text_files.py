@@ -237,7 +237,8 @@ def test_a_file_without_readable_text_is_named_alone_and_skipped_in_a_folder(nam
 
 
 def test_a_folder_is_read_to_its_depths_without_hidden_and_unknown_files() -> None:
-    for name in ("b.txt", "a.md", "sub/z.txt", "sub/deep/a.txt", ".hidden.txt", ".git/x.txt", "sub/.cache/y.txt"):
+    hidden = (".hidden.txt", ".git/x.txt", "sub/.cache/y.txt", "~$a.docx")
+    for name in ("b.txt", "a.md", "sub/z.txt", "sub/deep/a.txt", *hidden):
         write(f"docs/{name}", name)
     write("docs/picture.png", b"\x89PNG")
     write("docs/table.csv", "id,text\n1,one\n")
