@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike, fspath
 from pathlib import Path
@@ -25,6 +26,10 @@ Given = Iterable[Incoming] | ArrowTable | PathLike[str]
 """Documents that a program gives; :func:`documents_of` states what they may be."""
 
 
+# Methods of what documents can be read from; a client also reads them from asynchronous iterators.
+_READABLE = ("__iter__", "__getitem__", "__aiter__", "__arrow_c_stream__", "__fspath__")
+
+
 def check_several(given: object, what: str = "documents") -> None:
     """Raise an error if something is a single document, or no collection of documents at all.
 
@@ -45,14 +50,16 @@ def check_several(given: object, what: str = "documents") -> None:
     kind = type(given).__name__
     if isinstance(given, str | bytes | Document):
         way_out = ""
-        if isinstance(given, str) and given and len(given) < 1000 and "\0" not in given and Path(given).exists():
+        # Path.exists raises an error for a long text.
+        if isinstance(given, str) and os.path.exists(given):  # noqa: PTH110
             way_out = f"; to read a file or folder, give pathlib.Path({given!r})"
         raise InputError(f"give a list of {what} to add, not one {kind}{way_out}")
     if isinstance(given, Mapping):
-        raise InputError(f"give a list of {what} to add, not one {kind}; of several tables, give one")
+        way_out = "; of a data set, give one split" if hasattr(given, "column_names") else ""
+        raise InputError(f"give a list of {what} to add, not one {kind}{way_out}")
     if hasattr(given, "collect") and not hasattr(given, "__iter__"):
         raise InputError(f"a {kind} is not computed yet; give what its method collect() returns")
-    if not any(hasattr(given, name) for name in ("__iter__", "__getitem__", "__arrow_c_stream__", "__fspath__")):
+    if not any(hasattr(given, name) for name in _READABLE):
         raise InputError(f"give a list of {what} to add, not {kind}; an iterator or a data frame will do, too")
 
 
