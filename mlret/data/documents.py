@@ -185,7 +185,7 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
         raise InputError(f"{where}'metadata' must be an object")
     if twice := nested.keys() & rest.keys():
         raise InputError(f"{where}the key {min(twice)!r} is both in 'metadata' and beside it; keep one")
-    return Document(name, text, languages[0] if languages else None, {**nested, **rest}, origin)  # type: ignore[arg-type]
+    return Document(name, text, languages[0] if languages else None, {**nested, **rest}, origin)
 
 
 def titled(title: str, text: str) -> str:
