@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -13,7 +13,7 @@ from mlret.client.index_verbs import DocumentsAdding, IndexVerbs, Numbers
 from mlret.client.memory_verbs import Item, MemoryVerbs, TextsAdding
 from mlret.client.server_verbs import ServerVerbs
 from mlret.client.transport import Target, answer_of, awaited, httpx2, lost
-from mlret.data.columns import Columns, checked_columns
+from mlret.data.columns import Columns, checked_columns, renamed
 from mlret.data.documents import Document
 from mlret.data.given import Given, Incoming, check_several, incoming_of
 from mlret.index.hits import Updated
@@ -247,9 +247,8 @@ class AsyncClientIndex(_Handle):
         """
         check_several(documents, "documents")
         adding = DocumentsAdding(self._verbs, existing, vectors, batch_size)
-        given = documents
-        if not isinstance(given, AsyncIterable):
-            given = incoming_of(given, checked_columns(columns))
+        names = checked_columns(columns)
+        given = _renamed(documents, names) if isinstance(documents, AsyncIterable) else incoming_of(documents, names)
         async for document in _each(given):
             for steps in adding.take(document):
                 yield await self._client.run(steps)
@@ -317,6 +316,11 @@ class AsyncClientMemory(_Handle):
         for steps in adding.rest():
             for added in await self._client.run(steps):
                 yield added
+
+
+async def _renamed(documents: AsyncIterable[Incoming], columns: Columns) -> AsyncIterator[Incoming]:
+    async for document in documents:
+        yield renamed(document, columns) if isinstance(document, Mapping) else document
 
 
 async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
