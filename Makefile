@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
-TESTED_EXTRAS := kernels,train,trim,eval,serve,browser,dev
+TESTED_EXTRAS := kernels,files,train,trim,eval,serve,browser,dev
 EXTRAS := $(TESTED_EXTRAS),docs
 INSTALLED := $(VENV)/.installed
 # What `pip install mlret` installs, which suffices for the demonstration.

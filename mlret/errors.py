@@ -129,6 +129,7 @@ _EXTRA_OF = {
         ("torch", "transformers", "sentence_transformers", "accelerate", "schedulefree", "icu4py"), "train"
     ),
     **dict.fromkeys(("datasets", "pyarrow"), "data"),
+    **dict.fromkeys(("bs4", "docx", "lxml", "pypdf"), "files"),
     **dict.fromkeys(("bm25s", "matplotlib", "mteb", "nltk", "pytrec_eval", "scipy", "sklearn", "Stemmer"), "eval"),
     **dict.fromkeys(("google", "sentencepiece"), "trim"),
     **dict.fromkeys(("fastapi", "mcp", "prometheus_client", "starlette", "uvicorn"), "serve"),

@@ -17,7 +17,7 @@ from mlret.errors import MissingExtraError
 
 ROOT = Path(__file__).parents[1]
 # The extras that `make install` and `make test-lowest` install.
-EXTRAS = ("kernels", "train", "trim", "eval", "dev")
+EXTRAS = ("kernels", "files", "train", "trim", "eval", "dev")
 # Their versions are dates, which do not announce incompatible changes.
 NO_UPPER_BOUND = {"regex", "furo"}
 

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from mlret.cli.common import MAX_LINE, MaxLine
+from mlret.cli.options import takes_settings
+from mlret.cli.reading import FILES_HELP, READING, ReadingSettings
 from mlret.errors import InputError
 
 
+@takes_settings(reading=READING)
 def encode(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="FILES...", help="What `mlret index build` reads: JSONL, TSV, Parquet, …")
-    ],
+    sources: Annotated[list[str], typer.Argument(metavar="FILES...", help=FILES_HELP)],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="A .npy file (ids are written to .ids.txt) or a .parquet file."),
@@ -31,7 +31,8 @@ def encode(
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda, …; by default whatever is available.")
     ] = None,
-    max_line: MaxLine = MAX_LINE,
+    *,
+    reading: ReadingSettings,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Encode the texts of files, for an index of your own or `mlret index build --vectors`."""
@@ -45,7 +46,7 @@ def encode(
     if output.suffix not in (".npy", ".parquet"):
         raise InputError(f"{output}: unknown kind of file; give .npy or .parquet")
     check_writable(output)
-    corpus = Corpus(sources, max_line=max_line << 20)
+    corpus = Corpus(sources, max_line=reading.longest, columns=reading.columns())
     given: Any = precision
     encoder = load_encoder(model, device=device, precision=given)
     start, before = time.perf_counter(), 0

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
-from mlret.cli.common import MAX_LINE, MAX_LINE_HELP, lines_of
+from mlret.cli.common import lines_of
 from mlret.cli.options import Option, SettingsOptions, takes_settings
 from mlret.cli.places import opened_index, served_index
 from mlret.cli.progress import compaction_progress, documents_progress, texts_progress
+from mlret.cli.reading import FILES_HELP, READING, ReadingSettings
 from mlret.client.addresses import is_address
 
 if TYPE_CHECKING:
@@ -38,11 +39,7 @@ IndexPlace = Annotated[
 ]
 Files = Annotated[
     list[str],
-    typer.Argument(
-        metavar="FILES...",
-        help='JSONL ({"id", "text", "lang", …}), TSV (header: id, text, …), also .gz, .bz2 or .xz; Parquet; '
-        "a folder of BEIR, Mr.TyDi or MIRACL; hub:NAME:CONFIG@SPLIT; - for standard input.",
-    ),
+    typer.Argument(metavar="FILES...", help=FILES_HELP),
 ]
 Model = Annotated[
     str | None,
@@ -78,19 +75,19 @@ class AddingSettings(BaseModel):
     )
     lengths: Path | None = Field(None, description="a .npy of integers: how many tokens of --vectors each document has")
     batch_size: int = Field(256, ge=1, description="documents in one transaction")
-    max_line: int = Field(MAX_LINE, ge=1, description=MAX_LINE_HELP)
 
 
-_ADDING = SettingsOptions(AddingSettings, {"model": Option("-m"), "max_line": Option(metavar="MIB")})
+_ADDING = SettingsOptions(AddingSettings, {"model": Option("-m")})
 
 
 @app.command()
-@takes_settings(adding=_ADDING)
+@takes_settings(adding=_ADDING, reading=READING)
 def build(
     path: IndexPath,
     files: Files,
     *,
     adding: AddingSettings,
+    reading: ReadingSettings,
     recipe: Annotated[
         str | None,
         typer.Option("--recipe", "-r", help="An index recipe: a name (`mlret recipes list`) or a .yaml file."),
@@ -126,7 +123,20 @@ def build(
     ] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Build a new index from files. A build that was stopped resumes when the same command is given again."""
+    """Build a new index from files. A build that was stopped resumes when the same command is given again.
+
+    Files of text are one document each, pages of a PDF too; their ids are their
+    paths relative to the current folder. Markdown, HTML, PDF and Word need
+    pip install "mlret[files]", Parquet and Arrow "mlret[data]".
+
+    Examples:
+
+        mlret index build my.index documents.jsonl
+
+        mlret index build shop.index items.csv --id-column sku --text-column description
+
+        mlret index build docs.index docs 'reports/**/*.pdf'
+    """
     from mlret.index.build import build_index
 
     changes = {"kind": kind, "dims": dims, "lexical": lexical or None, "bits": bits, "pooling": pooling}
@@ -146,7 +156,8 @@ def build(
             precision=given,
             vectors=vectors,
             batch_size=adding.batch_size,
-            max_line=adding.max_line << 20,
+            max_line=reading.longest,
+            columns=reading.columns(),
             progress=progress,
             compacting=steps,
         )
@@ -154,26 +165,29 @@ def build(
 
 
 @app.command()
-@takes_settings(adding=_ADDING)
+@takes_settings(adding=_ADDING, reading=READING)
 def add(
     place: IndexPlace,
     files: Files,
     *,
     adding: AddingSettings,
+    reading: ReadingSettings,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Skip documents whose id is stored already.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Add the documents of files to an index."""
-    _extend(place, files, adding, "skip" if skip_existing else "error", as_json)
+    _extend(place, files, adding, reading, "skip" if skip_existing else "error", as_json)
 
 
 @app.command()
-@takes_settings(adding=_ADDING)
-def update(place: IndexPlace, files: Files, *, adding: AddingSettings, as_json: Json = False) -> None:
+@takes_settings(adding=_ADDING, reading=READING)
+def update(
+    place: IndexPlace, files: Files, *, adding: AddingSettings, reading: ReadingSettings, as_json: Json = False
+) -> None:
     """Add the documents of files; a document replaces the stored one with the same id, if any."""
-    _extend(place, files, adding, "replace", as_json)
+    _extend(place, files, adding, reading, "replace", as_json)
 
 
 @app.command()
@@ -346,10 +360,13 @@ def info(place: IndexPlace, as_json: Json = False) -> None:
     Console().print(table)
 
 
-def _extend(place: str, files: list[str], adding: AddingSettings, existing: Existing, as_json: bool) -> None:
+def _extend(
+    place: str, files: list[str], adding: AddingSettings, reading: ReadingSettings, existing: Existing, as_json: bool
+) -> None:
     again = "give the same command again" + (" with --skip-existing" if existing == "error" else "")
     vectors = _load_vectors(adding.vectors, adding.lengths)
-    how: Any = {"vectors": vectors, "batch_size": adding.batch_size, "max_line": adding.max_line << 20}
+    how: Any = {"vectors": vectors, "batch_size": adding.batch_size}
+    how |= {"max_line": reading.longest, "columns": reading.columns()}
     with documents_progress("adding", resume=again) as progress, compaction_progress() as steps:
         how |= {"existing": existing, "progress": progress}
         if is_address(place):
@@ -431,6 +448,7 @@ def _print_report(report: BuildReport, as_json: bool) -> None:
     parts += [f"{done.replaced} replaced"] if done.replaced else []
     parts += [f"{done.skipped} skipped"] if done.skipped else []
     parts += [f"{report.blank} blank passages skipped"] if report.blank else []
+    parts += [f"{len(report.unread)} files could not be read (see the warnings)"] if report.unread else []
     rate = f"{stored / seconds:.0f}/s" if seconds else ""
     typer.echo(f"{', '.join(parts)} in {seconds:.1f} s ({rate}); {index.path} holds {index.documents}")
     _print_kinds([choice._asdict() for choice in report.kinds])

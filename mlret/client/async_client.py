@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 
 import anyio
 
 from mlret.client.calls import Call, Outcome, Steps, Wait, attempts
-from mlret.client.index_verbs import DocumentsAdding, IndexVerbs, Numbers, check_several
+from mlret.client.index_verbs import DocumentsAdding, IndexVerbs, Numbers
 from mlret.client.memory_verbs import Item, MemoryVerbs, TextsAdding
 from mlret.client.server_verbs import ServerVerbs
 from mlret.client.transport import Target, answer_of, awaited, httpx2, lost
+from mlret.data.columns import Columns, checked_columns, renamed
 from mlret.data.documents import Document
+from mlret.data.given import Given, Incoming, check_several, incoming_of
 from mlret.index.hits import Updated
-from mlret.index.ingest import Existing, Incoming
+from mlret.index.ingest import Existing
 from mlret.memory.results import Added
 from mlret.memory.scope import Scope
 
@@ -178,9 +180,10 @@ class AsyncClientIndex(_Handle):
 
     async def add(
         self,
-        documents: Iterable[Incoming] | AsyncIterable[Incoming],
+        documents: Given | AsyncIterable[Incoming],
         *,
         vectors: Numbers | None = None,
+        columns: Columns | None = None,
         batch_size: int = 256,
         skip_existing: bool = False,
     ) -> int:
@@ -192,6 +195,8 @@ class AsyncClientIndex(_Handle):
             Documents of any number, which are read as they are sent, from an iterable or an asynchronous one.
         vectors
             The vector of each document; by default the server encodes the texts.
+        columns
+            Columns, or keys of dicts, that are read under another name.
         batch_size
             How many documents are sent in one request, which is one transaction.
         skip_existing
@@ -208,25 +213,31 @@ class AsyncClientIndex(_Handle):
             If an id is stored already. The message says how many documents are stored.
         """
         existing: Existing = "skip" if skip_existing else "error"
-        batches = self.add_batches(documents, vectors=vectors, batch_size=batch_size, existing=existing)
+        batches = self.add_batches(
+            documents, vectors=vectors, columns=columns, batch_size=batch_size, existing=existing
+        )
         return (await _sum(batches)).added
 
     async def update(
         self,
-        documents: Iterable[Incoming] | AsyncIterable[Incoming],
+        documents: Given | AsyncIterable[Incoming],
         *,
         vectors: Numbers | None = None,
+        columns: Columns | None = None,
         batch_size: int = 256,
     ) -> Updated:
         """Store documents, each instead of the one with the same id; see :meth:`mlret.index.index.Index.update`."""
-        batches = self.add_batches(documents, vectors=vectors, batch_size=batch_size, existing="replace")
+        batches = self.add_batches(
+            documents, vectors=vectors, columns=columns, batch_size=batch_size, existing="replace"
+        )
         return await _sum(batches)
 
     async def add_batches(
         self,
-        documents: Iterable[Incoming] | AsyncIterable[Incoming],
+        documents: Given | AsyncIterable[Incoming],
         *,
         vectors: Numbers | None = None,
+        columns: Columns | None = None,
         batch_size: int = 256,
         existing: Existing = "error",
     ) -> AsyncIterator[Updated]:
@@ -236,7 +247,9 @@ class AsyncClientIndex(_Handle):
         """
         check_several(documents, "documents")
         adding = DocumentsAdding(self._verbs, existing, vectors, batch_size)
-        async for document in _each(documents):
+        names = checked_columns(columns)
+        given = _renamed(documents, names) if isinstance(documents, AsyncIterable) else incoming_of(documents, names)
+        async for document in _each(given):
             for steps in adding.take(document):
                 yield await self._client.run(steps)
         for steps in adding.rest():
@@ -303,6 +316,11 @@ class AsyncClientMemory(_Handle):
         for steps in adding.rest():
             for added in await self._client.run(steps):
                 yield added
+
+
+async def _renamed(documents: AsyncIterable[Incoming], columns: Columns) -> AsyncIterator[Incoming]:
+    async for document in documents:
+        yield renamed(document, columns) if isinstance(document, Mapping) else document
 
 
 async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:

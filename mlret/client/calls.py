@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from mlret.client.failures import error_of
+from mlret.data.values import as_json
 from mlret.errors import InputError, MlretError, Unavailable
 
 T = TypeVar("T")
@@ -175,6 +176,12 @@ def new_key() -> str:
     return str(uuid.uuid4())
 
 
+def _plain(value: Any) -> Any:
+    if (found := as_json(value)) is value:
+        raise TypeError(f"{type(value).__name__} is not JSON")
+    return found
+
+
 def json_body(value: Any, what: str = "the request") -> bytes:
     """Return a value as JSON.
 
@@ -191,7 +198,9 @@ def json_body(value: Any, what: str = "the request") -> bytes:
         If it cannot be written as JSON in UTF-8.
     """
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode(
+            "utf-8"
+        )
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{what} cannot be sent as JSON ({error})") from error
 

@@ -8,13 +8,15 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from mlret.client.calls import Call, Outcome, Steps, Wait, attempts
-from mlret.client.index_verbs import DocumentsAdding, IndexVerbs, Numbers, check_several
+from mlret.client.index_verbs import DocumentsAdding, IndexVerbs, Numbers
 from mlret.client.memory_verbs import Item, MemoryVerbs, TextsAdding
 from mlret.client.server_verbs import ServerVerbs
 from mlret.client.transport import Target, answer_of, blocking, httpx2, lost
+from mlret.data.columns import Columns, checked_columns
 from mlret.data.documents import Document
+from mlret.data.given import Given, check_several, incoming_of
 from mlret.index.hits import Updated
-from mlret.index.ingest import Existing, Incoming
+from mlret.index.ingest import Existing
 from mlret.memory.results import Added
 from mlret.memory.scope import Scope
 
@@ -172,9 +174,10 @@ class ClientIndex(_Handle):
 
     def add(
         self,
-        documents: Iterable[Incoming],
+        documents: Given,
         *,
         vectors: Numbers | None = None,
+        columns: Columns | None = None,
         batch_size: int = 256,
         skip_existing: bool = False,
     ) -> int:
@@ -186,6 +189,8 @@ class ClientIndex(_Handle):
             Documents of any number, which are read as they are sent.
         vectors
             The vector of each document; by default the server encodes the texts.
+        columns
+            Columns, or keys of dicts, that are read under another name.
         batch_size
             How many documents are sent in one request, which is one transaction.
         skip_existing
@@ -202,21 +207,31 @@ class ClientIndex(_Handle):
             If an id is stored already. The message says how many documents are stored.
         """
         existing: Existing = "skip" if skip_existing else "error"
-        batches = self.add_batches(documents, vectors=vectors, batch_size=batch_size, existing=existing)
+        batches = self.add_batches(
+            documents, vectors=vectors, columns=columns, batch_size=batch_size, existing=existing
+        )
         return sum((done for done in batches), Updated()).added
 
     def update(
-        self, documents: Iterable[Incoming], *, vectors: Numbers | None = None, batch_size: int = 256
+        self,
+        documents: Given,
+        *,
+        vectors: Numbers | None = None,
+        columns: Columns | None = None,
+        batch_size: int = 256,
     ) -> Updated:
         """Store documents, each instead of the one with the same id; see :meth:`mlret.index.index.Index.update`."""
-        batches = self.add_batches(documents, vectors=vectors, batch_size=batch_size, existing="replace")
+        batches = self.add_batches(
+            documents, vectors=vectors, columns=columns, batch_size=batch_size, existing="replace"
+        )
         return sum(batches, Updated())
 
     def add_batches(
         self,
-        documents: Iterable[Incoming],
+        documents: Given,
         *,
         vectors: Numbers | None = None,
+        columns: Columns | None = None,
         batch_size: int = 256,
         existing: Existing = "error",
     ) -> Iterator[Updated]:
@@ -226,7 +241,7 @@ class ClientIndex(_Handle):
         """
         check_several(documents, "documents")
         adding = DocumentsAdding(self._verbs, existing, vectors, batch_size)
-        for document in documents:
+        for document in incoming_of(documents, checked_columns(columns)):
             yield from map(self._client.run, adding.take(document))
         yield from map(self._client.run, adding.rest())
 

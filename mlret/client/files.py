@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlret.client.client import ClientIndex
 from mlret.client.index_verbs import Numbers
+from mlret.data.columns import Columns
 from mlret.data.corpus import Corpus
 from mlret.data.files import LONGEST_LINE
 from mlret.index.build import BuildReport
@@ -22,6 +23,7 @@ def send_files(
     vectors: Numbers | None = None,
     batch_size: int = 256,
     max_line: int = LONGEST_LINE,
+    columns: Columns | None = None,
     existing: Existing = "error",
     progress: Callable[[Updated, float | None], None] | None = None,
 ) -> BuildReport:
@@ -31,8 +33,9 @@ def send_files(
     ----------
     index
         The index.
-    sources, max_line
-        What to read, and the longest line; see :class:`mlret.data.corpus.Corpus`.
+    sources, max_line, columns
+        What to read, the longest line, and columns that are read under another name; see
+        :class:`mlret.data.corpus.Corpus`.
     vectors, batch_size, existing
         As for :meth:`mlret.client.client.ClientIndex.add_batches`.
     progress
@@ -50,10 +53,10 @@ def send_files(
         If a file is missing or malformed, or an id is stored already and ``existing`` is ``"error"``. The batches
         before it stay stored, and the message states how many documents they hold.
     """
-    corpus = Corpus(sources, max_line=max_line)
+    corpus = Corpus(sources, max_line=max_line, columns=columns)
     start, total = time.perf_counter(), Updated()
     for done in index.add_batches(corpus, vectors=vectors, batch_size=batch_size, existing=existing):
         total += done
         if progress is not None:
             progress(done, corpus.read_bytes / corpus.total_bytes if corpus.total_bytes else None)
-    return BuildReport(total, corpus.blank, time.perf_counter() - start, [], index.info())
+    return BuildReport(total, corpus.blank, time.perf_counter() - start, [], index.info(), corpus.skipped)

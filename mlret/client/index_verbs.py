@@ -267,18 +267,6 @@ class DocumentsAdding:
         return found
 
 
-def check_several(items: object, what: str) -> None:
-    """Check that several items are given and not one.
-
-    Raises
-    ------
-    InputError
-        If it is one.
-    """
-    if isinstance(items, str | Mapping | Document):
-        raise InputError(f"give a list of {what}, not one {type(items).__name__}")
-
-
 def _read_incoming(document: Incoming) -> Mapping[str, Any]:
     if isinstance(document, str):
         return {"text": document}

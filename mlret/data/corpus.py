@@ -1,26 +1,27 @@
-"""Stream the documents of a corpus from files, benchmark folders, the Hugging Face hub or standard input."""
+"""Stream the documents of a corpus from files, folders, the Hugging Face hub or standard input."""
 
 from __future__ import annotations
 
+import glob
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from mlret.data.archives import language_of_path
-from mlret.data.documents import SENTENCE_KEYS, TEXT_KEYS, Document, document_from_mapping
-from mlret.data.files import COMPRESSIONS, LONGEST_LINE, TrackedFile, open_raw, open_standard_input, read_lines
-from mlret.data.json_text import RepeatedKeyError, decode_object, read_json
-from mlret.data.tables import hub_rows, open_hub, parquet_rows
-from mlret.errors import InputError, NotFound
+from mlret.data.columns import Columns, checked_columns
+from mlret.data.documents import Document
+from mlret.data.files import COMPRESSIONS, LONGEST_LINE, open_raw, open_standard_input, read_lines
+from mlret.data.record_files import COMPRESSED_KINDS, RECORD_KINDS, Step, read_jsonl, record_reader, row_document
+from mlret.data.tables import DOCUMENT_COLUMNS, hub_rows, open_hub
+from mlret.data.text_files import TEXT_KINDS, FileWarning, text_reader
+from mlret.errors import InputError, NotFound, warn
 
-_KINDS = (".jsonl", ".ndjson", ".tsv", ".parquet")
 # Where benchmarks keep their passages, compressed or not.
 _LAYOUTS = ("corpus.jsonl", "collection/docs.jsonl", "docs-*.jsonl", "docs.jsonl")
-# Number of bytes of a part that have been read, and a document; ``None`` if a passage is blank.
-_Step = tuple[int, Document | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,16 @@ class Part:
         Reads it from its start.
     language
         Language of the documents that do not state theirs.
-    repeatable
-        Whether it can be read again; a pipe cannot.
+    checked
+        Whether its beginning is read before anything else is. A pipe cannot be read again, and files of text that are
+        found in a folder are skipped with a warning if they cannot be read.
     """
 
     name: str
     bytes: int
-    read: Callable[[], Iterator[_Step]]
+    read: Callable[[], Iterator[Step]]
     language: str | None = None
-    repeatable: bool = True
+    checked: bool = True
 
 
 class Corpus:
@@ -59,16 +61,24 @@ class Corpus:
     sources
         Each of:
 
-        - ``.jsonl`` or ``.ndjson`` (one object per line; see :func:`mlret.data.documents.document_from_mapping`) or
-          ``.tsv`` (the first line names the columns, ``id`` and ``text`` among them; others become metadata),
-          optionally compressed (``.gz``, ``.bz2``, ``.xz``); ``.parquet`` (columns like the keys of JSONL; ``metadata``
-          may be JSON text; columns that JSON cannot represent, such as images, are skipped);
+        - a file of records: ``.jsonl`` or ``.ndjson`` (one object per line; see
+          :func:`mlret.data.documents.document_from_mapping`), ``.json`` (an array of objects, an object with one such
+          list, an object whose keys are ids and whose values are records, or one record), ``.csv`` or ``.tsv`` (the
+          first line names the columns, ``id`` and ``text`` among them; others become metadata), these optionally
+          compressed (``.gz``, ``.bz2``, ``.xz``); ``.parquet``, ``.arrow`` or ``.feather`` (columns like the keys of
+          JSONL; ``metadata`` may be JSON text; columns that JSON cannot represent, such as images, are skipped);
+        - a file of text: ``.txt``, ``.md``, ``.html`` and ``.docx`` are one document each, ``.pdf`` one for each page;
+          see :func:`mlret.data.text_files.text_reader`;
         - a folder of BEIR (``corpus.jsonl``), Mr.TyDi (``collection/docs.jsonl.gz``) or MIRACL (``docs-*.jsonl.gz``),
           or a file of it; for Mr.TyDi and MIRACL the language is taken from the folder's name;
+        - any other folder, or a pattern such as ``docs/**/*.md``: all files of these kinds in it, sorted; hidden files
+          and folders are skipped, as are files of text that cannot be read, with a warning;
         - ``hub:NAME``, ``hub:NAME:CONFIG``, ``hub:NAME:CONFIG@SPLIT``: a data set of the Hugging Face hub, streamed;
         - ``-``, or a named pipe: JSONL, uncompressed.
     max_line
         Maximum length of a line of a text file, in bytes after decompression.
+    columns
+        Columns of tables and keys of records that are read under another name, e.g. ``{"body": "text", "sku": "id"}``.
 
     Attributes
     ----------
@@ -79,19 +89,25 @@ class Corpus:
     blank
         Number of passages that were skipped because a benchmark has no title and text for them, as BEIR in FiQA. In
         your own documents, an empty text is an error.
+    skipped
+        Names of the files of text that were skipped because they hold no text or cannot be read.
 
     Raises
     ------
     InputError
         If there are no sources, or one is given twice, missing, of an unknown format, empty, or malformed at its start.
     MissingExtraError
-        If a package for Parquet or the hub is not installed.
+        If a package that reads files of a kind is not installed.
     """
 
-    def __init__(self, sources: Sequence[str | Path], *, max_line: int = LONGEST_LINE) -> None:
+    def __init__(
+        self, sources: Sequence[str | Path], *, max_line: int = LONGEST_LINE, columns: Columns | None = None
+    ) -> None:
         self._max_line = max_line
+        self._columns = checked_columns(columns)
+        self.skipped: list[str] = []
         if not sources:
-            raise InputError("no files to read; name at least one, e.g. a .jsonl or .tsv file")
+            raise InputError("no files to read; name at least one file or folder")
         self._parts = [part for source in sources for part in self._parts_of(source)]
         names: set[str] = set()
         for part in self._parts:
@@ -99,7 +115,7 @@ class Corpus:
                 raise InputError(f"{part.name}: given twice; name each source once")
             names.add(part.name)
         for part in self._parts:
-            if part.repeatable and all(document is None for _, document in part.read()):
+            if part.checked and all(document is None for _, document in part.read()):
                 raise _empty(part)
         sizes = [part.bytes for part in self._parts]
         self.total_bytes = sum(sizes) if all(size >= 0 for size in sizes) else None
@@ -115,7 +131,8 @@ class Corpus:
             If a source is empty or damaged, or a record is malformed; the message names the file and line (Parquet and
             hub: the row, from 1).
         """
-        done = self.read_bytes = self.blank = 0
+        done = self.read_bytes = self.blank = count = 0
+        self.skipped = []
         for part in self._parts:
             found = False
             for position, document in part.read():
@@ -127,37 +144,92 @@ class Corpus:
                 if document.language is None and part.language is not None:
                     document = replace(document, language=part.language)
                 yield document
-            if not found:
+            count += found
+            if not found and part.name not in self.skipped:
                 raise _empty(part)
             done += max(0, part.bytes)
             self.read_bytes = done
+        if not count:
+            raise InputError(f"none of the {len(self._parts)} files can be read; see the warnings")
 
     def _parts_of(self, source: str | Path) -> list[Part]:
-        if str(source) == "-":
+        name, columns = str(source), self._columns
+        if name == "-":
             name = "standard input"
-            return [
-                Part(
-                    name,
-                    -1,
-                    partial(_read_jsonl, Path(name), open_standard_input, longest=self._max_line),
-                    repeatable=False,
-                )
-            ]
-        if str(source).startswith("hub:"):
-            return [_hub_part(str(source))]
+            return [self._stream(name, Path(name), open_standard_input)]
+        if name.startswith("hub:"):
+            return [_hub_part(name, columns)]
         path = Path(source)
         if not path.exists():
-            raise NotFound(f"{path}: no such file; check the path")
+            if not glob.has_magic(name):
+                raise NotFound(f"{path}: no such file; check the path")
+            return self._found(name, _matches(name))
         if path.is_dir():
-            return [_file_part(file, self._max_line) for file in _corpus_files(path)]
+            if files := _benchmark_files(path):
+                return [self._file(file) for file in files]
+            return self._found(str(path), _files_in(path))
         if not path.is_file():
-            return [Part(str(path), -1, partial(_read_jsonl, path, open_raw, longest=self._max_line), repeatable=False)]
-        return [_file_part(path, self._max_line)]
+            return [self._stream(name, path, open_raw)]
+        return [self._file(path)]
+
+    def _stream(self, name: str, path: Path, opener: Callable[[Path], IO[bytes]]) -> Part:
+        read = partial(read_jsonl, path, opener, columns=self._columns, longest=self._max_line)
+        return Part(name, -1, read, checked=False)
+
+    def _found(self, name: str, files: Sequence[Path]) -> list[Part]:
+        """Return the parts of the files of known kinds that were found in a folder or by a pattern."""
+        parts = [self._file(file, found=True) for file in files if _is_known(file)]
+        if not parts:
+            raise InputError(f"{name}: holds no files that can be read; {_KINDS_IN_WORDS} can be read")
+        return parts
+
+    def _file(self, path: Path, *, found: bool = False) -> Part:
+        kind, compressed = _kind(path)
+        if not _is_known(path):
+            raise InputError(f"{path}: unknown kind of file; give {_KINDS_IN_WORDS}")
+        if not compressed and (read := text_reader(path, kind)) is not None:
+            size = path.stat().st_size
+            return Part(str(path), size, partial(self._texts, path, size, read, found), checked=not found)
+        records = record_reader(path, kind, self._columns, self._max_line)
+        assert records is not None
+        return Part(str(path), path.stat().st_size, records, language_of_path(path))
+
+    def _texts(self, path: Path, size: int, read: Callable[[], Iterator[Document]], found: bool) -> Iterator[Step]:
+        """Stream the documents of a file of text; one that was found in a folder is skipped if it cannot be read."""
+        try:
+            # Of a file that was found all documents are read first, so that it is stored completely or not at all.
+            documents = iter(list(read())) if found else read()
+        except InputError as error:
+            if not found:
+                raise
+            self.skipped.append(str(path))
+            warn(f"{error} (skipped)", FileWarning)
+            return
+        for document in documents:
+            yield size, document
 
 
-def read_documents(path: str | Path) -> Iterator[Document]:
-    """Stream the documents of one source; see :class:`Corpus`."""
-    return iter(Corpus([path]))
+def read_documents(path: str | Path, *, columns: Columns | None = None) -> Iterator[Document]:
+    """Stream the documents of one source; see :class:`Corpus`.
+
+    Parameters
+    ----------
+    path
+        A file, a folder, a pattern or a data set of the hub.
+    columns
+        Columns of tables and keys of records that are read under another name.
+
+    Returns
+    -------
+    iterator of Document
+        The documents.
+
+    Raises
+    ------
+    InputError
+        If the source is missing, of an unknown kind, empty or damaged, or a record is not a document.
+    """
+    return iter(Corpus([path], columns=columns))
 
 
 def read_collection_tsv(path: Path, language: str | None = None) -> Iterator[Document]:
@@ -197,116 +269,60 @@ def _empty(part: Part) -> InputError:
     return InputError(f"{part.name}: the file is empty; give at least one document")
 
 
-def _corpus_files(folder: Path) -> list[Path]:
-    """Return the files of a benchmark's corpus in the benchmark's own layout."""
+def _benchmark_files(folder: Path) -> list[Path]:
+    """Return the files of a benchmark's corpus in the benchmark's own layout; none if the folder is another one."""
     for layout in _LAYOUTS:
         for pattern in (layout, f"{layout}.gz"):
             if found := sorted(folder.glob(pattern), key=_natural):
                 return found
-    raise InputError(
-        f"{folder}: a folder that is not a corpus of BEIR (corpus.jsonl), Mr.TyDi (collection/docs.jsonl.gz) or MIRACL "
-        "(docs-*.jsonl.gz); name the files in it"
-    )
+    return []
 
 
 def _natural(path: Path) -> list[int | str]:
     return [int(piece) if piece.isdigit() else piece for piece in re.split(r"(\d+)", path.name)]
 
 
-def _file_part(path: Path, longest: int) -> Part:
+def _files_in(folder: Path) -> list[Path]:
+    """Return the files below a folder, sorted; hidden ones and links to folders are skipped."""
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        # Word marks a file that is open by one whose name starts with ~$.
+        found += [Path(place, name) for name in files if not name.startswith((".", "~$"))]
+    return sorted(file for file in found if file.is_file())
+
+
+def _matches(pattern: str) -> list[Path]:
+    """Return the files that a pattern matches, sorted; hidden ones are skipped unless the pattern names them."""
+    found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207
+    if not found:
+        raise NotFound(f"{pattern}: no such file; check the pattern")
+    return [path for path in found if path.is_file()]
+
+
+def _kind(path: Path) -> tuple[str, bool]:
+    """Return the suffix of a file's name without that of a compression, and whether it has the latter."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compressed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
-    kind = "".join((suffixes[:-1] if compressed else suffixes)[-1:])
-    if kind not in _KINDS or (compressed and kind == ".parquet"):
-        raise InputError(
-            f"{path}: unknown kind of file; give .jsonl, .ndjson or .tsv, optionally with {', '.join(COMPRESSIONS)}, "
-            "or .parquet"
-        )
-    if kind == ".parquet":
-        read = partial(_read_parquet, path)
-    else:
-        read = partial(_read_tsv if kind == ".tsv" else _read_jsonl, path, longest=longest)
-    return Part(str(path), path.stat().st_size, read, language_of_path(path))
+    return "".join((suffixes[:-1] if compressed else suffixes)[-1:]), compressed
 
 
-def _read_jsonl(
-    path: Path, opener: Callable[[Path], IO[bytes]] | None = None, *, longest: int = LONGEST_LINE
-) -> Iterator[_Step]:
-    tracked = TrackedFile()
-    for number, line in read_lines(path, opener or tracked.open, longest=longest):
-        origin = f"{path}:{number}"
-        yield tracked.position, _document(decode_object(line, origin), origin)
+def _is_known(path: Path) -> bool:
+    kind, compressed = _kind(path)
+    return kind in (COMPRESSED_KINDS if compressed else (*RECORD_KINDS, *TEXT_KINDS))
 
 
-def _read_tsv(path: Path, *, longest: int = LONGEST_LINE) -> Iterator[_Step]:
-    columns: list[str] | None = None
-    tracked = TrackedFile()
-    for number, line in read_lines(path, tracked.open, longest=longest):
-        cells = line.split("\t")
-        if columns is None:
-            columns = [cell.strip() for cell in cells]
-            for column in ("id", "text"):
-                if column not in columns:
-                    raise InputError(
-                        f"{path}:{number}: the column {column!r} is missing; the first line must name the "
-                        "columns, tab-separated: id, text, optionally lang"
-                    )
-            if len(set(columns)) != len(columns) or "" in columns:
-                raise InputError(f"{path}:{number}: a column name is repeated or empty; name each column once")
-            continue
-        if len(cells) != len(columns):
-            raise InputError(
-                f"{path}:{number}: {len(cells)} columns where the header has {len(columns)}; "
-                "remove tabs and line breaks from the text"
-            )
-        record = {column: cell for column, cell in zip(columns, cells, strict=True) if cell or column in ("id", "text")}
-        yield tracked.position, document_from_mapping(record, origin=f"{path}:{number}")
+_KINDS_IN_WORDS = (
+    f"{', '.join(COMPRESSED_KINDS)}, optionally with {', '.join(COMPRESSIONS)}, or "
+    f"{', '.join(kind for kind in (*RECORD_KINDS, *TEXT_KINDS) if kind not in COMPRESSED_KINDS)}"
+)
 
 
-def _read_parquet(path: Path) -> Iterator[_Step]:
-    for number, (position, record) in enumerate(parquet_rows(path), start=1):
-        yield position, _document_of_row(record, f"{path}: row {number}")
+def _hub_part(source: str, columns: Columns) -> Part:
+    rows = open_hub(source, DOCUMENT_COLUMNS, columns)
 
-
-def _hub_part(source: str) -> Part:
-    rows = open_hub(source)
-
-    def read() -> Iterator[_Step]:
-        for number, record in enumerate(hub_rows(source, rows), start=1):
-            yield 0, _document_of_row(record, f"{source}: row {number}")
+    def read() -> Iterator[Step]:
+        for number, record in enumerate(hub_rows(source, rows, columns), start=1):
+            yield 0, row_document(record, f"{source}: row {number}")
 
     return Part(source, -1, read)
-
-
-def _document(record: Mapping[str, Any], origin: str) -> Document | None:
-    return None if _is_blank(record) else document_from_mapping(record, origin=origin)
-
-
-def _is_blank(record: Mapping[str, Any]) -> bool:
-    """Whether a record is a benchmark's passage without title and text."""
-    passage = "contents" in record or (record.get("id") is None and ("_id" in record or "docid" in record))
-    texts = [record[key] for key in (*TEXT_KEYS, *SENTENCE_KEYS) if key in record]
-    return passage and bool(texts) and not any(map(_says_something, [*texts, record.get("title")]))
-
-
-def _says_something(value: object) -> bool:
-    return value is not None and (not isinstance(value, str) or bool(value.strip()))
-
-
-def _document_of_row(record: Mapping[str, Any], origin: str) -> Document | None:
-    """Convert the row of a table like a JSON record; empty cells are ignored, and metadata may be JSON text."""
-    if _is_blank(record):
-        return None
-    values = {key: value for key, value in record.items() if value is not None}
-    if not values.keys() & {*TEXT_KEYS, *SENTENCE_KEYS}:  # the cells are empty
-        values["text"] = ""
-    if isinstance(metadata := values.get("metadata"), str):
-        try:
-            values["metadata"] = read_json(metadata)
-        except RepeatedKeyError as error:
-            raise InputError(f"{origin}: the column 'metadata': {error}") from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{origin}: the column 'metadata' is not JSON ({error}); correct it, or give it another name"
-            ) from error
-    return document_from_mapping(values, origin=origin)

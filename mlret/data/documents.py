@@ -10,6 +10,7 @@ from typing import Any
 from mlret.data.languages import normalise_language
 from mlret.data.metadata import checked_metadata
 from mlret.data.unicode_text import check_unicode
+from mlret.data.values import as_json
 from mlret.errors import InputError
 
 _LANGUAGE_KEYS = ("lang", "language")
@@ -140,8 +141,8 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
     ----------
     record
         An object with the text under ``text`` (or ``contents``, as in Mr.TyDi), or ``sents``/``sentences`` (a list,
-        joined with spaces); the id under ``id``, ``_id`` (BEIR) or ``docid`` (MIRACL), a string or an integer; and
-        optionally the language under ``lang``/``language``. A dict under ``metadata`` and all other keys become
+        joined with spaces); the id under ``id``, ``_id`` (BEIR) or ``docid`` (MIRACL), a string, an integer or a UUID;
+        and optionally the language under ``lang``/``language``. A dict under ``metadata`` and all other keys become
         metadata, except for ``vector``, which is skipped. In records of BEIR and MIRACL the title becomes the first
         line of the text, as it is in Mr.TyDi's ``contents`` (tokenizers treat the line break like the space that BEIR's
         own code inserts); in all three it is also kept as metadata.
@@ -168,8 +169,9 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
     key, name = names[0] if names else ("id", id)
     rest |= dict(names[1:])
     rest = {key: value for key, value in rest.items() if key not in ID_KEYS or value is not None}
-    if isinstance(name, int) and not isinstance(name, bool):
-        name = str(name)
+    if not isinstance(name, str):
+        name = as_json(name)  # A UUID becomes a string, NumPy's integers become Python's.
+        name = str(name) if isinstance(name, int) and not isinstance(name, bool) else name
     contents = "text" not in rest and "contents" in rest
     text = _text_of(rest, where)
     title = rest.get("title")
@@ -183,7 +185,7 @@ def document_from_mapping(record: Mapping[str, Any], *, id: str | None = None, o
         raise InputError(f"{where}'metadata' must be an object")
     if twice := nested.keys() & rest.keys():
         raise InputError(f"{where}the key {min(twice)!r} is both in 'metadata' and beside it; keep one")
-    return Document(name, text, languages[0] if languages else None, {**nested, **rest}, origin)  # type: ignore[arg-type]
+    return Document(name, text, languages[0] if languages else None, {**nested, **rest}, origin)
 
 
 def titled(title: str, text: str) -> str:

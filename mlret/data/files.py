@@ -81,23 +81,45 @@ def read_lines(
     InputError
         If the file is missing, is not compressed as its name says, or a line is not UTF-8 or too long.
     """
+    for number, line in read_whole_lines(path, opener, longest=longest):
+        stripped = line.rstrip("\r\n")
+        if stripped.strip():
+            yield number, stripped
+
+
+def read_whole_lines(
+    path: Path, opener: Callable[[Path], IO[bytes]] = open_raw, *, longest: int = LONGEST_LINE
+) -> Iterator[tuple[int, str]]:
+    """Yield ``(line number from 1, line with its line break)`` for every line, also blank ones.
+
+    Parameters and errors are those of :func:`read_lines`.
+    """
     number = 0
     with _named_errors(path, lambda: f":{number + 1}"), opener(path) as raw_file, _decompressed(raw_file, path) as file:
         while raw := file.readline(longest + 1):
             number += 1
+            if number == 1:
+                _refuse_utf16(raw, path)
             if len(raw) > longest and not raw.endswith(b"\n"):
                 raise InputError(
                     f"{path}:{number}: the line is longer than {_in_words(longest)}; break it into records of one line "
                     "each, or raise the limit (--max-line, in MiB)"
                 )
             try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise InputError(
                     f"{path}:{number}: not UTF-8 at byte {error.start}; convert the file, e.g. with iconv"
                 ) from error
-            if line.strip():
-                yield number, line
+            yield number, line
+
+
+def _refuse_utf16(start: bytes, path: Path) -> None:
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(
+            f"{path}: UTF-16, not UTF-8; convert it with `iconv -f UTF-16 -t UTF-8`, or save it as UTF-8 (in Excel: "
+            "CSV UTF-8)"
+        )
 
 
 def _in_words(size: int) -> str:
@@ -114,10 +136,13 @@ def read_blocks(path: Path, opener: Callable[[Path], IO[bytes]] = open_raw, *, s
     size
         Number of bytes in a block, after decompression.
     """
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    decoder, first = codecs.getincrementaldecoder("utf-8-sig")(), True
     with _named_errors(path), opener(path) as raw_file, _decompressed(raw_file, path) as file:
         while True:
             raw = file.read(size)
+            if first:
+                _refuse_utf16(raw, path)
+            first = False
             try:
                 text = decoder.decode(raw, final=not raw)
             except UnicodeDecodeError as error:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from json import JSONDecodeError
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, NamedTuple
 
 from mlret.data.files import LONGEST_LINE, open_raw, read_blocks, read_lines
 from mlret.errors import InputError
@@ -165,8 +165,120 @@ def stream_array(
             text.value()
             if text.next_of(",}", "a comma or }") == "}":
                 raise InputError(f"{path}: has no key {key!r}; give a file of the form {{{key!r}: [...]}}")
+    yield from _elements(text)
+
+
+class Layout(NamedTuple):
+    """Where the records of a JSON file are.
+
+    Attributes
+    ----------
+    form
+        ``"array"``: the file is a list of records; ``"list"``: it is an object, one of whose values is that list;
+        ``"objects"``: it is an object whose values are the records; ``"record"``: it is a single record.
+    key
+        The key of the list.
+    """
+
+    form: Literal["array", "list", "objects", "record"]
+    key: str | None = None
+
+
+def json_layout(path: Path, marks: Collection[str]) -> Layout:
+    """Find out where the records of a JSON file are. A file that is an object is read to its end, in bounded memory.
+
+    Parameters
+    ----------
+    path
+        The file, optionally compressed.
+    marks
+        Keys of which a record has at least one; a file that is an object with one of them is a single record.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or has another form.
+    """
+    text = _Cursor(path, read_blocks(path))
+    first = text.peek()
+    if first == "[" or not first:
+        return Layout("array")
+    lists: list[str] = []
+    objects = 0
+    for name, start in _members(text):
+        if name in marks:
+            return Layout("record")
+        if start == "[":
+            lists.append(name)
+            for _ in _elements(text):
+                pass
+        else:
+            objects += start == "{"
+            text.value()
+    if len(lists) == 1:
+        return Layout("list", lists[0])
+    if objects and not lists:
+        return Layout("objects")
+    found = f"the lists {', '.join(map(repr, lists))}" if lists else "no list and no objects"
+    raise InputError(
+        f"{path}: {found}, where the documents should be; give an array of objects, an object with one such list, or "
+        "an object of the form {id: {…}, …}"
+    )
+
+
+def stream_records(
+    path: Path, layout: Layout, *, opener: Callable[[Path], IO[bytes]] = open_raw
+) -> Iterator[tuple[int, str | None, Any]]:
+    """Yield ``(line number from 1, key, value)`` for each record of a JSON file, holding one in memory at a time.
+
+    Parameters
+    ----------
+    path
+        The file, optionally compressed.
+    layout
+        What :func:`json_layout` returned. Keys are ``None`` unless the records are values of an object.
+    opener
+        As for :func:`mlret.data.files.read_lines`.
+
+    Raises
+    ------
+    InputError
+        As :func:`stream_array`.
+    """
+    if layout.form in ("array", "list"):
+        yield from ((line, None, value) for line, value in stream_array(path, layout.key, opener=opener))
+        return
+    text = _Cursor(path, read_blocks(path, opener))
+    text.peek()
+    if layout.form == "record":
+        yield text.line, None, text.value()
+    else:
+        for name, start in _members(text):
+            line, value = text.line, text.value()
+            if start == "{":
+                yield line, name, value
+    text.end()
+
+
+def _members(text: _Cursor) -> Iterator[tuple[str, str]]:
+    """Yield the key and the first character of each value of an object; the caller then reads the value."""
+    text.expect("{", "an array [...] or an object {...}")
+    if text.peek() == "}":
+        text.expect("}", "}")
+        return
+    while True:
+        name = text.value()
+        text.expect(":", "a colon")
+        yield str(name), text.peek()
+        if text.next_of(",}", "a comma or }") == "}":
+            return
+
+
+def _elements(text: _Cursor) -> Iterator[tuple[int, Any]]:
+    """Yield the line and the value of each element of an array."""
     text.expect("[", "an array [...]")
     if text.peek() == "]":
+        text.expect("]", "]")
         return
     while True:
         text.peek()
@@ -207,6 +319,12 @@ class _Cursor:
             raise InputError(f"{self._path}:{self.line}: {shown} where {what} should be; fix the file")
         self._move(self._at + 1)
         return found
+
+    def end(self) -> None:
+        """Raise if anything but white space follows."""
+        if found := self.peek():
+            way_out = "name a file with one object per line .jsonl" if found == "{" else "fix the file"
+            raise InputError(f"{self._path}:{self.line}: {found!r} where the file should end; {way_out}")
 
     def expect(self, character: str, what: str) -> None:
         """Move past a character that must come next."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlret.data.unicode_text import is_unicode
+from mlret.data.values import as_json
 from mlret.errors import InputError
 
 # Maximum nesting of lists and objects, the metadata itself included. Python's JSON reader supports about a thousand
@@ -22,14 +23,15 @@ def checked_metadata(metadata: object, name: str = "") -> dict[str, Any]:
     Parameters
     ----------
     metadata
-        A dict of JSON values whose keys are strings. Tuples become lists.
+        A dict whose keys are strings. Tuples become lists; NumPy scalars and arrays, dates, decimal numbers and UUIDs
+        become JSON values, see :func:`mlret.data.values.as_json`; pandas' ``NA`` and ``NaT`` become ``None``.
     name
         Start of error messages: the name of the record that the metadata belongs to.
 
     Returns
     -------
     dict
-        Equal to ``json.loads(json.dumps(metadata))``; shares no list or dict with the input.
+        Equal to ``json.loads(json.dumps(metadata))`` if that is defined; shares no list or dict with the input.
 
     Raises
     ------
@@ -66,23 +68,25 @@ def _value(value: Any, name: str, path: tuple[str | int, ...], depth: int) -> An
             raise InputError(
                 f"{name}metadata{_at(path)} is not valid Unicode (half of a surrogate pair), so it is not JSON"
             )
-        return value
+        return value if type(value) is str else str.__str__(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
         if not -_LARGEST < value < _LARGEST:
             raise InputError(f"{name}metadata{_at(path)} is an integer beyond 1e308; write it as a string")
-        return value
+        return value if type(value) is int else int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InputError(f"{name}metadata{_at(path)} is {value!r}, which is not JSON; leave it out, or write null")
-        return value
+        return value if type(value) is float else float(value)
     if isinstance(value, Mapping):
         return _object(value, name, path, depth + 1)
     if isinstance(value, list | tuple):
         if depth >= DEEPEST:
             raise _too_deep(name, path)
         return [_value(one, name, (*path, place), depth + 1) for place, one in enumerate(value)]
+    if (found := as_json(value)) is not value:
+        return _value(found, name, path, depth)
     raise InputError(
         f"{name}metadata{_at(path)} is {type(value).__name__}, which is not JSON; keep to strings, numbers, booleans, "
         "None, lists and dicts"

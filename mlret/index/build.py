@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mlret.data.columns import Columns
 from mlret.data.corpus import Corpus
 from mlret.data.durable import fsync_folder
 from mlret.data.files import LONGEST_LINE
@@ -44,6 +45,8 @@ class BuildReport:
         The kind of each segment and why it was chosen; empty if the index was not compacted.
     index
         A summary of the index afterwards.
+    unread
+        The files of text that were found in a folder and skipped, because they hold no text or cannot be read.
     """
 
     documents: Updated
@@ -51,6 +54,7 @@ class BuildReport:
     seconds: float
     kinds: list[Choice]
     index: IndexInfo
+    unread: list[str] = field(default_factory=list)
 
 
 def build_index(
@@ -63,6 +67,7 @@ def build_index(
     vectors: Vectors | None = None,
     batch_size: int = 256,
     max_line: int = LONGEST_LINE,
+    columns: Columns | None = None,
     progress: Progress | None = None,
     compacting: Compacting | None = None,
 ) -> BuildReport:
@@ -78,7 +83,7 @@ def build_index(
     path
         The folder to create.
     sources
-        What to read: files, folders of benchmarks, or data sets of the hub; see :class:`mlret.data.corpus.Corpus`.
+        What to read: files, folders, patterns, or data sets of the hub; see :class:`mlret.data.corpus.Corpus`.
     encoder
         The encoder, its folder or its hub id; ``None`` for the bundled one.
     settings
@@ -92,6 +97,8 @@ def build_index(
         Number of documents in one transaction.
     max_line
         The longest line of a text file that is accepted, in bytes.
+    columns
+        Columns of tables and keys of records that are read under another name: ``{"body": "text", "sku": "id"}``.
     progress
         Called after each batch with what it did and the fraction of the input that has been read, or ``None`` if that
         is unknown.
@@ -115,7 +122,7 @@ def build_index(
     """
     path = Path(path)
     check_precision(precision)
-    corpus = Corpus(sources, max_line=max_line)
+    corpus = Corpus(sources, max_line=max_line, columns=columns)
     if has_manifest(path):  # An encoder that is named is loaded, to compare it with the index; the default is not.
         with Index.open(path, encoder) as index:
             raise AlreadyExists(
@@ -188,6 +195,7 @@ def extend_index(
     vectors: Vectors | None = None,
     batch_size: int = 256,
     max_line: int = LONGEST_LINE,
+    columns: Columns | None = None,
     existing: Existing = "error",
     progress: Progress | None = None,
     compacting: Compacting | None = None,
@@ -198,7 +206,7 @@ def extend_index(
     ----------
     path
         The folder of the index.
-    sources, encoder, batch_size, max_line, progress, compacting
+    sources, encoder, batch_size, max_line, columns, progress, compacting
         As for :func:`build_index`. By default the encoder is the one that the manifest names.
     vectors, existing
         As for :meth:`Index.add_batches`.
@@ -214,7 +222,7 @@ def extend_index(
         If a file is missing or malformed, or an id is stored already and ``existing`` is ``"error"``. The batches
         before it stay stored, and the message states how many documents they hold.
     """
-    corpus = Corpus(sources, max_line=max_line)
+    corpus = Corpus(sources, max_line=max_line, columns=columns)
     stored = Updated()
 
     def count(done: Updated, part: float | None) -> None:
@@ -255,4 +263,4 @@ def _fill(
             progress(done, (total.added + total.replaced + total.skipped) / len(vectors))
         else:
             progress(done, corpus.read_bytes / corpus.total_bytes if corpus.total_bytes else None)
-    return BuildReport(total, corpus.blank, time.perf_counter() - start, [], index.info())
+    return BuildReport(total, corpus.blank, time.perf_counter() - start, [], index.info(), corpus.skipped)

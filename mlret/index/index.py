@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.data.columns import Columns, checked_columns
 from mlret.data.documents import Document
+from mlret.data.given import Given
 from mlret.data.unicode_text import is_unicode
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
@@ -19,7 +21,7 @@ from mlret.errors import InputError, MlretError, NotFound
 from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.filtering.filters import Condition, Where, read_filter
 from mlret.index.hits import Hit, IndexInfo, Updated
-from mlret.index.ingest import Existing, Incoming, Intake
+from mlret.index.ingest import Existing, Intake
 from mlret.index.queries import check_filters, check_ids, check_k, check_queries, encoded, encoded_if_possible
 from mlret.index.reranking import CANDIDATES, Reranker, as_reranker, reranked
 from mlret.index.search import Mode, Query, check_lexical, check_mode, retrieve
@@ -270,9 +272,10 @@ class Index:
 
     def add(
         self,
-        documents: Iterable[Incoming],
+        documents: Given,
         *,
         vectors: Vectors | None = None,
+        columns: Columns | None = None,
         batch_size: int = 256,
         skip_existing: bool = False,
     ) -> int:
@@ -284,6 +287,8 @@ class Index:
             The documents, as in :meth:`add_batches`.
         vectors
             The vectors of the documents, as in :meth:`add_batches`; by default the texts are encoded.
+        columns
+            Columns, or keys of dicts, that are read under another name, as in :meth:`add_batches`.
         batch_size
             Number of documents in one transaction.
         skip_existing
@@ -308,13 +313,14 @@ class Index:
         1
         """
         existing: Existing = "skip" if skip_existing else "error"
-        return Intake(self.store, lambda: self.encoder, existing).add(documents, vectors, batch_size).added
+        return self._intake(existing, columns).add(documents, vectors, batch_size).added
 
     def update(
         self,
-        documents: Iterable[Incoming],
+        documents: Given,
         *,
         vectors: Vectors | None = None,
+        columns: Columns | None = None,
         batch_size: int = 256,
     ) -> Updated:
         """Store documents, and replace the stored documents that have the same ids.
@@ -327,6 +333,8 @@ class Index:
             The documents, as in :meth:`add_batches`.
         vectors
             The vectors of the documents, as in :meth:`add_batches`; by default the texts are encoded.
+        columns
+            Columns, or keys of dicts, that are read under another name, as in :meth:`add_batches`.
         batch_size
             Number of documents in one transaction.
 
@@ -348,13 +356,14 @@ class Index:
         >>> index.get("train").text
         'Der Zug nach Berlin fällt aus.'
         """
-        return Intake(self.store, lambda: self.encoder, "replace").add(documents, vectors, batch_size)
+        return self._intake("replace", columns).add(documents, vectors, batch_size)
 
     def add_batches(
         self,
-        documents: Iterable[Incoming],
+        documents: Given,
         *,
         vectors: Vectors | None = None,
+        columns: Columns | None = None,
         batch_size: int = 256,
         existing: Existing = "error",
     ) -> Iterator[Updated]:
@@ -363,7 +372,10 @@ class Index:
         Parameters
         ----------
         documents
-            The documents, read as they are needed. A string, or a dict without ``id``, gets the id ``auto-1``,
+            Strings, dicts or documents, read as they are needed; or a data frame of pandas or polars, a table of Arrow
+            or any object with its interface, or a data set of the package datasets; or the ``pathlib.Path`` of a file
+            or folder, as `mlret index build` reads it. A table needs a column ``text`` and may have ``id`` and
+            ``lang``; the others become metadata. A string, or a record without ``id``, gets the id ``auto-1``,
             ``auto-2``, …. If the language is not given, it is detected.
         vectors
             ``(n, dims)`` floats, one row for each document in the same order, made by the encoder of the index. In a
@@ -376,6 +388,8 @@ class Index:
             stored, so a stream of documents is first read to its end into a temporary file in the index's folder.
             Vectors with more dimensions than the index are refused, unless the index was created to keep fewer
             dimensions than its encoder gives (``IndexSettings(dims=…)``): then the first dimensions are kept.
+        columns
+            Columns, or keys of dicts, that are read under another name: ``{"body": "text", "sku": "id"}``.
         batch_size
             Number of documents in one transaction.
         existing
@@ -401,7 +415,10 @@ class Index:
         >>> [done.added for done in index.add_batches(lines, batch_size=2)]
         [2, 2, 1]
         """
-        yield from Intake(self.store, lambda: self.encoder, existing).batches(documents, vectors, batch_size)
+        yield from self._intake(existing, columns).batches(documents, vectors, batch_size)
+
+    def _intake(self, existing: Existing, columns: Columns | None) -> Intake:
+        return Intake(self.store, lambda: self.encoder, existing, columns=checked_columns(columns))
 
     def delete(self, ids: Iterable[str] = (), *, where: Where | None = None, ignore_missing: bool = False) -> int:
         """Delete documents. On return they are no longer found, and a crash does not bring them back.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.data.columns import Columns
 from mlret.data.detection import DETECTION_CHARACTERS, detect_language
-from mlret.data.documents import Document, document_from_mapping
+from mlret.data.documents import Document
+from mlret.data.given import Given, check_several, counted, documents_of
+from mlret.data.given import Incoming as Incoming
 from mlret.encoders.external import ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import AlreadyExists, InputError, MlretError
@@ -24,7 +27,6 @@ from mlret.index.vectors.ragged import Ragged
 from mlret.index.vectors.space import AnySpace, Joined, Vectors
 
 Existing = Literal["error", "skip", "replace"]
-Incoming = str | Mapping[str, Any] | Document
 Also = Callable[[sqlite3.Connection, NDArray[np.int64]], None]
 
 
@@ -40,13 +42,16 @@ class Intake:
         Returns the encoder of documents that come without a vector; called when it is first needed.
     existing
         What to do with a document whose id is stored already.
+    columns
+        Columns, or keys of records, that are read under another name; see :func:`mlret.data.given.documents_of`.
     """
 
     store: Store
     encoder: Callable[[], AnyEncoder]
     existing: Existing
+    columns: Columns = field(default_factory=dict, kw_only=True)
 
-    def add(self, documents: Iterable[Incoming], vectors: Vectors | None, batch_size: int) -> Updated:
+    def add(self, documents: Given, vectors: Vectors | None, batch_size: int) -> Updated:
         """Store documents, and return what was done with them.
 
         Parameters
@@ -69,29 +74,29 @@ class Intake:
             raise type(error)(f"{error} (the first {stored} documents of this call are stored)") from error
         return Updated(added, replaced, skipped)
 
-    def batches(self, documents: Iterable[Incoming], vectors: Vectors | None, batch_size: int) -> Iterator[Updated]:
+    def batches(self, documents: Given, vectors: Vectors | None, batch_size: int) -> Iterator[Updated]:
         """Store documents, and yield what was done after each batch, which survives a crash from then on.
 
         Parameters
         ----------
         documents
-            The documents.
+            The documents, as for :func:`mlret.data.given.documents_of`.
         vectors
             One for each document in the same order; ``None`` to encode the texts. If vectors are given, the documents
             are counted before the first is stored; see :func:`mlret.index.vectors.pairing.as_many`.
         batch_size
             Number of documents in one transaction.
         """
-        if isinstance(documents, str | Mapping | Document):
-            raise InputError(f"give a list of documents to add, not one {type(documents).__name__}")
+        check_several(documents)
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
         if vectors is not None:
             vectors = self._checked(vectors)
         with self.store.writing():
-            source = self._read(documents)
+            # Row numbers only grow and each automatic id takes a row, so a later call starts with a higher number.
+            source = documents_of(documents, self.columns, after=self.store.last_row)
             if vectors is not None:
-                source = iter(as_many(source, documents, len(vectors), self.store.folder))
+                source = iter(as_many(source, counted(documents), len(vectors), self.store.folder))
             start = 0
             while batch := list(islice(source, batch_size)):
                 given = None if vectors is None else _some(vectors, start, start + len(batch))
@@ -198,21 +203,6 @@ class Intake:
         """Return what the encoder gives for documents. A subclass may know some of it already."""
         texts, languages = [d.text for d in documents], [d.language for d in documents]
         return self.encoder().encode_document(texts, language=languages)
-
-    def _read(self, documents: Iterable[Incoming]) -> Iterator[Document]:
-        # Row numbers only grow and each automatic id takes a row, so a later call starts with a higher number.
-        number = self.store.last_row
-        for document in documents:
-            if isinstance(document, Document):
-                yield document
-                continue
-            number += 1
-            if isinstance(document, str):
-                yield Document(f"auto-{number}", document)
-            elif isinstance(document, Mapping):
-                yield document_from_mapping(document, id=f"auto-{number}")
-            else:
-                raise InputError(f"a document is a string, a dict or a Document, not {type(document).__name__}")
 
 
 def encode_documents(encoder: AnyEncoder, space: AnySpace, documents: Sequence[Document]) -> Joined:

@@ -120,6 +120,32 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_folders_and_tables_with_other_names_are_indexed(
+    tmp_path: Path, tiny_encoder_folder: Path, mlret: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("docs").mkdir()
+    Path("docs/a.md").write_text("# The cat\n\nsat on a mat\n")
+    Path("docs/bad.pdf").write_text("nothing")
+    Path("items.csv").write_text("sku;body;headline\n7;seven dogs;Dogs\n")
+    done = mlret("index", "build", "i", "docs", "-m", tiny_encoder_folder)
+    assert "1 documents stored, 1 files could not be read (see the warnings)" in done.out
+    assert "docs/bad.pdf: no PDF file that can be read" in done.err
+    names = ("--id-column", "sku", "--text-column", "body", "--column-as", "headline=title")
+    assert mlret("index", "add", "i", "items.csv", *names, "--json").json["documents"]["added"] == 1
+    assert mlret("index", "update", "i", "items.csv", *names, "--json").json["documents"]["skipped"] == 1
+    [hit] = mlret("search", "i", "seven dogs", "-k", 1, "--json").json["hits"]
+    assert (hit["id"], hit["metadata"]) == ("7", {"title": "Dogs"})
+    assert mlret("encode", "items.csv", "docs/*.md", *names, "-o", "v.npy", "-m", tiny_encoder_folder, "--json").json[
+        "documents"
+    ] == 2  # fmt: skip
+    assert "--column-as 'x': write OLD=NEW" in mlret("index", "add", "i", "items.csv", "--column-as", "x", code=2).err
+    twice = ("--id-column", "sku", "--text-column", "sku")
+    assert "'sku' cannot be read both as 'id' and as 'text'" in mlret("index", "add", "i", "a.csv", *twice, code=2).err
+    missing = mlret("index", "add", "i", "items.csv", code=2).err
+    assert "no column 'id' or" in missing and "--id-column NAME" in missing and "'sku', 'body', 'headline'" in missing
+
+
 def test_memory_is_remembered_and_found(tmp_path: Path, tiny_encoder_folder: Path, mlret: Run) -> None:
     store = tmp_path / "notes"
     options = ("--store", store, "--scope", "user=u1")

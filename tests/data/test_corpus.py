@@ -130,7 +130,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("a.csv", r"a\.csv: unknown kind of file; give \.jsonl"),
+        ("a.doc", r"a\.doc: unknown kind of file; give \.jsonl"),
         ("nothing.jsonl", r"nothing\.jsonl: no such file"),
         ("bad.parquet", r"bad\.parquet: no Parquet file that can be read"),
         ("meta.parquet", r"meta\.parquet: row 1: the column 'metadata' is not JSON"),
@@ -140,7 +140,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
     ],
 )
 def test_bad_source_is_named(tmp_path: Path, source: str, message: str) -> None:
-    (tmp_path / "a.csv").write_text("id,text\n")
+    (tmp_path / "a.doc").write_text("text")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 nothing")
     parquet.write_table(pa.table({"id": ["a"], "text": ["t"], "metadata": ["{"]}), tmp_path / "meta.parquet")
     parquet.write_table(pa.table({"id": pa.array([], pa.string())}), tmp_path / "empty.parquet")
@@ -327,7 +327,7 @@ BAD_STARTS = {
     "empty.jsonl": (b"", "the file is empty"),
     "empty.jsonl.xz": (lzma.compress(b""), "the file is empty"),
     "header.tsv": (b"id\ttext\n", "the file is empty"),
-    "columns.tsv": (b"key\ttext\na\tb\n", "1: the column 'id' is missing"),
+    "columns.tsv": (b"key\ttext\na\tb\n", "1: no column 'id' or '_id' or 'docid'; rename .*, there are 'key', 'text'"),
     "not.jsonl": (b"\nid,text\n", "2: not JSON"),
     "no.parquet": (b"id,text\n", "no Parquet file"),
 }
