@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -323,7 +324,8 @@ def reembed(
 def info(place: IndexPlace, as_json: Json = False) -> None:
     """Show what an index contains, and which encoder it was built with."""
     with opened_index(place) as index:
-        found = dataclasses.asdict(index.info())
+        summary = index.info()
+    found = dataclasses.asdict(summary) | {"warnings": summary.warnings}
     if as_json:
         _print_json(found)
         return
@@ -339,10 +341,15 @@ def info(place: IndexPlace, as_json: Json = False) -> None:
     size = found.pop("bytes")
     found["kinds"] = ", ".join(f"{kind} {count}" for kind, count in found["kinds"].items()) or "none"
     found["why"] = "; ".join(found["why"])
+    found["fields"] = ", ".join(found["fields"])
+    warnings = found.pop("warnings")
+    del found["unread"]
     for key, value in found.items():
         table.add_row(key, str(value))
     table.add_row("size", f"{size / 1e6:.1f} MB")
     table.add_row("languages", ", ".join(f"{display_language(code)} {count}" for code, count in languages.items()))
+    for number, warning in enumerate(warnings):
+        table.add_row("" if number else "warnings", warning)
     Console().print(table)
 
 
@@ -420,8 +427,11 @@ def _external(name: str | None, vectors: VectorsOfDocuments | None, model: str |
 
 
 def _print_report(report: BuildReport, as_json: bool) -> None:
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if as_json:
         content = dataclasses.asdict(report)
+        content["warnings"] = report.warnings
         content["kinds"] = [choice._asdict() for choice in report.kinds]
         _print_json(content)
         return

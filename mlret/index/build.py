@@ -52,6 +52,11 @@ class BuildReport:
     kinds: list[Choice]
     index: IndexInfo
 
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each kind of what the encoder does not read of the documents of the index."""
+        return self.index.warnings
+
 
 def build_index(
     path: str | Path,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from mlret.data.languages import language_name
+from mlret.wording import counted
 
 ScoreKind = Literal["cosine", "maxsim", "bm25", "fused"]
 
@@ -54,13 +58,83 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """What the encoder of an index does not read of the documents that it encoded.
+
+    Attributes
+    ----------
+    cut
+        The number of documents that are longer than the encoder's longest input.
+    tokens
+        The number of their tokens that are not read.
+    languages
+        Language -> number of documents in it, for languages that the encoder was not trained in.
+    scripts
+        Script or scripts -> number of documents in them of which the tokenizer lacks much: a fifth of their tokens or
+        more stand for unknown characters.
+    """
+
+    cut: int = 0
+    tokens: int = 0
+    languages: dict[str, int] = field(default_factory=dict)
+    scripts: dict[str, int] = field(default_factory=dict)
+
+    def warnings(self, documents: int) -> list[str]:
+        """Return a sentence for each kind of what is not read.
+
+        Parameters
+        ----------
+        documents
+            The number of all documents of the index.
+
+        Returns
+        -------
+        list of str
+            The sentences; empty if everything is read.
+
+        Examples
+        --------
+        >>> from mlret.index.hits import Unread
+        >>> Unread(cut=1, tokens=488).warnings(20)
+        ['1 of 20 documents is longer than the encoder reads: its last 488 tokens are not searched']
+        """
+        of = f"of {counted(documents, 'document')}"
+        found = []
+        if self.cut:
+            longer, last = ("is", "its last") if self.cut == 1 else ("are", "together their last")
+            found.append(
+                f"{self.cut:,} {of} {longer} longer than the encoder reads: {last} {counted(self.tokens, 'token')} "
+                f"{'is' if self.tokens == 1 else 'are'} not searched"
+            )
+        if self.scripts:
+            names = {script.replace(",", " and ").title(): count for script, count in self.scripts.items()}
+            found.append(_few(names, of, "written in characters that the encoder's tokenizer does not know"))
+        if self.languages:
+            names = {language_name(code): count for code, count in self.languages.items()}
+            found.append(_few(names, of, "in a language that the encoder was not trained in"))
+        return found
+
+
+_NAMED = 5
+
+
+def _few(counts: Mapping[str, int], of: str, what: str) -> str:
+    """Return a sentence on documents that may not be found, with the most frequent of their groups."""
+    total = sum(counts.values())
+    named = ", ".join(f"{name or 'no script'} {count:,}" for name, count in list(counts.items())[:_NAMED])
+    more = f" and {counted(len(counts) - _NAMED, 'other')}" if len(counts) > _NAMED else ""
+    return f"{total:,} {of} {'is' if total == 1 else 'are'} {what}, and may not be found: {named}{more}"
+
+
+@dataclass(frozen=True, slots=True)
 class IndexInfo:
     """A summary of what an index holds.
 
     ``kinds`` counts the documents whose vectors are in segments of each kind, and ``unsealed`` those that are in no
     segment yet. ``probing`` describes how a multi-vector index is searched and the recall that was measured.
     ``deleted`` counts the rows of segments that the next compaction removes. ``bytes`` is the size of the folder on
-    disk.
+    disk. ``unread`` counts what the encoder does not read of the documents. ``fields`` names the metadata that filters
+    can use, at most 100 names.
     """
 
     path: str
@@ -79,6 +153,19 @@ class IndexInfo:
     unsealed: int
     deleted: int
     bytes: int
+    unread: Unread = field(default_factory=Unread)
+    fields: list[str] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each kind of what the encoder does not read: long texts, unknown scripts and languages.
+
+        Examples
+        --------
+        >>> index.info().warnings
+        []
+        """
+        return self.unread.warnings(self.documents)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,9 @@ from mlret.encoders.external import ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import AlreadyExists, InputError, MlretError
 from mlret.index.hits import Updated
+from mlret.index.storage.unread import Note, notes_on
 from mlret.index.store.compaction import maintain
+from mlret.index.store.noting import notes_of
 from mlret.index.store.store import Store
 from mlret.index.vectors.pairing import as_many
 from mlret.index.vectors.ragged import Ragged
@@ -141,11 +143,16 @@ class Intake:
         replaced = [rows[id] for id in documents if id in rows]
         if documents:
             fresh = list(documents.values())
+            notes: Sequence[Note | None] = ()
             if given is None:
-                vectors = self._encoded(fresh, {row: stored[row] for row in replaced})
+                old = {row: stored[row] for row in replaced}
+                vectors = self._encoded(fresh, old)
+                if self.store.manifest.kind == "index":
+                    given_languages = {batch[place].id for place in chosen if batch[place].language is not None}
+                    notes = self._notes(fresh, old, [document.id not in given_languages for document in fresh])
             else:
                 vectors = self.store.space.taken_in(_at(given, chosen), [f"document {one.id!r}" for one in fresh])
-            self.store.append(fresh, vectors, replaced, also)
+            self.store.append(fresh, vectors, replaced, also, notes)
         return Updated(len(documents) - len(replaced), len(replaced), len(batch) - len(documents))
 
     def _chosen(self, batch: Sequence[Document], rows: Mapping[str, int]) -> list[int]:
@@ -190,6 +197,21 @@ class Intake:
         unknown = [document for document in documents if same.get(document.id) not in known]
         encoded = dict(zip((one.id for one in unknown), self._encode(unknown), strict=True)) if unknown else {}
         return self.store.space.joined([encoded[d.id] if d.id in encoded else known[same[d.id]] for d in documents])
+
+    def _notes(
+        self, documents: Sequence[Document], stored: Mapping[int, Document], detected: Sequence[bool]
+    ) -> list[Note | None]:
+        """Return what the encoder does not read of documents; those of a text that was stored before are kept."""
+        rows = {(old.id, old.text, old.language): row for row, old in stored.items()}
+        before = [rows.get((one.id, one.text, one.language)) for one in documents]
+        known = notes_on(self.store.records, [row for row in before if row is not None]) if rows else {}
+        places = [place for place, row in enumerate(before) if row is None]
+        some = [documents[place] for place in places]
+        found = notes_of(self.encoder(), some, [detected[place] for place in places]) if some else []
+        notes = [None if row is None else known.get(row) for row in before]
+        for place, note in zip(places, found, strict=True):
+            notes[place] = note
+        return notes
 
     def _encode(self, documents: Sequence[Document]) -> Joined:
         return _prepared(self.vectors_of(documents), self.encoder(), self.store.space, documents)
