@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
-from mlret.cli.common import MAX_LINE, MAX_LINE_HELP, lines_of
+from mlret.cli.checking import check
+from mlret.cli.common import MAX_LINE, MAX_LINE_HELP, lines_of, print_json
 from mlret.cli.options import Option, SettingsOptions, takes_settings
 from mlret.cli.places import opened_index, served_index
 from mlret.cli.progress import compaction_progress, documents_progress, texts_progress
@@ -197,7 +197,7 @@ def delete(
         deleted = index.delete(every, where=parse_filter(where or []), ignore_missing=ignore_missing)
         left = len(index)
     if as_json:
-        _print_json({"deleted": deleted, "documents": left})
+        print_json({"deleted": deleted, "documents": left})
     else:
         typer.echo(f"{deleted} documents deleted; {place} holds {left}")
 
@@ -213,7 +213,7 @@ def compact(path: IndexPath, as_json: Json = False) -> None:
             choices = index.compact(steps)
         after = index.info()
     if as_json:
-        _print_json({"kinds": [choice._asdict() for choice in choices], "index": dataclasses.asdict(after)})
+        print_json({"kinds": [choice._asdict() for choice in choices], "index": dataclasses.asdict(after)})
         return
     typer.echo(
         f"{before.segments} segments became {after.segments}, {before.deleted} deleted rows were dropped, "
@@ -243,7 +243,7 @@ def tune(
         why = index.tune(texts, recall=recall)
         probing = index.store.manifest.probing
     if as_json:
-        _print_json(probing.model_dump() if probing else {})
+        print_json(probing.model_dump() if probing else {})
     else:
         typer.echo(why)
 
@@ -264,7 +264,7 @@ def verify(
     with console.status("checking") as status:
         problems = verify_index(path, model, repair=repair, say=lambda line: status.update(f"checking {line}"))
     if as_json:
-        _print_json({"problems": [problem.as_json() for problem in problems]})
+        print_json({"problems": [problem.as_json() for problem in problems]})
     for problem in problems if not as_json else []:
         fix = (
             "repaired"
@@ -278,6 +278,9 @@ def verify(
         typer.echo(f"{path} is intact")
     if any(not problem.repaired for problem in problems):
         raise typer.Exit(1)
+
+
+app.command()(check)
 
 
 @app.command()
@@ -294,7 +297,7 @@ def export(
     with Index.open(path) as index:
         count = export_index(index, output, vectors=vectors)
     if as_json:
-        _print_json({"documents": count, "file": str(output)})
+        print_json({"documents": count, "file": str(output)})
     else:
         typer.echo(f"{count} documents written to {output}")
 
@@ -315,7 +318,7 @@ def reembed(
     with texts_progress("encoding") as progress, compaction_progress() as steps:
         made = reembed_index(path, output, model, progress=progress, compacting=steps)
     if as_json:
-        _print_json(dataclasses.asdict(made))
+        print_json(dataclasses.asdict(made))
     else:
         typer.echo(f"{output} holds {made.documents} documents with vectors of {made.encoder}; {path} is as it was")
 
@@ -327,7 +330,7 @@ def info(place: IndexPlace, as_json: Json = False) -> None:
         summary = index.info()
     found = dataclasses.asdict(summary) | {"warnings": summary.warnings}
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     from rich.console import Console
     from rich.table import Table
@@ -433,7 +436,7 @@ def _print_report(report: BuildReport, as_json: bool) -> None:
         content = dataclasses.asdict(report)
         content["warnings"] = report.warnings
         content["kinds"] = [choice._asdict() for choice in report.kinds]
-        _print_json(content)
+        print_json(content)
         return
     done, seconds, index = report.documents, report.seconds, report.index
     stored = done.added + done.replaced
@@ -450,7 +453,3 @@ def _print_report(report: BuildReport, as_json: bool) -> None:
 def _print_kinds(choices: list[dict[str, Any]]) -> None:
     for line in dict.fromkeys(f"{choice['kind']}: {choice['why']}" for choice in choices):
         typer.echo(line)
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))

@@ -723,6 +723,9 @@ class Index:
     def __len__(self) -> int:
         return len(self.store)
 
+    def __iter__(self) -> Iterator[Document]:
+        return self.documents()
+
     def __contains__(self, id: object) -> bool:
         return isinstance(id, str) and is_unicode(id) and bool(self.store.records.rows_of([id]))
 
