@@ -16,6 +16,7 @@ from typing import ClassVar, NoReturn, TextIO
 import typer
 
 from mlret.cli.lazy import Lazy, LazyGroup
+from mlret.cli.wording import for_command_line
 from mlret.errors import MlretError, MlretWarning, missing_extra
 
 
@@ -111,7 +112,7 @@ def main() -> None:
 
 def _end_with(error: MlretError) -> NoReturn:
     """Print an error on one line and end with its exit code."""
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {for_command_line(str(error))}", file=sys.stderr)
     sys.exit(error.exit_code)
 
 
@@ -125,7 +126,7 @@ def _show_warning(
 ) -> None:
     """Print a warning of mlret's own on one line, and any other warning in the usual format."""
     if issubclass(category, MlretWarning):
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"warning: {for_command_line(str(message))}", file=sys.stderr)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 

@@ -124,8 +124,7 @@ def build_index(
     if has_manifest(path):  # An encoder that is named is loaded, to compare it with the index; the default is not.
         with Index.open(path, encoder) as index:
             raise AlreadyExists(
-                f"{path} is an index of {len(index)} documents already: add to it with "
-                f"`mlret index add {path} FILES`, or remove it first"
+                f"{path} is an index of {len(index)} documents already: add to it (`extend_index`), or remove it first"
             )
     check_vacant(path)
     encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder, precision=precision)
@@ -147,7 +146,7 @@ def build_index(
                 shutil.rmtree(building)
                 raise
             raise type(error)(
-                f"{error} ({len(index)} documents before it are stored; fix it and repeat the command to resume)"
+                f"{error} ({len(index)} documents before it are stored; fix it and repeat the call to resume)"
             ) from error
         except BaseException:
             if not len(index):
@@ -236,7 +235,7 @@ def extend_index(
                 raise
             raise type(error)(
                 f"{error} ({stored.added + stored.replaced} documents before it are stored; fix it and repeat with "
-                "--skip-existing)"
+                '`existing="skip"`)'
             ) from error
         kinds = index.compact_if_due(compacting)
         return replace(report, kinds=kinds, index=index.info())

@@ -195,7 +195,7 @@ class Index:
         path = Path(path)
         manifest = read_manifest(path)
         if manifest.kind != kind:
-            names = {"index": "an index (`mlret search`)", "memory": "a memory store (`mlret memory`)"}
+            names = {"index": "an index (`Index.open`)", "memory": "a memory store (`Memory.open`)"}
             raise InputError(f"{path} is {names[manifest.kind]}, not {names[kind]}; name the other folder")
         if encoder is not None:
             encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
@@ -414,7 +414,7 @@ class Index:
                 if not ignore_missing and (missing := [id for id in ids if id not in stored]):
                     raise NotFound(
                         f"{len(missing)} ids are not in {self.path}, the first is {missing[0]!r}; nothing was deleted "
-                        "(--ignore-missing skips them)"
+                        "(`ignore_missing=True` skips them)"
                     )
                 rows = sorted(stored.values())
             if rows:

@@ -172,7 +172,7 @@ class Intake:
                 where = f"{document.origin}: " if document.origin else ""
                 raise AlreadyExists(
                     f"{where}the id {document.id!r} is in the index already, or twice in what is added; give the "
-                    "document another id, skip what is stored (--skip-existing), or replace it (`mlret index update`)"
+                    "document another id, skip what is stored (`skip_existing=True`), or replace it (`Index.update`)"
                 )
             # Of two documents with one id in a batch, the later one counts.
             if not there or self.existing == "replace":

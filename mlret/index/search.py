@@ -47,8 +47,7 @@ def check_lexical(store: Store, mode: Mode) -> None:
     """
     if mode != "dense" and store.records.lexical is None:
         raise InputError(
-            f"{store.folder} has no lexical channel: build it with lexical=True (mlret index build --lexical), or "
-            "search it with mode='dense'"
+            f'{store.folder} has no lexical channel: build it with `lexical=True`, or search it with `mode="dense"`'
         )
 
 

@@ -50,7 +50,7 @@ def test_blank_passages_of_a_benchmark_are_counted(tmp_path: Path, tiny_encoder:
 
 BAD = {
     "nothing.jsonl": r"nothing\.jsonl: no such file",
-    "bad.jsonl": r"bad\.jsonl:2: the key 'text' is missing; .*repeat the command to resume",
+    "bad.jsonl": r"bad\.jsonl:2: the key 'text' is missing; .*repeat the call to resume",
     "twice.jsonl": r"twice\.jsonl:1: the id 'b' is in",
     None: "no files to read",
 }
