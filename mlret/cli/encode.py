@@ -11,6 +11,7 @@ import typer
 
 from mlret.cli.common import MAX_LINE, MaxLine
 from mlret.errors import InputError
+from mlret.wording import counted
 
 
 def encode(
@@ -65,4 +66,7 @@ def encode(
         typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
     else:
         rate = f"{count / seconds:,.0f}/s"
-        typer.echo(f"{count} texts encoded to {encoder.dims} dimensions in {seconds:.1f} s ({rate}): {output}")
+        typer.echo(
+            f"{counted(count, 'text')} encoded to {counted(encoder.dims, 'dimension')} in {seconds:.1f} s ({rate}): "
+            f"{output}"
+        )

@@ -16,6 +16,7 @@ from mlret.cli.options import Option, SettingsOptions, takes_settings
 from mlret.cli.places import opened_index, served_index
 from mlret.cli.progress import compaction_progress, documents_progress, texts_progress
 from mlret.client.addresses import is_address
+from mlret.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -199,7 +200,7 @@ def delete(
     if as_json:
         print_json({"deleted": deleted, "documents": left})
     else:
-        typer.echo(f"{deleted} documents deleted; {place} holds {left}")
+        typer.echo(f"{counted(deleted, 'document')} deleted; {place} holds {left}")
 
 
 @app.command()
@@ -216,8 +217,9 @@ def compact(path: IndexPath, as_json: Json = False) -> None:
         print_json({"kinds": [choice._asdict() for choice in choices], "index": dataclasses.asdict(after)})
         return
     typer.echo(
-        f"{before.segments} segments became {after.segments}, {before.deleted} deleted rows were dropped, "
-        f"{before.bytes / 1e6:.1f} MB became {after.bytes / 1e6:.1f} MB"
+        f"{counted(before.segments, 'segment')} became {after.segments}, "
+        f"{counted(before.deleted, 'deleted row')} dropped, {before.bytes / 1e6:.1f} MB "
+        f"became {after.bytes / 1e6:.1f} MB"
     )
     _print_kinds([choice._asdict() for choice in choices])
 
@@ -299,7 +301,7 @@ def export(
     if as_json:
         print_json({"documents": count, "file": str(output)})
     else:
-        typer.echo(f"{count} documents written to {output}")
+        typer.echo(f"{counted(count, 'document')} written to {output}")
 
 
 @app.command()
@@ -320,7 +322,9 @@ def reembed(
     if as_json:
         print_json(dataclasses.asdict(made))
     else:
-        typer.echo(f"{output} holds {made.documents} documents with vectors of {made.encoder}; {path} is as it was")
+        typer.echo(
+            f"{output} holds {counted(made.documents, 'document')} with vectors of {made.encoder}; {path} is as it was"
+        )
 
 
 @app.command()
@@ -440,10 +444,10 @@ def _print_report(report: BuildReport, as_json: bool) -> None:
         return
     done, seconds, index = report.documents, report.seconds, report.index
     stored = done.added + done.replaced
-    parts = [f"{done.added} documents stored"]
+    parts = [f"{counted(done.added, 'document')} stored"]
     parts += [f"{done.replaced} replaced"] if done.replaced else []
     parts += [f"{done.skipped} skipped"] if done.skipped else []
-    parts += [f"{report.blank} blank passages skipped"] if report.blank else []
+    parts += [f"{counted(report.blank, 'blank passage')} skipped"] if report.blank else []
     rate = f"{stored / seconds:.0f}/s" if seconds else ""
     typer.echo(f"{', '.join(parts)} in {seconds:.1f} s ({rate}); {index.path} holds {index.documents}")
     _print_kinds([choice._asdict() for choice in report.kinds])

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mlret.wording import counted
+
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
@@ -52,7 +54,7 @@ def documents_progress(label: str, *, resume: str) -> Iterator[Callable[[Updated
     except KeyboardInterrupt:
         if stored:
             progress.console.print(
-                f"stopped after {stored} documents; to resume, {resume}", markup=False, soft_wrap=True
+                f"stopped after {counted(stored, 'document')}; to resume, {resume}", markup=False, soft_wrap=True
             )
         raise
 

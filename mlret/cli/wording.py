@@ -11,7 +11,7 @@ import re
 _ARGUMENT = re.compile(r"`([a-z][a-z_]*)=([^`]*)`")
 _CALL = re.compile(r"`((?:Index|Memory)\.[a-z_]+|[a-z_]+)\(?\)?`")
 # Arguments whose option has another name.
-_OPTIONS = {"encoder": "--model", "root": "--data"}
+_OPTIONS = {"encoder": "--model", "pictures": "--plots", "zone": "--timezone"}
 _CALLS = {
     "Index.add": "mlret index add",
     "Index.update": "mlret index update",

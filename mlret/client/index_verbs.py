@@ -18,6 +18,7 @@ from mlret.index.hits import Hit, IndexInfo, Updated
 from mlret.index.ingest import Existing, Incoming
 from mlret.index.search import Mode
 from mlret.index.settings import IndexSettings
+from mlret.wording import counted
 
 # Hits that a server gives in one answer unless it was started with another limit; more queries are several requests.
 _MOST_HITS = 10_000
@@ -85,7 +86,9 @@ class IndexVerbs:
         found: list[list[Hit]] = []
         several = language is not None and not isinstance(language, str)
         if several and len(language or ()) != len(queries):
-            raise InputError(f"there are {len(language or ())} languages for {len(queries)} queries")
+            raise InputError(
+                f"there are {counted(len(language or ()), 'language')} for {counted(len(queries), 'query', 'queries')}"
+            )
         rest = _given(k=k, where=where, ids=None if ids is None else list(ids), mode=mode, exact=exact or None)
         for start, end in _parts(len(queries), k):
             codes = list(language or ())[start:end] if several else language
@@ -261,7 +264,7 @@ class DocumentsAdding:
 
     def _at(self, error: InputError, batch: Batch) -> InputError:
         """Return an error of a batch as one of all documents."""
-        before = f" (the first {self._stored} documents of this call are stored)" if self._stored else ""
+        before = f" (stored before it: {counted(self._stored, 'document')} of this call)" if self._stored else ""
         found = type(error)(f"{error}{before}")
         found.field, found.fix = batch.counted(error.field), error.fix
         return found

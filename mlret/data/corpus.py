@@ -15,6 +15,7 @@ from mlret.data.files import COMPRESSIONS, LONGEST_LINE, TrackedFile, open_raw, 
 from mlret.data.json_text import RepeatedKeyError, decode_object, read_json
 from mlret.data.tables import hub_rows, open_hub, parquet_rows
 from mlret.errors import InputError, NotFound
+from mlret.wording import counted
 
 _KINDS = (".jsonl", ".ndjson", ".tsv", ".parquet")
 # Where benchmarks keep their passages, compressed or not.
@@ -256,7 +257,7 @@ def _read_tsv(path: Path, *, longest: int = LONGEST_LINE) -> Iterator[_Step]:
             continue
         if len(cells) != len(columns):
             raise InputError(
-                f"{path}:{number}: {len(cells)} columns where the header has {len(columns)}; "
+                f"{path}:{number}: {counted(len(cells), 'column')} where the header has {len(columns)}; "
                 "remove tabs and line breaks from the text"
             )
         record = {column: cell for column, cell in zip(columns, cells, strict=True) if cell or column in ("id", "text")}

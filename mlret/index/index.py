@@ -32,6 +32,7 @@ from mlret.index.store.summary import summary_of
 from mlret.index.vectors.exact import Device
 from mlret.index.vectors.faiss_index import check_faiss
 from mlret.index.vectors.space import Vectors
+from mlret.wording import counted
 
 __all__ = ["Hit", "Index", "IndexInfo", "Updated"]
 
@@ -130,7 +131,9 @@ class Index:
         if has_manifest(path):
             check_fingerprint(path, read_manifest(path), encoder)
         if settings.dims is not None and settings.dims > encoder.dims:
-            raise InputError(f"the settings keep {settings.dims} dimensions, but {encoder.name} gives {encoder.dims}")
+            raise InputError(
+                f"the settings keep {counted(settings.dims, 'dimension')}, but {encoder.name} gives {encoder.dims}"
+            )
         manifest = Manifest(
             kind=kind,
             encoder=reference_of(encoder),
@@ -413,8 +416,8 @@ class Index:
                 stored = store.records.rows_of(ids)
                 if not ignore_missing and (missing := [id for id in ids if id not in stored]):
                     raise NotFound(
-                        f"{len(missing)} ids are not in {self.path}, the first is {missing[0]!r}; nothing was deleted "
-                        "(`ignore_missing=True` skips them)"
+                        f"{self.path} does not hold {counted(len(missing), 'id')}, the first of which is "
+                        f"{missing[0]!r}; nothing was deleted (`ignore_missing=True` skips them)"
                     )
                 rows = sorted(stored.values())
             if rows:
@@ -542,7 +545,10 @@ class Index:
         if vectors is not None:
             compared = self.store.space.check_queries(vectors)
             if len(compared) != len(texts):
-                raise InputError(f"{len(texts)} queries but {len(compared)} vectors: give one vector for each query")
+                raise InputError(
+                    f"{counted(len(texts), 'query', 'queries')} but {counted(len(compared), 'vector')}: give one "
+                    "vector for each query"
+                )
         elif texts:
             encode = encoded_if_possible if mode == "lexical" else encoded
             compared = encode(lambda: self.encoder, self.store.space, texts, languages)

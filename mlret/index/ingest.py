@@ -24,6 +24,7 @@ from mlret.index.store.store import Store
 from mlret.index.vectors.pairing import as_many
 from mlret.index.vectors.ragged import Ragged
 from mlret.index.vectors.space import AnySpace, Joined, Vectors
+from mlret.wording import counted
 
 Existing = Literal["error", "skip", "replace"]
 Incoming = str | Mapping[str, Any] | Document
@@ -68,7 +69,7 @@ class Intake:
         except InputError as error:
             if not (stored := added + replaced):
                 raise
-            raise type(error)(f"{error} (the first {stored} documents of this call are stored)") from error
+            raise type(error)(f"{error} (stored before it: {counted(stored, 'document')} of this call)") from error
         return Updated(added, replaced, skipped)
 
     def batches(self, documents: Iterable[Incoming], vectors: Vectors | None, batch_size: int) -> Iterator[Updated]:
@@ -115,7 +116,7 @@ class Intake:
         if dims == kept or isinstance(encoder := self.encoder(), ExternalEncoder) or dims == encoder.dims:
             return found
         raise InputError(
-            f"the vectors have {dims} dimensions; {encoder.name} gives {encoder.dims}, of which the index "
+            f"the vectors have {counted(dims, 'dimension')}; {encoder.name} gives {encoder.dims}, of which the index "
             f"keeps the first {kept}"
         )
 

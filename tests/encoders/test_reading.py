@@ -10,8 +10,9 @@ import mlret
 from mlret.data.sample import load_sample
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.external import ExternalEncoder
+from mlret.encoders.known_languages import languages_known_to
 from mlret.encoders.loading import BUNDLED
-from mlret.encoders.reading import languages_known_to, readings_of
+from mlret.encoders.reading import readings_of
 from mlret.encoders.token_encoder import TokenEncoder
 from mlret.recipes import find_recipe
 from mlret.training.recipe import read_recipe

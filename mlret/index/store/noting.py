@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from mlret.data.documents import Document
 from mlret.data.scripts import scripts_of
+from mlret.encoders.known_languages import Languages, languages_known_to
 from mlret.encoders.multi_vector import AnyEncoder
-from mlret.encoders.reading import Languages, Reading, languages_known_to, readings_of
+from mlret.encoders.reading import Reading, readings_of
 from mlret.index.storage.unread import Note
 
 # Unknown tokens, from this share of a text's tokens on, are more than a few emoji: a tokenizer merges neighbouring

@@ -304,7 +304,7 @@ def _when(value: object, zone: tzinfo | None, where: str) -> datetime:
             return read if read.utcoffset() is not None else read.replace(tzinfo=zone)
         return read_instant(value, "time")  # type: ignore[arg-type]
     except (ValueError, InputError) as error:
-        raise InputError(f"{where}: {error} (`timezone=…` names the zone of times that lack one)") from error
+        raise InputError(f"{where}: {error} (`zone=…` names the zone of times that lack one)") from error
 
 
 def _first(line: Mapping[str, Any], names: Sequence[str]) -> Any:
