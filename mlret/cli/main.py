@@ -11,10 +11,11 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from typing import ClassVar, NoReturn, TextIO
+from typing import Annotated, ClassVar, NoReturn, TextIO
 
 import typer
 
+from mlret import __version__
 from mlret.cli.lazy import Lazy, LazyGroup
 from mlret.cli.wording import for_command_line
 from mlret.errors import MlretError, MlretWarning, missing_extra
@@ -72,15 +73,25 @@ class _Commands(LazyGroup):
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Multilingual dense retrieval: store text in any language, find it from any other.",
     epilog="Start with `mlret demo`.",
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mlret {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _group() -> None:
+def _group(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version of mlret and exit."),
+    ] = False,
+) -> None:
     pass
 
 

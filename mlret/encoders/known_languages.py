@@ -6,8 +6,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from mlret.data.languages import codes_found_by, normalise_language
 from mlret.encoders.loading import BUNDLED
 from mlret.encoders.multi_vector import AnyEncoder
@@ -91,6 +89,8 @@ def _languages_of_card(card: Path) -> Languages | None:
         return None
     if not text.startswith("---\n"):
         return None
+    import yaml  # takes as long as a few searches, and most indexes are opened to be searched
+
     try:
         head = yaml.load(text[4:].partition("\n---")[0], getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         stated = head.get("language")

@@ -23,6 +23,7 @@ from mlret.index.settings import Choice, IndexSettings
 from mlret.index.storage.manifest import has_manifest, read_manifest
 from mlret.index.store.new_folder import beside, check_vacant
 from mlret.index.vectors.space import Vectors
+from mlret.reporting.notebook import as_html
 from mlret.wording import counted
 
 Progress = Callable[[Updated, float | None], None]
@@ -57,6 +58,11 @@ class BuildReport:
     def warnings(self) -> list[str]:
         """A sentence for each kind of what the encoder does not read of the documents of the index."""
         return self.index.warnings
+
+    def _repr_html_(self) -> str:
+        done = self.documents
+        what = f"{done.added:,} added, {done.replaced:,} replaced, {done.skipped:,} skipped in {self.seconds:.1f} s"
+        return f"<div>{as_html(what)}</div>{self.index._repr_html_()}"
 
 
 def build_index(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,13 @@ from mlret.data.languages import language_name
 from mlret.errors import InputError
 from mlret.index.hits import Hit, Unread
 from mlret.index.index import Index
+from mlret.reporting.frames import data_frame
+from mlret.reporting.notebook import as_html
 from mlret.reporting.table import ResultTable, percent
 from mlret.wording import counted
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _K = 10
 _BATCH = 64
@@ -113,6 +118,26 @@ class CheckReport:
         """Return all fields as JSON values."""
         return {**asdict(self), "good": self.good}
 
+    def _repr_html_(self) -> str:
+        sentences = "".join(f"<li>{as_html(sentence)}</li>" for sentence in self.weak or ["nothing is weak"])
+        return f"{self.table()._repr_html_()}<ul>{sentences}</ul>"
+
+    def to_pandas(self) -> DataFrame:
+        """Return the results by language as a data frame of pandas.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each language, the weakest first, with the fields of :class:`LanguageCheck`.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+        """
+        columns = ("language", *LanguageCheck.__slots__)
+        return data_frame(({"language": code, **asdict(one)} for code, one in self.languages.items()), columns)
+
     def table(self) -> ResultTable:
         """Return the results by language as a table, in per cent."""
         rows = [("all", self.queries, self), *((code, one.queries, one) for code, one in self.languages.items())]
@@ -130,6 +155,12 @@ class CheckReport:
             f"{self.index}, asked for its own titles and first sentences, in per cent",
             ["language", "queries", "recall@1", "recall@10", "MRR"],
             [cells[:1], cells[1:]],
+            caption=(
+                f"{counted(self.whole, 'query', 'queries')} {'is' if self.whole == 1 else 'are'} the whole text of the "
+                "document, and easily found."
+                if self.whole
+                else ""
+            ),
             strong=True,
         )
 

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 
 from mlret.data.languages import language_name
+from mlret.reporting.frames import data_frame
+from mlret.reporting.notebook import html_table, shortened
 from mlret.wording import counted
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 ScoreKind = Literal["cosine", "maxsim", "bm25", "fused"]
 
 
-@dataclass(frozen=True, slots=True)
+# The longest text in the representation of a hit.
+_SHOWN = 80
+_COLUMNS = ("rank", "id", "score", "language", "text", "kind", "cosine")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Hit:
     """A document that a search found.
 
@@ -55,6 +65,88 @@ class Hit:
     kind: ScoreKind = "cosine"
     cosine: float | None = None
     terms: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return (
+            f"Hit(rank={self.rank}, id={self.id!r}, score={self.score:.4f}, language={self.language!r}, "
+            f"text={shortened(self.text, _SHOWN)!r})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as JSON values.
+
+        Returns
+        -------
+        dict
+            The fields by name.
+
+        Examples
+        --------
+        >>> hit = index.search("the train is late", k=1)[0]
+        >>> hit.to_dict()["id"], hit.to_dict()["metadata"]
+        ('train', {'year': 2024})
+        """
+        return asdict(self)
+
+    def _repr_html_(self) -> str:
+        return Hits([self])._repr_html_()
+
+
+class Hits(list[Hit]):
+    """The hits of one query, best first: a list that notebooks show as a table.
+
+    Examples
+    --------
+    >>> hits = index.search("the train is late", k=2)
+    >>> isinstance(hits, list), [hit.id for hit in hits[:1]]
+    (True, ['train'])
+    """
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Hit: ...
+    @overload
+    def __getitem__(self, place: slice) -> Hits: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> Hit | Hits:
+        found = super().__getitem__(place)
+        return Hits(found) if isinstance(found, list) else found
+
+    def to_pandas(self) -> DataFrame:
+        """Return the hits as a data frame of pandas, with a row for each hit and a column for each metadata value.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns ``rank``, ``id``, ``score``, ``language``, ``text``, ``kind`` and ``cosine``, then the metadata
+            by name. A name that is a column already is written as ``metadata.NAME``.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> frame = index.search("the train is late", k=2).to_pandas()
+        >>> list(frame["id"]), list(frame.columns[-2:])
+        (['train', 'library'], ['cosine', 'year'])
+        """
+        return data_frame(
+            (
+                {name: getattr(hit, name) for name in _COLUMNS}
+                | {f"metadata.{key}" if key in _COLUMNS else key: value for key, value in hit.metadata.items()}
+                for hit in self
+            ),
+            _COLUMNS,
+        )
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return "<div>no hits</div>"
+        rows = [
+            [hit.id, "–" if hit.language is None else language_name(hit.language), hit.text, f"{hit.score:.3f}"]
+            for hit in self
+        ]
+        return html_table(["id", "language", "text", f"score ({self[0].kind})"], rows, text_columns=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +258,21 @@ class IndexInfo:
         []
         """
         return self.unread.warnings(self.documents)
+
+    def _repr_html_(self) -> str:
+        languages = ", ".join(
+            f"{'unknown' if code is None else language_name(code)} {count:,}" for code, count in self.languages.items()
+        )
+        rows = [
+            ["documents", f"{self.documents:,}"],
+            ["languages", languages or "–"],
+            ["encoder", f"{self.encoder}, {self.dims} dimensions, {self.similarity}"],
+            ["words", "searched, too" if self.lexical else "not searched"],
+            ["fields", ", ".join(self.fields) or "–"],
+            ["size", f"{self.bytes / 1e6:.1f} MB"],
+            *(["warning", warning] for warning in self.warnings),
+        ]
+        return html_table([], rows, title=self.path, text_columns=2)
 
 
 @dataclass(frozen=True, slots=True)

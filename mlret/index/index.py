@@ -18,7 +18,7 @@ from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError, MlretError, NotFound
 from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.filtering.filters import Condition, Where, read_filter
-from mlret.index.hits import Hit, IndexInfo, Updated
+from mlret.index.hits import Hit, Hits, IndexInfo, Updated
 from mlret.index.ingest import Existing, Incoming, Intake
 from mlret.index.queries import check_filters, check_ids, check_k, check_queries, encoded, encoded_if_possible
 from mlret.index.search import Mode, Query, check_lexical, check_mode, retrieve
@@ -32,9 +32,10 @@ from mlret.index.store.summary import summary_of
 from mlret.index.vectors.exact import Device
 from mlret.index.vectors.faiss_index import check_faiss
 from mlret.index.vectors.space import Vectors
+from mlret.reporting.notebook import as_html
 from mlret.wording import counted
 
-__all__ = ["Hit", "Index", "IndexInfo", "Updated"]
+__all__ = ["Hit", "Hits", "Index", "IndexInfo", "Updated"]
 
 
 class Index:
@@ -435,7 +436,7 @@ class Index:
         ids: Iterable[str] | None = None,
         mode: Mode | None = None,
         exact: bool = False,
-    ) -> list[Hit]:
+    ) -> Hits:
         """Find the documents nearest in meaning to one query.
 
         Parameters
@@ -458,8 +459,8 @@ class Index:
 
         Returns
         -------
-        list of Hit
-            The hits, best first.
+        Hits
+            The hits, best first: a list of :class:`Hit`.
 
         Raises
         ------
@@ -486,7 +487,7 @@ class Index:
         ids: Iterable[str] | None = None,
         mode: Mode | None = None,
         exact: bool = False,
-    ) -> list[list[Hit]]:
+    ) -> list[Hits]:
         """Find the documents nearest in meaning to each query.
 
         In a small index, or with ``exact``, the result is the same as comparing with every document. In a large index
@@ -521,7 +522,7 @@ class Index:
 
         Returns
         -------
-        list of list of Hit
+        list of Hits
             For each query its hits, best first.
 
         Raises
@@ -592,7 +593,7 @@ class Index:
         where: Where | None = None,
         ids: Iterable[str] | None = None,
         exact: bool = False,
-    ) -> list[list[Hit]]:
+    ) -> list[Hits]:
         """Find the documents nearest to each query vector.
 
         Parameters
@@ -611,7 +612,7 @@ class Index:
 
         Returns
         -------
-        list of list of Hit
+        list of Hits
             For each query vector its hits, best first.
 
         Raises
@@ -725,6 +726,19 @@ class Index:
         found = self.store.vectors_of(list(rows.values()))
         joined: Vectors = self.store.space.joined([found[rows[id]] for id in ids])
         return joined
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the index was closed."""
+        return self._open_store is None
+
+    def __repr__(self) -> str:
+        if self.is_closed:
+            return f"Index({str(self.path)!r}, closed)"
+        return f"Index({str(self.path)!r}, {counted(len(self), 'document')}, {self.store.manifest.encoder})"
+
+    def _repr_html_(self) -> str:
+        return f"<div>{as_html(repr(self))}</div>" if self.is_closed else self.info()._repr_html_()
 
     def __len__(self) -> int:
         return len(self.store)

@@ -87,7 +87,7 @@ def test_bad_first_document_leaves_nothing(tmp_path: Path, tiny_encoder: Encoder
 def test_build_refuses_an_index_that_exists(tmp_path: Path, tiny_encoder: Encoder) -> None:
     file = write(tmp_path / "a.jsonl", list("abc"))
     build_index(tmp_path / "i", [file], tiny_encoder)
-    with pytest.raises(InputError, match="is an index of 3 documents already: add to it .`extend_index`"):
+    with pytest.raises(InputError, match=r"is an index of 3 documents already: add to it \(`extend_index`\)"):
         build_index(tmp_path / "i", [file], tiny_encoder)
     with Index.open(tmp_path / "i", tiny_encoder) as index:
         assert len(index) == 3
