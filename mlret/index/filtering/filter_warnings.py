@@ -125,7 +125,8 @@ class Unmatched:
         if not there:
             near = _near(key, connection, visible)
             hint = f"; there is {' and '.join(map(repr, near))}" if near else ""
-            return f"no {self._holders} has the field {key!r} (of {count:,}), so that the filter on it matches nothing{hint}"
+            what = f"no {self._holders} has the field {key!r} (of {count:,})"
+            return f"{what}, so that the filter on it matches nothing{hint}"
         if not kinds or kinds & set(there):
             return None
         if set(there) == {"object"}:
