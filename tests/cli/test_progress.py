@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -141,19 +142,20 @@ def test_arguments_and_functions_are_options_and_commands_on_the_command_line(me
 def test_every_argument_that_an_error_names_is_an_option() -> None:
     """Read the source for arguments in messages; each must be an option of some command."""
     root = Path(__file__).resolve().parents[2] / "mlret"
-    options = "\n".join(path.read_text(encoding="utf-8") for path in (root / "cli").glob("*.py"))
-    options += (root / "eval" / "registry.py").read_text(encoding="utf-8")
+    settings = [*(root / "cli").glob("*.py"), *(root / "eval" / "benchmarks").glob("*.py"), root / "eval/registry.py"]
+    options = "\n".join(path.read_text(encoding="utf-8") for path in settings).replace("_", "-")
     named = set()
     for path in root.rglob("*.py"):
-        if path.parent.name == "cli":
+        if path.parent.name in ("cli", "serve", "routes"):
             continue
         for line in path.read_text(encoding="utf-8").splitlines():
-            if "`" in line and "``" not in line and "=" in line:
-                named |= {word for word in for_command_line(line).split() if word.strip("(),;.'\"").startswith("--")}
-    found = {word.strip("(),;.'\"`").removeprefix("--no-").removeprefix("--") for word in named}
-    assert {"skip-existing", "max-line", "model", "mode"} <= found
-    settings = options.replace("_", "-")
-    assert {name for name in found if name not in settings} == set()
+            if "``" not in line and not line.lstrip().startswith("#"):
+                named |= {
+                    for_command_line(f"`{found}`").split()[0] for found in re.findall("`([a-z][a-z_]*=[^`]*)`", line)
+                }
+    assert {"--skip-existing", "--max-line", "--model", "--mode", "--no-plots"} <= named
+    names = {option.removeprefix("--no-").removeprefix("--") for option in named}
+    assert {name for name in names if name not in options} == set()
 
 
 def test_errors_below_the_command_line_name_no_bare_options() -> None:
