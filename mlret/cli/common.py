@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,3 +133,8 @@ def print_tables(tables: Sequence[ResultTable]) -> None:
         wide.print()
     for caption in dict.fromkeys(table.caption for table in tables if table.caption):
         wide.print(Text(caption, style="dim"))
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print an object as JSON on standard output."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))

@@ -12,6 +12,7 @@ import typer
 from mlret.cli.options import takes_settings
 from mlret.cli.reading import FILES_HELP, READING, ReadingSettings
 from mlret.errors import InputError
+from mlret.wording import counted
 
 
 @takes_settings(reading=READING)
@@ -66,4 +67,7 @@ def encode(
         typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
     else:
         rate = f"{count / seconds:,.0f}/s"
-        typer.echo(f"{count} texts encoded to {encoder.dims} dimensions in {seconds:.1f} s ({rate}): {output}")
+        typer.echo(
+            f"{counted(count, 'text')} encoded to {counted(encoder.dims, 'dimension')} in {seconds:.1f} s ({rate}): "
+            f"{output}"
+        )

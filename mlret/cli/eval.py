@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from mlret.cli.common import print_tables
+from mlret.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,7 +231,7 @@ def _show(recipe: Settings, output: Path | None, *, plots: bool, as_json: bool) 
     for note in report.notes:
         print(f"note: {note}")
     if output is not None:
-        print(f"wrote {len(written)} files into {output}")
+        print(f"wrote {counted(len(written), 'file')} into {output}")
 
 
 def _label(path: Path) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
-from mlret.cli.common import lines_of
+from mlret.cli.checking import check
+from mlret.cli.common import lines_of, print_json
 from mlret.cli.options import Option, SettingsOptions, takes_settings
 from mlret.cli.places import opened_index, served_index
 from mlret.cli.progress import compaction_progress, documents_progress, texts_progress
 from mlret.cli.reading import FILES_HELP, READING, ReadingSettings
 from mlret.client.addresses import is_address
+from mlret.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -210,9 +212,9 @@ def delete(
         deleted = index.delete(every, where=parse_filter(where or []), ignore_missing=ignore_missing)
         left = len(index)
     if as_json:
-        _print_json({"deleted": deleted, "documents": left})
+        print_json({"deleted": deleted, "documents": left})
     else:
-        typer.echo(f"{deleted} documents deleted; {place} holds {left}")
+        typer.echo(f"{counted(deleted, 'document')} deleted; {place} holds {left}")
 
 
 @app.command()
@@ -226,11 +228,12 @@ def compact(path: IndexPath, as_json: Json = False) -> None:
             choices = index.compact(steps)
         after = index.info()
     if as_json:
-        _print_json({"kinds": [choice._asdict() for choice in choices], "index": dataclasses.asdict(after)})
+        print_json({"kinds": [choice._asdict() for choice in choices], "index": dataclasses.asdict(after)})
         return
     typer.echo(
-        f"{before.segments} segments became {after.segments}, {before.deleted} deleted rows were dropped, "
-        f"{before.bytes / 1e6:.1f} MB became {after.bytes / 1e6:.1f} MB"
+        f"{counted(before.segments, 'segment')} became {after.segments}, "
+        f"{counted(before.deleted, 'deleted row')} dropped, {before.bytes / 1e6:.1f} MB "
+        f"became {after.bytes / 1e6:.1f} MB"
     )
     _print_kinds([choice._asdict() for choice in choices])
 
@@ -256,7 +259,7 @@ def tune(
         why = index.tune(texts, recall=recall)
         probing = index.store.manifest.probing
     if as_json:
-        _print_json(probing.model_dump() if probing else {})
+        print_json(probing.model_dump() if probing else {})
     else:
         typer.echo(why)
 
@@ -277,7 +280,7 @@ def verify(
     with console.status("checking") as status:
         problems = verify_index(path, model, repair=repair, say=lambda line: status.update(f"checking {line}"))
     if as_json:
-        _print_json({"problems": [problem.as_json() for problem in problems]})
+        print_json({"problems": [problem.as_json() for problem in problems]})
     for problem in problems if not as_json else []:
         fix = (
             "repaired"
@@ -291,6 +294,9 @@ def verify(
         typer.echo(f"{path} is intact")
     if any(not problem.repaired for problem in problems):
         raise typer.Exit(1)
+
+
+app.command()(check)
 
 
 @app.command()
@@ -307,9 +313,9 @@ def export(
     with Index.open(path) as index:
         count = export_index(index, output, vectors=vectors)
     if as_json:
-        _print_json({"documents": count, "file": str(output)})
+        print_json({"documents": count, "file": str(output)})
     else:
-        typer.echo(f"{count} documents written to {output}")
+        typer.echo(f"{counted(count, 'document')} written to {output}")
 
 
 @app.command()
@@ -328,18 +334,21 @@ def reembed(
     with texts_progress("encoding") as progress, compaction_progress() as steps:
         made = reembed_index(path, output, model, progress=progress, compacting=steps)
     if as_json:
-        _print_json(dataclasses.asdict(made))
+        print_json(dataclasses.asdict(made))
     else:
-        typer.echo(f"{output} holds {made.documents} documents with vectors of {made.encoder}; {path} is as it was")
+        typer.echo(
+            f"{output} holds {counted(made.documents, 'document')} with vectors of {made.encoder}; {path} is as it was"
+        )
 
 
 @app.command()
 def info(place: IndexPlace, as_json: Json = False) -> None:
     """Show what an index contains, and which encoder it was built with."""
     with opened_index(place) as index:
-        found = dataclasses.asdict(index.info())
+        summary = index.info()
+    found = dataclasses.asdict(summary) | {"warnings": summary.warnings}
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     from rich.console import Console
     from rich.table import Table
@@ -353,10 +362,15 @@ def info(place: IndexPlace, as_json: Json = False) -> None:
     size = found.pop("bytes")
     found["kinds"] = ", ".join(f"{kind} {count}" for kind, count in found["kinds"].items()) or "none"
     found["why"] = "; ".join(found["why"])
+    found["fields"] = ", ".join(found["fields"])
+    warnings = found.pop("warnings")
+    del found["unread"]
     for key, value in found.items():
         table.add_row(key, str(value))
     table.add_row("size", f"{size / 1e6:.1f} MB")
     table.add_row("languages", ", ".join(f"{display_language(code)} {count}" for code, count in languages.items()))
+    for number, warning in enumerate(warnings):
+        table.add_row("" if number else "warnings", warning)
     Console().print(table)
 
 
@@ -437,18 +451,21 @@ def _external(name: str | None, vectors: VectorsOfDocuments | None, model: str |
 
 
 def _print_report(report: BuildReport, as_json: bool) -> None:
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if as_json:
         content = dataclasses.asdict(report)
+        content["warnings"] = report.warnings
         content["kinds"] = [choice._asdict() for choice in report.kinds]
-        _print_json(content)
+        print_json(content)
         return
     done, seconds, index = report.documents, report.seconds, report.index
     stored = done.added + done.replaced
-    parts = [f"{done.added} documents stored"]
+    parts = [f"{counted(done.added, 'document')} stored"]
     parts += [f"{done.replaced} replaced"] if done.replaced else []
     parts += [f"{done.skipped} skipped"] if done.skipped else []
-    parts += [f"{report.blank} blank passages skipped"] if report.blank else []
-    parts += [f"{len(report.unread)} files could not be read (see the warnings)"] if report.unread else []
+    parts += [f"{counted(report.blank, 'blank passage')} skipped"] if report.blank else []
+    parts += [f"{counted(len(report.unread), 'file')} could not be read (see the warnings)"] if report.unread else []
     rate = f"{stored / seconds:.0f}/s" if seconds else ""
     typer.echo(f"{', '.join(parts)} in {seconds:.1f} s ({rate}); {index.path} holds {index.documents}")
     _print_kinds([choice._asdict() for choice in report.kinds])
@@ -458,7 +475,3 @@ def _print_report(report: BuildReport, as_json: bool) -> None:
 def _print_kinds(choices: list[dict[str, Any]]) -> None:
     for line in dict.fromkeys(f"{choice['kind']}: {choice['why']}" for choice in choices):
         typer.echo(line)
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))

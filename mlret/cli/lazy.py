@@ -64,7 +64,7 @@ class LazyGroup(TyperGroup):
 
         def panel(title: str, rows: list[tuple[str, str]]) -> Panel:
             table = Table(box=box.SIMPLE, show_header=False, show_edge=False, padding=(0, 1), pad_edge=False)
-            table.add_column(style="bold cyan", no_wrap=True, width=max(map(len, self.commands)))
+            table.add_column(style="bold cyan", no_wrap=True, width=max(len(name) for name, _ in rows))
             table.add_column()
             for name, text in rows:
                 table.add_row(name, Text(text))

@@ -11,11 +11,13 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from typing import ClassVar, NoReturn, TextIO
+from typing import Annotated, ClassVar, NoReturn, TextIO
 
 import typer
 
+from mlret import __version__
 from mlret.cli.lazy import Lazy, LazyGroup
+from mlret.cli.wording import for_command_line
 from mlret.errors import MlretError, MlretWarning, missing_extra
 
 
@@ -71,15 +73,25 @@ class _Commands(LazyGroup):
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Multilingual dense retrieval: store text in any language, find it from any other.",
     epilog="Start with `mlret demo`.",
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mlret {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _group() -> None:
+def _group(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version of mlret and exit."),
+    ] = False,
+) -> None:
     pass
 
 
@@ -111,7 +123,7 @@ def main() -> None:
 
 def _end_with(error: MlretError) -> NoReturn:
     """Print an error on one line and end with its exit code."""
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {for_command_line(str(error))}", file=sys.stderr)
     sys.exit(error.exit_code)
 
 
@@ -125,7 +137,7 @@ def _show_warning(
 ) -> None:
     """Print a warning of mlret's own on one line, and any other warning in the usual format."""
     if issubclass(category, MlretWarning):
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"warning: {for_command_line(str(message))}", file=sys.stderr)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 

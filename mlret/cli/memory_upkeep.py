@@ -23,6 +23,7 @@ from mlret.cli.memory_options import (
     read_scope,
 )
 from mlret.cli.progress import texts_progress
+from mlret.wording import counted
 
 
 def import_(
@@ -124,7 +125,7 @@ def calibrate(
         return
     typer.echo(
         f"duplicate from a margin of {found.duplicate:.3f} on (precision {found.precision}, recall {found.recall:.3f} "
-        f"on {found.texts} texts), related from {found.related:.3f}, an answer from {found.answer:.3f}"
+        f"on {counted(found.texts, 'text')}), related from {found.related:.3f}, an answer from {found.answer:.3f}"
     )
 
 

@@ -27,6 +27,7 @@ from mlret.cli.memory_options import (
 from mlret.cli.options import takes_settings
 from mlret.cli.places import check_here, opened_memory
 from mlret.client.addresses import is_address
+from mlret.wording import counted
 
 if TYPE_CHECKING:
     from mlret.memory.memory import Memory
@@ -160,12 +161,17 @@ def erase(
         if not chosen:
             raise InputError("this scope holds nothing")
         if not yes:
-            typer.confirm(f"Erase {len(chosen)} records of {owner}? It cannot be undone", abort=True, err=True)
+            typer.confirm(
+                f"Erase {counted(len(chosen), 'record')} of {owner}? It cannot be undone", abort=True, err=True
+            )
         proof = memory.erase(chosen, owner)
     if as_json:
         print_json(proof.as_json())
     else:
-        typer.echo(f"{len(proof.ids)} records, {proof.versions} versions erased; {proof.pieces} fragments sought in")
+        typer.echo(
+            f"{counted(len(proof.ids), 'record')}, {counted(proof.versions, 'version')} erased; "
+            f"{counted(proof.pieces, 'fragment')} sought in"
+        )
         for name, file in proof.files.items():
             typer.echo(f"  {name}: {file['places']} found")
     if not proof.complete:

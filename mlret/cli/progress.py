@@ -1,10 +1,13 @@
-"""Progress bars on the terminal, with the number of documents and the rate."""
+"""Progress on standard error, with the number of documents and the rate: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from mlret.cli.progress_lines import ProgressLines
+from mlret.wording import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def documents_progress(label: str, *, resume: str) -> Iterator[Callable[[Updated, float | None], None]]:
-    """Show a progress bar on standard error.
+    """Show the progress on standard error.
 
     Yields a function that takes what each batch did, and the share of the input that has been read (``None`` if
     unknown).
@@ -34,6 +37,7 @@ def documents_progress(label: str, *, resume: str) -> Iterator[Callable[[Updated
         TextColumn("{task.fields[seen]:,} documents"),
         TextColumn("{task.fields[rate]}", style="cyan"),
     )
+    lines = None if _on_terminal() else ProgressLines(label, "documents")
     stored = seen = 0
     try:
         with progress:
@@ -47,26 +51,35 @@ def documents_progress(label: str, *, resume: str) -> Iterator[Callable[[Updated
                 rate = f"{seen / elapsed:,.0f}/s" if elapsed else ""
                 total = None if part is None else 1.0
                 progress.update(task, total=total, completed=part or 0.0, seen=seen, rate=rate)
+                if lines is not None:
+                    lines.update(seen, part)
 
             yield update
     except KeyboardInterrupt:
         if stored:
             progress.console.print(
-                f"stopped after {stored} documents; to resume, {resume}", markup=False, soft_wrap=True
+                f"stopped after {counted(stored, 'document')}; to resume, {resume}", markup=False, soft_wrap=True
             )
         raise
 
 
 @contextmanager
 def texts_progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error; yields a function that takes the number of texts done and the total."""
+    """Show the progress on standard error; yields a function that takes the number of texts done and the total."""
     from rich.progress import TextColumn
 
     progress = _bar(TextColumn(label), TextColumn("{task.completed:,.0f} of {task.total:,.0f} texts"))
+    lines = None if _on_terminal() else ProgressLines(label, "texts")
     try:
         with progress:
             task = progress.add_task(label, total=0)
-            yield lambda done, total: progress.update(task, completed=done, total=total)
+
+            def update(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+                if lines is not None:
+                    lines.update(done, done / total if total else None)
+
+            yield update
     except KeyboardInterrupt:
         progress.console.print("stopped; to resume, give the same command again", markup=False, soft_wrap=True)
         raise
@@ -74,7 +87,7 @@ def texts_progress(label: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def examples_progress(label: str, reader: RankingReader) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error; yields a function that takes the number of processed examples.
+    """Show the progress on standard error; yields a function that takes the number of processed examples.
 
     Parameters
     ----------
@@ -86,12 +99,15 @@ def examples_progress(label: str, reader: RankingReader) -> Iterator[Callable[[i
     from rich.progress import TextColumn
 
     progress = _bar(TextColumn("{task.description}"), TextColumn("{task.fields[seen]:,}"))
+    lines = None if _on_terminal() else ProgressLines(label, "examples")
     try:
         with progress:
             task = progress.add_task(label, total=reader.total_bytes, seen=0)
 
             def update(count: int) -> None:
                 progress.update(task, completed=reader.read_bytes, seen=count)
+                if lines is not None:
+                    lines.update(count, reader.read_bytes / reader.total_bytes if reader.total_bytes else None)
 
             yield update
     except KeyboardInterrupt:
@@ -101,21 +117,25 @@ def examples_progress(label: str, reader: RankingReader) -> Iterator[Callable[[i
 
 @contextmanager
 def compaction_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a progress bar on standard error while segments are built.
+    """Show the progress on standard error while segments are built.
 
     Yields the callback for :meth:`mlret.Index.compact`, which takes the step, the work done and the total.
     """
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    console = Console(stderr=True)
     tasks: dict[str, TaskID] = {}
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    lines: dict[str, ProgressLines] = {}
+    terminal = _on_terminal()
+    with Progress(console=Console(stderr=True), transient=True, disable=not terminal) as progress:
 
         def update(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = progress.add_task(what)
+                lines[what] = ProgressLines(what, "vectors")
             progress.update(tasks[what], completed=done, total=total)
+            if not terminal:
+                lines[what].update(done, done / total if total else None)
 
         yield update
 
@@ -125,7 +145,6 @@ def _bar(label: ProgressColumn, *figures: ProgressColumn) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
     return Progress(
         SpinnerColumn(),
         label,
@@ -134,7 +153,15 @@ def _bar(label: ProgressColumn, *figures: ProgressColumn) -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=console,
+        console=Console(stderr=True),
         transient=True,
-        disable=not console.is_terminal,
+        disable=not _on_terminal(),
     )
+
+
+def _on_terminal() -> bool:
+    """Return whether standard error is a terminal on which a bar can be redrawn."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console.is_terminal and not console.is_dumb_terminal

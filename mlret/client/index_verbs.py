@@ -14,10 +14,11 @@ from mlret.client.failures import BodyTooLargeError
 from mlret.data.documents import Document
 from mlret.errors import FilterWarning, InputError, NotFound, warn
 from mlret.index.filtering.filters import Where
-from mlret.index.hits import Hit, IndexInfo, Updated
+from mlret.index.hits import Hits, IndexInfo, Updated
 from mlret.index.ingest import Existing, Incoming
 from mlret.index.search import Mode
 from mlret.index.settings import IndexSettings
+from mlret.wording import counted
 
 # Hits that a server gives in one answer unless it was started with another limit; more queries are several requests.
 _MOST_HITS = 10_000
@@ -61,7 +62,7 @@ class IndexVerbs:
         ids: Iterable[str] | None = None,
         mode: Mode | None = None,
         exact: bool = False,
-    ) -> Steps[list[Hit]]:
+    ) -> Steps[Hits]:
         """Find the documents that are nearest in meaning to a query; see :meth:`mlret.index.index.Index.search`."""
         [hits] = yield from self.search_batch(
             [query], k, language=language, where=where, ids=ids, mode=mode, exact=exact
@@ -78,14 +79,16 @@ class IndexVerbs:
         ids: Iterable[str] | None = None,
         mode: Mode | None = None,
         exact: bool = False,
-    ) -> Steps[list[list[Hit]]]:
+    ) -> Steps[list[Hits]]:
         """Search for several queries; see :meth:`mlret.index.index.Index.search_batch`."""
         if isinstance(queries, str):
             raise InputError("queries is one string; give a list of them, or call search()")
-        found: list[list[Hit]] = []
+        found: list[Hits] = []
         several = language is not None and not isinstance(language, str)
         if several and len(language or ()) != len(queries):
-            raise InputError(f"there are {len(language or ())} languages for {len(queries)} queries")
+            raise InputError(
+                f"there are {counted(len(language or ()), 'language')} for {counted(len(queries), 'query', 'queries')}"
+            )
         rest = _given(k=k, where=where, ids=None if ids is None else list(ids), mode=mode, exact=exact or None)
         for start, end in _parts(len(queries), k):
             codes = list(language or ())[start:end] if several else language
@@ -101,20 +104,20 @@ class IndexVerbs:
         where: Where | None = None,
         ids: Iterable[str] | None = None,
         exact: bool = False,
-    ) -> Steps[list[list[Hit]]]:
+    ) -> Steps[list[Hits]]:
         """Search for several query vectors; see :meth:`mlret.index.index.Index.search_vectors`."""
-        found: list[list[Hit]] = []
+        found: list[Hits] = []
         rows = _numbers(vectors)
         rest = _given(k=k, where=where, ids=None if ids is None else list(ids), exact=exact or None)
         for start, end in _parts(len(rows), k):
             found += yield from self._found({"vector": rows[start:end], **rest})
         return found
 
-    def _found(self, wanted: dict[str, Any]) -> Steps[list[list[Hit]]]:
+    def _found(self, wanted: dict[str, Any]) -> Steps[list[Hits]]:
         answer = (yield post(f"{self.path}:search", wanted)).json()
         for warning in answer["warnings"]:
             warn(warning, FilterWarning)
-        return [[results.hit_of(hit) for hit in one["hits"]] for one in answer["results"]]
+        return [Hits(map(results.hit_of, one["hits"])) for one in answer["results"]]
 
     def get(self, id: str) -> Steps[Document | None]:
         """Return a document, or ``None`` if it is not stored."""
@@ -261,7 +264,7 @@ class DocumentsAdding:
 
     def _at(self, error: InputError, batch: Batch) -> InputError:
         """Return an error of a batch as one of all documents."""
-        before = f" (the first {self._stored} documents of this call are stored)" if self._stored else ""
+        before = f" (stored before it: {counted(self._stored, 'document')} of this call)" if self._stored else ""
         found = type(error)(f"{error}{before}")
         found.field, found.fix = batch.counted(error.field), error.fix
         return found

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from mlret.data.documents import Document
-from mlret.index.hits import Hit, IndexInfo, Updated
+from mlret.index.hits import Hit, IndexInfo, Unread, Updated
 from mlret.memory.records import Link, MemoryRecord, Source
 from mlret.memory.results import Added, Done, ErasureProof, Forgotten, Found, HistoryEntry, MemoryHit
 from mlret.memory.search.context import Packed, Piece
@@ -38,9 +38,11 @@ def document_of(values: Values) -> Document:
 
 def info_of(values: Values, address: str) -> IndexInfo:
     """Return the summary of an index, whose path is its address."""
-    same = {name: values[name] for name in IndexInfo.__slots__ if name not in ("path", "kind", "languages")}
+    own = ("path", "kind", "languages", "unread", "fields")
+    same = {name: values[name] for name in IndexInfo.__slots__ if name not in own}
     languages = {None if code == "und" else code: count for code, count in values["languages"].items()}
-    return IndexInfo(path=address, kind=values["settings"]["kind"], languages=languages, **same)
+    unread = Unread(**values.get("unread", {}))
+    return IndexInfo(path=address, kind=values["settings"]["kind"], languages=languages, unread=unread, **same)
 
 
 def updated_of(values: Values) -> Updated:

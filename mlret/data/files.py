@@ -103,7 +103,7 @@ def read_whole_lines(
             if len(raw) > longest and not raw.endswith(b"\n"):
                 raise InputError(
                     f"{path}:{number}: the line is longer than {_in_words(longest)}; break it into records of one line "
-                    "each, or raise the limit (--max-line, in MiB)"
+                    "each, or raise the limit (`max_line=…`)"
                 )
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -195,6 +195,6 @@ def expand(patterns: Sequence[str], root: Path) -> list[Path]:
     for pattern in patterns:
         found = sorted(root.glob(pattern))
         if not found:
-            raise NotFound(f"{root / pattern}: no such file; give the folder that holds it with --data")
+            raise NotFound(f"{root / pattern}: no such file; give the folder that holds it as `data=…`")
         files += found
     return files

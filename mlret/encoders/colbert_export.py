@@ -84,7 +84,7 @@ def export_encoder(
     if losses and not lossy:
         raise InputError(
             f"{_READERS[format]}'s format cannot hold all of the encoder: {'; '.join(losses)}. "
-            "Write what it can hold with lossy=True (--lossy)"
+            "Write what it can hold with `lossy=True`"
         )
     write: Callable[[Path], None] = parts.write_colbert if format == "colbert" else parts.write_pylate
     write_folder_atomically(folder, write)

@@ -166,7 +166,7 @@ def check_bundled() -> None:
     if not (BUNDLED / "modules.json").is_file():
         raise Corrupt(
             f"the bundled encoder is missing from {BUNDLED.parent.name}/{BUNDLED.name}: reinstall mlret, "
-            "or name an encoder of your own with --model"
+            "or name an encoder of your own (`encoder=…`)"
         )
 
 

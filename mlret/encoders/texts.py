@@ -7,6 +7,7 @@ from typing import Any
 
 from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError
+from mlret.wording import counted
 
 _DECODE = "decode its bytes in the encoding that they are in"
 
@@ -87,7 +88,9 @@ def languages_of(texts: Sequence[str], language: str | Sequence[str | None] | No
     except TypeError as error:
         raise InputError(f"the language is of type {type(language).__name__}: give a code such as 'sw'") from error
     if len(languages) != len(texts):
-        raise InputError(f"{len(texts)} texts but {len(languages)} languages: give one language for each text")
+        raise InputError(
+            f"{counted(len(texts), 'text')} but {counted(len(languages), 'language')}: give one language for each text"
+        )
     for position, code in enumerate(languages):
         if not isinstance(code, str | None):
             raise InputError(f"language {position} is {type(code).__name__}: give a code such as 'sw', or None")

@@ -179,10 +179,10 @@ def from_ir_datasets(name: str, group: str, language: str | None) -> Collection:
                 judgement.relevance, f"{name}: document {judgement.doc_id!r} of query {judgement.query_id!r}"
             )
     except KeyError as error:
-        raise InputError(f"ir_datasets has no {name!r}; give a folder with --data instead") from error
+        raise InputError(f"ir_datasets has no {name!r}; give a folder as `data=…` instead") from error
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"{name} cannot be fetched ({first_line(error)}); check the network, or give a folder with --data"
+            f"{name} cannot be fetched ({first_line(error)}); check the network, or give a folder as `data=…`"
         ) from error
 
     def read() -> Iterator[Document]:
@@ -220,7 +220,7 @@ def first_present(candidates: Sequence[Path], what: str) -> Path:
         If none exists; the message names the first candidate.
     """
     if (found := find_present(candidates)) is None:
-        raise InputError(f"{what} not found: expected {candidates[0]} (or .gz); fetch it, or check --data")
+        raise InputError(f"{what} not found: expected {candidates[0]} (or .gz); fetch it, or check the folder `data=…`")
     return found
 
 

@@ -156,7 +156,7 @@ def as_dict(metric: str, comparisons: list[Comparison]) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, dict[str, Scores]]:
     file = path / SCORES if path.is_dir() else path
     if not file.is_file():
-        raise InputError(f"{file}: not there; give what `mlret eval … --output FOLDER` wrote, or runs with --qrels")
+        raise InputError(f"{file}: not there; give what `mlret eval … --output FOLDER` wrote, or runs and `qrels=…`")
     return read_query_scores(file)
 
 

@@ -38,7 +38,7 @@ def redraw(folder: Path) -> list[Path]:
         results = json.loads(path.read_text(encoding="utf-8"))
         pictures = benchmarks()[results["benchmark"]].pictures(results)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give a folder that --output wrote") from error
+        raise InputError(f"{path}: {error.strerror}; give the folder of a written report") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the report of a benchmark ({error}); run the evaluation again") from error
     for picture in pictures:

@@ -72,7 +72,7 @@ def _span(lines: str | None) -> Any:
         return UNSET
     first, dash, last = lines.partition("-")
     if not (dash and first.strip().isdecimal() and last.strip().isdecimal()):
-        raise InputError(f"--lines {lines!r}: give a first and a last line, e.g. 1625-1997")
+        raise InputError(f"`lines=…`: {lines!r} is not a span; give a first and a last line, e.g. 1625-1997")
     return int(first), int(last)
 
 

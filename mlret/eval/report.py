@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlret
 from mlret.data.durable import write_atomically, write_text_atomically
@@ -17,7 +17,12 @@ from mlret.data.files import read_lines
 from mlret.data.retrieval import write_run
 from mlret.errors import InputError
 from mlret.eval.bm25 import DESCRIPTION, NAME
+from mlret.reporting.frames import data_frame
+from mlret.reporting.notebook import as_html
 from mlret.reporting.table import ResultTable
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "numpy", "pytrec-eval-terrier", "bm25s")
 REPORT, TABLE, SCORES, RUNS = "report.json", "report.md", "scores.tsv.gz", "runs"
@@ -41,7 +46,7 @@ class Picture:
     draw: Callable[[Path], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The results of one benchmark.
 
@@ -90,6 +95,44 @@ class Report:
     runs: dict[str, dict[str, Run]] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Report({self.benchmark!r}, {self.data!r}, systems: {', '.join(self.figures) or 'none'})"
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<li>{as_html(note)}</li>" for note in self.notes)
+        return "".join(table._repr_html_() for table in self.tables) + (f"<ul>{notes}</ul>" if notes else "")
+
+    def to_pandas(self) -> DataFrame:
+        """Return the figures as a data frame of pandas, with a row for each of them.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns ``system``, ``group``, ``metric`` and ``value``; scores are from 0 to 1.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> frame = report.to_pandas()
+        >>> list(frame.columns)
+        ['system', 'group', 'metric', 'value']
+        >>> sorted(frame["group"].unique())
+        ['average', 'en-sw', 'sw-en']
+        """
+        return data_frame(
+            (
+                {"system": system, "group": group, "metric": metric, "value": value}
+                for system, groups in self.figures.items()
+                for group, metrics in groups.items()
+                for metric, value in metrics.items()
+            ),
+            ("system", "group", "metric", "value"),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data for JSON. Scores are from 0 to 1.

@@ -120,4 +120,4 @@ def check_output(folder: Path, *, pictures: bool) -> None:
     if not folder.absolute().parent.is_dir():
         raise InputError(f"{folder}: the folder {folder.parent} does not exist; make it first (mkdir -p)")
     if pictures:
-        require("matplotlib", extra="eval", feature="drawing pictures (or choose --no-plots)")
+        require("matplotlib", extra="eval", feature="drawing pictures (or choose `pictures=False`)")

@@ -23,6 +23,7 @@ from mlret.eval.collection import Collection
 from mlret.index.index import Hit, Index
 from mlret.index.settings import IndexRecipe
 from mlret.index.vectors.space import Vectors
+from mlret.wording import counted
 
 Run = dict[str, dict[str, float]]
 _QUERIES_AT_ONCE = 256
@@ -168,7 +169,8 @@ class IndexSystem:
                 bar.update(done.added + done.skipped)
         if read != len(index):
             raise InputError(
-                f"{path}: holds {len(index)} documents, the corpus has {read}: it is the index of another corpus; "
+                f"{path}: holds {counted(len(index), 'document')}, the corpus has {read}: it is the index of another "
+                "corpus; "
                 "remove it, or name another folder"
             )
         if self._recipe is not None:

@@ -24,6 +24,8 @@ from mlret.index.settings import Choice, IndexSettings
 from mlret.index.storage.manifest import has_manifest, read_manifest
 from mlret.index.store.new_folder import beside, check_vacant
 from mlret.index.vectors.space import Vectors
+from mlret.reporting.notebook import as_html
+from mlret.wording import counted
 
 Progress = Callable[[Updated, float | None], None]
 Compacting = Callable[[str, int, int], None]
@@ -55,6 +57,16 @@ class BuildReport:
     kinds: list[Choice]
     index: IndexInfo
     unread: list[str] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each kind of what the encoder does not read of the documents of the index."""
+        return self.index.warnings
+
+    def _repr_html_(self) -> str:
+        done = self.documents
+        what = f"{done.added:,} added, {done.replaced:,} replaced, {done.skipped:,} skipped in {self.seconds:.1f} s"
+        return f"<div>{as_html(what)}</div>{self.index._repr_html_()}"
 
 
 def build_index(
@@ -126,8 +138,8 @@ def build_index(
     if has_manifest(path):  # An encoder that is named is loaded, to compare it with the index; the default is not.
         with Index.open(path, encoder) as index:
             raise AlreadyExists(
-                f"{path} is an index of {len(index)} documents already: add to it with "
-                f"`mlret index add {path} FILES`, or remove it first"
+                f"{path} is an index of {counted(len(index), 'document')} already: add to it (`extend_index`), or "
+                "remove it first"
             )
     check_vacant(path)
     encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder, precision=precision)
@@ -149,7 +161,7 @@ def build_index(
                 shutil.rmtree(building)
                 raise
             raise type(error)(
-                f"{error} ({len(index)} documents before it are stored; fix it and repeat the command to resume)"
+                f"{error} (stored before it: {counted(len(index), 'document')}; fix it and repeat the call to resume)"
             ) from error
         except BaseException:
             if not len(index):
@@ -182,8 +194,9 @@ def _check_complete(report: BuildReport, building: Path) -> None:
     read = report.documents.added + report.documents.replaced + report.documents.skipped
     if read != report.index.documents:
         raise MlretError(
-            f"the files have {read} documents, but the build that was begun here holds {report.index.documents}: an id "
-            f"occurs twice, or documents were taken out since; remove {building} to start again"
+            f"the files have {counted(read, 'document')}, but the build that was begun here holds "
+            f"{report.index.documents}: an id occurs twice, or documents were taken out since; remove "
+            f"{building} to start again"
         )
 
 
@@ -238,8 +251,8 @@ def extend_index(
             if not stored.added + stored.replaced:
                 raise
             raise type(error)(
-                f"{error} ({stored.added + stored.replaced} documents before it are stored; fix it and repeat with "
-                "--skip-existing)"
+                f"{error} (stored before it: {counted(stored.added + stored.replaced, 'document')}; "
+                'fix it and repeat with `existing="skip"`)'
             ) from error
         kinds = index.compact_if_due(compacting)
         return replace(report, kinds=kinds, index=index.info())

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
+
+from mlret.data.languages import language_name
+from mlret.reporting.frames import data_frame
+from mlret.reporting.notebook import html_table, shortened
+from mlret.wording import counted
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 ScoreKind = Literal["cosine", "maxsim", "bm25", "fused", "rerank"]
 
 
-@dataclass(frozen=True, slots=True)
+# The longest text in the representation of a hit.
+_SHOWN = 80
+_COLUMNS = ("rank", "id", "score", "language", "text", "kind", "cosine")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Hit:
     """A document that a search found.
 
@@ -53,6 +67,157 @@ class Hit:
     cosine: float | None = None
     terms: dict[str, float] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return (
+            f"Hit(rank={self.rank}, id={self.id!r}, score={self.score:.4f}, language={self.language!r}, "
+            f"text={shortened(self.text, _SHOWN)!r})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as JSON values.
+
+        Returns
+        -------
+        dict
+            The fields by name.
+
+        Examples
+        --------
+        >>> hit = index.search("the train is late", k=1)[0]
+        >>> hit.to_dict()["id"], hit.to_dict()["metadata"]
+        ('train', {'year': 2024})
+        """
+        return asdict(self)
+
+    def _repr_html_(self) -> str:
+        return Hits([self])._repr_html_()
+
+
+class Hits(list[Hit]):
+    """The hits of one query, best first: a list that notebooks show as a table.
+
+    Examples
+    --------
+    >>> hits = index.search("the train is late", k=2)
+    >>> isinstance(hits, list), [hit.id for hit in hits[:1]]
+    (True, ['train'])
+    """
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Hit: ...
+    @overload
+    def __getitem__(self, place: slice) -> Hits: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> Hit | Hits:
+        found = super().__getitem__(place)
+        return Hits(found) if isinstance(found, list) else found
+
+    def to_pandas(self) -> DataFrame:
+        """Return the hits as a data frame of pandas, with a row for each hit and a column for each metadata value.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns ``rank``, ``id``, ``score``, ``language``, ``text``, ``kind`` and ``cosine``, then the metadata
+            by name. A name that is a column already is written as ``metadata.NAME``.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> frame = index.search("the train is late", k=2).to_pandas()
+        >>> list(frame["id"]), list(frame.columns[-2:])
+        (['train', 'library'], ['cosine', 'year'])
+        """
+        return data_frame(
+            (
+                {name: getattr(hit, name) for name in _COLUMNS}
+                | {f"metadata.{key}" if key in _COLUMNS else key: value for key, value in hit.metadata.items()}
+                for hit in self
+            ),
+            _COLUMNS,
+        )
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return "<div>no hits</div>"
+        rows = [
+            [hit.id, "–" if hit.language is None else language_name(hit.language), hit.text, f"{hit.score:.3f}"]
+            for hit in self
+        ]
+        return html_table(["id", "language", "text", f"score ({self[0].kind})"], rows, text_columns=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What the encoder of an index does not read of the documents that it encoded.
+
+    Attributes
+    ----------
+    cut
+        The number of documents that are longer than the encoder's longest input.
+    tokens
+        The number of their tokens that are not read.
+    languages
+        Language -> number of documents in it, for languages that the encoder was not trained in.
+    scripts
+        Script or scripts -> number of documents in them of which the tokenizer lacks much: a fifth of their tokens or
+        more stand for unknown characters.
+    """
+
+    cut: int = 0
+    tokens: int = 0
+    languages: dict[str, int] = field(default_factory=dict)
+    scripts: dict[str, int] = field(default_factory=dict)
+
+    def warnings(self, documents: int) -> list[str]:
+        """Return a sentence for each kind of what is not read.
+
+        Parameters
+        ----------
+        documents
+            The number of all documents of the index.
+
+        Returns
+        -------
+        list of str
+            The sentences; empty if everything is read.
+
+        Examples
+        --------
+        >>> from mlret.index.hits import Unread
+        >>> Unread(cut=1, tokens=488).warnings(20)
+        ['1 of 20 documents is longer than the encoder reads: its last 488 tokens are not searched']
+        """
+        of = f"of {counted(documents, 'document')}"
+        found = []
+        if self.cut:
+            longer, last = ("is", "its last") if self.cut == 1 else ("are", "together their last")
+            found.append(
+                f"{self.cut:,} {of} {longer} longer than the encoder reads: {last} {counted(self.tokens, 'token')} "
+                f"{'is' if self.tokens == 1 else 'are'} not searched"
+            )
+        if self.scripts:
+            names = {script.replace(",", " and ").title(): count for script, count in self.scripts.items()}
+            found.append(_few(names, of, "written in characters that the encoder's tokenizer does not know"))
+        if self.languages:
+            names = {language_name(code): count for code, count in self.languages.items()}
+            found.append(_few(names, of, "in a language that the encoder was not trained in"))
+        return found
+
+
+_NAMED = 5
+
+
+def _few(counts: Mapping[str, int], of: str, what: str) -> str:
+    """Return a sentence on documents that may not be found, with the most frequent of their groups."""
+    total = sum(counts.values())
+    named = ", ".join(f"{name or 'no script'} {count:,}" for name, count in list(counts.items())[:_NAMED])
+    more = f" and {counted(len(counts) - _NAMED, 'other')}" if len(counts) > _NAMED else ""
+    return f"{total:,} {of} {'is' if total == 1 else 'are'} {what}, and may not be found: {named}{more}"
+
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
@@ -61,7 +226,8 @@ class IndexInfo:
     ``kinds`` counts the documents whose vectors are in segments of each kind, and ``unsealed`` those that are in no
     segment yet. ``probing`` describes how a multi-vector index is searched and the recall that was measured.
     ``deleted`` counts the rows of segments that the next compaction removes. ``bytes`` is the size of the folder on
-    disk.
+    disk. ``unread`` counts what the encoder does not read of the documents. ``fields`` names the metadata that filters
+    can use, at most 100 names.
     """
 
     path: str
@@ -80,6 +246,34 @@ class IndexInfo:
     unsealed: int
     deleted: int
     bytes: int
+    unread: Unread = field(default_factory=Unread)
+    fields: list[str] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each kind of what the encoder does not read: long texts, unknown scripts and languages.
+
+        Examples
+        --------
+        >>> index.info().warnings
+        []
+        """
+        return self.unread.warnings(self.documents)
+
+    def _repr_html_(self) -> str:
+        languages = ", ".join(
+            f"{'unknown' if code is None else language_name(code)} {count:,}" for code, count in self.languages.items()
+        )
+        rows = [
+            ["documents", f"{self.documents:,}"],
+            ["languages", languages or "–"],
+            ["encoder", f"{self.encoder}, {self.dims} dimensions, {self.similarity}"],
+            ["words", "searched, too" if self.lexical else "not searched"],
+            ["fields", ", ".join(self.fields) or "–"],
+            ["size", f"{self.bytes / 1e6:.1f} MB"],
+            *(["warning", warning] for warning in self.warnings),
+        ]
+        return html_table([], rows, title=self.path, text_columns=2)
 
 
 @dataclass(frozen=True, slots=True)

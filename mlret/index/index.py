@@ -20,7 +20,7 @@ from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError, MlretError, NotFound
 from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.filtering.filters import Condition, Where, read_filter
-from mlret.index.hits import Hit, IndexInfo, Updated
+from mlret.index.hits import Hit, Hits, IndexInfo, Updated
 from mlret.index.ingest import Existing, Intake
 from mlret.index.queries import check_filters, check_ids, check_k, check_queries, encoded, encoded_if_possible
 from mlret.index.reranking import CANDIDATES, Reranker, as_reranker, reranked
@@ -35,11 +35,13 @@ from mlret.index.store.summary import summary_of
 from mlret.index.vectors.exact import Device
 from mlret.index.vectors.faiss_index import check_faiss
 from mlret.index.vectors.space import Vectors
+from mlret.reporting.notebook import as_html
+from mlret.wording import counted
 
 if TYPE_CHECKING:
     from mlret.index.reranking import Reranking
 
-__all__ = ["Hit", "Index", "IndexInfo", "Updated"]
+__all__ = ["Hit", "Hits", "Index", "IndexInfo", "Updated"]
 
 
 class Index:
@@ -145,7 +147,9 @@ class Index:
         if has_manifest(path):
             check_fingerprint(path, read_manifest(path), encoder)
         if settings.dims is not None and settings.dims > encoder.dims:
-            raise InputError(f"the settings keep {settings.dims} dimensions, but {encoder.name} gives {encoder.dims}")
+            raise InputError(
+                f"the settings keep {counted(settings.dims, 'dimension')}, but {encoder.name} gives {encoder.dims}"
+            )
         manifest = Manifest(
             kind=kind,
             encoder=reference_of(encoder),
@@ -210,7 +214,7 @@ class Index:
         path = Path(path)
         manifest = read_manifest(path)
         if manifest.kind != kind:
-            names = {"index": "an index (`mlret search`)", "memory": "a memory store (`mlret memory`)"}
+            names = {"index": "an index (`Index.open`)", "memory": "a memory store (`Memory.open`)"}
             raise InputError(f"{path} is {names[manifest.kind]}, not {names[kind]}; name the other folder")
         if encoder is not None:
             encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
@@ -465,8 +469,8 @@ class Index:
                 stored = store.records.rows_of(ids)
                 if not ignore_missing and (missing := [id for id in ids if id not in stored]):
                     raise NotFound(
-                        f"{len(missing)} ids are not in {self.path}, the first is {missing[0]!r}; nothing was deleted "
-                        "(--ignore-missing skips them)"
+                        f"{self.path} does not hold {counted(len(missing), 'id')}, the first of which is "
+                        f"{missing[0]!r}; nothing was deleted (`ignore_missing=True` skips them)"
                     )
                 rows = sorted(stored.values())
             if rows:
@@ -486,7 +490,7 @@ class Index:
         exact: bool = False,
         rerank: Reranking | None = None,
         candidates: int = CANDIDATES,
-    ) -> list[Hit]:
+    ) -> Hits:
         """Find the documents nearest in meaning to one query.
 
         Parameters
@@ -511,8 +515,8 @@ class Index:
 
         Returns
         -------
-        list of Hit
-            The hits, best first.
+        Hits
+            The hits, best first: a list of :class:`Hit`.
 
         Raises
         ------
@@ -551,7 +555,7 @@ class Index:
         exact: bool = False,
         rerank: Reranking | None = None,
         candidates: int = CANDIDATES,
-    ) -> list[list[Hit]]:
+    ) -> list[Hits]:
         """Find the documents nearest in meaning to each query.
 
         In a small index, or with ``exact``, the result is the same as comparing with every document. In a large index
@@ -594,7 +598,7 @@ class Index:
 
         Returns
         -------
-        list of list of Hit
+        list of Hits
             For each query its hits, best first.
 
         Raises
@@ -620,7 +624,10 @@ class Index:
         if vectors is not None:
             compared = self.store.space.check_queries(vectors)
             if len(compared) != len(texts):
-                raise InputError(f"{len(texts)} queries but {len(compared)} vectors: give one vector for each query")
+                raise InputError(
+                    f"{counted(len(texts), 'query', 'queries')} but {counted(len(compared), 'vector')}: give one "
+                    "vector for each query"
+                )
         elif texts:
             encode = encoded_if_possible if mode == "lexical" else encoded
             compared = encode(lambda: self.encoder, self.store.space, texts, languages)
@@ -674,7 +681,7 @@ class Index:
         where: Where | None = None,
         ids: Iterable[str] | None = None,
         exact: bool = False,
-    ) -> list[list[Hit]]:
+    ) -> list[Hits]:
         """Find the documents nearest to each query vector.
 
         Parameters
@@ -693,7 +700,7 @@ class Index:
 
         Returns
         -------
-        list of list of Hit
+        list of Hits
             For each query vector its hits, best first.
 
         Raises
@@ -808,8 +815,24 @@ class Index:
         joined: Vectors = self.store.space.joined([found[rows[id]] for id in ids])
         return joined
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the index was closed."""
+        return self._open_store is None
+
+    def __repr__(self) -> str:
+        if self.is_closed:
+            return f"Index({str(self.path)!r}, closed)"
+        return f"Index({str(self.path)!r}, {counted(len(self), 'document')}, {self.store.manifest.encoder})"
+
+    def _repr_html_(self) -> str:
+        return f"<div>{as_html(repr(self))}</div>" if self.is_closed else self.info()._repr_html_()
+
     def __len__(self) -> int:
         return len(self.store)
+
+    def __iter__(self) -> Iterator[Document]:
+        return self.documents()
 
     def __contains__(self, id: object) -> bool:
         return isinstance(id, str) and is_unicode(id) and bool(self.store.records.rows_of([id]))

@@ -20,11 +20,14 @@ from mlret.encoders.external import ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import AlreadyExists, InputError, MlretError
 from mlret.index.hits import Updated
+from mlret.index.storage.unread import Note, notes_on
 from mlret.index.store.compaction import maintain
+from mlret.index.store.noting import notes_of
 from mlret.index.store.store import Store
 from mlret.index.vectors.pairing import as_many
 from mlret.index.vectors.ragged import Ragged
 from mlret.index.vectors.space import AnySpace, Joined, Vectors
+from mlret.wording import counted
 
 Existing = Literal["error", "skip", "replace"]
 Also = Callable[[sqlite3.Connection, NDArray[np.int64]], None]
@@ -71,7 +74,7 @@ class Intake:
         except InputError as error:
             if not (stored := added + replaced):
                 raise
-            raise type(error)(f"{error} (the first {stored} documents of this call are stored)") from error
+            raise type(error)(f"{error} (stored before it: {counted(stored, 'document')} of this call)") from error
         return Updated(added, replaced, skipped)
 
     def batches(self, documents: Given, vectors: Vectors | None, batch_size: int) -> Iterator[Updated]:
@@ -118,7 +121,7 @@ class Intake:
         if dims == kept or isinstance(encoder := self.encoder(), ExternalEncoder) or dims == encoder.dims:
             return found
         raise InputError(
-            f"the vectors have {dims} dimensions; {encoder.name} gives {encoder.dims}, of which the index "
+            f"the vectors have {counted(dims, 'dimension')}; {encoder.name} gives {encoder.dims}, of which the index "
             f"keeps the first {kept}"
         )
 
@@ -146,11 +149,16 @@ class Intake:
         replaced = [rows[id] for id in documents if id in rows]
         if documents:
             fresh = list(documents.values())
+            notes: Sequence[Note | None] = ()
             if given is None:
-                vectors = self._encoded(fresh, {row: stored[row] for row in replaced})
+                old = {row: stored[row] for row in replaced}
+                vectors = self._encoded(fresh, old)
+                if self.store.manifest.kind == "index":
+                    given_languages = {batch[place].id for place in chosen if batch[place].language is not None}
+                    notes = self._notes(fresh, old, [document.id not in given_languages for document in fresh])
             else:
                 vectors = self.store.space.taken_in(_at(given, chosen), [f"document {one.id!r}" for one in fresh])
-            self.store.append(fresh, vectors, replaced, also)
+            self.store.append(fresh, vectors, replaced, also, notes)
         return Updated(len(documents) - len(replaced), len(replaced), len(batch) - len(documents))
 
     def _chosen(self, batch: Sequence[Document], rows: Mapping[str, int]) -> list[int]:
@@ -170,7 +178,7 @@ class Intake:
                 where = f"{document.origin}: " if document.origin else ""
                 raise AlreadyExists(
                     f"{where}the id {document.id!r} is in the index already, or twice in what is added; give the "
-                    "document another id, skip what is stored (--skip-existing), or replace it (`mlret index update`)"
+                    "document another id, skip what is stored (`skip_existing=True`), or replace it (`Index.update`)"
                 )
             # Of two documents with one id in a batch, the later one counts.
             if not there or self.existing == "replace":
@@ -195,6 +203,21 @@ class Intake:
         unknown = [document for document in documents if same.get(document.id) not in known]
         encoded = dict(zip((one.id for one in unknown), self._encode(unknown), strict=True)) if unknown else {}
         return self.store.space.joined([encoded[d.id] if d.id in encoded else known[same[d.id]] for d in documents])
+
+    def _notes(
+        self, documents: Sequence[Document], stored: Mapping[int, Document], detected: Sequence[bool]
+    ) -> list[Note | None]:
+        """Return what the encoder does not read of documents; those of a text that was stored before are kept."""
+        rows = {(old.id, old.text, old.language): row for row, old in stored.items()}
+        before = [rows.get((one.id, one.text, one.language)) for one in documents]
+        known = notes_on(self.store.records, [row for row in before if row is not None]) if rows else {}
+        places = [place for place, row in enumerate(before) if row is None]
+        some = [documents[place] for place in places]
+        found = notes_of(self.encoder(), some, [detected[place] for place in places]) if some else []
+        notes = [None if row is None else known.get(row) for row in before]
+        for place, note in zip(places, found, strict=True):
+            notes[place] = note
+        return notes
 
     def _encode(self, documents: Sequence[Document]) -> Joined:
         return _prepared(self.vectors_of(documents), self.encoder(), self.store.space, documents)

@@ -10,6 +10,7 @@ from mlret.data.languages import normalise_language
 from mlret.data.unicode_text import check_unicode
 from mlret.errors import InputError, MissingExtraError
 from mlret.index.filtering.filters import Condition, Where, read_filter
+from mlret.wording import counted
 
 if TYPE_CHECKING:
     from mlret.encoders.multi_vector import AnyEncoder
@@ -54,7 +55,10 @@ def check_queries(
         check_unicode(query, f"the query {query!r}")
     languages = [language] * len(queries) if isinstance(language, str | None) else list(language)
     if len(languages) != len(queries):
-        raise InputError(f"{len(queries)} queries but {len(languages)} languages: give one language a query")
+        raise InputError(
+            f"{counted(len(queries), 'query', 'queries')} but {counted(len(languages), 'language')}: give one language "
+            "a query"
+        )
     return queries, [None if code is None else normalise_language(code) for code in languages]
 
 

@@ -27,8 +27,10 @@ from mlret.index.storage.creation import start_over
 from mlret.index.storage.lock import LOCK, WriterLock
 from mlret.index.storage.manifest import VECTORS, Manifest, read_manifest, write_manifest, written_of
 from mlret.index.storage.records import RECORDS, Records
+from mlret.index.storage.unread import carry_notes, write_notes
 from mlret.index.store import compaction
 from mlret.index.store.new_folder import beside, check_name, check_vacant
+from mlret.index.store.noting import notes_of
 from mlret.index.store.store import Store
 from mlret.index.store.stored_encoder import reference_of
 from mlret.index.store.summary import summary_of
@@ -206,7 +208,7 @@ def _check_begun(building: Path, wanted: Manifest) -> None:
 
 
 def _carry_over(begun: Path, fresh: Path) -> None:
-    """Copy the vectors of those records that two databases share."""
+    """Copy the vectors of those records that two databases share, and what was not read of these records."""
     with closing(sqlite3.connect(fresh)) as connection:
         connection.execute("ATTACH ? AS begun", (str(begun),))
         with connection:
@@ -214,6 +216,7 @@ def _carry_over(begun: Path, fresh: Path) -> None:
                 "INSERT INTO main.vectors SELECT v.* FROM begun.vectors AS v JOIN begun.records AS old USING (row) "
                 "JOIN main.records AS new USING (row) WHERE old.crc = new.crc"
             )
+            carry_notes(connection, "begun")
 
 
 def _changes(folder: Path) -> int:
@@ -234,9 +237,13 @@ def _encode(store: Store, encoder: AnyEncoder, progress: Progress | None) -> Non
         for start in range(0, len(missing), _BATCH):
             rows = missing[start : start + _BATCH].tolist()
             found = store.records.fetch(rows)
-            vectors = encode_documents(encoder, store.space, [found[row] for row in rows])
-            with store.records.transaction():
+            documents = [found[row] for row in rows]
+            vectors = encode_documents(encoder, store.space, documents)
+            notes = notes_of(encoder, documents) if store.manifest.kind == "index" else ()
+            with store.records.transaction() as connection:
                 store.vectors.add(rows, vectors)
+                if any(notes):
+                    write_notes(connection, rows, notes)
             if progress is not None:
                 progress(total - len(missing) + start + len(rows), total)
 

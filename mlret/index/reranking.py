@@ -17,7 +17,7 @@ from mlret.encoders.passage_cache import PassageCache, encoded
 from mlret.encoders.similarity import similarities
 from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError
-from mlret.index.hits import Hit
+from mlret.index.hits import Hit, Hits
 
 # Called with a query and n texts; returns n scores, higher is better.
 Rerank = Callable[[str, Sequence[str]], Sequence[float]]
@@ -144,7 +144,7 @@ def as_reranker(rerank: Any) -> Reranker:
     )
 
 
-def reranked(rerank: Reranker, query: str, language: str | None, hits: Sequence[Hit], k: int) -> list[Hit]:
+def reranked(rerank: Reranker, query: str, language: str | None, hits: Sequence[Hit], k: int) -> Hits:
     """Return the best ``k`` hits of a query in the order of a reranker's scores.
 
     Parameters
@@ -164,7 +164,7 @@ def reranked(rerank: Reranker, query: str, language: str | None, hits: Sequence[
         If the reranker returns anything but a finite number for each hit.
     """
     if not hits:
-        return []
+        return Hits()
     scores = rerank(query, language, hits)
     if scores.shape != (len(hits),) or not np.isfinite(scores).all():
         raise InputError(
@@ -172,7 +172,7 @@ def reranked(rerank: Reranker, query: str, language: str | None, hits: Sequence[
             "number for each text"
         )
     order = np.argsort(-scores, kind="stable")[:k]
-    found = []
+    found = Hits()
     for rank, place in enumerate(order.tolist(), start=1):
         hit, score = hits[place], float(scores[place])
         parts = hit.scores | {"rerank": score}

@@ -14,7 +14,7 @@ from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.errors import Corrupt, InputError
 from mlret.index.fusion import align, alone, in_unit, lexical_applies, z_mean
-from mlret.index.hits import Hit, ScoreKind
+from mlret.index.hits import Hit, Hits, ScoreKind
 from mlret.index.store.store import Store
 
 Mode = Literal["dense", "lexical", "hybrid"]
@@ -47,8 +47,7 @@ def check_lexical(store: Store, mode: Mode) -> None:
     """
     if mode != "dense" and store.records.lexical is None:
         raise InputError(
-            f"{store.folder} has no lexical channel: build it with lexical=True (mlret index build --lexical), or "
-            "search it with mode='dense'"
+            f'{store.folder} has no lexical channel: build it with `lexical=True`, or search it with `mode="dense"`'
         )
 
 
@@ -97,7 +96,7 @@ def retrieve(
     allowed: Rows | None = None,
     mode: Mode = "dense",
     exact: bool = False,
-) -> list[list[Hit]]:
+) -> list[Hits]:
     """Return the ``k`` best documents for each query.
 
     Parameters
@@ -119,7 +118,7 @@ def retrieve(
 
     Returns
     -------
-    list of list of Hit
+    list of Hits
         For each query its hits, best first.
 
     Raises
@@ -260,8 +259,8 @@ def _similarities(store: Store, vector: NDArray[np.float32], rows: Rows) -> NDAr
     return found
 
 
-def _hits(ranked: Ranked, documents: dict[int, Document]) -> list[Hit]:
-    found = []
+def _hits(ranked: Ranked, documents: dict[int, Document]) -> Hits:
+    found = Hits()
     columns = zip(ranked.scores, ranked.rows, ranked.parts, ranked.cosines, ranked.terms, strict=True)
     for rank, (value, row, parts, cosine, terms) in enumerate(columns, start=1):
         document = documents[row]

@@ -28,6 +28,7 @@ from mlret.index.store.store import Store
 from mlret.index.store.stored_encoder import encoder_of
 from mlret.index.vectors.segments import Rows
 from mlret.index.vectors.space import AnySealer, AnySpace, Joined
+from mlret.wording import counted
 
 __all__ = ["Problem", "verify_index"]
 
@@ -86,7 +87,7 @@ def verify_index(
     if look.vectors:
         if repair:
             _vectors_again(path, encoder, look.vectors)
-        problems.append(Problem(RECORDS, f"{len(look.vectors)} vectors are damaged", repaired=repair))
+        problems.append(Problem(RECORDS, f"{counted(len(look.vectors), 'damaged vector')}", repaired=repair))
         if not repair:
             return problems  # Segments are compared with the vectors in the database.
     return problems + list(_segments(path, encoder, repair, say))

@@ -23,6 +23,8 @@ from mlret.memory.storage import tables
 from mlret.memory.storage.folder import Folder
 from mlret.memory.storage.store import MemoryStore
 from mlret.memory.text.duplicates import DuplicateThresholds
+from mlret.reporting.notebook import as_html
+from mlret.wording import counted
 
 THRESHOLDS = "duplicates"  # Key of the calibrated thresholds in the settings table.
 
@@ -115,6 +117,16 @@ class OpenMemory:
         2
         """
         self._index.close()
+
+    def __repr__(self) -> str:
+        if self._index.is_closed:
+            return f"Memory({str(self.path)!r}, closed)"
+        return (
+            f"Memory({str(self.path)!r}, {counted(len(self._folder), 'record')}, {self._folder.store.manifest.encoder})"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<div>{as_html(repr(self))}</div>"
 
     def __enter__(self) -> Self:
         return self

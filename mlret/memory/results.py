@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
+from mlret.data.languages import language_name
 from mlret.index.hits import ScoreKind
 from mlret.memory.records import MemoryRecord
 from mlret.memory.storage.journal import Change, Entry, NewVersion, SetEnd, SetField, SetLink, Verb
 from mlret.memory.text.duplicates import Evidence
 from mlret.memory.times import from_micros, iso
+from mlret.reporting.frames import data_frame
+from mlret.reporting.notebook import as_html, html_table, shortened
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Verdict = Literal["added", "duplicate", "related"]
 # The keys of a note that a history shows; other keys hold data that feedback is learned from.
@@ -65,7 +71,12 @@ class Done:
     operation: int
 
 
-@dataclass(frozen=True, slots=True)
+# The longest text in the representation of a hit.
+_SHOWN_TEXT = 80
+_COLUMNS = ("rank", "id", "score", "language", "text", "kind", "cosine")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class MemoryHit:
     """A record that a search found.
 
@@ -104,6 +115,12 @@ class MemoryHit:
     cosine: float | None = None
     yields_to: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return (
+            f"MemoryHit(rank={self.rank}, id={self.id!r}, score={self.score:.4f}, language={self.language!r}, "
+            f"text={shortened(self.text, _SHOWN_TEXT)!r})"
+        )
+
     @property
     def id(self) -> str:
         """Id of the record."""
@@ -139,8 +156,12 @@ class MemoryHit:
             "yields_to": list(self.yields_to),
         }
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as JSON values, as :meth:`as_json` does."""
+        return self.as_json()
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Found(Sequence[MemoryHit]):
     """The hits of a search, as a sequence, best first.
 
@@ -173,6 +194,36 @@ class Found(Sequence[MemoryHit]):
 
     def __iter__(self) -> Iterator[MemoryHit]:
         return iter(self.hits)
+
+    def __repr__(self) -> str:
+        reason = f", reason={self.reason!r}" if self.reason else ""
+        return f"Found({list(self.hits)!r}, scope={self.scope!r}, searched={self.searched}{reason})"
+
+    def _repr_html_(self) -> str:
+        if not self.hits:
+            return f"<div>no hits{': ' if self.reason else ''}{as_html(self.reason or '')}</div>"
+        rows = [
+            [hit.id, "–" if hit.language is None else language_name(hit.language), hit.text, f"{hit.score:.3f}"]
+            for hit in self.hits
+        ]
+        scope = ", ".join(f"{name} {value}" for name, value in self.scope.items())
+        headings = ["id", "language", "text", f"score ({self.hits[0].kind})"]
+        return html_table(headings, rows, title=scope, text_columns=3)
+
+    def to_pandas(self) -> DataFrame:
+        """Return the hits as a data frame of pandas, with a row for each hit.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns ``rank``, ``id``, ``score``, ``language``, ``text``, ``kind`` and ``cosine``.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+        """
+        return data_frame(({name: getattr(hit, name) for name in _COLUMNS} for hit in self.hits), _COLUMNS)
 
     def as_json(self) -> dict[str, Any]:
         """Return all fields as JSON values."""

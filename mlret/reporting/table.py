@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mlret.reporting.notebook import html_table
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -111,6 +113,12 @@ class ResultTable:
         caption = _latex(f"{self.title}. {self.caption}" if self.caption else self.title)
         lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}"]
         return "\n".join(lines) + "\n"
+
+    def _repr_html_(self) -> str:
+        """Return the table in HTML, as notebooks show it."""
+        return html_table(
+            self.headings, self.rows, title=self.title, caption=self.caption, text_columns=self.text_columns
+        )
 
     def csv(self) -> str:
         """Return headings and rows as comma-separated values, quoted where necessary."""

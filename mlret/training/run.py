@@ -276,10 +276,10 @@ def _claim(output: Path, recipe: Recipe) -> None:
     wanted = recipe.model_dump_json(indent=1)
     if mark.is_file():
         if not _is_recipe(mark.read_text(encoding="utf-8"), recipe):
-            raise InputError(f"{output} holds a run of another recipe: name another --output, or remove it")
+            raise InputError(f"{output} holds a run of another recipe: name another output folder, or remove it")
         return
     if output.exists() and any(output.iterdir()):
-        raise InputError(f"{output} is not empty and holds no run: name another --output")
+        raise InputError(f"{output} is not empty and holds no run: name another output folder")
     output.mkdir(parents=True, exist_ok=True)
     write_text_atomically(mark, wanted)
 

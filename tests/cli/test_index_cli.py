@@ -179,7 +179,7 @@ def test_an_index_is_changed_looked_after_and_exported(
     }
     hits = mlret("search", index, "dog", "--where", "year<2000", "--mode", "lexical", "--json").json["hits"]
     assert [hit["id"] for hit in hits] == ["a"]
-    assert "1 ids are not in" in mlret("index", "delete", index, "a", "nothing", code=2).err
+    assert "does not hold 1 id, " in mlret("index", "delete", index, "a", "nothing", code=2).err
     assert mlret("index", "delete", index, "n", "nothing", "--ignore-missing", "--json").json == {
         "deleted": 1,
         "documents": 4,

@@ -173,6 +173,6 @@ def test_filters_are_written_with_dots_and_tildes(mlret: Run, index: Path) -> No
     with Index.open(index, encoder()) as opened:
         assert [document.id for document in opened.documents()] == ["one"]
     assert mlret("index", "delete", index, "--where", "authr.name=One", err=True) == (
-        "warning: no document has the field 'authr.name', so that the filter on it matches nothing; there is "
+        "warning: no document has the field 'authr.name' (of 1), so that the filter on it matches nothing; there is "
         "'author.name' and 'author'\n"
     )

@@ -149,7 +149,7 @@ def test_an_iterator_is_stored_batch_by_batch_and_read_no_further_than_needed(
 
 def test_a_conflict_says_which_document_and_how_many_were_stored(filled: ClientIndex) -> None:
     more = [{"id": f"new-{number}", "text": "A text."} for number in range(5)]
-    with pytest.raises(AlreadyExists, match=r"'train'.*first 4 documents of this call are stored") as caught:
+    with pytest.raises(AlreadyExists, match=r"'train'.*stored before it: 4 documents of this call") as caught:
         filled.add([*more, DOCUMENTS[0]], batch_size=4)
     assert caught.value.field == "/5/id"
     assert caught.value.fix

@@ -119,7 +119,7 @@ def test_lines_up_to_the_bound_are_read_and_longer_ones_named(tmp_path: Path, en
     write("é" * 4, "x" * 8)
     assert list(read_lines(path, longest=9)) == [(1, "é" * 4), (2, "x" * 8)]
     write("short", "x" * 10 + ending * 3)
-    with pytest.raises(InputError, match=r"lines\.txt.*:2: the line is longer than 9 bytes; .*--max-line"):
+    with pytest.raises(InputError, match=r"lines\.txt.*:2: the line is longer than 9 bytes; .*`max_line=…`"):
         list(read_lines(path, longest=9))
 
 

@@ -50,7 +50,7 @@ def test_blank_passages_of_a_benchmark_are_counted(tmp_path: Path, tiny_encoder:
 
 BAD = {
     "nothing.jsonl": r"nothing\.jsonl: no such file",
-    "bad.jsonl": r"bad\.jsonl:2: the key 'text' is missing; .*repeat the command to resume",
+    "bad.jsonl": r"bad\.jsonl:2: the key 'text' is missing; .*repeat the call to resume",
     "twice.jsonl": r"twice\.jsonl:1: the id 'b' is in",
     None: "no files to read",
 }
@@ -87,7 +87,7 @@ def test_bad_first_document_leaves_nothing(tmp_path: Path, tiny_encoder: Encoder
 def test_build_refuses_an_index_that_exists(tmp_path: Path, tiny_encoder: Encoder) -> None:
     file = write(tmp_path / "a.jsonl", list("abc"))
     build_index(tmp_path / "i", [file], tiny_encoder)
-    with pytest.raises(InputError, match="is an index of 3 documents already: add to it with"):
+    with pytest.raises(InputError, match=r"is an index of 3 documents already: add to it \(`extend_index`\)"):
         build_index(tmp_path / "i", [file], tiny_encoder)
     with Index.open(tmp_path / "i", tiny_encoder) as index:
         assert len(index) == 3
@@ -171,7 +171,7 @@ def test_interrupted_build_resumes(tmp_path: Path, tiny_encoder: Encoder) -> Non
 def test_extending_reports_what_is_stored_when_it_fails(tmp_path: Path, tiny_encoder: Encoder) -> None:
     build_index(tmp_path / "i", [write(tmp_path / "a.jsonl", ["a"])], tiny_encoder)
     more = write(tmp_path / "b.jsonl", ["b", "c", "d", "a"])
-    with pytest.raises(InputError, match=r"b\.jsonl:4: the id 'a' is in .*2 documents before it are stored"):
+    with pytest.raises(InputError, match=r"b\.jsonl:4: the id 'a' is in .*stored before it: 2 documents"):
         extend_index(tmp_path / "i", [more], tiny_encoder, batch_size=2)
     report = extend_index(tmp_path / "i", [more], tiny_encoder, batch_size=2, existing="skip")
     assert report.documents == Updated(added=1, skipped=3) and report.index.documents == 4

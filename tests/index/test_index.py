@@ -158,7 +158,7 @@ def test_strings_and_dicts_are_named_and_their_language_is_detected(tmp_path: Pa
 
 def test_id_that_exists_is_refused_and_committed_batches_stay(index: Index) -> None:
     stream = [*({"id": f"n{i}", "text": "cat"} for i in range(5)), {"id": "a", "text": "again"}, "more"]
-    with pytest.raises(InputError, match=r"the id 'a' is in .* already.*the first 4 documents of this call are stored"):
+    with pytest.raises(InputError, match=r"the id 'a' is in .* already.*stored before it: 4 documents of this call"):
         index.add(stream, batch_size=2)
     assert len(index) == len(DOCUMENTS) + 4
     assert "n3" in index and "n4" not in index

@@ -328,7 +328,7 @@ def test_chat_becomes_turns_in_order(tmp_path: Path, tiny_encoder: Encoder) -> N
         {"role": "assistant", "content": None},
         {"role": "user", "content": "seven dogs", "conversation_id": 7, "lang": "en"},
     ]
-    with pytest.raises(InputError, match=r"line 1: .*time zone.*--timezone"):
+    with pytest.raises(InputError, match=r"line 1: .*time zone.*`zone=…`"):
         list(read_chat(lines))
     for bad in ({"role": "user"}, {"content": "x"}, {"role": "user", "content": 3}):
         with pytest.raises(InputError, match="line 1"):

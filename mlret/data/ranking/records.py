@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from mlret.data.archives import english_name
 from mlret.data.ranking.example import Passage, RankingExample, build, id_of, language_of, number_of, passage_of
 from mlret.errors import InputError
+from mlret.wording import counted
 
 QUERY_KEYS = ("query", "anchor", "question")
 POSITIVE_KEYS = ("positives", "positive", "pos", "answer")
@@ -217,7 +218,7 @@ def read_text_triple(cells: Sequence[str], where: str, defaults: Defaults) -> It
         The example, or the reason why it is skipped.
     """
     if len(cells) < 3:
-        raise InputError(f"{where}: {len(cells)} columns; write query<TAB>positive<TAB>negative")
+        raise InputError(f"{where}: {counted(len(cells), 'column')}; write query<TAB>positive<TAB>negative")
     query, positive, *negatives = (cell.strip() for cell in cells)
     yield _example(query, [Passage(positive)], [Passage(text) for text in negatives], {}, where, defaults)
 

@@ -15,6 +15,7 @@ from mlret.data.ranking.records import QUERY_KEYS
 from mlret.data.ranking.texts import kind_of
 from mlret.data.tables import hub_rows, open_hub, parquet_rows
 from mlret.errors import InputError, NotFound
+from mlret.wording import counted
 
 _SQUAD = re.compile(r'"data"\s*:\s*\[')
 _LOOKED_AT = 1 << 16
@@ -128,8 +129,8 @@ def _named_cells(path: Path) -> Iterator[Row]:
             columns = [cell.strip() for cell in row.value]
         elif len(row.value) != len(columns):
             raise InputError(
-                f"{row.origin}: {len(row.value)} columns where the header has {len(columns)}; remove tabs and line "
-                "breaks from the text"
+                f"{row.origin}: {counted(len(row.value), 'column')} where the header has {len(columns)}; remove tabs "
+                "and line breaks from the text"
             )
         else:
             named = {name: cell for name, cell in zip(columns, row.value, strict=True) if cell.strip()}

@@ -21,6 +21,7 @@ from mlret.encoders.light.token_folder import TokenFolder
 from mlret.encoders.light.unigram import UnigramTokenizer
 from mlret.encoders.light.weights import StoredWeights
 from mlret.encoders.precision import Precision
+from mlret.encoders.reading import Tokenised
 from mlret.encoders.texts import checked_texts, languages_of
 from mlret.encoders.token_encoder import Task, TokenEncoder, Tokens
 from mlret.errors import InputError
@@ -181,6 +182,12 @@ class LightEncoder(Encoder):
         longest = self.folder.longest if cut else None
         return [len(self._tokenizer.encode(text, longest)) for text in checked_texts(texts)]
 
+    def tokenised(self, texts: Sequence[str]) -> Tokenised:
+        """Return the tokens of documents before they are cut; see :func:`mlret.encoders.reading.tokenised`."""
+        prompt = self._prompt("document")
+        ids = [self._tokenizer.encode(prompt + text) for text in checked_texts(texts)]
+        return Tokenised(ids, self.folder.longest, self._tokenizer.unknown)
+
     @cached_property
     def _light_calibration(self) -> LightCalibration | None:
         return None if self.folder.calibration is None else LightCalibration(self.folder.calibration)
@@ -257,6 +264,13 @@ class LightTokenEncoder(TokenEncoder):
         rules = self.folder.tasks["document"]
         return [(rules.marker is not None) + len(self._tokenizer.encode(rules.prompt + text)) for text in texts]
 
+    def tokenised(self, texts: Sequence[str]) -> Tokenised:
+        """Return the tokens of documents before they are cut; see :func:`mlret.encoders.reading.tokenised`."""
+        rules = self.folder.tasks["document"]
+        marker = [] if rules.marker is None else [rules.marker]
+        ids = [[*marker, *self._tokenizer.encode(rules.prompt + text)] for text in checked_texts(texts)]
+        return Tokenised(ids, rules.longest, self._tokenizer.unknown)
+
     @cached_property
     def dims(self) -> int:
         """Number of dimensions of a token vector."""
@@ -325,6 +339,9 @@ class _LibraryTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._longest: int | None = None
+        model = self._tokenizer.model
+        named = getattr(model, "unk_token", None)
+        self.unknown: int | None = getattr(model, "unk_id", None) if named is None else model.token_to_id(named)
 
     def encode(self, text: str, longest: int | None = None) -> list[int]:
         """Return the ids of a text, special tokens included, at most ``longest``."""

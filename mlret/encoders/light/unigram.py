@@ -43,6 +43,11 @@ class UnigramTokenizer:
         Ids that are put before and after each text.
     unknown
         The id of unknown characters.
+
+    Attributes
+    ----------
+    unknown
+        The id of unknown characters.
     """
 
     def __init__(
@@ -68,7 +73,7 @@ class UnigramTokenizer:
         self._root = {alphabet[self._labels[node]]: node for node in roots}
         self._normalised = Normaliser(tensors["normaliser.unknown"])
         self._lowest = float(scores.min()) - _UNKNOWN_PENALTY
-        self._unknown = unknown
+        self.unknown = unknown
         self._before, self._after = list(before), list(after)
         self._known: dict[str, list[int]] = {}
         self._set_added(added)
@@ -139,7 +144,7 @@ class UnigramTokenizer:
                 found = so_far + self._lowest
                 # Written before the longer pieces from here are; none of them ends at the same place.
                 if came_from[end] < 0 or found > best[end]:
-                    best[end], came_from[end], piece_to[end] = found, start, self._unknown
+                    best[end], came_from[end], piece_to[end] = found, start, self.unknown
                 if node < 0:
                     continue
             else:
@@ -164,7 +169,7 @@ class UnigramTokenizer:
         end = length
         while end > 0:
             # Neighbouring unknown characters are one token.
-            if piece_to[end] != self._unknown or not pieces or pieces[-1] != self._unknown:
+            if piece_to[end] != self.unknown or not pieces or pieces[-1] != self.unknown:
                 pieces.append(piece_to[end])
             end = came_from[end]
         pieces.reverse()

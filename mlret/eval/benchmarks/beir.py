@@ -68,7 +68,7 @@ def read_beir(
     """
     if str(data) == IR_DATASETS:
         if not datasets:
-            raise InputError("name the data sets to fetch, e.g. --datasets scifact,nfcorpus")
+            raise InputError("name the data sets to fetch (`datasets=…`), e.g. scifact and nfcorpus")
         fetched = [from_ir_datasets(f"beir/{name}/{split}", name, language) for name in datasets]
         return [Collection(**{**vars(one), "drop_identical": True}) for one in fetched]
     root = Path(data)

@@ -28,6 +28,7 @@ from mlret.eval.registry import Benchmark, Settings, register
 from mlret.eval.report import Figures, Picture, QueryScores, Report, Run, mean_over_groups, source_of
 from mlret.eval.retrieval import AVERAGE, Protocol, metric_table
 from mlret.reporting import plots
+from mlret.wording import counted
 
 if TYPE_CHECKING:
     from mlret.encoders.multi_vector import AnyEncoder
@@ -145,7 +146,9 @@ def passages(path: Path) -> Callable[[], Iterator[Document]]:
                 continue
             cells = line.split("\t")
             if len(cells) != 3:
-                raise InputError(f"{path}:{number}: {len(cells)} columns, not 3; write id<TAB>text<TAB>title")
+                raise InputError(
+                    f"{path}:{number}: {counted(len(cells), 'column')}, not 3; write id<TAB>text<TAB>title"
+                )
             name, text, title = cells
             if text.startswith('"') and text.endswith('"'):  # DPR's file uses CSV quoting
                 text = text[1:-1].replace('""', '"')
@@ -319,7 +322,8 @@ def _notes(questions: Sequence[Question], predictions: Mapping[str, Mapping[str,
     for name, found in predictions.items():
         if missing := [question.id for question in questions if question.id not in found]:
             notes.append(
-                f"{name}: no prediction for {len(missing)} questions, e.g. {missing[0]!r}; they count as missed"
+                f"{name}: no prediction for {counted(len(missing), 'question')}, e.g. {missing[0]!r}; they count "
+                "as missed"
             )
     return notes
 

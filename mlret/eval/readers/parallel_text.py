@@ -11,6 +11,7 @@ from pathlib import Path
 from mlret.data.files import read_lines
 from mlret.data.languages import normalise_language
 from mlret.errors import InputError
+from mlret.wording import counted
 
 _LONG_COLUMNS = ("lang", "line", "text")
 # Matches the language code in names such as newstest2019-ref.swa.txt, swh_Latn.devtest and sw.txt.
@@ -82,8 +83,8 @@ def read_parallel(
     if len(set(counts.values())) > 1:
         shortest, longest = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
         raise InputError(
-            f"{path}: {longest} has {counts[longest]} lines, {shortest} has {counts[shortest]}: line i of each must "
-            "translate line i of the others; fetch the data again, or choose other languages"
+            f"{path}: {longest} has {counted(counts[longest], 'line')}, {shortest} has {counts[shortest]}: line i of "
+            "each must translate line i of the others; fetch the data again, or choose other languages"
         )
     for label in chosen if numbers else ():
         if odd := sorted(numbers[label] - numbers[chosen[0]]):
@@ -140,7 +141,9 @@ def _read_table(path: Path) -> tuple[dict[str, list[str]], dict[str, set[int]]]:
     for number, line in lines:
         cells = next(csv.reader([line], delimiter="\t", quoting=csv.QUOTE_NONE))
         if len(cells) != len(columns):
-            raise InputError(f"{path}:{number}: {len(cells)} columns where the header has {len(columns)}; fix the line")
+            raise InputError(
+                f"{path}:{number}: {counted(len(cells), 'column')} where the header has {len(columns)}; fix the line"
+            )
         if long:
             of_language = numbered.setdefault(cells[0], {})
             if not (cells[1].isascii() and cells[1].isdecimal()):

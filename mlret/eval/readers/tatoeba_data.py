@@ -14,6 +14,7 @@ from pathlib import Path
 from mlret.data.files import read_lines
 from mlret.data.languages import language_name, normalise_language
 from mlret.errors import InputError
+from mlret.wording import counted
 
 # The languages of the task in XTREME (arXiv 2003.11080): Tatoeba's code -> XTREME's code, as in tatoeba_preprocess of
 # utils_preprocess.py in github.com/google-research/xtreme. XTREME-R's later additions (aze, lit, pol, ukr, ron) are
@@ -106,7 +107,8 @@ def _read_table(path: Path) -> list[TatoebaPairs]:
         fields = line.split("\t")
         if len(fields) != len(_COLUMNS):
             raise InputError(
-                f"{path}:{number}: {len(fields)} columns, not {len(_COLUMNS)}; write {'<TAB>'.join(_COLUMNS)}"
+                f"{path}:{number}: {counted(len(fields), 'column')}, not {len(_COLUMNS)}; write "
+                f"{'<TAB>'.join(_COLUMNS)}"
             )
         label, key, sentence, english = fields
         if not sentence.strip() or not english.strip():

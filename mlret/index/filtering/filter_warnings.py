@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sqlite3
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -27,6 +28,8 @@ _MOST_FIELDS = 20  # Fields that are looked up for one filter.
 _NEAR = 3
 _CONSIDERED = 30
 _REMEMBERED = 64
+# How many have no such field: it grows while documents are added, and is no reason to warn again.
+_COUNT = re.compile(r" \(of [0-9,]+\)")
 
 
 class _Records(Protocol):
@@ -89,8 +92,9 @@ class Unmatched:
             self._checked.clear()
         self._checked.add(state)
         for message in self.messages(records, condition, visible):
-            if message not in self._warned:
-                self._warned.add(message)
+            without_count = _COUNT.sub("", message)
+            if without_count not in self._warned:
+                self._warned.add(without_count)
                 warn(message, FilterWarning)
 
     def messages(self, records: _Records, condition: Condition, visible: NDArray[np.int64] | None = None) -> list[str]:
@@ -104,18 +108,25 @@ class Unmatched:
         if not records.counter("documents"):
             return []
         fields = dict.fromkeys(_fields(condition, False))
+        count = records.counter("documents") if visible is None else len(visible)
         with records.reporting():
-            found = [self._message(records.connection, *one, visible) for one in list(fields)[:_MOST_FIELDS]]
+            found = [self._message(records.connection, *one, visible, count) for one in list(fields)[:_MOST_FIELDS]]
         return [message for message in found if message is not None]
 
     def _message(
-        self, connection: sqlite3.Connection, key: str, kinds: frozenset[Kind], visible: NDArray[np.int64] | None
+        self,
+        connection: sqlite3.Connection,
+        key: str,
+        kinds: frozenset[Kind],
+        visible: NDArray[np.int64] | None,
+        count: int,
     ) -> str | None:
         there = [kind for kind in _IN_WORDS if has_field(connection, key, kind, visible)]
         if not there:
             near = _near(key, connection, visible)
             hint = f"; there is {' and '.join(map(repr, near))}" if near else ""
-            return f"no {self._holders} has the field {key!r}, so that the filter on it matches nothing{hint}"
+            what = f"no {self._holders} has the field {key!r} (of {count:,})"
+            return f"{what}, so that the filter on it matches nothing{hint}"
         if not kinds or kinds & set(there):
             return None
         if set(there) == {"object"}:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mlret.index.lexical.fts import LexicalTable
 from mlret.index.storage.counters import Counters
 from mlret.index.storage.migration import FORMAT, STEPS, newest
+from mlret.index.storage.unread import remove_notes
 
 # AUTOINCREMENT never reuses a row number, which matters because sealed segments refer to records by it. Vectors have a
 # table of their own, so that reading texts and filters does not page through them. SQLite does not checksum its pages,
@@ -93,6 +94,8 @@ def make_tables(connection: sqlite3.Connection, *, lexical: bool) -> None:
 def start_over(path: Path, generation: int, manifest: str) -> None:
     """Reset a database that nobody has open: keep the records, remove their vectors, and store another manifest.
 
+    What the former encoder did not read of the records is forgotten.
+
     Parameters
     ----------
     path
@@ -106,6 +109,7 @@ def start_over(path: Path, generation: int, manifest: str) -> None:
         connection.execute("BEGIN")
         for table in ("vectors", "tombstones", "manifest"):
             connection.execute(f"DELETE FROM {table}")
+        remove_notes(connection)
         connection.execute("INSERT INTO manifest VALUES (?)", (manifest,))
         counters = Counters(connection, str(path))
         none = {"tombstones": 0} if FORMAT in counters.read() else {}

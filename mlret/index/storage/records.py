@@ -21,6 +21,7 @@ from mlret.index.sqlite.pages import holds_traces
 from mlret.index.sqlite.sql import marks, parts
 from mlret.index.storage.snapshots import Snapshots
 from mlret.index.storage.tombstones import Tombstones
+from mlret.index.storage.unread import remove_notes
 
 RECORDS = "records.db"
 
@@ -108,6 +109,7 @@ class Records(Snapshots):
         for part in parts(rows):
             for table in ("vectors", "records"):
                 self.connection.execute(f"DELETE FROM {table} WHERE row IN ({marks(part)})", part)
+        remove_notes(self.connection, rows)
         self.counters.add({"documents": -len(rows), "changes": 1, "tombstones": self.tombstones.add(rows)})
 
     def last_row(self) -> int:

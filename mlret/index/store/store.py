@@ -24,6 +24,7 @@ from mlret.index.storage.manifest import AnySegmentInfo, Manifest, read_manifest
 from mlret.index.storage.migration import FORMAT, STEPS, Step, newest
 from mlret.index.storage.records import RECORDS, Records
 from mlret.index.storage.sealed import SealedFiles
+from mlret.index.storage.unread import Note, write_notes
 from mlret.index.storage.vector_table import VectorTable
 from mlret.index.store.new_folder import check_name
 from mlret.index.store.opening import OutdatedError, SegmentOpener, space_of
@@ -232,6 +233,7 @@ class Store:
         vectors: Joined,
         replaced: Sequence[int] = (),
         also: Callable[[sqlite3.Connection, NDArray[np.int64]], None] | None = None,
+        notes: Sequence[Note | None] = (),
     ) -> None:
         """Store documents and their vectors in one transaction. Call it within :meth:`writing`.
 
@@ -245,10 +247,14 @@ class Store:
             Rows to remove in the same transaction.
         also
             Called with the connection and the new row numbers, to write further tables in the same transaction.
+        notes
+            What the encoder does not read of each document; by default everything is read.
         """
         with self.records.transaction() as connection:
             rows = self.records.append(documents, replaced=replaced)
             self.vectors.add(rows.tolist(), vectors)
+            if any(notes):
+                write_notes(connection, rows.tolist(), notes)
             if also is not None:
                 also(connection, rows)
         # This comes first: an interrupt after it may hide rows until the next refresh, but never duplicates them.

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from mlret.index.filtering.fields import field_names
 from mlret.index.hits import IndexInfo
+from mlret.index.storage.unread import unread_in
 from mlret.index.store.store import Store
+
+_FIELDS = 100
 
 
 def summary_of(store: Store) -> IndexInfo:
@@ -32,4 +36,11 @@ def summary_of(store: Store) -> IndexInfo:
         unsealed=store.vectors.count(store.last_sealed_row + 1, store.last_row),
         deleted=sum(deleted),
         bytes=sum(file.stat().st_size for file in store.folder.rglob("*") if file.is_file()),
+        unread=unread_in(store.records),
+        fields=_field_names(store),
     )
+
+
+def _field_names(store: Store) -> list[str]:
+    with store.records.reporting():
+        return field_names(store.records.connection, _FIELDS)

@@ -11,6 +11,7 @@ from typing import IO
 
 from mlret.data.documents import Document
 from mlret.errors import InputError
+from mlret.wording import counted
 
 # Number of documents, and of characters of their texts, that are kept in memory; the rest goes to a temporary file.
 _IN_MEMORY = 1 << 14
@@ -111,6 +112,6 @@ def check_counts(vectors: int, documents: int) -> None:
     """
     if vectors != documents:
         raise InputError(
-            f"{vectors} vectors but {documents} documents; give one vector for each document, in the same order "
-            "(nothing was stored)"
+            f"{counted(vectors, 'vector')} but {counted(documents, 'document')}; give one vector for each document, "
+            "in the same order (nothing was stored)"
         )

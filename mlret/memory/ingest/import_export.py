@@ -185,7 +185,7 @@ def _is_there(store: MemoryStore, one: _Arriving, existing: Existing) -> bool:
     if one.id not in store.columns.keys:
         return False
     if existing == "error":
-        raise AlreadyExists(f"the id {one.id!r} is already stored; skip stored records (--skip-existing)")
+        raise AlreadyExists(f'the id {one.id!r} is already stored; skip stored records (`existing="skip"`)')
     if store.place_of_record(one.id) != place_of(one.scope):  # Skipping the line would lose its record.
         raise AlreadyExists(f"the id {one.id!r} is taken, and not by the record of this line; give it another")
     return True
@@ -304,7 +304,7 @@ def _when(value: object, zone: tzinfo | None, where: str) -> datetime:
             return read if read.utcoffset() is not None else read.replace(tzinfo=zone)
         return read_instant(value, "time")  # type: ignore[arg-type]
     except (ValueError, InputError) as error:
-        raise InputError(f"{where}: {error} (--timezone names the zone of times that lack one)") from error
+        raise InputError(f"{where}: {error} (`zone=…` names the zone of times that lack one)") from error
 
 
 def _first(line: Mapping[str, Any], names: Sequence[str]) -> Any:

@@ -12,6 +12,7 @@ import regex
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
+from mlret.wording import counted
 
 WINDOW = 300
 """Characters of a part, about: two or three sentences."""
@@ -45,7 +46,7 @@ def parts(text: str, length: int = WINDOW) -> list[tuple[int, int]]:
         If ``length`` is below 1.
     """
     if length < 1:
-        raise InputError(f"parts of {length} characters; give a length of at least 1")
+        raise InputError(f"parts of {counted(length, 'character')}; give a length of at least 1")
     if len(text) <= 1.5 * length:
         return [(0, len(text))]
     ends = [match.end() for match in _ENDS.finditer(text)]

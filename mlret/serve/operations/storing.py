@@ -22,6 +22,7 @@ from mlret.serve.operations.idempotency import in_use
 from mlret.serve.operations.incoming import IncomingDocument
 from mlret.serve.operations.invalid_values import invalid
 from mlret.serve.problems import Problem, pointer
+from mlret.wording import counted
 
 OnConflict = Literal["fail", "skip", "replace"]
 Verdict = Literal["added", "replaced", "unchanged", "skipped", "failed"]
@@ -250,7 +251,7 @@ def vector_problem(index: Index, one: IncomingDocument, given: bool) -> Problem 
     dims = {manifest.dims} if isinstance(index.encoder, ExternalEncoder) else {manifest.dims, index.encoder.dims}
     if one.vector.shape[-1] not in dims:
         return invalid(
-            f"the vector has {one.vector.shape[-1]} dimensions, not {manifest.dims}",
+            f"the vector has {counted(one.vector.shape[-1], 'dimension')}, not {manifest.dims}",
             ["vector"],
             "Send vectors of the encoder of this index.",
         )

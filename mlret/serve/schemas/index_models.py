@@ -8,6 +8,15 @@ from mlret.index.filtering.fields import Kind as FieldKind
 from mlret.index.settings import IndexSettings
 
 
+class UnreadDescription(BaseModel):
+    """What the encoder does not read of the documents."""
+
+    cut: int = Field(description="Documents that are longer than the encoder's longest input.", ge=0)
+    tokens: int = Field(description="Number of their tokens that are not read.", ge=0)
+    languages: dict[str, int] = Field(description="Language in which the encoder was not trained -> documents in it.")
+    scripts: dict[str, int] = Field(description="Script that the tokenizer lacks -> documents in it.")
+
+
 class IndexDescription(BaseModel):
     """What an index holds, and how it was built."""
 
@@ -26,6 +35,7 @@ class IndexDescription(BaseModel):
     unsealed: int = Field(description="Documents whose vectors are in no segment yet.", ge=0)
     deleted: int = Field(description="Rows of segments that the next compaction removes.", ge=0)
     bytes: int = Field(description="Size of the folder on disk.", ge=0)
+    unread: UnreadDescription
     parts: dict[str, int] = Field(
         description="What takes how many of these bytes: `records` (texts, metadata, words, and vectors that are in no "
         "segment yet), `vectors` (the segments), `other`."

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder, Side
 from mlret.encoders.multi_vector import AnyEncoder
+from mlret.encoders.reading import Tokenised, tokenised
 from mlret.encoders.texts import checked_texts, languages_of
 from mlret.encoders.token_encoder import TokenEncoder, Tokens
 from mlret.serve.work.encoder_queue import EncoderQueue
@@ -50,6 +51,15 @@ class SharedEncoder(Encoder):
         """Those of the encoder."""
         return list(self._encoder.calibration_languages)
 
+    @property
+    def behind(self) -> AnyEncoder:
+        """The encoder that the queue encodes by."""
+        return self._encoder
+
+    def tokenised(self, texts: Sequence[str]) -> Tokenised | None:
+        """Return the tokens of documents before they are cut; see :func:`mlret.encoders.reading.tokenised`."""
+        return tokenised(self._encoder, texts)
+
     def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
         """Count tokens; by the queue, which reads only the beginning of a long text, unless all of it counts."""
         return self._queue.wait("count", texts) if cut else self._encoder.token_counts(texts, cut=False)
@@ -87,6 +97,15 @@ class SharedTokenEncoder(TokenEncoder):
     def fingerprint(self) -> str:
         """That of the encoder."""
         return self._encoder.fingerprint
+
+    @property
+    def behind(self) -> AnyEncoder:
+        """The encoder that the queue encodes by."""
+        return self._encoder
+
+    def tokenised(self, texts: Sequence[str]) -> Tokenised | None:
+        """Return the tokens of documents before they are cut; see :func:`mlret.encoders.reading.tokenised`."""
+        return tokenised(self._encoder, texts)
 
     def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
         """Count tokens; by the queue, which reads only the beginning of a long text, unless all of it counts."""

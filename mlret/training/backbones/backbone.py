@@ -147,8 +147,7 @@ def _loaded(settings: PretrainedBackbone) -> AnyModel:
     except (OSError, ValueError) as error:
         reason = first_line(error)
         raise InputError(
-            f"backbone.model: {settings.model!r} cannot be loaded ({reason}); give a folder with its weights, "
-            "for example --set backbone.model=FOLDER"
+            f"backbone.model: {settings.model!r} cannot be loaded ({reason}); give a folder with its weights"
         ) from error
     if settings.max_length is not None:
         _set_longest_input(transformer, settings.max_length)

@@ -253,8 +253,8 @@ def _search(
         if settings.language != "any" and example.language is None:
             origin = f"{example.origin}: " if example.origin else ""
             raise InputError(
-                f"{origin}the language of the query {example.query[:60]!r} is not known; give it (--language), or take "
-                "passages in any language"
+                f"{origin}the language of the query {example.query[:60]!r} is not known; give it (`language=…`), or "
+                "take passages in any language"
             )
         places[example.language if settings.language != "any" else None].append(place)
     found: list[list[Hit]] = [[] for _ in batch]

@@ -46,7 +46,7 @@ def document_files(source: DocumentSource, root: Path, *, excluded: Path | None 
     if not found:
         raise InputError(
             f"{root}: holds neither {source.files[0]} nor any text of your own (.jsonl, .txt or .parquet); give a "
-            "folder of text with --data"
+            "folder of text as `data=…`"
         )
     return found
 
@@ -89,7 +89,7 @@ def example_sources(source: ExampleSource, root: Path, *, excluded: Path | None 
     if not own:
         raise InputError(
             f"{root}: holds neither {source.files[0]} nor any examples of your own (queries with passages that answer "
-            "them: .jsonl, .tsv or .parquet; or queries, judgements and a corpus); give a folder of them with --data"
+            "them: .jsonl, .tsv or .parquet; or queries, judgements and a corpus); give a folder of them as `data=…`"
         )
     return own
 
@@ -125,7 +125,7 @@ def held_out_files(recipe: Recipe, root: Path) -> tuple[list[Path], list[str]]:
     if missing and recipe.requires_held_out:
         raise InputError(
             f"{root / missing[0]}: no such file; the recipe's figures are published, so that its held-out files must "
-            "be there (--set requires_held_out=false trains without)"
+            "be there (a recipe with requires_held_out: false trains without)"
         )
     return expand([pattern for pattern in recipe.held_out if pattern not in missing], root), missing
 
@@ -139,7 +139,7 @@ def files_below(root: Path, excluded: Path | None) -> Sequence[Path]:
         If there is no such folder.
     """
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; give the one that holds the text with --data")
+        raise InputError(f"{root}: no such folder; give the one that holds the text as `data=…`")
     run = None if excluded is None else excluded.resolve()
     if run in (root.resolve(), *root.resolve().parents):
         run = None  # the data folder lies within the run's folder

@@ -144,7 +144,7 @@ def prepare_text(recipe: Recipe, root: Path, folder: Path) -> TrainingText:
         if before["origin"] != origin:
             raise InputError(
                 f"{folder}: was read from other files or settings than the recipe has now; "
-                "name another --output, or bring the files back"
+                "name another output folder, or bring the files back"
             )
         return TrainingText(folder, TextStatistics.from_dict(before["statistics"]))
     reader = _Reader(recipe, root, excluded=folder.parent)
