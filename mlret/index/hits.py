@@ -9,6 +9,23 @@ ScoreKind = Literal["cosine", "maxsim", "bm25", "fused"]
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """A part of a document that is longer than its encoder reads.
+
+    Attributes
+    ----------
+    start, end
+        Where it is in the text of the document: from ``start`` to before ``end``, in characters.
+    text
+        What stands there.
+    """
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A document that a search found.
 
@@ -33,6 +50,9 @@ class Hit:
         What ``score`` is the sum of, by channel. A ``fused`` score is the sum mapped to a value between 0 and 1: each
         term is the standard score of a channel divided by the number of channels that were counted. A channel that
         does not apply to the document, or distinguishes no candidates, is not among them.
+    passage
+        The passage that is nearest to the query, if the document was cut into passages; it decides the score for
+        meaning. ``None`` for other documents, and in a lexical search of an index whose encoder is not at hand.
 
     Examples
     --------
@@ -51,14 +71,15 @@ class Hit:
     kind: ScoreKind = "cosine"
     cosine: float | None = None
     terms: dict[str, float] = field(default_factory=dict)
+    passage: Passage | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
     """A summary of what an index holds.
 
-    ``kinds`` counts the documents whose vectors are in segments of each kind, and ``unsealed`` those that are in no
-    segment yet. ``probing`` describes how a multi-vector index is searched and the recall that was measured.
+    ``passages`` counts the passages of all documents; a document that was not cut counts as one. Each passage has a
+    vector: ``kinds`` counts those in segments of each kind, and ``unsealed`` those that are in no segment yet. ``probing`` describes how a multi-vector index is searched and the recall that was measured.
     ``deleted`` counts the rows of segments that the next compaction removes. ``bytes`` is the size of the folder on
     disk.
     """
@@ -79,6 +100,7 @@ class IndexInfo:
     unsealed: int
     deleted: int
     bytes: int
+    passages: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any, Literal
 
@@ -16,7 +18,9 @@ from mlret.data.documents import Document, document_from_mapping
 from mlret.encoders.external import ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import AlreadyExists, InputError, MlretError
+from mlret.index.cutting import Cutter
 from mlret.index.hits import Updated
+from mlret.index.storage.passages import Spans
 from mlret.index.store.compaction import maintain
 from mlret.index.store.store import Store
 from mlret.index.vectors.pairing import as_many
@@ -88,7 +92,7 @@ class Intake:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
         if vectors is not None:
             vectors = self._checked(vectors)
-        with self.store.writing():
+        with self.store.writing(), self._reporting():
             source = self._read(documents)
             if vectors is not None:
                 source = iter(as_many(source, documents, len(vectors), self.store.folder))
@@ -103,6 +107,24 @@ class Intake:
                 if not more:
                     return
             maintain(self.store)
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Warn at the end of documents that were not stored completely."""
+        try:
+            yield
+        finally:
+            self.report()
+
+    def report(self) -> None:
+        """Warn of documents that were longer than the encoder reads and not cut."""
+        if "cutter" in self.__dict__:
+            self.cutter.report()
+
+    @cached_property
+    def cutter(self) -> Cutter:
+        """Cuts documents that the encoder does not read to their end."""
+        return Cutter(self.encoder(), self.store.manifest.settings)
 
     def _checked(self, vectors: Vectors) -> Vectors:
         """Check document vectors, and return them in the form that the index stores."""
@@ -141,11 +163,12 @@ class Intake:
         replaced = [rows[id] for id in documents if id in rows]
         if documents:
             fresh = list(documents.values())
+            spans: Sequence[Spans] = ()
             if given is None:
-                vectors = self._encoded(fresh, {row: stored[row] for row in replaced})
-            else:
+                vectors, spans = self._encoded(fresh, {row: stored[row] for row in replaced})
+            else:  # Whoever gives a vector for a document has decided what it stands for.
                 vectors = self.store.space.taken_in(_at(given, chosen), [f"document {one.id!r}" for one in fresh])
-            self.store.append(fresh, vectors, replaced, also)
+            self.store.append(fresh, vectors, replaced, also, spans)
         return Updated(len(documents) - len(replaced), len(replaced), len(batch) - len(documents))
 
     def _chosen(self, batch: Sequence[Document], rows: Mapping[str, int]) -> list[int]:
@@ -172,8 +195,12 @@ class Intake:
                 places[document.id] = place
         return list(places.values())
 
-    def _encoded(self, documents: Sequence[Document], stored: Mapping[int, Document]) -> Joined:
-        """Return the vectors of documents; if only the metadata of a document changed, its stored vector is reused.
+    def _encoded(
+        self, documents: Sequence[Document], stored: Mapping[int, Document]
+    ) -> tuple[Joined, Sequence[Spans]]:
+        """Return the vectors and the passages of documents.
+
+        If only the metadata of a document changed, its stored vectors are reused.
 
         Parameters
         ----------
@@ -181,21 +208,45 @@ class Intake:
             The documents.
         stored
             The documents that they replace, by row number.
+
+        Returns
+        -------
+        (vectors, spans)
+            One vector for each document or passage, and the passages of each document.
         """
-        rows = {(old.id, old.text, old.language): row for row, old in stored.items()}
-        same = {d.id: rows[d.id, d.text, d.language] for d in documents if (d.id, d.text, d.language) in rows}
+        passages = self.store.records.passages
+        cut = passages.of(list(stored))
+        rows = {old.id: row for row, old in stored.items()}
+        same = {
+            place: rows[one.id]
+            for place, one in enumerate(documents)
+            if one.id in rows and _same_vectors(stored[rows[one.id]], one, rows[one.id] in cut)
+        }
+        every = {row: passages.expanded(np.array([row], dtype=np.int64)).tolist() for row in same.values()}
+        known = self.store.vectors_of([row for some in every.values() for row in some]) if same else {}
+        same = {place: row for place, row in same.items() if all(one in known for one in every[row])}
+        unknown = [one for place, one in enumerate(documents) if place not in same]
+        spans_of_unknown = self.cutter.spans(unknown) if unknown else []
+        new = self._encode(self.cutter.pieces(unknown, spans_of_unknown)) if unknown else self.store.space.joined([])
         if not same:
-            return self._encode(documents)
-        known = self.store.vectors_of(list(same.values()))
-        unknown = [document for document in documents if same.get(document.id) not in known]
-        encoded = dict(zip((one.id for one in unknown), self._encode(unknown), strict=True)) if unknown else {}
-        return self.store.space.joined([encoded[d.id] if d.id in encoded else known[same[d.id]] for d in documents])
+            return new, spans_of_unknown
+        joined: list[NDArray[Any]] = []
+        spans: list[Spans] = []
+        of_unknown, encoded = iter(spans_of_unknown), iter(new)
+        for place in range(len(documents)):
+            if place in same:
+                joined += [known[row] for row in every[same[place]]]
+                spans.append(cut.get(same[place], ()))
+            else:
+                spans.append(next(of_unknown))
+                joined += islice(encoded, len(spans[-1]) or 1)
+        return self.store.space.joined(joined), spans
 
     def _encode(self, documents: Sequence[Document]) -> Joined:
         return _prepared(self.vectors_of(documents), self.encoder(), self.store.space, documents)
 
     def vectors_of(self, documents: Sequence[Document]) -> Vectors:
-        """Return what the encoder gives for documents. A subclass may know some of it already."""
+        """Return what the encoder gives for documents or passages. A subclass may know some of it already."""
         texts, languages = [d.text for d in documents], [d.language for d in documents]
         return self.encoder().encode_document(texts, language=languages)
 
@@ -213,6 +264,13 @@ class Intake:
                 yield document_from_mapping(document, id=f"auto-{number}")
             else:
                 raise InputError(f"a document is a string, a dict or a Document, not {type(document).__name__}")
+
+
+def _same_vectors(old: Document, new: Document, cut: bool) -> bool:
+    """Return whether the vectors of a document are those of another; the title stands in front of passages."""
+    if (old.text, old.language) != (new.text, new.language):
+        return False
+    return not cut or old.metadata.get("title") == new.metadata.get("title")
 
 
 def encode_documents(encoder: AnyEncoder, space: AnySpace, documents: Sequence[Document]) -> Joined:

@@ -182,6 +182,13 @@ class LightEncoder(Encoder):
         return [len(self._tokenizer.encode(text, longest)) for text in checked_texts(texts)]
 
     @cached_property
+    def longest_document(self) -> int | None:
+        """Number of tokens of a document that the model reads; see :attr:`.Encoder.longest_document`."""
+        prompt = self._prompt("document")
+        taken = len(self._tokenizer.encode(prompt)) - len(self._tokenizer.encode("")) if prompt else 0
+        return self.folder.longest - taken
+
+    @cached_property
     def _light_calibration(self) -> LightCalibration | None:
         return None if self.folder.calibration is None else LightCalibration(self.folder.calibration)
 
@@ -256,6 +263,11 @@ class LightTokenEncoder(TokenEncoder):
             return [int(length) for length in self._tokens(texts, "document")[1]]
         rules = self.folder.tasks["document"]
         return [(rules.marker is not None) + len(self._tokenizer.encode(rules.prompt + text)) for text in texts]
+
+    @property
+    def longest_document(self) -> int | None:
+        """Number of tokens of a document that the model reads, its prompt and marker included."""
+        return self.folder.tasks["document"].longest
 
     @cached_property
     def dims(self) -> int:

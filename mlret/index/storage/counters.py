@@ -22,7 +22,8 @@ class DamagedCountersError(Corrupt):
 class Counters:
     """Integers by name, in the table ``counters``.
 
-    ``documents`` is the number of documents. ``changes`` grows with each transaction that changes something.
+    ``documents`` is the number of documents, and ``passages``, which an index gets with its first long document, the
+    number of rows that their passages take beyond one for each (:mod:`mlret.index.storage.passages`). ``changes`` grows with each transaction that changes something.
     ``generation`` is that of the manifest that the database was last brought in line with. ``tombstones`` is the
     checksum of the rows that were removed (:func:`mlret.index.sqlite.checksums.sum_of`). ``format`` is the version of
     the tables of the index; code that is built on the index keeps the version of its own tables under its own name,
@@ -74,9 +75,9 @@ class Counters:
         return dict(found)
 
     def add(self, changes: Mapping[str, int]) -> None:
-        """Add a number to each of some counters."""
+        """Add a number to each of some counters; one that there is not counts from 0."""
         found = self.read()
-        self._write(found, {name: found[name] + by for name, by in changes.items()})
+        self._write(found, {name: found.get(name, 0) + by for name, by in changes.items()})
 
     def set(self, values: Mapping[str, int]) -> None:
         """Set some counters to new values."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from mlret.index.hits import IndexInfo
+from mlret.index.storage.passages import COUNTER
 from mlret.index.store.store import Store
 
 
@@ -32,4 +33,5 @@ def summary_of(store: Store) -> IndexInfo:
         unsealed=store.vectors.count(store.last_sealed_row + 1, store.last_row),
         deleted=sum(deleted),
         bytes=sum(file.stat().st_size for file in store.folder.rglob("*") if file.is_file()),
+        passages=len(store) + store.records.counter(COUNTER),
     )

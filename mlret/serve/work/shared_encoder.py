@@ -50,6 +50,11 @@ class SharedEncoder(Encoder):
         """Those of the encoder."""
         return list(self._encoder.calibration_languages)
 
+    @property
+    def longest_document(self) -> int | None:
+        """That of the encoder."""
+        return self._encoder.longest_document
+
     def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
         """Count tokens; by the queue, which reads only the beginning of a long text, unless all of it counts."""
         return self._queue.wait("count", texts) if cut else self._encoder.token_counts(texts, cut=False)
@@ -87,6 +92,11 @@ class SharedTokenEncoder(TokenEncoder):
     def fingerprint(self) -> str:
         """That of the encoder."""
         return self._encoder.fingerprint
+
+    @property
+    def longest_document(self) -> int | None:
+        """That of the encoder."""
+        return self._encoder.longest_document
 
     def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
         """Count tokens; by the queue, which reads only the beginning of a long text, unless all of it counts."""
