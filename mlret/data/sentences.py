@@ -26,11 +26,11 @@ _CLOSED_LATE = re.compile(r"»\s+")
 # 「…。」と言った: what follows the quotation belongs to its sentence.
 _AFTER_JAPANESE_QUOTATION = frozenset("とっなはがをにものやでだ")
 
-# Sentence ends that Unicode's rules do not find. In every language: an ellipsis, a full stop before a number, and a mark before a
-# dialogue's dash. Armenian: a colon typed instead of its full stop. Ethiopic: two word separators instead of its full
-# stop. Tibetan, Dzongkha: a shad before a space, which is omitted after the letter ga. Burmese: those rules cut Zawgyi
-# text inside the syllable that follows. Bambara, Kurdish, Vietnamese: a full stop before a word in lower case, which in
-# texts of these languages starts a sentence more often than it follows an abbreviation.
+# Sentence ends that Unicode's rules do not find. In every language: an ellipsis, a full stop before a number, and a
+# mark before a dialogue's dash. Armenian: a colon typed instead of its full stop. Ethiopic: two word separators instead
+# of its full stop. Tibetan, Dzongkha: a shad before a space, which is omitted after the letter ga. Burmese: those rules
+# cut Zawgyi text inside the syllable that follows. Bambara, Kurdish, Vietnamese: a full stop before a word in lower
+# case, which in texts of these languages starts a sentence more often than it follows an abbreviation.
 _ENDS = r"\.[\"”’»)]*\s+(?=\d)|…[\"”’»)]*\s+|[.!?][\"”’»)]*\s+(?=[-–—]\s)"
 _MORE_ENDS = {
     "am": r"፡፡[\"”»)]*\s*",

@@ -83,8 +83,8 @@ class Cutter:
         if self.documents:
             what = "1 document is" if self.documents == 1 else f"{self.documents:,} documents are"
             warn(
-                f"{what} longer than the {self._longest} tokens that {self._encoder.name} reads: the last {self.tokens:,} "
-                "tokens cannot be found by their meaning; build the index with passages='cut'",
+                f"{what} longer than the {self._longest} tokens that {self._encoder.name} reads: the last "
+                f"{self.tokens:,} tokens cannot be found by their meaning; build the index with passages='cut'",
                 LongTextWarning,
             )
         self.documents = self.tokens = 0
@@ -154,7 +154,9 @@ class Cutter:
             texts = [document.text[start:end] for start, end in new]
             counts = [count - self._special for count in self._encoder.token_counts(texts, cut=False)]
             found += [(one, count) for one, count in zip(new, counts, strict=True) if count <= room or _is_single(one)]
-            long = [(one, count) for one, count in zip(new, counts, strict=True) if count > room and not _is_single(one)]
+            long = [
+                (one, count) for one, count in zip(new, counts, strict=True) if count > room and not _is_single(one)
+            ]
             new = [part for one, count in long for part in divided(document.text, one, count // room + 1)]
         found.sort()
         return [one for one, _ in found], [count for _, count in found]
@@ -225,11 +227,11 @@ def packed(units: Sequence[Span], counts: Sequence[int], room: int, overlap: int
         The number of tokens at the end of a passage that the next one repeats, at most; whole sentences only.
     """
     found: list[Span] = []
-    first, left = 0, sum(counts)
+    first, end, left = 0, 0, sum(counts)
     while True:
-        limit = room if left > 2 * room or left <= room else (left + 1) // 2 + overlap
-        end, used = first, 0
-        while end < len(units) and (end == first or used + counts[end] <= min(room, limit)):
+        limit = min(room, (left + 1) // 2 + overlap) if room < left <= 2 * room else room
+        new, used, end = end, 0, first
+        while end < len(units) and (end <= new or used + counts[end] <= limit):
             used += counts[end]
             end += 1
         found.append(Span(units[first].start, units[end - 1].end))

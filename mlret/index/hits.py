@@ -79,9 +79,9 @@ class IndexInfo:
     """A summary of what an index holds.
 
     ``passages`` counts the passages of all documents; a document that was not cut counts as one. Each passage has a
-    vector: ``kinds`` counts those in segments of each kind, and ``unsealed`` those that are in no segment yet. ``probing`` describes how a multi-vector index is searched and the recall that was measured.
-    ``deleted`` counts the rows of segments that the next compaction removes. ``bytes`` is the size of the folder on
-    disk.
+    vector: ``kinds`` counts those in segments of each kind, and ``unsealed`` those that are in no segment yet.
+    ``probing`` describes how a multi-vector index is searched and the recall that was measured. ``deleted`` counts the
+    rows of segments that the next compaction removes. ``bytes`` is the size of the folder on disk.
     """
 
     path: str

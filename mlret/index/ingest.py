@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -92,27 +91,22 @@ class Intake:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
         if vectors is not None:
             vectors = self._checked(vectors)
-        with self.store.writing(), self._reporting():
-            source = self._read(documents)
-            if vectors is not None:
-                source = iter(as_many(source, documents, len(vectors), self.store.folder))
-            start = 0
-            while batch := list(islice(source, batch_size)):
-                given = None if vectors is None else _some(vectors, start, start + len(batch))
-                done = self.store_batch(batch, given)
-                start += len(batch)
-                more = len(batch) == batch_size  # A shorter batch is the last one.
-                maintain(self.store, more=more)
-                yield done
-                if not more:
-                    return
-            maintain(self.store)
-
-    @contextmanager
-    def _reporting(self) -> Iterator[None]:
-        """Warn at the end of documents that were not stored completely."""
         try:
-            yield
+            with self.store.writing():
+                source = self._read(documents)
+                if vectors is not None:
+                    source = iter(as_many(source, documents, len(vectors), self.store.folder))
+                start = 0
+                while batch := list(islice(source, batch_size)):
+                    given = None if vectors is None else _some(vectors, start, start + len(batch))
+                    done = self.store_batch(batch, given)
+                    start += len(batch)
+                    more = len(batch) == batch_size  # A shorter batch is the last one.
+                    maintain(self.store, more=more)
+                    yield done
+                    if not more:
+                        return
+                maintain(self.store)
         finally:
             self.report()
 
@@ -195,9 +189,7 @@ class Intake:
                 places[document.id] = place
         return list(places.values())
 
-    def _encoded(
-        self, documents: Sequence[Document], stored: Mapping[int, Document]
-    ) -> tuple[Joined, Sequence[Spans]]:
+    def _encoded(self, documents: Sequence[Document], stored: Mapping[int, Document]) -> tuple[Joined, Sequence[Spans]]:
         """Return the vectors and the passages of documents.
 
         If only the metadata of a document changed, its stored vectors are reused.

@@ -1,7 +1,7 @@
 """Turn query vectors and texts into hits by dense, lexical or hybrid search.
 
-A document that is longer than the encoder reads has a vector for each of its passages, and is found by the best of them;
-see :mod:`mlret.index.best_passages`. The lexical channel compares its whole text.
+A document that is longer than the encoder reads has a vector for each of its passages, and is found by the best of
+them; see :mod:`mlret.index.best_passages`. The lexical channel compares its whole text.
 """
 
 from __future__ import annotations
@@ -182,9 +182,7 @@ def _repeats(scores: NDArray[np.float64]) -> bool:
     return bool((scores[1:] == scores[:-1]).any())
 
 
-def _nearest(
-    store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool
-) -> list[Best]:
+def _nearest(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Best]:
     """Return for each query the scores and rows of the nearest documents, and the row of the best passage of each."""
     vectors = [query.vector for query in queries if query.vector is not None]
     if store.records.passages.any:
@@ -202,9 +200,7 @@ def _lexical(store: Store, query: Query, k: int, allowed: Rows | None) -> Ranked
     known = query.vector is not None and store.records.passages.any
     parts = [{"lexical": one} for one in scores.tolist()]
     cosines = _cosines(store, similar.tolist())
-    return Ranked(
-        scores.tolist(), rows.tolist(), parts, "bm25", cosines, parts, nearest.tolist() if known else ()
-    )
+    return Ranked(scores.tolist(), rows.tolist(), parts, "bm25", cosines, parts, nearest.tolist() if known else ())
 
 
 def _cosines(store: Store, similarities: Sequence[float]) -> list[float | None]:

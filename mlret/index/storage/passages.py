@@ -30,7 +30,10 @@ CREATE TABLE IF NOT EXISTS passages (
 # The counter of the rows that passages take beyond one for each document.
 COUNTER = "passages"
 _DTYPE = np.dtype("<i8")
-_BYTES = 2 * _DTYPE.itemsize
+# The bytes of one passage in the table.
+BYTES = 2 * _DTYPE.itemsize
+# SQL for the number of passages of a row of the table.
+COUNT = f"length(spans) / {BYTES}"
 
 
 class Span(NamedTuple):
@@ -170,6 +173,18 @@ class Passages:
         for part in parts(rows):
             self._records.connection.execute(f"DELETE FROM passages WHERE row IN ({marks(part)})", part)
 
+    def forget(self, rows: Sequence[int]) -> None:
+        """Treat documents whose passages are damaged as documents of one vector.
+
+        Parameters
+        ----------
+        rows
+            The rows of their records.
+        """
+        first, counts = self._layout()
+        kept = ~np.isin(first, rows)
+        self._first, self._counts = first[kept], counts[kept]
+
     def _layout(self) -> tuple[Rows, Rows]:
         """Return the first row of each document with several passages, in ascending order, and their numbers.
 
@@ -178,7 +193,7 @@ class Passages:
         with self._records.lock:
             if self._changes != self._records.changes and self.any:
                 last = int(self._first[-1]) if len(self._first) else 0
-                query = f"SELECT row, length(spans) / {_BYTES} FROM passages WHERE row > ? ORDER BY row"
+                query = f"SELECT row, {COUNT} FROM passages WHERE row > ? ORDER BY row"
                 found = np.array(self._records.read(query, (last,)), dtype=np.int64).reshape(-1, 2)
                 self._first = np.concatenate([self._first, found[:, 0]])
                 self._counts = np.concatenate([self._counts, found[:, 1]])
@@ -194,7 +209,7 @@ def expand(rows: Rows, counts: Rows) -> Rows:
 
 def is_whole(row: object, blob: object, crc: object) -> bool:
     """Return whether the cells of a row of the table are what was written."""
-    if type(row) is not int or not isinstance(blob, bytes) or not blob or len(blob) % _BYTES:
+    if type(row) is not int or not isinstance(blob, bytes) or not blob or len(blob) % BYTES:
         return False
     return crc == _checksum(row, blob)
 

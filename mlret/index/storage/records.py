@@ -19,7 +19,7 @@ from mlret.index.lexical.fts import LexicalTable
 from mlret.index.sqlite.database import BUSY_SECONDS, DAMAGED
 from mlret.index.sqlite.pages import holds_traces
 from mlret.index.sqlite.sql import marks, parts
-from mlret.index.storage.passages import COUNTER, Passages, Spans, expand
+from mlret.index.storage.passages import COUNTER, Passages, Spans
 from mlret.index.storage.snapshots import Snapshots
 from mlret.index.storage.tombstones import Tombstones
 
