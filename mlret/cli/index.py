@@ -121,8 +121,8 @@ def build(
         str | None,
         typer.Option(
             "--passages",
-            help="A document that is longer than the encoder reads: cut it into passages, warn that its end is lost, or "
-            "refuse it. Default: cut.",
+            help="A document that is longer than the encoder reads: cut it into passages, warn that its end is lost, "
+            "or refuse it. Default: cut.",
         ),
     ] = None,
     passage_tokens: Annotated[

@@ -100,7 +100,7 @@ def hits_table(hits: Sequence[Hit | MemoryHit], *, title: str | None = None) -> 
 
 
 def _text_of(hit: Hit | MemoryHit) -> RenderableType:
-    """Return the text of a hit; of a document that was cut its beginning, and highlighted the passage that was found."""
+    """Return the text of a hit; of a document that was cut its beginning and the passage found, highlighted."""
     passage = getattr(hit, "passage", None)
     if passage is None:
         return ScriptText(hit.text)

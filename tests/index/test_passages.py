@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +285,7 @@ def test_passages_hold_every_sentence_and_are_read_to_their_end(seed: int, longe
         assert document.text[start:end].strip() == document.text[start:end]
     assert not "".join(np.array(list(document.text))[~covered]).strip()
     assert spans[0].start == 0 and spans[-1].end == len(document.text)
-    for one, other in zip(spans, spans[1:], strict=False):
+    for one, other in pairwise(spans):
         assert one.start < other.start and one.end < other.end
         assert len(document.text[other.start : one.end].split()) <= overlap
     for piece, (start, end) in zip(pieces, spans, strict=True):
@@ -300,7 +301,7 @@ def test_packing_uses_every_sentence_in_order(counts: list[int], room: int, over
     assert found[0].start == 0 and found[-1].end == len(counts)
     for start, end in found:
         assert sum(counts[start:end]) <= room or end - start == 1
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in pairwise(found):
         assert one.start < other.start <= one.end < other.end
         assert sum(counts[other.start : one.end]) <= overlap
 
@@ -422,7 +423,7 @@ def test_reembedding_cuts_for_the_new_encoder(longest: int, tmp_path: Path) -> N
     assert verify_index(tmp_path / "j", new) == []
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     pass
 
 
@@ -435,13 +436,13 @@ def test_an_interrupted_reembedding_resumes_and_follows_changes(
 
     def stop(done: int, total: int) -> None:
         if done >= 8:
-            raise _Stopped
+            raise _StoppedError
 
-    with pytest.raises(_Stopped):
+    with pytest.raises(_StoppedError):
         reembed_index(tmp_path / "i", tmp_path / "j", new, progress=stop)
     new.texts.clear()
     every = sum(len(one) or 1 for one in Cutter(new, SETTINGS).spans(documents))
-    with pytest.raises(_Stopped):  # It goes on behind what is done.
+    with pytest.raises(_StoppedError):  # It goes on behind what is done.
         reembed_index(tmp_path / "i", tmp_path / "j", new, progress=stop)
     with Index.open(tmp_path / "i", old) as index:
         index.delete(["d1", "d2"])
