@@ -16,23 +16,22 @@ _NUMBER = r"(?!\p{SB=Numeric})"
 _INITIALS = rf"(?!(?<=[\p{{SB=Upper}}\p{{SB=Lower}}]{_MARKS}\p{{SB=ATerm}}{_MARKS})\p{{SB=Upper}})"
 # SB9, SB10: closing marks and spaces belong to the sentence before.
 _CLOSED = rf"(?:\p{{SB=Close}}{_MARKS})*+(?:\p{{SB=Sp}}{_MARKS})*+"
-# SB8: the next letter is in lower case, as after an abbreviation.
-_GOES_ON = (
-    r"(?![^\p{SB=OLetter}\p{SB=Upper}\p{SB=Lower}\p{SB=Sep}\p{SB=CR}\p{SB=LF}\p{SB=STerm}\p{SB=ATerm}]*+\p{SB=Lower})"
-)
 # SB8a: a comma, a dash or another end follows.
 _CONTINUED = r"(?!\p{SB=SContinue}|\p{SB=STerm}|\p{SB=ATerm})"
 
 
 def _ends(final: str) -> regex.Pattern[str]:
+    # SB8: the next letter is in lower case, as after an abbreviation.
+    others = rf"[^\p{{SB=OLetter}}\p{{SB=Upper}}\p{{SB=Lower}}\p{{SB=Sep}}\p{{SB=CR}}\p{{SB=LF}}{final}\p{{SB=ATerm}}]"
+    goes_on = rf"(?!{others}*+\p{{SB=Lower}})"
     return regex.compile(
-        rf"(?:{final}{_MARKS}{_CLOSED}|\p{{SB=ATerm}}{_MARKS}{_NUMBER}{_INITIALS}{_CLOSED}{_GOES_ON}){_CONTINUED}"
+        rf"(?:[{final}]{_MARKS}{_CLOSED}|\p{{SB=ATerm}}{_MARKS}{_NUMBER}{_INITIALS}{_CLOSED}{goes_on}){_CONTINUED}"
     )
 
 
 _ENDS = _ends(r"\p{SB=STerm}")
 # The Greek question mark looks like a semicolon, and is typed as one.
-_GREEK_ENDS = _ends(r"[\p{SB=STerm};\u037e]")
+_GREEK_ENDS = _ends(r"\p{SB=STerm};\u037e")
 
 
 def cut_at_ends(line: str, language: str) -> Iterator[str]:

@@ -61,12 +61,12 @@ class Question:
     answers: dict[str, str]
 
 
-def read(folder: Path, languages: tuple[str, ...]) -> tuple[list[Long], list[Question]]:
-    """Return the documents and the questions of some languages."""
+def read(folder: Path, languages: tuple[str, ...], count: int) -> tuple[list[Long], list[Question]]:
+    """Return the first ``count`` documents of each language, and the questions about them."""
     documents: list[Long] = []
     for language in languages:
         rows = [row for row in _lines(folder / "corpus.paragraphs.jsonl.gz") if row["lang"] == language]
-        for place, row in enumerate(rows):
+        for place, row in enumerate(rows[: count * PARAGRAPHS]):
             if place % PARAGRAPHS == 0:
                 documents.append(Long(language))
             one = documents[-1]
@@ -78,11 +78,12 @@ def read(folder: Path, languages: tuple[str, ...]) -> tuple[list[Long], list[Que
         for line in file:
             id, _, paragraph, _ = line.split()
             where[id] = paragraph.partition("-")[2]
+    held = {paragraph for one in documents for paragraph in one.paragraphs}
     answers: dict[str, dict[str, str]] = defaultdict(dict)
     asked = []
     with gzip.open(folder / "topics.tsv.gz", "rt", encoding="utf-8") as file:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-            if row["lang"] in languages:
+            if row["lang"] in languages and where[row["qid"]] in held:
                 number = row["qid"].partition(":")[2]
                 answers[number][row["lang"]] = row["answer"]
                 asked.append((row["question"], row["lang"], where[row["qid"]], number))
@@ -208,17 +209,18 @@ def _holds(document: Long, spans: Spans, scores: NDArray[np.float32], question: 
 def splitters(encoder: Encoder, quick: bool) -> Iterator[tuple[str, Splitter]]:
     """Yield what is measured, by name."""
     yield f"cut at {encoder.longest_document} tokens", whole(encoder)
-    sizes = (256,) if quick else (64, 128, 256, 400)
-    for size in sizes:
-        for overlap in (size // 8,) if quick or size in (64, 400) else (0, size // 8, size // 4):
-            yield f"mlret, {size} tokens, overlap {overlap}", ours(encoder, size, overlap)
+    for size in (128,) if quick else (128, 256, 64, 400):
+        yield f"mlret, {size} tokens, overlap {size // 8}", ours(encoder, size, size // 8)
     if importlib.util.find_spec("llama_index") is not None:
-        for size, overlap in ((1024, 200),) if quick else ((1024, 200), (256, 32), (128, 16)):
+        for size, overlap in ((1024, 200),) if quick else ((128, 16), (1024, 200), (256, 32)):
             note = " (default)" if size == 1024 else ""
             yield f"LlamaIndex, {size} tokens, overlap {overlap}{note}", llama_index(encoder, size, overlap)
     if importlib.util.find_spec("haystack") is not None:
         for words in (200,) if quick else (200, 100):
             yield f"Haystack, {words} words, overlap 0{' (default)' if words == 200 else ''}", haystack(words, 0)
+    for size in () if quick else (128, 256):
+        for overlap in (0, size // 4):
+            yield f"mlret, {size} tokens, overlap {overlap}", ours(encoder, size, overlap)
 
 
 def table(figures: dict[str, dict[str, float]]) -> str:
@@ -240,12 +242,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds xquad_r")
     parser.add_argument("--languages", default=",".join(LANGUAGES), help="codes, separated by commas")
+    parser.add_argument("--documents", type=int, default=24, help="of each language, which has 24")
     parser.add_argument("--quick", action="store_true", help="one setting of each splitter")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--markdown", type=Path, help="write the table to this file")
     arguments = parser.parse_args()
     languages = tuple(arguments.languages.split(","))
-    documents, questions = read(arguments.data / "xquad_r", languages)
+    documents, questions = read(arguments.data / "xquad_r", languages, arguments.documents)
     encoder = mlret.load_encoder()
     print(f"{len(documents)} documents, {len(questions)} questions")
     asked = encoder.encode_query([one.text for one in questions], language=[one.language for one in questions])
@@ -253,11 +256,11 @@ def main() -> None:
     for name, split in splitters(encoder, arguments.quick):
         figures[name] = measured(encoder, split, documents, questions, asked)
         print(table({name: figures[name]}).splitlines()[-1], flush=True)
-    if arguments.json is not None:
-        about = {"languages": languages, "documents": len(documents), "questions": len(questions)}
-        arguments.json.write_text(json.dumps(about | {"figures": figures}, indent=1) + "\n", encoding="utf-8")
-    if arguments.markdown is not None:
-        arguments.markdown.write_text(table(figures), encoding="utf-8")
+        if arguments.json is not None:
+            about = {"languages": languages, "documents": len(documents), "questions": len(questions)}
+            arguments.json.write_text(json.dumps(about | {"figures": figures}, indent=1) + "\n", encoding="utf-8")
+        if arguments.markdown is not None:
+            arguments.markdown.write_text(table(figures), encoding="utf-8")
 
 
 if __name__ == "__main__":
