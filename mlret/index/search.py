@@ -154,7 +154,6 @@ def retrieve(
 
 def _dense(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Ranked]:
     found = _nearest(store, queries, k, allowed, exact)
-    several = store.records.passages.any
     # More rows than k may tie with the k-th best; the ids decide which of them are kept.
     tied = sorted({int(row) for scores, rows, _ in found if len(rows) > 1 for row in rows if _repeats(scores)})
     ids = store.records.ids(tied)
@@ -172,7 +171,7 @@ def _dense(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None,
                 "cosine" if similarity == "cosine" else "maxsim",
                 _cosines(store, chosen),
                 parts,
-                [int(nearest[place]) for place in order] if several else (),
+                () if nearest is rows else [int(nearest[place]) for place in order],
             )
         )
     return ranked
@@ -292,7 +291,9 @@ def _similarities(store: Store, vector: NDArray[np.float32], rows: Rows) -> tupl
 def _passages(store: Store, ranked: Ranked, documents: dict[int, Document]) -> list[Passage | None]:
     """Return the passage of each hit that is nearest to the query; ``None`` for a document that was not cut."""
     found: list[Passage | None] = [None] * len(ranked.rows)
-    spans = store.records.passages.of(ranked.rows) if ranked.nearest else {}
+    if not ranked.nearest:
+        return found
+    spans = store.records.passages.of(ranked.rows)
     for place, row in enumerate(ranked.rows):
         if row in spans:
             start, end = spans[row][ranked.nearest[place] - row]

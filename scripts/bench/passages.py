@@ -243,6 +243,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds xquad_r")
     parser.add_argument("--languages", default=",".join(LANGUAGES), help="codes, separated by commas")
     parser.add_argument("--documents", type=int, default=24, help="of each language, which has 24")
+    parser.add_argument("--only", default="", help="only splitters whose names contain this")
     parser.add_argument("--quick", action="store_true", help="one setting of each splitter")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--markdown", type=Path, help="write the table to this file")
@@ -254,6 +255,8 @@ def main() -> None:
     asked = encoder.encode_query([one.text for one in questions], language=[one.language for one in questions])
     figures: dict[str, dict[str, float]] = {}
     for name, split in splitters(encoder, arguments.quick):
+        if arguments.only not in name:
+            continue
         figures[name] = measured(encoder, split, documents, questions, asked)
         print(table({name: figures[name]}).splitlines()[-1], flush=True)
         if arguments.json is not None:
