@@ -107,16 +107,15 @@ class VectorTable(Generic[JoinedT]):
         rows = self._records.rows(first_row, last_row)
         for start in range(0, len(rows), batch_size):
             some = rows[start : start + batch_size]
-            cells = {row: cell for row, *cell in self._records.read(query, (int(some[0]), int(some[-1])))}
-            found = [cells.get(row, (None, None)) for row in some.tolist()]
-            for row, (blob, crc) in zip(some.tolist(), found, strict=True):
-                if not self.holds(blob, crc):
+            cells = {row: (blob, crc) for row, blob, crc in self._records.read(query, (int(some[0]), int(some[-1])))}
+            for row in some.tolist():
+                if not self.holds(*cells.get(row, (None, None))):
                     raise DamagedVectorError(
                         f"{self._records.path}: the vector of row {row} is damaged; `mlret index verify --repair` "
                         "encodes the text again",
                         row,
                     )
-            yield some, self._blobs.read([blob for blob, _ in found])
+            yield some, self._blobs.read([cells[row][0] for row in some.tolist()])
 
     def of(self, rows: Sequence[int]) -> dict[int, OneDocument]:
         """Return the vectors of row numbers; missing and damaged vectors are missing from the result.
