@@ -75,6 +75,10 @@ class FilterWarning(MlretWarning):
     """A filter uses a name that no document has, so it cannot have the intended effect."""
 
 
+class LongTextWarning(MlretWarning):
+    """Documents are longer than the encoder reads, so that their ends cannot be found by their meaning."""
+
+
 def warn(message: str, category: type[MlretWarning]) -> None:
     """Issue a warning that is attributed to the first calling line outside mlret.
 
@@ -125,9 +129,7 @@ def require(module: str, *, extra: str, feature: str) -> ModuleType:
 
 # Modules that the light install lacks -> the extra that brings them.
 _EXTRA_OF = {
-    **dict.fromkeys(
-        ("torch", "transformers", "sentence_transformers", "accelerate", "schedulefree", "icu4py"), "train"
-    ),
+    **dict.fromkeys(("torch", "transformers", "sentence_transformers", "accelerate", "schedulefree"), "train"),
     **dict.fromkeys(("datasets", "pyarrow"), "data"),
     **dict.fromkeys(("bs4", "docx", "lxml", "pypdf"), "files"),
     **dict.fromkeys(("bm25s", "matplotlib", "mteb", "nltk", "pytrec_eval", "scipy", "sklearn", "Stemmer"), "eval"),

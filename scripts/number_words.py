@@ -2,7 +2,7 @@
 
     python scripts/number_words.py
 
-ICU spells the numbers, in every gender and case that CLDR has rules for; it is installed by the extra `train`. The file
+ICU spells the numbers, in every gender and case that CLDR has rules for; it is installed by the extra `dev`. The file
 is read by :mod:`mlret.memory.text.number_words`, so that users do not need ICU.
 """
 

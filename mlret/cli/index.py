@@ -116,6 +116,21 @@ def build(
         bool,
         typer.Option("--lexical", help="Index character n-grams too, for hybrid search (names, numbers, rare words)."),
     ] = False,
+    passages: Annotated[
+        str | None,
+        typer.Option(
+            "--passages",
+            help="A document that is longer than the encoder reads: cut it into passages, warn that its end is lost, "
+            "or refuse it. Default: cut.",
+        ),
+    ] = None,
+    passage_tokens: Annotated[
+        int | None, typer.Option("--passage-tokens", min=16, help="Tokens of a passage, at most. Default: 256.")
+    ] = None,
+    passage_overlap: Annotated[
+        int | None,
+        typer.Option("--passage-overlap", min=0, help="Tokens that the next passage repeats, at most. Default: 32."),
+    ] = None,
     external: Annotated[
         str | None,
         typer.Option("--external", metavar="NAME", help="--vectors are of this encoder, which mlret does not run."),
@@ -142,6 +157,7 @@ def build(
     from mlret.index.build import build_index
 
     changes = {"kind": kind, "dims": dims, "lexical": lexical or None, "bits": bits, "pooling": pooling}
+    changes |= {"passages": passages, "passage_tokens": passage_tokens, "passage_overlap": passage_overlap}
     settings = _settings(recipe, changes)
     vectors = _load_vectors(adding.vectors, adding.lengths)
     encoder = _external(external, vectors, adding.model)
@@ -465,6 +481,7 @@ def _print_report(report: BuildReport, as_json: bool) -> None:
     parts += [f"{done.replaced} replaced"] if done.replaced else []
     parts += [f"{done.skipped} skipped"] if done.skipped else []
     parts += [f"{counted(report.blank, 'blank passage')} skipped"] if report.blank else []
+    parts += [f"the long ones cut, {index.passages:,} passages in all"] if index.passages > index.documents else []
     parts += [f"{counted(len(report.unread), 'file')} could not be read (see the warnings)"] if report.unread else []
     rate = f"{stored / seconds:.0f}/s" if seconds else ""
     typer.echo(f"{', '.join(parts)} in {seconds:.1f} s ({rate}); {index.path} holds {index.documents}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table
@@ -42,18 +42,24 @@ class ScriptText:
     ----------
     text
         Any text. Control characters are removed, so that it cannot control the terminal.
+    lines
+        Maximum number of lines.
+    style
+        Style of the text, as in rich.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, lines: int = _LINES, style: str = "") -> None:
         self.text = printable(text)
+        self._lines, self._style = lines, style
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         width = terminal_width(self.text)
         return Measurement(min(width, 20), max(width, 1)).with_maximum(options.max_width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in wrap(self.text, options.max_width, _LINES):
-            yield Segment(isolate(line))
+        style = console.get_style(self._style) if self._style else None
+        for line in wrap(self.text, options.max_width, self._lines):
+            yield Segment(isolate(line), style)
             yield Segment.line()
 
 
@@ -88,9 +94,22 @@ def hits_table(hits: Sequence[Hit | MemoryHit], *, title: str | None = None) -> 
             f"{hit.score:.3f}",
             *(["–" if hit.cosine is None else f"{hit.cosine:.3f}"] if beside else []),
             display_language(hit.language),
-            ScriptText(hit.text),
+            _text_of(hit),
         )
     return table
+
+
+def _text_of(hit: Hit | MemoryHit) -> RenderableType:
+    """Return the text of a hit; of a document that was cut its beginning and the passage found, highlighted."""
+    passage = getattr(hit, "passage", None)
+    if passage is None:
+        return ScriptText(hit.text)
+    shown = ScriptText(passage.text, style="bold")
+    if passage.start == 0:
+        return shown
+    where = f"[{passage.start:,}–{passage.end:,} of {len(hit.text):,} characters]"
+    beginning = ScriptText(hit.text[: passage.start], lines=1, style="dim")
+    return Group(beginning, Text(where, style="dim"), shown)
 
 
 def display_language(code: str | None) -> str:

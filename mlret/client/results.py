@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from mlret.data.documents import Document
-from mlret.index.hits import Hit, IndexInfo, Unread, Updated
+from mlret.index.hits import Hit, IndexInfo, Passage, Unread, Updated
 from mlret.memory.records import Link, MemoryRecord, Source
 from mlret.memory.results import Added, Done, ErasureProof, Forgotten, Found, HistoryEntry, MemoryHit
 from mlret.memory.search.context import Packed, Piece
@@ -28,6 +28,7 @@ def hit_of(values: Values) -> Hit:
         values["scores"],
         values["kind"],
         values["cosine"],
+        passage=values["passage"] and Passage(**values["passage"]),
     )
 
 

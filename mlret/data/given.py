@@ -117,7 +117,7 @@ def incoming_of(given: Given, columns: Columns = NO_COLUMNS) -> Iterator[str | M
                 yield renamed(one, columns) if columns and isinstance(one, Mapping) else one
 
 
-def counted(given: Given) -> object:
+def sized(given: Given) -> object:
     """Return what was given if its length is the number of its documents, otherwise an object without a length."""
     paths = isinstance(given, list | tuple) and any(isinstance(one, PathLike) for one in given)
     return object() if paths else given

@@ -1,4 +1,4 @@
-"""Split running text into sentences, by ICU's rules with corrections that are supported by gold sentences.
+"""Split running text into sentences, by Unicode's rules with corrections that are supported by gold sentences.
 
 ``scripts/bench/sentences.py`` compares this with other splitters; the results are in
 ``eval/results/bench/sentences.md``.
@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from mlret.data.abbreviations import BEFORE_NUMBERS, TITLES, abbreviations
-from mlret.errors import require
+from mlret.data.sentence_breaks import cut_at_ends
 
 LONGEST_SENTENCE = 1000
 """In characters. What is longer has no marks that end sentences, or is none: a table, a list, minified code."""
@@ -26,11 +26,11 @@ _CLOSED_LATE = re.compile(r"»\s+")
 # 「…。」と言った: what follows the quotation belongs to its sentence.
 _AFTER_JAPANESE_QUOTATION = frozenset("とっなはがをにものやでだ")
 
-# Sentence ends that ICU does not find. In every language: an ellipsis, a full stop before a number, and a mark before a
-# dialogue's dash. Armenian: a colon typed instead of its full stop. Ethiopic: two word separators instead of its full
-# stop. Tibetan, Dzongkha: a shad before a space, which is omitted after the letter ga. Burmese: ICU cuts Zawgyi text
-# inside the syllable that follows. Bambara, Kurdish, Vietnamese: a full stop before a word in lower case, which in
-# texts of these languages starts a sentence more often than it follows an abbreviation.
+# Sentence ends that Unicode's rules do not find. In every language: an ellipsis, a full stop before a number, and a
+# mark before a dialogue's dash. Armenian: a colon typed instead of its full stop. Ethiopic: two word separators instead
+# of its full stop. Tibetan, Dzongkha: a shad before a space, which is omitted after the letter ga. Burmese: those rules
+# cut Zawgyi text inside the syllable that follows. Bambara, Kurdish, Vietnamese: a full stop before a word in lower
+# case, which in texts of these languages starts a sentence more often than it follows an abbreviation.
 _ENDS = r"\.[\"”’»)]*\s+(?=\d)|…[\"”’»)]*\s+|[.!?][\"”’»)]*\s+(?=[-–—]\s)"
 _MORE_ENDS = {
     "am": r"፡፡[\"”»)]*\s*",
@@ -45,7 +45,7 @@ _MORE_ENDS = {
 }
 _ENDS_OF = {language: re.compile(f"{_ENDS}|{more}") for language, more in _MORE_ENDS.items()}
 _ENDS_OF_OTHERS = re.compile(_ENDS)
-# Marks that ICU takes for full stops although they do not end sentences.
+# Marks that those rules take for full stops although they do not end sentences.
 _NO_STOPS = {"hy": ".․", "my": "၊"}
 # J. R. R., U.S. do not end a sentence; but "D.C." often does, as in "Washington, D.C."
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
@@ -70,8 +70,8 @@ _WORD = re.compile(r".*\s", re.DOTALL)
 def split_sentences(text: str, language: str) -> list[str]:
     """Split a text into sentences.
 
-    ICU finds the boundaries by Unicode's rules (UAX #29). Boundaries after abbreviations, initials and enumerators and
-    inside quotations are removed, and boundaries that ICU does not find are added, each by a rule that gold sentences
+    Unicode's rules (UAX #29) find the boundaries. Boundaries after abbreviations, initials and enumerators and inside
+    quotations are removed, and boundaries that those rules do not find are added, each by a rule that gold sentences
     support. Thai text is split at spaces into fragments of a sentence's length.
 
     Parameters
@@ -87,19 +87,12 @@ def split_sentences(text: str, language: str) -> list[str]:
         The sentences, stripped and not empty. Joined, they are the text without some of its white space. None is longer
         than :data:`LONGEST_SENTENCE`: longer sentences are cut at the end of a clause, otherwise at a space, otherwise
         anywhere.
-
-    Raises
-    ------
-    MissingExtraError
-        If ICU's bindings are not installed.
     """
-    breaker = require("icu4py.breakers", extra="train", feature="sentence splitting").SentenceBreaker
-    locale = language.replace("-", "_")
     language = language.partition("-")[0]
     ends = _ENDS_OF.get(language, _ENDS_OF_OTHERS)
     sentences: list[str] = []
     for line in text.splitlines():
-        fragments = (str(part) for span in _cut_after(ends, line) for part in breaker(span, locale))
+        fragments = (part for span in _cut_after(ends, line) for part in cut_at_ends(span, language))
         for sentence in _rejoined(fragments, language):
             for part in _thai(sentence) if language == "th" else (sentence,):
                 sentences += _short_enough(part.strip())
@@ -138,7 +131,7 @@ def _rejoined(fragments: Iterable[str], language: str) -> list[str]:
 def _opened_at_end(left: str) -> int:
     """Return the number of trailing characters that open what follows.
 
-    After a full stop, ICU takes 「 for a closing mark.
+    After a full stop, Unicode's rules take 「 for a closing mark.
     """
     if len(left) > 1 and left[-1] == '"' and left[-2] in _CJK_STOPS:
         return left.count('"') % 2
@@ -150,7 +143,7 @@ def _opened_at_end(left: str) -> int:
 
 
 def _ends_sentence(left: str, right: str, language: str) -> bool:
-    """Whether a sentence ends between two fragments that ICU or one of mlret's rules has separated."""
+    """Whether a sentence ends between two fragments that Unicode's rules or one of mlret's have separated."""
     stripped = left.rstrip()
     unquoted = stripped.rstrip(_CLOSING)
     if not _has_word(unquoted):

@@ -26,6 +26,9 @@ Side = Literal["query", "document"]
 # What computes the vectors: torch, or onnxruntime where torch is not needed.
 Runtime = Literal["torch", "light"]
 
+# A tokenizer that states no length has a number at least this large.
+_NO_LIMIT = 10**9
+
 
 class Encoder:
     """Encode texts of any language as unit vectors, one vector for each text.
@@ -286,6 +289,17 @@ class Encoder:
         """
         return tokens_of(self.model, checked_texts(texts), self.name, cut=cut)
 
+    @cached_property
+    def longest_document(self) -> int | None:
+        """Number of tokens of a document that the model reads, special tokens included; ``None`` if it reads all.
+
+        Examples
+        --------
+        >>> encoder.longest_document
+        512
+        """
+        return longest_document_of(self.model, self.name)
+
     def _by_the_library(
         self, texts: list[str], batch_size: int, show_progress: bool, **options: Any
     ) -> NDArray[np.float32]:
@@ -450,6 +464,29 @@ def tokens_of(model: BaseModel, texts: list[str], name: str, *, cut: bool) -> li
     else:  # one of the tokenizers library
         found = [len(one.ids) for one in tokenizer.encode_batch(texts)]
     return [min(count, longest or count) for count in found]
+
+
+def longest_document_of(model: Any, name: str) -> int | None:
+    """Return the number of tokens of a document that a model reads; ``None`` if there is no limit.
+
+    The tokens are those that :func:`tokens_of` counts; those of the model's prompt are subtracted.
+
+    Parameters
+    ----------
+    model
+        An encoder of sentence-transformers.
+    name
+        Its name, for messages.
+    """
+    limits = [getattr(model, "max_seq_length", None), getattr(model, "document_length", None)]
+    stated = [int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < _NO_LIMIT]
+    if not stated or getattr(model, "tokenizer", None) is None:
+        return None
+    prompt = prompt_of_side(model, "document")
+    if not prompt:
+        return min(stated)
+    empty, with_prompt = tokens_of(model, ["", prompt], name, cut=False)
+    return min(stated) - (with_prompt - empty)
 
 
 def prompt_of_side(model: BaseModel, side: Side) -> str:

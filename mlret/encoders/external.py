@@ -79,6 +79,17 @@ class ExternalEncoder(Encoder):
         return hashlib.sha256(self.name.encode()).hexdigest()[:16]
 
     @property
+    def longest_document(self) -> int | None:
+        """Always ``None``: vectors are used as they are given.
+
+        Examples
+        --------
+        >>> encoder.longest_document is None
+        True
+        """
+        return None
+
+    @property
     def calibration_languages(self) -> list[str]:
         """Always empty: vectors are used as they are given.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.encoder import Runtime, Similarity, tagged, tokens_of
+from mlret.encoders.encoder import Runtime, Similarity, longest_document_of, tagged, tokens_of
 from mlret.encoders.fingerprint import fingerprint_of
 from mlret.encoders.texts import checked_texts, languages_of
 from mlret.errors import InputError
@@ -153,6 +153,18 @@ class TokenEncoder:
         True
         """
         return tokens_of(self.model, checked_texts(texts), self.name, cut=cut)
+
+    @cached_property
+    def longest_document(self) -> int | None:
+        """Number of tokens of a document that the model reads, special tokens included; ``None`` if it reads all.
+
+        Examples
+        --------
+        >>> encoder.longest_document
+        512
+        """
+        longest = longest_document_of(self.model, self.name)
+        return longest and longest - 1  # A marker may take the place of a token.
 
     @cached_property
     def dims(self) -> int:

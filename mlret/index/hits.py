@@ -22,6 +22,23 @@ _SHOWN = 80
 _COLUMNS = ("rank", "id", "score", "language", "text", "kind", "cosine")
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A part of a document that is longer than its encoder reads.
+
+    Attributes
+    ----------
+    start, end
+        Where it is in the text of the document: from ``start`` to before ``end``, in characters.
+    text
+        What stands there.
+    """
+
+    start: int
+    end: int
+    text: str
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Hit:
     """A document that a search found.
@@ -48,6 +65,9 @@ class Hit:
         What ``score`` is the sum of, by channel. A ``fused`` score is the sum mapped to a value between 0 and 1: each
         term is the standard score of a channel divided by the number of channels that were counted. A channel that
         does not apply to the document, or distinguishes no candidates, is not among them.
+    passage
+        The passage that is nearest to the query, if the document was cut into passages; it decides the score for
+        meaning. ``None`` for other documents, and in a lexical search of an index whose encoder is not at hand.
 
     Examples
     --------
@@ -66,6 +86,7 @@ class Hit:
     kind: ScoreKind = "cosine"
     cosine: float | None = None
     terms: dict[str, float] = field(default_factory=dict)
+    passage: Passage | None = None
 
     def __repr__(self) -> str:
         return (
@@ -223,11 +244,12 @@ def _few(counts: Mapping[str, int], of: str, what: str) -> str:
 class IndexInfo:
     """A summary of what an index holds.
 
-    ``kinds`` counts the documents whose vectors are in segments of each kind, and ``unsealed`` those that are in no
-    segment yet. ``probing`` describes how a multi-vector index is searched and the recall that was measured.
-    ``deleted`` counts the rows of segments that the next compaction removes. ``bytes`` is the size of the folder on
-    disk. ``unread`` counts what the encoder does not read of the documents. ``fields`` names the metadata that filters
-    can use, at most 100 names.
+    ``passages`` counts the passages of all documents; a document that was not cut counts as one. Each passage has a
+    vector: ``kinds`` counts those in segments of each kind, and ``unsealed`` those that are in no segment yet.
+    ``probing`` describes how a multi-vector index is searched and the recall that was measured. ``deleted`` counts the
+    rows of segments that the next compaction removes. ``bytes`` is the size of the folder on disk. ``unread`` counts
+    what the encoder does not read of the documents. ``fields`` names the metadata that filters can use, at most 100
+    names.
     """
 
     path: str
@@ -246,6 +268,7 @@ class IndexInfo:
     unsealed: int
     deleted: int
     bytes: int
+    passages: int
     unread: Unread = field(default_factory=Unread)
     fields: list[str] = field(default_factory=list)
 
@@ -266,6 +289,7 @@ class IndexInfo:
         )
         rows = [
             ["documents", f"{self.documents:,}"],
+            *([["passages", f"{self.passages:,}"]] if self.passages > self.documents else []),
             ["languages", languages or "–"],
             ["encoder", f"{self.encoder}, {self.dims} dimensions, {self.similarity}"],
             ["words", "searched, too" if self.lexical else "not searched"],

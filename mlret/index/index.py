@@ -20,13 +20,13 @@ from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError, MlretError, NotFound
 from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.filtering.filters import Condition, Where, read_filter
-from mlret.index.hits import Hit, Hits, IndexInfo, Updated
+from mlret.index.hits import Hit, Hits, IndexInfo, Passage, Updated
 from mlret.index.ingest import Existing, Intake
 from mlret.index.queries import check_filters, check_ids, check_k, check_queries, encoded, encoded_if_possible
 from mlret.index.reranking import CANDIDATES, Reranker, as_reranker, reranked
 from mlret.index.search import Mode, Query, check_lexical, check_mode, retrieve
 from mlret.index.settings import Choice, IndexSettings, check_settings
-from mlret.index.storage.manifest import Manifest, has_manifest, read_manifest
+from mlret.index.storage.manifest import FORMAT_VERSION, PASSAGES_FORMAT, Manifest, has_manifest, read_manifest
 from mlret.index.store import compaction
 from mlret.index.store.new_folder import check_vacant, create_folder
 from mlret.index.store.store import Store
@@ -41,7 +41,7 @@ from mlret.wording import counted
 if TYPE_CHECKING:
     from mlret.index.reranking import Reranking
 
-__all__ = ["Hit", "Hits", "Index", "IndexInfo", "Updated"]
+__all__ = ["Hit", "Hits", "Index", "IndexInfo", "Passage", "Updated"]
 
 
 class Index:
@@ -151,6 +151,7 @@ class Index:
                 f"the settings keep {counted(settings.dims, 'dimension')}, but {encoder.name} gives {encoder.dims}"
             )
         manifest = Manifest(
+            format_version=PASSAGES_FORMAT if settings.changes_passages else FORMAT_VERSION,
             kind=kind,
             encoder=reference_of(encoder),
             fingerprint=encoder.fingerprint,
@@ -791,8 +792,9 @@ class Index:
         Returns
         -------
         numpy.ndarray or Ragged
-            ``(n, dims)`` float32. In a multi-vector index a :class:`mlret.index.vectors.ragged.Ragged`, whose values
-            are only as exact as the stored codes.
+            ``(n, dims)`` float32. The vector of a document of several passages is the mean of theirs, at unit length.
+            In a multi-vector index a :class:`mlret.index.vectors.ragged.Ragged`, whose values are only as exact as the
+            stored codes; there a document has the tokens of all its passages.
 
         Raises
         ------
@@ -811,7 +813,7 @@ class Index:
         rows = self.store.records.rows_of(check_ids(ids))
         if missing := [id for id in ids if id not in rows]:
             raise NotFound(f"{self.path} has no document {missing[0]!r}")
-        found = self.store.vectors_of(list(rows.values()))
+        found = self.store.vectors_of_records(list(rows.values()))
         joined: Vectors = self.store.space.joined([found[rows[id]] for id in ids])
         return joined
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from mlret.data.columns import Columns
 from mlret.data.detection import DETECTION_CHARACTERS, detect_language
 from mlret.data.documents import Document
-from mlret.data.given import Given, check_several, counted, documents_of
+from mlret.data.given import Given, check_several, documents_of, sized
 from mlret.data.given import Incoming as Incoming
 from mlret.encoders.external import ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import AlreadyExists, InputError, MlretError
+from mlret.index.cutting import Cutter
 from mlret.index.hits import Updated
+from mlret.index.storage.passages import Spans
 from mlret.index.storage.unread import Note, notes_on
 from mlret.index.store.compaction import maintain
 from mlret.index.store.noting import notes_of
@@ -95,22 +98,35 @@ class Intake:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
         if vectors is not None:
             vectors = self._checked(vectors)
-        with self.store.writing():
-            # Row numbers only grow and each automatic id takes a row, so a later call starts with a higher number.
-            source = documents_of(documents, self.columns, after=self.store.last_row)
-            if vectors is not None:
-                source = iter(as_many(source, counted(documents), len(vectors), self.store.folder))
-            start = 0
-            while batch := list(islice(source, batch_size)):
-                given = None if vectors is None else _some(vectors, start, start + len(batch))
-                done = self.store_batch(batch, given)
-                start += len(batch)
-                more = len(batch) == batch_size  # A shorter batch is the last one.
-                maintain(self.store, more=more)
-                yield done
-                if not more:
-                    return
-            maintain(self.store)
+        try:
+            with self.store.writing():
+                # Row numbers only grow and each automatic id takes a row, so a later call starts with a higher number.
+                source = documents_of(documents, self.columns, after=self.store.last_row)
+                if vectors is not None:
+                    source = iter(as_many(source, sized(documents), len(vectors), self.store.folder))
+                start = 0
+                while batch := list(islice(source, batch_size)):
+                    given = None if vectors is None else _some(vectors, start, start + len(batch))
+                    done = self.store_batch(batch, given)
+                    start += len(batch)
+                    more = len(batch) == batch_size  # A shorter batch is the last one.
+                    maintain(self.store, more=more)
+                    yield done
+                    if not more:
+                        return
+                maintain(self.store)
+        finally:
+            self.report()
+
+    def report(self) -> None:
+        """Warn of documents that were longer than the encoder reads and not cut."""
+        if "cutter" in self.__dict__:
+            self.cutter.report()
+
+    @cached_property
+    def cutter(self) -> Cutter:
+        """Cuts documents that the encoder does not read to their end."""
+        return Cutter(self.encoder(), self.store.manifest.settings)
 
     def _checked(self, vectors: Vectors) -> Vectors:
         """Check document vectors, and return them in the form that the index stores."""
@@ -150,15 +166,18 @@ class Intake:
         if documents:
             fresh = list(documents.values())
             notes: Sequence[Note | None] = ()
+            spans: Sequence[Spans] = ()
             if given is None:
                 old = {row: stored[row] for row in replaced}
-                vectors = self._encoded(fresh, old)
+                vectors, spans = self._encoded(fresh, old)
                 if self.store.manifest.kind == "index":
                     given_languages = {batch[place].id for place in chosen if batch[place].language is not None}
                     notes = self._notes(fresh, old, [document.id not in given_languages for document in fresh])
-            else:
+                    read = zip(notes, spans, strict=True)
+                    notes = [note and (note.of_passages() if some else note) for note, some in read]
+            else:  # Whoever gives a vector for a document has decided what it stands for.
                 vectors = self.store.space.taken_in(_at(given, chosen), [f"document {one.id!r}" for one in fresh])
-            self.store.append(fresh, vectors, replaced, also, notes)
+            self.store.append(fresh, vectors, replaced, also, notes, spans)
         return Updated(len(documents) - len(replaced), len(replaced), len(batch) - len(documents))
 
     def _chosen(self, batch: Sequence[Document], rows: Mapping[str, int]) -> list[int]:
@@ -185,8 +204,10 @@ class Intake:
                 places[document.id] = place
         return list(places.values())
 
-    def _encoded(self, documents: Sequence[Document], stored: Mapping[int, Document]) -> Joined:
-        """Return the vectors of documents; if only the metadata of a document changed, its stored vector is reused.
+    def _encoded(self, documents: Sequence[Document], stored: Mapping[int, Document]) -> tuple[Joined, Sequence[Spans]]:
+        """Return the vectors and the passages of documents.
+
+        If only the metadata of a document changed, its stored vectors are reused.
 
         Parameters
         ----------
@@ -194,15 +215,39 @@ class Intake:
             The documents.
         stored
             The documents that they replace, by row number.
+
+        Returns
+        -------
+        (vectors, spans)
+            One vector for each document or passage, and the passages of each document.
         """
-        rows = {(old.id, old.text, old.language): row for row, old in stored.items()}
-        same = {d.id: rows[d.id, d.text, d.language] for d in documents if (d.id, d.text, d.language) in rows}
+        passages = self.store.records.passages
+        cut = passages.of(list(stored))
+        rows = {old.id: row for row, old in stored.items()}
+        same = {
+            place: rows[one.id]
+            for place, one in enumerate(documents)
+            if one.id in rows and _same_vectors(stored[rows[one.id]], one, rows[one.id] in cut)
+        }
+        every = {row: passages.expanded(np.array([row], dtype=np.int64)).tolist() for row in same.values()}
+        known = self.store.vectors_of([row for some in every.values() for row in some]) if same else {}
+        same = {place: row for place, row in same.items() if all(one in known for one in every[row])}
+        unknown = [one for place, one in enumerate(documents) if place not in same]
+        spans_of_unknown = self.cutter.spans(unknown) if unknown else []
+        new = self._encode(self.cutter.pieces(unknown, spans_of_unknown)) if unknown else self.store.space.joined([])
         if not same:
-            return self._encode(documents)
-        known = self.store.vectors_of(list(same.values()))
-        unknown = [document for document in documents if same.get(document.id) not in known]
-        encoded = dict(zip((one.id for one in unknown), self._encode(unknown), strict=True)) if unknown else {}
-        return self.store.space.joined([encoded[d.id] if d.id in encoded else known[same[d.id]] for d in documents])
+            return new, spans_of_unknown
+        joined: list[NDArray[Any]] = []
+        spans: list[Spans] = []
+        of_unknown, encoded = iter(spans_of_unknown), iter(new)
+        for place in range(len(documents)):
+            if place in same:
+                joined += [known[row] for row in every[same[place]]]
+                spans.append(cut.get(same[place], ()))
+            else:
+                spans.append(next(of_unknown))
+                joined += islice(encoded, len(spans[-1]) or 1)
+        return self.store.space.joined(joined), spans
 
     def _notes(
         self, documents: Sequence[Document], stored: Mapping[int, Document], detected: Sequence[bool]
@@ -223,9 +268,16 @@ class Intake:
         return _prepared(self.vectors_of(documents), self.encoder(), self.store.space, documents)
 
     def vectors_of(self, documents: Sequence[Document]) -> Vectors:
-        """Return what the encoder gives for documents. A subclass may know some of it already."""
+        """Return what the encoder gives for documents or passages. A subclass may know some of it already."""
         texts, languages = [d.text for d in documents], [d.language for d in documents]
         return self.encoder().encode_document(texts, language=languages)
+
+
+def _same_vectors(old: Document, new: Document, cut: bool) -> bool:
+    """Return whether the vectors of a document are those of another; the title stands in front of passages."""
+    if (old.text, old.language) != (new.text, new.language):
+        return False
+    return not cut or old.metadata.get("title") == new.metadata.get("title")
 
 
 def encode_documents(encoder: AnyEncoder, space: AnySpace, documents: Sequence[Document]) -> Joined:

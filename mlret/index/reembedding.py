@@ -3,31 +3,39 @@
 The copy begins as a snapshot of the database, in ``.NAME.reembedding`` beside its later place. Row numbers are never
 reused and a record never changes under its number, so a vector that was made for a row stays right: a copy that was
 interrupted goes on where it stopped, also if the index has changed meanwhile.
+
+Where a document is cut into passages depends on what the encoder reads. A document that the new encoder would cut
+otherwise is stored again in the copy, under new row numbers, behind all others.
 """
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from mlret.data.documents import Document
 from mlret.data.durable import fsync_folder
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
 from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError, MlretError
+from mlret.index.cutting import Cutter
 from mlret.index.hits import IndexInfo
 from mlret.index.ingest import encode_documents
 from mlret.index.settings import check_settings
 from mlret.index.storage.creation import start_over
 from mlret.index.storage.lock import LOCK, WriterLock
 from mlret.index.storage.manifest import VECTORS, Manifest, read_manifest, write_manifest, written_of
+from mlret.index.storage.passages import BYTES, Spans
 from mlret.index.storage.records import RECORDS, Records
-from mlret.index.storage.unread import carry_notes, write_notes
+from mlret.index.storage.unread import Note, carry_notes, write_notes
 from mlret.index.store import compaction
 from mlret.index.store.new_folder import beside, check_name, check_vacant
 from mlret.index.store.noting import notes_of
@@ -41,6 +49,8 @@ Compacting = Callable[[str, int, int], None]
 _BATCH = 256
 # Changes of the index while it is copied are caught up with this often.
 _ROUNDS = 3
+# A counter in the database of a copy that is not finished: the changes of the index that it was copied from.
+_COPIED = "copied"
 # Rows that are written into one segment before segments are merged, so that memory is bounded.
 _SEALED = 2**14
 
@@ -56,8 +66,9 @@ def reembed_index(
     """Write a copy of an index with the vectors of another encoder, or of another version of its own.
 
     The old index is only read and can be used meanwhile. The new one has the same documents with their ids, languages
-    and metadata, and the same settings. It appears at ``output`` when it is complete; if the call is interrupted or
-    killed, the same call resumes it after its last batch.
+    and metadata, and the same settings. Documents that are longer than the new encoder reads are cut into passages, if
+    the settings say so, also in a copy of an index that was built before there were passages. It appears at ``output``
+    when it is complete; if the call is interrupted or killed, the same call resumes it after its last batch.
 
     Parameters
     ----------
@@ -159,7 +170,7 @@ def _copy_records(path: Path, building: Path, encoder: AnyEncoder) -> int:
         wanted = _manifest_with(old.manifest, encoder)
         if building.exists():
             _check_begun(building, wanted)
-            if _changes(building) == changes:
+            if _copied(building) == changes:
                 return changes
         fresh = building.with_name(f"{building.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
@@ -169,7 +180,7 @@ def _copy_records(path: Path, building: Path, encoder: AnyEncoder) -> int:
             old.records.connection.backup(new)
             new.execute("PRAGMA journal_mode = WAL")
     written = written_of(wanted)
-    start_over(fresh / RECORDS, wanted.generation, written.text)
+    start_over(fresh / RECORDS, wanted.generation, written.text, {_COPIED: changes})
     write_manifest(fresh, written)
     if building.exists():
         with WriterLock(building / LOCK):
@@ -208,21 +219,40 @@ def _check_begun(building: Path, wanted: Manifest) -> None:
 
 
 def _carry_over(begun: Path, fresh: Path) -> None:
-    """Copy the vectors of those records that two databases share, and what was not read of these records."""
+    """Copy vectors of records that two databases share, with the same passages, and what was not read of them."""
     with closing(sqlite3.connect(fresh)) as connection:
         connection.execute("ATTACH ? AS begun", (str(begun),))
+        old, new = _passages_in(connection, "begun"), _passages_in(connection, "main")
+        shared = "begun.records AS old JOIN main.records AS new ON old.row = new.row AND old.crc = new.crc"
         with connection:
             connection.execute(
-                "INSERT INTO main.vectors SELECT v.* FROM begun.vectors AS v JOIN begun.records AS old USING (row) "
-                "JOIN main.records AS new USING (row) WHERE old.crc = new.crc"
+                f"INSERT INTO main.vectors SELECT v.* FROM {shared} JOIN begun.vectors AS v ON v.row = old.row "
+                f"WHERE old.row NOT IN (SELECT row FROM {old}) AND old.row NOT IN (SELECT row FROM {new})"
+            )
+            connection.execute(
+                f"INSERT INTO main.vectors SELECT v.* FROM {shared} JOIN {old} AS p ON p.row = old.row "
+                f"JOIN {new} AS q ON q.row = p.row AND q.spans = p.spans "
+                f"JOIN begun.vectors AS v ON v.row BETWEEN p.row AND p.row + length(p.spans) / {BYTES} - 1"
             )
             carry_notes(connection, "begun")
+
+
+def _passages_in(connection: sqlite3.Connection, database: str) -> str:
+    """Return the table of passages of an attached database; an empty one if it has none."""
+    there = connection.execute(f"SELECT 1 FROM {database}.sqlite_master WHERE name = 'passages'").fetchone()
+    return f"{database}.passages" if there else "(SELECT 0 AS row, x'' AS spans WHERE 0)"
 
 
 def _changes(folder: Path) -> int:
     """Return the number of changes that the database of a folder counts."""
     with closing(Records(folder / RECORDS)) as records:
         return records.changes
+
+
+def _copied(folder: Path) -> int:
+    """Return the number of changes that the index counted when the database of a folder was copied from it."""
+    with closing(Records(folder / RECORDS)) as records:
+        return records.counter(_COPIED)
 
 
 def _encode(store: Store, encoder: AnyEncoder, progress: Progress | None) -> None:
@@ -234,18 +264,41 @@ def _encode(store: Store, encoder: AnyEncoder, progress: Progress | None) -> Non
             (store.last_sealed_row,),
         )
         total = len(store)
+        # The memory, which has rows of its own for the parts of long texts, refers to them by number.
+        cutter = Cutter(encoder, store.manifest.settings) if store.manifest.kind == "index" else None
         for start in range(0, len(missing), _BATCH):
             rows = missing[start : start + _BATCH].tolist()
-            found = store.records.fetch(rows)
-            documents = [found[row] for row in rows]
-            vectors = encode_documents(encoder, store.space, documents)
-            notes = notes_of(encoder, documents) if store.manifest.kind == "index" else ()
-            with store.records.transaction() as connection:
-                store.vectors.add(rows, vectors)
-                if any(notes):
-                    write_notes(connection, rows, notes)
+            _encode_some(store, encoder, cutter, store.records.fetch(rows))
             if progress is not None:
                 progress(total - len(missing) + start + len(rows), total)
+        if cutter is not None:
+            cutter.report()
+
+
+def _encode_some(store: Store, encoder: AnyEncoder, cutter: Cutter | None, documents: Mapping[int, Document]) -> None:
+    """Encode documents under their rows, or under new ones if they are to be cut otherwise than they were."""
+    before = store.records.passages.of(list(documents))
+    found: Sequence[Spans] = [()] * len(documents)
+    if cutter is not None:
+        found = cutter.spans(list(documents.values()))
+    spans = dict(zip(documents, found, strict=True))
+    kept = [row for row in documents if list(spans[row]) == before.get(row, [])]
+    for rows in (kept, [row for row in documents if list(spans[row]) != before.get(row, [])]):
+        if not rows:
+            continue
+        some, cuts = [documents[row] for row in rows], [spans[row] for row in rows]
+        pieces = some if cutter is None else cutter.pieces(some, cuts)
+        vectors = encode_documents(encoder, store.space, pieces)
+        notes: Sequence[Note | None] = ()
+        if cutter is not None:
+            read = zip(notes_of(encoder, some), cuts, strict=True)
+            notes = [note and (note.of_passages() if cut else note) for note, cut in read]
+        if rows is kept:
+            with store.records.transaction() as connection:
+                store.vectors.add(store.records.passages.expanded(np.array(rows, dtype=np.int64)).tolist(), vectors)
+                write_notes(connection, rows, notes or [None] * len(rows))
+        else:
+            store.append(some, vectors, rows, notes=notes, spans=cuts)
 
 
 def _seal(store: Store, compacting: Compacting | None) -> None:
@@ -255,3 +308,5 @@ def _seal(store: Store, compacting: Compacting | None) -> None:
         for last in rows[_SEALED - 1 :: _SEALED].tolist():
             compaction.seal(store, compacting, last=last)
         compaction.compact(store, compacting)
+        with store.records.transaction():
+            store.records.counters.drop(_COPIED)

@@ -1,4 +1,8 @@
-"""Turn query vectors and texts into hits by dense, lexical or hybrid search."""
+"""Turn query vectors and texts into hits by dense, lexical or hybrid search.
+
+A document that is longer than the encoder reads has a vector for each of its passages, and is found by the best of
+them; see :mod:`mlret.index.best_passages`. The lexical channel compares its whole text.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,9 @@ from numpy.typing import NDArray
 from mlret.data.detection import detect_language
 from mlret.data.documents import Document
 from mlret.errors import Corrupt, InputError
+from mlret.index.best_passages import Best, best_of, nearest_documents
 from mlret.index.fusion import align, alone, in_unit, lexical_applies, z_mean
-from mlret.index.hits import Hit, Hits, ScoreKind
+from mlret.index.hits import Hit, Hits, Passage, ScoreKind
 from mlret.index.store.store import Store
 
 Mode = Literal["dense", "lexical", "hybrid"]
@@ -77,7 +82,9 @@ class Ranked:
     """The rows that one query found, best first.
 
     ``parts`` holds for each row the score of each channel that found it, ``kind`` says what ``scores`` are,
-    ``cosines`` holds the cosine with the query or ``None``, and ``terms`` what each score is the sum of.
+    ``cosines`` holds the cosine with the query or ``None``, and ``terms`` what each score is the sum of. ``nearest``
+    holds the row of the passage that is nearest to the query, for each row if a document has several; it is the row
+    itself for other documents, and is empty if there are none or nothing is known of it.
     """
 
     scores: Sequence[float]
@@ -86,6 +93,7 @@ class Ranked:
     kind: ScoreKind
     cosines: Sequence[float | None]
     terms: Sequence[dict[str, float]]
+    nearest: Sequence[int] = ()
 
 
 def retrieve(
@@ -138,7 +146,7 @@ def retrieve(
         rows = sorted({row for ranked in found for row in ranked.rows})
         documents = store.records.fetch(rows)
         if len(documents) == len(rows):
-            return [_hits(ranked, documents) for ranked in found]
+            return [_hits(ranked, documents, _passages(store, ranked, documents)) for ranked in found]
         if store.changes == changes:
             raise Corrupt(f"{store.folder} has vectors without records: `mlret index verify` reports details")
 
@@ -146,10 +154,10 @@ def retrieve(
 def _dense(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Ranked]:
     found = _nearest(store, queries, k, allowed, exact)
     # More rows than k may tie with the k-th best; the ids decide which of them are kept.
-    tied = sorted({int(row) for scores, rows in found if len(rows) > 1 for row in rows if _repeats(scores)})
+    tied = sorted({int(row) for scores, rows, _ in found if len(rows) > 1 for row in rows if _repeats(scores)})
     ids = store.records.ids(tied)
     ranked = []
-    for scores, rows in found:
+    for scores, rows, nearest in found:
         order = sorted(range(len(rows)), key=lambda place: (-scores[place], ids.get(int(rows[place]), "")))[:k]
         chosen = [float(scores[place]) for place in order]
         parts = [{"dense": one} for one in chosen]
@@ -162,6 +170,7 @@ def _dense(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None,
                 "cosine" if similarity == "cosine" else "maxsim",
                 _cosines(store, chosen),
                 parts,
+                () if nearest is rows else [int(nearest[place]) for place in order],
             )
         )
     return ranked
@@ -171,21 +180,25 @@ def _repeats(scores: NDArray[np.float64]) -> bool:
     return bool((scores[1:] == scores[:-1]).any())
 
 
-def _nearest(
-    store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool
-) -> list[tuple[NDArray[np.float64], Rows]]:
+def _nearest(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Best]:
+    """Return for each query the scores and rows of the nearest documents, and the row of the best passage of each."""
     vectors = [query.vector for query in queries if query.vector is not None]
-    return store.space.search(store.views(allowed), vectors, k, exact=exact)
+    if store.records.passages.any:
+        return nearest_documents(store, vectors, k, allowed, exact=exact)
+    found = store.space.search(store.views(allowed), vectors, k, exact=exact)
+    return [Best(scores, rows, rows) for scores, rows in found]
 
 
 def _lexical(store: Store, query: Query, k: int, allowed: Rows | None) -> Ranked:
     scores, rows = store.records.match(query.text, k, allowed)
     order = np.argsort(rows)
-    similar = np.full(len(rows), np.nan)
+    similar, nearest = np.full(len(rows), np.nan), np.array(rows)
     if query.vector is not None:
-        similar[order] = _similarities(store, query.vector, rows[order])
+        similar[order], nearest[order] = _similarities(store, query.vector, rows[order])
+    known = query.vector is not None and store.records.passages.any
     parts = [{"lexical": one} for one in scores.tolist()]
-    return Ranked(scores.tolist(), rows.tolist(), parts, "bm25", _cosines(store, similar.tolist()), parts)
+    cosines = _cosines(store, similar.tolist())
+    return Ranked(scores.tolist(), rows.tolist(), parts, "bm25", cosines, parts, nearest.tolist() if known else ())
 
 
 def _cosines(store: Store, similarities: Sequence[float]) -> list[float | None]:
@@ -202,7 +215,7 @@ def _hybrid(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None
     nearest = _nearest(store, queries, depth, allowed, exact)
     return [
         _fused(store, query, k, (scores[:depth], rows[:depth]), store.records.match(query.text, depth, allowed))
-        for query, (scores, rows) in zip(queries, nearest, strict=True)
+        for query, (scores, rows, _) in zip(queries, nearest, strict=True)
     ]
 
 
@@ -217,7 +230,8 @@ def _fused(
     # The dense channel can score any row, so rows that only the lexical channel found get their dense score here, and
     # are not ranked lower for having been missed.
     assert query.vector is not None
-    scores[:, 0] = _similarities(store, query.vector, rows)
+    scores[:, 0], passages = _similarities(store, query.vector, rows)
+    nearest = dict(zip(rows.tolist(), passages.tolist(), strict=True)) if store.records.passages.any else {}
     documents = store.records.fetch(rows.tolist())
     there = np.array([row in documents for row in rows.tolist()], dtype=np.bool_) & ~np.isnan(scores[:, 0])
     rows, scores = rows[there], scores[there]
@@ -239,7 +253,13 @@ def _fused(
         terms[:, 0] = sums
     cosines = _cosines(store, [float(given[row][0]) for row in chosen])
     return Ranked(
-        np.round(in_unit(sums), 6).tolist(), chosen, parts, "fused", cosines, [_by_channel(one) for one in terms]
+        np.round(in_unit(sums), 6).tolist(),
+        chosen,
+        parts,
+        "fused",
+        cosines,
+        [_by_channel(one) for one in terms],
+        [nearest[row] for row in chosen] if nearest else (),
     )
 
 
@@ -248,18 +268,39 @@ def _by_channel(values: NDArray[np.float64]) -> dict[str, float]:
     return {name: value for name, value in zip(("dense", "lexical"), values.tolist(), strict=True) if value == value}
 
 
-def _similarities(store: Store, vector: NDArray[np.float32], rows: Rows) -> NDArray[np.float64]:
-    """Return the cosine or MaxSim of a query with each row (ascending); NaN for a row that no segment has."""
-    found = np.full(len(rows), np.nan)
+def _similarities(store: Store, vector: NDArray[np.float32], rows: Rows) -> tuple[NDArray[np.float64], Rows]:
+    """Return the cosine or MaxSim of a query with each document, and the row of the best passage of each.
+
+    ``rows`` are in ascending order. The similarity is NaN for a row that no segment has.
+    """
+    every = store.records.passages.expanded(rows)
+    found = np.full(len(every), np.nan)
     for view in store.views():
-        positions = view.segment.positions_of(rows)
+        positions = view.segment.positions_of(every)
         if len(positions):
-            places = np.searchsorted(rows, view.segment.numbers[positions])
+            places = np.searchsorted(every, view.segment.numbers[positions])
             found[places] = store.space.score(view.segment, vector, positions)
+    if len(every) == len(rows):
+        return found, rows
+    best = best_of(found, every, store.records.passages.owners(every))
+    order = np.argsort(best.rows)
+    return best.scores[order], best.passages[order]
+
+
+def _passages(store: Store, ranked: Ranked, documents: dict[int, Document]) -> list[Passage | None]:
+    """Return the passage of each hit that is nearest to the query; ``None`` for a document that was not cut."""
+    found: list[Passage | None] = [None] * len(ranked.rows)
+    if not ranked.nearest:
+        return found
+    spans = store.records.passages.of(ranked.rows)
+    for place, row in enumerate(ranked.rows):
+        if row in spans:
+            start, end = spans[row][ranked.nearest[place] - row]
+            found[place] = Passage(start, end, documents[row].text[start:end])
     return found
 
 
-def _hits(ranked: Ranked, documents: dict[int, Document]) -> Hits:
+def _hits(ranked: Ranked, documents: dict[int, Document], passages: Sequence[Passage | None]) -> Hits:
     found = Hits()
     columns = zip(ranked.scores, ranked.rows, ranked.parts, ranked.cosines, ranked.terms, strict=True)
     for rank, (value, row, parts, cosine, terms) in enumerate(columns, start=1):
@@ -276,6 +317,7 @@ def _hits(ranked: Ranked, documents: dict[int, Document]) -> Hits:
                 ranked.kind,
                 cosine,
                 terms,
+                passages[rank - 1],
             )
         )
     return found

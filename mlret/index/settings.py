@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mlret.errors import InputError
 
@@ -16,6 +16,9 @@ SegmentKind = Literal["flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq", "sq8", "f
 KINDS: tuple[SegmentKind, ...] = get_args(SegmentKind)
 # "probe" is for indexes with a vector for each token.
 Kind = Literal[SegmentKind, "probe"]
+
+# Settings that manifests of format 3 do not have.
+_OF_PASSAGES = ("passages", "passage_tokens", "passage_overlap")
 
 # Building a graph over fewer vectors takes longer than most of their indexes are searched. Of more vectors, those that
 # are compared with a query within a few milliseconds on this machine need no graph either.
@@ -74,6 +77,43 @@ class IndexSettings(BaseModel):
     recall: float = Field(
         0.97, gt=0, le=1, description="of the ten best documents by codes, what probing must find (multi-vector)"
     )
+
+    passages: Literal["cut", "warn", "refuse"] = Field(
+        "cut",
+        description="what is done with a document that is longer than the encoder reads: cut it into passages, store "
+        "its beginning with a warning, or refuse it",
+    )
+    passage_tokens: int = Field(256, ge=16, description="tokens of a passage, at most")
+    passage_overlap: int = Field(32, ge=0, description="tokens of a passage that the next one repeats, at most")
+
+    @field_validator("passages", mode="before")
+    @classmethod
+    def _as_flag(cls, value: object) -> object:
+        return {True: "cut", False: "refuse"}[value] if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _overlap_is_shorter(self) -> IndexSettings:
+        if 2 * self.passage_overlap > self.passage_tokens:
+            raise ValueError(
+                f"passages of {self.passage_tokens} tokens cannot overlap by {self.passage_overlap}; at most half of a "
+                "passage may be repeated"
+            )
+        return self
+
+    @property
+    def changes_passages(self) -> bool:
+        """Whether what is said of passages differs from the default, which the format of the manifest depends on."""
+        return any(getattr(self, name) != IndexSettings.model_fields[name].default for name in _OF_PASSAGES)
+
+    def without_new_defaults(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings as they are written: without those of passages if all are the default.
+
+        Parameters
+        ----------
+        content
+            All settings by name.
+        """
+        return {name: value for name, value in content.items() if self.changes_passages or name not in _OF_PASSAGES}
 
     def cells(self, rows: int) -> int:
         """Return the number of cells of an inverted file (``nlist``) for a number of rows.

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
 from mlret.encoders.token_encoder import TokenEncoder
+from mlret.index.cutting import Cutter
 from mlret.index.index import Index
+from mlret.index.ingest import encode_documents
 from mlret.index.sqlite.database import read_only
 from mlret.index.storage import damage
 from mlret.index.storage.generations import gaps_between, upgrade
@@ -52,7 +54,8 @@ def verify_index(
         Rebuild what can be rebuilt: the manifest from its copy in the database, or the copy from the manifest; the list
         of removed rows, the counters, the filterable metadata and the lexical index from the records; vector files and
         accelerators from the database; and damaged vectors from their texts, as well as token files, of which the
-        database has no copy. The records themselves exist only once, so damaged records are only reported.
+        database has no copy. Documents whose passages are damaged are cut and encoded again. The records themselves
+        exist only once, so damaged records are only reported.
     say
         Called with the name of what is being checked.
 
@@ -82,6 +85,14 @@ def verify_index(
         first_vector = 1 if space.keeps_vectors else found.manifest.last_sealed_row + 1
         look = damage.damage_of(records, VectorTable(records, space.blobs), first_vector=first_vector)
         problems += _database(path, records, look, found, repair)
+    if look.passages:
+        problems.append(
+            Problem(RECORDS, f"the passages of {len(look.passages)} documents are damaged", repaired=repair)
+        )
+        if repair:
+            say("cutting documents again")
+            _cut_again(path, encoder, look.passages)
+            return problems + verify_index(path, encoder, repair=True, say=say)
     if look.pages or any(not problem.repaired and problem.repairable for problem in problems):
         return problems
     if look.vectors:
@@ -243,11 +254,10 @@ def _encode_again(
     for first, last in ranges:
         rows = records.rows(first, last).tolist()
         for start in range(0, len(rows), _BATCH):
-            documents = records.fetch(rows[start : start + _BATCH])
-            texts, languages = zip(*((d.text, d.language) for d in documents.values()), strict=True)
-            vectors = space.prepared(loaded.encode_document(list(texts), language=list(languages)))
+            some = rows[start : start + _BATCH]
+            vectors = _encoded(space, records, loaded, manifest, some)
             with records.transaction():
-                table.add(documents, vectors)
+                table.add(some, vectors)
 
 
 def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: list[int]) -> None:
@@ -257,13 +267,34 @@ def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: li
         with store.writing():
             for start in range(0, len(rows), _BATCH):
                 found = store.sealed_vectors(rows[start : start + _BATCH])
-                lost = store.records.fetch([row for row in rows[start : start + _BATCH] if row not in found])
+                lost = [row for row in rows[start : start + _BATCH] if row not in found]
                 if lost:
-                    texts, languages = zip(*((d.text, d.language) for d in lost.values()), strict=True)
-                    vectors = index.encoder.encode_document(list(texts), language=list(languages))
-                    found |= dict(zip(lost, store.space.prepared(vectors), strict=True))
+                    vectors = _encoded(store.space, store.records, index.encoder, store.manifest, lost)
+                    found |= dict(zip(lost, vectors, strict=True))
                 with store.records.transaction():
                     store.vectors.add(found, found.values())
+
+
+def _encoded(space: AnySpace, records: Records, encoder: AnyEncoder, manifest: Manifest, rows: Sequence[int]) -> Joined:
+    """Encode again what the vectors of some rows stand for: documents, or passages of them."""
+    cutter = Cutter(encoder, manifest.settings)
+    owners = records.passages.owners(np.array(rows, dtype=np.int64)).tolist()
+    documents, cut = records.fetch(sorted(set(owners))), records.passages.of(owners)
+    spans = [[cut[owner][row - owner]] if owner in cut else () for row, owner in zip(rows, owners, strict=True)]
+    return encode_documents(encoder, space, cutter.pieces([documents[owner] for owner in owners], spans))
+
+
+def _cut_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: list[int]) -> None:
+    """Store documents again whose passages are damaged."""
+    with Index.open(path, encoder, kind=read_manifest(path).kind) as index:
+        store, cutter = index.store, Cutter(index.encoder, index.store.manifest.settings)
+        with store.writing():
+            stored = store.records.fetch(rows)
+            documents = list(stored.values())
+            spans = cutter.spans(documents)
+            vectors = encode_documents(index.encoder, store.space, cutter.pieces(documents, spans))
+            store.records.passages.forget(list(stored))
+            store.append(documents, vectors, list(stored), spans=spans)
 
 
 def _build_again(index: Index, torn: set[str], uncovered: Sequence[tuple[int, int]]) -> None:

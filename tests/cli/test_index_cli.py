@@ -198,6 +198,32 @@ def test_an_index_is_changed_looked_after_and_exported(
     assert mlret("index", "verify", index, "--json").json == {"problems": []}
 
 
+def test_a_long_document_is_cut_found_by_a_passage_and_shown_with_it(tmp_path: Path, mlret: Run) -> None:
+    filler = "Die Bibliothek am Bahnhof ist montags geschlossen und sonst bis acht Uhr offen. " * 60
+    needle = "Der Preis für Mais ist auf dem Markt von Nairobi stark gestiegen."
+    long = {"id": "long", "text": f"{filler}{needle} {filler}", "lang": "de"}
+    file, folder = tmp_path / "in.jsonl", tmp_path / "i"
+    short = {"id": "short", "text": "The train is late.", "lang": "en"}
+    file.write_text("".join(json.dumps(one) + "\n" for one in (long, short)))
+    options = ("--passage-tokens", 64, "--passage-overlap", 0)
+    assert "2 documents stored, the long ones cut" in mlret("index", "build", folder, file, *options).out
+    info = mlret("index", "info", folder, "--json").json
+    assert info["documents"] == 2 < info["passages"]
+    query = "The price of maize has risen in Kenya."
+    hits = mlret("search", folder, query, "--json").json["hits"]
+    assert [hit["id"] for hit in hits] == ["long", "short"] and hits[1]["passage"] is None
+    passage = hits[0]["passage"]
+    assert needle in passage["text"] and passage["text"] == hits[0]["text"][passage["start"] : passage["end"]]
+    shown = mlret("search", folder, query).out
+    assert f"[{passage['start']:,}–{passage['end']:,} of {len(long['text']):,} characters]" in " ".join(shown.split())
+    assert mlret("index", "verify", folder).out.strip() == f"{folder} is intact"
+    refused = mlret("index", "build", tmp_path / "j", file, "--passages", "refuse", code=2).err
+    assert "document 'long' has" in refused and "would be lost" in refused and not (tmp_path / "j").exists()
+    warned = mlret("index", "build", tmp_path / "k", file, "--passages", "warn")
+    assert "1 document is longer than the 512 tokens" in warned.err
+    assert "passages: Input should be" in mlret("index", "build", tmp_path / "l", file, "--passages", "no", code=2).err
+
+
 def test_an_index_gets_the_vectors_of_another_encoder(
     files: Path, tmp_path: Path, tiny_encoder_folder: Path, mlret: Run
 ) -> None:

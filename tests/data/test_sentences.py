@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlret.data.sentence_breaks import cut_at_ends
 from mlret.data.sentences import LONGEST_SENTENCE, split_sentences
-
-pytest.importorskip("icu4py")
 
 WITHOUT_SPACES = {"ja", "yue", "zh", "zh-Hant"}
 
@@ -187,3 +186,24 @@ def test_sentence_is_not_split_again(data: st.DataObject, language: str) -> None
     drawn = data.draw(st.lists(st.sampled_from(EVERYDAY[language]), min_size=1, max_size=6))
     for sentence in split_sentences(("" if language in WITHOUT_SPACES else " ").join(drawn), language):
         assert split_sentences(sentence, language) == [sentence]
+
+
+def icu(line: str, language: str) -> list[str]:
+    """Return the sentences of a line as ICU finds them."""
+    breaker = pytest.importorskip("icu4py.breakers", reason="the extra dev installs it").SentenceBreaker
+    return [str(part) for part in breaker(line, language)]
+
+
+@pytest.mark.parametrize("language", EVERYDAY)
+def test_unicodes_rules_are_those_of_icu_in_every_language(language: str) -> None:
+    line = " ".join(EVERYDAY[language])
+    assert list(cut_at_ends(line, language)) == icu(line, language)
+
+
+@given(
+    st.text(alphabet="aBß1Ⅷ .!?…,;:\"'”’»)(-–\u0301\u00ad\u200d\u3000。！「」ა።؟।語", max_size=12),
+    st.sampled_from(["en", "el"]),
+)
+@settings(deadline=None)
+def test_unicodes_rules_are_those_of_icu_for_any_marks(line: str, language: str) -> None:
+    assert list(cut_at_ends(line, language)) == icu(line, language)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from mlret import ExternalEncoder, Index, IndexSettings
+from mlret.client.results import hit_of, info_of
 from mlret.data.detection import detect_language
 from mlret.encoders.multi_vector import load_any_encoder
-from mlret.index.hits import Hit
+from mlret.index.hits import Hit, Passage
 from mlret.serve.problems import ProblemDocument
 from mlret.serve.schemas.search_models import SearchAnswer
 from tests.serve.running import Running, running
@@ -275,3 +276,26 @@ def encoded(query: str, passage: str) -> list[Any]:
         np.asarray(encoder.encode_query([query], language=[detect_language(query)])[0]),
         np.asarray(encoder.encode_document([passage], language=["en"])[0]),
     ]
+
+
+def test_a_long_document_is_sent_changed_and_found_by_its_passages(server: Running, tmp_path: Path) -> None:
+    filler = "Die Bibliothek am Bahnhof ist montags geschlossen. " * 60
+    needle = "Der Preis für Mais ist in Nairobi stark gestiegen."
+    with running(tmp_path / "server", root=tmp_path / "indexes") as one:
+        settings = {"settings": {"passage_tokens": 64, "passage_overlap": 0}}
+        assert one.client.put("/v1/indexes/long", json=settings).status_code == 201
+        sent = [{"id": "a", "text": f"{filler}{needle} {filler}", "lang": "de"}, {"id": "b", "text": needle[:20]}]
+        assert one.client.post("/v1/indexes/long/documents", json=sent).status_code == 200
+        before = one.client.get("/v1/indexes/long").json()
+        assert before["documents"] == 2 < before["passages"] and before["unsealed"] == before["passages"]
+        [hits] = found(one, "long", query="The price of maize has risen in Kenya.", explain=True)
+        assert [hit["id"] for hit in hits] == ["a", "b"] and hits[1]["passage"] is None
+        passage, explained = hits[0]["passage"], hits[0]["explanation"]["passage"]
+        assert needle in passage["text"] == hits[0]["text"][passage["start"] : passage["end"]]
+        assert passage["start"] <= explained["start"] < explained["end"] <= passage["end"]
+        assert [hit_of(hit).passage for hit in hits] == [Passage(**passage), None]
+        assert info_of(before, "http://localhost/long").passages == before["passages"]
+        changed = one.client.patch("/v1/indexes/long/documents/a", json={"text": filler + needle})
+        assert changed.status_code == 200
+        [hits] = found(one, "long", query="The price of maize has risen in Kenya.")
+        assert hits[0]["id"] == "a" and hits[0]["passage"]["end"] == len(filler + needle)

@@ -189,6 +189,13 @@ class LightEncoder(Encoder):
         return Tokenised(ids, self.folder.longest, self._tokenizer.unknown)
 
     @cached_property
+    def longest_document(self) -> int | None:
+        """Number of tokens of a document that the model reads; see :attr:`.Encoder.longest_document`."""
+        prompt = self._prompt("document")
+        taken = len(self._tokenizer.encode(prompt)) - len(self._tokenizer.encode("")) if prompt else 0
+        return self.folder.longest - taken
+
+    @cached_property
     def _light_calibration(self) -> LightCalibration | None:
         return None if self.folder.calibration is None else LightCalibration(self.folder.calibration)
 
@@ -270,6 +277,11 @@ class LightTokenEncoder(TokenEncoder):
         marker = [] if rules.marker is None else [rules.marker]
         ids = [[*marker, *self._tokenizer.encode(rules.prompt + text)] for text in checked_texts(texts)]
         return Tokenised(ids, rules.longest, self._tokenizer.unknown)
+
+    @property
+    def longest_document(self) -> int | None:
+        """Number of tokens of a document that the model reads, its prompt and marker included."""
+        return self.folder.tasks["document"].longest
 
     @cached_property
     def dims(self) -> int:

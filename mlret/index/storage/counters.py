@@ -22,11 +22,12 @@ class DamagedCountersError(Corrupt):
 class Counters:
     """Integers by name, in the table ``counters``.
 
-    ``documents`` is the number of documents. ``changes`` grows with each transaction that changes something.
-    ``generation`` is that of the manifest that the database was last brought in line with. ``tombstones`` is the
-    checksum of the rows that were removed (:func:`mlret.index.sqlite.checksums.sum_of`). ``format`` is the version of
-    the tables of the index; code that is built on the index keeps the version of its own tables under its own name,
-    e.g. ``memory``.
+    ``documents`` is the number of documents, and ``passages``, which an index gets with its first long document, the
+    number of rows that their passages take beyond one for each (:mod:`mlret.index.storage.passages`). ``changes`` grows
+    with each transaction that changes something. ``generation`` is that of the manifest that the database was last
+    brought in line with. ``tombstones`` is the checksum of the rows that were removed
+    (:func:`mlret.index.sqlite.checksums.sum_of`). ``format`` is the version of the tables of the index; code that is
+    built on the index keeps the version of its own tables under its own name, e.g. ``memory``.
 
     No method begins or ends a transaction.
 
@@ -74,13 +75,17 @@ class Counters:
         return dict(found)
 
     def add(self, changes: Mapping[str, int]) -> None:
-        """Add a number to each of some counters."""
+        """Add a number to each of some counters; one that there is not counts from 0."""
         found = self.read()
-        self._write(found, {name: found[name] + by for name, by in changes.items()})
+        self._write(found, {name: found.get(name, 0) + by for name, by in changes.items()})
 
     def set(self, values: Mapping[str, int]) -> None:
         """Set some counters to new values."""
         self._write(self.read(), values)
+
+    def drop(self, name: str) -> None:
+        """Remove a counter."""
+        self.rewrite({other: value for other, value in self.read().items() if other != name})
 
     def rewrite(self, values: Mapping[str, int]) -> None:
         """Replace all counters."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 from mlret.index.lexical.fts import LexicalTable
 from mlret.index.storage.counters import Counters
 from mlret.index.storage.migration import FORMAT, STEPS, newest
+from mlret.index.storage.passages import SCHEMA as PASSAGES
 from mlret.index.storage.unread import remove_notes
 
 # AUTOINCREMENT never reuses a row number, which matters because sealed segments refer to records by it. Vectors have a
@@ -76,7 +78,7 @@ def create_database(path: Path, manifest: str, *, lexical: bool = False, schema:
         connection.commit()
 
 
-def make_tables(connection: sqlite3.Connection, *, lexical: bool) -> None:
+def make_tables(connection: sqlite3.Connection, *, lexical: bool, passages: bool) -> None:
     """Create the tables of an index in an empty database.
 
     Parameters
@@ -85,13 +87,15 @@ def make_tables(connection: sqlite3.Connection, *, lexical: bool) -> None:
         The database.
     lexical
         Whether to create a lexical index.
+    passages
+        Whether to create the table of passages.
     """
-    connection.executescript(_SCHEMA)
+    connection.executescript(_SCHEMA + (PASSAGES if passages else ""))
     if lexical:
         LexicalTable(connection).create()
 
 
-def start_over(path: Path, generation: int, manifest: str) -> None:
+def start_over(path: Path, generation: int, manifest: str, counted: Mapping[str, int]) -> None:
     """Reset a database that nobody has open: keep the records, remove their vectors, and store another manifest.
 
     What the former encoder did not read of the records is forgotten.
@@ -104,6 +108,8 @@ def start_over(path: Path, generation: int, manifest: str) -> None:
         The generation of the manifest.
     manifest
         The text of the manifest.
+    counted
+        Further counters to set.
     """
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN")
@@ -113,6 +119,6 @@ def start_over(path: Path, generation: int, manifest: str) -> None:
         connection.execute("INSERT INTO manifest VALUES (?)", (manifest,))
         counters = Counters(connection, str(path))
         none = {"tombstones": 0} if FORMAT in counters.read() else {}
-        counters.set({"generation": generation} | none)
+        counters.set({"generation": generation} | none | dict(counted))
         connection.execute("COMMIT")
         connection.execute("VACUUM")

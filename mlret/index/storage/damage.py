@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,8 @@ from mlret.index.storage.creation import make_tables
 from mlret.index.storage.manifest import parse_manifest
 from mlret.index.storage.manifest_copy import read_copy
 from mlret.index.storage.migration import FORMAT, STEPS, newest
+from mlret.index.storage.passages import COUNT, COUNTER, spans_from
+from mlret.index.storage.passages import is_whole as is_whole_passages
 from mlret.index.storage.records import Records, is_whole
 from mlret.index.storage.schema import schema_differs
 from mlret.index.storage.vector_table import JoinedT, VectorTable
@@ -39,6 +42,8 @@ class Damage:
         The rows whose vectors are missing or damaged.
     orphans
         The rows that have a vector and no record.
+    passages
+        The rows of documents whose passages are damaged or do not fit their texts.
     tombstones
         The rows that are listed as removed although they are stored.
     removed
@@ -51,6 +56,7 @@ class Damage:
     records: list[tuple[int, Any]] = field(default_factory=list)
     vectors: list[int] = field(default_factory=list)
     orphans: list[int] = field(default_factory=list)
+    passages: list[int] = field(default_factory=list)
     tombstones: list[int] = field(default_factory=list)
     removed: bool = False
     fields: bool = False
@@ -89,7 +95,8 @@ def _pages(records: Records) -> list[str]:
         with records.reporting():
             lines = [str(line) for (line,) in records.connection.execute("PRAGMA integrity_check(20)")]
             return ([] if lines == ["ok"] else lines) or schema_differs(
-                records.connection, partial(make_tables, lexical=records.lexical is not None)
+                records.connection,
+                partial(make_tables, lexical=records.lexical is not None, passages=records.passages.exist),
             )
     except MlretError as error:
         return [str(error)]
@@ -109,16 +116,47 @@ def _look_at_records(records: Records, vectors: VectorTable[JoinedT], first_vect
                     found.vectors.append(row)
             elif not vectors.holds(blob, vector_crc):
                 found.vectors.append(row)
+    if records.passages.exist:
+        _look_at_passages(records, vectors, first_vector, found)
+
+
+def _look_at_passages(records: Records, vectors: VectorTable[JoinedT], first_vector: int, found: Damage) -> None:
+    """Look for passages that do not fit the texts, and for vectors of passages but the first that are damaged."""
+    query = """
+        SELECT passages.row, spans, passages.crc, length(text), (SELECT min(row) FROM records WHERE row > passages.row)
+        FROM passages LEFT JOIN records USING (row)
+    """
+    for row, blob, crc, length, following in records.read(query):
+        if not is_whole_passages(row, blob, crc) or length is None:
+            found.passages.append(row)
+            continue
+        spans = spans_from(blob)
+        if not all(0 <= start < end <= length for start, end in spans) or row + len(spans) > (following or math.inf):
+            found.passages.append(row)
+            continue
+        held = vectors.of(range(row + 1, row + len(spans)))
+        for other in range(max(row + 1, first_vector), row + len(spans)):
+            if other not in held:
+                found.vectors.append(other)
 
 
 def _look_at_rows(records: Records, found: Damage) -> None:
     """Look for rows that a table should not have, and check the list of removed rows and the counters."""
-    found.orphans = records.numbers("SELECT row FROM vectors WHERE row NOT IN (SELECT row FROM records)").tolist()
+    documents = records.numbers("SELECT row FROM records ORDER BY row")
+    stored = documents if found.passages else records.passages.expanded(documents)
+    others = records.numbers("SELECT row FROM vectors WHERE row NOT IN (SELECT row FROM records)")
+    # Which rows belong to a document whose passages are damaged is known only when it is cut again.
+    found.orphans = [] if found.passages else np.setdiff1d(others, stored).tolist()
+    if records.counter(COUNTER) > len(stored) - len(documents) and found.orphans and not records.counters_damaged:
+        # Documents have lost their passages, the vectors of which are left.
+        places = np.searchsorted(documents, found.orphans) - 1
+        found.passages = np.unique(documents[places[places >= 0]]).tolist()
     dead = records.tombstones.read(checked=False)
-    stored = records.numbers("SELECT row FROM records ORDER BY row")
     found.tombstones = np.intersect1d(dead, stored, assume_unique=True).tolist()
     found.removed = records.counter("tombstones") != sum_of(dead)
-    found.counters = records.counters_damaged or records.counter("documents") != len(stored)
+    further = 0 if found.passages else len(stored) - len(documents)
+    counted = records.counter("documents"), records.counter(COUNTER)
+    found.counters = records.counters_damaged or counted != (len(documents), counted[1] if found.passages else further)
 
 
 def _fields_differ(records: Records) -> bool:
@@ -201,6 +239,9 @@ def recount(records: Records, tombstones: NDArray[np.int64], least_changes: int)
             "changes": max(found.get("changes", 0), least_changes) + 1,
             FORMAT: newest(STEPS),
         }
+        if records.passages.exist:
+            further = connection.execute(f"SELECT coalesce(sum({COUNT} - 1), 0) FROM passages").fetchone()[0]
+            counted[COUNTER] = further
         if manifest.kind != "index":
             counted[manifest.kind] = found.get(manifest.kind, newest(STEPS))
         records.counters.rewrite(counted)

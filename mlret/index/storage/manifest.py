@@ -20,7 +20,10 @@ from mlret.data.durable import write_atomically
 from mlret.errors import Corrupt, InputError, MlretError, NotFound
 from mlret.index.settings import IndexSettings, SegmentKind
 
+# The format of an index whose documents have one vector each, and that of one with passages: earlier versions of mlret,
+# which know no passages, still open the former.
 FORMAT_VERSION: Literal[3] = 3
+PASSAGES_FORMAT: Literal[4] = 4
 MANIFEST = "manifest.json"
 VECTORS = "vectors"
 
@@ -196,7 +199,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[2, 3] = FORMAT_VERSION
+    format_version: Literal[2, 3, 4] = FORMAT_VERSION
     identity: str = ""
     previous: str = ""
     changes: int = Field(0, ge=0)
@@ -277,7 +280,7 @@ def read_written(folder: Path) -> Written:
         return parse_manifest(text)
     except UnknownFormatError as error:
         raise InputError(
-            f"{path}: format version {error.version!r}, but this mlret reads versions up to {FORMAT_VERSION}; "
+            f"{path}: format version {error.version!r}, but this mlret reads versions up to {PASSAGES_FORMAT}; "
             "install the version of mlret that wrote it, or build the index again"
         ) from error
     except ValueError as error:
@@ -316,7 +319,7 @@ def parse_manifest(text: bytes) -> Written:
         raise ValueError("no JSON object")
     stated, version = content.pop("checksum", None), content.get("format_version")
     found = _checksum(content)
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    if isinstance(version, int) and version > PASSAGES_FORMAT:
         raise UnknownFormatError(version)
     if stated is None and version != 2:
         raise ValueError("it has no checksum")
@@ -334,6 +337,8 @@ def parse_manifest(text: bytes) -> Written:
 def written_of(manifest: Manifest) -> Written:
     """Return a manifest in the form in which it is written, with its checksum and its text."""
     content = json.loads(manifest.model_dump_json())
+    # Earlier versions of mlret refuse settings that they do not know.
+    content["settings"] = manifest.settings.without_new_defaults(content["settings"])
     content["checksum"] = checksum = _checksum(content)
     return Written(manifest, checksum, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 

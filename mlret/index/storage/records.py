@@ -19,6 +19,7 @@ from mlret.index.lexical.fts import LexicalTable
 from mlret.index.sqlite.database import BUSY_SECONDS, DAMAGED
 from mlret.index.sqlite.pages import holds_traces
 from mlret.index.sqlite.sql import marks, parts
+from mlret.index.storage.passages import COUNTER, Passages, Spans
 from mlret.index.storage.snapshots import Snapshots
 from mlret.index.storage.tombstones import Tombstones
 from mlret.index.storage.unread import remove_notes
@@ -34,8 +35,8 @@ class Records(Snapshots):
     """The records of an index.
 
     Each part of the database that is not the table of records has a class of its own: :attr:`fields` the filterable
-    metadata, :attr:`lexical` the lexical index, :attr:`tombstones` the deleted rows, ``counters`` the counters, and
-    :class:`mlret.index.storage.vector_table.VectorTable` the vectors.
+    metadata, :attr:`lexical` the lexical index, :attr:`passages` the passages of long documents, :attr:`tombstones` the
+    deleted rows, ``counters`` the counters, and :class:`mlret.index.storage.vector_table.VectorTable` the vectors.
 
     Parameters
     ----------
@@ -55,6 +56,7 @@ class Records(Snapshots):
     def __init__(self, path: Path, *, lexical: bool = False, lenient: bool = False) -> None:
         self.lexical: LexicalTable | None = None
         self._has_lexical = lexical
+        self.passages = Passages(self)
         super().__init__(path, lenient=lenient)
 
     def _opened(self) -> None:
@@ -63,7 +65,9 @@ class Records(Snapshots):
         self.lexical = LexicalTable(self.connection, self._texts) if self._has_lexical else None
         self.tombstones = Tombstones(self)
 
-    def append(self, documents: Sequence[Document], *, replaced: Sequence[int] = ()) -> NDArray[np.int64]:
+    def append(
+        self, documents: Sequence[Document], *, replaced: Sequence[int] = (), spans: Sequence[Spans] = ()
+    ) -> NDArray[np.int64]:
         """Store documents, and remove the rows that they replace. Call it within :meth:`transaction`.
 
         Parameters
@@ -71,7 +75,9 @@ class Records(Snapshots):
         documents
             ``n`` documents whose ids are not stored yet, or only under the rows ``replaced``.
         replaced
-            Rows to remove first.
+            Rows of records to remove first.
+        spans
+            The passages of each document; by default each has one vector.
 
         Returns
         -------
@@ -82,6 +88,9 @@ class Records(Snapshots):
             self.remove(replaced)
         last = self.connection.execute(_LAST_ROW).fetchone()[0]
         rows = list(range(last + 1, last + 1 + len(documents)))
+        if spans:
+            counts = np.array([len(one) or 1 for one in spans], dtype=np.int64)
+            rows = (last + 1 + np.cumsum(counts) - counts).tolist()
         metadata = [json.dumps(one.metadata, ensure_ascii=False, allow_nan=False) for one in documents]
         cells = [(one.id, one.text, one.language, some) for one, some in zip(documents, metadata, strict=True)]
         self.connection.executemany(
@@ -91,26 +100,37 @@ class Records(Snapshots):
         self.fields.add(rows, [document.metadata for document in documents])
         if self.lexical is not None:
             self.lexical.add(rows, [document.text for document in documents])
-        self.counters.add({"documents": len(rows), "changes": 1})
+        further = {}
+        if spans:
+            further = {COUNTER: self.passages.add(rows, spans)}
+            last = rows[-1] + (len(spans[-1]) or 1) - 1
+            self.connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'records'", (last,))
+        self.counters.add({"documents": len(rows), "changes": 1} | further)
         return np.array(rows, dtype=np.int64)
 
     def remove(self, rows: Sequence[int]) -> None:
-        """Remove records that are stored, and their vectors. Call it within :meth:`transaction`.
+        """Remove records that are stored, their passages and their vectors. Call it within :meth:`transaction`.
 
         Parameters
         ----------
         rows
-            The row numbers.
+            The row numbers of the records.
         """
         documents = self.fetch(rows)
         if self.lexical is not None:
             self.lexical.remove(list(documents), [document.text for document in documents.values()])
         self.fields.remove(list(documents), [document.metadata for document in documents.values()])
-        for part in parts(rows):
-            for table in ("vectors", "records"):
+        of_vectors, further = rows, {}
+        if self.passages.any:
+            of_vectors = self.passages.expanded(np.unique(np.array(rows, dtype=np.int64))).tolist()
+            self.passages.remove(rows)
+            further = {COUNTER: len(rows) - len(of_vectors)}
+        for table, those in (("vectors", of_vectors), ("records", rows)):
+            for part in parts(those):
                 self.connection.execute(f"DELETE FROM {table} WHERE row IN ({marks(part)})", part)
         remove_notes(self.connection, rows)
-        self.counters.add({"documents": -len(rows), "changes": 1, "tombstones": self.tombstones.add(rows)})
+        removed = self.tombstones.add(of_vectors)
+        self.counters.add({"documents": -len(rows), "changes": 1, "tombstones": removed} | further)
 
     def last_row(self) -> int:
         """Return the highest row number that was ever given; 0 if none was.
@@ -207,8 +227,13 @@ class Records(Snapshots):
                 raise Corrupt(f"{self.path} is damaged ({error}); {DAMAGED}") from error
 
     def rows(self, first_row: int, last_row: int) -> NDArray[np.int64]:
-        """Return the existing rows from ``first_row`` to ``last_row``, in ascending order."""
-        return self.numbers("SELECT row FROM records WHERE row BETWEEN ? AND ? ORDER BY row", (first_row, last_row))
+        """Return the rows from ``first_row`` to ``last_row`` that should have a vector, in ascending order."""
+        query = "SELECT row FROM records WHERE row BETWEEN ? AND ? ORDER BY row"
+        if not self.passages.any:
+            return self.numbers(query, (first_row, last_row))
+        [before] = self.passages.owners(np.array([first_row], dtype=np.int64)).tolist()
+        rows = self.passages.expanded(self.numbers(query, (before, last_row)))
+        return rows[np.searchsorted(rows, first_row) : np.searchsorted(rows, last_row, side="right")]
 
     def count_by_language(self) -> dict[str | None, int]:
         """Return the number of records in each language, the most frequent language first."""

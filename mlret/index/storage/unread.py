@@ -39,6 +39,10 @@ class Note(NamedTuple):
     scripts: str | None
     language: bool
 
+    def of_passages(self) -> Note | None:
+        """Return the note if all passages of the document are read; ``None`` if nothing else remains unread."""
+        return self._replace(cut=0) if self.scripts or self.language else None
+
 
 def write_notes(connection: sqlite3.Connection, rows: Sequence[int], notes: Sequence[Note | None]) -> None:
     """Write the notes on new documents, within the transaction of a connection.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import Corrupt
-from mlret.index.storage.snapshots import Snapshots
+from mlret.index.storage.records import Records
 
 OneDocument = NDArray[np.floating[Any]]
 # The vectors of several documents as one object, whose elements are the vectors of each.
@@ -60,12 +60,12 @@ class VectorTable(Generic[JoinedT]):
         How vectors are written.
     """
 
-    def __init__(self, records: Snapshots, blobs: Blobs[JoinedT]) -> None:
+    def __init__(self, records: Records, blobs: Blobs[JoinedT]) -> None:
         self._records = records
         self._blobs = blobs
 
     def add(self, rows: Iterable[int], vectors: Iterable[OneDocument]) -> None:
-        """Store the vectors of records, in place of those that they had.
+        """Store the vectors of rows, in place of those that they had.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class VectorTable(Generic[JoinedT]):
     def batches(
         self, first_row: int, last_row: int, *, batch_size: int = 8192
     ) -> Iterator[tuple[NDArray[np.int64], JoinedT]]:
-        """Iterate in batches over the vectors of the existing rows from ``first_row`` to ``last_row``.
+        """Iterate in batches over the vectors of the rows of :meth:`.Records.rows`.
 
         Parameters
         ----------
@@ -103,20 +103,19 @@ class VectorTable(Generic[JoinedT]):
         DamagedVectorError
             If a vector is missing or damaged.
         """
-        query = """
-            SELECT row, vector, vectors.crc FROM records LEFT JOIN vectors USING (row)
-            WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?
-        """
-        while batch := self._records.read(query, (first_row, last_row, batch_size)):
-            for row, blob, crc in batch:
-                if not self.holds(blob, crc):
+        query = "SELECT row, vector, crc FROM vectors WHERE row BETWEEN ? AND ?"
+        rows = self._records.rows(first_row, last_row)
+        for start in range(0, len(rows), batch_size):
+            some = rows[start : start + batch_size]
+            cells = {row: (blob, crc) for row, blob, crc in self._records.read(query, (int(some[0]), int(some[-1])))}
+            for row in some.tolist():
+                if not self.holds(*cells.get(row, (None, None))):
                     raise DamagedVectorError(
                         f"{self._records.path}: the vector of row {row} is damaged; `mlret index verify --repair` "
                         "encodes the text again",
                         row,
                     )
-            yield np.array([row for row, *_ in batch], dtype=np.int64), self._blobs.read([blob for _, blob, _ in batch])
-            first_row = batch[-1][0] + 1
+            yield some, self._blobs.read([cells[row][0] for row in some.tolist()])
 
     def of(self, rows: Sequence[int]) -> dict[int, OneDocument]:
         """Return the vectors of row numbers; missing and damaged vectors are missing from the result.
@@ -143,18 +142,20 @@ class VectorTable(Generic[JoinedT]):
         return isinstance(blob, bytes) and self._blobs.fits(blob) and crc == zlib.crc32(blob)
 
     def count(self, first_row: int, last_row: int) -> int:
-        """Return the number of records from row ``first_row`` to row ``last_row``.
+        """Return the number of rows from ``first_row`` to ``last_row`` that should have vectors.
 
         Parameters
         ----------
         first_row, last_row
             The first and the last row.
         """
+        if self._records.passages.any:
+            return len(self._records.rows(first_row, last_row))
         query = "SELECT count(*) FROM records WHERE row BETWEEN ? AND ?"
         return int(self._records.read(query, (first_row, last_row))[0][0])
 
     def sizes(self, first_row: int, last_row: int) -> NDArray[np.int64]:
-        """Return the size in bytes of the vectors of each record from row ``first_row`` to row ``last_row``.
+        """Return the size in bytes of the vectors of each row of :meth:`batches`.
 
         Parameters
         ----------
@@ -164,10 +165,11 @@ class VectorTable(Generic[JoinedT]):
         Returns
         -------
         numpy.ndarray
-            ``(n,)`` int64, by ascending row; 0 for a record without vectors.
+            ``(n,)`` int64, by ascending row; 0 for a row without vectors.
         """
-        query = """
-            SELECT coalesce(length(vector), 0) FROM records LEFT JOIN vectors USING (row)
-            WHERE row BETWEEN ? AND ? ORDER BY row
-        """
-        return self._records.numbers(query, (first_row, last_row))
+        rows = self._records.rows(first_row, last_row)
+        found = self._records.read(
+            "SELECT row, length(vector) FROM vectors WHERE row BETWEEN ? AND ?", (first_row, last_row)
+        )
+        lengths = dict(found)
+        return np.array([lengths.get(row, 0) for row in rows.tolist()], dtype=np.int64)

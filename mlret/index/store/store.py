@@ -20,8 +20,16 @@ from mlret.index.sqlite.database import read_only
 from mlret.index.storage.agreement import DisagreementError, check_agreement, check_changes, copy_in
 from mlret.index.storage.generations import finish, gaps_between, next_manifest, settle, upgrade
 from mlret.index.storage.lock import LOCK, WriterLock, noted_changes
-from mlret.index.storage.manifest import AnySegmentInfo, Manifest, read_manifest, read_written, write_manifest
+from mlret.index.storage.manifest import (
+    PASSAGES_FORMAT,
+    AnySegmentInfo,
+    Manifest,
+    read_manifest,
+    read_written,
+    write_manifest,
+)
 from mlret.index.storage.migration import FORMAT, STEPS, Step, newest
+from mlret.index.storage.passages import Spans, expand
 from mlret.index.storage.records import RECORDS, Records
 from mlret.index.storage.sealed import SealedFiles
 from mlret.index.storage.unread import Note, write_notes
@@ -210,6 +218,24 @@ class Store:
             found |= self.sealed_vectors([row for row in rows if row not in found])
         return found
 
+    def vectors_of_records(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
+        """Return one vector, or one matrix of tokens, for each document, made of those of all its passages.
+
+        Parameters
+        ----------
+        rows
+            The rows of records.
+        """
+        every = self._rows_of(rows)
+        found = self.vectors_of(every)
+        if len(every) == len(rows):
+            return found
+        owners = self.records.passages.owners(np.array(every, dtype=np.int64)).tolist()
+        together: dict[int, list[NDArray[Any]]] = {}
+        for row, owner in zip(every, owners, strict=True):
+            together.setdefault(owner, []).append(found[row])
+        return {row: some[0] if len(some) == 1 else self.space.of_passages(some) for row, some in together.items()}
+
     def sealed_vectors(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
         """Return the vectors of those rows that are in intact segments."""
         found: dict[int, NDArray[Any]] = {}
@@ -234,6 +260,7 @@ class Store:
         replaced: Sequence[int] = (),
         also: Callable[[sqlite3.Connection, NDArray[np.int64]], None] | None = None,
         notes: Sequence[Note | None] = (),
+        spans: Sequence[Spans] = (),
     ) -> None:
         """Store documents and their vectors in one transaction. Call it within :meth:`writing`.
 
@@ -242,21 +269,33 @@ class Store:
         documents
             ``n`` documents.
         vectors
-            The joined vectors of the documents; see :meth:`mlret.index.vectors.space.Space.joined`.
+            The joined vectors of the documents, or of the passages of each, one document after another; see
+            :meth:`mlret.index.vectors.space.Space.joined`.
         replaced
-            Rows to remove in the same transaction.
+            Rows of records to remove in the same transaction.
         also
-            Called with the connection and the new row numbers, to write further tables in the same transaction.
+            Called with the connection and the new row numbers of the documents, to write further tables in the same
+            transaction.
         notes
             What the encoder does not read of each document; by default everything is read.
+        spans
+            The passages of each document, empty for one vector; by default each has one vector.
         """
+        gone = self._rows_of(replaced)
+        if not any(map(len, spans)):
+            spans = ()
+        elif self.manifest.format_version < PASSAGES_FORMAT:
+            # Versions of mlret that know no passages refuse the folder from now on.
+            self.switch(self.manifest.segments, {"format_version": PASSAGES_FORMAT})
         with self.records.transaction() as connection:
-            rows = self.records.append(documents, replaced=replaced)
-            self.vectors.add(rows.tolist(), vectors)
+            rows = self.records.append(documents, replaced=replaced, spans=spans)
             if any(notes):
                 write_notes(connection, rows.tolist(), notes)
             if also is not None:
                 also(connection, rows)
+            if spans:
+                rows = expand(rows, np.array([len(one) or 1 for one in spans], dtype=np.int64))
+            self.vectors.add(rows.tolist(), vectors)
         # This comes first: an interrupt after it may hide rows until the next refresh, but never duplicates them.
         self.last_row = int(rows[-1])
         if self._tail is not None and self.tail_size() > self.space.segment_size:
@@ -265,7 +304,7 @@ class Store:
             self._tail_size = self._tail.add(rows, vectors)
         elif self._tail_size is not None:
             self._tail_size += self.space.size_of(vectors)
-        self._changed(replaced)
+        self._changed(gone)
 
     def remove(self, rows: Sequence[int], also: Callable[[sqlite3.Connection], None] | None = None) -> None:
         """Remove records in one transaction. Call it within :meth:`writing`.
@@ -273,15 +312,16 @@ class Store:
         Parameters
         ----------
         rows
-            The row numbers.
+            The rows of the records.
         also
             Called with the connection, to write further tables in the same transaction.
         """
+        gone = self._rows_of(rows)
         with self.records.transaction() as connection:
             self.records.remove(rows)
             if also is not None:
                 also(connection)
-        self._changed(rows)
+        self._changed(gone)
 
     def commit(self, write: Callable[[sqlite3.Connection], None]) -> None:
         """Commit changes to tables of code that is built on the index. Call it within :meth:`writing`."""
@@ -289,6 +329,13 @@ class Store:
             write(connection)
             self.records.touch()
         self._count()
+
+    def _rows_of(self, records: Sequence[int]) -> Sequence[int]:
+        """Return all rows of the documents whose records are in some rows."""
+        if not self.records.passages.any:
+            return records
+        rows: list[int] = self.records.passages.expanded(np.unique(np.array(records, dtype=np.int64))).tolist()
+        return rows
 
     def _changed(self, removed: Sequence[int]) -> None:
         self._count()

@@ -6,6 +6,7 @@ from collections import Counter
 
 from mlret.index.filtering.fields import field_names
 from mlret.index.hits import IndexInfo
+from mlret.index.storage.passages import COUNTER
 from mlret.index.storage.unread import unread_in
 from mlret.index.store.store import Store
 
@@ -36,6 +37,7 @@ def summary_of(store: Store) -> IndexInfo:
         unsealed=store.vectors.count(store.last_sealed_row + 1, store.last_row),
         deleted=sum(deleted),
         bytes=sum(file.stat().st_size for file in store.folder.rglob("*") if file.is_file()),
+        passages=len(store) + store.records.counter(COUNTER),
         unread=unread_in(store.records),
         fields=_field_names(store),
     )

@@ -240,6 +240,10 @@ class MaxSimSpace(Space[TokenSegment, TokenSegmentInfo, Ragged]):
         """Return vectors as one :class:`Ragged`."""
         return Ragged.of(list(vectors), self.manifest.dims)
 
+    def of_passages(self, vectors: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Return the tokens of all passages."""
+        return np.concatenate(vectors)
+
     def taken_out(self, segment: TokenSegment, positions: NDArray[np.int64]) -> Ragged:
         """Return the tokens at some positions of a segment, as exactly as the codes represent them."""
         return segment.tokens.matrices(positions)

@@ -143,6 +143,11 @@ class CosineSpace(Space[Segment, SegmentInfo, NDArray[np.float32]]):
         """Return vectors as one ``(n, dims)`` float32 array."""
         return np.array(vectors, dtype=np.float32).reshape(-1, self.manifest.dims)
 
+    def of_passages(self, vectors: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Return the mean of the vectors of passages, at unit length."""
+        mean: NDArray[np.float32] = at_unit_length(np.mean(np.stack(vectors), axis=0, keepdims=True))[0]
+        return mean
+
     def taken_out(self, segment: Segment, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         return segment.matrix[positions]
 

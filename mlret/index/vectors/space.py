@@ -325,6 +325,16 @@ class Space(ABC, Generic[SegmentT, InfoT, JoinedT]):
         """Return vectors of documents as one object, in the form that :meth:`.Blobs.read` returns."""
 
     @abstractmethod
+    def of_passages(self, vectors: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Return one vector, or one matrix of tokens, that stands for a document of several passages.
+
+        Parameters
+        ----------
+        vectors
+            The vector, or the matrix of tokens, of each passage.
+        """
+
+    @abstractmethod
     def taken_out(self, segment: SegmentT, positions: NDArray[np.int64]) -> JoinedT:
         """Return the vectors at some positions of a segment."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import anyio.to_thread
@@ -17,7 +18,7 @@ from mlret.serve.operations.cursors import cursor_after, row_of
 from mlret.serve.operations.incoming import IncomingDocument, field_of
 from mlret.serve.operations.invalid_values import about, invalid
 from mlret.serve.operations.service import Service
-from mlret.serve.operations.storing import Batch
+from mlret.serve.operations.storing import Batch, to_encode
 from mlret.serve.problems import Problem
 from mlret.serve.security.principal import Principal
 
@@ -109,10 +110,10 @@ async def change_document(
     served = service.index(principal, name, "write")
     before = await get_document(service, principal, name, id)
     after = await anyio.to_thread.run_sync(_changed, before, change)
-    encoded = {}
-    if (after.text, after.language) != (before.text, before.language):
-        [vector] = await served.passages([after.text], [after.language])
-        encoded[after.text, after.language] = vector
+    incoming = IncomingDocument(after, named=True)
+    wanted = await served.handle.read(partial(to_encode, documents=[incoming], on_conflict="replace"))
+    vectors = await served.passages([text for text, _ in wanted], [language for _, language in wanted])
+    encoded = dict(zip(wanted, vectors, strict=True))
 
     def write(index: Index) -> Document:
         # What was read may be outdated by now: another change of this document may have come first.

@@ -97,7 +97,7 @@ async def explain(
 
 async def _explained(served: Served, query: str, vector: Any, hits: Sequence[Found]) -> list[Explanation]:
     def divided() -> tuple[list[list[Mark]], list[list[tuple[int, int]]]]:
-        spans = [_passages(hit.text) for hit in hits[:MOST_HITS]]
+        spans = [_passages(hit) for hit in hits[:MOST_HITS]]
         return [marks(query, hit.text) if query else [] for hit in hits], spans
 
     marked, spans = await anyio.to_thread.run_sync(divided)
@@ -113,14 +113,18 @@ async def _explained(served: Served, query: str, vector: Any, hits: Sequence[Fou
     return [Explanation(some, best.get(place)) for place, some in enumerate(marked)]
 
 
-def _passages(text: str) -> list[tuple[int, int]]:
-    """Return the parts of a text without the white space around them; a blank part is none."""
-    found = []
+def _passages(hit: Found) -> list[tuple[int, int]]:
+    """Return the parts of a text without the white space around them; a blank part is none.
+
+    Of a document that was cut, only the passage that was found is divided.
+    """
+    found, cut = [], getattr(hit, "passage", None)
+    first, text = (0, hit.text) if cut is None else (cut.start, cut.text)
     for start, end in parts(text, max(PASSAGE, len(text) // MOST_PASSAGES)):
         part = text[start:end]
         start, end = start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
         if start < end:
-            found.append((start, end))
+            found.append((first + start, first + end))
     return found
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mlret.data.documents import Document
 from mlret.encoders.external import ExternalEncoder
+from mlret.index.cutting import Cutter
 from mlret.index.index import Index
 from mlret.index.ingest import Intake
 from mlret.index.storage.receipts import Receipt, receipts_of, write_receipt
@@ -138,6 +139,7 @@ class Batch:
             vectors = [one.vector for one in chosen.values() if one.vector is not None]
             given = store.space.check_vectors(np.stack(vectors) if _is_cosine(store) else vectors) if vectors else None
             intake.store_batch(documents, given, also)
+            intake.report()
         if receipt is not None and not written:
             store.commit(also)
 
@@ -191,6 +193,8 @@ def to_encode(
 ) -> list[tuple[str, str | None]]:
     """Return the (text, language) pairs whose vectors will probably be needed, each once and in order.
 
+    Of a document that is longer than the encoder reads, these are its passages.
+
     Parameters
     ----------
     index
@@ -203,15 +207,19 @@ def to_encode(
     records = index.store.records
     rows = records.rows_of([one.document.id for one in documents if one.named and one.vector is None])
     stored = {one.id: one for one in records.fetch(list(rows.values())).values()} if on_conflict == "replace" else {}
-    wanted: dict[tuple[str, str | None], None] = {}
+    wanted: list[Document] = []
     for one in documents:
         document = one.document
         if one.vector is not None or (one.named and document.id in rows and on_conflict != "replace"):
             continue
         old = stored.get(document.id) if one.named else None
         if old is None or (old.text, old.language) != (document.text, document.language):
-            wanted[document.text, document.language] = None
-    return list(wanted)
+            wanted.append(document)
+    if not wanted:
+        return []
+    cutter = Cutter(index.encoder, index.store.manifest.settings)
+    pieces = cutter.pieces(wanted, cutter.spans(wanted))
+    return list(dict.fromkeys((piece.text, piece.language) for piece in pieces))
 
 
 def vector_problem(index: Index, one: IncomingDocument, given: bool) -> Problem | None:

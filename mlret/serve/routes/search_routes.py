@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -58,4 +58,5 @@ def _shown(hit: Hit) -> dict[str, Any]:
         "scores": hit.scores,
         "kind": hit.kind,
         "cosine": hit.cosine,
+        "passage": hit.passage and asdict(hit.passage),
     }

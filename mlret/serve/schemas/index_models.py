@@ -28,11 +28,14 @@ class IndexDescription(BaseModel):
     dims: int = Field(description="Number of dimensions of a vector.", ge=1)
     similarity: str = Field(description="`cosine` for one vector per text, `maxsim` for one per token.")
     lexical: bool = Field(description="Whether it can be searched by words too (`mode` lexical and hybrid).")
-    kinds: dict[str, int] = Field(description="Kind of segment -> number of documents in such segments.")
+    passages: int = Field(
+        description="Passages of all documents; one that was not cut counts as one. Each has a vector.", ge=0
+    )
+    kinds: dict[str, int] = Field(description="Kind of segment -> number of passages in such segments.")
     why: list[str] = Field(description="Why the segments are of these kinds.")
     probing: str = Field(description="How a multi-vector index is searched, and the recall that was measured.")
     segments: int = Field(ge=0)
-    unsealed: int = Field(description="Documents whose vectors are in no segment yet.", ge=0)
+    unsealed: int = Field(description="Passages whose vectors are in no segment yet.", ge=0)
     deleted: int = Field(description="Rows of segments that the next compaction removes.", ge=0)
     bytes: int = Field(description="Size of the folder on disk.", ge=0)
     unread: UnreadDescription

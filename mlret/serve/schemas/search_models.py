@@ -97,6 +97,14 @@ class ExplanationOut(BaseModel):
     passage: PassageOut | None = Field(description="Null for a short text.")
 
 
+class CutPassageOut(BaseModel):
+    """A passage of a document that was cut: from `start` to before `end` of its text, in characters (code points)."""
+
+    start: int = Field(ge=0)
+    end: int = Field(ge=1)
+    text: str
+
+
 class HitOut(BaseModel):
     """A document that a search found."""
 
@@ -109,6 +117,10 @@ class HitOut(BaseModel):
     scores: dict[str, float] = Field(description="The score of each channel that found it: `dense` and `lexical`.")
     kind: Literal["cosine", "maxsim", "bm25", "fused"] = Field(description="What `score` is.")
     cosine: float | None = Field(description="The cosine with the query; null in a multi-vector index.")
+    passage: CutPassageOut | None = Field(
+        description="The passage that is nearest to the query, of a document that is longer than the encoder reads; "
+        "null for other documents."
+    )
     explanation: ExplanationOut | None = Field(None, description="If `explain` was requested.")
 
 

@@ -131,7 +131,7 @@ function verdict(index) {
   if (index.deleted > rows / 5)
     return { good: false, title: "Compaction is worth its time", text: `${counted(index.deleted, "deleted row")} of ${number(rows)} still take space and time.` };
   if (index.unsealed > UNSEALED)
-    return { good: false, title: "Compaction is worth its time", text: `${counted(index.unsealed, "text")} are in no segment yet and are compared one by one.` };
+    return { good: false, title: "Compaction is worth its time", text: `${counted(index.unsealed, "passage")} are in no segment yet and are compared one by one.` };
   return { good: true, title: "In good order", text: "Searches are fast, and little space is wasted." };
 }
 

@@ -60,6 +60,11 @@ class SharedEncoder(Encoder):
         """Return the tokens of documents before they are cut; see :func:`mlret.encoders.reading.tokenised`."""
         return tokenised(self._encoder, texts)
 
+    @property
+    def longest_document(self) -> int | None:
+        """That of the encoder."""
+        return self._encoder.longest_document
+
     def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
         """Count tokens; by the queue, which reads only the beginning of a long text, unless all of it counts."""
         return self._queue.wait("count", texts) if cut else self._encoder.token_counts(texts, cut=False)
@@ -106,6 +111,11 @@ class SharedTokenEncoder(TokenEncoder):
     def tokenised(self, texts: Sequence[str]) -> Tokenised | None:
         """Return the tokens of documents before they are cut; see :func:`mlret.encoders.reading.tokenised`."""
         return tokenised(self._encoder, texts)
+
+    @property
+    def longest_document(self) -> int | None:
+        """That of the encoder."""
+        return self._encoder.longest_document
 
     def token_counts(self, texts: Sequence[str], *, cut: bool = True) -> list[int]:
         """Count tokens; by the queue, which reads only the beginning of a long text, unless all of it counts."""
