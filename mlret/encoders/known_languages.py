@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from mlret.data.languages import codes_found_by, normalise_language
 from mlret.encoders.loading import BUNDLED
@@ -18,7 +18,8 @@ _SHARED = "und"
 _BUNDLED = "bundled:"
 
 
-class Languages(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Languages:
     """The languages that an encoder was trained in.
 
     Attributes

@@ -131,7 +131,7 @@ class IndexSystem:
                 bar.update(len(some))
         return run
 
-    def _timed(self, index: Index, vectors: Vectors, row: int, k: int) -> list[list[Hit]]:
+    def _timed(self, index: Index, vectors: Vectors, row: int, k: int) -> Sequence[Sequence[Hit]]:
         start = time.perf_counter()
         found = index.search_vectors(_part(vectors, row, row + 1), k + 1, exact=self._recipe is None)
         self._milliseconds.append(1000 * (time.perf_counter() - start))

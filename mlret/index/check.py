@@ -140,7 +140,8 @@ class CheckReport:
 
     def table(self) -> ResultTable:
         """Return the results by language as a table, in per cent."""
-        rows = [("all", self.queries, self), *((code, one.queries, one) for code, one in self.languages.items())]
+        rows: list[tuple[str, int, CheckReport | LanguageCheck]] = [("all", self.queries, self)]
+        rows += ((code, one.queries, one) for code, one in self.languages.items())
         cells = [
             [
                 language_name(code) if code in self.languages and code != "und" else code,

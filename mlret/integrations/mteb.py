@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -393,8 +392,8 @@ def _model_meta(encoder: AnyEncoder, revision: str | None, experiment: dict[str,
 
 def _experiment(settings: IndexSettings | None, exact: bool) -> dict[str, Any] | None:
     """Return what distinguishes the results of an index from those of its encoder; ``None`` if nothing does."""
-    usual = asdict(IndexSettings())
-    found = {name: value for name, value in asdict(settings or IndexSettings()).items() if value != usual[name]}
+    usual = IndexSettings().model_dump()
+    found = {name: value for name, value in (settings or IndexSettings()).model_dump().items() if value != usual[name]}
     return (found if exact else {**found, "exact": False}) or None
 
 

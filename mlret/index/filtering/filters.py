@@ -342,8 +342,8 @@ class _Reader:
         if folded or key == "text":
             if key in LANGUAGE or not isinstance(value, str):
                 raise InputError(f"{name} on {key!r} takes a string, not {_shown(value)}")
-            value = _checked(key, value.casefold() if folded else value)
-            return TextContains(value, folded) if key == "text" else Contains(key, "string", value, folded)
+            wanted = str(_checked(key, value.casefold() if folded else value))
+            return TextContains(wanted, folded) if key == "text" else Contains(key, "string", wanted, folded)
         if key in LANGUAGE or not isinstance(value, str | int | float | bool | None):
             raise InputError(f"{name} on {key!r} cannot look for {_shown(value)}; it takes one string or number")
         return Contains(key, _kind(value), _checked(key, value))
