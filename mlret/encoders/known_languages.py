@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from mlret.data.languages import codes_found_by, normalise_language
 from mlret.encoders.loading import BUNDLED
