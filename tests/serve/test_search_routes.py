@@ -284,7 +284,10 @@ def test_a_long_document_is_sent_changed_and_found_by_its_passages(server: Runni
     with running(tmp_path / "server", root=tmp_path / "indexes") as one:
         settings = {"settings": {"passage_tokens": 64, "passage_overlap": 0}}
         assert one.client.put("/v1/indexes/long", json=settings).status_code == 201
-        sent = [{"id": "a", "text": f"{filler}{needle} {filler}", "lang": "de"}, {"id": "b", "text": needle[:20]}]
+        sent = [
+            {"id": "a", "text": f"{filler}{needle} {filler}", "lang": "de"},
+            {"id": "b", "text": "The train is late.", "lang": "en"},
+        ]
         assert one.client.post("/v1/indexes/long/documents", json=sent).status_code == 200
         before = one.client.get("/v1/indexes/long").json()
         assert before["documents"] == 2 < before["passages"] and before["unsealed"] == before["passages"]
