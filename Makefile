@@ -49,7 +49,7 @@ help: ## Show this help
 demo: $(LIGHT) ## Install what mlret itself needs, if need be, then see it work
 	@$(BIN)/mlret demo
 
-test: $(INSTALLED) ## Run the quick tests of every part (less than five minutes, two cores)
+test: $(INSTALLED) ## Run the quick tests of every part (some ten minutes, two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=fast \
 		-m "not thorough and not slow and not gpu and not others and not browser and not frameworks"
 
