@@ -223,6 +223,8 @@ def _terms(store: MemoryStore, request: Request, found: Candidates, now: int) ->
         ends = columns.event_to[positions]
         start = np.where(ends == UNTIMED, columns.valid_from[positions], ends)
         used = np.array([one.accessed_at or 0 for one in there], dtype=np.int64)
+        if request.now is not None:
+            now = times.micros(request.now)
         age = (now - np.maximum(start, used)) / _DAY
         terms["decay"] = decay(retention(age, [one.accesses for one in there], ranking.tau_days), ranking.decay)
     return terms
