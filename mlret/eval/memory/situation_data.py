@@ -83,7 +83,12 @@ class Situation(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         ids = {record.id for record in self.records}
-        named = {*self.first, *self.behind, *self.superseded, *(one for some in self.superseded.values() for one in some)}
+        named = {
+            *self.first,
+            *self.behind,
+            *self.superseded,
+            *(one for some in self.superseded.values() for one in some),
+        }
         if len(ids) < len(self.records):
             raise ValueError("two records have one id")
         if named - ids:

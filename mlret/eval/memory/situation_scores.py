@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder
 from mlret.eval.memory.situation_data import Situation, SituationRecord
@@ -18,6 +21,22 @@ from mlret.memory.results import Found
 from mlret.memory.search.ranking import Ranking
 
 _NOON = time(12, tzinfo=UTC)
+Text = tuple[str, str]
+"""A text and its language."""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The vectors of texts: ``(dims,)`` float32 each.
+
+    Attributes
+    ----------
+    records, questions
+        Vectors of records and of questions, which an encoder may encode in different ways.
+    """
+
+    records: Mapping[Text, NDArray[np.float32]]
+    questions: Mapping[Text, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -63,15 +82,12 @@ class Variant:
         Channels that are searched.
     compared
         Whether texts are compared with the records before them when they are added.
-    detected
-        Whether the memory detects the languages itself.
     """
 
     name: str
     ranking: Ranking = field(default_factory=Ranking)
     mode: Mode = "hybrid"
     compared: bool = True
-    detected: bool = False
 
 
 DEFAULTS = "defaults"
@@ -86,7 +102,6 @@ VARIANTS = (
     Variant("with decay", Ranking(decay=0.5, tau_days=365)),
     Variant("by session", Ranking(sessions=True)),
     Variant("nothing compared on adding", compared=False),
-    Variant("languages detected", detected=True),
 )
 """The ways to ask that the benchmark compares; the first is that of a memory as it comes."""
 
@@ -110,13 +125,16 @@ def ask_all(
     dict
         Name of the variant -> one outcome for each situation.
     """
+    records = [(record.text, record.language) for situation in situations for record in situation.records]
+    questions = [(situation.question, situation.language) for situation in situations]
+    # Every text is encoded once, in large batches, whatever is asked afterwards.
+    vectors = Vectors(_by_text(encoder.encode_document, records), _by_text(encoder.encode_query, questions))
     found: dict[str, list[Outcome]] = {}
-    for stored in dict.fromkeys((one.compared, one.detected) for one in variants):
-        compared, detected = stored
-        with _remembering(encoder, situations, compared=compared, detected=detected) as memory:
+    for compared in dict.fromkeys(one.compared for one in variants):
+        with _remembering(encoder, situations, vectors, compared=compared) as memory:
             for variant in variants:
-                if (variant.compared, variant.detected) == stored:
-                    found[variant.name] = [judge(one, _ask(memory, one, variant)) for one in situations]
+                if variant.compared == compared:
+                    found[variant.name] = [judge(one, _ask(memory, one, vectors, variant)) for one in situations]
     return {variant.name: found[variant.name] for variant in variants}
 
 
@@ -164,37 +182,45 @@ def _named(situation: Situation, named: Sequence[str] | None, replacements: Sequ
 
 @contextmanager
 def _remembering(
-    encoder: Encoder, situations: Sequence[Situation], *, compared: bool, detected: bool
+    encoder: Encoder, situations: Sequence[Situation], vectors: Vectors, *, compared: bool
 ) -> Iterator[Memory]:
     """Yield a memory that holds the records of all situations, each as a user of its own."""
     with TemporaryDirectory() as folder, Memory.open(Path(folder) / "memory", encoder) as memory:
         for situation in situations:
-            items = [_item(situation, record, detected) for record in situation.records]
+            items = [_item(situation, record, vectors) for record in situation.records]
             memory.add_batch(items, {"user": situation.id}, dedupe=compared)
         yield memory
 
 
-def _item(situation: Situation, record: SituationRecord, detected: bool) -> dict[str, Any]:
+def _item(situation: Situation, record: SituationRecord, vectors: Vectors) -> dict[str, Any]:
     item: dict[str, Any] = {
         "id": record_id(situation, record.id),
         "text": record.text,
-        "language": None if detected else record.language,
+        "language": record.language,
         "event_time": _instant(record.at),
         "session": record.session,
+        "vector": vectors.records[record.text, record.language],
     }
     return item if record.by is None else item | {"source": {"role": record.by}}
 
 
-def _ask(memory: Memory, situation: Situation, variant: Variant) -> Found:
+def _ask(memory: Memory, situation: Situation, vectors: Vectors, variant: Variant) -> Found:
     return memory.search(
         situation.question,
         {"user": situation.id},
         k=len(situation.records),
-        language=None if variant.detected else situation.language,
+        language=situation.language,
         mode=variant.mode,
         ranking=variant.ranking,
         now=_instant(situation.asked),
+        vector=vectors.questions[situation.question, situation.language],
     )
+
+
+def _by_text(encode: Callable[..., NDArray[np.float32]], texts: Sequence[Text]) -> dict[Text, NDArray[np.float32]]:
+    several = list(dict.fromkeys(texts))
+    vectors = encode([text for text, _ in several], language=[language for _, language in several])
+    return dict(zip(several, vectors, strict=True))
 
 
 def _instant(day: date) -> datetime:
