@@ -53,7 +53,7 @@ def evaluate_situations(encoder: Encoder, situations: Sequence[Situation], *, da
     figures: Figures = {}
     for name, found in outcomes.items():
         system = encoder.name if name == DEFAULTS else f"{encoder.name}, {name}"
-        figures[system] = {group: _shares(found, rows) for group, rows in groups.items()}
+        figures[system] = {group: _shares(found, rows) for group, rows in groups.items() if rows}
     defaults = outcomes[DEFAULTS]
     systems = {encoder.name: {"fingerprint": encoder.fingerprint, "dims": encoder.dims}}
     languages = _languages(situations)
@@ -88,7 +88,7 @@ def situation_pictures(results: Mapping[str, Any]) -> list[Picture]:
     labels = {system: system.removeprefix(f"{name}, ") for system in results["figures"]} | {name: DEFAULTS}
     rest = (AVERAGE, OWN, OTHER)
     groups = [group for group in results["figures"][name] if group not in rest and not _is_code(group)]
-    columns = [AVERAGE, *groups, OTHER]
+    columns = [AVERAGE, *groups, *(asked for asked in (OWN, OTHER) if asked in results["figures"][name])]
     values = [[figures[group]["ranked"] for group in columns] for figures in results["figures"].values()]
     title = f"Situations that are ranked as a person would\n{name}"
     draw = partial(plots.heat_map, title, list(labels.values()), columns, values, source=source_of(results))
