@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from mlret.errors import InputError
-from mlret.eval.registry import Settings, benchmarks
+from mlret.eval.registry import BUNDLED, Settings, benchmarks
 
 
 def read_recipe(path: Path) -> Settings:
@@ -65,11 +65,11 @@ def under(recipe: Settings, folder: Path) -> Settings:
     Parameters
     ----------
     recipe
-        The recipe. If its data is ``ir_datasets``, it is returned unchanged.
+        The recipe. If its data is ``ir_datasets``, or comes with mlret, it is returned unchanged.
     folder
         The folder that the data path is relative to.
     """
-    if str(recipe.data) == "ir_datasets":
+    if str(recipe.data) in ("ir_datasets", BUNDLED):
         return recipe
     return recipe.model_copy(update={"data": folder / recipe.data})
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "mlret.benchmarks"
 # Panels of `mlret eval --help`.
 BITEXT, RETRIEVAL = "Sentences", "Retrieval"
+BUNDLED = "bundled"
+"""The ``data`` of a benchmark whose data comes with mlret."""
 UNSET: Any = object()
 """What :attr:`Option.read` returns to leave a setting at its default."""
 

@@ -83,7 +83,8 @@ class MemoryReading(OpenMemory):
         ranking
             Terms that are added to the score; see :class:`mlret.memory.search.ranking.Ranking`.
         now
-            Reference time for relative dates in the query, such as *yesterday*; defaults to the present.
+            Reference time for relative dates in the query, such as *yesterday*, and for the age of records; defaults to
+            the present.
         translate
             Called with the query and each of ``languages``; the translations are searched with as well, and the best of
             the queries counts for each record.

@@ -167,6 +167,23 @@ def test_retention_grows_with_use_and_falls_with_time() -> None:
     assert (np.diff(retention(50.0, uses, 30)) > 0).all()
 
 
+def test_age_is_counted_from_the_reference_time_of_the_search(tmp_path: Path) -> None:
+    said = datetime(2020, 1, 1, tzinfo=UTC)
+    with open_memory(tmp_path / "m") as memory:
+        for days, text in ((0, "the cat sat"), (30, "the cat ran")):
+            add(memory, text, ME, id=text, event_time=said + timedelta(days=days))
+        found = memory.search(
+            "the cat",
+            ME,
+            ranking=Ranking(decay=0.5, tau_days=30),
+            now=said + timedelta(days=30),
+            language="en",
+            vector=vector_of("the cat"),
+        )
+        terms = {hit.id: hit.scores["decay"] for hit in found}
+        assert terms == {"the cat sat": pytest.approx(0.5 * (math.exp(-1) - 1), abs=1e-5), "the cat ran": 0}
+
+
 def test_decay_is_off_by_default_and_bounded(tmp_path: Path) -> None:
     old = datetime.now(UTC) - timedelta(days=4000)
     with open_memory(tmp_path / "m") as memory:

@@ -75,7 +75,7 @@ class Request:
     conflicts
         Whether hits include their other versions and what contradicts them.
     now
-        Reference time for relative dates; ``None`` means the present.
+        Reference time for relative dates and for the age of records; ``None`` means the present.
     rerank
         Callable that rescores the texts of the best candidates.
     weights
@@ -223,7 +223,8 @@ def _terms(store: MemoryStore, request: Request, found: Candidates, now: int) ->
         ends = columns.event_to[positions]
         start = np.where(ends == UNTIMED, columns.valid_from[positions], ends)
         used = np.array([one.accessed_at or 0 for one in there], dtype=np.int64)
-        age = (now - np.maximum(start, used)) / _DAY
+        asked = now if request.now is None else times.micros(request.now)
+        age = (asked - np.maximum(start, used)) / _DAY
         terms["decay"] = decay(retention(age, [one.accesses for one in there], ranking.tau_days), ranking.decay)
     return terms
 
