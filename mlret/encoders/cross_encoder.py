@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.encoders.loading import from_hub
-from mlret.encoders.longest_input import keep_within_positions
 from mlret.errors import InputError, first_line, missing_extra
 
 if TYPE_CHECKING:
@@ -68,6 +67,8 @@ def checked_cross_encoder(model: CrossEncoder, name: str) -> CrossEncoder:
     InputError
         If it has several labels.
     """
+    from mlret.encoders.longest_input import keep_within_positions
+
     if model.num_labels != 1:
         raise InputError(f"{name} has {model.num_labels} labels, not one score; choose a reranker")
     keep_within_positions(model)
