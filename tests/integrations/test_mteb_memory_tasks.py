@@ -90,6 +90,7 @@ def made(name: str, folder: Path, instructions: dict[str, str] | None = None) ->
     (folder / "README.md").write_text(f"---\nconfigs:\n{''.join(configurations)}---\n", encoding="utf-8")
     task.metadata = task.metadata.model_copy(update={"dataset": {"path": str(folder), "revision": "made-here"}})
     task.hf_subsets = [subset]
+    task.load_data()  # mteb unloads what it has loaded itself, and then forgets the folder too
     return task
 
 
@@ -163,7 +164,6 @@ def test_instructions_follow_the_queries(tiny_encoder: Encoder, tmp_path: Path) 
 
 def test_conversations_become_one_text(tiny_encoder: Encoder, tmp_path: Path) -> None:
     task = made("REALTALK", tmp_path / "data")
-    task.load_data()
     split = task.dataset[task.hf_subsets[0]]["test"]
     turns = {
         id: [{"role": "cat", "content": text}, {"role": "dogs", "content": "rice"}] for id, text in QUESTIONS.items()
