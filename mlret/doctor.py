@@ -42,6 +42,7 @@ FEATURES = {
     "kernels": "compiled comparison of tokens in multi-vector indexes",
     "gpu": "FAISS on an NVIDIA GPU, in place of faiss-cpu",
     "data": "documents from Parquet files and from data sets of the hub",
+    "files": "Markdown, HTML, PDF and Word files as documents",
     "onnx": "exported encoders with a tokenizer of another kind than the bundled one's",
     "train": "torch: training, calibration, language adapters, GPUs, encoders that were not packed",
     "trim": "SentencePiece models of slow tokenizers, pictures of a trimming",

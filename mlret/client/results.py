@@ -39,7 +39,7 @@ def document_of(values: Values) -> Document:
 
 def info_of(values: Values, address: str) -> IndexInfo:
     """Return the summary of an index, whose path is its address."""
-    own = ("path", "kind", "languages", "unread", "fields")
+    own = ("path", "kind", "languages", "unread")
     same = {name: values[name] for name in IndexInfo.__slots__ if name not in own}
     languages = {None if code == "und" else code: count for code, count in values["languages"].items()}
     unread = Unread(**values.get("unread", {}))

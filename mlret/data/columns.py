@@ -92,6 +92,6 @@ def _repeated(names: Iterable[str]) -> str | None:
 
 def _taken(name: str, where: str) -> InputError:
     return InputError(
-        f"{where}two columns have the name {name!r}; rename one (--column-as NAME=OTHER; in Python "
-        "columns={'NAME': 'OTHER'})"
+        f"{where}two columns have the name {name!r}; rename one with columns={{'NAME': 'OTHER'}} "
+        "(`mlret index build --column-as NAME=OTHER`)"
     )

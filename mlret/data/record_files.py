@@ -14,6 +14,7 @@ from mlret.data.files import LONGEST_LINE, TrackedFile, read_lines, read_whole_l
 from mlret.data.json_text import RepeatedKeyError, decode_object, json_layout, read_json, stream_records
 from mlret.data.tables import DOCUMENT_COLUMNS, arrow_file_rows, check_needed, parquet_rows
 from mlret.errors import InputError
+from mlret.wording import counted
 
 # Number of bytes of a part that have been read, and a document; ``None`` if a passage is blank.
 Step = tuple[int, Document | None]
@@ -115,7 +116,7 @@ def _read_tsv(path: Path, columns: Columns, longest: int) -> Iterator[Step]:
             names = _header(cells, origin, columns)
         elif len(cells) != len(names):
             raise InputError(
-                f"{origin}: {len(cells)} columns where the header has {len(names)}; "
+                f"{origin}: {counted(len(cells), 'column')} where the header has {len(names)}; "
                 "remove tabs and line breaks from the text"
             )
         else:
@@ -139,8 +140,8 @@ def _read_csv(path: Path, columns: Columns, longest: int) -> Iterator[Step]:
                 names = _header(cells, origin, columns)
             elif len(cells) != len(names):
                 raise InputError(
-                    f"{origin}: {len(cells)} columns where the header has {len(names)}; put cells that contain a "
-                    "delimiter, a quote or a line break in quotes"
+                    f"{origin}: {counted(len(cells), 'column')} where the header has {len(names)}; put cells that "
+                    "contain a delimiter, a quote or a line break in quotes"
                 )
             else:
                 yield tracked.position, row_document(_filled(names, cells), origin)

@@ -270,8 +270,8 @@ def check_needed(names: Iterable[str], where: str, needed: Sequence[Sequence[str
     for keys in needed:
         if not any(key in names for key in keys):
             raise InputError(
-                f"{where}: no column {' or '.join(map(repr, keys))}; rename the one that is meant "
-                f"(--{keys[0]}-column NAME; in Python columns={{'NAME': {keys[0]!r}}}), {there_are(names)}"
+                f"{where}: no column {' or '.join(map(repr, keys))}; rename the one that is meant with "
+                f"columns={{'NAME': {keys[0]!r}}} (`mlret index build --{keys[0]}-column NAME`), {there_are(names)}"
             )
 
 

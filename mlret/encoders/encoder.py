@@ -293,6 +293,11 @@ class Encoder:
     def longest_document(self) -> int | None:
         """Number of tokens of a document that the model reads, special tokens included; ``None`` if it reads all.
 
+        Returns
+        -------
+        int or None
+            The number of tokens.
+
         Examples
         --------
         >>> encoder.longest_document
@@ -477,6 +482,11 @@ def longest_document_of(model: Any, name: str) -> int | None:
         An encoder of sentence-transformers.
     name
         Its name, for messages.
+
+    Returns
+    -------
+    int or None
+        The number of tokens.
     """
     limits = [getattr(model, "max_seq_length", None), getattr(model, "document_length", None)]
     stated = [int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < _NO_LIMIT]

@@ -25,7 +25,7 @@ from mlret.index.ingest import Existing, Intake
 from mlret.index.queries import check_filters, check_ids, check_k, check_queries, encoded, encoded_if_possible
 from mlret.index.reranking import CANDIDATES, Reranker, as_reranker, reranked
 from mlret.index.search import Mode, Query, check_lexical, check_mode, retrieve
-from mlret.index.settings import Choice, IndexSettings, check_settings
+from mlret.index.settings import Choice, IndexSettings, changes_passages, check_settings
 from mlret.index.storage.manifest import FORMAT_VERSION, PASSAGES_FORMAT, Manifest, has_manifest, read_manifest
 from mlret.index.store import compaction
 from mlret.index.store.new_folder import check_vacant, create_folder
@@ -151,7 +151,7 @@ class Index:
                 f"the settings keep {counted(settings.dims, 'dimension')}, but {encoder.name} gives {encoder.dims}"
             )
         manifest = Manifest(
-            format_version=PASSAGES_FORMAT if settings.changes_passages else FORMAT_VERSION,
+            format_version=PASSAGES_FORMAT if changes_passages(settings) else FORMAT_VERSION,
             kind=kind,
             encoder=reference_of(encoder),
             fingerprint=encoder.fingerprint,
@@ -511,8 +511,10 @@ class Index:
             has a lexical channel, else ``"dense"``.
         exact
             Compare the query with every document, without the accelerators of large segments.
-        rerank, candidates
-            What ranks the best documents anew, and how many; see :meth:`search_batch`.
+        rerank
+            What ranks the best documents anew; see :meth:`search_batch`.
+        candidates
+            How many documents are ranked anew.
 
         Returns
         -------
@@ -814,21 +816,22 @@ class Index:
         if missing := [id for id in ids if id not in rows]:
             raise NotFound(f"{self.path} has no document {missing[0]!r}")
         found = self.store.vectors_of_records(list(rows.values()))
+        if gone := [id for id in ids if rows[id] not in found]:  # Another thread has deleted it meanwhile.
+            raise NotFound(f"{self.path} has no document {gone[0]!r}")
         joined: Vectors = self.store.space.joined([found[rows[id]] for id in ids])
         return joined
 
     @property
-    def is_closed(self) -> bool:
-        """Whether the index was closed."""
+    def _closed(self) -> bool:
         return self._open_store is None
 
     def __repr__(self) -> str:
-        if self.is_closed:
+        if self._closed:
             return f"Index({str(self.path)!r}, closed)"
         return f"Index({str(self.path)!r}, {counted(len(self), 'document')}, {self.store.manifest.encoder})"
 
     def _repr_html_(self) -> str:
-        return f"<div>{as_html(repr(self))}</div>" if self.is_closed else self.info()._repr_html_()
+        return f"<div>{as_html(repr(self))}</div>" if self._closed else self.info()._repr_html_()
 
     def __len__(self) -> int:
         return len(self.store)

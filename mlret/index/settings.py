@@ -100,21 +100,6 @@ class IndexSettings(BaseModel):
             )
         return self
 
-    @property
-    def changes_passages(self) -> bool:
-        """Whether what is said of passages differs from the default, which the format of the manifest depends on."""
-        return any(getattr(self, name) != IndexSettings.model_fields[name].default for name in _OF_PASSAGES)
-
-    def without_new_defaults(self, content: dict[str, Any]) -> dict[str, Any]:
-        """Return the settings as they are written: without those of passages if all are the default.
-
-        Parameters
-        ----------
-        content
-            All settings by name.
-        """
-        return {name: value for name, value in content.items() if self.changes_passages or name not in _OF_PASSAGES}
-
     def cells(self, rows: int) -> int:
         """Return the number of cells of an inverted file (``nlist``) for a number of rows.
 
@@ -278,3 +263,16 @@ def _first(error: ValidationError) -> str:
     known = ", ".join(IndexSettings.model_fields)
     fix = f"the settings are {known}" if found["type"] == "extra_forbidden" else "fix this key"
     return f"{key}: {found['msg']}; {fix}"
+
+
+def changes_passages(settings: IndexSettings) -> bool:
+    """Return whether what settings say of passages differs from the default, on which the manifest's format depends."""
+    return any(getattr(settings, name) != IndexSettings.model_fields[name].default for name in _OF_PASSAGES)
+
+
+def written_settings(settings: IndexSettings) -> dict[str, Any]:
+    """Return settings as a manifest holds them: without those of passages if all of these are the default."""
+    content = settings.model_dump(mode="json")
+    if changes_passages(settings):
+        return content
+    return {name: value for name, value in content.items() if name not in _OF_PASSAGES}

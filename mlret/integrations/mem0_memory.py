@@ -342,7 +342,7 @@ class Memory:
 
         Examples
         --------
-        >>> found = m.search("Where does she live?", user_id="anna", limit=1)["results"]
+        >>> found = m.search("Which city did she move to?", user_id="anna", limit=1)["results"]
         >>> [(one["memory"], one["user_id"], 0 < one["score"] <= 1) for one in found]
         [('I moved to Oslo.', 'anna', True)]
         """

@@ -24,6 +24,11 @@ class AsyncMemory(AsyncFolder[Memory]):
     A call may be cancelled: if it has not begun by then, it never begins. A write that has begun is finished, since
     half a write must not be left; whether it took place can be seen by reading.
 
+    Parameters
+    ----------
+    handle
+        The handle of the folder, which :meth:`open` makes.
+
     Examples
     --------
     >>> import asyncio

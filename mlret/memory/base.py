@@ -119,7 +119,7 @@ class OpenMemory:
         self._index.close()
 
     def __repr__(self) -> str:
-        if self._index.is_closed:
+        if self._index._closed:
             return f"Memory({str(self.path)!r}, closed)"
         return (
             f"Memory({str(self.path)!r}, {counted(len(self._folder), 'record')}, {self._folder.store.manifest.encoder})"

@@ -253,7 +253,7 @@ def test_compare_takes_runs_with_judgements(mlret, tmp_path: Path) -> None:  # t
 
 def test_a_lines_option_that_is_none_is_an_error(mlret, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     code, _, err = mlret("eval", "bitext", "--data", tmp_path, "--lines", "ten")
-    assert code == 2 and "--lines 'ten': give a first and a last line" in err
+    assert code == 2 and "--lines: 'ten' is not a span; give a first and a last line" in err
 
 
 def test_reproduce_holds_figures_against_those_expected(  # type: ignore[no-untyped-def]

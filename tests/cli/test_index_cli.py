@@ -129,7 +129,7 @@ def test_folders_and_tables_with_other_names_are_indexed(
     Path("docs/bad.pdf").write_text("nothing")
     Path("items.csv").write_text("sku;body;headline\n7;seven dogs;Dogs\n")
     done = mlret("index", "build", "i", "docs", "-m", tiny_encoder_folder)
-    assert "1 documents stored, 1 files could not be read (see the warnings)" in done.out
+    assert "1 document stored, 1 file could not be read (see the warnings)" in done.out
     assert "docs/bad.pdf: no PDF file that can be read" in done.err
     names = ("--id-column", "sku", "--text-column", "body", "--column-as", "headline=title")
     assert mlret("index", "add", "i", "items.csv", *names, "--json").json["documents"]["added"] == 1
@@ -184,7 +184,7 @@ def test_an_index_is_changed_looked_after_and_exported(
         "deleted": 1,
         "documents": 4,
     }
-    assert mlret("index", "delete", index, "--where", '{"lang": "he"}').out.startswith("1 documents deleted")
+    assert mlret("index", "delete", index, "--where", '{"lang": "he"}').out.startswith("1 document deleted")
     assert mlret("index", "compact", index, "--json").json["index"]["deleted"] == 0
     assert mlret("index", "verify", index).out == f"{index} is intact\n"
     for name in ("out.jsonl.gz", "out.parquet"):

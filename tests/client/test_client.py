@@ -167,7 +167,7 @@ def test_an_invalid_document_is_named(made: Callable[[], ClientIndex]) -> None:
         index.add(["good", {"id": "x", "text": "  "}], batch_size=1)
     assert caught.value.field == "/1/text"
     with pytest.raises(InputError, match=r"document 2 cannot be sent as JSON"):
-        index.add(["good too", {"text": "a", "metadata": {"when": datetime.now(UTC)}}])
+        index.add(["good too", {"text": "a", "metadata": {"when": object()}}])
     with pytest.raises(InputError, match="list of documents"):
         index.add("a single text")
     with pytest.raises(InputError, match="batch_size is 0"):
@@ -200,7 +200,7 @@ def test_bad_values_are_errors_of_the_library(filled: ClientIndex) -> None:
     with pytest.raises(InputError) as caught:
         filled.search("a train", k=0)
     assert caught.value.field == "/k"
-    with pytest.raises(InputError, match="languages for"):
+    with pytest.raises(InputError, match="1 language for 2 queries"):
         filled.search_batch(["a", "b"], language=["en"])
     with pytest.raises(InputError, match="one string"):
         filled.search_batch("a train")

@@ -74,7 +74,7 @@ def test_metadata_that_holds_itself_is_refused() -> None:
         ({"a": {1, 2}}, "is set, which is not JSON"),
         ({"a": b"x"}, "is bytes, which is not JSON"),
         ({"a": 1j}, "is complex, which is not JSON"),
-        ({"a": np.complex64(1)}, "is complex, which is not JSON"),
+        ({"a": np.complex64(1)}, "is complex64, which is not JSON"),
         ({"a": [np.ones(1, complex)]}, r"\['a'\]\[0\]\[0\] is complex128, which is not JSON"),
         ({"a": object()}, "is object, which is not JSON"),
         ([("a", 1)], "must be a dict whose keys are strings, not list"),

@@ -147,8 +147,8 @@ def test_columns_are_read_under_another_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({}, r"no column 'id' or .*\(--id-column NAME; .*'NAME': 'id'\}\), there are 'key', 'body'"),
-        ({"key": "id"}, r"no column 'text' or .*\(--text-column NAME; .*, there are 'id', 'body'"),
+        ({}, r"no column 'id' or .*columns=\{'NAME': 'id'\} .*--id-column NAME`\), there are 'key', 'body'"),
+        ({"key": "id"}, r"no column 'text' or .*--text-column NAME`\), there are 'id', 'body'"),
         ({"kye": "id"}, r"no column 'kye', there are 'key', 'body'"),
         ({"key": "body"}, r"two columns have the name 'body'; rename one"),
     ],

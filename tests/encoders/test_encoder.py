@@ -126,7 +126,7 @@ def test_a_missing_folder_and_an_unreachable_name_have_different_errors(tmp_path
 def test_values_that_are_not_texts_are_refused(tiny_encoder: Encoder) -> None:
     with pytest.raises(InputError, match="text 1 is int"):
         tiny_encoder.encode(["a", 1])  # type: ignore[list-item]
-    with pytest.raises(InputError, match="2 texts but 1 languages"):
+    with pytest.raises(InputError, match="2 texts but 1 language:"):
         tiny_encoder.encode(["a", "b"], language=["en"])
 
 

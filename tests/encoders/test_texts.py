@@ -121,7 +121,7 @@ def test_texts_pass_exactly_where_utf8_can_hold_them(texts: list[str]) -> None:
     ("language", "message"),
     [
         (5, "the language is of type int"),
-        (["en"], "2 texts but 1 languages"),
+        (["en"], "2 texts but 1 language:"),
         (["en", 5], "language 1 is int"),
         ([b"en", "sw"], "language 0 is bytes"),
     ],

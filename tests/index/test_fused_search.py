@@ -105,7 +105,7 @@ def test_without_the_channel_it_is_refused_with_how_to_fix_it(tmp_path: Path, ti
     with Index.create(tmp_path / "i", tiny_encoder) as plain:
         plain.add(DOCUMENTS)
         assert all(set(hit.scores) == {"dense"} for hit in plain.search("cat"))
-        with pytest.raises(InputError, match="has no lexical channel: build it with lexical=True"):
+        with pytest.raises(InputError, match="has no lexical channel: build it with `lexical=True`"):
             plain.search("cat", mode="hybrid")
         with pytest.raises(InputError, match="no mode 'best'; there are dense, lexical, hybrid"):
             plain.search("cat", mode="best")  # type: ignore[arg-type]

@@ -13,9 +13,11 @@ from mlret.index.build import build_index, extend_index
 from mlret.index.hits import Unread
 from mlret.index.index import Index
 from mlret.index.reembedding import reembed_index
+from mlret.index.settings import IndexSettings
 from mlret.index.storage.unread import TABLE
 from mlret.index.verify import verify_index
 
+NOT_CUT = IndexSettings(passages="warn")
 DOCUMENTS = [
     {"id": "read", "text": "Habari ya asubuhi", "lang": "sw"},
     {"id": "long", "text": "maneno mengi sana " * 400, "lang": "sw"},
@@ -26,7 +28,7 @@ DOCUMENTS = [
 
 @pytest.fixture
 def index(tmp_path: Path) -> Index:
-    made = Index.create(tmp_path / "i", mlret.load_encoder(device="cpu"))
+    made = Index.create(tmp_path / "i", mlret.load_encoder(device="cpu"), settings=NOT_CUT)
     made.add(DOCUMENTS)
     return made
 
@@ -43,6 +45,13 @@ def test_each_kind_is_counted_and_told_in_a_sentence(index: Index) -> None:
         "2 of 4 documents are in a language that the encoder was not trained in, and may not be found: Quechua 1, "
         "Standard Moroccan Tamazight 1",
     ]
+
+
+def test_of_a_document_in_passages_nothing_is_cut(tmp_path: Path) -> None:
+    with Index.create(tmp_path / "i", mlret.load_encoder(device="cpu")) as index:
+        index.add(DOCUMENTS)
+        assert index.info().unread == Unread(0, 0, {"qu": 1, "zgh": 1}, {"TIFINAGH": 1})
+        assert index.info().passages > 4
 
 
 def test_counts_follow_changes_and_deletions(index: Index) -> None:
@@ -92,7 +101,7 @@ def test_a_build_tells_of_all_documents_of_the_index(tmp_path: Path) -> None:
     for number, document in enumerate(DOCUMENTS):
         files.append(tmp_path / f"{number}.jsonl")
         files[-1].write_text(json.dumps(document))
-    assert build_index(tmp_path / "i", files[:1], encoder).warnings == []
+    assert build_index(tmp_path / "i", files[:1], encoder, settings=NOT_CUT).warnings == []
     assert len(extend_index(tmp_path / "i", files[1:], encoder).warnings) == 3
 
 

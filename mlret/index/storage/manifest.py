@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlret.data.durable import write_atomically
 from mlret.errors import Corrupt, InputError, MlretError, NotFound
-from mlret.index.settings import IndexSettings, SegmentKind
+from mlret.index.settings import IndexSettings, SegmentKind, written_settings
 
 # The format of an index whose documents have one vector each, and that of one with passages: earlier versions of mlret,
 # which know no passages, still open the former.
@@ -338,7 +338,7 @@ def written_of(manifest: Manifest) -> Written:
     """Return a manifest in the form in which it is written, with its checksum and its text."""
     content = json.loads(manifest.model_dump_json())
     # Earlier versions of mlret refuse settings that they do not know.
-    content["settings"] = manifest.settings.without_new_defaults(content["settings"])
+    content["settings"] = written_settings(manifest.settings)
     content["checksum"] = checksum = _checksum(content)
     return Written(manifest, checksum, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 

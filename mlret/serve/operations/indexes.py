@@ -153,8 +153,8 @@ async def compact_index(service: Service, principal: Principal, name: str) -> di
 async def _described(served: ServedIndex) -> dict[str, Any]:
     def read(index: Index) -> dict[str, Any]:
         info = asdict(index.info())
-        # The settings hold the kind, and another path has the fields; where the folder is, is nobody's business.
-        del info["path"], info["kind"], info["fields"]
+        # The settings hold the kind; where the folder is, is nobody's business.
+        del info["path"], info["kind"]
         languages = {code or "und": count for code, count in info["languages"].items()}
         settings = index.store.manifest.settings.model_dump()
         encoder = info["encoder"]

@@ -39,6 +39,7 @@ class IndexDescription(BaseModel):
     deleted: int = Field(description="Rows of segments that the next compaction removes.", ge=0)
     bytes: int = Field(description="Size of the folder on disk.", ge=0)
     unread: UnreadDescription
+    fields: list[str] = Field(description="Names of metadata that filters can use, at most 100.")
     parts: dict[str, int] = Field(
         description="What takes how many of these bytes: `records` (texts, metadata, words, and vectors that are in no "
         "segment yet), `vectors` (the segments), `other`."

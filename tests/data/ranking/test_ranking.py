@@ -451,7 +451,7 @@ DPR = {"question": QUERY, "positive_ctxs": [{"text": YES}]}
         ("x.jsonl", lines({"query": QUERY, "positive_passages": "no list"}), "'positive_passages' must be a list"),
         ("x.json", json.dumps([DPR, DPR | {"question": 1}], indent=0), r"x.json:\d+: the query is int"),
         ("x.tsv", f"{QUERY}\t{YES}\t{NO}\n{QUERY}\t{YES}\n", "x.tsv:2: 2 columns; write query<TAB>positive"),
-        ("x.tsv", f"query\tpositive\n{QUERY}\n", "x.tsv:2: 1 columns where the header has 2"),
+        ("x.tsv", f"query\tpositive\n{QUERY}\n", "x.tsv:2: 1 column where the header has 2"),
         ("x.jsonl", "", "the file is empty"),
         ("x.tsv", b"\xff\xfe", "not UTF-8"),
         ("x.jsonl", lines({"query": QUERY, "positive": " "}), r"used: no positive passage with text \(1\)"),

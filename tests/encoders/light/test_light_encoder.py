@@ -53,7 +53,7 @@ def test_it_is_the_same_encoder(packed_folder: Path, in_torch: Encoder) -> None:
     assert light.encode([]).shape == (0, light.dims)
     with pytest.raises(InputError, match="one string"):
         light.encode("the cat")
-    with pytest.raises(InputError, match="2 texts but 1 languages"):
+    with pytest.raises(InputError, match="2 texts but 1 language:"):
         light.encode_query(["a", "b"], language=["en"])
 
 

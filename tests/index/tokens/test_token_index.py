@@ -435,7 +435,7 @@ def bad(index: Index) -> Iterator[tuple[Any, str]]:
     yield [np.ones((3, 5), np.float32)], "must be \\(t, 32\\)"
     yield [np.ones((3, DIMS), np.int32)], "int32"
     yield [np.full((3, DIMS), np.nan, np.float32)], "NaN or an infinity"
-    yield [good, good], "2 vectors but 1 documents"
+    yield [good, good], "2 vectors but 1 document;"
     yield Ragged(np.ones((4, DIMS), np.float32), np.array([0, 3])), "do not divide 4 tokens"
 
 
