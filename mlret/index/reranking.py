@@ -67,7 +67,7 @@ class EncoderReranker:
     def __call__(self, query: str, language: str | None, hits: Sequence[Hit]) -> NDArray[np.float64]:
         """Return the mean standard score of each hit; see :class:`Reranker`."""
         [asked] = encoded(self._passages.encoder.encode_query, [(query, language)])
-        texts = [(hit.text, hit.language) for hit in hits]
+        texts = [(_text_of(hit), hit.language) for hit in hits]
         vectors = self._passages(texts)
         compared = similarities(asked, [vectors[text] for text in texts])
         return (_standard(np.array([hit.score for hit in hits])) + _standard(compared)) / 2
@@ -78,7 +78,7 @@ class _CallableReranker:
         self._rerank = rerank
 
     def __call__(self, query: str, language: str | None, hits: Sequence[Hit]) -> NDArray[np.float64]:
-        scores = self._rerank(query, [hit.text for hit in hits])
+        scores = self._rerank(query, [_text_of(hit) for hit in hits])
         try:
             return np.asarray(scores, dtype=np.float64)
         except (TypeError, ValueError):
@@ -92,7 +92,7 @@ class _CrossEncoderReranker:
         self._model = checked_cross_encoder(model, type(model).__name__)
 
     def __call__(self, query: str, language: str | None, hits: Sequence[Hit]) -> NDArray[np.float64]:
-        return logits(self._model, [(query, hit.text) for hit in hits])
+        return logits(self._model, [(query, _text_of(hit)) for hit in hits])
 
 
 def load_reranker(name: str) -> Encoder | TokenEncoder | CrossEncoder:
@@ -178,6 +178,11 @@ def reranked(rerank: Reranker, query: str, language: str | None, hits: Sequence[
         parts = hit.scores | {"rerank": score}
         found.append(replace(hit, rank=rank, score=score, scores=parts, kind="rerank", terms={"rerank": score}))
     return found
+
+
+def _text_of(hit: Hit) -> str:
+    """Return what is compared with the query: of a long document the passage that was found."""
+    return hit.text if hit.passage is None else hit.passage.text
 
 
 def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:

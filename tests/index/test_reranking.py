@@ -201,3 +201,18 @@ def cross_encoder(backbone: Path, labels: int) -> Any:
 
     manual_seed(0)
     return CrossEncoder(str(backbone), num_labels=labels, device="cpu")
+
+
+def test_of_a_long_document_the_passage_that_was_found_is_compared(tmp_path: Path) -> None:
+    filler = "The weather report of the day says that it stays dry in the north and west. " * 60
+    with Index.create(tmp_path / "index") as made:
+        made.add([{"id": "long", "lang": "en", "text": filler + TEXTS["money"][1] + " " + filler}])
+        seen: list[str] = []
+
+        def rerank(query: str, texts: Sequence[str]) -> list[int]:
+            seen.extend(texts)
+            return [1] * len(texts)
+
+        [hit] = made.search("Where can I put my savings?", language="en", rerank=rerank)
+    assert hit.passage is not None and seen == [hit.passage.text]
+    assert TEXTS["money"][1] in seen[0] and len(seen[0]) < len(filler)
