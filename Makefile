@@ -20,6 +20,7 @@ FRAMEWORKS_INSTALLED := $(FRAMEWORKS)/.installed
 NODE := .node
 FRAMEWORK_MODULES = $(foreach name,haystack langchain llama_index,\
 	$(wildcard mlret/integrations/$(name)*.py mlret/integrations/$(name)/*.py))
+FRAMEWORK_TESTS = $(foreach name,haystack langchain llama_index,$(wildcard tests/integrations/test_$(name)*.py))
 # Only those that need such programs: make test-serve SERVE_TESTS="-m 'others or browser' tests/serve"
 SERVE_TESTS ?= tests/serve tests/client
 NODE_INSTALLED := $(NODE)/.installed
@@ -69,7 +70,7 @@ test-serve: $(INSTALLED) $(OTHERS_INSTALLED) $(NODE_INSTALLED) ## Test the serve
 test-integrations: $(FRAMEWORKS_INSTALLED) ## Test mlret within LangChain, LlamaIndex and Haystack, with their suites
 	$(FRAMEWORKS)/bin/mypy --follow-imports silent $(FRAMEWORK_MODULES)
 	OMP_NUM_THREADS=1 $(FRAMEWORKS)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m frameworks \
-		--hypothesis-profile=fast tests/integrations
+		--hypothesis-profile=fast $(FRAMEWORK_TESTS)
 
 test-lowest: $(LOWEST_INSTALLED) ## Run some tests with the lowest versions allowed; LOWEST_TESTS=tests for all
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not others and not browser and not frameworks" $(LOWEST_TESTS)
