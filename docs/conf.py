@@ -54,7 +54,10 @@ html_math_renderer = "mathml"
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
-autodoc_mock_imports = ["langchain_core", "llama_index"]  # frameworks that mlret.integrations serves, which need not be installed here
+autodoc_mock_imports = [
+    "langchain_core",
+    "llama_index",
+]  # frameworks that mlret.integrations serves, which need not be installed here
 autodoc_typehints = "description"
 autodoc_typehints_format = "short"
 napoleon_google_docstring = False

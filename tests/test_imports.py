@@ -106,7 +106,7 @@ COMMANDS: dict[str, tuple[int, set[str]]] = {
     "tokens add laptop -i docs --tokens tokens.json": (0, {"pydantic"}),
     "recipes list --json": (0, {"pydantic", "rich", "yaml"}),
     # With the bundled encoder: neither torch nor what comes with it.
-    "index build built documents.jsonl": (0, ENCODING | {"faiss", "langcodes", "rich"}),
+    "index build built documents.jsonl": (0, ENCODING | {"faiss", "langcodes", "rich", "yaml"}),
     "search bundled question -l en": (0, ENCODING | {"faiss", "langcodes", "language_data", "rich"}),
     "encode documents.jsonl -o encoded.npy": (0, ENCODING | {"langcodes", "rich"}),
     f"memory add {HOME.replace('memory', 'remembered')} tea": (

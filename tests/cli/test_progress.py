@@ -117,7 +117,9 @@ def test_commands_and_options_are_completed_as_a_shell_asks_for_them() -> None:
     assert completed("mlret in") == ["index"]
     assert {"build", "check", "info"} <= set(completed("mlret index "))
     assert completed("mlret index build --ki") == ["--kind"]
-    assert "complete -o default -F" in command("--show-completion", "bash")
+    assert "complete -o default -F" in command(
+        "--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1"
+    )
 
 
 MESSAGES = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlret.index.filtering.filter_sql import matching_rows
@@ -52,6 +52,7 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 
 @settings(max_examples=examples(300))
+@example(["2024-02-28\0", "2024-02-28T10:00\0:00"], datetime(2024, 2, 25), ">")
 @given(st.lists(WRITTEN | MOMENTS.map(datetime.isoformat), max_size=20), MOMENTS, st.sampled_from(COMPARISONS))
 def test_the_database_decides_as_python_does(
     connection: sqlite3.Connection, strings: list[str], wanted: datetime, comparison: Ordering
