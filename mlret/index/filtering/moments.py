@@ -20,7 +20,8 @@ _DATED = "value GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"
 # Those among them that SQLite reads as Python does: a day that exists, and a time without blanks, with minutes, before
 # 24:00; its functions see a string as far as the first NUL. Python alone decides about the others.
 _READ = (
-    "instr(value, char(0)) = 0 AND julianday(value) IS NOT NULL AND date(julianday(substr(value, 1, 10))) IS substr(value, 1, 10) AND "
+    "instr(value, char(0)) = 0 AND julianday(value) IS NOT NULL AND "
+    "date(julianday(substr(value, 1, 10))) IS substr(value, 1, 10) AND "
     "(length(value) = 10 OR (value GLOB '??????????[T ][0-2][0-9]:[0-5][0-9]*' AND "
     "substr(value, 12, 2) <> '24' AND NOT substr(value, 12) GLOB '*[^0-9:.+Z-]*'))"
 )
