@@ -6,9 +6,9 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator, model_validator
 
 from mlret.errors import InputError
 
@@ -18,6 +18,8 @@ KINDS: tuple[SegmentKind, ...] = get_args(SegmentKind)
 Kind = Literal[SegmentKind, "probe"]
 
 # Settings that manifests of format 3 do not have.
+# True and False are read, too, and written as the first and the last.
+_PASSAGES = {"anyOf": [{"enum": ["cut", "warn", "refuse"], "type": "string"}, {"type": "boolean"}]}
 _OF_PASSAGES = ("passages", "passage_tokens", "passage_overlap")
 
 # Building a graph over fewer vectors takes longer than most of their indexes are searched. Of more vectors, those that
@@ -78,7 +80,7 @@ class IndexSettings(BaseModel):
         0.97, gt=0, le=1, description="of the ten best documents by codes, what probing must find (multi-vector)"
     )
 
-    passages: Literal["cut", "warn", "refuse"] = Field(
+    passages: Annotated[Literal["cut", "warn", "refuse"], WithJsonSchema(_PASSAGES)] = Field(
         "cut",
         description="what is done with a document that is longer than the encoder reads: cut it into passages, store "
         "its beginning with a warning, or refuse it",
