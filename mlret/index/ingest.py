@@ -229,7 +229,10 @@ class Intake:
             for place, one in enumerate(documents)
             if one.id in rows and _same_vectors(stored[rows[one.id]], one, rows[one.id] in cut)
         }
-        every = {row: passages.expanded(np.array([row], dtype=np.int64)).tolist() for row in same.values()}
+        every = {
+            row: passages.expanded(np.array([row], dtype=np.int64)).tolist() if row in cut else [row]
+            for row in same.values()
+        }
         known = self.store.vectors_of([row for some in every.values() for row in some]) if same else {}
         same = {place: row for place, row in same.items() if all(one in known for one in every[row])}
         unknown = [one for place, one in enumerate(documents) if place not in same]

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Self
 
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.index.concurrency.async_folder import FolderHandle, reading, writing
-from mlret.integrations.mem0_memory import Addition, Memory
+from mlret.integrations.mem0_memory import NO_CHAT, Addition, Memory
 from mlret.integrations.mem0_requests import Settings, read_config, read_operations
 
 AsyncExtract = Callable[[list[dict[str, Any]]], Iterable[str | Mapping[str, Any]] | Awaitable[Any]]
@@ -131,7 +131,7 @@ class AsyncMemory:
         NotImplementedError
             Always.
         """
-        raise NotImplementedError("Chat function not implemented yet.")
+        raise NotImplementedError(NO_CHAT)
 
     def close(self) -> None:
         """Finish the calls that wait, and close the memory. It blocks until then; ``async with`` does not."""

@@ -39,6 +39,7 @@ from mlret.memory.scope import scope_at
 _log = logging.getLogger("mlret.integrations.mem0")
 _PROCEDURAL = "procedural_memory"
 _VERBATIM = "The messages were stored as they are, because no extract= was given."
+NO_CHAT = "there is no chat, as in the open version of mem0; search the memory, and give what is found to a model"
 _UNSET: Any = object()
 
 
@@ -650,7 +651,7 @@ class Memory:
         NotImplementedError
             Always.
         """
-        raise NotImplementedError("Chat function not implemented yet.")
+        raise NotImplementedError(NO_CHAT)
 
     def refresh(self) -> None:
         """Load what other processes have stored.
