@@ -225,6 +225,11 @@ class Store:
         ----------
         rows
             The rows of records.
+
+        Returns
+        -------
+        dict
+            Row -> ``(dims,)`` or ``(t, dims)`` float32, without the rows that are no longer stored.
         """
         every = self._rows_of(rows)
         found = self.vectors_of(every)
@@ -233,7 +238,8 @@ class Store:
         owners = self.records.passages.owners(np.array(every, dtype=np.int64)).tolist()
         together: dict[int, list[NDArray[Any]]] = {}
         for row, owner in zip(every, owners, strict=True):
-            together.setdefault(owner, []).append(found[row])
+            if row in found:  # Another thread may have deleted the document meanwhile.
+                together.setdefault(owner, []).append(found[row])
         return {row: some[0] if len(some) == 1 else self.space.of_passages(some) for row, some in together.items()}
 
     def sealed_vectors(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
