@@ -17,7 +17,8 @@ from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import AlreadyExists, InputError, MlretError, NotFound
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
-from mlret.index.storage.manifest import has_manifest, read_manifest
+from mlret.index.sharding.shards_manifest import manifest_of
+from mlret.index.storage.manifest import has_manifest
 from mlret.index.store.stored_encoder import encoder_of
 from mlret.index.vectors.space import Vectors
 from mlret.serve.security.principal import no_index
@@ -242,7 +243,7 @@ class Catalogue:
         encoding = await self._encoding_of(folder)
         handle = await IndexHandle.open(folder, encoding.shared)
         self.folders[str(folder)] = name
-        lexical = read_manifest(folder).settings.lexical
+        lexical = manifest_of(folder).settings.lexical
         self._indexes[name] = ServedIndex(folder, encoding, name, handle, lexical, removable)
 
     async def _open_memory(self, folder: Path) -> None:
@@ -252,7 +253,7 @@ class Catalogue:
 
     async def _encoding_of(self, folder: Path) -> ServedEncoder:
         """Return the encoder that an existing folder was built with, loaded if it is not yet."""
-        manifest = read_manifest(folder)
+        manifest = manifest_of(folder)
         if manifest.encoder.startswith(EXTERNAL):
             # Such encoders are not shared: their fingerprint is that of the name, whatever their vectors are.
             return ServedEncoder(manifest.encoder, encoder_of(folder, manifest), None)
@@ -272,4 +273,4 @@ def _remove_folder(folder: Path) -> None:
 
 
 def _is_index(folder: Path) -> bool:
-    return has_manifest(folder) and read_manifest(folder).kind == "index"
+    return has_manifest(folder) and manifest_of(folder).kind == "index"

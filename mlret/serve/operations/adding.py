@@ -12,7 +12,7 @@ from typing import Any
 import anyio.to_thread
 
 from mlret.index.index import Index
-from mlret.index.storage.receipts import Receipt, receipts_of
+from mlret.index.storage.receipts import Receipt
 from mlret.serve.catalogue import ServedIndex
 from mlret.serve.operations.idempotency import Digest, other_body, receipt_key
 from mlret.serve.operations.incoming import IncomingDocument, read_array, read_line
@@ -278,7 +278,7 @@ def _read_lines(lines: Sequence[tuple[int, bytes]]) -> list[IncomingDocument | P
 
 
 def _receipts(index: Index, key: str) -> list[Receipt]:
-    return receipts_of(index.store.records, key)
+    return index.shards.receipts(key)
 
 
 def _id_of(read: IncomingDocument | Problem) -> str | None:

@@ -57,10 +57,10 @@ async def list_documents(service: Service, principal: Principal, name: str, curs
     served = service.index(principal, name, "read")
 
     def read(index: Index) -> Page:
-        identity = index.store.manifest.identity
+        identity = index.manifest.identity
         after = 0 if cursor is None else row_of(cursor, identity)
         # One more than the page shows whether there is a next one.
-        found = next(index.store.records.stream(batch_size=limit + 1, after=after), [])
+        found = index.shards.page(after, limit + 1)
         shown = found[:limit]
         return Page([one for _, one in shown], cursor_after(shown[-1][0], identity) if len(found) > limit else None)
 
@@ -165,7 +165,7 @@ async def delete_documents(
         try:
             return index.delete(ids, where=where, ignore_missing=ignore_missing), len(index)
         except NotFound as error:
-            stored = index.store.records.rows_of(ids)
+            stored = index.shards.stored(ids)
             missing = [id for id in ids if id not in stored]
             raise Problem(
                 "not-found",

@@ -38,8 +38,11 @@ async def search(name: IndexName, service: Serving, principal: Caller, wanted: S
     else:
         asked = Search(vector=wanted.vector)
     asked = replace(asked, k=wanted.k, where=wanted.where, ids=wanted.ids, exact=wanted.exact, explain=wanted.explain)
+    asked = replace(asked, partial=wanted.partial)
     found = await search_index(service, principal, name, asked)
-    results = [{"hits": [_shown(hit) for hit in hits]} for hits in found.hits]
+    results: list[dict[str, Any]] = [
+        {"hits": [_shown(hit) for hit in hits], "missing": list(hits.missing)} for hits in found.hits
+    ]
     for result, hits, explanations in zip(results, found.hits, found.explanations, strict=False):
         for row, hit, explanation in zip(result["hits"], hits, explanations, strict=True):
             row["explanation"] = {"terms": hit.terms, **explanation.as_json()}

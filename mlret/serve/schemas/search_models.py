@@ -35,6 +35,11 @@ class _Search(BaseModel):
     where: Filter | None = Field(None, description="Only documents that match.")
     ids: list[str] | None = Field(None, description="Only documents with these ids.")
     exact: Flag = Field(False, description="Compare with every document, without the accelerators of large segments.")
+    partial: Flag = Field(
+        False,
+        description="In an index that is divided into shards, search the others if one does not answer, and name it in "
+        "`missing`; otherwise that is an error.",
+    )
     explain: Flag = Field(
         False, description="Say what each score consists of, and which part of the text matches best."
     )
@@ -128,6 +133,7 @@ class QueryResult(BaseModel):
     """The hits of one query, best first."""
 
     hits: list[HitOut]
+    missing: list[str] = Field([], description="The shards that did not answer; only if `partial` was requested.")
 
 
 class SearchAnswer(BaseModel):
