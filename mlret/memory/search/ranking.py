@@ -40,6 +40,19 @@ class Ranking:
     dates
         Bonus of a record whose time lies within a date that the query names, in a language of
         :data:`mlret.memory.text.dates.LANGUAGES`; smaller outside it. It reorders hits and never filters.
+    speaker
+        Bonus of a record that was said by whom the question names, or, if it asks *you*, by the assistant.
+    persons
+        Penalty of a record about a relative or another person that the question does not name, and bonus of one that
+        it names.
+    cues
+        Bonus or penalty of a record for what the question asks: an outcome, not a plan; a danger, not a liking; what is
+        not so.
+    occasions
+        Whether a question about the last, or the first, time ranks the last, or the first, of repeated events first.
+    succession
+        Whether a record ranks behind the one that replaces it; the other way round if the question asks what was
+        before, and not at all if it names a time before the replacement.
     decay, tau_days
         The most that a record can lose by age, and the time constant, which grows with use. Off by default.
     collapse
@@ -52,6 +65,11 @@ class Ranking:
     contiguity: float = CONTIGUITY
     links: float = LINK_HOP
     dates: float = 1.0
+    speaker: float = 1.0
+    persons: float = 0.5
+    cues: float = 0.5
+    occasions: bool = True
+    succession: bool = True
     decay: float = 0.0
     tau_days: float = 30.0
     collapse: bool = True

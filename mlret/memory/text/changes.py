@@ -99,9 +99,9 @@ def stems_of(text: str, language: str | None) -> list[str]:
     stems = []
     for word in _WORD.findall(folded):
         plain = _PREFIXES[language].sub("", word) if language in _PREFIXES else word
-        if len(plain) >= shortest or plain.isdecimal():
-            if not is_small(word, language) and not is_person(word, language):
-                stems.append(plain[:length])
+        counts = len(plain) >= shortest or plain.isdecimal()
+        if counts and not is_small(word, language) and not is_person(word, language):
+            stems.append(plain[:length])
     return stems
 
 
