@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 
 from mlret.memory.records import MemoryRecord
 from mlret.memory.text.changes import stems_of
-from mlret.memory.text.cues import cues_of, persons_of
+from mlret.memory.text.cues import cues_of, leading_persons_of, persons_of
 from mlret.memory.text.dates import TimeWindow, time_windows
 from mlret.memory.text.negation_words import negation_pattern
+from mlret.memory.text.signs import asks
 
 COMPARED = 20
 """Best candidates whose texts are compared with the question."""
 _ASSISTANT = frozenset({"assistant", "ai", "bot", "model"})
 _USER = frozenset({"user", "human"})
 _NAMED = regex.compile(r"\p{Lu}\w+|\p{Lo}{2,}")
+_OUTCOME = frozenset({"done", "cancelled"})
 _ALIKE = 0.5  # Minimum share of the words that records of a repeated event have in common.
 _NEAR = 0.75  # How far below the best candidate the best record of a repeated event may be.
 
@@ -130,10 +132,9 @@ def person_bonus(question: Question, texts: Sequence[tuple[str, str | None]], we
     asked = question.persons
     found = np.zeros(len(texts))
     for place, (text, language) in enumerate(texts):
-        persons = persons_of(text, language)
-        if persons & asked:
+        if asked & persons_of(text, language):
             found[place] = weight
-        elif persons:
+        elif leading_persons_of(text, language):
             found[place] = -weight
     return found
 
@@ -142,7 +143,7 @@ def cue_bonus(question: Question, texts: Sequence[tuple[str, str | None]], weigh
     """Return the bonus of records for the cues that a question asks for.
 
     An outcome ranks before a plan; a danger before a liking, if the question asks about dangers; what is negated before
-    what is not, if the question is negated.
+    what is not, if the question is negated; and a statement before a question.
 
     Parameters
     ----------
@@ -154,19 +155,17 @@ def cue_bonus(question: Question, texts: Sequence[tuple[str, str | None]], weigh
         Bonus or penalty of one cue.
     """
     found = np.zeros(len(texts))
-    result, harm = "q_result" in question.cues, "q_harm" in question.cues
-    if not (result or harm or question.negated):
-        return found
+    asks_result, asks_harm = "q_result" in question.cues, "q_harm" in question.cues
     for place, (text, language) in enumerate(texts):
         cues = cues_of(text, language)
-        if result and "plan" in cues and not cues & {"cancelled"}:
-            found[place] -= weight
-        if harm and "harm" in cues:
-            found[place] += weight
-        elif harm and "like" in cues:
-            found[place] -= weight
-        if (question.negated or harm) and "harm" not in cues and _negated(text, language):
+        if asks_result:
+            found[place] += weight * (bool(cues & _OUTCOME) - ("plan" in cues and not cues & _OUTCOME))
+        if asks_harm:
+            found[place] += weight * (("harm" in cues) - ("like" in cues and "harm" not in cues))
+        if question.negated and "harm" not in cues and _negated(text, language):
             found[place] += weight / 2
+        if asks(text):
+            found[place] -= weight
     return found
 
 
@@ -202,6 +201,7 @@ def occasions(
     last, first = "q_last" in question.cues, "q_first" in question.cues
     if last == first or question.windows or not scores:
         return []
+    asked = frozenset(stems_of(question.text, question.language))
     stems = [frozenset(stems_of(text, language)) for text, language in texts]
     for head, score in enumerate(scores):
         if score < scores[0] - _NEAR:
@@ -209,7 +209,10 @@ def occasions(
         series = [
             place
             for place in range(len(texts))
-            if texts[place][1] == texts[head][1] and not np.isnan(starts[place]) and _alike(stems[place], stems[head])
+            if texts[place][1] == texts[head][1]
+            and not np.isnan(starts[place])
+            and _alike(stems[place], stems[head])
+            and len(asked & stems[place]) >= len(asked & stems[head])
         ]
         if head in series and len(series) > 1:
             series.sort(key=lambda place: starts[place], reverse=last)

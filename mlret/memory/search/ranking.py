@@ -64,10 +64,10 @@ class Ranking:
 
     contiguity: float = CONTIGUITY
     links: float = LINK_HOP
-    dates: float = 1.0
-    speaker: float = 1.0
+    dates: float = 2.0
+    speaker: float = 2.0
     persons: float = 0.5
-    cues: float = 0.5
+    cues: float = 1.0
     occasions: bool = True
     succession: bool = True
     decay: float = 0.0

@@ -271,7 +271,7 @@ def _asked(
         records = store.fetch(found.positions[heads])
         terms["speaker"] = speaker_bonus(question, records, ranking.speaker)
         texts = [(record.text, record.language) for record in records]
-    elif ranking.persons or (ranking.cues and (question.cues & {"q_result", "q_harm"} or question.negated)):
+    elif ranking.persons or ranking.cues:
         texts = _texts(store, found.positions[heads])
     else:
         return terms

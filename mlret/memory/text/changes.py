@@ -30,7 +30,7 @@ _CLAUSE_ENDS = regex.compile(r"[.;:!?。！？；।]\s|[.;:!?。！？；।]$|
 _PREFIXES = {"ar": regex.compile(r"^(?:[وفبلك]{0,2}ال|لل)(?=\w{2})"), "he": regex.compile(r"^[ובלהכמש](?=\w{3})")}
 _STEM = 5  # Letters of a stem.
 _LENGTHS = {"ar": 4, "he": 4, "hi": 4, "ko": 2}  # Letters of a stem in languages with shorter ones.
-_SHORTEST = {"ar": 3, "he": 3, "hi": 3, "ko": 2}  # Letters that a word has at least to count; 4 in other languages.
+_SHORTEST = {"ar": 3, "he": 3, "hi": 2, "ko": 2}  # Letters that a word has at least to count; 4 in other languages.
 
 
 @dataclass(frozen=True)

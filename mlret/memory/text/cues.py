@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import regex
 
+from mlret.memory.text.calendar_names import UNSPACED
 from mlret.memory.text.particles import word_pattern
 
 LANGUAGES = (
@@ -23,6 +24,9 @@ LANGUAGES = (
     "ro", "ru", "sv", "sw", "tr", "uk", "vi", "zh",
 )  # fmt: skip
 """Languages that have lists of cues."""
+
+
+_FIRST_WORDS, _FIRST_CHARACTERS = 3, 8
 
 
 class _Lists(NamedTuple):
@@ -45,7 +49,7 @@ def cues_of(text: str, language: str | None) -> frozenset[str]:
     -------
     frozenset of str
         Of a statement ``now``, ``ended``, ``changed`` (moved, switched), ``corrected``, ``cancelled``, ``plan``,
-        ``harm``, ``like`` and ``live``; of a question ``q_before``, ``q_last``, ``q_first``, ``q_result``, ``q_harm``
+        ``done``, ``harm``, ``like`` and ``live``; of a question ``q_before``, ``q_last``, ``q_first``, ``q_result``, ``q_harm``
         and ``q_you``.
     """
     return _found(text, language, "cues")
@@ -54,6 +58,13 @@ def cues_of(text: str, language: str | None) -> frozenset[str]:
 def persons_of(text: str, language: str | None) -> frozenset[str]:
     """Return the relatives and other people that a text names by a word such as *sister*; see :func:`cues_of`."""
     return _found(text, language, "persons")
+
+
+def leading_persons_of(text: str, language: str | None) -> frozenset[str]:
+    """Return the persons that the first words of a text name, which are often its subject; see :func:`persons_of`."""
+    if language is not None and language.partition("-")[0] in UNSPACED - {"ko"}:
+        return persons_of(text[:_FIRST_CHARACTERS], language)
+    return persons_of(" ".join(text.split(maxsplit=_FIRST_WORDS)[:_FIRST_WORDS]), language)
 
 
 def is_small(word: str, language: str | None) -> bool:
