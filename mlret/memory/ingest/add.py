@@ -15,7 +15,7 @@ from mlret.memory import times
 from mlret.memory.ingest.inputs import prepare
 from mlret.memory.ingest.repetitions import additions
 from mlret.memory.ingest.successions import COMPARED, Neighbour, succession
-from mlret.memory.records import KINDS, LEVELS, Content, Link, MemoryRecord
+from mlret.memory.records import KINDS, LEVELS, Content, Link, MemoryRecord, Source
 from mlret.memory.results import Added
 from mlret.memory.scope import Place, place_of
 from mlret.memory.search.nearest import nearest
@@ -304,20 +304,23 @@ class Adder:
         stored = [
             place for place, _ in near if place >= 0 and (changes or columns.valid_from[place] > draft.valid_from)
         ]
-        texts = {place: record.text for place, record in zip(stored, self._store.fetch(stored), strict=True)}
+        records = dict(zip(stored, self._store.fetch(stored), strict=True))
         others = []
         for place, cosine in near:
-            if place in texts:
-                id = columns.ids.by_number[columns.record[place]]
+            if place in records:
+                record, start = records[place], int(columns.valid_from[place])
                 others.append(
-                    Neighbour(id, texts[place], self._language(place), int(columns.valid_from[place]), cosine)
+                    Neighbour(record.id, record.text, record.language, start, cosine, _speaker(record.source))
                 )
             elif place < 0:
                 other = self._drafts[-1 - place]
-                others.append(Neighbour(other.record, other.text, other.language, other.valid_from, cosine))
+                speaker = _speaker(other.content.source)
+                others.append(Neighbour(other.record, other.text, other.language, other.valid_from, cosine, speaker))
         if not others:
             return None
-        return succession(Neighbour(draft.record, draft.text, draft.language, draft.valid_from), others, thresholds)
+        speaker = _speaker(draft.content.source)
+        new = Neighbour(draft.record, draft.text, draft.language, draft.valid_from, speaker=speaker)
+        return succession(new, others, thresholds)
 
     def _near(
         self, vector: NDArray[np.float32], draft: Draft, same: Positions
@@ -360,6 +363,10 @@ class Adder:
 
 def _key(draft: Draft) -> tuple[str | None, ...]:
     return text_key(draft.text), draft.language, draft.content.kind, draft.content.level
+
+
+def _speaker(source: Source | None) -> str | None:
+    return None if source is None else source.role
 
 
 def _placed(draft: Draft) -> Content:

@@ -24,6 +24,8 @@ class Neighbour:
         Start of its validity, in microseconds since 1970 in UTC.
     cosine
         Cosine with the new text; 1 for the new text itself.
+    speaker
+        Who said it, ``None`` if unknown. Nobody takes back what another one said.
     """
 
     id: str
@@ -31,6 +33,7 @@ class Neighbour:
     language: str | None
     valid_from: int
     cosine: float = 1.0
+    speaker: str | None = None
 
 
 def succession(new: Neighbour, others: Sequence[Neighbour], thresholds: DuplicateThresholds) -> tuple[str, str] | None:
@@ -52,6 +55,8 @@ def succession(new: Neighbour, others: Sequence[Neighbour], thresholds: Duplicat
     best: tuple[float, str, str] | None = None
     for other in others:
         later, earlier = (new, other) if new.valid_from >= other.valid_from else (other, new)
+        if other.speaker != new.speaker and None not in (other.speaker, new.speaker):
+            continue
         if other.language != new.language or not may_replace(later.text, later.language):
             continue
         said = said_in(later.text, later.language), said_in(earlier.text, earlier.language)

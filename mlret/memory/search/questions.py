@@ -21,6 +21,7 @@ from mlret.memory.records import MemoryRecord
 from mlret.memory.text.changes import stems_of
 from mlret.memory.text.cues import cues_of, leading_persons_of, persons_of
 from mlret.memory.text.dates import TimeWindow, time_windows
+from mlret.memory.text.features import Facts, facts_of
 from mlret.memory.text.negation_words import negation_pattern
 from mlret.memory.text.signs import asks
 
@@ -143,7 +144,8 @@ def cue_bonus(question: Question, texts: Sequence[tuple[str, str | None]], weigh
     """Return the bonus of records for the cues that a question asks for.
 
     An outcome ranks before a plan; a danger before a liking, if the question asks about dangers; what is negated before
-    what is not, if the question is negated; and a statement before a question.
+    what is not, if the question is negated or asks what is missing; a number or day before others, if it asks when or
+    how many; and a statement before a question.
 
     Parameters
     ----------
@@ -162,11 +164,19 @@ def cue_bonus(question: Question, texts: Sequence[tuple[str, str | None]], weigh
             found[place] += weight * (bool(cues & _OUTCOME) - ("plan" in cues and not cues & _OUTCOME))
         if asks_harm:
             found[place] += weight * (("harm" in cues) - ("like" in cues and "harm" not in cues))
-        if question.negated and "harm" not in cues and _negated(text, language):
+        lacking = question.negated or "q_lack" in question.cues
+        if lacking and "harm" not in cues and _negated(text, language):
+            found[place] += weight / 2
+        if "q_when" in question.cues and _counts(facts_of(text, language)):
             found[place] += weight / 2
         if asks(text):
             found[place] -= weight
     return found
+
+
+def _counts(facts: Facts) -> bool:
+    """Return whether a text names a number, a month or a weekday."""
+    return bool(facts.numbers or facts.months or facts.weekdays or facts.words)
 
 
 def _negated(text: str, language: str | None) -> bool:

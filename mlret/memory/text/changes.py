@@ -30,6 +30,8 @@ _CLAUSE_ENDS = regex.compile(r"[.;:!?。！？；।]\s|[.;:!?。！？；।]$|
 _PREFIXES = {"ar": regex.compile(r"^(?:[وفبلك]{0,2}ال|لل)(?=\w{2})"), "he": regex.compile(r"^[ובלהכמש](?=\w{3})")}
 _STEM = 5  # Letters of a stem.
 _LENGTHS = {"ar": 4, "he": 4, "hi": 4, "ko": 2}  # Letters of a stem in languages with shorter ones.
+_SAME = 0.8  # Overlap above which two texts are the same but for a detail, which may be another occasion.
+_LONGEST = 24  # Stems of the longest text that is compared: a cue in a paragraph is not about all of it.
 _SHORTEST = {"ar": 3, "he": 3, "hi": 2, "ko": 2}  # Letters that a word has at least to count; 4 in other languages.
 
 
@@ -132,7 +134,7 @@ def replaces(new: Said, old: Said, margin: float) -> float | None:
     """
     if new.facts.language is None or new.facts.language != old.facts.language:
         return None
-    if new.facts.question or old.facts.question:
+    if new.facts.question or old.facts.question or max(len(new.stems), len(old.stems)) > _LONGEST:
         return None
     cues = _cues(new, old)
     shared = new.stems & old.stems
@@ -142,7 +144,9 @@ def replaces(new: Said, old: Said, margin: float) -> float | None:
     for rule in _RULES:
         if rule.new not in cues or (rule.old is not None and rule.old not in old.cues):
             continue
-        if rule.person and not new.subjects & old.persons:
+        if rule.new in old.cues and rule.new != rule.old:  # What both say is no change from one to the other.
+            continue
+        if rule.person and (overlap > _SAME or not new.subjects & old.persons):
             continue
         count = len(_objects(new, old, shared) if rule.new == "harm" else shared)
         if count >= rule.shared and overlap >= rule.overlap and margin >= rule.margin:
@@ -196,7 +200,7 @@ _RULES = (
     _Rule("ended", margin=-0.04),
     _Rule("now", overlap=0.25, margin=0.04),
     _Rule("now", "like", overlap=0.3, margin=-0.01),
-    _Rule("changed", overlap=0.2, margin=-0.01),
+    _Rule("changed", overlap=0.3, margin=-0.01),
     _Rule("changed", "live", shared=0, margin=-0.08),
     _Rule("changed", "changed", shared=0, margin=-0.01, person=True),
     _Rule("cancelled", "plan"),

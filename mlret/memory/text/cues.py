@@ -49,8 +49,8 @@ def cues_of(text: str, language: str | None) -> frozenset[str]:
     -------
     frozenset of str
         Of a statement ``now``, ``ended``, ``changed`` (moved, switched), ``corrected``, ``cancelled``, ``plan``,
-        ``done``, ``harm``, ``like`` and ``live``; of a question ``q_before``, ``q_last``, ``q_first``, ``q_result``, ``q_harm``
-        and ``q_you``.
+        ``done``, ``harm``, ``like`` and ``live``; of a question ``q_before``, ``q_last``, ``q_first``, ``q_result``,
+        ``q_harm``, ``q_lack``, ``q_when`` and ``q_you``.
     """
     return _found(text, language, "cues")
 
