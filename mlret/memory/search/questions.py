@@ -17,7 +17,6 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-from mlret.memory.records import MemoryRecord
 from mlret.memory.text.changes import stems_of
 from mlret.memory.text.cues import cues_of, leading_persons_of, persons_of
 from mlret.memory.text.dates import TimeWindow, time_windows
@@ -27,8 +26,6 @@ from mlret.memory.text.signs import asks
 
 COMPARED = 20
 """Best candidates whose texts are compared with the question."""
-_ASSISTANT = frozenset({"assistant", "ai", "bot", "model"})
-_USER = frozenset({"user", "human"})
 _NAMED = regex.compile(r"\p{Lu}\w+|\p{Lo}{2,}")
 _OUTCOME = frozenset({"done", "cancelled"})
 _ALIKE = 0.5  # Minimum share of the words that records of a repeated event have in common.
@@ -77,42 +74,6 @@ class Question:
     def names_speakers(self) -> bool:
         """Whether the question may be about what someone said: it has a name, or asks *you*."""
         return "q_you" in self.cues or _NAMED.search(self.text) is not None
-
-
-def speaker_bonus(question: Question, records: Sequence[MemoryRecord], weight: float) -> Scores:
-    """Return the bonus of records that were said by whom the question names.
-
-    Parameters
-    ----------
-    question
-        The question. *You* is the assistant.
-    records
-        ``n`` records; the role of the source says who spoke.
-    weight
-        The bonus.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(n,)`` float64, ``weight`` or 0; all 0 if all of them were said by one speaker.
-    """
-    folded = question.text.casefold()
-    roles = [record.source.role.casefold() if record.source and record.source.role else "" for record in records]
-    said = np.zeros(len(records))
-    if len(set(roles)) > 1:
-        you = "q_you" in question.cues
-        for place, role in enumerate(roles):
-            by_name = role not in _USER | _ASSISTANT and len(role) > 1 and _names(folded, role)
-            if by_name or (you and role in _ASSISTANT):
-                said[place] = weight
-    return said
-
-
-def _names(text: str, role: str) -> bool:
-    """Return whether a text has a name, possibly with an ending."""
-    first = role.split()[0]
-    stem = first if len(first) < 5 else first[:-1]
-    return regex.search(rf"(?<!\w){regex.escape(stem)}", text) is not None
 
 
 def person_bonus(question: Question, texts: Sequence[tuple[str, str | None]], weight: float) -> Scores:

@@ -35,6 +35,9 @@ class Ranking:
     ----------
     contiguity
         Weight of the better neighbour's score, for records next to it in a session.
+    window
+        Weight of the scores of the records two places before and after a record in its session, so that a turn in a
+        passage of good turns gains.
     links
         Weight of the best linked record's score: one hop, in either direction.
     dates
@@ -63,6 +66,7 @@ class Ranking:
     """
 
     contiguity: float = CONTIGUITY
+    window: float = 0.25
     links: float = LINK_HOP
     dates: float = 2.0
     speaker: float = 2.0
@@ -156,6 +160,36 @@ def contiguity(scores: ArrayLike, sessions: ArrayLike, places: ArrayLike, weight
     np.maximum.at(best, before, values[after])
     np.maximum.at(best, after, values[before])
     return weight * best
+
+
+def window(scores: ArrayLike, sessions: ArrayLike, places: ArrayLike, weight: float) -> Scores:
+    """Return the bonus of turns for those two places away: ``weight`` times the sum of their scores, if above 0.
+
+    In a conversation two turns belong to each speaker's remark and the reply to it, so the turn before the previous one
+    is by the same speaker and about the same matter.
+
+    Parameters
+    ----------
+    scores, sessions, places
+        As for :func:`contiguity`.
+    weight
+        Factor of the scores.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` float64, at least 0.
+    """
+    values = np.maximum(np.asarray(scores, dtype=np.float64), 0)
+    session, place = np.asarray(sessions, dtype=np.int64), np.asarray(places, dtype=np.int64)
+    order = np.lexsort((place, session))
+    total = np.zeros(len(values))
+    for step in (1, 2):  # If the turn between is not a candidate, the two are next to each other in this order.
+        before, after = order[:-step], order[step:]
+        apart = (session[before] == session[after]) & (place[after] - place[before] == 2) & (session[after] >= 0)
+        np.add.at(total, before[apart], values[after[apart]])
+        np.add.at(total, after[apart], values[before[apart]])
+    return weight * total
 
 
 def link_hop(scores: ArrayLike, links: ArrayLike, weight: float = LINK_HOP) -> Scores:

@@ -29,7 +29,6 @@ from mlret.memory.search.questions import (
     cue_bonus,
     occasions,
     person_bonus,
-    speaker_bonus,
 )
 from mlret.memory.search.ranking import (
     Ranked,
@@ -40,9 +39,11 @@ from mlret.memory.search.ranking import (
     granularities,
     link_hop,
     retention,
+    window,
 )
 from mlret.memory.search.ranking import Ranking as Ranking  # Its documented place before version 0.2.
 from mlret.memory.search.selection import Selection
+from mlret.memory.search.speakers import speaker_bonus
 from mlret.memory.search.succession import CONTRADICTS, SUPERSEDES, TERM, excluded_by, exclusions, settle
 from mlret.memory.storage.columns import UNTIMED
 from mlret.memory.storage.positions import Positions
@@ -196,8 +197,8 @@ def _widened(store: MemoryStore, request: Request, found: Candidates, visible: P
     more: set[int] = set()
     heads = found.positions[np.argsort(-found.scores, kind="stable")[:_HEADS]].tolist()
     for position in heads:
-        if ranking.contiguity:
-            more.update(columns.beside(position))
+        if reach := 2 if ranking.window else 1 if ranking.contiguity else 0:
+            more.update(columns.beside(position, reach))
         id = columns.ids.by_number[columns.record[position]]
         if links := columns.links.get(id):
             counted = [link for link in links if ranking.links or link[1] in (SUPERSEDES, CONTRADICTS)]
@@ -228,17 +229,23 @@ def _terms(
 ) -> dict[str, NDArray[np.float64]]:
     ranking, columns, positions = request.ranking, store.columns, found.positions
     terms = {"meaning": found.meaning, "words": found.words}
-    if ranking.contiguity:
+    if ranking.contiguity or ranking.window:
         sessions = columns.session[positions].astype(np.int64)
         named = np.array([columns.sessions.by_number[one][1] is not None for one in sessions.tolist()])
         if named.any():
-            places = columns.seq[positions]
-            terms["contiguity"] = contiguity(found.scores, np.where(named, sessions, -1), places, ranking.contiguity)
+            turns = np.where(named, sessions, -1), columns.seq[positions]
+            if ranking.contiguity:
+                terms["contiguity"] = contiguity(found.scores, *turns, ranking.contiguity)
+            if ranking.window:
+                terms["window"] = window(found.scores, *turns, ranking.window)
     if ranking.links and (pairs := _pairs(store, positions)):
         terms["links"] = link_hop(found.scores, pairs, ranking.links)
     if ranking.dates and (bonus := _dated(store, request, question, positions)) is not None:
         terms["date"] = bonus
-    terms |= _asked(store, ranking, question, found)
+    if ranking.speaker and question.names_speakers:
+        bonus = speaker_bonus(store, question, positions, ranking.speaker)
+        terms |= {"speaker": bonus} if bonus.any() else {}
+    terms |= _asked(store, ranking, question, positions, sum(terms.values(), np.zeros(len(positions))))
     if ranking.decay:
         there = [columns.statuses[columns.ids.by_number[one]] for one in columns.record[positions]]
         ends = columns.event_to[positions]
@@ -262,27 +269,29 @@ def _dated(
 
 
 def _asked(
-    store: MemoryStore, ranking: Ranking, question: Question, found: Candidates
+    store: MemoryStore, ranking: Ranking, question: Question, positions: Positions, scores: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the terms of what the question asks for, over the best candidates; none if all are zero."""
-    heads = np.argsort(-found.scores, kind="stable")[:COMPARED]
-    terms: dict[str, NDArray[np.float64]] = {}
-    if ranking.speaker and question.names_speakers:
-        records = store.fetch(found.positions[heads])
-        terms["speaker"] = speaker_bonus(question, records, ranking.speaker)
-        texts = [(record.text, record.language) for record in records]
-    elif ranking.persons or ranking.cues:
-        texts = _texts(store, found.positions[heads])
-    else:
-        return terms
-    if ranking.persons:
-        terms["persons"] = person_bonus(question, texts, ranking.persons)
-    if ranking.cues:
-        terms["cues"] = cue_bonus(question, texts, ranking.cues)
-    spread = {name: np.zeros(len(found.positions)) for name, values in terms.items() if values.any()}
-    for name, values in spread.items():
-        values[heads] = terms[name]
-    return spread
+    """Return the terms of what the question asks for, over the candidates that are best so far; none if all are zero.
+
+    Parameters
+    ----------
+    store, ranking, question
+        The memory, the weights and the question.
+    positions, scores
+        ``(n,)`` positions of the candidates, and the sums of their other terms.
+    """
+    if not (ranking.persons or ranking.cues):
+        return {}
+    heads = np.argsort(-scores, kind="stable")[:COMPARED]
+    texts = _texts(store, positions[heads])
+    values = {
+        "persons": person_bonus(question, texts, ranking.persons) if ranking.persons else np.zeros(len(heads)),
+        "cues": cue_bonus(question, texts, ranking.cues) if ranking.cues else np.zeros(len(heads)),
+    }
+    terms = {name: np.zeros(len(positions)) for name, some in values.items() if some.any()}
+    for name, term in terms.items():
+        term[heads] = values[name]
+    return terms
 
 
 def _texts(store: MemoryStore, positions: Positions) -> list[tuple[str, str | None]]:
