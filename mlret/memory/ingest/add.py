@@ -14,7 +14,8 @@ from mlret.errors import AlreadyExists, InputError
 from mlret.memory import times
 from mlret.memory.ingest.inputs import prepare
 from mlret.memory.ingest.repetitions import additions
-from mlret.memory.records import KINDS, LEVELS, Content, Link, MemoryRecord
+from mlret.memory.ingest.successions import COMPARED, Neighbour, succession
+from mlret.memory.records import KINDS, LEVELS, Content, Link, MemoryRecord, Source
 from mlret.memory.results import Added
 from mlret.memory.scope import Place, place_of
 from mlret.memory.search.nearest import nearest
@@ -25,6 +26,7 @@ from mlret.memory.storage.journal import Change, SetEnd, SetField, SetLink
 from mlret.memory.storage.positions import Positions
 from mlret.memory.storage.record_state import ACTIVE
 from mlret.memory.storage.store import MemoryStore
+from mlret.memory.text.changes import may_replace
 from mlret.memory.text.duplicates import (
     CANDIDATES,
     NEIGHBOURS,
@@ -121,9 +123,9 @@ class Adder:
                 steps.append(self._stronger(known, draft))
                 results.append((known, Verdict("duplicate", known, "the same text")))
                 continue
-            verdict, denied = self._judge(draft, same)
+            verdict, denied, change = self._judge(draft, same)
             verdict, ruling = self._ruled(draft, verdict)
-            steps += self._steps(draft, verdict, ruling, denied)
+            steps += self._steps(draft, verdict, ruling, denied, change)
             target = verdict.id if verdict.kind == "duplicate" else None
             results.append((target or draft.record, verdict))
 
@@ -244,14 +246,24 @@ class Adder:
         ends = [SetEnd(int(columns.row[position]), None if end == FOREVER else end, after)] if after < end else []
         return Step(id, changes=ends)
 
-    def _steps(self, draft: Draft, verdict: Verdict, ruling: Ruling, denied: str | None) -> list[Step]:
+    def _steps(
+        self, draft: Draft, verdict: Verdict, ruling: Ruling, denied: str | None, change: tuple[str, str] | None
+    ) -> list[Step]:
         changes: list[Change] = [SetLink(link.type, link.target, True) for link in draft.links]
         if ruling == SUPERSEDES and verdict.id is not None:
             self._keep(draft)
             changes.append(SetLink(SUPERSEDES, verdict.id, True))
             return [Step(draft.record, draft, None, changes), self._ended(verdict.id, draft.valid_from)]
         links = [Link(CONTRADICTS, denied)] if denied is not None and verdict.kind != "duplicate" else []
-        if verdict.kind == "related" and verdict.id is not None and verdict.id != denied:
+        after: list[Step] = []
+        if change is not None and verdict.kind != "duplicate" and denied not in change:
+            later, earlier = change
+            if later == draft.record:
+                links.append(Link(SUPERSEDES, earlier))
+            else:
+                after.append(Step(later, changes=[SetLink(SUPERSEDES, draft.record, True)]))
+        linked = {denied, *(change or ())}
+        if verdict.kind == "related" and verdict.id is not None and verdict.id not in linked:
             links.append(Link(RELATED, verdict.id))
         changes += [SetLink(link.type, link.target, True) for link in links if link not in draft.links]
         if verdict.kind == "duplicate" and verdict.id is not None:
@@ -259,26 +271,56 @@ class Adder:
             merged = [SetField("state", "active", "merged"), SetField("merged_into", None, verdict.id)]
             return [Step(draft.record, draft, None, [*changes, *merged]), self._stronger(verdict.id, draft)]
         self._keep(draft)
-        return [Step(draft.record, draft, None, changes)]
+        return [Step(draft.record, draft, None, changes), *after]
 
-    def _judge(self, draft: Draft, same: Positions) -> tuple[Verdict, str | None]:
-        """Return the verdict on a text, and the id of the stored record that it denies, if any."""
+    def _judge(self, draft: Draft, same: Positions) -> tuple[Verdict, str | None, tuple[str, str] | None]:
+        """Return the verdict on a text, the id of the stored record that it denies, if any, and its succession."""
         thresholds = self._thresholds
         if not self._dedupe or thresholds is None:
-            return _NEW, None
+            return _NEW, None, None
         columns = self._store.columns
         alike = columns.kind[same] == KINDS.index(draft.content.kind)
         same = same[alike & (columns.level[same] == LEVELS.index(draft.content.level))]
         cosines, where = self._near(draft.vector, draft, same)
+        change = self._change(draft, cosines, where, thresholds)
         nearest_few = cosines[:CANDIDATES].tolist()
         languages = [self._language(one) for one in where[:CANDIDATES]]
         hopeful = promising_ones(nearest_few, draft.language, languages, thresholds)
         candidates = [self._candidate(draft, nearest_few[one], where[one], same) for one in hopeful]
         if not candidates:
-            return Verdict("new", None, "no record is near enough"), None
+            return Verdict("new", None, "no record is near enough"), None, change
         new = facts_of(draft.text, draft.language)
         denied = next((one.id for one in candidates if denies(new, facts_of(one.text, one.language))), None)
-        return judge(draft.text, draft.language, candidates, cosines, thresholds), denied
+        return judge(draft.text, draft.language, candidates, cosines, thresholds), denied, change
+
+    def _change(
+        self, draft: Draft, cosines: NDArray[np.float64], where: Sequence[int], thresholds: DuplicateThresholds
+    ) -> tuple[str, str] | None:
+        """Return the ids of the record that replaces and of the one that is replaced, if a draft changes something."""
+        columns = self._store.columns
+        near = list(zip(where[:COMPARED], cosines.tolist(), strict=False))
+        changes = may_replace(draft.text, draft.language)
+        # Stored texts are only read if the new one may replace them, or they are of a later time and may replace it.
+        stored = [
+            place for place, _ in near if place >= 0 and (changes or columns.valid_from[place] > draft.valid_from)
+        ]
+        records = dict(zip(stored, self._store.fetch(stored), strict=True))
+        others = []
+        for place, cosine in near:
+            if place in records:
+                record, start = records[place], int(columns.valid_from[place])
+                others.append(
+                    Neighbour(record.id, record.text, record.language, start, cosine, _speaker(record.source))
+                )
+            elif place < 0:
+                other = self._drafts[-1 - place]
+                speaker = _speaker(other.content.source)
+                others.append(Neighbour(other.record, other.text, other.language, other.valid_from, cosine, speaker))
+        if not others:
+            return None
+        speaker = _speaker(draft.content.source)
+        new = Neighbour(draft.record, draft.text, draft.language, draft.valid_from, speaker=speaker)
+        return succession(new, others, thresholds)
 
     def _near(
         self, vector: NDArray[np.float32], draft: Draft, same: Positions
@@ -321,6 +363,10 @@ class Adder:
 
 def _key(draft: Draft) -> tuple[str | None, ...]:
     return text_key(draft.text), draft.language, draft.content.kind, draft.content.level
+
+
+def _speaker(source: Source | None) -> str | None:
+    return None if source is None else source.role
 
 
 def _placed(draft: Draft) -> Content:

@@ -35,11 +35,27 @@ class Ranking:
     ----------
     contiguity
         Weight of the better neighbour's score, for records next to it in a session.
+    window
+        Weight of the scores of the records two places before and after a record in its session, so that a turn in a
+        passage of good turns gains.
     links
         Weight of the best linked record's score: one hop, in either direction.
     dates
         Bonus of a record whose time lies within a date that the query names, in a language of
         :data:`mlret.memory.text.dates.LANGUAGES`; smaller outside it. It reorders hits and never filters.
+    speaker
+        Bonus of a record that was said by whom the question names, or, if it asks *you*, by the assistant.
+    persons
+        Penalty of a record about a relative or another person that the question does not name, and bonus of one that
+        it names.
+    cues
+        Bonus or penalty of a record for what the question asks: an outcome, not a plan; a danger, not a liking; what is
+        not so.
+    occasions
+        Whether a question about the last, or the first, time ranks the last, or the first, of repeated events first.
+    succession
+        Whether a record ranks behind the one that replaces it; the other way round if the question asks what was
+        before, and not at all if it names a time before the replacement.
     decay, tau_days
         The most that a record can lose by age, and the time constant, which grows with use. Off by default.
     collapse
@@ -50,8 +66,14 @@ class Ranking:
     """
 
     contiguity: float = CONTIGUITY
+    window: float = 0.25
     links: float = LINK_HOP
-    dates: float = 1.0
+    dates: float = 2.0
+    speaker: float = 2.0
+    persons: float = 0.5
+    cues: float = 1.0
+    occasions: bool = True
+    succession: bool = True
     decay: float = 0.0
     tau_days: float = 30.0
     collapse: bool = True
@@ -138,6 +160,36 @@ def contiguity(scores: ArrayLike, sessions: ArrayLike, places: ArrayLike, weight
     np.maximum.at(best, before, values[after])
     np.maximum.at(best, after, values[before])
     return weight * best
+
+
+def window(scores: ArrayLike, sessions: ArrayLike, places: ArrayLike, weight: float) -> Scores:
+    """Return the bonus of turns for those two places away: ``weight`` times the sum of their scores, if above 0.
+
+    In a conversation two turns belong to each speaker's remark and the reply to it, so the turn before the previous one
+    is by the same speaker and about the same matter.
+
+    Parameters
+    ----------
+    scores, sessions, places
+        As for :func:`contiguity`.
+    weight
+        Factor of the scores.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` float64, at least 0.
+    """
+    values = np.maximum(np.asarray(scores, dtype=np.float64), 0)
+    session, place = np.asarray(sessions, dtype=np.int64), np.asarray(places, dtype=np.int64)
+    order = np.lexsort((place, session))
+    total = np.zeros(len(values))
+    for step in (1, 2):  # If the turn between is not a candidate, the two are next to each other in this order.
+        before, after = order[:-step], order[step:]
+        apart = (session[before] == session[after]) & (place[after] - place[before] == 2) & (session[after] >= 0)
+        np.add.at(total, before[apart], values[after[apart]])
+        np.add.at(total, after[apart], values[before[apart]])
+    return weight * total
 
 
 def link_hop(scores: ArrayLike, links: ArrayLike, weight: float = LINK_HOP) -> Scores:

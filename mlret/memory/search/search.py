@@ -22,6 +22,14 @@ from mlret.memory.scope import check_scope
 from mlret.memory.search.candidates import Candidates, Query, candidates, weigh
 from mlret.memory.search.fitted_weights import LoggedSearch, weighted
 from mlret.memory.search.nearest import similarities
+from mlret.memory.search.questions import (
+    COMPARED,
+    Question,
+    before,
+    cue_bonus,
+    occasions,
+    person_bonus,
+)
 from mlret.memory.search.ranking import (
     Ranked,
     collapse,
@@ -31,15 +39,17 @@ from mlret.memory.search.ranking import (
     granularities,
     link_hop,
     retention,
+    window,
 )
 from mlret.memory.search.ranking import Ranking as Ranking  # Its documented place before version 0.2.
 from mlret.memory.search.selection import Selection
+from mlret.memory.search.speakers import speaker_bonus
 from mlret.memory.search.succession import CONTRADICTS, SUPERSEDES, TERM, excluded_by, exclusions, settle
 from mlret.memory.storage.columns import UNTIMED
 from mlret.memory.storage.positions import Positions
 from mlret.memory.storage.record_state import ACTIVE
 from mlret.memory.storage.store import MemoryStore
-from mlret.memory.text.dates import time_bonus, time_windows
+from mlret.memory.text.dates import time_bonus
 from mlret.memory.text.duplicates import DuplicateThresholds
 from mlret.memory.text.features import facts_of
 
@@ -121,13 +131,16 @@ def search(store: MemoryStore, request: Request) -> Found:
             return Found((), scope, len(visible), reason)
         found = _widened(store, request, found, visible, mode)
         found = _sorted_by_id(store, found)
-        ranked = weighted(_terms(store, request, found, now), request.weights)
+        question = _question(request)
+        ranked = weighted(_terms(store, request, question, found, now), request.weights)
         if request.rerank is not None:
             ranked = _reranked(store, request, found, ranked)
         if request.ranking.sessions:
             ranked = _by_session(store, found, ranked)
-        pairs = exclusions(store.columns, found.positions)
-        ranked = settle(ranked, pairs) if pairs else ranked
+        pairs = exclusions(store.columns, found.positions) if request.ranking.succession else []
+        ranked = settle(ranked, _in_question(store, question, found, pairs)) if pairs else ranked
+        if request.ranking.occasions and question.cues & {"q_last", "q_first"}:
+            ranked = settle(ranked, _occasions(store, question, found, ranked), "occasion")
         groups = _groups(store, request, found, ranked)[:k]
         hits = _hits(store, request, found, ranked, groups, mode, excluded_by(store.columns, found.positions, pairs))
         return Found(tuple(hits), scope, len(visible))
@@ -158,7 +171,7 @@ def logged(store: MemoryStore, request: Request, used: Sequence[str]) -> LoggedS
     mode: Mode = request.mode or "hybrid"
     found = candidates(store, request.queries, visible, request.k, mode)
     found = _widened(store, request, found, visible, mode)
-    terms = _terms(store, request, found, now)
+    terms = _terms(store, request, _question(request), found, now)
     order = weighted(terms, request.weights).order.tolist()
     ids = [columns.ids.by_number[one] for one in columns.record[found.positions].tolist()]
     best = [place for rank, place in enumerate(order) if rank < _LOGGED or ids[place] in used]
@@ -184,8 +197,8 @@ def _widened(store: MemoryStore, request: Request, found: Candidates, visible: P
     more: set[int] = set()
     heads = found.positions[np.argsort(-found.scores, kind="stable")[:_HEADS]].tolist()
     for position in heads:
-        if ranking.contiguity:
-            more.update(columns.beside(position))
+        if reach := 2 if ranking.window else 1 if ranking.contiguity else 0:
+            more.update(columns.beside(position, reach))
         id = columns.ids.by_number[columns.record[position]]
         if links := columns.links.get(id):
             counted = [link for link in links if ranking.links or link[1] in (SUPERSEDES, CONTRADICTS)]
@@ -205,19 +218,34 @@ def _sorted_by_id(store: MemoryStore, found: Candidates) -> Candidates:
     return found[order]
 
 
-def _terms(store: MemoryStore, request: Request, found: Candidates, now: int) -> dict[str, NDArray[np.float64]]:
+def _question(request: Request) -> Question:
+    query = request.queries[0]
+    now = datetime.now(UTC).astimezone() if request.now is None else times.read_instant(request.now, "now")
+    return Question(query.text, query.language, now)
+
+
+def _terms(
+    store: MemoryStore, request: Request, question: Question, found: Candidates, now: int
+) -> dict[str, NDArray[np.float64]]:
     ranking, columns, positions = request.ranking, store.columns, found.positions
     terms = {"meaning": found.meaning, "words": found.words}
-    if ranking.contiguity:
+    if ranking.contiguity or ranking.window:
         sessions = columns.session[positions].astype(np.int64)
         named = np.array([columns.sessions.by_number[one][1] is not None for one in sessions.tolist()])
         if named.any():
-            places = columns.seq[positions]
-            terms["contiguity"] = contiguity(found.scores, np.where(named, sessions, -1), places, ranking.contiguity)
+            turns = np.where(named, sessions, -1), columns.seq[positions]
+            if ranking.contiguity:
+                terms["contiguity"] = contiguity(found.scores, *turns, ranking.contiguity)
+            if ranking.window:
+                terms["window"] = window(found.scores, *turns, ranking.window)
     if ranking.links and (pairs := _pairs(store, positions)):
         terms["links"] = link_hop(found.scores, pairs, ranking.links)
-    if ranking.dates and (bonus := _dated(store, request, positions)) is not None:
+    if ranking.dates and (bonus := _dated(store, request, question, positions)) is not None:
         terms["date"] = bonus
+    if ranking.speaker and question.names_speakers:
+        bonus = speaker_bonus(store, question, positions, ranking.speaker)
+        terms |= {"speaker": bonus} if bonus.any() else {}
+    terms |= _asked(store, ranking, question, positions, sum(terms.values(), np.zeros(len(positions))))
     if ranking.decay:
         there = [columns.statuses[columns.ids.by_number[one]] for one in columns.record[positions]]
         ends = columns.event_to[positions]
@@ -229,17 +257,75 @@ def _terms(store: MemoryStore, request: Request, found: Candidates, now: int) ->
     return terms
 
 
-def _dated(store: MemoryStore, request: Request, positions: Positions) -> NDArray[np.float64] | None:
+def _dated(
+    store: MemoryStore, request: Request, question: Question, positions: Positions
+) -> NDArray[np.float64] | None:
     """Return the bonus of each record for the dates in the query; ``None`` if the query or the records have none."""
     columns = store.columns
     starts = np.where(columns.event_from[positions] == UNTIMED, np.nan, columns.event_from[positions] / 1e6)
-    if np.isnan(starts).all():
+    if np.isnan(starts).all() or not question.windows:
         return None
-    now = datetime.now(UTC).astimezone() if request.now is None else times.read_instant(request.now, "now")
-    windows = time_windows(request.queries[0].text, request.queries[0].language, now)
-    if not windows:
-        return None
-    return time_bonus(starts, columns.event_to[positions] / 1e6, windows, request.ranking.dates)
+    return time_bonus(starts, columns.event_to[positions] / 1e6, question.windows, request.ranking.dates)
+
+
+def _asked(
+    store: MemoryStore, ranking: Ranking, question: Question, positions: Positions, scores: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """Return the terms of what the question asks for, over the candidates that are best so far; none if all are zero.
+
+    Parameters
+    ----------
+    store, ranking, question
+        The memory, the weights and the question.
+    positions, scores
+        ``(n,)`` positions of the candidates, and the sums of their other terms.
+    """
+    if not (ranking.persons or ranking.cues):
+        return {}
+    heads = np.argsort(-scores, kind="stable")[:COMPARED]
+    texts = _texts(store, positions[heads])
+    values = {
+        "persons": person_bonus(question, texts, ranking.persons) if ranking.persons else np.zeros(len(heads)),
+        "cues": cue_bonus(question, texts, ranking.cues) if ranking.cues else np.zeros(len(heads)),
+    }
+    terms = {name: np.zeros(len(positions)) for name, some in values.items() if some.any()}
+    for name, term in terms.items():
+        term[heads] = values[name]
+    return terms
+
+
+def _texts(store: MemoryStore, positions: Positions) -> list[tuple[str, str | None]]:
+    """Return the texts of versions with their languages; :meth:`MemoryStore.fetch` checks those that are returned."""
+    rows = store.columns.row[positions].tolist()
+    documents = store.records.fetch(rows)
+    return [(documents[row].text, documents[row].language) if row in documents else ("", None) for row in rows]
+
+
+def _in_question(
+    store: MemoryStore, question: Question, found: Candidates, pairs: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Return the pairs of records that replace each other, in the order that the question asks for."""
+    columns = store.columns
+    places = sorted({place for pair in pairs for place in pair})
+    starts = columns.valid_from[found.positions[places]]
+    ages = dict(zip(places, starts.tolist(), strict=True))
+    if "q_before" in question.cues:
+        texts = dict(zip(places, _texts(store, found.positions[places]), strict=True))
+        return before(question, pairs, texts, ages)
+    if question.windows:
+        latest = max(window.end for window in question.windows).timestamp() * 1e6
+        return [pair for pair in pairs if ages[pair[0]] < latest]
+    return pairs
+
+
+def _occasions(store: MemoryStore, question: Question, found: Candidates, ranked: Ranked) -> list[tuple[int, int]]:
+    """Return pairs of candidates, as indices before ranking, of which the first is the occasion that is asked for."""
+    columns = store.columns
+    heads = ranked.order[:COMPARED]
+    positions = found.positions[heads]
+    starts = np.where(columns.event_from[positions] == UNTIMED, np.nan, columns.event_from[positions] / 1e6)
+    pairs = occasions(question, ranked.scores[:COMPARED].tolist(), _texts(store, positions), starts.tolist())
+    return [(int(heads[one]), int(heads[other])) for one, other in pairs]
 
 
 def _pairs(store: MemoryStore, positions: Positions) -> list[tuple[int, int]]:

@@ -7,11 +7,12 @@ one, they swap places and scores, and the hit of the earlier one names the later
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 
+from mlret.memory.search.questions import groups_of
 from mlret.memory.search.ranking import Ranked
 from mlret.memory.storage.columns import Columns
 from mlret.memory.storage.positions import Positions
@@ -92,7 +93,7 @@ def _age(columns: Columns, positions: Positions, place: int) -> tuple[int, int]:
     return int(columns.valid_from[position]), int(columns.row[position])
 
 
-def settle(ranked: Ranked, pairs: Sequence[tuple[int, int]]) -> Ranked:
+def settle(ranked: Ranked, pairs: Sequence[tuple[int, int]], term: str = TERM) -> Ranked:
     """Return the ranking with the first of each pair before the second.
 
     Records that exclude each other redistribute their scores, so that the one that holds gets the best of them. Where
@@ -104,18 +105,20 @@ def settle(ranked: Ranked, pairs: Sequence[tuple[int, int]]) -> Ranked:
         The ranked candidates.
     pairs
         The result of :func:`exclusions`, as indices before ranking.
+    term
+        Name of the term that states what each candidate gains or loses.
 
     Returns
     -------
     Ranked
-        The same ranking if it already respects all pairs; else one with a further term, :data:`TERM`.
+        The same ranking if it already respects all pairs; else one with a further term.
     """
     rank = {int(place): number for number, place in enumerate(ranked.order.tolist())}
     known = [(rank[one], rank[other]) for one, other in pairs if one in rank and other in rank]
     if all(one < other for one, other in known):
         return ranked
     scores = ranked.scores.copy()
-    for group in _groups(known):
+    for group in groups_of(known):
         inside = [pair for pair in known if pair[0] in group]
         best = sorted((float(scores[one]) for one in group), reverse=True)
         for place, one in enumerate(_in_order(sorted(group), inside)):
@@ -124,16 +127,7 @@ def settle(ranked: Ranked, pairs: Sequence[tuple[int, int]]) -> Ranked:
             scores[one] = best[place]
     order = np.argsort(-scores, kind="stable")
     terms = {name: values[order] for name, values in ranked.terms.items()}
-    return Ranked(ranked.order[order], scores[order], terms | {TERM: (scores - ranked.scores)[order]})
-
-
-def _groups(pairs: Iterable[tuple[int, int]]) -> list[set[int]]:
-    """Return the connected components of pairs."""
-    found: list[set[int]] = []
-    for pair in pairs:
-        joined = [group for group in found if not group.isdisjoint(pair)]
-        found = [group for group in found if group.isdisjoint(pair)] + [set(pair).union(*joined)]
-    return found
+    return Ranked(ranked.order[order], scores[order], terms | {term: (scores - ranked.scores)[order]})
 
 
 def _in_order(group: Sequence[int], pairs: Sequence[tuple[int, int]]) -> list[int]:

@@ -85,6 +85,7 @@ class Columns(VersionArrays):
         self.wholes: dict[int, int] = {}  # Row of a part -> position of its version.
         self.parts: dict[int, tuple[int, ...]] = {}  # Position -> rows of the parts.
         self.links: dict[str, set[tuple[str, str, str]]] = {}  # Record id -> its links in and out: (from, type, to).
+        self.speakers: dict[int, str] = {}  # Position -> who said it, as far as it was needed.
         self._rows = Rows(records, tenant)
         self._records = records
         self._path = records.path
@@ -184,12 +185,13 @@ class Columns(VersionArrays):
         known = self.sessions.get((self.scopes.get(place, -1), session))
         return 0 if known is None else self._turns.upcoming(known)
 
-    def beside(self, position: int) -> list[int]:
-        """Return the positions of the turns just before and after a version in its session, whatever their state."""
+    def beside(self, position: int, reach: int = 1) -> list[int]:
+        """Return the positions of the turns up to ``reach`` before and after a version in its session, in any state."""
         session, place = int(self.session[position]), int(self.seq[position])
         if self.sessions.by_number[session][1] is None:
             return []
-        return [*self._turns.at(session, place - 1), *self._turns.at(session, place + 1)]
+        turns = [step for step in range(-reach, reach + 1) if step]
+        return [one for step in turns for one in self._turns.at(session, place + step)]
 
     def add(self, record: str, place: Place, columns: Mapping[str, Any], parts: Sequence[int]) -> int:
         """Add a version and return its position.

@@ -27,6 +27,7 @@ _ANYWHERE = frozenset({"zh", "ja", "ko"})
 # Members whose presence in only one text is a difference. For the others, two texts differ only if each has a member
 # that the other lacks, because translators often omit or add them.
 _DECISIVE = frozenset({"only", "must", "may", "yesterday", "today", "tomorrow", "ended"})
+_GAP = r"\s(?:[^.!?;\n]{0,40}\s)?"  # A few words of one sentence.
 # Prefixes that may be written together with the following word.
 _PREFIXES = {"ar": "[وفبلك]{0,2}", "he": "[ובלהכמש]{0,2}"}
 
@@ -79,14 +80,25 @@ def _lists() -> dict[str, dict[str, str]]:
 def _patterns(language: str) -> dict[str, regex.Pattern[str]] | None:
     if language not in _lists():
         return None
-    found = {}
-    for member, words in _lists()[language].items():
-        if language in _ANYWHERE:
-            found[member] = regex.compile("|".join(words.split()))
-            continue
-        escaped = "|".join(
-            word if "(" in word else regex.escape(word).replace(r"\*", r"\w*").replace("_", r"\s+")
-            for word in sorted(words.split(), key=len, reverse=True)
-        )
-        found[member] = regex.compile(rf"(?<!\w){_PREFIXES.get(language, '')}(?:{escaped})(?!\w)")
-    return found
+    return {member: word_pattern(words, language) for member, words in _lists()[language].items()}
+
+
+def word_pattern(words: str, language: str) -> regex.Pattern[str]:
+    """Return the pattern of words in case-folded text of a language.
+
+    Parameters
+    ----------
+    words
+        Words with blanks between them. A star stands for any ending or beginning, an underscore for a blank, and a star
+        between two underscores for a few words; a word with a parenthesis is a regular expression, and in languages
+        without spaces each word is one.
+    language
+        Language code without script and country.
+    """
+    if language in _ANYWHERE:
+        return regex.compile("|".join(words.replace("_", r"\s?").split()))
+    escaped = "|".join(
+        word if "(" in word else regex.escape(word).replace(r"_\*_", _GAP).replace(r"\*", r"\w*").replace("_", r"\s+")
+        for word in sorted(words.split(), key=len, reverse=True)
+    )
+    return regex.compile(rf"(?<!\w){_PREFIXES.get(language, '')}(?:{escaped})(?!\w)")
