@@ -25,6 +25,22 @@ MONTH_CASES = {
     "ru": "январе феврале марте апреле мае июне июле августе сентябре октябре ноябре декабре",
     "uk": "січні лютому березні квітні травні червні липні серпні вересні жовтні листопаді грудні",
 }
+# Months that dateparser lacks, from January on: those of the Levant and the Maghreb, and with Persian letters.
+_MORE_MONTHS = {
+    "ar": [
+        "كانون الثاني,جانفي", "شباط,فيفري", "آذار,اذار", "نيسان,افريل,أفريل,ابريل,إبريل", "أيار,ايار,ماي",
+        "حزيران,جوان", "تموز,جويلية", "آب,اب,أوت,اغسطس", "أيلول,ايلول", "تشرين الأول,تشرين الاول,اكتوبر",
+        "تشرين الثاني",
+        "كانون الأول,كانون الاول",
+    ],
+    "bn": [""] * 8 + ["সেপ্ট"] + [""] * 3,
+    "fa": [
+        "ژانویه,ژانویهٔ", "فوریه,فوریهٔ", "مارس", "آوریل", "", "ژوئن", "ژوئیه,جولای", "اوت", "سپتامبر", "اکتبر", "نوامبر",
+        "دسامبر",
+    ],
+    "hi": ["", "फरवरी"] + [""] * 7 + ["अक्टू॰,अक्टू", "", ""],
+    "th": ["ม.ค", "ก.พ", "มี.ค", "เม.ย", "พ.ค", "มิ.ย", "ก.ค", "ส.ค", "ก.ย", "ต.ค", "พ.ย", "ธ.ค"],
+}  # fmt: skip
 # Short forms of weekdays that are also common words: Ukrainian `серед` means *among*.
 _NO_DAYS = frozenset({"серед"})
 # Languages in which weekdays form their plural with s: `on Sundays`.
@@ -63,6 +79,53 @@ def calendar_names(
         any_of(weekdays, language, bounded=bounded),
         weekdays,
     )
+
+
+@lru_cache(maxsize=64)
+def month_names(language: str) -> dict[str, int]:
+    """Return every name of a month, case-folded and without a final point, and its number; also short and vague names.
+
+    Names that are only right next to a day or a year are included: :func:`calendar_names` excludes them.
+    """
+    info = _info(language)
+    extra = {
+        name: number
+        for number, names in enumerate(_MORE_MONTHS.get(language, []), start=1)
+        for name in names.split(",")
+        if name
+    }
+    extra |= {name: number for number, name in enumerate(MONTH_CASES.get(language, "").split(), start=1)}
+    names = _all_names(info, _MONTHS, 1)
+    return {name: number for name, number in {**names, **extra}.items() if _is_long_enough(name, 3)}
+
+
+@lru_cache(maxsize=64)
+def weekday_names(language: str) -> dict[str, int]:
+    """Return every name of a weekday, case-folded and without a final point, and its number from 0; also short ones."""
+    return {name: n for name, n in _all_names(_info(language), _WEEKDAYS, 0).items() if _is_long_enough(name, 2)}
+
+
+def _all_names(info: dict[str, list[str]], keys: list[str], first: int) -> dict[str, int]:
+    found: dict[str, int] = {}
+    shared = set()
+    for number, key in enumerate(keys, start=first):
+        for name in info.get(key, []):
+            plain = " ".join(name.casefold().rstrip(".").split())
+            for form in {plain, unicodedata.normalize("NFC", plain)}:
+                if found.setdefault(form, number) != number:
+                    shared.add(form)
+    return {name: number for name, number in found.items() if name not in shared}
+
+
+def _is_long_enough(name: str, letters: int) -> bool:
+    return len(name) >= letters or unicodedata.category(name[0]) == "Lo"
+
+
+def _info(language: str) -> dict[str, list[str]]:
+    from dateparser.languages.loader import default_loader
+
+    found: dict[str, list[str]] = default_loader.get_locale(cldr_code(language)).info
+    return found
 
 
 def months_in(text: str, months: tuple[regex.Pattern[str], dict[str, int]]) -> list[int]:

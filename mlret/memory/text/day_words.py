@@ -217,7 +217,7 @@ _ANYWHERE = frozenset({"zh", "ja"})
 _ENDINGS = frozenset({"ko"})  # Particles are written together with the word before them.
 _PREFIXES = {"ar": "[وفبل]?", "he": "[ובלמהש]{0,2}"}
 # Hindi has one word for yesterday and tomorrow, and one for two days from now in either direction. With a verb in the
-# future tense (this pattern) they are not about the past.
+# future tense (this pattern) they are about the future.
 _AHEAD = regex.compile(r"\w(?:ूँगा|ूंगा|ऊँगा|ऊंगा|ूँगी|ूंगी|ऊँगी|ऊंगी|ेगा|एगा|ेगी|एगी|ेंगे|एंगे|एँगे|ेंगी|एंगी|ोगे|ओगे|ोगी|ोगा)(?!\w)")
 _EITHER_WAY = regex.compile(r"(?<!\w)(?:कल|परसों)(?!\w)")
 
@@ -236,7 +236,9 @@ def day_words(text: str, language: str) -> list[tuple[int, int, int | None]]:
         (match.start(), match.end(), days) for pattern, days in _patterns(language) for match in pattern.finditer(text)
     ]
     if language == "hi" and _AHEAD.search(text):
-        found += [(match.start(), match.end(), None) for match in _EITHER_WAY.finditer(text)]
+        found = [one for one in found if one[2] is None or one[2] < 0] + [
+            (match.start(), match.end(), 1 if match[0] == "कल" else 2) for match in _EITHER_WAY.finditer(text)
+        ]
     return found
 
 
