@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "mlret.benchmarks"
 # Panels of `mlret eval --help`.
-BITEXT, RETRIEVAL = "Sentences", "Retrieval"
+BITEXT, RETRIEVAL, MEMORY = "Sentences", "Retrieval", "Memory"
 BUNDLED = "bundled"
 """The ``data`` of a benchmark whose data comes with mlret."""
 UNSET: Any = object()
