@@ -117,6 +117,12 @@ class Hit:
 class Hits(list[Hit]):
     """The hits of one query, best first: a list that notebooks show as a table.
 
+    Attributes
+    ----------
+    missing
+        The names of the shards that did not answer, in a search that was to do without them; empty if all documents
+        were searched.
+
     Examples
     --------
     >>> hits = index.search("the train is late", k=2)
@@ -124,13 +130,19 @@ class Hits(list[Hit]):
     (True, ['train'])
     """
 
+    missing: tuple[str, ...] = ()
+
     @overload
     def __getitem__(self, place: SupportsIndex) -> Hit: ...
     @overload
     def __getitem__(self, place: slice) -> Hits: ...
     def __getitem__(self, place: SupportsIndex | slice) -> Hit | Hits:
         found = super().__getitem__(place)
-        return Hits(found) if isinstance(found, list) else found
+        if not isinstance(found, list):
+            return found
+        some = Hits(found)
+        some.missing = self.missing
+        return some
 
     def to_pandas(self) -> DataFrame:
         """Return the hits as a data frame of pandas, with a row for each hit and a column for each metadata value.
@@ -249,7 +261,7 @@ class IndexInfo:
     ``probing`` describes how a multi-vector index is searched and the recall that was measured. ``deleted`` counts the
     rows of segments that the next compaction removes. ``bytes`` is the size of the folder on disk. ``unread`` counts
     what the encoder does not read of the documents. ``fields`` names the metadata that filters can use, at most 100
-    names.
+    names. ``shards`` is the number of shards of an index that is divided, otherwise 1.
     """
 
     path: str
@@ -271,6 +283,7 @@ class IndexInfo:
     passages: int
     unread: Unread = field(default_factory=Unread)
     fields: list[str] = field(default_factory=list)
+    shards: int = 1
 
     @property
     def warnings(self) -> list[str]:

@@ -7,9 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mlret.data.columns import Columns, checked_columns
 from mlret.data.documents import Document
 from mlret.data.given import Given
@@ -17,21 +14,24 @@ from mlret.data.unicode_text import is_unicode
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
 from mlret.encoders.token_encoder import TokenEncoder
-from mlret.errors import InputError, MlretError, NotFound
-from mlret.index.filtering.filter_warnings import Unmatched
-from mlret.index.filtering.filters import Condition, Where, read_filter
+from mlret.errors import InputError, MlretError
+from mlret.index.filtering.filters import Where, read_filter
 from mlret.index.hits import Hit, Hits, IndexInfo, Passage, Updated
-from mlret.index.ingest import Existing, Intake
+from mlret.index.ingest import Adding, Existing
 from mlret.index.queries import check_filters, check_ids, check_k, check_queries, encoded, encoded_if_possible
 from mlret.index.reranking import CANDIDATES, Reranker, as_reranker, reranked
 from mlret.index.search import Mode, Query, check_lexical, check_mode, retrieve
 from mlret.index.settings import Choice, IndexSettings, changes_passages, check_settings
-from mlret.index.storage.manifest import FORMAT_VERSION, PASSAGES_FORMAT, Manifest, has_manifest, read_manifest
-from mlret.index.store import compaction
+from mlret.index.sharding.creating import create_shards
+from mlret.index.sharding.gathering import Shards
+from mlret.index.sharding.local_shards import LocalShards
+from mlret.index.sharding.one_shard import OneShard
+from mlret.index.sharding.shard import Restriction
+from mlret.index.sharding.shards_manifest import check_shards, has_shards, manifest_of
+from mlret.index.storage.manifest import FORMAT_VERSION, PASSAGES_FORMAT, Manifest, has_manifest
 from mlret.index.store.new_folder import check_vacant, create_folder
 from mlret.index.store.store import Store
-from mlret.index.store.stored_encoder import check_fingerprint, encoder_of, reference_of
-from mlret.index.store.summary import summary_of
+from mlret.index.store.stored_encoder import check_fingerprint, reference_of
 from mlret.index.vectors.exact import Device
 from mlret.index.vectors.faiss_index import check_faiss
 from mlret.index.vectors.space import Vectors
@@ -56,8 +56,8 @@ class Index:
 
     Parameters
     ----------
-    store
-        The store of an open folder.
+    shards
+        The shards of an open folder; one for an index that is not divided.
     encoder
         The encoder of the index; ``None`` to load it when it is first needed.
 
@@ -83,12 +83,11 @@ class Index:
     _kind: Literal["index", "memory"]
     _device: Device
 
-    def __init__(self, store: Store, encoder: AnyEncoder | None) -> None:
-        self._open_store: Store | None = store
+    def __init__(self, shards: Shards, encoder: AnyEncoder | None = None) -> None:
+        self._open_shards: Shards | None = shards
         self._encoder = encoder
-        self._unmatched = Unmatched("document")
         self._last_reranker: tuple[Reranking, Reranker] | None = None
-        self.path = store.folder
+        self.path = shards.folder
 
     @classmethod
     def create(
@@ -99,6 +98,7 @@ class Index:
         kind: Literal["index", "memory"] = "index",
         settings: IndexSettings | None = None,
         schema: str = "",
+        shards: int | None = None,
     ) -> Index:
         """Create an empty index and open it.
 
@@ -116,6 +116,9 @@ class Index:
             from the number of documents.
         schema
             SQL that creates further tables in the database of the records, for the memory store that uses the index.
+        shards
+            Divide the documents by their ids among this many shards, which are ordinary indexes in folders of their
+            own; ``None`` for an index that is not divided. The hits are the same.
 
         Returns
         -------
@@ -145,7 +148,7 @@ class Index:
         settings = settings or IndexSettings()
         check_settings(settings, encoder.similarity)
         if has_manifest(path):
-            check_fingerprint(path, read_manifest(path), encoder)
+            check_fingerprint(path, manifest_of(path), encoder)
         if settings.dims is not None and settings.dims > encoder.dims:
             raise InputError(
                 f"the settings keep {counted(settings.dims, 'dimension')}, but {encoder.name} gives {encoder.dims}"
@@ -159,7 +162,10 @@ class Index:
             similarity=encoder.similarity,
             settings=settings,
         )
-        create_folder(path, manifest, schema)
+        if shards is None:
+            create_folder(path, manifest, schema)
+        else:
+            create_shards(path, manifest, check_shards(shards), schema)
         return cls.open(path, encoder, kind=kind)
 
     @classmethod
@@ -213,14 +219,16 @@ class Index:
         (3, True)
         """
         path = Path(path)
-        manifest = read_manifest(path)
+        manifest = manifest_of(path)
         if manifest.kind != kind:
             names = {"index": "an index (`Index.open`)", "memory": "a memory store (`Memory.open`)"}
             raise InputError(f"{path} is {names[manifest.kind]}, not {names[kind]}; name the other folder")
         if encoder is not None:
             encoder = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
             check_fingerprint(path, manifest, encoder)
-        return cls(Store(path, device=device), encoder)
+        if has_shards(path):
+            return cls(LocalShards(path, device=device, encoder=encoder), encoder)
+        return cls(OneShard(Store(path, device=device), encoder), encoder)
 
     @property
     def encoder(self) -> AnyEncoder:
@@ -232,12 +240,12 @@ class Index:
         384
         """
         if self._encoder is None:
-            self._encoder = encoder_of(self.path, self.store.manifest)
+            self._encoder = self.shards.encoder
         return self._encoder
 
     @property
-    def store(self) -> Store:
-        """The store that reads and writes the folder, for code that is built on the index.
+    def shards(self) -> Shards:
+        """The shards of the index, for code that is built on it; an index that is not divided has one.
 
         Raises
         ------
@@ -246,32 +254,61 @@ class Index:
 
         Examples
         --------
+        >>> len(index.shards)
+        1
+        """
+        try:
+            shards = self._open_shards
+        except AttributeError:  # It was unpickled, and is used for the first time.
+            shards = self._opened()
+        if shards is None:
+            raise MlretError(f"the index {self.path} is closed; open it again")
+        shards.check_process()
+        return shards
+
+    @property
+    def store(self) -> Store:
+        """The store that reads and writes the folder, for code that is built on an index that is not divided.
+
+        Raises
+        ------
+        MlretError
+            If the index is closed.
+        InputError
+            If it is divided into shards.
+
+        Examples
+        --------
         >>> index.store.manifest.dims
         384
         """
-        try:
-            store = self._open_store
-        except AttributeError:  # It was unpickled, and is used for the first time.
-            store = self._opened()
-        if store is None:
-            raise MlretError(f"the index {self.path} is closed; open it again")
-        store.records.check_process()
-        return store
+        return self.shards.store
 
-    def _opened(self) -> Store | None:
-        opened = Index.open(self.path, kind=self._kind, device=self._device).store
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the index; of one that is divided, what its shards share.
+
+        Examples
+        --------
+        >>> index.manifest.dims
+        384
+        """
+        return self.shards.manifest
+
+    def _opened(self) -> Shards | None:
+        opened = Index.open(self.path, kind=self._kind, device=self._device).shards
         # If several threads open it at the same time, one of them wins.
-        store: Store | None = vars(self).setdefault("_open_store", opened)
-        if store is not opened:
+        shards: Shards | None = vars(self).setdefault("_open_shards", opened)
+        if shards is not opened:
             opened.close()
-        return store
+        return shards
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {"path": self.path.absolute(), "_encoder": None, "_unmatched": Unmatched("document")}
+        state = {"path": self.path.absolute(), "_encoder": None, "_last_reranker": None}
         try:
-            if self._open_store is None:
-                return {**state, "_open_store": None}
-            return {**state, "_kind": self._open_store.manifest.kind, "_device": self._open_store.device}
+            if self._open_shards is None:
+                return {**state, "_open_shards": None}
+            return {**state, "_kind": self._open_shards.manifest.kind, "_device": self._open_shards.device}
         except AttributeError:
             return {**state, "_kind": self._kind, "_device": self._device}
 
@@ -422,8 +459,8 @@ class Index:
         """
         yield from self._intake(existing, columns).batches(documents, vectors, batch_size)
 
-    def _intake(self, existing: Existing, columns: Columns | None) -> Intake:
-        return Intake(self.store, lambda: self.encoder, existing, columns=checked_columns(columns))
+    def _intake(self, existing: Existing, columns: Columns | None) -> Adding:
+        return self.shards.intake(existing, checked_columns(columns))
 
     def delete(self, ids: Iterable[str] = (), *, where: Where | None = None, ignore_missing: bool = False) -> int:
         """Delete documents. On return they are no longer found, and a crash does not bring them back.
@@ -462,22 +499,9 @@ class Index:
         condition = read_filter(where)
         if bool(ids) == (condition is not None):
             raise InputError("give ids or a filter to delete, one of the two")
-        store = self.store
-        with store.writing():
-            if condition is not None:
-                rows = self._matching(condition).tolist()
-            else:
-                stored = store.records.rows_of(ids)
-                if not ignore_missing and (missing := [id for id in ids if id not in stored]):
-                    raise NotFound(
-                        f"{self.path} does not hold {counted(len(missing), 'id')}, the first of which is "
-                        f"{missing[0]!r}; nothing was deleted (`ignore_missing=True` skips them)"
-                    )
-                rows = sorted(stored.values())
-            if rows:
-                store.remove(rows)
-                compaction.maintain(store)
-        return len(rows)
+        if condition is not None:
+            return self.shards.delete_matching(condition)
+        return self.shards.delete(ids, ignore_missing=ignore_missing)
 
     def search(
         self,
@@ -491,6 +515,7 @@ class Index:
         exact: bool = False,
         rerank: Reranking | None = None,
         candidates: int = CANDIDATES,
+        partial: bool = False,
     ) -> Hits:
         """Find the documents nearest in meaning to one query.
 
@@ -515,6 +540,8 @@ class Index:
             What ranks the best documents anew; see :meth:`search_batch`.
         candidates
             How many documents are ranked anew.
+        partial
+            Search the other shards if one does not answer; see :meth:`search_batch`.
 
         Returns
         -------
@@ -543,6 +570,7 @@ class Index:
             exact=exact,
             rerank=rerank,
             candidates=candidates,
+            partial=partial,
         )[0]
 
     def search_batch(
@@ -558,6 +586,7 @@ class Index:
         exact: bool = False,
         rerank: Reranking | None = None,
         candidates: int = CANDIDATES,
+        partial: bool = False,
     ) -> list[Hits]:
         """Find the documents nearest in meaning to each query.
 
@@ -598,6 +627,9 @@ class Index:
             kept for the next call with the same encoder.
         candidates
             The number of documents that are ranked anew, at least ``k``.
+        partial
+            In an index that is divided into shards, search the others if one does not answer, and name it in
+            ``Hits.missing``, instead of raising. Scores for words are then those of the shards that were searched.
 
         Returns
         -------
@@ -616,16 +648,17 @@ class Index:
         >>> [hits[0].id for hits in found]
         ['library', 'train']
         """
-        mode = check_mode(mode) or ("hybrid" if self.store.manifest.settings.lexical else "dense")
+        shards = self.shards
+        mode = check_mode(mode) or ("hybrid" if shards.manifest.settings.lexical else "dense")
         check_k(k)
         check_k(candidates, "candidates")
         reranker = None if rerank is None else self._reranker_of(rerank)
         texts, languages = check_queries(queries, language)
-        check_lexical(self.store, mode)
-        condition, some = check_filters(where, ids)
+        check_lexical(shards, mode)
+        restriction = _restriction(where, ids)
         compared: Vectors | Sequence[None]
         if vectors is not None:
-            compared = self.store.space.check_queries(vectors)
+            compared = shards.space.check_queries(vectors)
             if len(compared) != len(texts):
                 raise InputError(
                     f"{counted(len(texts), 'query', 'queries')} but {counted(len(compared), 'vector')}: give one "
@@ -633,12 +666,12 @@ class Index:
                 )
         elif texts:
             encode = encoded_if_possible if mode == "lexical" else encoded
-            compared = encode(lambda: self.encoder, self.store.space, texts, languages)
+            compared = encode(lambda: self.encoder, shards.space, texts, languages)
         if not texts:
             return []
         found = [Query(*one) for one in zip(compared, texts, languages, strict=True)]
         depth = k if reranker is None else max(k, candidates)
-        hits = retrieve(self.store, found, depth, allowed=self._allowed(condition, some), mode=mode, exact=exact)
+        hits = retrieve(shards, found, depth, restriction=restriction, mode=mode, exact=exact, partial=partial)
         if reranker is None:
             return hits
         return [reranked(reranker, *one, k) for one in zip(texts, languages, hits, strict=True)]
@@ -674,7 +707,7 @@ class Index:
         >>> index.encode_queries(["a place to read books"], language="en").shape
         (1, 384)
         """
-        return encoded(lambda: self.encoder, self.store.space, *check_queries(queries, language))
+        return encoded(lambda: self.encoder, self.shards.space, *check_queries(queries, language))
 
     def search_vectors(
         self,
@@ -684,6 +717,7 @@ class Index:
         where: Where | None = None,
         ids: Iterable[str] | None = None,
         exact: bool = False,
+        partial: bool = False,
     ) -> list[Hits]:
         """Find the documents nearest to each query vector.
 
@@ -700,6 +734,8 @@ class Index:
             Rank only the documents with these ids; ids that are not stored are skipped.
         exact
             Compare each vector with every document, without the accelerators of large segments.
+        partial
+            Search the other shards if one does not answer; see :meth:`search_batch`.
 
         Returns
         -------
@@ -717,27 +753,14 @@ class Index:
         >>> [[hit.id for hit in hits] for hits in index.search_vectors(vectors, k=1)]
         [['library']]
         """
-        store = self.store
+        shards = self.shards
         check_k(k)
-        vectors = store.space.check_queries(vectors)
+        vectors = shards.space.check_queries(vectors)
         if not len(vectors):
             return []
-        allowed = self._allowed(*check_filters(where, ids))
-        return retrieve(store, [Query(vector) for vector in vectors], k, allowed=allowed, exact=exact)
-
-    def _allowed(self, condition: Condition | None, ids: list[str] | None) -> NDArray[np.int64] | None:
-        """Return the row numbers that pass the filters, in ascending order; ``None`` if all rows pass."""
-        allowed = None if condition is None else self._matching(condition)
-        if ids is None:
-            return allowed
-        rows = np.array(sorted(self.store.records.rows_of(ids).values()), dtype=np.int64)
-        return rows if allowed is None else np.intersect1d(rows, allowed, assume_unique=True)
-
-    def _matching(self, condition: Condition) -> NDArray[np.int64]:
-        """Return the row numbers that satisfy a condition, and log a warning if a part of it cannot match anything."""
-        rows = self.store.matching(condition)
-        self._unmatched.check(self.store.records, condition, rows)
-        return rows
+        restriction = _restriction(where, ids)
+        queries = [Query(vector) for vector in vectors]
+        return retrieve(shards, queries, k, restriction=restriction, exact=exact, partial=partial)
 
     def get(self, id: str) -> Document | None:
         """Return the document with this id, or ``None`` if it is not stored.
@@ -765,7 +788,7 @@ class Index:
         True
         """
         [id] = check_ids([id])
-        return self.store.records.get(id)
+        return self.shards.get([id]).get(id)
 
     def documents(self) -> Iterator[Document]:
         """Iterate over all documents in the order in which they were stored, as of the last refresh or change.
@@ -780,8 +803,7 @@ class Index:
         >>> [(document.id, document.metadata["year"]) for document in index.documents()]
         [('train', 2024), ('maize', 2025), ('library', 2025)]
         """
-        for batch in self.store.records.stream():
-            yield from (document for _, document in batch)
+        yield from self.shards.documents()
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
         """Return the vectors of stored documents.
@@ -812,35 +834,29 @@ class Index:
         if isinstance(ids, str):
             raise InputError("vectors takes a list of ids; write [id] for one")
         ids = list(ids)
-        rows = self.store.records.rows_of(check_ids(ids))
-        if missing := [id for id in ids if id not in rows]:
-            raise NotFound(f"{self.path} has no document {missing[0]!r}")
-        found = self.store.vectors_of_records(list(rows.values()))
-        if gone := [id for id in ids if rows[id] not in found]:  # Another thread has deleted it meanwhile.
-            raise NotFound(f"{self.path} has no document {gone[0]!r}")
-        joined: Vectors = self.store.space.joined([found[rows[id]] for id in ids])
-        return joined
+        check_ids(ids)
+        return self.shards.vectors(ids)
 
     @property
     def _closed(self) -> bool:
-        return self._open_store is None
+        return self._open_shards is None
 
     def __repr__(self) -> str:
         if self._closed:
             return f"Index({str(self.path)!r}, closed)"
-        return f"Index({str(self.path)!r}, {counted(len(self), 'document')}, {self.store.manifest.encoder})"
+        return f"Index({str(self.path)!r}, {counted(len(self), 'document')}, {self.manifest.encoder})"
 
     def _repr_html_(self) -> str:
         return f"<div>{as_html(repr(self))}</div>" if self._closed else self.info()._repr_html_()
 
     def __len__(self) -> int:
-        return len(self.store)
+        return self.shards.state().documents
 
     def __iter__(self) -> Iterator[Document]:
         return self.documents()
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and is_unicode(id) and bool(self.store.records.rows_of([id]))
+        return isinstance(id, str) and is_unicode(id) and bool(self.shards.stored([id]))
 
     def info(self) -> IndexInfo:
         """Return a summary of what the index holds and of the encoder that it was built with.
@@ -856,7 +872,7 @@ class Index:
         >>> info.documents, info.dims, info.languages
         (3, 384, {'de': 1, 'ja': 1, 'sw': 1})
         """
-        return summary_of(self.store)
+        return self.shards.info()
 
     def refresh(self) -> None:
         """Load what other processes have changed since the index was opened.
@@ -877,7 +893,7 @@ class Index:
         >>> "train" in index
         False
         """
-        self.store.refresh()
+        self.shards.refresh()
 
     def seal(self) -> None:
         """Write the vectors that are only in the database to a segment file, so that the index opens faster.
@@ -895,8 +911,7 @@ class Index:
         >>> index.info().unsealed
         0
         """
-        with self.store.writing():
-            compaction.seal(self.store)
+        self.shards.seal()
 
     def compact(self, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:
         """Merge the segments, remove deleted rows from disk, and build the FAISS index that suits the remaining rows.
@@ -921,8 +936,7 @@ class Index:
         >>> [choice.kind for choice in index.compact()]
         ['flat']
         """
-        with self.store.writing():
-            return compaction.compact(self.store, progress)
+        return self.shards.compact(due=False, progress=progress)
 
     def tune(
         self,
@@ -962,14 +976,9 @@ class Index:
         """
         if recall is not None and not 0 < recall <= 1:
             raise InputError(f"a recall of {recall} is not possible; give one above 0 and up to 1")
-        store = self.store
         if vectors is None and queries:
             vectors = self.encode_queries(queries)
-        given = [] if vectors is None else list(store.space.check_queries(vectors))
-        with store.writing():
-            store.switch(store.manifest.segments, store.space.tuned(store.segments, given, recall))
-            assert store.manifest.probing is not None
-            return store.manifest.probing.why
+        return self.shards.tune(None if vectors is None else self.shards.space.check_queries(vectors), recall)
 
     def compact_if_due(self, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:
         """Run :meth:`compact` if much was added since the last compaction; otherwise do nothing.
@@ -994,8 +1003,7 @@ class Index:
         >>> index.compact_if_due()
         []
         """
-        with self.store.writing():
-            return compaction.compact(self.store, progress) if compaction.is_due(self.store) else []
+        return self.shards.compact(due=True, progress=progress)
 
     def close(self) -> None:
         """Close the index. No data is lost if this is not called, and closing twice is allowed.
@@ -1008,9 +1016,9 @@ class Index:
         ...
         mlret.errors.MlretError: the index news.index is closed; open it again
         """
-        if (store := vars(self).get("_open_store")) is not None:
-            store.close()
-        self._open_store = None
+        if (shards := vars(self).get("_open_shards")) is not None:
+            shards.close()
+        self._open_shards = None
 
     def __enter__(self) -> Index:
         return self
@@ -1019,3 +1027,8 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _restriction(where: Where | None, ids: Iterable[str] | None) -> Restriction:
+    condition, some = check_filters(where, ids)
+    return Restriction(condition, None if some is None else tuple(some))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -36,26 +39,60 @@ Existing = Literal["error", "skip", "replace"]
 Also = Callable[[sqlite3.Connection, NDArray[np.int64]], None]
 
 
-@dataclass(frozen=True)
-class Intake:
-    """Stores documents batch by batch, each in one transaction.
+class Adding(ABC):
+    """Stores documents batch by batch.
 
-    Parameters
+    Attributes
     ----------
-    store
-        The store to write to.
-    encoder
-        Returns the encoder of documents that come without a vector; called when it is first needed.
-    existing
-        What to do with a document whose id is stored already.
     columns
         Columns, or keys of records, that are read under another name; see :func:`mlret.data.given.documents_of`.
     """
 
-    store: Store
-    encoder: Callable[[], AnyEncoder]
-    existing: Existing
-    columns: Columns = field(default_factory=dict, kw_only=True)
+    columns: Columns
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path:
+        """The folder of the index."""
+
+    @property
+    def scale(self) -> int:
+        """The factor by which a batch is larger than one transaction."""
+        return 1
+
+    @abstractmethod
+    def writing(self) -> AbstractContextManager[None]:
+        """Keep other processes from writing."""
+
+    @abstractmethod
+    def last_row(self) -> int:
+        """Return a number that is at least the number of documents that were ever stored, and only grows."""
+
+    @abstractmethod
+    def checked(self, vectors: Vectors) -> Vectors:
+        """Check document vectors, and return them in the form that the index stores."""
+
+    @abstractmethod
+    def store_next(self, batch: Sequence[Document], given: Vectors | None, *, more: bool) -> Updated:
+        """Store the next batch of documents.
+
+        Parameters
+        ----------
+        batch
+            The documents.
+        given
+            Their checked vectors in the same order; ``None`` to encode the texts.
+        more
+            Whether another batch will follow.
+        """
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Do what is needed after the last batch, if that was a complete one."""
+
+    @abstractmethod
+    def report(self) -> None:
+        """Warn of documents that were longer than the encoder reads and not cut."""
 
     def add(self, documents: Given, vectors: Vectors | None, batch_size: int) -> Updated:
         """Store documents, and return what was done with them.
@@ -97,29 +134,66 @@ class Intake:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
         if vectors is not None:
-            vectors = self._checked(vectors)
+            vectors = self.checked(vectors)
         try:
-            with self.store.writing():
+            with self.writing():
                 # Row numbers only grow and each automatic id takes a row, so a later call starts with a higher number.
-                source = documents_of(documents, self.columns, after=self.store.last_row)
+                source = documents_of(documents, self.columns, after=self.last_row())
                 if vectors is not None:
-                    source = iter(as_many(source, sized(documents), len(vectors), self.store.folder))
-                start = 0
-                while batch := list(islice(source, batch_size)):
-                    given = None if vectors is None else _some(vectors, start, start + len(batch))
-                    done = self.store_batch(batch, given)
+                    source = iter(as_many(source, sized(documents), len(vectors), self.folder))
+                start, size = 0, batch_size * self.scale
+                while batch := list(islice(source, size)):
+                    given = None if vectors is None else some_of(vectors, start, start + len(batch))
                     start += len(batch)
-                    more = len(batch) == batch_size  # A shorter batch is the last one.
-                    maintain(self.store, more=more)
-                    yield done
+                    more = len(batch) == size  # A shorter batch is the last one.
+                    yield self.store_next(batch, given, more=more)
                     if not more:
                         return
-                maintain(self.store)
+                self.finish()
         finally:
             self.report()
 
+
+@dataclass(frozen=True)
+class Intake(Adding):
+    """Stores documents batch by batch in one folder, each batch in one transaction.
+
+    Parameters
+    ----------
+    store
+        The store to write to.
+    encoder
+        Returns the encoder of documents that come without a vector; called when it is first needed.
+    existing
+        What to do with a document whose id is stored already.
+    columns
+        Columns, or keys of records, that are read under another name; see :func:`mlret.data.given.documents_of`.
+    """
+
+    store: Store
+    encoder: Callable[[], AnyEncoder]
+    existing: Existing
+    columns: Columns = field(default_factory=dict, kw_only=True)
+
+    @property
+    def folder(self) -> Path:
+        return self.store.folder
+
+    def writing(self) -> AbstractContextManager[None]:
+        return self.store.writing()
+
+    def last_row(self) -> int:
+        return self.store.last_row
+
+    def store_next(self, batch: Sequence[Document], given: Vectors | None, *, more: bool) -> Updated:
+        done = self.store_batch(batch, given)
+        maintain(self.store, more=more)
+        return done
+
+    def finish(self) -> None:
+        maintain(self.store)
+
     def report(self) -> None:
-        """Warn of documents that were longer than the encoder reads and not cut."""
         if "cutter" in self.__dict__:
             self.cutter.report()
 
@@ -128,18 +202,8 @@ class Intake:
         """Cuts documents that the encoder does not read to their end."""
         return Cutter(self.encoder(), self.store.manifest.settings)
 
-    def _checked(self, vectors: Vectors) -> Vectors:
-        """Check document vectors, and return them in the form that the index stores."""
-        found, kept = self.store.space.check_vectors(vectors), self.store.manifest.dims
-        dims = (found.values if isinstance(found, Ragged) else np.asarray(found)).shape[1]
-        # The dimensions of an encoder that mlret does not run are unknown once the index is reopened, except those
-        # kept.
-        if dims == kept or isinstance(encoder := self.encoder(), ExternalEncoder) or dims == encoder.dims:
-            return found
-        raise InputError(
-            f"the vectors have {counted(dims, 'dimension')}; {encoder.name} gives {encoder.dims}, of which the index "
-            f"keeps the first {kept}"
-        )
+    def checked(self, vectors: Vectors) -> Vectors:
+        return checked_vectors(vectors, self.store.space, self.encoder)
 
     def store_batch(self, batch: Sequence[Document], given: Vectors | None = None, also: Also | None = None) -> Updated:
         """Store documents in one transaction. Call it within ``writing``, and :func:`maintain` after it.
@@ -176,7 +240,9 @@ class Intake:
                     read = zip(notes, spans, strict=True)
                     notes = [note and (note.of_passages() if some else note) for note, some in read]
             else:  # Whoever gives a vector for a document has decided what it stands for.
-                vectors = self.store.space.taken_in(_at(given, chosen), [f"document {one.id!r}" for one in fresh])
+                vectors = self.store.space.taken_in(
+                    vectors_at(given, chosen), [f"document {one.id!r}" for one in fresh]
+                )
             self.store.append(fresh, vectors, replaced, also, notes, spans)
         return Updated(len(documents) - len(replaced), len(replaced), len(batch) - len(documents))
 
@@ -194,11 +260,7 @@ class Intake:
         for place, document in enumerate(batch):
             there = document.id in places or document.id in rows
             if there and self.existing == "error":
-                where = f"{document.origin}: " if document.origin else ""
-                raise AlreadyExists(
-                    f"{where}the id {document.id!r} is in the index already, or twice in what is added; give the "
-                    "document another id, skip what is stored (`skip_existing=True`), or replace it (`Index.update`)"
-                )
+                raise already_exists(document)
             # Of two documents with one id in a batch, the later one counts.
             if not there or self.existing == "replace":
                 places[document.id] = place
@@ -276,6 +338,43 @@ class Intake:
         return self.encoder().encode_document(texts, language=languages)
 
 
+def already_exists(document: Document) -> AlreadyExists:
+    """Return the error of a document whose id is stored already, or occurs twice."""
+    where = f"{document.origin}: " if document.origin else ""
+    return AlreadyExists(
+        f"{where}the id {document.id!r} is in the index already, or twice in what is added; give the "
+        "document another id, skip what is stored (`skip_existing=True`), or replace it (`Index.update`)"
+    )
+
+
+def checked_vectors(vectors: Vectors, space: AnySpace, encoder: Callable[[], AnyEncoder]) -> Vectors:
+    """Check document vectors that were made elsewhere, and return them in the form that an index stores.
+
+    Parameters
+    ----------
+    vectors
+        The vectors.
+    space
+        The space of the index.
+    encoder
+        Returns its encoder; called only if the vectors have more dimensions than the index keeps.
+
+    Raises
+    ------
+    InputError
+        If they do not have the dimensions of the index or of its encoder.
+    """
+    found, kept = space.check_vectors(vectors), space.manifest.dims
+    dims = (found.values if isinstance(found, Ragged) else np.asarray(found)).shape[1]
+    # The dimensions of an encoder that mlret does not run are unknown once the index is reopened, except those kept.
+    if dims == kept or isinstance(model := encoder(), ExternalEncoder) or dims == model.dims:
+        return found
+    raise InputError(
+        f"the vectors have {counted(dims, 'dimension')}; {model.name} gives {model.dims}, of which the index "
+        f"keeps the first {kept}"
+    )
+
+
 def _same_vectors(old: Document, new: Document, cut: bool) -> bool:
     """Return whether the vectors of a document are those of another; the title stands in front of passages."""
     if (old.text, old.language) != (new.text, new.language):
@@ -320,12 +419,13 @@ def _with_language(document: Document) -> Document:
     return Document.stored(document.id, document.text, language, document.metadata, document.origin)
 
 
-def _some(vectors: Vectors, start: int, end: int) -> Vectors:
+def some_of(vectors: Vectors, start: int, end: int) -> Vectors:
     """Return the vectors of consecutive documents; of a memory map only these are read."""
     return vectors[start:end] if isinstance(vectors, np.ndarray) else [vectors[place] for place in range(start, end)]
 
 
-def _at(vectors: Vectors, places: list[int]) -> Vectors:
+def vectors_at(vectors: Vectors, places: list[int]) -> Vectors:
+    """Return the vectors of documents at some places."""
     return vectors[places] if isinstance(vectors, np.ndarray) else [vectors[place] for place in places]
 
 

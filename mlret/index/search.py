@@ -1,28 +1,47 @@
 """Turn query vectors and texts into hits by dense, lexical or hybrid search.
 
-A document that is longer than the encoder reads has a vector for each of its passages, and is found by the best of
-them; see :mod:`mlret.index.best_passages`. The lexical channel compares its whole text.
+The channels are searched by the shards of the index, of which an ordinary index has one; see
+:mod:`mlret.index.sharding`. What they find is merged by score and id, and only then fused, so that the hits do not
+depend on how the documents are divided. A document that is longer than the encoder reads has a vector for each of its
+passages, and is found by the best of them; see :mod:`mlret.index.best_passages`. The lexical channel compares its whole
+text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, cast, get_args
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.detection import detect_language
-from mlret.data.documents import Document
 from mlret.errors import Corrupt, InputError
-from mlret.index.best_passages import Best, best_of, nearest_documents
-from mlret.index.fusion import align, alone, in_unit, lexical_applies, z_mean
+from mlret.index.fusion import align, alone, in_unit, z_mean
 from mlret.index.hits import Hit, Hits, Passage, ScoreKind
-from mlret.index.store.store import Store
+from mlret.index.lexical.ngrams import ngrams
+from mlret.index.lexical.plan import LexicalPlan, plan_search, together
+from mlret.index.ordering import best_first
+from mlret.index.sharding.gathering import Shards
+from mlret.index.sharding.placement import shard_of
+from mlret.index.sharding.shard import (
+    EVERYTHING,
+    Candidates,
+    Channel,
+    Completed,
+    Fetched,
+    Found,
+    Incomplete,
+    Prepared,
+    Restriction,
+    Wanted,
+)
+from mlret.index.sharding.shard import Mode as Mode
+from mlret.index.storage.manifest import Manifest
 
-Mode = Literal["dense", "lexical", "hybrid"]
 Rows = NDArray[np.int64]
 
 # The number of documents that each channel contributes to the fused ranking.
@@ -42,17 +61,34 @@ def check_mode(mode: str | None) -> Mode | None:
     return cast("Mode | None", mode)
 
 
-def check_lexical(store: Store, mode: Mode) -> None:
-    """Check that a store has the channels of a mode.
+class _Described(Protocol):
+    """A folder with its manifest."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+
+def check_lexical(index: _Described, mode: Mode) -> None:
+    """Check that an index has the channels of a mode.
+
+    Parameters
+    ----------
+    index
+        The store of a folder, or its shards.
+    mode
+        The mode.
 
     Raises
     ------
     InputError
         If the mode needs a lexical channel and the index has none.
     """
-    if mode != "dense" and store.records.lexical is None:
+    if mode != "dense" and not index.manifest.settings.lexical:
         raise InputError(
-            f'{store.folder} has no lexical channel: build it with `lexical=True`, or search it with `mode="dense"`'
+            f'{index.folder} has no lexical channel: build it with `lexical=True`, or search it with `mode="dense"`'
         )
 
 
@@ -79,16 +115,16 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """The rows that one query found, best first.
+    """The documents that one query found, best first.
 
-    ``parts`` holds for each row the score of each channel that found it, ``kind`` says what ``scores`` are,
-    ``cosines`` holds the cosine with the query or ``None``, and ``terms`` what each score is the sum of. ``nearest``
-    holds the row of the passage that is nearest to the query, for each row if a document has several; it is the row
-    itself for other documents, and is empty if there are none or nothing is known of it.
+    A document is named by the number of its row times the number of shards, plus the number of its shard. ``parts``
+    holds for each document the score of each channel that found it, ``kind`` says what ``scores`` are, ``cosines``
+    holds the cosine with the query or ``None``, and ``terms`` what each score is the sum of. ``nearest`` holds the row
+    of the passage that is nearest to the query, and is empty if nothing is known of it.
     """
 
     scores: Sequence[float]
-    rows: Sequence[int]
+    numbers: Sequence[int]
     parts: Sequence[dict[str, float]]
     kind: ScoreKind
     cosines: Sequence[float | None]
@@ -97,32 +133,35 @@ class Ranked:
 
 
 def retrieve(
-    store: Store,
+    shards: Shards,
     queries: Sequence[Query],
     k: int,
     *,
-    allowed: Rows | None = None,
+    restriction: Restriction = EVERYTHING,
     mode: Mode = "dense",
     exact: bool = False,
+    partial: bool = False,
 ) -> list[Hits]:
     """Return the ``k`` best documents for each query.
 
     Parameters
     ----------
-    store
-        The store to search.
+    shards
+        The shards to search.
     queries
         The queries. The lexical channel needs their texts.
     k
         The number of hits, at least 1.
-    allowed
-        ``(m,)`` row numbers in ascending order: the only rows to search. ``None`` for all.
+    restriction
+        Which documents may be found.
     mode
-        The channels to use, which the store must have. ``hybrid`` takes the best 100 documents, or ``k`` if that is
+        The channels to use, which the index must have. ``hybrid`` takes the best 100 documents, or ``k`` if that is
         more, of each channel, and ranks them by the mean of their standard scores over the channels that apply to a
         document (:func:`mlret.index.fusion.z_mean`).
     exact
         Compare with every row, without the accelerators.
+    partial
+        Search the other shards if one does not answer, and name it in the hits.
 
     Returns
     -------
@@ -132,192 +171,290 @@ def retrieve(
     Raises
     ------
     MlretError
-        If there are vectors without records.
+        If a shard does not answer and ``partial`` is not set, or none does, or there are vectors without records.
     """
-    # Another thread may delete a document between search and fetch; the search is then repeated.
+    missing: dict[int, Exception] = {}
     while True:
-        changes = store.changes
-        if mode == "dense":
-            found = _dense(store, queries, k, allowed, exact)
-        elif mode == "lexical":
-            found = [_lexical(store, query, k, allowed) for query in queries]
+        try:
+            hits = _Search(shards, queries, k, restriction, mode, exact, frozenset(missing)).hits()
+        except _UnansweredError as error:
+            missing |= error.failed
+            if not partial or len(missing) == len(shards):
+                raise shards.unanswered(missing) from error
+            continue
+        if hits is not None:  # Otherwise a document was deleted between search and fetch; the search is repeated.
+            for one in hits:
+                one.missing = tuple(shards.names[number] for number in sorted(missing))
+            return hits
+
+
+class _UnansweredError(Exception):
+    """Shards did not answer."""
+
+    def __init__(self, failed: Mapping[int, Exception]) -> None:
+        super().__init__()
+        self.failed = dict(failed)
+
+
+class _Merged(NamedTuple):
+    """The best documents of a channel over all shards, in the order of a :class:`Channel`."""
+
+    scores: NDArray[np.float64]
+    numbers: Rows
+    passages: Rows
+    similarities: NDArray[np.float64] | None
+    texts: int
+
+
+class _Search:
+    """One attempt at a search, in the shards that are not missing; parameters as for :func:`retrieve`."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        queries: Sequence[Query],
+        k: int,
+        restriction: Restriction,
+        mode: Mode,
+        exact: bool,
+        missing: frozenset[int],
+    ) -> None:
+        self._shards, self._queries, self._k, self._mode, self._exact = shards, queries, k, mode, exact
+        self._count = len(shards)
+        self._alive = [number for number in range(self._count) if number not in missing]
+        self._restrictions = _restrictions(restriction, self._count)
+        self._condition = restriction.condition
+        self._cosine = shards.manifest.similarity == "cosine"
+        self._cut = False
+        self._changes: dict[int, int] = {}
+
+    def hits(self) -> list[Hits] | None:
+        """Return the hits of each query; ``None`` if a document was deleted meanwhile."""
+        if self._mode == "dense":
+            found = self._dense()
+        elif self._mode == "lexical":
+            found = self._lexical()
         else:
-            found = _hybrid(store, queries, k, allowed, exact)
-        rows = sorted({row for ranked in found for row in ranked.rows})
-        documents = store.records.fetch(rows)
-        if len(documents) == len(rows):
-            return [_hits(ranked, documents, _passages(store, ranked, documents)) for ranked in found]
-        if store.changes == changes:
-            raise Corrupt(f"{store.folder} has vectors without records: `mlret index verify` reports details")
+            found = self._hybrid()
+        rows: dict[int, set[int]] = {}
+        for ranked in found:
+            for number in ranked.numbers:
+                rows.setdefault(number % self._count, set()).add(number // self._count)
+        fetched: dict[int, Fetched] = self._ask("fetch", {shard: (sorted(some),) for shard, some in rows.items()})
+        for shard, some in rows.items():
+            if len(fetched[shard].documents) < len(some):
+                if fetched[shard].changes == self._changes[shard]:
+                    raise Corrupt(
+                        f"{self._shards.folder} has vectors without records: `mlret index verify` reports details"
+                    )
+                return None
+        return [self._shown(ranked, fetched) for ranked in found]
 
+    def _ask(self, method: str, arguments: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
+        answers = self._shards.ask(method, arguments)
+        if answers.failed:
+            raise _UnansweredError(answers.failed)
+        return answers.found
 
-def _dense(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Ranked]:
-    found = _nearest(store, queries, k, allowed, exact)
-    # More rows than k may tie with the k-th best; the ids decide which of them are kept.
-    tied = sorted({int(row) for scores, rows, _ in found if len(rows) > 1 for row in rows if _repeats(scores)})
-    ids = store.records.ids(tied)
-    ranked = []
-    for scores, rows, nearest in found:
-        order = sorted(range(len(rows)), key=lambda place: (-scores[place], ids.get(int(rows[place]), "")))[:k]
-        chosen = [float(scores[place]) for place in order]
-        parts = [{"dense": one} for one in chosen]
-        similarity = store.space.manifest.similarity
-        ranked.append(
-            Ranked(
-                chosen,
-                [int(rows[place]) for place in order],
-                parts,
-                "cosine" if similarity == "cosine" else "maxsim",
-                _cosines(store, chosen),
-                parts,
-                () if nearest is rows else [int(nearest[place]) for place in order],
-            )
+    def _candidates(
+        self, k: int, plans: Sequence[LexicalPlan] = (), prepared: Mapping[int, Prepared] | None = None
+    ) -> dict[int, Found]:
+        wanted = Wanted(
+            self._mode,
+            k,
+            [query.vector for query in self._queries],
+            plans,
+            exact=self._exact,
+            named=self._count > 1,
         )
-    return ranked
+        found: dict[int, Found] = self._ask(
+            "candidates",
+            {
+                shard: (
+                    replace(
+                        wanted,
+                        restriction=self._restrictions[shard],
+                        prepared=None if prepared is None else prepared[shard],
+                    ),
+                )
+                for shard in self._alive
+            },
+        )
+        self._cut = any(one.cut for one in found.values())
+        self._changes = {shard: one.changes for shard, one in found.items()}
+        if self._condition is not None:
+            self._shards.check_filter(self._condition, sum(one.allowed or 0 for one in found.values()), self._alive)
+        return found
+
+    def _dense(self) -> list[Ranked]:
+        found = self._candidates(self._k)
+        ranked = []
+        for place in range(len(self._queries)):
+            best = self._merged({shard: one.candidates[place].dense for shard, one in found.items()}, self._k)
+            scores = best.scores.tolist()
+            parts = [{"dense": one} for one in scores]
+            kind: ScoreKind = "cosine" if self._cosine else "maxsim"
+            nearest = best.passages.tolist() if self._cut else ()
+            ranked.append(Ranked(scores, best.numbers.tolist(), parts, kind, self._cosines(scores), parts, nearest))
+        return ranked
+
+    def _lexical(self) -> list[Ranked]:
+        ranked = []
+        for query, (_, best) in zip(self._queries, self._channels(self._k), strict=True):
+            assert best is not None and best.similarities is not None
+            parts = [{"lexical": one} for one in best.scores.tolist()]
+            cosines = self._cosines(best.similarities.tolist())
+            nearest = best.passages.tolist() if query.vector is not None and self._cut else ()
+            numbers = best.numbers.tolist()
+            ranked.append(Ranked(best.scores.tolist(), numbers, parts, "bm25", cosines, parts, nearest))
+        return ranked
+
+    def _hybrid(self) -> list[Ranked]:
+        channels = []
+        incomplete: dict[int, list[Incomplete]] = {shard: [] for shard in self._alive}
+        for query, (dense, lexical) in zip(self._queries, self._channels(max(_DEPTH, self._k)), strict=True):
+            assert dense is not None and lexical is not None and query.vector is not None
+            words = len(lexical.numbers) > 0  # A channel that found nothing is excluded anyway.
+            numbers, scores = align([(dense.scores, dense.numbers), (lexical.scores, lexical.numbers)])
+            channels.append((numbers, scores))
+            language = query.language if words else None
+            for shard in self._alive:
+                rows = numbers[numbers % self._count == shard] // self._count
+                incomplete[shard].append(Incomplete(query.vector, query.text, language, rows, words))
+        # The dense channel can score any document, so those that only the lexical channel found get their dense score
+        # here, and are not ranked lower for having been missed.
+        completed: dict[int, list[Completed]] = self._ask(
+            "complete", {shard: (some,) for shard, some in incomplete.items()}
+        )
+        return [
+            self._fused(numbers, scores, {shard: some[place] for shard, some in completed.items()})
+            for place, (numbers, scores) in enumerate(channels)
+        ]
+
+    def _channels(self, k: int) -> list[tuple[_Merged | None, _Merged | None]]:
+        """Return the best documents of the dense and the lexical channel for each query."""
+        texts = [query.text for query in self._queries]
+        prepared: dict[int, Prepared] = self._ask(
+            "prepare", {shard: (texts, self._restrictions[shard]) for shard in self._alive}
+        )
+        statistics = together(one.statistics for one in prepared.values())
+        numbers = [one.allowed for one in prepared.values()]
+        allowed = None if None in numbers else sum(number or 0 for number in numbers)
+        # A single shard reads further n-grams by itself until it has found k texts; several are asked again.
+        least = k if self._count == 1 else 0
+        plans = [plan_search(sorted(set(ngrams(text))), statistics, allowed, least=least) for text in texts]
+        while True:
+            found = self._candidates(k, plans, prepared)
+            merged = []
+            for place in range(len(texts)):
+                some = {shard: one.candidates[place] for shard, one in found.items()}
+                merged.append((self._merged_channel(some, "dense", k), self._merged_channel(some, "lexical", k)))
+            lacking = False
+            for place, (_, lexical) in enumerate(merged):
+                if self._count > 1 and plans[place].reads_more and lexical is not None and lexical.texts < k:
+                    lacking, plans[place] = True, replace(plans[place], reading=plans[place].reading + 1)
+            if not lacking:
+                return merged
+
+    def _merged_channel(self, some: Mapping[int, Candidates], name: str, k: int) -> _Merged | None:
+        parts = {shard: getattr(one, name) for shard, one in some.items()}
+        return None if any(part is None for part in parts.values()) else self._merged(parts, k)
+
+    def _merged(self, parts: Mapping[int, Channel | None], k: int) -> _Merged:
+        """Return the ``k`` best documents of what shards found, by score and then by id."""
+        some = [(shard, part) for shard, part in parts.items() if part is not None]
+        if self._count == 1:
+            [(_, part)] = some
+            return _Merged(part.scores, part.rows, part.passages, part.similarities, part.texts)
+        scores = np.concatenate([part.scores for _, part in some])
+        ids = [id for _, part in some for id in part.ids]
+        order = best_first(scores, k, lambda places: [ids[place] for place in places.tolist()])
+        numbers = np.concatenate([part.rows * self._count + shard for shard, part in some])
+        passages = np.concatenate([part.passages for _, part in some])
+        known = [part.similarities for _, part in some if part.similarities is not None]
+        similarities = np.concatenate(known)[order] if len(known) == len(some) else None
+        texts = sum(part.texts for _, part in some)
+        return _Merged(scores[order], numbers[order], passages[order], similarities, texts)
+
+    def _cosines(self, similarities: Sequence[float]) -> list[float | None]:
+        """Return similarities as cosines.
+
+        The result is ``None`` for a document without a vector, and for every document of a multi-vector index.
+        """
+        return [one if self._cosine and one == one else None for one in similarities]
+
+    def _fused(self, numbers: Rows, scores: NDArray[np.float64], completed: Mapping[int, Completed]) -> Ranked:
+        passages = np.empty(len(numbers), dtype=np.int64)
+        applies = np.ones(scores.shape, dtype=np.bool_)
+        ids = np.empty(len(numbers), dtype=object)
+        for shard, one in completed.items():
+            places = np.flatnonzero(numbers % self._count == shard)
+            scores[places, 0], passages[places], applies[places, 1] = one.similarities, one.passages, one.applies
+            ids[places] = one.ids
+        there = ~np.isnan(scores[:, 0])
+        numbers, scores, applies = numbers[there], scores[there], applies[there]
+        passages_of = dict(zip(numbers.tolist(), passages[there].tolist(), strict=True))
+        ids_of = dict(zip(numbers.tolist(), ids[there].tolist(), strict=True))
+        fused = z_mean(numbers, scores, applies)
+        given = dict(zip(numbers.tolist(), scores, strict=True))
+        order = best_first(
+            fused.scores, self._k, lambda places: [ids_of[number] for number in fused.rows[places].tolist()]
+        )
+        chosen = fused.rows[order].tolist()
+        parts = [_by_channel(given[number]) for number in chosen]
+        sums = fused.scores[order]
+        terms = fused.parts[order] / np.maximum(1, np.count_nonzero(~np.isnan(fused.parts[order]), axis=1))[:, None]
+        if np.isnan(fused.parts).all() and self._cosine:
+            sums = alone([given[number][0] for number in chosen])
+            terms[:, 0] = sums
+        return Ranked(
+            np.round(in_unit(sums), 6).tolist(),
+            chosen,
+            parts,
+            "fused",
+            self._cosines([float(given[number][0]) for number in chosen]),
+            [_by_channel(one) for one in terms],
+            [passages_of[number] for number in chosen] if self._cut else (),
+        )
+
+    def _shown(self, ranked: Ranked, fetched: Mapping[int, Fetched]) -> Hits:
+        found = Hits()
+        columns = zip(ranked.scores, ranked.numbers, ranked.parts, ranked.cosines, ranked.terms, strict=True)
+        for rank, (value, number, parts, cosine, terms) in enumerate(columns, start=1):
+            one, row = fetched[number % self._count], number // self._count
+            document = one.documents[row]
+            passage = None
+            if ranked.nearest and row in one.spans:
+                start, end = one.spans[row][ranked.nearest[rank - 1] - row]
+                passage = Passage(start, end, document.text[start:end])
+            found.append(
+                Hit(
+                    rank,
+                    document.id,
+                    value,
+                    document.text,
+                    document.language,
+                    document.metadata,
+                    parts,
+                    ranked.kind,
+                    cosine,
+                    terms,
+                    passage,
+                )
+            )
+        return found
 
 
-def _repeats(scores: NDArray[np.float64]) -> bool:
-    return bool((scores[1:] == scores[:-1]).any())
-
-
-def _nearest(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Best]:
-    """Return for each query the scores and rows of the nearest documents, and the row of the best passage of each."""
-    vectors = [query.vector for query in queries if query.vector is not None]
-    if store.records.passages.any:
-        return nearest_documents(store, vectors, k, allowed, exact=exact)
-    found = store.space.search(store.views(allowed), vectors, k, exact=exact)
-    return [Best(scores, rows, rows) for scores, rows in found]
-
-
-def _lexical(store: Store, query: Query, k: int, allowed: Rows | None) -> Ranked:
-    scores, rows = store.records.match(query.text, k, allowed)
-    order = np.argsort(rows)
-    similar, nearest = np.full(len(rows), np.nan), np.array(rows)
-    if query.vector is not None:
-        similar[order], nearest[order] = _similarities(store, query.vector, rows[order])
-    known = query.vector is not None and store.records.passages.any
-    parts = [{"lexical": one} for one in scores.tolist()]
-    cosines = _cosines(store, similar.tolist())
-    return Ranked(scores.tolist(), rows.tolist(), parts, "bm25", cosines, parts, nearest.tolist() if known else ())
-
-
-def _cosines(store: Store, similarities: Sequence[float]) -> list[float | None]:
-    """Return similarities as cosines.
-
-    The result is ``None`` for a row without a vector, and for every row of a multi-vector index.
-    """
-    known = store.space.manifest.similarity == "cosine"
-    return [one if known and one == one else None for one in similarities]
-
-
-def _hybrid(store: Store, queries: Sequence[Query], k: int, allowed: Rows | None, exact: bool) -> list[Ranked]:
-    depth = max(_DEPTH, k)
-    nearest = _nearest(store, queries, depth, allowed, exact)
-    return [
-        _fused(store, query, k, (scores[:depth], rows[:depth]), store.records.match(query.text, depth, allowed))
-        for query, (scores, rows, _) in zip(queries, nearest, strict=True)
-    ]
-
-
-def _fused(
-    store: Store,
-    query: Query,
-    k: int,
-    dense: tuple[NDArray[np.float64], Rows],
-    lexical: tuple[NDArray[np.float64], Rows],
-) -> Ranked:
-    rows, scores = align([dense, lexical])
-    # The dense channel can score any row, so rows that only the lexical channel found get their dense score here, and
-    # are not ranked lower for having been missed.
-    assert query.vector is not None
-    scores[:, 0], passages = _similarities(store, query.vector, rows)
-    nearest = dict(zip(rows.tolist(), passages.tolist(), strict=True)) if store.records.passages.any else {}
-    documents = store.records.fetch(rows.tolist())
-    there = np.array([row in documents for row in rows.tolist()], dtype=np.bool_) & ~np.isnan(scores[:, 0])
-    rows, scores = rows[there], scores[there]
-    texts = [documents[row].text for row in rows.tolist()]
-    languages = [documents[row].language for row in rows.tolist()]
-    applies = np.ones(scores.shape, dtype=np.bool_)
-    if len(lexical[1]):  # A channel that found nothing is excluded anyway.
-        applies[:, 1] = lexical_applies(query.text, query.language, texts, languages)
-    fused = z_mean(rows, scores, applies)
-    given = dict(zip(rows.tolist(), scores, strict=True))
-    ids = {row: documents[row].id for row in rows.tolist()}
-    order = sorted(range(len(rows)), key=lambda place: (-fused.scores[place], ids[int(fused.rows[place])]))[:k]
-    chosen = [int(fused.rows[place]) for place in order]
-    parts = [_by_channel(given[row]) for row in chosen]
-    sums = fused.scores[order]
-    terms = fused.parts[order] / np.maximum(1, np.count_nonzero(~np.isnan(fused.parts[order]), axis=1))[:, None]
-    if np.isnan(fused.parts).all() and store.space.manifest.similarity == "cosine":
-        sums = alone([given[row][0] for row in chosen])
-        terms[:, 0] = sums
-    cosines = _cosines(store, [float(given[row][0]) for row in chosen])
-    return Ranked(
-        np.round(in_unit(sums), 6).tolist(),
-        chosen,
-        parts,
-        "fused",
-        cosines,
-        [_by_channel(one) for one in terms],
-        [nearest[row] for row in chosen] if nearest else (),
-    )
+def _restrictions(restriction: Restriction, shards: int) -> list[Restriction]:
+    """Return what restricts the search of each shard, which gets the ids that belong to it."""
+    if restriction.ids is None or shards == 1:
+        return [restriction] * shards
+    ids: list[list[str]] = [[] for _ in range(shards)]
+    for id in restriction.ids:
+        ids[shard_of(id, shards)].append(id)
+    return [replace(restriction, ids=tuple(some)) for some in ids]
 
 
 def _by_channel(values: NDArray[np.float64]) -> dict[str, float]:
     """Return the values of the channels by name, without those that are NaN."""
     return {name: value for name, value in zip(("dense", "lexical"), values.tolist(), strict=True) if value == value}
-
-
-def _similarities(store: Store, vector: NDArray[np.float32], rows: Rows) -> tuple[NDArray[np.float64], Rows]:
-    """Return the cosine or MaxSim of a query with each document, and the row of the best passage of each.
-
-    ``rows`` are in ascending order. The similarity is NaN for a row that no segment has.
-    """
-    every = store.records.passages.expanded(rows)
-    found = np.full(len(every), np.nan)
-    for view in store.views():
-        positions = view.segment.positions_of(every)
-        if len(positions):
-            places = np.searchsorted(every, view.segment.numbers[positions])
-            found[places] = store.space.score(view.segment, vector, positions)
-    if len(every) == len(rows):
-        return found, rows
-    best = best_of(found, every, store.records.passages.owners(every))
-    order = np.argsort(best.rows)
-    return best.scores[order], best.passages[order]
-
-
-def _passages(store: Store, ranked: Ranked, documents: dict[int, Document]) -> list[Passage | None]:
-    """Return the passage of each hit that is nearest to the query; ``None`` for a document that was not cut."""
-    found: list[Passage | None] = [None] * len(ranked.rows)
-    if not ranked.nearest:
-        return found
-    spans = store.records.passages.of(ranked.rows)
-    for place, row in enumerate(ranked.rows):
-        if row in spans:
-            start, end = spans[row][ranked.nearest[place] - row]
-            found[place] = Passage(start, end, documents[row].text[start:end])
-    return found
-
-
-def _hits(ranked: Ranked, documents: dict[int, Document], passages: Sequence[Passage | None]) -> Hits:
-    found = Hits()
-    columns = zip(ranked.scores, ranked.rows, ranked.parts, ranked.cosines, ranked.terms, strict=True)
-    for rank, (value, row, parts, cosine, terms) in enumerate(columns, start=1):
-        document = documents[row]
-        found.append(
-            Hit(
-                rank,
-                document.id,
-                value,
-                document.text,
-                document.language,
-                document.metadata,
-                parts,
-                ranked.kind,
-                cosine,
-                terms,
-                passages[rank - 1],
-            )
-        )
-    return found

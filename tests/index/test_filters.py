@@ -485,7 +485,7 @@ def test_strings_that_are_not_unicode_are_refused(where: dict[str, Any]) -> None
     ],
 )
 def test_a_field_that_no_document_has_is_warned_of_once(numbered: Index, where: dict[str, Any], message: str) -> None:
-    numbered._unmatched = Unmatched("document")
+    numbered.shards._shard._filters = Unmatched("document")
     with pytest.warns(FilterWarning, match=message) as caught:
         for _ in range(2):
             numbered.search_vectors(np.ones((1, 8), np.float32), where=where)

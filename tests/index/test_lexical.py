@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mlret.data.sample import load_sample
 from mlret.errors import InputError, MlretError
-from mlret.index.lexical import fts
+from mlret.index.lexical import fts, plan
 from mlret.index.lexical.fts import LexicalTable
 from mlret.index.lexical.ngrams import ngrams
 
@@ -189,7 +189,7 @@ def test_only_allowed_rows_up_to_the_last_are_seen(words: list[str], some: set[i
     table = made(words)
     allowed = np.array(sorted(some), dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fts, "_TEXT_COST", cost)
+        patch.setattr(plan, "TEXT_COST", cost)
         for query in ("cat dog 東京 the", "cats"):
             every = bm25(dict(enumerate(words, start=1)), query)
             expected = [row for _, row in every if row in some and row <= last]
@@ -201,7 +201,7 @@ def test_only_allowed_rows_up_to_the_last_are_seen(words: list[str], some: set[i
 def test_the_budget_leaves_out_frequent_ngrams_but_no_hits(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["apple zebra", *["apple pie"] * 30]
     table = made(texts)
-    monkeypatch.setattr(fts, "POSTINGS", 5)
+    monkeypatch.setattr(plan, "POSTINGS", 5)
     read: list[str] = []
     postings = LexicalTable.postings
     monkeypatch.setattr(

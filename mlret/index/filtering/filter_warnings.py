@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import sqlite3
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -41,6 +41,31 @@ class _Records(Protocol):
     def counter(self, name: str) -> int: ...
 
     def reporting(self) -> AbstractContextManager[None]: ...
+
+
+# A field and the kinds of value that it is compared with -> why that matches nothing.
+Messages = dict[tuple[str, frozenset[Kind]], str]
+
+
+def common_messages(parts: Sequence[Messages], documents: int) -> Messages:
+    """Return the messages on what matches nothing in any part of an index.
+
+    Parameters
+    ----------
+    parts
+        The messages of each part that holds documents.
+    documents
+        The number of documents of all parts.
+    """
+    if not parts:
+        return {}
+    common = [part for part in parts[0] if all(part in other for other in parts)]
+    found = {}
+    for part in common:
+        # An answer of documents that have the field says more of it than one of documents that lack it.
+        message = max((other[part] for other in parts), key=lambda one: not _COUNT.search(one))
+        found[part] = _COUNT.sub(f" (of {documents:,})", message)
+    return found
 
 
 class Unmatched:
@@ -81,23 +106,38 @@ class Unmatched:
             neither counted nor named.
         """
         # If all of several conditions must hold and something was found, each of them matches something.
-        if len(matching) and _is_plain(condition):
+        if len(matching) and is_plain(condition):
             return
         if visible is not None and not len(visible):
             return
         state = (condition, None if visible is None else (len(visible), int(visible[0]), int(visible[-1])))
+        if self.is_new(state):
+            self.report(self.messages(records, condition, visible).values())
+
+    def is_new(self, state: Hashable) -> bool:
+        """Return whether a filter has not been checked yet, and remember that it was.
+
+        Parameters
+        ----------
+        state
+            The filter, with what else its messages depend on.
+        """
         if state in self._checked:
-            return
+            return False
         if len(self._checked) >= _REMEMBERED:
             self._checked.clear()
         self._checked.add(state)
-        for message in self.messages(records, condition, visible):
+        return True
+
+    def report(self, messages: Iterable[str]) -> None:
+        """Issue warnings, each once."""
+        for message in messages:
             without_count = _COUNT.sub("", message)
             if without_count not in self._warned:
                 self._warned.add(without_count)
                 warn(message, FilterWarning)
 
-    def messages(self, records: _Records, condition: Condition, visible: NDArray[np.int64] | None = None) -> list[str]:
+    def messages(self, records: _Records, condition: Condition, visible: NDArray[np.int64] | None = None) -> Messages:
         """Return a message for each part of a filter that cannot match anything.
 
         Parameters
@@ -106,12 +146,14 @@ class Unmatched:
             As for :meth:`check`.
         """
         if not records.counter("documents"):
-            return []
+            return {}
         fields = dict.fromkeys(_fields(condition, False))
         count = records.counter("documents") if visible is None else len(visible)
         with records.reporting():
-            found = [self._message(records.connection, *one, visible, count) for one in list(fields)[:_MOST_FIELDS]]
-        return [message for message in found if message is not None]
+            found = {
+                part: self._message(records.connection, *part, visible, count) for part in list(fields)[:_MOST_FIELDS]
+            }
+        return {part: message for part, message in found.items() if message is not None}
 
     def _message(
         self,
@@ -138,12 +180,12 @@ class Unmatched:
         return f"the field {key!r} holds {has}, never {wanted}: the filter on it matches nothing"
 
 
-def _is_plain(condition: Condition) -> bool:
+def is_plain(condition: Condition) -> bool:
     """Return whether every part of a condition must match something for the whole to match."""
     if isinstance(condition, All):
-        return all(map(_is_plain, condition.parts))
+        return all(map(is_plain, condition.parts))
     if isinstance(condition, Some):
-        return all(map(_is_plain, condition.parts)) and len(list(_fields(condition, False))) < 2
+        return all(map(is_plain, condition.parts)) and len(list(_fields(condition, False))) < 2
     return not isinstance(condition, Not)
 
 

@@ -14,13 +14,15 @@ import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import Corrupt, InputError, MlretError
-from mlret.index.lexical.bm25 import DIGITS, MOST_TIMES, Floats, length_norms, rarity, saturation
+from mlret.index.lexical.bm25 import DIGITS, MOST_TIMES, Floats, length_norms, saturation
 from mlret.index.lexical.ngrams import ngrams
+from mlret.index.lexical.plan import LexicalPlan, LexicalStatistics, plan_search
 from mlret.index.sqlite.checksums import mixed, mixed_row, mixed_rows
 from mlret.index.sqlite.sql import integers_of, marks, parts
 
@@ -28,10 +30,6 @@ from mlret.index.sqlite.sql import integers_of, marks, parts
 # positions.
 _LEVELS = ("", "²", "³")
 _TIMES = np.arange(1, MOST_TIMES + 1, dtype=np.float64)
-# The number of postings that one search may read, at about 0.3 microseconds each.
-POSTINGS = 200_000
-# Splitting a text into n-grams takes as long as reading this many postings.
-_TEXT_COST = 600
 # Lengths are first looked up for this many records, those with the highest upper bounds of their scores.
 _FIRST_LENGTHS = 1024
 
@@ -63,6 +61,27 @@ class DamagedLexicalError(Corrupt):
         super().__init__(
             f"the lexical index is damaged ({why}); `mlret index verify --repair` makes it again from the records"
         )
+
+
+class Matches(NamedTuple):
+    """The texts that match a query.
+
+    Attributes
+    ----------
+    scores
+        ``(n,)`` float64 in descending order, above 0.
+    rows
+        ``(n,)`` int64; equal scores are ordered by ascending row.
+    texts
+        The number of texts that share an n-gram that was read with the query.
+    """
+
+    scores: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    texts: int
+
+
+NO_MATCHES = Matches(np.empty(0), np.empty(0, dtype=np.int64), 0)
 
 
 class LexicalTable:
@@ -252,34 +271,92 @@ class LexicalTable:
         """
         if k < 1:
             raise InputError(f"k is {k}; ask for one text or more")
-        records, length = self._totals()
         if allowed is not None and last_row is not None:
             allowed = allowed[: np.searchsorted(allowed, last_row, side="right")]
-        if not records or not length or (allowed is not None and not len(allowed)):
-            return np.empty(0), np.empty(0, dtype=np.int64)
-        ngrams_by_rarity = self._by_rarity(query, records)
-        frequencies = np.array([frequency for _, frequency in ngrams_by_rarity], dtype=np.int64)
-        rarities = rarity(records, frequencies).tolist()
-        weights = {ngram: weight for (ngram, _), weight in zip(ngrams_by_rarity, rarities, strict=True)}
-        postings = int(frequencies.sum())
-        if allowed is not None and self._texts is not None and _TEXT_COST * len(allowed) < postings:
-            return _best_texts(self._texts(allowed.tolist()), weights, k, length / records)
+        wanted = sorted(set(ngrams(query)))
+        statistics = self.statistics(wanted)
+        readable = None if allowed is None or self._texts is None else len(allowed)
+        plan = plan_search(wanted, statistics, readable, least=k)
+        found = self.matches(plan, k, last_row=last_row, allowed=allowed, frequencies=statistics.frequencies)
+        return found.scores[:k], found.rows[:k]
+
+    def statistics(self, wanted: Sequence[str]) -> LexicalStatistics:
+        """Return the number and length of all texts, and how many of them have each n-gram.
+
+        Parameters
+        ----------
+        wanted
+            Distinct n-grams.
+
+        Raises
+        ------
+        DamagedLexicalError
+            If the counts do not belong together.
+        """
+        records, length = self._totals()
+        if not records or not length:
+            return LexicalStatistics(records, length)
+        found: dict[str, int] = {}
+        for part in parts(wanted):
+            statement = f"SELECT ngram, records FROM lexical_ngrams WHERE ngram IN ({marks(part)})"
+            found.update(self._connection.execute(statement, part))
+        if any(type(frequency) is not int or not 0 < frequency <= records for frequency in found.values()):
+            raise DamagedLexicalError("an n-gram is counted in more texts than there are, or in none")
+        return LexicalStatistics(records, length, found)
+
+    def matches(
+        self,
+        plan: LexicalPlan,
+        k: int,
+        *,
+        last_row: int | None = None,
+        allowed: NDArray[np.int64] | None = None,
+        frequencies: Mapping[str, int] | None = None,
+    ) -> Matches:
+        """Return the texts that match a query best, as a plan says.
+
+        Parameters
+        ----------
+        plan
+            The plan, which may have been made from the statistics of more texts than these.
+        k
+            The number of texts to return. All that are tied with the last of them are returned too.
+        last_row, allowed
+            As for :meth:`search`.
+        frequencies
+            The number of these texts that have each n-gram, to check the posting lists and to skip those that are
+            empty; ``None`` if it is unknown.
+
+        Returns
+        -------
+        Matches
+            The best texts.
+
+        Raises
+        ------
+        DamagedLexicalError
+            If the counts, lengths or posting lists that are read do not belong together.
+        """
+        if not plan.ngrams or (allowed is not None and not len(allowed)):
+            return NO_MATCHES
+        if plan.from_texts and allowed is not None and self._texts is not None:
+            weights = dict(zip(plan.ngrams, plan.weights, strict=True))
+            return _best_texts(self._texts(allowed.tolist()), weights, k, plan.mean_length)
         found: list[tuple[NDArray[np.int64], int, float]] = []
-        spent = 0
-        for ngram, frequency in ngrams_by_rarity:
-            if spent + frequency > POSTINGS and _distinct(found) >= k:
+        for place, (ngram, weight) in enumerate(zip(plan.ngrams, plan.weights, strict=True)):
+            if place >= plan.reading and _distinct(found) >= plan.least:
                 break
-            spent += frequency
+            frequency = None if frequencies is None else frequencies.get(ngram, 0)
+            if frequency == 0:
+                continue
             for level, mark in enumerate(_LEVELS):
                 rows = self.postings(ngram + mark, last_row, allowed)
-                if not level and last_row is None and allowed is None and len(rows) != frequency:
+                if not level and last_row is None and allowed is None and frequency not in (None, len(rows)):
                     raise DamagedLexicalError(f"the n-gram {ngram!r} is not in as many texts as were counted")
                 if not len(rows):
                     break
-                found.append((rows, level, weights[ngram]))
-        if not found:
-            return np.empty(0), np.empty(0, dtype=np.int64)
-        return self._best(*_summed(found), k, length / records)
+                found.append((rows, level, weight))
+        return self._best(*_summed(found), k, plan.mean_length) if found else NO_MATCHES
 
     def check(self, *, postings: bool = True) -> None:
         """Compare the posting lists, the frequencies and the totals with each other; all of them are read.
@@ -332,17 +409,6 @@ class LexicalTable:
             (records, length, _crc_of_totals(records, length)),
         )
 
-    def _by_rarity(self, query: str, records: int) -> list[tuple[str, int]]:
-        """Return the n-grams of a query that are in the index with the number of texts of each, the rarest first."""
-        wanted = sorted(set(ngrams(query)))
-        found: list[tuple[str, int]] = []
-        for part in parts(wanted):
-            statement = f"SELECT ngram, records FROM lexical_ngrams WHERE ngram IN ({marks(part)})"
-            found += self._connection.execute(statement, part)
-        if any(type(frequency) is not int or not 0 < frequency <= records for _, frequency in found):
-            raise DamagedLexicalError("an n-gram is counted in more texts than there are, or in none")
-        return sorted(found, key=lambda pair: (pair[1], pair[0]))
-
     def postings(
         self, token: str, last_row: int | None = None, allowed: NDArray[np.int64] | None = None
     ) -> NDArray[np.int64]:
@@ -367,26 +433,27 @@ class LexicalTable:
         inside: NDArray[np.int64] = rows[allowed[np.minimum(places, len(allowed) - 1)] == rows]
         return inside
 
-    def _best(
-        self, rows: NDArray[np.int64], weights: NDArray[np.float64], k: int, mean_length: float
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the ``k`` best scores and rows. Lengths are not looked up for rows that cannot be among them."""
+    def _best(self, rows: NDArray[np.int64], weights: NDArray[np.float64], k: int, mean_length: float) -> Matches:
+        """Return the ``k`` best texts and all that are tied with the last.
+
+        Lengths are not looked up for rows that cannot be among them.
+        """
         reach = weights @ _saturated(np.zeros(1))[0]
         order = np.argsort(-reach, kind="stable")
         scores, kept = np.empty(0), np.empty(0, dtype=np.int64)
         start, count = 0, max(_FIRST_LENGTHS, 2 * k)
         while start < len(order):
-            if len(scores) == k and scores[-1] > round(reach[order[start]], DIGITS):
+            if len(scores) >= k and scores[k - 1] > round(reach[order[start]], DIGITS):
                 break
             part = order[start : start + count]
             lengths = self._lengths(rows[part])
             present = lengths >= 0
             some = _scored(weights[part], lengths / mean_length)
             scores, kept = np.r_[scores, some[present]], np.r_[kept, rows[part][present]]
-            best = np.lexsort((kept, -scores))[:k]
+            best = _first_with_ties(scores, kept, k)
             scores, kept = scores[best], kept[best]
             start, count = start + count, 2 * count
-        return scores, kept
+        return Matches(scores, kept, len(rows))
 
     def _lengths(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the length of each text in n-grams; -1 for a row that is no longer indexed."""
@@ -442,10 +509,8 @@ def _summed(
     return rows, np.stack([once - twice, twice - often, often], axis=1)
 
 
-def _best_texts(
-    texts: Mapping[int, str], weights: Mapping[str, float], k: int, mean_length: float
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the best scores and rows, computed from the texts instead of the posting lists, with the same result."""
+def _best_texts(texts: Mapping[int, str], weights: Mapping[str, float], k: int, mean_length: float) -> Matches:
+    """Return the best texts, computed from the texts instead of the posting lists, with the same result."""
     rows = np.array(sorted(texts), dtype=np.int64)
     sums, lengths = np.zeros((len(rows), MOST_TIMES)), np.zeros(len(rows))
     for place, row in enumerate(rows.tolist()):
@@ -455,9 +520,17 @@ def _best_texts(
             if ngram in counts:
                 sums[place, min(counts[ngram], MOST_TIMES) - 1] += weight
     scores = _scored(sums, lengths / mean_length)
-    best = np.lexsort((rows, -scores))[:k]
+    best = _first_with_ties(scores, rows, k)
     best = best[scores[best] > 0]
-    return scores[best], rows[best]
+    return Matches(scores[best], rows[best], int(np.count_nonzero(scores > 0)))
+
+
+def _first_with_ties(scores: NDArray[np.float64], rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Return the positions of the ``k`` best scores and of all that equal the last of them, in descending order."""
+    order = np.lexsort((rows, -scores))
+    if len(order) <= k:
+        return order
+    return order[: int(np.count_nonzero(scores >= scores[order[k - 1]]))]
 
 
 def _scored(weights: NDArray[np.float64], relative_lengths: NDArray[np.float64]) -> NDArray[np.float64]:

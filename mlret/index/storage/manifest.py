@@ -25,6 +25,8 @@ from mlret.index.settings import IndexSettings, SegmentKind, written_settings
 FORMAT_VERSION: Literal[3] = 3
 PASSAGES_FORMAT: Literal[4] = 4
 MANIFEST = "manifest.json"
+# The manifest of an index that is divided into shards; see mlret.index.sharding.shards_manifest.
+SHARDS = "shards.json"
 VECTORS = "vectors"
 
 
@@ -243,9 +245,9 @@ def new_identity() -> str:
 
 
 def has_manifest(folder: Path) -> bool:
-    """Return whether a folder has the manifest of an index; false if this user cannot look into it."""
+    """Return whether a folder has the manifest of an index or of its shards; false if this user cannot look into it."""
     try:
-        return (folder / MANIFEST).exists()
+        return (folder / MANIFEST).exists() or (folder / SHARDS).exists()
     except OSError:
         return False
 
@@ -271,6 +273,10 @@ def read_written(folder: Path) -> Written:
     except FileNotFoundError as error:
         if not folder.exists():
             raise NotFound(f"{folder}: no such index; make it with `mlret index build {folder} FILES`") from error
+        if (folder / SHARDS).exists():
+            raise InputError(
+                f"{folder} is divided into shards, which this does not work on; open one of them"
+            ) from error
         raise NotFound(f"{folder} is not an index: {MANIFEST} is missing; name a folder that mlret made") from error
     except NotADirectoryError as error:
         raise InputError(f"{folder} is a file, not the folder of an index; name a folder that mlret made") from error

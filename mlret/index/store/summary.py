@@ -10,7 +10,7 @@ from mlret.index.storage.passages import COUNTER
 from mlret.index.storage.unread import unread_in
 from mlret.index.store.store import Store
 
-_FIELDS = 100
+MOST_FIELDS = 100
 
 
 def summary_of(store: Store) -> IndexInfo:
@@ -45,4 +45,4 @@ def summary_of(store: Store) -> IndexInfo:
 
 def _field_names(store: Store) -> list[str]:
     with store.records.reporting():
-        return field_names(store.records.connection, _FIELDS)
+        return field_names(store.records.connection, MOST_FIELDS)

@@ -15,6 +15,7 @@ from mlret.index.hits import Hit
 from mlret.index.index import Index
 from mlret.index.queries import check_queries
 from mlret.index.search import Mode, Query, check_lexical, retrieve
+from mlret.index.sharding.shard import Restriction
 from mlret.index.store.store import Store
 from mlret.index.vectors.space import Vectors
 from mlret.integrations.haystack.stored_documents import CONTENT, EMBEDDING, UNEMBEDDED, from_document
@@ -66,8 +67,9 @@ def search(index: Index, mode: Mode, wanted: Wanted) -> list[HaystackDocument]:
     vector = _vector(index, mode, wanted)
     if wanted.top_k == 0 or not len(store):
         return []
-    allowed = _findable(store, wanted.condition, mode)
-    [hits] = retrieve(store, [Query(vector, wanted.text)], wanted.top_k, allowed=allowed, mode=mode)
+    restriction = Restriction(_findable(store, wanted.condition, mode))
+    queries = [Query(vector, wanted.text)]
+    [hits] = retrieve(index.shards, queries, wanted.top_k, restriction=restriction, mode=mode)
     return _found(store, hits, wanted.return_embedding)
 
 
@@ -86,12 +88,12 @@ def _only(vectors: Vectors) -> NDArray[np.float32]:
     return np.asarray(vector, dtype=np.float32)
 
 
-def _findable(store: Store, condition: Condition | None, mode: Mode) -> NDArray[np.int64] | None:
-    """Return the rows that a search may find, in ascending order; ``None`` for all."""
+def _findable(store: Store, condition: Condition | None, mode: Mode) -> Condition | None:
+    """Return which documents a search may find; ``None`` for all."""
     hidden = _HIDDEN_FROM.get(mode)
     if hidden is not None and len(store.matching(hidden)):
         condition = Not(hidden) if condition is None else All((condition, Not(hidden)))
-    return None if condition is None else store.matching(condition)
+    return condition
 
 
 def _found(store: Store, hits: Sequence[Hit], return_embedding: bool) -> list[HaystackDocument]:

@@ -11,7 +11,6 @@ import numpy as np
 
 from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError
-from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.filtering.filters import Where, read_filter
 from mlret.index.hits import Hit
 from mlret.index.index import Index
@@ -174,7 +173,7 @@ def _many(vector: list[Any], similarity: str) -> list[Any]:
 
 def _unmatched(index: Index, where: Where) -> list[str]:
     condition = read_filter(where)
-    return [] if condition is None else Unmatched("document").messages(index.store.records, condition)
+    return [] if condition is None else list(index.shards.unmatched(condition).values())
 
 
 def _checked(index: Index, vectors: Sequence[Any]) -> Vectors:
