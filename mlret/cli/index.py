@@ -20,8 +20,6 @@ from mlret.client.addresses import is_address
 from mlret.wording import counted
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mlret.encoders.external import ExternalEncoder
     from mlret.index.build import BuildReport
     from mlret.index.ingest import Existing
@@ -426,28 +424,9 @@ def _load_vectors(path: Path | None, lengths: Path | None) -> VectorsOfDocuments
         if lengths is not None:
             raise InputError("--lengths divides the tokens of --vectors: give these too")
         return None
-    if lengths is None:
-        return _load_array(path)
-    from mlret.index.vectors.ragged import Ragged, offsets_of
+    from mlret.index.vectors.vector_files import load_vectors
 
-    counts = _load_array(lengths)
-    if counts.ndim != 1 or counts.dtype.kind not in "iu" or (len(counts) and counts.min() < 0):
-        raise InputError(f"{lengths} holds {counts.shape} {counts.dtype}; one number of tokens for each document")
-    return Ragged(_load_array(path), offsets_of(counts))
-
-
-def _load_array(path: Path) -> NDArray[Any]:
-    import numpy as np
-
-    from mlret.errors import InputError
-
-    try:
-        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is not a .npy file of numbers ({error})") from error
-    if not isinstance(found, np.ndarray):
-        raise InputError(f"{path} is an archive of arrays (.npz); save the array itself with numpy.save")
-    return found
+    return load_vectors(path, lengths)
 
 
 def _external(name: str | None, vectors: VectorsOfDocuments | None, model: str | None) -> ExternalEncoder | str | None:

@@ -19,6 +19,10 @@ from mlret.index.settings import IndexSettings
 from mlret.index.vectors.space import Vectors
 
 
+# The folder of what is needed only until the index is complete.
+WORK = "work"
+
+
 @dataclass(frozen=True)
 class Job:
     """A build on Ray, the same for all its processes.
@@ -28,7 +32,7 @@ class Job:
     place
         The index to build: a path or a URL.
     building
-        Where it is built until it is complete.
+        The folder in which it is built until it is complete; of a URL, that of the work.
     shards, parts
         The number of shards, and of parts of the corpus.
     encoder, precision
@@ -64,8 +68,8 @@ class Job:
 
     @property
     def storage(self) -> Storage:
-        """Where the index is built."""
-        return Storage(self.building)
+        """Where the divided corpus is, and what is known of complete shards."""
+        return Storage(f"{self.building}/{WORK}")
 
     @property
     def in_place(self) -> bool:

@@ -96,7 +96,7 @@ class Storage:
         """
         try:
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                target = self._path(f"{name}/{path.relative_to(folder).as_posix()}")
+                target = self._path(f"{name}/{path.relative_to(folder).as_posix()}".lstrip("/"))
                 self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
                 self._files.put_file(str(path), target)
         except OSError as error:
